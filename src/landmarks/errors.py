@@ -1,0 +1,78 @@
+"""The one exception tree of the package.
+
+Everything that is raised to a user derives from `LandmarksError`. The message is one sentence that names the
+file or flag and the way out. The tree is translated once, at the edge: the command line turns `exit_status`
+into the exit status of the process (see `landmarks.cli.edge`), a service turns the class into an HTTP status.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class LandmarksError(Exception):
+    """Base of every error that a user of the package may see.
+
+    Attributes:
+        exit_status: Exit status of a command that ends with this error: 2 for a mistake that the user can
+            mend (a wrong path, a broken file, a bad flag), 1 for a failure of the work itself.
+    """
+
+    exit_status: int = 1
+
+
+class InputError(LandmarksError):
+    """The input is wrong and the user can mend it."""
+
+    exit_status = 2
+
+
+class ImageError(InputError):
+    """A picture cannot be read.
+
+    Attributes:
+        path: The picture, or None where it came as bytes.
+        reason: Why, without the path, so that a table of failures can show both in columns.
+    """
+
+    def __init__(self, path: Path | None, reason: str) -> None:
+        super().__init__(f"{path}: {reason}" if path is not None else f"the picture: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class DataError(InputError):
+    """A data folder does not hold what training or evaluation needs."""
+
+
+class ModelError(InputError):
+    """A model folder, weights file or checkpoint is missing, damaged or of another kind."""
+
+
+class RunError(InputError):
+    """A run folder is missing, incomplete or already taken."""
+
+
+class SettingsError(InputError):
+    """A setting is out of range; the message names the flag."""
+
+
+class MissingExtraError(InputError):
+    """A command needs an optional dependency that is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"this command needs {package}, which is not installed: run pip install 'landmarks[{extra}]'"
+        )
+
+
+class TrainingError(LandmarksError):
+    """Training could not go on, for example because the loss is not a number."""
+
+
+class ExportError(LandmarksError):
+    """An exported model does not answer like the trained one and was not written."""
+
+
+class StorageError(LandmarksError):
+    """A file cannot be written, for example because the disk is full."""

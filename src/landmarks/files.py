@@ -1,0 +1,133 @@
+"""Files written whole or not at all, their checksums, and the photos below a folder."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from landmarks.errors import InputError, StorageError
+
+PHOTO_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".heic", ".heif"}
+)
+"""Suffixes, in lower case, that count as photos when a folder is read."""
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` that takes its place when the block ends well.
+
+    A reader sees the old file or the new one, never a part. When the block raises, the temporary file is
+    removed and `path` is left as it was.
+
+    Args:
+        path: The file to write. Its folder is made when missing.
+
+    Yields:
+        The temporary path, on the same file system, with the same suffix as `path`.
+
+    Raises:
+        StorageError: The file cannot be written (disk full, read-only, no permission).
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            # mkstemp makes files for the owner alone; the finished file gets what any new file would get.
+            temporary.chmod(0o666 & ~_umask())
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Translate the operating system's refusal to write `path` into a `StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        reasons = {
+            errno.ENOSPC: "the disk is full: free some space and run the command again",
+            errno.EDQUOT: "the disk quota is used up: free some space and run the command again",
+            errno.EROFS: "the file system is read-only: choose another place",
+            errno.EACCES: "no permission to write here: choose another place or change the permissions",
+            errno.EPERM: "no permission to write here: choose another place or change the permissions",
+        }
+        reason = reasons.get(error.errno or 0)
+        if reason is None:
+            raise
+        raise StorageError(f"{path}: {reason}") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file whole or not at all; raises `StorageError` when it cannot be written."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, whole or not at all; raises `StorageError` when it cannot be written."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file's content as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def find_photos(paths: Iterable[Path]) -> list[Path]:
+    """List the photos that `paths` name: files as given, folders searched below in sorted order.
+
+    Hidden files and folders inside a folder are left out, and links to folders are not followed, so a loop of
+    links cannot trap the search. A file named by itself is taken whatever its suffix.
+
+    Args:
+        paths: Files and folders.
+
+    Returns:
+        Each photo once, in the order of `paths`.
+
+    Raises:
+        InputError: A path does not exist, or a folder cannot be read.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            found.update(dict.fromkeys(_photos_below(path)))
+        elif path.exists():
+            found[path] = None
+        else:
+            raise InputError(f"{path}: no such file or folder: check the spelling")
+    return list(found)
+
+
+def _photos_below(folder: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename}: the folder cannot be read: change its permissions") from error
+
+    for root, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(root, name)
+            if not name.startswith(".") and path.suffix.lower() in PHOTO_SUFFIXES:
+                yield path
