@@ -45,6 +45,10 @@ class DataError(InputError):
     """A data folder does not hold what training or evaluation needs."""
 
 
+class PlacesError(InputError):
+    """A table of places is broken or cannot be read."""
+
+
 class ModelError(InputError):
     """A model folder, weights file or checkpoint is missing, damaged or of another kind."""
 
@@ -55,6 +59,24 @@ class RunError(InputError):
 
 class SettingsError(InputError):
     """A setting is out of range; the message names the flag."""
+
+
+class MetadataError(InputError):
+    """The metadata of a photo cannot be read or written; the file was left as it is.
+
+    Attributes:
+        path: The photo or its sidecar.
+        reason: Why, without the path, so that a table of failures can show both in columns.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class LedgerError(InputError):
+    """The ledger of a library is damaged, in use, or of a newer version."""
 
 
 class MissingExtraError(InputError):

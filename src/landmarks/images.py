@@ -1,0 +1,287 @@
+"""Bytes or a path in, a checked upright RGB picture out; `ImageError` for everything else.
+
+The format is told by the content, never by the suffix, and only the formats of `ACCEPTED_FORMATS` reach a
+decoder. Pillow's plugins are called directly, not through `Image.open`: each is imported when its first file
+comes, nothing is registered, and the limits here hold in place of Pillow's process-wide pixel limit.
+
+All functions are safe to call from several threads. Colour profiles are not applied.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib import import_module
+from io import BytesIO
+from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageFile
+
+from landmarks.errors import ImageError, SettingsError
+
+ACCEPTED_FORMATS = "JPEG, PNG, WebP, GIF, TIFF, BMP, HEIC or AVIF"
+"""The formats that are read, for messages."""
+
+DCT_MARGIN = 2
+"""A JPEG decoded at a fraction keeps a short side of at least this many times the `min_side` asked for.
+
+benchmarks/results/decode.md shows what other margins cost in pixels and in time.
+"""
+
+_PLUGINS = {
+    # An MPO is a JPEG with more pictures behind it: the plain reader gives the first one.
+    "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),
+    "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
+    "WebP": ("PIL.WebPImagePlugin", "WebPImageFile"),
+    "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
+    "TIFF": ("PIL.TiffImagePlugin", "TiffImageFile"),
+    "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
+    "HEIC": ("pillow_heif", "HeifImageFile"),
+    "AVIF": ("PIL.AvifImagePlugin", "AvifImageFile"),
+}
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    (b"BM", "BMP"),
+)
+_HEIC_BRANDS = frozenset(
+    {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+)
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """What a picture may cost; a larger one is refused before anything is spent on it.
+
+    Attributes:
+        max_bytes: Largest file, in bytes, at least 1. Checked before reading.
+        max_pixels: Most pixels, width times height, at least 1. Checked before decoding.
+
+    Raises:
+        SettingsError: A limit is below 1.
+    """
+
+    max_bytes: int = 100 * 2**20
+    max_pixels: int = 100_000_000
+
+    def __post_init__(self) -> None:
+        for name in ("max_bytes", "max_pixels"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+
+DEFAULT_LIMITS = ImageLimits()
+"""100 MiB and 100 megapixels."""
+
+
+def load_rgb(
+    source: Path | bytes, *, min_side: int | None = None, limits: ImageLimits = DEFAULT_LIMITS
+) -> NDArray[np.uint8]:
+    """Decode a picture into a writable array of shape (height, width, 3), upright, RGB, values 0 to 255.
+
+    The arguments and the errors are those of `load_image`.
+    """
+    return np.array(load_image(source, min_side=min_side, limits=limits))
+
+
+def load_image(
+    source: Path | bytes, *, min_side: int | None = None, limits: ImageLimits = DEFAULT_LIMITS
+) -> Image.Image:
+    """Decode a picture into an upright Pillow image of mode RGB.
+
+    Animations give their first frame. The EXIF orientation is applied, transparency is laid over white, and
+    16-bit grey is scaled to 8 bits. 32-bit integers and floats have no agreed white: their largest value
+    becomes white, or 255 respectively 1.0 where nothing is larger; values below 0 are black.
+
+    Args:
+        source: A file or the content of one.
+        min_side: The short side, in pixels and at least 1, to which the caller will shrink the picture anyway.
+            A JPEG may then be decoded at 1/2, 1/4 or 1/8, as long as its short side keeps `DCT_MARGIN` times
+            as many pixels. None decodes every pixel.
+        limits: Largest file and picture to accept.
+
+    Raises:
+        ImageError: The source is missing, not readable, not a regular file, empty, over a limit, damaged or
+            not of an accepted format.
+        SettingsError: `min_side` is below 1.
+    """
+    if min_side is not None and min_side < 1:
+        raise SettingsError(f"min_side must be at least 1, not {min_side}")
+    path = None if isinstance(source, bytes) else Path(source)
+    with _open(source, limits) as file:
+        kind = _sniff(file, path)
+        try:
+            with _quiet_pillow():
+                return _decode(file, kind, path, min_side, limits)
+        except ImageError:
+            raise
+        except Image.DecompressionBombError as error:
+            # Pillow's own limit still guards places that are read while a GIF, WebP or TIFF is opened.
+            raise ImageError(path, "the picture has too many pixels: make it smaller first") from error
+        except MemoryError as error:
+            raise ImageError(path, "the picture does not fit in memory: make it smaller first") from error
+        except Exception as error:  # decoders raise nearly every type, depending on the damage
+            raise ImageError(
+                path,
+                f"the {kind} picture is damaged, cut short or of a rare kind: "
+                "copy it again from its source, or save it as an ordinary JPEG or PNG",
+            ) from error
+
+
+def _open(source: Path | bytes, limits: ImageLimits) -> BinaryIO:
+    """Open the source for reading after its kind and size were checked."""
+    if isinstance(source, bytes):
+        _check_size(len(source), None, limits)
+        return BytesIO(source)
+    path = Path(source)
+    try:
+        status = path.stat()
+        if S_ISDIR(status.st_mode):
+            raise ImageError(path, "this is a folder, not a picture: name a file in it")
+        if not S_ISREG(status.st_mode):
+            # Opening a FIFO would wait for its writer, for ever if there is none.
+            raise ImageError(path, "this is a pipe or device, not a picture: copy its content to a file first")
+        _check_size(status.st_size, path, limits)
+        return path.open("rb")
+    except FileNotFoundError as error:
+        raise ImageError(path, "no such file: check the spelling") from error
+    except PermissionError as error:
+        raise ImageError(path, "no permission to read the file: change its permissions") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise ImageError(path, f"the file cannot be read ({reason}): check the path and the disk") from error
+
+
+def _check_size(size: int, path: Path | None, limits: ImageLimits) -> None:
+    if size == 0:
+        raise ImageError(path, "the file is empty: copy it again from its source")
+    if size > limits.max_bytes:
+        raise ImageError(
+            path,
+            f"the file has {size / 2**20:.1f} MiB, more than the limit of {limits.max_bytes / 2**20:.1f} MiB: "
+            "make it smaller first",
+        )
+
+
+def _sniff(file: BinaryIO, path: Path | None) -> str:
+    """Return the key of `_PLUGINS` that the first bytes of `file` call for."""
+    try:
+        head = file.read(64)
+        file.seek(0)
+    except OSError as error:
+        raise ImageError(path, "the file cannot be read: check the disk and copy it again") from error
+    for signature, kind in _SIGNATURES:
+        if head.startswith(signature):
+            return kind
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    if head[4:8] == b"ftyp":
+        # The same container carries both: the brands tell, the major one first and then the compatible ones.
+        length = int.from_bytes(head[:4], "big")
+        brands = {head[start : start + 4] for start in (8, *range(16, min(length, len(head)), 4))}
+        if brands & _AVIF_BRANDS:
+            return "AVIF"
+        if brands & _HEIC_BRANDS:
+            return "HEIC"
+    raise ImageError(path, f"the content is not a picture of an accepted format: give {ACCEPTED_FORMATS}")
+
+
+def _decode(
+    file: BinaryIO, kind: str, path: Path | None, min_side: int | None, limits: ImageLimits
+) -> Image.Image:
+    module, name = _PLUGINS[kind]
+    plugin: type[ImageFile.ImageFile] = getattr(import_module(module), name)
+    image: Image.Image = plugin(file)
+    width, height = image.size
+    if width * height > limits.max_pixels:
+        raise ImageError(
+            path,
+            f"the picture has {width} x {height} pixels, more than the limit of "
+            f"{limits.max_pixels / 1e6:g} megapixels: make it smaller first",
+        )
+    if kind == "JPEG" and min_side is not None:
+        image.draft(None, (DCT_MARGIN * min_side, DCT_MARGIN * min_side))
+    image.load()
+    if min(image.size) < 1:
+        raise ImageError(path, "the picture has no pixels: copy it again from its source")
+    turn = _UPRIGHT.get(_orientation(image))
+    rgb = _to_rgb(image)
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 where the metadata is missing or damaged: the pixels may still be good."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001 - damaged EXIF raises nearly every type
+        return 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Convert any mode that the accepted formats give to RGB; transparency shows white."""
+    if image.mode.startswith("I;16"):
+        wide = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
+    if image.mode in {"I", "F"}:
+        values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0.0, neginf=0.0)
+        white = max(float(values.max()), 255.0 if image.mode == "I" else 1.0)
+        return Image.fromarray((values.clip(0) * (255.0 / white)).round().astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        overlay = image.convert("RGBA")
+        canvas = Image.new("RGB", overlay.size, (255, 255, 255))
+        canvas.paste(overlay, mask=overlay)
+        return canvas
+    return image.convert("RGB")
+
+
+_filter_lock = threading.Lock()
+_filter_users = 0
+_filter_entry: Any = None
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Keep Pillow's warnings (damaged EXIF, odd TIFF tags) to itself while any thread decodes.
+
+    `warnings.catch_warnings` swaps the whole state of the process and loses changes when threads overlap, so
+    one filter is put in by the first user and taken out by the last.
+    """
+    global _filter_users, _filter_entry  # noqa: PLW0603 - one count for the process, as the filters are
+    with _filter_lock:
+        _filter_users += 1
+        if _filter_users == 1:
+            warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\.")
+            _filter_entry = warnings.filters[0]
+    try:
+        yield
+    finally:
+        with _filter_lock:
+            _filter_users -= 1
+            if _filter_users == 0:
+                # It is gone already where somebody has reset the filters meanwhile.
+                with suppress(ValueError):
+                    cast("list[Any]", warnings.filters).remove(_filter_entry)
