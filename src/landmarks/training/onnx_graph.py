@@ -1,0 +1,88 @@
+"""A network becomes an ONNX graph that takes uint8 pictures and gives logits and embedding."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from landmarks.files import atomic_path
+from landmarks.preprocess import Preprocessing
+
+OPSET = 18
+
+
+class Network(Protocol):
+    """What `MyModel` and `TransferModel` have in common."""
+
+    head: nn.Linear
+    embedding_size: int
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Map normalised pictures (B, 3, H, W) to embeddings (B, D)."""
+
+
+class Graph(nn.Module):
+    """Normalisation, network and both outputs; what is exported.
+
+    Args:
+        model: The network.
+        preprocessing: Mean and deviation of the normalisation.
+    """
+
+    def __init__(self, model: nn.Module, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.model = model
+        mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
+        # (x / 255 - mean) / std as one multiplication and one subtraction.
+        self.scale: Tensor
+        self.offset: Tensor
+        self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1))
+        self.register_buffer("offset", (mean / std).view(1, 3, 1, 1))
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Map pictures (B, S, S, 3) uint8 to logits (B, K) and embeddings (B, D)."""
+        network = cast(Network, self.model)
+        x = pictures.permute(0, 3, 1, 2).to(torch.float32) * self.scale - self.offset
+        embedding = network.embed(x)
+        return network.head(embedding), embedding
+
+
+def write_onnx(model: nn.Module, preprocessing: Preprocessing, path: Path) -> None:
+    """Write a network as ONNX, whole or not at all.
+
+    The picture size is fixed to the crop of the preprocessing, so every padding is a constant; the number of
+    pictures is free.
+
+    Args:
+        model: `MyModel` or `TransferModel`; it is left in evaluation mode.
+        preprocessing: The contract of its input.
+        path: The file to write.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    graph = Graph(model, preprocessing).eval()
+    example = torch.zeros(2, preprocessing.crop, preprocessing.crop, 3, dtype=torch.uint8)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad():
+        # The exporter warns of its own internals, about which a user can do nothing.
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            graph,
+            (example,),
+            input_names=["pictures"],
+            output_names=["logits", "embedding"],
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise AssertionError("the exporter of torch gives a program unless it is told a file")
+    with atomic_path(path) as temporary:
+        program.save(str(temporary), external_data=False)

@@ -1,0 +1,208 @@
+"""One run, from the data folder to the report."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from landmarks.files import write_json
+from landmarks.training.cache import Progress
+from landmarks.training.checkpoints import load_weights, save_weights
+from landmarks.training.data import Data, Loader, make_loaders, prepare_data, set_train_size
+from landmarks.training.features import compute_embeddings, embedding_loader, view_augmentation
+from landmarks.training.networks import NetworkOfRun, build_network
+from landmarks.training.optimization import get_loss, get_optimizer, get_scheduler
+from landmarks.training.runs import (
+    EpochRow,
+    RunFolder,
+    create_run,
+    library_versions,
+    machine,
+    open_run,
+    read_info,
+    write_history,
+)
+from landmarks.training.settings import RunSettings, default_settings
+from landmarks.training.train import Listener, Training, optimize
+from landmarks.training.trained import TrainedRun, evaluate_run, load_run, require_same_data
+from landmarks.training.transfer import Head, TransferModel
+
+
+@dataclass
+class Watcher:
+    """Who is told how a run goes; the default watches nothing.
+
+    Attributes:
+        stage: Called with what begins, in a few words.
+        progress: Called with (done, in all) while pictures are decoded or embedded.
+        listener: Told after each training step and epoch.
+    """
+
+    stage: Callable[[str], None] = lambda text: None  # noqa: ARG005
+    progress: Progress = lambda done, total: None  # noqa: ARG005
+    listener: Listener = field(default_factory=Listener)
+
+
+def train_run(settings: RunSettings, out: Path, *, watcher: Watcher | None = None) -> TrainedRun:
+    """Train, evaluate and report a new run.
+
+    Args:
+        settings: Everything the run is told.
+        out: The run folder to make.
+        watcher: Told how it goes.
+
+    Returns:
+        The finished run, with its best weights.
+
+    Raises:
+        LandmarksError: As the parts do. A run that was stopped can be continued with `resume_run` from its last
+            finished epoch.
+    """
+    return _Run(create_run(out, settings), settings, resume=False, watcher=watcher or Watcher()).go()
+
+
+def resume_run(out: Path, *, watcher: Watcher | None = None) -> TrainedRun:
+    """Continue a run that was stopped, to the same figures as if it had not been.
+
+    Raises:
+        RunError: The folder is not a run, or its data changed since.
+        ModelError: Its checkpoint is damaged.
+    """
+    run, settings = open_run(out)
+    return _Run(run, settings, resume=True, watcher=watcher or Watcher()).go()
+
+
+@dataclass
+class _Run:
+    """The stages of one run; they share its folder, settings and watcher."""
+
+    folder: RunFolder
+    settings: RunSettings
+    resume: bool
+    watcher: Watcher
+
+    def go(self) -> TrainedRun:
+        started = time.perf_counter()
+        settings = self.settings
+        if settings.loop.threads:
+            torch.set_num_threads(settings.loop.threads)
+        self.watcher.stage("reading pictures")
+        data = prepare_data(settings.data, settings.loading, cache=settings.cache, progress=self.watcher.progress)
+        if self.resume and self.folder.info.is_file():
+            require_same_data(self.folder, read_info(self.folder), data)
+        torch.manual_seed(settings.loading.seed)
+        network = build_network(settings.model, data.folder.classes, data.preprocessing)
+        info = self._info(data, network)
+        write_json(self.folder.info, info)
+        if isinstance(network.model, TransferModel) and settings.model.init is None:
+            self._train_head(data, network, network.model)
+        if settings.model.kind == "scratch" or settings.model.unfreeze:
+            self._train_pictures(data, network)
+        write_json(self.folder.info, {**info, "seconds": round(time.perf_counter() - started, 1)})
+        self.watcher.stage("evaluating")
+        trained = load_run(self.folder.root)
+        evaluate_run(trained, data)
+        return trained
+
+    def _train_head(self, data: Data, network: NetworkOfRun, model: TransferModel) -> None:
+        """Train the head on embeddings in the sub-folder `head/`, and save the whole network in the run."""
+        stage = RunFolder(self.folder.root / "head")
+        # Before fine-tuning, the head is trained as it would be alone; the settings are for what follows.
+        settings = (
+            default_settings(self.settings.data, "transfer") if self.settings.model.unfreeze else self.settings
+        )
+        self.watcher.stage("embedding pictures with the frozen backbone")
+        loaders: dict[str, Loader] = {}
+        for split, samples in (("train", data.folder.train), ("valid", data.folder.valid)):
+            embeddings = compute_embeddings(
+                model,
+                data.cache,
+                samples,
+                network.preprocessing,
+                data.cache_folder,
+                augment=view_augmentation(settings.augment) if split == "train" else None,
+                views=self.settings.model.views if split == "train" else 1,
+                seed=self.settings.loading.seed if split == "train" else 0,
+                progress=self.watcher.progress,
+            )
+            batch_size = settings.loading.batch_size
+            loaders[split] = embedding_loader(embeddings, samples, batch_size, shuffle=split == "train")
+        self.watcher.stage("training the head")
+        head = Head(model)
+        rows = self._optimize(stage, settings, network, head, loaders, data.folder.classes)
+        load_weights(stage.weights, head, network.architecture)
+        save_weights(self.folder.weights, model, network.architecture, data.folder.classes)
+        if not self.settings.model.unfreeze:
+            write_history(self.folder.history, rows)
+
+    def _train_pictures(self, data: Data, network: NetworkOfRun) -> None:
+        if isinstance(network.model, TransferModel):
+            network.model.unfreeze()
+        self.watcher.stage("training")
+        settings = self.settings
+        loaders = make_loaders(data, settings.loading, settings.augment, preprocessing=network.preprocessing)
+        self._optimize(self.folder, settings, network, network.model, loaders, data.folder.classes)
+
+    def _optimize(  # noqa: PLR0917 - the parts differ in type, so they cannot be mistaken
+        self,
+        folder: RunFolder,
+        settings: RunSettings,
+        network: NetworkOfRun,
+        model: nn.Module,
+        loaders: dict[str, Loader],
+        classes: tuple[str, ...],
+    ) -> list[EpochRow]:
+        """Train `model`: the network, or its head alone."""
+
+        def before_epoch(epoch: int) -> int:
+            if isinstance(model, Head):
+                return 0
+            size = settings.augment.size_of_epoch(epoch, settings.loop.epochs)
+            set_train_size(loaders["train"], settings.augment, size, network.preprocessing)
+            return size
+
+        optimization = settings.optimization
+        optimizer = get_optimizer(model, optimization)
+        steps = len(loaders["train"])
+        training = Training(
+            model=model,
+            architecture=network.architecture,
+            classes=classes,
+            loaders=loaders,
+            optimizer=optimizer,
+            schedule=get_scheduler(optimizer, optimization, epochs=settings.loop.epochs, steps_per_epoch=steps),
+            loss=get_loss(optimization.label_smoothing),
+            loop=settings.loop,
+            seed=settings.loading.seed,
+            clip=optimization.clip,
+            ema=optimization.ema,
+            before_epoch=before_epoch,
+        )
+        resume = self.resume and folder.checkpoint.is_file()
+        return optimize(training, folder, resume=resume, listener=self.watcher.listener)
+
+    def _info(self, data: Data, network: NetworkOfRun) -> dict[str, Any]:
+        folder = data.folder
+        return {
+            "architecture": network.architecture,
+            "classes": list(folder.classes),
+            "preprocessing": network.preprocessing.to_dict(),
+            "data": {
+                "name": folder.root.name,
+                "fingerprint": folder.fingerprint(),
+                "train": len(folder.train),
+                "valid": len(folder.valid),
+                "test": len(folder.test),
+                "broken": [f"{item.path.name}: {item.reason}" for item in data.broken],
+            },
+            "versions": library_versions(),
+            "machine": machine(),
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }

@@ -1,0 +1,67 @@
+"""Static int8 of an ONNX model: 8-bit weights a channel, 8-bit activations, ranges from training pictures.
+
+The method is post-training quantisation in QDQ form (Jacob et al. 2018, https://arxiv.org/abs/1712.05877), by
+ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from landmarks.files import atomic_path
+
+
+class _Pictures(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, pictures: Sequence[NDArray[np.uint8]]) -> None:
+        self._rest: Iterator[NDArray[np.uint8]] = iter(pictures)
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        picture = next(self._rest, None)
+        return None if picture is None else {"pictures": picture[None]}
+
+
+def quantize(source: Path, target: Path, pictures: Sequence[NDArray[np.uint8]]) -> None:
+    """Write an int8 copy of an fp32 model, whole or not at all.
+
+    Convolutions and what lies between them are quantised; normalisation, pooling of the last features and the
+    head stay in fp32: they cost next to nothing, and logits and embedding keep their resolution.
+
+    Args:
+        source: From `landmarks.training.onnx_graph.write_onnx`.
+        target: The file to write.
+        pictures: Prepared training pictures (S, S, 3) uint8 that set the ranges; a hundred or two are enough.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    logging.getLogger("root").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as folder, atomic_path(target) as temporary:
+        folded = Path(folder) / "folded.onnx"
+        # Folds padding and batch norms into the convolutions first, so that no step between them is rounded.
+        quant_pre_process(str(source), str(folded), skip_symbolic_shape=True)
+        quantize_static(
+            str(folded),
+            str(temporary),
+            _Pictures(pictures),
+            quant_format=QuantFormat.QDQ,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            calibrate_method=CalibrationMethod.MinMax,
+            op_types_to_quantize=["Conv", "Add", "Mul", "AveragePool", "Clip", "Relu"],
+            extra_options={"CalibMovingAverage": True, "CalibMovingAverageConstant": 0.01},
+        )

@@ -1,0 +1,402 @@
+"""The training loop, on Lightning Fabric: one device or several, 32 bits or bf16, the same lines.
+
+`train_one_epoch`, `valid_one_epoch` and `one_epoch_test` are one pass each; `optimize` puts them together and
+keeps the best weights and a checkpoint an epoch. Every epoch begins by seeding torch from (seed, epoch), so a run
+that was killed and resumed draws the same pictures, crops and drop-outs as an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from landmarks.errors import ModelError, TrainingError
+from landmarks.training.checkpoints import read_state, save_state, save_weights
+from landmarks.training.data import Loader
+from landmarks.training.optimization import Schedule
+from landmarks.training.runs import EpochRow, RunFolder, write_history
+from landmarks.training.settings import LoopSettings
+
+IMPROVEMENT = 0.01
+"""Share by which the validation loss must fall for the weights to be saved."""
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """Mean loss and accuracy of one pass, and how fast it went.
+
+    Attributes:
+        loss: Mean cross entropy a picture.
+        accuracy: Share of pictures whose highest logit is the (largest part of the) target, in [0, 1].
+        pictures: Pictures seen.
+        seconds: Wall time.
+    """
+
+    loss: float
+    accuracy: float
+    pictures: int
+    seconds: float
+
+
+@dataclass
+class Listener:
+    """Who is told how training goes; the default listens to nothing.
+
+    Attributes:
+        step: Called with (epoch, steps done, steps of the epoch).
+        epoch: Called with the row of a finished epoch.
+    """
+
+    step: Callable[[int, int, int], None] = lambda epoch, done, total: None  # noqa: ARG005
+    epoch: Callable[[EpochRow], None] = lambda row: None  # noqa: ARG005
+
+
+@dataclass
+class Training:
+    """The parts of one training: what `optimize` runs.
+
+    Attributes:
+        model: The bare network.
+        architecture: Its name in the weights file.
+        classes: Class names.
+        loaders: `train` and `valid`.
+        optimizer: Over the parameters that learn.
+        schedule: Of its learning rate.
+        loss: On (logits, targets).
+        loop: How long, on what.
+        seed: Seed of every epoch.
+        clip: Largest norm of the gradient, 0 for no clipping.
+        ema: Decay of the average of the weights, 0 for none.
+        before_epoch: Called with the epoch before it begins, for example to change the crop size.
+    """
+
+    model: nn.Module
+    architecture: str
+    classes: tuple[str, ...]
+    loaders: dict[str, Loader]
+    optimizer: Optimizer
+    schedule: Schedule
+    loss: nn.Module
+    loop: LoopSettings
+    seed: int = 0
+    clip: float = 0.0
+    ema: float = 0.0
+    before_epoch: Callable[[int], int] = lambda epoch: 0  # noqa: ARG005
+
+
+def make_fabric(loop: LoopSettings) -> Fabric:
+    """Return Fabric for these devices; `auto` precision is bf16 where the processor computes in it."""
+    precision: Any = loop.precision if loop.precision != "auto" else _best_precision(loop.accelerator)
+    fabric = Fabric(accelerator=loop.accelerator, devices=loop.devices, precision=precision)
+    fabric.launch()
+    return fabric
+
+
+def train_one_epoch(
+    loader: Loader,
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss: nn.Module,
+    *,
+    fabric: Fabric | None = None,
+    schedule: Schedule | None = None,
+    clip: float = 0.0,
+    after_step: Callable[[int], None] | None = None,
+) -> EpochResult:
+    """Train for one pass over the loader.
+
+    Args:
+        loader: Of training pictures.
+        model: The network, set up by Fabric where `fabric` is given.
+        optimizer: Likewise.
+        loss: On (logits, targets).
+        fabric: Precision and devices, or None for this device in 32 bits.
+        schedule: Moved after each step where it asks for that.
+        clip: Largest norm of the gradient, or 0 for no clipping.
+        after_step: Called with the number of steps done.
+
+    Raises:
+        TrainingError: The loss is not a number or infinite.
+    """
+    fabric = fabric or Fabric(accelerator="cpu", devices=1)
+    model.train()
+    started = time.perf_counter()
+    meter = _Meter(fabric.device)
+    for step, (pictures, targets) in enumerate(loader, start=1):
+        logits = model(pictures.to(memory_format=torch.channels_last) if pictures.ndim == 4 else pictures)
+        value = loss(logits, targets)
+        optimizer.zero_grad(set_to_none=True)
+        fabric.backward(value)
+        if clip > 0:
+            fabric.clip_gradients(model, optimizer, max_norm=clip, error_if_nonfinite=False)
+        # Checked before the step, so that the weights are still good when it is not a number.
+        if not math.isfinite(float(value.detach())):
+            raise TrainingError(
+                f"the loss became {float(value.detach())} at step {step}: train again with a lower --learning-rate"
+            )
+        optimizer.step()
+        if schedule:
+            schedule.after_step()
+        meter.add(value.detach(), logits.detach(), targets)
+        if after_step:
+            after_step(step)
+    return meter.result(fabric, started)
+
+
+@torch.no_grad()
+def valid_one_epoch(
+    loader: Loader, model: nn.Module, loss: nn.Module, *, fabric: Fabric | None = None
+) -> EpochResult:
+    """Measure loss and accuracy over one pass without learning; arguments as in `train_one_epoch`."""
+    fabric = fabric or Fabric(accelerator="cpu", devices=1)
+    model.eval()
+    started = time.perf_counter()
+    meter = _Meter(fabric.device)
+    for pictures, targets in loader:
+        logits = model(pictures.to(memory_format=torch.channels_last) if pictures.ndim == 4 else pictures)
+        meter.add(loss(logits, targets), logits, targets)
+    return meter.result(fabric, started)
+
+
+@torch.no_grad()
+def one_epoch_test(loader: Loader, model: nn.Module) -> tuple[Tensor, Tensor]:
+    """Collect the answers of a network over one pass, in 32 bits and in the order of the loader.
+
+    Returns:
+        Probabilities (N, K) float32 and labels (N,) int64, on the CPU.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    probabilities, labels = [], []
+    for pictures, targets in loader:
+        logits = model(pictures.to(device))
+        probabilities.append(torch.softmax(logits.float(), dim=1).cpu())
+        labels.append(targets.cpu())
+    return torch.cat(probabilities), torch.cat(labels)
+
+
+def optimize(
+    training: Training, run: RunFolder, *, resume: bool = False, listener: Listener | None = None
+) -> list[EpochRow]:
+    """Train until the epochs, the time or the patience are used up.
+
+    After each epoch `metrics.csv` and the checkpoint are written; the weights are saved when the validation loss
+    is more than 1 % below that of the last saved. Where an average of the weights is kept (`ema`), it is what is
+    validated and saved.
+
+    Args:
+        training: What to train.
+        run: Where files go.
+        resume: Continue from the checkpoint in `run`.
+        listener: Told after each step and epoch.
+
+    Returns:
+        A row an epoch, those before a resume included.
+
+    Raises:
+        TrainingError: The loss is not a number; the last good weights are kept.
+        ModelError: The checkpoint is damaged or of another network.
+    """
+    listener = listener or Listener()
+    fabric = make_fabric(training.loop)
+    model, optimizer = fabric.setup(
+        training.model.to(memory_format=torch.channels_last)
+        if _has_pictures(training.loaders)
+        else training.model,
+        training.optimizer,
+    )
+    average = ModelEmaV3(training.model, decay=training.ema, use_warmup=True) if training.ema > 0 else None
+    progress = _Progress()
+    if resume:
+        progress = _restore(training, run, average)
+    loaders: dict[str, Any] = {
+        name: fabric.setup_dataloaders(training.loaders[name], use_distributed_sampler=name == "train")
+        for name in ("train", "valid")
+    }
+    with _TensorBoard(run, progress.next_epoch) as board:
+        for epoch in range(progress.next_epoch, training.loop.epochs):
+            _seed_epoch(training.seed, epoch)
+            size = training.before_epoch(epoch)
+            rate = float(training.optimizer.param_groups[0]["lr"])
+
+            def after_step(done: int, epoch: int = epoch) -> None:
+                progress.steps += 1
+                if average is not None:
+                    average.update(training.model, step=progress.steps)
+                listener.step(epoch, done, len(loaders["train"]))
+
+            trained = train_one_epoch(
+                loaders["train"],
+                model,
+                optimizer,
+                training.loss,
+                fabric=fabric,
+                schedule=training.schedule,
+                clip=training.clip,
+                after_step=after_step,
+            )
+            judged = average.module if average is not None else training.model
+            with fabric.autocast():
+                valid = valid_one_epoch(loaders["valid"], judged, nn.CrossEntropyLoss(), fabric=fabric)
+            training.schedule.after_epoch(valid.loss)
+            saved = progress.improves(valid.loss)
+            row = EpochRow(
+                epoch=epoch,
+                size=size,
+                learning_rate=rate,
+                train_loss=trained.loss,
+                train_accuracy=trained.accuracy,
+                valid_loss=valid.loss,
+                valid_accuracy=valid.accuracy,
+                seconds=trained.seconds + valid.seconds,
+                pictures_per_second=trained.pictures / max(trained.seconds, 1e-9),
+                saved=saved,
+            )
+            progress.take(row)
+            if fabric.is_global_zero:
+                if saved:
+                    save_weights(run.weights, judged, training.architecture, training.classes)
+                write_history(run.history, progress.rows)
+                save_state(run.checkpoint, _state(training, average, progress))
+            board.add(row)
+            listener.epoch(row)
+            if progress.is_over(training.loop):
+                break
+    return progress.rows
+
+
+@dataclass
+class _Progress:
+    """Where training stands; all of it is in the checkpoint."""
+
+    rows: list[EpochRow] = field(default_factory=list)
+    steps: int = 0
+    best_loss: float = math.inf
+    seconds: float = 0.0
+
+    @property
+    def next_epoch(self) -> int:
+        return self.rows[-1].epoch + 1 if self.rows else 0
+
+    def improves(self, loss: float) -> bool:
+        if not math.isfinite(loss):
+            raise TrainingError(f"the validation loss became {loss}: train again with a lower --learning-rate")
+        return loss < self.best_loss * (1 - IMPROVEMENT)
+
+    def take(self, row: EpochRow) -> None:
+        self.rows.append(row)
+        self.seconds += row.seconds
+        if row.saved:
+            self.best_loss = row.valid_loss
+
+    def is_over(self, loop: LoopSettings) -> bool:
+        since_best = next((i for i, row in enumerate(reversed(self.rows)) if row.saved), 0)
+        out_of_patience = loop.patience > 0 and since_best >= loop.patience
+        return out_of_patience or (loop.max_minutes is not None and self.seconds >= 60 * loop.max_minutes)
+
+
+class _Meter:
+    """Sums loss and hits over batches, on the device, so that no step waits for a copy."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._sums = torch.zeros(3, dtype=torch.float64, device="cpu" if device.type == "mps" else device)
+
+    def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+        labels = targets.argmax(dim=1) if targets.ndim == 2 else targets
+        hits = (logits.argmax(dim=1) == labels).sum()
+        count = len(labels)
+        self._sums += torch.stack([loss.double() * count, hits.double(), hits.new_tensor(count).double()])
+
+    def result(self, fabric: Fabric, started: float) -> EpochResult:
+        loss, hits, count = (float(v) for v in fabric.all_reduce(self._sums, reduce_op="sum"))
+        if count == 0:
+            raise TrainingError("the loader gave no picture: check --batch-size and --limit")
+        return EpochResult(loss / count, hits / count, int(count), time.perf_counter() - started)
+
+
+class _TensorBoard:
+    """Curves for TensorBoard beside `metrics.csv`; left out where TensorBoard is not installed."""
+
+    def __init__(self, run: RunFolder, first_epoch: int) -> None:
+        self._writer: Any = None
+        with suppress(ImportError):
+            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - optional and slow to import
+
+            self._writer = SummaryWriter(str(run.tensorboard), purge_step=first_epoch)
+
+    def __enter__(self) -> _TensorBoard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def add(self, row: EpochRow) -> None:
+        if self._writer is None:
+            return
+        for split in ("train", "valid"):
+            for name in ("loss", "accuracy"):
+                self._writer.add_scalar(f"{name}/{split}", getattr(row, f"{split}_{name}"), row.epoch)
+        self._writer.add_scalar("learning_rate", row.learning_rate, row.epoch)
+
+
+def _state(training: Training, average: ModelEmaV3 | None, progress: _Progress) -> dict[str, Any]:
+    return {
+        "architecture": training.architecture,
+        "classes": list(training.classes),
+        "model": training.model.state_dict(),
+        "average": average.module.state_dict() if average is not None else None,
+        "optimizer": training.optimizer.state_dict(),
+        "scheduler": training.schedule.scheduler.state_dict(),
+        "steps": progress.steps,
+        "best_loss": progress.best_loss,
+        "seconds": progress.seconds,
+        "rows": [asdict(row) for row in progress.rows],
+    }
+
+
+def _restore(training: Training, run: RunFolder, average: ModelEmaV3 | None) -> _Progress:
+    state = read_state(run.checkpoint)
+    if state.get("architecture") != training.architecture or state.get("classes") != list(training.classes):
+        raise ModelError(
+            f"{run.checkpoint}: the checkpoint is of {state.get('architecture')!r} with other classes or another "
+            f"network than {training.architecture!r}: resume with the data and the model of the run"
+        )
+    try:
+        training.model.load_state_dict(state["model"])
+        if average is not None and state["average"] is not None:
+            average.module.load_state_dict(state["average"])
+        training.optimizer.load_state_dict(state["optimizer"])
+        training.schedule.scheduler.load_state_dict(state["scheduler"])
+        known = {item.name for item in fields(EpochRow)}
+        rows = [EpochRow(**{key: row[key] for key in known}) for row in state["rows"]]
+        return _Progress(rows, int(state["steps"]), float(state["best_loss"]), float(state["seconds"]))
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise ModelError(f"{run.checkpoint}: the checkpoint does not fit this run: start the run anew") from error
+
+
+def _seed_epoch(seed: int, epoch: int) -> None:
+    torch.manual_seed(seed * 1_000_003 + epoch)
+
+
+def _has_pictures(loaders: dict[str, Loader]) -> bool:
+    sample: Sequence[Any] = loaders["train"].dataset[0]
+    return bool(sample[0].ndim == 3)
+
+
+def _best_precision(accelerator: str) -> str:
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    # Without these instructions bf16 is emulated and slower than 32 bits.
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16-mixed" if native else "32-true"
