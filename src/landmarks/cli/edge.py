@@ -1,0 +1,108 @@
+"""The edge: which commands there are, and what becomes of an error.
+
+A command's module is imported only when that command is asked for, so `landmarks --help` answers at once. Every
+error of the package leaves here as one sentence on standard error and an exit status: 2 for the user's mistakes,
+1 for failures, 130 for Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from landmarks import __version__
+from landmarks.errors import LandmarksError, MissingExtraError, StorageError
+
+COMMANDS = {
+    "train": "Train a recogniser from a folder of pictures.",
+    "evaluate": "Measure a trained run again and write its report.",
+    "export": "Turn a trained run into a model folder that needs no PyTorch.",
+    "predict": "Say which landmarks photos show.",
+    "batch": "Save a picture of a sample batch before and after augmentation.",
+}
+"""Name and summary of each command; the function of that name in `landmarks.cli.NAME` runs it."""
+
+TRAINING_PACKAGES = frozenset({"torch", "torchvision", "timm", "lightning_fabric", "matplotlib", "safetensors"})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: What follows the program's name, or None for those of the process.
+
+    Returns:
+        The exit status.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    asked = next((word for word in given if not word.startswith("-")), None)
+    try:
+        _app(asked)(given, prog_name="landmarks")
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
+        if status == 130:
+            _complain("stopped")
+        return status
+    except LandmarksError as error:
+        _complain(str(error))
+        return error.exit_status
+    except ModuleNotFoundError as error:
+        if error.name not in TRAINING_PACKAGES:
+            raise
+        missing = MissingExtraError(error.name, "train")
+        _complain(str(missing))
+        return missing.exit_status
+    except BrokenPipeError:
+        # The reader of a pipe went away; nothing more can be said on standard output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        refused = StorageError(f"{error.filename or 'the disk'}: {error.strerror or error}")
+        _complain(str(refused))
+        return refused.exit_status
+    return 0
+
+
+def _complain(sentence: str) -> None:
+    print(f"landmarks: {sentence}", file=sys.stderr)  # noqa: T201 - the one place errors are shown
+
+
+def _app(asked: str | None) -> typer.Typer:
+    """Build the application: the asked command in full, the others as a name and a summary."""
+    app = typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        no_args_is_help=True,
+        help="Recognise landmarks in photos, and train your own recogniser from a folder of pictures.",
+    )
+    app.callback()(_callback)
+    for name, summary in COMMANDS.items():
+        function = _placeholder
+        if name == asked:
+            function = getattr(importlib.import_module(f"landmarks.cli.{name}"), name)
+        app.command(name, short_help=summary)(function)
+    return app
+
+
+def _placeholder() -> None:
+    """Stand in the list of commands for one that was not asked for."""
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def _callback(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Recognise landmarks in photos, and train your own recogniser from a folder of pictures."""

@@ -1,0 +1,122 @@
+"""`landmarks train`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from landmarks.errors import SettingsError
+
+
+def train(
+    data: Annotated[
+        Path | None, typer.Argument(help="Folder with train/ and test/, or with one folder a class.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder to make. [default: runs/MODEL-DATA]")] = None,
+    model: Annotated[str, typer.Option(help="scratch or transfer.")] = "scratch",
+    backbone: Annotated[str | None, typer.Option(help="Pretrained network of transfer.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Local weights file of the backbone.")] = None,
+    unfreeze: Annotated[bool, typer.Option(help="Fine-tune the backbone too.")] = False,
+    init: Annotated[Path | None, typer.Option(help="Run whose weights this one starts from.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Run to continue; nothing else is needed.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training pictures.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pictures a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    backbone_rate: Annotated[float | None, typer.Option(help="Rate of the backbone as a share of it.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Decay of weights, not of norms and biases.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="sgd, adam or adamw.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="plateau, cosine or onecycle.")] = None,
+    label_smoothing: Annotated[float | None, typer.Option(help="Share of the target spread out.")] = None,
+    dropout: Annotated[float | None, typer.Option(help="Share of the embedding dropped.")] = None,
+    ema: Annotated[float | None, typer.Option(help="Decay of the average of the weights; 0 for none.")] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            help="Names with commas between: resized-crop, crop, flip, jitter, rotation, trivial, rand, erasing, "
+            "mixup, cutmix."
+        ),
+    ] = None,
+    crop_scale: Annotated[float | None, typer.Option(help="Smallest share resized-crop keeps.")] = None,
+    mix: Annotated[float | None, typer.Option(help="Share of the batches that are blended.")] = None,
+    sizes: Annotated[str | None, typer.Option(help="Crop sizes in pixels, in turn, e.g. 96,128,160.")] = None,
+    views: Annotated[
+        int | None, typer.Option(help="Embedded views of each picture, for a frozen backbone.")
+    ] = None,
+    valid_size: Annotated[float | None, typer.Option(help="Share kept for validation.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="plain or balanced.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many training pictures.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Loader processes.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Epochs without improvement before stopping.")] = None,
+    max_minutes: Annotated[float | None, typer.Option(help="Stop after this time.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, 32-true, bf16-mixed or 16-mixed.")] = None,
+    accelerator: Annotated[str | None, typer.Option(help="auto, cpu, gpu, ...")] = None,
+    devices: Annotated[int | None, typer.Option(help="How many devices.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads on a CPU; 0 for one a core.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder for decoded pictures and embeddings.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of split, weights and augmentation.")] = None,
+) -> None:
+    """Train a recogniser from a folder of pictures, measure it and write a report.
+
+    DATA holds train/CLASS/picture and test/CLASS/picture, or CLASS/picture, of which a share becomes the test.
+    """
+    flags = {key: value for key, value in locals().items() if value is not None}
+    _train(data, out, resume, flags)
+
+
+GROUPS = {
+    "model": ("backbone", "weights", "init", "views", "dropout"),
+    "loading": ("batch_size", "valid_size", "workers", "limit", "sampler", "seed"),
+    "augment": ("augment", "crop_scale", "mix", "sizes"),
+    "optimization": (
+        "optimizer",
+        "learning_rate",
+        "backbone_rate",
+        "weight_decay",
+        "label_smoothing",
+        "schedule",
+        "ema",
+    ),
+    "loop": ("epochs", "patience", "max_minutes", "precision", "accelerator", "devices", "threads"),
+}
+"""Which flags belong to which group of `RunSettings`."""
+
+RENAMED = {"augment": "names", "mix": "mix_probability"}
+
+
+def _train(data: Path | None, out: Path | None, resume: Path | None, flags: dict[str, Any]) -> None:
+    from landmarks.cli.progress import RunProgress
+    from landmarks.training.pipeline import resume_run, train_run
+    from landmarks.training.settings import default_settings
+
+    with RunProgress() as shown:
+        if resume is not None:
+            run = resume_run(resume, watcher=shown.watcher())
+        else:
+            if data is None:
+                raise SettingsError("landmarks train needs a data folder, or --resume RUN")
+            settings = default_settings(data, flags["model"], unfreeze=flags["unfreeze"])
+            for group, names in GROUPS.items():
+                changes = {RENAMED.get(name, name): _value(name, flags[name]) for name in names if name in flags}
+                settings = replace(settings, **{group: replace(getattr(settings, group), **changes)})
+            settings = replace(settings, cache=flags.get("cache"))
+            run = train_run(
+                settings, out or Path("runs") / f"{flags['model']}-{data.name}", watcher=shown.watcher()
+            )
+    for split in ("valid", "test"):
+        top1 = run.metrics(split)["top1"]
+        typer.echo(f"{split} accuracy {top1['value']:.4f} (95 % interval {top1['low']:.4f} to {top1['high']:.4f})")
+    typer.echo(f"report: {run.folder.report}")
+
+
+def _value(name: str, given: Any) -> Any:
+    if name == "augment":
+        return tuple(word.strip() for word in given.split(",") if word.strip())
+    if name == "sizes":
+        try:
+            return tuple(int(word) for word in given.split(","))
+        except ValueError as error:
+            raise SettingsError(f"--sizes must be numbers with commas between, not {given!r}") from error
+    return given
