@@ -1,0 +1,118 @@
+# The commands of the project. They need make and python3 (3.11 or newer, with venv); `make` alone lists them.
+#
+# There is one virtual environment. `make tag` puts the core in it, which has no PyTorch; the other targets add
+# the rest. A stamp file tells what is installed, so an install is repeated only when pyproject.toml changes.
+
+PYTHON    ?= python3
+VENV      := .venv
+BIN       := $(VENV)/bin
+LANDMARKS := $(BIN)/landmarks
+MODEL     := world34
+OUT       := build/runs
+DATA      := build/drawn
+
+CORE := $(VENV)/.core-installed
+FULL := $(VENV)/.full-installed
+
+# Taken literally, so that a $ or a quote in a name survives on its way to the shell.
+export photos := $(value PHOTOS)
+export data := $(value DATA)
+export out := $(value OUT)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help tag test lint check train clean photos-given runs-free
+
+help:
+	@echo 'make tag PHOTOS=<photo or folder>   recognise the landmarks in your photos'
+	@echo 'make test                           install everything and run all tests (ARGS=... goes to pytest)'
+	@echo 'make lint                           format, lint, types and layers, without the tests'
+	@echo 'make check                          lint, then test: what a change must pass'
+	@echo 'make train DATA=<folder>            train from scratch and by transfer, export both, predict a picture'
+	@echo '                                    (without DATA on drawn scenes; OUT=<folder> for the runs, else'
+	@echo '                                    $(OUT); FLAGS="--epochs 10" and the like go to landmarks train)'
+	@echo 'make clean                          remove build/ with its runs, dist/ and the caches'
+
+tag: photos-given $(CORE)
+	@$(open_home); $(LANDMARKS) predict $(MODEL) -- "$$photos"
+
+test: $(FULL)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(FULL)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Warnings are errors in every run of pytest: see filterwarnings in pyproject.toml.
+check: lint test
+
+# The drawn set is small: smaller batches give it enough steps.
+drawn := $(filter build/drawn,$(DATA))
+FLAGS := $(if $(drawn),--batch-size 16)
+
+train: runs-free $(FULL) $(drawn)
+	@$(LANDMARKS) train "$$data" --model scratch $(FLAGS) --out "$$out/scratch"
+	@$(LANDMARKS) train "$$data" --model transfer $(FLAGS) --out "$$out/transfer"
+	@$(LANDMARKS) export "$$out/scratch" --out "$$out/models/scratch"
+	@$(LANDMARKS) export "$$out/transfer" --out "$$out/models/transfer"
+	@picture=$$(find "$$data" -type f \( -iname '*.jpg' -o -iname '*.jpeg' -o -iname '*.png' \) | sort | head -n 1); \
+	for model in scratch transfer; do \
+		$(LANDMARKS) predict "$$out/models/$$model" -- "$$picture" || exit; \
+	done
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# --- what the targets above stand on ---
+
+# Not every shell opens the "~" of PHOTOS=~/Pictures.
+open_home = case $$photos in "~/"*) photos=$$HOME/$${photos\#"~/"};; esac
+
+# Looked at before anything is installed.
+photos-given:
+	@test -n "$$photos" || { \
+		echo 'make tag: say which photos: make tag PHOTOS=<photo or folder>' >&2; exit 2; }
+	@$(open_home); test -e "$$photos" || { \
+		printf 'make tag: %s: no such file or folder: check the spelling\n' "$$photos" >&2; exit 2; }
+
+runs-free:
+	@for run in "$$out/scratch" "$$out/transfer"; do \
+		test ! -e "$$run" || { \
+			printf 'make train: %s: this run exists: remove it or choose OUT=<another folder>\n' "$$run" >&2; \
+			exit 2; }; \
+	done
+
+# Drawn beside its place and moved there whole, so that an interrupted drawing is not taken for a data set.
+build/drawn: tests/drawn.py | $(FULL)
+	@rm -rf $@ $@.part
+	@$(BIN)/python tests/drawn.py $@.part --classes 8 --train 30 --test 8
+	@mv $@.part $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo 'make: $(PYTHON) is missing or older than 3.11: install Python 3.11 or newer,' \
+			'or name one: make ... PYTHON=python3.12' >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo 'make: $(PYTHON) cannot make a virtual environment: install its venv package' \
+			'(Debian, Ubuntu: apt install python3-venv)' >&2; exit 2; }
+	@$(PYTHON) -m venv --clear $(VENV)
+
+# uv installs several times faster than pip; where it cannot be had or cannot reach the index, pip does the work.
+comma := ,
+define install
+@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv || echo 'make: no uv here: installing with pip'
+@$(BIN)/uv pip install --python $(BIN)/python --editable $(1) || \
+	$(BIN)/python -m pip install --editable $(1)
+@touch $(2)
+endef
+
+$(CORE): pyproject.toml | $(BIN)/python
+	@echo 'Installing landmarks into $(VENV) (once; about 300 MB with its dependencies)'
+	$(call install,.,$(CORE))
+
+$(FULL): pyproject.toml | $(BIN)/python
+	@echo 'Installing landmarks with PyTorch and the development tools into $(VENV) (once; about 6 GB)'
+	$(call install,'.[train$(comma)dev]',$(CORE) $(FULL))

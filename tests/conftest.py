@@ -1,0 +1,62 @@
+"""What every test has: caches of its own, few threads, drawn pictures, and the real ones where they lie near."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+# tests/ is a folder and no package: this lets a test write `from drawn import draw_dataset`.
+sys.path.append(str(PROJECT / "tests"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _session_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what session-wide fixtures do out of the user's caches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        # One for all tests: without it every process that draws with matplotlib lists the fonts anew.
+        patch.setenv("MPLCONFIGDIR", str(tmp_path_factory.mktemp("matplotlib")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(
+    _session_caches: None, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Give each test an empty cache folder, so that none lives on what another left."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
+def _few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let PyTorch take two threads at most, here and in processes the test starts, without importing it."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() > 2:
+        torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small drawn data set: 4 classes, 12 training and 4 test pictures each. Read it, never write to it."""
+    from drawn import draw_dataset
+
+    root = tmp_path_factory.mktemp("drawn")
+    draw_dataset(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real pictures beside the project; a test that asks for them is skipped where they are not."""
+    folder = PROJECT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real pictures (../shared/data) do not lie beside the project")
+    return folder
