@@ -1,7 +1,8 @@
 """What decoding a JPEG at a fraction saves in time and costs in pixels.
 
 Run `python benchmarks/decode.py [--data DIR]`; the table goes to the screen and to benchmarks/results/decode.md.
-With `--data`, a folder of photos (any depth), the pixel cost is measured on real content too.
+With `--data`, a folder of photos (any depth), the pixel cost is measured on real content too; with `--model` and
+`--test`, what it does to the answers of a model.
 """
 
 from __future__ import annotations
@@ -9,22 +10,21 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import PIL
 from numpy.typing import NDArray
-from PIL import Image, features
+from PIL import Image
+from record import record, table
 
 from landmarks.images import DCT_MARGIN, load_rgb
+from landmarks.model_folder import find_model
 from landmarks.preprocess import Preprocessing, prepare
+from landmarks.recognizer import Recognizer
 
-RESULT = Path(__file__).parent / "results" / "decode.md"
 CONTRACT = Preprocessing()
 BIG = (4000, 3000)
 SMALL = (800, 600)
@@ -157,31 +157,45 @@ def cost_table(data: Path | None, count: int) -> list[str]:
     return rows
 
 
-def machine() -> str:
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line
-        ]
-        model = names[0] if names else model
-    return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {model}, {os.cpu_count()} cores; Python {platform.python_version()}, "
-        f"Pillow {PIL.__version__}, libjpeg-turbo {features.version('libjpeg_turbo')}, NumPy {np.__version__}"
-    )
+def accuracy_table(model: str, data: Path, count: int) -> list[str]:
+    """Answers of a model on enlarged test pictures, decoded in full and at a fraction."""
+    recognizer = Recognizer(find_model(model), threads=os.cpu_count() or 1)
+    labels = {name: label for label, name in enumerate(recognizer.info.classes)}
+    paths = [path for path in sorted(data.rglob("*.jpg")) if path.parent.name in labels]
+    chosen = [paths[index] for index in np.random.default_rng(0).permutation(len(paths))[:count]]
+    right = {"every pixel": 0, "`prepare`": 0}
+    same, largest = 0, 0.0
+    for path in chosen:
+        picture = Image.fromarray(load_rgb(path))
+        scale = 2200 / min(picture.size)
+        content = jpeg(picture.resize((round(picture.width * scale), round(picture.height * scale))))
+        contract = recognizer.info.preprocessing
+        crops = np.stack([prepare(load_rgb(content), contract), prepare(content, contract)])
+        answers = recognizer.answer(crops).probabilities
+        for name, row in zip(right, answers, strict=True):
+            right[name] += int(row.argmax() == labels[path.parent.name])
+        same += int(answers[0].argmax() == answers[1].argmax())
+        largest = max(largest, float(np.abs(answers[0] - answers[1]).max()))
+    rows = [[name, f"{hits / len(chosen):.4f}"] for name, hits in right.items()]
+    return [
+        table(["decoding", "accuracy"], rows),
+        "",
+        f"{len(chosen)} test pictures enlarged to a short side of 2200 pixels (so that they are decoded at 1/4) "
+        f"and saved as JPEG; {same} of {len(chosen)} answers are the same, and no probability differs by "
+        f"more than {largest:.3f}.",
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of photos for the pixel cost on real content")
+    parser.add_argument("--model", help="model folder or bundled name for the accuracy cost, with --test")
+    parser.add_argument("--test", type=Path, help="folder of test pictures, one folder a class of the model")
     parser.add_argument("--runs", type=int, default=15, help="timed runs of each way")
     parser.add_argument("--count", type=int, default=6, help="pictures of each content for the pixel cost")
+    parser.add_argument("--answers", type=int, default=300, help="pictures for the accuracy cost")
     arguments = parser.parse_args()
     lines = [
-        "# Decoding a JPEG at a fraction",
-        "",
-        f"`python benchmarks/decode.py`: {machine()}.",
-        "",
         "A picture that is shrunk to a short side of 256 anyway needs few of its pixels, so a JPEG is decoded at",
         "1/2, 1/4 or 1/8. The margin says how many times 256 the decoded short side keeps at least; "
         f"`prepare` uses {DCT_MARGIN}.",
@@ -198,10 +212,11 @@ def main() -> None:
         "",
         *cost_table(arguments.data, arguments.count),
     ]
-    text = "\n".join(lines) + "\n"
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(text, encoding="utf-8")
-    print(text)
+    if arguments.model and arguments.test:
+        answers = accuracy_table(arguments.model, arguments.test, arguments.answers)
+        lines += ["", "## Change of a model's answers", "", *answers]
+    command = "python benchmarks/decode.py --data PHOTOS --model world34 --test PHOTOS/test"
+    record("decode", "Decoding a JPEG at a fraction", command, "\n".join(lines), ["pillow", "numpy"])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,134 @@
+"""What each part of `MyModel` and of its training brings: one change at a time, on one short schedule.
+
+Run `python benchmarks/ablation.py DATA`, DATA being an image folder. Each row trains from scratch with the same
+seed, split, epochs and steps; accuracy and loss are those of the validation pictures after the last epoch, with
+the averaged weights. The test split is never read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from record import record, table
+
+from landmarks.training.data import Data, make_loaders, prepare_data, set_train_size
+from landmarks.training.model import MyModel
+from landmarks.training.optimization import get_loss, get_optimizer, get_scheduler
+from landmarks.training.runs import EpochRow, RunFolder
+from landmarks.training.settings import AugmentSettings, DataSettings, LoopSettings, OptimizationSettings
+from landmarks.training.train import Training, optimize
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row: what differs from the default."""
+
+    name: str
+    model: dict[str, Any] = field(default_factory=dict)
+    augment: dict[str, Any] = field(default_factory=dict)
+    optimization: dict[str, Any] = field(default_factory=dict)
+
+
+VARIANTS = (
+    Variant("default: widths 48-384, depths 1-1-2-1"),
+    Variant("without squeeze-and-excitation", model={"attention": False}),
+    Variant("narrower: widths 32-256", model={"widths": (32, 64, 128, 256)}),
+    Variant("wider: widths 64-512", model={"widths": (64, 128, 256, 512)}),
+    Variant("deeper: depths 2-2-2-2", model={"depths": (2, 2, 2, 2)}),
+    Variant("stochastic depth 0.1", model={"drop_path": 0.1}),
+    Variant("dropout 0.2", model={"dropout": 0.2}),
+    Variant("crop and flip only", augment={"names": ("resized-crop", "flip")}),
+    Variant("plain random crop, flip", augment={"names": ("crop", "flip")}),
+    Variant("without MixUp and CutMix", augment={"names": ("resized-crop", "flip", "trivial")}),
+    Variant(
+        "colour jitter and rotation for TrivialAugment",
+        augment={"names": ("resized-crop", "flip", "jitter", "rotation", "mixup", "cutmix")},
+    ),
+    Variant(
+        "RandAugment for TrivialAugment", augment={"names": ("resized-crop", "flip", "rand", "mixup", "cutmix")}
+    ),
+    Variant(
+        "with random erasing", augment={"names": ("resized-crop", "flip", "trivial", "erasing", "mixup", "cutmix")}
+    ),
+    Variant(
+        "SGD, Nesterov, rate 0.1, decay 5e-4",
+        optimization={"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4},
+    ),
+    Variant("Adam without decay", optimization={"optimizer": "adam"}),
+    Variant("AdamW, rate 4e-3", optimization={"learning_rate": 4e-3}),
+    Variant("reduce on plateau, rate 1e-3", optimization={"schedule": "plateau", "learning_rate": 1e-3}),
+    Variant("without label smoothing", optimization={"label_smoothing": 0.0}),
+)
+
+
+def run(variant: Variant, data: Data, epochs: int, sizes: tuple[int, ...]) -> tuple[EpochRow, float, float]:
+    """The last epoch, the seconds of training and the millions of parameters."""
+    torch.manual_seed(0)
+    model = MyModel(len(data.folder.classes), **variant.model)
+    augment = replace(AugmentSettings(sizes=sizes), **variant.augment)
+    optimization = replace(OptimizationSettings(), **variant.optimization)
+    loaders = make_loaders(data, DataSettings(), augment)
+    optimizer = get_optimizer(model, optimization)
+
+    def before_epoch(epoch: int) -> int:
+        size = augment.size_of_epoch(epoch, epochs)
+        set_train_size(loaders["train"], augment, size, data.preprocessing)
+        return size
+
+    training = Training(
+        model=model,
+        architecture="ablation",
+        classes=data.folder.classes,
+        loaders=loaders,
+        optimizer=optimizer,
+        schedule=get_scheduler(optimizer, optimization, epochs=epochs, steps_per_epoch=len(loaders["train"])),
+        loss=get_loss(optimization.label_smoothing),
+        loop=LoopSettings(epochs=epochs),
+        clip=optimization.clip,
+        ema=optimization.ema,
+        before_epoch=before_epoch,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        rows = optimize(training, RunFolder(Path(folder)))
+    return rows[-1], sum(row.seconds for row in rows), sum(p.numel() for p in model.parameters()) / 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--sizes", default="96")
+    given = parser.parse_args()
+    sizes = tuple(int(word) for word in given.sizes.split(","))
+    data = prepare_data(given.data, DataSettings())
+    rows = []
+    for variant in VARIANTS:
+        last, seconds, millions = run(variant, data, given.epochs, sizes)
+        rows.append(
+            [
+                variant.name,
+                f"{last.valid_accuracy:.3f}",
+                f"{last.valid_loss:.3f}",
+                f"{seconds:.0f}",
+                f"{millions:.1f}",
+            ]
+        )
+        print(*rows[-1], sep="  ", flush=True)
+    count = len(data.folder.valid)
+    body = table(["variant", "validation accuracy", "validation loss", "seconds", "million parameters"], rows)
+    body += (
+        f"\n\n{given.data.name}: {len(data.folder.train)} training and {count} validation pictures, "
+        f"{given.epochs} epochs at {given.sizes} pixels, one seed. Differences of accuracy "
+        f"under about {(0.25 / count) ** 0.5:.3f} are within the noise of a validation split of this size."
+    )
+    command = f"python benchmarks/ablation.py DATA --epochs {given.epochs} --sizes {given.sizes}"
+    record("ablation", "Ablation of training from scratch", command, body, ["torch"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Accuracy and time of every way of training, on the data sets that lie beside the project.
+
+Run `python benchmarks/accuracy.py DATA --out RUNS`, DATA being the folder that holds world34, landmarks10 and
+monuments49. Every figure comes from `landmarks train` with the flags of the table; a run that is finished in RUNS
+is not trained again. The table goes to the screen and to benchmarks/results/accuracy.md.
+
+No run sees a test picture before it is finished: the weights are chosen on a validation split of `train`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from record import record, table
+
+SETS = ("world34", "landmarks10", "monuments49")
+TARGETS = {
+    "scratch": {"world34": 0.90, "landmarks10": 0.80, "monuments49": 0.55},
+    "transfer": {"world34": 0.95, "landmarks10": 0.90, "monuments49": 0.88},
+    "finetune": {"world34": 0.965},
+}
+JOINT = ["--epochs", "48", "--sizes", "96,128,160", "--valid-size", "0.1"]
+SCRATCH = {
+    "world34": ["--epochs", "16", "--sizes", "160,192", "--learning-rate", "1e-3", "--valid-size", "0.1"],
+    "landmarks10": ["--epochs", "8", "--sizes", "128,160", "--learning-rate", "1e-3", "--valid-size", "0.1"],
+    "monuments49": ["--epochs", "8", "--sizes", "128,160", "--learning-rate", "1e-3", "--valid-size", "0.1"],
+}
+TRANSFER = ["--model", "transfer"]
+FINETUNE = ["--model", "transfer", "--unfreeze"]
+
+
+def link_together(data: Path, folder: Path) -> None:
+    """One folder with the classes of all sets, as links: their train splits may be used together."""
+    for name in SETS:
+        for split in ("train", "test"):
+            (folder / split).mkdir(parents=True, exist_ok=True)
+            for source in sorted((data / name / split).iterdir()):
+                link = folder / split / source.name
+                if not link.exists():
+                    link.symlink_to(source.resolve(), target_is_directory=True)
+
+
+def train(data: Path, out: Path, flags: list[str]) -> None:
+    if not (out / "metrics_test.json").is_file():
+        subprocess.run(["landmarks", "train", str(data), "--out", str(out), *flags], check=True, stdout=sys.stderr)
+
+
+def read(run: Path, before: float = 0.0) -> dict[str, float]:
+    top1 = json.loads((run / "metrics_test.json").read_text())["top1"]
+    seconds = json.loads((run / "run.json").read_text())["seconds"]
+    return {**top1, "minutes": seconds / 60 + before}
+
+
+def row(way: str, name: str, found: dict[str, float], flags: list[str]) -> list[str]:
+    target = TARGETS[way][name]
+    verdict = "reached" if found["value"] >= target else "**short**"
+    interval = f"{found['low']:.3f} - {found['high']:.3f}"
+    return [
+        way,
+        name,
+        f"{found['value']:.4f}",
+        interval,
+        f"{target:.3f}",
+        verdict,
+        f"{found['minutes']:.1f}",
+        f"`{' '.join(flags)}`",
+    ]
+
+
+def by_source(out: Path) -> str:
+    """World34 by source of the pictures: most classes have one source, so a model can learn the source."""
+    runs = {way: out / f"{way}-world34" for way in TARGETS if (out / f"{way}-world34").is_dir()}
+    sources = {}
+    for way, run in runs.items():
+        listed = json.loads((run / "metrics_test.json").read_text())["sources"]
+        sources[way] = {item["source"]: item["accuracy"] for item in listed}
+    rows = []
+    for name in sorted({name for found in sources.values() for name in found}):
+        cells = [found[name] for found in sources.values()]
+        shown = [f"{cell['value']:.3f} ({cell['low']:.3f} - {cell['high']:.3f})" for cell in cells]
+        rows.append([name, cells[0]["count"], *shown])
+    return table(["source", "test pictures", *sources], rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("runs/accuracy"))
+    parser.add_argument("--only", choices=("scratch", "transfer", "finetune"), nargs="*")
+    given = parser.parse_args()
+    ways = given.only or ["scratch", "transfer", "finetune"]
+    rows = []
+    if "scratch" in ways:
+        joint = given.out / "joint-data"
+        link_together(given.data, joint)
+        train(joint, given.out / "joint", JOINT)
+        shared = read(given.out / "joint")["minutes"]
+        for name in SETS:
+            flags = [*SCRATCH[name], "--init", str(given.out / "joint")]
+            train(given.data / name, given.out / f"scratch-{name}", flags)
+            shown = [*SCRATCH[name], "--init", "joint"]
+            rows.append(row("scratch", name, read(given.out / f"scratch-{name}", shared), shown))
+    if "transfer" in ways:
+        for name in SETS:
+            train(given.data / name, given.out / f"transfer-{name}", TRANSFER)
+            rows.append(row("transfer", name, read(given.out / f"transfer-{name}"), TRANSFER))
+    if "finetune" in ways:
+        train(given.data / "world34", given.out / "finetune-world34", FINETUNE)
+        rows.append(row("finetune", "world34", read(given.out / "finetune-world34"), FINETUNE))
+    header = [
+        "way",
+        "data",
+        "test accuracy",
+        "95 % interval",
+        "asked",
+        "",
+        "minutes",
+        "flags of `landmarks train`",
+    ]
+    body = (
+        table(header, rows)
+        + "\n\nThe minutes are all of a run: decoding, embedding, training and the report. Those of the runs from "
+        f"scratch include the common run on the train splits of the three sets (`{' '.join(JOINT)}`), whose "
+        "weights each starts from. No pretrained weights are used from scratch; transfer and fine-tuning use "
+        "EfficientNet-Lite0 with its ImageNet weights."
+    )
+    body += "\n\n## World34 by source\n\n" + by_source(given.out)
+    record("accuracy", "Accuracy", "python benchmarks/accuracy.py DATA", body, ["torch", "timm", "onnxruntime"])
+
+
+if __name__ == "__main__":
+    main()
