@@ -92,6 +92,12 @@ class TrainingError(LandmarksError):
     """Training could not go on, for example because the loss is not a number."""
 
 
+class StoppedError(LandmarksError):
+    """The user stopped the work; the message says how to go on."""
+
+    exit_status = 130
+
+
 class ExportError(LandmarksError):
     """An exported model does not answer like the trained one and was not written."""
 

@@ -65,6 +65,10 @@ def storage_errors(path: Path) -> Iterator[None]:
             errno.EROFS: "the file system is read-only: choose another place",
             errno.EACCES: "no permission to write here: choose another place or change the permissions",
             errno.EPERM: "no permission to write here: choose another place or change the permissions",
+            errno.EEXIST: "a file stands where a folder is needed: choose another place",
+            errno.ENOTDIR: "a file stands where a folder is needed: choose another place",
+            errno.EISDIR: "a folder stands where the file belongs: choose another place",
+            errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
         }
         reason = reasons.get(error.errno or 0)
         if reason is None:
@@ -78,10 +82,19 @@ def _umask() -> int:
     return mask
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file whole or not at all; raises `StorageError` when it cannot be written."""
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; raises `StorageError` when it cannot be written."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    r"""Write a UTF-8 text file whole or not at all; raises `StorageError` when it cannot be written.
+
+    What UTF-8 cannot hold, the odd bytes of an old file name, is spelt out: `caf\udce9.jpg`. In JSON this is an
+    escape, so it is read back as it was.
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -112,9 +125,13 @@ def find_photos(paths: Iterable[Path]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for path in paths:
-        if path.is_dir():
+        try:
+            is_folder, exists = path.is_dir(), path.exists()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be reached: check the spelling and the permissions") from error
+        if is_folder:
             found.update(dict.fromkeys(_photos_below(path)))
-        elif path.exists():
+        elif exists:
             found[path] = None
         else:
             raise InputError(f"{path}: no such file or folder: check the spelling")

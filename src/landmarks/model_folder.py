@@ -12,6 +12,7 @@ NAME/
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import resources
@@ -40,6 +41,8 @@ class ModelInfo:
         classes: Class names in the order of the logits.
         preprocessing: The contract for its input.
         temperature: Divisor of the logits before softmax; 1 where it was not calibrated.
+        calibration: What `landmarks.calibration.Calibration.to_dict` gave; None where the model was not
+            calibrated for telling the unknown.
         metrics: Figures of the trained network and of the exported one.
         data: Summary of the training data.
         versions: Of the libraries that made it.
@@ -58,6 +61,7 @@ class ModelInfo:
     versions: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
+    calibration: Mapping[str, Any] | None = None
 
 
 def write_info(folder: Path, info: ModelInfo) -> None:
@@ -82,15 +86,30 @@ def read_info(folder: Path) -> ModelInfo:
         version = values.pop("format")
         if version != FORMAT:
             raise ModelError(f"{path}: format {version} is not known: update landmarks or export the model again")
-        values["classes"] = tuple(map(str, values["classes"]))
-        values["preprocessing"] = Preprocessing.from_dict(values["preprocessing"])
+        values["classes"] = _class_names(values["classes"])
+        values["temperature"] = float(values["temperature"])
+        values["files"] = dict(values["files"])
+        values["preprocessing"] = _preprocessing(path, values["preprocessing"])
         info = ModelInfo(**values)
-        usable = len(info.classes) >= 2 and float(info.temperature) > 0
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        usable = len(info.classes) >= 2 and 0 < info.temperature < math.inf
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path}: damaged ({error}): export the model again") from error
     if not usable:
         raise ModelError(f"{path}: needs two classes or more and a temperature above 0: export the model again")
     return info
+
+
+def _class_names(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("the classes are not a list of names")
+    return tuple(names)
+
+
+def _preprocessing(path: Path, values: Any) -> Preprocessing:
+    try:
+        return Preprocessing.from_dict(values)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
 
 
 def check_file(folder: Path, info: ModelInfo, name: str) -> Path:

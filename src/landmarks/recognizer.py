@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from landmarks.calibration import Calibration, is_landmark, softmax, unknown_scores
 from landmarks.errors import ImageError, ModelError
-from landmarks.model_folder import ONNX_FILE, ModelInfo, check_file, read_info
+from landmarks.model_folder import INFO_FILE, ONNX_FILE, ModelInfo, check_file, read_info
 from landmarks.preprocess import prepare
 
 
@@ -22,10 +23,14 @@ class Answers:
     Attributes:
         probabilities: (N, K) float32; each row sums to 1.
         embeddings: (N, D) float32, for search and for telling the unknown.
+        logits: (N, K) float32.
+        scores: (N,) how well each picture is known; None where the model was not calibrated for it.
     """
 
     probabilities: NDArray[np.float32]
     embeddings: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    scores: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,13 +47,18 @@ class Recognition:
 
     Attributes:
         path: The photo.
-        candidates: The likeliest classes, likeliest first; empty where the photo cannot be read.
+        candidates: The likeliest classes but for the background, likeliest first; empty where the photo cannot
+            be read.
         error: Why the photo cannot be read, or None.
+        probabilities: (K,) of all classes; None where the photo cannot be read.
+        score: How well the photo is known; None where the model was not calibrated for it.
     """
 
     path: Path
     candidates: tuple[Candidate, ...]
     error: str | None = None
+    probabilities: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    score: float | None = None
 
 
 class Recognizer:
@@ -59,14 +69,20 @@ class Recognizer:
         threads: Threads of one answer. One is best where several processes share the cores.
 
     Attributes:
+        folder: Where the model lies.
         info: What `model.json` says.
+        calibration: What it says of the unknown; None where the model was not calibrated for it.
 
     Raises:
         ModelError: The folder is damaged, or does not hold what `model.json` says.
     """
 
     def __init__(self, folder: Path, *, threads: int = 1) -> None:
+        self.folder = folder
         self.info: ModelInfo = read_info(folder)
+        self.calibration = _calibration(folder, self.info)
+        self._known = is_landmark(self.info.classes)
+        self._temperature = self.info.temperature if self.calibration is None else self.calibration.temperature
         path = check_file(folder, self.info, ONNX_FILE)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -76,10 +92,16 @@ class Recognizer:
             self._session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
         except Exception as error:
             raise ModelError(f"{path}: ONNX Runtime cannot load it ({error}): export the model again") from error
+        inputs = [(item.type, item.shape[1:]) for item in self._session.get_inputs()]
         outputs = {output.name: output.shape for output in self._session.get_outputs()}
-        if not {"logits", "embedding"} <= set(outputs) or outputs["logits"][-1] != len(self.info.classes):
+        crop = self.info.preprocessing.crop
+        if (
+            inputs != [("tensor(uint8)", [crop, crop, 3])]
+            or not {"logits", "embedding"} <= set(outputs)
+            or outputs["logits"][-1] != len(self.info.classes)
+        ):
             raise ModelError(
-                f"{path}: the network does not have the outputs that model.json says: export it again"
+                f"{path}: the network does not have the input and outputs that model.json says: export it again"
             )
 
     def answer(self, pictures: NDArray[np.uint8]) -> Answers:
@@ -93,10 +115,21 @@ class Recognizer:
         """
         name = self._session.get_inputs()[0].name
         logits, embeddings = self._session.run(["logits", "embedding"], {name: pictures})
-        scaled = logits.astype(np.float64) / self.info.temperature
-        exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
-        return Answers(probabilities.astype(np.float32), embeddings)
+        probabilities = softmax(logits, self._temperature).astype(np.float32)
+        return Answers(probabilities, embeddings, logits, self._scores(logits, embeddings))
+
+    def _scores(self, logits: NDArray[np.float32], embeddings: NDArray[np.float32]) -> NDArray[np.float64] | None:
+        calibration = self.calibration
+        if calibration is None:
+            return None
+        return unknown_scores(
+            calibration.score,
+            logits,
+            embeddings,
+            known=self._known,
+            temperature=calibration.temperature,
+            means=calibration.class_means,
+        )
 
     def recognize(self, photos: Iterable[Path], *, top: int = 5, batch_size: int = 4) -> Iterator[Recognition]:
         """Recognise photos, in order; one that cannot be read gives its reason and stops nothing.
@@ -123,14 +156,31 @@ class Recognizer:
             except ImageError as error:
                 prepared.append(error.reason)
         pictures = [picture for picture in prepared if not isinstance(picture, str)]
-        rows: Iterator[NDArray[np.float32]] = iter(())
-        if pictures:
-            rows = iter(self.answer(np.stack(pictures)).probabilities)
+        answers = self.answer(np.stack(pictures)) if pictures else None
+        row = 0
         for photo, result in zip(photos, prepared, strict=True):
-            if isinstance(result, str):
-                yield Recognition(photo, (), result)
+            if isinstance(result, str) or answers is None:
+                yield Recognition(photo, (), str(result))
                 continue
-            row = next(rows)
-            best = np.argsort(-row, kind="stable")[:top]
-            candidates = tuple(Candidate(self.info.classes[i], float(row[i])) for i in best)
-            yield Recognition(photo, candidates)
+            probabilities = answers.probabilities[row]
+            score = None if answers.scores is None else float(answers.scores[row])
+            yield Recognition(photo, self._candidates(probabilities, top), None, probabilities, score)
+            row += 1
+
+    def _candidates(self, probabilities: NDArray[np.float32], top: int) -> tuple[Candidate, ...]:
+        order = np.argsort(-probabilities, kind="stable")
+        best = [i for i in order if self._known[i]][:top]
+        return tuple(Candidate(self.info.classes[i], float(probabilities[i])) for i in best)
+
+
+def _calibration(folder: Path, info: ModelInfo) -> Calibration | None:
+    if info.calibration is None:
+        return None
+    try:
+        calibration = Calibration.from_dict(info.calibration)
+    except ModelError as error:
+        raise ModelError(f"{folder / INFO_FILE}: {error}") from error
+    means = calibration.class_means
+    if means is not None and len(means) != len(info.classes):
+        raise ModelError(f"{folder / INFO_FILE}: the class means do not fit the classes: export the model again")
+    return calibration

@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -19,6 +20,11 @@ from landmarks import __version__
 from landmarks.errors import LandmarksError, MissingExtraError, StorageError
 
 COMMANDS = {
+    "tag": "Say which landmarks photos show, and write it into their metadata if asked.",
+    "undo": "Take back what landmarks tag --write has written.",
+    "reject": "Take a tag off a photo for good.",
+    "confirm": "Keep a tag on a photo whatever later models say.",
+    "models": "List the models that come with the package.",
     "train": "Train a recogniser from a folder of pictures.",
     "evaluate": "Measure a trained run again and write its report.",
     "export": "Turn a trained run into a model folder that needs no PyTorch.",
@@ -27,7 +33,20 @@ COMMANDS = {
 }
 """Name and summary of each command; the function of that name in `landmarks.cli.NAME` runs it."""
 
-TRAINING_PACKAGES = frozenset({"torch", "torchvision", "timm", "lightning_fabric", "matplotlib", "safetensors"})
+TRAINING_PACKAGES = frozenset(
+    {
+        "torch",
+        "torchvision",
+        "timm",
+        "lightning_fabric",
+        "matplotlib",
+        "safetensors",
+        "jinja2",
+        "onnx",
+        "onnxscript",
+    }
+)
+"""What only `landmarks.training` imports; the extra `train` brings it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,6 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     asked = next((word for word in given if not word.startswith("-")), None)
+    for stream in (sys.stdout, sys.stderr):
+        # A file name may hold bytes that are no text; it is shown with escapes rather than not at all.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         _app(asked)(given, prog_name="landmarks")
     except SystemExit as end:
@@ -52,9 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return error.exit_status
     except ModuleNotFoundError as error:
-        if error.name not in TRAINING_PACKAGES:
+        package = (error.name or "").partition(".")[0]
+        if package not in TRAINING_PACKAGES:
             raise
-        missing = MissingExtraError(error.name, "train")
+        missing = MissingExtraError(package, "train")
         _complain(str(missing))
         return missing.exit_status
     except BrokenPipeError:

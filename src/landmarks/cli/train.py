@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from landmarks.errors import SettingsError
+from landmarks.errors import SettingsError, StoppedError
+
+if TYPE_CHECKING:
+    from landmarks.training.settings import RunSettings
 
 
 def train(
@@ -63,7 +69,7 @@ def train(
     DATA holds train/CLASS/picture and test/CLASS/picture, or CLASS/picture, of which a share becomes the test.
     """
     flags = {key: value for key, value in locals().items() if value is not None}
-    _train(data, out, resume, flags)
+    _train(flags)
 
 
 GROUPS = {
@@ -86,29 +92,56 @@ GROUPS = {
 RENAMED = {"augment": "names", "mix": "mix_probability"}
 
 
-def _train(data: Path | None, out: Path | None, resume: Path | None, flags: dict[str, Any]) -> None:
+def _train(flags: dict[str, Any]) -> None:
     from landmarks.cli.progress import RunProgress
     from landmarks.training.pipeline import resume_run, train_run
-    from landmarks.training.settings import default_settings
 
     with RunProgress() as shown:
-        if resume is not None:
-            run = resume_run(resume, watcher=shown.watcher())
+        if "resume" in flags:
+            out: Path = flags["resume"]
+            _refuse_others(flags)
+            with _stoppable(out):
+                run = resume_run(out, watcher=shown.watcher())
         else:
-            if data is None:
-                raise SettingsError("landmarks train needs a data folder, or --resume RUN")
-            settings = default_settings(data, flags["model"], unfreeze=flags["unfreeze"])
-            for group, names in GROUPS.items():
-                changes = {RENAMED.get(name, name): _value(name, flags[name]) for name in names if name in flags}
-                settings = replace(settings, **{group: replace(getattr(settings, group), **changes)})
-            settings = replace(settings, cache=flags.get("cache"))
-            run = train_run(
-                settings, out or Path("runs") / f"{flags['model']}-{data.name}", watcher=shown.watcher()
-            )
+            settings = _settings(flags)
+            out = flags.get("out") or Path("runs") / f"{settings.model.kind}-{settings.data.resolve().name}"
+            with _stoppable(out):
+                run = train_run(settings, out, watcher=shown.watcher())
     for split in ("valid", "test"):
         top1 = run.metrics(split)["top1"]
         typer.echo(f"{split} accuracy {top1['value']:.4f} (95 % interval {top1['low']:.4f} to {top1['high']:.4f})")
     typer.echo(f"report: {run.folder.report}")
+
+
+def _settings(flags: dict[str, Any]) -> RunSettings:
+    from landmarks.training.settings import default_settings
+
+    if "data" not in flags:
+        raise SettingsError("landmarks train needs a data folder, or --resume RUN")
+    settings = default_settings(flags["data"], flags["model"], unfreeze=flags["unfreeze"])
+    for group, names in GROUPS.items():
+        changes = {RENAMED.get(name, name): _value(name, flags[name]) for name in names if name in flags}
+        settings = replace(settings, **{group: replace(getattr(settings, group), **changes)})
+    return replace(settings, cache=flags.get("cache"))
+
+
+def _refuse_others(flags: dict[str, Any]) -> None:
+    """A resumed run keeps its settings; a flag that would be ignored is refused instead."""
+    others = [name for name in flags if name not in {"resume", "model", "unfreeze"}]
+    if others:
+        shown = "DATA" if others[0] == "data" else "--" + others[0].replace("_", "-")
+        raise SettingsError(
+            f"--resume goes on with the settings of the run: leave out {shown}, or train a new run"
+        )
+
+
+@contextmanager
+def _stoppable(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        way_on = f"landmarks train --resume {shlex.quote(str(out))}"
+        raise StoppedError(f"{out}: stopped: continue with {way_on}") from stop
 
 
 def _value(name: str, given: Any) -> Any:

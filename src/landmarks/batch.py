@@ -1,0 +1,306 @@
+"""What the tagger said becomes changes of files, a few at a time: planned, written down, done, marked done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from landmarks.delta import make_delta
+from landmarks.entries import Entries, entries_for
+from landmarks.errors import MetadataError, StorageError
+from landmarks.exiftool import ExifTool
+from landmarks.ledger import Ledger
+from landmarks.metadata import Edit, WriteOptions, plan, target_of
+from landmarks.records import Change, PhotoRow, PhotoState, Verdict
+from landmarks.tags import PhotoTags, Tag, tags_from_json, tags_to_json
+from landmarks.writing import ChangedMeanwhileError, Snapshot, digest, is_full, put_file
+
+_EDITS = 16  # in one batch: the ledger is forced to the disk twice a batch
+_BYTES = 32 * 2**20  # of files that wait in memory
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a photo.
+
+    Attributes:
+        path: The photo, as it was found.
+        status: `written`; `planned` in a preview; `unchanged` where there was nothing to write; `quarantined`
+            where it cannot be read or written; `changed` where somebody changed it meanwhile, so that it is left
+            to the next run.
+        tags: What is said of it, after the user's verdicts.
+        reason: Why it is in quarantine, or None.
+        diff: What is, or would be, written, as lines that begin with `-` or `+`; or None.
+    """
+
+    path: Path
+    status: Literal["written", "planned", "unchanged", "quarantined", "changed"]
+    tags: tuple[Tag, ...] = ()
+    reason: str | None = None
+    diff: str | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """A photo that is due.
+
+    Attributes:
+        photo: Its path.
+        key: Its path below the root, as bytes.
+        snapshot: What it was when it was claimed; None where it cannot be read.
+        model_key: Model and options it is worked on with.
+    """
+
+    photo: Path
+    key: bytes
+    snapshot: Snapshot | None
+    model_key: str
+
+
+@dataclass(frozen=True)
+class _Planned:
+    work: Work
+    edit: Edit
+    tags: tuple[Tag, ...]
+    model: str
+
+
+class Batch:
+    """Edits on their way to the disk.
+
+    Args:
+        ledger: The ledger; this process has claimed the photos.
+        root: Root of the library.
+        options: Where tags are written.
+        tool: For writing into photos.
+        run: The run that the changes belong to; None begins one with the first change.
+        read_only: Plan only.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        root: Path,
+        options: WriteOptions,
+        tool: ExifTool,
+        *,
+        run: int | None = None,
+        read_only: bool = False,
+    ) -> None:
+        self._ledger = ledger
+        self._root = root
+        self._options = options
+        self._tool = tool
+        self.run = run
+        self._read_only = read_only
+        self._planned: list[_Planned] = []
+
+    def take(self, work: Work, result: PhotoTags) -> Iterator[Outcome]:
+        """Plan what a result changes; gives the outcomes that are certain by now."""
+        if result.error is not None:
+            yield self._refuse(work, "unreadable", result.error)
+            return
+        if work.snapshot is None or not work.snapshot.still_true(work.photo):
+            yield self._put_off(work)
+            return
+        try:
+            target = target_of(work.photo, self._options)
+            if any(planned.edit.target == target for planned in self._planned):
+                yield from self.flush()  # its plan must see what the other one wrote
+            planned = self._plan(work, result, target)
+        except MetadataError as error:
+            yield self._refuse(work, "unwritable", error.reason)
+            return
+        except ChangedMeanwhileError:
+            yield self._put_off(work)
+            return
+        except (StorageError, OSError) as error:
+            yield from self._refuse_or_raise(work, error)
+            return
+        yield from self._accept(planned)
+
+    def amend(self, work: Work, result: PhotoTags, prior: Change) -> Iterator[Outcome]:
+        """Plan the change of an earlier change after a verdict of the user."""
+        target = self._root / os.fsdecode(prior.target)
+        ours = prior.ours
+        self._options = WriteOptions(
+            in_place=prior.target == prior.photo,
+            iptc=bool(ours.iptc_keywords),
+            gps=ours.position is not None,
+        )
+        try:
+            yield from self._accept(self._plan(work, result, target))
+        except MetadataError as error:
+            yield self._refuse(work, "unwritable", error.reason)
+
+    def flush(self) -> Iterator[Outcome]:
+        """Write what waits; gives one outcome for each edit.
+
+        Raises:
+            StorageError: The disk is full. What was written is marked so, the rest never was.
+        """
+        planned, self._planned = self._planned, []
+        if not planned:
+            return
+        if self.run is None:
+            self.run = self._ledger.start_run("tag", planned[0].model)
+        changes = self._ledger.intend([self._change(item) for item in planned])
+        outcomes: dict[int, Outcome] = {}
+        try:
+            for number, item in zip(changes, planned, strict=True):
+                outcomes[number] = self._write(item)
+        finally:
+            with self._ledger.transaction():
+                for number, item in zip(changes, planned, strict=True):
+                    outcome = outcomes.get(number)
+                    self._ledger.set_state(number, "done" if outcome and outcome.status == "written" else None)
+                    if outcome is not None and outcome.status == "written":
+                        self._record(item.work, item.edit)
+                    elif outcome is not None and outcome.status == "quarantined":
+                        self._record_refusal(item.work, "unwritable", outcome.reason or "")
+                self._ledger.release([item.work.key for item in planned])
+        yield from outcomes.values()
+
+    def abandon(self) -> None:
+        """Give back the photos of edits that were never written."""
+        if self._planned and not self._read_only:
+            self._ledger.release([item.work.key for item in self._planned])
+        self._planned = []
+
+    def _plan(self, work: Work, result: PhotoTags, target: Path) -> _Planned:
+        newest = self._ledger.newest(self._key_of(work, target))
+        ours = newest.ours if newest is not None else Entries()
+        sha256 = work.snapshot.sha256 if work.snapshot is not None else None
+        tags = judged(result.tags, self._ledger.verdicts(work.key, sha256))
+        edit = self._edit(work, tags, ours, target)
+        taken_out = {name.casefold() for name in edit.gone.keywords}
+        if taken_out:
+            # Whoever took our keyword out by hand has rejected the tag.
+            for name in taken_out:
+                if not self._read_only:
+                    self._ledger.judge(work.key, sha256, Verdict(name, "rejected", None))
+            tags = judged(tags, [Verdict(name, "rejected", None) for name in taken_out])
+            edit = self._edit(work, tags, ours, target)
+        return _Planned(work, edit, tags, result.model)
+
+    def _edit(self, work: Work, tags: tuple[Tag, ...], ours: Entries, target: Path) -> Edit:
+        wanted = entries_for(tags, iptc=self._options.iptc, gps=self._options.gps)
+        edit = plan(work.photo, wanted, ours, options=self._options, tool=self._tool, target=target)
+        if target == work.photo and work.snapshot is not None and digest(edit.before) != work.snapshot.sha256:
+            raise ChangedMeanwhileError(str(target))
+        return edit
+
+    def _accept(self, planned: _Planned) -> Iterator[Outcome]:
+        if self._read_only:
+            changes = planned.edit.changes
+            diff = planned.edit.diff() if changes else None
+            status: Literal["planned", "unchanged"] = "planned" if changes else "unchanged"
+            yield Outcome(planned.work.photo, status, planned.tags, diff=diff)
+            return
+        if not planned.edit.changes:
+            with self._ledger.transaction():
+                self._record(planned.work, planned.edit)
+                self._ledger.release([planned.work.key])
+            yield Outcome(planned.work.photo, "unchanged", planned.tags)
+            return
+        self._planned.append(planned)
+        waiting = sum(len(item.edit.after) + len(item.edit.before or b"") for item in self._planned)
+        if len(self._planned) >= _EDITS or waiting > _BYTES:
+            yield from self.flush()
+
+    def _write(self, item: _Planned) -> Outcome:
+        work, edit = item.work, item.edit
+        if work.snapshot is None or not work.snapshot.still_true(work.photo):
+            return Outcome(work.photo, "changed")
+        # A photo keeps its time, by which it is sorted; a sidecar gets a new one, by which programs see news.
+        keep = edit.status.st_mtime_ns if edit.status is not None and edit.target == work.photo else None
+        try:
+            put_file(edit.target, edit.after, expected=digest(edit.before), mtime_ns=keep)
+        except ChangedMeanwhileError:
+            return Outcome(work.photo, "changed")
+        except StorageError as error:
+            if is_full(error):
+                raise
+            return Outcome(work.photo, "quarantined", item.tags, str(error))
+        except OSError as error:
+            return Outcome(work.photo, "quarantined", item.tags, (error.strerror or str(error)).lower())
+        return Outcome(work.photo, "written", item.tags, diff=edit.diff())
+
+    def _change(self, item: _Planned) -> Change:
+        edit = item.edit
+        return Change(
+            run=self.run or 0,
+            photo=item.work.key,
+            target=self._key_of(item.work, edit.target),
+            before_hash=digest(edit.before),
+            before_mode=edit.status.st_mode if edit.status is not None else None,
+            before_mtime_ns=edit.status.st_mtime_ns if edit.status is not None else None,
+            after_hash=digest(edit.after) or b"",
+            undo=None if edit.before is None else make_delta(edit.before, edit.after),
+            ours=edit.ours,
+            tags=tags_to_json(item.tags),
+            model=item.model,
+        )
+
+    def _key_of(self, work: Work, target: Path) -> bytes:
+        """Return the target's path below the root: it lies beside the photo."""
+        return os.fsencode(Path(os.fsdecode(work.key)).with_name(target.name))
+
+    def _record(self, work: Work, edit: Edit) -> None:
+        snapshot = work.snapshot
+        if snapshot is None:
+            return
+        row = PhotoRow(work.key, snapshot.size, snapshot.mtime_ns, snapshot.sha256, work.model_key)
+        if edit.target == work.photo and edit.changes:
+            row = replace(row, size=len(edit.after), sha256=digest(edit.after) or b"")
+        self._ledger.record(row)
+
+    def _record_refusal(self, work: Work, state: PhotoState, reason: str) -> None:
+        snapshot = work.snapshot or Snapshot(-1, -1, (0, 0), b"")
+        row = PhotoRow(work.key, snapshot.size, snapshot.mtime_ns, snapshot.sha256, work.model_key, state, reason)
+        self._ledger.record(row)
+
+    def _refuse(self, work: Work, state: PhotoState, reason: str) -> Outcome:
+        if not self._read_only:
+            with self._ledger.transaction():
+                self._record_refusal(work, state, reason)
+                self._ledger.release([work.key])
+        return Outcome(work.photo, "quarantined", reason=reason)
+
+    def _refuse_or_raise(self, work: Work, error: StorageError | OSError) -> Iterator[Outcome]:
+        if isinstance(error, StorageError) and is_full(error):
+            self._ledger.release([work.key])
+            raise error
+        yield self._refuse(work, "unwritable", str(error))
+
+    def _put_off(self, work: Work) -> Outcome:
+        if not self._read_only:
+            self._ledger.release([work.key])
+        return Outcome(work.photo, "changed")
+
+
+def judged(tags: Iterable[Tag], verdicts: Iterable[Verdict]) -> tuple[Tag, ...]:
+    """Return the tags after what the user said: without the rejected ones, with the confirmed ones.
+
+    To reject a city or a country rejects what is said to lie in it.
+    """
+    verdicts = list(verdicts)
+    rejected = {verdict.name for verdict in verdicts if verdict.verdict == "rejected"}
+    kept = [tag for tag in tags if not rejected & _names(tag)]
+    present = {tag.name.casefold() for tag in kept}
+    for verdict in verdicts:
+        if verdict.verdict == "confirmed" and verdict.tag is not None and verdict.name not in present:
+            kept += tags_from_json(verdict.tag)
+    return tuple(kept)
+
+
+def _names(tag: Tag) -> set[str]:
+    names = [tag.name]
+    if tag.place is not None and tag.level in {"landmark", "city"}:
+        names.append(tag.place.country)
+    if tag.place is not None and tag.level == "landmark":
+        names.append(tag.place.city)
+    return {name.casefold() for name in names if name}

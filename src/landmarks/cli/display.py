@@ -1,0 +1,101 @@
+"""The answers on standard output; progress and everything else on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from landmarks.output import Shown, Writer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from landmarks.tagging import Finding
+
+
+class Display:
+    """Shows findings as they come.
+
+    Args:
+        writer: The format.
+        errors: Whether photos that cannot be read are told on standard error, because the format leaves them out.
+
+    Attributes:
+        failed: How many photos could not be read or written.
+    """
+
+    def __init__(self, writer: Writer, *, errors: bool) -> None:
+        self._writer = writer
+        self._errors = errors
+        self._bar: tuple[Progress, TaskID] | None = None
+        self.failed = 0
+
+    @contextmanager
+    def over(self, total: int | None) -> Iterator[None]:
+        """Show a whole document, with a progress bar where one is seen and in nobody's way.
+
+        Args:
+            total: How many photos there will be, or None where that is not known.
+        """
+        typer.echo(self._writer.begin(), nl=False)
+        # Where the answers scroll over the same screen they are progress enough.
+        if sys.stderr.isatty() and not sys.stdout.isatty() and total != 1:
+            with _bar() as progress:
+                self._bar = progress, progress.add_task("", total=total)
+                yield
+            self._bar = None
+        else:
+            yield
+        typer.echo(self._writer.end(), nl=False)
+
+    def show(self, finding: Finding, diff: str | None = None) -> None:
+        """Show one photo."""
+        typer.echo(self._writer.photo(Shown(finding, diff)), nl=False)
+        if finding.photo.error is not None:
+            self.failed += 1
+            if self._errors:
+                self.note(f"{finding.photo.path}: {finding.photo.error}")
+        elif finding.explanation is not None and finding.explanation.contradiction is not None:
+            self.note(f"{finding.photo.path}: {finding.explanation.contradiction}: not tagged")
+        self.advance()
+
+    def advance(self) -> None:
+        """Count one photo more on the bar."""
+        if self._bar is not None:
+            progress, task = self._bar
+            progress.advance(task)
+
+    def note(self, text: str) -> None:
+        """Say something that is no answer."""
+        if self._bar is not None:
+            self._bar[0].console.print(text, highlight=False, markup=False, soft_wrap=True)
+        else:
+            typer.echo(text, err=True)
+
+
+def _bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Photos a second."""
+
+        def render(self, task: Task) -> Text:
+            return Text("" if task.speed is None else f"{task.speed:.0f} photos/s")
+
+    # Standard output is left as it is: the answers go there, maybe into a file.
+    return Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )

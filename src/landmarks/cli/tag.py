@@ -1,0 +1,119 @@
+"""`landmarks tag`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from landmarks.errors import InputError, SettingsError
+
+if TYPE_CHECKING:
+    from landmarks.metadata import WriteOptions
+    from landmarks.output import Format
+
+
+def tag(
+    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of them.")],
+    model: Annotated[str, typer.Option(help="Bundled model, or a folder made by landmarks export.")] = "world34",
+    top: Annotated[int | None, typer.Option(min=1, help="Candidates a photo; the table then lists them.")] = None,
+    sure: Annotated[
+        float | None, typer.Option(help="Probability that a tag needs. [default: that of the model]")
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say why.")] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="JSON lines, one object a photo.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="CSV, one row a tag.")] = False,
+    geojson: Annotated[bool, typer.Option("--geojson", help="GeoJSON, one feature a tag.")] = False,
+    places: Annotated[
+        Path | None, typer.Option(help="Your own places, a CSV file with at least the columns key and name.")
+    ] = None,
+    position: Annotated[
+        bool, typer.Option("--position/--no-position", help="Compare with where the camera stood.")
+    ] = True,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Processes for many photos. [default: one a core]")
+    ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write the tags into sidecars beside the photos.")
+    ] = False,
+    in_place: Annotated[bool, typer.Option("--in-place", help="With --write: into the photos.")] = False,
+    sidecar: Annotated[str, typer.Option(help="New sidecars: full (photo.jpg.xmp) or stem (photo.xmp).")] = "full",
+    iptc: Annotated[bool, typer.Option("--iptc", help="With --in-place: IPTC keywords too.")] = False,
+    gps: Annotated[
+        bool, typer.Option("--gps", help="With --in-place: the landmark's position where there is none.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="With --write: tag new photos as they arrive.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="With --write: what could not be read, too.")] = False,
+    ledger: Annotated[
+        Path | None, typer.Option(help="With --write: where to note what is written. [default: beside the photos]")
+    ] = None,
+) -> None:
+    """Say which landmarks photos show: the landmark, else its city, country or kind, else nothing.
+
+    The answer goes to standard output, everything else to standard error. The exit status is 2 where a photo
+    could not be read or written.
+    """
+    from landmarks.cli.display import Display
+    from landmarks.model_folder import find_model, read_info
+    from landmarks.output import make_writer
+    from landmarks.tagging import TagSettings, find_tags_parallel, gazetteer_of
+
+    only_writing = {"--in-place": in_place, "--watch": watch, "--retry": retry, "--ledger": ledger is not None}
+    misplaced = [flag for flag, given in only_writing.items() if given and not (write or dry_run)]
+    if misplaced:
+        raise SettingsError(f"{misplaced[0]} is about writing: give --write too")
+    form = _format(jsonl=jsonl, csv=csv, geojson=geojson)
+    settings = TagSettings(top=top or 5, sure=sure, use_position=position, own_places=places)
+    options = _write_options(sidecar, in_place=in_place, iptc=iptc, gps=gps)
+    folder = find_model(model)
+    if read_info(folder).calibration is None:
+        typer.echo(
+            f"{model}: not calibrated for what it does not know, so it may name landmarks wrongly", err=True
+        )
+    writer = make_writer(form, gazetteer_of(folder, settings), explain=explain, candidates=top is not None)
+    display = Display(writer, errors=form == "table")
+    if write or dry_run:
+        from landmarks.cli.writing import WriteJob, write_tags
+
+        if watch and dry_run:
+            raise SettingsError("--watch and --dry-run cannot be given together: choose one")
+        write_tags(
+            photos,
+            WriteJob(folder, settings, options, ledger, processes, dry_run=dry_run, watch=watch, retry=retry),
+            display,
+        )
+    else:
+        found = _found(photos)
+        with display.over(len(found)):
+            for finding in find_tags_parallel(folder, settings, found, processes=processes):
+                display.show(finding)
+    if display.failed:
+        raise typer.Exit(2)
+
+
+def _found(photos: list[Path]) -> list[Path]:
+    from landmarks.files import find_photos
+
+    found = find_photos(photos)
+    if not found:
+        raise InputError(f"{photos[0]}: there are no photos in it: give photos or a folder of them")
+    return found
+
+
+def _format(*, jsonl: bool, csv: bool, geojson: bool) -> Format:
+    given: dict[Format, bool] = {"jsonl": jsonl, "csv": csv, "geojson": geojson}
+    asked = [form for form, wanted in given.items() if wanted]
+    if len(asked) > 1:
+        raise SettingsError(f"--{asked[0]} and --{asked[1]} cannot be given together: choose one")
+    return asked[0] if asked else "table"
+
+
+def _write_options(sidecar: str, *, in_place: bool, iptc: bool, gps: bool) -> WriteOptions:
+    from landmarks.metadata import WriteOptions
+
+    if sidecar not in {"full", "stem"}:
+        raise SettingsError(f"--sidecar must be full or stem, not {sidecar!r}")
+    kind: Literal["full", "stem"] = "full" if sidecar == "full" else "stem"
+    return WriteOptions(sidecar=kind, in_place=in_place, iptc=iptc, gps=gps)

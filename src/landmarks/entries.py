@@ -1,0 +1,210 @@
+"""From tags to metadata: which keywords, hierarchies and locations a photo gets, and how they are compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from landmarks.tags import Tag
+
+ROOT_KEYWORD = "Places"
+"""The keyword under which all hierarchies hang."""
+
+
+@dataclass(frozen=True)
+class Location:
+    """A place that is seen in a photo, as `Iptc4xmpExt:LocationShown` describes one.
+
+    Attributes:
+        name: Name of the landmark, empty for a whole city or country.
+        city: City or region, or empty.
+        country: Country, or empty.
+        country_code: ISO 3166-1 alpha-2 code, or empty.
+        latitude: Of the landmark, not of the camera; None when unknown.
+        longitude: None exactly when `latitude` is.
+        identifier: Wikidata address, or empty.
+    """
+
+    name: str
+    city: str = ""
+    country: str = ""
+    country_code: str = ""
+    latitude: float | None = None
+    longitude: float | None = None
+    identifier: str = ""
+
+    @property
+    def key(self) -> str:
+        """What makes two descriptions the same place, whatever a program did to the numbers."""
+        return "\t".join((self.name, self.city, self.country)).casefold()
+
+
+@dataclass(frozen=True)
+class Entries:
+    """What stands, or shall stand, in the metadata of one file.
+
+    Attributes:
+        keywords: `dc:subject`.
+        hierarchy: `lr:hierarchicalSubject`, levels parted by `|`.
+        tag_paths: `digiKam:TagsList`, levels parted by `/`.
+        locations: `Iptc4xmpExt:LocationShown`.
+        iptc_keywords: IPTC keywords; never in a sidecar.
+        position: EXIF GPS position that we wrote for lack of one; never in a sidecar.
+    """
+
+    keywords: tuple[str, ...] = ()
+    hierarchy: tuple[str, ...] = ()
+    tag_paths: tuple[str, ...] = ()
+    locations: tuple[Location, ...] = ()
+    iptc_keywords: tuple[str, ...] = ()
+    position: tuple[float, float] | None = None
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, field.name) for field in fields(self))
+
+    def without(self, others: Entries) -> Entries:
+        """Return what is here and not in `others`, in the order of here."""
+        return self._filtered(others, keep=False)
+
+    def common(self, others: Entries) -> Entries:
+        """Return what is here and in `others` too, in the order of here."""
+        return self._filtered(others, keep=True)
+
+    def plus(self, others: Entries) -> Entries:
+        """Return everything from here, then from `others` what is not here."""
+        new = others.without(self)
+        joined = {name: getattr(self, name) + getattr(new, name) for name in LISTS}
+        return Entries(**joined, position=self.position or others.position)
+
+    def _filtered(self, others: Entries, *, keep: bool) -> Entries:
+        kept: dict[str, Any] = {}
+        for name in LISTS:
+            there = {compare_key(entry) for entry in getattr(others, name)}
+            kept[name] = tuple(e for e in getattr(self, name) if (compare_key(e) in there) is keep)
+        position = self.position if (others.position is not None) is keep else None
+        return Entries(**kept, position=position)
+
+    def lines(self) -> Iterator[str]:
+        """Give one line of text for each entry, as a diff shows them."""
+        for name, label in LISTS.items():
+            for entry in getattr(self, name):
+                yield f"{label}: {describe(entry)}"
+        if self.position is not None:
+            yield "EXIF GPS of the landmark: {:.5f}, {:.5f}".format(*self.position)
+
+    def to_json(self) -> str:
+        """Return the entries as text for `from_json`."""
+        return json.dumps({key: value for key, value in asdict(self).items() if value}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Entries:
+        """Read what `to_json` wrote."""
+        values = json.loads(text)
+        lists = {name: tuple(values.get(name, ())) for name in LISTS}
+        lists["locations"] = tuple(Location(**location) for location in lists["locations"])
+        position = values.get("position")
+        return cls(**lists, position=None if position is None else (position[0], position[1]))
+
+
+LISTS = {
+    "keywords": "dc:subject",
+    "hierarchy": "lr:hierarchicalSubject",
+    "tag_paths": "digiKam:TagsList",
+    "locations": "Iptc4xmpExt:LocationShown",
+    "iptc_keywords": "IPTC:Keywords",
+}
+"""Lists of `Entries` and the names of their properties."""
+
+
+def compare_key(entry: str | Location) -> str:
+    """Return the form in which entries are compared: photo programs do not tell upper from lower case."""
+    return entry.key if isinstance(entry, Location) else entry.casefold()
+
+
+def describe(entry: str | Location) -> str:
+    """Return one line of text that shows an entry."""
+    if isinstance(entry, str):
+        return entry
+    text = ", ".join(filter(None, (entry.name, entry.city, entry.country)))
+    if entry.latitude is None or entry.longitude is None:
+        return text
+    return f"{text} ({entry.latitude:.5f}, {entry.longitude:.5f})"
+
+
+def entries_for(tags: Iterable[Tag], *, iptc: bool = False, gps: bool = False) -> Entries:
+    """Return what `tags` become in metadata.
+
+    Args:
+        tags: Tags of one photo.
+        iptc: Repeat the keywords as IPTC keywords; those over the 64 bytes of that standard are left out.
+        gps: Add the position of the first landmark whose coordinates are known.
+    """
+    keywords: dict[str, None] = {}
+    paths: dict[tuple[str, ...], None] = {}
+    locations: dict[str, Location] = {}
+    position = None
+    for tag in tags:
+        location = _location(tag)
+        above = [location.country, location.city] if location is not None else []
+        # A city state is its own country: each name once.
+        names = [*(name for name in dict.fromkeys(above) if name and name != tag.name), tag.name]
+        keywords.update(dict.fromkeys(reversed(names)))
+        paths[ROOT_KEYWORD, *names] = None
+        if location is not None:
+            locations.setdefault(location.key, location)
+        if gps and position is None and tag.level == "landmark" and tag.place is not None:
+            position = tag.place.coordinates
+    # A path says all that its beginnings say.
+    leaves = [path for path in paths if not any(len(o) > len(path) and o[: len(path)] == path for o in paths)]
+    return Entries(
+        keywords=tuple(map(_one_line, keywords)),
+        hierarchy=tuple(join_path(path, "|") for path in leaves),
+        tag_paths=tuple(join_path(path, "/") for path in leaves),
+        locations=tuple(locations.values()),
+        iptc_keywords=tuple(filter(_fits_iptc, map(_one_line, keywords))) if iptc else (),
+        position=position,
+    )
+
+
+def join_path(path: Iterable[str], separator: str) -> str:
+    """Join the levels of a hierarchy; a separator inside a name would make a level of its own."""
+    return separator.join(_one_line(level).replace(separator, "-") for level in path)
+
+
+def _location(tag: Tag) -> Location | None:
+    place = tag.place
+    country, code = (place.country, place.country_code) if place is not None else ("", "")
+    if tag.level == "country":
+        return Location("", "", tag.name, code)
+    if tag.level == "city":
+        return Location("", tag.name, country, code)
+    if tag.level == "kind" or place is None:
+        return None
+    location = Location(tag.name, place.city, country, code)
+    if place.coordinates is not None:
+        location = replace(location, latitude=place.latitude, longitude=place.longitude)
+    if place.wikidata is not None:
+        location = replace(location, identifier=f"http://www.wikidata.org/entity/{place.wikidata}")
+    return location
+
+
+def _one_line(name: str) -> str:
+    return " ".join(name.split())
+
+
+def _fits_iptc(keyword: str) -> bool:
+    return len(keyword.encode()) <= 64
+
+
+def seed_tag_paths(keywords: Iterable[str], hierarchy: Iterable[str]) -> tuple[str, ...]:
+    """Return the digiKam paths that say what a user's other keyword lists say.
+
+    digiKam and Immich read `digiKam:TagsList` alone where it exists. A file that gets its first such list must
+    therefore carry the user's own keywords in it, or they would vanish from these programs.
+    """
+    nested = [path.split("|") for path in hierarchy]
+    known = {level.casefold() for path in nested for level in path}
+    flat = [[keyword] for keyword in keywords if keyword.casefold() not in known]
+    return tuple(dict.fromkeys(join_path(path, "/") for path in [*nested, *flat]))

@@ -1,0 +1,255 @@
+"""ExifTool (https://exiftool.org) as a helper process that never sees a file of the user's, only copies.
+
+One process serves many photos (`-stay_open`): starting Perl for each would cost 0.2 s. Arguments go line by line
+through its standard input, so no shell is involved; the copies have plain names, so no name of the user's is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from landmarks.entries import Entries, Location
+from landmarks.errors import MetadataError
+from landmarks.files import storage_errors
+
+COMMAND = "exiftool"
+_SECONDS = 60  # a photo that keeps ExifTool busy for longer is not one
+_READ = [
+    *("-j", "-struct", "-n", "-G1", "-IPTC:Keywords"),
+    *("-XMP-dc:Subject", "-XMP-lr:HierarchicalSubject", "-XMP-digiKam:TagsList", "-XMP-iptcExt:LocationShown"),
+    *("-GPS:GPSLatitude", "-GPS:GPSLongitude", "-GPS:GPSProcessingMethod", "-XMP-exif:GPSLatitude"),
+]
+_LISTS = {
+    "keywords": "XMP-dc:Subject",
+    "hierarchy": "XMP-lr:HierarchicalSubject",
+    "tag_paths": "XMP-digiKam:TagsList",
+    "iptc_keywords": "IPTC:Keywords",
+}
+_OUR_METHOD = "of the landmark at {:.4f},{:.4f}, not of the camera"
+_OUR_METHOD_PARTS = re.compile(r"of the landmark at (-?\d+\.\d+),(-?\d+\.\d+), not of the camera")
+_GPS_TAGS = ("GPSLatitude", "GPSLatitudeRef", "GPSLongitude", "GPSLongitudeRef", "GPSProcessingMethod")
+
+
+def is_ours(method: str, position: tuple[float, float]) -> bool:
+    """Tell whether an EXIF position is one that we wrote and nobody has changed since.
+
+    Args:
+        method: `GPSProcessingMethod`, where we note the position we wrote: other programs that correct a
+            position may leave that note as it is.
+        position: Latitude and longitude that stand in EXIF.
+    """
+    match = _OUR_METHOD_PARTS.search(method)
+    return match is not None and all(abs(float(match[i + 1]) - position[i]) < 0.001 for i in (0, 1))
+
+
+class ExifTool:
+    """The helper process, started when first needed; use it in a `with` block. One thread at a time."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> ExifTool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process; the next use starts a new one."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()  # it holds nothing that could be lost
+            process.wait()
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream is not None:
+                    with suppress(OSError):  # what it had not read yet goes nowhere
+                        stream.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    def read(self, photo: Path, content: bytes) -> tuple[Entries, bool]:
+        """Read what is embedded in a photo.
+
+        Args:
+            photo: For messages.
+            content: The photo's bytes.
+
+        Returns:
+            The entries, and whether the photo has a camera position. Our own position is an entry.
+
+        Raises:
+            MetadataError: ExifTool is missing or cannot read the photo.
+        """
+        if not content:
+            raise MetadataError(photo, "ExifTool cannot read it (the file is empty)")
+        copy = self._copy(content)
+        output, errors = self._run(photo, [*_READ, str(copy)])
+        try:
+            # Numbers stay text: a keyword 2015 is no number.
+            values = json.loads(output, parse_int=str, parse_float=str)[0]
+        except (ValueError, LookupError) as error:
+            raise MetadataError(photo, f"ExifTool cannot read it ({_reason(errors)})") from error
+        lists: dict[str, Any] = {name: _strings(values.get(tag)) for name, tag in _LISTS.items()}
+        shown = values.get("XMP-iptcExt:LocationShown") or []
+        lists["locations"] = tuple(_location(item) for item in shown if isinstance(item, dict))
+        taken = "GPS:GPSLatitude" in values or "XMP-exif:GPSLatitude" in values
+        position = None
+        if "GPS:GPSLatitude" in values and "GPS:GPSLongitude" in values:
+            there = float(values["GPS:GPSLatitude"]), float(values["GPS:GPSLongitude"])
+            if is_ours(str(values.get("GPS:GPSProcessingMethod", "")), there):
+                position, taken = there, "XMP-exif:GPSLatitude" in values
+        return Entries(**lists, position=position), taken
+
+    def edit(self, photo: Path, content: bytes, *, remove: Entries, add: Entries) -> bytes:
+        """Return the photo with entries removed and added; the compressed picture stays as it is.
+
+        Args:
+            photo: For messages.
+            content: The photo's bytes.
+            remove: Entries to take out.
+            add: Entries to put at the end of their lists.
+
+        Raises:
+            MetadataError: ExifTool is missing, or cannot write this photo.
+        """
+        copy = self._copy(content)
+        arguments = ["-n", "-overwrite_original"]
+        for sign, entries in (("-", remove), ("+", add)):
+            for name, tag in _LISTS.items():
+                arguments += [f"-{tag}{sign}={value}" for value in getattr(entries, name)]
+            arguments += [f"-XMP-iptcExt:LocationShown{sign}={_struct(place)}" for place in entries.locations]
+        arguments += _position_arguments(remove, add)
+        if add.iptc_keywords and b"8BIM\x04\x04" not in content:
+            arguments.append("-IPTC:CodedCharacterSet=UTF8")  # the standard's default knows no accents
+        output, errors = self._run(photo, [*arguments, str(copy)])
+        if b"1 image files updated" not in output:
+            raise MetadataError(photo, f"ExifTool cannot write it ({_reason(errors)}): use a sidecar")
+        return copy.read_bytes()
+
+    def _copy(self, content: bytes) -> Path:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="landmarks-")
+        copy = Path(self._folder.name, "photo")
+        with storage_errors(copy):
+            copy.write_bytes(content)
+        return copy
+
+    def _run(self, photo: Path, arguments: Sequence[str]) -> tuple[bytes, str]:
+        process = self._started(photo)
+        # A line break would begin a new argument.
+        lines = [" ".join(argument.splitlines()) for argument in arguments]
+        command = "\n".join([*lines, "-echo4", "{ready}", "-execute", ""])
+        timer = threading.Timer(_SECONDS, process.kill)
+        timer.start()
+        try:
+            if process.stdin is None or process.stdout is None or process.stderr is None:
+                raise MetadataError(photo, "ExifTool's pipes are closed")
+            process.stdin.write(command.encode("utf-8", "replace"))
+            process.stdin.flush()
+            return _until_ready(process.stdout), _until_ready(process.stderr).decode("utf-8", "replace")
+        except OSError as error:  # also the end of its output: it was killed or crashed on this photo
+            self.close()
+            raise MetadataError(photo, "ExifTool broke down on it: use a sidecar") from error
+        finally:
+            timer.cancel()
+
+    def _started(self, photo: Path) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            command = shutil.which(COMMAND)
+            if command is None:
+                raise MetadataError(
+                    photo,
+                    "writing into photos needs ExifTool: install it (Debian: libimage-exiftool-perl; "
+                    "others: exiftool.org) or use sidecars",
+                )
+            # An empty -config keeps a configuration file, which is a program, from running.
+            self._process = subprocess.Popen(  # noqa: S603 - fixed arguments, no shell
+                [command, "-config", "", "-stay_open", "True", "-@", "-"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        return self._process
+
+
+def _until_ready(stream: IO[bytes]) -> bytes:
+    lines = []
+    while (line := stream.readline()).strip() != b"{ready}":
+        if not line:
+            raise BrokenPipeError
+        lines.append(line)
+    return b"".join(lines)
+
+
+def _reason(errors: str) -> str:
+    lines = [line.partition(" - ")[0].removeprefix("Error: ") for line in errors.splitlines() if line.strip()]
+    return lines[0] if lines else "no reason given"
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return tuple(str(item) for item in value) if isinstance(value, list) else (str(value),)
+
+
+def _location(values: dict[str, Any]) -> Location:
+    identifiers = _strings(values.get("LocationId"))
+    latitude, longitude = values.get("GPSLatitude"), values.get("GPSLongitude")
+    known = latitude is not None and longitude is not None
+    return Location(
+        name=str(values.get("LocationName", "")),
+        city=str(values.get("City", "")),
+        country=str(values.get("CountryName", "")),
+        country_code=str(values.get("CountryCode", "")),
+        latitude=float(latitude) if known and latitude is not None else None,
+        longitude=float(longitude) if known and longitude is not None else None,
+        identifier=identifiers[0] if identifiers else "",
+    )
+
+
+def _struct(place: Location) -> str:
+    """Return a place in ExifTool's notation for structures."""
+    values: dict[str, str] = {
+        "LocationName": place.name,
+        "City": place.city,
+        "CountryName": place.country,
+        "CountryCode": place.country_code,
+        "LocationId": place.identifier,
+    }
+    if place.latitude is not None and place.longitude is not None:
+        values |= {"GPSLatitude": f"{place.latitude:.7f}", "GPSLongitude": f"{place.longitude:.7f}"}
+    return "{" + ",".join(f"{key}={_quoted(value)}" for key, value in values.items() if value) + "}"
+
+
+def _quoted(value: str) -> str:
+    return "".join(f"|{character}" if character in "|,{}[]" else character for character in value)
+
+
+def _position_arguments(remove: Entries, add: Entries) -> list[str]:
+    if add.position is not None:
+        latitude, longitude = add.position
+        values = (
+            f"{abs(latitude):.7f}",
+            "S" if latitude < 0 else "N",
+            f"{abs(longitude):.7f}",
+            "W" if longitude < 0 else "E",
+            _OUR_METHOD.format(latitude, longitude),
+        )
+        return [f"-GPS:{tag}={value}" for tag, value in zip(_GPS_TAGS, values, strict=True)]
+    if remove.position is not None:
+        return [f"-GPS:{tag}=" for tag in _GPS_TAGS]
+    return []

@@ -1,0 +1,335 @@
+"""The ledger of a library: what was read, what was written and what stood there before, in one SQLite file.
+
+A change is written down before its file is touched and marked done afterwards, so whatever kills the process, the
+next one can tell by the content of the file how far it came. Several processes may share a ledger: each claims
+photos before it works on them, and shows that it lives by a lock that the system drops when it dies. Paths are
+bytes relative to the root of the library: names need not be UTF-8, and a library may move.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from landmarks.entries import Entries
+from landmarks.errors import LedgerError, StorageError
+from landmarks.files import storage_errors
+from landmarks.presence import Presence
+from landmarks.records import Change, ChangeState, PhotoRow, RunRow, Verdict
+
+VERSION = 1
+_PAGE = 64  # rows in memory at a time
+_BUSY_SECONDS = 60.0
+_SCHEMA = """
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, model TEXT NOT NULL, owner TEXT NOT NULL, host TEXT NOT NULL,
+    started REAL NOT NULL, finished REAL);
+CREATE TABLE photos (
+    photo BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, sha256 BLOB NOT NULL,
+    key TEXT NOT NULL, state TEXT NOT NULL, reason TEXT, time REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX photos_by_state ON photos (state, photo) WHERE state <> 'done';
+CREATE TABLE claims (photo BLOB PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE changes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, owner TEXT NOT NULL, photo BLOB NOT NULL,
+    target BLOB NOT NULL, state TEXT NOT NULL, before_hash BLOB, before_mode INTEGER, before_mtime_ns INTEGER,
+    after_hash BLOB NOT NULL, undo BLOB, ours TEXT NOT NULL, tags TEXT NOT NULL, model TEXT NOT NULL,
+    time REAL NOT NULL);
+CREATE INDEX changes_by_target ON changes (target, id);
+CREATE INDEX changes_by_photo ON changes (photo, id);
+CREATE INDEX changes_by_run ON changes (run, id);
+CREATE INDEX changes_open ON changes (state) WHERE state IN ('writing', 'undoing');
+CREATE TABLE verdicts (
+    photo BLOB NOT NULL, sha256 BLOB, name TEXT NOT NULL, verdict TEXT NOT NULL, tag TEXT, time REAL NOT NULL,
+    PRIMARY KEY (photo, name)) WITHOUT ROWID;
+CREATE INDEX verdicts_by_content ON verdicts (sha256);
+"""
+
+
+class Ledger:
+    """An open ledger; use it in a `with` block.
+
+    Args:
+        path: The SQLite file, made with its folder when missing; None keeps a ledger in memory.
+
+    Raises:
+        LedgerError: The file is damaged, no ledger, or of a newer version.
+        StorageError: It cannot be made or written there.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        self._depth = 0
+        self._closed = False
+        self._presence = Presence(None if path is None else path.parent)
+        if path is not None:
+            with storage_errors(path.parent):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            if not os.access(path.parent, os.W_OK):
+                raise StorageError(f"{path.parent}: no ledger can be written here: choose another place for it")
+        with self._errors():
+            # Autocommit: transactions are begun by hand. Threads take turns by our own lock.
+            self._connection = sqlite3.connect(
+                path or ":memory:", timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._connection.row_factory = sqlite3.Row
+        try:
+            self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _prepare(self) -> None:
+        with self._errors():
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            # A change must be on the disk before its file is, even if the power fails.
+            self._connection.execute("PRAGMA synchronous=FULL")
+            with self.transaction():
+                version = self._one("PRAGMA user_version")[0]
+                if version == 0:
+                    for statement in filter(str.strip, _SCHEMA.split(";")):
+                        self._connection.execute(statement)
+                    self._connection.execute(f"PRAGMA user_version={VERSION}")
+        if version > VERSION:
+            raise LedgerError(f"{self._path}: written by a newer version of landmarks: update the package")
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back all claims and close the file."""
+        with suppress(LedgerError, StorageError), self.transaction():
+            self._connection.execute("DELETE FROM claims WHERE owner = ?", (self._presence.owner,))
+        self._closed = True
+        self._connection.close()
+        self._presence.hide()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Do all of a block or nothing, alone among all processes. Blocks may be nested."""
+        with self._lock, self._errors():
+            if self._depth == 0:
+                self._connection.execute("BEGIN IMMEDIATE")
+            self._depth += 1
+            try:
+                yield
+            except BaseException:
+                self._depth -= 1
+                if self._depth == 0 and self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+            self._depth -= 1
+            if self._depth == 0:
+                self._connection.execute("COMMIT")
+
+    # Runs and who is alive
+
+    def start_run(self, kind: str, model: str) -> int:
+        """Begin a run and return its number."""
+        with self.transaction():
+            row = (kind, model, self._presence.owner, socket.gethostname(), time.time())
+            cursor = self._connection.execute(
+                "INSERT INTO runs (kind, model, owner, host, started) VALUES (?, ?, ?, ?, ?)", row
+            )
+        return int(cursor.lastrowid or 0)
+
+    def finish_run(self, run: int) -> None:
+        """Note that a run came to its end."""
+        with self.transaction():
+            self._connection.execute("UPDATE runs SET finished = ? WHERE id = ?", (time.time(), run))
+
+    def runs(self) -> Iterator[RunRow]:
+        """Give the runs, the newest first."""
+        last = 2**62
+        while rows := self._all(
+            "SELECT id, kind, model, host, started, finished, (SELECT count(*) FROM changes WHERE run = runs.id "
+            "AND changes.state = 'done') AS standing FROM runs WHERE id < ? ORDER BY id DESC LIMIT ?",
+            *(last, _PAGE),
+        ):
+            yield from (RunRow(*row) for row in rows)
+            last = rows[-1]["id"]
+
+    def drop_dead_claims(self) -> None:
+        """Free the photos that dead processes had claimed."""
+        with self.transaction():
+            owners = [row[0] for row in self._connection.execute("SELECT DISTINCT owner FROM claims")]
+            dead = [(owner,) for owner in owners if not self._presence.is_alive(owner)]
+            self._connection.executemany("DELETE FROM claims WHERE owner = ?", dead)
+
+    def claim(self, photo: bytes) -> bool:
+        """Take a photo for this process; False where another one has it."""
+        with self._errors():
+            self._presence.show()  # from now on others can tell that this process lives
+        with self.transaction():
+            row = (photo, self._presence.owner)
+            taken = self._connection.execute("INSERT OR IGNORE INTO claims (photo, owner) VALUES (?, ?)", row)
+        return taken.rowcount == 1
+
+    def release(self, photos: Iterable[bytes]) -> None:
+        """Give photos back; closing the ledger has given back all of them."""
+        rows = [(photo, self._presence.owner) for photo in photos]
+        if not rows or self._closed:
+            return
+        with self.transaction():
+            self._connection.executemany("DELETE FROM claims WHERE photo = ? AND owner = ?", rows)
+
+    # Photos
+
+    def photo(self, photo: bytes) -> PhotoRow | None:
+        """Return what is known of a photo."""
+        row = self._one("SELECT * FROM photos WHERE photo = ?", photo)
+        return None if row is None else _photo(row)
+
+    def record(self, row: PhotoRow) -> None:
+        """Write down the state of a photo."""
+        values = (row.photo, row.size, row.mtime_ns, row.sha256, row.key, row.state, row.reason, time.time())
+        with self.transaction():
+            self._connection.execute("INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+    def forget(self, photo: bytes) -> None:
+        """Make a photo due again."""
+        with self.transaction():
+            self._connection.execute("DELETE FROM photos WHERE photo = ?", (photo,))
+
+    def quarantine(self) -> Iterator[PhotoRow]:
+        """Give the photos that could not be worked on, in order of their paths."""
+        last = b""
+        while rows := self._all(
+            "SELECT * FROM photos WHERE state <> 'done' AND photo > ? ORDER BY photo LIMIT ?", last, _PAGE
+        ):
+            yield from map(_photo, rows)
+            last = rows[-1]["photo"]
+
+    # Changes
+
+    def intend(self, changes: Sequence[Change]) -> list[int]:
+        """Write changes down before their files are touched; returns their row numbers."""
+        numbers = []
+        with self.transaction():
+            for change in changes:
+                values = {field.name: getattr(change, field.name) for field in fields(change)}
+                values |= {"ours": change.ours.to_json(), "owner": self._presence.owner, "time": time.time()}
+                cursor = self._connection.execute(_INSERT_CHANGE, values)
+                numbers.append(int(cursor.lastrowid or 0))
+        return numbers
+
+    def set_state(self, change: int, state: ChangeState | None) -> None:
+        """Say how far a change is; None takes it out, as if it had never been."""
+        with self.transaction():
+            if state is None:
+                self._connection.execute("DELETE FROM changes WHERE id = ?", (change,))
+            else:
+                values = (state, self._presence.owner, change)
+                self._connection.execute("UPDATE changes SET state = ?, owner = ? WHERE id = ?", values)
+
+    def newest(self, target: bytes) -> Change | None:
+        """Return the last change of a file that still stands."""
+        row = self._one(
+            "SELECT * FROM changes WHERE target = ? AND state IN ('done', 'undoing') ORDER BY id DESC LIMIT 1",
+            target,
+        )
+        return None if row is None else _change(row)
+
+    def of_photo(self, photo: bytes) -> Change | None:
+        """Return the last change for a photo that still stands, whichever file it wrote."""
+        row = self._one("SELECT * FROM changes WHERE photo = ? AND state = 'done' ORDER BY id DESC LIMIT 1", photo)
+        return None if row is None else _change(row)
+
+    def tags_of(self, photo: bytes) -> Iterator[str]:
+        """Give the tags, as JSON, of all changes for a photo, newest first."""
+        yield from (r[0] for r in self._all("SELECT tags FROM changes WHERE photo = ? ORDER BY id DESC", photo))
+
+    def standing(self, *, run: int | None = None, below: bytes = b"") -> Iterator[list[Change]]:
+        """Give the changes that still stand, newest first, in pages that fit in memory.
+
+        Args:
+            run: Only those of a run.
+            below: Only those of photos in this folder, or of this very photo; empty means all.
+        """
+        last = 2**62
+        while rows := self._all(
+            "SELECT * FROM changes WHERE id < ? AND state IN ('done', 'undoing') AND (? IS NULL OR run = ?) "
+            "AND (? = x'' OR photo = ? OR (photo > ? AND photo < ?)) ORDER BY id DESC LIMIT ?",
+            *(last, run, run, below, below, below + b"/", below + b"0", _PAGE),  # 0 follows the slash
+        ):
+            yield [_change(row) for row in rows]
+            last = rows[-1]["id"]
+
+    def left_open(self) -> list[Change]:
+        """Return the changes that dead processes have not brought to an end."""
+        with self.transaction():
+            rows = self._all("SELECT * FROM changes WHERE state IN ('writing', 'undoing')")
+            alive = {owner: self._presence.is_alive(owner) for owner in {row["owner"] for row in rows}}
+        return [_change(row) for row in rows if not alive[row["owner"]]]
+
+    # Verdicts
+
+    def judge(self, photo: bytes, sha256: bytes | None, verdict: Verdict) -> None:
+        """Write down what the user said of a tag; the last word counts."""
+        values = (photo, sha256, verdict.name, verdict.verdict, verdict.tag, time.time())
+        with self.transaction():
+            self._connection.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?, ?)", values)
+
+    def verdicts(self, photo: bytes, sha256: bytes | None) -> list[Verdict]:
+        """Return what the user said of a photo, found by its path or, after a move, by its content."""
+        rows = self._all(
+            "SELECT name, verdict, tag FROM verdicts WHERE photo = ? OR sha256 = ? ORDER BY time", photo, sha256
+        )
+        return [Verdict(*row) for row in rows]
+
+    def _one(self, query: str, *values: object) -> Any:
+        with self._lock, self._errors():
+            return self._connection.execute(query, values).fetchone()
+
+    def _all(self, query: str, *values: object) -> list[Any]:
+        with self._lock, self._errors():
+            return self._connection.execute(query, values).fetchall()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _translated(self._path, error) from error
+
+
+_INSERT_CHANGE = """
+INSERT INTO changes (run, owner, photo, target, state, before_hash, before_mode, before_mtime_ns, after_hash, undo,
+    ours, tags, model, time)
+VALUES (:run, :owner, :photo, :target, :state, :before_hash, :before_mode, :before_mtime_ns, :after_hash, :undo,
+    :ours, :tags, :model, :time)
+"""
+
+
+def _photo(row: sqlite3.Row) -> PhotoRow:
+    return PhotoRow(**{field.name: row[field.name] for field in fields(PhotoRow)})
+
+
+def _change(row: sqlite3.Row) -> Change:
+    values = {field.name: row[field.name] for field in fields(Change)}
+    return Change(**values | {"ours": Entries.from_json(values["ours"])})
+
+
+def _translated(path: Path | None, error: sqlite3.Error) -> LedgerError | StorageError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return StorageError(f"{path}: the disk is full: free some space and run the command again")
+    if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM}:
+        return StorageError(f"{path}: the ledger cannot be written here: choose another place for it")
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return LedgerError(f"{path}: another program keeps the ledger locked: end it and run the command again")
+    return LedgerError(f"{path}: the ledger is damaged ({error}): move it away; tags stay where they are")

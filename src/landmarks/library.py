@@ -1,0 +1,381 @@
+"""Photos in bulk: which are due, what is written about them, what the user said of it, and how it is taken back.
+
+A `Library` is a folder with a ledger. Photos stream through: neither their number nor that of the ledger's rows
+changes how much memory is used. Photos go to the tagger as a stream, and what it says is written in small
+batches, each written down in the ledger first (see `landmarks.ledger`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Set
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from types import TracebackType
+
+from landmarks.batch import Batch, Outcome, Work
+from landmarks.errors import InputError, MetadataError, StorageError
+from landmarks.exiftool import ExifTool
+from landmarks.files import PHOTO_SUFFIXES
+from landmarks.ledger import Ledger
+from landmarks.metadata import WriteOptions
+from landmarks.records import PhotoRow, PhotoState, RunRow, Verdict
+from landmarks.tags import PhotoTags, Tag, tags_from_json, tags_to_json
+from landmarks.undo import Undone, undo
+from landmarks.writing import Snapshot, recover
+
+LEDGER = Path(".landmarks", "ledger.sqlite3")
+"""Where the ledger lies below the root of a library, unless another place is named."""
+
+TagPhotos = Callable[[Iterable[Path]], Iterator[PhotoTags]]
+"""Tags a stream of photos, in any order, each under the path it was given."""
+
+_CLAIMS = 16  # photos that are claimed in one step
+
+
+def library_root(path: Path) -> Path:
+    """Return the root of the library that holds `path`: the nearest folder above with a ledger, else itself."""
+    path = _absolute(path)
+    folder = path if path.is_dir() else path.parent
+    for candidate in (folder, *folder.parents):
+        if (candidate / LEDGER).is_file():
+            return candidate
+    return folder
+
+
+class Library:
+    """A folder of photos with its ledger; use it in a `with` block.
+
+    Args:
+        root: The folder.
+        ledger: Another place for the ledger, for photos on a read-only file system.
+        options: Where tags are written.
+        read_only: Write nothing, not even a ledger; for previews.
+
+    Raises:
+        InputError: The root is no folder.
+        LedgerError: The ledger is damaged.
+        StorageError: There can be no ledger at its place.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        ledger: Path | None = None,
+        options: WriteOptions | None = None,
+        read_only: bool = False,
+    ) -> None:
+        self.root = _absolute(root)
+        if not self.root.is_dir():
+            raise InputError(f"{root}: no such folder: check the spelling")
+        self.options = options or WriteOptions()
+        self._read_only = read_only
+        path = ledger if ledger is not None else self.root / LEDGER
+        usable = not read_only or (path.is_file() and os.access(path.parent, os.W_OK) and os.access(path, os.W_OK))
+        self._ledger = Ledger(path if usable else None)
+        self._tool = ExifTool()
+        if not read_only:
+            recover(self._ledger, self.root)
+
+    def __enter__(self) -> Library:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the ledger."""
+        self._tool.close()
+        self._ledger.close()
+
+    def tag(
+        self,
+        paths: Iterable[Path],
+        tag_photos: TagPhotos,
+        *,
+        model: str,
+        retry: bool = False,
+        on_skip: Callable[[Path], None] | None = None,
+    ) -> Iterator[Outcome]:
+        """Tag what is due among photos and folders, and write it, or show it where the library is read-only.
+
+        Args:
+            paths: Photos, and folders with everything below them but hidden files and links to folders.
+            tag_photos: The tagger. It may read ahead, also in a thread of its own.
+            model: Identity of the model; photos that were done with another one are due again.
+            retry: Take up photos again that could not be read, though they have not changed since.
+            on_skip: Called for each photo that is not due.
+
+        Yields:
+            One outcome for each photo that was due, as soon as it is certain.
+
+        Raises:
+            StorageError: The disk is full or the folder read-only. All that was done before is kept.
+            LedgerError: The ledger cannot be used.
+        """
+        settled: set[PhotoState] = {"done"} if retry else {"done", "unreadable"}
+        yield from self._tag(list(paths), tag_photos, model, settled, on_skip)
+
+    def watch(
+        self,
+        paths: Iterable[Path],
+        tag_photos: TagPhotos,
+        *,
+        model: str,
+        stop: Event,
+        interval: float = 2.0,
+    ) -> Iterator[Outcome]:
+        """Tag photos as they arrive, until `stop` is set.
+
+        The folders are read again and again, which works on every file system, network mounts included; a large
+        library is read less often, so that reading never takes more than a tenth of the time. A photo is taken
+        up when it has not changed for `interval` seconds: a camera or a download may still be writing it.
+
+        Args:
+            paths: Photos and folders.
+            tag_photos: The tagger.
+            model: Identity of the model.
+            stop: Ends the watch.
+            interval: Seconds between two looks, more than 0.
+        """
+
+        def at_rest(due: Iterable[Path]) -> Iterator[PhotoTags]:
+            return tag_photos(photo for photo in due if not stop.is_set() and _is_at_rest(photo, interval))
+
+        paths = list(paths)
+        settled: set[PhotoState] = {"done", "unreadable"}
+        while not stop.is_set():
+            begun = time.monotonic()
+            yield from self._tag(paths, at_rest, model, settled, None)
+            settled.add("unwritable")  # asked for once, not at every look
+            stop.wait(max(interval, 10 * (time.monotonic() - begun)))
+
+    def quarantine(self) -> Iterator[tuple[Path, str]]:
+        """Give the photos that could not be tagged, each with the reason."""
+        for row in self._ledger.quarantine():
+            yield self.root / os.fsdecode(row.photo), row.reason or ""
+
+    def runs(self) -> Iterator[RunRow]:
+        """Give the runs that wrote something, the newest first."""
+        return self._ledger.runs()
+
+    def undo(self, *, run: int | None = None, below: Path | None = None) -> Iterator[Undone]:
+        """Take back what was written: all of it, that of a run, or that below a folder (see `landmarks.undo`)."""
+        folder = b"" if below is None else self.key(below)
+        yield from undo(self._ledger, self.root, run=run, below=b"" if folder == b"." else folder)
+
+    def reject(self, photo: Path, tag: str) -> list[Outcome]:
+        """Take a tag off a photo for good: no run and no model brings it back.
+
+        Args:
+            photo: The photo.
+            tag: Name of the tag, or of its city or country, which rejects all that is said to lie there.
+
+        Raises:
+            MetadataError: The file cannot be edited; the verdict stands all the same.
+        """
+        return self._judge(photo, Verdict(tag.casefold(), "rejected", None))
+
+    def confirm(self, photo: Path, tag: str | Tag) -> list[Outcome]:
+        """Keep a tag on a photo whatever later models say; one that was rejected comes back.
+
+        Args:
+            photo: The photo.
+            tag: A tag, or the name of one that the photo has or had.
+
+        Raises:
+            InputError: The photo never had a tag of this name.
+            MetadataError: The file cannot be edited; the verdict stands all the same.
+        """
+        if isinstance(tag, str):
+            known = self._known_tags(self.key(photo))
+            if tag.casefold() not in known:
+                names = ", ".join(sorted(known)) or "none"
+                raise InputError(f"{photo}: it never had a tag {tag!r}; its tags: {names}")
+            tag = known[tag.casefold()]
+        return self._judge(photo, Verdict(tag.name.casefold(), "confirmed", tags_to_json([tag])))
+
+    def key(self, path: Path) -> bytes:
+        """Return a path below the root as the ledger knows it.
+
+        Raises:
+            InputError: The path lies elsewhere.
+        """
+        absolute = _absolute(path)
+        if not absolute.is_relative_to(self.root):
+            absolute, root = absolute.parent.resolve() / absolute.name, self.root.resolve()
+            if not absolute.is_relative_to(root):
+                raise InputError(f"{path}: not in the library {self.root}: name a path below it")
+            return os.fsencode(absolute.relative_to(root))
+        return os.fsencode(absolute.relative_to(self.root))
+
+    def _tag(
+        self,
+        paths: list[Path],
+        tag_photos: TagPhotos,
+        model: str,
+        settled: Set[PhotoState],
+        on_skip: Callable[[Path], None] | None,
+    ) -> Iterator[Outcome]:
+        """Do the work of `tag`; photos in a state of `settled` are due again only when they change."""
+        if not self._read_only:
+            self._check_writable(paths)
+        batch = Batch(self._ledger, self.root, self.options, self._tool, read_only=self._read_only)
+        pending: dict[Path, Work] = {}
+        notices: list[Outcome] = []
+        key = f"{model} {self.options.key}"
+        due = self._due(self._walk(paths, notices), key, pending, settled, on_skip)
+        try:
+            for result in tag_photos(due):
+                yield from _drained(notices)
+                work = pending.pop(result.path, None)
+                if work is not None:
+                    yield from batch.take(work, result)
+            yield from batch.flush()
+            yield from _drained(notices)
+            if batch.run is not None:
+                self._ledger.finish_run(batch.run)
+        finally:
+            batch.abandon()
+            if not self._read_only:
+                self._ledger.release([work.key for work in pending.values()])
+
+    def _judge(self, photo: Path, verdict: Verdict) -> list[Outcome]:
+        key = self.key(photo)
+        try:
+            snapshot = Snapshot.of(photo)
+        except OSError as error:
+            raise MetadataError(photo, f"it cannot be read ({(error.strerror or 'unknown').lower()})") from error
+        self._ledger.judge(key, snapshot.sha256, verdict)
+        prior = self._ledger.of_photo(key)
+        if prior is None:
+            return []
+        row = self._ledger.photo(key)
+        work = Work(photo, key, snapshot, row.key if row is not None else "")
+        # What a verdict changes belongs to the run that wrote the tag, and is undone with it.
+        batch = Batch(self._ledger, self.root, self.options, self._tool, run=prior.run)
+        if not self._ledger.claim(key):
+            raise MetadataError(photo, "another process is at work on it: try again later")
+        result = PhotoTags(photo, tags_from_json(prior.tags), (), prior.model)
+        outcomes = [*batch.amend(work, result, prior), *batch.flush()]
+        refused = next((outcome for outcome in outcomes if outcome.status == "quarantined"), None)
+        if refused is not None:
+            raise MetadataError(photo, refused.reason or "")
+        if (now := self._ledger.photo(key)) is not None:
+            self._ledger.judge(key, now.sha256, verdict)  # writing into the photo changed its content
+        return outcomes
+
+    def _known_tags(self, key: bytes) -> dict[str, Tag]:
+        known: dict[str, Tag] = {}
+        for text in self._ledger.tags_of(key):
+            for tag in tags_from_json(text):
+                known.setdefault(tag.name.casefold(), tag)
+        return known
+
+    def _check_writable(self, paths: Iterable[Path]) -> None:
+        for path in paths:
+            folder = path if path.is_dir() else path.parent
+            if folder.is_dir() and not os.access(folder, os.W_OK):
+                raise StorageError(f"{folder}: no permission to write here, or read-only: see --dry-run")
+
+    def _walk(self, paths: Iterable[Path], notices: list[Outcome]) -> Iterator[Path]:
+        """Give the photos below `paths` one by one; what cannot be read becomes a notice and stops nothing."""
+
+        def refuse(error: OSError) -> None:
+            reason = f"the folder cannot be read ({(error.strerror or 'unknown').lower()})"
+            notices.append(Outcome(Path(os.fsdecode(error.filename)), "quarantined", reason=reason))
+
+        for path in paths:
+            if not path.is_dir():
+                if not path.exists():
+                    raise InputError(f"{path}: no such file or folder: check the spelling")
+                yield path
+                continue
+            for folder, folders, files in os.walk(path, onerror=refuse):
+                folders[:] = sorted(name for name in folders if not name.startswith("."))
+                for name in sorted(files):
+                    if not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES:
+                        yield Path(folder, name)
+
+    def _due(
+        self,
+        photos: Iterable[Path],
+        model_key: str,
+        pending: dict[Path, Work],
+        settled: Set[PhotoState],
+        on_skip: Callable[[Path], None] | None,
+    ) -> Iterator[Path]:
+        """Give the photos that are due, claimed for this process, and note them in `pending`."""
+        found: list[tuple[Work, PhotoRow | None]] = []
+
+        def claimed() -> Iterator[Path]:
+            if not found:
+                return iter(())
+            with self._ledger.transaction():
+                for work, row in found:
+                    # Another process may have done it between our look and our claim.
+                    current = self._read_only or self._ledger.photo(work.key) == row
+                    if current and (self._read_only or self._ledger.claim(work.key)):
+                        pending[work.photo] = work
+                    elif on_skip is not None:
+                        on_skip(work.photo)
+            works = [work.photo for work, _ in found if work.photo in pending]
+            found.clear()
+            return iter(works)
+
+        for photo in photos:
+            key = self.key(photo)
+            row = self._ledger.photo(key)
+            work = self._look(photo, key, row, model_key, settled)
+            if work is None:
+                if on_skip is not None:
+                    on_skip(photo)
+                continue
+            found.append((work, row))
+            if len(found) == _CLAIMS:
+                yield from claimed()
+        yield from claimed()
+
+    def _look(
+        self, photo: Path, key: bytes, row: PhotoRow | None, model_key: str, settled: Set[PhotoState]
+    ) -> Work | None:
+        """Return the work there is with a photo, or None when it is settled and unchanged."""
+        if row is not None and (row.key != model_key or row.state not in settled):
+            row = None
+        try:
+            if row is not None:
+                status = photo.stat()
+                if (status.st_size, status.st_mtime_ns) == (row.size, row.mtime_ns):
+                    return None
+            snapshot = Snapshot.of(photo) if photo.is_file() else None
+        except OSError:
+            snapshot = None  # the tagger will say what is wrong with it
+        if row is not None and snapshot is None and not row.sha256:
+            return None  # still as unreadable as it was
+        if row is not None and snapshot is not None and snapshot.sha256 == row.sha256:
+            if not self._read_only:
+                self._ledger.record(replace(row, size=snapshot.size, mtime_ns=snapshot.mtime_ns))
+            return None
+        return Work(photo, key, snapshot, model_key)
+
+
+def _drained(notices: list[Outcome]) -> Iterator[Outcome]:
+    while notices:
+        yield notices.pop(0)
+
+
+def _is_at_rest(photo: Path, seconds: float) -> bool:
+    try:
+        return time.time() - photo.stat().st_mtime >= seconds
+    except OSError:
+        return False
+
+
+def _absolute(path: Path) -> Path:
+    # Links stay: their photos are known by the names that the user sees.
+    return Path(os.path.abspath(path))  # noqa: PTH100

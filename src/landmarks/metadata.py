@@ -1,0 +1,344 @@
+"""What is written about a photo, and where: planned here, put in place by `landmarks.library`.
+
+By default nothing touches the photo: its tags go into an XMP sidecar, edited by `landmarks.xmp` with the standard
+library alone. Writing into photos (`in_place`) is the work of ExifTool, an external program that a user installs.
+ExifTool 12.57 and pyexiv2 2.16 (Exiv2 0.28.8) were tried on a JPEG, PNG, WebP, TIFF, GIF, HEIC, AVIF and BMP
+file: ExifTool writes XMP to all but BMP; pyexiv2 refuses GIF, HEIC, AVIF and BMP and cannot open a file whose
+name is not UTF-8. pyexiv2 is under the GPL 3, so this package under the MIT licence could at most have it as an
+extra, and a damaged photo could take the whole run down with it, since Exiv2 runs inside the process.
+
+The landmark's coordinates go into `Iptc4xmpExt:LocationShown`, the place that is seen; a camera position, in
+EXIF or `exif:GPSLatitude`, is never changed. EXIF GPS is written only if asked, into a photo without a position,
+and says in `GPSProcessingMethod` whose position it is, so `read_position` does not take it for the camera's.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Literal
+
+from PIL import ExifTags, ImageFile, IptcImagePlugin
+
+from landmarks.entries import Entries, seed_tag_paths
+from landmarks.errors import MetadataError, SettingsError
+from landmarks.exiftool import ExifTool, is_ours
+from landmarks.images import _PLUGINS, DEFAULT_LIMITS, _open, _quiet_pillow, _sniff
+from landmarks.xmp import PacketError, XmpPacket
+
+MAX_SIDECAR_BYTES = 32 * 2**20
+"""A larger sidecar is left alone."""
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """Where tags are written.
+
+    Attributes:
+        sidecar: Name of a new sidecar: `full` makes `photo.jpg.xmp`, `stem` makes `photo.xmp`.
+        in_place: Write into the photo, by ExifTool, instead.
+        iptc: With `in_place`, repeat the keywords as IPTC keywords.
+        gps: With `in_place`, give a photo without a position that of the landmark.
+
+    Raises:
+        SettingsError: `iptc` or `gps` without `in_place`, or a name that is not known.
+    """
+
+    sidecar: Literal["full", "stem"] = "full"
+    in_place: bool = False
+    iptc: bool = False
+    gps: bool = False
+
+    def __post_init__(self) -> None:
+        if self.sidecar not in {"full", "stem"}:
+            raise SettingsError(f"sidecar must be full or stem, not {self.sidecar!r}")
+        for name in ("iptc", "gps"):
+            if getattr(self, name) and not self.in_place:
+                raise SettingsError(f"{name} writes into the photo itself: give --in-place too")
+
+    @property
+    def key(self) -> str:
+        """Text that differs where the options do."""
+        flags = [name for name in ("iptc", "gps") if getattr(self, name)]
+        return "+".join(["in-place", *flags]) if self.in_place else f"sidecar-{self.sidecar}"
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A planned change of one file.
+
+    Attributes:
+        target: The photo or its sidecar.
+        before: Its content, None where there is no file.
+        after: Its content afterwards.
+        status: What the file system said of it when it was read, or None.
+        ours: All that is ours in it afterwards.
+        added: What comes in.
+        removed: What goes out; it was ours.
+        gone: What was ours and somebody has removed since.
+    """
+
+    target: Path
+    before: bytes | None
+    after: bytes
+    status: os.stat_result | None
+    ours: Entries
+    added: Entries
+    removed: Entries
+    gone: Entries
+
+    @property
+    def changes(self) -> bool:
+        """Whether the file becomes another one."""
+        return bool(self.added or self.removed)
+
+    def diff(self) -> str:
+        """Return the change as lines that begin with `-` or `+`, under the name of the file."""
+        lines = [f"--- {self.target}", f"+++ {self.target}"]
+        lines += [f"- {line}" for line in self.removed.lines()]
+        lines += [f"+ {line}" for line in self.added.lines()]
+        return "\n".join(lines).encode("utf-8", "backslashreplace").decode()
+
+
+def target_of(photo: Path, options: WriteOptions) -> Path:
+    """Return the file that gets the tags of `photo`.
+
+    A sidecar that exists is used whatever its form of name: a second one would hide it from photo programs. But
+    `photo.xmp` is not taken for `photo.jpg` when `photo.cr2` may be its owner.
+
+    Raises:
+        MetadataError: `photo.xmp` is asked for and would belong to several photos.
+    """
+    if options.in_place:
+        return photo
+    full, stem = photo.with_name(photo.name + ".xmp"), photo.with_suffix(".xmp")
+    if os.path.lexists(full):
+        return full
+    if options.sidecar == "full" and not os.path.lexists(stem):
+        return full
+    alone = not any(_siblings(photo))
+    if options.sidecar == "full":
+        return stem if alone else full
+    if not alone:
+        raise MetadataError(photo, f"{stem.name} would belong to several photos: name sidecars photo.jpg.xmp")
+    return stem
+
+
+def _siblings(photo: Path) -> Iterator[str]:
+    """Give the other files that share the photo's name but for the suffix."""
+    with os.scandir(photo.parent) as entries:
+        for entry in entries:
+            name = Path(entry.name)
+            if name.stem == photo.stem and name.name != photo.name and name.suffix.lower() != ".xmp":
+                yield entry.name
+
+
+def plan(
+    photo: Path,
+    wanted: Entries,
+    ours: Entries,
+    *,
+    options: WriteOptions,
+    tool: ExifTool,
+    target: Path | None = None,
+) -> Edit:
+    """Plan how a file comes to say `wanted`, beside all that others wrote into it.
+
+    Args:
+        photo: The photo.
+        wanted: What we want to say of it.
+        ours: What is ours in the file now, from the last edit; it goes where it is not wanted any more.
+        options: Where tags are written.
+        tool: For writing into photos.
+        target: The file, where it is known already.
+
+    Returns:
+        The edit; what the user said already is not said again and never becomes ours.
+
+    Raises:
+        MetadataError: The file cannot be edited without risk, for example broken XML; nothing was changed.
+    """
+    path = target if target is not None else target_of(photo, options)
+    before, status = _read(path)
+    if path == photo:
+        if before is None:
+            raise MetadataError(photo, "the photo is gone")
+        return _plan_embedded(photo, before=before, status=status, wanted=wanted, ours=ours, tool=tool)
+    return _plan_sidecar(photo, path, before=before, status=status, wanted=wanted, ours=ours)
+
+
+def _plan_sidecar(
+    photo: Path, path: Path, *, before: bytes | None, status: os.stat_result | None, wanted: Entries, ours: Entries
+) -> Edit:
+    wanted = replace(wanted, iptc_keywords=(), position=None)
+    if before is None:
+        ours = Entries()
+    try:
+        packet = XmpPacket(before)
+        present = packet.entries()
+        gone, removed = ours.without(present), ours.without(wanted).common(present)
+        wanted = wanted.without(gone)
+        packet.remove(removed)
+        user = present.without(ours)
+        seed = _embedded_entries(photo) if before is None else user
+        if wanted.tag_paths and not user.tag_paths and not ours.tag_paths:
+            paths = seed.tag_paths or seed_tag_paths(seed.keywords + seed.iptc_keywords, seed.hierarchy)
+            packet.add(Entries(tag_paths=paths))
+            user = user.plus(Entries(tag_paths=paths))
+        if before is None:
+            copied = Entries(keywords=seed.keywords, hierarchy=seed.hierarchy)
+            packet.add(copied)
+            user = user.plus(copied)
+        kept = ours.common(wanted).without(gone)
+        added = wanted.without(user).without(kept)
+        packet.add(added)
+        after = packet.to_bytes()
+    except PacketError as error:
+        raise MetadataError(path, f"{error}: mend or move the sidecar; it was left alone") from error
+    return Edit(path, before, after, status, kept.plus(added), added, removed, gone)
+
+
+def _plan_embedded(
+    photo: Path, *, before: bytes, status: os.stat_result | None, wanted: Entries, ours: Entries, tool: ExifTool
+) -> Edit:
+    present, has_position = tool.read(photo, before)
+    if has_position or read_position(photo) is not None:
+        wanted = replace(wanted, position=None)
+    gone, removed = ours.without(present), ours.without(wanted).common(present)
+    wanted = wanted.without(gone)
+    user = present.without(ours)
+    kept = ours.common(wanted)
+    added = wanted.without(user).without(kept)
+    put = added
+    if added.tag_paths and not user.tag_paths and not ours.tag_paths:
+        paths = seed_tag_paths(user.keywords + user.iptc_keywords, user.hierarchy)
+        put = replace(added, tag_paths=paths + added.tag_paths)
+    after = tool.edit(photo, before, remove=removed, add=put) if added or removed else before
+    return Edit(photo, before, after, status, kept.plus(added), added, removed, gone)
+
+
+def _read(path: Path) -> tuple[bytes | None, os.stat_result | None]:
+    """Read a file that we may replace; refuse what a replacement would harm."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None, None
+    except OSError as error:
+        raise MetadataError(path, f"it cannot be read ({(error.strerror or 'unknown').lower()})") from error
+    if stat.S_ISLNK(status.st_mode):
+        raise MetadataError(path, "it is a link, which writing would turn into a file: name the file it leads to")
+    if not stat.S_ISREG(status.st_mode):
+        raise MetadataError(path, "it is not a regular file")
+    if status.st_nlink > 1:
+        raise MetadataError(path, "it has several names (hard links), which writing would part: use a sidecar")
+    if not status.st_mode & 0o222:
+        raise MetadataError(path, "it is read-only: change its permissions")
+    if path.suffix.lower() == ".xmp" and status.st_size > MAX_SIDECAR_BYTES:
+        raise MetadataError(path, "it is too large for a sidecar")
+    try:
+        return path.read_bytes(), status
+    except OSError as error:
+        raise MetadataError(path, f"it cannot be read ({(error.strerror or 'unknown').lower()})") from error
+
+
+def read_position(photo: Path) -> tuple[float, float] | None:
+    """Return where the camera stood, latitude and longitude in decimal degrees, or None when that is unknown.
+
+    The sidecar is asked first, as it holds what the user corrected; then EXIF, then the embedded XMP. A position
+    that we wrote ourselves is the landmark's and does not count, nor does the 0, 0 of a receiver without signal.
+    """
+    for path in (photo.with_name(photo.name + ".xmp"), photo.with_suffix(".xmp")):
+        packet = _packet(path)
+        if packet is not None and (position := _plausible(packet.position())) is not None:
+            return position
+    with _header(photo) as image:
+        if image is None:
+            return None
+        position = _exif_position(image)
+        if position is not None:
+            return position
+        packet = _embedded_packet(image)
+    return None if packet is None else _plausible(packet.position())
+
+
+def _packet(path: Path) -> XmpPacket | None:
+    try:
+        if not path.is_file() or path.stat().st_size > MAX_SIDECAR_BYTES:
+            return None
+        return XmpPacket(path.read_bytes())
+    except (OSError, PacketError):
+        return None
+
+
+@contextmanager
+def _header(photo: Path) -> Iterator[ImageFile.ImageFile | None]:
+    """Open a photo without decoding it; None where it cannot be read."""
+    with ExitStack() as stack:
+        image: ImageFile.ImageFile | None = None
+        try:
+            file = stack.enter_context(_open(photo, DEFAULT_LIMITS))
+            module, name = _PLUGINS[_sniff(file, photo)]
+            stack.enter_context(_quiet_pillow())
+            image = getattr(import_module(module), name)(file)
+        except Exception:  # noqa: BLE001 - decoders raise nearly every type, depending on the damage
+            image = None
+        yield image
+
+
+def _exif_position(image: ImageFile.ImageFile) -> tuple[float, float] | None:
+    try:
+        gps = image.getexif().get_ifd(ExifTags.IFD.GPSInfo)
+        latitude = _exif_degrees(gps[ExifTags.GPS.GPSLatitude], gps[ExifTags.GPS.GPSLatitudeRef], "S")
+        longitude = _exif_degrees(gps[ExifTags.GPS.GPSLongitude], gps[ExifTags.GPS.GPSLongitudeRef], "W")
+        method = bytes(gps.get(ExifTags.GPS.GPSProcessingMethod, b"")).decode("latin-1")
+        return None if is_ours(method, (latitude, longitude)) else _plausible((latitude, longitude))
+    except Exception:  # noqa: BLE001 - damaged EXIF raises nearly every type
+        return None
+
+
+def _exif_degrees(parts: Sequence[float], reference: str, negative: str) -> float:
+    value: float = sum(float(part) / 60**power for power, part in enumerate(parts))
+    return -value if reference.strip("\0 ").upper() == negative else value
+
+
+def _plausible(position: tuple[float, float] | None) -> tuple[float, float] | None:
+    if position is None or position == (0, 0) or not all(map(math.isfinite, position)):
+        return None
+    return position if abs(position[0]) <= 90 and abs(position[1]) <= 180 else None
+
+
+def _embedded_packet(image: ImageFile.ImageFile) -> XmpPacket | None:
+    raw = image.info.get("xmp")
+    try:
+        return XmpPacket(raw.rstrip(b"\0")) if isinstance(raw, bytes) else None
+    except PacketError:
+        return None
+
+
+def _embedded_entries(photo: Path) -> Entries:
+    """Return the keywords inside a photo, which a new sidecar would hide from programs that read it first."""
+    with _header(photo) as image:
+        if image is None:
+            return Entries()
+        packet = _embedded_packet(image)
+        entries = packet.entries() if packet is not None else Entries()
+        try:
+            records = IptcImagePlugin.getiptcinfo(image) or {}
+        except Exception:  # noqa: BLE001 - damaged IPTC raises nearly every type
+            records = {}
+    keywords = records.get((2, 25), [])
+    texts = [_iptc_text(raw) for raw in (keywords if isinstance(keywords, list) else [keywords])]
+    return replace(entries, iptc_keywords=tuple(filter(None, texts)))
+
+
+def _iptc_text(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")  # what old programs write without saying so

@@ -1,0 +1,144 @@
+"""Taking back what was written: byte for byte, or only our entries where others have changed the file since."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from landmarks.delta import apply_delta
+from landmarks.entries import Entries
+from landmarks.errors import MetadataError, StorageError
+from landmarks.exiftool import ExifTool
+from landmarks.ledger import Ledger
+from landmarks.metadata import WriteOptions, plan
+from landmarks.records import Change, ChangeState
+from landmarks.writing import ChangedMeanwhileError, content_of, digest, is_full, put_file
+
+
+@dataclass(frozen=True)
+class Undone:
+    """What became of one change.
+
+    Attributes:
+        target: The file that had been written.
+        status: `restored`: it is again what it was, byte for byte; `cleaned`: others changed it since, so only
+            our entries were taken out; `gone`: the file is not there any more; `kept`: nothing was done.
+        reason: Why it was kept, or None.
+    """
+
+    target: Path
+    status: Literal["restored", "cleaned", "gone", "kept"]
+    reason: str | None = None
+
+
+def undo(ledger: Ledger, root: Path, *, run: int | None = None, below: bytes = b"") -> Iterator[Undone]:
+    """Take back changes, the newest first.
+
+    Args:
+        ledger: The ledger, in which a run was started.
+        root: Root of the library.
+        run: Only the changes of this run.
+        below: Only those of photos in this folder (bytes below the root), or of this photo.
+
+    Yields:
+        One report for each change.
+
+    Raises:
+        StorageError: The disk is full; the rest stays as it is.
+    """
+    with ExifTool() as tool:
+        for page in ledger.standing(run=run, below=below):
+            yield from _undo_page(ledger, root, page, tool)
+
+
+def _undo_page(ledger: Ledger, root: Path, page: list[Change], tool: ExifTool) -> Iterator[Undone]:
+    photos = {change.photo for change in page}
+    with ledger.transaction():
+        mine = {photo for photo in photos if ledger.claim(photo)}
+        for change in page:
+            if change.photo in mine:
+                ledger.set_state(change.id, "undoing")
+    times = Counter(change.target for change in page)
+    reports: dict[int, Undone] = {}
+    try:
+        for change in page:
+            if change.photo not in mine:
+                target = root / os.fsdecode(change.target)
+                reports[change.id] = Undone(target, "kept", "another process is at work on it: try again later")
+                continue
+            reports[change.id] = _undo_one(ledger, root, change, tool)
+            if times[change.target] > 1:
+                # The older change of the same file asks whether this one still stands above it.
+                ledger.set_state(change.id, _state(reports[change.id]))
+    finally:
+        with ledger.transaction():
+            for change in page:
+                if change.photo in mine:
+                    report = reports.get(change.id)
+                    ledger.set_state(change.id, _state(report))
+                    if _state(report) == "undone":
+                        ledger.forget(change.photo)
+            ledger.release(mine)
+    yield from reports.values()
+
+
+def _state(report: Undone | None) -> ChangeState:
+    return "done" if report is None or report.status == "kept" else "undone"
+
+
+def _undo_one(ledger: Ledger, root: Path, change: Change, tool: ExifTool) -> Undone:
+    target = root / os.fsdecode(change.target)
+    newest = ledger.newest(change.target)
+    if newest is not None and newest.id != change.id:
+        return Undone(target, "kept", f"run {newest.run} has changed it since: undo that run first")
+    try:
+        return _bring_back(root, target, change, tool)
+    except StorageError as error:
+        if is_full(error):
+            raise
+        reason = str(error)
+    except (MetadataError, ChangedMeanwhileError) as error:
+        reason = str(error)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+    return Undone(target, "kept", reason)
+
+
+def _bring_back(root: Path, target: Path, change: Change, tool: ExifTool) -> Undone:
+    now = content_of(target)
+    if digest(now) == change.before_hash:
+        return Undone(target, "restored")
+    if now is None:
+        return Undone(target, "gone")
+    if digest(now) == change.after_hash:
+        return _restore(target, change, now)
+    return _clean(root, target, change, tool)
+
+
+def _restore(target: Path, change: Change, now: bytes) -> Undone:
+    old = None
+    if change.undo is not None:
+        try:
+            old = apply_delta(change.undo, now)
+        except (ValueError, zlib.error):
+            old = b""
+        if digest(old) != change.before_hash:
+            return Undone(target, "kept", "the ledger's copy of the old content is damaged")
+    put_file(target, old, expected=change.after_hash, mode=change.before_mode, mtime_ns=change.before_mtime_ns)
+    return Undone(target, "restored")
+
+
+def _clean(root: Path, target: Path, change: Change, tool: ExifTool) -> Undone:
+    photo = root / os.fsdecode(change.photo)
+    in_place = change.target == change.photo
+    options = WriteOptions(in_place=in_place)
+    edit = plan(photo, Entries(), change.ours, options=options, tool=tool, target=target)
+    if edit.changes:
+        keep = edit.status.st_mtime_ns if in_place and edit.status is not None else None
+        put_file(target, edit.after, expected=digest(edit.before), mtime_ns=keep)
+    return Undone(target, "cleaned")
