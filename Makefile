@@ -34,7 +34,7 @@ help:
 	@echo 'make clean                          remove build/ with its runs, dist/ and the caches'
 
 tag: photos-given $(CORE)
-	@$(open_home); $(LANDMARKS) predict $(MODEL) -- "$$photos"
+	@$(open_home); $(LANDMARKS) tag --model $(MODEL) -- "$$photos"
 
 test: $(FULL)
 	@$(BIN)/python -m pytest $(ARGS)

@@ -8,7 +8,6 @@ weights are given as a file.
 from __future__ import annotations
 
 import importlib
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +77,10 @@ def load_backbone(name: str, weights: Path | None = None, *, pretrained: bool = 
     if not timm.is_model(timm_name):
         known = ", ".join(PACKAGED)
         raise ModelError(f"--backbone {name}: not a network of timm: offline are {known}")
-    network: Any = timm.create_model(timm_name, pretrained=False, scriptable=True)
+    try:
+        network: Any = timm.create_model(timm_name, pretrained=False, scriptable=True)
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(f"--backbone {name}: timm cannot build it ({error}): check the name") from error
     if pretrained:
         if weights is not None:
             state = _read_state(weights)
@@ -89,7 +91,9 @@ def load_backbone(name: str, weights: Path | None = None, *, pretrained: bool = 
         _fill(network, state, weights)
     mean, std = network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
     network.reset_classifier(0)
-    return Backbone(network, int(network.num_features), tuple(mean), tuple(std))
+    # Some networks widen their features once more before the classifier.
+    size = getattr(network, "head_hidden_size", None) or network.num_features
+    return Backbone(network, int(size), tuple(mean), tuple(std))
 
 
 def _read_packaged(packaged: PackagedBackbone) -> dict[str, Tensor]:
@@ -107,7 +111,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # the readers raise nearly every type, depending on the damage
         raise ModelError(f"{path}: not a weights file ({type(error).__name__}): check --weights") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ModelError(f"{path}: not a state dict of tensors: check --weights")

@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,9 @@ from numpy.typing import NDArray
 from landmarks.errors import DataError, ImageError
 from landmarks.files import atomic_path, write_json
 from landmarks.images import load_rgb
-from landmarks.preprocess import resize_short_side
+from landmarks.preprocess import MAX_ASPECT, resize_short_side
 
-FORMAT = 1
+FORMAT = 2
 Channels = tuple[float, float, float]
 """A value for each channel, in R, G, B order."""
 
@@ -49,21 +50,32 @@ class BrokenPicture:
 class PictureCache:
     """Read access to the decoded pictures.
 
+    Args:
+        file: The decoded pictures.
+        paths: The pictures the cache was asked for, in that order.
+        index: Which of them are in the file, with what shapes, and why the others are not. It tells them by
+            position, because the same picture has several paths (relative to here, to there, absolute).
+
     Attributes:
         broken: The pictures that could not be read; they are not in the cache.
     """
 
-    def __init__(self, file: Path, index: dict[str, Any]) -> None:
+    def __init__(self, file: Path, paths: Sequence[Path], index: dict[str, Any]) -> None:
         self._file = file
-        self._positions = {Path(path): i for i, path in enumerate(index["paths"])}
+        self._positions = {paths[asked]: position for position, asked in enumerate(index["kept"])}
         self._shapes = np.asarray(index["shapes"], dtype=np.int64).reshape(-1, 2)
         sizes = self._shapes[:, 0] * self._shapes[:, 1] * 3
         self._ends = np.cumsum(sizes)
         self._pixels: NDArray[np.uint8] | None = None
-        self.broken = tuple(BrokenPicture(Path(item["path"]), item["reason"]) for item in index["broken"])
+        self.broken = tuple(BrokenPicture(paths[asked], reason) for asked, reason in index["broken"])
 
     def __len__(self) -> int:
         return len(self._shapes)
+
+    @property
+    def size(self) -> int:
+        """Bytes that the decoded pictures take in the file."""
+        return int(self._ends[-1]) if len(self) else 0
 
     def __getstate__(self) -> dict[str, Any]:
         # A memory map would be pickled as a copy of the whole file; each loader process opens its own.
@@ -104,9 +116,9 @@ def build_cache(
     """
     key = _key(paths, side)
     file, index_file = folder / f"pictures-{key}.bin", folder / f"pictures-{key}.json"
-    if not (file.is_file() and index_file.is_file()):
-        _write_cache(paths, file, index_file, side, progress)
-    cache = PictureCache(file, json.loads(index_file.read_text(encoding="utf-8")))
+    cache = _open_cache(file, paths, index_file)
+    if cache is None:
+        cache = PictureCache(file, paths, _write_cache(paths, file, index_file, side, progress))
     if len(cache) == 0:
         first = f" ({cache.broken[0].path}: {cache.broken[0].reason})" if cache.broken else ""
         raise DataError(f"none of the {len(paths)} pictures can be read{first}")
@@ -119,7 +131,7 @@ def channel_statistics(cache: PictureCache, paths: Sequence[Path], folder: Path)
     They are computed once and cached beside the pictures.
     """
     file = folder / f"statistics-{_key(paths, side=0)}.json"
-    if file.is_file():
+    with suppress(OSError, ValueError, KeyError, TypeError):  # missing or damaged: computed again
         stored = json.loads(file.read_text(encoding="utf-8"))
         return _channels(stored["mean"]), _channels(stored["std"])
     count, total, squares = 0, np.zeros(3), np.zeros(3)
@@ -141,46 +153,62 @@ def _channels(values: Sequence[float]) -> Channels:
     return red, green, blue
 
 
+def _open_cache(file: Path, paths: Sequence[Path], index_file: Path) -> PictureCache | None:
+    """Open a cache, or return None where there is none or it is damaged."""
+    try:
+        cache = PictureCache(file, paths, json.loads(index_file.read_text(encoding="utf-8")))
+        return cache if file.stat().st_size == max(1, cache.size) else None
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
+
+
 def _write_cache(
     paths: Sequence[Path], file: Path, index_file: Path, side: int, progress: Progress | None
-) -> None:
-    kept: list[str] = []
+) -> dict[str, Any]:
+    kept: list[int] = []
     shapes: list[tuple[int, int]] = []
-    broken: list[dict[str, str]] = []
+    broken: list[tuple[int, str]] = []
     with atomic_path(file) as temporary, temporary.open("wb") as out:
-        for done, (path, result) in enumerate(_decode(paths, side), start=1):
+        for done, result in enumerate(_decode(paths, side), start=1):
             if isinstance(result, str):
-                broken.append({"path": str(path), "reason": result})
+                broken.append((done - 1, result))
             else:
                 out.write(result.tobytes())
-                kept.append(str(path))
+                kept.append(done - 1)
                 shapes.append((result.shape[0], result.shape[1]))
             if progress and (done % 50 == 0 or done == len(paths)):
                 progress(done, len(paths))
         if not kept:
             out.write(b"\0")  # an empty file cannot be mapped
-    write_json(index_file, {"format": FORMAT, "paths": kept, "shapes": shapes, "broken": broken})
+    index = {"format": FORMAT, "kept": kept, "shapes": shapes, "broken": broken}
+    write_json(index_file, index)
+    return index
 
 
-def _decode(paths: Sequence[Path], side: int) -> Iterator[tuple[Path, NDArray[np.uint8] | str]]:
+def _decode(paths: Sequence[Path], side: int) -> Iterator[NDArray[np.uint8] | str]:
     def decode(path: Path) -> NDArray[np.uint8] | str:
         try:
             picture = load_rgb(path, min_side=side)
+            short, long = sorted(picture.shape[:2])
+            # A picture that is too long and thin is refused here, not in the middle of the training.
+            return resize_short_side(picture, side) if short > side or long > MAX_ASPECT * short else picture
         except ImageError as error:
             return error.reason
-        return picture if min(picture.shape[:2]) <= side else resize_short_side(picture, side)
 
     # Groups, so that decoded pictures never pile up in memory ahead of the writer.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(paths), 64):
             group = paths[start : start + 64]
-            yield from zip(group, pool.map(decode, group), strict=True)
+            yield from pool.map(decode, group)
 
 
 def _key(paths: Sequence[Path], side: int) -> str:
     digest = hashlib.sha256(f"{FORMAT} {side}\n".encode())
     for path in paths:
-        status = path.stat()
-        line = f"{path.absolute()}\0{status.st_size}\0{status.st_mtime_ns}\n"
-        digest.update(line.encode("utf-8", "surrogateescape"))
+        try:
+            status = path.stat()
+            state = f"{status.st_size}\0{status.st_mtime_ns}"
+        except OSError:
+            state = "missing"  # a link to nowhere; the decoder tells why it cannot be read
+        digest.update(f"{path.absolute()}\0{state}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:20]

@@ -11,8 +11,13 @@ from typing import Any
 from landmarks.model_folder import ModelInfo
 
 
-def model_card(info: ModelInfo) -> str:
-    """Return the card as Markdown, from what `model.json` says."""
+def model_card(info: ModelInfo, notes: str = "") -> str:
+    """Return the card as Markdown.
+
+    Args:
+        info: What `model.json` says; nearly all of the card comes from it.
+        notes: Markdown that the maker adds: where the data came from, its licence, the purpose.
+    """
     classes = "\n".join(f"- {name}" for name in info.classes)
     versions = ", ".join(f"{name} {version}" for name, version in info.versions.items())
     sections = [
@@ -20,7 +25,7 @@ def model_card(info: ModelInfo) -> str:
         f"A landmark recogniser: `{info.architecture}`, {info.precision}, {len(info.classes)} classes, made "
         f"{info.created} by landmarks.",
         "## Use",
-        f"```\nlandmarks predict {info.name} PHOTO...\n```",
+        f"```\nlandmarks tag --model {info.name} PHOTO...\n```",
         "Input: RGB pictures, short side resized to "
         f"{info.preprocessing.resize} pixels, centre crop of {info.preprocessing.crop}; "
         "`model.onnx` takes the crops as uint8 (N, height, width, 3) and gives `logits` and `embedding`.",
@@ -28,11 +33,12 @@ def model_card(info: ModelInfo) -> str:
         _figures(info.metrics),
         "## Training data",
         _data(info.data),
+        *([notes.strip()] if notes.strip() else []),
         "## Limits",
-        "The model knows the classes below and nothing else: of any other photo it still names one of them, "
-        "mostly with a low probability. It was measured on pictures from the same sources as its training "
-        "data; photos from elsewhere will be recognised less well. Do not use it where a wrong place could "
-        "harm somebody: to find out where a person is, as evidence, or for navigation.",
+        _unknown(info.calibration),
+        "It was measured on pictures from the same sources as its training data; photos from elsewhere will be "
+        "recognised less well. Do not use it where a wrong place could harm somebody: to find out where a person "
+        "is, as evidence, or for navigation.",
         "## Classes",
         classes,
         "## Made with",
@@ -52,6 +58,14 @@ def _figures(metrics: Mapping[str, Any]) -> str:
                 f"| {top5['value']:.3f} | {values['loss']:.3f} |"
             )
     text = "\n".join(rows)
+    sources = metrics.get("test", {}).get("sources") or []
+    if len(sources) > 1:
+        lines = ["| source | test pictures | top-1 (95 % interval) |", "|---|---|---|"]
+        for item in sources:
+            found = item["accuracy"]
+            interval = f"{found['low']:.3f} to {found['high']:.3f}"
+            lines.append(f"| {item['source']} | {found['count']} | {found['value']:.3f} ({interval}) |")
+        text += "\n\nBy source of the pictures:\n\n" + "\n".join(lines)
     proof = metrics.get("export")
     if proof:
         text += (
@@ -72,4 +86,19 @@ def _data(data: Mapping[str, Any]) -> str:
     return (
         f"`{data['name']}` (fingerprint {data['fingerprint']}): {data['train']} training, {data['valid']} "
         f"validation and {data['test']} test pictures; {len(data['broken'])} could not be read."
+    )
+
+
+def _unknown(calibration: Mapping[str, Any] | None) -> str:
+    if calibration is None:
+        return (
+            "The model knows the classes below and nothing else: of any other photo it still names one of them, "
+            "mostly with a low probability."
+        )
+    return (
+        "The model knows the classes below and nothing else. `landmarks tag` says nothing of a photo whose "
+        f"`{calibration['score']}` score is below {calibration['threshold']:.4g}: chosen on "
+        f"{calibration['fitted_on']['negatives']} photos without a landmark so that at most "
+        f"{calibration['promised_rate']:.1%} of such photos get a tag. Photos that look much like one of its "
+        "landmarks, another bridge of the same kind, pass more often."
     )

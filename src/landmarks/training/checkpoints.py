@@ -7,8 +7,8 @@ Training state is `torch.save` read with `weights_only=True`, so a file from els
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from landmarks.errors import ModelError
-from landmarks.files import atomic_path
+from landmarks.files import write_bytes
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ def save_weights(path: Path, model: nn.Module, architecture: str, classes: tuple
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     header = {
         "architecture": architecture,
-        "classes": json.dumps(classes, ensure_ascii=False),
+        "classes": json.dumps(classes),
         "sha256": _digest(tensors),
     }
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=header)
+    # In memory first, here and below: the libraries tell of a full disk each in an exception of its own.
+    write_bytes(path, save(tensors, metadata=header))
 
 
 def read_weights(path: Path) -> Weights:
@@ -62,13 +62,15 @@ def read_weights(path: Path) -> Weights:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        architecture, classes = header["architecture"], tuple(json.loads(header["classes"]))
-        digest = header["sha256"]
+        architecture, digest = header["architecture"], header["sha256"]
+        classes = json.loads(header["classes"])
+        if not isinstance(classes, list):
+            raise ValueError("the class names are not a list")
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise ModelError(f"{path}: not a weights file of landmarks ({error}): train again") from error
     if digest != _digest(tensors):
         raise ModelError(f"{path}: the weights were changed after training: restore the file or train again")
-    return Weights(tensors, architecture, classes)
+    return Weights(tensors, architecture, tuple(map(str, classes)))
 
 
 def load_weights(path: Path, model: nn.Module, architecture: str) -> None:
@@ -110,17 +112,17 @@ def start_from(path: Path, model: nn.Module, architecture: str, classes: tuple[s
         raise ModelError(f"{path}: cannot start {architecture!r} from weights of {weights.architecture!r}")
     state = dict(model.state_dict())
     shared = [(new, weights.classes.index(name)) for new, name in enumerate(classes) if name in weights.classes]
-    for name, value in weights.tensors.items():
-        if not name.startswith("head."):
-            state[name] = value
-            continue
-        row = state[name].clone()
-        for new, old in shared:
-            row[new] = value[old]
-        state[name] = row
     try:
+        for name, value in weights.tensors.items():
+            if not name.startswith("head."):
+                state[name] = value
+                continue
+            row = state[name].clone()
+            for new, old in shared:
+                row[new] = value[old]
+            state[name] = row
         model.load_state_dict(state)
-    except RuntimeError as error:
+    except (KeyError, IndexError, RuntimeError) as error:
         first = str(error).splitlines()[-1].strip()
         raise ModelError(f"{path}: the weights do not fit the network ({first})") from error
     return len(shared)
@@ -128,8 +130,9 @@ def start_from(path: Path, model: nn.Module, architecture: str, classes: tuple[s
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write training state; raises `StorageError` when it cannot be written."""
-    with atomic_path(path) as temporary:
-        torch.save(dict(state), temporary)
+    content = io.BytesIO()
+    torch.save(dict(state), content)
+    write_bytes(path, content.getvalue())
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -142,7 +145,7 @@ def read_state(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: nothing to resume from: start the run anew")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # the reader raises nearly every type, depending on the damage
         raise ModelError(f"{path}: the checkpoint is damaged: start the run anew") from error
     if not isinstance(state, dict):
         raise ModelError(f"{path}: not a checkpoint of landmarks: start the run anew")

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from landmarks.calibration import ScoreKind
 from landmarks.errors import ExportError, RunError
 from landmarks.files import sha256_file, storage_errors, write_text
 from landmarks.model_folder import CARD_FILE, ONNX_FILE, TORCHSCRIPT_FILE, ModelInfo, write_info
@@ -26,6 +27,7 @@ from landmarks.training.onnx_graph import write_onnx
 from landmarks.training.predictor import load_torchscript, make_predictor, predict_picture, save_torchscript
 from landmarks.training.quantization import quantize
 from landmarks.training.runs import library_versions
+from landmarks.training.thresholds import calibrate_export
 from landmarks.training.trained import TrainedRun
 
 TOLERANCE = 1e-4
@@ -59,9 +61,31 @@ class Proof:
     int8_valid_accuracy: float | None = None
 
 
-def export_run(
-    run: TrainedRun, data: Data, out: Path, *, precision: OnnxPrecision = "int8", name: str | None = None
-) -> Proof:
+@dataclass(frozen=True)
+class ExportSettings:
+    """What an export holds.
+
+    Attributes:
+        precision: Of `model.onnx`.
+        name: Name of the model, or None for that of the folder.
+        torchscript: Whether `model.pt` lies beside it.
+        notes: Markdown about the data and the purpose, for the model card.
+        negatives: Folder of photos without a landmark, on which the threshold for "I don't know" is chosen, or
+            None for a model that always answers.
+        false_tags: Share of such photos that may get a tag, in (0, 1).
+        score: What tells the unknown, see `landmarks.calibration.unknown_scores`.
+    """
+
+    precision: OnnxPrecision = "int8"
+    name: str | None = None
+    torchscript: bool = True
+    notes: str = ""
+    negatives: Path | None = None
+    false_tags: float = 0.01
+    score: ScoreKind = "combined"
+
+
+def export_run(run: TrainedRun, data: Data, out: Path, settings: ExportSettings | None = None) -> Proof:
     """Write a run as a model folder.
 
     Everything is made and proven in a temporary folder beside `out`, which takes its place in the end.
@@ -70,8 +94,7 @@ def export_run(
         run: A finished run, loaded.
         data: Its pictures: validation pictures prove the export, training pictures calibrate int8.
         out: The folder to make.
-        precision: Of `model.onnx`.
-        name: Name of the model, or None for that of the folder.
+        settings: What the export holds, or None for the usual.
 
     Returns:
         What was compared.
@@ -88,18 +111,19 @@ def export_run(
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
             folder = Path(temporary) / "model"
             folder.mkdir()
-            proof = _write(run, data, folder, precision, name or out.name)
+            chosen = settings or ExportSettings()
+            proof = _write(run, data, folder, replace(chosen, name=chosen.name or out.name))
             shutil.move(folder, out)
     return proof
 
 
-def _write(run: TrainedRun, data: Data, folder: Path, precision: OnnxPrecision, name: str) -> Proof:
+def _write(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> Proof:
     contract = run.preprocessing
     save_torchscript(make_predictor(run.model, run.classes, contract), folder / TORCHSCRIPT_FILE)
     fp32 = folder / "fp32.onnx"
     write_onnx(run.model, contract, fp32)
     info = ModelInfo(
-        name=name,
+        name=settings.name or folder.name,
         architecture=run.architecture,
         precision="fp32",
         classes=run.classes,
@@ -114,7 +138,7 @@ def _write(run: TrainedRun, data: Data, folder: Path, precision: OnnxPrecision, 
     proof = _prove_fp32(run, data, folder, samples)
     accuracy = _accuracy(folder, data, samples)
     proof = replace(proof, valid_accuracy=accuracy)
-    if precision == "int8":
+    if settings.precision == "int8":
         crop = EvalTransform(contract).crop
         step = max(1, len(data.folder.train) // CALIBRATION_PICTURES)
         quantize(fp32, folder / ONNX_FILE, [crop(data.cache.picture(s.path)) for s in data.folder.train[::step]])
@@ -127,9 +151,16 @@ def _write(run: TrainedRun, data: Data, folder: Path, precision: OnnxPrecision, 
             )
         proof = replace(proof, int8_valid_accuracy=quantised)
     fp32.unlink()
+    if settings.negatives is not None:
+        calibration = calibrate_export(
+            folder, data, settings.negatives, score=settings.score, promised_rate=settings.false_tags
+        )
+        info = replace(info, temperature=calibration.temperature, calibration=calibration.to_dict())
     figures = {"valid": run.metrics("valid"), "test": run.metrics("test"), "export": vars(proof)}
     info = replace(info, metrics=figures)
-    write_text(folder / CARD_FILE, model_card(info))
+    write_text(folder / CARD_FILE, model_card(info, settings.notes))
+    if not settings.torchscript:
+        (folder / TORCHSCRIPT_FILE).unlink()
     _describe(folder, info)
     return proof
 

@@ -102,7 +102,7 @@ def compute_embeddings(
     for sample in samples:
         status = sample.path.stat()
         digest.update(
-            f"{sample.path.absolute()} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "replace")
+            f"{sample.path.absolute()} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
         )
     file = folder / f"embeddings-{digest.hexdigest()[:20]}.npy"
     if file.is_file():

@@ -61,14 +61,15 @@ class DataFolder:
         for split, samples in (("train", self.train), ("valid", self.valid), ("test", self.test)):
             for sample in samples:
                 relative = os.path.relpath(sample.path, self.root)
-                digest.update(f"{split}\0{relative}\0{sample.label}\0{sample.path.stat().st_size}\n".encode())
+                line = f"{split}\0{relative}\0{sample.label}\0{sample.path.stat().st_size}\n"
+                digest.update(line.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()[:16]
 
     def without(self, broken: Iterable[Path]) -> DataFolder:
         """Return the data set without the pictures in `broken`.
 
         Raises:
-            DataError: A class is left without a training picture.
+            DataError: A class is left without a training picture, or validation or test without any.
         """
         gone = set(broken)
         kept = replace(
@@ -81,6 +82,9 @@ class DataFolder:
         if missing:
             name = self.classes[min(missing)]
             raise DataError(f"{self.root}: class {name!r} has no readable training picture: mend or remove it")
+        for split, samples in (("validation", kept.valid), ("test", kept.test)):
+            if not samples:
+                raise DataError(f"{self.root}: no {split} picture can be read: mend them or add others")
         return kept
 
 
@@ -94,15 +98,20 @@ def read_data_folder(root: Path, *, valid_size: float, seed: int, limit: int | N
         limit: At most so many training pictures, drawn evenly over the classes, or None for all.
 
     Returns:
-        The data set; every class has at least one training and one validation picture.
+        The data set; every class has at least one training and one validation picture. A class may be missing
+        from `test/`.
 
     Raises:
         DataError: The folder is missing, unreadable or empty, has one class, a split without its partner, a
-            class without pictures or with too few to split.
+            class without pictures, with too few to split or with a name that is not UTF-8.
     """
-    if not root.is_dir():
+    try:
+        is_folder = root.is_dir()
+        has_train, has_test = (root / "train").is_dir(), (root / "test").is_dir()
+    except OSError as error:
+        raise DataError(f"{root}: the folder cannot be read: change its permissions") from error
+    if not is_folder:
         raise DataError(f"{root}: no such folder: give a folder with one folder of pictures a class")
-    has_train, has_test = (root / "train").is_dir(), (root / "test").is_dir()
     sources = _read_sources(root)
     if has_train:
         classes = _class_names(root / "train")
@@ -113,7 +122,9 @@ def read_data_folder(root: Path, *, valid_size: float, seed: int, limit: int | N
         if extra:
             raise DataError(f"{root / 'test'}: class {extra[0]!r} is not in train/: add it there or remove it")
         train = _samples(root / "train", classes, sources, "train")
-        test = _samples(root / "test", [c for c in classes if (root / "test" / c).is_dir()], sources, "test")
+        tested = [name for name in classes if (root / "test" / name).is_dir()]
+        test = _samples(root / "test", tested, sources, "test")
+        _require_pictures(root / "test", tested, test, at_least=1)
         test = [replace(s, label=classes.index(s.path.relative_to(root / "test").parts[0])) for s in test]
         _require_pictures(root / "train", classes, train, at_least=2)
     elif has_test:
@@ -170,6 +181,10 @@ def _class_names(folder: Path) -> list[str]:
         raise DataError(f"{folder}: there is no folder of pictures in it: make one folder a class")
     if len(names) == 1:
         raise DataError(f"{folder}: there is one class, {names[0]!r}, and nothing to tell it from: add another")
+    for name in names:
+        # Names go into files that others read: the bytes of an old encoding would break there.
+        if name != name.encode("utf-8", "replace").decode("utf-8"):
+            raise DataError(f"{folder}: the folder name {name!r} is not UTF-8: rename it")
     return names
 
 
@@ -204,8 +219,8 @@ def _read_sources(root: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
-        return {f"{row['split']}/{row['class']}/{row['file']}": row["source"] for row in rows}
+        return {f"{row['split']}/{row['class']}/{row['file']}": row["source"] or "" for row in rows}
     except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
         raise DataError(f"{path}: not a manifest with split, class, file and source: mend or remove it") from error

@@ -33,8 +33,9 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, channels: int, reduction: int = 8) -> None:
         super().__init__()
-        self.squeeze = nn.Conv2d(channels, channels // reduction, 1)
-        self.excite = nn.Conv2d(channels // reduction, channels, 1)
+        narrow = max(1, channels // reduction)
+        self.squeeze = nn.Conv2d(channels, narrow, 1)
+        self.excite = nn.Conv2d(narrow, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale each channel of (B, C, H, W) by a weight in (0, 1) computed from all channel means."""
@@ -85,7 +86,8 @@ class ResidualBlock(nn.Module):
         )
         shortcut: list[nn.Module] = []
         if stride == 2:
-            shortcut.append(nn.AvgPool2d(2, 2))
+            # Rounded up as the strided convolution does, so that any size of picture goes through.
+            shortcut.append(nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False))
         if inputs != outputs:
             shortcut.append(conv_norm(inputs, outputs, 1, relu=False))
         self.shortcut = nn.Sequential(*shortcut)

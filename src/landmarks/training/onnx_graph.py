@@ -47,7 +47,8 @@ class Graph(nn.Module):
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Map pictures (B, S, S, 3) uint8 to logits (B, K) and embeddings (B, D)."""
         network = cast(Network, self.model)
-        x = pictures.permute(0, 3, 1, 2).to(torch.float32) * self.scale - self.offset
+        # Contiguous: from strided pictures the exporter makes an index computation of the last pooling.
+        x = pictures.permute(0, 3, 1, 2).contiguous().to(torch.float32) * self.scale - self.offset
         embedding = network.embed(x)
         return network.head(embedding), embedding
 

@@ -88,8 +88,8 @@ def get_scheduler(
 
     Args:
         optimizer: From `get_optimizer`; each group keeps its own peak rate.
-        settings: `plateau` divides the rate by 10 after 3 epochs without a better validation loss; `cosine`
-            warms up over a twentieth of the steps and then falls to 0 (Loshchilov and Hutter 2017,
+        settings: `plateau` divides the rate by 10 after 3 epochs without a better validation loss;
+            `cosine` warms up over a twentieth of the steps and then falls to 0 (Loshchilov and Hutter 2017,
             https://arxiv.org/abs/1608.03983); `onecycle` rises for 15 % and falls to nearly 0 (Smith and
             Topin 2018, https://arxiv.org/abs/1708.07120).
         epochs: Epochs in all.
@@ -97,7 +97,7 @@ def get_scheduler(
     """
     total = max(2, epochs * steps_per_epoch)
     if settings.schedule == "plateau":
-        return Schedule(ReduceLROnPlateau(optimizer, factor=0.1, patience=3), per_step=False)
+        return Schedule(ReduceLROnPlateau(optimizer, factor=0.1, patience=2), per_step=False)
     if settings.schedule == "cosine":
         warm_up = max(1, total // 20)
 

@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from landmarks.errors import LandmarksError
 from landmarks.files import write_json
 from landmarks.training.cache import Progress
 from landmarks.training.checkpoints import load_weights, save_weights
 from landmarks.training.data import Data, Loader, make_loaders, prepare_data, set_train_size
+from landmarks.training.devices import make_fabric
 from landmarks.training.features import compute_embeddings, embedding_loader, view_augmentation
 from landmarks.training.networks import NetworkOfRun, build_network
 from landmarks.training.optimization import get_loss, get_optimizer, get_scheduler
@@ -23,9 +25,11 @@ from landmarks.training.runs import (
     EpochRow,
     RunFolder,
     create_run,
+    discard_run,
     library_versions,
     machine,
     open_run,
+    read_history,
     read_info,
     write_history,
 )
@@ -89,8 +93,31 @@ class _Run:
     watcher: Watcher
 
     def go(self) -> TrainedRun:
-        started = time.perf_counter()
+        started = time.perf_counter() - sum(row.seconds for row in read_history(self.folder.history))
+        try:
+            data, network = self._prepare()
+        except LandmarksError:
+            if not self.resume:
+                discard_run(self.folder)
+            raise
+        info = self._info(data, network)
+        write_json(self.folder.info, info)
+        model, unfreeze = network.model, self.settings.model.unfreeze
+        # Fine-tuning that has begun, here or in the run it starts from, has left the head of before behind.
+        fine_tuning = unfreeze and (self.settings.model.init is not None or self._resumes(self.folder))
+        if isinstance(model, TransferModel) and not fine_tuning:
+            self._train_head(data, network, model)
+        if not isinstance(model, TransferModel) or unfreeze:
+            self._train_pictures(data, network)
+        write_json(self.folder.info, {**info, "seconds": round(time.perf_counter() - started, 1)})
+        self.watcher.stage("evaluating")
+        trained = load_run(self.folder.root)
+        evaluate_run(trained, data)
+        return trained
+
+    def _prepare(self) -> tuple[Data, NetworkOfRun]:
         settings = self.settings
+        make_fabric(settings.loop)  # refuses devices that are not there before any work
         if settings.loop.threads:
             torch.set_num_threads(settings.loop.threads)
         self.watcher.stage("reading pictures")
@@ -98,18 +125,10 @@ class _Run:
         if self.resume and self.folder.info.is_file():
             require_same_data(self.folder, read_info(self.folder), data)
         torch.manual_seed(settings.loading.seed)
-        network = build_network(settings.model, data.folder.classes, data.preprocessing)
-        info = self._info(data, network)
-        write_json(self.folder.info, info)
-        if isinstance(network.model, TransferModel) and settings.model.init is None:
-            self._train_head(data, network, network.model)
-        if settings.model.kind == "scratch" or settings.model.unfreeze:
-            self._train_pictures(data, network)
-        write_json(self.folder.info, {**info, "seconds": round(time.perf_counter() - started, 1)})
-        self.watcher.stage("evaluating")
-        trained = load_run(self.folder.root)
-        evaluate_run(trained, data)
-        return trained
+        return data, build_network(settings.model, data.folder.classes, data.preprocessing)
+
+    def _resumes(self, folder: RunFolder) -> bool:
+        return self.resume and folder.checkpoint.is_file()
 
     def _train_head(self, data: Data, network: NetworkOfRun, model: TransferModel) -> None:
         """Train the head on embeddings in the sub-folder `head/`, and save the whole network in the run."""
@@ -185,8 +204,7 @@ class _Run:
             ema=optimization.ema,
             before_epoch=before_epoch,
         )
-        resume = self.resume and folder.checkpoint.is_file()
-        return optimize(training, folder, resume=resume, listener=self.watcher.listener)
+        return optimize(training, folder, resume=self._resumes(folder), listener=self.watcher.listener)
 
     def _info(self, data: Data, network: NetworkOfRun) -> dict[str, Any]:
         folder = data.folder
@@ -195,7 +213,7 @@ class _Run:
             "classes": list(folder.classes),
             "preprocessing": network.preprocessing.to_dict(),
             "data": {
-                "name": folder.root.name,
+                "name": folder.root.resolve().name,
                 "fingerprint": folder.fingerprint(),
                 "train": len(folder.train),
                 "valid": len(folder.valid),

@@ -6,6 +6,7 @@ asks for and what C++ and mobile code of many users loads; the model folder hold
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torchvision.transforms import functional
 
 from landmarks.errors import ModelError
-from landmarks.files import atomic_path
+from landmarks.files import write_bytes
 from landmarks.images import load_rgb
 from landmarks.preprocess import Preprocessing
 from landmarks.training.folders import Sample
@@ -81,10 +82,11 @@ def save_torchscript(predictor: Predictor, path: Path) -> None:
         StorageError: The file cannot be written.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        scripted = torch.jit.script(predictor)
-        with atomic_path(path) as temporary:
-            torch.jit.save(scripted, str(temporary))
+        # Of its own deprecation and of what it leaves out; neither is anything a user can mend.
+        warnings.simplefilter("ignore")
+        content = io.BytesIO()
+        torch.jit.save(torch.jit.script(predictor), content)
+    write_bytes(path, content.getvalue())
 
 
 def load_torchscript(path: Path) -> torch.jit.ScriptModule:
@@ -97,7 +99,7 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
         raise ModelError(f"{path}: no such file: export the model first")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore")
             module: torch.jit.ScriptModule = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         raise ModelError(f"{path}: not a TorchScript file: export the model again") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,18 @@ class _Pictures(CalibrationDataReader):  # type: ignore[misc]
         return None if picture is None else {"pictures": picture[None]}
 
 
+@contextmanager
+def _quiet_root_logger() -> Iterator[None]:
+    """Keep ONNX Runtime's advice on preparing models, given through the root logger, from the user."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+
+
 def quantize(source: Path, target: Path, pictures: Sequence[NDArray[np.uint8]]) -> None:
     """Write an int8 copy of an fp32 model, whole or not at all.
 
@@ -48,8 +61,7 @@ def quantize(source: Path, target: Path, pictures: Sequence[NDArray[np.uint8]]) 
     Raises:
         StorageError: The file cannot be written.
     """
-    logging.getLogger("root").setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory() as folder, atomic_path(target) as temporary:
+    with _quiet_root_logger(), tempfile.TemporaryDirectory() as folder, atomic_path(target) as temporary:
         folded = Path(folder) / "folded.onnx"
         # Folds padding and batch norms into the convolutions first, so that no step between them is rounded.
         quant_pre_process(str(source), str(folded), skip_symbolic_shape=True)

@@ -9,7 +9,7 @@ RUN/
   head/                history and checkpoint of the head's training, in transfer learning
   last.ckpt            training state after the last finished epoch, for --resume
   tensorboard/         the same curves for TensorBoard
-  metrics_SPLIT.json, confusion_SPLIT.csv, per_class_SPLIT.csv, predictions_SPLIT.csv
+  metrics_SPLIT.json, confusion_SPLIT.csv, confusion_SPLIT.png, per_class_SPLIT.csv, predictions_SPLIT.csv
   report.html          all of it to look at
 ```
 """
@@ -120,6 +120,13 @@ def create_run(root: Path, settings: RunSettings) -> RunFolder:
     return run
 
 
+def discard_run(run: RunFolder) -> None:
+    """Remove a run that came to nothing before its training began, so that its place is free again."""
+    with suppress(OSError):
+        run.settings.unlink(missing_ok=True)
+        run.root.rmdir()
+
+
 def open_run(root: Path) -> tuple[RunFolder, RunSettings]:
     """Open an existing run folder.
 
@@ -137,7 +144,11 @@ def read_info(run: RunFolder) -> dict[str, Any]:
     Raises:
         RunError: It is missing or damaged.
     """
-    return _read_json(run.info)
+    info = _read_json(run.info)
+    missing = sorted({"architecture", "classes", "preprocessing", "data", "versions", "machine"} - set(info))
+    if missing:
+        raise RunError(f"{run.info}: damaged ({missing[0]} is missing): train again")
+    return info
 
 
 def write_history(path: Path, rows: Sequence[EpochRow]) -> None:
@@ -151,12 +162,21 @@ def write_history(path: Path, rows: Sequence[EpochRow]) -> None:
 
 
 def read_history(path: Path) -> list[EpochRow]:
-    """Read `metrics.csv`; an empty list where there is none."""
+    """Read `metrics.csv`; an empty list where there is none.
+
+    Raises:
+        RunError: It is damaged.
+    """
     if not path.is_file():
         return []
     kinds: dict[str, Callable[[str], Any]] = {"epoch": int, "size": int, "saved": lambda text: text == "True"}
-    with path.open(encoding="utf-8", newline="") as file:
-        return [EpochRow(**{k: kinds.get(k, float)(v) for k, v in row.items()}) for row in csv.DictReader(file)]
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [
+                EpochRow(**{k: kinds.get(k, float)(v) for k, v in row.items()}) for row in csv.DictReader(file)
+            ]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise RunError(f"{path}: cannot be read ({error}): train again") from error
 
 
 def library_versions() -> dict[str, str]:

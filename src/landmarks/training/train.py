@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 from landmarks.errors import ModelError, TrainingError
 from landmarks.training.checkpoints import read_state, save_state, save_weights
 from landmarks.training.data import Loader
+from landmarks.training.devices import make_fabric
 from landmarks.training.optimization import Schedule
 from landmarks.training.runs import EpochRow, RunFolder, write_history
 from landmarks.training.settings import LoopSettings
@@ -92,14 +93,6 @@ class Training:
     clip: float = 0.0
     ema: float = 0.0
     before_epoch: Callable[[int], int] = lambda epoch: 0  # noqa: ARG005
-
-
-def make_fabric(loop: LoopSettings) -> Fabric:
-    """Return Fabric for these devices; `auto` precision is bf16 where the processor computes in it."""
-    precision: Any = loop.precision if loop.precision != "auto" else _best_precision(loop.accelerator)
-    fabric = Fabric(accelerator=loop.accelerator, devices=loop.devices, precision=precision)
-    fabric.launch()
-    return fabric
 
 
 def train_one_epoch(
@@ -209,6 +202,7 @@ def optimize(
     """
     listener = listener or Listener()
     fabric = make_fabric(training.loop)
+    fabric.launch()
     model, optimizer = fabric.setup(
         training.model.to(memory_format=torch.channels_last)
         if _has_pictures(training.loaders)
@@ -224,7 +218,7 @@ def optimize(
         for name in ("train", "valid")
     }
     with _TensorBoard(run, progress.next_epoch) as board:
-        for epoch in range(progress.next_epoch, training.loop.epochs):
+        for epoch in progress.epochs_left(training.loop):
             _seed_epoch(training.seed, epoch)
             size = training.before_epoch(epoch)
             rate = float(training.optimizer.param_groups[0]["lr"])
@@ -270,8 +264,6 @@ def optimize(
                 save_state(run.checkpoint, _state(training, average, progress))
             board.add(row)
             listener.epoch(row)
-            if progress.is_over(training.loop):
-                break
     return progress.rows
 
 
@@ -299,10 +291,14 @@ class _Progress:
         if row.saved:
             self.best_loss = row.valid_loss
 
-    def is_over(self, loop: LoopSettings) -> bool:
-        since_best = next((i for i, row in enumerate(reversed(self.rows)) if row.saved), 0)
-        out_of_patience = loop.patience > 0 and since_best >= loop.patience
-        return out_of_patience or (loop.max_minutes is not None and self.seconds >= 60 * loop.max_minutes)
+    def epochs_left(self, loop: LoopSettings) -> Iterator[int]:
+        while self.next_epoch < loop.epochs:
+            since_best = next((i for i, row in enumerate(reversed(self.rows)) if row.saved), 0)
+            if 0 < loop.patience <= since_best:
+                return
+            if loop.max_minutes is not None and self.seconds >= 60 * loop.max_minutes:
+                return
+            yield self.next_epoch
 
 
 class _Meter:
@@ -381,7 +377,7 @@ def _restore(training: Training, run: RunFolder, average: ModelEmaV3 | None) -> 
         known = {item.name for item in fields(EpochRow)}
         rows = [EpochRow(**{key: row[key] for key in known}) for row in state["rows"]]
         return _Progress(rows, int(state["steps"]), float(state["best_loss"]), float(state["seconds"]))
-    except (KeyError, RuntimeError, ValueError) as error:
+    except (KeyError, RuntimeError, TypeError, AttributeError, ValueError) as error:
         raise ModelError(f"{run.checkpoint}: the checkpoint does not fit this run: start the run anew") from error
 
 
@@ -392,11 +388,3 @@ def _seed_epoch(seed: int, epoch: int) -> None:
 def _has_pictures(loaders: dict[str, Loader]) -> bool:
     sample: Sequence[Any] = loaders["train"].dataset[0]
     return bool(sample[0].ndim == 3)
-
-
-def _best_precision(accelerator: str) -> str:
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
-    # Without these instructions bf16 is emulated and slower than 32 bits.
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16-mixed" if native else "32-true"

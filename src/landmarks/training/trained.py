@@ -56,7 +56,7 @@ class TrainedRun:
         if not path.is_file():
             return {}
         values = json.loads(path.read_text(encoding="utf-8"))
-        return {key: values[key] for key in ("count", "loss", "top1", "top5", "macro") if key in values}
+        return {key: values[key] for key in ("count", "loss", "top1", "top5", "macro", "sources") if key in values}
 
 
 def load_run(root: Path) -> TrainedRun:
@@ -146,7 +146,7 @@ def _write_report(run: TrainedRun, data: Data, evaluations: Mapping[str, Evaluat
     minutes = float(run.info.get("seconds", 0.0)) / 60
     write_report(
         run.folder.report,
-        title=f"{run.architecture} on {run.settings.data.name}",
+        title=f"{run.architecture} on {run.info['data']['name']}",
         settings=run.settings.to_dict(),
         summary=[
             ("Network", run.architecture),

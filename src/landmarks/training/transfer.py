@@ -7,7 +7,6 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from landmarks.preprocess import Preprocessing
 from landmarks.training.backbones import Backbone, load_backbone
@@ -53,7 +52,10 @@ class TransferModel(nn.Module):
     @torch.jit.export
     def embed(self, x: Tensor) -> Tensor:
         """Map normalised pictures (B, 3, H, W) to embeddings (B, D) of unit length."""
-        return functional.normalize(self.backbone(x))
+        features: Tensor = self.backbone(x)
+        # `functional.normalize` without its expansion, which would ask for the shape in an exported graph.
+        length: Tensor = features.norm(p=2.0, dim=1, keepdim=True)
+        return features / length.clamp_min(1e-12)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map normalised pictures (B, 3, H, W) to raw logits (B, K)."""

@@ -1,0 +1,80 @@
+"""An exported model learns how sure it is, and when to say "I don't know"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from landmarks.calibration import Calibration, Outputs, ScoreKind, calibrate, class_means, needs_class_means
+from landmarks.errors import DataError, ImageError
+from landmarks.files import find_photos
+from landmarks.preprocess import prepare
+from landmarks.recognizer import Recognizer
+from landmarks.training.data import Data, EvalTransform
+from landmarks.training.folders import Sample
+
+BATCH = 8
+
+
+def calibrate_export(
+    folder: Path, data: Data, negatives: Path, *, score: ScoreKind, promised_rate: float
+) -> Calibration:
+    """Fit temperature and threshold of an exported model, on the model itself.
+
+    Args:
+        folder: The model folder.
+        data: Its validation pictures fit the temperature, its training pictures give the class means.
+        negatives: Folder of photos without a landmark, which the model was not trained on.
+        score: What tells the unknown.
+        promised_rate: Share of photos without a landmark that may get a tag, in (0, 1).
+
+    Raises:
+        DataError: There are too few readable negatives for the promise.
+    """
+    recognizer = Recognizer(folder, threads=torch.get_num_threads())
+    crop = EvalTransform(recognizer.info.preprocessing).crop
+
+    def cached(samples: Sequence[Sample]) -> Outputs:
+        return _outputs(recognizer, (crop(data.cache.picture(sample.path)) for sample in samples))
+
+    valid = cached(data.folder.valid)
+    means = None
+    if needs_class_means(score):
+        labels = np.array([sample.label for sample in data.folder.train])
+        means = class_means(cached(data.folder.train).embeddings, labels, len(data.folder.classes))
+    return calibrate(
+        valid,
+        np.array([sample.label for sample in data.folder.valid]),
+        _outputs(recognizer, _readable(find_photos([negatives]), recognizer)),
+        recognizer.info.classes,
+        score=score,
+        promised_rate=promised_rate,
+        means=means,
+    )
+
+
+def _readable(photos: Iterable[Path], recognizer: Recognizer) -> Iterable[NDArray[np.uint8]]:
+    for photo in photos:
+        try:
+            yield prepare(photo, recognizer.info.preprocessing)
+        except ImageError:
+            continue  # one broken negative more or less changes nothing
+
+
+def _outputs(recognizer: Recognizer, pictures: Iterable[NDArray[np.uint8]]) -> Outputs:
+    logits, embeddings, batch = [], [], []
+    rest = iter(pictures)
+    while True:
+        batch = [picture for _, picture in zip(range(BATCH), rest, strict=False)]
+        if not batch:
+            break
+        answers = recognizer.answer(np.stack(batch))
+        logits.append(answers.logits)
+        embeddings.append(answers.embeddings)
+    if not logits:
+        raise DataError("there is no readable photo among the negatives: give a folder with photos of no landmark")
+    return Outputs(np.concatenate(logits), np.concatenate(embeddings))
