@@ -316,7 +316,9 @@ def test_text_that_is_not_utf8_is_refused(gazetteer, tmp_path, encoding):
     path = tmp_path / "old.csv"
     path.write_bytes("key,name\na,A\nchâteau,Château\n".encode(encoding))
     line = 3 if encoding == "latin-1" else 1
-    with pytest.raises(PlacesError, match=rf"old\.csv, line {line}: not UTF-8 text: save the file as CSV in UTF-8"):
+    with pytest.raises(
+        PlacesError, match=rf"old\.csv, line {line}: not UTF-8 text: save the file as CSV in UTF-8"
+    ):
         gazetteer.with_overrides(path)
 
 

@@ -1,0 +1,71 @@
+"""The runs and models that several integration tests look at; each is made once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from commands import landmarks
+from drawn import draw_dataset
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn set large enough to learn from scratch. Read it, never write to it."""
+    root = tmp_path_factory.mktemp("scenes")
+    draw_dataset(root, classes=3, train_per_class=40, test_per_class=10)
+    return root
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Decoded pictures and embeddings that the tests share where a cache is not what they test."""
+    return tmp_path_factory.mktemp("shared-cache")
+
+
+@pytest.fixture(scope="session")
+def scratch_run(scenes: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run from scratch."""
+    run = tmp_path_factory.mktemp("runs") / "scratch"
+    small = ("--epochs", 30, "--sizes", 64, "--batch-size", 16, "--ema", 0.9)
+    gentle = ("--augment", "resized-crop,flip", "--crop-scale", 0.5)
+    outcome = landmarks("train", scenes, "--out", run, "--cache", cache, *small, *gentle)
+    assert outcome.status == 0, outcome.err
+    return run
+
+
+@pytest.fixture(scope="session")
+def transfer_run(drawn: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of a frozen backbone."""
+    run = tmp_path_factory.mktemp("runs") / "transfer"
+    small = ("--epochs", 10, "--views", 2, "--batch-size", 16)
+    outcome = landmarks("train", drawn, "--model", "transfer", "--out", run, "--cache", cache, *small)
+    assert outcome.status == 0, outcome.err
+    return run
+
+
+@pytest.fixture(scope="session")
+def scratch_model(scratch_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run from scratch, exported in fp32."""
+    model = tmp_path_factory.mktemp("models") / "scratch"
+    outcome = landmarks("export", scratch_run, "--out", model, "--precision", "fp32")
+    assert outcome.status == 0, outcome.err
+    return model
+
+
+@pytest.fixture
+def copy_run(tmp_path: Path) -> Callable[..., Path]:
+    """Copy a run without its checkpoints, which are large, so that a test may spoil it."""
+
+    def copy(run: Path, *, data: Path | None = None) -> Path:
+        copied = tmp_path / f"{run.name}-copy"
+        shutil.copytree(run, copied, ignore=shutil.ignore_patterns("*.ckpt", "tensorboard"))
+        if data is not None:
+            settings = json.loads((copied / "settings.json").read_text())
+            (copied / "settings.json").write_text(json.dumps({**settings, "data": str(data)}))
+        return copied
+
+    return copy

@@ -1,0 +1,213 @@
+"""The command line: help at once, answers as a table, JSON or CSV, and one sentence for what is missing."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import io
+import json
+import os
+import resource
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from commands import CALL, landmarks, python, start
+from PIL import Image
+
+from landmarks import __version__
+from landmarks.cli.edge import COMMANDS, TRAINING_PACKAGES
+
+TRAINING = Path(__file__).resolve().parents[2] / "src" / "landmarks" / "training"
+CORE_PACKAGES = {"numpy", "PIL", "onnxruntime", "landmarks"}
+
+
+@pytest.fixture(scope="module")
+def photos(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two good photos, a broken one between them and a file that is no photo."""
+    folder = tmp_path_factory.mktemp("photos")
+    first, second = sorted((drawn / "test").rglob("*.jpg"))[:2]
+    shutil.copy(first, folder / "a.jpg")
+    (folder / "b.jpg").write_bytes(first.read_bytes()[:400])
+    (folder / "sub").mkdir()
+    shutil.copy(second, folder / "sub" / "c.jpg")
+    (folder / "notes.txt").write_text("not a photo")
+    return folder
+
+
+# --- predict ---
+
+
+def test_predict_shows_a_table(scratch_model, photos):
+    outcome = landmarks("predict", scratch_model, photos / "a.jpg", "--top", 2)
+    assert outcome.status == 0, outcome.err
+    lines = outcome.out.splitlines()
+    assert lines[0] == str(photos / "a.jpg")
+    assert len(lines) == 3
+    assert [float(line.split("%")[0]) for line in lines[1:]] == sorted(
+        (float(line.split("%")[0]) for line in lines[1:]), reverse=True
+    )
+
+
+def test_predict_answers_the_good_photos_and_tells_of_the_broken_one(scratch_model, photos):
+    outcome = landmarks("predict", scratch_model, photos)
+    assert outcome.status == 2
+    shown = [line for line in outcome.out.splitlines() if not line.startswith(" ")]
+    assert shown == [str(photos / "a.jpg"), str(photos / "sub" / "c.jpg")]
+    assert outcome.err.startswith(f"{photos / 'b.jpg'}: ")
+    assert len(outcome.err.splitlines()) == 1
+
+
+def test_predict_gives_json_lines(scratch_model, photos):
+    outcome = landmarks("predict", scratch_model, photos, "--json", "--top", 3)
+    assert outcome.status == 2
+    rows = [json.loads(line) for line in outcome.out.splitlines()]
+    assert [Path(row["path"]).name for row in rows] == ["a.jpg", "b.jpg", "c.jpg"]
+    assert "candidates" not in rows[1]
+    assert rows[1]["error"]
+    assert sum(found["probability"] for found in rows[0]["candidates"]) == pytest.approx(1, abs=1e-4)
+    assert rows[0]["candidates"][0].keys() == {"class_name", "name", "probability"}
+
+
+def test_predict_gives_csv(scratch_model, photos):
+    outcome = landmarks("predict", scratch_model, photos, "--csv", "--top", 2)
+    assert outcome.status == 2
+    rows = list(csv.DictReader(io.StringIO(outcome.out)))
+    assert [(Path(row["path"]).name, row["rank"]) for row in rows] == [
+        ("a.jpg", "1"), ("a.jpg", "2"), ("b.jpg", ""), ("c.jpg", "1"), ("c.jpg", "2")
+    ]  # fmt: skip
+    assert rows[2]["error"]
+    assert not rows[0]["error"]
+
+
+def test_predict_recognises_most_scenes(scratch_model, scenes):
+    outcome = landmarks("predict", scratch_model, scenes / "test", "--json", "--top", 1)
+    rows = [json.loads(line) for line in outcome.out.splitlines()]
+    hits = [row["candidates"][0]["class_name"] == Path(row["path"]).parent.name for row in rows]
+    assert len(hits) == 30
+    assert sum(hits) >= 0.5 * len(hits)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
+@pytest.mark.parametrize("form", [(), ("--json",), ("--csv",)])
+def test_predict_takes_file_names_that_are_no_text(scratch_model, photos, tmp_path, form):
+    odd = os.fsencode(tmp_path) + b"/caf\xe9.jpg"
+    shutil.copy(photos / "a.jpg", odd)
+    outcome = start("predict", scratch_model, tmp_path, *form)
+    assert outcome.status == 0, outcome.err
+    assert "caf\\udce9.jpg" in outcome.out
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_cold_prediction_takes_little_memory(scratch_model, photos):
+    # The kernel's own account of this process; that of getrusage begins with the parent's.
+    peak = "import atexit; atexit.register(lambda: print(open('/proc/self/status').read()))"
+    outcome = start("predict", scratch_model, photos / "a.jpg", before=peak)
+    assert outcome.status == 0, outcome.err
+    assert int(outcome.out.split("VmHWM:")[1].split()[0]) < 300 * 1024  # kB
+
+
+# --- evaluate and batch ---
+
+
+def test_evaluate_measures_again(scratch_run, copy_run):
+    run = copy_run(scratch_run)
+    before = (run / "metrics_test.json").read_text()
+    for name in ("metrics_test.json", "report.html", "confusion_valid.png"):
+        (run / name).unlink()
+    outcome = landmarks("evaluate", run)
+    assert outcome.status == 0, outcome.err
+    assert (run / "metrics_test.json").read_text() == before
+    assert (run / "report.html").is_file()
+    assert (run / "confusion_valid.png").is_file()
+    assert [line.split()[0] for line in outcome.out.splitlines()] == ["split", "valid", "test", "report:"]
+
+
+def test_evaluate_takes_one_split(transfer_run, copy_run):
+    outcome = landmarks("evaluate", copy_run(transfer_run), "--split", "valid")
+    assert outcome.status == 0, outcome.err
+    assert "test " not in outcome.out
+
+
+def test_batch_draws_pictures_before_and_after_augmentation(drawn, cache, tmp_path):
+    outcome = landmarks("batch", drawn, "--out", tmp_path / "batch.png", "--count", 3, "--cache", cache)
+    assert outcome.status == 0, outcome.err
+    with Image.open(tmp_path / "batch.png") as picture:
+        assert min(picture.size) > 100
+
+
+# --- help, versions and what is missing ---
+
+
+def test_help_comes_at_once():
+    def seconds(code: str) -> float:
+        times = []
+        for _ in range(3):
+            # Time of the processor, not of the wall: other work on the machine does not count.
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            assert python(code, "--help").status == 0
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        return sorted(times)[1]
+
+    assert seconds(CALL) < max(0.3, 10 * seconds("pass"))
+
+
+def test_help_names_every_command_and_loads_no_network():
+    loaded = (
+        "import atexit, sys; atexit.register(lambda: print({'torch', 'onnxruntime', 'numpy'} & set(sys.modules)))"
+    )
+    outcome = start("--help", before=loaded)
+    assert outcome.status == 0
+    assert outcome.out.splitlines()[-1] == "set()"
+    assert all(f" {name} " in outcome.out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help(command):
+    outcome = landmarks(command, "--help")
+    assert outcome.status == 0
+    assert f"landmarks {command}" in outcome.out
+
+
+def test_version():
+    assert landmarks("--version").out.strip() == __version__
+
+
+def test_unknown_command_is_a_mistake_of_the_user():
+    outcome = landmarks("trian")
+    assert outcome.status == 2
+    assert "trian" in outcome.err
+
+
+@pytest.mark.parametrize("command", ["train", "batch"])
+def test_training_without_pytorch_says_what_to_install(command, tmp_path):
+    outcome = start(command, tmp_path, before="import sys; sys.modules['torch'] = None")
+    assert outcome.status == 2
+    assert outcome.err.strip() == (
+        "landmarks: this command needs torch, which is not installed: run pip install 'landmarks[train]'"
+    )
+
+
+def test_every_package_that_only_training_imports_is_known_to_the_edge():
+    imported = set()
+    for file in TRAINING.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {name.name.partition(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(str(node.module).partition(".")[0])
+    assert imported - CORE_PACKAGES - sys.stdlib_module_names <= TRAINING_PACKAGES
+
+
+def test_reader_of_a_pipe_may_go_away(scratch_model, photos):
+    code = f"""
+import subprocess, sys
+words = [sys.executable, "-c", {CALL!r}, "predict", sys.argv[1], *[sys.argv[2]] * 40, "--json"]
+done = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+done.stdout.close()
+print(done.wait(), repr(done.stderr.read()))
+"""
+    outcome = python(code, scratch_model, photos / "a.jpg")
+    assert outcome.out.strip() == "1 ''"

@@ -1,0 +1,130 @@
+"""`landmarks export`: a model folder that answers like the trained network, or none."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from commands import landmarks, python
+from torch import nn
+
+from landmarks.files import sha256_file
+from landmarks.model_folder import read_info
+from landmarks.recognizer import Recognizer
+from landmarks.training import export
+from landmarks.training.predictor import make_predictor, predictor_test
+from landmarks.training.trained import load_data, load_run
+
+
+@pytest.fixture(scope="module")
+def int8_model(transfer_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = tmp_path_factory.mktemp("models") / "drawn"
+    outcome = landmarks("export", transfer_run, "--out", model)
+    assert outcome.status == 0, outcome.err
+    assert "int8 is right on" in outcome.out
+    return model
+
+
+def test_model_folder_is_complete_and_sealed(int8_model, transfer_run):
+    info = read_info(int8_model)
+    assert (info.name, info.precision, info.architecture) == ("drawn", "int8", "efficientnet_lite0")
+    files = {path.name for path in int8_model.iterdir()}
+    assert files == {"model.onnx", "model.pt", "model.json", "README.md"}
+    assert info.files == {name: sha256_file(int8_model / name) for name in files - {"model.json"}}
+    assert list(info.classes) == json.loads((transfer_run / "run.json").read_text())["classes"]
+    assert info.metrics["test"]["top1"]["value"] >= 0.75
+    assert (int8_model / "model.onnx").stat().st_size < 0.5 * (int8_model / "model.pt").stat().st_size
+
+
+def test_fp32_model_answers_like_the_trained_network(scratch_run, scratch_model):
+    run = load_run(scratch_run)
+    data = load_data(run)
+    crops = np.stack(
+        [export.EvalTransform(run.preprocessing).crop(data.cache.picture(s.path)) for s in data.folder.test]
+    )
+    with torch.no_grad():
+        eager = torch.softmax(
+            run.model(torch.from_numpy(export.normalize(crops, run.preprocessing))), dim=1
+        ).numpy()
+    assert np.abs(Recognizer(scratch_model).answer(crops).probabilities - eager).max() < 1e-4
+    assert read_info(scratch_model).precision == "fp32"
+
+
+def test_model_lies_in_the_run_when_no_place_is_given(transfer_run, copy_run):
+    run = copy_run(transfer_run)
+    outcome = landmarks("export", run, "--precision", "fp32")
+    assert outcome.status == 0, outcome.err
+    assert read_info(run / "model").precision == "fp32"
+
+
+def test_torchscript_reloaded_in_a_fresh_process_is_as_right_as_the_eager_network(scratch_run, scratch_model):
+    run = load_run(scratch_run)
+    samples = load_data(run).folder.test
+    eager, labels = predictor_test(make_predictor(run.model, run.classes, run.preprocessing), samples)
+    accuracy = float((eager.argmax(axis=1) == labels).mean())
+    code = """
+import sys
+from pathlib import Path
+from landmarks.training.folders import Sample
+from landmarks.training.predictor import load_torchscript, predictor_test
+model, *rest = sys.argv[1:]
+samples = [Sample(Path(path), int(label)) for path, label in zip(rest[::2], rest[1::2])]
+script = load_torchscript(Path(model))
+probabilities, labels = predictor_test(script, samples)
+print(float((probabilities.argmax(axis=1) == labels).mean()), list(script.class_names))
+"""
+    words = [word for sample in samples for word in (sample.path, sample.label)]
+    fresh = python(code, scratch_model / "model.pt", *words)
+    assert fresh.status == 0, fresh.err
+    assert fresh.out.strip() == f"{accuracy} {list(run.classes)}"
+    metrics = json.loads((scratch_run / "metrics_test.json").read_text())
+    assert accuracy == pytest.approx(metrics["top1"]["value"], abs=1.5 / len(samples))
+
+
+# --- an export that would differ is refused ---
+
+
+def with_another_bias(model: nn.Module) -> nn.Module:
+    changed = copy.deepcopy(model)
+    head = next(module for module in reversed(list(changed.modules())) if isinstance(module, nn.Linear))
+    with torch.no_grad():
+        head.bias[0] += 1
+    return changed
+
+
+def test_onnx_that_differs_is_refused(scratch_run, tmp_path, monkeypatch):
+    write = export.write_onnx
+    monkeypatch.setattr(export, "write_onnx", lambda model, *rest: write(with_another_bias(model), *rest))
+    outcome = landmarks("export", scratch_run, "--out", tmp_path / "model", "--precision", "fp32")
+    assert outcome.status == 1
+    assert "ONNX export differs from the trained network" in outcome.complaint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_torchscript_that_differs_is_refused(scratch_run, tmp_path, monkeypatch):
+    save = export.save_torchscript
+    monkeypatch.setattr(export, "save_torchscript", lambda model, path: save(with_another_bias(model), path))
+    outcome = landmarks("export", scratch_run, "--out", tmp_path / "model", "--precision", "fp32")
+    assert outcome.status == 1
+    assert "TorchScript export differs" in outcome.complaint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_that_loses_accuracy_is_refused(scratch_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "INT8_LOSS", -1.1)  # no model is so much better than another
+    outcome = landmarks("export", scratch_run, "--out", tmp_path / "model")
+    assert outcome.status == 1
+    assert "--precision fp32" in outcome.complaint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_model_folder_that_exists_is_left_alone(scratch_run, scratch_model):
+    before = {path: path.stat().st_mtime_ns for path in scratch_model.iterdir()}
+    outcome = landmarks("export", scratch_run, "--out", scratch_model)
+    assert outcome.status == 2
+    assert str(scratch_model) in outcome.complaint
+    assert {path: path.stat().st_mtime_ns for path in scratch_model.iterdir()} == before

@@ -1,0 +1,722 @@
+"""A library from end to end: runs, crashes, several processes, undo, verdicts, and everything that goes wrong."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from landmarks.batch import Outcome
+from landmarks.entries import Entries
+from landmarks.errors import InputError, MetadataError, SettingsError, StorageError
+from landmarks.library import LEDGER, Library, library_root
+from landmarks.metadata import WriteOptions
+from landmarks.places import Place
+from landmarks.tags import PhotoTags, Tag
+from landmarks.xmp import XmpPacket
+
+needs_exiftool = pytest.mark.skipif(
+    shutil.which("exiftool") is None, reason="ExifTool is not installed (Debian: libimage-exiftool-perl)"
+)
+needs_mount = pytest.mark.skipif(os.geteuid() != 0, reason="only an administrator can mount a file system")
+PLACES = [
+    Place("eiffel_tower", "Eiffel Tower", "Paris", "France", "FR", "tower", 48.8583, 2.2944, "Q243"),
+    Place("louvre", "Louvre", "Paris", "France", "FR", "museum", 48.8611, 2.3364, "Q19675"),
+    Place("colosseum", "Colosseum", "Rome", "Italy", "IT", "ruin", 41.8902, 12.4922, "Q10285"),
+]
+TAGS = [Tag(place.name, "landmark", 0.9, place, place.key) for place in PLACES]
+
+
+Choose = Callable[[Path], Iterable[Tag]]
+
+
+def tagger(model: str = "one", tags: Choose | None = None) -> Callable[..., Iterator[PhotoTags]]:
+    """A model that says the same of the same photo; `model` changes what that is."""
+
+    def choose(path: Path) -> list[Tag]:
+        return [TAGS[(len(path.name) + len(model)) % len(TAGS)]]
+
+    def tag_photos(photos: Iterable[Path]) -> Iterator[PhotoTags]:
+        for photo in photos:
+            content = photo.read_bytes() if photo.is_file() else b""
+            if not content.startswith(b"\xff\xd8"):
+                yield PhotoTags(photo, (), (), model, "the content is not a picture")
+            else:
+                yield PhotoTags(photo, tuple((tags or choose)(photo)), (), model)
+
+    return tag_photos
+
+
+def jpeg(seed: int = 0, **options: object) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 255, (16, 24, 3), dtype=np.uint8)
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+def fill(root: Path, count: int = 12) -> None:
+    for number in range(count):
+        photo = root / f"day {number % 3}" / f"photo{number}.jpg"
+        photo.parent.mkdir(parents=True, exist_ok=True)
+        photo.write_bytes(jpeg(number))
+
+
+def tree(root: Path) -> dict[str, tuple[bytes, int, int]]:
+    """Content, permissions and time of every file but the ledger's."""
+    return {
+        os.fspath(path.relative_to(root)): (
+            path.read_bytes(),
+            path.stat().st_mode,
+            0 if path.suffix == ".xmp" else path.stat().st_mtime_ns,
+        )
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and LEDGER.parts[0] not in path.parts
+    }
+
+
+def run(root: Path, model: str = "one", **options: object) -> list[Outcome]:
+    with Library(root, options=WriteOptions(**options)) as library:  # type: ignore[arg-type]
+        return list(library.tag([root], tagger(model), model=model))
+
+
+def statuses(outcomes: Iterable[Outcome]) -> list[str]:
+    return sorted({outcome.status for outcome in outcomes})
+
+
+def keywords(sidecar: Path) -> tuple[str, ...]:
+    return XmpPacket(sidecar.read_bytes()).entries().keywords
+
+
+class TestRun:
+    def test_every_photo_gets_its_sidecar_and_is_done_once(self, tmp_path: Path) -> None:
+        fill(tmp_path)
+        photos = tree(tmp_path)
+        outcomes = run(tmp_path)
+        assert len(outcomes) == 12
+        assert statuses(outcomes) == ["written"]
+        written = tree(tmp_path)
+        assert {name for name in written if name not in photos} == {f"{name}.xmp" for name in photos}
+        assert {name: written[name] for name in photos} == photos
+        skipped: list[Path] = []
+        with Library(tmp_path) as library:
+            assert list(library.tag([tmp_path], tagger(), model="one", on_skip=skipped.append)) == []
+        assert len(skipped) == 12
+
+    def test_a_touched_photo_is_still_done_and_a_new_content_is_due(self, tmp_path: Path) -> None:
+        fill(tmp_path, 3)
+        run(tmp_path)
+        photo = tmp_path / "day 0" / "photo0.jpg"
+        os.utime(photo, (1, 1))
+        assert run(tmp_path) == []
+        photo.write_bytes(jpeg(99))
+        assert [outcome.path for outcome in run(tmp_path)] == [photo]
+
+    def test_another_model_replaces_only_our_tags(self, tmp_path: Path) -> None:
+        fill(tmp_path, 1)
+        run(tmp_path)
+        sidecar = tmp_path / "day 0" / "photo0.jpg.xmp"
+        packet = XmpPacket(sidecar.read_bytes())
+        packet.add(Entries(keywords=("Mine",)))
+        sidecar.write_bytes(packet.to_bytes())
+        first = keywords(sidecar)
+        run(tmp_path, "three")
+        second = keywords(sidecar)
+        assert first[-1] == "Mine"
+        assert "Mine" in second
+        assert set(first) & set(second) <= {"Mine", "Paris", "France"}
+        assert len(second) == 4
+
+    def test_nothing_to_say_writes_nothing(self, tmp_path: Path) -> None:
+        fill(tmp_path, 2)
+        before = tree(tmp_path)
+        with Library(tmp_path) as library:
+            outcomes = list(library.tag([tmp_path], tagger(tags=lambda _: []), model="one"))
+        assert statuses(outcomes) == ["unchanged"]
+        assert tree(tmp_path) == before
+        assert run(tmp_path) == []
+
+    def test_what_cannot_be_read_is_in_quarantine_until_it_changes(self, tmp_path: Path) -> None:
+        fill(tmp_path, 2)
+        bad = tmp_path / "bad.jpg"
+        bad.write_bytes(b"text")
+        os.mkfifo(tmp_path / "pipe.jpg")
+        (tmp_path / "gone.jpg").symlink_to("nowhere")
+        outcomes = {outcome.path.name: outcome for outcome in run(tmp_path)}
+        assert outcomes["bad.jpg"].status == "quarantined"
+        with Library(tmp_path) as library:
+            held = {path.name: reason for path, reason in library.quarantine()}
+            assert held == dict.fromkeys(("bad.jpg", "gone.jpg", "pipe.jpg"), "the content is not a picture")
+            assert list(library.tag([tmp_path], tagger(), model="one")) == []
+            assert len(list(library.tag([tmp_path], tagger(), model="one", retry=True))) == 3
+        bad.write_bytes(jpeg())
+        assert statuses(run(tmp_path)) == ["written"]
+
+    def test_links_hidden_files_and_odd_names(self, tmp_path: Path) -> None:
+        root = tmp_path / "library"
+        fill(root, 1)
+        (root / "loop").symlink_to(root)
+        (root / ".hidden.jpg").write_bytes(jpeg())
+        (root / "notes.txt").write_text("x")
+        outside = tmp_path / "outside.jpg"
+        outside.write_bytes(jpeg())
+        (root / "link.jpg").symlink_to(outside)
+        odd = Path(os.fsdecode(os.fsencode(root) + b"/\xff \n'\"\\.jpg"))
+        odd.write_bytes(jpeg())
+        names = {outcome.path.name for outcome in run(root)}
+        assert names == {"photo0.jpg", "link.jpg", odd.name}
+        assert (root / "link.jpg.xmp").exists()
+        assert not (tmp_path / "outside.jpg.xmp").exists()
+        before = {name: stat for name, stat in tree(root).items() if not name.endswith(".xmp")}
+        with Library(root) as library:
+            assert {report.status for report in library.undo()} == {"restored"}
+        assert tree(root) == before
+
+    def test_paths_outside_and_missing_ones(self, tmp_path: Path) -> None:
+        root = tmp_path / "library"
+        fill(root, 1)
+        (tmp_path / "a.jpg").write_bytes(jpeg())
+        with Library(root) as library:
+            with pytest.raises(InputError, match="not in the library"):
+                list(library.tag([tmp_path / "a.jpg"], tagger(), model="one"))
+            with pytest.raises(InputError, match="no such file"):
+                list(library.tag([root / "missing"], tagger(), model="one"))
+        with pytest.raises(InputError, match="no such folder"):
+            Library(tmp_path / "missing")
+        with pytest.raises(SettingsError):
+            WriteOptions(iptc=True)
+
+    def test_the_library_is_found_from_within(self, tmp_path: Path) -> None:
+        fill(tmp_path, 1)
+        assert library_root(tmp_path / "day 0") == tmp_path / "day 0"
+        run(tmp_path)
+        assert library_root(tmp_path / "day 0" / "photo0.jpg") == tmp_path
+
+    def test_a_preview_shows_all_and_writes_nothing(self, tmp_path: Path) -> None:
+        fill(tmp_path, 3)
+        before = tree(tmp_path)
+        with Library(tmp_path, read_only=True) as library:
+            outcomes = list(library.tag([tmp_path], tagger(), model="one"))
+        assert statuses(outcomes) == ["planned"]
+        assert "+ dc:subject: " in (outcomes[0].diff or "")
+        assert tree(tmp_path) == before
+        assert not (tmp_path / LEDGER).exists()
+        written = run(tmp_path)
+        assert [outcome.diff for outcome in written] == [outcome.diff for outcome in outcomes]
+        with Library(tmp_path, read_only=True) as library:
+            assert list(library.tag([tmp_path], tagger(), model="one")) == []
+
+    def test_a_tagger_that_reads_ahead_in_a_thread(self, tmp_path: Path) -> None:
+        fill(tmp_path, 40)
+
+        def ahead(photos: Iterable[Path]) -> Iterator[PhotoTags]:
+            found: list[Path] = []
+            thread = threading.Thread(target=lambda: found.extend(photos))
+            thread.start()
+            thread.join()
+            yield from tagger()(reversed(found))
+
+        with Library(tmp_path) as library:
+            assert len(list(library.tag([tmp_path], ahead, model="one"))) == 40
+        assert run(tmp_path) == []
+
+    def test_a_tagger_that_fails_leaves_everything_usable(self, tmp_path: Path) -> None:
+        fill(tmp_path)
+
+        def failing(photos: Iterable[Path]) -> Iterator[PhotoTags]:
+            for number, result in enumerate(tagger()(photos)):
+                if number == 5:
+                    raise ZeroDivisionError
+                yield result
+
+        with Library(tmp_path) as library:
+            with pytest.raises(ZeroDivisionError):
+                list(library.tag([tmp_path], failing, model="one"))
+            assert len(list(library.tag([tmp_path], tagger(), model="one"))) == 12
+
+    def test_watching_tags_what_arrives(self, tmp_path: Path) -> None:
+        fill(tmp_path, 1)
+        stop, seen = threading.Event(), []
+        with Library(tmp_path) as library:
+            for outcome in library.watch([tmp_path], tagger(), model="one", stop=stop, interval=0.05):
+                seen.append(outcome.path.name)
+                if len(seen) == 1:
+                    (tmp_path / "new.jpg").write_bytes(jpeg(7))
+                else:
+                    stop.set()
+        assert seen == ["photo0.jpg", "new.jpg"]
+
+
+class TestUndo:
+    def test_all_a_folder_or_a_run(self, tmp_path: Path) -> None:
+        fill(tmp_path)
+        (tmp_path / "day 1" / "photo1.jpg.xmp").write_bytes(XmpPacket().to_bytes())
+        (tmp_path / "day 1" / "photo1.jpg.xmp").chmod(0o600)
+        before = tree(tmp_path)
+        run(tmp_path)
+        after = tree(tmp_path)
+        with Library(tmp_path) as library:
+            assert {report.status for report in library.undo(below=tmp_path / "day 1")} == {"restored"}
+            now = tree(tmp_path)
+            assert {k: v for k, v in now.items() if "day 1" in k} == {
+                k: v for k, v in before.items() if "day 1" in k
+            }
+            assert {k: v for k, v in now.items() if "day 1" not in k} == {
+                k: v for k, v in after.items() if "day 1" not in k
+            }
+            runs = list(library.runs())
+            assert [(row.model, row.standing) for row in runs] == [("one", 8)]
+            assert len(list(library.undo(run=runs[0].id))) == 8
+            assert list(library.undo()) == []
+        assert tree(tmp_path) == before
+        assert len(run(tmp_path)) == 12, "what was undone is due again"
+        assert tree(tmp_path) == after
+
+    def test_two_runs_one_after_the_other(self, tmp_path: Path) -> None:
+        fill(tmp_path, 4)
+        before = tree(tmp_path)
+        run(tmp_path)
+        middle = tree(tmp_path)
+        run(tmp_path, "three")
+        with Library(tmp_path) as library:
+            newer, older = [row.id for row in library.runs()]
+            reports = list(library.undo(run=older))
+            assert {report.status for report in reports} == {"kept"}
+            assert f"run {newer} has changed it since" in (reports[0].reason or "")
+            assert {report.status for report in library.undo(run=newer)} == {"restored"}
+            assert tree(tmp_path) == middle
+            list(library.undo())
+        assert tree(tmp_path) == before
+        run(tmp_path)
+        run(tmp_path, "three")
+        with Library(tmp_path) as library:
+            assert {report.status for report in library.undo()} == {"restored"}
+        assert tree(tmp_path) == before
+
+    def test_later_changes_by_others_stay(self, tmp_path: Path) -> None:
+        fill(tmp_path, 3)
+        run(tmp_path)
+        added, deleted, broken = (tmp_path / f"day {n}" / f"photo{n}.jpg.xmp" for n in range(3))
+        packet = XmpPacket(added.read_bytes())
+        packet.add(Entries(keywords=("Mine",)))
+        added.write_bytes(packet.to_bytes())
+        deleted.unlink()
+        broken.write_bytes(b"<broken")
+        with Library(tmp_path) as library:
+            reports = {report.target.name: report.status for report in library.undo()}
+        assert reports == {"photo0.jpg.xmp": "cleaned", "photo1.jpg.xmp": "restored", "photo2.jpg.xmp": "kept"}
+        assert XmpPacket(added.read_bytes()).entries() == Entries(keywords=("Mine",))
+        assert broken.read_bytes() == b"<broken"
+        assert not deleted.exists()
+
+
+class TestVerdicts:
+    def test_a_rejected_tag_never_comes_back(self, tmp_path: Path) -> None:
+        photo = tmp_path / "a.jpg"
+        photo.write_bytes(jpeg())
+        before = tree(tmp_path)
+        everything = tagger(tags=lambda _: TAGS)
+        with Library(tmp_path) as library:
+            list(library.tag([photo], everything, model="one"))
+            assert "Louvre" in keywords(tmp_path / "a.jpg.xmp")
+            assert statuses(library.reject(photo, "louvre")) == ["written"]
+            assert "Louvre" not in keywords(tmp_path / "a.jpg.xmp")
+            assert "Eiffel Tower" in keywords(tmp_path / "a.jpg.xmp")
+            list(library.tag([photo], everything, model="two"))
+            assert "Louvre" not in keywords(tmp_path / "a.jpg.xmp")
+            moved = tmp_path / "moved.jpg"
+            moved.write_bytes(photo.read_bytes())
+            list(library.tag([moved], everything, model="two"))
+            assert "Louvre" not in keywords(tmp_path / "moved.jpg.xmp"), "found by its content"
+            moved.unlink()
+            library.reject(photo, "Paris")
+            assert keywords(tmp_path / "a.jpg.xmp") == ("Colosseum", "Rome", "Italy")
+            assert {report.status for report in library.undo()} <= {"restored"}
+        assert tree(tmp_path) == before
+
+    def test_a_confirmed_tag_stays_whatever_models_say(self, tmp_path: Path) -> None:
+        photo = tmp_path / "a.jpg"
+        photo.write_bytes(jpeg())
+        with Library(tmp_path) as library:
+            with pytest.raises(InputError, match="never had a tag 'Louvre'; its tags: none"):
+                library.confirm(photo, "Louvre")
+            list(library.tag([photo], tagger(tags=lambda _: TAGS[:2]), model="one"))
+            library.reject(photo, "Louvre")
+            library.confirm(photo, "LOUVRE")
+            assert "Louvre" in keywords(tmp_path / "a.jpg.xmp")
+            library.confirm(photo, TAGS[2])
+            list(library.tag([photo], tagger(tags=lambda _: []), model="two"))
+            assert set(keywords(tmp_path / "a.jpg.xmp")) == {
+                *("Louvre", "Paris", "France"),
+                *("Colosseum", "Rome", "Italy"),
+            }
+
+    def test_a_tag_taken_out_by_hand_is_rejected(self, tmp_path: Path) -> None:
+        photo, sidecar = tmp_path / "a.jpg", tmp_path / "a.jpg.xmp"
+        photo.write_bytes(jpeg())
+        run(tmp_path)
+        packet = XmpPacket(sidecar.read_bytes())
+        first = packet.entries()
+        packet.remove(Entries(keywords=first.keywords[:1]))
+        sidecar.write_bytes(packet.to_bytes())
+        for model in ("one more", "one even more"):
+            run(tmp_path, model)
+            assert first.keywords[0] not in keywords(sidecar)
+
+    def test_a_verdict_before_any_run(self, tmp_path: Path) -> None:
+        photo = tmp_path / "a.jpg"
+        photo.write_bytes(jpeg())
+        with Library(tmp_path) as library:
+            for tag in TAGS:
+                assert library.reject(photo, tag.name) == []
+            assert statuses(library.tag([photo], tagger(), model="one")) == ["unchanged"]
+            with pytest.raises(MetadataError, match="cannot be read"):
+                library.reject(tmp_path / "missing.jpg", "x")
+
+
+@needs_exiftool
+class TestInPlace:
+    def test_photos_come_back_byte_for_byte(self, tmp_path: Path) -> None:
+        exif = Image.Exif()
+        exif[0x010E] = "mine"
+        for number, options in enumerate(({}, {"exif": exif}, {"xmp": XmpPacket().to_bytes()}, {"comment": b"c"})):
+            (tmp_path / f"{number}.jpg").write_bytes(jpeg(number, **options))
+            os.utime(tmp_path / f"{number}.jpg", ns=(10**18 + number, 10**18 + number))
+        before = tree(tmp_path)
+        outcomes = run(tmp_path, in_place=True, iptc=True, gps=True)
+        assert statuses(outcomes) == ["written"]
+        after = tree(tmp_path)
+        assert {name: value[2] for name, value in after.items()} == {
+            name: value[2] for name, value in before.items()
+        }
+        assert all(after[name][0] != before[name][0] for name in before)
+        assert run(tmp_path, in_place=True, iptc=True, gps=True) == []
+        with Library(tmp_path) as library:
+            library.reject(tmp_path / "0.jpg", outcomes[0].tags[0].name)
+            assert tree(tmp_path) != after
+            assert {report.status for report in library.undo()} == {"restored"}
+        assert tree(tmp_path) == before
+
+    def test_later_changes_by_others_stay(self, tmp_path: Path) -> None:
+        photo = tmp_path / "a.jpg"
+        photo.write_bytes(jpeg())
+        run(tmp_path, in_place=True)
+        command = ["exiftool", "-q", "-overwrite_original", "-XMP-dc:Subject+=Mine", "-XMP:Rating=3"]
+        subprocess.run([*command, photo], check=True)
+        with Library(tmp_path) as library:
+            assert [report.status for report in library.undo()] == ["cleaned"]
+        with Image.open(photo) as image:
+            packet = XmpPacket(image.info["xmp"])
+        assert packet.entries() == Entries(keywords=("Mine",))
+        assert b"Rating" in packet.to_bytes()
+
+    def test_links_are_not_turned_into_files(self, tmp_path: Path) -> None:
+        root = tmp_path / "library"
+        root.mkdir()
+        (tmp_path / "a.jpg").write_bytes(jpeg())
+        (root / "link.jpg").symlink_to(tmp_path / "a.jpg")
+        assert "link" in (run(root, in_place=True)[0].reason or "")
+        assert (root / "link.jpg").is_symlink()
+
+
+class TestBadInput:
+    def test_a_broken_sidecar_is_left_alone_and_taken_up_when_mended(self, tmp_path: Path) -> None:
+        fill(tmp_path, 2)
+        sidecar = tmp_path / "day 0" / "photo0.jpg.xmp"
+        sidecar.write_bytes(b"<x:xmpmeta>my own")
+        outcomes = {outcome.path.name: outcome for outcome in run(tmp_path)}
+        assert outcomes["photo1.jpg"].status == "written"
+        assert "left alone" in (outcomes["photo0.jpg"].reason or "")
+        assert sidecar.read_bytes() == b"<x:xmpmeta>my own"
+        sidecar.write_bytes(XmpPacket().to_bytes())
+        assert statuses(run(tmp_path)) == ["written"]
+
+    def test_a_photo_that_changes_while_it_is_tagged(self, tmp_path: Path) -> None:
+        fill(tmp_path, 2)
+        photo = tmp_path / "day 0" / "photo0.jpg"
+
+        def meddling(photos: Iterable[Path]) -> Iterator[PhotoTags]:
+            for result in tagger()(photos):
+                if result.path == photo:
+                    status = photo.stat()
+                    photo.write_bytes(jpeg(0)[:-1] + b"?")
+                    os.utime(photo, ns=(status.st_atime_ns, status.st_mtime_ns))
+                yield result
+
+        with Library(tmp_path) as library:
+            outcomes = {o.path.name: o.status for o in library.tag([tmp_path], meddling, model="one")}
+        assert outcomes == {"photo0.jpg": "changed", "photo1.jpg": "written"}
+        assert not photo.with_name("photo0.jpg.xmp").exists()
+        assert [outcome.path for outcome in run(tmp_path)] == [photo]
+
+    def test_a_sidecar_that_changes_between_plan_and_write(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        photo, sidecar = tmp_path / "a.jpg", tmp_path / "a.jpg.xmp"
+        photo.write_bytes(jpeg())
+        from landmarks import batch
+
+        original = batch.put_file
+
+        def late(*arguments: object, **options: object) -> None:
+            sidecar.write_bytes(b"the user's")
+            original(*arguments, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(batch, "put_file", late)
+        assert statuses(run(tmp_path)) == ["changed"]
+        assert sidecar.read_bytes() == b"the user's"
+
+    def test_read_only_sidecars_and_photos(self, tmp_path: Path) -> None:
+        photo, sidecar = tmp_path / "a.jpg", tmp_path / "a.jpg.xmp"
+        photo.write_bytes(jpeg())
+        photo.chmod(0o444)
+        assert statuses(run(tmp_path)) == ["written"], "a sidecar does not touch the photo"
+        sidecar.chmod(0o444)
+        assert "read-only" in (run(tmp_path, "three")[0].reason or "")
+
+    def test_no_permission_for_one_file_stops_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fill(tmp_path, 3)
+        from landmarks import files
+
+        real = files.tempfile.mkstemp
+
+        def refusing(**options: object) -> tuple[int, str]:
+            if "photo1" in str(options["prefix"]):
+                raise PermissionError(13, "Permission denied")
+            return real(**options)  # type: ignore[no-any-return,call-overload]
+
+        monkeypatch.setattr(files.tempfile, "mkstemp", refusing)
+        found = {outcome.path.name: outcome.status for outcome in run(tmp_path)}
+        assert found == {"photo0.jpg": "written", "photo1.jpg": "quarantined", "photo2.jpg": "written"}
+        monkeypatch.undo()
+        assert [outcome.path.name for outcome in run(tmp_path)] == ["photo1.jpg"]
+
+    @needs_mount
+    def test_a_full_disk_stops_the_run_and_loses_nothing(self, tmp_path: Path) -> None:
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=260k", "tmpfs", disk], check=False).returncode:
+            pytest.skip("mounting is not allowed here")
+        try:
+            fill(disk, 40)
+            before = tree(disk)
+            with Library(disk, ledger=tmp_path / "ledger") as library:
+                with pytest.raises(StorageError, match="disk is full"):
+                    list(library.tag([disk], tagger(), model="one"))
+                assert {name: tree(disk)[name] for name in before} == before
+                assert not [path for path in disk.rglob(".*") if path.is_file()], "no half files"
+                subprocess.run(["mount", "-o", "remount,size=4m", disk], check=True)
+                list(library.tag([disk], tagger(), model="one"))
+                assert len(tree(disk)) == 80
+                assert {report.status for report in library.undo()} == {"restored"}
+            assert tree(disk) == before
+        finally:
+            subprocess.run(["umount", disk], check=True)
+
+    @needs_mount
+    def test_a_library_on_a_read_only_mount(self, tmp_path: Path) -> None:
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", disk], check=False).returncode:
+            pytest.skip("mounting is not allowed here")
+        try:
+            fill(disk, 2)
+            subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+            with pytest.raises(StorageError, match=r"read-only|another place"):
+                Library(disk)
+            with (
+                Library(disk, ledger=tmp_path / "ledger") as library,
+                pytest.raises(StorageError, match="read-only"),
+            ):
+                list(library.tag([disk], tagger(), model="one"))
+            with Library(disk, read_only=True) as library:
+                assert statuses(library.tag([disk], tagger(), model="one")) == ["planned"]
+        finally:
+            subprocess.run(["umount", disk], check=True)
+
+
+WORKER = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from test_library import tagger
+from landmarks.library import Library
+root = Path(sys.argv[1])
+with Library(root) as library:
+    if sys.argv[2] == "undo":
+        list(library.undo())
+    else:
+        for outcome in library.tag([root], tagger(), model="one"):
+            print(outcome.status, flush=True)
+print("finished", flush=True)
+"""
+
+
+def start(root: Path, what: str = "tag") -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", WORKER, root, what, Path(__file__).parent], stdout=subprocess.PIPE
+    )
+
+
+class TestProcesses:
+    @pytest.mark.parametrize("what", ["tag", "undo"])
+    def test_killed_at_any_moment_the_result_is_the_same(self, tmp_path: Path, what: str) -> None:
+        reference, root = tmp_path / "reference", tmp_path / "library"
+        fill(reference, 150)
+        shutil.copytree(reference, root)
+        before = tree(root)
+        run(reference)
+        if what == "undo":
+            run(root)
+        chance = random.Random(5)
+        killed = 0
+        for _ in range(200):
+            worker = start(root, what)
+            # Start-up takes most of the time; the wait goes on until there is something to interrupt.
+            deadline = time.monotonic() + 60
+            begun = len(list(root.rglob("*.xmp")))
+            while time.monotonic() < deadline and worker.poll() is None:
+                if len(list(root.rglob("*.xmp"))) != begun:
+                    time.sleep(chance.random() * 0.05)
+                    break
+            worker.send_signal(signal.SIGKILL)
+            output = worker.communicate()[0]
+            if b"finished" in output:
+                break
+            killed += 1
+            for name, value in before.items():
+                assert (root / name).read_bytes() == value[0]
+            for sidecar in root.rglob("[!.]*.xmp"):
+                XmpPacket(sidecar.read_bytes())
+        assert killed >= 2
+        assert b"finished" in output
+        result, expected = tree(root), (before if what == "undo" else tree(reference))
+        assert {k: v[0] for k, v in result.items()} == {k: v[0] for k, v in expected.items()}
+        with Library(root) as library:
+            assert {report.status for report in library.undo()} <= {"restored"}
+        assert tree(root) == before
+
+    def test_several_at_once_do_everything_once(self, tmp_path: Path) -> None:
+        fill(tmp_path, 120)
+        before = tree(tmp_path)
+        workers = [start(tmp_path) for _ in range(3)]
+        outputs = [worker.communicate()[0].split() for worker in workers]
+        assert all(worker.returncode == 0 for worker in workers)
+        assert sum(output.count(b"written") for output in outputs) == 120
+        assert len(tree(tmp_path)) == 240
+        with Library(tmp_path) as library:
+            assert {report.status for report in library.undo()} == {"restored"}
+        assert tree(tmp_path) == before
+
+
+USER_SIDECARS = [
+    None,
+    XmpPacket().to_bytes(),
+    b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>',
+    '<?xml version="1.0" encoding="UTF-16"?>\r\n<r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<r:Description r:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:subject><r:Bag><r:li>Paris</r:li>'
+    "<r:li>\u00e9</r:li></r:Bag></dc:subject></r:Description></r:RDF>".encode("utf-16"),
+    b"<broken",
+    b"",
+]
+
+
+@pytest.mark.parametrize("in_place", [False, pytest.param(True, marks=needs_exiftool)])
+def test_500_random_steps_lose_no_byte(tmp_path: Path, in_place: bool) -> None:
+    """Writes, undoes, verdicts and edits by the user, at random; after a last undo all is as the user left it."""
+    chance = random.Random(11)
+    _fill_with_all_kinds(tmp_path)
+    expected = tree(tmp_path)
+    photos = sorted(path for path in tmp_path.rglob("*.jpg"))
+    options = WriteOptions(in_place=True, iptc=True, gps=True) if in_place else WriteOptions()
+    library = Library(tmp_path, options=options)
+    written = 0
+    try:
+        for _ in range(60 if in_place else 500):
+            step, photo = chance.random(), chance.choice(photos)
+            if step < 0.5:
+                model = "m" * chance.randrange(1, 4)
+                batch = chance.sample(photos, 2)
+                written += sum(o.status == "written" for o in library.tag(batch, tagger(model), model=model))
+            elif step < 0.6:
+                try:
+                    library.reject(photo, chance.choice(TAGS).name)
+                    library.confirm(photo, chance.choice(TAGS))
+                except MetadataError:
+                    pass  # the sidecar is broken
+            elif step < 0.7:
+                assert all(report.status in {"restored", "kept"} for report in library.undo(below=photo))
+            elif step < 0.8:
+                runs = [row.id for row in library.runs()]
+                if runs:
+                    list(library.undo(run=chance.choice(runs)))
+            elif step < 0.85:
+                library.close()
+                library = Library(tmp_path, options=options)
+            elif step < 0.95:
+                assert {report.status for report in library.undo()} <= {"restored"}
+                assert tree(tmp_path) == expected
+            else:
+                # The user changes the photo while nothing of ours stands.
+                list(library.undo())
+                photo.write_bytes(jpeg(chance.randrange(1000)))
+                expected = tree(tmp_path)
+        list(library.undo())
+    finally:
+        library.close()
+    assert tree(tmp_path) == expected
+    assert written > (20 if in_place else 200)
+
+
+def _fill_with_all_kinds(root: Path) -> None:
+    exif = Image.Exif()
+    exif[0x8825] = {1: "N", 2: (1.0, 2.0, 3.0), 3: "E", 4: (4.0, 5.0, 6.0)}
+    packet = XmpPacket()
+    packet.add(Entries(keywords=("Holiday", "Paris"), hierarchy=("Family|Anna",)))
+    kinds: list[dict[str, object]] = [{}, {"exif": exif}, {"xmp": packet.to_bytes()}, {"comment": b"note"}]
+    for number, sidecar in enumerate(USER_SIDECARS):
+        folder = root / str(number % 2)
+        folder.mkdir(exist_ok=True)
+        photo = folder / f"{'p' * (number + 1)}.jpg"
+        photo.write_bytes(jpeg(number, **kinds[number % len(kinds)]))
+        if sidecar is not None:
+            photo.with_name(photo.name + ".xmp").write_bytes(sidecar)
+    odd = Path(os.fsdecode(os.fsencode(root) + b"/caf\xe9.jpg"))
+    odd.write_bytes(jpeg(50))
+
+
+def test_memory_does_not_grow_with_the_library(tmp_path: Path) -> None:
+    def peak(count: int) -> int:
+        root, content = tmp_path / str(count), jpeg()
+        for number in range(count):
+            folder = root / str(number // 50)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{number}.jpg").write_bytes(content)
+        with Library(root) as library:
+            tracemalloc.start()
+            try:
+                written = sum(
+                    outcome.status == "written" for outcome in library.tag([root], tagger(), model="one")
+                )
+                restored = sum(report.status == "restored" for report in library.undo())
+                assert written == restored == count
+                return tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+
+    peak(10)  # fills the caches of imports and regular expressions
+    assert peak(480) < peak(160) + 60_000

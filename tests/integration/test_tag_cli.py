@@ -1,0 +1,279 @@
+"""`landmarks tag`, `undo`, `reject`, `confirm` and `models`, as a user runs them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import CALL, landmarks, start
+from tiny_model import COLOURS, calibrated, make_model, save_colour
+
+from landmarks.model_folder import bundled_models
+from landmarks.xmp import XmpPacket
+
+TOWER, HENGE, GREY = (COLOURS[name] for name in ("07.Eiffel_Tower", "31.Stonehenge", "background"))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A tower, stones, something grey, and a file that is no picture."""
+    folder = tmp_path / "photos"
+    save_colour(folder / "a tower.jpg", TOWER)
+    save_colour(folder / "day" / "stones.png", HENGE)
+    save_colour(folder / "grey.jpg", GREY)
+    (folder / "note.jpg").write_text("no picture")
+    return folder
+
+
+def rows_of(text: str) -> dict[str, dict[str, Any]]:
+    rows = [json.loads(line) for line in text.splitlines()]
+    return {Path(row["path"]).name: row for row in rows}
+
+
+def keywords(sidecar: Path) -> tuple[str, ...]:
+    return XmpPacket(sidecar.read_bytes()).entries().keywords
+
+
+def test_jsonl_holds_what_is_promised(model: Path, photos: Path) -> None:
+    done = landmarks("tag", photos, "--model", model, "--jsonl", "--top", 2)
+    assert done.status == 2
+    rows = rows_of(done.out)
+    assert set(rows["a tower.jpg"]) == {"path", "tags", "candidates", "model"}
+    (tag,) = rows["a tower.jpg"]["tags"]
+    assert set(tag) == {"name", "level", "probability", "place"}
+    assert (tag["name"], tag["level"]) == ("Eiffel Tower", "landmark")
+    assert (tag["place"]["city"], tag["place"]["country_code"]) == ("Paris", "FR")
+    candidates = rows["a tower.jpg"]["candidates"]
+    assert len(candidates) == 2
+    assert set(candidates[0]) == {"class_name", "name", "probability"}
+    assert candidates[0]["class_name"] == "07.Eiffel_Tower"
+    assert rows["grey.jpg"]["tags"] == []
+    assert set(rows["note.jpg"]) == {"path", "error"}
+
+
+def test_the_table_has_the_answers_and_standard_error_the_rest(model: Path, photos: Path) -> None:
+    done = landmarks("tag", photos, "--model", model)
+    assert done.status == 2
+    assert done.out.splitlines() == [
+        f"{photos / 'a tower.jpg'}: 100.0%  Eiffel Tower (Paris, France)",
+        f"{photos / 'grey.jpg'}: -",
+        f"{photos / 'day' / 'stones.png'}: 100.0%  Stonehenge (Wiltshire, United Kingdom)",
+    ]
+    assert str(photos / "note.jpg") in done.err
+
+
+def test_a_run_without_bad_photos_ends_well_and_says_nothing_else(model: Path, photos: Path) -> None:
+    done = landmarks("tag", photos / "grey.jpg", photos / "day", "--model", model)
+    assert (done.status, done.err) == (0, "")
+
+
+def test_csv_has_a_row_a_photo(model: Path, photos: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(landmarks("tag", photos, "--model", model, "--csv").out)))
+    assert [row["name"] for row in rows] == ["Eiffel Tower", "", "", "Stonehenge"]
+    assert [bool(row["error"]) for row in rows] == [False, False, True, False]
+    assert float(rows[0]["latitude"]) == pytest.approx(48.858, abs=0.01)
+
+
+def test_geojson_is_a_feature_collection(model: Path, photos: Path) -> None:
+    document = json.loads(landmarks("tag", photos, "--model", model, "--geojson").out)
+    assert document["type"] == "FeatureCollection"
+    tower, grey, note, _ = document["features"]
+    assert tower["geometry"]["coordinates"] == [pytest.approx(2.294, abs=0.01), pytest.approx(48.858, abs=0.01)]
+    assert (grey["geometry"], grey["properties"].get("name")) == (None, None)
+    assert "error" in note["properties"]
+
+
+def test_explain_says_why(model: Path, photos: Path) -> None:
+    out = landmarks("tag", photos / "grey.jpg", photos / "a tower.jpg", "--model", model, "--explain").out
+    assert "unknown, so nothing is said" in out
+    assert "a tag needs 50.0%" in out
+    assert "next: " in out
+
+
+def test_explain_in_jsonl_is_a_list_of_sentences(model: Path, photos: Path) -> None:
+    done = landmarks("tag", photos / "grey.jpg", "--model", model, "--explain", "--jsonl")
+    assert any("unknown" in sentence for sentence in json.loads(done.out)["explanation"])
+
+
+def test_own_places_are_used(model: Path, photos: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.csv"
+    own.write_text("key,name\neiffel_tower,La dame de fer\n")
+    assert "La dame de fer" in landmarks("tag", photos, "--model", model, "--places", own).out
+
+
+def test_a_model_that_was_not_calibrated_is_told(photos: Path, tmp_path: Path) -> None:
+    plain = make_model(tmp_path / "plain")
+    assert "not calibrated" in landmarks("tag", photos / "grey.jpg", "--model", plain).err
+
+
+def test_a_name_that_is_no_text_is_still_json(model: Path, tmp_path: Path) -> None:
+    photo = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg"))
+    save_colour(photo, TOWER)
+    done = start("tag", tmp_path, "--model", model, "--jsonl")
+    assert json.loads(done.out)["path"] == str(photo)
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (("--jsonl", "--csv"), "--jsonl and --csv cannot be given together"),
+        (("--in-place",), "--in-place is about writing"),
+        (("--watch",), "--watch is about writing"),
+        (("--iptc",), "give --in-place too"),
+        (("--sure", "2"), "--sure must lie between 0 and 1"),
+        (("--sidecar", "both"), "--sidecar must be full or stem"),
+        (("--model", "nowhere"), "nowhere: no such model"),
+        (("--write", "--watch", "--dry-run"), "cannot be given together"),
+    ],
+)
+def test_flags_that_do_not_fit_are_the_users_mistake(
+    model: Path, photos: Path, flags: tuple[str, ...], complaint: str
+) -> None:
+    done = landmarks("tag", photos, "--model", model, *flags)
+    assert done.status == 2
+    assert complaint in done.complaint
+    assert not (photos / ".landmarks").exists()
+
+
+@pytest.mark.parametrize("write", [(), ("--write",)])
+def test_a_path_that_is_not_there_is_named(model: Path, tmp_path: Path, write: tuple[str, ...]) -> None:
+    done = landmarks("tag", tmp_path / "nowhere", "--model", model, *write)
+    assert done.status == 2
+    assert "nowhere: no such file or folder" in done.complaint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_folder_is_named(model: Path, tmp_path: Path) -> None:
+    done = landmarks("tag", tmp_path, "--model", model)
+    assert (done.status, done.out) == (2, "")
+    assert "no photos in it" in done.complaint
+
+
+def test_many_photos_go_through_several_processes(model: Path, tmp_path: Path) -> None:
+    for number in range(40):
+        save_colour(tmp_path / f"{number:02d}.png", TOWER if number % 2 else GREY)
+    done = landmarks("tag", tmp_path, "--model", model, "--jsonl", "--processes", 2)
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert [Path(row["path"]).stem for row in rows] == [f"{n:02d}" for n in range(40)]
+    assert [len(row["tags"]) for row in rows] == [0, 1] * 20
+
+
+def test_tagging_alone_loads_no_database(model: Path, photos: Path) -> None:
+    heavy = "{'sqlite3', 'rich', 'torch'}"
+    check = f"import atexit, sys; atexit.register(lambda: print(sorted({heavy} & set(sys.modules))))"
+    done = start("tag", photos / "grey.jpg", "--model", model, before=check)
+    assert done.out.splitlines()[-1] == "[]"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_the_progress_bar_stays_off_standard_output(model: Path, photos: Path) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-c", CALL, "tag", str(photos), "--model", str(model), "--jsonl"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=theirs, text=True) as process:
+        os.close(theirs)
+        out, _ = process.communicate(timeout=100)
+    assert len(rows_of(out)) == 4
+    assert b"4/4" in os.read(ours, 100_000)
+    os.close(ours)
+
+
+def test_write_then_skip_then_undo(model: Path, photos: Path) -> None:
+    before = {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()}
+    done = landmarks("tag", photos, "--model", model, "--write", "--jsonl")
+    assert done.status == 2  # the file that is no picture
+    assert rows_of(done.out)["a tower.jpg"]["tags"][0]["name"] == "Eiffel Tower"
+    assert "Eiffel Tower" in keywords(photos / "a tower.jpg.xmp")
+    assert not (photos / "grey.jpg.xmp").exists()
+    again = landmarks("tag", photos, "--model", model, "--write")
+    assert (again.status, again.out) == (0, "")
+    assert "4 done before" in again.err
+    listed = landmarks("undo", photos, "--list")
+    assert "2 changes stand" in listed.out
+    assert landmarks("undo", photos).status == 0
+    after = {
+        path: path.read_bytes() for path in photos.rglob("*") if path.is_file() and ".landmarks" not in str(path)
+    }
+    assert after == before
+
+
+def test_undo_of_a_folder_leaves_the_others(model: Path, photos: Path) -> None:
+    landmarks("tag", photos, "--model", model, "--write")
+    assert landmarks("undo", photos / "day").status == 0
+    assert not (photos / "day" / "stones.png.xmp").exists()
+    assert (photos / "a tower.jpg.xmp").exists()
+
+
+def test_undo_where_nothing_was_written_says_so(tmp_path: Path) -> None:
+    done = landmarks("undo", tmp_path)
+    assert done.status == 2
+    assert "nothing was ever written here" in done.complaint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_shows_what_would_be_written_and_writes_nothing(model: Path, photos: Path) -> None:
+    before = sorted(photos.rglob("*"))
+    done = landmarks("tag", photos, "--model", model, "--dry-run")
+    assert "+ dc:subject: Eiffel Tower" in done.out
+    assert "2 would be written" in done.err
+    assert sorted(photos.rglob("*")) == before
+
+
+def test_a_rejected_tag_stays_away_until_it_is_confirmed(model: Path, photos: Path) -> None:
+    photo = photos / "a tower.jpg"
+    landmarks("tag", photos, "--model", model, "--write")
+    assert landmarks("reject", photo, "Eiffel Tower").status == 0
+    sidecar = photos / "a tower.jpg.xmp"
+    assert not sidecar.exists() or "Eiffel Tower" not in keywords(sidecar)
+    again = landmarks("tag", photos, "--model", model, "--write", "--sure", 0.6, "--jsonl")
+    assert rows_of(again.out)["a tower.jpg"]["tags"] == []
+    assert landmarks("confirm", photo, "Eiffel Tower").status == 0
+    assert "Eiffel Tower" in keywords(sidecar)
+    unknown = landmarks("confirm", photo, "Stonehenge")
+    assert unknown.status == 2
+    assert "never had a tag" in unknown.complaint
+
+
+def test_folders_in_one_library_share_its_ledger(model: Path, photos: Path) -> None:
+    landmarks("tag", photos / "day", photos, "--model", model, "--write")
+    assert (photos / ".landmarks").is_dir()
+    assert not (photos / "day" / ".landmarks").exists()
+
+
+@pytest.mark.timeout(120)
+def test_watch_tags_what_arrives_and_ends_when_told(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    words = [sys.executable, "-c", CALL, "tag", str(folder), "--model", str(model), "--write", "--watch"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(1)
+        save_colour(folder / "tower.jpg", TOWER)
+        deadline = time.monotonic() + 60
+        while not (folder / "tower.jpg.xmp").exists():
+            assert time.monotonic() < deadline, "the new photo was not tagged"
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert "Eiffel Tower" in out
+
+
+def test_models_lists_what_is_bundled() -> None:
+    done = landmarks("models")
+    assert done.status == 0
+    assert all(name in done.out for name in bundled_models())

@@ -1,0 +1,242 @@
+"""`landmarks train` from a folder of pictures to a finished run, from scratch and by transfer."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from commands import Outcome, landmarks
+
+from landmarks.training import pipeline, runs
+from landmarks.training.checkpoints import read_state, read_weights
+from landmarks.training.runs import RunFolder, read_history
+
+
+def top1(run: Path, split: str = "test") -> float:
+    return float(json.loads((run / f"metrics_{split}.json").read_text())["top1"]["value"])
+
+
+def listed_in_runs() -> set[str]:
+    """The files and folders that the docstring of `runs.py` promises, SPLIT spelt out."""
+    lines = str(runs.__doc__).split("```")[1].split("RUN/\n")[1].splitlines()
+    names = [name for line in lines for name in line.strip().split("   ")[0].split(" to ")[0].split(", ")]
+    names = [name.split("  ")[0].strip("/") for name in names if name]
+    return {name.replace("SPLIT", split) for name in names for split in ("valid", "test")}
+
+
+@pytest.fixture
+def train_head(drawn: Path, cache: Path, tmp_path: Path) -> Callable[..., tuple[Outcome, Path]]:
+    """Train the head of a frozen backbone, whose embeddings are shared: the quickest run there is."""
+
+    def train(*flags: object) -> tuple[Outcome, Path]:
+        run = tmp_path / "run"
+        small = ("--model", "transfer", "--views", 2, "--cache", cache, "--out", run)
+        return landmarks("train", drawn, *small, *flags), run
+
+    return train
+
+
+# --- from scratch ---
+
+
+def test_scratch_learns(scratch_run):
+    # 18 and 30 pictures of 3 classes: by chance one of 500 networks is so good.
+    assert (18 * top1(scratch_run, "valid") + 30 * top1(scratch_run, "test")) / 48 >= 0.55
+
+
+def test_run_folder_holds_every_file_that_runs_lists(scratch_run, transfer_run):
+    listed = listed_in_runs()
+    assert {path.name for path in scratch_run.iterdir()} == listed - {"head"}
+    # A frozen backbone has nothing but its head to continue.
+    assert {path.name for path in transfer_run.iterdir()} == listed - {"last.ckpt", "tensorboard"}
+    assert {"metrics.csv", "last.ckpt", "weights.safetensors", "tensorboard"} == {
+        path.name for path in (transfer_run / "head").iterdir()
+    }
+
+
+def test_metrics_have_a_row_an_epoch(scratch_run):
+    with (scratch_run / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == list(range(30))
+    assert {row["size"] for row in rows} == {"64"}
+    for name in ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "learning_rate", "seconds"):
+        assert all(float(row[name]) >= 0 for row in rows)
+
+
+def test_weights_are_saved_when_validation_loss_falls_by_more_than_one_percent(scratch_run):
+    best = float("inf")
+    for row in read_history(scratch_run / "metrics.csv"):
+        assert row.saved == (row.valid_loss < 0.99 * best)
+        best = row.valid_loss if row.saved else best
+
+
+def test_tensorboard_shows_the_curves_of_the_metrics(scratch_run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(scratch_run / "tensorboard"))
+    events.Reload()
+    rows = read_history(scratch_run / "metrics.csv")
+    for tag, field in (("loss/valid", "valid_loss"), ("accuracy/train", "train_accuracy")):
+        shown = [(event.step, event.value) for event in events.Scalars(tag)]
+        assert shown == [(row.epoch, pytest.approx(getattr(row, field), rel=1e-4)) for row in rows]
+
+
+def test_report_needs_no_other_file(scratch_run):
+    page = (scratch_run / "report.html").read_text()
+    links = re.findall(r"""(?:src|href|xlink:href)\s*=\s*["']([^"']*)|url\(([^)]*)\)""", page)
+    outside = [link or url for link, url in links if not re.match("data:|#|['\"]?#", link or url)]
+    assert outside == []
+    assert "<script src" not in page
+    assert f"{top1(scratch_run):.1%}".rstrip("%").split(".")[0] in page
+
+
+def test_files_are_readable_for_others_as_any_new_file(scratch_run):
+    modes = {path.name: path.stat().st_mode & 0o777 for path in scratch_run.iterdir() if path.is_file()}
+    assert set(modes.values()) == {modes["settings.json"]}
+
+
+# --- transfer ---
+
+
+def test_transfer_recognises_the_drawn_scenes(transfer_run):
+    assert top1(transfer_run) >= 0.75
+
+
+def test_second_run_embeds_nothing(transfer_run, train_head, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise AssertionError("embeddings were computed again")
+
+    monkeypatch.setattr("landmarks.training.features._embedder", refuse)
+    outcome, run = train_head("--epochs", 10, "--batch-size", 16)
+    assert outcome.status == 0, outcome.err
+    assert top1(run) == top1(transfer_run)
+
+
+def test_fine_tuning_moves_the_backbone(drawn, cache, transfer_run, tmp_path):
+    run = tmp_path / "run"
+    small = ("--epochs", 1, "--sizes", 64, "--batch-size", 16, "--views", 1, "--cache", cache)
+    outcome = landmarks("train", drawn, "--model", "transfer", "--unfreeze", "--out", run, *small)
+    assert outcome.status == 0, outcome.err
+    frozen = read_weights(transfer_run / "weights.safetensors").tensors
+    tuned = read_weights(run / "weights.safetensors").tensors
+    assert not torch.equal(tuned["backbone.conv_stem.weight"], frozen["backbone.conv_stem.weight"])
+    assert (run / "head" / "metrics.csv").is_file()
+    assert read_history(run / "metrics.csv")[0].size == 64
+
+
+def test_frozen_run_started_from_another_trains_its_head(transfer_run, train_head):
+    outcome, run = train_head("--epochs", 1, "--init", transfer_run)
+    assert outcome.status == 0, outcome.err
+    assert len(read_history(run / "metrics.csv")) == 1
+    assert top1(run) >= 0.75
+
+
+# --- the settings of the loop ---
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "schedule"),
+    [("sgd", "plateau"), ("sgd", "onecycle"), ("adam", "cosine"), ("adamw", "cosine"), ("adamw", "onecycle")],
+)
+def test_each_optimizer_and_schedule_trains(train_head, transfer_run, optimizer, schedule):
+    outcome, run = train_head("--epochs", 2, "--optimizer", optimizer, "--schedule", schedule)
+    assert outcome.status == 0, outcome.err
+    assert len(read_history(run / "metrics.csv")) == 2
+
+
+def test_patience_stops_a_run_that_no_longer_improves(train_head, transfer_run):
+    outcome, run = train_head("--epochs", 9, "--learning-rate", 1e-9, "--patience", 2)
+    assert outcome.status == 0, outcome.err
+    assert [row.saved for row in read_history(run / "metrics.csv")] == [True, False, False]
+
+
+def test_time_budget_stops_a_run_after_the_epoch(train_head, transfer_run):
+    outcome, run = train_head("--epochs", 9, "--max-minutes", 1e-9)
+    assert outcome.status == 0, outcome.err
+    assert len(read_history(run / "metrics.csv")) == 1
+
+
+def test_plateau_lowers_the_rate(train_head, transfer_run):
+    outcome, run = train_head("--epochs", 6, "--learning-rate", 1e-9, "--schedule", "plateau")
+    assert outcome.status == 0, outcome.err
+    rates = [row.learning_rate for row in read_history(run / "metrics.csv")]
+    assert rates[0] == pytest.approx(1e-9)
+    assert rates[-1] == pytest.approx(1e-10)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_average_of_the_weights_is_what_is_saved(train_head, transfer_run, decay):
+    outcome, run = train_head("--epochs", 1, "--ema", decay)
+    assert outcome.status == 0, outcome.err
+    state = read_state(run / "head" / "last.ckpt")
+    saved = read_weights(run / "head" / "weights.safetensors").tensors
+    judged = state["average"] if decay else state["model"]
+    assert all(torch.equal(saved[name], value) for name, value in judged.items())
+    assert (state["average"] is None) == (decay == 0)
+    if decay:
+        assert not torch.equal(saved["head.weight"], state["model"]["head.weight"])
+
+
+def test_limit_and_balanced_sampler(drawn, cache, tmp_path):
+    run = tmp_path / "run"
+    small = ("--epochs", 1, "--sizes", 32, "--batch-size", 4, "--limit", 8, "--sampler", "balanced")
+    outcome = landmarks("train", drawn, "--out", run, "--cache", cache, *small)
+    assert outcome.status == 0, outcome.err
+    assert json.loads((run / "run.json").read_text())["data"]["train"] == 8
+
+
+def test_loader_processes_give_a_run_too(drawn, cache, tmp_path):
+    small = ("--epochs", 1, "--sizes", 32, "--limit", 8, "--batch-size", 4, "--workers", 1)
+    outcome = landmarks("train", drawn, "--out", tmp_path / "run", "--cache", cache, *small)
+    assert outcome.status == 0, outcome.err
+
+
+def test_run_is_named_after_its_data_when_no_name_is_given(drawn, tmp_path, monkeypatch):
+    photos = tmp_path / "photos"
+    shutil.copytree(drawn, photos)
+    monkeypatch.chdir(photos)
+    outcome = landmarks("train", ".", "--epochs", 1, "--sizes", 32, "--limit", 8)
+    assert outcome.status == 0, outcome.err
+    run = photos / "runs" / "scratch-photos"
+    assert json.loads((run / "run.json").read_text())["data"]["name"] == "photos"
+    assert "on photos" in (run / "report.html").read_text()
+
+
+# --- a loss that is not a number ---
+
+
+def test_loss_that_is_not_a_number_keeps_the_last_good_weights(drawn, cache, tmp_path, monkeypatch):
+    class Breaking(torch.nn.CrossEntropyLoss):
+        calls = 0
+
+        def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            return super().forward(logits, targets) * (float("nan") if self.calls > 3 else 1.0)
+
+    monkeypatch.setattr(pipeline, "get_loss", lambda smoothing: Breaking())
+    run = RunFolder(tmp_path / "run")
+    small = ("--epochs", 4, "--sizes", 32, "--batch-size", 16, "--limit", 32)
+    outcome = landmarks("train", drawn, "--out", run.root, "--cache", cache, *small)
+    assert outcome.status == 1
+    assert "the loss became nan" in outcome.complaint
+    assert "--learning-rate" in outcome.complaint
+    rows = read_history(run.history)
+    assert len(rows) == 1
+    assert rows[0].saved
+    assert all(bool(value.isfinite().all()) for value in read_weights(run.weights).tensors.values())
+    assert landmarks("evaluate", run.root, "--split", "valid").status == 0
+
+
+def test_huge_learning_rate_ends_in_one_sentence(drawn, cache, tmp_path):
+    small = ("--epochs", 2, "--sizes", 32, "--batch-size", 8, "--ema", 0)
+    huge = ("--optimizer", "sgd", "--learning-rate", 1e30)
+    outcome = landmarks("train", drawn, "--out", tmp_path / "run", "--cache", cache, *small, *huge)
+    assert outcome.status == 1
+    assert "--learning-rate" in outcome.complaint
+    assert "Traceback" not in outcome.err

@@ -1,0 +1,106 @@
+"""A recogniser of colours, made by code in a moment: enough for everything that only needs some model.
+
+The network takes the mean colour of a picture as its embedding and compares it with one colour a class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from landmarks.calibration import Calibration
+from landmarks.files import sha256_file
+from landmarks.model_folder import ONNX_FILE, ModelInfo, write_info
+from landmarks.preprocess import Preprocessing
+
+COLOURS = {
+    "07.Eiffel_Tower": (230, 30, 30),
+    "02.Casa_da_Musica": (30, 230, 30),
+    "05.Clerigos_Tower": (30, 200, 100),
+    "31.Stonehenge": (30, 30, 230),
+    "background": (128, 128, 128),
+}
+"""Class name -> the colour it is told by. Two of them are in Porto and close together."""
+
+CROP = 32
+
+
+def make_model(
+    folder: Path,
+    *,
+    colours: dict[str, tuple[int, int, int]] = COLOURS,
+    calibration: Calibration | None = None,
+    sharpness: float = 60.0,
+) -> Path:
+    """Write a model folder.
+
+    Args:
+        folder: To make.
+        colours: Classes and their colours.
+        calibration: Of the model, or None.
+        sharpness: How steeply the logits fall with the distance of the colours.
+    """
+    folder.mkdir(parents=True)
+    onnx.save(_graph(list(colours.values()), sharpness), folder / ONNX_FILE)
+    info = ModelInfo(
+        name=folder.name,
+        architecture="colours",
+        precision="fp32",
+        classes=tuple(colours),
+        preprocessing=Preprocessing(resize=CROP, crop=CROP),
+        temperature=1.0 if calibration is None else calibration.temperature,
+        calibration=None if calibration is None else calibration.to_dict(),
+        created="2026-01-01",
+        files={ONNX_FILE: sha256_file(folder / ONNX_FILE)},
+    )
+    write_info(folder, info)
+    return folder
+
+
+def calibrated(**changes: float) -> Calibration:
+    """Return a calibration for the colours: grey is unknown."""
+    values = {"temperature": 1.0, "threshold": 0.5, "promised_rate": 0.01, **changes}
+    return Calibration(score="known_mass", **values)
+
+
+def save_colour(
+    path: Path, colour: Sequence[int], size: tuple[int, int] = (64, 48), exif: Image.Exif | None = None
+) -> Path:
+    """Save a picture of one colour."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, tuple(colour)).save(path, exif=exif or Image.Exif())
+    return path
+
+
+def _graph(colours: Sequence[Sequence[int]], sharpness: float) -> onnx.ModelProto:
+    # |x - c|^2 = |x|^2 - 2 x c + |c|^2, and |x|^2 is the same for all classes.
+    points = np.array(colours, dtype=np.float32) / 255
+    weights = {
+        "scale": np.array(255, dtype=np.float32),
+        "weight": (2 * sharpness * points.T).astype(np.float32),
+        "bias": (-sharpness * (points**2).sum(axis=1)).astype(np.float32),
+        "axes": np.array([1, 2], dtype=np.int64),
+    }
+    nodes = [
+        helper.make_node("Cast", ["pictures"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["float", "scale"], ["unit"]),
+        helper.make_node("ReduceMean", ["unit", "axes"], ["embedding"], keepdims=0),
+        helper.make_node("MatMul", ["embedding", "weight"], ["product"]),
+        helper.make_node("Add", ["product", "bias"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "colours",
+        [helper.make_tensor_value_info("pictures", TensorProto.UINT8, ["batch", CROP, CROP, 3])],
+        [
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(colours)]),
+            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", 3]),
+        ],
+        [numpy_helper.from_array(values, name) for name, values in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)

@@ -1,0 +1,235 @@
+"""An image folder is read, checked and split: the same way each time, and with a sentence where it cannot be."""
+
+from __future__ import annotations
+
+import csv
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from landmarks.errors import DataError
+from landmarks.training.evaluate import Predictions, evaluate, write_evaluation
+from landmarks.training.folders import (
+    DataFolder,
+    Sample,
+    limit_evenly,
+    read_data_folder,
+    split_stratified,
+)
+
+NAMES = ("07.Eiffel_Tower", "Köln, «Dom»", "São Paulo", "東京タワー 🗼")
+
+
+def make(root: Path, counts: Mapping[str, int]) -> Path:
+    """Make folders with so many pictures each; reading a folder opens none, so they are empty files."""
+    for name, count in counts.items():
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            (root / name / f"{number}.jpg").write_bytes(b"")
+    return root
+
+
+def read(root: Path, limit: int | None = None) -> DataFolder:
+    return read_data_folder(root, valid_size=0.25, seed=0, limit=limit)
+
+
+def with_test(counts: Mapping[str, int], test: Mapping[str, int]) -> Callable[[Path], object]:
+    return lambda root: (make(root / "train", counts), make(root / "test", test))
+
+
+BAD: list[tuple[str, Callable[[Path], object], str]] = [
+    ("missing", lambda root: root.rmdir(), "no such folder: give a folder with one folder of pictures a class"),
+    ("a file", lambda root: (root.rmdir(), root.write_bytes(b"")), "no such folder"),
+    ("empty", lambda root: None, "there is no folder of pictures in it: make one folder a class"),
+    ("one class", lambda root: make(root, {"A": 5}), "there is one class, 'A', and nothing to tell it from"),
+    ("one picture", lambda root: make(root, {"A": 5, "B": 1}), "B: a class needs at least 3 pictures .*, not 1"),
+    ("empty class", lambda root: make(root, {"A": 5, "B": 0}), "B: no pictures in it: add some or remove"),
+    ("no test", lambda root: make(root / "train", {"A": 5, "B": 5}), "there is train/ but no test/"),
+    ("no train", lambda root: make(root / "test", {"A": 5, "B": 5}), "there is test/ but no train/"),
+    ("empty train", with_test({}, {"A": 1, "B": 1}), "there is test/ but no train/"),
+    ("one training picture", with_test({"A": 5, "B": 1}, {"A": 1, "B": 1}), "B: a class needs at least 2"),
+    ("empty training class", with_test({"A": 5, "B": 0}, {"A": 1, "B": 1}), "train/B: no pictures in it"),
+    ("empty test class", with_test({"A": 5, "B": 5}, {"A": 1, "B": 0}), "test/B: no pictures in it"),
+    ("unknown test class", with_test({"A": 5, "B": 5}, {"A": 1, "C": 1}), "class 'C' is not in train/"),
+    ("old encoding", lambda root: make(root, {"A": 5, "caf\udce9": 5}), r"'caf\\udce9' is not UTF-8: rename it"),
+    (
+        "manifest",
+        lambda root: (make(root, {"A": 5, "B": 5}), (root / "manifest.csv").write_text("a,b\n1,2\n")),
+        "manifest.csv: not a manifest with split, class, file and source",
+    ),
+]
+
+
+@pytest.mark.parametrize(("build", "sentence"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+def test_a_folder_that_cannot_be_used_is_told_in_a_sentence(
+    tmp_path: Path, build: Callable[[Path], object], sentence: str
+) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    build(root)
+    with pytest.raises(DataError, match=sentence) as caught:
+        read(root)
+    assert str(caught.value).startswith(str(root))
+
+
+@pytest.mark.parametrize("closed", ["", "A", "inside"])
+def test_an_unreadable_folder_is_told_in_a_sentence(closed: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        root = make(Path(name) / "data", {"A": 3, "B": 3})
+        Path(name).chmod(0o755)
+        (root / closed if closed != "inside" else root).chmod(0o000)
+        was_root = os.geteuid() == 0
+        if was_root:  # whom no permission binds
+            os.seteuid(65534)
+        try:
+            with pytest.raises(DataError, match="the folder cannot be read: change its permissions"):
+                read(root / "A" if closed == "inside" else root)
+        finally:
+            if was_root:
+                os.seteuid(0)
+            root.chmod(0o755)
+            (root / "A").chmod(0o755)
+
+
+def test_train_and_test_are_read_with_labels_in_folder_order(tmp_path: Path) -> None:
+    make(tmp_path / "train", {"B": 4, "A": 8, "C": 4})
+    make(tmp_path / "test", {"C": 1, "A": 2})
+    folder = read(tmp_path)
+    assert folder.classes == ("A", "B", "C")
+    assert folder.counts() == {
+        "A": {"train": 6, "valid": 2, "test": 2},
+        "B": {"train": 3, "valid": 1, "test": 0},
+        "C": {"train": 3, "valid": 1, "test": 1},
+    }
+    for sample in (*folder.train, *folder.valid, *folder.test):
+        assert sample.path.parent.name == folder.classes[sample.label]
+
+
+def test_one_folder_is_split_in_three(tmp_path: Path) -> None:
+    folder = read(make(tmp_path, {"A": 20, "B": 3}))
+    assert folder.counts() == {
+        "A": {"train": 12, "valid": 4, "test": 4},
+        "B": {"train": 1, "valid": 1, "test": 1},
+    }
+    everything = [sample.path for sample in (*folder.train, *folder.valid, *folder.test)]
+    assert len(set(everything)) == len(everything) == 23
+
+
+def test_hidden_files_and_other_suffixes_are_left_out(tmp_path: Path) -> None:
+    make(tmp_path, {"A": 3, "B": 3, ".cache": 3})
+    for name in (".DS_Store.jpg", "notes.txt", "Photo.HEIC"):
+        (tmp_path / "A" / name).write_bytes(b"")
+    folder = read(tmp_path)
+    found = {sample.path.name for sample in (*folder.train, *folder.valid, *folder.test) if sample.label == 0}
+    assert folder.classes == ("A", "B")
+    assert found == {"0.jpg", "1.jpg", "2.jpg", "Photo.HEIC"}
+
+
+def test_class_names_of_any_script_survive_folders_and_tables(tmp_path: Path) -> None:
+    folder = read(make(tmp_path / "data", dict.fromkeys(NAMES, 3)))
+    assert folder.classes == tuple(sorted(NAMES))
+    labels = np.array([sample.label for sample in folder.test])
+    paths = tuple(sample.path for sample in folder.test)
+    answers = np.eye(4, dtype=np.float32)[labels]
+    write_evaluation(evaluate(Predictions(answers, labels, folder.classes, paths)), tmp_path, "test")
+    with (tmp_path / "per_class_test.csv").open(encoding="utf-8", newline="") as file:
+        assert tuple(row["class"] for row in csv.DictReader(file)) == folder.classes
+
+
+def test_the_manifest_tells_the_source_and_may_come_from_a_spreadsheet(tmp_path: Path) -> None:
+    make(tmp_path / "train", {NAMES[3]: 2, "B": 2})
+    make(tmp_path / "test", {NAMES[3]: 1, "B": 1})
+    lines = ["split,class,file,source", f"test,{NAMES[3]},0.jpg,Müller 📷", "test,B,0.jpg"]
+    (tmp_path / "manifest.csv").write_text("\n".join(lines), encoding="utf-8-sig")
+    folder = read(tmp_path)
+    assert {sample.path.parent.name: sample.source for sample in folder.test} == {NAMES[3]: "Müller 📷", "B": ""}
+    assert {sample.source for sample in folder.train} == {""}
+
+
+def test_the_fingerprint_tells_another_set_and_takes_any_file_name(tmp_path: Path) -> None:
+    make(tmp_path / "here", {"A": 3, "B": 3})
+    (tmp_path / "here" / "A" / "caf\udce9.jpg").write_bytes(b"")
+    before = read(tmp_path / "here").fingerprint()
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert read(tmp_path / "there").fingerprint() == before
+    (tmp_path / "there" / "B" / "1.jpg").write_bytes(b"another picture")
+    assert read(tmp_path / "there").fingerprint() != before
+
+
+def test_pictures_that_cannot_be_read_are_taken_out(tmp_path: Path) -> None:
+    folder = read(make(tmp_path, {"A": 10, "B": 10}))
+    broken = [folder.train[0].path, folder.valid[0].path, folder.test[0].path]
+    kept = folder.without(broken)
+    assert kept.train == folder.train[1:]
+    assert kept.valid == folder.valid[1:]
+    assert kept.test == folder.test[1:]
+
+
+@pytest.mark.parametrize(
+    ("split", "sentence"),
+    [
+        ("train", "class 'A' has no readable training picture: mend or remove it"),
+        ("valid", "no validation picture can be read: mend them or add others"),
+        ("test", "no test picture can be read: mend them or add others"),
+    ],
+)
+def test_a_split_of_which_nothing_can_be_read_is_told(tmp_path: Path, split: str, sentence: str) -> None:
+    folder = read(make(tmp_path, {"A": 4, "B": 4}))
+    with pytest.raises(DataError, match=sentence):
+        folder.without([sample.path for sample in getattr(folder, split)])
+
+
+def samples_of(counts: list[int]) -> list[Sample]:
+    return [Sample(Path(f"c{label}/{i}.jpg"), label) for label, count in enumerate(counts) for i in range(count)]
+
+
+class_counts = st.lists(st.integers(2, 15), min_size=1, max_size=6)
+shares = st.floats(0.01, 0.99)
+seeds = st.integers(0, 1000)
+
+
+@given(class_counts, shares, seeds)
+def test_a_split_is_disjoint_complete_stratified_and_repeatable(
+    counts: list[int], share: float, seed: int
+) -> None:
+    samples = samples_of(counts)
+    drawn, rest = split_stratified(samples, share, seed)
+    merged = set(drawn) | set(rest)
+    assert merged == set(samples)
+    assert len(drawn) + len(rest) == len(samples)
+    assert [s for s in samples if s in set(drawn)] == drawn  # in the order they came
+    of_class = Counter(sample.label for sample in drawn)
+    for label, count in enumerate(counts):
+        assert 1 <= of_class[label] <= count - 1
+        assert abs(of_class[label] - share * count) <= 1
+    assert split_stratified(samples, share, seed) == (drawn, rest)
+
+
+@given(class_counts, shares, seeds)
+def test_the_split_of_a_class_does_not_depend_on_the_others(counts: list[int], share: float, seed: int) -> None:
+    samples = samples_of(counts)
+    drawn, _ = split_stratified(samples, share, seed)
+    last = len(counts) - 1
+    alone, _ = split_stratified([s for s in samples if s.label == last], share, seed)
+    assert alone == [s for s in drawn if s.label == last]
+
+
+@given(class_counts, st.none() | st.integers(1, 80), seeds)
+def test_a_limit_takes_from_all_classes_in_turn(counts: list[int], limit: int | None, seed: int) -> None:
+    samples = samples_of(counts)
+    taken = limit_evenly(samples, limit, seed)
+    expected = len(samples) if limit is None else min(len(samples), max(limit, len(counts)))
+    assert len(taken) == len(set(taken)) == expected
+    assert set(taken) <= set(samples)
+    of_class = Counter(sample.label for sample in taken)
+    most = max(of_class.values())
+    for label, count in enumerate(counts):
+        assert of_class[label] >= min(count, most - 1, expected)
+    assert limit_evenly(samples, limit, seed) == taken

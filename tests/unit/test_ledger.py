@@ -1,0 +1,302 @@
+"""The ledger and what it stands on: rows, claims, signs of life, deltas and careful writing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from landmarks.delta import apply_delta, make_delta
+from landmarks.entries import Entries
+from landmarks.errors import LedgerError, StorageError
+from landmarks.ledger import Ledger
+from landmarks.presence import Presence
+from landmarks.records import Change, PhotoRow, Verdict
+from landmarks.writing import ChangedMeanwhileError, Snapshot, digest, put_file, recover
+
+WORKER = """
+import sys, time
+from pathlib import Path
+from landmarks.ledger import Ledger
+ledger = Ledger(Path(sys.argv[1]))
+ledger.claim(b"a.jpg")
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def change(photo: bytes = b"a.jpg", *, run: int = 1, before: bytes | None = None, after: bytes = b"new") -> Change:
+    undo = None if before is None else make_delta(before, after)
+    return Change(
+        run,
+        photo,
+        photo + b".xmp",
+        digest(before),
+        None,
+        None,
+        digest(after) or b"",
+        undo,
+        Entries(("x",)),
+        "[]",
+        "m",
+    )
+
+
+def done(ledger: Ledger, *changes: Change) -> list[int]:
+    numbers = ledger.intend(changes)
+    for number in numbers:
+        ledger.set_state(number, "done")
+    return numbers
+
+
+class TestDelta:
+    @settings(deadline=None, max_examples=300)
+    @given(st.binary(max_size=2000), st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 400), st.binary())))
+    def test_the_old_content_comes_back(self, old: bytes, edits: list[tuple[int, int, bytes]]) -> None:
+        new = bytearray(old * 3)
+        for at, length, put_in in edits:
+            new[at : at + length] = put_in
+        assert apply_delta(make_delta(old, bytes(new)), bytes(new)) == old
+
+    def test_it_is_small_where_the_picture_only_moved(self) -> None:
+        pixels = os.urandom(2_000_000)
+        old, new = b"head" + pixels + b"tail", b"another head" * 500 + pixels[:900_000] + b"cut" + pixels[900_000:]
+        delta = make_delta(old, new)
+        assert apply_delta(delta, new) == old
+        assert len(delta) < 1000
+
+    def test_nothing_in_common(self) -> None:
+        old, new = os.urandom(10_000), os.urandom(10_000)
+        assert apply_delta(make_delta(old, new), new) == old
+        assert apply_delta(make_delta(b"", new), new) == b""
+        assert apply_delta(make_delta(old, b""), b"") == old
+
+
+class TestRows:
+    def test_photos_and_their_quarantine(self, tmp_path: Path) -> None:
+        row = PhotoRow(b"caf\xe9.jpg", 5, 6, b"hash", "m", "unreadable", "cut short")
+        with Ledger(tmp_path / "l") as ledger:
+            ledger.record(row)
+            ledger.record(replace(row, photo=b"fine.jpg", state="done", reason=None))
+            assert ledger.photo(b"caf\xe9.jpg") == row
+            assert list(ledger.quarantine()) == [row]
+            ledger.forget(row.photo)
+            assert ledger.photo(row.photo) is None
+
+    def test_the_quarantine_comes_in_pages(self, tmp_path: Path) -> None:
+        with Ledger(None) as ledger, ledger.transaction():
+            for number in range(300):
+                ledger.record(PhotoRow(b"%03d" % number, 0, 0, b"", "m", "unreadable", "x"))
+            assert [row.photo for row in ledger.quarantine()] == [b"%03d" % number for number in range(300)]
+
+    def test_changes_stand_until_they_are_undone(self) -> None:
+        with Ledger(None) as ledger:
+            first, second = done(ledger, change(), change(run=2))
+            newest = ledger.newest(b"a.jpg.xmp")
+            assert newest is not None
+            assert (newest.id, newest.run, newest.ours) == (second, 2, Entries(("x",)))
+            assert newest.time == pytest.approx(time.time(), abs=60)
+            ledger.set_state(second, "undone")
+            assert ledger.newest(b"a.jpg.xmp") == ledger.of_photo(b"a.jpg")
+            ledger.set_state(first, None)
+            assert ledger.newest(b"a.jpg.xmp") is None
+
+    def test_standing_changes_newest_first_and_by_folder_and_run(self) -> None:
+        photos = [b"a.jpg", b"a/b.jpg", b"a/b/c.jpg", b"ab/c.jpg", b"a-b/c.jpg", b"\xff/x.jpg"]
+        with Ledger(None) as ledger:
+            done(ledger, *(change(photo, run=n) for n, photo in enumerate(photos)))
+
+            def standing(**how: object) -> list[bytes]:
+                return [c.photo for page in ledger.standing(**how) for c in page]  # type: ignore[arg-type]
+
+            assert standing() == photos[::-1]
+            assert standing(below=b"a") == [b"a/b/c.jpg", b"a/b.jpg"]
+            assert standing(below=b"a/b.jpg") == [b"a/b.jpg"]
+            assert standing(below=b"\xff") == [b"\xff/x.jpg"]
+            assert standing(run=3) == [b"ab/c.jpg"]
+            assert standing(run=3, below=b"a") == []
+
+    def test_many_changes_come_in_pages(self) -> None:
+        with Ledger(None) as ledger, ledger.transaction():
+            done(ledger, *(change(b"%03d" % n) for n in range(200)))
+            pages = list(ledger.standing())
+            assert max(map(len, pages)) < 100
+            assert sum(map(len, pages)) == 200
+
+    def test_the_last_verdict_counts_and_follows_the_content(self) -> None:
+        with Ledger(None) as ledger:
+            ledger.judge(b"a.jpg", b"hash", Verdict("paris", "rejected", None))
+            ledger.judge(b"a.jpg", b"hash", Verdict("paris", "confirmed", "[]"))
+            assert ledger.verdicts(b"a.jpg", None) == [Verdict("paris", "confirmed", "[]")]
+            assert ledger.verdicts(b"moved.jpg", b"hash") == [Verdict("paris", "confirmed", "[]")]
+            assert ledger.verdicts(b"moved.jpg", None) == []
+
+    def test_runs(self) -> None:
+        with Ledger(None) as ledger:
+            numbers = [ledger.start_run("tag", f"m{n}") for n in range(100)]
+            ledger.finish_run(numbers[0])
+            done(ledger, change(run=numbers[1]))
+            rows = list(ledger.runs())
+            assert [row.id for row in rows] == numbers[::-1]
+            assert rows[-1].finished is not None
+            assert rows[0].finished is None
+            assert rows[-2].standing == 1
+
+    def test_a_transaction_is_all_or_nothing(self) -> None:
+        row = PhotoRow(b"a", 0, 0, b"", "m")
+        with Ledger(None) as ledger:
+            with suppress(ZeroDivisionError), ledger.transaction():
+                ledger.record(row)
+                raise ZeroDivisionError
+            assert ledger.photo(b"a") is None
+            with ledger.transaction(), ledger.transaction():
+                ledger.record(row)
+            assert ledger.photo(b"a") == row
+
+    def test_threads_take_turns(self, tmp_path: Path) -> None:
+        with Ledger(tmp_path / "l") as ledger:
+
+            def work(name: int) -> None:
+                for number in range(20):
+                    ledger.record(PhotoRow(b"%d-%d" % (name, number), 0, 0, b"", "m", "unreadable", ""))
+
+            threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert len(list(ledger.quarantine())) == 80
+
+
+class TestProcesses:
+    def test_a_claim_holds_until_its_process_dies(self, tmp_path: Path) -> None:
+        path = tmp_path / "ledger"
+        worker = subprocess.Popen([sys.executable, "-c", WORKER, path], stdout=subprocess.PIPE, text=True)
+        try:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == "ready\n"
+            with Ledger(path) as ledger:
+                ledger.drop_dead_claims()
+                assert not ledger.claim(b"a.jpg")
+                assert ledger.claim(b"b.jpg")
+                worker.send_signal(signal.SIGKILL)
+                worker.wait()
+                ledger.drop_dead_claims()
+                assert ledger.claim(b"a.jpg")
+        finally:
+            worker.kill()
+            worker.wait()
+            worker.stdout.close()
+        assert sorted(entry.name for entry in tmp_path.iterdir()) == ["ledger"], "no signs of life are left"
+
+    def test_a_closed_ledger_gives_its_claims_back(self, tmp_path: Path) -> None:
+        with Ledger(tmp_path / "l") as first, Ledger(tmp_path / "l") as second:
+            assert first.claim(b"a")
+            assert not second.claim(b"a")
+            first.release([b"a"])
+            assert second.claim(b"a")
+        with Ledger(tmp_path / "l") as third:
+            assert third.claim(b"a")
+
+    def test_presence(self, tmp_path: Path) -> None:
+        first, second = Presence(tmp_path), Presence(tmp_path)
+        assert not second.is_alive(first.owner)
+        first.show()
+        assert second.is_alive(first.owner)
+        assert first.is_alive(first.owner)
+        first.hide()
+        assert not second.is_alive(first.owner)
+
+
+class TestBadLedgers:
+    def test_a_damaged_one(self, tmp_path: Path) -> None:
+        (tmp_path / "l").write_bytes(b"no database at all" * 100)
+        with pytest.raises(LedgerError, match="damaged"):
+            Ledger(tmp_path / "l")
+
+    def test_a_newer_one(self, tmp_path: Path) -> None:
+        connection = sqlite3.connect(tmp_path / "l")
+        connection.execute("PRAGMA user_version=99")
+        connection.close()
+        with pytest.raises(LedgerError, match="newer version"):
+            Ledger(tmp_path / "l")
+
+    def test_no_place_for_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "access", lambda *_: False)
+        with pytest.raises(StorageError, match="another place"):
+            Ledger(tmp_path / "l")
+        (tmp_path / "file").touch()
+        with pytest.raises((StorageError, OSError)):
+            Ledger(tmp_path / "file" / "l")
+
+
+class TestWriting:
+    def test_a_file_is_replaced_only_if_it_is_the_one_we_know(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.xmp"
+        put_file(path, b"one", expected=None)
+        path.chmod(0o640)
+        os.setxattr(path, "user.note", b"mine")
+        put_file(path, b"two", expected=digest(b"one"), mtime_ns=10**18)
+        status = path.stat()
+        assert (path.read_bytes(), status.st_mode & 0o777, status.st_mtime_ns) == (b"two", 0o640, 10**18)
+        assert os.getxattr(path, "user.note") == b"mine"
+        for expected in (None, digest(b"one")):
+            with pytest.raises(ChangedMeanwhileError):
+                put_file(path, b"three", expected=expected)
+            with pytest.raises(ChangedMeanwhileError):
+                put_file(path, None, expected=expected)
+        assert path.read_bytes() == b"two"
+        put_file(path, None, expected=digest(b"two"))
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_snapshot_tells_changes_from_touches(self, tmp_path: Path) -> None:
+        path = tmp_path / "a"
+        path.write_bytes(b"one")
+        snapshot = Snapshot.of(path)
+        assert snapshot.still_true(path)
+        os.utime(path, ns=(1, 1))
+        assert snapshot.still_true(path)
+        path.write_bytes(b"two")
+        os.utime(path, ns=(snapshot.mtime_ns, snapshot.mtime_ns))
+        assert not snapshot.still_true(path), "same size and time, other content"
+        path.unlink()
+        assert not snapshot.still_true(path)
+
+    @pytest.mark.parametrize(
+        ("state", "content", "left"),
+        [
+            ("writing", None, []),
+            ("writing", b"new", ["done"]),
+            ("writing", b"somebody else's", ["done"]),
+            ("undoing", None, []),
+            ("undoing", b"new", ["done"]),
+        ],
+    )
+    def test_recovery_goes_by_the_content(
+        self, tmp_path: Path, state: str, content: bytes | None, left: list[str]
+    ) -> None:
+        path = tmp_path / "ledger" / "l"
+        ledger = Ledger(path)
+        ledger.set_state(ledger.intend([change()])[0], state)  # type: ignore[arg-type]
+        ledger._connection.close()  # as if killed
+        if content is not None:
+            (tmp_path / "a.jpg.xmp").write_bytes(content)
+        (tmp_path / ".a.jpg-abcd1234.xmp").write_bytes(b"half")
+        (tmp_path / ".a.jpg-mine.xmp").write_bytes(b"the user's")
+        with Ledger(path) as again:
+            recover(again, tmp_path)
+            assert [c.state for page in again.standing() for c in page] == left
+            assert again.left_open() == []
+        assert (tmp_path / ".a.jpg-mine.xmp").exists()
+        assert not (tmp_path / ".a.jpg-abcd1234.xmp").exists()

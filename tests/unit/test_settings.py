@@ -1,0 +1,174 @@
+"""Settings check themselves, name the flag, and come back from the run folder as they were."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from landmarks.errors import SettingsError
+from landmarks.training import settings as s
+from landmarks.training.settings import (
+    AugmentSettings,
+    DataSettings,
+    LoopSettings,
+    ModelSettings,
+    OptimizationSettings,
+    RunSettings,
+    default_settings,
+)
+
+NAN, INF = math.nan, math.inf
+BAD: list[tuple[type[Any], dict[str, Any], str]] = [
+    (DataSettings, {"batch_size": 0}, "--batch-size must be at least 1, not 0"),
+    (DataSettings, {"valid_size": 0.0}, "--valid-size must be between 0 and 1, not 0.0"),
+    (DataSettings, {"valid_size": NAN}, "--valid-size"),
+    (DataSettings, {"workers": -1}, "--workers"),
+    (DataSettings, {"limit": 0}, "--limit"),
+    (DataSettings, {"sampler": "even"}, "--sampler must be one of plain, balanced, not 'even'"),
+    (AugmentSettings, {"names": ("flop",)}, "--augment must be one of .*not 'flop'"),
+    (AugmentSettings, {"names": ("crop", "resized-crop")}, "--augment must be one of crop and resized-crop"),
+    (AugmentSettings, {"crop_scale": 0.0}, "--crop-scale"),
+    (AugmentSettings, {"mix_probability": 1.1}, "--mix"),
+    (AugmentSettings, {"sizes": ()}, "--sizes"),
+    (AugmentSettings, {"sizes": (96, 16)}, "--sizes must be from 32 to 256 pixels, not 16"),
+    (ModelSettings, {"kind": "magic"}, "--model must be one of scratch, transfer"),
+    (ModelSettings, {"views": 0}, "--views"),
+    (ModelSettings, {"dropout": 1.0}, "--dropout"),
+    (ModelSettings, {"unfreeze": True}, "--unfreeze must be used with --model transfer"),
+    (OptimizationSettings, {"optimizer": "lion"}, "--optimizer"),
+    (OptimizationSettings, {"schedule": "step"}, "--schedule"),
+    (OptimizationSettings, {"learning_rate": 0.0}, "--learning-rate must be above 0"),
+    (OptimizationSettings, {"learning_rate": INF}, "--learning-rate"),
+    (OptimizationSettings, {"backbone_rate": 2.0}, "--backbone-rate"),
+    (OptimizationSettings, {"momentum": 1.0}, "--momentum"),
+    (OptimizationSettings, {"weight_decay": -1e-9}, "--weight-decay"),
+    (OptimizationSettings, {"weight_decay": INF}, "--weight-decay"),
+    (OptimizationSettings, {"label_smoothing": 1.0}, "--label-smoothing"),
+    (OptimizationSettings, {"clip": INF}, "--clip must be at least 0"),
+    (OptimizationSettings, {"ema": 1.0}, "--ema"),
+    (LoopSettings, {"epochs": 0}, "--epochs"),
+    (LoopSettings, {"patience": -1}, "--patience"),
+    (LoopSettings, {"max_minutes": 0.0}, "--max-minutes"),
+    (LoopSettings, {"max_minutes": INF}, "--max-minutes must be above 0"),
+    (LoopSettings, {"precision": "8-bit"}, "--precision"),
+    (LoopSettings, {"devices": 0}, "--devices"),
+    (LoopSettings, {"threads": -1}, "--threads"),
+]
+
+
+@pytest.mark.parametrize(("group", "values", "sentence"), BAD)
+def test_a_value_out_of_range_names_its_flag(group: type[Any], values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SettingsError, match=sentence):
+        group(**values)
+
+
+def fraction(low: float = 0.0, high: float = 1.0, **options: Any) -> st.SearchStrategy[float]:
+    return st.floats(low, high, **options)
+
+
+def one_of(literal: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from(get_args(literal))
+
+
+paths = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1).map(Path)
+augmentations = st.lists(one_of(s.AugmentationName), max_size=6).filter(
+    lambda names: not {"crop", "resized-crop"} <= set(names)
+)
+below_one = fraction(exclude_max=True)
+runs = st.builds(
+    RunSettings,
+    data=paths,
+    cache=st.none() | paths,
+    model=st.builds(
+        ModelSettings,
+        kind=st.just("transfer"),
+        backbone=st.text(),
+        weights=st.none() | paths,
+        unfreeze=st.booleans(),
+        views=st.integers(1),
+        dropout=below_one,
+        init=st.none() | paths,
+    ),
+    loading=st.builds(
+        DataSettings,
+        batch_size=st.integers(1),
+        valid_size=fraction(exclude_min=True, exclude_max=True),
+        workers=st.integers(0),
+        limit=st.none() | st.integers(1),
+        sampler=one_of(s.Sampler),
+        seed=st.integers(0, 2**31 - 1),
+    ),
+    augment=st.builds(
+        AugmentSettings,
+        names=augmentations.map(tuple),
+        crop_scale=fraction(exclude_min=True),
+        mix_probability=fraction(),
+        sizes=st.lists(st.integers(32, 256), min_size=1, max_size=4).map(tuple),
+    ),
+    optimization=st.builds(
+        OptimizationSettings,
+        optimizer=one_of(s.OptimizerName),
+        learning_rate=fraction(exclude_min=True),
+        backbone_rate=fraction(exclude_min=True),
+        momentum=below_one,
+        weight_decay=fraction(),
+        label_smoothing=below_one,
+        schedule=one_of(s.ScheduleName),
+        clip=fraction(0, 100),
+        ema=below_one,
+    ),
+    loop=st.builds(
+        LoopSettings,
+        epochs=st.integers(1),
+        patience=st.integers(0),
+        max_minutes=st.none() | fraction(exclude_min=True),
+        precision=one_of(s.Precision),
+        devices=st.integers(1),
+        threads=st.integers(0),
+    ),
+)
+
+
+@given(runs)
+def test_settings_come_back_from_json_as_they_were(run: RunSettings) -> None:
+    assert RunSettings.from_dict(json.loads(json.dumps(run.to_dict(), allow_nan=False))) == run
+
+
+@pytest.mark.parametrize(("kind", "unfreeze"), [("scratch", False), ("transfer", False), ("transfer", True)])
+def test_the_usual_settings_fit_their_kind(kind: s.ModelKind, unfreeze: bool) -> None:
+    run = default_settings(Path("data"), kind, unfreeze=unfreeze)
+    assert (run.model.kind, run.model.unfreeze) == (kind, unfreeze)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda values: values.pop("loading"),
+        lambda values: values.pop("data"),
+        lambda values: values.update(loading=[]),
+        lambda values: values.update(data=5),
+        lambda values: values["loading"].update(batch_size="64"),
+        lambda values: values["loop"].update(colour="red"),
+        lambda values: values["augment"].update(sizes=5),
+    ],
+)
+def test_damaged_settings_are_told_in_a_sentence(change: Any) -> None:
+    values = json.loads(json.dumps(RunSettings(Path("data")).to_dict()))
+    change(values)
+    with pytest.raises(
+        SettingsError, match=r"settings\.json does not fit this version of landmarks .*: train again"
+    ):
+        RunSettings.from_dict(values)
+
+
+def test_epochs_are_shared_evenly_among_the_sizes() -> None:
+    augment = AugmentSettings(sizes=(96, 128, 160))
+    assert [augment.size_of_epoch(epoch, 6) for epoch in range(6)] == [96, 96, 128, 128, 160, 160]
+    assert augment.size_of_epoch(0, 1) == 96
+    assert augment.size_of_epoch(9, 6) == 160

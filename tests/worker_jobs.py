@@ -1,0 +1,49 @@
+"""Jobs for worker processes, in a module that those can import."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from multiprocessing import parent_process
+from pathlib import Path
+
+from landmarks.workers import Job
+
+
+def start_echo() -> Job[str]:
+    return lambda photos: [photo.name for photo in photos]
+
+
+def start_deadly() -> Job[str]:
+    """A photo called deadly kills the process that takes it up; one called once does so the first time."""
+
+    def job(photos: Sequence[Path]) -> list[str]:
+        for photo in photos:
+            if photo.name == "deadly":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if photo.name == "once" and not photo.exists():
+                photo.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return [photo.name for photo in photos]
+
+    return job
+
+
+def start_stillborn() -> Job[str]:
+    if parent_process() is not None:
+        os._exit(1)
+    return start_echo()
+
+
+def start_slow() -> Job[str]:
+    """Each photo takes long; the process says who it is."""
+    if parent_process() is not None:
+        print(os.getpid(), flush=True)
+
+    def job(photos: Sequence[Path]) -> list[str]:
+        time.sleep(60)
+        return [photo.name for photo in photos]
+
+    return job
