@@ -250,6 +250,10 @@ def _parse(text: bytes) -> _Node | None:
         parser.Parse(text, True)
     except expat.ExpatError as error:
         raise PacketError(f"the XML is broken ({error})") from error
+    finally:
+        # The parser and its handlers hold each other: parted, they go at once, and the tree with them.
+        parser.StartElementHandler = parser.EndElementHandler = None
+        parser.CharacterDataHandler = parser.StartDoctypeDeclHandler = None
     return found[0] if found else None
 
 

@@ -64,7 +64,8 @@ def _figures(metrics: Mapping[str, Any]) -> str:
         for item in sources:
             found = item["accuracy"]
             interval = f"{found['low']:.3f} to {found['high']:.3f}"
-            lines.append(f"| {item['source']} | {found['count']} | {found['value']:.3f} ({interval}) |")
+            name = item["source"] or "not in the manifest"
+            lines.append(f"| {name} | {found['count']} | {found['value']:.3f} ({interval}) |")
         text += "\n\nBy source of the pictures:\n\n" + "\n".join(lines)
     proof = metrics.get("export")
     if proof:
