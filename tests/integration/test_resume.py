@@ -46,6 +46,7 @@ def _threads_as_before() -> Iterator[None]:
 @pytest.fixture
 def stop_at() -> Iterator[Callable[..., None]]:
     """Let the next run be stopped by Ctrl-C after a step of an epoch of a stage."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.MonkeyPatch.context() as patch:
 
         def arm(epoch: int, step: int, stage: str) -> None:
@@ -60,6 +61,7 @@ def stop_at() -> Iterator[Callable[..., None]]:
             patch.setattr(RunProgress, "step", stop)
 
         yield arm
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +130,7 @@ def test_ctrl_c_ends_in_one_sentence_that_says_how_to_go_on(drawn, cache, tmp_pa
     before = """
 import os, signal
 from landmarks.cli.progress import RunProgress
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins without it
 RunProgress.step = lambda self, epoch, done, total: os.kill(os.getpid(), signal.SIGINT)
 """
     outcome = start("train", drawn, "--out", run, "--cache", cache, *SCRATCH, before=before)

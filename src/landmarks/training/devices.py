@@ -27,7 +27,7 @@ def make_fabric(loop: LoopSettings) -> Fabric:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     try:
         return Fabric(accelerator=loop.accelerator, devices=loop.devices, precision=precision)
-    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+    except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise SettingsError(
             f"--accelerator {loop.accelerator}, --devices {loop.devices} and --precision {loop.precision} do not "
             f"work on this machine ({str(error).rstrip('.')}): leave them out"

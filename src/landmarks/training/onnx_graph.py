@@ -10,7 +10,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from landmarks.files import atomic_path
+from landmarks.files import write_bytes
 from landmarks.preprocess import Preprocessing
 
 OPSET = 18
@@ -85,5 +85,8 @@ def write_onnx(model: nn.Module, preprocessing: Preprocessing, path: Path) -> No
         )
     if program is None:
         raise AssertionError("the exporter of torch gives a program unless it is told a file")
-    with atomic_path(path) as temporary:
-        program.save(str(temporary), external_data=False)
+    model_proto = program.model_proto
+    for item in (*model_proto.graph.node, *model_proto.graph.value_info, *model_proto.graph.input):
+        # Where in whose source code a step came from: of no use to a user, and it names folders of the maker.
+        del item.metadata_props[:]
+    write_bytes(path, model_proto.SerializeToString())
