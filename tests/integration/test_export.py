@@ -54,8 +54,8 @@ def test_fp32_model_answers_like_the_trained_network(scratch_run, scratch_model)
     assert read_info(scratch_model).precision == "fp32"
 
 
-def test_model_lies_in_the_run_when_no_place_is_given(transfer_run, copy_run):
-    run = copy_run(transfer_run)
+def test_model_lies_in_the_run_when_no_place_is_given(scratch_run, copy_run):
+    run = copy_run(scratch_run)
     outcome = landmarks("export", run, "--precision", "fp32")
     assert outcome.status == 0, outcome.err
     assert read_info(run / "model").precision == "fp32"

@@ -106,8 +106,8 @@ class MyModel(nn.Module):
     from 32 pixels up: training begins with small crops and ends with larger ones, and test pictures may be
     larger still (Touvron et al. 2019, https://arxiv.org/abs/1906.06423). Dense 3 x 3 convolutions compute three
     to six times faster on a CPU than the depthwise ones of mobile networks, which counts for more here than
-    their larger number of operations. What each part brings is measured in
-    `benchmarks/results/ablation.md`.
+    their larger number of operations. How the parts compare on a short
+    schedule is in `benchmarks/results/ablation.md`.
 
     Args:
         num_classes: Number of classes K, at least 2.
