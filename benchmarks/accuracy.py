@@ -136,7 +136,8 @@ def main() -> None:
         "flags of `landmarks train`",
     ]
     notes = [
-        "The minutes are all of a run: decoding, embedding, training, evaluation and report.",
+        "The minutes are of the whole run; decoded pictures and embeddings that an earlier run has cached are not "
+        "made again.",
         f"The common run is `landmarks train` with `{' '.join(JOINT)}` on the train splits of the three sets "
         "together, 93 classes; what starts from it counts its minutes too, and its own answers are counted among "
         "all 93.",

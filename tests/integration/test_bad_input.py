@@ -251,6 +251,8 @@ def test_wrong_value_is_answered_with_its_flag(flags, drawn, cache, tmp_path):
     [
         ("evaluate", "RUN", "--split", "train"),
         ("export", "RUN", "--precision", "int4"),
+        ("export", "RUN", "--negatives", "NOTHING"),
+        ("export", "RUN", "--notes", "NOTHING"),
         ("predict", "MODEL", "PHOTO", "--json", "--csv"),
         ("batch", "DATA", "--augment", "blur"),
         ("train",),

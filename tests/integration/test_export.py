@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from commands import landmarks, python
+from PIL import Image
 from torch import nn
 
 from landmarks.files import sha256_file
@@ -128,3 +129,55 @@ def test_model_folder_that_exists_is_left_alone(scratch_run, scratch_model):
     assert outcome.status == 2
     assert str(scratch_model) in outcome.complaint
     assert {path: path.stat().st_mtime_ns for path in scratch_model.iterdir()} == before
+
+
+@pytest.fixture
+def nothing(tmp_path: Path) -> Path:
+    """Photos without a landmark: noise, and one file that is no picture."""
+    folder = tmp_path / "nothing"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        Image.fromarray(rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    (folder / "broken.jpg").write_text("no picture")
+    return folder
+
+
+def test_export_learns_from_negatives_when_to_say_nothing(transfer_run, nothing, drawn, tmp_path):
+    model = tmp_path / "calibrated"
+    notes = tmp_path / "notes.md"
+    notes.write_text("Drawn by code.")
+    flags = ("--precision", "fp32", "--no-torchscript", "--negatives", nothing, "--false-tags", 0.2)
+    outcome = landmarks("export", transfer_run, "--out", model, *flags, "--notes", notes)
+    assert outcome.status == 0, outcome.err
+    info = read_info(model)
+    assert info.calibration is not None
+    assert info.calibration["fitted_on"]["negatives"] == 12
+    assert set(info.files) == {"model.onnx", "README.md"}
+    card = (model / "README.md").read_text(encoding="utf-8")
+    assert "Drawn by code." in card
+    assert "at most 20.0% of such photos" in card
+    tagged = landmarks("tag", *sorted(nothing.glob("*.png")), "--model", model, "--jsonl")
+    assert sum(bool(json.loads(line)["tags"]) for line in tagged.out.splitlines()) <= 2
+    known = landmarks("tag", drawn / "test", "--model", model, "--jsonl")
+    assert sum(bool(json.loads(line)["tags"]) for line in known.out.splitlines()) >= 8
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (
+            ("--negatives", "NOTHING", "--false-tags", 0.01),
+            "12 negatives cannot promise a rate of 0.01: give at least 99",
+        ),
+        (("--false-tags", 2), "--false-tags must be between 0 and 1, not 2.0"),
+        (("--score", "guess"), "--score must be one of"),
+        (("--notes", "missing.md"), "--notes must be a text file, not 'missing.md'"),
+    ],
+)
+def test_a_promise_that_cannot_be_kept_is_refused(scratch_run, nothing, tmp_path, flags, sentence):
+    flags = [nothing if flag == "NOTHING" else flag for flag in flags]
+    outcome = landmarks("export", scratch_run, "--out", tmp_path / "model", "--precision", "fp32", *flags)
+    assert outcome.status == 2
+    assert sentence in outcome.err
+    assert not (tmp_path / "model").exists()

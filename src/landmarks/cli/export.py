@@ -43,11 +43,13 @@ def export(
         raise SettingsError(f"--false-tags must be between 0 and 1, not {false_tags}")
     if notes is not None and not notes.is_file():
         raise SettingsError(f"--notes must be a text file, not {str(notes)!r}")
+    if negatives is not None and not negatives.is_dir():
+        raise SettingsError(f"--negatives must be a folder of photos, not {str(negatives)!r}")
     settings = ExportSettings(
         precision=cast(OnnxPrecision, precision),
         name=name,
         torchscript=torchscript,
-        notes=notes.read_text(encoding="utf-8") if notes else "",
+        notes=notes.read_text(encoding="utf-8", errors="replace") if notes else "",
         negatives=negatives,
         false_tags=false_tags,
         score=cast(ScoreKind, score),

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from landmarks.errors import SettingsError
 from landmarks.training.settings import LoopSettings
@@ -32,6 +33,11 @@ def make_fabric(loop: LoopSettings) -> Fabric:
             f"--accelerator {loop.accelerator}, --devices {loop.devices} and --precision {loop.precision} do not "
             f"work on this machine ({str(error).rstrip('.')}): leave them out"
         ) from error
+
+
+def is_first_process() -> bool:
+    """Tell whether this is the process the user started, not one that Fabric started for a further device."""
+    return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 
 def _best_precision(accelerator: str) -> str:

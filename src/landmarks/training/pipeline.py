@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from landmarks.files import write_json
 from landmarks.training.cache import Progress
 from landmarks.training.checkpoints import load_weights, save_weights
 from landmarks.training.data import Data, Loader, make_loaders, prepare_data, set_train_size
-from landmarks.training.devices import make_fabric
+from landmarks.training.devices import is_first_process, make_fabric
 from landmarks.training.features import compute_embeddings, embedding_loader, view_augmentation
 from landmarks.training.networks import NetworkOfRun, build_network
 from landmarks.training.optimization import get_loss, get_optimizer, get_scheduler
@@ -69,7 +70,8 @@ def train_run(settings: RunSettings, out: Path, *, watcher: Watcher | None = Non
         LandmarksError: As the parts do. A run that was stopped can be continued with `resume_run` from its last
             finished epoch.
     """
-    return _Run(create_run(out, settings), settings, resume=False, watcher=watcher or Watcher()).go()
+    folder = create_run(out, settings) if is_first_process() else RunFolder(out)
+    return _Run(folder, settings, resume=False, watcher=watcher or Watcher()).go()
 
 
 def resume_run(out: Path, *, watcher: Watcher | None = None) -> TrainedRun:
@@ -97,11 +99,12 @@ class _Run:
         try:
             data, network = self._prepare()
         except LandmarksError:
-            if not self.resume:
+            if not self.resume and is_first_process():
                 discard_run(self.folder)
             raise
         info = self._info(data, network)
-        write_json(self.folder.info, info)
+        if is_first_process():
+            write_json(self.folder.info, info)
         model, unfreeze = network.model, self.settings.model.unfreeze
         # Fine-tuning that has begun, here or in the run it starts from, has left the head of before behind.
         fine_tuning = unfreeze and (self.settings.model.init is not None or self._resumes(self.folder))
@@ -109,6 +112,8 @@ class _Run:
             self._train_head(data, network, model)
         if not isinstance(model, TransferModel) or unfreeze:
             self._train_pictures(data, network)
+        if not is_first_process():
+            raise SystemExit(0)  # the devices beside the first have done their part
         write_json(self.folder.info, {**info, "seconds": round(time.perf_counter() - started, 1)})
         self.watcher.stage("evaluating")
         trained = load_run(self.folder.root)
@@ -156,6 +161,8 @@ class _Run:
         self.watcher.stage("training the head")
         head = Head(model)
         rows = self._optimize(stage, settings, network, head, loaders, data.folder.classes)
+        if not is_first_process():
+            return
         load_weights(stage.weights, head, network.architecture)
         save_weights(self.folder.weights, model, network.architecture, data.folder.classes)
         if not self.settings.model.unfreeze:
@@ -189,7 +196,7 @@ class _Run:
 
         optimization = settings.optimization
         optimizer = get_optimizer(model, optimization)
-        steps = len(loaders["train"])
+        steps = math.ceil(len(loaders["train"]) / settings.loop.devices)
         training = Training(
             model=model,
             architecture=network.architecture,

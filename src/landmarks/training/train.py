@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -217,7 +217,7 @@ def optimize(
         name: fabric.setup_dataloaders(training.loaders[name], use_distributed_sampler=name == "train")
         for name in ("train", "valid")
     }
-    with _TensorBoard(run, progress.next_epoch) as board:
+    with _TensorBoard(run if fabric.is_global_zero else None, progress.next_epoch) as board:
         for epoch in progress.epochs_left(training.loop):
             _seed_epoch(training.seed, epoch)
             size = training.before_epoch(epoch)
@@ -314,17 +314,22 @@ class _Meter:
         self._sums += torch.stack([loss.double() * count, hits.double(), hits.new_tensor(count).double()])
 
     def result(self, fabric: Fabric, started: float) -> EpochResult:
-        loss, hits, count = (float(v) for v in fabric.all_reduce(self._sums, reduce_op="sum"))
+        seconds = self._sums.new_tensor([time.perf_counter() - started])
+        sums = fabric.all_reduce(torch.cat([self._sums, seconds]), reduce_op="sum")
+        loss, hits, count, spent = (float(value) for value in cast(Tensor, sums))
         if count == 0:
             raise TrainingError("the loader gave no picture: check --batch-size and --limit")
-        return EpochResult(loss / count, hits / count, int(count), time.perf_counter() - started)
+        # The same seconds on all devices, so that all of them find the time used up after the same epoch.
+        return EpochResult(loss / count, hits / count, int(count), spent / fabric.world_size)
 
 
 class _TensorBoard:
-    """Curves for TensorBoard beside `metrics.csv`; left out where TensorBoard is not installed."""
+    """Curves for TensorBoard beside `metrics.csv`; none without a run or where TensorBoard is not installed."""
 
-    def __init__(self, run: RunFolder, first_epoch: int) -> None:
+    def __init__(self, run: RunFolder | None, first_epoch: int) -> None:
         self._writer: Any = None
+        if run is None:
+            return
         with suppress(ImportError):
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - optional and slow to import
 
