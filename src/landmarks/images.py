@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from io import BytesIO
@@ -150,6 +150,21 @@ def load_image(
                 f"the {kind} picture is damaged, cut short or of a rare kind: "
                 "copy it again from its source, or save it as an ordinary JPEG or PNG",
             ) from error
+
+
+@contextmanager
+def photo_header(photo: Path) -> Iterator[ImageFile.ImageFile | None]:
+    """Open a photo for its metadata, without decoding it; gives None where it cannot be read."""
+    with ExitStack() as stack:
+        image: ImageFile.ImageFile | None = None
+        try:
+            file = stack.enter_context(_open(photo, DEFAULT_LIMITS))
+            module, name = _PLUGINS[_sniff(file, photo)]
+            stack.enter_context(_quiet_pillow())
+            image = getattr(import_module(module), name)(file)
+        except Exception:  # noqa: BLE001 - decoders raise nearly every type, depending on the damage
+            image = None
+        yield image
 
 
 def _open(source: Path | bytes, limits: ImageLimits) -> BinaryIO:

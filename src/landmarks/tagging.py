@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from landmarks.calibration import Calibration, is_landmark, scores_of_probabilities
 from landmarks.errors import SettingsError
 from landmarks.files import sha256_file
-from landmarks.metadata import read_position
+from landmarks.metadata.reading import read_position
 from landmarks.model_folder import INFO_FILE, ModelInfo
 from landmarks.places import Gazetteer, distance_km
 from landmarks.recognizer import Candidate, Recognition, Recognizer

@@ -19,14 +19,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from landmarks.batch import Outcome
-from landmarks.entries import Entries
 from landmarks.errors import InputError, MetadataError, SettingsError, StorageError
-from landmarks.library import LEDGER, Library, library_root
-from landmarks.metadata import WriteOptions
+from landmarks.library.batch import Outcome
+from landmarks.library.library import LEDGER, Library, library_root
+from landmarks.metadata.edit import WriteOptions
+from landmarks.metadata.entries import Entries
+from landmarks.metadata.xmp import XmpPacket
 from landmarks.places import Place
 from landmarks.tags import PhotoTags, Tag
-from landmarks.xmp import XmpPacket
 
 needs_exiftool = pytest.mark.skipif(
     shutil.which("exiftool") is None, reason="ExifTool is not installed (Debian: libimage-exiftool-perl)"
@@ -554,7 +554,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[4])
 from test_library import tagger
-from landmarks.library import Library
+from landmarks.library.library import Library
 root, last = Path(sys.argv[1]), int(sys.argv[3])
 steps = 0
 def count(event, _arguments):

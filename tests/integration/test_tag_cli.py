@@ -17,8 +17,8 @@ import pytest
 from commands import CALL, landmarks, start
 from tiny_model import COLOURS, calibrated, make_model, save_colour
 
+from landmarks.metadata.xmp import XmpPacket
 from landmarks.model_folder import bundled_models
-from landmarks.xmp import XmpPacket
 
 TOWER, HENGE, GREY = (COLOURS[name] for name in ("07.Eiffel_Tower", "31.Stonehenge", "background"))
 

@@ -17,18 +17,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from landmarks.delta import apply_delta, make_delta
-from landmarks.entries import Entries
 from landmarks.errors import LedgerError, StorageError
-from landmarks.ledger import Ledger
-from landmarks.presence import Presence
-from landmarks.records import Change, PhotoRow, Verdict
-from landmarks.writing import ChangedMeanwhileError, Snapshot, digest, put_file, recover
+from landmarks.library.delta import apply_delta, make_delta
+from landmarks.library.ledger import Ledger
+from landmarks.library.presence import Presence
+from landmarks.library.records import Change, PhotoRow, Verdict
+from landmarks.library.writing import ChangedMeanwhileError, Snapshot, digest, put_file, recover
+from landmarks.metadata.entries import Entries
 
 WORKER = """
 import sys, time
 from pathlib import Path
-from landmarks.ledger import Ledger
+from landmarks.library.ledger import Ledger
 ledger = Ledger(Path(sys.argv[1]))
 ledger.claim(b"a.jpg")
 print("ready", flush=True)

@@ -15,14 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from landmarks.entries import Entries, Location, entries_for
 from landmarks.errors import MetadataError, SettingsError
-from landmarks.exiftool import ExifTool
 from landmarks.images import load_rgb
-from landmarks.metadata import Edit, WriteOptions, plan, read_position, target_of
+from landmarks.metadata.edit import Edit, WriteOptions, plan, target_of
+from landmarks.metadata.entries import Entries, Location, entries_for
+from landmarks.metadata.exiftool import ExifTool
+from landmarks.metadata.reading import read_position
+from landmarks.metadata.xmp import PacketError, XmpPacket
 from landmarks.places import Place
 from landmarks.tags import Tag, tags_from_json, tags_to_json
-from landmarks.xmp import PacketError, XmpPacket
 
 needs_exiftool = pytest.mark.skipif(
     shutil.which("exiftool") is None, reason="ExifTool is not installed (Debian: libimage-exiftool-perl)"

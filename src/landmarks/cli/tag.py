@@ -10,7 +10,7 @@ import typer
 from landmarks.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
-    from landmarks.metadata import WriteOptions
+    from landmarks.metadata.edit import WriteOptions
     from landmarks.output import Format
 
 
@@ -111,7 +111,7 @@ def _format(*, jsonl: bool, csv: bool, geojson: bool) -> Format:
 
 
 def _write_options(sidecar: str, *, in_place: bool, iptc: bool, gps: bool) -> WriteOptions:
-    from landmarks.metadata import WriteOptions
+    from landmarks.metadata.edit import WriteOptions
 
     if sidecar not in {"full", "stem"}:
         raise SettingsError(f"--sidecar must be full or stem, not {sidecar!r}")

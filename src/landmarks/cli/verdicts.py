@@ -7,9 +7,9 @@ from pathlib import Path
 
 import typer
 
-from landmarks.batch import Outcome
 from landmarks.errors import InputError
-from landmarks.library import LEDGER, Library, library_root
+from landmarks.library.batch import Outcome
+from landmarks.library.library import LEDGER, Library, library_root
 
 
 def open_library(path: Path, ledger: Path | None) -> Library:

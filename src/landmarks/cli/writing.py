@@ -12,12 +12,12 @@ from pathlib import Path
 from threading import Event
 from types import FrameType
 
-from landmarks.batch import Outcome
 from landmarks.cli.display import Display
 from landmarks.errors import InputError, SettingsError
 from landmarks.files import PHOTO_SUFFIXES
-from landmarks.library import Library, library_root
-from landmarks.metadata import WriteOptions
+from landmarks.library.batch import Outcome
+from landmarks.library.library import Library, library_root
+from landmarks.metadata.edit import WriteOptions
 from landmarks.model_folder import read_info
 from landmarks.tagging import Finding, TagSettings, find_tags_parallel, identity_of
 from landmarks.tags import PhotoTags

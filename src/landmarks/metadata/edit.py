@@ -1,9 +1,9 @@
 """What is written about a photo, and where: planned here, put in place by `landmarks.library`.
 
-By default nothing touches the photo: its tags go into an XMP sidecar, edited by `landmarks.xmp` with the standard
-library alone. Writing into photos (`in_place`) is the work of ExifTool, an external program that a user installs.
-ExifTool 12.57 and pyexiv2 2.16 (Exiv2 0.28.8) were tried on a JPEG, PNG, WebP, TIFF, GIF, HEIC, AVIF and BMP
-file: ExifTool writes XMP to all but BMP; pyexiv2 refuses GIF, HEIC, AVIF and BMP and cannot open a file whose
+By default nothing touches the photo: its tags go into an XMP sidecar, edited by `landmarks.metadata.xmp` with the
+standard library alone. Writing into photos (`in_place`) is the work of ExifTool, an external program that a user
+installs. ExifTool 12.57 and pyexiv2 2.16 (Exiv2 0.28.8) were tried on a JPEG, PNG, WebP, TIFF, GIF, HEIC, AVIF and
+BMP file: ExifTool writes XMP to all but BMP; pyexiv2 refuses GIF, HEIC, AVIF and BMP and cannot open a file whose
 name is not UTF-8. pyexiv2 is under the GPL 3, so this package under the MIT licence could at most have it as an
 extra, and a damaged photo could take the whole run down with it, since Exiv2 runs inside the process.
 
@@ -14,26 +14,18 @@ and says in `GPSProcessingMethod` whose position it is, so `read_position` does 
 
 from __future__ import annotations
 
-import math
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
-from PIL import ExifTags, ImageFile, IptcImagePlugin
-
-from landmarks.entries import Entries, seed_tag_paths
 from landmarks.errors import MetadataError, SettingsError
-from landmarks.exiftool import ExifTool, is_ours
-from landmarks.images import _PLUGINS, DEFAULT_LIMITS, _open, _quiet_pillow, _sniff
-from landmarks.xmp import PacketError, XmpPacket
-
-MAX_SIDECAR_BYTES = 32 * 2**20
-"""A larger sidecar is left alone."""
+from landmarks.metadata.entries import Entries, seed_tag_paths
+from landmarks.metadata.exiftool import ExifTool
+from landmarks.metadata.reading import MAX_SIDECAR_BYTES, embedded_entries, read_position
+from landmarks.metadata.xmp import PacketError, XmpPacket
 
 
 @dataclass(frozen=True)
@@ -186,7 +178,7 @@ def _plan_sidecar(
         wanted = wanted.without(gone)
         packet.remove(removed)
         user = present.without(ours)
-        seed = _embedded_entries(photo) if before is None else user
+        seed = embedded_entries(photo) if before is None else user
         if wanted.tag_paths and not user.tag_paths and not ours.tag_paths:
             paths = seed.tag_paths or seed_tag_paths(seed.keywords + seed.iptc_keywords, seed.hierarchy)
             packet.add(Entries(tag_paths=paths))
@@ -245,100 +237,3 @@ def _read(path: Path) -> tuple[bytes | None, os.stat_result | None]:
         return path.read_bytes(), status
     except OSError as error:
         raise MetadataError(path, f"it cannot be read ({(error.strerror or 'unknown').lower()})") from error
-
-
-def read_position(photo: Path) -> tuple[float, float] | None:
-    """Return where the camera stood, latitude and longitude in decimal degrees, or None when that is unknown.
-
-    The sidecar is asked first, as it holds what the user corrected; then EXIF, then the embedded XMP. A position
-    that we wrote ourselves is the landmark's and does not count, nor does the 0, 0 of a receiver without signal.
-    """
-    for path in (photo.with_name(photo.name + ".xmp"), photo.with_suffix(".xmp")):
-        packet = _packet(path)
-        if packet is not None and (position := _plausible(packet.position())) is not None:
-            return position
-    with _header(photo) as image:
-        if image is None:
-            return None
-        position = _exif_position(image)
-        if position is not None:
-            return position
-        packet = _embedded_packet(image)
-    return None if packet is None else _plausible(packet.position())
-
-
-def _packet(path: Path) -> XmpPacket | None:
-    try:
-        if not path.is_file() or path.stat().st_size > MAX_SIDECAR_BYTES:
-            return None
-        return XmpPacket(path.read_bytes())
-    except (OSError, PacketError):
-        return None
-
-
-@contextmanager
-def _header(photo: Path) -> Iterator[ImageFile.ImageFile | None]:
-    """Open a photo without decoding it; None where it cannot be read."""
-    with ExitStack() as stack:
-        image: ImageFile.ImageFile | None = None
-        try:
-            file = stack.enter_context(_open(photo, DEFAULT_LIMITS))
-            module, name = _PLUGINS[_sniff(file, photo)]
-            stack.enter_context(_quiet_pillow())
-            image = getattr(import_module(module), name)(file)
-        except Exception:  # noqa: BLE001 - decoders raise nearly every type, depending on the damage
-            image = None
-        yield image
-
-
-def _exif_position(image: ImageFile.ImageFile) -> tuple[float, float] | None:
-    try:
-        gps = image.getexif().get_ifd(ExifTags.IFD.GPSInfo)
-        latitude = _exif_degrees(gps[ExifTags.GPS.GPSLatitude], gps[ExifTags.GPS.GPSLatitudeRef], "S")
-        longitude = _exif_degrees(gps[ExifTags.GPS.GPSLongitude], gps[ExifTags.GPS.GPSLongitudeRef], "W")
-        method = bytes(gps.get(ExifTags.GPS.GPSProcessingMethod, b"")).decode("latin-1")
-        return None if is_ours(method, (latitude, longitude)) else _plausible((latitude, longitude))
-    except Exception:  # noqa: BLE001 - damaged EXIF raises nearly every type
-        return None
-
-
-def _exif_degrees(parts: Sequence[float], reference: str, negative: str) -> float:
-    value: float = sum(float(part) / 60**power for power, part in enumerate(parts))
-    return -value if reference.strip("\0 ").upper() == negative else value
-
-
-def _plausible(position: tuple[float, float] | None) -> tuple[float, float] | None:
-    if position is None or position == (0, 0) or not all(map(math.isfinite, position)):
-        return None
-    return position if abs(position[0]) <= 90 and abs(position[1]) <= 180 else None
-
-
-def _embedded_packet(image: ImageFile.ImageFile) -> XmpPacket | None:
-    raw = image.info.get("xmp")
-    try:
-        return XmpPacket(raw.rstrip(b"\0")) if isinstance(raw, bytes) else None
-    except PacketError:
-        return None
-
-
-def _embedded_entries(photo: Path) -> Entries:
-    """Return the keywords inside a photo, which a new sidecar would hide from programs that read it first."""
-    with _header(photo) as image:
-        if image is None:
-            return Entries()
-        packet = _embedded_packet(image)
-        entries = packet.entries() if packet is not None else Entries()
-        try:
-            records = IptcImagePlugin.getiptcinfo(image) or {}
-        except Exception:  # noqa: BLE001 - damaged IPTC raises nearly every type
-            records = {}
-    keywords = records.get((2, 25), [])
-    texts = [_iptc_text(raw) for raw in (keywords if isinstance(keywords, list) else [keywords])]
-    return replace(entries, iptc_keywords=tuple(filter(None, texts)))
-
-
-def _iptc_text(raw: bytes) -> str:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")  # what old programs write without saying so

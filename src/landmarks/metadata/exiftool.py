@@ -18,9 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from landmarks.entries import Entries, Location
 from landmarks.errors import MetadataError
 from landmarks.files import storage_errors
+from landmarks.metadata.entries import Entries, Location
 
 COMMAND = "exiftool"
 _SECONDS = 60  # a photo that keeps ExifTool busy for longer is not one

@@ -20,11 +20,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from landmarks.entries import Entries
 from landmarks.errors import LedgerError, StorageError
 from landmarks.files import storage_errors
-from landmarks.presence import Presence
-from landmarks.records import Change, ChangeState, PhotoRow, RunRow, Verdict
+from landmarks.library.presence import Presence
+from landmarks.library.records import Change, ChangeState, PhotoRow, RunRow, Verdict
+from landmarks.metadata.entries import Entries
 
 VERSION = 1
 _PAGE = 64  # rows in memory at a time

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from landmarks.errors import LandmarksError, StorageError
 from landmarks.files import atomic_path, sha256_file
-from landmarks.ledger import Ledger
-from landmarks.records import Change
+from landmarks.library.ledger import Ledger
+from landmarks.library.records import Change
 
 
 class ChangedMeanwhileError(LandmarksError):

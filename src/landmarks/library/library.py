@@ -2,7 +2,7 @@
 
 A `Library` is a folder with a ledger. Photos stream through: neither their number nor that of the ledger's rows
 changes how much memory is used. Photos go to the tagger as a stream, and what it says is written in small
-batches, each written down in the ledger first (see `landmarks.ledger`).
+batches, each written down in the ledger first (see `landmarks.library.ledger`).
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from pathlib import Path
 from threading import Event
 from types import TracebackType
 
-from landmarks.batch import Batch, Outcome, Work
 from landmarks.errors import InputError, MetadataError, StorageError
-from landmarks.exiftool import ExifTool
 from landmarks.files import PHOTO_SUFFIXES
-from landmarks.ledger import Ledger
-from landmarks.metadata import WriteOptions
-from landmarks.records import PhotoRow, PhotoState, RunRow, Verdict
+from landmarks.library.batch import Batch, Outcome, Work
+from landmarks.library.ledger import Ledger
+from landmarks.library.records import PhotoRow, PhotoState, RunRow, Verdict
+from landmarks.library.undo import Undone, undo
+from landmarks.library.writing import Snapshot, recover
+from landmarks.metadata.edit import WriteOptions
+from landmarks.metadata.exiftool import ExifTool
 from landmarks.tags import PhotoTags, Tag, tags_from_json, tags_to_json
-from landmarks.undo import Undone, undo
-from landmarks.writing import Snapshot, recover
 
 LEDGER = Path(".landmarks", "ledger.sqlite3")
 """Where the ledger lies below the root of a library, unless another place is named."""
@@ -165,7 +165,7 @@ class Library:
         return self._ledger.runs()
 
     def undo(self, *, run: int | None = None, below: Path | None = None) -> Iterator[Undone]:
-        """Take back what was written: all of it, that of a run, or that below a folder (see `landmarks.undo`)."""
+        """Take back what was written: all of it, that of a run, or that below a folder."""
         folder = b"" if below is None else self.key(below)
         yield from undo(self._ledger, self.root, run=run, below=b"" if folder == b"." else folder)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from landmarks.entries import Entries
+from landmarks.metadata.entries import Entries
 
 PhotoState = Literal["done", "unreadable", "unwritable"]
 ChangeState = Literal["writing", "done", "undoing", "undone"]
@@ -46,7 +46,7 @@ class Change:
         before_mode: Permissions of the old file.
         before_mtime_ns: Its time.
         after_hash: SHA-256 of what we wrote.
-        undo: Delta from the new content to the old, see `landmarks.delta`.
+        undo: Delta from the new content to the old, see `landmarks.library.delta`.
         ours: What of the new content is ours.
         tags: Tags with their probabilities, as JSON.
         model: Identity of the model.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from xml.parsers import expat
 from xml.sax.saxutils import escape
 
-from landmarks.entries import LISTS, Entries, Location, compare_key
+from landmarks.metadata.entries import LISTS, Entries, Location, compare_key
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 IPTC_EXT = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from landmarks.delta import make_delta
-from landmarks.entries import Entries, entries_for
 from landmarks.errors import MetadataError, StorageError
-from landmarks.exiftool import ExifTool
-from landmarks.ledger import Ledger
-from landmarks.metadata import Edit, WriteOptions, plan, target_of
-from landmarks.records import Change, PhotoRow, PhotoState, Verdict
+from landmarks.library.delta import make_delta
+from landmarks.library.ledger import Ledger
+from landmarks.library.records import Change, PhotoRow, PhotoState, Verdict
+from landmarks.library.writing import ChangedMeanwhileError, Snapshot, digest, is_full, put_file
+from landmarks.metadata.edit import Edit, WriteOptions, plan, target_of
+from landmarks.metadata.entries import Entries, entries_for
+from landmarks.metadata.exiftool import ExifTool
 from landmarks.tags import PhotoTags, Tag, tags_from_json, tags_to_json
-from landmarks.writing import ChangedMeanwhileError, Snapshot, digest, is_full, put_file
 
 _EDITS = 16  # in one batch: the ledger is forced to the disk twice a batch
 _BYTES = 32 * 2**20  # of files that wait in memory

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from landmarks.delta import apply_delta
-from landmarks.entries import Entries
 from landmarks.errors import MetadataError, StorageError
-from landmarks.exiftool import ExifTool
-from landmarks.ledger import Ledger
-from landmarks.metadata import WriteOptions, plan
-from landmarks.records import Change, ChangeState
-from landmarks.writing import ChangedMeanwhileError, content_of, digest, is_full, put_file
+from landmarks.library.delta import apply_delta
+from landmarks.library.ledger import Ledger
+from landmarks.library.records import Change, ChangeState
+from landmarks.library.writing import ChangedMeanwhileError, content_of, digest, is_full, put_file
+from landmarks.metadata.edit import WriteOptions, plan
+from landmarks.metadata.entries import Entries
+from landmarks.metadata.exiftool import ExifTool
 
 
 @dataclass(frozen=True)
