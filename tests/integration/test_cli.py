@@ -17,10 +17,10 @@ from commands import CALL, landmarks, python, start
 from PIL import Image
 
 from landmarks import __version__
-from landmarks.cli.edge import COMMANDS, TRAINING_PACKAGES
+from landmarks.cli.edge import COMMANDS, EXTRAS
 
-TRAINING = Path(__file__).resolve().parents[2] / "src" / "landmarks" / "training"
-CORE_PACKAGES = {"numpy", "PIL", "onnxruntime", "landmarks"}
+PACKAGE = Path(__file__).resolve().parents[2] / "src" / "landmarks"
+CORE_PACKAGES = {"numpy", "PIL", "pillow_heif", "onnxruntime", "rich", "typer", "landmarks"}
 
 
 @pytest.fixture(scope="module")
@@ -190,15 +190,15 @@ def test_training_without_pytorch_says_what_to_install(command, tmp_path):
     )
 
 
-def test_every_package_that_only_training_imports_is_known_to_the_edge():
+def test_every_package_of_an_extra_is_known_to_the_edge():
     imported = set()
-    for file in TRAINING.glob("*.py"):
+    for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Import):
                 imported |= {name.name.partition(".")[0] for name in node.names}
             elif isinstance(node, ast.ImportFrom):
                 imported.add(str(node.module).partition(".")[0])
-    assert imported - CORE_PACKAGES - sys.stdlib_module_names <= TRAINING_PACKAGES
+    assert imported - CORE_PACKAGES - sys.stdlib_module_names <= set().union(*EXTRAS.values())
 
 
 def test_reader_of_a_pipe_may_go_away(scratch_model, photos):

@@ -33,20 +33,13 @@ COMMANDS = {
 }
 """Name and summary of each command; the function of that name in `landmarks.cli.NAME` runs it."""
 
-TRAINING_PACKAGES = frozenset(
-    {
-        "torch",
-        "torchvision",
-        "timm",
-        "lightning_fabric",
-        "matplotlib",
-        "safetensors",
-        "jinja2",
-        "onnx",
-        "onnxscript",
-    }
-)
-"""What only `landmarks.training` imports; the extra `train` brings it."""
+EXTRAS = {
+    "train": {
+        *("torch", "torchvision", "timm", "lightning_fabric", "matplotlib", "safetensors", "jinja2", "onnx"),
+        *("onnxscript", "sklearn", "torchmetrics"),
+    },
+}
+"""The extras of the package, each with the packages that are imported only where it is installed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,9 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_status
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in TRAINING_PACKAGES:
+        extra = next((name for name, packages in EXTRAS.items() if package in packages), None)
+        if extra is None:
             raise
-        missing = MissingExtraError(package, "train")
+        missing = MissingExtraError(package, extra)
         _complain(str(missing))
         return missing.exit_status
     except BrokenPipeError:
