@@ -1,10 +1,11 @@
 """Which score tells photos of no landmark best: false tags, recall and uAP of a model, score by score.
 
 Run `python benchmarks/unknown.py RUN MODEL DATA`: RUN is what `landmarks train` made, MODEL its export, DATA the
-folder that holds world34, negatives and negatives_buildings. Class means come from the training pictures of the
-run and the temperature from its validation pictures. Thresholds are chosen on the first half of the negatives, as
-far as the run was not trained on them; everything shown is measured on world34's test pictures, the second half
-and negatives_buildings. The table goes to the screen and to benchmarks/results/unknown.md.
+folder that holds world34, negatives and negatives_buildings. The statistics of the embeddings come from the
+training pictures of the run and the temperature from its validation pictures. Thresholds are chosen on the first
+half of the negatives, as far as the run was not trained on them; everything shown is measured on world34's test
+pictures, the second half and negatives_buildings. The table goes to the screen and to
+benchmarks/results/unknown.md.
 """
 
 from __future__ import annotations
@@ -22,29 +23,18 @@ from bundle import halves
 from numpy.typing import NDArray
 from record import record, table
 
-from landmarks.calibration import (
-    Outputs,
-    ScoreKind,
-    auroc,
-    calibration_error,
-    choose_threshold,
-    class_means,
-    fit_temperature,
-    is_landmark,
-    micro_average_precision,
-    share_at,
-    softmax,
-    unknown_scores,
-)
+from landmarks.calibration import Outputs, choose_threshold
 from landmarks.files import sha256_file
 from landmarks.model_folder import INFO_FILE, ONNX_FILE
 from landmarks.preprocess import prepare
+from landmarks.probabilities import fit_temperature, softmax
 from landmarks.recognizer import Recognizer
-from landmarks.training.evaluate import rate
+from landmarks.training.evaluate import rate, reliability
 from landmarks.training.trained import load_data, load_run
+from landmarks.training.unknown_metrics import auroc, micro_average_precision, share_at
+from landmarks.unknown import EmbeddingStatistics, ScoreKind, is_landmark, unknown_scores
 
 SURE = 0.5
-SHRINK = 0.1  # of the covariance of the Mahalanobis score towards its mean variance
 Score = Callable[[Outputs], NDArray[np.float64]]
 
 
@@ -78,30 +68,12 @@ def outputs(recognizer: Recognizer, paths: Sequence[Path], cache: Path) -> Outpu
     return Outputs(stored["logits"], stored["embeddings"])
 
 
-def mahalanobis(train: Outputs, labels: NDArray[np.int64], known: NDArray[np.bool_]) -> Score:
-    """The score of Lee et al. 2018: minus the distance to the nearest mean under the common covariance."""
-    unit = train.embeddings / np.linalg.norm(train.embeddings, axis=1, keepdims=True)
-    means = np.stack([unit[labels == label].mean(axis=0) for label in np.flatnonzero(known)])
-    inside = known[labels]
-    place = np.cumsum(known)[labels[inside]] - 1
-    centred = unit[inside] - means[place]
-    covariance = centred.T @ centred / len(centred)
-    spread = np.trace(covariance) / len(covariance)
-    precision = np.linalg.inv((1 - SHRINK) * covariance + SHRINK * spread * np.eye(len(covariance)))
-
-    def score(pictures: Outputs) -> NDArray[np.float64]:
-        vectors = pictures.embeddings / np.linalg.norm(pictures.embeddings, axis=1, keepdims=True)
-        gaps = vectors[:, None] - means[None]
-        distances: NDArray[np.float64] = np.einsum("nkd,de,nke->nk", gaps, precision, gaps, optimize=True)
-        return -distances.min(axis=1)
-
-    return score
-
-
-def core_score(kind: ScoreKind, known: NDArray[np.bool_], temperature: float, means: NDArray[np.float32]) -> Score:
+def core_score(
+    kind: ScoreKind, known: NDArray[np.bool_], temperature: float, statistics: EmbeddingStatistics
+) -> Score:
     def score(pictures: Outputs) -> NDArray[np.float64]:
         return unknown_scores(
-            kind, pictures.logits, pictures.embeddings, known=known, temperature=temperature, means=means
+            kind, pictures.logits, pictures.embeddings, known=known, temperature=temperature, statistics=statistics
         )
 
     return score
@@ -170,14 +142,13 @@ def main() -> None:
     train_labels = np.array([sample.label for sample in folder.train])
     labels = np.array([sample.label for sample in test])
     temperature = fit_temperature(sets.valid.logits, np.array([sample.label for sample in folder.valid]))
-    means = class_means(sets.train.embeddings, train_labels, len(classes))
+    statistics = EmbeddingStatistics.fit(sets.train.embeddings, train_labels, len(classes))
 
     chances = {name: softmax(getattr(sets, name).logits, temperature) for name in ("test", "shown", "buildings")}
     best = {name: values[:, known].max(axis=1) for name, values in chances.items()}
     right = np.flatnonzero(known)[chances["test"][:, known].argmax(axis=1)] == labels
     kinds = [kind for kind in get_args(ScoreKind) if kind != "known_mass" or not known.all()]
-    scores = {kind: core_score(kind, known, temperature, means) for kind in kinds}
-    scores["mahalanobis"] = mahalanobis(sets.train, train_labels, known)
+    scores = {kind: core_score(kind, known, temperature, statistics) for kind in kinds}
     rows = [show(name, score, sets, best, right=right, promised=given.promised) for name, score in scores.items()]
 
     header = ["score", "AUROC", "threshold", "false tags, negatives", "false tags, buildings", "tagged rightly"]
@@ -194,8 +165,8 @@ def main() -> None:
         f"{'' if enough else ', part of which the network was trained on'}; a tag also needs a probability of "
         f"{SURE:.0%}. Shown on {len(test)} test pictures, {len(second)} other negatives and "
         f"{len(paths['buildings'])} buildings, with 95 % intervals. Accuracy without the unknown "
-        f"{right.mean():.4f}. Expected calibration error {calibration_error(best['test'], right):.4f} on the test "
-        f"pictures, {calibration_error(everything, hits):.4f} with the negatives."
+        f"{right.mean():.4f}. Expected calibration error {reliability(best['test'], right).error:.4f} on the test "
+        f"pictures, {reliability(everything, hits).error:.4f} with the negatives."
     )
     command = "python benchmarks/unknown.py RUN MODEL DATA"
     record("unknown", "Telling the unknown", command, body, ["onnxruntime", "numpy"])

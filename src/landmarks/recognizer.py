@@ -10,10 +10,12 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from landmarks.calibration import Calibration, is_landmark, softmax, unknown_scores
+from landmarks.calibration import Calibration
 from landmarks.errors import ImageError, ModelError
 from landmarks.model_folder import INFO_FILE, ONNX_FILE, ModelInfo, check_file, read_info
 from landmarks.preprocess import prepare
+from landmarks.probabilities import softmax
+from landmarks.unknown import is_landmark, unknown_scores
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class Recognizer:
             embeddings,
             known=self._known,
             temperature=calibration.temperature,
-            means=calibration.class_means,
+            statistics=calibration.statistics,
         )
 
     def recognize(self, photos: Iterable[Path], *, top: int = 5, batch_size: int = 4) -> Iterator[Recognition]:
@@ -180,7 +182,7 @@ def _calibration(folder: Path, info: ModelInfo) -> Calibration | None:
         calibration = Calibration.from_dict(info.calibration)
     except ModelError as error:
         raise ModelError(f"{folder / INFO_FILE}: {error}") from error
-    means = calibration.class_means
-    if means is not None and len(means) != len(info.classes):
+    statistics = calibration.statistics
+    if statistics is not None and len(statistics.means) != len(info.classes):
         raise ModelError(f"{folder / INFO_FILE}: the class means do not fit the classes: export the model again")
     return calibration

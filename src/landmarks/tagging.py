@@ -18,7 +18,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.calibration import Calibration, is_landmark, scores_of_probabilities
+from landmarks.calibration import Calibration
 from landmarks.errors import SettingsError
 from landmarks.files import sha256_file
 from landmarks.metadata.reading import read_position
@@ -26,6 +26,7 @@ from landmarks.model_folder import INFO_FILE, ModelInfo
 from landmarks.places import Gazetteer, distance_km
 from landmarks.recognizer import Candidate, Recognition, Recognizer
 from landmarks.tags import Level, PhotoTags, Tag
+from landmarks.unknown import is_landmark, scores_of_probabilities
 from landmarks.workers import BATCH, Job, run_parallel
 
 UNCALIBRATED_SURE = 0.8

@@ -28,6 +28,7 @@ from landmarks.tagging import (
     tag_photos,
 )
 from landmarks.tags import Tag
+from landmarks.unknown import EmbeddingStatistics
 
 PARIS, LISBON = (48.85, 2.29), (38.72, -9.14)
 CLASSES = (
@@ -41,6 +42,7 @@ CLASSES = (
     "My own shed",
     "background",
 )
+OF_TWO_CLASSES = EmbeddingStatistics(np.ones((2, 3), np.float32), np.zeros((1, 3), np.float32), 1.0)
 CALIBRATED = calibrated()
 Say = Callable[..., Finding]
 
@@ -261,7 +263,7 @@ def test_scores_of_the_recognizer_are_those_of_its_calibration(model: Path, tmp_
     ("change", "complaint"),
     [
         ({"temperature": -1.0}, "calibration is damaged"),
-        (replace(CALIBRATED, class_means=np.ones((2, 3), dtype=np.float32)).to_dict(), "class means do not fit"),
+        (replace(CALIBRATED, statistics=OF_TWO_CLASSES).to_dict(), "class means do not fit"),
     ],
 )
 def test_a_model_with_a_wrong_calibration_is_refused(

@@ -21,7 +21,7 @@ def export(
         Path | None, typer.Option(help="Photos of no landmark, to learn when to say nothing; 99 or more.")
     ] = None,
     false_tags: Annotated[float, typer.Option(help="Share of such photos that may get a tag.")] = 0.01,
-    score: Annotated[str, typer.Option(help="What tells the unknown: see docs/training.md.")] = "combined",
+    score: Annotated[str, typer.Option(help="What tells the unknown: see docs/training.md.")] = "mahalanobis",
 ) -> None:
     """Turn a trained run into a model folder: ONNX, TorchScript, model.json and a model card.
 
@@ -29,11 +29,11 @@ def export(
     """
     from typing import cast, get_args
 
-    from landmarks.calibration import ScoreKind
     from landmarks.cli.progress import RunProgress
     from landmarks.errors import SettingsError
     from landmarks.training.export import ExportSettings, OnnxPrecision, export_run
     from landmarks.training.trained import load_data, load_run
+    from landmarks.unknown import ScoreKind
 
     if precision not in get_args(OnnxPrecision):
         raise SettingsError(f"--precision must be int8 or fp32, not {precision!r}")

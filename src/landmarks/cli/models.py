@@ -7,8 +7,8 @@ import typer
 
 def models() -> None:
     """List the models that come with the package."""
-    from landmarks.calibration import is_landmark
     from landmarks.model_folder import ONNX_FILE, bundled_models, read_info
+    from landmarks.unknown import is_landmark
 
     found = bundled_models()
     if not found:

@@ -45,7 +45,8 @@ class RandomLowResolution(nn.Module):
         size = picture.shape[-1]
         small = max(8, round(size / self._factor ** float(torch.rand(()))))
         shrunk: Tensor = self._jpeg(v2.functional.resize(picture, [small, small], antialias=True))
-        return v2.functional.resize(shrunk, [size, size], antialias=True)
+        enlarged: Tensor = v2.functional.resize(shrunk, [size, size], antialias=True)
+        return enlarged
 
 
 class TrainTransform:

@@ -235,7 +235,7 @@ def evaluate(predictions: Predictions) -> Evaluation:
         classes=classes,
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         confused_pairs=_confused_pairs(confusion, predictions.class_names),
-        calibration=_calibration(confidence, right),
+        calibration=reliability(confidence, right),
         sources=() if predictions.sources is None else _by_source(predictions.sources, right),
         mistakes=tuple(sorted(wrong, key=lambda answer: -answer.probability)[:WORST_MISTAKES]),
         answers=answers,
@@ -335,8 +335,12 @@ def _confused_pairs(confusion: NDArray[np.int64], names: Sequence[str]) -> tuple
     return tuple(sorted(pairs, key=lambda pair: (-pair.count, -pair.share))[:MOST_CONFUSED])
 
 
-def _calibration(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> Calibration:
-    """Compute the expected calibration error and its bins.
+def reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> Calibration:
+    """Return the expected calibration error and its bins.
+
+    Args:
+        confidence: (N,) probability of each answer, 0 to 1.
+        right: (N,) whether it is right.
 
     Source: Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017,
     https://arxiv.org/abs/1706.04599.

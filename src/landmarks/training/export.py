@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from landmarks.calibration import ScoreKind
 from landmarks.errors import ExportError, RunError
 from landmarks.files import sha256_file, storage_errors, write_text
 from landmarks.model_folder import CARD_FILE, ONNX_FILE, TORCHSCRIPT_FILE, ModelInfo, write_info
@@ -29,6 +28,7 @@ from landmarks.training.quantization import quantize
 from landmarks.training.runs import library_versions
 from landmarks.training.thresholds import calibrate_export
 from landmarks.training.trained import TrainedRun
+from landmarks.unknown import ScoreKind
 
 TOLERANCE = 1e-4
 """Largest difference of a probability between the trained network and an fp32 export."""
@@ -82,7 +82,7 @@ class ExportSettings:
     notes: str = ""
     negatives: Path | None = None
     false_tags: float = 0.01
-    score: ScoreKind = "combined"
+    score: ScoreKind = "mahalanobis"
 
 
 def export_run(run: TrainedRun, data: Data, out: Path, settings: ExportSettings | None = None) -> Proof:

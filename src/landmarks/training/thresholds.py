@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from landmarks.calibration import Calibration, Outputs, ScoreKind, calibrate, class_means, needs_class_means
+from landmarks.calibration import Calibration, Outputs, calibrate
 from landmarks.errors import DataError, ImageError
 from landmarks.files import find_photos
 from landmarks.preprocess import prepare
 from landmarks.recognizer import Recognizer
 from landmarks.training.data import Data, EvalTransform
 from landmarks.training.folders import Sample
+from landmarks.unknown import EmbeddingStatistics, ScoreKind, needs_statistics
 
 BATCH = 8
 
@@ -27,7 +28,8 @@ def calibrate_export(
 
     Args:
         folder: The model folder.
-        data: Its validation pictures fit the temperature, its training pictures give the class means.
+        data: Its validation pictures fit the temperature, its training pictures tell where the classes lie among
+            the embeddings.
         negatives: Folder of photos without a landmark, which the model was not trained on.
         score: What tells the unknown.
         promised_rate: Share of photos without a landmark that may get a tag, in (0, 1).
@@ -42,10 +44,11 @@ def calibrate_export(
         return _outputs(recognizer, (crop(data.cache.picture(sample.path)) for sample in samples))
 
     valid = cached(data.folder.valid)
-    means = None
-    if needs_class_means(score):
+    statistics = None
+    if needs_statistics(score):
         labels = np.array([sample.label for sample in data.folder.train])
-        means = class_means(cached(data.folder.train).embeddings, labels, len(data.folder.classes))
+        embeddings = cached(data.folder.train).embeddings
+        statistics = EmbeddingStatistics.fit(embeddings, labels, len(data.folder.classes))
     return calibrate(
         valid,
         np.array([sample.label for sample in data.folder.valid]),
@@ -53,7 +56,7 @@ def calibrate_export(
         recognizer.info.classes,
         score=score,
         promised_rate=promised_rate,
-        means=means,
+        statistics=statistics,
     )
 
 

@@ -1,0 +1,54 @@
+"""From logits to probabilities that can be believed: softmax at a temperature, and the temperature that fits."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+
+
+def softmax(logits: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
+    """Return the probabilities (N, K) of logits (N, K) at a temperature."""
+    scaled = np.asarray(logits, dtype=np.float64) / temperature
+    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def log_sum_exp(values: Floats) -> NDArray[np.float64]:
+    """Return the logarithm of the sum of the exponentials of each row, (N,), of values (N, K)."""
+    wide = np.asarray(values, dtype=np.float64)
+    largest = wide.max(axis=1, keepdims=True)
+    total: NDArray[np.float64] = np.log(np.exp(wide - largest).sum(axis=1)) + largest[:, 0]
+    return total
+
+
+def fit_temperature(logits: Floats, labels: NDArray[np.integer[Any]]) -> float:
+    """Return the temperature under which the logits are most probable.
+
+    Temperature scaling of Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017,
+    https://arxiv.org/abs/1706.04599. The cross-entropy is convex in the inverse of the temperature, so its slope
+    has one zero, which bisection finds.
+
+    Args:
+        logits: (N, K), of pictures the network was not trained on.
+        labels: (N,), the right classes.
+
+    Returns:
+        The temperature, from 0.01 to 100.
+    """
+    values = np.asarray(logits, dtype=np.float64)
+    of_truth = values[np.arange(len(labels)), labels]
+    low, high = math.log(0.01), math.log(100.0)  # of the inverse temperature
+    for _ in range(60):
+        middle = (low + high) / 2
+        expected = (softmax(values, math.exp(-middle)) * values).sum(axis=1)
+        if (expected - of_truth).mean() < 0:
+            low = middle
+        else:
+            high = middle
+    return math.exp(-(low + high) / 2)
