@@ -50,7 +50,7 @@ class Graph(nn.Module):
         network = cast(Network, self.model)
         rows = pictures.to(torch.float32).flatten(2) * self.scale - self.offset
         # Contiguous: from strided pictures the exporter makes an index computation of the last pooling.
-        x = rows.unflatten(2, (pictures.shape[2], 3)).permute(0, 3, 1, 2).contiguous()
+        x = rows.reshape(pictures.shape).permute(0, 3, 1, 2).contiguous()
         embedding = network.embed(x)
         return network.head(embedding), embedding
 
