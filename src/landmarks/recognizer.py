@@ -1,4 +1,4 @@
-"""A model folder becomes a recogniser: pictures in, probabilities and embeddings out, by ONNX Runtime."""
+"""A model folder becomes a recogniser: pictures in, probabilities and embeddings out."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from landmarks.calibration import Calibration
+from landmarks.engines import EngineName, load_engine
 from landmarks.errors import ImageError, ModelError
 from landmarks.model_folder import INFO_FILE, ONNX_FILE, ModelInfo, check_file, read_info
 from landmarks.preprocess import prepare
@@ -68,6 +68,7 @@ class Recognizer:
 
     Args:
         folder: Made by `landmarks export`.
+        engine: What runs the network (see `landmarks.engines`).
         threads: Threads of one answer. One is best where several processes share the cores.
 
     Attributes:
@@ -77,34 +78,22 @@ class Recognizer:
 
     Raises:
         ModelError: The folder is damaged, or does not hold what `model.json` says.
+        ModuleNotFoundError: OpenVINO is asked for and not installed.
     """
 
-    def __init__(self, folder: Path, *, threads: int = 1) -> None:
+    def __init__(self, folder: Path, *, engine: EngineName = "onnxruntime", threads: int = 1) -> None:
         self.folder = folder
         self.info: ModelInfo = read_info(folder)
         self.calibration = _calibration(folder, self.info)
         self._known = is_landmark(self.info.classes)
         self._temperature = self.info.temperature if self.calibration is None else self.calibration.temperature
-        path = check_file(folder, self.info, ONNX_FILE)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
-        except Exception as error:
-            raise ModelError(f"{path}: ONNX Runtime cannot load it ({error}): export the model again") from error
-        inputs = [(item.type, item.shape[1:]) for item in self._session.get_inputs()]
-        outputs = {output.name: output.shape for output in self._session.get_outputs()}
-        crop = self.info.preprocessing.crop
-        if (
-            inputs != [("tensor(uint8)", [crop, crop, 3])]
-            or not {"logits", "embedding"} <= set(outputs)
-            or outputs["logits"][-1] != len(self.info.classes)
-        ):
-            raise ModelError(
-                f"{path}: the network does not have the input and outputs that model.json says: export it again"
-            )
+        self._engine = load_engine(
+            check_file(folder, self.info, ONNX_FILE),
+            name=engine,
+            threads=threads,
+            crop=self.info.preprocessing.crop,
+            classes=len(self.info.classes),
+        )
 
     def answer(self, pictures: NDArray[np.uint8]) -> Answers:
         """Recognise prepared pictures.
@@ -115,8 +104,7 @@ class Recognizer:
         Returns:
             Calibrated probabilities and embeddings, in the order of the pictures.
         """
-        name = self._session.get_inputs()[0].name
-        logits, embeddings = self._session.run(["logits", "embedding"], {name: pictures})
+        logits, embeddings = self._engine.run(pictures)
         probabilities = softmax(logits, self._temperature).astype(np.float32)
         return Answers(probabilities, embeddings, logits, self._scores(logits, embeddings))
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.calibration import Calibration
+from landmarks.engines import EngineName
 from landmarks.errors import SettingsError
 from landmarks.files import sha256_file
 from landmarks.metadata.reading import read_position
@@ -50,6 +51,7 @@ class TagSettings:
         near_km: A landmark within this distance of the camera becomes likelier; above 0.
         far_km: A place farther away than this contradicts the camera's position; more than `near_km`.
         own_places: A user's own CSV file of places, or None.
+        engine: What runs the network (see `landmarks.engines`).
 
     Raises:
         SettingsError: A value is out of range.
@@ -61,6 +63,7 @@ class TagSettings:
     near_km: float = 10.0
     far_km: float = 50.0
     own_places: Path | None = None
+    engine: EngineName = "onnxruntime"
 
     def __post_init__(self) -> None:
         if self.top < 1:
@@ -353,7 +356,7 @@ def find_tags_parallel(
 
 
 def _start(folder: Path, settings: TagSettings) -> Job[Finding]:
-    recognizer = Recognizer(folder)
+    recognizer = Recognizer(folder, engine=settings.engine)
     tagger = make_tagger(recognizer, gazetteer_of(folder, settings), settings)
 
     def job(photos: Sequence[Path]) -> list[Finding]:

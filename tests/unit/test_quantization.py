@@ -61,6 +61,19 @@ def test_convolutions_are_8_bit_and_the_head_is_not(folder: Path) -> None:
     assert (folder / "int8.onnx").stat().st_size < 0.7 * (folder / "fp32.onnx").stat().st_size
 
 
+def test_the_normalisation_stays_in_fp32(folder: Path) -> None:
+    """Only its result is rounded, once, for the first convolution."""
+    graph = onnx.load(folder / "int8.onnx").graph
+    makers = {output: node for node in graph.node for output in node.output}
+    node = next(node for node in graph.node if node.op_type == "Conv")
+    steps = []
+    while node.input and node.input[0] in makers:
+        node = makers[node.input[0]]
+        steps.append(node.op_type)
+    assert steps.count("QuantizeLinear") == 1
+    assert steps.index("QuantizeLinear") < steps.index("Sub") < steps.index("Mul") < steps.index("Cast")
+
+
 def test_nothing_but_the_model_is_left_and_the_logger_is_as_before(folder: Path, tmp_path: Path) -> None:
     level = logging.getLogger().level
     quantize(folder / "fp32.onnx", tmp_path / "int8.onnx", list(pictures(2)))

@@ -34,6 +34,7 @@ COMMANDS = {
 """Name and summary of each command; the function of that name in `landmarks.cli.NAME` runs it."""
 
 EXTRAS = {
+    "openvino": {"openvino"},
     "train": {
         *("torch", "torchvision", "timm", "lightning_fabric", "matplotlib", "safetensors", "jinja2", "onnx"),
         *("onnxscript", "sklearn", "torchmetrics"),

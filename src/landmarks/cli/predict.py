@@ -23,11 +23,15 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines, one object a photo.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV, one row a candidate.")] = False,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the network.")] = 1,
+    engine: Annotated[
+        str, typer.Option(help="What runs the network: onnxruntime, or openvino for many photos.")
+    ] = "onnxruntime",
 ) -> None:
     """Say which landmarks photos show, likeliest first.
 
     A photo that cannot be read gets its reason and stops nothing; the exit status is then 2.
     """
+    from landmarks.engines import check_engine
     from landmarks.errors import SettingsError
     from landmarks.files import find_photos
     from landmarks.model_folder import find_model
@@ -39,7 +43,7 @@ def predict(
     found = find_photos(photos)
     if not found:
         raise SettingsError(f"{photos[0]}: there are no photos in it: give photos or a folder of them")
-    recognizer = Recognizer(find_model(model), threads=threads)
+    recognizer = Recognizer(find_model(model), engine=check_engine(engine), threads=threads)
     places = Gazetteer.bundled()
     answers = recognizer.recognize(found, top=top)
     show = _show_json if as_json else _show_csv if as_csv else _show_table

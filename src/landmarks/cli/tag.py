@@ -34,6 +34,9 @@ def tag(
     processes: Annotated[
         int | None, typer.Option(min=1, help="Processes for many photos. [default: one a core]")
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="What runs the network: onnxruntime, or openvino for many photos.")
+    ] = "onnxruntime",
     write: Annotated[
         bool, typer.Option("--write", help="Write the tags into sidecars beside the photos.")
     ] = False,
@@ -56,6 +59,7 @@ def tag(
     could not be read or written.
     """
     from landmarks.cli.display import Display
+    from landmarks.engines import check_engine
     from landmarks.model_folder import find_model, read_info
     from landmarks.output import make_writer
     from landmarks.tagging import TagSettings, find_tags_parallel, gazetteer_of
@@ -65,7 +69,9 @@ def tag(
     if misplaced:
         raise SettingsError(f"{misplaced[0]} is about writing: give --write too")
     form = _format(jsonl=jsonl, csv=csv, geojson=geojson)
-    settings = TagSettings(top=top or 5, sure=sure, use_position=position, own_places=places)
+    settings = TagSettings(
+        top=top or 5, sure=sure, use_position=position, own_places=places, engine=check_engine(engine)
+    )
     options = _write_options(sidecar, in_place=in_place, iptc=iptc, gps=gps)
     folder = find_model(model)
     if read_info(folder).calibration is None:

@@ -38,17 +38,19 @@ class Graph(nn.Module):
         super().__init__()
         self.model = model
         mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
-        # (x / 255 - mean) / std as one multiplication and one subtraction.
+        # (x / 255 - mean) / std as one multiplication and one subtraction, of whole rows of pixels: three numbers
+        # that repeat with every pixel cost an int8 network of ONNX Runtime a fifth of its time.
         self.scale: Tensor
         self.offset: Tensor
-        self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1))
-        self.register_buffer("offset", (mean / std).view(1, 3, 1, 1))
+        self.register_buffer("scale", (1 / (255 * std)).repeat(preprocessing.crop))
+        self.register_buffer("offset", (mean / std).repeat(preprocessing.crop))
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Map pictures (B, S, S, 3) uint8 to logits (B, K) and embeddings (B, D)."""
         network = cast(Network, self.model)
+        rows = pictures.to(torch.float32).flatten(2) * self.scale - self.offset
         # Contiguous: from strided pictures the exporter makes an index computation of the last pooling.
-        x = pictures.permute(0, 3, 1, 2).contiguous().to(torch.float32) * self.scale - self.offset
+        x = rows.reshape(pictures.shape).permute(0, 3, 1, 2).contiguous()
         embedding = network.embed(x)
         return network.head(embedding), embedding
 

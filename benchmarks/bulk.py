@@ -1,0 +1,160 @@
+"""Images a second of `landmarks tag` on many photos, against other ways and against what the cores allow.
+
+Run `python benchmarks/bulk.py --photos CACHE [--model MODEL]`. CACHE is a folder for the photos, which are made by
+code at the first run; MODEL is that of `landmarks tag`. The TorchScript of the peers is of the same architecture.
+Ultralytics runs its classifier of the nearest size where `--ultralytics` names a Python that has it. The ways take
+turns, each in processes of its own, and the ratios are medians over the rounds. Run it alone: PyTorch with as many
+threads as cores, as the peers have it, collapses where others use the cores too.
+
+Our figure counts the whole command, its start included; those of the peers leave out their imports and the loading
+of their network, which take seconds. The limit is what the cores allow: one process a core that only decodes gives
+D photos a second in all, one that only runs the network M, and a photo needs both on the same cores, which makes
+1 / (1/D + 1/M). To compare with it, our start is left out: photos a second between two lines of output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from photos import SIZES, make_photos
+from record import record, table
+
+from landmarks.files import sha256_file
+from landmarks.model_folder import TORCHSCRIPT_FILE, find_model, read_info, write_info
+from landmarks.workers import cores
+
+PEERS = Path(__file__).with_name("peers.py")
+COUNTS = {"800 x 600": 300, "12 MP": 60}
+SKIPPED = {"800 x 600": 64, "12 MP": 16}
+"""Lines of output before the clock of the steady speed starts."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="world34")
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--engines", default="onnxruntime,openvino")
+    parser.add_argument("--ultralytics", help="a Python that has ultralytics")
+    given = parser.parse_args()
+    model = find_model(given.model).resolve()
+    script = torchscript(model, given.photos)
+    rows = []
+    for name, size in SIZES.items():
+        folder = given.photos / name.replace(" ", "")
+        make_photos(folder, COUNTS[name], size)
+        ways = ways_of(name, folder, model, script, given)
+        speeds: dict[str, list[float]] = {way: [] for way in ways}
+        for _ in range(given.rounds):
+            for way, run in ways.items():
+                speeds[way].append(run())
+                print(f"{name}: {way}: {speeds[way][-1]:.1f}", file=sys.stderr)
+        for engine in given.engines.split(","):
+            rows += rows_of(name, engine, speeds)
+    info = read_info(model)
+    body = table(["photos", "way", "images/s, median", "from - to", "`landmarks tag` is faster by"], rows)
+    body += (
+        f"\n\n`landmarks tag` with {info.name}, {info.architecture}, {info.precision}, on {cores()} cores; "
+        f"{COUNTS['800 x 600']} photos of 800 x 600 and {COUNTS['12 MP']} of 12 megapixels, {given.rounds} rounds "
+        "in turns. A number below 1 beside a limit is the share of it that the whole command or the steady part "
+        "reaches."
+    )
+    if not given.ultralytics:
+        body += " ultralytics was not given."
+    command = "python benchmarks/bulk.py --photos CACHE"
+    command += "" if given.model == parser.get_default("model") else " --model MODEL"
+    record("bulk", "Bulk tagging", command, body, ["torch", "torchvision", "onnxruntime", "pillow"])
+
+
+def torchscript(model: Path, cache: Path) -> Path:
+    """A folder with the TorchScript of the architecture of a model, for the peers."""
+    from landmarks.training.predictor import make_predictor, save_torchscript
+    from landmarks.training.transfer import get_model_transfer_learning
+
+    info, folder = read_info(model), cache / "torchscript"
+    folder.mkdir(parents=True, exist_ok=True)
+    network, contract = get_model_transfer_learning(info.architecture, len(info.classes))
+    save_torchscript(make_predictor(network, info.classes, contract), folder / TORCHSCRIPT_FILE)
+    files = {TORCHSCRIPT_FILE: sha256_file(folder / TORCHSCRIPT_FILE)}
+    write_info(folder, replace(info, preprocessing=contract, precision="fp32", files=files))
+    return folder
+
+
+def ways_of(
+    name: str, folder: Path, model: Path, script: Path, given: argparse.Namespace
+) -> dict[str, Callable[[], float]]:
+    """Every way with what runs it once and gives its images a second."""
+    ways: dict[str, Callable[[], float]] = {}
+    for engine in given.engines.split(","):
+        steady: list[float] = []
+
+        def whole(engine: str = engine, steady: list[float] = steady) -> float:
+            speed, rest = tag(folder, model, engine, SKIPPED[name])
+            steady.append(rest)
+            return speed
+
+        ways[f"tag, {engine}"] = whole
+        ways[f"tag, steady, {engine}"] = steady.pop
+        ways[f"model alone, {engine}"] = lambda engine=engine: peers(cores(), "model", folder, model, engine)
+    ways["decode alone"] = lambda: peers(cores(), "decode", folder, model)
+    ways["(a) Pillow + TorchScript, one by one"] = lambda: peers(1, "pillow-torchscript", folder, script)
+    ways["(b) DataLoader, 2 workers, batch 32"] = lambda: peers(1, "dataloader", folder, script)
+    if given.ultralytics:
+        ways["(c) ultralytics"] = lambda: peers(1, "ultralytics", folder, script, python=given.ultralytics)
+    return ways
+
+
+def tag(folder: Path, model: Path, engine: str, skipped: int) -> tuple[float, float]:
+    """Images a second of the whole command, and between the line `skipped` of its output and the last."""
+    words = [sys.executable, "-m", "landmarks", "tag", folder, "--model", model, "--engine", engine, "--jsonl"]
+    started = time.perf_counter()
+    with subprocess.Popen(list(map(str, words)), stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        times = [time.perf_counter() for _ in process.stdout]
+    if process.returncode != 0:
+        raise SystemExit(f"landmarks tag ended with status {process.returncode}")
+    return len(times) / (time.perf_counter() - started), (len(times) - skipped) / (times[-1] - times[skipped - 1])
+
+
+def peers(count: int, *words: object, python: str = sys.executable) -> float:
+    """Images a second of `count` processes in all; peers with one process use all cores by themselves."""
+    threads = str(1 if count > 1 else cores())
+    environment = {**os.environ, "OMP_NUM_THREADS": threads}
+    command = [python, str(PEERS), *map(str, words)]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(count)]
+    said = [process.communicate()[0] for process in started]
+    if any(process.returncode for process in started):
+        raise SystemExit(f"{' '.join(command)} failed")
+    return sum(float(text.strip().splitlines()[-1]) for text in said)
+
+
+def rows_of(name: str, engine: str, speeds: dict[str, list[float]]) -> list[list[str]]:
+    """The rows of one engine: itself, the limits, the peers."""
+    ours, steady, alone = (speeds[f"{way}, {engine}"] for way in ("tag", "tag, steady", "model alone"))
+    limit = [1 / (1 / d + 1 / m) for d, m in zip(speeds["decode alone"], alone, strict=True)]
+    compared = {
+        f"**`landmarks tag`**, {engine}": (ours, ours),
+        "the same without its start": (steady, steady),
+        "model alone": (alone, steady),
+        "decode alone": (speeds["decode alone"], steady),
+        "limit of decode and model": (limit, steady),
+        **{way: (values, ours) for way, values in speeds.items() if way.startswith("(")},
+    }
+    rows = []
+    for way, (values, mine) in compared.items():
+        ratio = statistics.median(one / other for one, other in zip(mine, values, strict=True))
+        spread = f"{min(values):.0f} - {max(values):.0f}"
+        rows.append([name, way, f"{statistics.median(values):.1f}", spread, f"{ratio:.2f}"])
+    return rows
+
+
+if __name__ == "__main__":
+    main()

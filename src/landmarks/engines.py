@@ -1,0 +1,120 @@
+"""What runs the network of a model folder: ONNX Runtime, or OpenVINO where it is installed (extra `openvino`).
+
+Both read the same `model.onnx`. ONNX Runtime comes with the package and is ready in a tenth of a second; OpenVINO
+takes about a second to compile a network, so it is for many photos (benchmarks/results/bulk.md).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from landmarks.errors import ModelError, SettingsError
+
+EngineName = Literal["onnxruntime", "openvino"]
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+
+Output = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Logits (N, K) and embeddings (N, D)."""
+
+
+class Engine(Protocol):
+    """A loaded network. One thread at a time may use it."""
+
+    def run(self, pictures: NDArray[np.uint8]) -> Output:
+        """Map pictures (N, crop, crop, 3) to logits and embeddings, in their order."""
+
+
+def check_engine(name: str) -> EngineName:
+    """Return the name of an engine, checked; raises `SettingsError` for an unknown one."""
+    for known in ENGINES:
+        if name == known:
+            return known
+    raise SettingsError(f"--engine must be {' or '.join(ENGINES)}, not {name!r}")
+
+
+def load_engine(path: Path, *, name: EngineName, threads: int, crop: int, classes: int) -> Engine:
+    """Load a network.
+
+    Args:
+        path: The ONNX file.
+        name: What runs it.
+        threads: Threads of one answer, at least 1.
+        crop: Side of the pictures that it must take, in pixels.
+        classes: How many logits it must give.
+
+    Raises:
+        ModelError: The file cannot be loaded, or its input and outputs are others.
+        ModuleNotFoundError: OpenVINO is asked for and not installed.
+    """
+    load = _load_openvino if name == "openvino" else _load_onnxruntime
+    engine, fits = load(path, threads, crop, classes)
+    if not fits:
+        raise ModelError(
+            f"{path}: the network does not have the input and outputs that model.json says: export it again"
+        )
+    return engine
+
+
+class _OnnxRuntime:
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session = session
+        self._input = session.get_inputs()[0].name
+
+    def run(self, pictures: NDArray[np.uint8]) -> Output:
+        logits, embeddings = self._session.run(["logits", "embedding"], {self._input: pictures})
+        return logits, embeddings
+
+
+def _load_onnxruntime(path: Path, threads: int, crop: int, classes: int) -> tuple[Engine, bool]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+    except Exception as error:
+        raise ModelError(f"{path}: ONNX Runtime cannot load it ({error}): export the model again") from error
+    inputs = [(item.type, item.shape[1:]) for item in session.get_inputs()]
+    outputs = {output.name: output.shape for output in session.get_outputs()}
+    fits = (
+        inputs == [("tensor(uint8)", [crop, crop, 3])]
+        and {"logits", "embedding"} <= set(outputs)
+        and outputs["logits"][-1] == classes
+    )
+    return _OnnxRuntime(session), fits
+
+
+class _OpenVino:
+    def __init__(self, network: Any) -> None:
+        self._request = network.create_infer_request()
+
+    def run(self, pictures: NDArray[np.uint8]) -> Output:
+        # The outputs lie in memory that the next run writes over, so they are copied.
+        found = self._request.infer([np.ascontiguousarray(pictures)], share_inputs=True)
+        return found["logits"].copy(), found["embedding"].copy()
+
+
+def _load_openvino(path: Path, threads: int, crop: int, classes: int) -> tuple[Engine, bool]:
+    import openvino  # noqa: PLC0415 - an extra, and half a second to import
+
+    # Unpinned: the processes of a bulk run would otherwise all sit on the first core. The precision is left to
+    # OpenVINO, which computes in bfloat16 where the processor does.
+    settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
+    try:
+        core = openvino.Core()
+        model = core.read_model(str(path))
+        named = {name: output.partial_shape for output in model.outputs for name in output.names}
+        fits = (
+            [item.element_type for item in model.inputs] == [openvino.Type.u8]
+            and model.inputs[0].partial_shape == openvino.PartialShape([-1, crop, crop, 3])
+            and {"logits", "embedding"} <= set(named)
+            and named["logits"] == openvino.PartialShape([-1, classes])
+        )
+        return _OpenVino(core.compile_model(model, "CPU", settings)), fits
+    except Exception as error:
+        raise ModelError(f"{path}: OpenVINO cannot load it ({error}): use --engine onnxruntime") from error

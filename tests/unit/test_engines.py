@@ -1,0 +1,142 @@
+"""Whatever runs the network, and however many pictures at once, the answers are the same."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from commands import landmarks
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_model import COLOURS, make_model, save_colour
+
+from landmarks.engines import ENGINES, Engine, EngineName, check_engine, load_engine
+from landmarks.errors import ModelError, SettingsError
+from landmarks.preprocess import Preprocessing
+from landmarks.recognizer import Recognizer
+from landmarks.training.model import MyModel
+from landmarks.training.onnx_graph import write_onnx
+
+CONTRACT = Preprocessing(resize=40, crop=36)
+CLASSES = 3
+
+
+def load(path: Path, name: EngineName, *, crop: int = CONTRACT.crop, classes: int = CLASSES) -> Engine:
+    if name == "openvino":
+        pytest.importorskip("openvino")
+    return load_engine(path, name=name, threads=1, crop=crop, classes=classes)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("network") / "model.onnx"
+    torch.manual_seed(0)
+    write_onnx(MyModel(CLASSES, widths=(16, 32), depths=(1, 1)), CONTRACT, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def engines(network: Path) -> dict[EngineName, Engine]:
+    return {name: load(network, name) for name in ENGINES}
+
+
+def pictures(count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, 36, 36, 3), dtype=np.uint8)
+
+
+@settings(deadline=None, max_examples=25)
+@given(count=st.integers(1, 9), batch=st.integers(1, 9), seed=st.integers(0, 999))
+def test_engine_and_batch_size_do_not_change_answers(
+    engines: dict[EngineName, Engine], count: int, batch: int, seed: int
+) -> None:
+    asked = pictures(count, seed)
+    alone = [engines["onnxruntime"].run(picture[None]) for picture in asked]
+    for engine in engines.values():
+        parts = [engine.run(asked[start : start + batch]) for start in range(0, count, batch)]
+        for output, expected in zip(zip(*parts, strict=True), zip(*alone, strict=True), strict=True):
+            got = np.concatenate(output)
+            assert got.dtype == np.float32
+            np.testing.assert_allclose(got, np.concatenate(expected), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_answer_outlives_the_next_one(engines: dict[EngineName, Engine], name: EngineName) -> None:
+    logits, embeddings = engines[name].run(pictures(2, 0))
+    before = logits.copy(), embeddings.copy()
+    engines[name].run(pictures(2, 1))
+    np.testing.assert_array_equal(logits, before[0])
+    np.testing.assert_array_equal(embeddings, before[1])
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("wrong", [{"crop": 32}, {"classes": 4}], ids=["crop", "classes"])
+def test_another_network_than_described_is_told(network: Path, name: EngineName, wrong: dict[str, int]) -> None:
+    with pytest.raises(ModelError, match=r"the input and outputs that model\.json says"):
+        load(network, name, **wrong)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_broken_network_is_told(tmp_path: Path, name: EngineName) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"not a network")
+    with pytest.raises(ModelError, match=r"model\.onnx: (ONNX Runtime|OpenVINO) cannot load it"):
+        load(path, name)
+
+
+def test_an_unknown_engine_is_told() -> None:
+    assert check_engine("openvino") == "openvino"
+    with pytest.raises(SettingsError, match="--engine must be onnxruntime or openvino, not 'tflite'"):
+        check_engine("tflite")
+
+
+@pytest.mark.parametrize("command", [["tag"], ["predict", "MODEL"]])
+def test_a_missing_openvino_names_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    from landmarks.cli.edge import main
+
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    model = str(make_model(tmp_path / "model"))
+    photo = str(save_colour(tmp_path / "photo.png", COLOURS["31.Stonehenge"]))
+    words = [model if word == "MODEL" else word for word in command]
+    options = ["--model", model] if command == ["tag"] else []
+    assert main([*words, photo, *options, "--engine", "openvino"]) == 2
+    assert "pip install 'landmarks[openvino]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_tagging_says_the_same_in_order(tmp_path: Path, engine: str, processes: str) -> None:
+    if engine == "openvino":
+        pytest.importorskip("openvino")
+    model = make_model(tmp_path / "model")
+    shades = list(COLOURS.values())
+    photos = [save_colour(tmp_path / f"{number:02d}.png", shades[number % len(shades)]) for number in range(30)]
+    said = landmarks("tag", *photos, "--model", model, "--jsonl", "--engine", engine, "--processes", processes)
+    usual = landmarks("tag", *photos, "--model", model, "--jsonl", "--processes", "1")
+    assert said.out == usual.out
+    assert len(said.out.splitlines()) == len(photos)
+
+
+@pytest.mark.shared
+def test_real_pictures_get_the_same_probabilities(shared_data: Path, tmp_path: Path) -> None:
+    """The pretrained network in fp32: within the 1e-2 that is promised, and far below it in fact."""
+    pytest.importorskip("openvino")
+    from landmarks.files import sha256_file
+    from landmarks.model_folder import ModelInfo, write_info
+    from landmarks.training.transfer import get_model_transfer_learning
+
+    torch.manual_seed(0)
+    model, preprocessing = get_model_transfer_learning(num_classes=CLASSES)
+    write_onnx(model, preprocessing, tmp_path / "model.onnx")
+    files = {"model.onnx": sha256_file(tmp_path / "model.onnx")}
+    write_info(tmp_path, ModelInfo("real", "lite", "fp32", ("a", "b", "c"), preprocessing, files=files))
+    photos = sorted((shared_data / "world34" / "test").glob("*/*.jpg"))[::60]
+    one, two = ([*Recognizer(tmp_path, engine=name).recognize(photos)] for name in ENGINES)
+    for first, second in zip(one, two, strict=True):
+        assert first.probabilities is not None
+        assert second.probabilities is not None
+        np.testing.assert_allclose(first.probabilities, second.probabilities, atol=1e-3)
