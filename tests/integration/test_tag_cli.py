@@ -109,6 +109,38 @@ def test_explain_in_jsonl_is_a_list_of_sentences(model: Path, photos: Path) -> N
     assert any("unknown" in sentence for sentence in json.loads(done.out)["explanation"])
 
 
+def test_explain_draws_where_the_reasons_lie(model: Path, photos: Path, tmp_path: Path) -> None:
+    save_colour(photos / "night" / "stones.png", HENGE)
+    before = sorted(photos.rglob("*"))
+    out = tmp_path / "why"
+    done = landmarks("tag", photos, "--model", model, "--explain", "--heatmap", out, "--jsonl")
+    assert done.status == 2  # the file that is no picture
+    assert sorted(path.name for path in out.iterdir()) == [
+        "a tower.jpg-explained.png",
+        "grey.jpg-explained.png",
+        "stones.png-explained-2.png",
+        "stones.png-explained.png",
+    ]
+    assert sorted(photos.rglob("*")) == before
+    assert len(rows_of(done.out)) == 4
+    assert landmarks("tag", photos, "--model", model, "--explain", "--heatmap", out).status == 2
+    assert len(list(out.iterdir())) == 4, "another run replaces them"
+
+
+def test_heat_maps_go_with_writing_too(model: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "why"
+    landmarks("tag", photos, "--model", model, "--write", "--explain", "--heatmap", out)
+    assert len(list(out.iterdir())) == 3
+    assert (photos / "a tower.jpg.xmp").exists()
+
+
+def test_heat_maps_never_lie_among_the_photos(model: Path, photos: Path) -> None:
+    done = landmarks("tag", photos, "--model", model, "--explain", "--heatmap", photos / "why")
+    assert done.status == 2
+    assert "would take its pictures for photos: choose a folder outside" in done.complaint
+    assert not (photos / "why").exists()
+
+
 def test_own_places_are_used(model: Path, photos: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.csv"
     own.write_text("key,name\neiffel_tower,La dame de fer\n")
@@ -134,6 +166,7 @@ def test_a_name_that_is_no_text_is_still_json(model: Path, tmp_path: Path) -> No
         (("--in-place",), "--in-place is about writing"),
         (("--watch",), "--watch is about writing"),
         (("--iptc",), "give --in-place too"),
+        (("--heatmap", "why"), "--heatmap shows the reasons: give --explain too"),
         (("--sure", "2"), "--sure must lie between 0 and 1"),
         (("--sidecar", "both"), "--sidecar must be full or stem"),
         (("--model", "nowhere"), "nowhere: no such model"),
