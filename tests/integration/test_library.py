@@ -466,7 +466,7 @@ class TestBadInput:
     ) -> None:
         photo, sidecar = tmp_path / "a.jpg", tmp_path / "a.jpg.xmp"
         photo.write_bytes(jpeg())
-        from landmarks import batch
+        from landmarks.library import batch
 
         original = batch.put_file
 
