@@ -88,7 +88,7 @@ def occlusion_heatmap(recognizer: Recognizer, picture: NDArray[np.uint8], class_
 
 
 def _boxes(crop: int) -> Iterator[tuple[slice, slice]]:
-    """Give where the patch is laid, row by row; at the edges it hangs out, so every pixel is hidden as often."""
+    """Give where the patch is laid, row by row; at the edges a part of it hangs out."""
     half = crop * PATCH / 2
     centers = (np.arange(GRID) + 0.5) * crop / GRID
     spans = [slice(max(round(c - half), 0), min(round(c + half), crop)) for c in centers.tolist()]
