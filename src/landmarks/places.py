@@ -1,9 +1,10 @@
 """The gazetteer: from a class name to a place with a name, a country and coordinates.
 
 The bundled table (`assets/places.csv`) has one row for every class of the data sets the project works with.
-Coordinates and Wikidata ids are facts as Wikidata (https://www.wikidata.org, CC0) records them; an id that could
-not be confirmed is left empty. A large place, such as a national park, has one point inside it. Classes that are
-no place, and landmarks on a border, leave those columns empty that would be wrong.
+Coordinates and Wikidata ids are facts as Wikidata (https://www.wikidata.org, CC0) records them; an id stands there
+only where it was confirmed (docs/places.md says how), else the column is empty. A large place, such as a national
+park, has one point inside it. Classes that are no place, and landmarks on a border, leave those columns empty that
+would be wrong.
 """
 
 from __future__ import annotations

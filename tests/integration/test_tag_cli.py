@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,13 +14,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from commands import CALL, landmarks, start
 from tiny_model import COLOURS, calibrated, make_model, save_colour
 
+from landmarks.images import load_rgb
 from landmarks.metadata.xmp import XmpPacket
 from landmarks.model_folder import bundled_models
 
+needs_exiftool = pytest.mark.skipif(
+    shutil.which("exiftool") is None, reason="ExifTool is not installed (Debian: libimage-exiftool-perl)"
+)
 TOWER, HENGE, GREY = (COLOURS[name] for name in ("07.Eiffel_Tower", "31.Stonehenge", "background"))
 
 
@@ -109,6 +115,38 @@ def test_explain_in_jsonl_is_a_list_of_sentences(model: Path, photos: Path) -> N
     assert any("unknown" in sentence for sentence in json.loads(done.out)["explanation"])
 
 
+def test_explain_draws_where_the_reasons_lie(model: Path, photos: Path, tmp_path: Path) -> None:
+    save_colour(photos / "night" / "stones.png", HENGE)
+    before = sorted(photos.rglob("*"))
+    out = tmp_path / "why"
+    done = landmarks("tag", photos, "--model", model, "--explain", "--heatmap", out, "--jsonl")
+    assert done.status == 2  # the file that is no picture
+    assert sorted(path.name for path in out.iterdir()) == [
+        "a tower.jpg-explained.png",
+        "grey.jpg-explained.png",
+        "stones.png-explained-2.png",
+        "stones.png-explained.png",
+    ]
+    assert sorted(photos.rglob("*")) == before
+    assert len(rows_of(done.out)) == 4
+    assert landmarks("tag", photos, "--model", model, "--explain", "--heatmap", out).status == 2
+    assert len(list(out.iterdir())) == 4, "another run replaces them"
+
+
+def test_heat_maps_go_with_writing_too(model: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "why"
+    landmarks("tag", photos, "--model", model, "--write", "--explain", "--heatmap", out)
+    assert len(list(out.iterdir())) == 3
+    assert (photos / "a tower.jpg.xmp").exists()
+
+
+def test_heat_maps_never_lie_among_the_photos(model: Path, photos: Path) -> None:
+    done = landmarks("tag", photos, "--model", model, "--explain", "--heatmap", photos / "why")
+    assert done.status == 2
+    assert "would take its pictures for photos: choose a folder outside" in done.complaint
+    assert not (photos / "why").exists()
+
+
 def test_own_places_are_used(model: Path, photos: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.csv"
     own.write_text("key,name\neiffel_tower,La dame de fer\n")
@@ -134,6 +172,7 @@ def test_a_name_that_is_no_text_is_still_json(model: Path, tmp_path: Path) -> No
         (("--in-place",), "--in-place is about writing"),
         (("--watch",), "--watch is about writing"),
         (("--iptc",), "give --in-place too"),
+        (("--heatmap", "why"), "--heatmap shows the reasons: give --explain too"),
         (("--sure", "2"), "--sure must lie between 0 and 1"),
         (("--sidecar", "both"), "--sidecar must be full or stem"),
         (("--model", "nowhere"), "nowhere: no such model"),
@@ -210,6 +249,60 @@ def test_write_then_skip_then_undo(model: Path, photos: Path) -> None:
         path: path.read_bytes() for path in photos.rglob("*") if path.is_file() and ".landmarks" not in str(path)
     }
     assert after == before
+
+
+def as_others_read(path: Path) -> dict[str, Any]:
+    command = ["exiftool", "-j", "-struct", "-n", "-G1", path]
+    said: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)[0]
+    return said
+
+
+@needs_exiftool
+@pytest.mark.parametrize("in_place", [False, True])
+def test_other_programs_find_what_was_written(model: Path, tmp_path: Path, in_place: bool) -> None:
+    photo = save_colour(tmp_path / "a.jpg", TOWER)
+    flags = ("--in-place", "--iptc", "--gps") if in_place else ()
+    assert landmarks("tag", photo, "--model", model, "--write", *flags).status == 0
+    said = as_others_read(photo if in_place else tmp_path / "a.jpg.xmp")
+    words = ["Eiffel Tower", "Paris", "France"]
+    assert said["XMP-dc:Subject"] == words  # Windows, Immich, Lightroom, digiKam
+    assert said["XMP-lr:HierarchicalSubject"] == ["Places|France|Paris|Eiffel Tower"]  # Lightroom
+    assert said["XMP-digiKam:TagsList"] == ["Places/France/Paris/Eiffel Tower"]  # digiKam, Immich
+    (shown,) = said["XMP-iptcExt:LocationShown"]
+    assert (shown["LocationName"], shown["City"]) == ("Eiffel Tower", "Paris")
+    assert (shown["CountryName"], shown["CountryCode"]) == ("France", "FR")
+    assert shown["LocationId"] == ["http://www.wikidata.org/entity/Q243"]
+    assert (shown["GPSLatitude"], shown["GPSLongitude"]) == (pytest.approx(48.8583), pytest.approx(2.2945))
+    assert "XMP-iptcExt:LocationCreated" not in said, "that is where the camera stood"
+    if in_place:
+        assert said["IPTC:Keywords"] == words
+        assert said["IPTC:CodedCharacterSet"] == "\x1b%G", "UTF-8, or accents are lost in Windows"
+        assert (said["GPS:GPSLatitude"], said["GPS:GPSLatitudeRef"]) == (pytest.approx(48.8583), "N")
+        assert (said["GPS:GPSLongitude"], said["GPS:GPSLongitudeRef"]) == (pytest.approx(2.2945), "E")
+    else:
+        assert not any("GPSLatitude" in name for name in said), "programs would take it for the camera's"
+
+
+@needs_exiftool
+@pytest.mark.shared
+def test_writing_into_real_photos_leaves_the_compressed_picture_as_it_is(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    names = ("32.Sydney_Opera_House", "07.Eiffel_Tower", "33.Taj_Mahal")
+    for name in names:
+        for number, photo in enumerate(sorted((shared_data / "world34" / "test" / name).iterdir())[:2]):
+            shutil.copyfile(photo, tmp_path / f"{name} {number}.jpg")
+    before = {photo: photo.read_bytes() for photo in tmp_path.glob("*.jpg")}
+    pixels = {photo: load_rgb(photo) for photo in before}
+    landmarks("tag", tmp_path, "--write", "--in-place", "--iptc", "--gps")
+    changed = [photo for photo, content in before.items() if photo.read_bytes() != content]
+    assert len(changed) >= 3
+    for photo in changed:
+        assert np.array_equal(load_rgb(photo), pixels[photo])
+        tables = before[photo].index(b"\xff\xdb")  # where the picture itself begins
+        assert photo.read_bytes().endswith(before[photo][tables:])
+    assert landmarks("undo", tmp_path).status == 0
+    assert {photo: photo.read_bytes() for photo in before} == before
 
 
 def test_undo_of_a_folder_leaves_the_others(model: Path, photos: Path) -> None:

@@ -124,6 +124,14 @@ def test_places_of_one_city_lie_together(gazetteer):
             assert distance_km(places[0].coordinates, place.coordinates) < limit, (places[0], place)
 
 
+def test_the_gazetteers_page_counts_as_the_table_does(gazetteer):
+    page = (PROJECT / "docs/places.md").read_text(encoding="utf-8")
+    confirmed = sum(place.wikidata is not None for place in gazetteer)
+    without = len(gazetteer) - len(NO_PLACE) - confirmed
+    assert f"{confirmed} of the {len(gazetteer)} rows have an id." in page
+    assert f"the other {without} could not be confirmed" in page
+
+
 @pytest.mark.parametrize("key", sorted(NO_PLACE))
 def test_what_is_no_place_never_claims_one(gazetteer, key):
     place = gazetteer.find(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -23,14 +23,18 @@ class Display:
     Args:
         writer: The format.
         errors: Whether photos that cannot be read are told on standard error, because the format leaves them out.
+        also: Called with each finding; a sentence that it returns is told on standard error.
 
     Attributes:
         failed: How many photos could not be read or written.
     """
 
-    def __init__(self, writer: Writer, *, errors: bool) -> None:
+    def __init__(
+        self, writer: Writer, *, errors: bool, also: Callable[[Finding], str | None] | None = None
+    ) -> None:
         self._writer = writer
         self._errors = errors
+        self._also = also
         self._bar: tuple[Progress, TaskID] | None = None
         self.failed = 0
 
@@ -61,6 +65,8 @@ class Display:
                 self.note(f"{finding.photo.path}: {finding.photo.error}")
         elif finding.explanation is not None and finding.explanation.contradiction is not None:
             self.note(f"{finding.photo.path}: {finding.explanation.contradiction}: not tagged")
+        if self._also is not None and (sentence := self._also(finding)) is not None:
+            self.note(sentence)
         self.advance()
 
     def advance(self) -> None:

@@ -22,6 +22,10 @@ def tag(
         float | None, typer.Option(help="Probability that a tag needs. [default: that of the model]")
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say why.")] = False,
+    heatmap: Annotated[
+        Path | None,
+        typer.Option(help="With --explain: folder for a picture a photo that shows where the reasons lie."),
+    ] = None,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="JSON lines, one object a photo.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="CSV, one row a tag.")] = False,
     geojson: Annotated[bool, typer.Option("--geojson", help="GeoJSON, one feature a tag.")] = False,
@@ -68,6 +72,8 @@ def tag(
     misplaced = [flag for flag, given in only_writing.items() if given and not (write or dry_run)]
     if misplaced:
         raise SettingsError(f"{misplaced[0]} is about writing: give --write too")
+    if heatmap is not None and not explain:
+        raise SettingsError("--heatmap shows the reasons: give --explain too")
     form = _format(jsonl=jsonl, csv=csv, geojson=geojson)
     settings = TagSettings(
         top=top or 5, sure=sure, use_position=position, own_places=places, engine=check_engine(engine)
@@ -78,8 +84,14 @@ def tag(
         typer.echo(
             f"{model}: not calibrated for what it does not know, so it may name landmarks wrongly", err=True
         )
-    writer = make_writer(form, gazetteer_of(folder, settings), explain=explain, candidates=top is not None)
-    display = Display(writer, errors=form == "table")
+    gazetteer = gazetteer_of(folder, settings)
+    writer = make_writer(form, gazetteer, explain=explain, candidates=top is not None)
+    also = None
+    if heatmap is not None:
+        from landmarks.cli.heatmaps import HeatmapFolder
+
+        also = HeatmapFolder(heatmap, photos, folder, gazetteer).add
+    display = Display(writer, errors=form == "table", also=also)
     if write or dry_run:
         from landmarks.cli.writing import WriteJob, write_tags
 

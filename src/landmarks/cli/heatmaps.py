@@ -1,0 +1,73 @@
+"""`landmarks tag --explain --heatmap FOLDER`: a picture of the reasons for each photo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from landmarks.errors import ImageError, SettingsError
+from landmarks.heatmap import save_heatmap
+from landmarks.output import describe
+from landmarks.places import Gazetteer
+from landmarks.recognizer import Recognizer
+from landmarks.tagging import Finding
+from landmarks.workers import cores
+
+
+class HeatmapFolder:
+    """Makes a picture for each finding it is given.
+
+    Args:
+        folder: Where the pictures go; made when the first one comes.
+        photos: What is tagged.
+        model: Model folder.
+        gazetteer: For the names.
+
+    Raises:
+        ModelError: The model folder is damaged.
+        SettingsError: The pictures would lie among the photos.
+    """
+
+    def __init__(self, folder: Path, photos: Iterable[Path], model: Path, gazetteer: Gazetteer) -> None:
+        for photo in photos:
+            if photo.is_dir() and folder.resolve().is_relative_to(photo.resolve()):
+                raise SettingsError(
+                    f"--heatmap {folder} lies in {photo}, where the next run would take its pictures for photos: "
+                    "choose a folder outside"
+                )
+        self._folder = folder
+        self._recognizer = Recognizer(model, threads=cores())
+        self._gazetteer = gazetteer
+        self._taken: set[str] = set()
+
+    def add(self, finding: Finding) -> str | None:
+        """Write the picture of a photo; one that cannot be read has none.
+
+        Returns:
+            What went wrong, as a sentence, or None.
+
+        Raises:
+            StorageError: The picture cannot be written.
+        """
+        photo, explanation = finding.photo, finding.explanation
+        if explanation is None or photo.error is not None:
+            return None
+        best = explanation.best
+        name = self._gazetteer.display_name(best.class_name)
+        said = describe(photo.tags[0]) if photo.tags else "nothing"
+        title = f"{name} {best.probability:.1%}; said: {said}"
+        path = self._folder / self._free_name(photo.path.name)
+        try:
+            save_heatmap(path, photo.path, self._recognizer, best.class_name, title)
+        except ImageError as error:
+            return f"{photo.path}: no heat map: {error.reason}"
+        return None
+
+    def _free_name(self, photo: str) -> str:
+        """Return a name that no other photo of this run has taken."""
+        number, name = 1, f"{photo}-explained.png"
+        while name in self._taken:
+            number += 1
+            name = f"{photo}-explained-{number}.png"
+        self._taken.add(name)
+        return name

@@ -1,0 +1,240 @@
+"""What goes wrong while photos are tagged and written: a sentence, a status, and nothing lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from commands import CALL, Outcome, landmarks, start
+from PIL import Image
+from tiny_model import COLOURS, calibrated, make_model, save_colour
+
+from landmarks.metadata.xmp import XmpPacket
+
+TOWER = COLOURS["07.Eiffel_Tower"]
+NAMES = [
+    "a b  c.jpg",
+    "été à Zürich.jpg",
+    "дворец.jpg",
+    "東京タワー.jpg",
+    "\U0001f5fc \U0001f469\u200d\U0001f3a8.jpg",
+]
+NOBODY = 65534
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only an administrator can mount and change users")
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[Path]:
+    # Others than this user read it too, and pytest's own folders are for this user alone.
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield make_model(folder / "colours", calibration=calibrated())
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small file system of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", folder], check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Every file but the ledger's."""
+    found = (path for path in folder.rglob("*") if path.is_file() and ".landmarks" not in path.parts)
+    return {path: path.read_bytes() for path in found}
+
+
+def write(*arguments: object) -> Outcome:
+    return landmarks("tag", *arguments, "--write")
+
+
+def test_an_empty_folder_is_left_as_empty_as_it_was(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    done = write(folder, "--model", model)
+    assert (done.status, done.out) == (0, "")
+    assert "photos: none" in done.err
+    assert contents(folder) == {}
+
+
+def test_broken_pictures_and_200_megapixels_stop_nothing(model: Path, tmp_path: Path) -> None:
+    whole = save_colour(tmp_path / "whole.jpg", TOWER)
+    (tmp_path / "cut.jpg").write_bytes(whole.read_bytes()[:300])
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "empty.jpg").touch()
+    Image.new("1", (20_000, 10_000)).save(tmp_path / "huge.png")
+    before = contents(tmp_path)
+    done = write(tmp_path, "--model", model)
+    assert done.status == 2
+    for name, reason in {
+        "cut.jpg": "damaged, cut short or of a rare kind",
+        "text.png": "not a picture of an accepted format",
+        "empty.jpg": "the file is empty",
+        "huge.png": "20000 x 10000 pixels, more than the limit of 100 megapixels",
+    }.items():
+        assert any(f"{tmp_path / name}: " in line and reason in line for line in done.err.splitlines()), name
+    assert "1 written, 4 could not be read or written" in done.err
+    assert set(contents(tmp_path)) - set(before) == {tmp_path / "whole.jpg.xmp"}
+    assert landmarks("undo", tmp_path).status == 0
+    assert contents(tmp_path) == before
+
+
+def test_names_in_any_script_and_names_that_are_no_text(model: Path, tmp_path: Path) -> None:
+    for name in NAMES:
+        save_colour(tmp_path / name, TOWER)
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9 \xff.jpg"))
+    save_colour(odd, TOWER)
+    before = contents(tmp_path)
+    done = start("tag", tmp_path, "--model", model, "--write")
+    assert (done.status, len(done.out.splitlines())) == (0, len(NAMES) + 1)
+    for photo in [*(tmp_path / name for name in NAMES), odd]:
+        assert "Eiffel Tower" in XmpPacket(photo.with_name(photo.name + ".xmp").read_bytes()).entries().keywords
+    assert landmarks("reject", odd, "Eiffel Tower").status == 0
+    assert landmarks("undo", tmp_path).status == 0
+    assert contents(tmp_path) == before
+
+
+def test_a_broken_sidecar_is_named_and_left_alone(model: Path, tmp_path: Path) -> None:
+    photo = save_colour(tmp_path / "a.jpg", TOWER)
+    save_colour(tmp_path / "b.jpg", TOWER)
+    sidecar = photo.with_name("a.jpg.xmp")
+    sidecar.write_bytes(b"<x:xmpmeta>my own notes")
+    done = write(tmp_path, "--model", model)
+    assert done.status == 2
+    assert f"{photo}: " in done.err
+    assert "left alone" in done.err
+    assert sidecar.read_bytes() == b"<x:xmpmeta>my own notes"
+    assert (tmp_path / "b.jpg.xmp").exists()
+
+
+def begun(folder: Path, model: Path, count: int) -> subprocess.Popen[str]:
+    """Start writing tags, and return when the first sidecars are there."""
+    for number in range(count):
+        save_colour(folder / f"{number:03d}.jpg", TOWER)
+    words = [sys.executable, "-c", CALL, "tag", str(folder), "--model", str(model), "--write", "--processes", "2"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 100
+    while not list(folder.glob("*.xmp")):
+        assert time.monotonic() < deadline, "nothing was written"
+        time.sleep(0.01)
+    return process
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+def test_stopped_in_the_middle_it_goes_on_and_can_be_undone(
+    model: Path, tmp_path: Path, how: signal.Signals
+) -> None:
+    folder = tmp_path / "photos"
+    with begun(folder, model, 250) as process:
+        process.send_signal(how)
+        _, err = process.communicate(timeout=60)
+    if how is signal.SIGINT:
+        assert process.returncode == 130
+        assert err.strip().splitlines()[-1] == "landmarks: stopped"
+    else:
+        assert process.returncode == -signal.SIGKILL
+    done = sorted(path.name for path in folder.glob("*.xmp"))
+    assert 0 < len(done) < 250
+    photos = {path: path.read_bytes() for path in folder.glob("*.jpg")}
+    again = write(folder, "--model", model)
+    assert again.status == 0
+    assert len(list(folder.glob("[!.]*.xmp"))) == 250
+    assert landmarks("undo", folder).status == 0
+    assert contents(folder) == photos
+
+
+@as_root
+def test_a_full_disk_is_told_and_the_rest_follows_later(model: Path, disk: Path, tmp_path: Path) -> None:
+    for number in range(60):
+        save_colour(disk / f"{number:02d}.jpg", TOWER)
+    before = contents(disk)
+    options = ("--model", model, "--ledger", tmp_path / "ledger")
+    done = write(disk, *options)
+    assert done.status == 1
+    assert "the disk is full: free some space and run the command again" in done.complaint
+    assert {path: contents(disk)[path] for path in before} == before
+    assert not list(disk.glob(".*.xmp")), "no half files"
+    subprocess.run(["mount", "-o", "remount,size=8m", disk], check=True)
+    assert write(disk, *options).status == 0
+    assert len(contents(disk)) == 120
+    assert landmarks("undo", disk, "--ledger", tmp_path / "ledger").status == 0
+    assert contents(disk) == before
+
+
+@as_root
+def test_a_read_only_mount_is_told_and_can_still_be_looked_at(model: Path, disk: Path, tmp_path: Path) -> None:
+    save_colour(disk / "a.jpg", TOWER)
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    done = write(disk, "--model", model)
+    assert done.status == 1
+    assert "read-only" in done.complaint
+    assert "choose another place" in done.complaint
+    assert "Eiffel Tower" in landmarks("tag", disk, "--model", model).out
+    assert "+ dc:subject: Eiffel Tower" in landmarks("tag", disk, "--model", model, "--dry-run").out
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may reach."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def as_nobody(photo: Path, model: Path, *arguments: object) -> Outcome:
+    """Run a command as a user without rights.
+
+    Python itself may lie where only this user can read, so a look at a photo loads everything before.
+    """
+    look = ["tag", str(photo), "--model", str(model), "--dry-run"]
+    drop = f"from landmarks.cli import main; main({look}); import os; os.setgid({NOBODY}); os.setuid({NOBODY})"
+    return start(*arguments, "--model", model, before=drop)
+
+
+@as_root
+def test_a_folder_that_may_not_be_written_is_told(model: Path, open_folder: Path) -> None:
+    photo = save_colour(open_folder / "a.jpg", TOWER)
+    done = as_nobody(photo, model, "tag", open_folder, "--write")
+    assert done.status == 1
+    assert "no permission to write here: choose another place or change the permissions" in done.complaint
+    assert list(open_folder.iterdir()) == [photo]
+
+
+@as_root
+def test_one_folder_that_may_not_be_written_stops_no_other(model: Path, open_folder: Path) -> None:
+    mine = save_colour(open_folder / "mine" / "a.jpg", TOWER)
+    theirs = save_colour(open_folder / "theirs" / "a.jpg", TOWER)
+    for folder in (open_folder, mine.parent):
+        os.chown(folder, NOBODY, NOBODY)
+    done = as_nobody(mine, model, "tag", open_folder, "--write")
+    assert done.status == 2
+    assert any(f"{theirs}: " in line and "no permission" in line for line in done.err.splitlines())
+    assert mine.with_name("a.jpg.xmp").exists()
+    assert list(theirs.parent.iterdir()) == [theirs]
+
+
+@as_root
+def test_a_photo_that_may_not_be_read_is_told(model: Path, open_folder: Path) -> None:
+    mine, secret = (save_colour(open_folder / name, TOWER) for name in ("mine.jpg", "secret.jpg"))
+    os.chown(open_folder, NOBODY, NOBODY)
+    secret.chmod(0o600)
+    done = as_nobody(mine, model, "tag", open_folder, "--write")
+    assert done.status == 2
+    assert f"{secret}: no permission to read the file: change its permissions" in done.err
+    assert (open_folder / "mine.jpg.xmp").exists()
+    assert not (open_folder / "secret.jpg.xmp").exists()
