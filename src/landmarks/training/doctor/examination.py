@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +68,7 @@ class Diagnosis:
         classes: Every class, and what is odd about it.
         shortcuts: What the files give away, or None where there are too few pictures to tell.
         notes: Sentences on the data set as a whole.
+        measured: What was computed of the readable pictures.
     """
 
     data: Path
@@ -76,6 +77,7 @@ class Diagnosis:
     classes: tuple[ClassHealth, ...]
     shortcuts: Shortcuts | None
     notes: tuple[str, ...]
+    measured: Measured = field(repr=False)
 
     def counts(self) -> dict[Problem, int]:
         """Return the number of proposals of each problem."""
@@ -134,6 +136,7 @@ def examine(settings: DoctorSettings, watcher: Watcher | None = None) -> Diagnos
         tuple(health),
         find_shortcuts(measured, seed=settings.seed),
         tuple(_notes(readable, health)),
+        measured,
     )
 
 

@@ -23,7 +23,7 @@ _SIDE = 200
 _ADVICE: dict[Problem, str] = {
     "broken": "Training skips files it cannot read and learns grey from those that end early. Copy them again "
     "from their source, or move them to quarantine.",
-    "duplicate": "Copies teach nothing new, and make validation look better than it is where the split parts them. "
+    "duplicate": "Copies teach nothing new, and flatter validation where the split parts them. "
     "The larger picture stays.",
     "leakage": "The test asks for a picture that was learnt: its accuracy is too good. The picture in train goes, "
     "so that figures of the test stay comparable.",
