@@ -3,11 +3,11 @@
 Run `python benchmarks/doctor.py DATA`, DATA being the folder that holds world34 and monuments49; it takes about
 five minutes on two cores, most of it to embed the pictures, and one when they are cached in build/doctor. Into a
 copy of world34 it plants 5 % wrong labels, 5 % near-duplicates and 2 % broken files (benchmarks/planting.py), and
-counts what the doctor proposes. world34 has faults of its own, near-duplicates above all. So it is examined untouched
-as well, and precision is given twice: against the planted faults alone, where every true finding that was not planted
-counts as wrong, and with those findings set aside that the untouched set shows too. Where cleanlab is installed, its
-label issues from the same probabilities stand beside the doctor's. The tables go to the screen and to
-benchmarks/results/doctor.md.
+counts what the doctor proposes. world34 has faults of its own, near-duplicates above all. So it is examined
+untouched as well, and precision is given twice: against the planted faults alone, where a true finding that nobody
+planted counts as wrong, and with those findings set aside that the untouched set shows too. Where cleanlab is
+installed, its label issues from the same probabilities stand beside the doctor's. The tables go to the screen and
+to benchmarks/results/doctor.md.
 """
 
 from __future__ import annotations
