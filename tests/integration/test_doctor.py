@@ -6,7 +6,6 @@ import csv
 import os
 import random
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -57,9 +56,9 @@ def sick(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, d
 @pytest.fixture(scope="module")
 def examined(
     sick: tuple[Path, dict[str, set[str]]], cache: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Outcome, Path]]:
+) -> tuple[Outcome, Path]:
     out = tmp_path_factory.mktemp("examined") / "report"
-    yield landmarks("doctor", sick[0], "--out", out, "--cache", cache), out
+    return landmarks("doctor", sick[0], "--out", out, "--cache", cache), out
 
 
 def proposals(out: Path) -> list[dict[str, str]]:
