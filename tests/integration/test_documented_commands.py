@@ -33,6 +33,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> Path:
     (folder / "holiday").mkdir()
     shutil.copy(picture, folder / "holiday" / "beach.jpg")
     shutil.copytree(drawn, folder / "DATA")  # no link: the doctor moves pictures
+    first, second = sorted((folder / "DATA" / "train").iterdir())[:2]
+    shutil.copy(first / "000.jpg", first / "again.jpg")
+    shutil.copy(first / "001.jpg", second / "mislabelled.jpg")
     (folder / "EVERYTHING").symlink_to(drawn, target_is_directory=True)
     return folder
 
