@@ -12,7 +12,7 @@ import pytest
 from landmarks.cli import main
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/training.md")
+PAGES = ("README.md", "docs/training.md", "docs/doctor.md")
 QUICK = ["--epochs", "1", "--sizes", "64", "--limit", "24", "--batch-size", "8"]
 """Added to every training, which on the page takes minutes."""
 
@@ -32,8 +32,11 @@ def place(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> Path:
     shutil.copy(picture, folder / "photo.jpg")
     (folder / "holiday").mkdir()
     shutil.copy(picture, folder / "holiday" / "beach.jpg")
-    for name in ("DATA", "EVERYTHING"):
-        (folder / name).symlink_to(drawn, target_is_directory=True)
+    shutil.copytree(drawn, folder / "DATA")  # no link: the doctor moves pictures
+    first, second = sorted((folder / "DATA" / "train").iterdir())[:2]
+    shutil.copy(first / "000.jpg", first / "again.jpg")
+    shutil.copy(first / "001.jpg", second / "mislabelled.jpg")
+    (folder / "EVERYTHING").symlink_to(drawn, target_is_directory=True)
     return folder
 
 

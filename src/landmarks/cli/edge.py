@@ -25,6 +25,7 @@ COMMANDS = {
     "reject": "Take a tag off a photo for good.",
     "confirm": "Keep a tag on a photo whatever later models say.",
     "models": "List the models that come with the package.",
+    "doctor": "Look for what is wrong with a folder of pictures before training.",
     "train": "Train a recogniser from a folder of pictures.",
     "evaluate": "Measure a trained run again and write its report.",
     "export": "Turn a trained run into a model folder that needs no PyTorch.",

@@ -88,6 +88,43 @@ class DataFolder:
         return kept
 
 
+@dataclass(frozen=True)
+class Listing:
+    """Every picture of a data set as it lies, before anybody asks whether it can be trained on.
+
+    Attributes:
+        root: The data set.
+        classes: Names of the class folders of all splits, sorted; a class may have no picture.
+        splits: The pictures of `train` and `test`, or of "" where the classes lie in `root` itself.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    splits: dict[str, tuple[Sample, ...]]
+
+
+def list_pictures(root: Path) -> Listing:
+    """List the pictures of an image folder without splitting or judging it.
+
+    Raises:
+        DataError: The folder is missing, unreadable, or holds fewer than two classes, no picture at all, or a
+            class whose name is not UTF-8.
+    """
+    parts = [split for split in ("train", "test") if _has_folder(root, split)] or [""]
+    names = {split: _folder_names(root / split) for split in parts}
+    classes = tuple(sorted({name for found in names.values() for name in found}))
+    _require_classes(root / parts[0], classes)
+    sources = _read_sources(root)
+    splits = {}
+    for split in parts:
+        found = _samples(root / split, names[split], sources, split)
+        labels = [classes.index(names[split][sample.label]) for sample in found]
+        splits[split] = tuple(replace(s, label=label) for s, label in zip(found, labels, strict=True))
+    if not any(splits.values()):
+        raise DataError(f"{root}: there is no picture in its class folders: add some")
+    return Listing(root, classes, splits)
+
+
 def read_data_folder(root: Path, *, valid_size: float, seed: int, limit: int | None = None) -> DataFolder:
     """Read an image folder and split it.
 
@@ -105,13 +142,7 @@ def read_data_folder(root: Path, *, valid_size: float, seed: int, limit: int | N
         DataError: The folder is missing, unreadable or empty, has one class, a split without its partner, a
             class without pictures, with too few to split or with a name that is not UTF-8.
     """
-    try:
-        is_folder = root.is_dir()
-        has_train, has_test = (root / "train").is_dir(), (root / "test").is_dir()
-    except OSError as error:
-        raise DataError(f"{root}: the folder cannot be read: change its permissions") from error
-    if not is_folder:
-        raise DataError(f"{root}: no such folder: give a folder with one folder of pictures a class")
+    has_train, has_test = _has_folder(root, "train"), _has_folder(root, "test")
     sources = _read_sources(root)
     if has_train:
         classes = _class_names(root / "train")
@@ -172,20 +203,38 @@ def limit_evenly(samples: Sequence[Sample], limit: int | None, seed: int) -> lis
     return [sample for _, sample in ranked[:count]]
 
 
+def _has_folder(root: Path, name: str) -> bool:
+    try:
+        if not root.is_dir():
+            raise DataError(f"{root}: no such folder: give a folder with one folder of pictures a class")
+        return (root / name).is_dir()
+    except OSError as error:
+        raise DataError(f"{root}: the folder cannot be read: change its permissions") from error
+
+
 def _class_names(folder: Path) -> list[str]:
+    names = _folder_names(folder)
+    _require_classes(folder, names)
+    return names
+
+
+def _folder_names(folder: Path) -> list[str]:
     try:
         names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith("."))
     except OSError as error:
         raise DataError(f"{folder}: the folder cannot be read: change its permissions") from error
-    if not names:
-        raise DataError(f"{folder}: there is no folder of pictures in it: make one folder a class")
-    if len(names) == 1:
-        raise DataError(f"{folder}: there is one class, {names[0]!r}, and nothing to tell it from: add another")
     for name in names:
         # Names go into files that others read: the bytes of an old encoding would break there.
         if name != name.encode("utf-8", "replace").decode("utf-8"):
             raise DataError(f"{folder}: the folder name {name!r} is not UTF-8: rename it")
     return names
+
+
+def _require_classes(folder: Path, names: Sequence[str]) -> None:
+    if not names:
+        raise DataError(f"{folder}: there is no folder of pictures in it: make one folder a class")
+    if len(names) == 1:
+        raise DataError(f"{folder}: there is one class, {names[0]!r}, and nothing to tell it from: add another")
 
 
 def _samples(folder: Path, classes: Sequence[str], sources: dict[str, str], split: str) -> list[Sample]:

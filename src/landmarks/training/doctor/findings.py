@@ -1,0 +1,104 @@
+"""What the doctor finds: one proposal a picture and problem, and the table of all of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from landmarks.errors import SettingsError
+from landmarks.files import write_text
+
+Problem = Literal["broken", "duplicate", "leakage", "conflict", "label", "small"]
+Action = Literal["quarantine", "move", "look"]
+
+PROBLEMS: tuple[Problem, ...] = get_args(Problem)
+"""The problems that a picture may have, in the order in which they are told."""
+
+MEANINGS: dict[Problem, str] = {
+    "broken": "cannot be read, is cut short or shows one flat colour",
+    "duplicate": "nearly the same as another picture of its class",
+    "leakage": "nearly the same as a picture of the other split",
+    "conflict": "nearly the same as a picture of another class",
+    "label": "looks like another class",
+    "small": "too few pixels",
+}
+
+COLUMNS = ("problem", "path", "split", "class", "proposal", "class_proposed", "other", "score", "evidence")
+"""Columns of the table of proposals; paths are relative to the data set."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One problem of one picture, and what to do about it.
+
+    Attributes:
+        path: The picture.
+        problem: What is wrong.
+        action: Move it to quarantine, move it to the class `suggested`, or have a look.
+        evidence: Why the doctor thinks so, in a few words.
+        score: How sure it is, from 0 to 1; comparable within one problem only.
+        class_name: The class it lies in.
+        split: `train`, `test`, or "" where the data set is not split.
+        suggested: The class it seems to belong to, or "".
+        other: The picture it is compared with, or None.
+    """
+
+    path: Path
+    problem: Problem
+    action: Action
+    evidence: str
+    score: float
+    class_name: str
+    split: str
+    suggested: str = ""
+    other: Path | None = None
+
+    @property
+    def advice(self) -> str:
+        """The action in words."""
+        return f"move to class {self.suggested}" if self.action == "move" else self.action
+
+
+def parse_problems(given: str) -> tuple[Problem, ...]:
+    """Read names of problems with commas between, as `--apply` takes them.
+
+    Raises:
+        SettingsError: A name is not known, or there is none.
+    """
+    names = [word.strip() for word in given.split(",") if word.strip()]
+    unknown = [name for name in names if name not in PROBLEMS]
+    if unknown or not names:
+        wrong = repr(unknown[0]) if unknown else "nothing"
+        raise SettingsError(f"--apply must name some of {', '.join(PROBLEMS)} with commas between, not {wrong}")
+    return tuple(problem for problem in PROBLEMS if problem in names)
+
+
+def in_order(proposals: Sequence[Proposal]) -> list[Proposal]:
+    """Sort by problem, surest first."""
+    return sorted(proposals, key=lambda one: (PROBLEMS.index(one.problem), -one.score, os.fsencode(one.path)))
+
+
+def write_proposals(path: Path, proposals: Sequence[Proposal], root: Path) -> None:
+    """Write the table of proposals as CSV, whole or not at all.
+
+    Args:
+        path: The file.
+        proposals: In the order of the lines.
+        root: The data set, to which paths are relative.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for one in proposals:
+        other = os.path.relpath(one.other, root) if one.other else ""
+        row = (one.problem, os.path.relpath(one.path, root), one.split, one.class_name, one.advice, one.suggested)
+        writer.writerow((*row, other, f"{one.score:.3f}", one.evidence))
+    write_text(path, lines.getvalue())

@@ -1,0 +1,143 @@
+"""Likely wrong labels by confident learning on the embeddings of a frozen backbone.
+
+Confident learning (Northcutt, Jiang, Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR
+2021, https://arxiv.org/abs/1911.00068) asks a classifier that has not seen a picture what it shows. A picture of
+class i that looks like class j with at least the confidence that is usual for class j counts for the cell (i, j)
+of the confident joint: off the diagonal lie the likely wrong labels. Pictures that fall short of that confidence,
+though the classifier gives another class many times the probability of their own, are worth a look.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from landmarks.training.doctor.folds import split_folds
+
+STRENGTH = 10.0
+"""Inverse strength of the L2 penalty of the logistic regression, for embeddings of unit length."""
+
+ODDS = 10.0
+"""How many times more probable than its own another class must be for a picture to be worth a look."""
+
+
+@dataclass(frozen=True)
+class LabelIssue:
+    """A picture that looks like another class than its own.
+
+    Attributes:
+        position: Row of the picture.
+        suggested: The class it looks like.
+        own: Probability of its own class, by a classifier that has not seen the picture.
+        other: Probability of `suggested`.
+        confident: Whether it lies off the diagonal of the confident joint.
+    """
+
+    position: int
+    suggested: int
+    own: float
+    other: float
+    confident: bool
+
+    @property
+    def score(self) -> float:
+        """The normalised margin, scaled to 0 (surely its own class) to 1 (surely the other)."""
+        return (1 + self.other - self.own) / 2
+
+
+def out_of_fold_probabilities(
+    embeddings: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    groups: Sequence[Sequence[int]],
+    *,
+    classes: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> NDArray[np.float64] | None:
+    """Return what a logistic regression that learnt from the other folds says of each picture.
+
+    Args:
+        embeddings: (N, D) of unit length.
+        labels: (N,) in [0, classes).
+        groups: Positions of near-duplicates, which are kept in one fold.
+        classes: Number of classes K.
+        seed: Seed of the folds.
+        progress: Told (folds done, folds in all).
+
+    Returns:
+        (N, K), or None where there are too few pictures to cross-validate. A class that the other folds lack has
+        probability 0 in a fold.
+    """
+    folds = list(split_folds(labels, groups, seed=seed))
+    if not folds:
+        return None
+    probabilities = np.zeros((len(labels), classes))
+    for done, (known, asked) in enumerate(folds, start=1):
+        present = np.unique(labels[known])
+        if len(present) == 1:
+            probabilities[asked, present[0]] = 1.0
+        else:
+            with warnings.catch_warnings():
+                # A little short of the optimum is as good here.
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                model = LogisticRegression(C=STRENGTH, max_iter=200).fit(embeddings[known], labels[known])
+            probabilities[np.ix_(asked, model.classes_)] = model.predict_proba(embeddings[asked])
+        if progress:
+            progress(done, len(folds))
+    return probabilities
+
+
+def confident_classes(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return, for each picture, the most probable class that reaches its threshold, -1 where none does.
+
+    The threshold of a class is its mean probability over its own pictures.
+
+    Args:
+        probabilities: (N, K).
+        labels: (N,) in [0, K).
+    """
+    classes = probabilities.shape[1]
+    counts = np.bincount(labels, minlength=classes)
+    own = np.bincount(labels, weights=probabilities[np.arange(len(labels)), labels], minlength=classes)
+    thresholds = np.divide(own, counts, out=np.full(classes, np.inf), where=counts > 0)
+    above = probabilities >= thresholds
+    best = np.where(above, probabilities, -1.0).argmax(axis=1)
+    return np.where(above.any(axis=1), best, -1)
+
+
+def confident_joint(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count the pictures of class i (row) that confidently look like class j (column), (K, K)."""
+    confident = confident_classes(probabilities, labels)
+    sure = confident >= 0
+    joint = np.zeros((probabilities.shape[1],) * 2, dtype=np.int64)
+    np.add.at(joint, (labels[sure], confident[sure]), 1)
+    return joint
+
+
+def find_label_issues(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> list[LabelIssue]:
+    """Return the pictures that look like another class, surest first.
+
+    Args:
+        probabilities: (N, K) out of fold.
+        labels: (N,) in [0, K).
+    """
+    rows = np.arange(len(labels))
+    confident = confident_classes(probabilities, labels)
+    own = probabilities[rows, labels]
+    others = probabilities.copy()
+    others[rows, labels] = -1.0
+    likeliest = others.argmax(axis=1)
+    issues = []
+    for row in rows.tolist():
+        sure = confident[row] >= 0 and confident[row] != labels[row]
+        suggested = int(confident[row] if sure else likeliest[row])
+        other = float(probabilities[row, suggested])
+        if sure or other >= ODDS * own[row]:
+            issues.append(LabelIssue(row, suggested, float(own[row]), other, bool(sure)))
+    return sorted(issues, key=lambda issue: -issue.score)

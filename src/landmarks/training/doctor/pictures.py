@@ -1,0 +1,144 @@
+"""What a file says of itself without its pixels: size, bytes, JPEG quality; and whether it is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landmarks.images import photo_header
+from landmarks.training.cache import BrokenPicture, PictureCache
+
+FLAT = 2.0
+"""A picture whose grey values deviate less than this, of 255, shows nothing."""
+
+_START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
+
+# The sum of the luminance table that the JPEG standard gives as an example (ITU-T T.81, table K.1), which the
+# common encoders scale by a quality from 1 to 100.
+_STANDARD_SUM = 3679
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a data set with what its header tells.
+
+    Attributes:
+        path: The file.
+        label: Index of its class.
+        split: `train`, `test`, or "" where the data set is not split.
+        source: Where it came from, or "" where no manifest tells.
+        width: Pixels, before any turn by EXIF; 0 where the header cannot be read.
+        height: Pixels.
+        size: Bytes of the file; 0 where there is none.
+        quality: JPEG quality from 1 to 100 as its quantisation table tells, or 0 for other formats.
+    """
+
+    path: Path
+    label: int
+    split: str
+    source: str
+    width: int
+    height: int
+    size: int
+    quality: float
+
+    @property
+    def pixels(self) -> int:
+        """Width times height."""
+        return self.width * self.height
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The N readable pictures of a data set of K classes, with what was computed of them.
+
+    Attributes:
+        classes: K names.
+        pictures: N pictures.
+        hashes: (N,) difference hashes.
+        embeddings: (N, D) of unit length.
+        groups: Positions of near-duplicates, two or more a group.
+        probabilities: (N, K) by a classifier that has not seen the picture, or None where there are too few.
+    """
+
+    classes: tuple[str, ...]
+    pictures: tuple[Picture, ...]
+    hashes: NDArray[np.uint64]
+    embeddings: NDArray[np.float32]
+    groups: tuple[tuple[int, ...], ...]
+    probabilities: NDArray[np.float64] | None
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The class of each picture, (N,) in [0, K)."""
+        return np.array([picture.label for picture in self.pictures], dtype=np.int64)
+
+
+def read_header(path: Path) -> tuple[int, int, int, float]:
+    """Return width, height, bytes and JPEG quality of a file, 0 for what cannot be told."""
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return 0, 0, 0, 0.0
+    with photo_header(path) as image:
+        if image is None:
+            return 0, 0, size, 0.0
+        tables = getattr(image, "quantization", None) or {}
+        return *image.size, size, jpeg_quality(tables[0]) if 0 in tables else 0.0
+
+
+def jpeg_quality(luminance: Sequence[int]) -> float:
+    """Return the quality, 1 to 100, whose luminance table is nearest in sum to this one.
+
+    It inverts the scaling of the Independent JPEG Group's library (`jpeg_quality_scaling`); tables that another
+    encoder made by its own rules get the quality of the same coarseness. Below 25 it comes out up to 5 too high,
+    because steps are cut at 255.
+
+    Args:
+        luminance: The 64 steps of the first quantisation table, in any order.
+    """
+    scale = 100 * sum(luminance) / _STANDARD_SUM
+    quality = 5000 / scale if scale > 100 else (200 - scale) / 2
+    return min(100.0, max(1.0, quality))
+
+
+def find_broken(paths: Sequence[Path], cache: PictureCache) -> list[BrokenPicture]:
+    """Return the pictures that cannot be read, that end too early, or that show one flat colour.
+
+    Args:
+        paths: The pictures of the cache.
+        cache: Their decoded pictures.
+    """
+    broken = list(cache.broken)
+    unreadable = {one.path for one in broken}
+    for path in paths:
+        if path in unreadable:
+            continue
+        if _ends_early(path):
+            broken.append(BrokenPicture(path, "the picture in the file has no end: copy it again from its source"))
+        elif _is_flat(cache.picture(path)):
+            broken.append(BrokenPicture(path, "it shows one flat colour"))
+    return broken
+
+
+def _ends_early(path: Path) -> bool:
+    """Tell whether a JPEG lacks the end of its last scan, as a download does whose rest was filled with zeros.
+
+    Decoders draw what is there and leave the rest grey. Inside a scan no two bytes look like a marker, and what
+    cameras append after the end (a preview, a film) has an end of its own.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
+    if not content.startswith(b"\xff\xd8"):
+        return False
+    return content.rfind(_END_OF_IMAGE) < content.rfind(_START_OF_SCAN)
+
+
+def _is_flat(picture: NDArray[np.uint8]) -> bool:
+    return bool(picture.reshape(-1, 3).std(axis=0).max() < FLAT)

@@ -1,0 +1,123 @@
+"""The doctor's report: one page with pictures and a table of proposals."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from landmarks.errors import ImageError
+from landmarks.training.doctor.examination import Diagnosis
+from landmarks.training.doctor.findings import MEANINGS, PROBLEMS, Problem, Proposal, write_proposals
+from landmarks.training.page import Thumbnail, small_picture, thumbnail, write_page
+from landmarks.training.plots import display_names
+
+REPORT, TABLE = "report.html", "proposals.csv"
+
+SHOWN = 48
+"""Most pictures of one problem on the page; the table has all of them."""
+
+_SIDE = 200
+
+_ADVICE: dict[Problem, str] = {
+    "broken": "Training skips files it cannot read and learns grey from those that end early. Copy them again "
+    "from their source, or move them to quarantine.",
+    "duplicate": "Copies teach nothing new, and flatter validation where the split parts them. "
+    "The larger picture stays.",
+    "leakage": "The test asks for a picture that was learnt: its accuracy is too good. The picture in train goes, "
+    "so that figures of the test stay comparable.",
+    "conflict": "The same picture has two labels, and at least one is wrong. Where other pictures speak "
+    "clearly for one class, the other copy goes.",
+    "label": "A classifier that has not seen these pictures names another class. Those it is sure of should move; "
+    "the others show something odd. Look before you move: a rare view looks wrong to it, too.",
+    "small": "Too few pixels to show a landmark. Get larger ones, or move them to quarantine.",
+}
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """One proposal with its picture, and the picture it is compared with."""
+
+    proposal: Proposal
+    name: str
+    pictures: tuple[Thumbnail, ...]
+    other: str
+
+
+@dataclass(frozen=True)
+class _Section:
+    """All that the page says of one problem."""
+
+    problem: Problem
+    meaning: str
+    advice: str
+    count: int
+    shown: tuple[_Shown, ...]
+
+
+def write_report(folder: Path, diagnosis: Diagnosis) -> Path:
+    """Write `report.html` and `proposals.csv`, each whole or not at all.
+
+    Args:
+        folder: Where; made when missing.
+        diagnosis: What to tell.
+
+    Returns:
+        The page.
+
+    Raises:
+        StorageError: A file cannot be written.
+    """
+    write_proposals(folder / TABLE, diagnosis.proposals, diagnosis.data)
+    odd = [one for one in diagnosis.classes if one.notes]
+    counts = diagnosis.counts()
+    values: dict[str, object] = {
+        "title": f"Examination of {diagnosis.data.resolve().name}",
+        "pictures": len(diagnosis.pictures),
+        "classes": sorted(diagnosis.classes, key=lambda one: (not one.notes, one.recognised or 0.0)),
+        "shown_names": display_names([one.name for one in diagnosis.classes]),
+        "splits": sorted({one.split for one in diagnosis.pictures}, reverse=True),
+        "counts": counts,
+        "meanings": MEANINGS,
+        "verdict": _verdict(diagnosis, len(odd)),
+        "notes": diagnosis.notes,
+        "odd": len(odd),
+        "shortcuts": diagnosis.shortcuts,
+        "sections": [_section(problem, diagnosis) for problem in PROBLEMS if counts[problem]],
+        "table": TABLE,
+    }
+    write_page(folder / REPORT, "doctor/report.html.jinja", values)
+    return folder / REPORT
+
+
+def _verdict(diagnosis: Diagnosis, odd: int) -> str:
+    concerned = len({one.path for one in diagnosis.proposals})
+    share = concerned / len(diagnosis.pictures)
+    classes = f"{odd} of {len(diagnosis.classes)} classes have something odd about them."
+    if not concerned:
+        return f"Nothing is wrong with any of the {len(diagnosis.pictures)} pictures. {classes}"
+    return (
+        f"{concerned} of {len(diagnosis.pictures)} pictures ({share:.1%}) deserve a look before training. "
+        f"{classes} Nothing was changed."
+    )
+
+
+def _section(problem: Problem, diagnosis: Diagnosis) -> _Section:
+    found = [one for one in diagnosis.proposals if one.problem == problem]
+    shown = tuple(_show(one, diagnosis.data) for one in found[:SHOWN])
+    return _Section(problem, MEANINGS[problem], _ADVICE[problem], len(found), shown)
+
+
+def _show(proposal: Proposal, data: Path) -> _Shown:
+    both: Sequence[Path] = [proposal.path, *([proposal.other] if proposal.other else [])]
+    pictures = tuple(picture for path in both if (picture := _small(path)) is not None)
+    other = os.path.relpath(proposal.other, data) if proposal.other else ""
+    return _Shown(proposal, os.path.relpath(proposal.path, data), pictures, other)
+
+
+def _small(path: Path) -> Thumbnail | None:
+    try:
+        return thumbnail(small_picture(path, _SIDE))
+    except ImageError:  # a broken picture; its reason stands beside it
+        return None
