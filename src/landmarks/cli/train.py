@@ -22,10 +22,13 @@ def train(
         Path | None, typer.Argument(help="Folder with train/ and test/, or with one folder a class.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder to make. [default: runs/MODEL-DATA]")] = None,
-    model: Annotated[str, typer.Option(help="scratch or transfer.")] = "scratch",
+    preset: Annotated[
+        str | None, typer.Option(help="Settings by name, or a TOML file; other flags change them.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="scratch or transfer. [default: scratch]")] = None,
     backbone: Annotated[str | None, typer.Option(help="Pretrained network of transfer.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Local weights file of the backbone.")] = None,
-    unfreeze: Annotated[bool, typer.Option(help="Fine-tune the backbone too.")] = False,
+    unfreeze: Annotated[bool | None, typer.Option("--unfreeze", help="Fine-tune the backbone too.")] = None,
     init: Annotated[Path | None, typer.Option(help="Run whose weights this one starts from.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Run to continue; nothing else is needed.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training pictures.")] = None,
@@ -114,20 +117,34 @@ def _train(flags: dict[str, Any]) -> None:
 
 
 def _settings(flags: dict[str, Any]) -> RunSettings:
+    from landmarks.training.presets import load_preset
     from landmarks.training.settings import default_settings
 
     if "data" not in flags:
         raise SettingsError("landmarks train needs a data folder, or --resume RUN")
-    settings = default_settings(flags["data"], flags["model"], unfreeze=flags["unfreeze"])
+    if "preset" in flags:
+        _refuse_kind(flags)
+        settings = load_preset(flags["preset"], flags["data"])
+    else:
+        settings = default_settings(
+            flags["data"], flags.get("model", "scratch"), unfreeze=flags.get("unfreeze", False)
+        )
     for group, names in GROUPS.items():
         changes = {RENAMED.get(name, name): _value(name, flags[name]) for name in names if name in flags}
         settings = replace(settings, **{group: replace(getattr(settings, group), **changes)})
     return replace(settings, cache=flags.get("cache"))
 
 
+def _refuse_kind(flags: dict[str, Any]) -> None:
+    """A preset is made for one way of training; the usual settings of another would be lost in it."""
+    for name in ("model", "unfreeze"):
+        if name in flags:
+            raise SettingsError(f"--{name} is said by --preset {flags['preset']}: leave out one of the two")
+
+
 def _refuse_others(flags: dict[str, Any]) -> None:
     """A resumed run keeps its settings; a flag that would be ignored is refused instead."""
-    others = [name for name in flags if name not in {"resume", "model", "unfreeze"}]
+    others = [name for name in flags if name != "resume"]
     if others:
         shown = "DATA" if others[0] == "data" else "--" + others[0].replace("_", "-")
         raise SettingsError(

@@ -6,23 +6,19 @@ years later. The advice comes from rules on the figures; each rule is one functi
 
 from __future__ import annotations
 
-import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from math import ceil, isfinite
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
-from matplotlib.figure import Figure
 from PIL import Image
 
 from landmarks.errors import ImageError
-from landmarks.files import write_text
 from landmarks.images import load_rgb
 from landmarks.training import plots
 from landmarks.training.evaluate import Answer, Evaluation
+from landmarks.training.page import data_uri, drawing, flat, percent, write_page
 
 _THUMBNAIL = 320  # pixels of the longer side, sharp on a phone at a third of the page
 
@@ -33,14 +29,6 @@ class Advice:
 
     title: str
     text: str
-
-
-@dataclass(frozen=True)
-class _Drawing:
-    uri: str
-    width: int
-    height: int
-    alt: str
 
 
 @dataclass(frozen=True)
@@ -88,26 +76,21 @@ def write_report(
         "evaluations": evaluations,
         "class_counts": class_counts,
         "headline": None,
-        "curves": _drawing(plots.learning_curves(history), _curves_alt(history)) if history else None,
+        "curves": drawing(plots.learning_curves(history), _curves_alt(history)) if history else None,
         "captions": {
             "settings": "Everything the run was told",
             "data": "The pictures it learnt from",
             "versions": "Programs and machine",
         },
         "tables": [
-            ("Settings", "settings", list(_flat(settings))),
-            ("Data", "data", list(_flat(data_summary))),
-            ("Versions", "versions", list(_flat(environment))),
+            ("Settings", "settings", list(flat(settings))),
+            ("Data", "data", list(flat(data_summary))),
+            ("Versions", "versions", list(flat(environment))),
         ],
     }
     if evaluations:
         values |= _headline(evaluations, history, class_counts)
-    engine = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    engine.filters["percent"] = _percent
-    template = files("landmarks.training").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    page = engine.from_string(template).render(values)
-    # A file name of bytes that are no UTF-8 is spelt out.
-    write_text(path, page.encode("utf-8", "backslashreplace").decode("utf-8"))
+    write_page(path, "report.html.jinja", values)
 
 
 def advise(
@@ -173,15 +156,15 @@ def _headline(
         "advice": advise(evaluations, history, class_counts),
         "shown": plots.display_names(evaluation.class_names),
         "classes": sorted(evaluation.classes, key=lambda one: (one.support == 0, one.f1)),
-        "confusion": _drawing(
+        "confusion": drawing(
             plots.confusion_matrix(evaluation),
             f"Confusion matrix of {len(evaluation.classes)} classes: {evaluation.count - wrong} of "
             f"{evaluation.count} pictures lie on the diagonal. The largest mistakes are in the next table.",
         ),
-        "reliability": _drawing(
+        "reliability": drawing(
             plots.reliability_diagram(evaluation),
-            f"Accuracy against confidence: mean confidence {_percent(evaluation.calibration.confidence)}, "
-            f"accuracy {_percent(evaluation.top1.value)}.",
+            f"Accuracy against confidence: mean confidence {percent(evaluation.calibration.confidence)}, "
+            f"accuracy {percent(evaluation.top1.value)}.",
         ),
         "photos": [_photo(answer, image) for answer, image in mistakes],
         "unreadable": unreadable,
@@ -196,9 +179,9 @@ def _verdict(evaluation: Evaluation, split: str) -> str:
     if top1.low <= common:
         word = "No better than guessing"
     return (
-        f"{word}: on {evaluation.count} {split} pictures the recogniser named {_percent(top1.value)} rightly. "
-        f"For pictures like these the rate lies between {_percent(top1.low)} and {_percent(top1.high)} (95% "
-        f"interval). Always naming the most common class would reach {_percent(common)}."
+        f"{word}: on {evaluation.count} {split} pictures the recogniser named {percent(top1.value)} rightly. "
+        f"For pictures like these the rate lies between {percent(top1.low)} and {percent(top1.high)} (95% "
+        f"interval). Always naming the most common class would reach {percent(common)}."
     )
 
 
@@ -214,8 +197,8 @@ def _overfitting(history: Sequence[Mapping[str, float]]) -> Advice | None:
         return None
     return Advice(
         "It learns its training pictures by heart",
-        f"At its best epoch it names {_percent(best['train_accuracy'])} of the training pictures rightly but "
-        f"{_percent(best['valid_accuracy'])} of the validation pictures. Add pictures, add stronger "
+        f"At its best epoch it names {percent(best['train_accuracy'])} of the training pictures rightly but "
+        f"{percent(best['valid_accuracy'])} of the validation pictures. Add pictures, add stronger "
         "augmentation (--augment), raise --dropout or --weight-decay, or start from a pretrained network "
         "(--model transfer).",
     )
@@ -230,7 +213,7 @@ def _unfinished(history: Sequence[Mapping[str, float]]) -> Advice | None:
         return None
     return Advice(
         "It was still learning when it stopped",
-        f"The validation loss fell by {_percent(fall)} in the last three epochs. Train longer (--epochs).",
+        f"The validation loss fell by {percent(fall)} in the last three epochs. Train longer (--epochs).",
     )
 
 
@@ -242,7 +225,7 @@ def _optimistic_validation(evaluations: Mapping[str, Evaluation], split: str) ->
         return None
     return Advice(
         "Validation promises more than the test keeps",
-        f"{_percent(valid.value)} on validation, {_percent(test.value)} on test, and the intervals do not touch. "
+        f"{percent(valid.value)} on validation, {percent(test.value)} on test, and the intervals do not touch. "
         "Look for near-duplicates of training pictures in the validation split, and for test pictures of another "
         "kind.",
     )
@@ -254,7 +237,7 @@ def _confusions(evaluation: Evaluation) -> Advice | None:
     if not pairs:
         return None
     listed = "; ".join(
-        f"{shown[pair.true]} taken for {shown[pair.predicted]} ({pair.count} times, {_percent(pair.share)} of "
+        f"{shown[pair.true]} taken for {shown[pair.predicted]} ({pair.count} times, {percent(pair.share)} of "
         "its pictures)"
         for pair in pairs
     )
@@ -271,13 +254,13 @@ def _weak_classes(evaluation: Evaluation, class_counts: Mapping[str, int]) -> Ad
     if not weak:
         return None
     listed = "; ".join(
-        f"{shown[one.name]} (F1 {_percent(one.f1)}"
+        f"{shown[one.name]} (F1 {percent(one.f1)}"
         + (f", {class_counts[one.name]} training pictures)" if one.name in class_counts else ")")
         for one in sorted(weak, key=lambda one: one.f1)[:3]
     )
     return Advice(
         "Classes far behind the others",
-        f"{listed}. The mean F1 is {_percent(evaluation.macro.f1)}. Add varied pictures of these classes and "
+        f"{listed}. The mean F1 is {percent(evaluation.macro.f1)}. Add varied pictures of these classes and "
         "check their labels.",
     )
 
@@ -297,10 +280,10 @@ def _weak_sources(evaluation: Evaluation) -> Advice | None:
     weak = [row for row in evaluation.sources if row.accuracy.high < evaluation.top1.low]
     if not weak:
         return None
-    listed = "; ".join(f"{row.source or 'not given'} ({_percent(row.accuracy.value)})" for row in weak[:3])
+    listed = "; ".join(f"{row.source or 'not given'} ({percent(row.accuracy.value)})" for row in weak[:3])
     return Advice(
         "Sources it fails on",
-        f"{listed}, against {_percent(evaluation.top1.value)} over all. Add pictures of these sources to the "
+        f"{listed}, against {percent(evaluation.top1.value)} over all. Add pictures of these sources to the "
         "training pictures of several classes, so that the source does not give the class away.",
     )
 
@@ -312,8 +295,8 @@ def _calibration(evaluation: Evaluation) -> Advice | None:
     way = "too sure of itself" if confidence > evaluation.top1.value else "less sure of itself than it could be"
     return Advice(
         "Its confidence cannot be taken at its word",
-        f"It is {way}: mean confidence {_percent(confidence)}, accuracy {_percent(evaluation.top1.value)}, "
-        f"calibration error {_percent(error)}. Fit a temperature on the validation split before a threshold is "
+        f"It is {way}: mean confidence {percent(confidence)}, accuracy {percent(evaluation.top1.value)}, "
+        f"calibration error {percent(error)}. Fit a temperature on the validation split before a threshold is "
         "chosen.",
     )
 
@@ -353,34 +336,7 @@ def _curves_alt(history: Sequence[Mapping[str, float]]) -> str:
     )
 
 
-def _drawing(figure: Figure, alt: str) -> _Drawing:
-    content = plots.png_bytes(figure)
-    with Image.open(io.BytesIO(content)) as image:
-        # A hundred pixels of the page an inch: letters come out as large as those of the text.
-        width, height = (round(side * 100 / plots.DPI) for side in image.size)
-    return _Drawing(_data_uri("png", content), width, height, alt)
-
-
 def _photo(answer: Answer, image: Image.Image) -> _Photo:
     content = io.BytesIO()
     image.save(content, format="JPEG", quality=82)
-    return _Photo(_data_uri("jpeg", content.getvalue()), image.width, image.height, answer)
-
-
-def _data_uri(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def _flat(values: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in values.items():
-        name = f"{above}{key}".replace("_", " ")
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{name}: ")
-        elif isinstance(value, list | tuple):
-            yield name, ", ".join(str(item) for item in value) or "none"
-        else:
-            yield name, "none" if value is None else str(value)
-
-
-def _percent(share: float) -> str:
-    return f"{share:.1%}"
+    return _Photo(data_uri("jpeg", content.getvalue()), image.width, image.height, answer)
