@@ -26,12 +26,16 @@ COMMANDS = {
     "confirm": "Keep a tag on a photo whatever later models say.",
     "models": "List the models that come with the package.",
     "train": "Train a recogniser from a folder of pictures.",
+    "runs": "List runs with their settings and figures, or compare two of them.",
     "evaluate": "Measure a trained run again and write its report.",
     "export": "Turn a trained run into a model folder that needs no PyTorch.",
     "predict": "Say which landmarks photos show.",
     "batch": "Save a picture of a sample batch before and after augmentation.",
 }
-"""Name and summary of each command; the function of that name in `landmarks.cli.NAME` runs it."""
+"""Name and summary of each command; the function of that name in `landmarks.cli.NAME` runs it.
+
+A command with commands of its own is a `Typer` of that name instead.
+"""
 
 EXTRAS = {
     "train": {
@@ -101,10 +105,11 @@ def _app(asked: str | None) -> typer.Typer:
     )
     app.callback()(_callback)
     for name, summary in COMMANDS.items():
-        function = _placeholder
-        if name == asked:
-            function = getattr(importlib.import_module(f"landmarks.cli.{name}"), name)
-        app.command(name, short_help=summary)(function)
+        work = getattr(importlib.import_module(f"landmarks.cli.{name}"), name) if name == asked else _placeholder
+        if isinstance(work, typer.Typer):
+            app.add_typer(work, name=name, short_help=summary)
+        else:
+            app.command(name, short_help=summary)(work)
     return app
 
 

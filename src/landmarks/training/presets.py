@@ -1,8 +1,8 @@
 """Presets: small TOML files that say how to train, for `landmarks train --preset`.
 
 A preset has the sections and keys of `settings.json` and holds what differs from the usual settings of its way of
-training. It is checked by the dataclasses of `landmarks.training.settings`. Those that come with the package lie in
-`landmarks/assets/presets` and go by their name; any other is given by its path.
+training. It is checked by the dataclasses of `landmarks.training.settings`. Those that come with the package lie
+in `landmarks/assets/presets` and go by their name; any other is given by its path.
 """
 
 from __future__ import annotations
@@ -19,15 +19,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from landmarks.errors import SettingsError
 from landmarks.files import write_text
-from landmarks.training.settings import RunSettings, default_settings
+from landmarks.training.settings import RunSettings, default_settings, flag_of
 
 SECTIONS = ("model", "loading", "augment", "optimization", "loop")
 """The groups of `RunSettings` that a preset may have."""
 
 Changes = Mapping[str, Mapping[str, Any]]
 """Values by section and key."""
-
-_FLAGS = {"kind": "--model", "names": "--augment", "mix_probability": "--mix"}
 
 
 def bundled_presets() -> dict[str, Path]:
@@ -77,18 +75,17 @@ def changed(settings: RunSettings, changes: Changes, path: Path | None = None) -
     Raises:
         SettingsError: A value is out of range; the message names `path`, section and flag.
     """
-    groups = {
-        section: {key: tuple(item) if isinstance(item, list) else item for key, item in values.items()}
-        for section, values in changes.items()
-    }
-    section = ""
+    built = {}
+    for section, values in changes.items():
+        plain = {key: tuple(item) if isinstance(item, list) else item for key, item in values.items()}
+        try:
+            built[section] = replace(getattr(settings, section), **plain)
+        except SettingsError as error:
+            raise SettingsError(f"{path}: [{section}] {error}" if path else str(error)) from error
     try:
-        built = {}
-        for section, values in groups.items():  # noqa: B007 - named in the error below
-            built[section] = replace(getattr(settings, section), **values)
         return replace(settings, **built)
     except SettingsError as error:
-        raise SettingsError(f"{path}: [{section}] {error}" if path else str(error)) from error
+        raise SettingsError(f"{path}: {error}" if path else str(error)) from error
 
 
 def differences(settings: RunSettings) -> dict[str, dict[str, Any]]:
@@ -140,9 +137,8 @@ def _require_shape(path: Path, values: Mapping[str, Any]) -> None:
                 known = ", ".join(hints[section])
                 raise SettingsError(f"{path}: [{section}] has no key {key!r}: its keys are {known}")
             if not _fits(value, hints[section][key]):
-                flag = _FLAGS.get(key, "--" + key.replace("_", "-"))
                 raise SettingsError(
-                    f"{path}: [{section}] {key} ({flag}) has a value of a wrong type, {value!r}: correct it"
+                    f"{path}: [{section}] {key} ({flag_of(key)}) cannot be {value!r}: correct its type"
                 )
 
 

@@ -135,7 +135,7 @@ def open_run(root: Path) -> tuple[RunFolder, RunSettings]:
         SettingsError: Its settings do not fit this version.
     """
     run = RunFolder(root)
-    return run, RunSettings.from_dict(_read_json(run.settings))
+    return run, RunSettings.from_dict(read_json(run.settings))
 
 
 def read_info(run: RunFolder) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def read_info(run: RunFolder) -> dict[str, Any]:
     Raises:
         RunError: It is missing or damaged.
     """
-    info = _read_json(run.info)
+    info = read_json(run.info)
     missing = sorted({"architecture", "classes", "preprocessing", "data", "versions", "machine"} - set(info))
     if missing:
         raise RunError(f"{run.info}: damaged ({missing[0]} is missing): train again")
@@ -194,7 +194,12 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores"
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a run.
+
+    Raises:
+        RunError: It is missing, damaged or holds no mapping.
+    """
     if not path.is_file():
         raise RunError(f"{path.parent}: not a run folder ({path.name} is missing): give the --out of a training")
     try:
