@@ -26,6 +26,7 @@ COMMANDS = {
     "confirm": "Keep a tag on a photo whatever later models say.",
     "models": "List the models that come with the package.",
     "train": "Train a recogniser from a folder of pictures.",
+    "tune": "Look for the settings that serve a data set best.",
     "runs": "List runs with their settings and figures, or compare two of them.",
     "evaluate": "Measure a trained run again and write its report.",
     "export": "Turn a trained run into a model folder that needs no PyTorch.",
@@ -42,6 +43,8 @@ EXTRAS = {
         *("torch", "torchvision", "timm", "lightning_fabric", "matplotlib", "safetensors", "jinja2", "onnx"),
         *("onnxscript", "sklearn", "torchmetrics"),
     },
+    "tune": {"optuna", "tomli_w"},
+    "track": {"mlflow"},
 }
 """The extras of the package, each with the packages that are imported only where it is installed."""
 

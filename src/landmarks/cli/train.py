@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from landmarks.errors import SettingsError, StoppedError
 
 if TYPE_CHECKING:
     from landmarks.training.settings import RunSettings
+    from landmarks.training.tracking import Tracker
 
 
 def train(
@@ -66,6 +68,10 @@ def train(
     threads: Annotated[int | None, typer.Option(help="Threads on a CPU; 0 for one a core.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for decoded pictures and embeddings.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of split, weights and augmentation.")] = None,
+    track: Annotated[str | None, typer.Option(help="Tell the run to mlflow while it goes.")] = None,
+    track_uri: Annotated[
+        str | None, typer.Option(help="Server or database of --track. [default: mlflow.db beside the run]")
+    ] = None,
 ) -> None:
     """Train a recogniser from a folder of pictures, measure it and write a report.
 
@@ -98,22 +104,37 @@ RENAMED = {"augment": "names", "mix": "mix_probability"}
 def _train(flags: dict[str, Any]) -> None:
     from landmarks.cli.progress import RunProgress
     from landmarks.training.pipeline import resume_run, train_run
+    from landmarks.training.tracking import resume_tracking
 
     with RunProgress() as shown:
         if "resume" in flags:
             out: Path = flags["resume"]
             _refuse_others(flags)
-            with _stoppable(out):
-                run = resume_run(out, watcher=shown.watcher())
+            tracker, work = resume_tracking(out), partial(resume_run, out)
         else:
             settings = _settings(flags)
             out = flags.get("out") or Path("runs") / f"{settings.model.kind}-{settings.data.resolve().name}"
-            with _stoppable(out):
-                run = train_run(settings, out, watcher=shown.watcher())
+            tracker, work = _tracker(flags, settings, out), partial(train_run, settings, out)
+        with _stoppable(out), tracker or nullcontext():
+            run = work(watcher=tracker.watch(shown.watcher()) if tracker else shown.watcher())
+            if tracker:
+                tracker.finish(run)
     for split in ("valid", "test"):
         top1 = run.metrics(split)["top1"]
         typer.echo(f"{split} accuracy {top1['value']:.4f} (95 % interval {top1['low']:.4f} to {top1['high']:.4f})")
     typer.echo(f"report: {run.folder.report}")
+
+
+def _tracker(flags: dict[str, Any], settings: RunSettings, out: Path) -> Tracker | None:
+    from landmarks.training.tracking import start_tracking
+
+    if flags.get("track", "mlflow") != "mlflow":
+        raise SettingsError(f"--track must be mlflow, not {flags['track']!r}")
+    if "track" not in flags:
+        if "track_uri" in flags:
+            raise SettingsError("--track-uri needs --track mlflow")
+        return None
+    return start_tracking(settings, out, flags.get("track_uri"))
 
 
 def _settings(flags: dict[str, Any]) -> RunSettings:

@@ -98,7 +98,7 @@ def read_summary(root: Path, split: str = "test") -> RunSummary:
             model=str(info.get("architecture", "")),
             data=str(data.get("name", Path(told["data"]).name)),
             fingerprint=str(data.get("fingerprint", "")),
-            settings=_settings_as_text(told),
+            settings=settings_as_text(told),
             epochs=len(read_history(run.history)),
             loss=float(metrics["loss"]) if metrics else None,
             accuracy=Rate(**metrics["top1"]) if metrics else None,
@@ -106,6 +106,16 @@ def read_summary(root: Path, split: str = "test") -> RunSummary:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(f"{root}: damaged ({error!r}): train again") from error
+
+
+def settings_as_text(told: Mapping[str, Any]) -> dict[str, str]:
+    """Return settings, as `RunSettings.to_dict` gives them, as text by flag; where files lie is left out."""
+    return {
+        flag_of(key).removeprefix("--"): _text(value)
+        for group in told.values()
+        if isinstance(group, Mapping)
+        for key, value in group.items()
+    }
 
 
 def differing(settings: Iterable[Settings]) -> list[str]:
@@ -264,15 +274,6 @@ def _read_answers(root: Path, split: str) -> dict[tuple[str, str], bool]:
             }
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise RunError(f"{path}: cannot be read ({error}): run landmarks evaluate {root} again") from error
-
-
-def _settings_as_text(told: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        flag_of(key).removeprefix("--"): _text(value)
-        for group in told.values()
-        if isinstance(group, Mapping)
-        for key, value in group.items()
-    }
 
 
 def _text(value: object) -> str:

@@ -104,7 +104,8 @@ def differences(settings: RunSettings) -> dict[str, dict[str, Any]]:
         }
         for section in SECTIONS
     }
-    found["model"] = {"kind": settings.model.kind, "unfreeze": settings.model.unfreeze, **found["model"]}
+    unfreeze = {"unfreeze": True} if settings.model.unfreeze else {}
+    found["model"] = {"kind": settings.model.kind, **unfreeze, **found["model"]}
     return {section: values for section, values in found.items() if values}
 
 

@@ -127,6 +127,13 @@ def discard_run(run: RunFolder) -> None:
         run.root.rmdir()
 
 
+def remove_weights(run: RunFolder) -> None:
+    """Remove weights and checkpoints of a run whose figures alone are kept."""
+    with suppress(OSError):
+        for path in (*run.root.rglob(run.weights.name), *run.root.rglob(run.checkpoint.name)):
+            path.unlink(missing_ok=True)
+
+
 def open_run(root: Path) -> tuple[RunFolder, RunSettings]:
     """Open an existing run folder.
 
