@@ -133,7 +133,7 @@ def runs_table(runs: Sequence[RunSummary], base: Path) -> tuple[list[str], list[
         base: Folder that run names are relative to.
     """
     names = differing(run.settings for run in runs)
-    header = ["run", "model", "data", "hash", *names, "epochs", "loss", "accuracy", "low", "high", "minutes"]
+    header = ["run", "model", "data", "hash", *names, "done", "loss", "accuracy", "low", "high", "minutes"]
     rows = []
     for run in runs:
         told = [run.settings.get(name, "") for name in names]

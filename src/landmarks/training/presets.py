@@ -91,11 +91,12 @@ def changed(settings: RunSettings, changes: Changes, path: Path | None = None) -
 def differences(settings: RunSettings) -> dict[str, dict[str, Any]]:
     """Return what a preset of these settings says: the model, and all that differs from its usual settings.
 
-    What hangs on one machine or data folder (paths, threads, devices) is left out.
+    What belongs to one machine or one run (paths, threads, seed, limits) is left out.
     """
     usual = default_settings(settings.data, settings.model.kind, unfreeze=settings.model.unfreeze).to_dict()
     own = settings.to_dict()
-    local = {"init", "weights", "workers", "accelerator", "devices", "threads", "precision", "max_minutes"}
+    local = {"init", "weights", "workers", "seed", "limit", "max_minutes"}
+    local |= {"accelerator", "devices", "threads", "precision"}
     found = {
         section: {
             key: value

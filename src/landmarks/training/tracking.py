@@ -113,8 +113,8 @@ class Tracker:
         try:
             with _quiet():
                 send()
-        except MlflowException as error:
-            self._say.stage(f"tracking: {self.uri} does not answer ({_first_line(error)}); training goes on")
+        except MlflowException:
+            self._say.stage(f"tracking: {self.uri} does not take figures now; training goes on")
             return False
         return True
 
@@ -188,7 +188,3 @@ def _quiet() -> Iterator[None]:
         for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
             warnings.simplefilter("ignore", category)
         yield
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
