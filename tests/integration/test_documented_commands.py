@@ -12,7 +12,7 @@ import pytest
 from landmarks.cli import main
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/training.md")
+PAGES = ("README.md", "docs/training.md", "docs/experiments.md")
 QUICK = ["--epochs", "1", "--sizes", "64", "--limit", "24", "--batch-size", "8"]
 """Added to every training, which on the page takes minutes."""
 
@@ -48,6 +48,8 @@ def test_commands_of_a_page_run_in_order(page: str, place: Path, monkeypatch: py
         arguments = ["photo.jpg" if word == "PHOTO..." else word for word in words[1:]]
         if arguments[0] == "train" and "--resume" not in arguments:
             arguments = last_wins([*arguments, *QUICK])
+        if arguments[0] == "tune":
+            arguments = [*arguments, "--epochs", "2"]
         assert main(arguments) == 0, shlex.join(words)
 
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -52,7 +51,7 @@ def begin(data: Path, cache: Path, study: Path, count: int) -> subprocess.Popen[
 
 
 @pytest.fixture(scope="module")
-def study(drawn: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def study(drawn: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished study of six trials."""
     folder = tmp_path_factory.mktemp("studies") / "study"
     with pytest.MonkeyPatch.context() as patch:
@@ -61,7 +60,7 @@ def study(drawn: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) ->
     assert outcome.status == 0, outcome.err
     assert "best of 6 trials" in outcome.out
     assert outcome.err.count("trial ") == 6
-    yield folder
+    return folder
 
 
 def test_a_study_leaves_trials_without_weights_and_without_test_figures(study):

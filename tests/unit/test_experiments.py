@@ -21,7 +21,7 @@ from landmarks.training.settings import default_settings
 
 
 def slow_mid_p(first: int, second: int) -> Fraction:
-    """Count every way in which equal runs share the pictures that one alone knows: rarer ones, half of the same."""
+    """Count every way in which equal runs share what one alone knows: the rarer ones, and half of the same."""
     total = Fraction(0)
     for outcome in product((0, 1), repeat=first + second):
         seen, given_ = abs(2 * sum(outcome) - first - second), abs(first - second)

@@ -177,7 +177,7 @@ def _reached(uri: str) -> Iterator[Any]:
             yield MlflowClient(tracking_uri=uri)
         except MlflowException as error:
             raise SettingsError(
-                f"--track-uri {uri}: cannot be reached ({_first_line(error)}): start it"
+                f"--track-uri {uri}: no MLflow store answers there: start the server, or check the address"
             ) from error
 
 
