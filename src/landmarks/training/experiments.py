@@ -189,6 +189,8 @@ class Pairs:
         exact test (Fagerland, Lydersen and Laake 2013, https://doi.org/10.1186/1471-2288-13-91).
         """
         less, total = min(self.first, self.second), self.first + self.second
+        if total == 0:
+            return 1.0  # nothing was seen that speaks for a difference
         below = sum(math.comb(total, k) for k in range(less))
         seen = math.comb(total, less)
         if self.first == self.second:
