@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from landmarks.cli import main
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/training.md", "docs/doctor.md")
+PAGES = ("README.md", "docs/training.md", "docs/doctor.md", "docs/experiments.md")
 QUICK = ["--epochs", "1", "--sizes", "64", "--limit", "24", "--batch-size", "8"]
 """Added to every training, which on the page takes minutes."""
 
@@ -42,6 +43,8 @@ def place(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> Path:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_of_a_page_run_in_order(page: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if page == "docs/experiments.md" and not (find_spec("optuna") and find_spec("mlflow")):
+        pytest.skip("optuna and mlflow, of the extras tune and track, are not installed")
     here = place / Path(page).stem
     shutil.copytree(place, here, symlinks=True, ignore=lambda *_: [Path(p).stem for p in PAGES])
     monkeypatch.chdir(here)
@@ -51,6 +54,8 @@ def test_commands_of_a_page_run_in_order(page: str, place: Path, monkeypatch: py
         arguments = ["photo.jpg" if word == "PHOTO..." else word for word in words[1:]]
         if arguments[0] == "train" and "--resume" not in arguments:
             arguments = last_wins([*arguments, *QUICK])
+        if arguments[0] == "tune":
+            arguments = [*arguments, "--epochs", "2"]
         assert main(arguments) == 0, shlex.join(words)
 
 

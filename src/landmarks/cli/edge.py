@@ -27,12 +27,17 @@ COMMANDS = {
     "models": "List the models that come with the package.",
     "doctor": "Look for what is wrong with a folder of pictures before training.",
     "train": "Train a recogniser from a folder of pictures.",
+    "tune": "Look for the settings that serve a data set best.",
+    "runs": "List runs with their settings and figures, or compare two of them.",
     "evaluate": "Measure a trained run again and write its report.",
     "export": "Turn a trained run into a model folder that needs no PyTorch.",
     "predict": "Say which landmarks photos show.",
     "batch": "Save a picture of a sample batch before and after augmentation.",
 }
-"""Name and summary of each command; the function of that name in `landmarks.cli.NAME` runs it."""
+"""Name and summary of each command; the function of that name in `landmarks.cli.NAME` runs it.
+
+A command with commands of its own is a `Typer` of that name instead.
+"""
 
 EXTRAS = {
     "openvino": {"openvino"},
@@ -40,6 +45,8 @@ EXTRAS = {
         *("torch", "torchvision", "timm", "lightning_fabric", "matplotlib", "safetensors", "jinja2", "onnx"),
         *("onnxscript", "sklearn", "torchmetrics"),
     },
+    "tune": {"optuna", "tomli_w"},
+    "track": {"mlflow"},
 }
 """The extras of the package, each with the packages that are imported only where it is installed."""
 
@@ -103,10 +110,11 @@ def _app(asked: str | None) -> typer.Typer:
     )
     app.callback()(_callback)
     for name, summary in COMMANDS.items():
-        function = _placeholder
-        if name == asked:
-            function = getattr(importlib.import_module(f"landmarks.cli.{name}"), name)
-        app.command(name, short_help=summary)(function)
+        work = getattr(importlib.import_module(f"landmarks.cli.{name}"), name) if name == asked else _placeholder
+        if isinstance(work, typer.Typer):
+            app.add_typer(work, name=name, short_help=summary)
+        else:
+            app.command(name, short_help=summary)(work)
     return app
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from landmarks.errors import SettingsError, StoppedError
 
 if TYPE_CHECKING:
     from landmarks.training.settings import RunSettings
+    from landmarks.training.tracking import Tracker
 
 
 def train(
@@ -22,10 +24,13 @@ def train(
         Path | None, typer.Argument(help="Folder with train/ and test/, or with one folder a class.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder to make. [default: runs/MODEL-DATA]")] = None,
-    model: Annotated[str, typer.Option(help="scratch or transfer.")] = "scratch",
+    preset: Annotated[
+        str | None, typer.Option(help="Settings by name, or a TOML file; other flags change them.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="scratch or transfer. [default: scratch]")] = None,
     backbone: Annotated[str | None, typer.Option(help="Pretrained network of transfer.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Local weights file of the backbone.")] = None,
-    unfreeze: Annotated[bool, typer.Option(help="Fine-tune the backbone too.")] = False,
+    unfreeze: Annotated[bool | None, typer.Option("--unfreeze", help="Fine-tune the backbone too.")] = None,
     init: Annotated[Path | None, typer.Option(help="Run whose weights this one starts from.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Run to continue; nothing else is needed.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training pictures.")] = None,
@@ -63,6 +68,10 @@ def train(
     threads: Annotated[int | None, typer.Option(help="Threads on a CPU; 0 for one a core.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for decoded pictures and embeddings.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of split, weights and augmentation.")] = None,
+    track: Annotated[str | None, typer.Option(help="Tell the run to mlflow while it goes.")] = None,
+    track_uri: Annotated[
+        str | None, typer.Option(help="Server or database of --track. [default: mlflow.db beside the run]")
+    ] = None,
 ) -> None:
     """Train a recogniser from a folder of pictures, measure it and write a report.
 
@@ -95,39 +104,68 @@ RENAMED = {"augment": "names", "mix": "mix_probability"}
 def _train(flags: dict[str, Any]) -> None:
     from landmarks.cli.progress import RunProgress
     from landmarks.training.pipeline import resume_run, train_run
+    from landmarks.training.tracking import resume_tracking
 
     with RunProgress() as shown:
         if "resume" in flags:
             out: Path = flags["resume"]
             _refuse_others(flags)
-            with _stoppable(out):
-                run = resume_run(out, watcher=shown.watcher())
+            tracker, work = resume_tracking(out), partial(resume_run, out)
         else:
             settings = _settings(flags)
             out = flags.get("out") or Path("runs") / f"{settings.model.kind}-{settings.data.resolve().name}"
-            with _stoppable(out):
-                run = train_run(settings, out, watcher=shown.watcher())
+            tracker, work = _tracker(flags, settings, out), partial(train_run, settings, out)
+        with _stoppable(out), tracker or nullcontext():
+            run = work(watcher=tracker.watch(shown.watcher()) if tracker else shown.watcher())
+            if tracker:
+                tracker.finish(run)
     for split in ("valid", "test"):
         top1 = run.metrics(split)["top1"]
         typer.echo(f"{split} accuracy {top1['value']:.4f} (95 % interval {top1['low']:.4f} to {top1['high']:.4f})")
     typer.echo(f"report: {run.folder.report}")
 
 
+def _tracker(flags: dict[str, Any], settings: RunSettings, out: Path) -> Tracker | None:
+    from landmarks.training.tracking import start_tracking
+
+    if flags.get("track", "mlflow") != "mlflow":
+        raise SettingsError(f"--track must be mlflow, not {flags['track']!r}")
+    if "track" not in flags:
+        if "track_uri" in flags:
+            raise SettingsError("--track-uri needs --track mlflow")
+        return None
+    return start_tracking(settings, out, flags.get("track_uri"))
+
+
 def _settings(flags: dict[str, Any]) -> RunSettings:
+    from landmarks.training.presets import load_preset
     from landmarks.training.settings import default_settings
 
     if "data" not in flags:
         raise SettingsError("landmarks train needs a data folder, or --resume RUN")
-    settings = default_settings(flags["data"], flags["model"], unfreeze=flags["unfreeze"])
+    if "preset" in flags:
+        _refuse_kind(flags)
+        settings = load_preset(flags["preset"], flags["data"])
+    else:
+        settings = default_settings(
+            flags["data"], flags.get("model", "scratch"), unfreeze=flags.get("unfreeze", False)
+        )
     for group, names in GROUPS.items():
         changes = {RENAMED.get(name, name): _value(name, flags[name]) for name in names if name in flags}
         settings = replace(settings, **{group: replace(getattr(settings, group), **changes)})
     return replace(settings, cache=flags.get("cache"))
 
 
+def _refuse_kind(flags: dict[str, Any]) -> None:
+    """A preset is made for one way of training; the usual settings of another would be lost in it."""
+    for name in ("model", "unfreeze"):
+        if name in flags:
+            raise SettingsError(f"--{name} is said by --preset {flags['preset']}: leave out one of the two")
+
+
 def _refuse_others(flags: dict[str, Any]) -> None:
     """A resumed run keeps its settings; a flag that would be ignored is refused instead."""
-    others = [name for name in flags if name not in {"resume", "model", "unfreeze"}]
+    others = [name for name in flags if name != "resume"]
     if others:
         shown = "DATA" if others[0] == "data" else "--" + others[0].replace("_", "-")
         raise SettingsError(

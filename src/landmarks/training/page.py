@@ -1,22 +1,34 @@
-"""What every self-contained page shares: one look, pictures inside the file, names that cannot break it.
+"""What the HTML pages of the package share: one look, pictures inside the page, no script, nothing from outside.
 
-A page runs no script and asks for nothing outside itself, so it can be mailed and read years later.
+`page.html.jinja` has the look, `macros.html.jinja` the tables and pictures; a page extends the one and imports the
+others.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
 from PIL import Image
 
 from landmarks.files import write_text
 from landmarks.images import load_rgb
+from landmarks.training.plots import DPI, png_bytes
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure for a page: its content as a data URI, its size on the page in pixels, and what it shows."""
+
+    uri: str
+    width: int
+    height: int
+    alt: str
 
 
 @dataclass(frozen=True)
@@ -34,13 +46,13 @@ def write_page(path: Path, template: str, values: Mapping[str, object]) -> None:
     Args:
         path: The file to write.
         template: Name of the template; it extends `page.html.jinja`.
-        values: What the template asks for; everything is escaped.
+        values: What it shows; `title` among them.
 
     Raises:
         StorageError: The file cannot be written.
     """
     engine = Environment(
-        loader=FunctionLoader(_template),
+        loader=PackageLoader("landmarks", "training"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -50,6 +62,15 @@ def write_page(path: Path, template: str, values: Mapping[str, object]) -> None:
     page = engine.get_template(template).render(values)
     # A file name of bytes that are no UTF-8 is spelt out.
     write_text(path, page.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def drawing(figure: Figure, alt: str) -> Drawing:
+    """Return a figure as a picture of a page; `alt` says what it shows to those who cannot see it."""
+    content = png_bytes(figure)
+    with Image.open(io.BytesIO(content)) as image:
+        # A hundred pixels of the page an inch: letters come out as large as those of the text.
+        width, height = (round(side * 100 / DPI) for side in image.size)
+    return Drawing(data_uri("png", content), width, height, alt)
 
 
 def small_picture(path: Path, side: int) -> Image.Image:
@@ -67,14 +88,22 @@ def thumbnail(image: Image.Image) -> Thumbnail:
 
 
 def data_uri(kind: str, content: bytes) -> str:
-    """Return an image file of a kind, such as `png`, as a URI that holds it."""
+    """Return a picture file of this kind (`png`, `jpeg`) as a data URI."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
+def flat(values: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (name, text) of each value of a nested mapping."""
+    for key, value in values.items():
+        name = f"{above}{key}".replace("_", " ")
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{name}: ")
+        elif isinstance(value, list | tuple):
+            yield name, ", ".join(str(item) for item in value) or "none"
+        else:
+            yield name, "none" if value is None else str(value)
+
+
 def percent(share: float) -> str:
-    """Return a share as text, such as `12.3%`."""
+    """Return a share in [0, 1] as a percentage with one decimal."""
     return f"{share:.1%}"
-
-
-def _template(name: str) -> str:
-    return files("landmarks.training").joinpath(name).read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from landmarks.training.runs import (
 )
 from landmarks.training.settings import RunSettings, default_settings
 from landmarks.training.train import Listener, Training, optimize
-from landmarks.training.trained import TrainedRun, evaluate_run, load_run, require_same_data
+from landmarks.training.trained import SPLITS, TrainedRun, evaluate_run, load_run, require_same_data
 from landmarks.training.transfer import Head, TransferModel
 
 
@@ -55,13 +55,17 @@ class Watcher:
     listener: Listener = field(default_factory=Listener)
 
 
-def train_run(settings: RunSettings, out: Path, *, watcher: Watcher | None = None) -> TrainedRun:
+def train_run(
+    settings: RunSettings, out: Path, *, watcher: Watcher | None = None, splits: Sequence[str] = SPLITS
+) -> TrainedRun:
     """Train, evaluate and report a new run.
 
     Args:
         settings: Everything the run is told.
         out: The run folder to make.
         watcher: Told how it goes.
+        splits: Which of `valid` and `test` are evaluated at the end; a run that is one of many to choose from
+            leaves `test` alone.
 
     Returns:
         The finished run, with its best weights.
@@ -71,7 +75,7 @@ def train_run(settings: RunSettings, out: Path, *, watcher: Watcher | None = Non
             finished epoch.
     """
     folder = create_run(out, settings) if is_first_process() else RunFolder(out)
-    return _Run(folder, settings, resume=False, watcher=watcher or Watcher()).go()
+    return _Run(folder, settings, resume=False, watcher=watcher or Watcher(), splits=splits).go()
 
 
 def resume_run(out: Path, *, watcher: Watcher | None = None) -> TrainedRun:
@@ -93,6 +97,7 @@ class _Run:
     settings: RunSettings
     resume: bool
     watcher: Watcher
+    splits: Sequence[str] = SPLITS
 
     def go(self) -> TrainedRun:
         started = time.perf_counter() - sum(row.seconds for row in read_history(self.folder.history))
@@ -117,7 +122,7 @@ class _Run:
         write_json(self.folder.info, {**info, "seconds": round(time.perf_counter() - started, 1)})
         self.watcher.stage("evaluating")
         trained = load_run(self.folder.root)
-        evaluate_run(trained, data)
+        evaluate_run(trained, data, splits=self.splits)
         return trained
 
     def _prepare(self) -> tuple[Data, NetworkOfRun]:

@@ -5,19 +5,17 @@ The advice comes from rules on the figures; each rule is one function here.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, isfinite
 from pathlib import Path
 
-from matplotlib.figure import Figure
 from PIL import Image
 
 from landmarks.errors import ImageError
 from landmarks.training import plots
 from landmarks.training.evaluate import Answer, Evaluation
-from landmarks.training.page import Thumbnail, data_uri, percent, small_picture, thumbnail, write_page
+from landmarks.training.page import Thumbnail, drawing, flat, percent, small_picture, thumbnail, write_page
 
 _THUMBNAIL = 320  # pixels of the longer side, sharp on a phone at a third of the page
 
@@ -28,14 +26,6 @@ class Advice:
 
     title: str
     text: str
-
-
-@dataclass(frozen=True)
-class _Drawing:
-    uri: str
-    width: int
-    height: int
-    alt: str
 
 
 @dataclass(frozen=True)
@@ -81,16 +71,16 @@ def write_report(
         "evaluations": evaluations,
         "class_counts": class_counts,
         "headline": None,
-        "curves": _drawing(plots.learning_curves(history), _curves_alt(history)) if history else None,
+        "curves": drawing(plots.learning_curves(history), _curves_alt(history)) if history else None,
         "captions": {
             "settings": "Everything the run was told",
             "data": "The pictures it learnt from",
             "versions": "Programs and machine",
         },
         "tables": [
-            ("Settings", "settings", list(_flat(settings))),
-            ("Data", "data", list(_flat(data_summary))),
-            ("Versions", "versions", list(_flat(environment))),
+            ("Settings", "settings", list(flat(settings))),
+            ("Data", "data", list(flat(data_summary))),
+            ("Versions", "versions", list(flat(environment))),
         ],
     }
     if evaluations:
@@ -160,12 +150,12 @@ def _headline(
         "advice": advise(evaluations, history, class_counts),
         "shown": plots.display_names(evaluation.class_names),
         "classes": sorted(evaluation.classes, key=lambda one: (one.support == 0, one.f1)),
-        "confusion": _drawing(
+        "confusion": drawing(
             plots.confusion_matrix(evaluation),
             f"Confusion matrix of {len(evaluation.classes)} classes: {evaluation.count - wrong} of "
             f"{evaluation.count} pictures lie on the diagonal. The largest mistakes are in the next table.",
         ),
-        "reliability": _drawing(
+        "reliability": drawing(
             plots.reliability_diagram(evaluation),
             f"Accuracy against confidence: mean confidence {percent(evaluation.calibration.confidence)}, "
             f"accuracy {percent(evaluation.top1.value)}.",
@@ -338,22 +328,3 @@ def _curves_alt(history: Sequence[Mapping[str, float]]) -> str:
         f"Loss, accuracy and learning rate over {len(history)} epochs. The validation loss is lowest, "
         f"{best['valid_loss']:.3f}, in epoch {best['epoch']:g}."
     )
-
-
-def _drawing(figure: Figure, alt: str) -> _Drawing:
-    content = plots.png_bytes(figure)
-    with Image.open(io.BytesIO(content)) as image:
-        # A hundred pixels of the page an inch: letters come out as large as those of the text.
-        width, height = (round(side * 100 / plots.DPI) for side in image.size)
-    return _Drawing(data_uri("png", content), width, height, alt)
-
-
-def _flat(values: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in values.items():
-        name = f"{above}{key}".replace("_", " ")
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{name}: ")
-        elif isinstance(value, list | tuple):
-            yield name, ", ".join(str(item) for item in value) or "none"
-        else:
-            yield name, "none" if value is None else str(value)

@@ -127,6 +127,13 @@ def discard_run(run: RunFolder) -> None:
         run.root.rmdir()
 
 
+def remove_weights(run: RunFolder) -> None:
+    """Remove weights and checkpoints of a run whose figures alone are kept."""
+    with suppress(OSError):
+        for path in (*run.root.rglob(run.weights.name), *run.root.rglob(run.checkpoint.name)):
+            path.unlink(missing_ok=True)
+
+
 def open_run(root: Path) -> tuple[RunFolder, RunSettings]:
     """Open an existing run folder.
 
@@ -135,7 +142,7 @@ def open_run(root: Path) -> tuple[RunFolder, RunSettings]:
         SettingsError: Its settings do not fit this version.
     """
     run = RunFolder(root)
-    return run, RunSettings.from_dict(_read_json(run.settings))
+    return run, RunSettings.from_dict(read_json(run.settings))
 
 
 def read_info(run: RunFolder) -> dict[str, Any]:
@@ -144,7 +151,7 @@ def read_info(run: RunFolder) -> dict[str, Any]:
     Raises:
         RunError: It is missing or damaged.
     """
-    info = _read_json(run.info)
+    info = read_json(run.info)
     missing = sorted({"architecture", "classes", "preprocessing", "data", "versions", "machine"} - set(info))
     if missing:
         raise RunError(f"{run.info}: damaged ({missing[0]} is missing): train again")
@@ -194,7 +201,12 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores"
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a run.
+
+    Raises:
+        RunError: It is missing, damaged or holds no mapping.
+    """
     if not path.is_file():
         raise RunError(f"{path.parent}: not a run folder ({path.name} is missing): give the --out of a training")
     try:

@@ -25,6 +25,14 @@ AugmentationName = Literal[
 ]
 
 
+_FLAGS = {"kind": "--model", "names": "--augment", "mix_probability": "--mix"}
+
+
+def flag_of(key: str) -> str:
+    """Return the flag of the command line that sets a key of the settings: `--batch-size` for `batch_size`."""
+    return _FLAGS.get(key, "--" + key.replace("_", "-"))
+
+
 def _require(condition: bool, flag: str, rule: str, value: object) -> None:
     if not condition:
         raise SettingsError(f"{flag} must be {rule}, not {value!r}")

@@ -1,0 +1,112 @@
+"""What tuning brings: the usual settings of transfer learning against those that `landmarks tune` finds.
+
+Run `python benchmarks/tuning.py DATA`, DATA being an image folder such as landmarks10. A study of `--trials`
+trials looks for the settings on validation pictures; then both settings train with each of the seeds (another
+split, other views, other weights), and all are measured on the test split, which the study never read. All is
+done by the commands `landmarks tune` and `landmarks train`; what is finished in `--out` is not done again. About
+half an hour on two free cores, most of it embedding: the pictures once for each seed and backbone.
+
+`--keep` leaves settings out of the search (`--keep backbone,crop-scale` embeds the pictures once for each seed).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from record import record, table
+
+from landmarks.training.experiments import Pairs, compare_runs
+from landmarks.training.presets import differences, load_preset
+
+CALL = """
+import sys
+from landmarks.training import search_space
+from landmarks.cli import main
+keep = sys.argv.pop(1).split(",")
+spaces = {kind: tuple(one for one in space if one.name not in keep) for kind, space in search_space.SPACES.items()}
+search_space.SPACES = spaces
+sys.exit(main(sys.argv[1:]))
+"""
+"""The command line with a smaller search space."""
+
+
+def landmarks(*words: object, keep: str = "") -> None:
+    command = [sys.executable, "-c", CALL, keep, *map(str, words)]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+
+
+def accuracy(run: Path, split: str) -> float:
+    return float(json.loads((run / f"metrics_{split}.json").read_text())["top1"]["value"])
+
+
+def notes(given: argparse.Namespace, gains: list[float], sums: list[int], preset: Path) -> str:
+    """What the table says over all seeds, and the settings that were found."""
+    spread = statistics.stdev(gains) if len(gains) > 1 else 0.0
+    summed = Pairs(*sums)
+    sections = differences(load_preset(str(preset), given.data)).values()
+    found = [
+        f"`{key} = {value:.3g}`" if isinstance(value, float) else f"`{key} = {value}`"
+        for section in sections
+        for key, value in section.items()
+    ]
+    return (
+        f"Mean gain on test {statistics.mean(gains):+.4f}, standard deviation over the seeds {spread:.4f}; tuned "
+        f"is better with {sum(gain > 0 for gain in gains)} of {len(gains)} seeds. Over all seeds {summed.second} "
+        f"answers are right in tuned alone and {summed.first} in usual alone (the same test pictures each time, "
+        f"so no test is made of the sum).\n\nFound: {', '.join(found)}. {given.trials} trials with seed 0, sought "
+        f"by validation {given.metric}."
+    )
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("runs/tuning"))
+    parser.add_argument("--trials", type=int, default=30)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--limit", type=int, help="training pictures")
+    parser.add_argument("--metric", default="accuracy")
+    parser.add_argument("--keep", default="", help="settings that are not tuned")
+    parser.add_argument("--cache", type=Path)
+    parser.add_argument("--threads", type=int, default=0)
+    return parser.parse_args()
+
+
+def main() -> None:
+    given = parse()
+    common: list[object] = ["--threads", given.threads]
+    common += ["--limit", given.limit] if given.limit else []
+    common += ["--cache", given.cache] if given.cache else []
+    study = given.out / "study"
+    words = ["--model", "transfer", "--trials", given.trials, "--metric", given.metric, "--out", study]
+    landmarks("tune", given.data, *words, *common, keep=given.keep)
+    preset = study / "best.toml"
+    ways: dict[str, list[object]] = {"usual": ["--model", "transfer"], "tuned": ["--preset", preset]}
+    rows, sums, gains = [], [0, 0, 0, 0], []
+    for seed in range(given.seeds):
+        runs = {way: given.out / f"{way}-{seed}" for way in ways}
+        for way, flags in ways.items():
+            if not (runs[way] / "metrics_test.json").is_file():
+                landmarks("train", given.data, "--out", runs[way], "--seed", seed, *flags, *common)
+        pairs = compare_runs(runs["usual"], runs["tuned"]).pairs
+        reached = [accuracy(run, split) for split in ("valid", "test") for run in runs.values()]
+        gains.append(reached[3] - reached[2])
+        counts = (pairs.both, pairs.first, pairs.second, pairs.neither)
+        sums = [one + other for one, other in zip(sums, counts, strict=True)]
+        shown = [f"{share:.4f}" for share in reached]
+        rows.append([seed, *shown, f"{gains[-1]:+.4f}", pairs.first, pairs.second, f"{pairs.p_value:.2g}"])
+    header = ["seed", "valid, usual", "valid, tuned", "test, usual", "test, tuned", "gain"]
+    header += ["right in usual alone", "right in tuned alone", "p (McNemar, mid-p)"]
+    flags_given = {"limit": given.limit, "trials": given.trials, "seeds": given.seeds, "keep": given.keep}
+    command = "python benchmarks/tuning.py DATA " + " ".join(f"--{k} {v}" for k, v in flags_given.items() if v)
+    body = f"{given.data.name}.\n\n" + table(header, rows) + "\n\n" + notes(given, gains, sums, preset)
+    record("tuning", "Tuning transfer learning", command, body, ["torch", "optuna", "onnxruntime"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""`landmarks tune`: a study that finds settings, goes on after any end, and never looks at the test split."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from commands import CALL, landmarks
+
+from landmarks.training import search_space
+from landmarks.training.search_space import SPACES, Choice, point_of, space_of
+from landmarks.training.settings import default_settings
+
+pytestmark = pytest.mark.skipif(find_spec("optuna") is None, reason="optuna, of the extra tune, is not installed")
+
+NARROW = tuple(
+    dimension for dimension in SPACES["transfer"] if dimension.key not in {"backbone", "crop_scale", "epochs"}
+)
+"""A space whose trials share one set of embeddings."""
+FLAGS = ("--epochs", 2, "--threads", 1)
+PATCH = """
+from landmarks.training import search_space
+keys = {"backbone", "crop_scale", "epochs"}
+space = tuple(one for one in search_space.SPACES["transfer"] if one.key not in keys)
+search_space.SPACES = {"transfer": space}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_space, "SPACES", {"transfer": NARROW})
+
+
+def trials(study: Path) -> list[Path]:
+    return sorted((study / "trials").iterdir())
+
+
+def begin(data: Path, cache: Path, study: Path, count: int) -> subprocess.Popen[str]:
+    """Start a study in a process of its own."""
+    words = ["tune", data, "--out", study, "--cache", cache, "--trials", count, *FLAGS]
+    command = [sys.executable, "-c", PATCH + CALL, *map(str, words)]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+@pytest.fixture(scope="module")
+def study(drawn: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study of six trials."""
+    folder = tmp_path_factory.mktemp("studies") / "study"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search_space, "SPACES", {"transfer": NARROW})
+        outcome = landmarks("tune", drawn, "--out", folder, "--cache", cache, "--trials", 6, *FLAGS)
+    assert outcome.status == 0, outcome.err
+    assert "best of 6 trials" in outcome.out
+    assert outcome.err.count("trial ") == 6
+    return folder
+
+
+def test_a_study_leaves_trials_without_weights_and_without_test_figures(study):
+    assert [path.name for path in trials(study)] == [f"{number:03d}" for number in range(6)]
+    assert {path.name for path in study.iterdir()} == {"study.db", "trials", "report.html", "best.toml"}
+    assert not list(study.rglob("*.safetensors"))
+    assert not list(study.rglob("*.ckpt"))
+    assert not list(study.rglob("*_test.*"))
+    seeds = {json.loads(path.read_text())["loading"]["seed"] for path in study.glob("trials/*/settings.json")}
+    assert seeds == {0}
+
+
+def test_the_first_trial_has_the_usual_settings(study, drawn):
+    told = json.loads((trials(study)[0] / "settings.json").read_text())
+    usual = default_settings(drawn, "transfer").to_dict()
+    assert told["optimization"] == usual["optimization"]
+    assert told["model"] == usual["model"]
+
+
+def test_the_best_settings_train(study, drawn, cache, tmp_path):
+    run = tmp_path / "run"
+    preset = study / "best.toml"
+    outcome = landmarks("train", drawn, "--preset", preset, "--out", run, "--cache", cache, "--epochs", 3)
+    assert outcome.status == 0, outcome.err
+    told = json.loads((run / "settings.json").read_text())
+    found = [json.loads((path / "settings.json").read_text())["optimization"] for path in trials(study)]
+    assert told["optimization"] in found
+    assert told["loop"]["epochs"] == 3
+
+
+def test_the_report_stands_alone_and_says_how_to_go_on(study):
+    page = (study / "report.html").read_text()
+    assert page.count("data:image/png") == 2
+    assert "<script" not in page
+    assert "--preset" in page
+    assert "Which settings counted" in page
+
+
+def test_trials_can_be_listed_by_their_validation_figures(study):
+    outcome = landmarks("runs", "--folder", study / "trials", "--split", "valid", "--format", "csv")
+    assert outcome.status == 0, outcome.err
+    assert len(outcome.out.splitlines()) == 7
+
+
+def test_a_study_goes_on_where_it_stopped_and_refuses_other_questions(study, drawn, cache):
+    words = ("tune", drawn, "--out", study, "--cache", cache, *FLAGS)
+    outcome = landmarks(*words, "--trials", 6)
+    assert outcome.status == 0, outcome.err
+    assert len(trials(study)) == 6
+    outcome = landmarks(*words, "--trials", 7, "--metric", "accuracy")
+    assert outcome.status == 2
+    assert "begun with --metric loss, not accuracy" in outcome.complaint
+
+
+def test_a_killed_study_goes_on_and_two_processes_share_it(drawn, cache, study, tmp_path):
+    folder = tmp_path / "study"
+    first = begin(drawn, cache, folder, 5)
+    # Killed in the middle of a trial, with no chance to tidy up.
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("trials/*/settings.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    both = [begin(drawn, cache, folder, 5) for _ in range(2)]
+    told = [process.communicate(timeout=280)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    assert all(text.count("trial ") >= 1 for text in told)
+    outcome = landmarks("tune", drawn, "--out", folder, "--cache", cache, "--trials", 5, *FLAGS)
+    # Both may have been at their last trial.
+    assert "best of 5 trials" in outcome.out or "best of 6 trials" in outcome.out
+
+
+def test_the_time_ends_a_study(drawn, cache, study, tmp_path):
+    words = ("--out", tmp_path / "study", "--cache", cache, "--trials", 50, "--time", "0.001s")
+    outcome = landmarks("tune", drawn, *words, *FLAGS)
+    assert outcome.status == 0, outcome.err
+    assert "0 of 50 trials are done" in outcome.out
+    assert not (tmp_path / "study" / "trials").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("--time", "soon"), "--time must be minutes"),
+        (("--time", "0"), "--time must be above 0"),
+        (("--trials", 0), "--trials must be at least 1"),
+        (("--metric", "f1"), "--metric must be one of loss, accuracy"),
+        (("--model", "magic"), "--model must be one of scratch, transfer"),
+        (("--epochs", 0), "--epochs must be at least 1"),
+    ],
+)
+def test_a_mistake_is_told_before_any_work(drawn, tmp_path, flags, sentence):
+    outcome = landmarks("tune", drawn, "--out", tmp_path / "study", *flags)
+    assert outcome.status == 2
+    assert outcome.complaint.startswith(sentence)
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize("kind", SPACES)
+def test_the_usual_settings_lie_in_the_space(kind, monkeypatch):
+    monkeypatch.setattr(search_space, "SPACES", SPACES)
+    settings = default_settings(Path("data"), kind)
+    usual = point_of(settings, space_of(kind))
+    assert len(usual) == len(SPACES[kind])
+    for dimension in SPACES[kind]:
+        value = getattr(getattr(settings, dimension.section), dimension.key)
+        if isinstance(dimension, Choice):
+            assert value in dimension.values
+        else:
+            assert dimension.low <= value <= dimension.high
