@@ -204,8 +204,9 @@ def faults(given: argparse.Namespace) -> None:
     answered = ", ".join(f"{status}: {count}" for status, count in sorted(overload.statuses.items()))
     body = (
         f"128 clients, room for 64 pictures, {given.minutes:g} minutes; a client waits 50 ms after a 429.\n\n"
-        f"Answers by status: {answered}. {overload.rate:.0f} answers/s with 200, p50 {overload.quantile(0.5):.2f} s, "
-        f"p99 {overload.quantile(0.99):.2f} s. The service {'answers' if alive else 'DOES NOT answer'} after it.\n\n"
+        f"Answers by status: {answered}. {overload.rate:.0f} answers/s with 200, p50 {overload.quantile(0.5):.2f} "
+        f"s, p99 {overload.quantile(0.99):.2f} s. Afterwards the service "
+        f"{'answers' if alive else 'DOES NOT answer'}.\n\n"
         + table(["minute", "service, MiB", "workers together, MiB"], rows)
         + "\n\nWorkers killed with signal 9 under 8 clients:\n\n"
         + table(["killed", "requests lost", "next answer after, s", "all workers ready after, s"], killed)

@@ -1,7 +1,7 @@
 """The services that `benchmarks/serve.py` compares with, each in a process of its own on loopback.
 
 `python benchmarks/serve_rivals.py plain|litserve PORT MODEL.pt`: FastAPI with TorchScript, one picture after the
-other; and LitServe with TorchScript in batches of up to 16. Either decodes with the package's own `prepare`.
+other; and LitServe with TorchScript in batches of up to 16.
 """
 
 from __future__ import annotations
@@ -16,49 +16,46 @@ import uvicorn
 from fastapi import FastAPI, UploadFile
 from load import HOST
 
-from landmarks.preprocess import Preprocessing, prepare
-from landmarks.training.predictor import load_torchscript
+from landmarks.images import load_rgb
+from landmarks.preprocess import Preprocessing, normalize, prepare
+from landmarks.training.predictor import load_torchscript, predict_picture
 
 BATCH = 16
 PREPROCESSING = Preprocessing()
 
 
-def probabilities(script: torch.jit.ScriptModule, pictures: list[np.ndarray]) -> list[list[float]]:
-    """Of prepared pictures, all of one size."""
-    with torch.no_grad():
-        batch = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
-        return script(batch).tolist()
-
-
 def plain(port: int, model: Path) -> None:
+    """The picture goes into the script as it was decoded: the script resizes it."""
     script = load_torchscript(model)
     app = FastAPI()
 
     @app.post("/tags")
     async def tags(photos: UploadFile) -> list[float]:
-        return probabilities(script, [prepare(await photos.read(), PREPROCESSING)])[0]
+        return predict_picture(script, load_rgb(await photos.read())).tolist()
 
     uvicorn.run(app, host=HOST, port=port, log_level="warning")
 
 
 def litserve(port: int, model: Path) -> None:
+    """Pictures of one size go through the network of the script together."""
     import litserve
 
     class Tagger(litserve.LitAPI):
-        def setup(self, device: str) -> None:
+        def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe names it
             self.script = load_torchscript(model)
 
         def decode_request(self, request: dict[str, str]) -> np.ndarray:
             return prepare(base64.b64decode(request["picture"]), PREPROCESSING)
 
-        def batch(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
-            return inputs
+        def batch(self, inputs: list[np.ndarray]) -> torch.Tensor:
+            return torch.from_numpy(normalize(np.stack(inputs), PREPROCESSING))
 
-        def predict(self, pictures: list[np.ndarray]) -> list[list[float]]:
-            return probabilities(self.script, pictures)
+        def predict(self, pictures: torch.Tensor) -> torch.Tensor:
+            with torch.no_grad():
+                return torch.softmax(self.script.model(pictures), dim=1)
 
-        def unbatch(self, output: list[list[float]]) -> list[list[float]]:
-            return output
+        def unbatch(self, output: torch.Tensor) -> list[list[float]]:
+            return output.tolist()
 
         def encode_response(self, output: list[float]) -> dict[str, list[float]]:
             return {"probabilities": output}

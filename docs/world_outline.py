@@ -57,9 +57,7 @@ def everywhere(rings: Iterable[list[tuple[float, float]]]) -> MultiPolygon:
 
 def unrolled(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """The points of a ring without the jump where it crosses 180 degrees."""
-    turns = accumulate(
-        (-round((b[0] - a[0]) / 360) * 360 for a, b in pairwise(points)), initial=0
-    )
+    turns = accumulate((-round((b[0] - a[0]) / 360) * 360 for a, b in pairwise(points)), initial=0)
     return [(x + turn, y) for (x, y), turn in zip(points, turns, strict=True)]
 
 

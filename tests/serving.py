@@ -6,14 +6,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from commands import CALL
-
-BROWSER = Path("/usr/bin/chromium")
 
 
 @dataclass(frozen=True)
@@ -30,15 +28,23 @@ class Running:
         return [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
 
 
+def serving(*flags: object, environment: Mapping[str, str] | None = None) -> AbstractContextManager[Running]:
+    """Start `landmarks serve`, wait until it takes pictures, and end it."""
+    return serving_by([sys.executable, "-c", CALL, "serve", "--port", "0", *map(str, flags)], environment)
+
+
 @contextmanager
-def serving(*flags: object, before: str = "pass", environment: dict[str, str] | None = None) -> Iterator[Running]:
-    """Start a service after the lines `before`, wait until it takes pictures, and end it."""
+def serving_by(command: Sequence[object], environment: Mapping[str, str] | None = None) -> Iterator[Running]:
+    """Do this with any command that prints its address."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        words = [sys.executable, "-c", f"{before}\n{CALL}", "serve", "--port", "0", *map(str, flags)]
         with log.open("wb") as errors:
             process = subprocess.Popen(
-                words, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **(environment or {})}
+                [str(word) for word in command],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env={**os.environ, **(environment or {})},
             )
         try:
             address = process.stdout.readline().strip() if process.stdout else ""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -21,7 +21,7 @@ from commands import landmarks, python
 from serving import Running, serving
 from tiny_model import COLOURS, calibrated, make_model, save_colour
 
-SEARCHED = 20
+SEARCHED = 10
 """Cases that schemathesis makes for each operation."""
 
 
@@ -103,28 +103,29 @@ def test_a_killed_worker_fails_its_own_request_at_most(service: Running, tower: 
     until(lambda: "landmarks_workers_ready 2.0" in httpx.get(f"{service.address}/metrics").text)
 
 
-def test_a_connection_that_breaks_off_frees_its_place(service: Running, tower: bytes) -> None:
-    import socket
-
+def half_sent(service: Running, picture: bytes) -> socket.socket:
+    """A connection on which a request was begun."""
     host, _, port = service.address.removeprefix("http://").partition(":")
+    connection = socket.create_connection((host, int(port)), timeout=20)
+    head = f"POST /v1/tags HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/png\r\nContent-Length: 5000\r\n\r\n"
+    connection.sendall(head.encode() + picture[:20])
+    return connection
+
+
+def test_a_connection_that_breaks_off_frees_its_place(service: Running, tower: bytes) -> None:
     for _ in range(40):
-        with socket.create_connection((host, int(port))) as broken:
-            head = b"POST /v1/tags HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\nContent-Length: 5000\r\n\r\n"
-            broken.sendall(head + tower[:20])
+        half_sent(service, tower).close()
     until(lambda: "landmarks_pictures_inside 0.0" in httpx.get(f"{service.address}/metrics").text)
     assert tag(service.address, tower).status_code == 200
 
 
 def test_a_slow_upload_is_ended(model: Path, tower: bytes) -> None:
-    def trickle() -> Iterator[bytes]:
-        for byte in tower:
-            yield bytes([byte])
-            time.sleep(0.2)
-
     with serving("--model", model, "--workers", 1, "--decode-seconds", 1, "--request-seconds", 1) as running:
-        answer = httpx.post(f"{running.address}/v1/tags", content=trickle(), headers={"Content-Type": "image/png"})
-        assert (answer.status_code, answer.json()["error"]["code"]) == (408, "request_timeout")
-        assert tag(running.address, tower).status_code == 200
+        with half_sent(running, tower) as broken:
+            head, _, body = broken.recv(4096).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 408 ")
+        assert json.loads(body)["error"]["code"] == "request_timeout"
+        until(lambda: tag(running.address, tower).status_code == 200)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
@@ -218,26 +219,16 @@ def test_fuzzing_finds_no_failure_and_no_answer_that_openapi_does_not_tell(
         "--phases",
         "examples,coverage,fuzzing",
     ]
-    command += ["--max-examples", str(SEARCHED), "--seed", "1", "--no-color"]
+    command += ["--max-examples", str(SEARCHED), "--seed", "1", "--no-color", "--request-timeout", "60"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=240)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
-def test_the_container_files_are_sound() -> None:
+def test_the_container_runs_as_nobody_in_particular() -> None:
     root = Path(__file__).parents[2]
-    text = (root / "Dockerfile").read_text()
-    assert "USER landmarks" in text
-    if shutil.which("docker") is None:
-        pytest.skip("docker is not installed")
-    checked = subprocess.run(
-        ["docker", "compose", "-f", root / "compose.yaml", "config", "--quiet"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if "unknown" in checked.stderr and "compose" in checked.stderr:
-        pytest.skip("docker has no compose")
-    assert checked.returncode == 0, checked.stderr
+    lines = (root / "Dockerfile").read_text().splitlines()
+    assert [line for line in lines if line.startswith("USER")] == ["USER 10001"]
+    assert "127.0.0.1:8000:8000" in (root / "compose.yaml").read_text()
 
 
 def until(condition: object) -> None:

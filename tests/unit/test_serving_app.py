@@ -8,19 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
+from nearest import Nearest
 from PIL import ExifTags, Image
 from starlette.testclient import TestClient
-from tiny_model import COLOURS, CROP, calibrated, make_model
+from tiny_model import COLOURS, calibrated, make_model
 
 from landmarks.errors import ModelError
 from landmarks.metadata.xmp import XmpPacket
-from landmarks.preprocess import Preprocessing, prepare
-from landmarks.recognizer import Recognizer
 from landmarks.serving.app import create_app
-from landmarks.serving.searcher import LookAlike
 from landmarks.serving.settings import Access, Limits, ServeSettings
 
 KEY = "a-key-of-sixteen-or-more"
@@ -349,25 +345,6 @@ def test_tags_that_make_no_sense_are_refused(client: TestClient) -> None:
 
 
 # --- search ---
-
-
-class Nearest:
-    """The nearest of some pictures, by the cosine of their embeddings."""
-
-    def __init__(self, model: Path, pictures: dict[str, bytes]) -> None:
-        recognizer = Recognizer(model)
-        prepared = np.stack([prepare(each, Preprocessing(CROP, CROP)) for each in pictures.values()])
-        self._names = list(pictures)
-        self._rows = _unit(recognizer.answer(prepared).embeddings)
-
-    def search(self, embedding: NDArray[np.float32], limit: int) -> list[LookAlike]:
-        similarities = self._rows @ _unit(embedding[None])[0]
-        order = np.argsort(-similarities)[:limit]
-        return [LookAlike(self._names[row], float(similarities[row])) for row in order]
-
-
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def test_a_searcher_brings_the_route_for_look_alikes(model: Path) -> None:

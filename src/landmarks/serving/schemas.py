@@ -218,7 +218,7 @@ class XmpPhoto(BaseModel):
     """Tags of one photo that shall become metadata."""
 
     file: Annotated[str, StringConstraints(min_length=1, max_length=255)]
-    tags: Annotated[list[Tag], Field(min_length=1, max_length=20)]
+    tags: Annotated[list[Tag], Field(min_length=1, max_length=5)]
 
 
 class XmpRequest(BaseModel):
@@ -226,7 +226,7 @@ class XmpRequest(BaseModel):
 
     model_config = _example({"photos": [{"file": "holiday.jpg", "tags": [_TAG]}]})
 
-    photos: Annotated[list[XmpPhoto], Field(min_length=1, max_length=2000)]
+    photos: Annotated[list[XmpPhoto], Field(min_length=1, max_length=200)]
 
 
 class Status(BaseModel):

@@ -8,6 +8,8 @@ import { WorldMap } from "./map.js";
 import { Photos, tagsOf } from "./photos.js";
 import { Queue } from "./queue.js";
 
+const XMP_AT_A_TIME = 200; // the most that the service takes in a request
+
 const photos = new Photos();
 const queue = new Queue(photos, askForKey);
 const service = { search: false, maxBytes: Infinity, places: new Map() };
@@ -73,7 +75,13 @@ async function downloadXmp() {
     notice("There are no tags to write.");
     return;
   }
-  save(await xmp(wanted), wanted.length === 1 ? `${wanted[0].file}.xmp` : "xmp.zip");
+  if (wanted.length === 1) {
+    save(await xmp(wanted), `${wanted[0].file}.xmp`);
+    return;
+  }
+  for (let at = 0; at < wanted.length; at += XMP_AT_A_TIME) {
+    save(await xmp(wanted.slice(at, at + XMP_AT_A_TIME)), at ? `xmp-${at / XMP_AT_A_TIME + 1}.zip` : "xmp.zip");
+  }
 }
 
 function summarise() {
