@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -49,10 +49,10 @@ from landmarks.tagging import TagSettings, find_tags_parallel
 from landmarks.workers import cores
 
 CLIENTS = (1, 8, 32, 128)
-START_SECONDS = 120
+START_SECONDS = 300
 PICTURES = 64  # different ones that are sent in turns
 SERVE = [sys.executable, "-m", "landmarks", "serve", "--port"]
-RIVALS = Path(__file__).with_name("serve_rivals.py")
+PLAIN, LITSERVE = (Path(__file__).with_name(name) for name in ("rival_plain.py", "rival_litserve.py"))
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,11 @@ def running(candidate: Candidate) -> Iterator[tuple[int, int]]:
             yield port, process.pid
         finally:
             process.terminate()
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 process.wait(40)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # processes of its own that it has left behind
+            process.wait()
 
 
 def save_network(path: Path, classes: int) -> None:
@@ -125,11 +125,11 @@ def speed(given: argparse.Namespace) -> None:
                 lambda port: [*SERVE, str(port), *wide], [multipart([content]) for content in contents]
             ),
             "plain FastAPI + TorchScript": Candidate(
-                lambda port: [sys.executable, str(RIVALS), "plain", str(port), str(script)],
+                lambda port: [sys.executable, str(PLAIN), str(port), str(script)],
                 [multipart([content], "/tags") for content in contents],
             ),
             "LitServe, batches of 16, TorchScript": Candidate(
-                lambda port: [sys.executable, str(RIVALS), "litserve", str(port), str(script)],
+                lambda port: [sys.executable, str(LITSERVE), str(port), str(script)],
                 [post("/tags", "application/json", body) for body in encoded],
             ),
         }
