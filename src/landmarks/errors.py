@@ -41,6 +41,14 @@ class ImageError(InputError):
         self.reason = reason
 
 
+class ImageTooLargeError(ImageError):
+    """A picture has more bytes or pixels than the limits allow."""
+
+
+class ImageFormatError(ImageError):
+    """The content is not a picture of an accepted format."""
+
+
 class DataError(InputError):
     """A data folder does not hold what training or evaluation needs."""
 

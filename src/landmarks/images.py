@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
-from landmarks.errors import ImageError, SettingsError
+from landmarks.errors import ImageError, ImageFormatError, ImageTooLargeError, SettingsError
 
 ACCEPTED_FORMATS = "JPEG, PNG, WebP, GIF, TIFF, BMP, HEIC or AVIF"
 """The formats that are read, for messages."""
@@ -125,8 +125,9 @@ def load_image(
         limits: Largest file and picture to accept.
 
     Raises:
-        ImageError: The source is missing, not readable, not a regular file, empty, over a limit, damaged or
-            not of an accepted format.
+        ImageError: The source is missing, not readable, not a regular file, empty or damaged.
+        ImageTooLargeError: It is over a limit.
+        ImageFormatError: It is not of an accepted format.
         SettingsError: `min_side` is below 1.
     """
     if min_side is not None and min_side < 1:
@@ -141,7 +142,7 @@ def load_image(
             raise
         except Image.DecompressionBombError as error:
             # Pillow's own limit still guards places that are read while a GIF, WebP or TIFF is opened.
-            raise ImageError(path, "the picture has too many pixels: make it smaller first") from error
+            raise ImageTooLargeError(path, "the picture has too many pixels: make it smaller first") from error
         except MemoryError as error:
             raise ImageError(path, "the picture does not fit in memory: make it smaller first") from error
         except Exception as error:  # decoders raise nearly every type, depending on the damage
@@ -153,13 +154,13 @@ def load_image(
 
 
 @contextmanager
-def photo_header(photo: Path) -> Iterator[ImageFile.ImageFile | None]:
-    """Open a photo for its metadata, without decoding it; gives None where it cannot be read."""
+def photo_header(photo: Path | bytes) -> Iterator[ImageFile.ImageFile | None]:
+    """Open a photo, or its content, for its metadata, without decoding it; gives None where it cannot be read."""
     with ExitStack() as stack:
         image: ImageFile.ImageFile | None = None
         try:
             file = stack.enter_context(_open(photo, DEFAULT_LIMITS))
-            module, name = _PLUGINS[_sniff(file, photo)]
+            module, name = _PLUGINS[_sniff(file, None if isinstance(photo, bytes) else photo)]
             stack.enter_context(_quiet_pillow())
             image = getattr(import_module(module), name)(file)
         except Exception:  # noqa: BLE001 - decoders raise nearly every type, depending on the damage
@@ -195,7 +196,7 @@ def _check_size(size: int, path: Path | None, limits: ImageLimits) -> None:
     if size == 0:
         raise ImageError(path, "the file is empty: copy it again from its source")
     if size > limits.max_bytes:
-        raise ImageError(
+        raise ImageTooLargeError(
             path,
             f"the file has {size / 2**20:.1f} MiB, more than the limit of {limits.max_bytes / 2**20:.1f} MiB: "
             "make it smaller first",
@@ -222,7 +223,7 @@ def _sniff(file: BinaryIO, path: Path | None) -> str:
             return "AVIF"
         if brands & _HEIC_BRANDS:
             return "HEIC"
-    raise ImageError(path, f"the content is not a picture of an accepted format: give {ACCEPTED_FORMATS}")
+    raise ImageFormatError(path, f"the content is not a picture of an accepted format: give {ACCEPTED_FORMATS}")
 
 
 def _decode(
@@ -233,7 +234,7 @@ def _decode(
     image: Image.Image = plugin(file)
     width, height = image.size
     if width * height > limits.max_pixels:
-        raise ImageError(
+        raise ImageTooLargeError(
             path,
             f"the picture has {width} x {height} pixels, more than the limit of "
             f"{limits.max_pixels / 1e6:g} megapixels: make it smaller first",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
 from landmarks.places import Gazetteer, Place
+from landmarks.recognizer import Candidate
 from landmarks.tagging import Explanation, Finding
 from landmarks.tags import Tag
 
@@ -145,15 +146,8 @@ class _JsonLines:
         if photo.error is not None:
             row["error"] = photo.error
             return _json(row) + "\n"
-        row["tags"] = [_tag_object(tag) for tag in photo.tags]
-        row["candidates"] = [
-            {
-                "class_name": candidate.class_name,
-                "name": self._gazetteer.display_name(candidate.class_name),
-                "probability": round(candidate.probability, 6),
-            }
-            for candidate in photo.candidates
-        ]
+        row["tags"] = [tag_object(tag) for tag in photo.tags]
+        row["candidates"] = [candidate_object(candidate, self._gazetteer) for candidate in photo.candidates]
         row["model"] = photo.model
         if self._explain and shown.finding.explanation is not None:
             row["explanation"] = list(reasons(shown.finding.explanation, self._gazetteer))
@@ -223,9 +217,16 @@ def _place_of(tag: Tag) -> Place | None:
     return None if tag.level == "kind" else tag.place
 
 
-def _tag_object(tag: Tag) -> dict[str, Any]:
+def tag_object(tag: Tag) -> dict[str, Any]:
+    """Return a tag as it stands in JSON: `name`, `level`, `probability` and `place`, which may be None."""
     probability = round(tag.probability, 6)
     return {"name": tag.name, "level": tag.level, "probability": probability, "place": _place_object(tag)}
+
+
+def candidate_object(candidate: Candidate, gazetteer: Gazetteer) -> dict[str, Any]:
+    """Return a candidate as it stands in JSON: `class_name`, `name` and `probability`."""
+    name = gazetteer.display_name(candidate.class_name)
+    return {"class_name": candidate.class_name, "name": name, "probability": round(candidate.probability, 6)}
 
 
 def _place_object(tag: Tag) -> dict[str, Any] | None:

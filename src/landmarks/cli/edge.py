@@ -32,6 +32,7 @@ COMMANDS = {
     "evaluate": "Measure a trained run again and write its report.",
     "export": "Turn a trained run into a model folder that needs no PyTorch.",
     "predict": "Say which landmarks photos show.",
+    "serve": "Answer over HTTP, with a page for people.",
     "batch": "Save a picture of a sample batch before and after augmentation.",
 }
 """Name and summary of each command; the function of that name in `landmarks.cli.NAME` runs it.
@@ -47,6 +48,7 @@ EXTRAS = {
     },
     "tune": {"optuna", "tomli_w"},
     "track": {"mlflow"},
+    "serve": {"fastapi", "multipart", "prometheus_client", "pydantic", "python_multipart", "starlette", "uvicorn"},
 }
 """The extras of the package, each with the packages that are imported only where it is installed."""
 

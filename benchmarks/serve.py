@@ -1,0 +1,280 @@
+"""The service under load, on loopback: how fast it is, what overload does, what becomes of killed workers.
+
+`python benchmarks/serve.py speed PHOTOS` compares requests/s and times at 1, 8, 32 and 128 clients with plain
+FastAPI + TorchScript and with LitServe (needs the extras `serve`, `train` and `dev`), and images/s with bulk
+tagging. The services take turns, so that whatever else the machine does meets all of them.
+
+`python benchmarks/serve.py faults PHOTOS --minutes 10` keeps 128 clients at a service with room for 64 pictures,
+then kills workers with signal 9, one and all of them.
+
+PHOTOS is a folder of pictures. TorchScript runs the same network as the bundled model, EfficientNet-Lite0 with a
+linear head; its weights do not matter for its speed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+
+from load import (
+    Load,
+    children,
+    free_port,
+    get,
+    json_body,
+    load,
+    memory,
+    metrics_of,
+    multipart,
+    once,
+    post,
+)
+from record import record, table
+
+from landmarks.files import find_photos
+from landmarks.model_folder import find_model
+from landmarks.tagging import TagSettings, find_tags_parallel
+from landmarks.workers import cores
+
+CLIENTS = (1, 8, 32, 128)
+START_SECONDS = 300
+PICTURES = 64  # different ones that are sent in turns
+SERVE = [sys.executable, "-m", "landmarks", "serve", "--port"]
+PLAIN, LITSERVE = (Path(__file__).with_name(name) for name in ("rival_plain.py", "rival_litserve.py"))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A service to measure: how it is started, given a port, and what it is sent."""
+
+    command: Callable[[int], list[str]]
+    requests: Sequence[bytes]
+
+
+@contextmanager
+def running(candidate: Candidate) -> Iterator[tuple[int, int]]:
+    """Start a service, wait for its first answer, and end it; gives its port and process id."""
+    port = free_port()
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(candidate.command(port), stdout=log, stderr=log, start_new_session=True)
+        try:
+            until = time.monotonic() + START_SECONDS
+            while asyncio.run(once(port, candidate.requests[0]))[0] != 200:
+                if process.poll() is not None or time.monotonic() > until:
+                    log.seek(0)
+                    raise SystemExit(f"{candidate.command(port)} does not answer: {log.read()[-2000:].decode()}")
+                time.sleep(0.2)
+            yield port, process.pid
+        finally:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(40)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # processes of its own that it has left behind
+            process.wait()
+
+
+def save_network(path: Path, classes: int) -> None:
+    """The network of the bundled model as TorchScript, with weights as they come."""
+    from torch import nn
+
+    from landmarks.preprocess import Preprocessing
+    from landmarks.training.backbones import load_backbone
+    from landmarks.training.predictor import make_predictor, save_torchscript
+
+    backbone = load_backbone("efficientnet_lite0")
+    network = nn.Sequential(backbone.network, nn.Linear(backbone.size, classes))
+    preprocessing = Preprocessing(mean=backbone.mean, std=backbone.std)
+    save_torchscript(make_predictor(network, [str(number) for number in range(classes)], preprocessing), path)
+
+
+def bulk_rate(photos: Sequence[Path], count: int) -> float:
+    """Images/s of bulk tagging once its processes are at work."""
+    model = find_model("world34")
+    skipped = 40 * cores()
+    findings = find_tags_parallel(model, TagSettings(), islice(cycle(photos), count + skipped))
+    for _ in islice(findings, skipped):
+        pass
+    started = time.perf_counter()
+    done = sum(1 for _ in findings)
+    return done / (time.perf_counter() - started)
+
+
+def speed(given: argparse.Namespace) -> None:
+    photos = find_photos([given.photos])[:PICTURES]
+    contents = [photo.read_bytes() for photo in photos]
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "network.pt"
+        save_network(script, classes=35)
+        wide = ["--queue", "256"]  # 128 clients shall be answered here, not turned away
+        encoded = [json_body({"picture": base64.b64encode(content).decode()}) for content in contents]
+        candidates = {
+            "landmarks serve": Candidate(
+                lambda port: [*SERVE, str(port), *wide], [multipart([content]) for content in contents]
+            ),
+            "plain FastAPI + TorchScript": Candidate(
+                lambda port: [sys.executable, str(PLAIN), str(port), str(script)],
+                [multipart([content], "/tags") for content in contents],
+            ),
+            "LitServe, batches of 16, TorchScript": Candidate(
+                lambda port: [sys.executable, str(LITSERVE), str(port), str(script)],
+                [post("/tags", "application/json", body) for body in encoded],
+            ),
+        }
+        seen: dict[str, dict[int, Load]] = {}
+        for name, candidate in candidates.items():
+            with running(candidate) as (port, _):
+                asyncio.run(load(port, candidate.requests, 8, 3))
+                seen[name] = {
+                    clients: asyncio.run(load(port, candidate.requests, clients, given.seconds))
+                    for clients in CLIENTS
+                }
+        batched = [multipart(list(islice(cycle(contents), at, at + 8))) for at in range(8)]
+        ours = candidates["landmarks serve"]
+        bulk, single, eights = [], [], []
+        for _ in range(3):  # in turns, so that what else the machine does meets all of them
+            bulk.append(bulk_rate(photos, given.bulk))
+            with running(ours) as (port, _):
+                asyncio.run(load(port, ours.requests, 32, 2))
+                single.append(asyncio.run(load(port, ours.requests, 32, given.seconds)).rate)
+                eights.append(asyncio.run(load(port, batched, 8, given.seconds, per_answer=8)).rate)
+    record(
+        "serve",
+        "The service under load",
+        "python benchmarks/serve.py speed PHOTOS",
+        report(seen, bulk, single, eights),
+        ["onnxruntime", "fastapi", "uvicorn", "litserve", "torch"],
+    )
+
+
+def report(
+    seen: dict[str, dict[int, Load]], bulk: Sequence[float], single: Sequence[float], eights: Sequence[float]
+) -> str:
+    """The tables of a run."""
+    rows = []
+    for name, loads in seen.items():
+        for clients, each in loads.items():
+            base = seen["plain FastAPI + TorchScript"][clients].rate
+            middle, late = each.quantile(0.5), each.quantile(0.99)
+            failed = sum(count for status, count in each.statuses.items() if status != 200)
+            times = [f"{middle * 1000:.0f}", f"{late * 1000:.0f}", f"{late / middle:.1f}"]
+            rows.append([name, clients, f"{each.rate:.0f}", f"{each.rate / base:.1f}", *times, failed])
+    body = table(
+        ["service", "clients", "requests/s", "times plain", "p50, ms", "p99, ms", "p99 / p50", "not 200"], rows
+    )
+    middle_of = lambda values: sorted(values)[len(values) // 2]  # noqa: E731
+    rates = {
+        "bulk tagging (`landmarks tag`)": bulk,
+        "service, 32 clients, one picture a request": single,
+        "service, 8 clients, 8 pictures a request": eights,
+    }
+    rows = [
+        [
+            name,
+            f"{middle_of(values):.0f}",
+            f"{min(values):.0f} - {max(values):.0f}",
+            f"{middle_of(values) / middle_of(bulk):.2f}",
+        ]
+        for name, values in rates.items()
+    ]
+    return body + "\n\n" + table(["images/s", "median of 3", "from - to", "of bulk tagging"], rows)
+
+
+def faults(given: argparse.Namespace) -> None:
+    photos = find_photos([given.photos])[:PICTURES]
+    requests = [multipart([photo.read_bytes()]) for photo in photos]
+    candidate = Candidate(lambda port: [*SERVE, str(port)], requests)
+    with running(candidate) as (port, pid):
+        overload, samples = asyncio.run(overloaded(port, pid, requests, given.minutes * 60))
+        alive = asyncio.run(once(port, requests[0]))[0] == 200
+        killed = [asyncio.run(killing(port, pid, requests, count)) for count in (1, cores())]
+    rows = [[f"{minute:.1f}", f"{main:.0f}", f"{workers:.0f}"] for minute, main, workers in spread(samples)]
+    answered = ", ".join(f"{status}: {count}" for status, count in sorted(overload.statuses.items()))
+    body = (
+        f"128 clients, room for 64 pictures, {given.minutes:g} minutes; a client waits 50 ms after a 429.\n\n"
+        f"Answers by status: {answered}. {overload.rate:.0f} answers/s with 200, p50 {overload.quantile(0.5):.2f} "
+        f"s, p99 {overload.quantile(0.99):.2f} s. Afterwards the service "
+        f"{'answers' if alive else 'DOES NOT answer'}.\n\n"
+        + table(["minute", "service, MiB", "workers together, MiB"], rows)
+        + "\n\nWorkers killed with signal 9 under 8 clients:\n\n"
+        + table(["killed", "requests lost", "next answer after, s", "all workers ready after, s"], killed)
+    )
+    record(
+        "serve_faults",
+        "The service under overload and with killed workers",
+        f"python benchmarks/serve.py faults PHOTOS --minutes {given.minutes:g}",
+        body,
+        ["onnxruntime", "fastapi", "uvicorn"],
+    )
+
+
+async def overloaded(
+    port: int, pid: int, requests: Sequence[bytes], seconds: float
+) -> tuple[Load, list[tuple[float, float, float]]]:
+    """128 clients; gives what they saw, and minute and memory of the service and its workers over time."""
+    samples: list[tuple[float, float, float]] = []
+    started = time.monotonic()
+
+    async def watch() -> None:
+        while True:
+            workers = sum(memory(child) for child in children(pid))
+            samples.append(((time.monotonic() - started) / 60, memory(pid), workers))
+            await asyncio.sleep(2)
+
+    watching = asyncio.create_task(watch())
+    seen = await load(port, requests, 128, seconds, pause=0.05)
+    watching.cancel()
+    return seen, samples
+
+
+def spread(samples: Sequence[tuple[float, float, float]]) -> list[tuple[float, float, float]]:
+    """About ten samples over the whole time."""
+    step = max(1, len(samples) // 10)
+    return [*samples[step // 2 :: step], samples[-1]]
+
+
+async def killing(port: int, pid: int, requests: Sequence[bytes], count: int) -> list[object]:
+    """Kill workers under load; gives how many, what was lost, and the seconds until the service was well again."""
+    busy = asyncio.create_task(load(port, requests, 8, 8))
+    await asyncio.sleep(2)
+    for child in children(pid)[:count]:
+        os.kill(child, signal.SIGKILL)
+    started = time.perf_counter()
+    answered = ready = None
+    while ready is None:
+        await asyncio.sleep(0.05)
+        if answered is None and (await once(port, requests[0]))[0] == 200:
+            answered = time.perf_counter() - started
+        values = metrics_of((await once(port, get("/metrics")))[1])
+        if values.get("landmarks_workers_ready") == cores():
+            ready = time.perf_counter() - started
+    seen = await busy
+    lost = sum(number for status, number in seen.statuses.items() if status != 200)
+    return [f"{count} of {cores()}", lost, f"{answered or ready:.2f}", f"{ready:.2f}"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["speed", "faults"])
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each load")
+    parser.add_argument("--bulk", type=int, default=1200, help="pictures of bulk tagging")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of overload")
+    given = parser.parse_args()
+    {"speed": speed, "faults": faults}[given.what](given)
+
+
+if __name__ == "__main__":
+    main()

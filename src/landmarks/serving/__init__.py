@@ -1,0 +1,1 @@
+"""The web service: tags over HTTP, and a page for people."""

@@ -1,0 +1,136 @@
+"""The application: routes, and the layers around them, put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse, Response
+
+from landmarks import __version__
+from landmarks.serving.intake import Intake
+from landmarks.serving.metrics import CONTENT_TYPE
+from landmarks.serving.observe import Observe
+from landmarks.serving.page import page_router
+from landmarks.serving.request_errors import Code, RequestError, error_response
+from landmarks.serving.routes import errors, v1_router
+from landmarks.serving.schemas import Status
+from landmarks.serving.searcher import Searcher
+from landmarks.serving.security import Gate, SecurityHeaders
+from landmarks.serving.service import Service
+from landmarks.serving.settings import ServeSettings
+
+_DESCRIPTION = (
+    "Names the landmark in a photo: the landmark with its probability, else its city, country or kind, else "
+    "nothing. Pictures are looked at and forgotten: they are never written to disk, and addresses are never "
+    "fetched."
+)
+_HTTP_CODES: dict[int, Code] = {404: "not_found", 405: "method_not_allowed"}
+_HTTP_TEXTS: dict[int, str] = {
+    404: "there is nothing at this address: see /openapi.json",
+    405: "this address does not take that method: see /openapi.json",
+}
+
+
+def create_app(settings: ServeSettings, searcher: Searcher | None = None) -> FastAPI:
+    """Return the application; its workers run from its start-up to its shutdown.
+
+    Args:
+        settings: Everything the service is told.
+        searcher: For `/v1/search`, which is left out without one.
+
+    Raises:
+        ModelError: The model folder is damaged.
+        PlacesError: A table of places is broken.
+    """
+    service = Service(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.pool.open()
+        try:
+            yield
+        finally:
+            await service.pool.close()
+
+    app = FastAPI(
+        title="landmarks",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.include_router(v1_router(service, searcher))
+    app.include_router(_operations(service))
+    app.include_router(page_router())
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _refused)
+    # The last one added is the outermost.
+    app.add_middleware(Intake, admission=service.admission, limits=settings.limits)
+    app.add_middleware(Gate, access=settings.access)
+    if settings.access.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.access.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
+            expose_headers=["Retry-After", "X-Request-ID"],
+        )
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(Observe, metrics=service.metrics)
+    return app
+
+
+def _operations(service: Service) -> APIRouter:
+    """Return the routes for those who run the service."""
+    router = APIRouter()
+
+    @router.get("/healthz", summary="Tell that the process lives", responses=errors(403))
+    async def healthz() -> Status:
+        return Status(status="ok")
+
+    @router.get(
+        "/readyz",
+        summary="Tell whether pictures can be taken now",
+        response_model=Status,
+        responses={503: {"model": Status, "description": "No worker is ready."}, **errors(403)},
+    )
+    async def readyz() -> Response:
+        ready = service.pool.ready > 0
+        return JSONResponse({"status": "ok" if ready else "starting"}, 200 if ready else 503)
+
+    @router.get(
+        "/metrics",
+        summary="Counters for Prometheus",
+        response_class=Response,
+        responses={
+            200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Counters."},
+            **errors(401, 403),
+        },
+    )
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    return router
+
+
+def _invalid(_: Request, error: Exception) -> Response:
+    """Answer a request whose parameters or JSON are wrong."""
+    found = error.errors()[0] if isinstance(error, RequestValidationError) else {}
+    where = ".".join(str(part) for part in found.get("loc", ()))
+    return error_response(RequestError("invalid_parameter", f"{where}: {found.get('msg', 'invalid')}"))
+
+
+def _refused(_: Request, error: Exception) -> Response:
+    """Answer a request for which there is no route."""
+    status = error.status_code if isinstance(error, HTTPException) else 400
+    code = _HTTP_CODES.get(status, "bad_request")
+    text = _HTTP_TEXTS.get(status, "the request cannot be read")
+    headers = getattr(error, "headers", None)
+    return error_response(RequestError(code, text), headers)

@@ -1,0 +1,41 @@
+"""The page for people: its files are read once, so no path of a request ever reaches the disk."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+}
+_START = "index.html"
+
+
+def page_router() -> APIRouter:
+    """Return a router with one route for each file of the page; `/` is its start."""
+    router = APIRouter(include_in_schema=False)
+    folder = resources.files("landmarks.serving").joinpath("static")
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        kind = _TYPES.get("." + file.name.rpartition(".")[2])
+        if kind is not None:
+            _add(router, "/" if file.name == _START else f"/{file.name}", file.read_bytes(), kind)
+    return router
+
+
+def _add(router: APIRouter, path: str, content: bytes, kind: str) -> None:
+    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}  # asked for anew each time, sent only if it changed
+
+    def file(request: Request) -> Response:
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(content, media_type=kind, headers=headers)
+
+    router.add_api_route(path, file, methods=["GET", "HEAD"])

@@ -1,0 +1,141 @@
+"""The routes for programs, below /v1."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from landmarks.serving.intake import read_pictures
+from landmarks.serving.packets import XMP_TYPE, ZIP_TYPE, archive_of, packet_of
+from landmarks.serving.request_errors import RequestError
+from landmarks.serving.schemas import (
+    ErrorBody,
+    LandmarksResponse,
+    LookAlike,
+    ModelsResponse,
+    SearchResponse,
+    TagsResponse,
+    XmpRequest,
+)
+from landmarks.serving.searcher import Searcher
+from landmarks.serving.service import Service
+from landmarks.serving.vision import VisionResponse, to_vision
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_FORM = {
+    "schema": {
+        "type": "object",
+        "properties": {"photos": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+        "required": ["photos"],
+    }
+}
+_PICTURES: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "One picture as the body itself, or one or many as files of a form, under any field name.",
+        "content": {"multipart/form-data": _FORM, "image/jpeg": _BINARY, "application/octet-stream": _BINARY},
+    }
+}
+_WHEN = {
+    400: "The request or all of its pictures cannot be read.",
+    401: "The API key is missing or wrong.",
+    403: "The service does not answer under this host name.",
+    408: "The upload took too long.",
+    413: "The request or all of its pictures are too large.",
+    415: "None of the pictures is of an accepted format.",
+    422: "A parameter is out of range.",
+    429: "The service is busy; Retry-After says when to come again.",
+    503: "The service could not do it now; Retry-After says when to come again.",
+}
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return how errors stand in the OpenAPI description."""
+    return {status: {"model": ErrorBody, "description": _WHEN[status]} for status in statuses}
+
+
+_OF_PICTURES = errors(400, 401, 403, 408, 413, 415, 422, 429, 503)
+
+
+def v1_router(service: Service, searcher: Searcher | None) -> APIRouter:
+    """Return the routes of a service; `/v1/search` is there only with a searcher."""
+    router = APIRouter(prefix="/v1")
+
+    @router.post(
+        "/tags",
+        summary="Say which landmarks photos show",
+        response_model=TagsResponse | VisionResponse,
+        responses=_OF_PICTURES,
+        openapi_extra=_PICTURES,
+    )
+    async def tags(
+        request: Request,
+        format: Annotated[  # noqa: A002 - the name that clients write
+            Literal["landmarks", "vision"],
+            Query(description="`vision` answers in the shape of Google Cloud Vision's landmarkAnnotations."),
+        ] = "landmarks",
+    ) -> Response:
+        photos = await service.tag(await read_pictures(request, service.settings.limits))
+        if format == "vision":
+            return _json(to_vision(photos), exclude_none=True)
+        return _json(TagsResponse(model=service.version, photos=photos))
+
+    @router.get("/models", summary="Tell the model and the limits", responses=errors(401, 403))
+    async def models() -> ModelsResponse:
+        return service.models(search=searcher is not None)
+
+    @router.get(
+        "/landmarks", summary="Tell where the landmarks of the model lie, as GeoJSON", responses=errors(401, 403)
+    )
+    async def landmarks() -> LandmarksResponse:
+        return service.landmarks()
+
+    @router.post(
+        "/xmp",
+        summary="Turn tags into XMP sidecars",
+        response_class=Response,
+        responses={
+            200: {
+                "description": "One photo: its packet. Several: a ZIP with a sidecar each.",
+                "content": {XMP_TYPE: {"schema": {"type": "string"}}, ZIP_TYPE: _BINARY},
+            },
+            **errors(400, 401, 403, 408, 413, 422, 429, 503),
+        },
+    )
+    async def xmp(wanted: XmpRequest) -> Response:
+        if len(wanted.photos) == 1:
+            return Response(packet_of(wanted.photos[0]), media_type=XMP_TYPE)
+        return Response(await asyncio.to_thread(archive_of, wanted.photos), media_type=ZIP_TYPE)
+
+    if searcher is not None:
+        _add_search(router, service, searcher)
+    return router
+
+
+def _add_search(router: APIRouter, service: Service, searcher: Searcher) -> None:
+    @router.post(
+        "/search", summary="Find pictures that look alike", responses=_OF_PICTURES, openapi_extra=_PICTURES
+    )
+    async def search(
+        request: Request, limit: Annotated[int, Query(ge=1, le=100, description="Pictures to find.")] = 10
+    ) -> SearchResponse:
+        uploads = await read_pictures(request, service.settings.limits)
+        if len(uploads) > 1:
+            raise RequestError("bad_request", "a search takes one picture: send one file")
+        answer = await service.look(uploads[0], embedding=True)
+        problem = service.problem_of(answer.photo)
+        if problem is not None or answer.embedding is None:
+            raise problem or RequestError("unavailable", "the picture has no embedding: send it again")
+        found = await asyncio.to_thread(searcher.search, answer.embedding, limit)
+        neighbours = [
+            LookAlike(name=each.name, similarity=each.similarity, class_name=each.class_name) for each in found
+        ]
+        return SearchResponse(model=service.version, neighbours=neighbours)
+
+
+def _json(model: BaseModel, *, exclude_none: bool = False) -> Response:
+    return Response(model.model_dump_json(exclude_none=exclude_none), media_type="application/json")

@@ -1,0 +1,93 @@
+"""The server process: listens, answers, and ends in good order."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from landmarks.errors import ModelError, SettingsError
+from landmarks.serving.app import create_app
+from landmarks.serving.logs import log_as_json
+from landmarks.serving.searcher import Searcher
+from landmarks.serving.settings import ServeSettings
+
+_BACKLOG = 2048
+_KEEP_ALIVE_SECONDS = 15
+_log = logging.getLogger("landmarks.serving")
+
+
+def run(
+    settings: ServeSettings,
+    host: str,
+    port: int,
+    *,
+    searcher: Searcher | None = None,
+    started: Callable[[str], None] = lambda _address: None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; what was taken by then is finished.
+
+    Args:
+        settings: Everything the service is told.
+        host: Address to listen on.
+        port: Port; 0 takes a free one.
+        searcher: For `/v1/search`, or None.
+        started: Called with the address once pictures can be taken.
+
+    Raises:
+        SettingsError: The address cannot be listened on.
+        ModelError: The model cannot be loaded.
+        PlacesError: A table of places is broken.
+    """
+    app = create_app(settings, searcher)
+    with _listen(host, port) as listener:
+        log_as_json()
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=int(settings.limits.request_seconds) + 1,
+        )
+        number = listener.getsockname()[1]
+        address = f"http://[{host}]:{number}" if ":" in host else f"http://{host}:{number}"
+        server = _Server(config, lambda: started(address))
+        # uvicorn raises the signal again once all is done; by then it has been obeyed.
+        for ending in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(ending, lambda *_: None)
+        server.run(sockets=[listener])
+    if not server.started:
+        raise ModelError(f"{settings.model}: the service could not start: its log says why")
+    _log.info("stopped")
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it has started."""
+
+    def __init__(self, config: uvicorn.Config, told: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._told = told
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._told()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        reason = (error.strerror or str(error)).lower()
+        raise SettingsError(f"--host {host} --port {port}: {reason}: choose another address or port") from error
+    return listener

@@ -1,0 +1,81 @@
+/** The service, as the page talks to it. The API key lives in this module and is gone with the page. */
+
+let apiKey = "";
+
+export function useKey(key) {
+  apiKey = key;
+}
+
+/** What the service said instead of an answer. */
+export class ServiceError extends Error {
+  constructor(status, code, message, retryAfter = 0) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.retryAfter = retryAfter;
+  }
+}
+
+const headers = () => (apiKey ? { Authorization: `Bearer ${apiKey}` } : {});
+
+async function ask(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers: { ...headers(), ...options.headers } });
+  } catch {
+    throw new ServiceError(0, "unreachable", "The service cannot be reached.");
+  }
+  if (response.ok) return response;
+  throw problem(response.status, await response.text(), response.headers.get("Retry-After"));
+}
+
+function problem(status, text, retryAfter) {
+  let error = {};
+  try {
+    error = JSON.parse(text).error ?? {};
+  } catch {
+    // A proxy in between may answer in words of its own.
+  }
+  const message = error.message ?? `The service answered with status ${status}.`;
+  return new ServiceError(status, error.code ?? "unknown", message, Number(retryAfter) || 0);
+}
+
+export const getModels = async () => (await ask("v1/models")).json();
+
+export const getLandmarks = async () => (await ask("v1/landmarks")).json();
+
+/** Ask for the tags of one file; `progress` is told the share that is uploaded. */
+export function tag(file, progress) {
+  // fetch tells nothing of an upload's progress, so this is the older interface.
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", "v1/tags");
+    for (const [name, value] of Object.entries(headers())) request.setRequestHeader(name, value);
+    request.upload.onprogress = (event) => progress(event.lengthComputable ? event.loaded / event.total : 0);
+    request.onerror = () => reject(new ServiceError(0, "unreachable", "The service cannot be reached."));
+    request.onload = () => {
+      if (request.status === 200) {
+        const { model, photos } = JSON.parse(request.responseText);
+        resolve({ ...photos[0], model });
+      } else {
+        reject(problem(request.status, request.responseText, request.getResponseHeader("Retry-After")));
+      }
+    };
+    const form = new FormData();
+    form.append("photos", file);
+    request.send(form);
+  });
+}
+
+/** Find pictures that look like a file. */
+export async function search(file) {
+  const form = new FormData();
+  form.append("photos", file);
+  return (await (await ask("v1/search?limit=6", { method: "POST", body: form })).json()).neighbours;
+}
+
+/** Turn `[{file, tags}]` into XMP: one packet, or a ZIP of them. */
+export async function xmp(photos) {
+  const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ photos }) };
+  return (await ask("v1/xmp", options)).blob();
+}

@@ -1,0 +1,221 @@
+/** One photo as a card in the list. */
+
+import { search, ServiceError } from "./api.js";
+import { el, percent } from "./dom.js";
+import { tagsOf } from "./photos.js";
+
+const FALLBACKS = {
+  city: "Not sure which landmark, but the city",
+  country: "Not sure which landmark, but the country",
+  kind: "Not sure which landmark, but what kind it is",
+};
+
+export class Cards {
+  #list;
+  #photos;
+  #actions;
+  #cards = new Map();
+
+  /** `actions` are {retry(photo), copy(photo), placeOf(className), search: boolean}. */
+  constructor(list, photos, actions) {
+    this.#list = list;
+    this.#photos = photos;
+    this.#actions = actions;
+    photos.onChange((photo, what) => this.#follow(photo, what));
+    list.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  focus(photo) {
+    const { card } = this.#cards.get(photo.id);
+    card.focus();
+    card.scrollIntoView({ block: "nearest", behavior: "smooth" });
+  }
+
+  #follow(photo, what) {
+    if (what === "added") this.#add(photo);
+    const entry = this.#cards.get(photo.id);
+    if (what === "removed") {
+      const next = entry.card.nextElementSibling ?? entry.card.previousElementSibling;
+      const held = entry.card.contains(document.activeElement);
+      entry.card.remove();
+      this.#cards.delete(photo.id);
+      if (held && next) next.focus();
+      return;
+    }
+    this.#show(photo, entry);
+  }
+
+  #add(photo) {
+    const image = el("img", { src: photo.url, alt: `Photo ${photo.file.name}`, loading: "lazy", decoding: "async" });
+    const thumb = el("div", { class: "thumb" }, image);
+    // HEIC and TIFF are read by the service, but not by every browser.
+    image.onerror = () => image.replaceWith(el("div", { class: "blank" }, "no preview"));
+    const remove = el("button", { class: "remove", type: "button", "aria-label": `Remove ${photo.file.name}` }, "✕");
+    remove.onclick = () => this.#photos.remove(photo);
+    thumb.append(remove);
+    const body = el("div", { class: "body" });
+    const card = el("li", { class: "card", tabIndex: 0, "data-id": photo.id }, thumb, body);
+    this.#cards.set(photo.id, { card, body, state: null });
+    this.#list.append(card);
+  }
+
+  #show(photo, entry) {
+    const bar = entry.body.querySelector("progress");
+    if (photo.state === "sending" && entry.state === "sending" && bar) {
+      bar.value = photo.progress;
+      return;
+    }
+    entry.state = photo.state;
+    entry.card.className = `card ${photo.verdict ?? ""}`;
+    entry.card.setAttribute("aria-label", `${photo.file.name}: ${inWords(photo)}`);
+    const held = entry.body.contains(document.activeElement) ? document.activeElement.dataset.action : null;
+    const open = new Set([...entry.body.querySelectorAll("details[open]")].map((each) => each.dataset.part));
+    const name = el("p", { class: "file quiet", title: photo.file.name }, photo.file.name);
+    entry.body.replaceChildren(name, ...this.#content(photo));
+    // Drawing anew must move neither the focus nor what was opened.
+    for (const each of entry.body.querySelectorAll("details")) each.open = open.has(each.dataset.part);
+    if (held) (entry.body.querySelector(`[data-action="${held}"]`) ?? entry.card).focus();
+  }
+
+  #content(photo) {
+    if (photo.state === "waiting") return [el("p", {}, "Waiting")];
+    if (photo.state === "busy") return [el("p", {}, "The service is busy. Trying again soon.")];
+    if (photo.state === "sending") {
+      return [el("progress", { value: photo.progress, max: 1, "aria-label": `Sending ${photo.file.name}` })];
+    }
+    if (photo.state === "failed") {
+      const told = el("p", { class: "error" }, photo.error);
+      if (!photo.again) return [told];
+      const again = el("button", { type: "button", "data-action": "retry" }, "Try again");
+      again.onclick = () => this.#actions.retry(photo);
+      return [told, el("div", { class: "choices" }, again)];
+    }
+    return [...this.#said(photo), ...this.#choices(photo), ...this.#details(photo)];
+  }
+
+  #said(photo) {
+    const [tag] = tagsOf(photo);
+    const verdict = { confirmed: "✓ Confirmed", rejected: "✕ Rejected: left out of copies and downloads" }[photo.verdict];
+    const told = verdict ? el("p", { class: "verdict" }, verdict) : null;
+    if (!tag) {
+      const text = photo.answer.known
+        ? "It looks like something I know, but I am not sure enough to name it."
+        : "This shows nothing that I know.";
+      return [el("h3", {}, "I don't know"), el("p", { class: "quiet" }, text), ...(told ? [told] : [])];
+    }
+    const parts = [el("h3", {}, tag.name)];
+    const where = whereOf(tag);
+    if (where) parts.push(el("p", { class: "quiet" }, where));
+    if (!photo.chosen && FALLBACKS[tag.level]) parts.push(el("p", { class: "quiet" }, FALLBACKS[tag.level]));
+    parts.push(share(tag.probability, `Probability of ${tag.name}`));
+    if (told) parts.push(told);
+    return parts;
+  }
+
+  #choices(photo) {
+    const button = (action, label, properties, click) => {
+      const made = el("button", { type: "button", "data-action": action, ...properties }, label);
+      made.onclick = click;
+      return made;
+    };
+    const pressed = (verdict) => String(photo.verdict === verdict);
+    const [tag] = tagsOf(photo);
+    if (!tag) return [];
+    const row = el(
+      "div",
+      { class: "choices" },
+      button("confirm", "Confirm", { class: "yes", "aria-pressed": pressed("confirmed"), "aria-label": `Confirm ${tag.name}` },
+        () => this.#photos.judge(photo, "confirmed")),
+      button("reject", "Reject", { class: "no", "aria-pressed": pressed("rejected"), "aria-label": `Reject ${tag.name}` },
+        () => this.#photos.judge(photo, "rejected")),
+      button("copy", "Copy", { "aria-label": `Copy tags of ${photo.file.name}` }, () => this.#actions.copy(photo)),
+    );
+    return [row];
+  }
+
+  #details(photo) {
+    const candidates = photo.answer.candidates.map((candidate) => {
+      const pick = el("button", { type: "button", "data-action": `pick ${candidate.class_name}`,
+        "aria-label": `It is ${candidate.name}` }, "It is this");
+      pick.onclick = () => this.#photos.choose(photo, this.#asTag(candidate));
+      const name = el("div", { class: "pick" }, el("span", {}, candidate.name), pick);
+      return el("li", {}, name, share(candidate.probability, `Probability of ${candidate.name}`));
+    });
+    const reasons = photo.answer.reasons.map((reason) => el("li", {}, reason));
+    const parts = [
+      part("candidates", tagsOf(photo).length ? "Is it something else?" : "Closest guesses", el("ul", { class: "list" }, ...candidates)),
+      part("why", "Why?", el("ul", { class: "list" }, ...reasons)),
+    ];
+    if (this.#actions.search()) parts.push(this.#lookAlikes(photo));
+    return parts;
+  }
+
+  #lookAlikes(photo) {
+    const list = el("ul", { class: "list" });
+    const details = part("alike", "Look-alikes", list);
+    details.addEventListener("toggle", async () => {
+      if (!details.open || list.childElementCount > 0) return;
+      list.replaceChildren(el("li", { role: "status" }, "Looking…"));
+      try {
+        const found = (photo.alike ??= await search(photo.file));
+        list.replaceChildren(...found.map((each) => el("li", {}, each.name, share(Math.max(0, each.similarity), `Similarity of ${each.name}`))));
+      } catch (error) {
+        if (!(error instanceof ServiceError)) throw error;
+        list.replaceChildren();
+        list.append(el("li", { class: "error" }, error.message));
+      }
+    });
+    return details;
+  }
+
+  #asTag(candidate) {
+    const place = this.#actions.placeOf(candidate.class_name);
+    return { name: candidate.name, level: "landmark", probability: candidate.probability, place };
+  }
+
+  #key(event) {
+    const card = event.target.closest(".card");
+    if (!card || event.target !== card || event.ctrlKey || event.metaKey || event.altKey) return;
+    const photo = this.#photos.all().find((each) => each.id === Number(card.dataset.id));
+    const actions = {
+      ArrowRight: () => card.nextElementSibling?.focus(),
+      ArrowLeft: () => card.previousElementSibling?.focus(),
+      c: () => this.#photos.judge(photo, "confirmed"),
+      r: () => this.#photos.judge(photo, "rejected"),
+    };
+    const action = actions[event.key] ?? actions[event.key.toLowerCase()];
+    if (!action) return;
+    event.preventDefault();
+    action();
+  }
+}
+
+function part(name, title, ...content) {
+  return el("details", { "data-part": name }, el("summary", {}, title), ...content);
+}
+
+function share(value, label) {
+  const bar = el("meter", { min: 0, max: 1, value, "aria-label": label });
+  return el("div", { class: "share" }, bar, el("span", {}, percent(value)));
+}
+
+function inWords(photo) {
+  if (photo.state === "failed") return photo.error;
+  if (photo.state !== "done") return "not done yet";
+  const [tag] = tagsOf(photo);
+  const said = tag ? `${tag.name}, ${percent(tag.probability)}` : "I don't know";
+  return photo.verdict ? `${said}, ${photo.verdict}` : said;
+}
+
+/** City, country and position of a tag, as far as they say more than its name. */
+export function whereOf(tag) {
+  const place = tag.place;
+  if (!place) return "";
+  const names = [place.city, place.country].filter((name) => name && name !== tag.name);
+  if (typeof place.latitude === "number") names.push(degrees(place.latitude, "N", "S") + " " + degrees(place.longitude, "E", "W"));
+  return names.join(", ");
+}
+
+function degrees(value, positive, negative) {
+  return `${Math.abs(value).toFixed(4)}° ${value < 0 ? negative : positive}`;
+}

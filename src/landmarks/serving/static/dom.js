@@ -1,0 +1,24 @@
+/** Make an element: properties are set, attributes (`aria-...`, `data-...`, `for`) too, children are appended. */
+export function el(name, properties = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(properties)) {
+    if (value === undefined || value === null) continue;
+    if (key.includes("-") || key === "for" || key === "role") element.setAttribute(key, value);
+    else if (key === "class") element.className = value;
+    else element[key] = value;
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+/** Make an SVG element with attributes. */
+export function svg(name, attributes = {}, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children);
+  return element;
+}
+
+export const byId = (id) => document.getElementById(id);
+
+export const percent = (share) => `${(share * 100).toFixed(1)} %`;

@@ -1,0 +1,184 @@
+/** The page: photos come in by choice, drop and paste, and go through the queue to the cards and the map. */
+
+import { getLandmarks, getModels, ServiceError, useKey, xmp } from "./api.js";
+import { Cards } from "./cards.js";
+import { byId } from "./dom.js";
+import { asCsv, asJson, asText, copy, forXmp, keywordsOf, save } from "./exports.js";
+import { WorldMap } from "./map.js";
+import { Photos, tagsOf } from "./photos.js";
+import { Queue } from "./queue.js";
+
+const XMP_AT_A_TIME = 200; // the most that the service takes in a request
+
+const photos = new Photos();
+const queue = new Queue(photos, askForKey);
+const service = { search: false, maxBytes: Infinity, places: new Map() };
+const onlyConfirmed = byId("only-confirmed");
+
+const cards = new Cards(byId("photos"), photos, {
+  retry: (photo) => queue.add(photo),
+  copy: (photo) => copied(keywordsOf(photo, false)),
+  placeOf: (className) => service.places.get(className) ?? null,
+  search: () => service.search,
+});
+
+const land = await (await fetch("land.json")).json();
+const map = new WorldMap(byId("map"), byId("map-text"), photos, land, (photo) => cards.focus(photo));
+
+function add(files) {
+  notice("");
+  for (const file of files) {
+    const photo = photos.add(file);
+    if (file.size > service.maxBytes) {
+      const limit = (service.maxBytes / 2 ** 20).toFixed(0);
+      photos.update(photo, { state: "failed", error: `The file is larger than the ${limit} MiB that this service takes.` });
+    } else {
+      queue.add(photo);
+    }
+  }
+}
+
+function notice(text) {
+  byId("notice").textContent = text;
+  byId("notice").hidden = !text;
+}
+
+async function copied(text) {
+  if (!text) {
+    notice("There are no tags to copy.");
+    return;
+  }
+  await copy(text);
+  byId("summary").textContent = "Copied";
+}
+
+/** Run what a button does, and say what goes wrong. */
+function doing(action) {
+  return async () => {
+    notice("");
+    try {
+      await action();
+    } catch (error) {
+      if (!(error instanceof ServiceError)) throw error;
+      notice(error.message);
+    }
+  };
+}
+
+function download(text, kind, name) {
+  save(new Blob([text], { type: kind }), name);
+}
+
+async function downloadXmp() {
+  const wanted = forXmp(photos.all(), onlyConfirmed.checked);
+  if (wanted.length === 0) {
+    notice("There are no tags to write.");
+    return;
+  }
+  if (wanted.length === 1) {
+    save(await xmp(wanted), `${wanted[0].file}.xmp`);
+    return;
+  }
+  for (let at = 0; at < wanted.length; at += XMP_AT_A_TIME) {
+    save(await xmp(wanted.slice(at, at + XMP_AT_A_TIME)), at ? `xmp-${at / XMP_AT_A_TIME + 1}.zip` : "xmp.zip");
+  }
+}
+
+function summarise() {
+  const all = photos.all();
+  const done = all.filter((photo) => photo.state === "done");
+  const failed = all.filter((photo) => photo.state === "failed").length;
+  const tagged = done.filter((photo) => tagsOf(photo).length > 0).length;
+  const parts = [`${done.length + failed} of ${all.length} photos done`, `${tagged} tagged`, `${done.length - tagged} unknown`];
+  if (failed) parts.push(`${failed} failed`);
+  byId("summary").textContent = parts.join(", ");
+  byId("progress").max = Math.max(1, all.length);
+  byId("progress").value = done.length + failed;
+  byId("progress").hidden = done.length + failed === all.length;
+  document.body.classList.toggle("has-photos", all.length > 0);
+}
+
+function askForKey() {
+  if (!byId("key-form").hidden) return;
+  byId("key-form").hidden = false;
+  byId("key").focus();
+}
+
+async function meet() {
+  const { models: [model], search, limits } = await getModels();
+  service.search = search;
+  service.maxBytes = limits.max_file_bytes;
+  const { features } = await getLandmarks();
+  for (const { geometry, properties } of features) {
+    const { classes, ...rest } = properties;
+    const [longitude, latitude] = geometry?.coordinates ?? [null, null];
+    for (const name of classes) service.places.set(name, { ...rest, longitude, latitude });
+  }
+  map.showKnown(features);
+  byId("model").textContent = `${model.name}: knows ${model.landmarks} landmarks`;
+}
+
+async function start() {
+  try {
+    await meet();
+  } catch (error) {
+    if (!(error instanceof ServiceError)) throw error;
+    if (error.status === 401) askForKey();
+    else notice(error.message);
+  }
+}
+
+let drawing = false;
+photos.onChange(() => {
+  // Many photos change at once: the summary is drawn once a frame.
+  if (drawing) return;
+  drawing = true;
+  requestAnimationFrame(() => {
+    drawing = false;
+    summarise();
+  });
+});
+
+const drop = byId("drop");
+byId("files").addEventListener("change", (event) => {
+  add(event.target.files);
+  event.target.value = "";
+});
+for (const kind of ["dragenter", "dragover"]) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    drop.classList.add("over");
+  });
+}
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) drop.classList.remove("over");
+});
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  drop.classList.remove("over");
+  add(event.dataTransfer.files);
+});
+document.addEventListener("paste", (event) => add(event.clipboardData.files));
+
+byId("copy").onclick = doing(() => copied(asText(photos.all(), onlyConfirmed.checked)));
+byId("json").onclick = () => download(asJson(photos.all(), onlyConfirmed.checked), "application/json", "landmarks.json");
+byId("csv").onclick = () => download(asCsv(photos.all(), onlyConfirmed.checked), "text/csv", "landmarks.csv");
+byId("xmp").onclick = doing(downloadXmp);
+byId("clear").onclick = () => {
+  for (const photo of photos.all()) photos.remove(photo);
+  byId("files").focus();
+};
+byId("key-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  useKey(byId("key").value);
+  byId("key-form").hidden = true;
+  notice("");
+  await start();
+  for (const photo of photos.all().filter(({ state }) => state === "failed")) queue.add(photo);
+});
+
+const photoOf = (target) => photos.all().find(({ id }) => String(id) === target.closest?.(".card")?.dataset.id);
+byId("photos").addEventListener("focusin", (event) => map.light(photoOf(event.target)));
+byId("photos").addEventListener("pointerover", (event) => map.light(photoOf(event.target)));
+
+await start();

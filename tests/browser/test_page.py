@@ -1,0 +1,281 @@
+"""The page in a real browser, against a real service: photos in, tags, verdicts, downloads, errors, overload.
+
+Screenshots of desktop and phone, light and dark, lie in build/screenshots after a run.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from serving import Running, serving, serving_by
+from tiny_model import COLOURS, calibrated, make_model, save_colour
+
+from landmarks.metadata.xmp import XmpPacket
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+TOWER, HENGE, GREY = (COLOURS[name] for name in ("07.Eiffel_Tower", "31.Stonehenge", "background"))
+expect = playwright.expect
+Page = Any
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
+
+
+@pytest.fixture(scope="module")
+def service(model: Path) -> Iterator[Running]:
+    with serving("--model", model, "--workers", 1, "--max-mb", 0.1) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A tower, stones, something grey, and a file that is no picture."""
+    folder = tmp_path_factory.mktemp("photos")
+    made = [
+        save_colour(folder / name, colour)
+        for name, colour in (("tower.jpg", TOWER), ("=stones, old.png", HENGE), ("grey.jpg", GREY))
+    ]
+    (folder / "note.jpg").write_text("no picture")
+    return [*made, folder / "note.jpg"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as tool:
+        # Without a sandbox: as root, as in a container, chromium has none.
+        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+        started = tool.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser: Any, service: Running) -> Iterator[Callable[..., Page]]:
+    """Opens the page, and finds fault with every script error and every request that goes elsewhere."""
+    contexts, faults = [], []
+
+    def opened(address: str = service.address, **options: Any) -> Page:
+        context = browser.new_context(**{"viewport": DESKTOP, "accept_downloads": True, **options})
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on(
+            "request",
+            lambda request: faults.append(request.url) if not request.url.startswith((address, "blob:")) else None,
+        )
+        page.goto(address)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def give(page: Page, photos: list[Path]) -> None:
+    page.set_input_files("#files", photos)
+
+
+def card(page: Page, name: str) -> Any:
+    return page.locator(".card", has=page.get_by_text(name, exact=True))
+
+
+def downloaded(page: Page, button: str) -> tuple[str, bytes]:
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name=f"Download {button}").click()
+    return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
+
+
+def test_photos_become_tags_or_a_plain_i_do_not_know(open_page: Callable[..., Page], photos: list[Path]) -> None:
+    page = open_page()
+    give(page, photos)
+    expect(page.get_by_role("status")).to_have_text("4 of 4 photos done, 2 tagged, 1 unknown, 1 failed")
+    tower = card(page, "tower.jpg")
+    expect(tower.get_by_role("heading")).to_have_text("Eiffel Tower")
+    expect(tower.get_by_text("Paris, France, 48.8583° N 2.2945° E")).to_be_visible()
+    assert tower.locator("meter").first.evaluate("bar => bar.value") > 0.9
+    expect(card(page, "grey.jpg").get_by_role("heading")).to_have_text("I don't know")
+    expect(card(page, "note.jpg")).to_contain_text("not a picture of an accepted format")
+    expect(card(page, "note.jpg").get_by_role("button", name="Try again")).to_have_count(0)
+    expect(page.get_by_role("button", name="Eiffel Tower: 1 photo")).to_be_visible()
+    assert page.get_by_text("Look-alikes").count() == 0
+    page.get_by_role("button", name="Stonehenge: 1 photo").press("Enter")
+    expect(card(page, "=stones, old.png")).to_be_focused()
+
+
+def test_verdicts_shape_what_is_copied_and_downloaded(open_page: Callable[..., Page], photos: list[Path]) -> None:
+    page = open_page()
+    give(page, photos)
+    expect(page.get_by_role("status")).to_contain_text("4 of 4")
+    name, content = downloaded(page, "CSV")
+    assert name == "landmarks.csv"
+    rows = {row["file"]: row for row in csv.DictReader(io.StringIO(content.decode()))}
+    assert rows["tower.jpg"]["name"] == "Eiffel Tower"
+    assert rows["'=stones, old.png"]["city"] == "Wiltshire"  # no formula for a spreadsheet to run
+    assert rows["grey.jpg"]["name"] == ""
+    assert "accepted format" in rows["note.jpg"]["error"]
+    name, content = downloaded(page, "XMP")
+    archive = zipfile.ZipFile(io.BytesIO(content))
+    assert archive.namelist() == ["tower.jpg.xmp", "=stones, old.png.xmp"]
+    assert XmpPacket(archive.read("tower.jpg.xmp")).entries().keywords == ("Eiffel Tower", "Paris", "France")
+
+    page.get_by_role("button", name="Reject Stonehenge").click()
+    expect(card(page, "=stones, old.png")).to_contain_text("Rejected")
+    expect(page.get_by_role("button", name="Stonehenge: 1 photo")).to_have_count(0)
+    name, content = downloaded(page, "XMP")
+    assert name == "tower.jpg.xmp"
+    assert XmpPacket(content).entries().keywords[0] == "Eiffel Tower"
+    told = {photo["file"]: photo for photo in json.loads(downloaded(page, "JSON")[1])["photos"]}
+    assert (told["=stones, old.png"]["tags"], told["=stones, old.png"]["verdict"]) == ([], "rejected")
+    page.get_by_role("button", name="Copy tags", exact=True).click()
+    expect(page.get_by_role("status")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == "tower.jpg\tEiffel Tower, Paris, France"
+
+    page.get_by_label("Only what I confirmed").check()
+    assert [photo["tags"] for photo in json.loads(downloaded(page, "JSON")[1])["photos"]] == [[], [], [], []]
+    grey = card(page, "grey.jpg")
+    grey.get_by_text("Closest guesses").click()
+    grey.get_by_role("button", name="It is Stonehenge").click()
+    expect(grey).to_contain_text("Confirmed")
+    told = {photo["file"]: photo for photo in json.loads(downloaded(page, "JSON")[1])["photos"]}
+    assert told["grey.jpg"]["tags"][0]["place"]["country_code"] == "GB"
+
+
+def test_photos_come_by_drop_and_by_paste(open_page: Callable[..., Page], photos: list[Path]) -> None:
+    page = open_page()
+    give_by_event = """([kind, content]) => {
+        const files = new DataTransfer();
+        files.items.add(new File([Uint8Array.from(content)], `${kind}.png`, { type: "image/png" }));
+        const event = kind === "drop" ? new DragEvent(kind, { dataTransfer: files, bubbles: true })
+            : new ClipboardEvent(kind, { clipboardData: files, bubbles: true });
+        document.querySelector("#drop").dispatchEvent(event);
+    }"""
+    for kind in ("drop", "paste"):
+        page.evaluate(give_by_event, [kind, list(photos[1].read_bytes())])
+        expect(card(page, f"{kind}.png").get_by_role("heading")).to_have_text("Stonehenge")
+
+
+def test_everything_works_from_the_keyboard(open_page: Callable[..., Page], photos: list[Path]) -> None:
+    page = open_page()
+    give(page, photos[:2])
+    expect(page.get_by_role("status")).to_contain_text("2 of 2")
+    first, second = card(page, "tower.jpg"), card(page, "=stones, old.png")
+    first.focus()
+    page.keyboard.press("c")
+    expect(first).to_contain_text("Confirmed")
+    expect(first).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("r")
+    expect(second).to_contain_text("Rejected")
+    second.get_by_role("button", name="Reject Stonehenge").focus()
+    page.keyboard.press("Enter")
+    expect(second).not_to_contain_text("Rejected")
+    expect(second.get_by_role("button", name="Reject Stonehenge")).to_be_focused()
+    page.get_by_role("button", name="Remove tower.jpg").press("Enter")
+    expect(second).to_be_focused()
+
+
+def test_what_is_too_large_is_not_even_sent(open_page: Callable[..., Page], tmp_path: Path) -> None:
+    page = open_page()
+    sent = []
+    page.on("request", lambda request: sent.append(request.url))
+    expect(page.locator("#model")).to_contain_text("knows 4 landmarks")
+    Image.effect_noise((400, 400), 90).save(tmp_path / "large.png")
+    give(page, [tmp_path / "large.png"])
+    expect(card(page, "large.png")).to_contain_text("larger than")
+    assert not any("/v1/tags" in url for url in sent)
+
+
+def test_an_overloaded_service_is_asked_again(open_page: Callable[..., Page], model: Path, tmp_path: Path) -> None:
+    many = [save_colour(tmp_path / f"{number}.png", TOWER) for number in range(6)]
+    with serving("--model", model, "--workers", 1, "--queue", 1, "--files", 1) as running:
+        page = open_page(running.address)
+        os.kill(running.workers()[0], signal.SIGSTOP)
+        give(page, many)
+        expect(page.get_by_text("The service is busy. Trying again soon.").first).to_be_visible()
+        os.kill(running.workers()[0], signal.SIGCONT)
+        expect(page.get_by_role("status")).to_contain_text("6 of 6 photos done, 6 tagged", timeout=60_000)
+
+
+def test_a_service_that_is_gone_is_told_and_tried_again(
+    open_page: Callable[..., Page], model: Path, photos: list[Path]
+) -> None:
+    with serving("--model", model, "--workers", 1) as running:
+        page = open_page(running.address)
+        page.route("**/v1/tags", lambda route: route.abort())
+        give(page, photos[:1])
+        expect(card(page, "tower.jpg")).to_contain_text("The service cannot be reached.")
+        page.unroute("**/v1/tags")
+        page.get_by_role("button", name="Try again").click()
+        expect(card(page, "tower.jpg").get_by_role("heading")).to_have_text("Eiffel Tower")
+
+
+def test_the_key_is_asked_for(open_page: Callable[..., Page], model: Path, photos: list[Path]) -> None:
+    key = "a-key-of-sixteen-or-more"
+    with serving("--model", model, "--workers", 1, environment={"LANDMARKS_API_KEY": key}) as running:
+        page = open_page(running.address)
+        page.get_by_label("This service asks for an API key").fill(key)
+        page.get_by_role("button", name="Use it").click()
+        expect(page.locator("#model")).to_contain_text("knows 4 landmarks")
+        give(page, photos[:1])
+        expect(card(page, "tower.jpg").get_by_role("heading")).to_have_text("Eiffel Tower")
+
+
+def test_look_alikes_are_there_where_the_service_can_search(
+    open_page: Callable[..., Page], model: Path, photos: list[Path]
+) -> None:
+    script = Path(__file__).parents[1] / "nearest.py"
+    with serving_by([sys.executable, script, model, *photos[:3]]) as running:
+        page = open_page(running.address)
+        give(page, photos[:1])
+        page.get_by_text("Look-alikes").click()
+        found = card(page, "tower.jpg").locator("[data-part=alike] li")
+        expect(found).to_have_count(3)
+        expect(found.first).to_contain_text(re.compile(r"tower\.jpg\s*(99|100)\.\d %"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("device", "size"), [("desktop", DESKTOP), ("phone", PHONE)])
+def test_the_page_is_accessible_and_fits(
+    open_page: Callable[..., Page], photos: list[Path], device: str, size: dict[str, int], scheme: str
+) -> None:
+    page = open_page(viewport=size, color_scheme=scheme, has_touch=device == "phone")
+    expect(page.locator("#model")).to_contain_text("knows")
+    assert violations(page) == []
+    give(page, photos)
+    expect(page.get_by_role("status")).to_contain_text("4 of 4")
+    page.get_by_role("button", name="Confirm Eiffel Tower").click()
+    page.get_by_role("button", name="Reject Stonehenge").click()
+    card(page, "grey.jpg").get_by_text("Closest guesses").click()
+    page.mouse.move(0, 0)
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{device}-{scheme}.png", full_page=True)
+    assert violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def violations(page: Page) -> list[str]:
+    found = axe.Axe().run(page).response["violations"]
+    return [f"{each['id']}: {[node['html'][:200] for node in each['nodes']]}" for each in found]

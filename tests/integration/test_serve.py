@@ -1,0 +1,238 @@
+"""`landmarks serve` as a process of its own: load beyond its room, killed workers, shutdown, and fuzzing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+from commands import landmarks, python
+from serving import Running, serving
+from tiny_model import COLOURS, calibrated, make_model, save_colour
+
+SEARCHED = 10
+"""Cases that schemathesis makes for each operation."""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
+
+
+@pytest.fixture(scope="module")
+def service(model: Path) -> Iterator[Running]:
+    with serving("--model", model, "--workers", 2, "--queue", 32) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def tower(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return save_colour(tmp_path_factory.mktemp("photos") / "tower.png", COLOURS["07.Eiffel_Tower"]).read_bytes()
+
+
+def tag(address: str, picture: bytes) -> httpx.Response:
+    return httpx.post(f"{address}/v1/tags", files={"photos": ("tower.png", picture)}, timeout=60)
+
+
+def test_a_photo_is_tagged(service: Running, tower: bytes) -> None:
+    assert tag(service.address, tower).json()["photos"][0]["tags"][0]["name"] == "Eiffel Tower"
+    assert httpx.get(f"{service.address}/readyz").json() == {"status": "ok"}
+
+
+def test_the_bundled_model_answers_like_the_command(shared_data: Path) -> None:
+    photos = sorted(shared_data.glob("world34/test/*/*"))[::60]
+    told = [json.loads(line) for line in landmarks("tag", *photos, "--jsonl").out.splitlines()]
+    with serving("--workers", 1) as running:
+        files = [("photos", (photo.name, photo.read_bytes())) for photo in photos]
+        body = httpx.post(f"{running.address}/v1/tags", files=files, timeout=60).json()
+    assert [photo["tags"] for photo in body["photos"]] == [row["tags"] for row in told]
+
+
+def test_the_service_listens_on_loopback_alone_and_loads_no_torch(service: Running) -> None:
+    assert service.address.startswith("http://127.0.0.1:")
+    for pid in (service.process.pid, *service.workers()):
+        assert "torch" not in Path(f"/proc/{pid}/maps").read_text()
+
+
+def test_requests_beyond_the_room_get_429_and_none_is_lost(service: Running, tower: bytes) -> None:
+    for pid in service.workers():
+        os.kill(pid, signal.SIGSTOP)  # nothing moves, so the room fills up
+    with ThreadPoolExecutor(48) as clients:
+        asked = [clients.submit(tag, service.address, tower) for _ in range(48)]
+        until(lambda: sum(one.done() for one in asked) == 16)
+        for pid in service.workers():
+            os.kill(pid, signal.SIGCONT)
+        answers = [one.result() for one in asked]
+    assert Counter(answer.status_code for answer in answers) == {200: 32, 429: 16}
+    for answer in answers:
+        if answer.status_code == 429:
+            assert 1 <= int(answer.headers["retry-after"]) <= 30
+            assert answer.json()["error"]["code"] == "overloaded"
+
+
+def test_a_killed_worker_fails_its_own_request_at_most(service: Running, tower: bytes) -> None:
+    statuses: Counter[int] = Counter()
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            statuses[tag(service.address, tower).status_code] += 1
+
+    with ThreadPoolExecutor(4) as clients:
+        asking = [clients.submit(ask) for _ in range(4)]
+        time.sleep(0.5)
+        for _ in range(2):
+            os.kill(service.workers()[0], signal.SIGKILL)
+            time.sleep(1)
+        done.set()
+        for one in asking:
+            one.result()
+    assert set(statuses) <= {200, 503}
+    assert statuses[503] <= 2 < statuses[200]
+    until(lambda: "landmarks_workers_ready 2.0" in httpx.get(f"{service.address}/metrics").text)
+
+
+def half_sent(service: Running, picture: bytes) -> socket.socket:
+    """A connection on which a request was begun."""
+    host, _, port = service.address.removeprefix("http://").partition(":")
+    connection = socket.create_connection((host, int(port)), timeout=20)
+    head = f"POST /v1/tags HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/png\r\nContent-Length: 5000\r\n\r\n"
+    connection.sendall(head.encode() + picture[:20])
+    return connection
+
+
+def test_a_connection_that_breaks_off_frees_its_place(service: Running, tower: bytes) -> None:
+    for _ in range(40):
+        half_sent(service, tower).close()
+    until(lambda: "landmarks_pictures_inside 0.0" in httpx.get(f"{service.address}/metrics").text)
+    assert tag(service.address, tower).status_code == 200
+
+
+def test_a_slow_upload_is_ended(model: Path, tower: bytes) -> None:
+    with serving("--model", model, "--workers", 1, "--decode-seconds", 1, "--request-seconds", 1) as running:
+        with half_sent(running, tower) as broken:
+            head, _, body = broken.recv(4096).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 408 ")
+        assert json.loads(body)["error"]["code"] == "request_timeout"
+        until(lambda: tag(running.address, tower).status_code == 200)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_what_was_taken_is_finished_before_the_end(model: Path, tower: bytes, ending: signal.Signals) -> None:
+    with serving("--model", model, "--workers", 1) as running, ThreadPoolExecutor(8) as clients:
+        workers = running.workers()
+        os.kill(workers[0], signal.SIGSTOP)
+        asked = [clients.submit(tag, running.address, tower) for _ in range(8)]
+        until(lambda: "landmarks_pictures_inside 8.0" in httpx.get(f"{running.address}/metrics").text)
+        running.process.send_signal(ending)
+        time.sleep(0.3)
+        os.kill(workers[0], signal.SIGCONT)
+        assert {one.result().status_code for one in asked} == {200}
+        assert running.process.wait(20) == 0
+        with pytest.raises(ProcessLookupError):
+            os.kill(workers[0], 0)
+
+
+def test_workers_end_when_the_service_is_killed(model: Path) -> None:
+    with serving("--model", model, "--workers", 2) as running:
+        workers = running.workers()
+        running.process.kill()
+        running.process.wait()
+        for pid in workers:
+            until(lambda pid=pid: not Path(f"/proc/{pid}/cmdline").exists() or not _words(pid))
+
+
+def _words(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()  # empty for one that has ended and is not yet buried
+    except OSError:
+        return b""
+
+
+def test_the_log_has_one_object_a_line_and_no_picture(service: Running, tower: bytes) -> None:
+    sent = {"X-Request-ID": "trip-42"}
+    httpx.post(
+        f"{service.address}/v1/tags", files={"photos": ("secret name.png", tower)}, headers=sent, timeout=60
+    )
+    until(lambda: "trip-42" in service.log.read_text())
+    lines = [json.loads(line) for line in service.log.read_text().splitlines()]
+    (row,) = [line for line in lines if line.get("request_id") == "trip-42"]
+    assert (row["route"], row["status"], row["method"]) == ("/v1/tags", 200, "POST")
+    assert "secret name" not in service.log.read_text()
+
+
+def test_an_address_in_use_is_told_in_one_sentence(service: Running, model: Path) -> None:
+    port = service.address.rpartition(":")[2]
+    outcome = python(
+        "import sys; from landmarks.cli import main; sys.exit(main(sys.argv[1:]))",
+        "serve",
+        "--model",
+        model,
+        "--port",
+        port,
+    )
+    assert outcome.status == 2
+    assert outcome.complaint.startswith(f"--host 127.0.0.1 --port {port}: address already in use")
+
+
+def test_wrong_settings_are_told_in_one_sentence(tmp_path: Path) -> None:
+    assert "--queue" in landmarks("serve", "--queue", 5).complaint
+    assert "no such model" in landmarks("serve", "--model", tmp_path / "none").complaint
+    assert "--api-key-file" in landmarks("serve", "--api-key-file", tmp_path / "none").complaint
+
+
+def test_the_key_comes_from_a_file_or_the_environment(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("from-a-file-0123456789\n")
+    with serving("--model", model, "--workers", 1, "--api-key-file", tmp_path / "key") as running:
+        assert httpx.get(f"{running.address}/v1/models").status_code == 401
+        bearer = {"Authorization": "Bearer from-a-file-0123456789"}
+        assert httpx.get(f"{running.address}/v1/models", headers=bearer).status_code == 200
+    environment = {"LANDMARKS_API_KEY": "from-the-environment-01"}
+    with serving("--model", model, "--workers", 1, environment=environment) as running:
+        assert httpx.get(f"{running.address}/v1/models").status_code == 401
+
+
+def test_fuzzing_finds_no_failure_and_no_answer_that_openapi_does_not_tell(
+    service: Running, tmp_path: Path
+) -> None:
+    tool = Path(sys.executable).with_name("schemathesis")
+    if not tool.exists():
+        pytest.skip("schemathesis is not installed")
+    checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+    command = [
+        tool,
+        "run",
+        f"{service.address}/openapi.json",
+        "--checks",
+        checks,
+        "--phases",
+        "examples,coverage,fuzzing",
+    ]
+    command += ["--max-examples", str(SEARCHED), "--seed", "1", "--no-color", "--request-timeout", "60"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=240)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+def test_the_container_runs_as_nobody_in_particular() -> None:
+    root = Path(__file__).parents[2]
+    lines = (root / "Dockerfile").read_text().splitlines()
+    assert [line for line in lines if line.startswith("USER")] == ["USER 10001"]
+    assert "127.0.0.1:8000:8000" in (root / "compose.yaml").read_text()
+
+
+def until(condition: object) -> None:
+    started = time.monotonic()
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() - started < 20, "it did not come to that within 20 seconds"
+        time.sleep(0.02)

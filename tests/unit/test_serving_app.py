@@ -1,0 +1,368 @@
+"""The service in this process: its routes, what it says of pictures, and what it refuses."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nearest import Nearest
+from PIL import ExifTags, Image
+from starlette.testclient import TestClient
+from tiny_model import COLOURS, calibrated, make_model
+
+from landmarks.errors import ModelError
+from landmarks.metadata.xmp import XmpPacket
+from landmarks.serving.app import create_app
+from landmarks.serving.settings import Access, Limits, ServeSettings
+
+KEY = "a-key-of-sixteen-or-more"
+
+
+def picture(
+    colour: tuple[int, int, int], size: tuple[int, int] = (64, 48), kind: str = "PNG", **options: Any
+) -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", size, colour).save(content, kind, **options)
+    return content.getvalue()
+
+
+TOWER = picture(COLOURS["07.Eiffel_Tower"])
+HENGE = picture(COLOURS["31.Stonehenge"])
+GREY = picture(COLOURS["background"])
+PORTO = picture((30, 215, 65))  # between two landmarks of one city
+RAW = {"content-type": "image/png"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
+
+
+@pytest.fixture(scope="module")
+def client(model: Path) -> Iterator[TestClient]:
+    limits = Limits(max_file_bytes=100_000, max_pixels=1_000_000, max_files=4, max_request_bytes=300_000)
+    with TestClient(create_app(ServeSettings(model, workers=1, queue=8, limits=limits))) as client:
+        yield client
+
+
+def error_of(answer: Any) -> tuple[int, str]:
+    body = answer.json()
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"code", "message"}
+    return answer.status_code, body["error"]["code"]
+
+
+# --- tags ---
+
+
+def test_a_raw_body_is_tagged(client: TestClient) -> None:
+    answer = client.post("/v1/tags", content=TOWER, headers=RAW)
+    assert answer.status_code == 200
+    body = answer.json()
+    assert set(body) == {"model", "photos"}
+    assert body["model"].startswith("colours-")
+    (photo,) = body["photos"]
+    assert set(photo) == {"file", "tags", "candidates", "known", "reasons", "error"}
+    (tag,) = photo["tags"]
+    assert (tag["name"], tag["level"]) == ("Eiffel Tower", "landmark")
+    assert tag["place"]["city"] == "Paris"
+    assert tag["place"]["latitude"] == pytest.approx(48.858, abs=0.01)
+    assert photo["known"] is True
+    assert photo["error"] is None
+
+
+def test_what_is_unknown_gets_no_tag_but_candidates(client: TestClient) -> None:
+    (photo,) = client.post("/v1/tags", content=GREY, headers=RAW).json()["photos"]
+    assert photo["tags"] == []
+    assert photo["known"] is False
+    assert len(photo["candidates"]) == 4
+    assert any("unknown" in reason for reason in photo["reasons"])
+
+
+def test_an_unsure_landmark_falls_back_to_its_city(client: TestClient) -> None:
+    (photo,) = client.post("/v1/tags", content=PORTO, headers=RAW).json()["photos"]
+    (tag,) = photo["tags"]
+    assert (tag["name"], tag["level"]) in {("Porto", "city"), ("Casa da Música", "landmark")}
+    if tag["level"] == "city":
+        assert tag["place"]["latitude"] is None
+
+
+def test_the_answers_are_those_of_the_command(client: TestClient, model: Path, tmp_path: Path) -> None:
+    import json
+
+    from commands import landmarks
+
+    (tmp_path / "tower.png").write_bytes(TOWER)
+    told = json.loads(landmarks("tag", tmp_path / "tower.png", "--model", model, "--jsonl").out)
+    body = client.post("/v1/tags", content=TOWER, headers=RAW).json()
+    assert body["photos"][0]["tags"] == told["tags"]
+    assert body["photos"][0]["candidates"] == told["candidates"]
+    assert body["model"] == told["model"]
+
+
+def test_many_files_come_back_in_order_and_a_broken_one_alone_fails(client: TestClient) -> None:
+    files = [
+        ("photos", (name, content))
+        for name, content in (
+            ("a.png", TOWER),
+            ("note.txt", b"no picture"),
+            ("ü b.png", HENGE),
+            ("cut.png", TOWER[:60]),
+        )
+    ]
+    answer = client.post("/v1/tags", files=files)
+    assert answer.status_code == 200
+    photos = answer.json()["photos"]
+    assert [photo["file"] for photo in photos] == ["a.png", "note.txt", "ü b.png", "cut.png"]
+    assert [photo["tags"][0]["name"] if photo["tags"] else None for photo in photos] == [
+        "Eiffel Tower",
+        None,
+        "Stonehenge",
+        None,
+    ]
+    assert [photo["error"] and photo["error"]["code"] for photo in photos] == [
+        None,
+        "unsupported_format",
+        None,
+        "damaged_picture",
+    ]
+
+
+def test_the_position_of_the_camera_counts(client: TestClient) -> None:
+    exif = Image.Exif()
+    gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
+    gps.update({1: "S", 2: (33.0, 51.0, 0.0), 3: "E", 4: (151.0, 12.0, 0.0)})
+    far = picture(COLOURS["07.Eiffel_Tower"], kind="JPEG", exif=exif, quality=95)
+    (photo,) = client.post("/v1/tags", content=far, headers={"content-type": "image/jpeg"}).json()["photos"]
+    assert photo["tags"] == []
+    assert any("km away" in reason for reason in photo["reasons"])
+
+
+def test_vision_shape(client: TestClient) -> None:
+    files = [("photos", ("a.png", TOWER)), ("photos", ("b.png", GREY)), ("photos", ("c.png", b"no picture"))]
+    answer = client.post("/v1/tags?format=vision", files=files)
+    assert answer.status_code == 200
+    known, unknown, broken = answer.json()["responses"]
+    (found,) = known["landmarkAnnotations"]
+    assert set(found) == {"mid", "description", "score", "boundingPoly", "locations"}
+    assert found["description"] == "Eiffel Tower"
+    assert found["mid"] == "Q243"
+    assert 0.5 < found["score"] <= 1
+    assert found["locations"][0]["latLng"] == {
+        "latitude": pytest.approx(48.858, abs=0.01),
+        "longitude": pytest.approx(2.294, abs=0.01),
+    }
+    assert len(found["boundingPoly"]["normalizedVertices"]) == 4
+    assert unknown == {}
+    assert set(broken["error"]) == {"code", "message"}
+
+
+# --- what is refused ---
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"content": b"no picture", "headers": RAW}, (415, "unsupported_format")),
+        ({"content": TOWER[:60], "headers": RAW}, (400, "damaged_picture")),
+        ({"content": b"", "headers": RAW}, (400, "damaged_picture")),
+        ({"content": picture((1, 2, 3), (1001, 1000)), "headers": RAW}, (413, "too_large")),
+        ({"content": b"\xff" * 100_001, "headers": RAW}, (413, "too_large")),
+        ({"content": b"\xff" * 300_001, "headers": RAW}, (413, "too_large")),
+        ({"json": {"url": "http://example.org/a.jpg"}}, (415, "unsupported_format")),
+        ({"files": [("photos", (str(n), TOWER)) for n in range(5)]}, (400, "bad_request")),
+        ({"files": [("photos", ("a", b"no")), ("photos", ("b", TOWER[:60]))]}, (400, "bad_request")),
+        ({"files": [("photos", ("a", b"no")), ("photos", ("b", b"never"))]}, (415, "unsupported_format")),
+        ({"content": b"--x", "headers": {"content-type": "multipart/form-data"}}, (400, "bad_request")),
+        (
+            {"content": b"--x--", "headers": {"content-type": "multipart/form-data; boundary=x"}},
+            (400, "bad_request"),
+        ),
+    ],
+)
+def test_a_bad_request_has_its_status_and_one_shape(
+    client: TestClient, body: dict[str, Any], expected: tuple[int, str]
+) -> None:
+    assert error_of(client.post("/v1/tags", **body)) == expected
+
+
+def test_a_body_without_length_is_limited_too(client: TestClient) -> None:
+    def endless() -> Iterator[bytes]:
+        for _ in range(50):
+            yield b"\xff" * 10_000
+
+    assert error_of(client.post("/v1/tags", content=endless(), headers=RAW)) == (413, "too_large")
+
+
+def test_parameters_and_addresses_are_checked(client: TestClient) -> None:
+    assert error_of(client.post("/v1/tags?format=xml", content=TOWER, headers=RAW)) == (422, "invalid_parameter")
+    assert error_of(client.get("/v1/tags")) == (405, "method_not_allowed")
+    assert error_of(client.get("/nothing/here")) == (404, "not_found")
+    assert error_of(client.get("/static/../../settings.py")) == (404, "not_found")
+    assert error_of(client.post("/v1/search", content=TOWER, headers=RAW))[0] in {404, 405}
+
+
+def test_nothing_is_taken_for_good_by_what_was_refused(client: TestClient) -> None:
+    for _ in range(20):
+        client.post("/v1/tags", content=b"no picture", headers=RAW)
+    assert client.post("/v1/tags", content=TOWER, headers=RAW).status_code == 200
+    assert "landmarks_pictures_inside 0.0" in client.get("/metrics").text
+
+
+# --- who may ask ---
+
+
+def test_an_api_key_is_asked_for(model: Path) -> None:
+    with TestClient(create_app(ServeSettings(model, workers=1, access=Access(api_key=KEY)))) as client:
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/").status_code == 200
+        refused = client.post("/v1/tags", content=TOWER, headers=RAW)
+        assert error_of(refused) == (401, "unauthorized")
+        assert refused.headers["www-authenticate"] == "Bearer"
+        assert client.get("/v1/models", headers={"Authorization": "Bearer wrong"}).status_code == 401
+        assert client.get("/metrics").status_code == 401
+        for headers in ({"Authorization": f"Bearer {KEY}"}, {"X-API-Key": KEY}):
+            assert client.post("/v1/tags", content=TOWER, headers=RAW | headers).status_code == 200
+
+
+def test_other_host_names_and_origins_are_refused_unless_told(model: Path) -> None:
+    access = Access(hosts=("localhost",), origins=("https://photos.example",))
+    app = create_app(ServeSettings(model, workers=1, access=access))
+    client = TestClient(app, base_url="http://localhost:8000")
+    assert client.get("/healthz").status_code == 200
+    assert error_of(client.get("/healthz", headers={"Host": "evil.example"})) == (403, "forbidden_host")
+    allowed = client.get("/healthz", headers={"Origin": "https://photos.example"})
+    assert allowed.headers["access-control-allow-origin"] == "https://photos.example"
+    other = client.get("/healthz", headers={"Origin": "https://evil.example"})
+    assert "access-control-allow-origin" not in other.headers
+
+
+def test_cors_is_off_and_security_headers_are_on(client: TestClient) -> None:
+    for path in ("/", "/v1/models", "/nothing"):
+        answer = client.get(path, headers={"Origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in answer.headers
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["x-request-id"]
+    assert client.get("/v1/models").headers["cache-control"] == "no-store"
+
+
+def test_request_ids_are_taken_over_when_they_are_plain(client: TestClient) -> None:
+    assert client.get("/healthz", headers={"X-Request-ID": "trip-7"}).headers["x-request-id"] == "trip-7"
+    odd = client.get("/healthz", headers={"X-Request-ID": 'x" injected'}).headers["x-request-id"]
+    assert odd != 'x" injected'
+
+
+# --- the rest ---
+
+
+def test_models_and_landmarks(client: TestClient) -> None:
+    body = client.get("/v1/models").json()
+    (card,) = body["models"]
+    assert (card["name"], card["landmarks"], card["calibrated"]) == ("colours", 4, True)
+    assert body["search"] is False
+    assert body["limits"]["max_files"] == 4
+    places = client.get("/v1/landmarks").json()
+    assert places["type"] == "FeatureCollection"
+    names = {feature["properties"]["name"]: feature for feature in places["features"]}
+    assert set(names) == {"Eiffel Tower", "Casa da Música", "Clérigos Tower", "Stonehenge"}
+    assert names["Eiffel Tower"]["geometry"]["coordinates"][0] == pytest.approx(2.294, abs=0.01)
+    assert names["Eiffel Tower"]["properties"]["classes"] == ["07.Eiffel_Tower"]
+
+
+def test_metrics_count_pictures_by_outcome(client: TestClient) -> None:
+    client.post("/v1/tags", content=TOWER, headers=RAW)
+    client.post("/v1/tags", content=GREY, headers=RAW)
+    client.post("/v1/tags", content=b"no picture", headers=RAW)
+    text = client.get("/metrics").text
+    for outcome in ("tagged", "unknown", "unsupported_format"):
+        assert f'landmarks_pictures_total{{outcome="{outcome}"}}' in text
+    assert 'landmarks_requests_total{route="/v1/tags",status="200"}' in text
+    assert "landmarks_workers_ready 1.0" in text
+
+
+def test_the_page_is_served_from_memory_and_cached_by_its_tag(client: TestClient) -> None:
+    page = client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    again = client.get("/", headers={"If-None-Match": page.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert client.get("/main.js").headers["content-type"].startswith("text/javascript")
+    assert "http" not in page.text.replace("http-equiv", "").replace("https://www.naturalearth", "")
+
+
+def test_openapi_has_examples_and_one_error_shape(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    tags = document["paths"]["/v1/tags"]["post"]
+    assert "multipart/form-data" in tags["requestBody"]["content"]
+    for status, answer in tags["responses"].items():
+        if status != "200":
+            assert answer["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorBody")
+    for name in ("TagsResponse", "Photo", "Tag", "ErrorBody", "VisionResponse"):
+        assert document["components"]["schemas"][name]["examples"]
+    assert "/v1/search" not in document["paths"]
+
+
+# --- XMP ---
+
+
+def test_kept_tags_become_the_packet_that_tag_write_writes(client: TestClient) -> None:
+    tags = client.post("/v1/tags", content=TOWER, headers=RAW).json()["photos"][0]["tags"]
+    answer = client.post("/v1/xmp", json={"photos": [{"file": "tower.jpg", "tags": tags}]})
+    assert answer.headers["content-type"].startswith("application/rdf+xml")
+    entries = XmpPacket(answer.content).entries()
+    assert entries.keywords == ("Eiffel Tower", "Paris", "France")
+    assert entries.locations[0].identifier.endswith("Q243")
+
+
+def test_several_packets_come_as_a_zip_of_plain_names(client: TestClient) -> None:
+    tag = {"name": "Eiffel Tower", "level": "landmark", "probability": 0.9, "place": None}
+    names = ["../../etc/passwd", "a\\b.jpg", "b.jpg", "B.jpg", "...", "c:d\x00.jpg"]
+    answer = client.post("/v1/xmp", json={"photos": [{"file": name, "tags": [tag]} for name in names]})
+    archive = zipfile.ZipFile(io.BytesIO(answer.content))
+    assert archive.namelist() == [
+        "passwd.xmp",
+        "b.jpg.xmp",
+        "b.jpg (2).xmp",
+        "B.jpg (3).xmp",
+        "photo.xmp",
+        "c_d_.jpg.xmp",
+    ]
+    assert "Eiffel Tower" in XmpPacket(archive.read("b.jpg.xmp")).entries().keywords
+
+
+def test_tags_that_make_no_sense_are_refused(client: TestClient) -> None:
+    for tag in (
+        {"name": "", "level": "landmark", "probability": 1},
+        {"name": "x", "level": "planet", "probability": 1},
+        {"name": "x", "level": "city", "probability": 2},
+    ):
+        answer = client.post("/v1/xmp", json={"photos": [{"file": "a", "tags": [tag]}]})
+        assert error_of(answer) == (422, "invalid_parameter")
+
+
+# --- search ---
+
+
+def test_a_searcher_brings_the_route_for_look_alikes(model: Path) -> None:
+    searcher = Nearest(model, {"red": TOWER, "blue": HENGE, "grey": GREY})
+    with TestClient(create_app(ServeSettings(model, workers=1), searcher)) as client:
+        assert client.get("/v1/models").json()["search"] is True
+        body = client.post("/v1/search?limit=2", content=picture((200, 40, 40)), headers=RAW).json()
+        assert [each["name"] for each in body["neighbours"]] == ["red", "grey"]
+        assert body["neighbours"][0]["similarity"] == pytest.approx(1, abs=0.05)
+        assert error_of(client.post("/v1/search", content=b"no", headers=RAW)) == (415, "unsupported_format")
+        assert error_of(client.post("/v1/search?limit=0", content=TOWER, headers=RAW)) == (
+            422,
+            "invalid_parameter",
+        )
+        two = [("photos", ("a", TOWER)), ("photos", ("b", HENGE))]
+        assert error_of(client.post("/v1/search", files=two)) == (400, "bad_request")
+
+
+def test_a_damaged_model_is_told_before_anything_starts(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="not a model folder"):
+        create_app(ServeSettings(tmp_path))

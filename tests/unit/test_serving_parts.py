@@ -1,0 +1,135 @@
+"""Settings, places, frames, host names and logs of the service."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from landmarks.errors import SettingsError
+from landmarks.serving import frames
+from landmarks.serving.admission import Admission
+from landmarks.serving.logs import JsonFormatter
+from landmarks.serving.request_errors import STATUS, RequestError
+from landmarks.serving.security import host_name
+from landmarks.serving.settings import Access, Limits, ServeSettings
+
+
+@pytest.mark.parametrize(
+    ("make", "flag"),
+    [
+        (lambda path: Limits(max_file_bytes=0), "--max-mb"),
+        (lambda path: Limits(max_pixels=0), "--max-megapixels"),
+        (lambda path: Limits(max_files=0), "--files"),
+        (lambda path: Limits(decode_seconds=0), "--decode-seconds"),
+        (lambda path: Limits(decode_seconds=5, request_seconds=4), "--request-seconds"),
+        (lambda path: Limits(max_file_bytes=10, max_request_bytes=9), "room"),
+        (lambda path: ServeSettings(path, workers=0), "--workers"),
+        (lambda path: ServeSettings(path, queue=31), "--queue"),
+        (lambda path: Access(api_key="short"), "16"),
+        (lambda path: Access(api_key="with a space in it"), "spaces"),
+        (lambda path: Access(origins=("*",)), "--cors"),
+        (lambda path: Access(origins=("https://photos.example/path",)), "--cors"),
+    ],
+)
+def test_settings_name_what_is_wrong(make: Any, flag: str, tmp_path: Any) -> None:
+    with pytest.raises(SettingsError, match=flag):
+        make(tmp_path)
+
+
+def test_the_key_is_not_shown() -> None:
+    assert "sixteen-or-more" not in repr(Access(api_key="a-key-of-sixteen-or-more"))
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 60)), max_size=30))
+def test_admission_never_takes_more_than_there_is_and_gets_everything_back(
+    wishes: list[tuple[int, int]],
+) -> None:
+    admission = Admission(places=8, max_bytes=100)
+    tickets, places, size = [], 0, 0
+    for extra, bytes_ in wishes:
+        if places == 8:
+            with pytest.raises(RequestError) as refused:
+                admission.enter()
+            assert refused.value.status == 429
+            assert 1 <= (refused.value.retry_after or 0) <= 30
+            continue
+        ticket = admission.enter()
+        tickets.append(ticket)
+        places += 1
+        for take, count, room in (
+            (ticket.take_places, extra, 8 - places),
+            (ticket.take_bytes, bytes_, 100 - size),
+        ):
+            if count <= room:
+                take(count)
+                places += count if take == ticket.take_places else 0
+                size += count if take == ticket.take_bytes else 0
+            else:
+                with pytest.raises(RequestError):
+                    take(count)
+        assert admission.taken == places <= 8
+    for ticket in tickets:
+        with ticket:
+            pass
+    assert admission.taken == 0
+    with admission.enter() as ticket:
+        ticket.take_bytes(100)
+
+
+@settings(max_examples=30)
+@given(st.dictionaries(st.text(), st.integers() | st.text()), st.binary(max_size=2000))
+def test_frames_come_back_whole(head: dict[str, Any], body: bytes) -> None:
+    raw = b"".join(frames.pack(head, body))
+    assert frames.read(io.BytesIO(raw)) == (head, body)
+    assert frames.read(io.BytesIO(raw[:-1])) is None
+
+
+def test_a_head_that_is_no_object_is_refused() -> None:
+    with pytest.raises(ValueError, match="no JSON object"):
+        frames.parse_head(b"[1]")
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("localhost:8000", "localhost"),
+        ("LOCALHOST", "localhost"),
+        ("127.0.0.1:80", "127.0.0.1"),
+        ("[::1]:8000", "::1"),
+        ("", ""),
+    ],
+)
+def test_host_names(header: str, name: str) -> None:
+    assert host_name(header) == name
+
+
+def test_each_code_has_a_status_of_an_error() -> None:
+    assert all(400 <= status < 600 for status in STATUS.values())
+
+
+def test_a_log_line_is_one_json_object() -> None:
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        record = logging.getLogger("landmarks.serving").makeRecord(
+            "landmarks.serving",
+            logging.ERROR,
+            __file__,
+            1,
+            "failed %s",
+            ("x",),
+            sys.exc_info(),
+            extra={"request_id": "7", "ms": 1.5},
+        )
+    line = JsonFormatter().format(record)
+    assert "\n" not in line
+    row = json.loads(line)
+    assert (row["event"], row["level"], row["request_id"], row["ms"]) == ("failed x", "error", "7", 1.5)
+    assert "ValueError" in row["trace"]

@@ -1,0 +1,165 @@
+"""Worker processes under watch: what happens when they die, hang or cannot start."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import signal
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from tiny_model import COLOURS, calibrated, make_model
+
+from landmarks.errors import ModelError
+from landmarks.images import ImageLimits
+from landmarks.model_folder import ONNX_FILE
+from landmarks.serving.pool import Pool, PoolClosedError, TooSlowError, WorkerLostError
+from landmarks.serving.worker import WorkerSettings
+from landmarks.tagging import TagSettings
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> WorkerSettings:
+    model = make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
+    return WorkerSettings(model, TagSettings(), ImageLimits())
+
+
+@pytest.fixture(scope="module")
+def tower() -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (40, 40), COLOURS["07.Eiffel_Tower"]).save(content, "PNG")
+    return content.getvalue()
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(work, 60))
+
+
+async def until(condition: Any) -> None:
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < 20
+        await asyncio.sleep(0.02)
+
+
+def test_many_pictures_are_answered_by_several_workers(settings: WorkerSettings, tower: bytes) -> None:
+    async def work() -> None:
+        pool = Pool(settings, count=2, decode_seconds=10)
+        await pool.open()
+        assert pool.ready == len(pool.pids) == 2
+        replies = await asyncio.gather(*(pool.answer(tower, embedding=True) for _ in range(40)))
+        assert {reply["tags"][0]["name"] for reply in replies} == {"Eiffel Tower"}
+        assert all("embedding" in reply for reply in replies)
+        await pool.close()
+        with pytest.raises(PoolClosedError):
+            await pool.answer(tower)
+
+    run(work())
+
+
+def test_a_killed_worker_loses_its_picture_alone_and_is_replaced(settings: WorkerSettings, tower: bytes) -> None:
+    async def work() -> None:
+        reasons: list[str] = []
+        pool = Pool(settings, count=1, decode_seconds=30, replaced=reasons.append)
+        await pool.open()
+        (pid,) = pool.pids
+        os.kill(pid, signal.SIGSTOP)  # so that it is surely at work when it is killed
+        asked = [asyncio.create_task(pool.answer(tower)) for _ in range(3)]
+        await until(lambda: pool.waiting == 2)
+        os.kill(pid, signal.SIGKILL)
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [WorkerLostError, dict, dict]
+        assert reasons == ["the process died"]
+        assert pool.pids != (pid,)
+        await pool.close()
+
+    run(work())
+
+
+def test_a_worker_that_dies_idle_costs_no_picture(settings: WorkerSettings, tower: bytes) -> None:
+    async def work() -> None:
+        pool = Pool(settings, count=1, decode_seconds=30)
+        await pool.open()
+        os.kill(pool.pids[0], signal.SIGKILL)
+        await until(lambda: pool.ready == 0)
+        assert (await pool.answer(tower))["known"] is True
+        await pool.close()
+
+    run(work())
+
+
+def test_a_picture_that_takes_too_long_is_given_up(settings: WorkerSettings, tower: bytes) -> None:
+    async def work() -> None:
+        pool = Pool(settings, count=1, decode_seconds=0.4)
+        await pool.open()
+        os.kill(pool.pids[0], signal.SIGSTOP)
+        with pytest.raises(TooSlowError, match="took longer"):
+            await pool.answer(tower)
+        # On a busy machine the first tries of a new worker may be too slow as well.
+        for _ in range(5):
+            try:
+                reply = await pool.answer(tower)
+                break
+            except TooSlowError:
+                continue
+        assert reply["known"] is True
+        await pool.close()
+
+    run(work())
+
+
+def test_a_caller_that_gives_up_takes_its_picture_out_of_the_line(settings: WorkerSettings, tower: bytes) -> None:
+    async def work() -> None:
+        pool = Pool(settings, count=1, decode_seconds=30)
+        await pool.open()
+        os.kill(pool.pids[0], signal.SIGSTOP)
+        first, second, third = (asyncio.create_task(pool.answer(tower)) for _ in range(3))
+        await until(lambda: pool.waiting == 2)
+        second.cancel()
+        os.kill(pool.pids[0], signal.SIGCONT)
+        assert (await first)["known"] is True
+        assert (await third)["known"] is True
+        assert second.cancelled() or isinstance(await asyncio.gather(second, return_exceptions=True), list)
+        await pool.close()
+
+    run(work())
+
+
+def test_closing_leaves_no_process(settings: WorkerSettings, tower: bytes) -> None:
+    async def work() -> None:
+        pool = Pool(settings, count=2, decode_seconds=30)
+        await pool.open()
+        pids = pool.pids
+        await pool.close()
+        for pid in pids:
+            with pytest.raises(ProcessLookupError):
+                os.kill(pid, 0)
+
+    run(work())
+
+
+def test_a_model_that_cannot_be_loaded_is_told_in_one_sentence(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "broken")
+    (model / ONNX_FILE).write_bytes(b"no network")
+
+    async def work() -> None:
+        pool = Pool(WorkerSettings(model, TagSettings(), ImageLimits()), count=2, decode_seconds=30)
+        with pytest.raises(ModelError, match="not the one that was exported"):
+            await pool.open()
+        assert pool.pids == ()
+
+    run(work())
+
+
+def test_settings_survive_the_pipe(tmp_path: Path) -> None:
+    settings = WorkerSettings(
+        tmp_path,
+        TagSettings(top=3, sure=0.7, use_position=False, own_places=tmp_path / "own.csv"),
+        ImageLimits(5, 6),
+    )
+    assert WorkerSettings.from_dict(settings.to_dict()) == settings
