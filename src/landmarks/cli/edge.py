@@ -24,6 +24,8 @@ COMMANDS = {
     "undo": "Take back what landmarks tag --write has written.",
     "reject": "Take a tag off a photo for good.",
     "confirm": "Keep a tag on a photo whatever later models say.",
+    "index": "Build or update an index of photos, for search.",
+    "search": "Find photos like a picture, photos with a tag, and near-duplicates.",
     "models": "List the models that come with the package.",
     "train": "Train a recogniser from a folder of pictures.",
     "evaluate": "Measure a trained run again and write its report.",
@@ -38,6 +40,7 @@ EXTRAS = {
         *("torch", "torchvision", "timm", "lightning_fabric", "matplotlib", "safetensors", "jinja2", "onnx"),
         *("onnxscript", "sklearn", "torchmetrics"),
     },
+    "search": {"lancedb", "pyarrow"},
 }
 """The extras of the package, each with the packages that are imported only where it is installed."""
 
