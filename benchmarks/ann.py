@@ -2,10 +2,10 @@
 
 Run `pip install faiss-cpu`, then `python benchmarks/ann.py --folder SCRATCH`. It makes 1,000,000 vectors of 256
 dimensions from a seed: points around 20,000 centres, which lie themselves around 200, all of unit length, as
-photos gather around landmarks and landmarks around kinds. The queries are other points of the same draw. Each engine
-builds its index and is asked in calls of 1,000 queries for 10 neighbours; recall is the share of the exact answer
-(FAISS Flat) that it finds. Each engine has a process of its own, whose largest memory is shown. The table goes to
-the screen and to benchmarks/results/ann.md.
+photos gather around landmarks and landmarks around kinds. The queries are other points of the same draw. Each
+engine builds its index and is asked in calls of 1,000 queries for 10 neighbours; recall is the share of the exact
+answer (FAISS Flat) that it finds. Each engine has a process of its own, whose largest memory is shown. The table
+goes to the screen and to benchmarks/results/ann.md.
 """
 
 from __future__ import annotations

@@ -26,6 +26,8 @@ COMMANDS = {
     "confirm": "Keep a tag on a photo whatever later models say.",
     "index": "Build or update an index of photos, for search.",
     "search": "Find photos like a picture, photos with a tag, and near-duplicates.",
+    "learn": "Teach a model a landmark from a few photos, without training.",
+    "forget": "Take a landmark away that landmarks learn has taught a model.",
     "models": "List the models that come with the package.",
     "train": "Train a recogniser from a folder of pictures.",
     "evaluate": "Measure a trained run again and write its report.",
