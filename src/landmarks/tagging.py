@@ -143,6 +143,7 @@ class Tagger:
         gazetteer: Gazetteer,
         settings: TagSettings,
         model: str,
+        *,
         learned: LearnedLandmarks | None = None,
     ) -> None:
         self._classes = tuple(classes)
@@ -200,9 +201,9 @@ class Tagger:
             return None
         name = match.landmark.name
         place = self._gazetteer.find(name)
-        if place is not None and place.coordinates is not None and position is not None:
-            if distance_km(position, place.coordinates) > self.settings.far_km:
-                return None
+        where = None if place is None else place.coordinates
+        if position is not None and where is not None and distance_km(position, where) > self.settings.far_km:
+            return None
         return Tag(self._gazetteer.display_name(name), "landmark", match.probability, place, None)
 
     def _grouped(self) -> dict[Level, list[_Group]]:
@@ -315,7 +316,7 @@ def make_tagger(recognizer: Recognizer, gazetteer: Gazetteer, settings: TagSetti
     identity = identity_of(recognizer.folder, info, settings)
     taught = learned_digest(recognizer.folder, info) is not None
     learned = read_learned(recognizer.folder, info) if taught else None
-    return Tagger(info.classes, recognizer.calibration, gazetteer, settings, identity, learned)
+    return Tagger(info.classes, recognizer.calibration, gazetteer, settings, identity, learned=learned)
 
 
 def identity_of(folder: Path, info: ModelInfo, settings: TagSettings) -> str:

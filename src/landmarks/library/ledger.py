@@ -295,7 +295,8 @@ class Ledger:
         """Give every verdict with its photo, in order of the paths."""
         last = (b"", "")
         while rows := self._all(
-            "SELECT photo, name, verdict, tag FROM verdicts WHERE (photo, name) > (?, ?) ORDER BY photo, name LIMIT ?",
+            "SELECT photo, name, verdict, tag FROM verdicts WHERE (photo, name) > (?, ?) "
+            "ORDER BY photo, name LIMIT ?",
             *(*last, _PAGE),
         ):
             yield from ((row[0], Verdict(*row[1:])) for row in rows)

@@ -1,8 +1,9 @@
 """A landmark is learnt from a few photos, without training: a prototype with a threshold of its own.
 
 The threshold is chosen so that photos of no landmark reach it at most at a promised rate; such photos lie in the
-model's reference. Photos of other landmarks are kept apart by comparison with the means of their own. A user's own verdicts teach it too: photos on
-which a tag was confirmed are examples of it, photos on which it was rejected are counter-examples.
+model's reference. Photos of other landmarks are kept apart by comparison with the means of their own. A user's own
+verdicts teach it too: photos on which a tag was confirmed are examples of it, photos on which it was rejected are
+counter-examples.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ class Teacher:
         reference, learned = read_reference(folder, info), read_learned(folder, info)
         if reference is None or learned is None:
             raise ModelError(
-                f"{folder}: this model brings nothing to compare new landmarks with: export it again with --negatives"
+                f"{folder}: this model brings no photos to compare new landmarks with: export it again with "
+                "--negatives"
             )
         self._reference: Reference = reference
         self._learned: LearnedLandmarks = learned
@@ -150,13 +152,14 @@ class Teacher:
         return found.astype(np.float16).astype(np.float32), failed  # as they will be read back
 
     def _confusions(self, landmark: LearnedLandmark) -> tuple[Confusion, ...]:
-        found = []
-        for name, label in zip(self._classes, np.unique(self._reference.labels), strict=True):
-            if name.casefold() != landmark.name.casefold():
-                found.append(_confusion(landmark, name, self._reference.vectors[self._reference.labels == label]))
-        for other in self._learned.landmarks:
-            if other.name.casefold() != landmark.name.casefold():
-                found.append(_confusion(landmark, other.name, other.vectors))
+        labels, vectors = self._reference.labels, self._reference.vectors
+        others = [
+            (name, vectors[labels == label]) for name, label in zip(self._classes, np.unique(labels), strict=True)
+        ]
+        others += [(other.name, other.vectors) for other in self._learned.landmarks]
+        found = [
+            _confusion(landmark, *other) for other in others if other[0].casefold() != landmark.name.casefold()
+        ]
         return tuple(sorted(found, key=lambda one: (-one.confused, -one.similarity))[:_NAMED])
 
 
