@@ -70,8 +70,8 @@ def main() -> None:
     body = table([*header, "accuracy of the others before", "lost by them"], rows)
     body += (
         f"\n\n{LANDMARKS} landmarks of world34 left out in each draw, {PHOTOS} photos each. Thresholds on "
-        f"{len(choosing)} negatives, false tags on {len(shown)} others. Recall is the mean over the landmarks of the "
-        "share of their test pictures that get the right name."
+        f"{len(choosing)} negatives, false tags on {len(shown)} others. Recall is the mean over the landmarks of "
+        "the share of their test pictures that get the right name."
     )
     record(
         "enroll", "Landmarks from five photos", "python benchmarks/enroll.py DATA", body, ["numpy", "scikit-learn"]
