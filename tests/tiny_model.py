@@ -6,17 +6,20 @@ The network takes the mean colour of a picture as its embedding and compares it 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from landmarks.calibration import Calibration
 from landmarks.files import sha256_file
-from landmarks.model_folder import ONNX_FILE, ModelInfo, write_info
+from landmarks.model_folder import ONNX_FILE, ModelInfo, read_info, write_info
 from landmarks.preprocess import Preprocessing
+from landmarks.reference import REFERENCE_FILE, make_reference
 
 COLOURS = {
     "07.Eiffel_Tower": (230, 30, 30),
@@ -59,6 +62,22 @@ def make_model(
         files={ONNX_FILE: sha256_file(folder / ONNX_FILE)},
     )
     write_info(folder, info)
+    return folder
+
+
+def add_reference(folder: Path, colours: dict[str, tuple[int, int, int]] = COLOURS) -> Path:
+    """Give a model a reference: shades of its colours, and of grey as photos of no landmark."""
+    rng = np.random.default_rng(0)
+
+    def shades(colour: tuple[int, int, int], count: int) -> NDArray[np.float32]:
+        return (np.array(colour) / 255 + 0.02 * rng.normal(size=(count, 3))).astype(np.float32)
+
+    known = [colour for name, colour in colours.items() if name != "background"]
+    embeddings = np.concatenate([shades(colour, 12) for colour in known])
+    labels = np.repeat(np.arange(len(known)), 12)
+    make_reference(embeddings, labels, shades((128, 128, 128), 120)).save(folder / REFERENCE_FILE)
+    info = read_info(folder)
+    write_info(folder, replace(info, files={**info.files, REFERENCE_FILE: sha256_file(folder / REFERENCE_FILE)}))
     return folder
 
 

@@ -87,6 +87,10 @@ class LedgerError(InputError):
     """The ledger of a library is damaged, in use, or of a newer version."""
 
 
+class SearchError(InputError):
+    """An index of photos is missing, damaged, in use, or was built with another model."""
+
+
 class MissingExtraError(InputError):
     """A command needs an optional dependency that is not installed."""
 

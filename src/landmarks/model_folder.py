@@ -4,6 +4,7 @@
 NAME/
   model.onnx   uint8 pictures (N, 224, 224, 3) in; logits (N, K) and embedding (N, D) out
   model.json   classes, preprocessing, calibration, metrics, data, versions, SHA-256 of the files
+  reference.npz  a whitened space of the embeddings, and some vectors to compare with (optional)
   model.pt     the same network as TorchScript, with preprocessing and softmax inside (optional)
   README.md    the model card
 ```
@@ -130,6 +131,11 @@ def bundled_models() -> dict[str, Path]:
     """Return the models that come with the package, by name."""
     assets = Path(str(resources.files("landmarks"))) / "assets"
     return {path.parent.name: path.parent for path in sorted(assets.glob(f"*/{INFO_FILE}"))}
+
+
+def is_bundled(folder: Path) -> bool:
+    """Tell whether a model folder is one that comes with the package."""
+    return any(folder.resolve() == bundled.resolve() for bundled in bundled_models().values())
 
 
 def find_model(name: str) -> Path:

@@ -80,6 +80,8 @@ def describe(tag: Tag) -> str:
 def reasons(explanation: Explanation, gazetteer: Gazetteer) -> Iterator[str]:
     """Give the reasons for an answer, one sentence a line."""
     best = explanation.best
+    if explanation.learned is not None:
+        yield f"like the photos that a landmark was learnt from: {explanation.learned:.1%}"
     enough = "enough" if best.probability >= explanation.needed else "not enough"
     yield (
         f"likeliest: {gazetteer.display_name(best.class_name)} {best.probability:.1%}; a tag needs "
@@ -89,7 +91,8 @@ def reasons(explanation: Explanation, gazetteer: Gazetteer) -> Iterator[str]:
         second = explanation.runner_up
         yield f"next: {gazetteer.display_name(second.class_name)} {second.probability:.1%}"
     if explanation.score is not None and explanation.score_needed is not None:
-        verdict = "known" if explanation.known else "unknown, so nothing is said"
+        nothing = "unknown to the model" if explanation.learned is not None else "unknown, so nothing is said"
+        verdict = "known" if explanation.known else nothing
         yield (
             f"score ({explanation.score_name}): {explanation.score:.3f}; a known photo has at least "
             f"{explanation.score_needed:.3f}: {verdict}"

@@ -54,6 +54,8 @@ class Recognition:
         error: Why the photo cannot be read, or None.
         probabilities: (K,) of all classes; None where the photo cannot be read.
         score: How well the photo is known; None where the model was not calibrated for it.
+        embedding: (D,), for search and learnt landmarks; None where it was not asked for, or the photo cannot be
+            read.
     """
 
     path: Path
@@ -61,6 +63,7 @@ class Recognition:
     error: str | None = None
     probabilities: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     score: float | None = None
+    embedding: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
 
 class Recognizer:
@@ -121,24 +124,27 @@ class Recognizer:
             statistics=calibration.statistics,
         )
 
-    def recognize(self, photos: Iterable[Path], *, top: int = 5, batch_size: int = 4) -> Iterator[Recognition]:
+    def recognize(
+        self, photos: Iterable[Path], *, top: int = 5, batch_size: int = 4, embeddings: bool = False
+    ) -> Iterator[Recognition]:
         """Recognise photos, in order; one that cannot be read gives its reason and stops nothing.
 
         Args:
             photos: Files.
             top: How many candidates a photo gets.
             batch_size: Photos that go through the network together.
+            embeddings: Whether recognitions carry the embedding.
         """
         batch: list[Path] = []
         for photo in photos:
             batch.append(photo)
             if len(batch) == batch_size:
-                yield from self._recognize_batch(batch, top)
+                yield from self._recognize_batch(batch, top, embeddings)
                 batch = []
         if batch:
-            yield from self._recognize_batch(batch, top)
+            yield from self._recognize_batch(batch, top, embeddings)
 
-    def _recognize_batch(self, photos: Sequence[Path], top: int) -> Iterator[Recognition]:
+    def _recognize_batch(self, photos: Sequence[Path], top: int, embeddings: bool) -> Iterator[Recognition]:
         prepared: list[NDArray[np.uint8] | str] = []
         for photo in photos:
             try:
@@ -154,7 +160,8 @@ class Recognizer:
                 continue
             probabilities = answers.probabilities[row]
             score = None if answers.scores is None else float(answers.scores[row])
-            yield Recognition(photo, self._candidates(probabilities, top), None, probabilities, score)
+            embedding = answers.embeddings[row] if embeddings else None
+            yield Recognition(photo, self._candidates(probabilities, top), None, probabilities, score, embedding)
             row += 1
 
     def _candidates(self, probabilities: NDArray[np.float32], top: int) -> tuple[Candidate, ...]:

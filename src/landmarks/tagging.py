@@ -22,6 +22,7 @@ from landmarks.calibration import Calibration
 from landmarks.engines import EngineName
 from landmarks.errors import SettingsError
 from landmarks.files import sha256_file
+from landmarks.learned import LearnedLandmarks, learned_digest, read_learned
 from landmarks.metadata.reading import read_position
 from landmarks.model_folder import INFO_FILE, ModelInfo
 from landmarks.places import Gazetteer, distance_km
@@ -87,6 +88,7 @@ class Explanation:
         score_name: Which score it is, or None.
         distance: Kilometres from the camera to the best landmark, or None where either is unknown.
         contradiction: What would have been said but for the camera's position, as a sentence; or None.
+        learned: How sure it is that the photo shows a landmark that was learnt later, or None where it does not.
     """
 
     best: Candidate
@@ -97,6 +99,7 @@ class Explanation:
     score_name: str | None = None
     distance: float | None = None
     contradiction: str | None = None
+    learned: float | None = None
 
     @property
     def known(self) -> bool:
@@ -130,9 +133,11 @@ class Tagger:
         gazetteer: Where the classes lie.
         settings: What is asked of it.
         model: Identity of the model, from `identity_of`.
+        learned: Landmarks that the model was taught after its training, or None.
 
     Attributes:
         settings: As given.
+        needs_embeddings: Whether recognitions must carry the embedding.
     """
 
     def __init__(
@@ -142,6 +147,8 @@ class Tagger:
         gazetteer: Gazetteer,
         settings: TagSettings,
         model: str,
+        *,
+        learned: LearnedLandmarks | None = None,
     ) -> None:
         self._classes = tuple(classes)
         self._calibration = calibration
@@ -157,6 +164,9 @@ class Tagger:
         usual = UNCALIBRATED_SURE if calibration is None else calibration.sure
         self._sure = settings.sure if settings.sure is not None else usual
         self._model = model
+        self._gazetteer = gazetteer
+        self._learned = learned
+        self.needs_embeddings = learned is not None
 
     def tag(self, recognition: Recognition, position: tuple[float, float] | None = None) -> Finding:
         """Say what a photo shows.
@@ -173,6 +183,9 @@ class Tagger:
         candidates = self._candidates(probabilities, max(self.settings.top, 2))
         explanation = self._explain(recognition, probabilities, candidates, distances)
         photo = replace(photo, candidates=candidates[: self.settings.top])
+        learned = self._learned_tag(recognition, position)
+        if learned is not None:
+            return Finding(replace(photo, tags=(learned,)), replace(explanation, learned=learned.probability))
         group = self._sure_group(probabilities) if explanation.known else None
         if group is None:
             return Finding(photo, explanation)
@@ -182,6 +195,20 @@ class Tagger:
             sentence = f"looks like {tag.name} ({tag.probability:.0%}), but the camera stood {far:.0f} km away"
             return Finding(photo, replace(explanation, contradiction=sentence))
         return Finding(replace(photo, tags=(tag,)), explanation)
+
+    def _learned_tag(self, recognition: Recognition, position: tuple[float, float] | None) -> Tag | None:
+        """Return the landmark that was learnt later and that the photo shows, or None."""
+        if self._learned is None or recognition.embedding is None:
+            return None
+        match = self._learned.match(recognition.embedding, sure=self._sure)
+        if match is None:
+            return None
+        name = match.landmark.name
+        place = self._gazetteer.find(name)
+        where = None if place is None else place.coordinates
+        if position is not None and where is not None and distance_km(position, where) > self.settings.far_km:
+            return None
+        return Tag(self._gazetteer.display_name(name), "landmark", match.probability, place, None)
 
     def _grouped(self) -> dict[Level, list[_Group]]:
         """Sort the classes into what can be said of them; several classes may be one place."""
@@ -291,7 +318,9 @@ def make_tagger(recognizer: Recognizer, gazetteer: Gazetteer, settings: TagSetti
     """Return the tagger of a model."""
     info = recognizer.info
     identity = identity_of(recognizer.folder, info, settings)
-    return Tagger(info.classes, recognizer.calibration, gazetteer, settings, identity)
+    taught = learned_digest(recognizer.folder, info) is not None
+    learned = read_learned(recognizer.folder, info) if taught else None
+    return Tagger(info.classes, recognizer.calibration, gazetteer, settings, identity, learned=learned)
 
 
 def identity_of(folder: Path, info: ModelInfo, settings: TagSettings) -> str:
@@ -301,6 +330,8 @@ def identity_of(folder: Path, info: ModelInfo, settings: TagSettings) -> str:
     parts += [] if settings.use_position else ["no-position"]
     tables = [folder / PLACES_FILE, *([settings.own_places] if settings.own_places is not None else [])]
     parts += [f"places={sha256_file(table)[:12]}" for table in tables if table.is_file()]
+    learned = learned_digest(folder, info)
+    parts += [f"learned={learned[:12]}"] if learned is not None else []
     return "-".join(parts)
 
 
@@ -324,7 +355,8 @@ def find_tags(
 
 
 def _stream(recognizer: Recognizer, tagger: Tagger, photos: Iterable[Path]) -> Iterator[Finding]:
-    for recognition in recognizer.recognize(photos, top=1, batch_size=BATCH):
+    answers = recognizer.recognize(photos, top=1, batch_size=BATCH, embeddings=tagger.needs_embeddings)
+    for recognition in answers:
         wanted = tagger.settings.use_position and recognition.error is None
         yield tagger.tag(recognition, read_position(recognition.path) if wanted else None)
 

@@ -153,7 +153,7 @@ def test_export_learns_from_negatives_when_to_say_nothing(transfer_run, nothing,
     info = read_info(model)
     assert info.calibration is not None
     assert info.calibration["fitted_on"]["negatives"] == 12
-    assert set(info.files) == {"model.onnx", "README.md"}
+    assert set(info.files) == {"model.onnx", "README.md", "reference.npz"}
     card = (model / "README.md").read_text(encoding="utf-8")
     assert "Drawn by code." in card
     assert "at most 20.0% of such photos" in card

@@ -83,6 +83,24 @@ class Display:
             typer.echo(text, err=True)
 
 
+@contextmanager
+def photo_bar() -> Iterator[tuple[Callable[[int, int], None], Callable[[str], None]]]:
+    """Show a bar of photos where one is seen; gives what moves it (done, in all) and what says something else."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None, lambda text: typer.echo(text, err=True)
+        return
+    with _bar() as progress:
+        task = progress.add_task("", total=None)
+
+        def advance(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        def note(text: str) -> None:
+            progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+        yield advance, note
+
+
 def _bar() -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn

@@ -24,6 +24,10 @@ COMMANDS = {
     "undo": "Take back what landmarks tag --write has written.",
     "reject": "Take a tag off a photo for good.",
     "confirm": "Keep a tag on a photo whatever later models say.",
+    "index": "Build or update an index of photos, for search.",
+    "search": "Find photos like a picture, photos with a tag, and near-duplicates.",
+    "learn": "Teach a model a landmark from a few photos, without training.",
+    "forget": "Take a landmark away that landmarks learn has taught a model.",
     "models": "List the models that come with the package.",
     "doctor": "Look for what is wrong with a folder of pictures before training.",
     "train": "Train a recogniser from a folder of pictures.",
@@ -49,6 +53,7 @@ EXTRAS = {
     "tune": {"optuna", "tomli_w"},
     "track": {"mlflow"},
     "serve": {"fastapi", "multipart", "prometheus_client", "pydantic", "python_multipart", "starlette", "uvicorn"},
+    "search": {"lancedb", "pyarrow"},
 }
 """The extras of the package, each with the packages that are imported only where it is installed."""
 

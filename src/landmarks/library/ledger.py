@@ -291,6 +291,17 @@ class Ledger:
         )
         return [Verdict(*row) for row in rows]
 
+    def all_verdicts(self) -> Iterator[tuple[bytes, Verdict]]:
+        """Give every verdict with its photo, in order of the paths."""
+        last = (b"", "")
+        while rows := self._all(
+            "SELECT photo, name, verdict, tag FROM verdicts WHERE (photo, name) > (?, ?) "
+            "ORDER BY photo, name LIMIT ?",
+            *(*last, _PAGE),
+        ):
+            yield from ((row[0], Verdict(*row[1:])) for row in rows)
+            last = rows[-1]["photo"], rows[-1]["name"]
+
     def _one(self, query: str, *values: object) -> Any:
         with self._lock, self._errors():
             return self._connection.execute(query, values).fetchone()

@@ -200,6 +200,13 @@ class Library:
             tag = known[tag.casefold()]
         return self._judge(photo, Verdict(tag.name.casefold(), "confirmed", tags_to_json([tag])))
 
+    def verdicts(self) -> Iterator[tuple[Path, Verdict]]:
+        """Give what the user said of the tags of photos that are still there."""
+        for photo, verdict in self._ledger.all_verdicts():
+            path = self.root / os.fsdecode(photo)
+            if path.is_file():
+                yield path, verdict
+
     def key(self, path: Path) -> bytes:
         """Return a path below the root as the ledger knows it.
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.calibration import Calibration, is_landmark
+from landmarks.calibration import Calibration
 from landmarks.model_folder import ONNX_FILE, ModelInfo, check_file, read_info
 from landmarks.places import Gazetteer
 from landmarks.serving.admission import Admission
@@ -32,6 +32,7 @@ from landmarks.serving.schemas import (
 from landmarks.serving.settings import ServeSettings
 from landmarks.serving.worker import WorkerSettings
 from landmarks.tagging import gazetteer_of, identity_of
+from landmarks.unknown import is_landmark
 
 _BODIES = 8
 """So many of the largest requests may be in memory at a time."""

@@ -19,12 +19,14 @@ from landmarks.files import sha256_file, storage_errors, write_text
 from landmarks.model_folder import CARD_FILE, ONNX_FILE, TORCHSCRIPT_FILE, ModelInfo, write_info
 from landmarks.preprocess import normalize
 from landmarks.recognizer import Recognizer
+from landmarks.reference import REFERENCE_FILE
 from landmarks.training.card import model_card
 from landmarks.training.data import Data, EvalTransform
 from landmarks.training.folders import Sample
 from landmarks.training.onnx_graph import write_onnx
 from landmarks.training.predictor import load_torchscript, make_predictor, predict_picture, save_torchscript
 from landmarks.training.quantization import quantize
+from landmarks.training.references import write_reference
 from landmarks.training.runs import library_versions
 from landmarks.training.thresholds import calibrate_export
 from landmarks.training.trained import TrainedRun
@@ -156,6 +158,7 @@ def _write(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) 
             folder, data, settings.negatives, score=settings.score, promised_rate=settings.false_tags
         )
         info = replace(info, temperature=calibration.temperature, calibration=calibration.to_dict())
+        write_reference(folder, data, settings.negatives)
     figures = {"valid": run.metrics("valid"), "test": run.metrics("test"), "export": vars(proof)}
     info = replace(info, metrics=figures)
     write_text(folder / CARD_FILE, model_card(info, settings.notes))
@@ -166,7 +169,7 @@ def _write(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) 
 
 
 def _describe(folder: Path, info: ModelInfo) -> ModelInfo:
-    names = (ONNX_FILE, TORCHSCRIPT_FILE, CARD_FILE)
+    names = (ONNX_FILE, TORCHSCRIPT_FILE, CARD_FILE, REFERENCE_FILE)
     files = {name: sha256_file(folder / name) for name in names if (folder / name).is_file()}
     described = replace(info, files=files)
     write_info(folder, described)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from landmarks.calibration import Calibration, Outputs, calibrate
-from landmarks.errors import DataError, ImageError
-from landmarks.files import find_photos
-from landmarks.preprocess import prepare
 from landmarks.recognizer import Recognizer
 from landmarks.training.data import Data, EvalTransform
 from landmarks.training.folders import Sample
+from landmarks.training.outputs import outputs_of, readable_pictures
 from landmarks.unknown import EmbeddingStatistics, ScoreKind, needs_statistics
-
-BATCH = 8
 
 
 def calibrate_export(
@@ -41,7 +36,7 @@ def calibrate_export(
     crop = EvalTransform(recognizer.info.preprocessing).crop
 
     def cached(samples: Sequence[Sample]) -> Outputs:
-        return _outputs(recognizer, (crop(data.cache.picture(sample.path)) for sample in samples))
+        return outputs_of(recognizer, (crop(data.cache.picture(sample.path)) for sample in samples))
 
     valid = cached(data.folder.valid)
     statistics = None
@@ -52,32 +47,9 @@ def calibrate_export(
     return calibrate(
         valid,
         np.array([sample.label for sample in data.folder.valid]),
-        _outputs(recognizer, _readable(find_photos([negatives]), recognizer)),
+        outputs_of(recognizer, readable_pictures(negatives, recognizer)),
         recognizer.info.classes,
         score=score,
         promised_rate=promised_rate,
         statistics=statistics,
     )
-
-
-def _readable(photos: Iterable[Path], recognizer: Recognizer) -> Iterable[NDArray[np.uint8]]:
-    for photo in photos:
-        try:
-            yield prepare(photo, recognizer.info.preprocessing)
-        except ImageError:
-            continue  # one broken negative more or less changes nothing
-
-
-def _outputs(recognizer: Recognizer, pictures: Iterable[NDArray[np.uint8]]) -> Outputs:
-    logits, embeddings, batch = [], [], []
-    rest = iter(pictures)
-    while True:
-        batch = [picture for _, picture in zip(range(BATCH), rest, strict=False)]
-        if not batch:
-            break
-        answers = recognizer.answer(np.stack(batch))
-        logits.append(answers.logits)
-        embeddings.append(answers.embeddings)
-    if not logits:
-        raise DataError("there is no readable photo among the negatives: give a folder with photos of no landmark")
-    return Outputs(np.concatenate(logits), np.concatenate(embeddings))

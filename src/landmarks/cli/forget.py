@@ -1,0 +1,19 @@
+"""`landmarks forget`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def forget(
+    name: Annotated[str, typer.Argument(help="Name of a landmark that was learnt.")],
+    model: Annotated[str, typer.Option(help="Bundled model, or a folder made by landmarks export.")] = "world34",
+) -> None:
+    """Take a landmark away that landmarks learn has taught a model."""
+    from landmarks.model_folder import find_model
+    from landmarks.search.enroll import forget as forget_landmark
+
+    forget_landmark(find_model(model), name)
+    typer.echo(f"{name}: forgotten")

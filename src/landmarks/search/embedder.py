@@ -1,0 +1,130 @@
+"""Photos become vectors: by the recogniser that also tags them, so one pass through the network serves both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landmarks.metadata.reading import read_position
+from landmarks.model_folder import ONNX_FILE
+from landmarks.preprocess import prepare
+from landmarks.recognizer import Recognizer
+from landmarks.reference import REFERENCE_FILE, EmbeddingSpace, plain_space, read_reference
+from landmarks.tagging import Tagger, TagSettings, gazetteer_of, make_tagger
+from landmarks.tags import Tag
+from landmarks.workers import BATCH, Job, run_parallel
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class EmbeddedPhoto:
+    """A photo as the index holds it.
+
+    Attributes:
+        path: The photo, as it was asked for.
+        tags: Names it is found by, in lower case: of its tags, their cities, countries and kinds.
+        vector: (d,) of unit length; None where the photo cannot be read.
+        error: Why the photo cannot be read, or None.
+    """
+
+    path: Path
+    tags: tuple[str, ...] = ()
+    vector: Vectors | None = None
+    error: str | None = None
+
+
+class Embedder:
+    """A model with the space of its vectors.
+
+    Args:
+        folder: Model folder.
+        threads: Threads of the network.
+
+    Attributes:
+        recognizer: The model.
+        space: How its embeddings become vectors: whitened where the model brings a reference, else plain.
+        identity: Of the model and the space; vectors of two identities cannot be compared.
+        dimensions: Length of the vectors.
+
+    Raises:
+        ModelError: The folder is damaged.
+    """
+
+    def __init__(self, folder: Path, *, threads: int = 1) -> None:
+        self.recognizer = Recognizer(folder, threads=threads)
+        info = self.recognizer.info
+        reference = read_reference(folder, info)
+        crop = info.preprocessing.crop
+        self.space: EmbeddingSpace
+        if reference is not None:
+            self.space = reference.space
+        else:
+            grey = np.zeros((1, crop, crop, 3), dtype=np.uint8)
+            self.space = plain_space(self.recognizer.answer(grey).embeddings.shape[1])
+        kind = info.files[REFERENCE_FILE][:12] if reference is not None else "plain"
+        self.identity = f"{info.name}-{info.files[ONNX_FILE][:12]}-{kind}"
+        self.dimensions = self.space.projection.shape[1]
+
+    def vector(self, source: Path | bytes) -> Vectors:
+        """Return the vector (d,) of a photo or of the content of one.
+
+        Raises:
+            ImageError: It cannot be read.
+        """
+        picture = prepare(source, self.recognizer.info.preprocessing)
+        found: Vectors = self.space.vectors(self.recognizer.answer(picture[None]).embeddings)[0]
+        return found
+
+    def photos(self, photos: Iterable[Path], tagger: Tagger) -> Iterator[EmbeddedPhoto]:
+        """Embed and tag photos in this process, in order; one that cannot be read stops nothing."""
+        for answer in self.recognizer.recognize(photos, top=1, batch_size=BATCH, embeddings=True):
+            if answer.embedding is None:
+                yield EmbeddedPhoto(answer.path, error=answer.error)
+                continue
+            position = read_position(answer.path) if tagger.settings.use_position else None
+            tags = tagger.tag(answer, position).photo.tags
+            yield EmbeddedPhoto(answer.path, names_of(tags), self.space.vectors(answer.embedding[None])[0])
+
+
+def names_of(tags: Iterable[Tag]) -> tuple[str, ...]:
+    """Return the names that tags are found by, in lower case, each once."""
+    names: dict[str, None] = {}
+    for tag in tags:
+        place = tag.place
+        of_place = (place.city, place.country, place.kind) if place is not None else ()
+        # The place of a tag that sums up several is only one of them, so the tag's own name says it all.
+        for name in (tag.name, *(of_place if tag.level == "landmark" else ())):
+            if name:
+                names[name.casefold()] = None
+    return tuple(names)
+
+
+def embed_photos(folder: Path, photos: Iterable[Path], *, processes: int | None = None) -> Iterator[EmbeddedPhoto]:
+    """Embed and tag photos in several processes, in order (see `landmarks.workers.run_parallel`).
+
+    Args:
+        folder: Model folder.
+        photos: Files; they are asked for as they are needed.
+        processes: How many, or None for one a core.
+    """
+    return run_parallel(partial(_start, folder), photos, _failed, processes=processes)
+
+
+def _start(folder: Path) -> Job[EmbeddedPhoto]:
+    embedder, settings = Embedder(folder), TagSettings(top=1)
+    tagger = make_tagger(embedder.recognizer, gazetteer_of(folder, settings), settings)
+
+    def job(photos: Sequence[Path]) -> list[EmbeddedPhoto]:
+        return list(embedder.photos(photos, tagger))
+
+    return job
+
+
+def _failed(photo: Path, reason: str) -> EmbeddedPhoto:
+    return EmbeddedPhoto(photo, error=reason)

@@ -1,0 +1,199 @@
+"""An index over a folder of photos, brought up to date: what is new is embedded, what is gone is taken out.
+
+The table is written every few hundred photos, so a build that is broken off goes on where it stopped. Photos are
+known by their path below the folder, so the folder may move with the index inside.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote_to_bytes
+
+from landmarks.errors import InputError, SearchError
+from landmarks.files import find_photos
+from landmarks.search.embedder import EmbeddedPhoto, Embedder, embed_photos
+from landmarks.search.table import Header, PhotoTable, Row, exists, writing
+
+INDEX = Path(".landmarks", "index")
+"""Where the index lies below the folder of photos, unless another place is named."""
+
+_ROWS = 512  # photos that a killed build loses at most
+
+
+@dataclass(frozen=True)
+class IndexJob:
+    """What to index, where and how.
+
+    Attributes:
+        root: The folder of photos.
+        place: Where the index lies: a folder, or the address of object storage.
+        model: Model folder.
+        rebuild: Begin anew, whatever was built before.
+        processes: How many, or None for one a core.
+    """
+
+    root: Path
+    place: str
+    model: Path
+    rebuild: bool = False
+    processes: int | None = None
+
+
+@dataclass
+class IndexReport:
+    """What became of the photos.
+
+    Attributes:
+        embedded: How many are new or changed.
+        kept: How many were there already.
+        removed: How many were taken out because they are gone, or cannot be read any more.
+        failed: How many could not be read.
+    """
+
+    embedded: int = 0
+    kept: int = 0
+    removed: int = 0
+    failed: int = 0
+
+
+def default_place(root: Path) -> str:
+    """Return where the index of a folder lies unless another place is named."""
+    return str(root / INDEX)
+
+
+def find_place(path: Path) -> str:
+    """Return the place of the index of the nearest folder above, or of `path` itself where there is none."""
+    folder = Path(os.path.abspath(path))  # noqa: PTH100 - links stay, as in a library
+    for candidate in (folder, *folder.parents):
+        if exists(default_place(candidate)):
+            return default_place(candidate)
+    return default_place(folder)
+
+
+def encode(relative: Path) -> str:
+    """Write a path below the root as a row holds it: ASCII, also for names that are no text."""
+    return quote(os.fsencode(relative.as_posix()), safe="/")
+
+
+def decode(photo: str) -> Path:
+    """Read back what `encode` wrote."""
+    return Path(os.fsdecode(unquote_to_bytes(photo)))
+
+
+def check_model(table: PhotoTable, embedder: Embedder) -> None:
+    """Refuse an index of another model.
+
+    Raises:
+        SearchError: Its vectors cannot be compared with those of the model.
+    """
+    if table.header.model != embedder.identity:
+        raise SearchError(
+            f"{table.place}: built with the model {table.header.model}, not {embedder.identity}: run landmarks "
+            "index FOLDER --rebuild, or name the old model by --model"
+        )
+
+
+def root_of(table: PhotoTable) -> Path:
+    """Return the folder that the rows of an index lie below, also after it moved with the index inside."""
+    place = Path(os.path.abspath(table.place))  # noqa: PTH100
+    inside = place.parents[len(INDEX.parts) - 1]
+    return inside if place == inside / INDEX else Path(table.header.root)
+
+
+def update_index(
+    job: IndexJob,
+    *,
+    on_photo: Callable[[int, int], None] | None = None,
+    on_error: Callable[[Path, str], None] | None = None,
+) -> IndexReport:
+    """Bring an index up to date.
+
+    Args:
+        job: What to index.
+        on_photo: Told (photos done, photos that are due) after each.
+        on_error: Told each photo that cannot be read, and why.
+
+    Raises:
+        InputError: The folder is missing or holds no photo.
+        SearchError: The index is of another model, of another folder, damaged, or being written.
+        StorageError: It cannot be written there.
+    """
+    root = Path(os.path.abspath(job.root))  # noqa: PTH100
+    if not root.is_dir():
+        raise InputError(f"{job.root}: no such folder: check the spelling")
+    photos = {encode(photo.relative_to(root)): photo for photo in find_photos([root])}
+    if not photos:
+        # An empty mount point must not empty the index.
+        raise InputError(f"{job.root}: there are no photos in it: give the folder that holds them")
+    with writing(job.place):
+        table = _open(job, root)
+        known = table.known()
+        report = IndexReport()
+        gone = [photo for photo in known if photo not in photos]
+        table.remove(gone)
+        stamps = {name: stamp for name, photo in photos.items() if (stamp := _stamp(photo)) is not None}
+        due = {name: photo for name, photo in photos.items() if known.get(name) != stamps.get(name, (-1, -1))}
+        report.removed, report.kept = len(gone), len(photos) - len(due)
+        rows: list[Row] = []
+        unreadable: list[str] = []
+        answers = embed_photos(job.model, due.values(), processes=job.processes)
+        for done, (name, answer) in enumerate(zip(due, answers, strict=True), start=1):
+            if (row := _row(name, answer, stamps)) is not None:
+                rows.append(row)
+                report.embedded += 1
+            else:
+                report.failed += 1
+                if name in known:
+                    unreadable.append(name)
+                if on_error is not None:
+                    on_error(answer.path, answer.error or "it vanished meanwhile")
+            if len(rows) == _ROWS:
+                table.put(rows)
+                rows = []
+            if on_photo is not None:
+                on_photo(done, len(due))
+        if rows:
+            table.put(rows)
+        table.remove(unreadable)
+        report.removed += len(unreadable)
+        if due or gone:
+            table.settle()
+    return report
+
+
+def _open(job: IndexJob, root: Path) -> PhotoTable:
+    """Open the table for writing, or make it."""
+    embedder = Embedder(job.model)
+    header = Header(embedder.identity, str(root), embedder.dimensions)
+    if job.rebuild:
+        return PhotoTable.create(job.place, header)
+    try:
+        table = PhotoTable(job.place)
+    except SearchError:
+        if exists(job.place):
+            raise
+        return PhotoTable.create(job.place, header)
+    check_model(table, embedder)
+    if root_of(table) != root:
+        raise SearchError(
+            f"{job.place}: the index of {table.header.root}, not of {root}: name that folder, choose another "
+            "--index, or give --rebuild if the photos have moved"
+        )
+    return table
+
+
+def _stamp(photo: Path) -> tuple[int, int] | None:
+    try:
+        status = photo.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _row(name: str, answer: EmbeddedPhoto, stamps: dict[str, tuple[int, int]]) -> Row | None:
+    if answer.vector is None or name not in stamps:
+        return None
+    return Row(name, *stamps[name], answer.tags, answer.vector)

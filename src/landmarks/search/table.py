@@ -1,0 +1,327 @@
+"""The table of an index: one row a photo, in LanceDB, on a disk or in object storage.
+
+Each write makes a new version of the table and readers keep the one they began with, so a search never sees half
+a write. Small tables are searched exactly; from `EXACT_ROWS` photos on, vectors lie in the cells of an inverted
+file, and those in the cells nearest to a query are compared exactly (LanceDB's IVF_FLAT).
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lancedb
+import numpy as np
+import pyarrow as pa
+from lancedb.index import IvfFlat
+from numpy.typing import NDArray
+
+from landmarks.errors import SearchError, StorageError
+from landmarks.files import storage_errors
+
+FORMAT = 1
+EXACT_ROWS = 50_000
+"""Tables with fewer rows are searched exactly: that takes milliseconds."""
+
+PROBES = 32
+"""Cells of the inverted file that a query looks into."""
+
+_TABLE = "photos"
+_VECTOR = "vector"
+_PAGE = 10_000
+_KEPT = timedelta(hours=1)  # how long a reader may go on with an old version
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an index was built from.
+
+    Attributes:
+        model: Identity of the model and of the space of its vectors.
+        root: The folder of photos, absolute; rows name photos below it.
+        dimensions: Length of the vectors.
+    """
+
+    model: str
+    root: str
+    dimensions: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One photo.
+
+    Attributes:
+        photo: Its path below the root, percent-encoded.
+        size: Bytes.
+        mtime_ns: Time of its last change.
+        tags: Names it is found by, in lower case.
+        vector: (d,), of unit length.
+    """
+
+    photo: str
+    size: int
+    mtime_ns: int
+    tags: Sequence[str]
+    vector: Vectors
+
+
+@dataclass(frozen=True, eq=False)
+class Hit:
+    """A row that was found.
+
+    Attributes:
+        photo: As in `Row`.
+        score: Inner product with the query, -1 to 1; 1 where no picture was asked for.
+        tags: As in `Row`.
+        vector: (d,), or None where it was not asked for.
+    """
+
+    photo: str
+    score: float
+    tags: tuple[str, ...]
+    vector: Vectors | None = None
+
+
+class PhotoTable:
+    """An open table.
+
+    Args:
+        place: A folder, or the address of object storage such as `s3://bucket/index`.
+
+    Attributes:
+        header: What the index was built from.
+
+    Raises:
+        SearchError: There is no index, or it is damaged.
+    """
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        if not exists(place):
+            raise SearchError(f"{place}: there is no index: run landmarks index FOLDER first")
+        with _errors(place):
+            # Each question looks for a newer version first, so a service sees what was indexed since.
+            connection = lancedb.connect(place, read_consistency_interval=timedelta(0))
+            self._table = connection.open_table(_TABLE)
+            stored = self._table.schema.metadata or {}
+        try:
+            if int(stored[b"format"]) != FORMAT:
+                raise SearchError(f"{place}: made by another version of landmarks: {_REBUILD}")
+            self.header = Header(
+                stored[b"model"].decode(), stored[b"root"].decode(), int(stored[b"dimensions"].decode())
+            )
+        except (KeyError, ValueError) as error:
+            raise SearchError(f"{place}: not an index of landmarks, or damaged: {_REBUILD}") from error
+
+    @classmethod
+    def create(cls, place: str, header: Header) -> PhotoTable:
+        """Make an empty table; one that is there already is replaced.
+
+        Raises:
+            StorageError: It cannot be written there.
+        """
+        metadata = {"format": str(FORMAT), "model": header.model, "root": header.root}
+        schema = _schema(header.dimensions).with_metadata({**metadata, "dimensions": str(header.dimensions)})
+        if is_local(place):
+            with storage_errors(Path(place)):
+                Path(place).mkdir(parents=True, exist_ok=True)
+        with _errors(place):
+            connection: Any = lancedb.connect(place)
+            connection.drop_table(_TABLE, ignore_missing=True)  # also one that is too damaged to be opened
+            connection.create_table(_TABLE, schema=schema)
+        return cls(place)
+
+    def __len__(self) -> int:
+        with _errors(self.place):
+            return int(self._table.count_rows())
+
+    def known(self) -> dict[str, tuple[int, int]]:
+        """Return size and time of the last change of each photo."""
+        with _errors(self.place):
+            rows = self._table.search().select(["photo", "size", "mtime_ns"]).limit(None).to_arrow()
+        columns = (rows[name].to_pylist() for name in ("photo", "size", "mtime_ns"))
+        return {photo: (size, mtime) for photo, size, mtime in zip(*columns, strict=True)}
+
+    def put(self, rows: Sequence[Row]) -> None:
+        """Add photos, or replace those that are there, all at once."""
+        columns = {
+            "photo": [row.photo for row in rows],
+            "size": [row.size for row in rows],
+            "mtime_ns": [row.mtime_ns for row in rows],
+            "tags": [list(row.tags) for row in rows],
+            _VECTOR: _fixed(np.stack([row.vector for row in rows])),
+        }
+        batch = pa.table(columns, schema=_schema(self.header.dimensions))
+        with _errors(self.place):
+            merge = self._table.merge_insert("photo").when_matched_update_all().when_not_matched_insert_all()
+            merge.execute(batch)
+
+    def remove(self, photos: Sequence[str]) -> None:
+        """Take photos out."""
+        with _errors(self.place):
+            for start in range(0, len(photos), _PAGE):
+                listed = ", ".join(f"'{photo}'" for photo in photos[start : start + _PAGE])
+                self._table.delete(f"photo IN ({listed})")
+
+    def settle(self) -> None:
+        """Bring small pieces together and new rows into the cells; makes the cells where they are worth it."""
+        with _errors(self.place):
+            self._table.optimize(cleanup_older_than=_KEPT)
+            rows = self._table.count_rows()
+            if rows >= EXACT_ROWS and not self._table.list_indices():
+                self.partition(round(math.sqrt(rows)))
+
+    def partition(self, cells: int) -> None:
+        """Sort the vectors into an inverted file of so many cells."""
+        with _errors(self.place):
+            config = IvfFlat(distance_type="dot", num_partitions=cells)
+            self._table.create_index(_VECTOR, config=config, replace=True)
+
+    def nearest(
+        self,
+        queries: Vectors,
+        count: int,
+        *,
+        tag: str | None = None,
+        vectors: bool = False,
+        probes: int = PROBES,
+    ) -> list[list[Hit]]:
+        """Find the photos nearest to each query, nearest first.
+
+        Args:
+            queries: (Q, d) of unit length. Many at once are several times quicker than one by one.
+            count: Photos for each, at least 1.
+            tag: Only photos with this tag, or all.
+            vectors: Whether hits carry their vectors.
+            probes: Cells to look into.
+        """
+        if len(queries) == 0:
+            return []
+        with _errors(self.place):
+            search: Any = self._table.search(list(queries), vector_column_name=_VECTOR)
+            search = search.distance_type("dot").nprobes(probes).limit(count)
+            if tag is not None:
+                search = search.where(_has(tag))
+            columns = ["photo", "tags", "_distance", *([_VECTOR] if vectors else [])]
+            found = search.select(columns).to_arrow()
+        # One query alone gets no number.
+        numbered = "query_index" in found.schema.names
+        numbers = found["query_index"].to_numpy() if numbered else np.zeros(len(found), dtype=np.int32)
+        hits = _hits(found, 1 - found["_distance"].to_numpy())
+        grouped: list[list[Hit]] = [[] for _ in range(len(queries))]
+        for number, hit in zip(numbers.tolist(), hits, strict=True):
+            grouped[number].append(hit)
+        return [sorted(group, key=lambda hit: -hit.score) for group in grouped]
+
+    def tagged(self, tag: str, count: int) -> list[Hit]:
+        """Return photos that have a tag, in no order."""
+        with _errors(self.place):
+            search = self._table.search().where(_has(tag)).limit(count)
+            found = search.select(["photo", "tags"]).to_arrow()
+        return _hits(found, np.ones(len(found)))
+
+    def pages(self) -> Iterator[tuple[list[str], Vectors]]:
+        """Give all photos with their vectors, in pages."""
+        with _errors(self.place):
+            for start in range(0, self._table.count_rows(), _PAGE):
+                search = self._table.search().select(["photo", _VECTOR]).limit(_PAGE).offset(start)
+                found = search.to_arrow()
+                yield found["photo"].to_pylist(), _matrix(found)
+
+
+_REBUILD = "run landmarks index FOLDER --rebuild"
+
+
+def is_local(place: str) -> bool:
+    """Tell whether a place is a folder."""
+    return "://" not in place
+
+
+def exists(place: str) -> bool:
+    """Tell whether there is an index; object storage is only asked when the table is opened."""
+    return not is_local(place) or (Path(place) / f"{_TABLE}.lance").is_dir()
+
+
+@contextmanager
+def writing(place: str) -> Iterator[None]:
+    """Keep other writers away; the system lets go when the process dies.
+
+    Nothing keeps writers apart in object storage: let one machine at a time build an index there.
+
+    Raises:
+        SearchError: Another process is writing.
+    """
+    if not is_local(place):
+        yield
+        return
+    with storage_errors(Path(place)):
+        Path(place).mkdir(parents=True, exist_ok=True)
+    lock = sqlite3.connect(Path(place) / "writing", timeout=0, isolation_level=None)
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        lock.close()
+        raise SearchError(f"{place}: another process is building this index: wait until it is done") from error
+    try:
+        yield
+    finally:
+        lock.close()
+
+
+@contextmanager
+def _errors(place: str) -> Iterator[None]:
+    """Say in one sentence what LanceDB says in many; it raises these three."""
+    try:
+        yield
+    except (RuntimeError, ValueError, OSError) as error:
+        text = " ".join(str(error).split())
+        if "No space left" in text:
+            raise StorageError(f"{place}: the disk is full: free some space and run the command again") from error
+        if "ermission denied" in text or "ead-only" in text:
+            raise StorageError(f"{place}: no permission to write here: choose another place by --index") from error
+        raise SearchError(f"{place}: the index is damaged or out of reach ({text[:120]}): {_REBUILD}") from error
+
+
+def _schema(dimensions: int) -> pa.Schema:
+    return pa.schema(
+        [
+            pa.field("photo", pa.string()),
+            pa.field("size", pa.int64()),
+            pa.field("mtime_ns", pa.int64()),
+            pa.field("tags", pa.list_(pa.string())),
+            pa.field(_VECTOR, pa.list_(pa.float32(), dimensions)),
+        ]
+    )
+
+
+def _fixed(vectors: Vectors) -> Any:
+    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).ravel())
+    return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+
+
+def _matrix(found: Any) -> Vectors:
+    column = found[_VECTOR].combine_chunks()
+    values: Vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(len(found), -1)
+    return values
+
+
+def _hits(found: Any, scores: NDArray[np.floating[Any]]) -> list[Hit]:
+    if len(found) == 0:
+        return []
+    vectors = _matrix(found) if _VECTOR in found.schema.names else [None] * len(found)
+    columns = (found["photo"].to_pylist(), scores.tolist(), found["tags"].to_pylist(), vectors)
+    return [Hit(photo, score, tuple(tags), vector) for photo, score, tags, vector in zip(*columns, strict=True)]
+
+
+def _has(tag: str) -> str:
+    quoted = tag.casefold().replace("'", "''")
+    return f"array_has(tags, '{quoted}')"

@@ -1,0 +1,127 @@
+"""`landmarks learn` and `forget`: a landmark from a few photos, as a user teaches it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from commands import landmarks
+from tiny_model import COLOURS, add_reference, calibrated, make_model, save_colour
+
+from landmarks.learned import learned_path, read_learned
+from landmarks.model_folder import bundled_models, read_info
+from landmarks.tagging import TagSettings, identity_of
+
+TOWER, GREY = COLOURS["07.Eiffel_Tower"], COLOURS["background"]
+YELLOW = (225, 215, 30)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return add_reference(make_model(tmp_path / "models" / "colours", calibration=calibrated()))
+
+
+@pytest.fixture
+def yellow(tmp_path: Path) -> Path:
+    """Five photos of a landmark that the model does not know."""
+    folder = tmp_path / "yellow"
+    for number in range(5):
+        save_colour(folder / f"{number}.png", (220 + 3 * number, 225 - 4 * number, 25 + number))
+    return folder
+
+
+def tags(model: Path, *photos: Path) -> list[list[str]]:
+    done = landmarks("tag", *photos, "--model", model, "--jsonl")
+    assert done.status == 0, done.err
+    return [[tag["name"] for tag in json.loads(line)["tags"]] for line in done.out.splitlines()]
+
+
+def test_a_landmark_is_learnt_and_forgotten(model: Path, yellow: Path, tmp_path: Path) -> None:
+    new = save_colour(tmp_path / "new.png", YELLOW)
+    others = [save_colour(tmp_path / "tower.png", TOWER), save_colour(tmp_path / "grey.png", GREY)]
+    before = tags(model, new, *others)
+    assert before[0] != ["Atomium"]
+    untaught = identity_of(model, read_info(model), TagSettings())
+    done = landmarks("learn", "Atomium", yellow, "--model", model)
+    assert done.status == 0, done.err
+    assert "Atomium: learnt from" in done.out
+    assert "most like" in done.out or "easily confused with" in done.out
+    assert tags(model, new, *others) == [["Atomium"], *before[1:]]
+    assert identity_of(model, read_info(model), TagSettings()) != untaught, "photos are due again"
+    explained = landmarks("tag", new, "--model", model, "--explain").out
+    assert "like the photos that a landmark was learnt from" in explained
+    assert landmarks("forget", "atomium", "--model", model).status == 0
+    assert tags(model, new, *others) == before
+    assert identity_of(model, read_info(model), TagSettings()) == untaught
+
+
+def test_more_photos_are_added_and_none_counts_twice(model: Path, yellow: Path) -> None:
+    landmarks("learn", "Atomium", yellow / "0.png", "--model", model)
+    done = landmarks("learn", "ATOMIUM", yellow, "--model", model)
+    assert "Atomium: learnt from" in done.out
+    learned = read_learned(model, read_info(model))
+    assert learned is not None
+    (landmark,) = learned.landmarks
+    assert len(landmark.vectors) <= 5
+
+
+def test_verdicts_of_a_library_teach(model: Path, tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    photo = save_colour(library / "tower.png", TOWER)
+    assert landmarks("tag", library, "--model", model, "--write").status == 0
+    assert "nothing was confirmed" in landmarks("learn", "--from-library", library, "--model", model).err
+    assert landmarks("confirm", photo, "Eiffel Tower").status == 0
+    done = landmarks("learn", "--from-library", library, "--model", model)
+    assert done.status == 0, done.err
+    assert "Eiffel Tower: learnt from 1 photos" in done.out
+
+
+def test_what_was_learnt_with_another_model_is_refused(model: Path, yellow: Path, tmp_path: Path) -> None:
+    landmarks("learn", "Atomium", yellow, "--model", model)
+    colours = {**COLOURS, "33.Taj_Mahal": (240, 240, 240)}
+    other = add_reference(make_model(tmp_path / "other", colours=colours, calibration=calibrated()), colours)
+    learned_path(model, read_info(model)).rename(learned_path(other, read_info(other)))
+    done = landmarks("tag", yellow, "--model", other)
+    assert done.status == 2
+    assert "learn the landmarks again" in done.complaint
+
+
+def test_a_damaged_file_is_told(model: Path, yellow: Path) -> None:
+    landmarks("learn", "Atomium", yellow, "--model", model)
+    learned_path(model, read_info(model)).write_bytes(b"PK rubbish")
+    done = landmarks("tag", yellow, "--model", model)
+    assert done.status == 2
+    assert "damaged" in done.complaint
+
+
+def test_what_a_bundled_model_was_taught_lies_with_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    folder = bundled_models()["world34"]
+    assert learned_path(folder, read_info(folder)).is_relative_to(tmp_path)
+
+
+def test_what_is_wrong_is_said(model: Path, yellow: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_text("no picture")
+    plain = make_model(tmp_path / "plain", calibration=calibrated())
+    for arguments, complaint in (
+        (("learn",), "needs a name and photos"),
+        (("learn", "Atomium"), "needs a name and photos"),
+        (("learn", "Atomium", yellow, "--from-library", yellow), "needs a name and photos"),
+        (("learn", " ", yellow), "NAME must not be empty"),
+        (("learn", "Atomium", broken), "no photo of it that can be read"),
+        (("learn", "--from-library", yellow), "nothing was ever written here"),
+        (("forget", "Atomium"), "no landmark of this name was learnt"),
+    ):
+        done = landmarks(*arguments, "--model", model)
+        assert done.status == 2
+        assert complaint in done.complaint
+    done = landmarks("learn", "Atomium", yellow, "--model", plain)
+    assert (done.status, "export it again with --negatives" in done.complaint) == (2, True)
+    done = landmarks("learn", "Atomium", yellow, broken, "--model", model)
+    assert done.status == 2
+    assert "learnt from" in done.out
+    assert "broken.jpg" in done.err

@@ -1,0 +1,54 @@
+"""The table and the queries of an index, on vectors drawn by code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from landmarks.search.index import decode, encode
+from landmarks.search.searcher import expand
+from landmarks.search.table import Header, PhotoTable, Row
+
+
+def unit_rows(count: int, size: int, seed: int) -> np.ndarray:
+    rows = np.random.default_rng(seed).normal(size=(count, size)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@given(st.binary(min_size=1, max_size=30).filter(lambda raw: b"\0" not in raw and raw.strip(b"/.") != b""))
+def test_every_file_name_fits_in_a_row(raw: bytes) -> None:
+    path = Path(raw.decode("utf-8", "surrogateescape"))
+    assert decode(encode(path)) == path
+    assert encode(path).isascii()
+    assert "'" not in encode(path)
+
+
+@pytest.mark.parametrize("cells", [0, 6])
+def test_the_nearest_are_those_of_an_exact_search(tmp_path: Path, cells: int) -> None:
+    vectors, queries = unit_rows(400, 16, 0), unit_rows(7, 16, 1)
+    table = PhotoTable.create(str(tmp_path / "index"), Header("m", str(tmp_path), 16))
+    table.put([Row(f"{place}.jpg", 1, 1, ("even",) * (place % 2 == 0), row) for place, row in enumerate(vectors)])
+    if cells:
+        table.partition(cells)
+    similar = queries @ vectors.T
+    for number, hits in enumerate(table.nearest(queries, 5)):
+        assert [int(hit.photo[:-4]) for hit in hits] == np.argsort(-similar[number])[:5].tolist()
+        assert [hit.score for hit in hits] == pytest.approx(np.sort(similar[number])[::-1][:5].tolist(), abs=1e-5)
+    (hits,) = table.nearest(queries[:1], 5, tag="EVEN")
+    assert len(hits) == 5
+    assert all(int(hit.photo[:-4]) % 2 == 0 for hit in hits)
+    assert table.nearest(queries[:0], 5) == []
+
+
+def test_an_expanded_query_is_nearer_to_its_neighbours() -> None:
+    query, neighbours = unit_rows(1, 8, 0)[0], unit_rows(3, 8, 1)
+    scores = neighbours @ query
+    moved = expand(query, neighbours, scores, alpha=0)
+    expected = query + neighbours.sum(axis=0)
+    # A weight of 0 to the power 0 is 1: the plain average of Chum et al.
+    np.testing.assert_allclose(moved, expected / np.linalg.norm(expected), atol=1e-6)
+    assert expand(query, neighbours, np.zeros(3)) == pytest.approx(query, abs=1e-6)
