@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -70,6 +71,21 @@ OPTIMIZERS = {
 }
 
 
+BATCH = 16  # small batches give a short schedule enough steps
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, at which size in pixels, on how many training pictures."""
+
+    epochs: int
+    size: int
+    pictures: int
+
+    def __str__(self) -> str:
+        return f"{self.epochs} epochs of {self.pictures} pictures at {self.size} pixels"
+
+
 @dataclass(frozen=True)
 class Variant:
     """One training: its names in the table, and how long it lasts."""
@@ -77,36 +93,36 @@ class Variant:
     architecture: str
     augmentation: str
     optimizer: str
-    epochs: int
-    size: int
+    schedule: Schedule
 
     @property
     def names(self) -> tuple[str, ...]:
         """Return what tells its row from the others."""
-        return (f"{self.epochs} epochs at {self.size}", self.architecture, self.augmentation, self.optimizer)
+        return (str(self.schedule), self.architecture, self.augmentation, self.optimizer)
 
     def train(self, data: Data) -> dict[str, float]:
         """Train it and return its figures."""
         torch.manual_seed(0)
         model = ARCHITECTURES[self.architecture](len(data.folder.classes))
-        augment = AugmentSettings(names=AUGMENTATIONS[self.augmentation], sizes=(self.size,))
-        rows = train_short(model, data, Short(augment, OPTIMIZERS[self.optimizer], self.epochs, batch_size=32))
+        augment = AugmentSettings(names=AUGMENTATIONS[self.augmentation], sizes=(self.schedule.size,))
+        how = Short(augment, OPTIMIZERS[self.optimizer], self.schedule.epochs, batch_size=BATCH)
+        rows = train_short(model, data, how)
         last = rows[-1]
         seconds = sum(row.seconds for row in rows)
         figures = (last.train_loss, last.train_accuracy, last.valid_loss, last.valid_accuracy, seconds)
         return dict(zip(FIGURES, (*figures, millions(model)), strict=True))
 
 
-def short_variants(epochs: int, size: int) -> Iterator[Variant]:
+def short_variants(schedule: Schedule) -> Iterator[Variant]:
     """Every combination."""
     for architecture, augmentation, optimizer in product(ARCHITECTURES, AUGMENTATIONS, OPTIMIZERS):
-        yield Variant(architecture, augmentation, optimizer, epochs, size)
+        yield Variant(architecture, augmentation, optimizer, schedule)
 
 
-def long_variants(epochs: int, size: int) -> Iterator[Variant]:
+def long_variants(schedule: Schedule) -> Iterator[Variant]:
     """With and without squeeze-and-excitation, with and without MixUp and CutMix."""
     for architecture, augmentation in product(list(ARCHITECTURES)[:2], list(AUGMENTATIONS)[1:]):
-        yield Variant(architecture, augmentation, next(iter(OPTIMIZERS)), epochs, size)
+        yield Variant(architecture, augmentation, next(iter(OPTIMIZERS)), schedule)
 
 
 def read() -> dict[tuple[str, ...], dict[str, float]]:
@@ -147,13 +163,12 @@ def write_table(known: dict[tuple[str, ...], dict[str, float]], data: Data, comm
             for names, found in sorted(known.items(), key=lambda item: -item[1]["valid_accuracy"])
             if names[0] == schedule
         ]
-        parts.append(f"## {schedule} pixels\n\n" + table(header, rows))
+        parts.append(f"## {schedule}\n\n" + table(header, rows))
     count = len(data.folder.valid)
     parts.append(
-        f"{data.folder.root.name}: {len(data.folder.train)} training and {count} validation pictures, batches of "
-        "32, one seed; validation crops are a quarter larger than training crops. A difference of accuracy under "
-        f"about {2 * (0.2 / count) ** 0.5:.2f} may be chance. A short schedule tells how fast something learns, "
-        "not where it ends: strong augmentation, MixUp and CutMix above all, slows learning down and pays when "
+        f"{data.folder.root.name}, {count} validation pictures, batches of {BATCH}, one seed; validation crops are "
+        "a quarter larger than training crops. A difference of accuracy under about "
+        f"{2 * (0.2 / count) ** 0.5:.2f} may be chance. A short schedule tells how fast something learns, not where it ends: strong augmentation, MixUp and CutMix above all, slows learning down and pays when "
         "the epochs are many. Training losses of different augmentations cannot be compared. The seconds were "
         "taken on a machine with other work and are a rough guide."
     )
@@ -165,12 +180,13 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--long", action="store_true", help="the longer schedule, of four trainings")
     parser.add_argument("--epochs", type=int, help="default 6, with --long 16")
+    parser.add_argument("--limit", type=int, help="at most so many training pictures")
     parser.add_argument("--size", type=int, default=64, help="pixels of the training crops")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no training after so long")
     given = parser.parse_args()
     make, epochs = (long_variants, 16) if given.long else (short_variants, 6)
-    variants = list(make(given.epochs or epochs, given.size))
-    data = prepare_data(given.data, DataSettings())
+    data = prepare_data(given.data, DataSettings(limit=given.limit))
+    variants = list(make(Schedule(given.epochs or epochs, given.size, len(data.folder.train))))
     started = time.monotonic()
     known = read()
     for variant in variants:
@@ -184,7 +200,7 @@ def main() -> None:
         known = {**read(), variant.names: found}
         note(known)
         print(*variant.names, *(f"{found[name]:.3f}" for name in FIGURES), sep="  ", flush=True)
-    write_table(known, data, "python benchmarks/architectures.py DATA, then with --long")
+    write_table(known, data, "python benchmarks/architectures.py " + " ".join(["DATA", *sys.argv[2:]]))
 
 
 if __name__ == "__main__":

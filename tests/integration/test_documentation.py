@@ -1,4 +1,4 @@
-"""The documentation site builds without a warning, asks nothing of the network, and its generated page is current."""
+"""The documentation site builds without a warning and fetches nothing; its generated page is current."""
 
 from __future__ import annotations
 

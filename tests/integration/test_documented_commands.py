@@ -78,7 +78,7 @@ def nothing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(  # noqa: PLR0917 - fixtures
+def place(
     tmp_path: Path,
     drawn: Path,
     made: Path,
