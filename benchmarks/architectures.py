@@ -166,11 +166,12 @@ def write_table(known: dict[tuple[str, ...], dict[str, float]], data: Data, comm
         parts.append(f"## {schedule}\n\n" + table(header, rows))
     count = len(data.folder.valid)
     parts.append(
-        f"{data.folder.root.name}, {count} validation pictures, batches of {BATCH}, one seed; validation crops are "
-        "a quarter larger than training crops. A difference of accuracy under about "
-        f"{2 * (0.2 / count) ** 0.5:.2f} may be chance. A short schedule tells how fast something learns, not where it ends: strong augmentation, MixUp and CutMix above all, slows learning down and pays when "
-        "the epochs are many. Training losses of different augmentations cannot be compared. The seconds were "
-        "taken on a machine with other work and are a rough guide."
+        f"{data.folder.root.name}, {count} validation pictures, batches of {BATCH}, one seed; validation crops "
+        "are a quarter larger than training crops. Differences of accuracy under about "
+        f"{2 * (0.2 / count) ** 0.5:.2f} may be chance. A short schedule tells how fast something learns, not "
+        "where it ends: strong augmentation, MixUp and CutMix above all, slows learning down and pays when the "
+        "epochs are many. Training losses of different augmentations cannot be compared. The seconds were taken "
+        "on a machine with other work and are a rough guide."
     )
     record("architectures", "Architectures from scratch", command, "\n\n".join(parts), ["torch"])
 
