@@ -110,7 +110,7 @@ def test_commands_of_a_page_run_in_order_and_answer_as_shown(page: str, place: P
         for words in block.commands:
             outcome = landmarks(*quick(words[1:]))
             assert outcome.status == 0, f"{shlex.join(words)}: {outcome.err}"
-            printed += outcome.out.replace(str(place), "/home/me")
+            printed += outcome.out.replace(str(place), "...")
         if block.answer is not None:
             assert without_numbers(printed) == without_numbers(block.answer), "mend the page"
 
