@@ -4,8 +4,8 @@ Run `python benchmarks/architectures.py DATA`, DATA being an image folder such a
 augmentations and two optimisers are 18 trainings of about a minute. Each one is noted in
 benchmarks/results/architectures.csv as soon as it is finished, and a row that is there is not trained again, so
 the command can be stopped at any time, or be told to stop with `--minutes`, and goes on where it was. Remove the
-file to begin anew. When all are there, the table goes to benchmarks/results/architectures.md; the notebook
-`cnn_from_scratch` reads the CSV.
+file to begin anew. The table goes to benchmarks/results/architectures.md; the notebook `cnn_from_scratch` reads the
+CSV.
 
 `--long` trains the two that differ by squeeze-and-excitation alone for longer, with and without MixUp and CutMix,
 and notes them in the same files.
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -145,8 +144,8 @@ def note(known: dict[tuple[str, ...], dict[str, float]]) -> None:
             writer.writerow([*names, *(f"{figures[name]:.4f}" for name in FIGURES)])
 
 
-def write_table(known: dict[tuple[str, ...], dict[str, float]], data: Data, command: str) -> None:
-    """Write the table of each schedule, best first."""
+def write_table(known: dict[tuple[str, ...], dict[str, float]], data: Data, command: str, left: int) -> None:
+    """Write the table of each schedule, best first; `left` trainings are still to be done."""
     header = ["architecture", "augmentation", "optimiser", "validation accuracy", "validation loss"]
     header += ["training loss", "seconds", "million parameters"]
     parts = []
@@ -165,6 +164,10 @@ def write_table(known: dict[tuple[str, ...], dict[str, float]], data: Data, comm
         ]
         parts.append(f"## {schedule}\n\n" + table(header, rows))
     count = len(data.folder.valid)
+    if left:
+        parts.append(
+            f"{left} trainings of this schedule are still to be done: the same command goes on with them."
+        )
     parts.append(
         f"{data.folder.root.name}, {count} validation pictures, batches of {BATCH}, one seed; validation crops "
         "are a quarter larger than training crops. Differences of accuracy under about "
@@ -194,14 +197,17 @@ def main() -> None:
         if variant.names in known:
             continue
         if time.monotonic() - started > 60 * given.minutes:
-            print("the time is up: run the command again to go on")
-            return
+            break
         found = variant.train(data)
         # Read again: another call may have noted its own rows meanwhile.
         known = {**read(), variant.names: found}
         note(known)
         print(*variant.names, *(f"{found[name]:.3f}" for name in FIGURES), sep="  ", flush=True)
-    write_table(known, data, "python benchmarks/architectures.py " + " ".join(["DATA", *sys.argv[2:]]))
+    left = sum(variant.names not in known for variant in variants)
+    flags = [f"--epochs {given.epochs}"] if given.epochs else []
+    flags += [f"--limit {given.limit}"] if given.limit else []
+    command = " ".join(["python benchmarks/architectures.py DATA", *(["--long"] if given.long else []), *flags])
+    write_table(known, data, command, left)
 
 
 if __name__ == "__main__":

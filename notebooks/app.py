@@ -98,6 +98,7 @@ else:
 import base64
 import io
 
+from IPython.display import HTML, display
 from PIL import Image
 
 from landmarks.places import Gazetteer, Place
@@ -121,6 +122,12 @@ def draw_map(place: Place) -> str:
     ring = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="none" stroke="#d07a2d" stroke-width="2.5"/>'
     box = f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#f6f8fa"/>'
     return f'<svg width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="map">{box}{grid}{crowd}{ring}</svg>'
+
+
+display(HTML(draw_map(places.find("Taj_Mahal"))))
+
+# %% [markdown]
+# The five likeliest as bars, and what is said: the landmark and where it is, or nothing.
 
 
 # %%
@@ -186,7 +193,6 @@ def answer(name: str, content: bytes) -> str:
 
 # %%
 import ipywidgets
-from IPython.display import HTML, display
 
 upload = ipywidgets.FileUpload(accept="image/*", multiple=True, description="Photos")
 result = ipywidgets.HTML()
