@@ -4,8 +4,8 @@ Run `python benchmarks/architectures.py DATA`, DATA being an image folder such a
 augmentations and two optimisers are 18 trainings of about a minute. Each one is noted in
 benchmarks/results/architectures.csv as soon as it is finished, and a row that is there is not trained again, so
 the command can be stopped at any time, or be told to stop with `--minutes`, and goes on where it was. Remove the
-file to begin anew. The table goes to benchmarks/results/architectures.md; the notebook `cnn_from_scratch` reads the
-CSV.
+file to begin anew. The table goes to benchmarks/results/architectures.md; the notebook `cnn_from_scratch` reads
+the CSV.
 
 `--long` trains the two that differ by squeeze-and-excitation alone for longer, with and without MixUp and CutMix,
 and notes them in the same files.
