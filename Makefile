@@ -21,7 +21,7 @@ export out := $(value OUT)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help tag test lint check train clean photos-given runs-free
+.PHONY: help tag test lint check train docs notebooks clean photos-given runs-free
 
 help:
 	@echo 'make tag PHOTOS=<photo or folder>   recognise the landmarks in your photos'
@@ -31,6 +31,9 @@ help:
 	@echo 'make train DATA=<folder>            train from scratch and by transfer, export both, predict a picture'
 	@echo '                                    (without DATA on drawn scenes; OUT=<folder> for the runs, else'
 	@echo '                                    $(OUT); FLAGS="--epochs 10" and the like go to landmarks train)'
+	@echo 'make docs                           build the documentation site in build/site, warnings as errors'
+	@echo 'make notebooks                      execute the notebooks (DATA=<folder>, else drawn scenes) and keep'
+	@echo '                                    their outputs'
 	@echo 'make clean                          remove build/ with its runs, dist/ and the caches'
 
 tag: photos-given $(CORE)
@@ -61,6 +64,14 @@ train: runs-free $(FULL) $(drawn)
 	for model in scratch transfer; do \
 		$(LANDMARKS) predict "$$out/models/$$model" -- "$$picture" || exit; \
 	done
+
+docs: $(FULL)
+	@$(BIN)/python docs/cli_page.py
+	@$(BIN)/mkdocs build --strict --quiet
+	@echo 'build/site/index.html'
+
+notebooks: $(FULL) $(drawn)
+	@DATA=$$(realpath "$$data") $(BIN)/python notebooks/run.py
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
@@ -115,4 +126,4 @@ $(CORE): pyproject.toml | $(BIN)/python
 
 $(FULL): pyproject.toml | $(BIN)/python
 	@echo 'Installing landmarks with PyTorch and the development tools into $(VENV) (once; about 6 GB)'
-	$(call install,'.[train$(comma)dev]',$(CORE) $(FULL))
+	$(call install,'.[train$(comma)tune$(comma)track$(comma)search$(comma)openvino$(comma)docs$(comma)notebooks$(comma)dev]',$(CORE) $(FULL))

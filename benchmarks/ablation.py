@@ -8,20 +8,18 @@ the averaged weights. The test split is never read.
 from __future__ import annotations
 
 import argparse
-import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from record import record, table
+from short_training import Short, millions, train_short
 
-from landmarks.training.data import Data, make_loaders, prepare_data, set_train_size
+from landmarks.training.data import Data, prepare_data
 from landmarks.training.model import MyModel
-from landmarks.training.optimization import get_loss, get_optimizer, get_scheduler
-from landmarks.training.runs import EpochRow, RunFolder
-from landmarks.training.settings import AugmentSettings, DataSettings, LoopSettings, OptimizationSettings
-from landmarks.training.train import Training, optimize
+from landmarks.training.runs import EpochRow
+from landmarks.training.settings import AugmentSettings, DataSettings, OptimizationSettings
 
 
 @dataclass(frozen=True)
@@ -61,30 +59,8 @@ def run(variant: Variant, data: Data, epochs: int, sizes: tuple[int, ...]) -> tu
     augment = replace(AugmentSettings(sizes=sizes), **variant.augment)
     # The usual average of the weights looks back further than this short schedule lasts.
     optimization = replace(OptimizationSettings(ema=0.98), **variant.optimization)
-    loaders = make_loaders(data, DataSettings(), augment)
-    optimizer = get_optimizer(model, optimization)
-
-    def before_epoch(epoch: int) -> int:
-        size = augment.size_of_epoch(epoch, epochs)
-        set_train_size(loaders["train"], augment, size, data.preprocessing)
-        return size
-
-    training = Training(
-        model=model,
-        architecture="ablation",
-        classes=data.folder.classes,
-        loaders=loaders,
-        optimizer=optimizer,
-        schedule=get_scheduler(optimizer, optimization, epochs=epochs, steps_per_epoch=len(loaders["train"])),
-        loss=get_loss(optimization.label_smoothing),
-        loop=LoopSettings(epochs=epochs),
-        clip=optimization.clip,
-        ema=optimization.ema,
-        before_epoch=before_epoch,
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        rows = optimize(training, RunFolder(Path(folder)))
-    return rows[-1], sum(row.seconds for row in rows), sum(p.numel() for p in model.parameters()) / 1e6
+    rows = train_short(model, data, Short(augment, optimization, epochs))
+    return rows[-1], sum(row.seconds for row in rows), millions(model)
 
 
 def main() -> None:

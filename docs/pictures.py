@@ -1,4 +1,6 @@
-"""Draws docs/images/overview.png, the picture of the README.
+"""Draws docs/images/overview.png, the picture of the README, and the pictures of docs/examples.
+
+All of them show drawn scenes: photos of places belong to somebody.
 
 Run `make train`, then `.venv/bin/python docs/pictures.py build/drawn build/runs/models/transfer`.
 """
@@ -6,6 +8,8 @@ Run `make train`, then `.venv/bin/python docs/pictures.py build/drawn build/runs
 from __future__ import annotations
 
 import argparse
+import random
+import sys
 from pathlib import Path
 
 import torch
@@ -19,7 +23,20 @@ from landmarks.training.data import EvalTransform, prepare_data
 from landmarks.training.plots import display_names, save_figure
 from landmarks.training.settings import AugmentSettings, DataSettings
 
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from drawn import draw_scene
+
 TARGET = Path(__file__).parent / "images" / "overview.png"
+EXAMPLES = {
+    "pyramid.jpg": ("Pyramid", "0-train-Pyramid-33"),
+    "lighthouse.jpg": ("Lighthouse", "0-train-Lighthouse-5"),
+}
+"""Example -> landmark and seed; the bundled model takes the first for a place it knows, and not the second."""
+
+
+def draw_examples(folder: Path) -> None:
+    for name, (landmark, seed) in EXAMPLES.items():
+        draw_scene(landmark, random.Random(seed)).save(folder / name, quality=88)
 
 
 def draw_training(axes: list[list[Axes]], data: Path) -> None:
@@ -72,6 +89,7 @@ def main() -> None:
         axes.set_xticks([])
         axes.set_yticks([])
     save_figure(figure, TARGET)
+    draw_examples(TARGET.parents[1] / "examples")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,79 @@
+"""One short training from scratch, which the comparisons of architectures and of their parts share."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from landmarks.preprocess import Preprocessing
+from landmarks.training.data import Data, make_loaders, set_train_size
+from landmarks.training.optimization import get_loss, get_optimizer, get_scheduler
+from landmarks.training.runs import EpochRow, RunFolder
+from landmarks.training.settings import AugmentSettings, DataSettings, LoopSettings, OptimizationSettings
+from landmarks.training.train import Training, optimize
+
+
+@dataclass(frozen=True)
+class Short:
+    """How a network is trained.
+
+    Attributes:
+        augment: What its pictures go through.
+        optimization: How its weights move.
+        epochs: Passes over the training pictures.
+        batch_size: Pictures a step.
+    """
+
+    augment: AugmentSettings
+    optimization: OptimizationSettings
+    epochs: int
+    batch_size: int = 64
+
+
+def fitting(preprocessing: Preprocessing, size: int) -> Preprocessing:
+    """The contract for a network that was trained on crops of `size` pixels.
+
+    The usual crop of 224 pixels would show it things far larger than it has learnt them. A quarter more than the
+    training crop shows them as large as random crops do (Touvron et al. 2019, https://arxiv.org/abs/1906.06423).
+    """
+    crop = round(1.25 * size)
+    return replace(preprocessing, crop=crop, resize=round(crop * preprocessing.resize / preprocessing.crop))
+
+
+def train_short(model: nn.Module, data: Data, short: Short) -> list[EpochRow]:
+    """Train a network and return a row an epoch, measured on the validation pictures with the averaged weights."""
+    contract = fitting(data.preprocessing, short.augment.sizes[-1])
+    settings = DataSettings(batch_size=short.batch_size)
+    loaders = make_loaders(data, settings, short.augment, preprocessing=contract)
+    optimizer = get_optimizer(model, short.optimization)
+
+    def before_epoch(epoch: int) -> int:
+        size = short.augment.size_of_epoch(epoch, short.epochs)
+        set_train_size(loaders["train"], short.augment, size, contract)
+        return size
+
+    training = Training(
+        model=model,
+        architecture="short",
+        classes=data.folder.classes,
+        loaders=loaders,
+        optimizer=optimizer,
+        schedule=get_scheduler(
+            optimizer, short.optimization, epochs=short.epochs, steps_per_epoch=len(loaders["train"])
+        ),
+        loss=get_loss(short.optimization.label_smoothing),
+        loop=LoopSettings(epochs=short.epochs),
+        clip=short.optimization.clip,
+        ema=short.optimization.ema,
+        before_epoch=before_epoch,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        return optimize(training, RunFolder(Path(folder)))
+
+
+def millions(model: nn.Module) -> float:
+    """Parameters of a network in millions."""
+    return sum(parameter.numel() for parameter in model.parameters()) / 1e6

@@ -1,0 +1,61 @@
+"""The documentation site builds without a warning and fetches nothing; its generated page is current."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built with warnings as errors."""
+    pytest.importorskip("mkdocs")
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_site_has_the_pages_from_elsewhere_in_the_project(site: Path) -> None:
+    card = (site / "model-card.html").read_text(encoding="utf-8")
+    assert "33.Taj_Mahal" in card
+    for result in (ROOT / "benchmarks" / "results").glob("*.md"):
+        assert (site / "results" / f"{result.stem}.html").is_file()
+        assert f"results/{result.stem}.html" in card, "it is in the navigation"
+
+
+def test_every_link_of_the_site_leads_somewhere(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        if page.name == "404.html":
+            continue  # its links are absolute: it is shown for any address
+        for address in re.findall(r'(?:href|src)="([^"#]+)', page.read_text(encoding="utf-8")):
+            if "://" not in address and not address.startswith(("data:", "mailto:")):
+                assert (page.parent / address).exists(), f"{page.name}: {address}"
+
+
+def test_site_fetches_nothing_from_elsewhere(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        loaded = re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=\"https?://[^\"]+", page.read_text())
+        assert loaded == [], page.name
+
+
+def test_page_of_the_command_line_is_current() -> None:
+    path = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+    code = "import cli_page; print(cli_page.page(), end='')"
+    made = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT / "docs",
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert made == (ROOT / "docs" / "cli.md").read_text(encoding="utf-8"), "run: python docs/cli_page.py"

@@ -1,0 +1,55 @@
+"""The notebooks run on a small drawn set, and each .ipynb is its .py with outputs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+NAMES = ("cnn_from_scratch", "transfer_learning", "app")
+
+jupytext = pytest.importorskip("jupytext")
+pytest.importorskip("nbclient")
+pytest.importorskip("ipykernel")
+
+
+def printed(notebook: Any) -> str:
+    """All that the cells print and show as text or HTML."""
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    return "".join(
+        output.get("text", "")
+        + "".join(output.get("data", {}).get(kind, "") for kind in ("text/plain", "text/html"))
+        for output in outputs
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_script_and_notebook_are_in_step(name: str) -> None:
+    script = jupytext.read(NOTEBOOKS / f"{name}.py")
+    notebook = jupytext.read(NOTEBOOKS / f"{name}.ipynb")
+    assert [(c.cell_type, c.source) for c in notebook.cells] == [(c.cell_type, c.source) for c in script.cells]
+    assert printed(notebook), "run: make notebooks"
+    assert (NOTEBOOKS / f"{name}.ipynb").stat().st_size < 1_000_000
+
+
+@pytest.mark.timeout(900)
+# The kernel talks to nbclient over sockets of this machine that close a little late.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_notebooks_run_on_a_drawn_set(
+    drawn: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(NOTEBOOKS))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    for variable, value in {"DATA": drawn, "OUT": tmp_path, "QUICK": 1, "OMP_NUM_THREADS": 2}.items():
+        monkeypatch.setenv(variable, str(value))
+    run = __import__("run")
+    said = {name: printed(run.execute(name, tmp_path / f"{name}.ipynb")) for name in NAMES}
+    sys.modules.pop("run")
+    assert "largest difference of a probability" in said["cnn_from_scratch"]
+    assert "fine-tuned" in said["transfer_learning"]
+    assert "I don't know" in said["app"]
+    assert "not a picture" in said["app"], "a broken file gets its reason"
+    assert (tmp_path / "model-1" / "model.pt").is_file()
