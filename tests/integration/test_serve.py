@@ -248,4 +248,6 @@ def test_an_index_answers_with_look_alikes(model: Path, tmp_path: Path, tower: b
         files = {"photo": ("tower.png", tower)}
         answer = httpx.post(f"{running.address}/v1/search", files=files, params={"limit": 2}, timeout=60)
     assert answer.status_code == 200, answer.text
-    assert "07.Eiffel_Tower.png" in answer.text
+    neighbours = answer.json()["neighbours"]
+    assert neighbours[0]["name"] == "07.Eiffel_Tower.png"
+    assert len(neighbours) == 2
