@@ -148,7 +148,10 @@ def main() -> None:
     best = {name: values[:, known].max(axis=1) for name, values in chances.items()}
     right = np.flatnonzero(known)[chances["test"][:, known].argmax(axis=1)] == labels
     kinds = [kind for kind in get_args(ScoreKind) if kind != "known_mass" or not known.all()]
-    scores = {kind: core_score(kind, known, temperature, statistics) for kind in kinds}
+    scores: dict[str, Score] = {kind: core_score(kind, known, temperature, statistics) for kind in kinds}
+    scores["mahalanobis, nearest mean"] = lambda pictures: (
+        -statistics.distances(pictures.embeddings)[:, known].min(1)
+    )
     rows = [show(name, score, sets, best, right=right, promised=given.promised) for name, score in scores.items()]
 
     header = ["score", "AUROC", "threshold", "false tags, negatives", "false tags, buildings", "tagged rightly"]
