@@ -1,4 +1,4 @@
-"""Makes the bundled recogniser: a backbone fine-tuned on world34, and a head that knows photos of anything else too.
+"""Makes the bundled recogniser: a fine-tuned backbone, and a head that also knows photos of anything else.
 
 Run `python benchmarks/bundle.py DATA --runs RUNS --out MODEL`, MODEL being `src/landmarks/assets/world34` for the
 one that is bundled. It takes a quarter of an hour.
