@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, RandomSampler, WeightedRandomSampler
-from torch.utils.data import Sampler as TorchSampler
+from torch.utils.data import DataLoader, Dataset
 
+from landmarks.errors import SettingsError
 from landmarks.preprocess import Preprocessing, center_crop, resize_short_side
 from landmarks.training.augment import MIXES, Batch, TrainTransform
 from landmarks.training.cache import (
@@ -26,6 +26,7 @@ from landmarks.training.cache import (
 )
 from landmarks.training.folders import DataFolder, Sample, read_data_folder
 from landmarks.training.plots import display_names, sample_batch, save_figure
+from landmarks.training.sampling import EpochBatches, EveryNth, Share, share_of_batch
 from landmarks.training.settings import AugmentSettings, DataSettings, Sampler
 
 Loader = DataLoader[Any]
@@ -166,6 +167,7 @@ def make_loaders(
     augment: AugmentSettings,
     *,
     preprocessing: Preprocessing | None = None,
+    share: Share | None = None,
 ) -> dict[str, Loader]:
     """Build the loaders of the three splits.
 
@@ -175,6 +177,7 @@ def make_loaders(
         augment: What training pictures go through.
         preprocessing: The contract of the network, where its mean and deviation are not those of the data
             (a pretrained backbone), or None for those of the data.
+        share: Which of the processes that train together this is, or None where it is the only one.
 
     Returns:
         `train`, `valid` and `test`. Each gives (pictures, targets): float32 (B, 3, S, S), normalised; and
@@ -183,6 +186,7 @@ def make_loaders(
         crops. The order and the augmentation follow torch's global seed.
     """
     contract = preprocessing or data.preprocessing
+    share = share or Share()
     classes = data.folder.classes
     mixes = [name for name in augment.names if name in MIXES]
     transform = TrainTransform(augment, augment.sizes[-1], contract)
@@ -190,18 +194,16 @@ def make_loaders(
     loaders: dict[str, Loader] = {
         "train": DataLoader(
             train,
-            batch_size=settings.batch_size,
-            sampler=_sampler(data.folder.train, settings.sampler),
+            batch_sampler=_batches(data.folder.train, settings, share),
             num_workers=settings.workers,
             collate_fn=Batch(contract, len(classes), mixes, augment.mix_probability),
-            # A last batch of one picture would break batch normalisation.
-            drop_last=len(train) > settings.batch_size,
         )
     }
     for name, samples in (("valid", data.folder.valid), ("test", data.folder.test)):
         loaders[name] = DataLoader(
             PictureDataset(data.cache, samples, EvalTransform(contract), classes),
-            batch_size=settings.batch_size,
+            batch_size=share_of_batch(settings.batch_size, share),
+            sampler=EveryNth(len(samples), share),
             num_workers=settings.workers,
             collate_fn=Batch(contract, len(classes)),
         )
@@ -241,9 +243,14 @@ def visualize_one_batch(loaders: dict[str, Loader], path: Path, *, count: int = 
     save_figure(sample_batch(before, after, titles), path)
 
 
-def _sampler(samples: Sequence[Sample], name: str) -> TorchSampler[int]:
-    if name == "plain":
-        return RandomSampler(samples)
+def _batches(samples: Sequence[Sample], settings: DataSettings, share: Share) -> EpochBatches:
+    if share.processes > 1 and len(samples) < settings.batch_size:
+        raise SettingsError(
+            f"--batch-size must be at most the {len(samples)} training pictures where several devices share them, "
+            f"not {settings.batch_size}"
+        )
+    if settings.sampler == "plain":
+        return EpochBatches(len(samples), settings.batch_size, share)
     counts = np.bincount([sample.label for sample in samples])
     weights = [1.0 / float(counts[sample.label]) for sample in samples]
-    return WeightedRandomSampler(weights, num_samples=len(samples))
+    return EpochBatches(len(samples), settings.batch_size, share, weights=weights)
