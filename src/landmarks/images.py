@@ -153,13 +153,13 @@ def load_image(
 
 
 @contextmanager
-def photo_header(photo: Path) -> Iterator[ImageFile.ImageFile | None]:
-    """Open a photo for its metadata, without decoding it; gives None where it cannot be read."""
+def photo_header(photo: Path | bytes) -> Iterator[ImageFile.ImageFile | None]:
+    """Open a photo, a file or its content, for its metadata without decoding it; None where it cannot be read."""
     with ExitStack() as stack:
         image: ImageFile.ImageFile | None = None
         try:
             file = stack.enter_context(_open(photo, DEFAULT_LIMITS))
-            module, name = _PLUGINS[_sniff(file, photo)]
+            module, name = _PLUGINS[_sniff(file, None)]
             stack.enter_context(_quiet_pillow())
             image = getattr(import_module(module), name)(file)
         except Exception:  # noqa: BLE001 - decoders raise nearly every type, depending on the damage

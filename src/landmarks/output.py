@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
 from landmarks.places import Gazetteer, Place
+from landmarks.recognizer import Candidate
 from landmarks.tagging import Explanation, Finding
 from landmarks.tags import Tag
 
@@ -74,6 +75,21 @@ def describe(tag: Tag) -> str:
     if tag.level == "kind":
         inside = "which one is not sure" if tag.class_name is None else ""
     return f"{tag.name} ({inside})" if inside else tag.name
+
+
+def tag_object(tag: Tag) -> dict[str, Any]:
+    """Return a tag as JSON has it: `name`, `level`, `probability` in [0, 1] and `place`, or None for that."""
+    probability = round(tag.probability, 6)
+    return {"name": tag.name, "level": tag.level, "probability": probability, "place": _place_object(tag)}
+
+
+def candidate_object(candidate: Candidate, gazetteer: Gazetteer) -> dict[str, Any]:
+    """Return a candidate as JSON has it: `class_name`, `name` and `probability` in [0, 1]."""
+    return {
+        "class_name": candidate.class_name,
+        "name": gazetteer.display_name(candidate.class_name),
+        "probability": round(candidate.probability, 6),
+    }
 
 
 def reasons(explanation: Explanation, gazetteer: Gazetteer) -> Iterator[str]:
@@ -145,15 +161,8 @@ class _JsonLines:
         if photo.error is not None:
             row["error"] = photo.error
             return _json(row) + "\n"
-        row["tags"] = [_tag_object(tag) for tag in photo.tags]
-        row["candidates"] = [
-            {
-                "class_name": candidate.class_name,
-                "name": self._gazetteer.display_name(candidate.class_name),
-                "probability": round(candidate.probability, 6),
-            }
-            for candidate in photo.candidates
-        ]
+        row["tags"] = [tag_object(tag) for tag in photo.tags]
+        row["candidates"] = [candidate_object(candidate, self._gazetteer) for candidate in photo.candidates]
         row["model"] = photo.model
         if self._explain and shown.finding.explanation is not None:
             row["explanation"] = list(reasons(shown.finding.explanation, self._gazetteer))
@@ -221,11 +230,6 @@ class _GeoJson:
 
 def _place_of(tag: Tag) -> Place | None:
     return None if tag.level == "kind" else tag.place
-
-
-def _tag_object(tag: Tag) -> dict[str, Any]:
-    probability = round(tag.probability, 6)
-    return {"name": tag.name, "level": tag.level, "probability": probability, "place": _place_object(tag)}
 
 
 def _place_object(tag: Tag) -> dict[str, Any] | None:

@@ -24,6 +24,7 @@ COMMANDS = {
     "undo": "Take back what landmarks tag --write has written.",
     "reject": "Take a tag off a photo for good.",
     "confirm": "Keep a tag on a photo whatever later models say.",
+    "cluster": "Tag very many photos on a Ray cluster, into Parquet files.",
     "models": "List the models that come with the package.",
     "train": "Train a recogniser from a folder of pictures.",
     "evaluate": "Measure a trained run again and write its report.",
@@ -38,6 +39,7 @@ EXTRAS = {
         *("torch", "torchvision", "timm", "lightning_fabric", "matplotlib", "safetensors", "jinja2", "onnx"),
         *("onnxscript", "sklearn", "torchmetrics"),
     },
+    "cluster": {"fsspec", "pyarrow", "ray"},
 }
 """The extras of the package, each with the packages that are imported only where it is installed."""
 

@@ -28,6 +28,11 @@ def read_position(photo: Path) -> tuple[float, float] | None:
         packet = _packet(path)
         if packet is not None and (position := _plausible(packet.position())) is not None:
             return position
+    return embedded_position(photo)
+
+
+def embedded_position(photo: Path | bytes) -> tuple[float, float] | None:
+    """Return what a photo, a file or its content, says itself of where the camera stood; see `read_position`."""
     with photo_header(photo) as image:
         if image is None:
             return None

@@ -1,0 +1,109 @@
+"""A job on a cluster: Ray Data hands its parts to processes, one a core, each with the model loaded once.
+
+Only the numbers of parts travel through Ray. Each process reads the photos of its part itself, a few at a time,
+and writes its results itself: memory stays flat however many photos there are, and no photo is copied between
+machines. What is done is seen from the files of results alone, so a job that was stopped goes on where it stood.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+
+from landmarks.cluster.part import PartTagger, part_name
+from landmarks.cluster.plan import Plan, begin_or_continue
+from landmarks.cluster.storage import Storage
+from landmarks.errors import InputError
+
+Progress = Callable[[int, int], None]
+"""Called with (photos done, photos in all)."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a job, or its continuation, has done.
+
+    Attributes:
+        photos: Photos of the job.
+        done: Photos tagged in this start, failed ones included.
+        failed: Photos of this start that cannot be read.
+        missing: Parts of the job that are still not done.
+    """
+
+    photos: int
+    done: int
+    failed: int
+    missing: int
+
+
+def run_job(
+    plan: Plan, *, address: str | None = None, workers: int | None = None, progress: Progress | None = None
+) -> Report:
+    """Begin a job or go on with it, until every part has its results.
+
+    Args:
+        plan: The job.
+        address: Of a Ray cluster; None for the one of `RAY_ADDRESS`, else for this machine alone.
+        workers: Processes that tag, or None for one a core of the cluster.
+        progress: Told after each part.
+
+    Raises:
+        InputError: As `begin_or_continue`; or there is no cluster at the address.
+        ModelError: The model is damaged.
+    """
+    work = begin_or_continue(plan)
+    there = Storage.at(plan.out).names()
+    due = [part for part in range(work.parts) if part_name(part) not in there]
+    done = failed = 0
+    if due:
+        _connect(address)
+        try:
+            for row in _work(plan, due, workers):
+                done, failed = done + int(row["photos"]), failed + int(row["failed"])
+                if progress:
+                    progress(done, work.photos)
+        finally:
+            ray.shutdown()
+    there = Storage.at(plan.out).names()
+    missing = sum(part_name(part) not in there for part in range(work.parts))
+    return Report(work.photos, done, failed, missing)
+
+
+def _connect(address: str | None) -> None:
+    """Join the cluster, or start one on this machine for the time of the job."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # says nothing to anybody unless asked to
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    local = {} if address or os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
+    try:
+        ray.init(
+            address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **local
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise InputError(f"--address {address}: no Ray cluster answers there ({error}): check it") from error
+
+
+def _work(plan: Plan, due: list[int], workers: int | None) -> Iterator[dict[str, Any]]:
+    """Hand the parts out; gives a row a finished part. Ray starts a process that died anew, with its part."""
+    cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    size = min(workers or cores, len(due))
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.max_errored_blocks = -1  # a part that fails is missing and counted, the others are done
+    parts = ray.data.from_items([{"id": part} for part in due], override_num_blocks=len(due))
+    tagged = parts.map_batches(
+        PartTagger,
+        fn_constructor_args=(plan,),
+        batch_size=1,
+        batch_format="numpy",
+        compute=ActorPoolStrategy(size=size),
+        num_cpus=1,
+    )
+    return tagged.iter_rows()
