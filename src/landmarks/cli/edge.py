@@ -27,6 +27,7 @@ COMMANDS = {
     "cluster": "Tag very many photos on a Ray cluster, into Parquet files.",
     "models": "List the models that come with the package.",
     "train": "Train a recogniser from a folder of pictures.",
+    "pack": "Turn a large image folder into shards that training streams.",
     "evaluate": "Measure a trained run again and write its report.",
     "export": "Turn a trained run into a model folder that needs no PyTorch.",
     "predict": "Say which landmarks photos show.",

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from landmarks.errors import LandmarksError
+from landmarks.errors import LandmarksError, SettingsError
 from landmarks.files import write_json
 from landmarks.training.cache import Progress
 from landmarks.training.checkpoints import load_weights, save_weights
@@ -95,16 +95,22 @@ class _Run:
     def go(self) -> TrainedRun:
         if not is_first_process():
             self._help()
+        unfreeze = self.settings.model.unfreeze
         started = time.perf_counter() - sum(row.seconds for row in read_history(self.folder.history))
         try:
             data, network = self._prepare()
+            if data.shards is not None and self.settings.model.kind == "transfer" and not unfreeze:
+                raise SettingsError(
+                    "--model transfer learns a head from the decoded pictures of a folder, not from shards: add "
+                    "--unfreeze, or give the folder"
+                )
         except LandmarksError:
             if not self.resume:
                 discard_run(self.folder)
             raise
         info = self._info(data, network)
         write_json(self.folder.info, info)
-        model, unfreeze = network.model, self.settings.model.unfreeze
+        model = network.model
         # Fine-tuning that has begun, here or in the run it starts from, has left the head of before behind.
         fine_tuning = unfreeze and (self.settings.model.init is not None or self._stage().resumes)
         if isinstance(model, TransferModel) and not fine_tuning:
@@ -192,8 +198,8 @@ class _Run:
             "preprocessing": network.preprocessing.to_dict(),
             "data": {
                 "name": folder.root.resolve().name,
-                "fingerprint": folder.fingerprint(),
-                "train": len(folder.train),
+                "fingerprint": data.fingerprint,
+                "train": data.train_size,
                 "valid": len(folder.valid),
                 "test": len(folder.test),
                 "broken": [f"{item.path.name}: {item.reason}" for item in data.broken],
