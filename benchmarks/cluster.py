@@ -1,15 +1,14 @@
-"""What Ray costs: `landmarks cluster` against `landmarks tag` on the same photos with as many processes, in one run.
+"""What Ray costs: `landmarks cluster` against `landmarks tag` on the same photos with as many processes.
 
 Run `python benchmarks/cluster.py PHOTOS`, PHOTOS being a folder of at least a few hundred; they are linked under
-many names up to `--photos`. Both commands take their turns `--rounds` times. Beside the whole command (with the start
-of Python, of Ray and of the processes) the table shows photos a second between the first and the last result, which is
-what counts for a million photos.
+many names up to `--photos`. Both commands take their turns `--rounds` times. Beside the whole command (with the
+start of Python, of Ray and of the processes) the table shows photos a second between the first and the last
+result, which is what counts for a million photos.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import statistics
 import subprocess
@@ -27,7 +26,7 @@ def link(photos: list[Path], folder: Path, count: int) -> None:
     folder.mkdir()
     for number in range(count):
         photo = photos[number % len(photos)]
-        os.symlink(photo.resolve(), folder / f"{number:06d}{photo.suffix.lower()}")
+        (folder / f"{number:06d}{photo.suffix.lower()}").symlink_to(photo.resolve())
 
 
 def tag(folder: Path, processes: int) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Training on two processes of one machine against one process: the same accuracy within noise.
 
-Run `python benchmarks/devices.py DATA`, DATA being an image folder. Trains from scratch with `--seeds` seeds on one
-and on two CPU processes of one thread each, with the same global batch, and compares validation figures.
+Run `python benchmarks/devices.py DATA`, DATA being an image folder. Trains from scratch with `--seeds` seeds on
+one and on two CPU processes of one thread each, with the same global batch, and compares validation figures.
 On a machine with idle cores the speed tells something too; elsewhere it does not.
 """
 

@@ -44,12 +44,11 @@ def begin(words: list[object]) -> subprocess.Popen[str]:
 def together(drawn: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run of two devices that nothing disturbed."""
     run = RunFolder(tmp_path_factory.mktemp("runs") / "together")
-    before = dict(os.environ)
     outcome = landmarks("train", drawn, "--out", run.root, "--cache", cache, *SCRATCH, *CPU, "--devices", 2)
     assert outcome.status == 0, outcome.err
     assert outcome.err.count("epoch   3") == 1, "one process tells how it goes"
     assert "distributed" not in outcome.err
-    assert dict(os.environ) == before
+    assert not {"MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK", "WORLD_SIZE"} & set(os.environ)
     assert run.report.is_file()
     return run
 

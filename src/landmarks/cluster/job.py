@@ -80,7 +80,7 @@ def _connect(address: str | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # says nothing to anybody unless asked to
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    local = {} if address or os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
+    local: dict[str, Any] = {} if address or os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
     try:
         ray.init(
             address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **local
@@ -91,7 +91,7 @@ def _connect(address: str | None) -> None:
 
 def _work(plan: Plan, due: list[int], workers: int | None) -> Iterator[dict[str, Any]]:
     """Hand the parts out; gives a row a finished part. Ray starts a process that died anew, with its part."""
-    cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    cores = max(1, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
     size = min(workers or cores, len(due))
     context = DataContext.get_current()
     context.enable_progress_bars = False
@@ -106,4 +106,4 @@ def _work(plan: Plan, due: list[int], workers: int | None) -> Iterator[dict[str,
         compute=ActorPoolStrategy(size=size),
         num_cpus=1,
     )
-    return tagged.iter_rows()
+    yield from tagged.iter_rows()

@@ -75,7 +75,9 @@ def list_inputs(source: Storage, columns: Columns, part_size: int) -> Inputs:
 
 
 def _of_tables(source: Storage, tables: list[str], columns: Columns) -> Inputs:
-    paths, groups, photos = [], [], 0
+    paths: list[str] = []
+    groups: list[int] = []
+    photos = 0
     for path in tables:
         with source.system.open(path) as file:
             try:

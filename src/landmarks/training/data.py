@@ -231,7 +231,6 @@ def make_loaders(
     classes = data.folder.classes
     mixes = [name for name in augment.names if name in MIXES]
     transform = TrainTransform(augment, augment.sizes[-1], contract)
-    _check_enough(data.train_size, settings, share)
     if data.shards is not None:
         size = min(settings.batch_size, data.train_size)
         streamed = ShardDataset(data.shards, transform, size, share)
@@ -285,14 +284,6 @@ def visualize_one_batch(loaders: dict[str, Loader], path: Path, *, count: int = 
             after.append(training.transform(picture).permute(1, 2, 0).numpy())
             titles.append(shown[training.classes[sample.label]])
     save_figure(sample_batch(before, after, titles), path)
-
-
-def _check_enough(pictures: int, settings: DataSettings, share: Share) -> None:
-    if share.processes > 1 and pictures < settings.batch_size:
-        raise SettingsError(
-            f"--batch-size must be at most the {pictures} training pictures where several devices share them, "
-            f"not {settings.batch_size}"
-        )
 
 
 def _batches(samples: Sequence[Sample], settings: DataSettings, share: Share) -> EpochBatches:

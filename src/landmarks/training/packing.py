@@ -143,7 +143,6 @@ def _write_shard(path: Path, pictures: Iterator[tuple[Sample, bytes]], size: int
                 member.size = len(part)
                 archive.addfile(member, io.BytesIO(part))
             written.append(sample)
-            archive.members.clear()  # else it remembers every member
             current = next(pictures, None) if len(written) < size else None
     return written
 

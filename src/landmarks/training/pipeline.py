@@ -139,6 +139,11 @@ class _Run:
         data = prepare_data(settings.data, settings.loading, cache=settings.cache, progress=self.watcher.progress)
         if self.resume and self.folder.info.is_file():
             require_same_data(self.folder, read_info(self.folder), data)
+        if settings.loop.processes > 1 and data.train_size < settings.loading.batch_size:
+            raise SettingsError(
+                f"--batch-size must be at most the {data.train_size} training pictures where several devices "
+                f"share them, not {settings.loading.batch_size}"
+            )
         torch.manual_seed(settings.loading.seed)
         return data, build_network(settings.model, data.folder.classes, data.preprocessing)
 

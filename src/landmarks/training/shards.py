@@ -116,9 +116,9 @@ def read_shard_set(root: Path) -> ShardSet:
 class ShardDataset(IterableDataset[tuple[Tensor, int]]):
     """The training pictures of one process, streamed.
 
-    Every epoch the files are put in a new order; their pictures, one after the other, are cut into one run of whole
-    batches for each loader process, and each training process gets the same number of batches. As with a folder,
-    pictures that fill no batch are left out of an epoch, others each time.
+    Every epoch the files are put in a new order; their pictures, one after the other, are cut into one run of
+    whole batches for each loader process, and each training process gets the same number of batches. As with a
+    folder, pictures that fill no batch are left out of an epoch, others each time.
 
     Args:
         source: The shards.
@@ -194,7 +194,6 @@ def _of_shard(shard: Shard, start: int, count: int) -> Iterator[tuple[bytes, int
                 if content is None or text is None:
                     raise DataError(f"{shard.path}: holds something other than pictures: pack them again")
                 yield content.read(), int(text.read())
-                archive.members.clear()  # else it remembers every member
     except (tarfile.TarError, OSError, ValueError) as error:
         raise DataError(f"{shard.path}: damaged or missing ({error}): pack the pictures again") from error
 

@@ -31,7 +31,7 @@ from landmarks.training.train import Listener
 from landmarks.training.transfer import TransferModel
 
 Told = SimpleQueue[Any]
-"""Carries (name, arguments) of calls to a listener; None ends it."""
+"""Carries (name, arguments) of what a process tells; None ends it."""
 
 
 def train_together(root: Path, loop: LoopSettings, *, resume: bool, listener: Listener) -> None:
@@ -50,26 +50,35 @@ def train_together(root: Path, loop: LoopSettings, *, resume: bool, listener: Li
         LandmarksError: As the parts do.
     """
     fabric = make_fabric(loop)
-    share: Callable[..., LandmarksError | None] = _train_share
     if started_by_torchrun():
-        failure = fabric.launch(share, str(root), resume, listener)
-    else:
-        with _told_to(listener) as told, _environment_as_before():
-            try:
-                failure = fabric.launch(share, str(root), resume, told)
-            except (ProcessExitedException, ProcessRaisedException) as error:
-                raise TrainingError(f"{root}: {_why(error)}: continue with --resume {root}") from error
-    if failure is not None:
-        raise failure
+        here: Callable[..., None] = _train_share
+        fabric.launch(here, str(root), resume, listener)
+        return
+    failures: list[LandmarksError] = []
+    try:
+        with _told_to(listener, failures) as told, _environment_as_before():
+            there: Callable[..., None] = _train_and_tell
+            fabric.launch(there, str(root), resume, told)
+    except (ProcessExitedException, ProcessRaisedException) as error:
+        if failures:
+            raise failures[0] from error
+        raise TrainingError(f"{root}: {_why(error)}: continue with --resume {root}") from error
 
 
-def _train_share(fabric: Fabric, root: str, resume: bool, told: Told | Listener) -> LandmarksError | None:
-    """Train in one of the processes; returns what went wrong in all of them."""
+def _train_and_tell(fabric: Fabric, root: str, resume: bool, told: Told) -> None:
+    """Train in a process that was started for it, and tell the one that started it how it goes."""
+    listener = _Sender(told).listener() if fabric.is_global_zero else Listener()
+    try:
+        _train_share(fabric, root, resume, listener)
+    except LandmarksError as error:
+        told.put(("failure", (error,)))
+        raise
+
+
+def _train_share(fabric: Fabric, root: str, resume: bool, listener: Listener) -> None:
+    """Train in one of the processes."""
     run, settings = open_run(Path(root))
     set_threads(settings.loop)
-    listener = Listener()
-    if fabric.is_global_zero:
-        listener = told if isinstance(told, Listener) else _Sender(told).listener()
     try:
         # One process a machine decodes what its cache lacks; the others find it there.
         with fabric.rank_zero_first(local=True):
@@ -80,12 +89,9 @@ def _train_share(fabric: Fabric, root: str, resume: bool, told: Told | Listener)
         if isinstance(network.model, TransferModel) and run.weights.is_file() and not stage.resumes:
             load_weights(run.weights, network.model, network.architecture)  # with its trained head
         stage.train_pictures(fabric, data, network)
-    except TrainingError as error:
-        return error
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
-    return None
 
 
 class _Sender:
@@ -105,14 +111,19 @@ class _Sender:
 
 
 @contextmanager
-def _told_to(listener: Listener) -> Iterator[Told]:
-    """Give a queue whose calls reach the listener."""
+def _told_to(listener: Listener, failures: list[LandmarksError]) -> Iterator[Told]:
+    """Give a queue whose calls reach the listener, and whose failures the list."""
+    calls: dict[str, Callable[..., None]] = {
+        "step": listener.step,
+        "epoch": listener.epoch,
+        "failure": failures.append,
+    }
     told: Told = multiprocessing.get_context("spawn").SimpleQueue()
 
     def relay() -> None:
         while (call := told.get()) is not None:
             name, arguments = call
-            getattr(listener, name)(*arguments)
+            calls[name](*arguments)
 
     thread = threading.Thread(target=relay, daemon=True, name="progress")
     thread.start()
