@@ -85,8 +85,11 @@ def _connect(address: str | None) -> None:
         ray.init(
             address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **local
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise InputError(f"--address {address}: no Ray cluster answers there ({error}): check it") from error
+    except Exception as error:  # it raises nearly every type, bare `Exception` among them
+        reason = str(error).strip().partition("\n")[0]
+        if local:
+            raise InputError(f"Ray cannot start on this machine ({reason}): free some memory or cores") from error
+        raise InputError(f"--address {address}: no Ray cluster answers there ({reason}): check it") from error
 
 
 def _work(plan: Plan, due: list[int], workers: int | None) -> Iterator[dict[str, Any]]:
