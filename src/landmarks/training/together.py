@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from multiprocessing.queues import SimpleQueue
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -29,9 +28,6 @@ from landmarks.training.settings import LoopSettings
 from landmarks.training.stages import Stage
 from landmarks.training.train import Listener
 from landmarks.training.transfer import TransferModel
-
-Told = SimpleQueue[Any]
-"""Carries (name, arguments) of what a process tells; None ends it."""
 
 
 def train_together(root: Path, loop: LoopSettings, *, resume: bool, listener: Listener) -> None:
@@ -65,13 +61,13 @@ def train_together(root: Path, loop: LoopSettings, *, resume: bool, listener: Li
         raise TrainingError(f"{root}: {_why(error)}: continue with --resume {root}") from error
 
 
-def _train_and_tell(fabric: Fabric, root: str, resume: bool, told: Told) -> None:
+def _train_and_tell(fabric: Fabric, root: str, resume: bool, told: Connection) -> None:
     """Train in a process that was started for it, and tell the one that started it how it goes."""
     listener = _Sender(told).listener() if fabric.is_global_zero else Listener()
     try:
         _train_share(fabric, root, resume, listener)
     except LandmarksError as error:
-        told.put(("failure", (error,)))
+        told.send(("failure", (error,)))
         raise
 
 
@@ -97,40 +93,42 @@ def _train_share(fabric: Fabric, root: str, resume: bool, listener: Listener) ->
 class _Sender:
     """A listener that sends what it hears to the process that started this one."""
 
-    def __init__(self, told: Told) -> None:
+    def __init__(self, told: Connection) -> None:
         self._told = told
 
     def listener(self) -> Listener:
         return Listener(self._step, self._epoch)
 
     def _step(self, epoch: int, done: int, total: int) -> None:
-        self._told.put(("step", (epoch, done, total)))
+        self._told.send(("step", (epoch, done, total)))
 
     def _epoch(self, row: EpochRow) -> None:
-        self._told.put(("epoch", (row,)))
+        self._told.send(("epoch", (row,)))
 
 
 @contextmanager
-def _told_to(listener: Listener, failures: list[LandmarksError]) -> Iterator[Told]:
-    """Give a queue whose calls reach the listener, and whose failures the list."""
+def _told_to(listener: Listener, failures: list[LandmarksError]) -> Iterator[Connection]:
+    """Give a pipe whose calls reach the listener, and whose failures the list."""
     calls: dict[str, Callable[..., None]] = {
         "step": listener.step,
         "epoch": listener.epoch,
         "failure": failures.append,
     }
-    told: Told = multiprocessing.get_context("spawn").SimpleQueue()
+    # No queue: a process that is killed while it holds the lock of a queue would leave it locked.
+    receiver, sender = multiprocessing.get_context("spawn").Pipe(duplex=False)
 
     def relay() -> None:
-        while (call := told.get()) is not None:
-            name, arguments = call
-            calls[name](*arguments)
+        with suppress(EOFError, OSError):  # the last process has ended, maybe in the middle of a word
+            while True:
+                name, arguments = receiver.recv()
+                calls[name](*arguments)
 
     thread = threading.Thread(target=relay, daemon=True, name="progress")
     thread.start()
     try:
-        yield told
+        yield sender
     finally:
-        told.put(None)
+        sender.close()
         thread.join(timeout=5)
 
 
