@@ -21,6 +21,9 @@ from landmarks.cluster.plan import Plan, begin_or_continue
 from landmarks.cluster.storage import Storage
 from landmarks.errors import InputError
 
+STARTS = 3
+"""How often a Ray of this machine alone is started before the job gives up."""
+
 Progress = Callable[[int, int], None]
 """Called with (photos done, photos in all)."""
 
@@ -80,16 +83,25 @@ def _connect(address: str | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # says nothing to anybody unless asked to
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    local: dict[str, Any] = {} if address or os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
-    try:
-        ray.init(
-            address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **local
-        )
-    except Exception as error:  # it raises nearly every type, bare `Exception` among them
-        reason = str(error).strip().partition("\n")[0]
-        if local:
-            raise InputError(f"Ray cannot start on this machine ({reason}): free some memory or cores") from error
-        raise InputError(f"--address {address}: no Ray cluster answers there ({reason}): check it") from error
+    local = address is None and not os.environ.get("RAY_ADDRESS")
+    # Ray waits half a minute for its own processes to start, which is not enough on a busy machine.
+    for left in reversed(range(STARTS if local else 1)):
+        try:
+            ray.init(
+                address=address,
+                include_dashboard=False if local else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+            return
+        except Exception as error:  # it raises nearly every type, bare `Exception` among them
+            ray.shutdown()
+            if left:
+                continue
+            reason = str(error).strip().partition("\n")[0]
+            if local:
+                raise InputError(f"Ray cannot start on this machine ({reason}): free memory or cores") from error
+            raise InputError(f"--address {address}: no Ray cluster answers there ({reason}): check it") from error
 
 
 def _work(plan: Plan, due: list[int], workers: int | None) -> Iterator[dict[str, Any]]:
