@@ -62,12 +62,10 @@ def lance(folder: Path, photos: Vectors) -> Callable[[int], Callable[[Vectors], 
 
     def ask(probes: int) -> Callable[[Vectors], Found]:
         def answer(queries: Vectors) -> Found:
-            return np.array(
-                [
-                    [int(hit.photo[:7]) for hit in hits]
-                    for hits in built.nearest(queries, NEIGHBOURS, probes=probes)
-                ]
-            )
+            found = np.full((len(queries), NEIGHBOURS), -1)  # cells may hold fewer than are asked for
+            for row, hits in zip(found, built.nearest(queries, NEIGHBOURS, probes=probes), strict=True):
+                row[: len(hits)] = [int(hit.photo[:7]) for hit in hits]
+            return found
 
         return answer
 

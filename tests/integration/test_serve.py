@@ -236,3 +236,18 @@ def until(condition: object) -> None:
     while not condition():  # type: ignore[operator]
         assert time.monotonic() - started < 20, "it did not come to that within 20 seconds"
         time.sleep(0.02)
+
+
+def test_an_index_answers_with_look_alikes(model: Path, tmp_path: Path, tower: bytes) -> None:
+    pytest.importorskip("lancedb", reason="the extra search is not installed")
+    for name in COLOURS:
+        save_colour(tmp_path / "photos" / f"{name}.png", COLOURS[name])
+    made = landmarks("index", tmp_path / "photos", "--model", model, "--index", tmp_path / "index")
+    assert made.status == 0, made.err
+    with serving("--model", model, "--workers", 1, "--index", tmp_path / "index") as running:
+        files = {"photo": ("tower.png", tower)}
+        answer = httpx.post(f"{running.address}/v1/search", files=files, params={"limit": 2}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    neighbours = answer.json()["neighbours"]
+    assert neighbours[0]["name"] == "07.Eiffel_Tower.png"
+    assert len(neighbours) == 2

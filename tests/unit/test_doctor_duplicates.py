@@ -38,6 +38,7 @@ def slow_groups(count: int, pairs: list[tuple[int, int]]) -> list[list[int]]:
     return sorted(sorted(group) for group in groups if len(group) > 1)
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 12).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.tuples(*[st.integers(0, n - 1)] * 2))))
 )

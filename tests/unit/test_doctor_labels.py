@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -36,6 +36,7 @@ def slow_joint(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) ->
     return joint
 
 
+@settings(deadline=None)
 @given(st.integers(2, 5), st.integers(3, 30), st.integers(0, 10**6))
 def test_the_joint_is_that_of_its_definition(classes: int, count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

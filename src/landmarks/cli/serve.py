@@ -32,6 +32,9 @@ def serve(
     position: Annotated[
         bool, typer.Option("--position/--no-position", help="Compare with where the camera stood.")
     ] = True,
+    index: Annotated[
+        str | None, typer.Option(help="Index made by landmarks index, for POST /v1/search and look-alikes.")
+    ] = None,
     api_key_file: Annotated[
         Path | None,
         typer.Option(help="File that holds the API key. [default: LANDMARKS_API_KEY, else no key]"),
@@ -78,7 +81,12 @@ def serve(
         limits=limits,
         access=access,
     )
-    run(settings, host, port, started=typer.echo)
+    searcher = None
+    if index is not None:
+        from landmarks.serving.photo_index import PhotoIndex
+
+        searcher = PhotoIndex(index, settings.model)
+    run(settings, host, port, searcher=searcher, started=typer.echo)
 
 
 def _api_key(path: Path | None) -> str | None:

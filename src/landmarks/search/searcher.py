@@ -51,6 +51,9 @@ class PhotoSearcher:
         model: Folder of the model it was built with.
         threads: Threads of the network.
 
+    Attributes:
+        root: The folder whose photos it holds.
+
     Raises:
         SearchError: There is no index, it is damaged, or was built with another model.
         ModelError: The model folder is damaged.
@@ -60,7 +63,7 @@ class PhotoSearcher:
         self._table = PhotoTable(place)
         self._embedder = Embedder(model, threads=threads)
         check_model(self._table, self._embedder)
-        self._root = root_of(self._table)
+        self.root = root_of(self._table)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -113,7 +116,7 @@ class PhotoSearcher:
                         # Rounding leaves a photo a hair short of being the same as itself.
                         if hit.photo != name and hit.score >= alike - 1e-5:
                             groups.join(name, hit.photo)
-        found_groups = [sorted(self._root / decode(name) for name in group) for group in groups.all()]
+        found_groups = [sorted(self.root / decode(name) for name in group) for group in groups.all()]
         return sorted(found_groups, key=lambda group: (-len(group), group))
 
     def _nearest(
@@ -128,7 +131,7 @@ class PhotoSearcher:
         return [list(map(self._match, hits)) for hits in self._table.nearest(vectors, count, tag=tag)]
 
     def _match(self, hit: Hit) -> Match:
-        return Match(self._root / decode(hit.photo), hit.score, hit.tags)
+        return Match(self.root / decode(hit.photo), hit.score, hit.tags)
 
 
 def expand(query: Vectors, neighbours: Vectors, scores: NDArray[np.floating], alpha: float = ALPHA) -> Vectors:
