@@ -11,16 +11,17 @@ from itertools import zip_longest
 from pathlib import Path
 
 import pytest
-from commands import landmarks
+from commands import landmarks, start
 from drawn import draw_dataset
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
 QUICK = ["--epochs", "1", "--sizes", "64", "--limit", "24", "--batch-size", "8"]
+QUICK_SHARDS = [word for word in QUICK if word not in {"--limit", "24"}]  # shards know no limit
 QUICK_HEAD = ["--epochs", "20", "--views", "1", "--batch-size", "8"]
 """Added to every training, which on the page takes minutes; the head of a frozen backbone learns in no time."""
 
-NEEDED = {"tune": "optuna", "index": "lancedb", "search": "lancedb"}
+NEEDED = {"tune": "optuna", "index": "lancedb", "search": "lancedb", "cluster": "ray"}
 """Packages of the extras, by the first command that wants them."""
 
 FENCE = re.compile(r"^```(?P<kind>[^\n]*)\n(?P<text>.*?)^```$", flags=re.MULTILINE | re.DOTALL)
@@ -121,7 +122,8 @@ def test_commands_of_a_page_run_in_order_and_answer_as_shown(page: str, place: P
         for words in block.commands:
             if words[1] == "serve":
                 continue  # it runs until it is stopped; tests/integration/test_serve.py does that
-            outcome = landmarks(*quick(words[1:]))
+            # Ray leaves threads behind, so it gets a process of its own.
+            outcome = (start if words[1] == "cluster" else landmarks)(*quick(words[1:]))
             assert outcome.status == 0, f"{shlex.join(words)}: {outcome.err}"
             printed += outcome.out.replace(str(place), "...")
         if block.answer is not None:
@@ -166,7 +168,8 @@ def quick(words: list[str]) -> list[str]:
     if words[0] != "train" or "--resume" in words:
         return words
     frozen = "transfer" in words and "--unfreeze" not in words
-    return last_wins([*words, *(QUICK_HEAD if frozen else QUICK)])
+    few = QUICK_SHARDS if "SHARDS" in words else QUICK
+    return last_wins([*words, *(QUICK_HEAD if frozen else few)])
 
 
 def last_wins(arguments: list[str]) -> list[str]:

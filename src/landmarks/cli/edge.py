@@ -28,11 +28,13 @@ COMMANDS = {
     "search": "Find photos like a picture, photos with a tag, and near-duplicates.",
     "learn": "Teach a model a landmark from a few photos, without training.",
     "forget": "Take a landmark away that landmarks learn has taught a model.",
+    "cluster": "Tag very many photos on a Ray cluster, into Parquet files.",
     "models": "List the models that come with the package.",
     "doctor": "Look for what is wrong with a folder of pictures before training.",
     "train": "Train a recogniser from a folder of pictures.",
     "tune": "Look for the settings that serve a data set best.",
     "runs": "List runs with their settings and figures, or compare two of them.",
+    "pack": "Turn a large image folder into shards that training streams.",
     "evaluate": "Measure a trained run again and write its report.",
     "export": "Turn a trained run into a model folder that needs no PyTorch.",
     "predict": "Say which landmarks photos show.",
@@ -54,6 +56,7 @@ EXTRAS = {
     "track": {"mlflow"},
     "serve": {"fastapi", "multipart", "prometheus_client", "pydantic", "python_multipart", "starlette", "uvicorn"},
     "search": {"lancedb", "pyarrow"},
+    "cluster": {"fsspec", "pyarrow", "ray"},
 }
 """The extras of the package, each with the packages that are imported only where it is installed."""
 

@@ -34,7 +34,7 @@ def train(
     init: Annotated[Path | None, typer.Option(help="Run whose weights this one starts from.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Run to continue; nothing else is needed.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training pictures.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Pictures a step.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pictures a step, over all devices.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     backbone_rate: Annotated[float | None, typer.Option(help="Rate of the backbone as a share of it.")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Decay of weights, not of norms and biases.")] = None,
@@ -64,8 +64,9 @@ def train(
     max_minutes: Annotated[float | None, typer.Option(help="Stop after this time.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, 32-true, bf16-mixed or 16-mixed.")] = None,
     accelerator: Annotated[str | None, typer.Option(help="auto, cpu, gpu, ...")] = None,
-    devices: Annotated[int | None, typer.Option(help="How many devices.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads on a CPU; 0 for one a core.")] = None,
+    devices: Annotated[int | None, typer.Option(help="How many devices of each machine.")] = None,
+    nodes: Annotated[int | None, typer.Option(help="How many machines; see docs/scaling.md.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads on a CPU; 0 for all cores.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for decoded pictures and embeddings.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of split, weights and augmentation.")] = None,
     track: Annotated[str | None, typer.Option(help="Tell the run to mlflow while it goes.")] = None,
@@ -94,7 +95,7 @@ GROUPS = {
         "schedule",
         "ema",
     ),
-    "loop": ("epochs", "patience", "max_minutes", "precision", "accelerator", "devices", "threads"),
+    "loop": ("epochs", "patience", "max_minutes", "precision", "accelerator", "devices", "threads", "nodes"),
 }
 """Which flags belong to which group of `RunSettings`."""
 
@@ -150,10 +151,11 @@ def _settings(flags: dict[str, Any]) -> RunSettings:
         settings = default_settings(
             flags["data"], flags.get("model", "scratch"), unfreeze=flags.get("unfreeze", False)
         )
+    groups = {}
     for group, names in GROUPS.items():
         changes = {RENAMED.get(name, name): _value(name, flags[name]) for name in names if name in flags}
-        settings = replace(settings, **{group: replace(getattr(settings, group), **changes)})
-    return replace(settings, cache=flags.get("cache"))
+        groups[group] = replace(getattr(settings, group), **changes)
+    return replace(settings, cache=flags.get("cache"), **groups)  # at once: the groups must fit each other
 
 
 def _refuse_kind(flags: dict[str, Any]) -> None:

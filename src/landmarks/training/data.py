@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, RandomSampler, WeightedRandomSampler
-from torch.utils.data import Sampler as TorchSampler
+from torch.utils.data import DataLoader, Dataset
 
+from landmarks.errors import DataError, SettingsError
 from landmarks.preprocess import Preprocessing, center_crop, resize_short_side
 from landmarks.training.augment import MIXES, Batch, TrainTransform
 from landmarks.training.cache import (
@@ -26,7 +27,9 @@ from landmarks.training.cache import (
 )
 from landmarks.training.folders import DataFolder, Sample, read_data_folder
 from landmarks.training.plots import display_names, sample_batch, save_figure
+from landmarks.training.sampling import EpochBatches, EveryNth, Share, share_of_batch
 from landmarks.training.settings import AugmentSettings, DataSettings, Sampler
+from landmarks.training.shards import ShardDataset, ShardSet, is_shard_set, read_shard_set
 
 Loader = DataLoader[Any]
 """Gives batches of (pictures or embeddings, targets)."""
@@ -88,6 +91,7 @@ class Data:
         cache_folder: Where the cache lies.
         broken: The pictures that cannot be read, with the reason.
         preprocessing: The contract, with the mean and deviation of the training pictures.
+        shards: Where the training pictures are, if not in the folder: its `train` is then a sample of them.
     """
 
     folder: DataFolder
@@ -95,6 +99,26 @@ class Data:
     cache_folder: Path
     broken: tuple[BrokenPicture, ...]
     preprocessing: Preprocessing
+    shards: ShardSet | None = None
+
+    @property
+    def train_size(self) -> int:
+        """How many training pictures there are."""
+        return len(self.folder.train) if self.shards is None else len(self.shards)
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """How many training pictures each class has."""
+        if self.shards is not None:
+            return dict(zip(self.folder.classes, self.shards.class_counts, strict=True))
+        counts = Counter(sample.label for sample in self.folder.train)
+        return {name: counts[label] for label, name in enumerate(self.folder.classes)}
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of which pictures are in which split with which class."""
+        own = self.folder.fingerprint()
+        return own if self.shards is None else f"{own}-{self.shards.fingerprint}"
 
 
 def prepare_data(
@@ -102,8 +126,10 @@ def prepare_data(
 ) -> Data:
     """Read, check, split and decode an image folder and compute its mean and deviation.
 
+    Of shards only the index and the pictures beside them are read.
+
     Args:
-        root: See `landmarks.training.folders.read_data_folder`.
+        root: See `landmarks.training.folders.read_data_folder`; or a folder made by `landmarks pack`.
         settings: Split, limit and seed.
         cache: Folder for decoded pictures, or None for the user's cache folder.
         progress: Told how many pictures are decoded.
@@ -113,13 +139,29 @@ def prepare_data(
         StorageError: The cache cannot be written.
     """
     cache_folder = cache or default_cache_folder()
-    folder = read_data_folder(root, valid_size=settings.valid_size, seed=settings.seed, limit=settings.limit)
+    shards = read_shard_set(root) if is_shard_set(root) else None
+    if shards is not None:
+        _check_streamed(settings)
+        folder = shards.folder()
+    else:
+        folder = read_data_folder(root, valid_size=settings.valid_size, seed=settings.seed, limit=settings.limit)
     paths = [sample.path for sample in (*folder.train, *folder.valid, *folder.test)]
     pictures = build_cache(sorted(paths), cache_folder, side=Preprocessing().resize, progress=progress)
     folder = folder.without(item.path for item in pictures.broken)
-    mean, std = channel_statistics(pictures, [sample.path for sample in folder.train], cache_folder)
+    if shards is not None:
+        mean, std = shards.mean, shards.std
+    else:
+        mean, std = channel_statistics(pictures, [sample.path for sample in folder.train], cache_folder)
     preprocessing = Preprocessing(mean=mean, std=std)
-    return Data(folder, pictures, cache_folder, pictures.broken, preprocessing)
+    return Data(folder, pictures, cache_folder, pictures.broken, preprocessing, shards)
+
+
+def _check_streamed(settings: DataSettings) -> None:
+    """Refuse what needs a list of all training pictures."""
+    refused = {"--limit": settings.limit is not None, "--sampler balanced": settings.sampler == "balanced"}
+    for flag, given in refused.items():
+        if given:
+            raise SettingsError(f"{flag} cannot be used with shards, which are read in order: leave it out")
 
 
 def get_data_loaders(
@@ -166,6 +208,7 @@ def make_loaders(
     augment: AugmentSettings,
     *,
     preprocessing: Preprocessing | None = None,
+    share: Share | None = None,
 ) -> dict[str, Loader]:
     """Build the loaders of the three splits.
 
@@ -175,6 +218,7 @@ def make_loaders(
         augment: What training pictures go through.
         preprocessing: The contract of the network, where its mean and deviation are not those of the data
             (a pretrained backbone), or None for those of the data.
+        share: Which of the processes that train together this is, or None where it is the only one.
 
     Returns:
         `train`, `valid` and `test`. Each gives (pictures, targets): float32 (B, 3, S, S), normalised; and
@@ -183,25 +227,24 @@ def make_loaders(
         crops. The order and the augmentation follow torch's global seed.
     """
     contract = preprocessing or data.preprocessing
+    share = share or Share()
     classes = data.folder.classes
     mixes = [name for name in augment.names if name in MIXES]
     transform = TrainTransform(augment, augment.sizes[-1], contract)
-    train = PictureDataset(data.cache, data.folder.train, transform, classes)
-    loaders: dict[str, Loader] = {
-        "train": DataLoader(
-            train,
-            batch_size=settings.batch_size,
-            sampler=_sampler(data.folder.train, settings.sampler),
-            num_workers=settings.workers,
-            collate_fn=Batch(contract, len(classes), mixes, augment.mix_probability),
-            # A last batch of one picture would break batch normalisation.
-            drop_last=len(train) > settings.batch_size,
-        )
-    }
+    if data.shards is not None:
+        size = min(settings.batch_size, data.train_size)
+        streamed = ShardDataset(data.shards, transform, size, share)
+        how: dict[str, Any] = {"dataset": streamed, "batch_size": size // share.processes}
+    else:
+        pictures = PictureDataset(data.cache, data.folder.train, transform, classes)
+        how = {"dataset": pictures, "batch_sampler": _batches(data.folder.train, settings, share)}
+    collate = Batch(contract, len(classes), mixes, augment.mix_probability)
+    loaders: dict[str, Loader] = {"train": DataLoader(**how, num_workers=settings.workers, collate_fn=collate)}
     for name, samples in (("valid", data.folder.valid), ("test", data.folder.test)):
         loaders[name] = DataLoader(
             PictureDataset(data.cache, samples, EvalTransform(contract), classes),
-            batch_size=settings.batch_size,
+            batch_size=share_of_batch(settings.batch_size, share),
+            sampler=EveryNth(len(samples), share),
             num_workers=settings.workers,
             collate_fn=Batch(contract, len(classes)),
         )
@@ -210,7 +253,7 @@ def make_loaders(
 
 def set_train_size(loader: Loader, augment: AugmentSettings, size: int, preprocessing: Preprocessing) -> None:
     """Let a training loader give crops of `size` pixels from its next epoch on."""
-    cast(PictureDataset, loader.dataset).transform = TrainTransform(augment, size, preprocessing)
+    cast("PictureDataset | ShardDataset", loader.dataset).transform = TrainTransform(augment, size, preprocessing)
 
 
 def visualize_one_batch(loaders: dict[str, Loader], path: Path, *, count: int = 8, seed: int = 0) -> None:
@@ -225,6 +268,8 @@ def visualize_one_batch(loaders: dict[str, Loader], path: Path, *, count: int = 
         seed: Seed of the draw and of the augmentation.
     """
     training = cast(PictureDataset, loaders["train"].dataset)
+    if isinstance(training, ShardDataset):
+        raise DataError("a batch of shards cannot be shown: give the folder that they were packed from")
     plain = cast(PictureDataset, loaders["valid"].dataset).transform
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(training), generator=generator)[:count].tolist()
@@ -241,9 +286,9 @@ def visualize_one_batch(loaders: dict[str, Loader], path: Path, *, count: int = 
     save_figure(sample_batch(before, after, titles), path)
 
 
-def _sampler(samples: Sequence[Sample], name: str) -> TorchSampler[int]:
-    if name == "plain":
-        return RandomSampler(samples)
+def _batches(samples: Sequence[Sample], settings: DataSettings, share: Share) -> EpochBatches:
+    if settings.sampler == "plain":
+        return EpochBatches(len(samples), settings.batch_size, share)
     counts = np.bincount([sample.label for sample in samples])
     weights = [1.0 / float(counts[sample.label]) for sample in samples]
-    return WeightedRandomSampler(weights, num_samples=len(samples))
+    return EpochBatches(len(samples), settings.batch_size, share, weights=weights)

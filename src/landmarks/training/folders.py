@@ -169,6 +169,17 @@ def read_data_folder(root: Path, *, valid_size: float, seed: int, limit: int | N
     return DataFolder(root, tuple(classes), tuple(limit_evenly(train, limit, seed)), tuple(valid), tuple(test))
 
 
+def read_split(folder: Path, classes: Sequence[str]) -> list[Sample]:
+    """List the pictures `folder/CLASS/picture` of known classes; a class may be missing.
+
+    Raises:
+        DataError: A folder cannot be read.
+    """
+    present = [name for name in classes if (folder / name).is_dir()]
+    labels = {name: label for label, name in enumerate(classes)}
+    return [replace(s, label=labels[s.path.parent.name]) for s in _samples(folder, present, {}, folder.name)]
+
+
 def split_stratified(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
     """Split samples into (`share`, the rest), class by class, at least one of each class on both sides.
 

@@ -17,11 +17,12 @@ SCRATCH = "mymodel"
 
 @dataclass(frozen=True)
 class NetworkOfRun:
-    """A network, its name and the preprocessing it needs."""
+    """A network, its name, the preprocessing it needs and the names of its classes."""
 
     model: MyModel | TransferModel
     architecture: str
     preprocessing: Preprocessing
+    classes: tuple[str, ...]
 
 
 def build_network(
@@ -39,7 +40,7 @@ def build_network(
         ModelError: The backbone or the run to start from is not known, damaged or of another architecture.
     """
     if settings.kind == "scratch":
-        network = NetworkOfRun(MyModel(len(classes), settings.dropout), SCRATCH, preprocessing)
+        network = NetworkOfRun(MyModel(len(classes), settings.dropout), SCRATCH, preprocessing, classes)
     else:
         model, contract = get_model_transfer_learning(
             settings.backbone,
@@ -48,7 +49,7 @@ def build_network(
             weights=settings.weights,
             pretrained=pretrained,
         )
-        network = NetworkOfRun(model, settings.backbone, contract)
+        network = NetworkOfRun(model, settings.backbone, contract, classes)
     if settings.init is not None and pretrained:
         start_from(settings.init / "weights.safetensors", network.model, network.architecture, classes)
     return network

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import datetime
-import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
-from torch import nn
 
-from landmarks.errors import LandmarksError
+from landmarks.errors import LandmarksError, SettingsError
 from landmarks.files import write_json
 from landmarks.training.cache import Progress
 from landmarks.training.checkpoints import load_weights, save_weights
-from landmarks.training.data import Data, Loader, make_loaders, prepare_data, set_train_size
-from landmarks.training.devices import is_first_process, make_fabric
+from landmarks.training.data import Data, Loader, prepare_data
+from landmarks.training.devices import check_processes, is_first_process, make_fabric, set_threads
 from landmarks.training.features import compute_embeddings, embedding_loader, view_augmentation
 from landmarks.training.networks import NetworkOfRun, build_network
-from landmarks.training.optimization import get_loss, get_optimizer, get_scheduler
 from landmarks.training.runs import (
-    EpochRow,
     RunFolder,
     create_run,
     discard_run,
@@ -35,7 +31,9 @@ from landmarks.training.runs import (
     write_history,
 )
 from landmarks.training.settings import RunSettings, default_settings
-from landmarks.training.train import Listener, Training, optimize
+from landmarks.training.stages import Stage
+from landmarks.training.together import train_together
+from landmarks.training.train import Listener
 from landmarks.training.trained import SPLITS, TrainedRun, evaluate_run, load_run, require_same_data
 from landmarks.training.transfer import Head, TransferModel
 
@@ -100,45 +98,62 @@ class _Run:
     splits: Sequence[str] = SPLITS
 
     def go(self) -> TrainedRun:
+        if not is_first_process():
+            self._help()
+        unfreeze = self.settings.model.unfreeze
         started = time.perf_counter() - sum(row.seconds for row in read_history(self.folder.history))
         try:
             data, network = self._prepare()
+            if data.shards is not None and self.settings.model.kind == "transfer" and not unfreeze:
+                raise SettingsError(
+                    "--model transfer learns a head from the decoded pictures of a folder, not from shards: add "
+                    "--unfreeze, or give the folder"
+                )
         except LandmarksError:
-            if not self.resume and is_first_process():
+            if not self.resume:
                 discard_run(self.folder)
             raise
         info = self._info(data, network)
-        if is_first_process():
-            write_json(self.folder.info, info)
-        model, unfreeze = network.model, self.settings.model.unfreeze
+        write_json(self.folder.info, info)
+        model = network.model
         # Fine-tuning that has begun, here or in the run it starts from, has left the head of before behind.
-        fine_tuning = unfreeze and (self.settings.model.init is not None or self._resumes(self.folder))
+        fine_tuning = unfreeze and (self.settings.model.init is not None or self._stage().resumes)
         if isinstance(model, TransferModel) and not fine_tuning:
             self._train_head(data, network, model)
         if not isinstance(model, TransferModel) or unfreeze:
             self._train_pictures(data, network)
-        if not is_first_process():
-            raise SystemExit(0)  # the devices beside the first have done their part
         write_json(self.folder.info, {**info, "seconds": round(time.perf_counter() - started, 1)})
         self.watcher.stage("evaluating")
         trained = load_run(self.folder.root)
         evaluate_run(trained, data, splits=self.splits)
         return trained
 
+    def _help(self) -> NoReturn:
+        """Do the part of a process that torchrun started beside the first, and end it."""
+        check_processes(self.settings.loop)
+        if self.settings.model.kind == "scratch" or self.settings.model.unfreeze:
+            train_together(self.folder.root, self.settings.loop, resume=self.resume, listener=Listener())
+        raise SystemExit(0)
+
     def _prepare(self) -> tuple[Data, NetworkOfRun]:
         settings = self.settings
+        check_processes(settings.loop)
         make_fabric(settings.loop)  # refuses devices that are not there before any work
-        if settings.loop.threads:
-            torch.set_num_threads(settings.loop.threads)
+        set_threads(replace(settings.loop, devices=1))  # this process is alone as yet
         self.watcher.stage("reading pictures")
         data = prepare_data(settings.data, settings.loading, cache=settings.cache, progress=self.watcher.progress)
         if self.resume and self.folder.info.is_file():
             require_same_data(self.folder, read_info(self.folder), data)
+        if settings.loop.processes > 1 and data.train_size < settings.loading.batch_size:
+            raise SettingsError(
+                f"--batch-size must be at most the {data.train_size} training pictures where several devices "
+                f"share them, not {settings.loading.batch_size}"
+            )
         torch.manual_seed(settings.loading.seed)
         return data, build_network(settings.model, data.folder.classes, data.preprocessing)
 
-    def _resumes(self, folder: RunFolder) -> bool:
-        return self.resume and folder.checkpoint.is_file()
+    def _stage(self) -> Stage:
+        return Stage(self.folder, self.settings, self.resume, self.watcher.listener)
 
     def _train_head(self, data: Data, network: NetworkOfRun, model: TransferModel) -> None:
         """Train the head on embeddings in the sub-folder `head/`, and save the whole network in the run."""
@@ -165,58 +180,25 @@ class _Run:
             loaders[split] = embedding_loader(embeddings, samples, batch_size, shuffle=split == "train")
         self.watcher.stage("training the head")
         head = Head(model)
-        rows = self._optimize(stage, settings, network, head, loaders, data.folder.classes)
-        if not is_first_process():
-            return
+        # Seconds of work: not worth sharing out.
+        alone = replace(settings, loop=replace(settings.loop, devices=1, nodes=1))
+        fabric = make_fabric(alone.loop)
+        fabric.launch()
+        rows = Stage(stage, alone, self.resume, self.watcher.listener).train_head(fabric, network, head, loaders)
         load_weights(stage.weights, head, network.architecture)
         save_weights(self.folder.weights, model, network.architecture, data.folder.classes)
         if not self.settings.model.unfreeze:
             write_history(self.folder.history, rows)
 
     def _train_pictures(self, data: Data, network: NetworkOfRun) -> None:
-        if isinstance(network.model, TransferModel):
-            network.model.unfreeze()
         self.watcher.stage("training")
-        settings = self.settings
-        loaders = make_loaders(data, settings.loading, settings.augment, preprocessing=network.preprocessing)
-        self._optimize(self.folder, settings, network, network.model, loaders, data.folder.classes)
-
-    def _optimize(  # noqa: PLR0917 - the parts differ in type, so they cannot be mistaken
-        self,
-        folder: RunFolder,
-        settings: RunSettings,
-        network: NetworkOfRun,
-        model: nn.Module,
-        loaders: dict[str, Loader],
-        classes: tuple[str, ...],
-    ) -> list[EpochRow]:
-        """Train `model`: the network, or its head alone."""
-
-        def before_epoch(epoch: int) -> int:
-            if isinstance(model, Head):
-                return 0
-            size = settings.augment.size_of_epoch(epoch, settings.loop.epochs)
-            set_train_size(loaders["train"], settings.augment, size, network.preprocessing)
-            return size
-
-        optimization = settings.optimization
-        optimizer = get_optimizer(model, optimization)
-        steps = math.ceil(len(loaders["train"]) / settings.loop.devices)
-        training = Training(
-            model=model,
-            architecture=network.architecture,
-            classes=classes,
-            loaders=loaders,
-            optimizer=optimizer,
-            schedule=get_scheduler(optimizer, optimization, epochs=settings.loop.epochs, steps_per_epoch=steps),
-            loss=get_loss(optimization.label_smoothing),
-            loop=settings.loop,
-            seed=settings.loading.seed,
-            clip=optimization.clip,
-            ema=optimization.ema,
-            before_epoch=before_epoch,
-        )
-        return optimize(training, folder, resume=self._resumes(folder), listener=self.watcher.listener)
+        loop = self.settings.loop
+        if loop.processes > 1:
+            train_together(self.folder.root, loop, resume=self.resume, listener=self.watcher.listener)
+            return
+        fabric = make_fabric(loop)
+        fabric.launch()
+        self._stage().train_pictures(fabric, data, network)
 
     def _info(self, data: Data, network: NetworkOfRun) -> dict[str, Any]:
         folder = data.folder
@@ -226,8 +208,8 @@ class _Run:
             "preprocessing": network.preprocessing.to_dict(),
             "data": {
                 "name": folder.root.resolve().name,
-                "fingerprint": folder.fingerprint(),
-                "train": len(folder.train),
+                "fingerprint": data.fingerprint,
+                "train": data.train_size,
                 "valid": len(folder.valid),
                 "test": len(folder.test),
                 "broken": [f"{item.path.name}: {item.reason}" for item in data.broken],

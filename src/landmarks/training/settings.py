@@ -48,7 +48,7 @@ class DataSettings:
     """Which pictures, in which portions.
 
     Attributes:
-        batch_size: Pictures a step, at least 1.
+        batch_size: Pictures a step over all devices together, at least 1.
         valid_size: Share of the training pictures kept for validation, in (0, 1).
         workers: Loader processes; 0 loads in the training process, which is fastest where cores are few.
         limit: Use at most so many training pictures (drawn evenly over the classes), or None for all.
@@ -188,8 +188,9 @@ class LoopSettings:
         max_minutes: Stop after the epoch in which this time is used up, or None for no limit.
         precision: `auto` takes bf16 where the processor computes in it, else 32 bits.
         accelerator: As Fabric names it: `auto`, `cpu`, `gpu`, ...
-        devices: How many devices.
-        threads: Threads of PyTorch on a CPU, or 0 for one a core.
+        devices: How many devices of each machine.
+        threads: Threads of PyTorch on a CPU, or 0 for all cores, shared evenly by the devices.
+        nodes: How many machines.
     """
 
     epochs: int = 30
@@ -199,6 +200,12 @@ class LoopSettings:
     accelerator: str = "auto"
     devices: int = 1
     threads: int = 0
+    nodes: int = 1
+
+    @property
+    def processes(self) -> int:
+        """How many processes train together, one a device."""
+        return self.devices * self.nodes
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "--epochs", "at least 1", self.epochs)
@@ -208,6 +215,7 @@ class LoopSettings:
         _require_name(self.precision, get_args(Precision), "--precision")
         _require(self.devices >= 1, "--devices", "at least 1", self.devices)
         _require(self.threads >= 0, "--threads", "at least 0", self.threads)
+        _require(self.nodes >= 1, "--nodes", "at least 1", self.nodes)
 
 
 @dataclass(frozen=True)
@@ -229,8 +237,11 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         # Batch normalisation, which only the network from scratch learns, has no deviation of one picture.
-        enough = self.loading.batch_size > 1 or self.model.kind != "scratch"
-        _require(enough, "--batch-size", "at least 2 from scratch", self.loading.batch_size)
+        batch_size, processes = self.loading.batch_size, self.loop.processes
+        least = 2 * processes if self.model.kind == "scratch" else processes
+        on = f" on {processes} devices" if processes > 1 else ""
+        _require(batch_size >= least, "--batch-size", f"at least {least} from scratch{on}", batch_size)
+        _require(batch_size % processes == 0, "--batch-size", f"a multiple of the {processes} devices", batch_size)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, one mapping a group."""

@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
+from timm.utils.distributed import distribute_bn
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from landmarks.errors import ModelError, TrainingError
 from landmarks.training.checkpoints import read_state, save_state, save_weights
+from landmarks.training.curves import Curves
 from landmarks.training.data import Loader
 from landmarks.training.devices import make_fabric
 from landmarks.training.optimization import Schedule
 from landmarks.training.runs import EpochRow, RunFolder, write_history
+from landmarks.training.sampling import start_epoch
 from landmarks.training.settings import LoopSettings
 
 IMPROVEMENT = 0.01
@@ -79,6 +81,7 @@ class Training:
         clip: Largest norm of the gradient, 0 for no clipping.
         ema: Decay of the average of the weights, 0 for none.
         before_epoch: Called with the epoch before it begins, for example to change the crop size.
+        on_pictures: Whether the loaders give pictures, not embeddings.
     """
 
     model: nn.Module
@@ -93,6 +96,7 @@ class Training:
     clip: float = 0.0
     ema: float = 0.0
     before_epoch: Callable[[int], int] = lambda epoch: 0  # noqa: ARG005
+    on_pictures: bool = True
 
 
 def train_one_epoch(
@@ -132,11 +136,11 @@ def train_one_epoch(
         fabric.backward(value)
         if clip > 0:
             fabric.clip_gradients(model, optimizer, max_norm=clip, error_if_nonfinite=False)
-        # Checked before the step, so that the weights are still good when it is not a number.
-        if not math.isfinite(float(value.detach())):
-            raise TrainingError(
-                f"the loss became {float(value.detach())} at step {step}: train again with a lower --learning-rate"
-            )
+        # Checked before the step, so that the weights are still good when it is not a number; over all devices,
+        # so that none waits for one that has given up.
+        mean = float(cast(Tensor, fabric.all_reduce(value.detach(), reduce_op="mean")))
+        if not math.isfinite(mean):
+            raise TrainingError(f"the loss became {mean} at step {step}: train again with a lower --learning-rate")
         optimizer.step()
         if schedule:
             schedule.after_step()
@@ -179,7 +183,12 @@ def one_epoch_test(loader: Loader, model: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def optimize(
-    training: Training, run: RunFolder, *, resume: bool = False, listener: Listener | None = None
+    training: Training,
+    run: RunFolder,
+    *,
+    fabric: Fabric | None = None,
+    resume: bool = False,
+    listener: Listener | None = None,
 ) -> list[EpochRow]:
     """Train until the epochs, the time or the patience are used up.
 
@@ -190,6 +199,7 @@ def optimize(
     Args:
         training: What to train.
         run: Where files go.
+        fabric: Launched; or None for the one device that `training.loop` names.
         resume: Continue from the checkpoint in `run`.
         listener: Told after each step and epoch.
 
@@ -201,25 +211,23 @@ def optimize(
         ModelError: The checkpoint is damaged or of another network.
     """
     listener = listener or Listener()
-    fabric = make_fabric(training.loop)
-    fabric.launch()
-    model, optimizer = fabric.setup(
+    if fabric is None:
+        fabric = make_fabric(training.loop)
+        fabric.launch()
+    if training.on_pictures:
         training.model.to(memory_format=torch.channels_last)
-        if _has_pictures(training.loaders)
-        else training.model,
-        training.optimizer,
-    )
+    model, optimizer = fabric.setup(training.model, training.optimizer)
     average = ModelEmaV3(training.model, decay=training.ema, use_warmup=True) if training.ema > 0 else None
     progress = _Progress()
     if resume:
         progress = _restore(training, run, average)
     loaders: dict[str, Any] = {
-        name: fabric.setup_dataloaders(training.loaders[name], use_distributed_sampler=name == "train")
+        name: fabric.setup_dataloaders(training.loaders[name], use_distributed_sampler=False)
         for name in ("train", "valid")
     }
-    with _TensorBoard(run if fabric.is_global_zero else None, progress.next_epoch) as board:
+    with Curves(run if fabric.is_global_zero else None, progress.next_epoch) as board:
         for epoch in progress.epochs_left(training.loop):
-            _seed_epoch(training.seed, epoch)
+            _seed_epoch(training, epoch, fabric)
             size = training.before_epoch(epoch)
             rate = float(training.optimizer.param_groups[0]["lr"])
 
@@ -240,6 +248,10 @@ def optimize(
                 after_step=after_step,
             )
             judged = average.module if average is not None else training.model
+            if fabric.world_size > 1:
+                # Each device has seen other pictures; one network is measured and saved.
+                distribute_bn(training.model, fabric.world_size, reduce=True)  # type: ignore[no-untyped-call]
+                distribute_bn(judged, fabric.world_size, reduce=True)  # type: ignore[no-untyped-call]
             with fabric.autocast():
                 valid = valid_one_epoch(loaders["valid"], judged, nn.CrossEntropyLoss(), fabric=fabric)
             training.schedule.after_epoch(valid.loss)
@@ -323,34 +335,6 @@ class _Meter:
         return EpochResult(loss / count, hits / count, int(count), spent / fabric.world_size)
 
 
-class _TensorBoard:
-    """Curves for TensorBoard beside `metrics.csv`; none without a run or where TensorBoard is not installed."""
-
-    def __init__(self, run: RunFolder | None, first_epoch: int) -> None:
-        self._writer: Any = None
-        if run is None:
-            return
-        with suppress(ImportError):
-            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - optional and slow to import
-
-            self._writer = SummaryWriter(str(run.tensorboard), purge_step=first_epoch)
-
-    def __enter__(self) -> _TensorBoard:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-    def add(self, row: EpochRow) -> None:
-        if self._writer is None:
-            return
-        for split in ("train", "valid"):
-            for name in ("loss", "accuracy"):
-                self._writer.add_scalar(f"{name}/{split}", getattr(row, f"{split}_{name}"), row.epoch)
-        self._writer.add_scalar("learning_rate", row.learning_rate, row.epoch)
-
-
 def _state(training: Training, average: ModelEmaV3 | None, progress: _Progress) -> dict[str, Any]:
     return {
         "architecture": training.architecture,
@@ -386,10 +370,8 @@ def _restore(training: Training, run: RunFolder, average: ModelEmaV3 | None) -> 
         raise ModelError(f"{run.checkpoint}: the checkpoint does not fit this run: start the run anew") from error
 
 
-def _seed_epoch(seed: int, epoch: int) -> None:
-    torch.manual_seed(seed * 1_000_003 + epoch)
-
-
-def _has_pictures(loaders: dict[str, Loader]) -> bool:
-    sample: Sequence[Any] = loaders["train"].dataset[0]
-    return bool(sample[0].ndim == 3)
+def _seed_epoch(training: Training, epoch: int, fabric: Fabric) -> None:
+    """Let all devices draw the same order of pictures, and each its own crops and drop-outs."""
+    seed = training.seed * 1_000_003 + epoch
+    start_epoch(training.loaders["train"], seed)
+    torch.manual_seed(seed * fabric.world_size + fabric.global_rank)

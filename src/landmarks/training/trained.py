@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,7 +92,7 @@ def require_same_data(run: RunFolder, info: Mapping[str, Any], data: Data) -> No
     Raises:
         RunError: The fingerprint in `run.json` is another.
     """
-    if info["data"]["fingerprint"] != data.folder.fingerprint():
+    if info["data"]["fingerprint"] != data.fingerprint:
         raise RunError(
             f"{data.folder.root}: these are not the pictures that {run.root} was trained on: put them back, or "
             "train a new run"
@@ -142,7 +141,6 @@ def _evaluate_split(run: TrainedRun, data: Data, split: str) -> Evaluation:
 
 def _write_report(run: TrainedRun, data: Data, evaluations: Mapping[str, Evaluation]) -> None:
     history = read_history(run.folder.history)
-    counts = Counter(sample.label for sample in data.folder.train)
     minutes = float(run.info.get("seconds", 0.0)) / 60
     write_report(
         run.folder.report,
@@ -158,6 +156,6 @@ def _write_report(run: TrainedRun, data: Data, evaluations: Mapping[str, Evaluat
         evaluations=evaluations,
         history=[asdict(row) for row in history],
         data_summary=run.info["data"],
-        class_counts={name: counts[label] for label, name in enumerate(run.classes)},
+        class_counts=data.class_counts,
         environment={**run.info["versions"], "machine": run.info["machine"]},
     )

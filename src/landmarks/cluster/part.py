@@ -1,0 +1,134 @@
+"""One part of a job: its photos tagged, and one Parquet file of results written whole."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from landmarks.cluster.plan import Plan
+from landmarks.cluster.source import INPUTS, PartReader
+from landmarks.cluster.storage import Storage
+from landmarks.errors import ImageError
+from landmarks.metadata.reading import embedded_position
+from landmarks.output import candidate_object, tag_object
+from landmarks.preprocess import prepare
+from landmarks.recognizer import Recognition, Recognizer
+from landmarks.tagging import gazetteer_of, make_tagger
+from landmarks.workers import BATCH
+
+SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("tags", pa.string()),
+        ("candidates", pa.string()),
+        ("embedding", pa.list_(pa.float16())),
+        ("model", pa.string()),
+        ("error", pa.string()),
+    ]
+)
+"""A row a photo: `tags` and `candidates` are JSON lists as in `landmarks tag --jsonl`; of a photo that cannot be
+read, `error` says why and the others are null."""
+
+
+ATTEMPTS = 3
+"""So often is a part tried in one start of a job."""
+
+
+def attempts_name(part: int) -> str:
+    """Return the name of the file that counts how often a part was begun and not ended."""
+    return f"attempts/part-{part:06d}.json"
+
+
+def part_name(part: int) -> str:
+    """Return the name of the results of a part."""
+    return f"part-{part:06d}.parquet"
+
+
+class PartTagger:
+    """Tags parts, one after the other; made once in each process, so the model is loaded once.
+
+    Args:
+        plan: Of the job.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._recognizer = Recognizer(Path(plan.model))
+        self._gazetteer = gazetteer_of(Path(plan.model), plan.settings)
+        self._tagger = make_tagger(self._recognizer, self._gazetteer, plan.settings)
+        self._out = Storage.at(plan.out)
+        inputs = self._out.system.cat_file(self._out.inside(INPUTS))
+        self._reader = PartReader(Storage.at(plan.source), pa.BufferReader(inputs), plan.columns)
+
+    def __call__(self, batch: dict[str, NDArray[np.int64]]) -> dict[str, list[int]]:
+        """Work on the parts `id` of a batch; returns their numbers of photos and of failed ones."""
+        parts = [int(part) for part in batch["id"]]
+        done = [self.work(part) for part in parts]
+        return {"part": parts, "photos": [photos for photos, _ in done], "failed": [failed for _, failed in done]}
+
+    def work(self, part: int) -> tuple[int, int]:
+        """Tag the photos of one part and write its results; returns how many there are and how many failed.
+
+        A part whose process has died `ATTEMPTS` times is left out, so that one photo cannot stop the others.
+        """
+        attempts = self._out.read_json(attempts_name(part)) if self._out.has(attempts_name(part)) else 0
+        if attempts >= ATTEMPTS:
+            return 0, 0
+        self._out.write_json(attempts_name(part), attempts + 1)
+        rows = [row for batch in self._batches(part) for row in self._rows(batch)]
+        content = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), content, compression="zstd")
+        self._out.write(part_name(part), content.getvalue())
+        self._out.remove(attempts_name(part))
+        return len(rows), sum(row["error"] is not None for row in rows)
+
+    def _batches(self, part: int) -> Iterator[list[tuple[str, bytes | str]]]:
+        """Give the photos in batches, the next of which is read while one is worked on, and no more."""
+        photos = self._reader.photos(part)
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(lambda: list(islice(photos, BATCH)))
+            while batch := coming.result():
+                coming = pool.submit(lambda: list(islice(photos, BATCH)))
+                yield batch
+
+    def _rows(self, batch: list[tuple[str, bytes | str]]) -> Iterator[dict[str, Any]]:
+        prepared: list[NDArray[np.uint8] | str] = []
+        for _, content in batch:
+            try:
+                preprocessing = self._recognizer.info.preprocessing
+                prepared.append(content if isinstance(content, str) else prepare(content, preprocessing))
+            except ImageError as error:
+                prepared.append(error.reason)
+        pictures = [picture for picture in prepared if not isinstance(picture, str)]
+        answers = self._recognizer.answer(np.stack(pictures)) if pictures else None
+        answered = 0
+        for (name, content), result in zip(batch, prepared, strict=True):
+            row: dict[str, Any] = {**dict.fromkeys(SCHEMA.names), "path": name}
+            if isinstance(result, str) or isinstance(content, str) or answers is None:
+                yield {**row, "error": str(result)}
+                continue
+            score = None if answers.scores is None else float(answers.scores[answered])
+            recognition = Recognition(Path(name), (), None, answers.probabilities[answered], score)
+            position = embedded_position(content) if self._plan.settings.use_position else None
+            photo = self._tagger.tag(recognition, position).photo
+            row["tags"] = _json([tag_object(tag) for tag in photo.tags])
+            row["candidates"] = _json([candidate_object(one, self._gazetteer) for one in photo.candidates])
+            row["model"] = photo.model
+            if self._plan.embeddings:
+                row["embedding"] = answers.embeddings[answered].astype(np.float16)
+            answered += 1
+            yield row
+
+
+def _json(value: list[dict[str, Any]]) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

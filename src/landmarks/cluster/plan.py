@@ -1,0 +1,102 @@
+"""What a job was told, written beside its results so that a restart goes on with the same."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from landmarks.cluster.source import INPUTS, Columns, list_inputs
+from landmarks.cluster.storage import Storage
+from landmarks.errors import InputError, SettingsError
+from landmarks.model_folder import read_info
+from landmarks.tagging import TagSettings, identity_of
+
+PLAN = "job.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job.
+
+    Attributes:
+        source: Where the photos are.
+        out: Folder of the results.
+        model: Model folder; every machine must see it there.
+        settings: What is asked of the tagger.
+        columns: Of Parquet files.
+        embeddings: Whether the results hold embeddings.
+        part_size: Photos of a part, at least 1.
+
+    Raises:
+        SettingsError: A value is out of range.
+    """
+
+    source: str
+    out: str
+    model: str
+    settings: TagSettings = field(default_factory=TagSettings)
+    columns: Columns = field(default_factory=Columns)
+    embeddings: bool = False
+    part_size: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.part_size < 1:
+            raise SettingsError(f"--part-size must be at least 1, not {self.part_size}")
+
+    def told(self) -> dict[str, Any]:
+        """Return what must be the same when the job goes on: all but where the model lies."""
+        model = identity_of(Path(self.model), read_info(Path(self.model)), self.settings)
+        settings = {key: None if value is None else str(value) for key, value in asdict(self.settings).items()}
+        return {
+            "source": self.source,
+            "model": model,
+            "settings": settings,
+            "columns": asdict(self.columns),
+            "embeddings": self.embeddings,
+            "part_size": self.part_size,
+        }
+
+
+@dataclass(frozen=True)
+class Work:
+    """How much there is to do.
+
+    Attributes:
+        parts: How many parts.
+        photos: How many photos.
+    """
+
+    parts: int
+    photos: int
+
+
+def begin_or_continue(plan: Plan) -> Work:
+    """List the inputs of a new job, or find those of one that was stopped.
+
+    Photos that come to the source later belong to another job: a list that grows would never be done.
+
+    Raises:
+        InputError: There is nothing to do, or the results of another job lie in the folder.
+        StorageError: The folder cannot be written.
+    """
+    out, told = Storage.at(plan.out), plan.told()
+    names = out.names()
+    if PLAN in names:
+        before = out.read_json(PLAN)
+        other = [key for key, value in told.items() if before.get(key) != value]
+        if other:
+            raise InputError(
+                f"{plan.out}: holds the results of another job (its {other[0]} differs): choose another "
+                "folder, or give what it was given"
+            )
+        out.sweep()
+        out.remove("attempts")
+        return Work(int(before["parts"]), int(before["photos"]))
+    if any(name.endswith(".parquet") and name != INPUTS for name in names):
+        raise InputError(f"{plan.out}: there are Parquet files of something else in it: choose another folder")
+    inputs = list_inputs(Storage.at(plan.source), plan.columns, plan.part_size)
+    out.write(INPUTS, inputs.table)
+    # Last, because it says that the list is whole.
+    out.write_json(PLAN, {**told, "parts": inputs.parts, "photos": inputs.photos})
+    return Work(inputs.parts, inputs.photos)

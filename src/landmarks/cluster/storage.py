@@ -1,0 +1,132 @@
+"""Folders and files by path or address (fsspec): the local disk, object storage, an archive."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from landmarks.errors import InputError, StorageError
+from landmarks.files import storage_errors, write_bytes
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A folder or file somewhere.
+
+    Attributes:
+        address: As the user gave it: a path, or an address such as `s3://bucket/photos`.
+        system: Its file system.
+        root: Its path there.
+    """
+
+    address: str
+    system: Any
+    root: str
+
+    @classmethod
+    def at(cls, address: str) -> Storage:
+        """Find the file system of an address.
+
+        Raises:
+            InputError: The kind of address is not known, or its package is not installed.
+        """
+        try:
+            system, root = fsspec.core.url_to_fs(address)
+        except (ValueError, ImportError, OSError) as error:
+            raise InputError(f"{address}: cannot be reached ({error}): check the address") from error
+        return cls(address, system, root)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it lies on a disk of this machine."""
+        return isinstance(self.system, LocalFileSystem)
+
+    def inside(self, name: str) -> str:
+        """Return the path of a file in this folder."""
+        return f"{self.root.rstrip('/')}/{name}"
+
+    def files(self) -> list[tuple[str, int]]:
+        """List path and size in bytes of every file below, hidden ones left out, in sorted order.
+
+        Raises:
+            InputError: There is nothing there, or it cannot be read.
+        """
+        if not self.system.exists(self.root):
+            raise InputError(f"{self.address}: no such file or folder: check the spelling")
+        with _reached(self.address):
+            found = self.system.find(self.root, detail=True)
+        return sorted(
+            (path, int(about.get("size") or 0)) for path, about in found.items() if not self._is_hidden(path)
+        )
+
+    def _is_hidden(self, path: str) -> bool:
+        return any(part.startswith(".") for part in path.removeprefix(self.root).split("/"))
+
+    def names(self) -> set[str]:
+        """Return the names of what lies in this folder; empty where there is no such folder yet."""
+        try:
+            return {path.rstrip("/").rpartition("/")[2] for path in self.system.ls(self.root, detail=False)}
+        except FileNotFoundError:
+            return set()
+
+    def has(self, name: str) -> bool:
+        """Whether this folder holds a file."""
+        return bool(self.system.exists(self.inside(name)))
+
+    def remove(self, name: str) -> None:
+        """Remove a file or folder of this folder with all that is in it, where there is one."""
+        with suppress(FileNotFoundError):
+            self.system.rm(self.inside(name), recursive=True)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file of this folder whole or not at all; raises `StorageError` where it cannot be written."""
+        path = self.inside(name)
+        if self.is_local:
+            write_bytes(Path(path), content)
+            return
+        try:
+            # Object storage shows a file when all of it has arrived, and not before.
+            self.system.pipe_file(path, content)
+        except OSError as error:
+            raise StorageError(f"{self.address}: {name} cannot be written ({error}): check the rights") from error
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write `value` as JSON; see `write`."""
+        self.write(name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def read_json(self, name: str) -> Any:
+        """Read what `write_json` wrote.
+
+        Raises:
+            InputError: It is missing or damaged.
+        """
+        with _reached(f"{self.address}/{name}"):
+            content = self.system.cat_file(self.inside(name))
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise InputError(f"{self.address}/{name}: damaged: choose another folder for the results") from error
+
+    def sweep(self) -> None:
+        """Remove what a process that was killed has left on a local disk half-written."""
+        if self.is_local and Path(self.root).is_dir():
+            with storage_errors(Path(self.root)):
+                for left in Path(self.root).glob(".part-*.parquet"):
+                    left.unlink(missing_ok=True)
+
+
+@contextmanager
+def _reached(address: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError(f"{address}: no such file or folder: check the spelling") from error
+    except OSError as error:
+        raise InputError(f"{address}: cannot be read ({error}): check the address and the rights") from error

@@ -1,0 +1,86 @@
+"""`landmarks cluster` on a Ray of two cores, one of whose workers is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny_model import COLOURS, calibrated, make_model, save_colour
+
+pytest.importorskip("ray", reason="needs the extra cluster")
+
+import pyarrow.parquet as pq
+
+from landmarks.cluster.part import PartTagger, part_name
+from landmarks.cluster.plan import Plan, begin_or_continue
+from landmarks.model_folder import find_model
+
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes in /proc"),
+]
+
+PHOTOS, PART = 72, 6
+
+
+def workers_below(parent: int) -> list[int]:
+    """The processes of Ray that tag, started by a process or by one that it started."""
+    parents, workers = {}, []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes()
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if words.startswith(b"ray::MapWorker"):
+            workers.append(int(folder.name))
+
+    def is_ours(process: int) -> bool:
+        while process in parents and process != parent:
+            process = parents[process]
+        return process == parent
+
+    return [worker for worker in workers if is_ours(worker)]
+
+
+def test_a_job_goes_on_where_it_stopped_and_outlives_its_workers(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "colours", calibration=calibrated())
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    # Large, so that there is time to kill a worker; of one colour, so that they are small on the disk.
+    large = save_colour(tmp_path / "large.png", COLOURS["07.Eiffel_Tower"], size=(6000, 4000)).read_bytes()
+    photos.mkdir()
+    for number in range(PHOTOS - 1):
+        (photos / f"{number:03d}.png").write_bytes(large)
+    (photos / "damaged.png").write_bytes(large[:2000])
+    plan = Plan(str(photos), str(out), str(find_model(str(model))), part_size=PART)
+    work = begin_or_continue(plan)
+    assert PartTagger(plan).work(0) == (PART, 0)
+    before = (out / part_name(0)).stat()
+
+    words = [sys.executable, "-m", "landmarks", "cluster", photos, out, "--model", model, "--workers", 2]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    with subprocess.Popen(
+        [*map(str, words), "--part-size", str(PART)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        while not (killed := workers_below(process.pid) if len(list(out.glob("part-*"))) > 1 else []):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
+        assert len(list(out.glob("part-*"))) < work.parts, "the job was done before a worker could be killed"
+        os.kill(killed[0], signal.SIGKILL)
+        said, err = process.communicate()
+    assert process.returncode == 2, err
+    assert f"{PHOTOS} photos in {out}; {PHOTOS - PART} tagged now, 1 of them unreadable" in said
+    assert "Traceback" not in err
+
+    rows = [row for path in sorted(out.glob("part-*.parquet")) for row in pq.read_table(path).to_pylist()]
+    assert [Path(row["path"]).name for row in rows] == sorted(path.name for path in photos.iterdir())
+    assert [row["path"] for row in rows if row["error"]] == [str(photos / "damaged.png")]
+    assert (out / part_name(0)).stat().st_mtime_ns == before.st_mtime_ns

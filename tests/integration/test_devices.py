@@ -1,0 +1,140 @@
+"""Several processes train what one would: here, over two machines, and after one of them was killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from commands import landmarks
+
+from landmarks.training.checkpoints import read_weights
+from landmarks.training.runs import EpochRow, RunFolder, read_history
+
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes in /proc"),
+]
+
+SCRATCH = ("--epochs", 3, "--sizes", "32,48", "--batch-size", 8, "--limit", 24)
+CPU = ("--accelerator", "cpu", "--threads", 1, "--precision", "32-true")
+PYTHON = [sys.executable, "-m"]
+
+
+def figures(run: RunFolder) -> list[EpochRow]:
+    """The rows of `metrics.csv` without the times."""
+    return [replace(row, seconds=0.0, pictures_per_second=0.0) for row in read_history(run.history)]
+
+
+def begin(words: list[object]) -> subprocess.Popen[str]:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return subprocess.Popen(
+        [str(word) for word in words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
+
+
+@pytest.fixture(scope="module")
+def together(drawn: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run of two devices that nothing disturbed."""
+    run = RunFolder(tmp_path_factory.mktemp("runs") / "together")
+    outcome = landmarks("train", drawn, "--out", run.root, "--cache", cache, *SCRATCH, *CPU, "--devices", 2)
+    assert outcome.status == 0, outcome.err
+    assert outcome.err.count("epoch   3") == 1, "one process tells how it goes"
+    assert "distributed" not in outcome.err
+    assert not {"MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK", "WORLD_SIZE"} & set(os.environ)
+    assert run.report.is_file()
+    return run
+
+
+def assert_same(left: RunFolder, right: RunFolder) -> None:
+    assert figures(left) == figures(right)
+    ours, theirs = read_weights(left.weights).tensors, read_weights(right.weights).tensors
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_two_devices_learn_what_one_learns(drawn: Path, cache: Path, tmp_path: Path) -> None:
+    # Without augmentation, and with batch norms that do not learn, nothing differs but the order of sums.
+    exact = ("--model", "transfer", "--unfreeze", "--augment", "", "--views", 1, "--sizes", 64, "--limit", 16)
+    runs = []
+    for devices in (1, 2):
+        run = RunFolder(tmp_path / str(devices))
+        flags = ("--epochs", 2, "--batch-size", 8, "--devices", devices, "--cache", cache)
+        outcome = landmarks("train", drawn, "--out", run.root, *exact, *flags, *CPU)
+        assert outcome.status == 0, outcome.err
+        runs.append(run)
+    for one, two in zip(figures(runs[0]), figures(runs[1]), strict=True):
+        assert two.train_loss == pytest.approx(one.train_loss, rel=1e-3)
+        assert two.valid_loss == pytest.approx(one.valid_loss, rel=1e-3)
+        assert two.valid_accuracy == one.valid_accuracy
+
+
+def test_a_run_goes_on_after_one_process_was_killed(
+    drawn: Path, cache: Path, together: RunFolder, tmp_path: Path
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    words = [*PYTHON, "landmarks", "train", drawn, "--out", run.root, "--cache", cache]
+    with begin([*words, *SCRATCH, *CPU, "--devices", 2]) as process:
+        wait_for(run.checkpoint.is_file, process)
+        os.kill(ranks_of(process.pid)[1], signal.SIGKILL)
+        _, err = process.communicate()
+    assert process.returncode == 1, err
+    assert "Traceback" not in err
+    assert f"continue with --resume {run.root}" in err.strip().splitlines()[-1]
+    assert 1 <= len(figures(run)) < 3
+    resumed = landmarks("train", "--resume", run.root)
+    assert resumed.status == 0, resumed.err
+    assert_same(run, together)
+
+
+def test_two_machines_train_the_same_run(drawn: Path, cache: Path, together: RunFolder, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    meet = [*PYTHON, "torch.distributed.run", "--nnodes", 2, "--nproc-per-node", 1]
+    meet += ["--master-addr", "127.0.0.1", "--master-port", port]
+    train = ["-m", "landmarks", "train", drawn, "--out", run.root, "--cache", cache, *SCRATCH, *CPU, "--nodes", 2]
+    with begin([*meet, "--node-rank", 1, *train]) as second, begin([*meet, "--node-rank", 0, *train]) as first:
+        out, err = first.communicate()
+        assert first.returncode == 0, err
+        silent, other = second.communicate()
+        assert second.returncode == 0, other
+    assert "test accuracy" in out
+    assert silent == ""
+    assert_same(run, together)
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("--devices", 3), "--batch-size must be a multiple of the 3 devices, not 8"),
+        (("--devices", 8), "--batch-size must be at least 16 from scratch on 8 devices, not 8"),
+        (("--nodes", 2), "--nodes 2 needs torchrun on every machine"),
+        (("--devices", 2, "--batch-size", 100), "--batch-size must be at most the"),
+    ],
+)
+def test_devices_that_do_not_fit_are_refused(
+    drawn: Path, cache: Path, tmp_path: Path, flags: tuple[object, ...], sentence: str
+) -> None:
+    outcome = landmarks("train", drawn, "--out", tmp_path / "run", "--cache", cache, *SCRATCH, *CPU, *flags)
+    assert (outcome.status, outcome.complaint[: len(sentence)]) == (2, sentence)
+    assert not (tmp_path / "run").exists()
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+def ranks_of(parent: int) -> list[int]:
+    """The processes that train, in the order in which they were started."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]

@@ -1,0 +1,176 @@
+"""The parts of a cluster job, without a cluster: what goes in, what comes out, how it goes on."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import landmarks
+from tiny_model import COLOURS, calibrated, make_model, save_colour
+
+pytest.importorskip("pyarrow", reason="needs the extra cluster")
+pytest.importorskip("fsspec", reason="needs the extra cluster")
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import ExifTags, Image
+
+from landmarks.cluster.part import ATTEMPTS, PartTagger, attempts_name, part_name
+from landmarks.cluster.plan import Plan, begin_or_continue
+from landmarks.cluster.source import Columns
+from landmarks.errors import InputError, SettingsError
+from landmarks.recognizer import Recognizer
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    for number, colour in enumerate([*COLOURS.values()] * 2):
+        save_colour(folder / f"{number:02d}.png", colour)
+    (folder / "damaged.jpg").write_text("no picture")
+    (folder / "notes.txt").write_text("no photo")
+    (folder / ".hidden.png").write_bytes((folder / "00.png").read_bytes())
+    save_colour(folder / "trip" / "far.jpg", COLOURS["07.Eiffel_Tower"], exif=position_in_rome())
+    return folder
+
+
+def position_in_rome() -> Image.Exif:
+    exif = Image.Exif()
+    gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
+    gps[ExifTags.GPS.GPSLatitudeRef], gps[ExifTags.GPS.GPSLatitude] = "N", (41.0, 53.0, 24.0)
+    gps[ExifTags.GPS.GPSLongitudeRef], gps[ExifTags.GPS.GPSLongitude] = "E", (12.0, 29.0, 32.0)
+    return exif
+
+
+def do(plan: Plan) -> list[dict[str, object]]:
+    """Do all parts of a job in this process; gives its rows."""
+    work, tagger = begin_or_continue(plan), PartTagger(plan)
+    for part in range(work.parts):
+        tagger.work(part)
+    return rows_of(Path(plan.out))
+
+
+def rows_of(out: Path) -> list[dict[str, object]]:
+    return [row for path in sorted(out.glob("part-*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+def tags_of(rows: list[dict[str, object]]) -> dict[str, object]:
+    return {Path(str(row["path"])).name: row["tags"] and json.loads(str(row["tags"])) for row in rows}
+
+
+def test_a_job_says_what_landmarks_tag_says(model: Path, photos: Path, tmp_path: Path) -> None:
+    rows = do(Plan(str(photos), str(tmp_path / "out"), str(model), part_size=5))
+    said = landmarks("tag", photos, "--model", model, "--jsonl").out.splitlines()
+    expected = {row["path"]: row for row in map(json.loads, said)}
+    assert len(rows) == len(expected) == 12
+    for row in rows:
+        alone = expected[str(row["path"])]
+        assert row["error"] == alone.get("error")
+        assert row["model"] == alone.get("model")
+        assert row["embedding"] is None
+        for key in ("tags", "candidates"):
+            assert (None if row[key] is None else json.loads(str(row[key]))) == alone.get(key)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *("attempts", "inputs.parquet", "job.json"),
+        *(part_name(part) for part in range(3)),
+    ]
+
+
+def test_embeddings_are_those_of_the_network(model: Path, tmp_path: Path) -> None:
+    from landmarks.preprocess import prepare
+
+    photo = save_colour(tmp_path / "photos" / "tower.png", COLOURS["07.Eiffel_Tower"])
+    (row,) = do(Plan(str(photo.parent), str(tmp_path / "out"), str(model), embeddings=True))
+    recognizer = Recognizer(model)
+    expected = recognizer.answer(prepare(photo, recognizer.info.preprocessing)[None]).embeddings[0]
+    assert np.asarray(row["embedding"], dtype=np.float16).tolist() == expected.astype(np.float16).tolist()
+
+
+def test_parquet_of_bytes_goes_in(model: Path, photos: Path, tmp_path: Path) -> None:
+    paths = sorted(photos.glob("0*.png"))[:6]
+    table = pa.table({"name": [path.name for path in paths], "photo": [path.read_bytes() for path in paths]})
+    (tmp_path / "tables").mkdir()
+    pq.write_table(table.slice(0, 4), tmp_path / "tables" / "a.parquet", row_group_size=2)
+    empty = pa.table([[None], [None]], schema=table.schema)
+    pq.write_table(pa.concat_tables([table.slice(4), empty]), tmp_path / "tables" / "b.parquet")
+    source, columns = str(tmp_path / "tables"), Columns("photo", "name")
+    rows = do(Plan(source, str(tmp_path / "out"), str(model), columns=columns))
+    plain = do(Plan(str(photos), str(tmp_path / "plain"), str(model)))
+    assert len(list((tmp_path / "out").glob("part-*"))) == 3
+    assert [row["path"] for row in rows[:6]] == [path.name for path in paths]
+    assert tags_of(rows[:6]) == {path.name: tags_of(plain)[path.name] for path in paths}
+    assert rows[6]["error"] == "there is no picture in this row"
+    assert str(rows[6]["path"]).endswith("b.parquet#0.2")
+    with pytest.raises(InputError, match="no column 'bytes': give --column one of name, photo"):
+        begin_or_continue(Plan(source, str(tmp_path / "other"), str(model)))
+
+
+def test_any_file_system_of_fsspec_is_read(model: Path, photos: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "photos.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in photos.glob("0?.png"):
+            file.write(path, f"in/{path.name}")
+    rows = do(Plan(f"zip://in::file://{archive}", str(tmp_path / "out"), str(model)))
+    plain = tags_of(do(Plan(str(photos), str(tmp_path / "plain"), str(model))))
+    assert tags_of(rows) == {name: tags for name, tags in plain.items() if name[0] == "0"}
+    with pytest.raises(InputError, match="nowhere://photos: cannot be reached"):
+        begin_or_continue(Plan("nowhere://photos", str(tmp_path / "third"), str(model)))
+
+
+def test_a_job_goes_on_with_the_list_it_began_with(model: Path, photos: Path, tmp_path: Path) -> None:
+    plan = Plan(str(photos), str(tmp_path / "out"), str(model), part_size=5)
+    work = begin_or_continue(plan)
+    save_colour(photos / "00 came later.png", COLOURS["31.Stonehenge"])
+    (photos / "03.png").unlink()
+    assert begin_or_continue(plan) == work
+    rows = do(plan)
+    assert len(rows) == work.photos == 12
+    assert [row["error"] for row in rows if str(row["path"]).endswith("03.png")] == [
+        "no such file: it was there when the job began"
+    ]
+
+
+def test_another_job_never_mixes_with_results_that_are_there(model: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    begin_or_continue(Plan(str(photos), str(out), str(model), part_size=5))
+    with pytest.raises(InputError, match=r"results of another job \(its part_size differs"):
+        begin_or_continue(Plan(str(photos), str(out), str(model), part_size=6))
+    (tmp_path / "full").mkdir()
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "full" / "mine.parquet")
+    with pytest.raises(InputError, match="Parquet files of something else"):
+        begin_or_continue(Plan(str(photos), str(tmp_path / "full"), str(model)))
+
+
+def test_a_part_whose_process_dies_every_time_is_left_for_the_next_start(
+    model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(str(photos), str(tmp_path / "out"), str(model), part_size=5)
+    begin_or_continue(plan)
+    with monkeypatch.context() as patch:
+        patch.setattr(PartTagger, "_rows", lambda *_: (_ for _ in ()).throw(SystemExit))
+        for _ in range(ATTEMPTS):
+            with pytest.raises(SystemExit):
+                PartTagger(plan).work(1)
+    assert PartTagger(plan).work(1) == (0, 0)
+    assert not (tmp_path / "out" / part_name(1)).exists()
+    begin_or_continue(plan)
+    assert PartTagger(plan).work(1) == (5, 0)
+    assert not (tmp_path / "out" / attempts_name(1)).exists()
+
+
+def test_what_cannot_be_is_refused(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere: no such file or folder"):
+        begin_or_continue(Plan(str(tmp_path / "nowhere"), str(tmp_path / "out"), str(model)))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="there are no photos and no Parquet files in it"):
+        begin_or_continue(Plan(str(tmp_path / "empty"), str(tmp_path / "out"), str(model)))
+    with pytest.raises(SettingsError, match="--part-size must be at least 1, not 0"):
+        Plan("a", "b", str(model), part_size=0)

@@ -1,0 +1,65 @@
+"""What each process sees of an epoch: together what one process sees, none twice and none lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import chain
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader, TensorDataset
+
+from landmarks.training.sampling import EpochBatches, EveryNth, Share, start_epoch
+
+processes = st.integers(1, 5)
+
+
+@given(processes=processes, part=st.integers(1, 6), more=st.integers(0, 40), seed=st.integers(0, 2**31))
+def test_parts_of_all_processes_make_the_batches_of_one(processes: int, part: int, more: int, seed: int) -> None:
+    size = processes * part
+    count = size + more
+
+    def batches(share: Share) -> list[list[int]]:
+        sampler = EpochBatches(count, size, share)
+        sampler.reseed(seed)
+        torch.manual_seed(share.rank)  # augmentation draws from here, in each process other numbers
+        return list(sampler)
+
+    alone = batches(Share())
+    parts = [batches(Share(rank, processes)) for rank in range(processes)]
+    assert [list(chain(*together)) for together in zip(*parts, strict=True)] == alone
+    seen = Counter(position for batch in alone for position in batch)
+    assert set(seen.values()) == {1}
+    assert len(seen) == count - count % size
+    assert set(seen) <= set(range(count))
+
+
+@given(processes=processes, count=st.integers(0, 60))
+def test_every_validation_picture_is_measured_by_one_process(processes: int, count: int) -> None:
+    parts = [EveryNth(count, Share(rank, processes)) for rank in range(processes)]
+    assert sorted(position for part in parts for position in part) == list(range(count))
+    assert [len(part) for part in parts] == [len(list(part)) for part in parts]
+
+
+def test_epochs_differ_and_can_be_repeated() -> None:
+    sampler = EpochBatches(40, 8, Share())
+    loader = DataLoader(TensorDataset(torch.arange(40)), batch_sampler=sampler)
+    orders = []
+    for seed in (1, 2, 1):
+        start_epoch(loader, seed)
+        orders.append(torch.cat([batch[0] for batch in loader]).tolist())
+    assert orders[0] == orders[2] != orders[1]
+    assert sorted(orders[1]) == list(range(40))
+
+
+def test_weights_decide_how_often_a_picture_comes_in_any_process() -> None:
+    weights = [3.0] * 10 + [1.0] * 30
+    drawn: Counter[int] = Counter()
+    for rank in range(2):
+        sampler = EpochBatches(40, 8, Share(rank, 2), weights=weights)
+        for epoch in range(200):
+            sampler.reseed(epoch)
+            drawn.update(position for batch in sampler for position in batch)
+    rare = sum(drawn[position] for position in range(10)) / drawn.total()
+    assert 0.47 < rare < 0.53
