@@ -135,8 +135,9 @@ def unknown_scores(
     https://arxiv.org/abs/1610.02136). `known_mass`: the log odds of all that is not background. `energy`: the
     log-sum-exp of the logits of the landmarks (Liu et al. 2020, https://arxiv.org/abs/2010.03759).
     `class_mean`: the cosine to the nearest class mean. `mahalanobis`: minus the squared distance to the mean of
-    the likeliest landmark, in units of the common spread (Lee et al. 2018, https://arxiv.org/abs/1807.03888, take the
-    nearest mean): head and embedding must agree, and benchmarks/results/unknown.md shows that it tells more.
+    the likeliest landmark, in units of the common spread (Lee et al. 2018, https://arxiv.org/abs/1807.03888,
+    take the nearest mean): head and embedding must agree, and benchmarks/results/unknown.md shows that it tells
+    more.
 
     Args:
         score: Which one.
