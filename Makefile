@@ -40,7 +40,7 @@ tag: photos-given $(CORE)
 	@$(open_home); $(LANDMARKS) tag --model $(MODEL) -- "$$photos"
 
 test: $(FULL)
-	@$(BIN)/python -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(FULL)
 	$(BIN)/ruff format --check .
@@ -126,4 +126,4 @@ $(CORE): pyproject.toml | $(BIN)/python
 
 $(FULL): pyproject.toml | $(BIN)/python
 	@echo 'Installing landmarks with PyTorch and the development tools into $(VENV) (once; about 6 GB)'
-	$(call install,'.[train$(comma)tune$(comma)track$(comma)search$(comma)openvino$(comma)docs$(comma)notebooks$(comma)dev]',$(CORE) $(FULL))
+	$(call install,'.[train$(comma)tune$(comma)track$(comma)search$(comma)cluster$(comma)openvino$(comma)docs$(comma)notebooks$(comma)dev]',$(CORE) $(FULL))

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -38,12 +38,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = path.parent / f".{path.stem[:40]}-{secrets.token_hex(4)}{path.suffix}"
         try:
-            # mkstemp makes files for the owner alone; the finished file gets what any new file would get.
-            temporary.chmod(0o666 & ~_umask())
+            # Made inside the block, so that not even Ctrl-C at this very moment leaves it behind.
+            temporary.touch(exist_ok=False)
             yield temporary
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
@@ -74,12 +72,6 @@ def storage_errors(path: Path) -> Iterator[None]:
         if reason is None:
             raise
         raise StorageError(f"{path}: {reason}") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from commands import Outcome, landmarks
 
-from landmarks.training import pipeline, runs
+from landmarks.training import runs, stages
 from landmarks.training.checkpoints import read_state, read_weights
 from landmarks.training.runs import RunFolder, read_history
 
@@ -236,7 +236,7 @@ def test_loss_that_is_not_a_number_keeps_the_last_good_weights(drawn, cache, tmp
             self.calls += 1
             return super().forward(logits, targets) * (float("nan") if self.calls > 3 else 1.0)
 
-    monkeypatch.setattr(pipeline, "get_loss", lambda smoothing: Breaking())
+    monkeypatch.setattr(stages, "get_loss", lambda smoothing: Breaking())
     run = RunFolder(tmp_path / "run")
     small = ("--epochs", 4, "--sizes", 32, "--batch-size", 16, "--limit", 32)
     outcome = landmarks("train", drawn, "--out", run.root, "--cache", cache, *small)

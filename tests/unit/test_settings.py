@@ -97,7 +97,7 @@ runs = st.builds(
     ),
     loading=st.builds(
         DataSettings,
-        batch_size=st.integers(1),
+        batch_size=st.integers(1).map(lambda share: 12 * share),  # even shares for each number of devices below
         valid_size=fraction(exclude_min=True, exclude_max=True),
         workers=st.integers(0),
         limit=st.none() | st.integers(1),
@@ -129,7 +129,7 @@ runs = st.builds(
         patience=st.integers(0),
         max_minutes=st.none() | fraction(exclude_min=True),
         precision=one_of(s.Precision),
-        devices=st.integers(1),
+        devices=st.integers(1, 4),
         threads=st.integers(0),
     ),
 )

@@ -47,7 +47,7 @@ def train(
         str | None,
         typer.Option(
             help="Names with commas between: resized-crop, crop, flip, jitter, rotation, trivial, rand, erasing, "
-            "lowres, mixup, cutmix."
+            "mixup, cutmix."
         ),
     ] = None,
     crop_scale: Annotated[float | None, typer.Option(help="Smallest share resized-crop keeps.")] = None,

@@ -11,42 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.transforms import v2
 
 from landmarks.preprocess import Preprocessing
 from landmarks.training.settings import AugmentSettings
 
 MIXES = ("mixup", "cutmix")
-
-
-class RandomLowResolution(nn.Module):
-    """Shows a picture as if it had been stored small: shrunk, compressed as JPEG, and enlarged again.
-
-    Photos on social media come in every size and quality. Without this a network may also learn the resolution of
-    a source of pictures in place of what they show.
-
-    Args:
-        p: Share of the pictures, in [0, 1].
-        factor: Largest factor of the shrinking, at least 1; it is drawn log-uniformly.
-        quality: Range of the JPEG quality, 1 to 100.
-    """
-
-    def __init__(self, p: float = 0.3, factor: float = 6.0, quality: tuple[int, int] = (50, 95)) -> None:
-        super().__init__()
-        self._p = p
-        self._factor = factor
-        self._jpeg = v2.JPEG(quality)
-
-    def forward(self, picture: Tensor) -> Tensor:
-        """Return the picture, uint8 (3, S, S), at its size and maybe with less in it."""
-        if float(torch.rand(())) >= self._p:
-            return picture
-        size = picture.shape[-1]
-        small = max(8, round(size / self._factor ** float(torch.rand(()))))
-        shrunk: Tensor = self._jpeg(v2.functional.resize(picture, [small, small], antialias=True))
-        enlarged: Tensor = v2.functional.resize(shrunk, [size, size], antialias=True)
-        return enlarged
 
 
 class TrainTransform:
@@ -80,7 +51,6 @@ class TrainTransform:
             "rand": v2.RandAugment(),
             # Zhong et al. 2017, https://arxiv.org/abs/1708.04896
             "erasing": v2.RandomErasing(p=0.25),
-            "lowres": RandomLowResolution(),
         }
         self._rest = [steps[name] for name in names if name in steps]
 
