@@ -490,16 +490,14 @@ class TestBadInput:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         fill(tmp_path, 3)
-        from landmarks import files
+        real = Path.touch
 
-        real = files.tempfile.mkstemp
-
-        def refusing(**options: object) -> tuple[int, str]:
-            if "photo1" in str(options["prefix"]):
+        def refusing(path: Path, *, exist_ok: bool = True) -> None:
+            if path.name.startswith(".photo1"):
                 raise PermissionError(13, "Permission denied")
-            return real(**options)  # type: ignore[no-any-return,call-overload]
+            real(path, exist_ok=exist_ok)
 
-        monkeypatch.setattr(files.tempfile, "mkstemp", refusing)
+        monkeypatch.setattr(Path, "touch", refusing)
         found = {outcome.path.name: outcome.status for outcome in run(tmp_path)}
         assert found == {"photo0.jpg": "written", "photo1.jpg": "quarantined", "photo2.jpg": "written"}
         monkeypatch.undo()
