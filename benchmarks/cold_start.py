@@ -1,6 +1,6 @@
 """Wall time and peak memory of `landmarks predict` on one photo, cold: a new process each time.
 
-Run `python benchmarks/cold_start.py MODEL PHOTO`; `landmarks` must be on the path.
+Run `python benchmarks/cold_start.py MODEL PHOTO`; the `landmarks` measured is that of the same environment.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from record import record, table
 
@@ -31,9 +32,11 @@ def main() -> None:
     parser.add_argument("photo")
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
+    script = str(Path(sys.executable).with_name("landmarks"))
     commands = {
-        "landmarks predict": ["landmarks", "predict", given.model, given.photo],
-        "landmarks --help": ["landmarks", "--help"],
+        "landmarks tag": [script, "tag", given.photo, "--model", given.model],
+        "landmarks predict": [script, "predict", given.model, given.photo],
+        "landmarks --help": [script, "--help"],
         "python -c pass": [sys.executable, "-c", "pass"],
     }
     rows = []

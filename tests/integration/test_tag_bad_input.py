@@ -128,7 +128,7 @@ def begun(folder: Path, model: Path, count: int) -> subprocess.Popen[str]:
     words = [sys.executable, "-c", CALL, "tag", str(folder), "--model", str(model), "--write", "--processes", "2"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 100
-    while not list(folder.glob("*.xmp")):
+    while not list(folder.glob("[!.]*.xmp")):  # a dot begins the name of a temporary file
         assert time.monotonic() < deadline, "nothing was written"
         time.sleep(0.01)
     return process
@@ -147,7 +147,7 @@ def test_stopped_in_the_middle_it_goes_on_and_can_be_undone(
         assert err.strip().splitlines()[-1] == "landmarks: stopped"
     else:
         assert process.returncode == -signal.SIGKILL
-    done = sorted(path.name for path in folder.glob("*.xmp"))
+    done = sorted(path.name for path in folder.glob("[!.]*.xmp"))
     assert 0 < len(done) < 250
     photos = {path: path.read_bytes() for path in folder.glob("*.jpg")}
     again = write(folder, "--model", model)
