@@ -6,10 +6,11 @@ Ultralytics runs its classifier of the nearest size where `--ultralytics` names 
 turns, each in processes of its own, and the ratios are medians over the rounds. Run it alone: PyTorch with as many
 threads as cores, as the peers have it, collapses where others use the cores too.
 
-Our figure counts the whole command, its start included; those of the peers leave out their imports and the loading
-of their network, which take seconds. The limit is what the cores allow: one process a core that only decodes gives
-D photos a second in all, one that only runs the network M, and a photo needs both on the same cores, which makes
-1 / (1/D + 1/M). To compare with it, our start is left out: photos a second between two lines of output.
+Our first figure counts the whole command, its start included; those of the peers leave out their imports and the
+loading of their network, which take seconds, so our second figure leaves out our start too: photos a second
+between two lines of output. The limit is what the cores allow: one process a core that only decodes gives D photos
+a second in all, one that only runs the network M, and a photo needs both on the same cores, which makes
+1 / (1/D + 1/M).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from operator import truediv
 from pathlib import Path
 
 from photos import SIZES, make_photos
@@ -60,12 +62,13 @@ def main() -> None:
         for engine in given.engines.split(","):
             rows += rows_of(name, engine, speeds)
     info = read_info(model)
-    body = table(["photos", "way", "images/s, median", "from - to", "`landmarks tag` is faster by"], rows)
+    body = table(
+        ["photos", "way", "images/s, median", "from - to", "whole command against it", "without start"], rows
+    )
     body += (
         f"\n\n`landmarks tag` with {info.name}, {info.architecture}, {info.precision}, on {cores()} cores; "
         f"{COUNTS['800 x 600']} photos of 800 x 600 and {COUNTS['12 MP']} of 12 megapixels, {given.rounds} rounds "
-        "in turns. A number below 1 beside a limit is the share of it that the whole command or the steady part "
-        "reaches."
+        "in turns. A number below 1 beside a limit is the share of it that we reach."
     )
     if not given.ultralytics:
         body += " ultralytics was not given."
@@ -140,19 +143,19 @@ def rows_of(name: str, engine: str, speeds: dict[str, list[float]]) -> list[list
     """The rows of one engine: itself, the limits, the peers."""
     ours, steady, alone = (speeds[f"{way}, {engine}"] for way in ("tag", "tag, steady", "model alone"))
     limit = [1 / (1 / d + 1 / m) for d, m in zip(speeds["decode alone"], alone, strict=True)]
-    compared = {
-        f"**`landmarks tag`**, {engine}": (ours, ours),
-        "the same without its start": (steady, steady),
-        "model alone": (alone, steady),
-        "decode alone": (speeds["decode alone"], steady),
-        "limit of decode and model": (limit, steady),
-        **{way: (values, ours) for way, values in speeds.items() if way.startswith("(")},
+    shown = {
+        f"**`landmarks tag`**, {engine}": ours,
+        "the same without its start": steady,
+        "model alone": alone,
+        "decode alone": speeds["decode alone"],
+        "limit of decode and model": limit,
+        **{way: values for way, values in speeds.items() if way.startswith("(")},
     }
     rows = []
-    for way, (values, mine) in compared.items():
-        ratio = statistics.median(one / other for one, other in zip(mine, values, strict=True))
+    for way, values in shown.items():
+        ratios = [statistics.median(map(truediv, mine, values)) for mine in (ours, steady)]
         spread = f"{min(values):.0f} - {max(values):.0f}"
-        rows.append([name, way, f"{statistics.median(values):.1f}", spread, f"{ratio:.2f}"])
+        rows.append([name, way, f"{statistics.median(values):.1f}", spread, *(f"{ratio:.2f}" for ratio in ratios)])
     return rows
 
 

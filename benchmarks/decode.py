@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from record import record, table
 
-from landmarks.images import DCT_MARGIN, load_rgb
+from landmarks.images import load_image, load_rgb
 from landmarks.model_folder import find_model
 from landmarks.preprocess import Preprocessing, prepare
 from landmarks.recognizer import Recognizer
 
 CONTRACT = Preprocessing()
+TINY = Preprocessing(resize=128, crop=112)
+"""At half the size, test pictures are to their crop what photos of twice their pixels are to that of a network."""
 BIG = (4000, 3000)
 SMALL = (800, 600)
 MARGINS = (1, 2, 4)
@@ -92,7 +94,7 @@ def plain(content: bytes) -> NDArray[np.uint8]:
 
 def with_margin(content: bytes, margin: int) -> NDArray[np.uint8]:
     """The same contract with the decoded short side kept at `margin` times the resize."""
-    return prepare(load_rgb(content, min_side=CONTRACT.resize * margin // DCT_MARGIN), CONTRACT)
+    return prepare(load_rgb(content, min_side=CONTRACT.resize * margin), CONTRACT)
 
 
 def milliseconds(runs: int, *actions: Callable[[], object]) -> list[float]:
@@ -157,33 +159,46 @@ def cost_table(data: Path | None, count: int) -> list[str]:
     return rows
 
 
+def enlarged(path: Path, side: int) -> bytes:
+    picture = Image.fromarray(load_rgb(path))
+    scale = side / min(picture.size)
+    return jpeg(picture.resize((round(picture.width * scale), round(picture.height * scale))))
+
+
+def crop_of(source: bytes | NDArray[np.uint8], contract: Preprocessing) -> NDArray[np.uint8]:
+    """What a network gets of a picture; a smaller crop is enlarged to its size."""
+    crop = Image.fromarray(prepare(source, contract))
+    return np.asarray(crop.resize((CONTRACT.crop, CONTRACT.crop), Image.Resampling.BICUBIC))
+
+
 def accuracy_table(model: str, data: Path, count: int) -> list[str]:
-    """Answers of a model on enlarged test pictures, decoded in full and at a fraction."""
+    """Answers of a model on test pictures, decoded in full and at a fraction."""
     recognizer = Recognizer(find_model(model), threads=os.cpu_count() or 1)
     labels = {name: label for label, name in enumerate(recognizer.info.classes)}
     paths = [path for path in sorted(data.rglob("*.jpg")) if path.parent.name in labels]
-    chosen = [paths[index] for index in np.random.default_rng(0).permutation(len(paths))[:count]]
-    right = {"every pixel": 0, "`prepare`": 0}
-    same, largest = 0, 0.0
-    for path in chosen:
-        picture = Image.fromarray(load_rgb(path))
-        scale = 2200 / min(picture.size)
-        content = jpeg(picture.resize((round(picture.width * scale), round(picture.height * scale))))
-        contract = recognizer.info.preprocessing
-        crops = np.stack([prepare(load_rgb(content), contract), prepare(content, contract)])
-        answers = recognizer.answer(crops).probabilities
-        for name, row in zip(right, answers, strict=True):
-            right[name] += int(row.argmax() == labels[path.parent.name])
-        same += int(answers[0].argmax() == answers[1].argmax())
-        largest = max(largest, float(np.abs(answers[0] - answers[1]).max()))
-    rows = [[name, f"{hits / len(chosen):.4f}"] for name, hits in right.items()]
-    return [
-        table(["decoding", "accuracy"], rows),
-        "",
-        f"{len(chosen)} test pictures enlarged to a short side of 2200 pixels (so that they are decoded at 1/4) "
-        f"and saved as JPEG; {same} of {len(chosen)} answers are the same, and no probability differs by "
-        f"more than {largest:.3f}.",
-    ]
+    paths = [paths[index] for index in np.random.default_rng(0).permutation(len(paths))]
+    large = [path for path in paths if min(load_image(path).size) >= 2 * TINY.resize]
+    cases = {
+        "enlarged to a short side of 600": (paths[:count], lambda path: enlarged(path, 600), CONTRACT),
+        "enlarged to a short side of 2200": (paths[:count], lambda path: enlarged(path, 2200), CONTRACT),
+        "in their own pixels, crop of half the size": (large, Path.read_bytes, TINY),
+    }
+    rows = []
+    for name, (chosen, read, contract) in cases.items():
+        true = np.array([labels[path.parent.name] for path in chosen])
+        answers = []
+        for path in chosen:
+            content = read(path)
+            crops = np.stack([crop_of(load_rgb(content), contract), crop_of(content, contract)])
+            answers.append(recognizer.answer(crops).probabilities)
+        full, part = np.stack(answers, axis=1)
+        change = np.abs(full - part).max(axis=1)
+        accuracies = [f"{(found.argmax(axis=1) == true).mean():.4f}" for found in (full, part)]
+        same = (full.argmax(axis=1) == part.argmax(axis=1)).mean()
+        changes = f"{np.median(change):.3f} / {np.quantile(change, 0.95):.3f} / {change.max():.3f}"
+        rows.append([name, str(len(chosen)), *accuracies, f"{same:.4f}", changes])
+    header = ["test pictures", "number", "accuracy, every pixel", "accuracy, `prepare`", "same answer"]
+    return [table([*header, "change of a probability: median / 95 % / largest"], rows)]
 
 
 def main() -> None:
@@ -197,8 +212,8 @@ def main() -> None:
     arguments = parser.parse_args()
     lines = [
         "A picture that is shrunk to a short side of 256 anyway needs few of its pixels, so a JPEG is decoded at",
-        "1/2, 1/4 or 1/8. The margin says how many times 256 the decoded short side keeps at least; "
-        f"`prepare` uses {DCT_MARGIN}.",
+        "1/2, 1/4 or 1/8. The margin says how many times 256 the decoded short side keeps at least;",
+        "`prepare` uses 1.",
         "",
         "## Time for decode, resize and crop of one picture",
         "",

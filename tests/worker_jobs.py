@@ -9,11 +9,17 @@ from collections.abc import Sequence
 from multiprocessing import parent_process
 from pathlib import Path
 
+from landmarks.recognizer import Recognition, Recognizer
 from landmarks.workers import Job
 
 
 def start_echo() -> Job[str]:
     return lambda photos: [photo.name for photo in photos]
+
+
+def start_recognizer(folder: Path) -> Job[Recognition]:
+    recognizer = Recognizer(folder)
+    return lambda photos: list(recognizer.recognize(photos))
 
 
 def start_deadly() -> Job[str]:

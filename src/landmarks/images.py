@@ -29,12 +29,6 @@ from landmarks.errors import ImageError, ImageFormatError, ImageTooLargeError, S
 ACCEPTED_FORMATS = "JPEG, PNG, WebP, GIF, TIFF, BMP, HEIC or AVIF"
 """The formats that are read, for messages."""
 
-DCT_MARGIN = 2
-"""A JPEG decoded at a fraction keeps a short side of at least this many times the `min_side` asked for.
-
-benchmarks/results/decode.md shows what other margins cost in pixels and in time.
-"""
-
 _PLUGINS = {
     # An MPO is a JPEG with more pictures behind it: the plain reader gives the first one.
     "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),
@@ -120,8 +114,8 @@ def load_image(
     Args:
         source: A file or the content of one.
         min_side: The short side, in pixels and at least 1, to which the caller will shrink the picture anyway.
-            A JPEG may then be decoded at 1/2, 1/4 or 1/8, as long as its short side keeps `DCT_MARGIN` times
-            as many pixels. None decodes every pixel.
+            A JPEG may then be decoded at 1/2, 1/4 or 1/8, as long as its short side keeps as many pixels
+            (benchmarks/results/decode.md shows what that saves and costs). None decodes every pixel.
         limits: Largest file and picture to accept.
 
     Raises:
@@ -240,7 +234,7 @@ def _decode(
             f"{limits.max_pixels / 1e6:g} megapixels: make it smaller first",
         )
     if kind == "JPEG" and min_side is not None:
-        image.draft(None, (DCT_MARGIN * min_side, DCT_MARGIN * min_side))
+        image.draft(None, (min_side, min_side))
     image.load()
     if min(image.size) < 1:
         raise ImageError(path, "the picture has no pixels: copy it again from its source")

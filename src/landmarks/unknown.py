@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -88,17 +89,26 @@ class EmbeddingStatistics:
 
     def cosines(self, embeddings: Floats) -> NDArray[np.float64]:
         """Return the cosine of each embedding (N, D) to the direction of each class, (N, K)."""
-        product: NDArray[np.float64] = unit_length(embeddings) @ unit_length(self.means).T
+        product: NDArray[np.float64] = unit_length(embeddings) @ self._directions.T
         return product
 
     def distances(self, embeddings: Floats) -> NDArray[np.float64]:
         """Return the squared Mahalanobis distance of each embedding (N, D) to the mean of each class, (N, K)."""
-        vectors, means = unit_length(embeddings), self.means.astype(np.float64)
-        factor = self.factor.astype(np.float64)
+        vectors, (means, factor, projected) = unit_length(embeddings), self._near
         plain = _squared_gaps(vectors, means) / self.noise
-        within = _squared_gaps(vectors @ factor.T, means @ factor.T)
+        within = _squared_gaps(vectors @ factor.T, projected)
         found: NDArray[np.float64] = np.maximum(0.0, plain - within)
         return found
+
+    @cached_property
+    def _directions(self) -> NDArray[np.float64]:
+        return unit_length(self.means)
+
+    @cached_property
+    def _near(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Means, factor and the means along the factor, which every batch needs in double precision."""
+        means, factor = self.means.astype(np.float64), self.factor.astype(np.float64)
+        return means, factor, means @ factor.T
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values as they stand in `model.json`: arrays as base64 of little-endian float16."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,11 +19,13 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from itertools import chain, islice
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from threadpoolctl import threadpool_limits
+
 from landmarks.errors import ModelError
-from landmarks.recognizer import Recognition, Recognizer
 
 BATCH = 4
 """Photos that go through a network together; more make no process faster and take more memory."""
@@ -31,6 +34,8 @@ FEW = 24
 """So many photos are done before other processes would have started."""
 
 _AHEAD = 4  # batches on their way for each process
+_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
+"""Never a plain fork: ONNX Runtime may have threads by now, and a fork of those may stand still for ever."""
 _LIVES = 5  # pools that may die one after the other without an answer
 
 Result = TypeVar("Result")
@@ -45,22 +50,14 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def recognize_parallel(
-    folder: Path, photos: Iterable[Path], processes: int | None = None, *, top: int = 5
-) -> Iterator[Recognition]:
-    """Recognise photos in several processes, in order; few photos are recognised in this one.
+def prepare_workers(*modules: str) -> None:
+    """Let the process from which the others come begin to import `modules`, while this one goes on.
 
-    Args:
-        folder: Model folder.
-        photos: Files; they are asked for as they are needed.
-        processes: How many, or None for one a core.
-        top: How many candidates a photo gets.
-
-    Raises:
-        ModelError: The folder is damaged, or no process that loads it lives.
+    Linux alone has such a process (`forkserver`); elsewhere each process imports for itself and this does nothing.
     """
-    start = partial(_load, folder, top)
-    return run_parallel(start, photos, _failed, processes=processes)
+    if _METHOD == "forkserver":
+        forkserver.set_forkserver_preload(list(modules))
+        forkserver.ensure_running()
 
 
 def run_parallel(
@@ -73,8 +70,8 @@ def run_parallel(
     """Do a job for each photo, in order; few photos are done in this process.
 
     Args:
-        start: Called once in each process, this one included; gives its job. It must be picklable, and so must
-            be the results.
+        start: Called once in each process that works; gives its job. It must be picklable, and so must be the
+            results. What it raises is raised here.
         photos: Files; they are asked for as they are needed.
         failed: Makes the result of a photo whose process died, from the photo and the reason.
         processes: How many, or None for one a core.
@@ -88,8 +85,8 @@ def run_parallel(
     if not first:
         return
     everything = chain(first, source)
-    job = start()  # here too, because what is wrong with the model can be said here alone
     if count == 1 or len(first) <= FEW:
+        job = start()
         for batch in _batches(everything):
             yield from job(batch)
         return
@@ -161,8 +158,7 @@ class _Workers(Generic[Result]):
         self._pool = self._new()
 
     def _new(self) -> ProcessPoolExecutor:
-        # Never fork: ONNX Runtime has threads by now, and a fork of those may stand still for ever.
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context(_METHOD)
         return ProcessPoolExecutor(self._count, context, initializer=_begin, initargs=(self._start,))
 
     def __enter__(self) -> _Workers[Result]:
@@ -198,7 +194,16 @@ def _begin(start: Callable[[], Job[Any]]) -> None:
     # Ctrl-C reaches every process; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _job.append(start())
+    threadpool_limits(1)  # numpy's threads would spin on the cores of the other processes
+    try:
+        job = start()
+    except Exception as error:  # noqa: BLE001 - the first batch raises it where it can be told, here it cannot
+        job = partial(_refuse, error)
+    _job.append(job)
+
+
+def _refuse(error: Exception, _batch: Sequence[Path]) -> list[Any]:
+    raise error
 
 
 def _end_with_parent() -> None:
@@ -211,16 +216,3 @@ def _end_with_parent() -> None:
 
 def _work(batch: Sequence[Path]) -> list[Any]:
     return _job[0](batch)
-
-
-def _load(folder: Path, top: int) -> Job[Recognition]:
-    recognizer = Recognizer(folder)
-
-    def job(photos: Sequence[Path]) -> list[Recognition]:
-        return list(recognizer.recognize(photos, top=top, batch_size=BATCH))
-
-    return job
-
-
-def _failed(photo: Path, reason: str) -> Recognition:
-    return Recognition(photo, (), reason)

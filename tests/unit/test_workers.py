@@ -7,21 +7,29 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from tiny_model import COLOURS, make_model, save_colour
-from worker_jobs import start_deadly, start_echo, start_slow, start_stillborn
+from worker_jobs import start_deadly, start_echo, start_recognizer, start_slow, start_stillborn
 
 from landmarks.errors import ModelError
-from landmarks.recognizer import Recognizer
-from landmarks.workers import FEW, cores, recognize_parallel, run_parallel
+from landmarks.recognizer import Recognition, Recognizer
+from landmarks.workers import FEW, cores, prepare_workers, run_parallel
 
 pytestmark = pytest.mark.timeout(180)
 
 
 def failed(photo: Path, reason: str) -> str:
     return f"{photo.name}: {reason}"
+
+
+def recognize(model: Path, photos: list[Path]) -> list[Recognition]:
+    found = run_parallel(
+        partial(start_recognizer, model), photos, lambda photo, reason: Recognition(photo, (), reason), processes=2
+    )
+    return list(found)
 
 
 def names(count: int) -> list[Path]:
@@ -38,7 +46,7 @@ def test_processes_give_what_one_gives_in_the_same_order(model: Path, tmp_path: 
     photos = [save_colour(tmp_path / f"{n:02d}.png", shades[n % len(shades)]) for n in range(FEW + 14)]
     photos[9].write_text("no picture")
     alone = list(Recognizer(model).recognize(photos))
-    assert list(recognize_parallel(model, photos, 2)) == alone
+    assert recognize(model, photos) == alone
     assert [one.path for one in alone] == photos
     assert sum(one.error is not None for one in alone) == 1
 
@@ -49,16 +57,16 @@ def test_few_photos_start_no_process(
 ) -> None:
     monkeypatch.setattr("landmarks.workers._Workers", None)
     photos = [save_colour(tmp_path / f"{n:02d}.png", COLOURS["31.Stonehenge"]) for n in range(count)]
-    assert len(list(recognize_parallel(model, photos, 2))) == count
+    assert len(recognize(model, photos)) == count
 
 
 def test_no_photo_loads_no_model(tmp_path: Path) -> None:
-    assert list(recognize_parallel(tmp_path / "nowhere", [])) == []
+    assert recognize(tmp_path / "nowhere", []) == []
 
 
 def test_a_damaged_model_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not a model folder"):
-        list(recognize_parallel(tmp_path, names(100), 2))
+        recognize(tmp_path, names(100))
 
 
 def test_photos_are_asked_for_as_they_are_needed() -> None:
@@ -123,6 +131,12 @@ def is_running(process: int) -> bool:
     if not Path("/proc").is_dir():
         pytest.skip("needs /proc")
     return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_prepared_workers_give_the_same(model: Path, tmp_path: Path) -> None:
+    prepare_workers("landmarks.recognizer", "a_module_that_is_nowhere")
+    photos = [save_colour(tmp_path / f"{n:02d}.png", COLOURS["31.Stonehenge"]) for n in range(FEW + 1)]
+    assert recognize(model, photos) == list(Recognizer(model).recognize(photos))
 
 
 def test_there_is_a_core() -> None:

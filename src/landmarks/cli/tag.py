@@ -62,6 +62,11 @@ def tag(
     The answer goes to standard output, everything else to standard error. The exit status is 2 where a photo
     could not be read or written.
     """
+    from landmarks.workers import prepare_workers
+
+    if len(photos) > 1 or photos[0].is_dir():
+        prepare_workers("landmarks.cli", "landmarks.tagging")
+
     from landmarks.cli.display import Display
     from landmarks.engines import check_engine
     from landmarks.model_folder import find_model, read_info
