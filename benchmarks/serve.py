@@ -43,9 +43,10 @@ from load import (
 )
 from record import record, table
 
+from landmarks.bulk import find_tags_parallel
 from landmarks.files import find_photos
 from landmarks.model_folder import find_model
-from landmarks.tagging import TagSettings, find_tags_parallel
+from landmarks.tagging import TagSettings
 from landmarks.workers import cores
 
 CLIENTS = (1, 8, 32, 128)

@@ -9,9 +9,8 @@ Where the camera's position is known, a landmark nearby becomes likelier, and a 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -23,13 +22,11 @@ from landmarks.engines import EngineName
 from landmarks.errors import SettingsError
 from landmarks.files import sha256_file
 from landmarks.learned import LearnedLandmarks, learned_digest, read_learned
-from landmarks.metadata.reading import read_position
 from landmarks.model_folder import INFO_FILE, ModelInfo
 from landmarks.places import Gazetteer, distance_km
 from landmarks.recognizer import Candidate, Recognition, Recognizer
 from landmarks.tags import Level, PhotoTags, Tag
 from landmarks.unknown import is_landmark, scores_of_probabilities
-from landmarks.workers import BATCH, Job, run_parallel
 
 UNCALIBRATED_SURE = 0.8
 """Probability that a model without a calibration needs: softmax alone is too sure of itself."""
@@ -345,57 +342,3 @@ def gazetteer_of(folder: Path, settings: TagSettings) -> Gazetteer:
     if (folder / PLACES_FILE).is_file():
         gazetteer = gazetteer.with_overrides(folder / PLACES_FILE)
     return gazetteer if settings.own_places is None else gazetteer.with_overrides(settings.own_places)
-
-
-def find_tags(
-    recognizer: Recognizer, gazetteer: Gazetteer, settings: TagSettings, photos: Iterable[Path]
-) -> Iterator[Finding]:
-    """Tag photos in this process, in order, and say why; one that cannot be read stops nothing."""
-    yield from _stream(recognizer, make_tagger(recognizer, gazetteer, settings), photos)
-
-
-def _stream(recognizer: Recognizer, tagger: Tagger, photos: Iterable[Path]) -> Iterator[Finding]:
-    answers = recognizer.recognize(photos, top=1, batch_size=BATCH, embeddings=tagger.needs_embeddings)
-    for recognition in answers:
-        wanted = tagger.settings.use_position and recognition.error is None
-        yield tagger.tag(recognition, read_position(recognition.path) if wanted else None)
-
-
-def tag_photos(
-    recognizer: Recognizer, gazetteer: Gazetteer, settings: TagSettings, photos: Iterable[Path]
-) -> Iterator[PhotoTags]:
-    """Tag photos in this process, in order; one that cannot be read gets its reason and stops nothing."""
-    for finding in find_tags(recognizer, gazetteer, settings, photos):
-        yield finding.photo
-
-
-def find_tags_parallel(
-    folder: Path, settings: TagSettings, photos: Iterable[Path], *, processes: int | None = None
-) -> Iterator[Finding]:
-    """Tag photos in several processes, in order, and say why (see `landmarks.workers.run_parallel`).
-
-    Args:
-        folder: Model folder.
-        settings: What is asked.
-        photos: Files; they are asked for as they are needed.
-        processes: How many, or None for one a core.
-
-    Raises:
-        ModelError: The folder is damaged, or the processes die before they have given any answer.
-        PlacesError: A table of places is broken.
-    """
-    return run_parallel(partial(_start, folder, settings), photos, _failed, processes=processes)
-
-
-def _start(folder: Path, settings: TagSettings) -> Job[Finding]:
-    recognizer = Recognizer(folder, engine=settings.engine)
-    tagger = make_tagger(recognizer, gazetteer_of(folder, settings), settings)
-
-    def job(photos: Sequence[Path]) -> list[Finding]:
-        return list(_stream(recognizer, tagger, photos))
-
-    return job
-
-
-def _failed(photo: Path, reason: str) -> Finding:
-    return Finding(PhotoTags(photo, (), (), "", reason), None)

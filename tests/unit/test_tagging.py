@@ -12,21 +12,13 @@ import pytest
 from PIL import ExifTags, Image
 from tiny_model import COLOURS, calibrated, make_model, save_colour
 
+from landmarks.bulk import find_tags_parallel, tag_photos
 from landmarks.calibration import Calibration
 from landmarks.errors import ModelError, SettingsError
 from landmarks.model_folder import read_info
 from landmarks.places import Gazetteer
 from landmarks.recognizer import Candidate, Recognition, Recognizer
-from landmarks.tagging import (
-    UNCALIBRATED_SURE,
-    Finding,
-    Tagger,
-    TagSettings,
-    find_tags_parallel,
-    gazetteer_of,
-    identity_of,
-    tag_photos,
-)
+from landmarks.tagging import UNCALIBRATED_SURE, Finding, Tagger, TagSettings, gazetteer_of, identity_of
 from landmarks.tags import Tag
 from landmarks.unknown import EmbeddingStatistics
 

@@ -65,13 +65,14 @@ def tag(
     from landmarks.workers import prepare_workers
 
     if len(photos) > 1 or photos[0].is_dir():
-        prepare_workers("landmarks.cli", "landmarks.tagging")
+        prepare_workers("landmarks.cli", "landmarks.bulk")
 
+    from landmarks.bulk import find_tags_parallel
     from landmarks.cli.display import Display
     from landmarks.engines import check_engine
     from landmarks.model_folder import find_model, read_info
     from landmarks.output import make_writer
-    from landmarks.tagging import TagSettings, find_tags_parallel, gazetteer_of
+    from landmarks.tagging import TagSettings, gazetteer_of
 
     only_writing = {"--in-place": in_place, "--watch": watch, "--retry": retry, "--ledger": ledger is not None}
     misplaced = [flag for flag, given in only_writing.items() if given and not (write or dry_run)]

@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Event
 from types import FrameType
 
+from landmarks.bulk import find_tags_parallel
 from landmarks.cli.display import Display
 from landmarks.errors import InputError, SettingsError
 from landmarks.files import PHOTO_SUFFIXES
@@ -19,7 +20,7 @@ from landmarks.library.batch import Outcome
 from landmarks.library.library import Library, library_root
 from landmarks.metadata.edit import WriteOptions
 from landmarks.model_folder import read_info
-from landmarks.tagging import Finding, TagSettings, find_tags_parallel, identity_of
+from landmarks.tagging import Finding, TagSettings, identity_of
 from landmarks.tags import PhotoTags
 
 _WORDS = {

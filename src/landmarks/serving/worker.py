@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from landmarks.errors import ImageError, ImageFormatError, ImageTooLargeError, LandmarksError
 from landmarks.images import ImageLimits
@@ -121,6 +122,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the service says when it is over, by closing the pipe
     source = sys.stdin.buffer
+    threadpool_limits(1)  # numpy's threads would spin on the cores of the other workers
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not come between the frames
 
