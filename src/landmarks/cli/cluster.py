@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
+from landmarks.cli import options
+
 
 def cluster(
     source: Annotated[
         str, typer.Argument(help="Folder of photos or of Parquet files; a path or s3://... address.")
     ],
     out: Annotated[str, typer.Argument(help="Folder for the results; all machines must see it.")],
-    model: Annotated[str, typer.Option(help="Bundled model, or a folder made by landmarks export.")] = "world34",
+    model: options.Model = "world34",
     address: Annotated[
         str | None, typer.Option(help="Ray cluster, e.g. auto. [default: RAY_ADDRESS, else this machine]")
     ] = None,
@@ -27,12 +29,8 @@ def cluster(
         bool, typer.Option("--embeddings", help="Write embeddings too (16-bit floats).")
     ] = False,
     top: Annotated[int, typer.Option(help="Candidates a photo.")] = 5,
-    sure: Annotated[
-        float | None, typer.Option(help="Probability that a tag needs. [default: that of the model]")
-    ] = None,
-    position: Annotated[
-        bool, typer.Option("--position/--no-position", help="Compare with where the camera stood.")
-    ] = True,
+    sure: options.Sure = None,
+    position: options.Position = True,
 ) -> None:
     """Tag many photos on a Ray cluster or on all cores of this machine; Parquet files out.
 

@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from landmarks.cli import options
+
 
 def forget(
     name: Annotated[str, typer.Argument(help="Name of a landmark that was learnt.")],
-    model: Annotated[str, typer.Option(help="Bundled model, or a folder made by landmarks export.")] = "world34",
+    model: options.Model = "world34",
 ) -> None:
     """Take a landmark away that landmarks learn has taught a model."""
     from landmarks.model_folder import find_model

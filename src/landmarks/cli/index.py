@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from landmarks.cli import options
+
 
 def index(
     folder: Annotated[Path, typer.Argument(help="Folder of photos.")],
-    model: Annotated[str, typer.Option(help="Bundled model, or a folder made by landmarks export.")] = "world34",
+    model: options.Model = "world34",
     place: Annotated[
         str | None,
         typer.Option("--index", help="Folder or s3:// address of the index. [default: FOLDER/.landmarks/index]"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from landmarks.cli import options
 from landmarks.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def learn(
     from_library: Annotated[
         Path | None, typer.Option(help="Learn from what was confirmed and rejected in this library.")
     ] = None,
-    model: Annotated[str, typer.Option(help="Bundled model, or a folder made by landmarks export.")] = "world34",
+    model: options.Model = "world34",
 ) -> None:
     """Teach a model a landmark from a few photos, without training; landmarks tag then knows it too.
 

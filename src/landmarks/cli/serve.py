@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
+from landmarks.cli import options
+
 
 def serve(
-    model: Annotated[str, typer.Option(help="Bundled model, or a folder made by landmarks export.")] = "world34",
+    model: options.Model = "world34",
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
     workers: Annotated[
@@ -22,16 +24,10 @@ def serve(
     max_megapixels: Annotated[float, typer.Option(help="Largest picture, in megapixels.")] = 50.0,
     decode_seconds: Annotated[float, typer.Option(help="Longest work on one picture.")] = 10.0,
     request_seconds: Annotated[float, typer.Option(help="Longest time of a request.")] = 30.0,
-    sure: Annotated[
-        float | None, typer.Option(help="Probability that a tag needs. [default: that of the model]")
-    ] = None,
+    sure: options.Sure = None,
     top: Annotated[int, typer.Option(min=1, help="Candidates a photo.")] = 5,
-    places: Annotated[
-        Path | None, typer.Option(help="Your own places, a CSV file with at least the columns key and name.")
-    ] = None,
-    position: Annotated[
-        bool, typer.Option("--position/--no-position", help="Compare with where the camera stood.")
-    ] = True,
+    places: options.Places = None,
+    position: options.Position = True,
     index: Annotated[
         str | None, typer.Option(help="Index made by landmarks index, for POST /v1/search and look-alikes.")
     ] = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from landmarks.cli import options
 from landmarks.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
@@ -16,11 +17,9 @@ if TYPE_CHECKING:
 
 def tag(
     photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of them.")],
-    model: Annotated[str, typer.Option(help="Bundled model, or a folder made by landmarks export.")] = "world34",
+    model: options.Model = "world34",
     top: Annotated[int | None, typer.Option(min=1, help="Candidates a photo; the table then lists them.")] = None,
-    sure: Annotated[
-        float | None, typer.Option(help="Probability that a tag needs. [default: that of the model]")
-    ] = None,
+    sure: options.Sure = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say why.")] = False,
     heatmap: Annotated[
         Path | None,
@@ -29,12 +28,8 @@ def tag(
     jsonl: Annotated[bool, typer.Option("--jsonl", help="JSON lines, one object a photo.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="CSV, one row a tag.")] = False,
     geojson: Annotated[bool, typer.Option("--geojson", help="GeoJSON, one feature a tag.")] = False,
-    places: Annotated[
-        Path | None, typer.Option(help="Your own places, a CSV file with at least the columns key and name.")
-    ] = None,
-    position: Annotated[
-        bool, typer.Option("--position/--no-position", help="Compare with where the camera stood.")
-    ] = True,
+    places: options.Places = None,
+    position: options.Position = True,
     processes: Annotated[
         int | None, typer.Option(min=1, help="Processes for many photos. [default: one a core]")
     ] = None,
