@@ -40,7 +40,7 @@ tag: photos-given $(CORE)
 	@$(open_home); $(LANDMARKS) tag --model $(MODEL) -- "$$photos"
 
 test: $(FULL)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(FULL)
 	$(BIN)/ruff format --check .
