@@ -29,8 +29,8 @@ FORMAT = 1
 EXACT_ROWS = 50_000
 """Tables with fewer rows are searched exactly: that takes milliseconds."""
 
-PROBES = 32
-"""Cells of the inverted file that a query looks into."""
+PROBES = 16
+"""Cells of the inverted file that a query looks into; of made vectors 8 find all (benchmarks/results/ann.md)."""
 
 _TABLE = "photos"
 _VECTOR = "vector"
@@ -207,7 +207,7 @@ class PhotoTable:
         if len(queries) == 0:
             return []
         with _errors(self.place):
-            search: Any = self._table.search(list(queries), vector_column_name=_VECTOR)
+            search: Any = self._table.search(queries, vector_column_name=_VECTOR)
             search = search.distance_type("dot").nprobes(probes).limit(count)
             if tag is not None:
                 search = search.where(_has(tag))
