@@ -46,7 +46,7 @@ def train(
     sub_centers: Annotated[int | None, typer.Option(help="Centres a class of a cosine head.")] = None,
     scale: Annotated[float | None, typer.Option(help="What a cosine head multiplies cosines by.")] = None,
     margin: Annotated[
-        float | None, typer.Option(help="Radians by which the target of a cosine head must win (ArcFace).")
+        float | None, typer.Option(help="Radians by which a cosine head makes the target harder (ArcFace).")
     ] = None,
     ema: Annotated[float | None, typer.Option(help="Decay of the average of the weights; 0 for none.")] = None,
     augment: Annotated[

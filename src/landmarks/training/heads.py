@@ -8,7 +8,6 @@ is part of the loss, so that export, calibration and evaluation see plain logits
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 
@@ -81,7 +80,7 @@ def add_margin(cosine: Tensor, margin: float | Tensor) -> Tensor:
 
 
 class MarginLoss(nn.Module):
-    """A loss on the logits of a cosine head, the target of which must win by an angle (ArcFace).
+    """A loss on the logits of a cosine head, with an angle added to that of the target (ArcFace).
 
     Of blended targets (MixUp, CutMix) each class has the share of the margin that it has of the target.
 
@@ -118,6 +117,6 @@ def head_factory(settings: ModelSettings) -> HeadFactory:
 
 def head_loss(loss: nn.Module, settings: ModelSettings) -> nn.Module:
     """Return the loss that trains the head of the settings: `loss`, with the margin where there is one."""
-    if settings.head == "linear" or math.isclose(settings.margin, 0.0):
+    if settings.head == "linear" or settings.margin == 0:
         return loss
     return MarginLoss(loss, settings.scale, settings.margin)

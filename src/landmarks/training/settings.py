@@ -125,7 +125,9 @@ class ModelSettings:
         head: `linear`, or `cosine` for very many classes (see `landmarks.training.heads`).
         sub_centers: Centres a class of a cosine head, at least 1.
         scale: What a cosine head multiplies its cosines by, above 0.
-        margin: Radians by which the target of a cosine head must win in training (ArcFace), in [0, 1.5].
+        margin: Radians that are added to the angle of the target of a cosine head in training (ArcFace), in
+            [0, 1.5]. What serves faces, scale 64 and margin 0.5, is too much for a few thousand photos: see
+            `benchmarks/results/heads.md`.
         init: A run folder whose weights start this run; its head is used as far as the class names agree.
     """
 
@@ -138,7 +140,7 @@ class ModelSettings:
     head: HeadKind = "linear"
     sub_centers: int = 1
     scale: float = 30.0
-    margin: float = 0.0
+    margin: float = 0.1
     init: Path | None = None
 
     def __post_init__(self) -> None:
@@ -149,11 +151,9 @@ class ModelSettings:
         _require(self.sub_centers >= 1, "--sub-centers", "at least 1", self.sub_centers)
         _require(0 < self.scale < math.inf, "--scale", "above 0", self.scale)
         _require(0 <= self.margin <= 1.5, "--margin", "from 0 to 1.5 radians", self.margin)
-        if self.head == "linear":
-            for key in ("sub_centers", "scale", "margin"):
-                value = getattr(self, key)
-                unset = value == type(self).__dataclass_fields__[key].default
-                _require(unset, flag_of(key), "used with --head cosine", value)
+        for key, usual in (("sub_centers", 1), ("scale", 30.0), ("margin", 0.1)):
+            value = getattr(self, key)
+            _require(self.head == "cosine" or value == usual, flag_of(key), "used with --head cosine", value)
         _require(not (self.unfreeze and self.kind == "scratch"), "--unfreeze", "used with --model transfer", True)
 
 
