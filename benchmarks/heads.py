@@ -50,7 +50,7 @@ HEADS = {
     "cosine, margin 0.1": ModelSettings("transfer", head="cosine"),
     "the same, 3 centres": ModelSettings("transfer", head="cosine", sub_centers=3),
 }
-SCALES, MARGINS = (15.0, 30.0, 60.0), (0.0, 0.1, 0.3)
+SCALES, MARGINS = (15.0, 30.0, 64.0), (0.0, 0.1, 0.5)
 SIZES = (1280, 512)
 TRIED = range(10, 13)
 """Seeds of the comparison of scales and margins: other splits than those of the heads."""
