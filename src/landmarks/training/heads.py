@@ -42,7 +42,8 @@ class CosineHead(nn.Module):
 
     def forward(self, embedding: Tensor) -> Tensor:
         """Map embeddings (B, D) to raw logits (B, K), in 32 bits also where the network computes in fewer."""
-        if torch.jit.is_scripting():  # a script is not run in fewer bits, and `autocast` cannot be compiled
+        # A script is not run in fewer bits, and `autocast` cannot be compiled into one.
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
             return self._logits(embedding)
         # bf16 knows cosines near 1 to 0.004 only, which is 0.1 of a logit.
         with torch.autocast(embedding.device.type, enabled=False):
@@ -59,7 +60,7 @@ class CosineHead(nn.Module):
         if lengths.shape[1] == 1:
             return logits
         # `max` rather than `amax`, whose gradient is several times slower.
-        best: Tensor = logits.unflatten(1, lengths.shape).max(2)[0]
+        best: Tensor = logits.unflatten(1, lengths.shape).max(2)[0]  # type: ignore[no-untyped-call]
         return best
 
 
