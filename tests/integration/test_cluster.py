@@ -86,4 +86,4 @@ def test_a_job_goes_on_where_it_stopped_and_outlives_its_workers(tmp_path: Path)
     assert [Path(row["path"]).name for row in rows] == sorted(path.name for path in photos.iterdir())
     assert [row["path"] for row in rows if row["error"]] == [str(photos / "damaged.png")]
     assert (out / part_name(0)).stat().st_mtime_ns == before.st_mtime_ns
-    assert lancedb.connect(str(out)).open_table("photos").to_arrow().to_pylist() == rows
+    assert lancedb.connect(str(out)).open_table("tagged").to_arrow().to_pylist() == rows

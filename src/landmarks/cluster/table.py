@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 from landmarks.cluster.part import SCHEMA
 from landmarks.cluster.plan import Plan
 from landmarks.cluster.storage import Storage
-from landmarks.errors import StorageError
+from landmarks.errors import InputError, StorageError
 
-TABLE = "photos"
-"""Name of the table; it lies in the folder `photos.lance` beside the files of results."""
+TABLE = "tagged"
+"""Name of the table; it lies in the folder `tagged.lance` beside the files of results."""
 
 _ROWS = 1024  # of a batch, in memory at a time
 
@@ -37,13 +37,17 @@ def write_table(plan: Plan, photos: int) -> None:
         photos: How many photos it has.
 
     Raises:
+        InputError: A table of something else has its name.
         StorageError: The table cannot be written.
     """
     out = Storage.at(plan.out)
     parts = sorted(name for name in out.names() if name.startswith("part-"))
     with _errors(plan.out):
         connection: Any = lancedb.connect(plan.out)
-        if _rows(connection) == photos:
+        there = _open(connection)
+        if there is not None and not {"path", "tags", "error"} <= set(there.schema.names):
+            raise InputError(f"{plan.out}: its table {TABLE!r} is of something else: move it away")
+        if there is not None and there.count_rows() == photos:
             return
         out.remove(f"{TABLE}.lance")
         schema = _schema(out, parts if plan.embeddings else [])
@@ -52,10 +56,10 @@ def write_table(plan: Plan, photos: int) -> None:
         connection.create_table(TABLE, rows, schema=schema, on_bad_vectors="null")
 
 
-def _rows(connection: Any) -> int | None:
-    """Return the number of rows of the table, or None where there is none that is whole."""
+def _open(connection: Any) -> Any | None:
+    """Return the table, or None where there is none, or one whose writing has not come to its end."""
     try:
-        return int(connection.open_table(TABLE).count_rows())
+        return connection.open_table(TABLE)
     except (ValueError, RuntimeError, OSError):
         return None
 
