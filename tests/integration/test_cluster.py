@@ -13,7 +13,9 @@ import pytest
 from tiny_model import COLOURS, calibrated, make_model, save_colour
 
 pytest.importorskip("ray", reason="needs the extra cluster")
+pytest.importorskip("lancedb", reason="needs the extra search")
 
+import lancedb
 import pyarrow.parquet as pq
 
 from landmarks.cluster.part import PartTagger, part_name
@@ -56,7 +58,7 @@ def test_a_job_goes_on_where_it_stopped_and_outlives_its_workers(tmp_path: Path)
     for number in range(PHOTOS - 1):
         (photos / f"{number:03d}.png").write_bytes(large)
     (photos / "damaged.png").write_bytes(large[:2000])
-    plan = Plan(str(photos), str(out), str(find_model(str(model))), part_size=PART)
+    plan = Plan(str(photos), str(out), str(find_model(str(model))), part_size=PART, embeddings=True)
     work = begin_or_continue(plan)
     assert PartTagger(plan).work(0) == (PART, 0)
     before = (out / part_name(0)).stat()
@@ -64,7 +66,7 @@ def test_a_job_goes_on_where_it_stopped_and_outlives_its_workers(tmp_path: Path)
     words = [sys.executable, "-m", "landmarks", "cluster", photos, out, "--model", model, "--workers", 2]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     with subprocess.Popen(
-        [*map(str, words), "--part-size", str(PART)],
+        [*map(str, words), "--part-size", str(PART), "--embeddings", "--format", "lance"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -84,3 +86,4 @@ def test_a_job_goes_on_where_it_stopped_and_outlives_its_workers(tmp_path: Path)
     assert [Path(row["path"]).name for row in rows] == sorted(path.name for path in photos.iterdir())
     assert [row["path"] for row in rows if row["error"]] == [str(photos / "damaged.png")]
     assert (out / part_name(0)).stat().st_mtime_ns == before.st_mtime_ns
+    assert lancedb.connect(str(out)).open_table("tagged").to_arrow().to_pylist() == rows

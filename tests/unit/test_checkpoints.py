@@ -22,6 +22,7 @@ from landmarks.training.checkpoints import (
     save_weights,
     start_from,
 )
+from landmarks.training.heads import CosineHead
 
 CLASSES = ("Köln, «Dom»", "東京タワー 🗼", "C")
 
@@ -121,6 +122,28 @@ class TestStartFrom:
         before = model.head.weight.detach().clone()
         assert start_from(weights, model, "net", ("X", "Y")) == 0
         assert torch.equal(model.head.weight, before)
+
+    def test_rows_of_a_cosine_head_follow_the_class_names_too(self, tmp_path: Path) -> None:
+        old, new = Net(), Net(classes=2)
+        old.head, new.head = CosineHead(4, 3, sub_centers=2), CosineHead(4, 2, sub_centers=2)
+        save_weights(tmp_path / "weights", old, "net", CLASSES)
+        fresh = new.head.weight.detach().clone()
+        assert start_from(tmp_path / "weights", new, "net", ("new", "C")) == 1
+        assert torch.equal(new.head.weight, torch.stack([fresh[0], old.head.weight[2]]))
+
+    @pytest.mark.parametrize("sub_centers", [1, 2])
+    def test_another_kind_of_head_is_told(self, weights: Path, tmp_path: Path, sub_centers: int) -> None:
+        cosine = Net()
+        cosine.head = CosineHead(4, 3, sub_centers)
+        save_weights(tmp_path / "cosine", cosine, "net", CLASSES)
+        sentence = r"its head is of another kind: give the --head and --sub-centers of the run that --init names"
+        with pytest.raises(ModelError, match=sentence):
+            start_from(weights, cosine, "net", CLASSES)
+        with pytest.raises(ModelError, match=sentence):
+            start_from(tmp_path / "cosine", Net(), "net", CLASSES)
+        cosine.head = CosineHead(4, 3, sub_centers + 1)
+        with pytest.raises(ModelError, match=sentence):
+            start_from(tmp_path / "cosine", cosine, "net", CLASSES)
 
     def test_another_width_is_told(self, weights: Path) -> None:
         with pytest.raises(ModelError, match="the weights do not fit the network"):

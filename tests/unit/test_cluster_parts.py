@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from PIL import ExifTags, Image
 from landmarks.cluster.part import ATTEMPTS, PartTagger, attempts_name, part_name
 from landmarks.cluster.plan import Plan, begin_or_continue
 from landmarks.cluster.source import Columns
-from landmarks.errors import InputError, SettingsError
+from landmarks.errors import InputError, SettingsError, StorageError
 from landmarks.recognizer import Recognizer
 
 
@@ -123,6 +124,73 @@ def test_any_file_system_of_fsspec_is_read(model: Path, photos: Path, tmp_path: 
     assert tags_of(rows) == {name: tags for name, tags in plain.items() if name[0] == "0"}
     with pytest.raises(InputError, match="nowhere://photos: cannot be reached"):
         begin_or_continue(Plan("nowhere://photos", str(tmp_path / "third"), str(model)))
+
+
+def test_the_results_become_one_lance_table(model: Path, photos: Path, tmp_path: Path) -> None:
+    lancedb = pytest.importorskip("lancedb", reason="needs the extra search")
+    from landmarks.cluster.table import write_table
+
+    plan = Plan(str(photos), str(tmp_path / "out"), str(model), part_size=5, embeddings=True)
+    rows = do(plan)
+    write_table(plan, len(rows))
+    table = lancedb.connect(plan.out).open_table("tagged")
+    assert table.to_arrow().to_pylist() == rows
+    wanted = next(row for row in rows if row["embedding"])
+    (found,) = table.search(wanted["embedding"]).limit(1).to_list()
+    assert found["embedding"] == wanted["embedding"]
+
+
+def test_a_lance_table_is_written_once_and_anew_where_it_was_left_unfinished(
+    model: Path, photos: Path, tmp_path: Path
+) -> None:
+    lancedb = pytest.importorskip("lancedb", reason="needs the extra search")
+    from landmarks.cluster.table import write_table
+
+    plan = Plan(str(photos), str(tmp_path / "out"), str(model), part_size=5)
+    rows = do(plan)
+    write_table(plan, len(rows))
+    versions = tmp_path / "out" / "tagged.lance" / "_versions"
+    before = {path.name: path.stat().st_mtime_ns for path in versions.iterdir()}
+    write_table(plan, len(rows))
+    assert {path.name: path.stat().st_mtime_ns for path in versions.iterdir()} == before
+    shutil.rmtree(versions)  # as a process leaves it that dies before it has said that all is there
+    write_table(plan, len(rows))
+    table = lancedb.connect(plan.out).open_table("tagged")
+    assert "embedding" not in table.schema.names
+    assert table.to_arrow().to_pylist() == [
+        {key: value for key, value in row.items() if key != "embedding"} for row in rows
+    ]
+    assert len(list((tmp_path / "out" / "tagged.lance" / "data").iterdir())) == 1
+
+
+def test_a_lance_table_that_cannot_be_written_is_told(model: Path, photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("lancedb", reason="needs the extra search")
+    from landmarks.cluster.table import write_table
+
+    plan = Plan(str(photos), str(tmp_path / "out"), str(model))
+    rows = do(plan)
+    (tmp_path / "out" / part_name(0)).write_text("damaged")
+    with pytest.raises(StorageError, match=r"out: the Lance table cannot be written .*run the command again"):
+        write_table(plan, len(rows))
+
+
+def test_a_table_of_something_else_is_left_alone(model: Path, photos: Path, tmp_path: Path) -> None:
+    lancedb = pytest.importorskip("lancedb", reason="needs the extra search")
+    from landmarks.cluster.table import write_table
+
+    plan = Plan(str(photos), str(tmp_path / "out"), str(model))
+    rows = do(plan)
+    mine = lancedb.connect(plan.out).create_table("tagged", [{"mine": 1}])
+    with pytest.raises(InputError, match=r"out: its table 'tagged' is of something else: move it away"):
+        write_table(plan, len(rows))
+    assert mine.count_rows() == 1
+
+
+def test_another_format_is_refused_before_any_work(photos: Path, tmp_path: Path) -> None:
+    outcome = landmarks("cluster", photos, tmp_path / "out", "--format", "csv")
+    assert outcome.status == 2
+    assert "--format must be one of parquet, lance, not 'csv'" in outcome.complaint
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_job_goes_on_with_the_list_it_began_with(model: Path, photos: Path, tmp_path: Path) -> None:

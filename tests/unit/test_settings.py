@@ -41,6 +41,15 @@ BAD: list[tuple[type[Any], dict[str, Any], str]] = [
     (ModelSettings, {"views": 0}, "--views"),
     (ModelSettings, {"dropout": 1.0}, "--dropout"),
     (ModelSettings, {"unfreeze": True}, "--unfreeze must be used with --model transfer"),
+    (ModelSettings, {"head": "quadratic"}, "--head must be one of linear, cosine, not 'quadratic'"),
+    (ModelSettings, {"head": "cosine", "sub_centers": 0}, "--sub-centers must be at least 1, not 0"),
+    (ModelSettings, {"head": "cosine", "scale": 0.0}, "--scale must be above 0"),
+    (ModelSettings, {"head": "cosine", "scale": INF}, "--scale"),
+    (ModelSettings, {"head": "cosine", "margin": -0.1}, "--margin must be from 0 to 1.5 radians, not -0.1"),
+    (ModelSettings, {"head": "cosine", "margin": NAN}, "--margin"),
+    (ModelSettings, {"sub_centers": 3}, "--sub-centers must be used with --head cosine, not 3"),
+    (ModelSettings, {"scale": 15.0}, "--scale must be used with --head cosine"),
+    (ModelSettings, {"margin": 0.2}, "--margin must be used with --head cosine"),
     (OptimizationSettings, {"optimizer": "lion"}, "--optimizer"),
     (OptimizationSettings, {"schedule": "step"}, "--schedule"),
     (OptimizationSettings, {"learning_rate": 0.0}, "--learning-rate must be above 0"),
@@ -93,6 +102,10 @@ runs = st.builds(
         unfreeze=st.booleans(),
         views=st.integers(1),
         dropout=below_one,
+        head=st.just("cosine"),
+        sub_centers=st.integers(1),
+        scale=fraction(0, 100, exclude_min=True),
+        margin=fraction(0, 1.5),
         init=st.none() | paths,
     ),
     loading=st.builds(
@@ -138,6 +151,13 @@ runs = st.builds(
 @given(runs)
 def test_settings_come_back_from_json_as_they_were(run: RunSettings) -> None:
     assert RunSettings.from_dict(json.loads(json.dumps(run.to_dict(), allow_nan=False))) == run
+
+
+def test_settings_from_before_there_were_heads_are_those_of_a_linear_one() -> None:
+    values = RunSettings(Path("data")).to_dict()
+    for key in ("head", "sub_centers", "scale", "margin"):
+        del values["model"][key]
+    assert RunSettings.from_dict(values) == RunSettings(Path("data"))
 
 
 @pytest.mark.parametrize(("kind", "unfreeze"), [("scratch", False), ("transfer", False), ("transfer", True)])

@@ -8,6 +8,9 @@ from typing import Annotated
 import typer
 
 from landmarks.cli import options
+from landmarks.errors import SettingsError
+
+FORMATS = ("parquet", "lance")
 
 
 def cluster(
@@ -28,11 +31,14 @@ def cluster(
     embeddings: Annotated[
         bool, typer.Option("--embeddings", help="Write embeddings too (16-bit floats).")
     ] = False,
+    table_format: Annotated[
+        str, typer.Option("--format", help="parquet, or lance for a table as well, which LanceDB searches.")
+    ] = "parquet",
     top: Annotated[int, typer.Option(help="Candidates a photo.")] = 5,
     sure: options.Sure = None,
     position: options.Position = True,
 ) -> None:
-    """Tag many photos on a Ray cluster or on all cores of this machine; Parquet files out.
+    """Tag many photos on a Ray cluster or on all cores of this machine; Parquet files or a Lance table out.
 
     The same command goes on with a job that was stopped. The exit status is 2 where photos could not be read (see
     the column error), and 1 where parts are missing.
@@ -44,6 +50,10 @@ def cluster(
     from landmarks.model_folder import find_model
     from landmarks.tagging import TagSettings
 
+    if table_format not in FORMATS:
+        raise SettingsError(f"--format must be one of {', '.join(FORMATS)}, not {table_format!r}")
+    if table_format == "lance":
+        from landmarks.cluster.table import write_table  # before the work, lest LanceDB be missing after it
     plan = Plan(
         source=_absolute(source),
         out=_absolute(out),
@@ -56,6 +66,9 @@ def cluster(
     with RunProgress() as shown:
         shown.stage(f"tagging {source}")
         report = run_job(plan, address=address, workers=workers, progress=shown.progress)
+        if table_format == "lance" and not report.missing:
+            shown.stage("writing the Lance table")
+            write_table(plan, report.photos)
     typer.echo(f"{report.photos} photos in {out}; {report.done} tagged now, {report.failed} of them unreadable")
     if report.missing:
         typer.echo(

@@ -28,7 +28,7 @@ COMMANDS = {
     "search": "Find photos like a picture, photos with a tag, and near-duplicates.",
     "learn": "Teach a model a landmark from a few photos, without training.",
     "forget": "Take a landmark away that landmarks learn has taught a model.",
-    "cluster": "Tag very many photos on a Ray cluster, into Parquet files.",
+    "cluster": "Tag very many photos on a Ray cluster, into Parquet files or a Lance table.",
     "models": "List the models that come with the package.",
     "doctor": "Look for what is wrong with a folder of pictures before training.",
     "train": "Train a recogniser from a folder of pictures.",

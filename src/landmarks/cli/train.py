@@ -42,6 +42,12 @@ def train(
     schedule: Annotated[str | None, typer.Option(help="plateau, cosine or onecycle.")] = None,
     label_smoothing: Annotated[float | None, typer.Option(help="Share of the target spread out.")] = None,
     dropout: Annotated[float | None, typer.Option(help="Share of the embedding dropped.")] = None,
+    head: Annotated[str | None, typer.Option(help="linear, or cosine for very many classes.")] = None,
+    sub_centers: Annotated[int | None, typer.Option(help="Centres a class of a cosine head.")] = None,
+    scale: Annotated[float | None, typer.Option(help="What a cosine head multiplies cosines by.")] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="Radians by which a cosine head makes the target harder (ArcFace).")
+    ] = None,
     ema: Annotated[float | None, typer.Option(help="Decay of the average of the weights; 0 for none.")] = None,
     augment: Annotated[
         str | None,
@@ -83,7 +89,7 @@ def train(
 
 
 GROUPS = {
-    "model": ("backbone", "weights", "init", "views", "dropout"),
+    "model": ("backbone", "weights", "init", "views", "dropout", "head", "sub_centers", "scale", "margin"),
     "loading": ("batch_size", "valid_size", "workers", "limit", "sampler", "seed"),
     "augment": ("augment", "crop_scale", "mix", "sizes"),
     "optimization": (

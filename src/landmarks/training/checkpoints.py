@@ -97,7 +97,7 @@ def start_from(path: Path, model: nn.Module, architecture: str, classes: tuple[s
 
     Args:
         path: The weights file of the other run.
-        model: The network to fill; its head is `model.head`, a linear layer.
+        model: The network to fill; every tensor of `model.head` has a row a class.
         architecture: Its architecture.
         classes: Its class names.
 
@@ -105,13 +105,17 @@ def start_from(path: Path, model: nn.Module, architecture: str, classes: tuple[s
         How many classes took their row of the head.
 
     Raises:
-        ModelError: The file is damaged or of another architecture.
+        ModelError: The file is damaged, of another architecture or with another kind of head.
     """
     weights = read_weights(path)
     if weights.architecture != architecture:
         raise ModelError(f"{path}: cannot start {architecture!r} from weights of {weights.architecture!r}")
     state = dict(model.state_dict())
     shared = [(new, weights.classes.index(name)) for new, name in enumerate(classes) if name in weights.classes]
+    if _head_of(state) != _head_of(weights.tensors):
+        raise ModelError(
+            f"{path}: its head is of another kind: give the --head and --sub-centers of the run that --init names"
+        )
     try:
         for name, value in weights.tensors.items():
             if not name.startswith("head."):
@@ -126,6 +130,11 @@ def start_from(path: Path, model: nn.Module, architecture: str, classes: tuple[s
         first = str(error).splitlines()[-1].strip()
         raise ModelError(f"{path}: the weights do not fit the network ({first})") from error
     return len(shared)
+
+
+def _head_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Return the tensors of a head by name, with how many rows of each a class has, one unless it says so."""
+    return {name: tuple(value.shape[1:-1]) for name, value in state.items() if name.startswith("head.")}
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:

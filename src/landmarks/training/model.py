@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from landmarks.training.heads import HeadFactory
+
 
 def conv_norm(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, relu: bool = True) -> nn.Sequential:
     """Return convolution, batch normalisation (which makes a bias needless) and, unless told not to, ReLU."""
@@ -102,7 +104,7 @@ class MyModel(nn.Module):
 
     A stem of two strided convolutions brings 224 pixels to 56 at once, because full resolution costs most and
     tells least; then four stages of residual blocks, each half as large and twice as wide; then the mean over
-    all positions, dropout and one linear layer. Because the head sees a mean, the network takes any picture
+    all positions, dropout and a head. Because the head sees a mean, the network takes any picture
     from 32 pixels up: training begins with small crops and ends with larger ones, and test pictures may be
     larger still (Touvron et al. 2019, https://arxiv.org/abs/1906.06423). Dense 3 x 3 convolutions compute three
     to six times faster on a CPU than the depthwise ones of mobile networks, which counts for more here than
@@ -116,6 +118,7 @@ class MyModel(nn.Module):
         depths: Residual blocks of the stages.
         attention: Whether the blocks have squeeze-and-excitation.
         drop_path: Stochastic depth of the last block; it grows linearly from 0 at the first.
+        head: Makes the head from the length of the embedding and K.
 
     Raises:
         ValueError: `num_classes` is below 2, or `widths` and `depths` differ in length.
@@ -130,6 +133,7 @@ class MyModel(nn.Module):
         depths: Sequence[int] = (1, 1, 2, 1),
         attention: bool = True,
         drop_path: float = 0.0,
+        head: HeadFactory = nn.Linear,
     ) -> None:
         super().__init__()
         if num_classes < 2:
@@ -150,7 +154,7 @@ class MyModel(nn.Module):
                 channels = width
         self.stages = nn.Sequential(*blocks)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(channels, num_classes)
+        self.head = head(channels, num_classes)
         self.embedding_size = channels
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from landmarks.preprocess import Preprocessing
 from landmarks.training.checkpoints import load_weights, start_from
+from landmarks.training.heads import head_factory
 from landmarks.training.model import MyModel
 from landmarks.training.settings import ModelSettings
 from landmarks.training.transfer import TransferModel, get_model_transfer_learning
@@ -39,8 +40,9 @@ def build_network(
     Raises:
         ModelError: The backbone or the run to start from is not known, damaged or of another architecture.
     """
+    head = head_factory(settings)
     if settings.kind == "scratch":
-        network = NetworkOfRun(MyModel(len(classes), settings.dropout), SCRATCH, preprocessing, classes)
+        network = NetworkOfRun(MyModel(len(classes), settings.dropout, head=head), SCRATCH, preprocessing, classes)
     else:
         model, contract = get_model_transfer_learning(
             settings.backbone,
@@ -48,6 +50,7 @@ def build_network(
             dropout=settings.dropout,
             weights=settings.weights,
             pretrained=pretrained,
+            head=head,
         )
         network = NetworkOfRun(model, settings.backbone, contract, classes)
     if settings.init is not None and pretrained:

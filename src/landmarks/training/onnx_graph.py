@@ -19,7 +19,7 @@ OPSET = 18
 class Network(Protocol):
     """What `MyModel` and `TransferModel` have in common."""
 
-    head: nn.Linear
+    head: nn.Module
     embedding_size: int
 
     def embed(self, x: Tensor) -> Tensor:

@@ -159,9 +159,9 @@ class _Run:
         """Train the head on embeddings in the sub-folder `head/`, and save the whole network in the run."""
         stage = RunFolder(self.folder.root / "head")
         # Before fine-tuning, the head is trained as it would be alone; the settings are for what follows.
-        settings = (
-            default_settings(self.settings.data, "transfer") if self.settings.model.unfreeze else self.settings
-        )
+        settings = self.settings
+        if settings.model.unfreeze:
+            settings = replace(default_settings(settings.data, "transfer"), model=settings.model)
         self.watcher.stage("embedding pictures with the frozen backbone")
         loaders: dict[str, Loader] = {}
         for split, samples in (("train", data.folder.train), ("valid", data.folder.valid)):

@@ -16,6 +16,7 @@ from typing import Any, Literal, Self, get_args
 from landmarks.errors import SettingsError
 
 ModelKind = Literal["scratch", "transfer"]
+HeadKind = Literal["linear", "cosine"]
 Sampler = Literal["plain", "balanced"]
 OptimizerName = Literal["sgd", "adam", "adamw"]
 ScheduleName = Literal["plateau", "cosine", "onecycle"]
@@ -114,13 +115,19 @@ class ModelSettings:
     """Which network.
 
     Attributes:
-        kind: `scratch` for `MyModel`, `transfer` for a pretrained backbone with a new linear head.
+        kind: `scratch` for `MyModel`, `transfer` for a pretrained backbone with a new head.
         backbone: Name of the backbone of `transfer` (see `landmarks.training.backbones`).
         weights: A local weights file for the backbone, or None for the weights of the installed package.
         unfreeze: Fine-tune the backbone too, from the solution of the head.
         views: Views of each training picture that a frozen backbone embeds (the centre crop and augmented
             ones), at least 1.
         dropout: Share of the embedding dropped before the head in training, in [0, 1).
+        head: `linear`, or `cosine` for very many classes (see `landmarks.training.heads`).
+        sub_centers: Centres a class of a cosine head, at least 1.
+        scale: What a cosine head multiplies its cosines by, above 0.
+        margin: Radians that are added to the angle of the target of a cosine head in training (ArcFace), in
+            [0, 1.5]. What serves faces, scale 64 and margin 0.5, is too much for a few thousand photos: see
+            `benchmarks/results/heads.md`.
         init: A run folder whose weights start this run; its head is used as far as the class names agree.
     """
 
@@ -130,12 +137,23 @@ class ModelSettings:
     unfreeze: bool = False
     views: int = 4
     dropout: float = 0.0
+    head: HeadKind = "linear"
+    sub_centers: int = 1
+    scale: float = 30.0
+    margin: float = 0.1
     init: Path | None = None
 
     def __post_init__(self) -> None:
         _require_name(self.kind, get_args(ModelKind), "--model")
         _require(self.views >= 1, "--views", "at least 1", self.views)
         _require(0 <= self.dropout < 1, "--dropout", "from 0 to below 1", self.dropout)
+        _require_name(self.head, get_args(HeadKind), "--head")
+        _require(self.sub_centers >= 1, "--sub-centers", "at least 1", self.sub_centers)
+        _require(0 < self.scale < math.inf, "--scale", "above 0", self.scale)
+        _require(0 <= self.margin <= 1.5, "--margin", "from 0 to 1.5 radians", self.margin)
+        for key, usual in (("sub_centers", 1), ("scale", 30.0), ("margin", 0.1)):
+            value = getattr(self, key)
+            _require(self.head == "cosine" or value == usual, flag_of(key), "used with --head cosine", value)
         _require(not (self.unfreeze and self.kind == "scratch"), "--unfreeze", "used with --model transfer", True)
 
 

@@ -8,6 +8,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from landmarks.training.data import Data, Loader, make_loaders, set_train_size
+from landmarks.training.heads import head_loss
 from landmarks.training.networks import NetworkOfRun
 from landmarks.training.optimization import get_loss, get_optimizer, get_scheduler
 from landmarks.training.runs import EpochRow, RunFolder
@@ -83,7 +84,7 @@ class Stage:
             loaders=loaders,
             optimizer=optimizer,
             schedule=get_scheduler(optimizer, optimization, epochs=settings.loop.epochs, steps_per_epoch=steps),
-            loss=get_loss(optimization.label_smoothing),
+            loss=head_loss(get_loss(optimization.label_smoothing), settings.model),
             loop=settings.loop,
             seed=settings.loading.seed,
             clip=optimization.clip,

@@ -1,4 +1,4 @@
-"""Transfer learning: a pretrained backbone with a new linear head."""
+"""Transfer learning: a pretrained backbone with a new head."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from landmarks.preprocess import Preprocessing
 from landmarks.training.backbones import Backbone, load_backbone
+from landmarks.training.heads import HeadFactory
 
 
 class TransferModel(nn.Module):
-    """A backbone, its features scaled to unit length, dropout and a linear head.
+    """A backbone, its features scaled to unit length, dropout and a head.
 
     Unit length takes the brightness and contrast of a photo out of its features; a linear head on them is as
     good as one on the raw features or better on every set tried, and the same vector serves search by cosine.
@@ -22,13 +23,16 @@ class TransferModel(nn.Module):
         backbone: From `landmarks.training.backbones.load_backbone`.
         num_classes: Number of classes K.
         dropout: Share of the embedding dropped in training, in [0, 1).
+        head: Makes the head from the length of the embedding and K.
     """
 
-    def __init__(self, backbone: Backbone, num_classes: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, backbone: Backbone, num_classes: int, dropout: float = 0.0, *, head: HeadFactory = nn.Linear
+    ) -> None:
         super().__init__()
         self.backbone = backbone.network
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(backbone.size, num_classes)
+        self.head = head(backbone.size, num_classes)
         self.embedding_size = backbone.size
         self.freeze()
 
@@ -88,8 +92,9 @@ def get_model_transfer_learning(
     dropout: float = 0.0,
     weights: Path | None = None,
     pretrained: bool = True,
+    head: HeadFactory = nn.Linear,
 ) -> tuple[TransferModel, Preprocessing]:
-    """Return a frozen pretrained backbone with a new linear head, and the preprocessing it needs.
+    """Return a frozen pretrained backbone with a new head, and the preprocessing it needs.
 
     Args:
         name: A backbone (see `landmarks.training.backbones`).
@@ -97,11 +102,12 @@ def get_model_transfer_learning(
         dropout: Share of the embedding dropped in training.
         weights: A local weights file, or None for the installed package's.
         pretrained: False builds the network alone, to be filled by `load_state_dict`.
+        head: Makes the head from the length of the embedding and the number of classes.
 
     Raises:
         ModelError: The backbone is not known or its weights do not fit.
         MissingExtraError: The package with the weights is not installed.
     """
     backbone = load_backbone(name, weights, pretrained=pretrained)
-    model = TransferModel(backbone, num_classes, dropout)
+    model = TransferModel(backbone, num_classes, dropout, head=head)
     return model, Preprocessing(mean=backbone.mean, std=backbone.std)
