@@ -1,7 +1,7 @@
 """How far the answers of OpenVINO are from those of ONNX Runtime, for a model folder and photos.
 
-Run `python benchmarks/engines.py PHOTOS [--model MODEL]` (needs the extra `openvino`). The table goes to the screen
-and to benchmarks/results/engines.md.
+Run `python benchmarks/engines.py PHOTOS [--model MODEL ...]`; it needs the extra `openvino`. The table goes to the
+screen and to benchmarks/results/engines.md.
 """
 
 from __future__ import annotations
