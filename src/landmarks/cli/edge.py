@@ -55,7 +55,7 @@ EXTRAS = {
     "tune": {"optuna", "tomli_w"},
     "track": {"mlflow"},
     "serve": {"fastapi", "multipart", "prometheus_client", "pydantic", "python_multipart", "starlette", "uvicorn"},
-    "search": {"lancedb", "pyarrow"},
+    "search": {"cv2", "lancedb", "pyarrow"},
     "cluster": {"fsspec", "pyarrow", "ray"},
 }
 """The extras of the package, each with the packages that are imported only where it is installed."""
