@@ -247,8 +247,15 @@ def is_local(place: str) -> bool:
 
 
 def exists(place: str) -> bool:
-    """Tell whether there is an index; object storage is only asked when the table is opened."""
-    return not is_local(place) or (Path(place) / f"{_TABLE}.lance").is_dir()
+    """Tell whether there is an index.
+
+    Raises:
+        SearchError: Object storage is out of reach.
+    """
+    if is_local(place):
+        return (Path(place) / f"{_TABLE}.lance").is_dir()
+    with _errors(place):
+        return _TABLE in lancedb.connect(place).list_tables().tables
 
 
 @contextmanager
