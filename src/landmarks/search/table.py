@@ -255,7 +255,8 @@ def exists(place: str) -> bool:
     if is_local(place):
         return (Path(place) / f"{_TABLE}.lance").is_dir()
     with _errors(place):
-        return _TABLE in lancedb.connect(place).list_tables().tables
+        names: list[str] = lancedb.connect(place).list_tables().tables
+    return _TABLE in names
 
 
 @contextmanager
