@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ class Planted:
         alterations: What was done to each copy.
         broken: Files that are no whole picture, each with its damage.
         pictures: Pictures of the data set after planting.
+        left_out: Pictures of the source that the copy does not have.
     """
 
     wrong_labels: dict[str, str]
@@ -32,6 +33,7 @@ class Planted:
     alterations: dict[str, str]
     broken: dict[str, str]
     pictures: int
+    left_out: list[str]
 
 
 def plant(
@@ -42,6 +44,7 @@ def plant(
     copies: float = 0.05,
     broken: float = 0.02,
     seed: int = 0,
+    left_out: Collection[str] = (),
 ) -> Planted:
     """Copy a data set with `train/` and `test/`, and plant faults in the copy.
 
@@ -55,6 +58,7 @@ def plant(
         copies: Share of the pictures that get an altered copy.
         broken: Share of the pictures that are damaged.
         seed: Decides everything.
+        left_out: Pictures that the copy shall not have, relative to the source.
     """
     truth = target.with_suffix(".json")
     if truth.is_file():
@@ -62,6 +66,8 @@ def plant(
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
     (target / "manifest.csv").unlink(missing_ok=True)
+    for name in left_out:
+        (target / name).unlink()
     rng = random.Random(seed)
     files = sorted(path.relative_to(target) for path in target.glob("*/*/*.jpg"))
     classes = sorted({path.parts[1] for path in files})
@@ -89,7 +95,7 @@ def plant(
     damages = {str(path): DAMAGES[number % len(DAMAGES)] for number, path in enumerate(damaged)}
     for name, damage in damages.items():
         _damage(target / name, damage, rng)
-    planted = Planted(placed, pairs, how, damages, len(files) + len(pairs))
+    planted = Planted(placed, pairs, how, damages, len(files) + len(pairs), sorted(left_out))
     truth.write_text(json.dumps(asdict(planted), indent=1))
     return planted
 

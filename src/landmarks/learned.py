@@ -1,15 +1,14 @@
 """Landmarks that a user taught a model after its training, from a few photos each.
 
-A landmark is its photos' vectors: their mean, and each photo on its own. What a new photo is compared with, how
-near it must come and how near other landmarks are, all lies in one file beside the model (see `learned_path`),
-without pickle, so that it is safe to copy from one machine to another. `landmarks.search.enroll` writes it; the
-tagger reads it. Pure numpy.
+A landmark is its photos' vectors and those of photos that do not show it. They lie in one file beside the model
+(see `learned_path`), without pickle, so that it is safe to copy from one machine to another. What a new photo must
+reach follows from them and the model's reference (`landmarks.prototypes`), for all landmarks at once, and is
+reckoned when the file is read. `landmarks.search.enroll` writes it; the tagger reads it. Pure numpy.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import zipfile
 import zlib
@@ -24,12 +23,12 @@ from numpy.typing import NDArray
 from landmarks.errors import ModelError
 from landmarks.files import atomic_path, sha256_file
 from landmarks.model_folder import ONNX_FILE, ModelInfo, is_bundled
-from landmarks.reference import REFERENCE_FILE, EmbeddingSpace, read_reference, unit
+from landmarks.places import Gazetteer
+from landmarks.prototypes import PrototypeRule, Taught, chance
+from landmarks.reference import REFERENCE_FILE, Reference, Vectors, read_reference
 
 LEARNED_FILE = "learned.npz"
-FORMAT = 1
-
-Vectors = NDArray[np.float32]
+FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,48 +39,11 @@ class LearnedLandmark:
         name: The name to show; the gazetteer may know where it lies.
         vectors: (n, d) of the photos it was learnt from, of unit length.
         rejected: (m, d) of photos that the user said do not show it.
-        threshold: Similarity that a photo needs.
-        spread: How far above the threshold a photo is as good as certain, above 0: what makes a probability of a
-            similarity.
     """
 
     name: str
     vectors: Vectors
     rejected: Vectors
-    threshold: float
-    spread: float
-
-    def similarity(self, vectors: Vectors) -> NDArray[np.float64]:
-        """Return how like each of (N, d) vectors the landmark is, (N,).
-
-        A photo nearer to one that was rejected than to any that was taught does not show the landmark.
-        """
-        found = similarity(self.vectors, vectors)
-        if len(self.rejected):
-            nearest = (vectors @ self.vectors.T).max(axis=1)
-            found = np.where((vectors @ self.rejected.T).max(axis=1) > nearest, -1.0, found)
-        return found
-
-    def probability(self, similarities: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return how sure it is, (N,): one half at the threshold."""
-        steps = np.clip((similarities - self.threshold) / self.spread, -30, 30)
-        chances: NDArray[np.float64] = 1 / (1 + np.exp(-_STEEPNESS * steps))
-        return chances
-
-
-_STEEPNESS = math.log(19)  # one spread above the threshold is 95 %
-
-
-def similarity(taught: Vectors, vectors: Vectors) -> NDArray[np.float64]:
-    """Return how like the taught photos (n, d) each of (N, d) vectors is, (N,): the cosine to their mean.
-
-    Snell, Swersky and Zemel, "Prototypical networks for few-shot learning", NeurIPS 2017,
-    https://arxiv.org/abs/1703.05175, with the cosine as in Chen et al., "A closer look at few-shot
-    classification", ICLR 2019, https://arxiv.org/abs/1904.04232.
-    """
-    prototype = unit(taught.mean(axis=0, keepdims=True))[0]
-    found: NDArray[np.float64] = (vectors @ prototype).astype(np.float64)
-    return found
 
 
 @dataclass(frozen=True)
@@ -97,54 +59,67 @@ class LearnedLandmarks:
 
     Args:
         model: Identity of the model and of its space, from `teachable_identity`.
-        space: How embeddings become vectors.
-        means: (K, d) mean vectors of the classes that the model was trained on, of unit length.
+        reference: Of the model.
+        classes: Names of the reference's classes, in the order of their labels. A landmark of which the gazetteer
+            shows the same name as of a class is that class.
         landmarks: In the order in which they were learnt.
 
     Attributes:
         model: As given.
-        space: As given.
-        means: As given.
+        reference: As given.
+        classes: As given.
         landmarks: As given.
+        rule: What tells them; None where there is no landmark.
+
+    Raises:
+        DataError: The reference has too few photos of no landmark.
     """
 
     def __init__(
-        self, model: str, space: EmbeddingSpace, means: Vectors, landmarks: Sequence[LearnedLandmark] = ()
+        self,
+        model: str,
+        reference: Reference,
+        classes: Sequence[str],
+        landmarks: Sequence[LearnedLandmark] = (),
     ) -> None:
         self.model = model
-        self.space = space
-        self.means = means
+        self.reference = reference
+        self.classes = tuple(classes)
         self.landmarks = tuple(landmarks)
+        self.rule = PrototypeRule(reference, self._taught()) if self.landmarks else None
+
+    def _taught(self) -> list[Taught]:
+        gazetteer = Gazetteer.bundled()
+        places = {gazetteer.display_name(name).casefold(): place for place, name in enumerate(self.classes)}
+        return [
+            Taught(one.vectors, one.rejected, places.get(gazetteer.display_name(one.name).casefold()))
+            for one in self.landmarks
+        ]
 
     def with_landmarks(self, landmarks: Iterable[LearnedLandmark]) -> LearnedLandmarks:
         """Return the same with other landmarks."""
-        return LearnedLandmarks(self.model, self.space, self.means, tuple(landmarks))
+        return LearnedLandmarks(self.model, self.reference, self.classes, tuple(landmarks))
 
     def find(self, name: str) -> LearnedLandmark | None:
         """Return the landmark of this name, whatever the case of its letters, or None."""
         return next((one for one in self.landmarks if one.name.casefold() == name.casefold()), None)
 
     def match(self, embedding: NDArray[np.float32], *, sure: float) -> LearnedMatch | None:
-        """Return the landmark that a photo shows, or None.
-
-        It must be sure enough, and nearer to the photo than the mean of any class that the model was trained on:
-        so what the model knew before is not lost.
+        """Return the most similar landmark of those that a photo surely shows, or None.
 
         Args:
             embedding: (D,) that the model gave.
             sure: Probability that is needed.
         """
-        if not self.landmarks:
+        if self.rule is None:
             return None
-        vector = self.space.vectors(embedding[None])
-        trained = float((vector @ self.means.T).max()) if len(self.means) else -1.0
-        best: LearnedMatch | None = None
-        for landmark in self.landmarks:
-            similar = landmark.similarity(vector)
-            chance = float(landmark.probability(similar)[0])
-            if chance >= sure and similar[0] > trained and (best is None or chance > best.probability):
-                best = LearnedMatch(landmark, chance)
-        return best
+        vector = self.reference.space.vectors(embedding[None])
+        similar, excess = self.rule.similarities(vector)[0], self.rule.excess(vector)[0]
+        for number in np.argsort(-similar, kind="stable").tolist():
+            probability = chance(float(excess[number]), float(self.rule.spreads[number]))
+            if probability >= sure:
+                return LearnedMatch(self.landmarks[number], probability)
+        return None
 
     def save(self, path: Path) -> None:
         """Write the file, or remove it where there is no landmark.
@@ -155,10 +130,7 @@ class LearnedLandmarks:
         if not self.landmarks:
             path.unlink(missing_ok=True)
             return
-        rows = [
-            {"name": one.name, "threshold": one.threshold, "spread": one.spread, "photos": len(one.vectors)}
-            for one in self.landmarks
-        ]
+        rows = [{"name": one.name, "photos": len(one.vectors)} for one in self.landmarks]
         described = {"format": FORMAT, "model": self.model, "landmarks": rows}
         taught = np.concatenate([one.vectors for one in self.landmarks])
         rejected = np.concatenate([one.rejected for one in self.landmarks])
@@ -207,9 +179,8 @@ def read_learned(folder: Path, info: ModelInfo) -> LearnedLandmarks | None:
     if reference is None:
         return None
     identity = teachable_identity(info)
-    labels = np.unique(reference.labels)
-    means = np.stack([reference.vectors[reference.labels == label].mean(axis=0) for label in labels])
-    empty = LearnedLandmarks(identity, reference.space, unit(means))
+    classes = [info.classes[label] for label in np.unique(reference.labels)]
+    empty = LearnedLandmarks(identity, reference, classes)
     if not path.is_file():
         return empty
     try:
@@ -246,13 +217,7 @@ def _landmarks(
     of_taught = of_rejected = 0
     for row, count in zip(rows, counts.tolist(), strict=True):
         vectors = taught[of_taught : of_taught + int(row["photos"])]
-        if len(vectors) != int(row["photos"]) or len(vectors) == 0 or float(row["spread"]) <= 0:
+        if len(vectors) != int(row["photos"]) or len(vectors) == 0:
             raise ValueError("a landmark without its photos")
-        yield LearnedLandmark(
-            str(row["name"]),
-            vectors,
-            rejected[of_rejected : of_rejected + count],
-            float(row["threshold"]),
-            float(row["spread"]),
-        )
+        yield LearnedLandmark(str(row["name"]), vectors, rejected[of_rejected : of_rejected + count])
         of_taught, of_rejected = of_taught + len(vectors), of_rejected + count

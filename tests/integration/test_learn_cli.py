@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from commands import landmarks
+from commands import landmarks, start
 from tiny_model import COLOURS, add_reference, calibrated, make_model, save_colour
 
 from landmarks.learned import learned_path, read_learned
@@ -64,6 +65,33 @@ def test_more_photos_are_added_and_none_counts_twice(model: Path, yellow: Path) 
     assert learned is not None
     (landmark,) = learned.landmarks
     assert len(landmark.vectors) <= 5
+
+
+def test_processes_that_teach_at_once_lose_nothing(model: Path, yellow: Path) -> None:
+    names = [f"Atomium {number}" for number in range(4)]
+    photos = sorted(yellow.iterdir())
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda name: start("learn", name, *photos, "--model", model), names))
+    assert [one.status for one in done] == [0] * 4, [one.err for one in done]
+    learned = read_learned(model, read_info(model))
+    assert learned is not None
+    assert sorted(one.name for one in learned.landmarks) == names
+
+
+def test_models_lists_what_was_learnt(model: Path, yellow: Path) -> None:
+    assert "learnt:" not in landmarks("models", model).out
+    landmarks("learn", "Atomium", yellow, "--model", model)
+    out = landmarks("models", model).out
+    assert "  learnt: Atomium from" in out
+    landmarks("forget", "Atomium", "--model", model)
+    assert "learnt:" not in landmarks("models", model).out
+
+
+def test_a_folder_that_cannot_be_written_is_told(model: Path, yellow: Path) -> None:
+    (model / "learned.lock").mkdir()
+    done = landmarks("learn", "Atomium", yellow, "--model", model)
+    assert done.status == 1
+    assert "no permission to write here" in done.complaint
 
 
 def test_verdicts_of_a_library_teach(model: Path, tmp_path: Path) -> None:

@@ -70,6 +70,19 @@ def test_the_most_alike_come_first(photos: Path, model: Path) -> None:
     assert set(found(photos, model, photos / "it's a tower.jpg", "--expand", 2)[:2]) == set(names[:2])
 
 
+def test_local_features_put_the_first_in_order(photos: Path, model: Path) -> None:
+    index(photos, model)
+    asked = photos / "it's a tower.jpg"
+    done = landmarks("search", asked, "--in", photos, "--model", model, "--rerank", 4, "-k", 2, "--json")
+    assert done.status == 0, done.err
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    # Pictures of one colour have no features, so all stay where they are.
+    assert [row["inliers"] for row in rows] == [0, 0]
+    assert [Path(row["path"]).name for row in rows] == found(photos, model, asked, "-k", 2)
+    done = landmarks("search", "--tag", "paris", "--in", photos, "--model", model, "--rerank", 4)
+    assert (done.status, "give the picture too" in done.complaint) == (2, True)
+
+
 def test_tags_cities_and_countries_find_photos(photos: Path, model: Path) -> None:
     index(photos, model)
     assert found(photos, model, "--tag", "PARIS") == ["tower again.png", "it's a tower.jpg"]

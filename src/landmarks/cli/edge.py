@@ -29,7 +29,7 @@ COMMANDS = {
     "learn": "Teach a model a landmark from a few photos, without training.",
     "forget": "Take a landmark away that landmarks learn has taught a model.",
     "cluster": "Tag very many photos on a Ray cluster, into Parquet files or a Lance table.",
-    "models": "List the models that come with the package.",
+    "models": "List models, and the landmarks that each was taught later.",
     "doctor": "Look for what is wrong with a folder of pictures before training.",
     "train": "Train a recogniser from a folder of pictures.",
     "tune": "Look for the settings that serve a data set best.",
@@ -55,7 +55,7 @@ EXTRAS = {
     "tune": {"optuna", "tomli_w"},
     "track": {"mlflow"},
     "serve": {"fastapi", "multipart", "prometheus_client", "pydantic", "python_multipart", "starlette", "uvicorn"},
-    "search": {"lancedb", "pyarrow"},
+    "search": {"cv2", "lancedb", "pyarrow"},
     "cluster": {"fsspec", "pyarrow", "ray"},
 }
 """The extras of the package, each with the packages that are imported only where it is installed."""

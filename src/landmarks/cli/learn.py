@@ -55,7 +55,7 @@ def _show(lesson: Lesson) -> None:
     typer.echo(f"{landmark.name}: learnt from {len(landmark.vectors)} photos, {lesson.added} of them new")
     for one in lesson.confusions:
         word = "easily confused with" if one.confused else "most like"
-        typer.echo(f"  {word} {one.name} ({one.similarity:.2f}; a tag needs {landmark.threshold:.2f})")
+        typer.echo(f"  {word} {one.name} ({one.similarity:.2f})")
     if lesson.weak:
         typer.echo(
             f"{landmark.name}: {lesson.weak} of its photos would not be recognised from the others: "

@@ -1,45 +1,33 @@
-"""A landmark is learnt from a few photos, without training: a prototype with a threshold of its own.
+"""A landmark is learnt from a few photos, without training; `landmarks.prototypes` has the rule.
 
-The threshold is chosen so that photos of no landmark reach it at most at a promised rate; such photos lie in the
-model's reference. Photos of other landmarks are kept apart by comparison with the means of their own. A user's own
-verdicts teach it too: photos on which a tag was confirmed are examples of it, photos on which it was rejected are
-counter-examples.
+A user's own verdicts teach it too: photos on which a tag was confirmed are examples of it, photos on which it was
+rejected are counter-examples.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from landmarks.calibration import choose_threshold
-from landmarks.errors import ImageError, InputError, ModelError, SettingsError
-from landmarks.learned import (
-    LearnedLandmark,
-    LearnedLandmarks,
-    learned_path,
-    read_learned,
-    similarity,
-)
+from landmarks.errors import ImageError, InputError, ModelError, SettingsError, StorageError
+from landmarks.learned import LearnedLandmark, LearnedLandmarks, learned_path, read_learned
 from landmarks.library.library import Library
+from landmarks.locks import locked
 from landmarks.model_folder import ModelInfo, read_info
 from landmarks.places import Gazetteer
 from landmarks.preprocess import prepare
+from landmarks.prototypes import Taught
 from landmarks.recognizer import Recognizer
-from landmarks.reference import Reference, read_reference
+from landmarks.reference import Vectors
 from landmarks.tags import tags_from_json
 
-PROMISED_RATE = 0.01
-"""Share of photos of no landmark that may reach the threshold of one learnt landmark."""
-
 _NAMED = 3  # landmarks that are named as easily confused
-_SPREAD = 0.05  # the least, where all photos look alike
-
-Vectors = NDArray[np.float32]
+_WAIT = 60.0  # seconds for another process that is writing what it learnt: that takes milliseconds
 
 
 @dataclass(frozen=True)
@@ -88,22 +76,24 @@ class Teacher:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._recognizer = Recognizer(folder)
-        info: ModelInfo = self._recognizer.info
-        reference, learned = read_reference(folder, info), read_learned(folder, info)
-        if reference is None or learned is None:
+        self._info: ModelInfo = self._recognizer.info
+        self._reference = self._read().reference
+
+    def _read(self) -> LearnedLandmarks:
+        learned = read_learned(self._folder, self._info)
+        if learned is None:
             raise ModelError(
-                f"{folder}: this model brings no photos to compare new landmarks with: export it again with "
+                f"{self._folder}: this model brings no photos to compare new landmarks with: export it again with "
                 "--negatives"
             )
-        self._reference: Reference = reference
-        self._learned: LearnedLandmarks = learned
-        self._path = learned_path(folder, info)
-        places = Gazetteer.bundled()
-        self._classes = [places.display_name(info.classes[label]) for label in np.unique(reference.labels)]
+        return learned
 
     def learn(self, name: str, photos: Sequence[Path], rejected: Sequence[Path] = ()) -> Lesson:
         """Learn a landmark, or learn more of one, from photos of it.
+
+        Several processes may teach one model at once: each adds to what the others have written.
 
         Args:
             name: Its name.
@@ -113,6 +103,7 @@ class Teacher:
         Raises:
             SettingsError: The name is empty.
             InputError: No photo can be read.
+            DataError: The model's reference has too few photos of no landmark.
             StorageError: What was learnt cannot be written.
         """
         if not name.strip():
@@ -120,23 +111,20 @@ class Teacher:
         shown, failed = self._vectors(photos)
         denied, failed_too = self._vectors(rejected)
         failures = (*failed, *failed_too)
-        old = self._learned.find(name)
-        size = self._reference.negatives.shape[1]
-        before = old.vectors if old is not None else np.empty((0, size), dtype=np.float32)
-        vectors = _joined(before, shown)
-        if len(vectors) == 0:
-            reason = f"{failures[0][0]}: {failures[0][1]}" if failures else "no photo was given"
-            raise InputError(f"{name}: there is no photo of it that can be read ({reason}): give one or more")
-        denied = _joined(old.rejected if old is not None else denied[:0], denied)
-        landmark = calibrate_landmark(
-            old.name if old is not None else name, vectors, denied, self._reference.negatives
-        )
-        others = [one for one in self._learned.landmarks if one is not old]
-        self._learned = self._learned.with_landmarks([*others, landmark])
-        self._learned.save(self._path)
-        return Lesson(
-            landmark, len(vectors) - len(before), self._confusions(landmark), _weak(landmark), tuple(failures)
-        )
+        with _writing(self._folder, self._info):
+            learned = self._read()
+            old = learned.find(name)
+            before = old.vectors if old is not None else shown[:0]
+            vectors = _joined(before, shown)
+            if len(vectors) == 0:
+                reason = f"{failures[0][0]}: {failures[0][1]}" if failures else "no photo was given"
+                raise InputError(f"{name}: there is no photo of it that can be read ({reason}): give one or more")
+            denied = _joined(old.rejected if old is not None else denied[:0], denied)
+            landmark = LearnedLandmark(old.name if old is not None else name, vectors, denied)
+            others = [one for one in learned.landmarks if one is not old]
+            learned = learned.with_landmarks([*others, landmark])
+            learned.save(learned_path(self._folder, self._info))
+        return Lesson(landmark, len(vectors) - len(before), _confusions(learned), _weak(learned), tuple(failures))
 
     def _vectors(self, photos: Iterable[Path]) -> tuple[Vectors, list[tuple[Path, str]]]:
         rows, failed = [], []
@@ -151,33 +139,16 @@ class Teacher:
         found = self._reference.space.vectors(np.stack(rows)) if rows else np.empty((0, size), dtype=np.float32)
         return found.astype(np.float16).astype(np.float32), failed  # as they will be read back
 
-    def _confusions(self, landmark: LearnedLandmark) -> tuple[Confusion, ...]:
-        labels, vectors = self._reference.labels, self._reference.vectors
-        others = [
-            (name, vectors[labels == label]) for name, label in zip(self._classes, np.unique(labels), strict=True)
-        ]
-        others += [(other.name, other.vectors) for other in self._learned.landmarks]
-        found = [
-            _confusion(landmark, *other) for other in others if other[0].casefold() != landmark.name.casefold()
-        ]
-        return tuple(sorted(found, key=lambda one: (-one.confused, -one.similarity))[:_NAMED])
 
-
-def calibrate_landmark(name: str, vectors: Vectors, rejected: Vectors, negatives: Vectors) -> LearnedLandmark:
-    """Choose the threshold of a landmark (split conformal, see `landmarks.calibration.choose_threshold`).
-
-    Args:
-        name: Of the landmark.
-        vectors: (n, d) of photos of it.
-        rejected: (m, d) of photos that do not show it, though it was said of them.
-        negatives: (M, d) of photos of no landmark, enough for the promised rate.
-
-    Raises:
-        DataError: There are too few negatives.
-    """
-    threshold = choose_threshold(similarity(vectors, negatives), PROMISED_RATE)
-    own = float(similarity(vectors, vectors).mean())
-    return LearnedLandmark(name, vectors, rejected, threshold, max(_SPREAD, (own - threshold) / 2))
+@contextmanager
+def _writing(folder: Path, info: ModelInfo) -> Iterator[None]:
+    """Let one process at a time read what a model was taught and write it anew."""
+    path = learned_path(folder, info)
+    try:
+        with locked(path.with_suffix(".lock"), wait=_WAIT):
+            yield
+    except TimeoutError as error:
+        raise StorageError(f"{path}: another process is writing it: try again") from error
 
 
 def forget(folder: Path, name: str) -> None:
@@ -187,13 +158,14 @@ def forget(folder: Path, name: str) -> None:
         InputError: There is none of this name.
     """
     info = read_info(folder)
-    learned = read_learned(folder, info)
-    found = None if learned is None else learned.find(name)
-    if learned is None or found is None:
-        names = "" if learned is None else ", ".join(one.name for one in learned.landmarks)
-        raise InputError(f"{name}: no landmark of this name was learnt; learnt were: {names or 'none'}")
-    rest = [one for one in learned.landmarks if one is not found]
-    learned.with_landmarks(rest).save(learned_path(folder, info))
+    with _writing(folder, info):
+        learned = read_learned(folder, info)
+        found = None if learned is None else learned.find(name)
+        if learned is None or found is None:
+            names = "" if learned is None else ", ".join(one.name for one in learned.landmarks)
+            raise InputError(f"{name}: no landmark of this name was learnt; learnt were: {names or 'none'}")
+        rest = [one for one in learned.landmarks if one is not found]
+        learned.with_landmarks(rest).save(learned_path(folder, info))
 
 
 def learn_from_library(teacher: Teacher, library: Library) -> list[Lesson]:
@@ -221,19 +193,32 @@ def _joined(old: Vectors, new: Vectors) -> Vectors:
     return np.stack(rows) if rows else old
 
 
-def _weak(landmark: LearnedLandmark) -> int:
-    """Count the photos of a landmark that the others alone would not recognise."""
-    count = len(landmark.vectors)
-    if count < 2:
+def _weak(learned: LearnedLandmarks) -> int:
+    """Count the photos of the landmark learnt last that its others alone would not recognise."""
+    vectors, number = learned.landmarks[-1].vectors, len(learned.landmarks) - 1
+    if learned.rule is None or len(vectors) < 2:
         return 0
-    left_out = [
-        similarity(np.delete(landmark.vectors, place, axis=0), landmark.vectors[place][None])[0]
-        for place in range(count)
+    weak = 0
+    for place in range(len(vectors)):
+        others = Taught(np.delete(vectors, place, axis=0), vectors[:0])
+        weak += not learned.rule.reached(number, others.prototype, vectors[place][None])[0]
+    return weak
+
+
+def _confusions(learned: LearnedLandmarks) -> tuple[Confusion, ...]:
+    """Name the landmarks that the one learnt last is most like."""
+    *before, landmark = learned.landmarks
+    show = Gazetteer.bundled().display_name
+    labels, vectors = learned.reference.labels, learned.reference.vectors
+    others = [
+        (show(name), vectors[labels == label])
+        for name, label in zip(learned.classes, np.unique(labels), strict=True)
     ]
-    return sum(found < landmark.threshold for found in left_out)
-
-
-def _confusion(landmark: LearnedLandmark, name: str, vectors: Vectors) -> Confusion:
-    mean = vectors.mean(axis=0, keepdims=True)
-    alike = float(similarity(landmark.vectors, mean / np.linalg.norm(mean))[0])
-    return Confusion(name, alike, bool((landmark.similarity(vectors) >= landmark.threshold).any()))
+    others += [(show(other.name), other.vectors) for other in before]
+    own = Taught(landmark.vectors, landmark.rejected).prototype
+    found = []
+    for name, shown in others:
+        if learned.rule is not None and name.casefold() != show(landmark.name).casefold():
+            alike = float(own @ Taught(shown, shown[:0]).prototype)
+            found.append(Confusion(name, alike, bool(learned.rule.reached(len(before), own, shown).any())))
+    return tuple(sorted(found, key=lambda one: (-one.confused, -one.similarity))[:_NAMED])

@@ -34,11 +34,14 @@ class Match:
         path: The photo.
         score: Cosine of the two photos in the space of the index, -1 to 1.
         tags: Names it is found by, in lower case.
+        inliers: Local features that it shares with the picture, or None where they were not compared (see
+            `landmarks.search.local`).
     """
 
     path: Path
     score: float
     tags: tuple[str, ...]
+    inliers: int | None = None
 
 
 class PhotoSearcher:

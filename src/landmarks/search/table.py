@@ -8,9 +8,8 @@ file, and those in the cells nearest to a query are compared exactly (LanceDB's 
 from __future__ import annotations
 
 import math
-import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from landmarks.errors import SearchError, StorageError
 from landmarks.files import storage_errors
+from landmarks.locks import locked
 
 FORMAT = 1
 EXACT_ROWS = 50_000
@@ -247,8 +247,16 @@ def is_local(place: str) -> bool:
 
 
 def exists(place: str) -> bool:
-    """Tell whether there is an index; object storage is only asked when the table is opened."""
-    return not is_local(place) or (Path(place) / f"{_TABLE}.lance").is_dir()
+    """Tell whether there is an index.
+
+    Raises:
+        SearchError: Object storage is out of reach.
+    """
+    if is_local(place):
+        return (Path(place) / f"{_TABLE}.lance").is_dir()
+    with _errors(place):
+        names: list[str] = lancedb.connect(place).list_tables().tables
+    return _TABLE in names
 
 
 @contextmanager
@@ -263,18 +271,12 @@ def writing(place: str) -> Iterator[None]:
     if not is_local(place):
         yield
         return
-    with storage_errors(Path(place)):
-        Path(place).mkdir(parents=True, exist_ok=True)
-    lock = sqlite3.connect(Path(place) / "writing", timeout=0, isolation_level=None)
-    try:
-        lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        lock.close()
-        raise SearchError(f"{place}: another process is building this index: wait until it is done") from error
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(Path(place) / "writing"))
+        except TimeoutError as error:
+            raise SearchError(f"{place}: another process is building this index: wait until it is done") from error
         yield
-    finally:
-        lock.close()
 
 
 @contextmanager

@@ -134,10 +134,10 @@ def _place_notes(classes: Sequence[str]) -> list[list[str]]:
         if not landmark:
             notes.append([])
         elif place is None:
-            notes.append(["not in the gazetteer: is it a place?"] if knows_most else [])
+            notes.append(["the gazetteer does not know this name: is it one landmark?"] if knows_most else [])
         elif place.coordinates is None and not place.country:
-            kind = f"a kind of place ({place.kind})" if place.kind else "no place"
-            notes.append([f"by the gazetteer {kind}, not one landmark"])
+            kind = f"names a kind of place ({place.kind}), not one landmark"
+            notes.append([kind if place.kind else "does not name a place"])
         else:
             notes.append([])
     return notes

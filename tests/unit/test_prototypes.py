@@ -1,0 +1,101 @@
+"""What a photo must reach to show a landmark taught from a few photos."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from landmarks.errors import DataError
+from landmarks.prototypes import CLEARANCE, COHORT, PROMISED_RATE, RIVAL_WEIGHT, PrototypeRule, Taught, chance
+from landmarks.reference import Reference, Vectors, plain_space, unit
+
+SIZE = 16
+
+
+def cloud(centre: NDArray[np.floating], count: int, seed: int, noise: float = 0.15) -> Vectors:
+    return unit(centre + noise * np.random.default_rng(seed).normal(size=(count, SIZE)))
+
+
+def axis(number: int) -> NDArray[np.float64]:
+    return np.eye(SIZE)[number]
+
+
+@pytest.fixture
+def reference() -> Reference:
+    """Two known classes and photos of no landmark, in all directions."""
+    vectors = np.concatenate([cloud(axis(0), 20, 1), cloud(axis(1), 20, 2)])
+    return Reference(plain_space(SIZE), vectors, np.repeat([0, 1], 20), cloud(np.zeros(SIZE), 150, 3, noise=1.0))
+
+
+def taught(number: int, *, known: int | None = None, rejected: int = 0) -> Taught:
+    return Taught(cloud(axis(number), 5, 10 + number), cloud(axis(number + 1), rejected, 30), known)
+
+
+def test_new_photos_pass_and_others_do_not(reference: Reference) -> None:
+    rule = PrototypeRule(reference, [taught(4), taught(6)])
+    passed = rule.excess(np.concatenate([cloud(axis(4), 30, 20), cloud(axis(6), 30, 21)])) >= 0
+    assert passed[:30, 0].mean() > 0.9
+    assert passed[30:, 1].mean() > 0.9
+    assert not passed[:30, 1].any()
+    assert not passed[30:, 0].any()
+    assert not (rule.excess(reference.vectors) >= 0).any()
+
+
+@pytest.mark.parametrize("landmarks", [1, 4, 8])
+def test_all_landmarks_together_keep_the_promise(reference: Reference, landmarks: int) -> None:
+    rule = PrototypeRule(reference, [taught(4 + number) for number in range(landmarks)])
+    others = cloud(np.zeros(SIZE), 4000, 40, noise=1.0)
+    rate = (rule.excess(others) >= 0).any(axis=1).mean()
+    # The promise is for the mean over sets of negatives; one set of 150 leaves it this much room.
+    assert rate <= 3 * PROMISED_RATE
+
+
+def test_scores_are_those_of_the_plain_definition(reference: Reference) -> None:
+    rule = PrototypeRule(reference, [taught(4), taught(0, known=0)])
+    photos = cloud(np.ones(SIZE) / 4, 10, 50, noise=0.4)
+    means = [reference.vectors[reference.labels == label].mean(axis=0) for label in (0, 1)]
+    for number, (one, rivals) in enumerate(((taught(4), means), (taught(0), means[1:]))):
+        for photo, found in zip(photos, rule.excess(photos)[:, number], strict=True):
+            mean = one.vectors.mean(axis=0)
+            cosine = photo @ mean / np.linalg.norm(mean)
+            background = sorted((float(photo @ other) for other in reference.negatives), reverse=True)[:COHORT]
+            rival = max(photo @ other / np.linalg.norm(other) for other in rivals)
+            height, margin = cosine - np.mean(background), cosine - RIVAL_WEIGHT * rival
+            expected = min(height - rule.heights[number], margin - rule.margins[number])
+            assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_known_landmark_is_no_rival_of_itself(reference: Reference) -> None:
+    photos = cloud(axis(0), 30, 60)
+    as_new = PrototypeRule(reference, [taught(0)])
+    as_known = PrototypeRule(reference, [taught(0, known=0)])
+    assert as_known.margins[0] < as_new.margins[0]
+    assert (as_known.excess(photos) >= 0).mean() > 0.9
+    assert not (as_new.excess(reference.vectors) >= 0).mean() > 0.01
+
+
+def test_what_is_like_a_known_class_asks_no_more_of_others(reference: Reference) -> None:
+    alone = PrototypeRule(reference, [taught(4)])
+    with_twin = PrototypeRule(reference, [taught(4), taught(0)])
+    assert alone.margins[0] == with_twin.margins[0] >= CLEARANCE
+    assert with_twin.margins[1] > with_twin.margins[0]
+
+
+def test_photos_near_rejected_ones_fail(reference: Reference) -> None:
+    rule = PrototypeRule(reference, [taught(4, rejected=3)])
+    assert (rule.similarities(cloud(axis(5), 5, 70)) == -1).all()
+    assert (rule.similarities(cloud(axis(4), 5, 71)) > 0.5).all()
+
+
+def test_too_few_negatives_are_told(reference: Reference) -> None:
+    few = Reference(reference.space, reference.vectors, reference.labels, reference.negatives[:20])
+    with pytest.raises(DataError, match="20 negatives cannot promise"):
+        PrototypeRule(few, [taught(4)])
+
+
+def test_chances_run_from_nought_to_one() -> None:
+    assert chance(0.0, 0.1) == pytest.approx(0.5)
+    assert chance(0.1, 0.1) == pytest.approx(0.95)
+    assert 0 <= chance(-1e9, 0.05) < 1e-9
+    assert 1 - 1e-9 < chance(1e9, 0.05) <= 1
