@@ -20,7 +20,7 @@ from landmarks import __version__
 from landmarks.cli.edge import COMMANDS, EXTRAS
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "landmarks"
-CORE_PACKAGES = {"numpy", "PIL", "pillow_heif", "onnxruntime", "rich", "typer", "landmarks"}
+CORE_PACKAGES = {"numpy", "PIL", "pillow_heif", "onnxruntime", "rich", "threadpoolctl", "typer", "landmarks"}
 
 
 @pytest.fixture(scope="module")
