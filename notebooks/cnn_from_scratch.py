@@ -395,8 +395,14 @@ short.pivot_table(index=["architecture", "optimizer"], columns="augmentation", v
 # %% [markdown]
 # A short schedule tells how *fast* something learns, not where it ends. Augmentation shows this best: it makes
 # each epoch harder, so it loses in the short run, and the network that never saw it begins to learn by heart
-# later on. `--long` trains with and without squeeze-and-excitation, MixUp and CutMix for longer.
-#
+# later on. `--long` trains with and without squeeze-and-excitation, MixUp and CutMix for longer; other schedules
+# in the table are shown here:
+
+# %%
+longer = tried[tried.schedule != tried.schedule.iloc[0]]
+longer[["schedule", "architecture", "augmentation", "valid_accuracy", "valid_loss", "seconds"]].round(3)
+
+# %% [markdown]
 # One seed each: a difference of one or two points may be chance. What the figures say about the parts of our
 # network, and what they cannot say, is in
 # [benchmarks/results/architectures.md](../benchmarks/results/architectures.md).

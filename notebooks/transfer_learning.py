@@ -237,6 +237,9 @@ comparison.round({"validation": 3, "test": 3, "ms a picture": 1, "million parame
 # 10, ... pictures of each class.
 
 # %%
+import warnings
+
+warnings.filterwarnings("ignore", "The number of unique classes")  # one picture a class looks odd to scikit-learn
 smallest = np.bincount(label["train"]).min()
 amounts = [n for n in (1, 2, 3, 5, 10, 20, 40, 60) if n <= smallest] + ["all"]
 lines = {}
