@@ -1,8 +1,8 @@
 """The ways to classify a folder of photos that `bulk.py` compares with; each run is a process of its own.
 
 `python benchmarks/peers.py WAY FOLDER MODEL [ENGINE]` prints the images a second, after a first pass over a few
-photos. WAY is pillow-torchscript, dataloader, ultralytics, decode or model; MODEL is a model folder, with
-`model.pt` for the first two.
+photos, and when its network was loaded, on the clock of `time.perf_counter`. WAY is pillow-torchscript, dataloader,
+ultralytics, decode or model; MODEL is a model folder, with `model.pt` for the first two.
 """
 
 from __future__ import annotations
@@ -131,11 +131,13 @@ def main() -> None:
     warnings.simplefilter("ignore")
     way, folder, model = WAYS[sys.argv[1]], Path(sys.argv[2]), Path(sys.argv[3])
     photos = sorted(folder.glob("*.jpg"))
-    way(photos[:WARM], model)()
+    warm = way(photos[:WARM], model)
+    loaded = time.perf_counter()
+    warm()
     work = way(photos, model)
     started = time.perf_counter()
     work()
-    print(len(photos) / (time.perf_counter() - started))
+    print(len(photos) / (time.perf_counter() - started), loaded)
 
 
 if __name__ == "__main__":
