@@ -8,8 +8,8 @@ threads as cores, as the peers have it, collapses where others use the cores too
 
 Every way has two speeds. Without its start: `landmarks tag` between two lines of its output, a peer once its
 network is loaded and warm. The whole command: from the start of the process to its end, and of a peer to its last
-photo, without its warming up. The limit is what the cores allow: one process a core that only decodes gives D photos a
-second in all, one that only runs the network M, and a photo needs both on the same cores, which makes
+photo, without its warming up. The limit is what the cores allow: one process a core that only decodes gives D
+photos a second in all, one that only runs the network M, and a photo needs both on the same cores, which makes
 1 / (1/D + 1/M).
 """
 
