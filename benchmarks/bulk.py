@@ -73,6 +73,7 @@ def main() -> None:
     if not given.ultralytics:
         body += " ultralytics was not given."
     command = "python benchmarks/bulk.py --photos CACHE"
+    command += " --ultralytics PYTHON" if given.ultralytics else ""
     command += "" if given.model == parser.get_default("model") else " --model MODEL"
     record("bulk", "Bulk tagging", command, body, ["torch", "torchvision", "onnxruntime", "pillow"])
 

@@ -12,13 +12,20 @@ from pathlib import Path
 RESULTS = Path(__file__).parent / "results"
 
 
+INT8_FLAGS = {"avx512_vnni": "AVX-512 VNNI", "avx_vnni": "AVX VNNI", "asimddp": "dot products of bytes"}
+"""Instructions that make int8 networks about twice as fast as those of a processor without."""
+
+
 def machine(*packages: str) -> str:
-    """The processor, the cores and the versions of packages."""
+    """The processor, its instructions for int8, the cores and the versions of packages."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
+        lines = [line.partition(":") for line in info.read_text().splitlines()]
+        told = {key.strip(): value.strip() for key, _, value in lines}
+        flags = set((told.get("flags") or told.get("Features") or "").split())
+        fast = [name for flag, name in INT8_FLAGS.items() if flag in flags]
+        model = f"{told.get('model name', model)} ({fast[0] if fast else 'no fast int8'})"
     versions = [f"Python {platform.python_version()}", *(f"{name} {metadata.version(name)}" for name in packages)]
     return f"{model}, {os.cpu_count()} cores; {', '.join(versions)}"
 

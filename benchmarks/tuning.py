@@ -1,10 +1,10 @@
-"""What tuning brings: the usual settings of transfer learning against those that `landmarks tune` finds.
+"""What tuning brings: the usual settings against those that `landmarks tune` finds.
 
-Run `python benchmarks/tuning.py DATA`, DATA being an image folder such as landmarks10. A study of `--trials`
-trials looks for the settings on validation pictures; then both settings train with each of the seeds (another
-split, other views, other weights), and all are measured on the test split, which the study never read. All is
-done by the commands `landmarks tune` and `landmarks train`; what is finished in `--out` is not done again. About
-half an hour on two free cores, most of it embedding: the pictures once for each seed and backbone.
+Run `python benchmarks/tuning.py DATA --model scratch|transfer`, DATA being an image folder such as landmarks10. A
+study of `--trials` trials looks for the settings on validation pictures; then both settings train with each of the
+seeds (another split, other views, other weights), and all are measured on the test split, which the study never
+read. All is done by the commands `landmarks tune` and `landmarks train`; what is finished in `--out` is not done
+again. `--epochs` gives every run, of both settings, so many epochs.
 
 `--keep` leaves settings out of the search (`--keep backbone,crop-scale` embeds the pictures once for each seed).
 """
@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
 from record import record, table
+from scipy.stats import t
 
 from landmarks.training.experiments import Pairs, compare_runs
 from landmarks.training.presets import differences, load_preset
@@ -47,6 +49,8 @@ def accuracy(run: Path, split: str) -> float:
 def notes(given: argparse.Namespace, gains: list[float], sums: list[int], preset: Path) -> str:
     """What the table says over all seeds, and the settings that were found."""
     spread = statistics.stdev(gains) if len(gains) > 1 else 0.0
+    # Of the mean of few seeds, by Student's t.
+    half = spread / math.sqrt(len(gains)) * float(t.ppf(0.975, len(gains) - 1)) if len(gains) > 1 else math.nan
     summed = Pairs(*sums)
     sections = differences(load_preset(str(preset), given.data)).values()
     found = [
@@ -54,19 +58,22 @@ def notes(given: argparse.Namespace, gains: list[float], sums: list[int], preset
         for section in sections
         for key, value in section.items()
     ]
+    better = sum(gain > 0 for gain in gains)
     return (
-        f"Mean gain on test {statistics.mean(gains):+.4f}, standard deviation over the seeds {spread:.4f}; tuned "
-        f"is better with {sum(gain > 0 for gain in gains)} of {len(gains)} seeds. Over all seeds {summed.second} "
-        f"answers are right in tuned alone and {summed.first} in usual alone (the same test pictures each time, "
-        f"so no test is made of the sum).\n\nFound: {', '.join(found)}. {given.trials} trials with seed 0, sought "
-        f"by validation {given.metric}."
+        f"Mean gain on test {statistics.mean(gains):+.4f}, 95 % interval of the mean {half:.4f} to both sides "
+        f"(Student's t over the seeds); tuned is better with {better} of {len(gains)} seeds. Over all seeds "
+        f"{summed.second} answers are right in tuned alone and {summed.first} in usual alone (the same test "
+        f"pictures each time, so no test is made of the sum).\n\nFound: {', '.join(found)}. {given.trials} trials "
+        f"with seed 0, sought by validation {given.metric}."
     )
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
+    parser.add_argument("--model", choices=("scratch", "transfer"), default="transfer")
     parser.add_argument("--out", type=Path, default=Path("runs/tuning"))
+    parser.add_argument("--epochs", type=int)
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--limit", type=int, help="training pictures")
@@ -81,12 +88,13 @@ def main() -> None:
     given = parse()
     common: list[object] = ["--threads", given.threads]
     common += ["--limit", given.limit] if given.limit else []
+    common += ["--epochs", given.epochs] if given.epochs else []
     common += ["--cache", given.cache] if given.cache else []
     study = given.out / "study"
-    words = ["--model", "transfer", "--trials", given.trials, "--metric", given.metric, "--out", study]
+    words = ["--model", given.model, "--trials", given.trials, "--metric", given.metric, "--out", study]
     landmarks("tune", given.data, *words, *common, keep=given.keep)
     preset = study / "best.toml"
-    ways: dict[str, list[object]] = {"usual": ["--model", "transfer"], "tuned": ["--preset", preset]}
+    ways: dict[str, list[object]] = {"usual": ["--model", given.model], "tuned": ["--preset", preset]}
     rows, sums, gains = [], [0, 0, 0, 0], []
     for seed in range(given.seeds):
         runs = {way: given.out / f"{way}-{seed}" for way in ways}
@@ -102,10 +110,21 @@ def main() -> None:
         rows.append([seed, *shown, f"{gains[-1]:+.4f}", pairs.first, pairs.second, f"{pairs.p_value:.2g}"])
     header = ["seed", "valid, usual", "valid, tuned", "test, usual", "test, tuned", "gain"]
     header += ["right in usual alone", "right in tuned alone", "p (McNemar, mid-p)"]
-    flags_given = {"limit": given.limit, "trials": given.trials, "seeds": given.seeds, "keep": given.keep}
+    flags_given = {
+        "model": given.model,
+        "epochs": given.epochs,
+        "limit": given.limit,
+        "trials": given.trials,
+        "seeds": given.seeds,
+        "keep": given.keep,
+    }
     command = "python benchmarks/tuning.py DATA " + " ".join(f"--{k} {v}" for k, v in flags_given.items() if v)
     body = f"{given.data.name}.\n\n" + table(header, rows) + "\n\n" + notes(given, gains, sums, preset)
-    record("tuning", "Tuning transfer learning", command, body, ["torch", "optuna", "onnxruntime"])
+    name, title = (
+        f"tuning-{given.model}",
+        {"scratch": "from scratch", "transfer": "transfer learning"}[given.model],
+    )
+    record(name, f"Tuning {title}", command, body, ["torch", "optuna", "onnxruntime"])
 
 
 if __name__ == "__main__":
