@@ -1,25 +1,32 @@
 """What Ray costs: `landmarks cluster` against `landmarks tag` on the same photos with as many processes.
 
-Run `python benchmarks/cluster.py PHOTOS`, PHOTOS being a folder of at least a few hundred; they are linked under
-many names up to `--photos`. Both commands take their turns `--rounds` times. Beside the whole command (with the
-start of Python, of Ray and of the processes) the table shows photos a second between the first and the last
-result, which is what counts for a million photos.
+Run `python benchmarks/cluster.py FOLDER...`, each folder with photos of one kind, such as those that `bulk.py`
+makes; they are linked under many names up to `--photos`. `landmarks cluster` runs twice: joining a Ray that runs
+already, as that of a cluster does, and starting one of its own. All take their turns `--rounds` times. Beside the
+whole command (with the start of Python, of Ray and of the processes) the table shows photos a second between the
+first and the last result, which is what counts for a million photos.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from record import record, table
 
 from landmarks.files import find_photos
+
+COMMANDS = ("landmarks tag", "landmarks cluster, a Ray that runs", "landmarks cluster, a Ray of its own")
+PORT = 6399
 
 
 def link(photos: list[Path], folder: Path, count: int) -> None:
@@ -39,54 +46,80 @@ def tag(folder: Path, processes: int) -> tuple[float, float]:
     return time.perf_counter() - began, times[-1] - times[0]
 
 
-def cluster(folder: Path, out: Path, processes: int, part_size: int) -> tuple[float, float]:
+def cluster(folder: Path, out: Path, given: argparse.Namespace, address: str | None) -> tuple[float, float]:
     """Run `landmarks cluster`; returns likewise, from the beginning of the first part to the end of the last."""
-    words = [sys.executable, "-m", "landmarks", "cluster", str(folder), str(out), "--workers", str(processes)]
+    words = [sys.executable, "-m", "landmarks", "cluster", str(folder), str(out)]
+    words += ["--workers", str(given.processes), "--part-size", str(given.part_size)]
+    words += ["--address", address] if address else []
     began = time.perf_counter()
-    subprocess.run([*words, "--part-size", str(part_size)], check=True, capture_output=True)
+    subprocess.run(words, check=True, capture_output=True)
     took = time.perf_counter() - began
     ends = sorted(path.stat().st_mtime for path in out.glob("part-*.parquet"))
+    shutil.rmtree(out)
     # The first parts, one a process, have been worked on since before their end: the others tell the speed.
-    rest = ends[processes - 1 :]
-    return took, (rest[-1] - rest[0]) * len(ends) / (len(ends) - processes)
+    rest = ends[given.processes - 1 :]
+    return took, (rest[-1] - rest[0]) * len(ends) / (len(ends) - given.processes)
+
+
+@contextmanager
+def running_ray(processes: int) -> Iterator[str]:
+    """Run a Ray beside; gives its address."""
+    ray = str(Path(sys.executable).with_name("ray"))
+    words = [ray, "start", "--head", "--port", str(PORT), "--num-cpus", str(processes)]
+    subprocess.run([*words, "--include-dashboard=false", "--disable-usage-stats"], check=True, capture_output=True)
+    try:
+        time.sleep(10)  # its processes go on starting for a while
+        yield f"127.0.0.1:{PORT}"
+    finally:
+        subprocess.run([ray, "stop"], check=True, capture_output=True)
+
+
+def measure(folder: Path, given: argparse.Namespace) -> list[list[str]]:
+    """The rows of one folder."""
+    figures: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
+    with tempfile.TemporaryDirectory() as place:
+        photos, out = Path(place) / "photos", Path(place) / "out"
+        link(find_photos([folder]), photos, given.photos)
+        for _ in range(given.rounds):
+            with running_ray(given.processes) as address:
+                figures[COMMANDS[1]].append(cluster(photos, out, given, address))
+            figures[COMMANDS[0]].append(tag(photos, given.processes))
+            figures[COMMANDS[2]].append(cluster(photos, out, given, None))
+    rows = []
+    for name, values in figures.items():
+        row = [folder.name, name]
+        for place, seconds in enumerate(zip(*values, strict=True)):
+            usual = [value[place] for value in figures[COMMANDS[0]]]
+            over = statistics.median(mine / theirs - 1 for mine, theirs in zip(seconds, usual, strict=True))
+            row += [f"{statistics.median(seconds):.1f}"] if place == 0 else []
+            row += [
+                f"{given.photos / statistics.median(seconds):.1f}",
+                f"{over:+.0%}" if name != COMMANDS[0] else "",
+            ]
+        rows.append(row)
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--photos", type=int, default=5000)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--part-size", type=int, default=250)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    figures: dict[str, list[tuple[float, float]]] = {"landmarks tag": [], "landmarks cluster": []}
-    with tempfile.TemporaryDirectory() as place:
-        photos, out = Path(place) / "photos", Path(place) / "out"
-        link(find_photos([given.folder]), photos, given.photos)
-        for _ in range(given.rounds):
-            figures["landmarks tag"].append(tag(photos, given.processes))
-            figures["landmarks cluster"].append(cluster(photos, out, given.processes, given.part_size))
-            shutil.rmtree(out)
-    rows = []
-    for name, values in figures.items():
-        whole, steady = (statistics.median(column) for column in zip(*values, strict=True))
-        rows.append([name, f"{whole:.1f}", f"{given.photos / whole:.1f}", f"{given.photos / steady:.1f}"])
-    pairs = list(zip(figures["landmarks tag"], figures["landmarks cluster"], strict=True))
-    whole, steady = (statistics.median(c[i] / t[i] - 1 for t, c in pairs) for i in (0, 1))
-    body = table(["command", "s, whole command", "photos/s, whole", "photos/s, once it runs"], rows)
-    body += f"\n\nOverhead of the cluster: {whole:+.0%} of the whole command, {steady:+.0%} once it runs."
-    body += f" {given.photos:,} photos, {given.processes} processes, parts of {given.part_size}, median of "
-    body += f"{given.rounds} rounds."
-    options = (
-        "" if given.photos == 5000 and given.rounds == 3 else f" --photos {given.photos} --rounds {given.rounds}"
-    )
-    record(
-        "cluster",
-        "Tagging on a cluster",
-        f"python benchmarks/cluster.py PHOTOS{options}",
-        body,
-        ["ray", "onnxruntime"],
-    )
+    os.environ["RAY_AUTH_MODE"] = "token"  # as the Ray beside asks for
+    rows = [row for folder in given.folders for row in measure(folder, given)]
+    header = ["photos", "command", "s, whole command", "photos/s, whole", "overhead", "photos/s, once it runs"]
+    body = table([*header, "overhead"], rows)
+    body += f"\n\n{given.photos:,} photos, {given.processes} processes, parts of {given.part_size}, median of "
+    body += f"{given.rounds} rounds in turns."
+    usual = {"photos": 5000, "rounds": 3}
+    options = [
+        f" --{name} {getattr(given, name)}" for name, value in usual.items() if getattr(given, name) != value
+    ]
+    command = "python benchmarks/cluster.py FOLDER..." + "".join(options)
+    record("cluster", "Tagging on a cluster", command, body, ["ray", "onnxruntime"])
 
 
 if __name__ == "__main__":

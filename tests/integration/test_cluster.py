@@ -38,7 +38,7 @@ def workers_below(parent: int) -> list[int]:
             parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
-        if words.startswith(b"ray::MapWorker"):
+        if words.startswith(b"ray::PartTagger"):
             workers.append(int(folder.name))
 
     def is_ours(process: int) -> bool:

@@ -70,12 +70,6 @@ class PartTagger:
         inputs = self._out.system.cat_file(self._out.inside(INPUTS))
         self._reader = PartReader(Storage.at(plan.source), pa.BufferReader(inputs), plan.columns)
 
-    def __call__(self, batch: dict[str, NDArray[np.int64]]) -> dict[str, list[int]]:
-        """Work on the parts `id` of a batch; returns their numbers of photos and of failed ones."""
-        parts = [int(part) for part in batch["id"]]
-        done = [self.work(part) for part in parts]
-        return {"part": parts, "photos": [photos for photos, _ in done], "failed": [failed for _, failed in done]}
-
     def work(self, part: int) -> tuple[int, int]:
         """Tag the photos of one part and write its results; returns how many there are and how many failed.
 
