@@ -14,25 +14,11 @@ from landmarks.tags import PhotoTags
 from landmarks.workers import BATCH, Job, run_parallel
 
 
-def find_tags(
-    recognizer: Recognizer, gazetteer: Gazetteer, settings: TagSettings, photos: Iterable[Path]
-) -> Iterator[Finding]:
-    """Tag photos in this process, in order, and say why; one that cannot be read stops nothing."""
-    yield from _stream(recognizer, make_tagger(recognizer, gazetteer, settings), photos)
-
-
-def _stream(recognizer: Recognizer, tagger: Tagger, photos: Iterable[Path]) -> Iterator[Finding]:
-    answers = recognizer.recognize(photos, top=1, batch_size=BATCH, embeddings=tagger.needs_embeddings)
-    for recognition in answers:
-        wanted = tagger.settings.use_position and recognition.error is None
-        yield tagger.tag(recognition, read_position(recognition.path) if wanted else None)
-
-
 def tag_photos(
     recognizer: Recognizer, gazetteer: Gazetteer, settings: TagSettings, photos: Iterable[Path]
 ) -> Iterator[PhotoTags]:
     """Tag photos in this process, in order; one that cannot be read gets its reason and stops nothing."""
-    for finding in find_tags(recognizer, gazetteer, settings, photos):
+    for finding in _stream(recognizer, make_tagger(recognizer, gazetteer, settings), photos):
         yield finding.photo
 
 
@@ -52,6 +38,13 @@ def find_tags_parallel(
         PlacesError: A table of places is broken.
     """
     return run_parallel(partial(_start, folder, settings), photos, _failed, processes=processes)
+
+
+def _stream(recognizer: Recognizer, tagger: Tagger, photos: Iterable[Path]) -> Iterator[Finding]:
+    answers = recognizer.recognize(photos, top=1, batch_size=BATCH, embeddings=tagger.needs_embeddings)
+    for recognition in answers:
+        wanted = tagger.settings.use_position and recognition.error is None
+        yield tagger.tag(recognition, read_position(recognition.path) if wanted else None)
 
 
 def _start(folder: Path, settings: TagSettings) -> Job[Finding]:

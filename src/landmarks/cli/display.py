@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from landmarks.tagging import Finding
 
+Also = Callable[["Finding"], str | None]
+"""Called with each finding; a sentence that it returns is told on standard error."""
+
 
 class Display:
     """Shows findings as they come.
@@ -23,15 +26,13 @@ class Display:
     Args:
         writer: The format.
         errors: Whether photos that cannot be read are told on standard error, because the format leaves them out.
-        also: Called with each finding; a sentence that it returns is told on standard error.
+        also: Something else to do with each.
 
     Attributes:
         failed: How many photos could not be read or written.
     """
 
-    def __init__(
-        self, writer: Writer, *, errors: bool, also: Callable[[Finding], str | None] | None = None
-    ) -> None:
+    def __init__(self, writer: Writer, *, errors: bool, also: Also | None = None) -> None:
         self._writer = writer
         self._errors = errors
         self._also = also

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,8 +12,10 @@ from landmarks.cli import options
 from landmarks.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
+    from landmarks.cli.display import Also, Display
     from landmarks.metadata.edit import WriteOptions
     from landmarks.output import Format
+    from landmarks.places import Gazetteer
 
 
 def tag(
@@ -63,18 +66,12 @@ def tag(
         prepare_workers("landmarks.cli", "landmarks.bulk")
 
     from landmarks.bulk import find_tags_parallel
-    from landmarks.cli.display import Display
     from landmarks.engines import check_engine
     from landmarks.model_folder import find_model, read_info
-    from landmarks.output import make_writer
     from landmarks.tagging import TagSettings, gazetteer_of
 
     only_writing = {"--in-place": in_place, "--watch": watch, "--retry": retry, "--ledger": ledger is not None}
-    misplaced = [flag for flag, given in only_writing.items() if given and not (write or dry_run)]
-    if misplaced:
-        raise SettingsError(f"{misplaced[0]} is about writing: give --write too")
-    if heatmap is not None and not explain:
-        raise SettingsError("--heatmap shows the reasons: give --explain too")
+    _check_flags(only_writing, writing=write or dry_run, heatmap=heatmap, explain=explain)
     form = _format(jsonl=jsonl, csv=csv, geojson=geojson)
     settings = TagSettings(
         top=top or 5, sure=sure, use_position=position, own_places=places, engine=check_engine(engine)
@@ -86,23 +83,13 @@ def tag(
             f"{model}: not calibrated for what it does not know, so it may name landmarks wrongly", err=True
         )
     gazetteer = gazetteer_of(folder, settings)
-    writer = make_writer(form, gazetteer, explain=explain, candidates=top is not None)
-    also = None
-    if heatmap is not None:
-        from landmarks.cli.heatmaps import HeatmapFolder
-
-        also = HeatmapFolder(heatmap, photos, folder, gazetteer).add
-    display = Display(writer, errors=form == "table", also=also)
+    heatmaps = None if heatmap is None else _heatmaps(heatmap, photos, folder, gazetteer)
+    display = _display(form, gazetteer, explain=explain, candidates=top is not None, also=heatmaps)
     if write or dry_run:
         from landmarks.cli.writing import WriteJob, write_tags
 
-        if watch and dry_run:
-            raise SettingsError("--watch and --dry-run cannot be given together: choose one")
-        write_tags(
-            photos,
-            WriteJob(folder, settings, options, ledger, processes, dry_run=dry_run, watch=watch, retry=retry),
-            display,
-        )
+        job = WriteJob(folder, settings, options, ledger, processes, dry_run=dry_run, watch=watch, retry=retry)
+        write_tags(photos, job, display)
     else:
         found = _found(photos)
         with display.over(len(found)):
@@ -110,6 +97,28 @@ def tag(
                 display.show(finding)
     if display.failed:
         raise typer.Exit(2)
+
+
+def _check_flags(only_writing: Mapping[str, bool], *, writing: bool, heatmap: Path | None, explain: bool) -> None:
+    misplaced = [flag for flag, given in only_writing.items() if given and not writing]
+    if misplaced:
+        raise SettingsError(f"{misplaced[0]} is about writing: give --write too")
+    if heatmap is not None and not explain:
+        raise SettingsError("--heatmap shows the reasons: give --explain too")
+
+
+def _heatmaps(heatmap: Path, photos: list[Path], folder: Path, gazetteer: Gazetteer) -> Also:
+    from landmarks.cli.heatmaps import HeatmapFolder
+
+    return HeatmapFolder(heatmap, photos, folder, gazetteer).add
+
+
+def _display(form: Format, gazetteer: Gazetteer, *, explain: bool, candidates: bool, also: Also | None) -> Display:
+    from landmarks.cli.display import Display
+    from landmarks.output import make_writer
+
+    writer = make_writer(form, gazetteer, explain=explain, candidates=candidates)
+    return Display(writer, errors=form == "table", also=also)
 
 
 def _found(photos: list[Path]) -> list[Path]:

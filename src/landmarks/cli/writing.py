@@ -63,8 +63,11 @@ def write_tags(photos: Sequence[Path], job: WriteJob, display: Display) -> None:
 
     Raises:
         InputError: A path does not exist.
-        SettingsError: Photos of several libraries are to be watched, or to share a ledger.
+        SettingsError: Photos of several libraries are to be watched, or to share a ledger, or what is only shown
+            is to be watched.
     """
+    if job.watch and job.dry_run:
+        raise SettingsError("--watch and --dry-run cannot be given together: choose one")
     for photo in photos:
         if not photo.exists():
             raise InputError(f"{photo}: no such file or folder: check the spelling")

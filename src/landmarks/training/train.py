@@ -214,66 +214,17 @@ def optimize(
     if fabric is None:
         fabric = make_fabric(training.loop)
         fabric.launch()
-    if training.on_pictures:
-        training.model.to(memory_format=torch.channels_last)
-    model, optimizer = fabric.setup(training.model, training.optimizer)
-    average = ModelEmaV3(training.model, decay=training.ema, use_warmup=True) if training.ema > 0 else None
-    progress = _Progress()
-    if resume:
-        progress = _restore(training, run, average)
-    loaders: dict[str, Any] = {
-        name: fabric.setup_dataloaders(training.loaders[name], use_distributed_sampler=False)
-        for name in ("train", "valid")
-    }
+    one_epoch = _Epochs(training, fabric, listener)
+    progress = _restore(training, run, one_epoch.average) if resume else _Progress()
     with Curves(run if fabric.is_global_zero else None, progress.next_epoch) as board:
         for epoch in progress.epochs_left(training.loop):
-            _seed_epoch(training, epoch, fabric)
-            size = training.before_epoch(epoch)
-            rate = float(training.optimizer.param_groups[0]["lr"])
-
-            def after_step(done: int, epoch: int = epoch) -> None:
-                progress.steps += 1
-                if average is not None:
-                    average.update(training.model, step=progress.steps)
-                listener.step(epoch, done, len(loaders["train"]))
-
-            trained = train_one_epoch(
-                loaders["train"],
-                model,
-                optimizer,
-                training.loss,
-                fabric=fabric,
-                schedule=training.schedule,
-                clip=training.clip,
-                after_step=after_step,
-            )
-            judged = average.module if average is not None else training.model
-            if fabric.world_size > 1:
-                # Each device has seen other pictures; one network is measured and saved.
-                distribute_bn(training.model, fabric.world_size, reduce=True)  # type: ignore[no-untyped-call]
-                distribute_bn(judged, fabric.world_size, reduce=True)  # type: ignore[no-untyped-call]
-            with fabric.autocast():
-                valid = valid_one_epoch(loaders["valid"], judged, nn.CrossEntropyLoss(), fabric=fabric)
-            training.schedule.after_epoch(valid.loss)
-            saved = progress.improves(valid.loss)
-            row = EpochRow(
-                epoch=epoch,
-                size=size,
-                learning_rate=rate,
-                train_loss=trained.loss,
-                train_accuracy=trained.accuracy,
-                valid_loss=valid.loss,
-                valid_accuracy=valid.accuracy,
-                seconds=trained.seconds + valid.seconds,
-                pictures_per_second=trained.pictures / max(trained.seconds, 1e-9),
-                saved=saved,
-            )
+            row = one_epoch(epoch, progress)
             progress.take(row)
             if fabric.is_global_zero:
-                if saved:
-                    save_weights(run.weights, judged, training.architecture, training.classes)
+                if row.saved:
+                    save_weights(run.weights, one_epoch.judged, training.architecture, training.classes)
                 write_history(run.history, progress.rows)
-                save_state(run.checkpoint, _state(training, average, progress))
+                save_state(run.checkpoint, _state(training, one_epoch.average, progress))
             board.add(row)
             listener.epoch(row)
     return progress.rows
@@ -311,6 +262,71 @@ class _Progress:
             if loop.max_minutes is not None and self.seconds >= 60 * loop.max_minutes:
                 return
             yield self.next_epoch
+
+
+class _Epochs:
+    """What is trained, set up on its devices: each call is one epoch."""
+
+    def __init__(self, training: Training, fabric: Fabric, listener: Listener) -> None:
+        if training.on_pictures:
+            training.model.to(memory_format=torch.channels_last)
+        self._training, self._fabric, self._listener = training, fabric, listener
+        self._model, self._optimizer = fabric.setup(training.model, training.optimizer)
+        # A copy of the network where that lies now, on its device.
+        decay = training.ema
+        self.average = ModelEmaV3(training.model, decay=decay, use_warmup=True) if decay > 0 else None
+        self._train, self._valid = (self._set_up(training.loaders[name]) for name in ("train", "valid"))
+
+    def _set_up(self, loader: Loader) -> Loader:
+        # The loaders share out the pictures themselves, without one seen twice.
+        return cast(Loader, self._fabric.setup_dataloaders(loader, use_distributed_sampler=False))
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network that is validated and saved: the average, where one is kept."""
+        return self._training.model if self.average is None else cast(nn.Module, self.average.module)
+
+    def __call__(self, epoch: int, progress: _Progress) -> EpochRow:
+        training, fabric = self._training, self._fabric
+        _seed_epoch(training, epoch, fabric)
+        size = training.before_epoch(epoch)
+        rate = float(training.optimizer.param_groups[0]["lr"])
+
+        def after_step(done: int) -> None:
+            progress.steps += 1
+            if self.average is not None:
+                self.average.update(training.model, step=progress.steps)
+            self._listener.step(epoch, done, len(self._train))
+
+        trained = train_one_epoch(
+            self._train,
+            self._model,
+            self._optimizer,
+            training.loss,
+            fabric=fabric,
+            schedule=training.schedule,
+            clip=training.clip,
+            after_step=after_step,
+        )
+        if fabric.world_size > 1:
+            # Each device has seen other pictures; one network is measured and saved.
+            distribute_bn(training.model, fabric.world_size, reduce=True)  # type: ignore[no-untyped-call]
+            distribute_bn(self.judged, fabric.world_size, reduce=True)  # type: ignore[no-untyped-call]
+        with fabric.autocast():
+            valid = valid_one_epoch(self._valid, self.judged, nn.CrossEntropyLoss(), fabric=fabric)
+        training.schedule.after_epoch(valid.loss)
+        return EpochRow(
+            epoch=epoch,
+            size=size,
+            learning_rate=rate,
+            train_loss=trained.loss,
+            train_accuracy=trained.accuracy,
+            valid_loss=valid.loss,
+            valid_accuracy=valid.accuracy,
+            seconds=trained.seconds + valid.seconds,
+            pictures_per_second=trained.pictures / max(trained.seconds, 1e-9),
+            saved=progress.improves(valid.loss),
+        )
 
 
 class _Meter:
