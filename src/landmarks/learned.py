@@ -30,6 +30,9 @@ from landmarks.reference import REFERENCE_FILE, Reference, Vectors, read_referen
 LEARNED_FILE = "learned.npz"
 FORMAT = 2
 
+NETWORK_SURE = 0.5
+"""Probability that the network gives a class of its own before photos that were confirmed may settle it."""
+
 
 @dataclass(frozen=True, eq=False)
 class LearnedLandmark:
@@ -86,9 +89,10 @@ class LearnedLandmarks:
         self.reference = reference
         self.classes = tuple(classes)
         self.landmarks = tuple(landmarks)
-        self.rule = PrototypeRule(reference, self._taught()) if self.landmarks else None
+        self._taught = self._as_taught()
+        self.rule = PrototypeRule(reference, self._taught) if self.landmarks else None
 
-    def _taught(self) -> list[Taught]:
+    def _as_taught(self) -> list[Taught]:
         gazetteer = Gazetteer.bundled()
         places = {gazetteer.display_name(name).casefold(): place for place, name in enumerate(self.classes)}
         return [
@@ -104,22 +108,34 @@ class LearnedLandmarks:
         """Return the landmark of this name, whatever the case of its letters, or None."""
         return next((one for one in self.landmarks if one.name.casefold() == name.casefold()), None)
 
-    def match(self, embedding: NDArray[np.float32], *, sure: float) -> LearnedMatch | None:
+    def match(
+        self, embedding: NDArray[np.float32], *, sure: float, likeliest: tuple[str, float] | None = None
+    ) -> LearnedMatch | None:
         """Return the most similar landmark of those that a photo surely shows, or None.
 
         Args:
             embedding: (D,) that the model gave.
             sure: Probability that is needed.
+            likeliest: The class that the network finds likeliest, and its probability; None where it was not
+                asked. A landmark that is a class of the model needs the network's word too, `NETWORK_SURE` of it:
+                a few photos alone brought as many false tags as right ones.
         """
         if self.rule is None:
             return None
         vector = self.reference.space.vectors(embedding[None])
         similar, excess = self.rule.similarities(vector)[0], self.rule.excess(vector)[0]
         for number in np.argsort(-similar, kind="stable").tolist():
+            if likeliest is not None and not self._agrees(number, *likeliest):
+                continue
             probability = chance(float(excess[number]), float(self.rule.spreads[number]))
             if probability >= sure:
                 return LearnedMatch(self.landmarks[number], probability)
         return None
+
+    def _agrees(self, number: int, class_name: str, probability: float) -> bool:
+        """Tell whether the network does not speak against a landmark; it knows nothing of one that is no class."""
+        known = self._taught[number].known
+        return known is None or (self.classes[known] == class_name and probability >= NETWORK_SURE)
 
     def save(self, path: Path) -> None:
         """Write the file, or remove it where there is no landmark.

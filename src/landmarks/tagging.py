@@ -180,7 +180,7 @@ class Tagger:
         candidates = self._candidates(probabilities, max(self.settings.top, 2))
         explanation = self._explain(recognition, probabilities, candidates, distances)
         photo = replace(photo, candidates=candidates[: self.settings.top])
-        learned = self._learned_tag(recognition, position)
+        learned = self._learned_tag(recognition, candidates[0], position)
         if learned is not None:
             return Finding(replace(photo, tags=(learned,)), replace(explanation, learned=learned.probability))
         group = self._sure_group(probabilities) if explanation.known else None
@@ -193,11 +193,14 @@ class Tagger:
             return Finding(photo, replace(explanation, contradiction=sentence))
         return Finding(replace(photo, tags=(tag,)), explanation)
 
-    def _learned_tag(self, recognition: Recognition, position: tuple[float, float] | None) -> Tag | None:
+    def _learned_tag(
+        self, recognition: Recognition, best: Candidate, position: tuple[float, float] | None
+    ) -> Tag | None:
         """Return the landmark that was learnt later and that the photo shows, or None."""
         if self._learned is None or recognition.embedding is None:
             return None
-        match = self._learned.match(recognition.embedding, sure=self._sure)
+        likeliest = best.class_name, best.probability
+        match = self._learned.match(recognition.embedding, sure=self._sure, likeliest=likeliest)
         if match is None:
             return None
         name = match.landmark.name

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from landmarks.errors import DataError
+from landmarks.learned import LearnedLandmark, LearnedLandmarks
 from landmarks.prototypes import CLEARANCE, COHORT, PROMISED_RATE, RIVAL_WEIGHT, PrototypeRule, Taught, chance
 from landmarks.reference import Reference, Vectors, plain_space, unit
 
@@ -30,6 +31,12 @@ def reference() -> Reference:
 
 def taught(number: int, *, known: int | None = None, rejected: int = 0) -> Taught:
     return Taught(cloud(axis(number), 5, 10 + number), cloud(axis(number + 1), rejected, 30), known)
+
+
+def two(number: int) -> tuple[Vectors, Vectors]:
+    """Photos that show a landmark, and none that was rejected."""
+    vectors = cloud(axis(number), 5, 10 + number)
+    return vectors, vectors[:0]
 
 
 def test_new_photos_pass_and_others_do_not(reference: Reference) -> None:
@@ -99,3 +106,19 @@ def test_chances_run_from_nought_to_one() -> None:
     assert chance(0.1, 0.1) == pytest.approx(0.95)
     assert 0 <= chance(-1e9, 0.05) < 1e-9
     assert 1 - 1e-9 < chance(1e9, 0.05) <= 1
+
+
+def test_a_landmark_that_the_network_knows_needs_its_word(reference: Reference) -> None:
+    landmarks = [LearnedLandmark("Eiffel Tower", *two(0)), LearnedLandmark("Our garden", *two(4))]
+    learned = LearnedLandmarks("m", reference, ["07.Eiffel_Tower", "28.Sydney_Opera_House"], landmarks)
+    tower, garden = cloud(axis(0), 1, 70)[0], cloud(axis(4), 1, 71)[0]
+
+    def name(photo: Vectors, likeliest: tuple[str, float] | None = None) -> str | None:
+        match = learned.match(photo, sure=0.5, likeliest=likeliest)
+        return None if match is None else match.landmark.name
+
+    assert name(tower) == "Eiffel Tower"
+    assert name(tower, ("07.Eiffel_Tower", 0.6)) == "Eiffel Tower"
+    assert name(tower, ("07.Eiffel_Tower", 0.4)) is None
+    assert name(tower, ("28.Sydney_Opera_House", 0.9)) is None
+    assert name(garden, ("28.Sydney_Opera_House", 0.9)) == "Our garden"
