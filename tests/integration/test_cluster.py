@@ -18,9 +18,11 @@ pytest.importorskip("lancedb", reason="needs the extra search")
 import lancedb
 import pyarrow.parquet as pq
 
+from landmarks.cluster import job
 from landmarks.cluster.part import PartTagger, part_name
-from landmarks.cluster.plan import Plan, begin_or_continue
-from landmarks.model_folder import find_model
+from landmarks.cluster.plan import Plan, Work, begin_or_continue
+from landmarks.errors import ModelError
+from landmarks.model_folder import ONNX_FILE, find_model
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes in /proc"),
@@ -87,3 +89,19 @@ def test_a_job_goes_on_where_it_stopped_and_outlives_its_workers(tmp_path: Path)
     assert [row["path"] for row in rows if row["error"]] == [str(photos / "damaged.png")]
     assert (out / part_name(0)).stat().st_mtime_ns == before.st_mtime_ns
     assert lancedb.connect(str(out)).open_table("tagged").to_arrow().to_pylist() == rows
+
+
+def test_a_model_that_no_process_can_load_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model(tmp_path / "colours", calibration=calibrated())
+    save_colour(tmp_path / "photos" / "one.png", COLOURS["07.Eiffel_Tower"])
+
+    def begin(plan: Plan) -> Work:
+        """Begin where the model is, for processes where it is not."""
+        work = begin_or_continue(plan)
+        (model / ONNX_FILE).unlink()
+        return work
+
+    monkeypatch.setattr(job, "begin_or_continue", begin)
+    plan = Plan(str(tmp_path / "photos"), str(tmp_path / "out"), str(find_model(str(model))))
+    with pytest.raises(ModelError, match=r"no process of the cluster can load it \(.*model\.onnx"):
+        job.run_job(plan, workers=1)
