@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import pytest
 from commands import CALL, landmarks
+from hypothesis import given
+from hypothesis import strategies as st
 
 from landmarks.training import search_space
-from landmarks.training.search_space import SPACES, Choice, point_of, space_of
+from landmarks.training.search_space import SPACES, Choice, point_of, space_of, spread_points
 from landmarks.training.settings import default_settings
 
 pytestmark = pytest.mark.skipif(find_spec("optuna") is None, reason="optuna, of the extra tune, is not installed")
@@ -171,3 +174,23 @@ def test_the_usual_settings_lie_in_the_space(kind, monkeypatch):
             assert value in dimension.values
         else:
             assert dimension.low <= value <= dimension.high
+
+
+@pytest.mark.parametrize("kind", SPACES)
+@given(count=st.integers(1, 40), seed=st.integers(0, 2**31 - 1))
+def test_spread_points_cover_each_dimension_evenly(kind, count, seed):
+    points = spread_points(SPACES[kind], count, seed)
+    assert len(points) == count
+    for dimension in SPACES[kind]:
+        values = [point[dimension.name] for point in points]
+        if isinstance(dimension, Choice):
+            counts = [values.count(value) for value in set(values)]
+            assert len(counts) == min(count, len(dimension.values)) or count < 2 * len(dimension.values)
+            assert max(counts) <= -(-count // len(dimension.values)) + 1
+        else:
+            scale = math.log if dimension.log else float
+            low, high = scale(dimension.low), scale(dimension.high)
+            shares = sorted((scale(value) - low) / (high - low) for value in values)
+            for number, share in enumerate(shares):  # one in each of as many equal parts
+                assert number / count - 1e-9 <= share <= (number + 1) / count + 1e-9
+    assert points == spread_points(SPACES[kind], count, seed)

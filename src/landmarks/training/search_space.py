@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from scipy.stats.qmc import LatinHypercube
+
 from landmarks.training.settings import ModelKind, RunSettings, flag_of
 
 if TYPE_CHECKING:
@@ -34,6 +36,12 @@ class Range:
         """Let a trial choose."""
         return trial.suggest_float(self.name, self.low, self.high, log=self.log)
 
+    def at(self, share: float) -> Value:
+        """Return the value that lies a share of the way from the lowest to the highest, in [0, 1)."""
+        if self.log:
+            return float(self.low * (self.high / self.low) ** share)
+        return self.low + share * (self.high - self.low)
+
     @property
     def name(self) -> str:
         """The flag of `landmarks train`, without dashes."""
@@ -52,6 +60,10 @@ class Choice:
         """Let a trial choose."""
         stored: dict[Any, Any] = {_stored(value): value for value in self.values}
         return stored[trial.suggest_categorical(self.name, list(stored))]
+
+    def at(self, share: float) -> Value:
+        """Return the value that lies a share of the way through the list, in [0, 1)."""
+        return _stored(self.values[int(share * len(self.values))])
 
     @property
     def name(self) -> str:
@@ -105,6 +117,20 @@ def point_of(settings: RunSettings, space: Space) -> dict[str, Value]:
         dimension.name: _stored(getattr(getattr(settings, dimension.section), dimension.key))
         for dimension in space
     }
+
+
+def spread_points(space: Space, count: int, seed: int) -> list[dict[str, Value]]:
+    """Return points that cover each dimension evenly: a Latin hypercube.
+
+    Of `count` points drawn independently, one in three choices may be missing altogether, and a study then never
+    hears of it. Source: McKay, Beckman and Conover, "A comparison of three methods for selecting values of input
+    variables", Technometrics 21 (1979).
+    """
+    rows = LatinHypercube(len(space), rng=seed).random(count)
+    return [
+        {dimension.name: dimension.at(float(share)) for dimension, share in zip(space, row, strict=True)}
+        for row in rows
+    ]
 
 
 def _stored(value: Any) -> Value:

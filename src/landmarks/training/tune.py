@@ -10,10 +10,11 @@ STUDY/
   best.toml      the best settings, for landmarks train --preset
 ```
 
-Trials are judged on the validation pictures alone; none reads the test split. Each trial is drawn by the
-tree-structured Parzen estimator (Bergstra et al. 2011, https://papers.nips.cc/paper/4443) from those before it,
-and stopped early where it lags behind the median (Golovin et al. 2017, https://doi.org/10.1145/3097983.3098043). A
-call goes on where the last stopped or was killed, and several processes may work on one study.
+Trials are judged on the validation pictures alone; none reads the test split. The first has the usual settings,
+the next are spread over the space, and each further one is drawn by the tree-structured Parzen estimator (Bergstra
+et al. 2011, https://papers.nips.cc/paper/4443) from those before it. A trial that lags behind the median is stopped
+early (Golovin et al. 2017, https://doi.org/10.1145/3097983.3098043). A call goes on where the last stopped or was
+killed, and several processes may work on one study.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from landmarks.files import storage_errors
 from landmarks.training.pipeline import Watcher, train_run
 from landmarks.training.presets import Changes, changed, write_preset
 from landmarks.training.runs import EpochRow, RunFolder, remove_weights
-from landmarks.training.search_space import Space, point_of, space_of, suggest
+from landmarks.training.search_space import Space, point_of, space_of, spread_points, suggest
 from landmarks.training.settings import DataSettings, LoopSettings, ModelKind, RunSettings, default_settings
 from landmarks.training.train import Listener
 
@@ -44,6 +45,9 @@ Metric = Literal["loss", "accuracy"]
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 TENTHS = 10
 """A trial is compared with the others at each tenth of its training, because trials differ in epochs."""
+
+SPREAD_TRIALS = 9
+"""Trials after the first that are spread evenly over the space: ten in all are what the estimator begins with."""
 
 UNPRUNED_TRIALS = 5
 UNPRUNED_TENTHS = 3
@@ -218,7 +222,10 @@ def open_study(settings: TuneSettings, out: Path) -> Study:
                     "go on with the same flags"
                 )
             found.set_user_attr(name, value)
-        found.enqueue_trial(point_of(settings.start(), settings.space), skip_if_exists=True)
+        begin = [point_of(settings.start(), settings.space)]
+        begin += spread_points(settings.space, SPREAD_TRIALS, settings.seed)
+        for point in begin:
+            found.enqueue_trial(point, skip_if_exists=True)
     except optuna.exceptions.StorageInternalError as error:
         raise StorageError(f"{out / 'study.db'}: cannot be used ({error}): choose another --out") from error
     return Study(out, settings, found)
