@@ -11,8 +11,8 @@ STUDY/
 ```
 
 Trials are judged on the validation pictures alone; none reads the test split. The first has the usual settings,
-the next are spread over the space, and each further one is drawn by the tree-structured Parzen estimator (Bergstra
-et al. 2011, https://papers.nips.cc/paper/4443) from those before it. A trial that lags behind the median is stopped
+the next are spread over the space, and each further one is drawn from those before by the tree-structured Parzen
+estimator (Bergstra et al. 2011, https://papers.nips.cc/paper/4443). A trial that lags behind the median is stopped
 early (Golovin et al. 2017, https://doi.org/10.1145/3097983.3098043). A call goes on where the last stopped or was
 killed, and several processes may work on one study.
 """
