@@ -52,7 +52,7 @@ EXTRAS = {
         *("torch", "torchvision", "timm", "lightning_fabric", "matplotlib", "safetensors", "jinja2", "onnx"),
         *("onnxscript", "sklearn", "torchmetrics"),
     },
-    "tune": {"optuna", "tomli_w"},
+    "tune": {"optuna", "scipy", "tomli_w"},
     "track": {"mlflow"},
     "serve": {"fastapi", "multipart", "prometheus_client", "pydantic", "python_multipart", "starlette", "uvicorn"},
     "search": {"cv2", "lancedb", "pyarrow"},
