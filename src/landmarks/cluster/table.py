@@ -1,8 +1,8 @@
 """The results of a finished job as one Lance table, for search by LanceDB (extra: search).
 
 The table is written from the files of results, not by the processes that tag. Lance shows a table when all of it
-is there: with `Dataset.write_lance` of Ray Data a job that was stopped would have lost all it had done, while each file
-of results stays.
+is there: with `Dataset.write_lance` of Ray Data a job that was stopped would have lost all it had done, while each
+file of results stays.
 """
 
 from __future__ import annotations
