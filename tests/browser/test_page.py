@@ -72,10 +72,15 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def open_page(browser: Any, service: Running) -> Iterator[Callable[..., Page]]:
-    """Opens the page, and finds fault with every script error and every request that goes elsewhere."""
+    """Opens the page, and finds fault with every script error and every request that goes elsewhere.
+
+    A request for a file that is `held` is put into `waiting` and gets no answer.
+    """
     contexts, faults = [], []
 
-    def opened(address: str = service.address, **options: Any) -> Page:
+    def opened(
+        address: str = service.address, held: str = "", waiting: list[Any] | None = None, **options: Any
+    ) -> Page:
         context = browser.new_context(**{"viewport": DESKTOP, "accept_downloads": True, **options})
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         contexts.append(context)
@@ -85,6 +90,8 @@ def open_page(browser: Any, service: Running) -> Iterator[Callable[..., Page]]:
             "request",
             lambda request: faults.append(request.url) if not request.url.startswith((address, "blob:")) else None,
         )
+        if waiting is not None:
+            page.route(f"**/{held}", lambda route: waiting.append(route))  # noqa: PLW0108 - a list's method will not do
         page.goto(address)
         return page
 
@@ -106,6 +113,15 @@ def downloaded(page: Page, button: str) -> tuple[str, bytes]:
     with page.expect_download() as waiting:
         page.get_by_role("button", name=f"Download {button}").click()
     return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
+
+
+def test_photos_are_taken_before_the_map_is_there(open_page: Callable[..., Page], photos: list[Path]) -> None:
+    waiting: list[Any] = []
+    page = open_page(held="land.json", waiting=waiting)
+    give(page, photos[:1])
+    expect(page.get_by_role("status")).to_have_text("1 of 1 photos done, 1 tagged, 0 unknown")
+    waiting[0].continue_()
+    expect(page.locator("#map-text")).to_have_text("On the map: Eiffel Tower")
 
 
 def test_photos_become_tags_or_a_plain_i_do_not_know(open_page: Callable[..., Page], photos: list[Path]) -> None:

@@ -22,8 +22,7 @@ const cards = new Cards(byId("photos"), photos, {
   search: () => service.search,
 });
 
-const land = await (await fetch("land.json")).json();
-const map = new WorldMap(byId("map"), byId("map-text"), photos, land, (photo) => cards.focus(photo));
+let map = null; // until the outline of the land has come; photos are taken before
 
 function add(files) {
   notice("");
@@ -104,6 +103,11 @@ function askForKey() {
   byId("key").focus();
 }
 
+async function worldMap() {
+  const land = await (await fetch("land.json")).json();
+  return new WorldMap(byId("map"), byId("map-text"), photos, land, (photo) => cards.focus(photo));
+}
+
 async function meet() {
   const { models: [model], search, limits } = await getModels();
   service.search = search;
@@ -120,6 +124,7 @@ async function meet() {
 
 async function start() {
   try {
+    map ??= await worldMap();
     await meet();
   } catch (error) {
     if (!(error instanceof ServiceError)) throw error;
@@ -178,7 +183,7 @@ byId("key-form").addEventListener("submit", async (event) => {
 });
 
 const photoOf = (target) => photos.all().find(({ id }) => String(id) === target.closest?.(".card")?.dataset.id);
-byId("photos").addEventListener("focusin", (event) => map.light(photoOf(event.target)));
-byId("photos").addEventListener("pointerover", (event) => map.light(photoOf(event.target)));
+byId("photos").addEventListener("focusin", (event) => map?.light(photoOf(event.target)));
+byId("photos").addEventListener("pointerover", (event) => map?.light(photoOf(event.target)));
 
 await start();

@@ -24,6 +24,7 @@ export class WorldMap {
     const box = { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "Map of the landmarks that were found" };
     place.append(svg("svg", box, svg("path", { class: "land", d: land.path }), this.#known, this.#pins));
     photos.onChange(() => this.#draw());
+    this.#draw(); // photos may have come before the map
   }
 
   /** Show where the landmarks lie that the model knows. */
