@@ -46,7 +46,8 @@ def start_stillborn() -> Job[str]:
 def start_slow() -> Job[str]:
     """Each photo takes long; the process says who it is."""
     if parent_process() is not None:
-        print(os.getpid(), flush=True)
+        # In one write: two processes that print at the same moment may mix number and line end.
+        os.write(1, f"{os.getpid()}\n".encode())
 
     def job(photos: Sequence[Path]) -> list[str]:
         time.sleep(60)
