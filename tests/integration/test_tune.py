@@ -176,6 +176,16 @@ def test_the_usual_settings_lie_in_the_space(kind, monkeypatch):
             assert dimension.low <= value <= dimension.high
 
 
+def test_the_next_trials_are_spread_over_the_space(study):
+    import optuna
+
+    from landmarks.training.tune import SPREAD_TRIALS
+
+    found = optuna.load_study(study_name="landmarks", storage=f"sqlite:///{study / 'study.db'}").trials
+    points = spread_points(NARROW, SPREAD_TRIALS, seed=0)
+    assert [trial.params for trial in found[1:]] == [pytest.approx(point) for point in points[:5]]
+
+
 @pytest.mark.parametrize("kind", SPACES)
 @given(count=st.integers(1, 40), seed=st.integers(0, 2**31 - 1))
 def test_spread_points_cover_each_dimension_evenly(kind, count, seed):

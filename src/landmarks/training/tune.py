@@ -222,10 +222,7 @@ def open_study(settings: TuneSettings, out: Path) -> Study:
                     "go on with the same flags"
                 )
             found.set_user_attr(name, value)
-        begin = [point_of(settings.start(), settings.space)]
-        begin += spread_points(settings.space, SPREAD_TRIALS, settings.seed)
-        for point in begin:
-            found.enqueue_trial(point, skip_if_exists=True)
+        found.enqueue_trial(point_of(settings.start(), settings.space), skip_if_exists=True)
     except optuna.exceptions.StorageInternalError as error:
         raise StorageError(f"{out / 'study.db'}: cannot be used ({error}): choose another --out") from error
     return Study(out, settings, found)
@@ -253,7 +250,12 @@ def _run_trial(study: Study, trial: optuna.Trial) -> float:
     told = study.settings
     # Seeded by the number of the trial: a study that was stopped draws what an undisturbed one would have drawn,
     # and two processes never draw the same.
-    study.optuna.sampler = optuna.samplers.TPESampler(seed=(told.seed * 1_000_003 + trial.number) % 2**32)
+    sampler: optuna.samplers.BaseSampler
+    sampler = optuna.samplers.TPESampler(seed=(told.seed * 1_000_003 + trial.number) % 2**32)
+    if 1 <= trial.number <= SPREAD_TRIALS:
+        points = spread_points(told.space, SPREAD_TRIALS, told.seed)
+        sampler = optuna.samplers.PartialFixedSampler(points[trial.number - 1], sampler)
+    study.optuna.sampler = sampler
     settings = told.of_trial(suggest(trial, told.space))
     trial.set_user_attr("seed", settings.loading.seed)
     folder = study.folder(trial.number)
