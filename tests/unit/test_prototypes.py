@@ -33,12 +33,6 @@ def taught(number: int, *, known: int | None = None, rejected: int = 0) -> Taugh
     return Taught(cloud(axis(number), 5, 10 + number), cloud(axis(number + 1), rejected, 30), known)
 
 
-def two(number: int) -> tuple[Vectors, Vectors]:
-    """Photos that show a landmark, and none that was rejected."""
-    vectors = cloud(axis(number), 5, 10 + number)
-    return vectors, vectors[:0]
-
-
 def test_new_photos_pass_and_others_do_not(reference: Reference) -> None:
     rule = PrototypeRule(reference, [taught(4), taught(6)])
     passed = rule.excess(np.concatenate([cloud(axis(4), 30, 20), cloud(axis(6), 30, 21)])) >= 0
@@ -109,7 +103,8 @@ def test_chances_run_from_nought_to_one() -> None:
 
 
 def test_a_landmark_that_the_network_knows_needs_its_word(reference: Reference) -> None:
-    landmarks = [LearnedLandmark("Eiffel Tower", *two(0)), LearnedLandmark("Our garden", *two(4))]
+    shown = {"Eiffel Tower": taught(0), "Our garden": taught(4)}
+    landmarks = [LearnedLandmark(name, one.vectors, one.rejected) for name, one in shown.items()]
     learned = LearnedLandmarks("m", reference, ["07.Eiffel_Tower", "28.Sydney_Opera_House"], landmarks)
     tower, garden = cloud(axis(0), 1, 70)[0], cloud(axis(4), 1, 71)[0]
 
