@@ -16,6 +16,7 @@ photos a second in all, one that only runs the network M, and a photo needs both
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import statistics
 import subprocess
@@ -94,7 +95,7 @@ def torchscript(model: Path, cache: Path) -> Path:
 
 @dataclass(frozen=True)
 class Speed:
-    """Images a second, without the start of the processes and of the whole command."""
+    """Images a second, without the start of the processes; and of the whole command."""
 
     steady: float
     whole: float
@@ -151,7 +152,7 @@ def rows_of(name: str, engine: str, speeds: dict[str, list[Speed]]) -> list[list
     """The rows of one engine: itself, the limits, the peers."""
     ours, alone = (speeds[f"{way}, {engine}"] for way in ("tag", "model alone"))
     limit = [
-        Speed(1 / (1 / d.steady + 1 / m.steady), 1 / (1 / d.whole + 1 / m.whole))
+        Speed(1 / (1 / d.steady + 1 / m.steady), math.nan)
         for d, m in zip(speeds["decode alone"], alone, strict=True)
     ]
     shown = {
@@ -164,12 +165,12 @@ def rows_of(name: str, engine: str, speeds: dict[str, list[Speed]]) -> list[list
     rows = []
     for way, values in shown.items():
         row = [name, way]
-        for key in ("steady", "whole"):
+        # The limits are of the cores; no whole command has them.
+        for key in ("steady", "whole") if way.startswith(("**", "(")) else ("steady",):
             theirs = [getattr(value, key) for value in values]
             ratio = statistics.median(map(truediv, [getattr(value, key) for value in ours], theirs))
             row += [f"{statistics.median(theirs):.1f}", f"{min(theirs):.0f} - {max(theirs):.0f}", f"{ratio:.2f}"]
-        # The limits are of the cores; no command has them.
-        rows.append(row if way.startswith(("**", "(")) else [*row[:5], "", "", ""])
+        rows.append(row + [""] * (8 - len(row)))
     return rows
 
 

@@ -13,17 +13,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
 from record import record, table
-from scipy.stats import t
+from scipy.stats import ttest_1samp
 
 from landmarks.training.experiments import Pairs, compare_runs
 from landmarks.training.presets import differences, load_preset
+
+TITLES = {"scratch": "Tuning from scratch", "transfer": "Tuning transfer learning"}
 
 CALL = """
 import sys
@@ -48,9 +49,8 @@ def accuracy(run: Path, split: str) -> float:
 
 def notes(given: argparse.Namespace, gains: list[float], sums: list[int], preset: Path) -> str:
     """What the table says over all seeds, and the settings that were found."""
-    spread = statistics.stdev(gains) if len(gains) > 1 else 0.0
-    # Of the mean of few seeds, by Student's t.
-    half = spread / math.sqrt(len(gains)) * float(t.ppf(0.975, len(gains) - 1)) if len(gains) > 1 else math.nan
+    interval = ttest_1samp(gains, 0).confidence_interval()
+    half = (interval.high - interval.low) / 2
     summed = Pairs(*sums)
     sections = differences(load_preset(str(preset), given.data)).values()
     found = [
@@ -120,11 +120,7 @@ def main() -> None:
     }
     command = "python benchmarks/tuning.py DATA " + " ".join(f"--{k} {v}" for k, v in flags_given.items() if v)
     body = f"{given.data.name}.\n\n" + table(header, rows) + "\n\n" + notes(given, gains, sums, preset)
-    name, title = (
-        f"tuning-{given.model}",
-        {"scratch": "from scratch", "transfer": "transfer learning"}[given.model],
-    )
-    record(name, f"Tuning {title}", command, body, ["torch", "optuna", "onnxruntime"])
+    record(f"tuning-{given.model}", TITLES[given.model], command, body, ["torch", "optuna", "onnxruntime"])
 
 
 if __name__ == "__main__":
