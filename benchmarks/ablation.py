@@ -16,10 +16,10 @@ import torch
 from record import record, table
 from short_training import Short, millions, train_short
 
-from landmarks.training.data import Data, prepare_data
-from landmarks.training.model import MyModel
-from landmarks.training.runs import EpochRow
-from landmarks.training.settings import AugmentSettings, DataSettings, OptimizationSettings
+from landmarks.training.config.settings import AugmentSettings, DataSettings, OptimizationSettings
+from landmarks.training.data.loaders import Data, prepare_data
+from landmarks.training.models.model import MyModel
+from landmarks.training.runs.folder import EpochRow
 
 
 @dataclass(frozen=True)

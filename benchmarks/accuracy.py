@@ -19,7 +19,7 @@ from pathlib import Path
 
 from record import record, table
 
-from landmarks.training.evaluate import rate
+from landmarks.training.metrics.evaluate import rate
 
 SETS = ("world34", "landmarks10", "monuments49")
 TARGETS = {

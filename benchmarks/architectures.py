@@ -29,9 +29,14 @@ from record import RESULTS, record, table
 from short_training import Short, millions, train_short
 from torch import nn
 
-from landmarks.training.data import Data, prepare_data
-from landmarks.training.model import MyModel, conv_norm
-from landmarks.training.settings import AugmentationName, AugmentSettings, DataSettings, OptimizationSettings
+from landmarks.training.config.settings import (
+    AugmentationName,
+    AugmentSettings,
+    DataSettings,
+    OptimizationSettings,
+)
+from landmarks.training.data.loaders import Data, prepare_data
+from landmarks.training.models.model import MyModel, conv_norm
 
 FILE = RESULTS / "architectures.csv"
 COLUMNS = ("schedule", "architecture", "augmentation", "optimizer")

@@ -30,9 +30,9 @@ from pathlib import Path
 from photos import SIZES, make_photos
 from record import record, table
 
-from landmarks.files import sha256_file
-from landmarks.model_folder import TORCHSCRIPT_FILE, find_model, read_info, write_info
-from landmarks.workers import cores
+from landmarks.files.checksums import sha256_file
+from landmarks.model.folder import TORCHSCRIPT_FILE, find_model, read_info, write_info
+from landmarks.tagging.workers import cores
 
 PEERS = Path(__file__).with_name("peers.py")
 COUNTS = {"800 x 600": 300, "12 MP": 60}
@@ -81,8 +81,8 @@ def main() -> None:
 
 def torchscript(model: Path, cache: Path) -> Path:
     """A folder with the TorchScript of the architecture of a model, for the peers."""
-    from landmarks.training.predictor import make_predictor, save_torchscript
-    from landmarks.training.transfer import get_model_transfer_learning
+    from landmarks.training.export.predictor import make_predictor, save_torchscript
+    from landmarks.training.models.transfer import get_model_transfer_learning
 
     info, folder = read_info(model), cache / "torchscript"
     folder.mkdir(parents=True, exist_ok=True)

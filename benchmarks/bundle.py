@@ -1,7 +1,7 @@
 """Makes the bundled recogniser: a fine-tuned backbone, and a head that also knows photos of anything else.
 
-Run `python benchmarks/bundle.py DATA --runs RUNS --out MODEL`, MODEL being `src/landmarks/assets/world34` for the
-one that is bundled. It takes a quarter of an hour.
+Run `python benchmarks/bundle.py DATA --runs RUNS --out MODEL`, MODEL being `src/landmarks/model/bundled/world34`
+for the one that is bundled. It takes a quarter of an hour.
 
 What is not a landmark of world34 is the class `background` of the head (outlier exposure: Hendrycks, Mazeika and
 Dietterich 2019, https://arxiv.org/abs/1812.04606): a quarter of `negatives`, and training pictures of other

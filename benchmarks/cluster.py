@@ -23,7 +23,7 @@ from pathlib import Path
 
 from record import record, table
 
-from landmarks.files import find_photos
+from landmarks.imaging.photos import find_photos
 
 COMMANDS = ("landmarks tag", "landmarks cluster, a Ray that runs", "landmarks cluster, a Ray of its own")
 PORT = 6399

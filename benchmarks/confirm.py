@@ -19,11 +19,11 @@ from embeddings import class_names, negatives, world34
 from numpy.typing import NDArray
 from record import record, table
 
-from landmarks.learned import LearnedLandmark, LearnedLandmarks, read_learned
-from landmarks.model_folder import find_model
-from landmarks.places import Gazetteer
-from landmarks.recognizer import Recognition, Recognizer
-from landmarks.tagging import Tagger, TagSettings
+from landmarks.fewshot.learned import LearnedLandmark, LearnedLandmarks, read_learned
+from landmarks.geo.gazetteer import Gazetteer
+from landmarks.model.folder import find_model
+from landmarks.model.recognizer import Recognition, Recognizer
+from landmarks.tagging.tagger import Tagger, TagSettings
 
 CONFIRMED = (0, 1, 5, 10)
 LEFT = 5  # pictures that a class must have beside those

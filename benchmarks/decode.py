@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from record import record, table
 
-from landmarks.images import load_image, load_rgb
-from landmarks.model_folder import find_model
-from landmarks.preprocess import Preprocessing, prepare
-from landmarks.recognizer import Recognizer
+from landmarks.imaging.decoding import load_image, load_rgb
+from landmarks.imaging.preprocessing import Preprocessing, prepare
+from landmarks.model.folder import find_model
+from landmarks.model.recognizer import Recognizer
 
 CONTRACT = Preprocessing()
 TINY = Preprocessing(resize=128, crop=112)
@@ -172,7 +172,7 @@ def crop_of(source: bytes | NDArray[np.uint8], contract: Preprocessing) -> NDArr
 
 
 def accuracy_table(model: str, data: Path, count: int) -> list[str]:
-    """Answers of a model on test pictures, decoded in full and at a fraction."""
+    """Predictions of a model on test pictures, decoded in full and at a fraction."""
     recognizer = Recognizer(find_model(model), threads=os.cpu_count() or 1)
     labels = {name: label for label, name in enumerate(recognizer.info.classes)}
     paths = [path for path in sorted(data.rglob("*.jpg")) if path.parent.name in labels]

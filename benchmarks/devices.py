@@ -16,7 +16,7 @@ from pathlib import Path
 
 from record import record, table
 
-from landmarks.training.runs import read_history
+from landmarks.training.runs.folder import read_history
 
 
 def train(data: Path, run: Path, devices: int, seed: int, flags: list[str]) -> tuple[float, float, float]:

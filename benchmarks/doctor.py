@@ -32,7 +32,7 @@ from record import record, table
 from landmarks.training.doctor.examination import Diagnosis, DoctorSettings, examine
 from landmarks.training.doctor.findings import MEANINGS, Problem
 from landmarks.training.doctor.report import write_report
-from landmarks.training.evaluate import rate
+from landmarks.training.metrics.evaluate import rate
 
 COPIES: tuple[Problem, ...] = ("duplicate", "leakage", "conflict")
 WORK = Path("build/doctor")

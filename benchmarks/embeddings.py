@@ -18,9 +18,10 @@ import onnxruntime
 from bundle import halves
 from numpy.typing import NDArray
 
-from landmarks.files import atomic_path, sha256_file
-from landmarks.preprocess import Preprocessing, prepare
-from landmarks.recognizer import Recognizer
+from landmarks.files.atomic import atomic_path
+from landmarks.files.checksums import sha256_file
+from landmarks.imaging.preprocessing import Preprocessing, prepare
+from landmarks.model.recognizer import Recognizer
 
 Vectors = NDArray[np.float32]
 GEM_POWER = 3.0
@@ -111,8 +112,8 @@ def _export(path: Path) -> None:
     from torch import Tensor, nn
     from torch.nn.functional import normalize
 
-    from landmarks.training.onnx_graph import write_onnx
-    from landmarks.training.transfer import get_model_transfer_learning
+    from landmarks.training.export.onnx_graph import write_onnx
+    from landmarks.training.models.transfer import get_model_transfer_learning
 
     model, preprocessing = get_model_transfer_learning("efficientnet_lite0", 2)
 

@@ -17,11 +17,11 @@ import onnxruntime
 from numpy.typing import NDArray
 from record import record, table
 
-from landmarks.files import find_photos
-from landmarks.model_folder import ONNX_FILE, find_model
-from landmarks.preprocess import prepare
-from landmarks.probabilities import softmax
-from landmarks.recognizer import Recognizer
+from landmarks.imaging.photos import find_photos
+from landmarks.imaging.preprocessing import prepare
+from landmarks.model.folder import ONNX_FILE, find_model
+from landmarks.model.probabilities import softmax
+from landmarks.model.recognizer import Recognizer
 
 Pictures = NDArray[np.uint8]
 

@@ -7,9 +7,9 @@ the negatives. Each landmark left out is then learnt from 5 training pictures, b
 and all are measured on world34's test pictures and the second half of the negatives. The table goes to the screen
 and to benchmarks/results/enroll.md.
 
-The rule and its numbers (`landmarks.prototypes`) were chosen without either of these: with `--choose`, which takes
-16 other draws, shows training pictures that nothing was fitted on in place of test pictures, and learns the
-thresholds on three quarters of the first half of the negatives to count false tags on the last quarter.
+The rule and its numbers (`landmarks.fewshot.prototypes`) were chosen without either of these: with `--choose`,
+which takes 16 other draws, shows training pictures that nothing was fitted on in place of test pictures, and
+learns the thresholds on three quarters of the first half of the negatives to count false tags on the last quarter.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from record import record, table
 from sklearn.linear_model import LogisticRegression
 
-from landmarks.learned import LearnedLandmark, LearnedLandmarks
-from landmarks.reference import make_reference
+from landmarks.fewshot.learned import LearnedLandmark, LearnedLandmarks
+from landmarks.fewshot.reference import make_reference
 
 LANDMARKS, PHOTOS, DRAWS, SURE = 5, 5, 5, 0.5
 CHOOSING, FIRST_CHOOSING, SHOWN = 16, 100, 0.2
@@ -66,7 +66,7 @@ class Shown:
 
 def said(learned: LearnedLandmarks, embeddings: Vectors) -> NDArray[np.str_]:
     """The names that are said, empty where none is."""
-    matches = [learned.match(embedding, sure=SURE) for embedding in embeddings]
+    matches = [learned.match(embedding, min_confidence=SURE) for embedding in embeddings]
     return np.array(["" if match is None else match.landmark.name for match in matches])
 
 

@@ -30,19 +30,24 @@ from numpy.typing import NDArray
 from record import record, table
 from torch import nn
 
-from landmarks.training.checkpoints import load_weights
-from landmarks.training.data import Data, prepare_data
-from landmarks.training.devices import make_fabric
-from landmarks.training.features import compute_embeddings, embedding_loader, view_augmentation
-from landmarks.training.folders import Sample
-from landmarks.training.heads import head_factory, head_loss
-from landmarks.training.networks import NetworkOfRun, build_network
-from landmarks.training.optimization import get_loss, get_optimizer
-from landmarks.training.runs import RunFolder
-from landmarks.training.settings import ModelSettings, OptimizationSettings, RunSettings, default_settings
-from landmarks.training.stages import Stage
-from landmarks.training.train import Listener, one_epoch_test
-from landmarks.training.transfer import Head, TransferModel
+from landmarks.training.config.settings import (
+    ModelSettings,
+    OptimizationSettings,
+    RunSettings,
+    default_settings,
+)
+from landmarks.training.data.folders import Sample
+from landmarks.training.data.loaders import Data, prepare_data
+from landmarks.training.engine.checkpoints import load_weights
+from landmarks.training.engine.devices import make_fabric
+from landmarks.training.engine.optimization import get_loss, get_optimizer
+from landmarks.training.engine.stages import Stage
+from landmarks.training.engine.train import Listener, one_epoch_test
+from landmarks.training.models.features import compute_embeddings, embedding_loader, view_augmentation
+from landmarks.training.models.heads import head_factory, head_loss
+from landmarks.training.models.networks import NetworkOfRun, build_network
+from landmarks.training.models.transfer import Head, TransferModel
+from landmarks.training.runs.folder import RunFolder
 
 HEADS = {
     "linear": ModelSettings("transfer"),
@@ -104,7 +109,7 @@ def network_of(settings: RunSettings, data: Data) -> NetworkOfRun:
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """Accuracy and mean cross entropy of one head."""
 
     valid_accuracy: float
@@ -112,7 +117,7 @@ class Answers:
     test_accuracy: float
 
 
-def train(embedded: Embedded, model: ModelSettings, seed: int) -> Answers:
+def train(embedded: Embedded, model: ModelSettings, seed: int) -> Predictions:
     """Train one head and measure it."""
     usual = embedded.settings
     settings = replace(usual, model=model, loading=replace(usual.loading, seed=seed))
@@ -132,7 +137,7 @@ def train(embedded: Embedded, model: ModelSettings, seed: int) -> Answers:
         load_weights(run.weights, head, network.architecture)
     valid, labels = one_epoch_test(loaders["valid"], head)
     test, test_labels = one_epoch_test(loaders["test"], head)
-    return Answers(
+    return Predictions(
         valid_accuracy=float((valid.argmax(1) == labels).double().mean()),
         valid_loss=float(nn.functional.nll_loss(valid.clamp_min(1e-12).log(), labels)),
         test_accuracy=float((test.argmax(1) == test_labels).double().mean()),

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from record import record, table
 
-from landmarks.preprocess import normalize
-from landmarks.recognizer import Recognizer
-from landmarks.training.predictor import load_torchscript
+from landmarks.imaging.preprocessing import normalize
+from landmarks.model.recognizer import Recognizer
+from landmarks.training.export.predictor import load_torchscript
 
 BATCH = 16
 

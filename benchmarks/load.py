@@ -29,7 +29,7 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Answers with status 200 a second."""
+        """Predictions with status 200 a second."""
         return len(self.seconds) / self.wall
 
     def quantile(self, share: float) -> float:

@@ -63,8 +63,8 @@ def ultralytics(photos: Sequence[Path], _model: Path) -> Callable[[], object]:
 
 def decode(photos: Sequence[Path], model: Path) -> Callable[[], object]:
     """Our decoding and cropping alone."""
-    from landmarks.model_folder import read_info
-    from landmarks.preprocess import prepare
+    from landmarks.imaging.preprocessing import prepare
+    from landmarks.model.folder import read_info
 
     contract = read_info(model).preprocessing
     return lambda: [prepare(photo, contract) for photo in photos]
@@ -72,9 +72,9 @@ def decode(photos: Sequence[Path], model: Path) -> Callable[[], object]:
 
 def model(photos: Sequence[Path], model: Path) -> Callable[[], object]:
     """Our network alone, in batches as `landmarks tag` makes them."""
-    from landmarks.preprocess import prepare
-    from landmarks.recognizer import Recognizer
-    from landmarks.workers import BATCH
+    from landmarks.imaging.preprocessing import prepare
+    from landmarks.model.recognizer import Recognizer
+    from landmarks.tagging.workers import BATCH
 
     recognizer = Recognizer(model, engine=_engine())
     batch = np.stack([prepare(photo, recognizer.info.preprocessing) for photo in photos[:BATCH]])
@@ -105,8 +105,8 @@ def _open(photo: Path) -> object:
 def _torch_parts(model: Path) -> tuple[Callable[..., object], Callable[..., object]]:
     from torchvision import transforms
 
-    from landmarks.model_folder import read_info
-    from landmarks.training.predictor import load_torchscript
+    from landmarks.model.folder import read_info
+    from landmarks.training.export.predictor import load_torchscript
 
     contract = read_info(model).preprocessing
     steps = [

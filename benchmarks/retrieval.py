@@ -2,10 +2,11 @@
 
 Run `python benchmarks/retrieval.py DATA`, DATA being the folder that holds world34; the embeddings are those of
 the frozen backbone (see `benchmarks/embeddings.py`), computed once and cached. Compared are both poolings, raw,
-with PCA whitening and with the discriminative whitening of `landmarks.reference`, each learnt on the training
-pictures alone, and query expansion on top; then, for every sixth query, what `landmarks search --rerank` makes of
-the first 30 photos. The tables go to the screen and to benchmarks/results/retrieval.md. It takes about three
-minutes, most of it for the local features; the numbers of `landmarks.search.local` were set before and not tuned.
+with PCA whitening and with the discriminative whitening of `landmarks.fewshot.reference`, each learnt on the
+training pictures alone, and query expansion on top; then, for every sixth query, what `landmarks search --rerank`
+makes of the first 30 photos. The tables go to the screen and to benchmarks/results/retrieval.md. It takes about
+three minutes, most of it for the local features; the numbers of `landmarks.search.rerank` were set before and not
+tuned.
 
 mAP@10 is that of the retrieval track of Google Landmarks v2 with 10 results in place of 100 (Weyand, Araujo, Cao
 and Sim, CVPR 2020, https://arxiv.org/abs/2004.01804).
@@ -23,8 +24,8 @@ from embeddings import Pictures, Vectors, frozen, world34
 from numpy.typing import NDArray
 from record import record, table
 
-from landmarks.reference import EmbeddingSpace, plain_space, unit, whitened_space
-from landmarks.search import local
+from landmarks.fewshot.reference import EmbeddingSpace, plain_space, unit, whitened_space
+from landmarks.search import rerank as local
 from landmarks.search.searcher import ALPHA, EXPANSION, expand
 
 PACKAGES = ("onnxruntime", "numpy", "opencv-python-headless")

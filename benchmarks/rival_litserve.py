@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from load import HOST
 
-from landmarks.preprocess import Preprocessing, normalize, prepare
-from landmarks.training.predictor import load_torchscript
+from landmarks.imaging.preprocessing import Preprocessing, normalize, prepare
+from landmarks.training.export.predictor import load_torchscript
 
 BATCH = 16
 SECONDS = 0.01

@@ -13,8 +13,8 @@ import uvicorn
 from fastapi import FastAPI, UploadFile
 from load import HOST
 
-from landmarks.images import load_rgb
-from landmarks.training.predictor import load_torchscript, predict_picture
+from landmarks.imaging.decoding import load_rgb
+from landmarks.training.export.predictor import load_torchscript, predict_picture
 
 
 def make_app(model: Path) -> FastAPI:

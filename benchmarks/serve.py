@@ -43,11 +43,11 @@ from load import (
 )
 from record import record, table
 
-from landmarks.bulk import find_tags_parallel
-from landmarks.files import find_photos
-from landmarks.model_folder import find_model
-from landmarks.tagging import TagSettings
-from landmarks.workers import cores
+from landmarks.imaging.photos import find_photos
+from landmarks.model.folder import find_model
+from landmarks.tagging.pipeline import find_tags_parallel
+from landmarks.tagging.tagger import TagSettings
+from landmarks.tagging.workers import cores
 
 CLIENTS = (1, 8, 32, 128)
 START_SECONDS = 300
@@ -91,9 +91,9 @@ def save_network(path: Path, classes: int) -> None:
     """The network of the bundled model as TorchScript, with weights as they come."""
     from torch import nn
 
-    from landmarks.preprocess import Preprocessing
-    from landmarks.training.backbones import load_backbone
-    from landmarks.training.predictor import make_predictor, save_torchscript
+    from landmarks.imaging.preprocessing import Preprocessing
+    from landmarks.training.export.predictor import make_predictor, save_torchscript
+    from landmarks.training.models.backbones import load_backbone
 
     backbone = load_backbone("efficientnet_lite0")
     network = nn.Sequential(backbone.network, nn.Linear(backbone.size, classes))

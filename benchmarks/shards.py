@@ -32,8 +32,8 @@ from record import record, table
 START = """
 import json, resource, sys, time
 from pathlib import Path
-from landmarks.training.data import make_loaders, prepare_data
-from landmarks.training.settings import AugmentSettings, DataSettings
+from landmarks.training.data.loaders import make_loaders, prepare_data
+from landmarks.training.config.settings import AugmentSettings, DataSettings
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 before, started = peak(), time.perf_counter()
 settings = DataSettings(batch_size=64)

@@ -8,12 +8,17 @@ from pathlib import Path
 
 from torch import nn
 
-from landmarks.preprocess import Preprocessing
-from landmarks.training.data import Data, make_loaders, set_train_size
-from landmarks.training.optimization import get_loss, get_optimizer, get_scheduler
-from landmarks.training.runs import EpochRow, RunFolder
-from landmarks.training.settings import AugmentSettings, DataSettings, LoopSettings, OptimizationSettings
-from landmarks.training.train import Training, optimize
+from landmarks.imaging.preprocessing import Preprocessing
+from landmarks.training.config.settings import (
+    AugmentSettings,
+    DataSettings,
+    LoopSettings,
+    OptimizationSettings,
+)
+from landmarks.training.data.loaders import Data, make_loaders, set_train_size
+from landmarks.training.engine.optimization import get_loss, get_optimizer, get_scheduler
+from landmarks.training.engine.train import Training, optimize
+from landmarks.training.runs.folder import EpochRow, RunFolder
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,17 @@ from torch.utils.data import DataLoader, Subset
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from landmarks.training.data import make_loaders, prepare_data
-from landmarks.training.devices import make_fabric
-from landmarks.training.model import MyModel
-from landmarks.training.optimization import get_loss, get_optimizer
-from landmarks.training.settings import AugmentSettings, DataSettings, LoopSettings, OptimizationSettings
-from landmarks.training.train import train_one_epoch
+from landmarks.training.config.settings import (
+    AugmentSettings,
+    DataSettings,
+    LoopSettings,
+    OptimizationSettings,
+)
+from landmarks.training.data.loaders import make_loaders, prepare_data
+from landmarks.training.engine.devices import make_fabric
+from landmarks.training.engine.optimization import get_loss, get_optimizer
+from landmarks.training.engine.train import train_one_epoch
+from landmarks.training.models.model import MyModel
 
 BATCH = 64
 

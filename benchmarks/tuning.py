@@ -21,14 +21,14 @@ from pathlib import Path
 from record import record, table
 from scipy.stats import ttest_1samp
 
-from landmarks.training.experiments import Pairs, compare_runs
-from landmarks.training.presets import differences, load_preset
+from landmarks.training.config.presets import differences, load_preset
+from landmarks.training.runs.experiments import Pairs, compare_runs
 
 TITLES = {"scratch": "Tuning from scratch", "transfer": "Tuning transfer learning"}
 
 CALL = """
 import sys
-from landmarks.training import search_space
+from landmarks.training.tuning import search_space
 from landmarks.cli import main
 keep = sys.argv.pop(1).split(",")
 spaces = {kind: tuple(one for one in space if one.name not in keep) for kind, space in search_space.SPACES.items()}

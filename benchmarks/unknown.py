@@ -23,16 +23,16 @@ from bundle import halves
 from numpy.typing import NDArray
 from record import record, table
 
-from landmarks.calibration import Outputs, choose_threshold
-from landmarks.files import sha256_file
-from landmarks.model_folder import INFO_FILE, ONNX_FILE
-from landmarks.preprocess import prepare
-from landmarks.probabilities import fit_temperature, softmax
-from landmarks.recognizer import Recognizer
-from landmarks.training.evaluate import rate, reliability
-from landmarks.training.trained import load_data, load_run
-from landmarks.training.unknown_metrics import auroc, micro_average_precision, share_at
-from landmarks.unknown import EmbeddingStatistics, ScoreKind, is_landmark, unknown_scores
+from landmarks.files.checksums import sha256_file
+from landmarks.imaging.preprocessing import prepare
+from landmarks.model.calibration import Outputs, choose_threshold
+from landmarks.model.folder import INFO_FILE, ONNX_FILE
+from landmarks.model.ood import EmbeddingStatistics, ScoreKind, is_landmark, ood_scores
+from landmarks.model.probabilities import fit_temperature, softmax
+from landmarks.model.recognizer import Recognizer
+from landmarks.training.metrics.evaluate import rate, reliability
+from landmarks.training.metrics.ood import auroc, micro_average_precision, share_at
+from landmarks.training.runs.trained import load_data, load_run
 
 SURE = 0.5
 Score = Callable[[Outputs], NDArray[np.float64]]
@@ -72,7 +72,7 @@ def core_score(
     kind: ScoreKind, known: NDArray[np.bool_], temperature: float, statistics: EmbeddingStatistics
 ) -> Score:
     def score(pictures: Outputs) -> NDArray[np.float64]:
-        return unknown_scores(
+        return ood_scores(
             kind, pictures.logits, pictures.embeddings, known=known, temperature=temperature, statistics=statistics
         )
 

@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from landmarks.cli import main as landmarks
-from landmarks.cli.edge import COMMANDS
+from landmarks.cli.app import COMMANDS
 
 TARGET = Path(__file__).parent / "cli.md"
 HEAD = """# Command line

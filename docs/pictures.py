@@ -16,12 +16,12 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from landmarks.preprocess import prepare
-from landmarks.recognizer import Recognizer
-from landmarks.training.augment import TrainTransform
-from landmarks.training.data import EvalTransform, prepare_data
-from landmarks.training.plots import display_names, save_figure
-from landmarks.training.settings import AugmentSettings, DataSettings
+from landmarks.imaging.preprocessing import prepare
+from landmarks.model.recognizer import Recognizer
+from landmarks.training.config.settings import AugmentSettings, DataSettings
+from landmarks.training.data.augment import TrainTransform
+from landmarks.training.data.loaders import EvalTransform, prepare_data
+from landmarks.training.reports.plots import display_names, save_figure
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from drawn import draw_scene

@@ -27,7 +27,7 @@ def outside_pages() -> dict[str, str]:
         for path in sorted((ROOT / "benchmarks/results").glob("*.md"))
     }
     others = {
-        "src/landmarks/assets/world34/README.md": "model-card.md",
+        "src/landmarks/model/bundled/world34/README.md": "model-card.md",
         "CHANGELOG.md": "changelog.md",
         "CONTRIBUTING.md": "contributing.md",
     }

@@ -42,10 +42,10 @@ def find_model() -> Path:
 
 
 def train_small() -> Path:
-    from landmarks.training.export import ExportSettings, export_run
-    from landmarks.training.pipeline import train_run
-    from landmarks.training.settings import default_settings
-    from landmarks.training.trained import load_data
+    from landmarks.training.config.settings import default_settings
+    from landmarks.training.engine.pipeline import train_run
+    from landmarks.training.export.export import ExportSettings, export_run
+    from landmarks.training.runs.trained import load_data
 
     if not DRAWN.exists():
         draw = [sys.executable, "../tests/drawn.py", DRAWN, "--classes", "8", "--train", "30", "--test", "8"]
@@ -58,7 +58,7 @@ def train_small() -> Path:
 # %%
 import numpy as np
 
-from landmarks.training.predictor import load_torchscript, predict_picture
+from landmarks.training.export.predictor import load_torchscript, predict_picture
 
 folder = find_model()
 predictor = load_torchscript(folder / "model.pt")
@@ -74,9 +74,9 @@ print(f"{folder.name}: {len(names)} classes, {(folder / 'model.pt').stat().st_si
 # Without such photos, 80 % is a careful guess.
 
 # %%
-from landmarks.calibration import choose_threshold, is_landmark
-from landmarks.files import find_photos
-from landmarks.images import load_rgb
+from landmarks.imaging.decoding import load_rgb
+from landmarks.imaging.photos import find_photos
+from landmarks.model.calibration import choose_threshold, is_landmark
 
 known = is_landmark(names)  # a class named "background" is no landmark
 if NEGATIVES:
@@ -101,7 +101,7 @@ import io
 from IPython.display import HTML, display
 from PIL import Image
 
-from landmarks.places import Gazetteer, Place
+from landmarks.geo.gazetteer import Gazetteer, Place
 
 places = Gazetteer.bundled()
 WIDTH, HEIGHT = 280, 140

@@ -50,7 +50,7 @@ import torch
 from IPython.display import HTML, Image, display
 from matplotlib.figure import Figure
 
-from landmarks.training.plots import png_bytes
+from landmarks.training.reports.plots import png_bytes
 
 torch.manual_seed(SEED)
 
@@ -70,8 +70,8 @@ def show(figure: Figure, width: int = 900) -> None:
 # - **test** pictures are looked at once, at the end. A figure that helped to choose is no longer honest.
 
 # %%
-from landmarks.training.data import prepare_data
-from landmarks.training.settings import DataSettings
+from landmarks.training.config.settings import DataSettings
+from landmarks.training.data.loaders import prepare_data
 
 loading = DataSettings(batch_size=16 if QUICK or DATA == DRAWN else 64, valid_size=0.15, seed=SEED)
 data = prepare_data(DATA, loading)
@@ -109,8 +109,8 @@ pd.DataFrame(statistics, index=["red", "green", "blue"]).T.round(3)
 # shows drawn scenes: `SHOWN` names the set whose pictures appear.)
 
 # %%
-from landmarks.training.data import get_data_loaders, visualize_one_batch
-from landmarks.training.settings import AugmentSettings
+from landmarks.training.config.settings import AugmentSettings
+from landmarks.training.data.loaders import get_data_loaders, visualize_one_batch
 
 OUT.mkdir(parents=True, exist_ok=True)
 shown = get_data_loaders(SHOWN, batch_size=16, augment=AugmentSettings(sizes=(160,)), seed=SEED)
@@ -149,7 +149,7 @@ print(f"targets  {tuple(targets.shape)}, {targets.dtype}: {targets[:8].tolist()}
 #   computes them several times slower.
 
 # %%
-from landmarks.training.model import MyModel
+from landmarks.training.models.model import MyModel
 
 classes = data.folder.classes
 model = MyModel(len(classes))
@@ -186,8 +186,8 @@ summary
 # of classes. If it has not, something is wired wrongly.
 
 # %%
-from landmarks.training.optimization import get_loss, get_optimizer, get_scheduler
-from landmarks.training.settings import OptimizationSettings
+from landmarks.training.config.settings import OptimizationSettings
+from landmarks.training.engine.optimization import get_loss, get_optimizer, get_scheduler
 
 optimization = OptimizationSettings(optimizer="adamw", learning_rate=2e-3, schedule="onecycle")
 loss = get_loss(label_smoothing=0.1)
@@ -216,8 +216,8 @@ show(figure, 520)
 # backward, step. Here on a part of the data, at 64 pixels, to see the loss fall.
 
 # %%
-from landmarks.training.data import make_loaders
-from landmarks.training.train import train_one_epoch, valid_one_epoch
+from landmarks.training.data.loaders import make_loaders
+from landmarks.training.engine.train import train_one_epoch, valid_one_epoch
 
 few = prepare_data(DATA, replace(loading, limit=min(512, len(data.folder.train))))
 loaders = make_loaders(few, loading, AugmentSettings(names=("resized-crop", "flip"), sizes=(64,)))
@@ -238,11 +238,11 @@ print(f"validation  loss {valid.loss:.3f}  accuracy {valid.accuracy:.3f}")
 # an epoch, and a report. It tells a *listener* of each epoch; ours redraws the curves.
 
 # %%
-from landmarks.training.pipeline import Watcher, train_run
-from landmarks.training.plots import learning_curves
-from landmarks.training.runs import EpochRow
-from landmarks.training.settings import LoopSettings, default_settings
-from landmarks.training.train import Listener
+from landmarks.training.config.settings import LoopSettings, default_settings
+from landmarks.training.engine.pipeline import Watcher, train_run
+from landmarks.training.engine.train import Listener
+from landmarks.training.reports.plots import learning_curves
+from landmarks.training.runs.folder import EpochRow
 
 settings = default_settings(DATA, "scratch")
 settings = replace(
@@ -315,9 +315,9 @@ print("the report:", run.folder.report.relative_to(OUT))
 # `one_epoch_test` collects the answers to the test pictures, `evaluate` turns answers into figures.
 
 # %%
-from landmarks.training.evaluate import Predictions, evaluate
-from landmarks.training.plots import confusion_matrix, per_class_bars
-from landmarks.training.train import one_epoch_test
+from landmarks.training.engine.train import one_epoch_test
+from landmarks.training.metrics.evaluate import Predictions, evaluate
+from landmarks.training.reports.plots import confusion_matrix, per_class_bars
 
 test_loader = make_loaders(data, loading, settings.augment, preprocessing=run.preprocessing)["test"]
 probabilities, labels = one_epoch_test(test_loader, run.model)
@@ -353,7 +353,12 @@ show(per_class_bars(evaluation), 700)
 # on real files, decoded anew.
 
 # %%
-from landmarks.training.predictor import load_torchscript, make_predictor, predictor_test, save_torchscript
+from landmarks.training.export.predictor import (
+    load_torchscript,
+    make_predictor,
+    predictor_test,
+    save_torchscript,
+)
 
 predictor = make_predictor(run.model, run.classes, run.preprocessing)
 save_torchscript(predictor, OUT / "scratch.pt")

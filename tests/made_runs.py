@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from landmarks.training.evaluate import Predictions, evaluate, write_evaluation
-from landmarks.training.runs import EpochRow, create_run, write_history
-from landmarks.training.settings import RunSettings
+from landmarks.training.config.settings import RunSettings
+from landmarks.training.metrics.evaluate import Predictions, evaluate, write_evaluation
+from landmarks.training.runs.folder import EpochRow, create_run, write_history
 
 CLASSES = ("00.A", "01.B", "02.C")
 

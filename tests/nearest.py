@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.preprocess import prepare
-from landmarks.recognizer import Recognizer
-from landmarks.serving.searcher import LookAlike
+from landmarks.imaging.preprocessing import prepare
+from landmarks.model.recognizer import Recognizer
+from landmarks.serving.look_alikes import LookAlike
 
 
 class Nearest:

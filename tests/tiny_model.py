@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from landmarks.calibration import Calibration
-from landmarks.files import sha256_file
-from landmarks.model_folder import ONNX_FILE, ModelInfo, read_info, write_info
-from landmarks.preprocess import Preprocessing
-from landmarks.reference import REFERENCE_FILE, make_reference
+from landmarks.fewshot.reference import REFERENCE_FILE, make_reference
+from landmarks.files.checksums import sha256_file
+from landmarks.imaging.preprocessing import Preprocessing
+from landmarks.model.calibration import Calibration
+from landmarks.model.folder import ONNX_FILE, ModelInfo, read_info, write_info
 
 COLOURS = {
     "07.Eiffel_Tower": (230, 30, 30),
@@ -83,7 +83,7 @@ def add_reference(folder: Path, colours: dict[str, tuple[int, int, int]] = COLOU
 
 def calibrated(**changes: float) -> Calibration:
     """Return a calibration for the colours: grey is unknown."""
-    values = {"temperature": 1.0, "threshold": 0.5, "promised_rate": 0.01, **changes}
+    values = {"temperature": 1.0, "threshold": 0.5, "target_fpr": 0.01, **changes}
     return Calibration(score="known_mass", **values)
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from multiprocessing import parent_process
 from pathlib import Path
 
-from landmarks.recognizer import Recognition, Recognizer
-from landmarks.workers import Job
+from landmarks.model.recognizer import Recognition, Recognizer
+from landmarks.tagging.workers import Job
 
 
 def start_echo() -> Job[str]:

@@ -2,7 +2,7 @@
 
 Everything that is raised to a user derives from `LandmarksError`. The message is one sentence that names the
 file or flag and the way out. The tree is translated once, at the edge: the command line turns `exit_status`
-into the exit status of the process (see `landmarks.cli.edge`), a service turns the class into an HTTP status.
+into the exit status of the process (see `landmarks.cli.app`), a service turns the class into an HTTP status.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from landmarks.cluster import job
 from landmarks.cluster.part import PartTagger, part_name
 from landmarks.cluster.plan import Plan, Work, begin_or_continue
 from landmarks.errors import ModelError
-from landmarks.model_folder import ONNX_FILE, find_model
+from landmarks.model.folder import ONNX_FILE, find_model
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes in /proc"),

@@ -16,8 +16,8 @@ import pytest
 import torch
 from commands import landmarks
 
-from landmarks.training.checkpoints import read_weights
-from landmarks.training.runs import EpochRow, RunFolder, read_history
+from landmarks.training.engine.checkpoints import read_weights
+from landmarks.training.runs.folder import EpochRow, RunFolder, read_history
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes in /proc"),

@@ -13,12 +13,12 @@ from commands import landmarks, python
 from PIL import Image
 from torch import nn
 
-from landmarks.files import sha256_file
-from landmarks.model_folder import read_info
-from landmarks.recognizer import Recognizer
-from landmarks.training import export
-from landmarks.training.predictor import make_predictor, predictor_test
-from landmarks.training.trained import load_data, load_run
+from landmarks.files.checksums import sha256_file
+from landmarks.model.folder import read_info
+from landmarks.model.recognizer import Recognizer
+from landmarks.training.export import export
+from landmarks.training.export.predictor import make_predictor, predictor_test
+from landmarks.training.runs.trained import load_data, load_run
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +70,8 @@ def test_torchscript_reloaded_in_a_fresh_process_is_as_right_as_the_eager_networ
     code = """
 import sys
 from pathlib import Path
-from landmarks.training.folders import Sample
-from landmarks.training.predictor import load_torchscript, predictor_test
+from landmarks.training.data.folders import Sample
+from landmarks.training.export.predictor import load_torchscript, predictor_test
 model, *rest = sys.argv[1:]
 samples = [Sample(Path(path), int(label)) for path, label in zip(rest[::2], rest[1::2])]
 script = load_torchscript(Path(model))

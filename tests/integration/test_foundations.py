@@ -37,7 +37,7 @@ def run_python(code: str) -> str:
 
 def test_core_and_command_line_import_without_the_training_packages():
     names = core_modules()
-    assert {"landmarks", "landmarks.errors", "landmarks.recognizer"} <= set(names)
+    assert {"landmarks", "landmarks.errors", "landmarks.model.recognizer"} <= set(names)
     code = f"""
 import importlib, sys
 for name in {HEAVY!r}:
@@ -70,44 +70,37 @@ def test_version_is_that_of_pyproject():
     assert landmarks.__version__ == project["version"]
 
 
-# --- the map ---
+# --- the rooms ---
 
 
-def read_map(text: str) -> list[Path]:
-    """The paths in the map of docs/architecture.md: an indented tree, then a line of folders."""
-    block = text.split("```")[1]
-    paths: list[Path] = []
-    parents: list[Path] = []
-    for line in block.strip().splitlines():
-        depth, entry = (len(line) - len(line.lstrip())) // 2, line.strip()
-        if depth == 0:
-            found = [Path(name) for name in entry.split()]
-        else:
-            words = entry.split("  ", 1)[0].rstrip(",").split()
-            found = [parents[depth - 1] / words[0]]
-        paths += found
-        paths += [found[0].parent / name for name in re.findall(r"\(template: ([\w.]+)\)", entry)]
-        parents[depth:] = [found[0]]
-    return paths
+def rooms() -> dict[Path, list[Path]]:
+    """The modules of each folder of the package, without `__init__.py` and `__main__.py`."""
+    found: dict[Path, list[Path]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if not path.name.startswith("__"):
+            found.setdefault(path.parent.relative_to(PACKAGE), []).append(path)
+    return found
 
 
-def test_everything_on_the_map_stands():
-    missing = [
-        str(path)
-        for path in read_map((PROJECT / "docs/architecture.md").read_text())
-        if not (PROJECT / path).exists()
-    ]
-    assert missing == []
+def test_rooms_are_few_and_small():
+    top = [path for path in PACKAGE.iterdir() if not path.name.startswith("__") and path.name != "py.typed"]
+    assert len(top) <= 14
+    crowded = {str(room): len(modules) for room, modules in rooms().items() if len(modules) > 12}
+    crowded.pop("cli", None)  # one file per command
+    assert crowded == {}
 
 
-def test_every_module_is_on_the_map():
-    on_map = set(read_map((PROJECT / "docs/architecture.md").read_text()))
-    # A folder stands for all that is in it, unless the map goes into it.
-    whole = {path for path in on_map if not any(path in other.parents for other in on_map)}
-    modules = [path.relative_to(PROJECT) for path in PACKAGE.rglob("*.py") if not path.name.startswith("__")]
-    assert modules
-    missing = [str(path) for path in sorted(modules) if path not in on_map and not whole & set(path.parents)]
-    assert missing == []
+def test_architecture_page_names_every_room():
+    page = (PROJECT / "docs/architecture.md").read_text()
+    names = {part for room in rooms() for part in room.parts}
+    assert [name for name in sorted(names) if name not in page] == []
+
+
+def test_architecture_page_points_to_files_that_exist():
+    page = (PROJECT / "docs/architecture.md").read_text()
+    pointed = re.findall(r"`([a-z_]+/[\w/]+\.(?:py|csv))`", page)
+    assert pointed
+    assert [path for path in pointed if not (PACKAGE / path).exists()] == []
 
 
 # --- the Makefile ---

@@ -10,10 +10,10 @@ import pytest
 import torch
 from commands import landmarks
 
-from landmarks.model_folder import read_info
-from landmarks.training.checkpoints import read_weights
-from landmarks.training.heads import CosineHead
-from landmarks.training.trained import load_run
+from landmarks.model.folder import read_info
+from landmarks.training.engine.checkpoints import read_weights
+from landmarks.training.models.heads import CosineHead
+from landmarks.training.runs.trained import load_run
 
 COSINE = ("--head", "cosine", "--sub-centers", 2, "--scale", 20, "--margin", 0.2)
 

@@ -13,7 +13,7 @@ import pytest
 from commands import landmarks
 from PIL import Image
 
-from landmarks.preprocess import Preprocessing, prepare
+from landmarks.imaging.preprocessing import Preprocessing, prepare
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "javascript"

@@ -10,9 +10,9 @@ import pytest
 from commands import landmarks, start
 from tiny_model import COLOURS, add_reference, calibrated, make_model, save_colour
 
-from landmarks.learned import learned_path, read_learned
-from landmarks.model_folder import bundled_models, read_info
-from landmarks.tagging import TagSettings, identity_of
+from landmarks.fewshot.learned import learned_path, read_learned
+from landmarks.model.folder import bundled_models, read_info
+from landmarks.tagging.tagger import TagSettings, identity_of
 
 TOWER, GREY = COLOURS["07.Eiffel_Tower"], COLOURS["background"]
 YELLOW = (225, 215, 30)

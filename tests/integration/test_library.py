@@ -20,13 +20,13 @@ import pytest
 from PIL import Image
 
 from landmarks.errors import InputError, MetadataError, SettingsError, StorageError
+from landmarks.geo.gazetteer import Place
 from landmarks.library.batch import Outcome
 from landmarks.library.library import LEDGER, Library, library_root
 from landmarks.metadata.edit import WriteOptions
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.xmp import XmpPacket
-from landmarks.places import Place
-from landmarks.tags import PhotoTags, Tag
+from landmarks.tagging.tags import ImageTags, Tag
 
 needs_exiftool = pytest.mark.skipif(
     shutil.which("exiftool") is None, reason="ExifTool is not installed (Debian: libimage-exiftool-perl)"
@@ -43,19 +43,19 @@ TAGS = [Tag(place.name, "landmark", 0.9, place, place.key) for place in PLACES]
 Choose = Callable[[Path], Iterable[Tag]]
 
 
-def tagger(model: str = "one", tags: Choose | None = None) -> Callable[..., Iterator[PhotoTags]]:
+def tagger(model: str = "one", tags: Choose | None = None) -> Callable[..., Iterator[ImageTags]]:
     """A model that says the same of the same photo; `model` changes what that is."""
 
     def choose(path: Path) -> list[Tag]:
         return [TAGS[(len(path.name) + len(model)) % len(TAGS)]]
 
-    def tag_photos(photos: Iterable[Path]) -> Iterator[PhotoTags]:
+    def tag_photos(photos: Iterable[Path]) -> Iterator[ImageTags]:
         for photo in photos:
             content = photo.read_bytes() if photo.is_file() else b""
             if not content.startswith(b"\xff\xd8"):
-                yield PhotoTags(photo, (), (), model, "the content is not a picture")
+                yield ImageTags(photo, (), (), model, "the content is not a picture")
             else:
-                yield PhotoTags(photo, tuple((tags or choose)(photo)), (), model)
+                yield ImageTags(photo, tuple((tags or choose)(photo)), (), model)
 
     return tag_photos
 
@@ -221,7 +221,7 @@ class TestRun:
     def test_a_tagger_that_reads_ahead_in_a_thread(self, tmp_path: Path) -> None:
         fill(tmp_path, 40)
 
-        def ahead(photos: Iterable[Path]) -> Iterator[PhotoTags]:
+        def ahead(photos: Iterable[Path]) -> Iterator[ImageTags]:
             found: list[Path] = []
             thread = threading.Thread(target=lambda: found.extend(photos))
             thread.start()
@@ -235,7 +235,7 @@ class TestRun:
     def test_a_tagger_that_fails_leaves_everything_usable(self, tmp_path: Path) -> None:
         fill(tmp_path)
 
-        def failing(photos: Iterable[Path]) -> Iterator[PhotoTags]:
+        def failing(photos: Iterable[Path]) -> Iterator[ImageTags]:
             for number, result in enumerate(tagger()(photos)):
                 if number == 5:
                     raise ZeroDivisionError
@@ -447,7 +447,7 @@ class TestBadInput:
         fill(tmp_path, 2)
         photo = tmp_path / "day 0" / "photo0.jpg"
 
-        def meddling(photos: Iterable[Path]) -> Iterator[PhotoTags]:
+        def meddling(photos: Iterable[Path]) -> Iterator[ImageTags]:
             for result in tagger()(photos):
                 if result.path == photo:
                     status = photo.stat()

@@ -15,8 +15,8 @@ import torch
 from commands import Outcome, landmarks, start
 
 from landmarks.cli.progress import RunProgress
-from landmarks.training.checkpoints import read_state, read_weights
-from landmarks.training.runs import EpochRow, RunFolder, read_history
+from landmarks.training.engine.checkpoints import read_state, read_weights
+from landmarks.training.runs.folder import EpochRow, RunFolder, read_history
 
 SCRATCH = ("--epochs", 3, "--sizes", "32,48", "--batch-size", 8, "--limit", 24, "--threads", 1)
 HEAD = ("--model", "transfer", "--views", 2, "--epochs", 4, "--batch-size", 16, "--threads", 1)

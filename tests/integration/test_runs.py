@@ -11,7 +11,7 @@ import pytest
 from commands import landmarks
 from made_runs import write_run
 
-from landmarks.training.settings import default_settings
+from landmarks.training.config.settings import default_settings
 
 
 @pytest.fixture

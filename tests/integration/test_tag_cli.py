@@ -19,9 +19,9 @@ import pytest
 from commands import CALL, landmarks, start
 from tiny_model import COLOURS, calibrated, make_model, save_colour
 
-from landmarks.images import load_rgb
+from landmarks.imaging.decoding import load_rgb
 from landmarks.metadata.xmp import XmpPacket
-from landmarks.model_folder import bundled_models
+from landmarks.model.folder import bundled_models
 
 needs_exiftool = pytest.mark.skipif(
     shutil.which("exiftool") is None, reason="ExifTool is not installed (Debian: libimage-exiftool-perl)"
@@ -173,7 +173,7 @@ def test_a_name_that_is_no_text_is_still_json(model: Path, tmp_path: Path) -> No
         (("--watch",), "--watch is about writing"),
         (("--iptc",), "give --in-place too"),
         (("--heatmap", "why"), "--heatmap shows the reasons: give --explain too"),
-        (("--sure", "2"), "--sure must lie between 0 and 1"),
+        (("--min-confidence", "2"), "--min-confidence must lie between 0 and 1"),
         (("--sidecar", "both"), "--sidecar must be full or stem"),
         (("--model", "nowhere"), "nowhere: no such model"),
         (("--write", "--watch", "--dry-run"), "cannot be given together"),
@@ -333,7 +333,7 @@ def test_a_rejected_tag_stays_away_until_it_is_confirmed(model: Path, photos: Pa
     assert landmarks("reject", photo, "Eiffel Tower").status == 0
     sidecar = photos / "a tower.jpg.xmp"
     assert not sidecar.exists() or "Eiffel Tower" not in keywords(sidecar)
-    again = landmarks("tag", photos, "--model", model, "--write", "--sure", 0.6, "--jsonl")
+    again = landmarks("tag", photos, "--model", model, "--write", "--min-confidence", 0.6, "--jsonl")
     assert rows_of(again.out)["a tower.jpg"]["tags"] == []
     assert landmarks("confirm", photo, "Eiffel Tower").status == 0
     assert "Eiffel Tower" in keywords(sidecar)

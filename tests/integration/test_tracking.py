@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from commands import landmarks
 
-from landmarks.training.runs import read_history
+from landmarks.training.runs.folder import read_history
 
 pytestmark = pytest.mark.skipif(find_spec("mlflow") is None, reason="mlflow, of the extra track, is not installed")
 
@@ -106,7 +106,7 @@ def test_a_resumed_run_goes_on_at_its_server(server, drawn, cache, transfer_run,
 
 
 def test_a_server_that_goes_away_ends_no_training(drawn, cache, transfer_run, tmp_path, monkeypatch):
-    from landmarks.training.tracking import Tracker, start_tracking
+    from landmarks.training.engine.tracking import Tracker, start_tracking
 
     told: list[str] = []
 
@@ -125,7 +125,7 @@ def test_a_server_that_goes_away_ends_no_training(drawn, cache, transfer_run, tm
         tracker.client.log_batch = log_batch
         return tracker
 
-    monkeypatch.setattr("landmarks.training.tracking.start_tracking", start)
+    monkeypatch.setattr("landmarks.training.engine.tracking.start_tracking", start)
     uri = f"sqlite:///{tmp_path / 'own.db'}"
     track = ("--track", "mlflow", "--track-uri", uri)
     outcome = landmarks("train", drawn, "--out", tmp_path / "run", "--cache", cache, *SMALL, *track)

@@ -15,9 +15,10 @@ import pytest
 import torch
 from commands import Outcome, landmarks
 
-from landmarks.training import runs, stages
-from landmarks.training.checkpoints import read_state, read_weights
-from landmarks.training.runs import RunFolder, read_history
+from landmarks.training.engine import stages
+from landmarks.training.engine.checkpoints import read_state, read_weights
+from landmarks.training.runs import folder as runs
+from landmarks.training.runs.folder import RunFolder, read_history
 
 
 def top1(run: Path, split: str = "test") -> float:
@@ -114,7 +115,7 @@ def test_second_run_embeds_nothing(transfer_run, train_head, monkeypatch):
     def refuse(*_: object) -> None:
         raise AssertionError("embeddings were computed again")
 
-    monkeypatch.setattr("landmarks.training.features._embedder", refuse)
+    monkeypatch.setattr("landmarks.training.models.features._embedder", refuse)
     outcome, run = train_head("--epochs", 10, "--batch-size", 16)
     assert outcome.status == 0, outcome.err
     assert top1(run) == top1(transfer_run)

@@ -17,9 +17,9 @@ from commands import CALL, landmarks
 from hypothesis import given
 from hypothesis import strategies as st
 
-from landmarks.training import search_space
-from landmarks.training.search_space import SPACES, Choice, point_of, space_of, spread_points
-from landmarks.training.settings import default_settings
+from landmarks.training.config.settings import default_settings
+from landmarks.training.tuning import search_space
+from landmarks.training.tuning.search_space import SPACES, Choice, point_of, space_of, spread_points
 
 pytestmark = pytest.mark.skipif(find_spec("optuna") is None, reason="optuna, of the extra tune, is not installed")
 
@@ -29,7 +29,7 @@ NARROW = tuple(
 """A space whose trials share one set of embeddings."""
 FLAGS = ("--epochs", 2, "--threads", 1)
 PATCH = """
-from landmarks.training import search_space
+from landmarks.training.tuning import search_space
 keys = {"backbone", "crop_scale", "epochs"}
 space = tuple(one for one in search_space.SPACES["transfer"] if one.key not in keys)
 search_space.SPACES = {"transfer": space}
@@ -179,7 +179,7 @@ def test_the_usual_settings_lie_in_the_space(kind, monkeypatch):
 def test_the_next_trials_are_spread_over_the_space(study):
     import optuna
 
-    from landmarks.training.tune import SPREAD_TRIALS
+    from landmarks.training.tuning.tune import SPREAD_TRIALS
 
     found = optuna.load_study(study_name="landmarks", storage=f"sqlite:///{study / 'study.db'}").trials
     points = spread_points(NARROW, SPREAD_TRIALS, seed=0)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from landmarks.preprocess import Preprocessing, normalize
-from landmarks.training.augment import MIXES, Batch, TrainTransform
-from landmarks.training.settings import AugmentationName, AugmentSettings
+from landmarks.imaging.preprocessing import Preprocessing, normalize
+from landmarks.training.config.settings import AugmentationName, AugmentSettings
+from landmarks.training.data.augment import MIXES, Batch, TrainTransform
 
 CONTRACT = Preprocessing(mean=(0.1, 0.5, 0.8), std=(0.2, 0.25, 0.3))
 NAMES = get_args(AugmentationName)

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from landmarks.errors import DataError, StorageError
-from landmarks.images import load_rgb
-from landmarks.preprocess import Preprocessing, prepare, resize_short_side
-from landmarks.training.cache import PictureCache, build_cache, channel_statistics, default_cache_folder
-from landmarks.training.data import EvalTransform
+from landmarks.imaging.decoding import load_rgb
+from landmarks.imaging.preprocessing import Preprocessing, prepare, resize_short_side
+from landmarks.training.data.cache import PictureCache, build_cache, channel_statistics, default_cache_folder
+from landmarks.training.data.loaders import EvalTransform
 
 
 def noise(width: int, height: int, seed: int = 0) -> np.ndarray:

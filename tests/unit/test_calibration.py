@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from landmarks.calibration import Calibration, Outputs, calibrate, choose_threshold
 from landmarks.errors import DataError, ModelError, SettingsError
-from landmarks.training.unknown_metrics import share_at
-from landmarks.unknown import EmbeddingStatistics, ScoreKind
+from landmarks.model.calibration import Calibration, Outputs, calibrate, choose_threshold
+from landmarks.model.ood import EmbeddingStatistics, ScoreKind
+from landmarks.training.metrics.ood import share_at
 
 KNOWN = np.array([True, True, False])
 LOGITS = np.array([[5.0, 1.0, 0.0], [1.0, 1.2, 4.0], [2.0, 2.1, 0.5]])
@@ -74,8 +74,8 @@ def test_calibration_is_the_same_after_model_json(score: ScoreKind) -> None:
         {"temperature": "warm"},
         {"score": "guess"},
         {"threshold": float("nan")},
-        {"promised_rate": 1},
-        {"sure": 0},
+        {"target_fpr": 1},
+        {"min_confidence": 0},
         {"statistics": {"means": {"shape": [2, 2], "float16": "AAAA"}}},
         {"statistics": {"means": {"shape": [1, 1], "float16": "no base64"}}},
         {"statistics": 3},

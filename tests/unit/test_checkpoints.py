@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from landmarks.errors import ModelError
-from landmarks.training.checkpoints import (
+from landmarks.training.engine.checkpoints import (
     load_weights,
     read_state,
     read_weights,
@@ -22,7 +22,7 @@ from landmarks.training.checkpoints import (
     save_weights,
     start_from,
 )
-from landmarks.training.heads import CosineHead
+from landmarks.training.models.heads import CosineHead
 
 CLASSES = ("Köln, «Dom»", "東京タワー 🗼", "C")
 

@@ -23,7 +23,7 @@ from landmarks.cluster.part import ATTEMPTS, PartTagger, attempts_name, part_nam
 from landmarks.cluster.plan import Plan, begin_or_continue
 from landmarks.cluster.source import Columns
 from landmarks.errors import InputError, SettingsError, StorageError
-from landmarks.recognizer import Recognizer
+from landmarks.model.recognizer import Recognizer
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_a_job_says_what_landmarks_tag_says(model: Path, photos: Path, tmp_path:
 
 
 def test_embeddings_are_those_of_the_network(model: Path, tmp_path: Path) -> None:
-    from landmarks.preprocess import prepare
+    from landmarks.imaging.preprocessing import prepare
 
     photo = save_colour(tmp_path / "photos" / "tower.png", COLOURS["07.Eiffel_Tower"])
     (row,) = do(Plan(str(photo.parent), str(tmp_path / "out"), str(model), embeddings=True))

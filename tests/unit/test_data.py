@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 
 from landmarks.errors import DataError, SettingsError
-from landmarks.preprocess import Preprocessing, prepare
-from landmarks.training.cache import build_cache
-from landmarks.training.data import (
+from landmarks.imaging.preprocessing import Preprocessing, prepare
+from landmarks.training.config.settings import AugmentSettings, DataSettings
+from landmarks.training.data.cache import build_cache
+from landmarks.training.data.loaders import (
     Data,
     EvalTransform,
     get_data_loaders,
@@ -23,7 +24,6 @@ from landmarks.training.data import (
     set_train_size,
     visualize_one_batch,
 )
-from landmarks.training.settings import AugmentSettings, DataSettings
 
 AUGMENT = AugmentSettings(sizes=(32, 64))
 PLAIN = AugmentSettings(names=("crop", "flip"), sizes=(64,))

@@ -11,7 +11,7 @@ import pytest
 from drawn import draw_scene
 from PIL import Image
 
-from landmarks.training.cache import build_cache
+from landmarks.training.data.cache import build_cache
 from landmarks.training.doctor.pictures import find_broken, read_header
 
 

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_model import COLOURS, make_model, save_colour
 
-from landmarks.engines import ENGINES, Engine, EngineName, check_engine, load_engine
 from landmarks.errors import ModelError, SettingsError
-from landmarks.preprocess import Preprocessing
-from landmarks.recognizer import Recognizer
-from landmarks.training.model import MyModel
-from landmarks.training.onnx_graph import write_onnx
+from landmarks.imaging.preprocessing import Preprocessing
+from landmarks.model.engines import ENGINES, Engine, EngineName, check_engine, load_engine
+from landmarks.model.recognizer import Recognizer
+from landmarks.training.export.onnx_graph import write_onnx
+from landmarks.training.models.model import MyModel
 
 CONTRACT = Preprocessing(resize=40, crop=36)
 CLASSES = 3
@@ -96,7 +96,7 @@ def test_an_unknown_engine_is_told() -> None:
 def test_a_missing_openvino_names_its_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
 ) -> None:
-    from landmarks.cli.edge import main
+    from landmarks.cli.app import main
 
     monkeypatch.setitem(sys.modules, "openvino", None)
     model = str(make_model(tmp_path / "model"))
@@ -125,9 +125,9 @@ def test_tagging_says_the_same_in_order(tmp_path: Path, engine: str, processes: 
 def test_real_pictures_get_the_same_probabilities(shared_data: Path, tmp_path: Path) -> None:
     """The pretrained network in fp32, also where the processor could compute in bfloat16: OpenVINO must not."""
     pytest.importorskip("openvino")
-    from landmarks.files import sha256_file
-    from landmarks.model_folder import ModelInfo, write_info
-    from landmarks.training.transfer import get_model_transfer_learning
+    from landmarks.files.checksums import sha256_file
+    from landmarks.model.folder import ModelInfo, write_info
+    from landmarks.training.models.transfer import get_model_transfer_learning
 
     torch.manual_seed(0)
     model, preprocessing = get_model_transfer_learning(num_classes=CLASSES)

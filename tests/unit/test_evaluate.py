@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import log_loss, precision_recall_fscore_support, top_k_accuracy_score
 
 from landmarks.errors import DataError
-from landmarks.training.evaluate import (
+from landmarks.training.metrics.evaluate import (
     CALIBRATION_BINS,
     MOST_CONFUSED,
     WORST_MISTAKES,

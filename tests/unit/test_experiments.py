@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from made_runs import write_run
 
 from landmarks.errors import RunError
-from landmarks.training.comparison import verdict, write_comparison
-from landmarks.training.experiments import Pairs, compare_runs, differing, find_runs, runs_table
-from landmarks.training.settings import default_settings
+from landmarks.training.config.settings import default_settings
+from landmarks.training.reports.comparison import verdict, write_comparison
+from landmarks.training.runs.experiments import Pairs, compare_runs, differing, find_runs, runs_table
 
 
 def slow_mid_p(first: int, second: int) -> Fraction:

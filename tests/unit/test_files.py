@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from landmarks.errors import InputError, StorageError
-from landmarks.files import atomic_path, find_photos, sha256_file, write_bytes, write_json, write_text
+from landmarks.files.atomic import atomic_path, write_bytes, write_json, write_text
+from landmarks.files.checksums import sha256_file
+from landmarks.imaging.photos import find_photos
 
 NOBODY = 65534
 

@@ -15,14 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from landmarks.errors import DataError
-from landmarks.training.evaluate import Predictions, evaluate, write_evaluation
-from landmarks.training.folders import (
+from landmarks.training.data.folders import (
     DataFolder,
     Sample,
     limit_evenly,
     read_data_folder,
     split_stratified,
 )
+from landmarks.training.metrics.evaluate import Predictions, evaluate, write_evaluation
 
 NAMES = ("07.Eiffel_Tower", "Köln, «Dom»", "São Paulo", "東京タワー 🗼")
 

@@ -14,13 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from landmarks.preprocess import Preprocessing
-from landmarks.training.heads import CosineHead, MarginLoss, add_margin, head_factory, head_loss
-from landmarks.training.model import MyModel
-from landmarks.training.onnx_graph import write_onnx
-from landmarks.training.predictor import load_torchscript, make_predictor, predict_picture, save_torchscript
-from landmarks.training.quantization import quantize
-from landmarks.training.settings import ModelSettings
+from landmarks.imaging.preprocessing import Preprocessing
+from landmarks.training.config.settings import ModelSettings
+from landmarks.training.export.onnx_graph import write_onnx
+from landmarks.training.export.predictor import (
+    load_torchscript,
+    make_predictor,
+    predict_picture,
+    save_torchscript,
+)
+from landmarks.training.export.quantization import quantize
+from landmarks.training.models.heads import CosineHead, MarginLoss, add_margin, head_factory, head_loss
+from landmarks.training.models.model import MyModel
 
 cosines = st.floats(-1, 1, width=32)
 margins = st.floats(0, 1.5)

@@ -10,10 +10,10 @@ from PIL import Image
 from tiny_model import COLOURS, CROP, make_model
 
 from landmarks.errors import StorageError
-from landmarks.heatmap import Heatmap, draw_heatmap, occlusion_heatmap, save_heatmap
-from landmarks.model_folder import find_model
-from landmarks.preprocess import Preprocessing, prepare
-from landmarks.recognizer import Recognizer
+from landmarks.imaging.preprocessing import Preprocessing, prepare
+from landmarks.model.folder import find_model
+from landmarks.model.recognizer import Recognizer
+from landmarks.tagging.heatmap import Heatmap, draw_heatmap, occlusion_heatmap, save_heatmap
 
 TOWER = "07.Eiffel_Tower"
 QUADRANTS = [(0, 0), (0, 1), (1, 0), (1, 1)]

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from landmarks.errors import ImageError, SettingsError
-from landmarks.images import ImageLimits, load_image, load_rgb
+from landmarks.imaging.decoding import ImageLimits, load_image, load_rgb
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 WHITE = (255, 255, 255)
@@ -107,7 +107,7 @@ class TestFormats:
 
     def test_heif_reader_is_not_loaded_for_a_jpeg(self) -> None:
         code = (
-            "import io, sys, numpy as np; from PIL import Image; from landmarks.images import load_rgb\n"
+            "import io, sys, numpy as np; from PIL import Image; from landmarks.imaging.decoding import load_rgb\n"
             "file = io.BytesIO(); Image.new('RGB', (8, 8)).save(file, 'JPEG'); load_rgb(file.getvalue())\n"
             "assert 'pillow_heif' not in sys.modules"
         )

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from landmarks.errors import LedgerError, StorageError
 from landmarks.library.delta import apply_delta, make_delta
 from landmarks.library.ledger import Ledger
-from landmarks.library.presence import Presence
+from landmarks.library.liveness import Presence
 from landmarks.library.records import Change, PhotoRow, Verdict
 from landmarks.library.writing import ChangedMeanwhileError, Snapshot, digest, put_file, recover
 from landmarks.metadata.entries import Entries

@@ -11,7 +11,7 @@ from drawn import draw_scene
 from PIL import Image
 
 from landmarks.errors import ImageError
-from landmarks.search.local import ENOUGH, LEAST, count_inliers, local_features, raised, rerank
+from landmarks.search.rerank import ENOUGH, LEAST, count_inliers, local_features, raised, rerank
 from landmarks.search.searcher import Match
 
 

@@ -8,12 +8,12 @@ import pytest
 from commands import python
 
 from landmarks.errors import StorageError
-from landmarks.locks import locked
+from landmarks.files.locks import locked
 
 HOLD = """
 import sys
 from pathlib import Path
-from landmarks.locks import locked
+from landmarks.files.locks import locked
 with locked(Path(sys.argv[1]), wait=float(sys.argv[2])):
     print("held")
 """

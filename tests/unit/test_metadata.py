@@ -16,14 +16,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from landmarks.errors import MetadataError, SettingsError
-from landmarks.images import load_rgb
+from landmarks.geo.gazetteer import Place
+from landmarks.imaging.decoding import load_rgb
 from landmarks.metadata.edit import Edit, WriteOptions, plan, target_of
-from landmarks.metadata.entries import Entries, Location, entries_for
+from landmarks.metadata.entries import Entries, Location
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.reading import read_position
 from landmarks.metadata.xmp import PacketError, XmpPacket
-from landmarks.places import Place
-from landmarks.tags import Tag, tags_from_json, tags_to_json
+from landmarks.tagging.keywords import entries_for
+from landmarks.tagging.tags import Tag, tags_from_json, tags_to_json
 
 needs_exiftool = pytest.mark.skipif(
     shutil.which("exiftool") is None, reason="ExifTool is not installed (Debian: libimage-exiftool-perl)"

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from landmarks import model_folder
 from landmarks.errors import ModelError
-from landmarks.files import sha256_file
-from landmarks.model_folder import ModelInfo, bundled_models, check_file, find_model, read_info, write_info
-from landmarks.preprocess import Preprocessing
+from landmarks.files.checksums import sha256_file
+from landmarks.imaging.preprocessing import Preprocessing
+from landmarks.model import folder as model_folder
+from landmarks.model.folder import ModelInfo, bundled_models, check_file, find_model, read_info, write_info
 
 INFO = ModelInfo(
     name="towers",
@@ -98,11 +98,11 @@ def test_a_file_that_is_not_the_exported_one_is_told(folder: Path) -> None:
 def test_a_model_is_found_by_folder_or_by_bundled_name(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "assets").mkdir()
-    folder.rename(tmp_path / "assets" / "towers")
+    (tmp_path / "bundled").mkdir()
+    folder.rename(tmp_path / "bundled" / "towers")
     monkeypatch.setattr(model_folder.resources, "files", lambda package: tmp_path)
-    assert bundled_models() == {"towers": tmp_path / "assets" / "towers"}
-    assert find_model("towers") == tmp_path / "assets" / "towers"
+    assert bundled_models() == {"towers": tmp_path / "bundled" / "towers"}
+    assert find_model("towers") == tmp_path / "bundled" / "towers"
     assert find_model(str(tmp_path)) == tmp_path
     with pytest.raises(ModelError, match=r"bridges: no such model: give a folder .* a bundled name \(towers\)"):
         find_model("bridges")

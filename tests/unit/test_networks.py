@@ -17,14 +17,19 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from landmarks.errors import MissingExtraError, ModelError
-from landmarks.preprocess import Preprocessing, normalize, prepare
-from landmarks.training import backbones
-from landmarks.training.backbones import load_backbone
-from landmarks.training.checkpoints import load_weights, save_weights
-from landmarks.training.model import DropPath, MyModel
-from landmarks.training.onnx_graph import write_onnx
-from landmarks.training.predictor import load_torchscript, make_predictor, predict_picture, save_torchscript
-from landmarks.training.transfer import TransferModel, get_model_transfer_learning
+from landmarks.imaging.preprocessing import Preprocessing, normalize, prepare
+from landmarks.training.engine.checkpoints import load_weights, save_weights
+from landmarks.training.export.onnx_graph import write_onnx
+from landmarks.training.export.predictor import (
+    load_torchscript,
+    make_predictor,
+    predict_picture,
+    save_torchscript,
+)
+from landmarks.training.models import backbones
+from landmarks.training.models.backbones import load_backbone
+from landmarks.training.models.model import DropPath, MyModel
+from landmarks.training.models.transfer import TransferModel, get_model_transfer_learning
 
 CLASSES = ("A", "B", "C", "東京タワー 🗼", "Köln")
 Network = MyModel | TransferModel

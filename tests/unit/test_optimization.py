@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from landmarks.training.backbones import Backbone
-from landmarks.training.model import MyModel
-from landmarks.training.optimization import get_loss, get_optimizer, get_scheduler
-from landmarks.training.settings import OptimizationSettings, OptimizerName, ScheduleName
-from landmarks.training.transfer import TransferModel
+from landmarks.training.config.settings import OptimizationSettings, OptimizerName, ScheduleName
+from landmarks.training.engine.optimization import get_loss, get_optimizer, get_scheduler
+from landmarks.training.models.backbones import Backbone
+from landmarks.training.models.model import MyModel
+from landmarks.training.models.transfer import TransferModel
 
 STEPS = 40
 

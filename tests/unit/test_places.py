@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from landmarks.errors import PlacesError
-from landmarks.places import COLUMNS, Gazetteer, Place, distance_km, normalise
+from landmarks.geo.gazetteer import COLUMNS, Gazetteer, Place, distance_km, normalise
 
 PROJECT = Path(__file__).parents[2]
 SHARED = PROJECT.parent / "shared" / "data"
@@ -88,7 +88,7 @@ def test_bundled_keys_names_and_ids_occur_once(gazetteer):
 
 
 def test_bundled_table_is_sorted_and_complete():
-    with (PROJECT / "src/landmarks/assets/places.csv").open(encoding="utf-8", newline="") as file:
+    with (PROJECT / "src/landmarks/geo/places.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == COLUMNS
     assert [row["key"] for row in rows] == sorted(row["key"] for row in rows)

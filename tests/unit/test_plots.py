@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from landmarks.errors import DataError, StorageError
-from landmarks.training import plots
-from landmarks.training.evaluate import Evaluation, Predictions, evaluate
+from landmarks.training.metrics.evaluate import Evaluation, Predictions, evaluate
+from landmarks.training.reports import plots
 
 STRANGE_NAMES = (
     "🗼 東京タワー",
@@ -194,7 +194,7 @@ def test_a_picture_is_saved_whole_and_leaves_nothing_behind(tmp_path: Path) -> N
 
 def test_drawing_loads_neither_pytorch_nor_the_global_figures_of_pyplot() -> None:
     program = (
-        "import sys; from landmarks.training import plots, report;"
+        "import sys; from landmarks.training.reports import plots, report;"
         "plots.png_bytes(plots.learning_curves([{'epoch': 0, 'valid_loss': 1.0}]));"
         "sys.exit(bool({'torch', 'sklearn', 'matplotlib.pyplot'} & set(sys.modules)))"
     )

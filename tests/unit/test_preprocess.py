@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from landmarks.errors import ImageError, ModelError, SettingsError
-from landmarks.images import ImageLimits
-from landmarks.preprocess import Preprocessing, center_crop, normalize, prepare, resize_short_side
+from landmarks.imaging.decoding import ImageLimits
+from landmarks.imaging.preprocessing import Preprocessing, center_crop, normalize, prepare, resize_short_side
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 CONTRACT = Preprocessing()

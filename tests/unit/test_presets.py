@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from landmarks.errors import SettingsError
-from landmarks.training.presets import bundled_presets, differences, load_preset, write_preset
-from landmarks.training.settings import RunSettings, default_settings
+from landmarks.training.config.presets import bundled_presets, differences, load_preset, write_preset
+from landmarks.training.config.settings import RunSettings, default_settings
 
 DATA = Path("data")
 

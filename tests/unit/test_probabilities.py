@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from landmarks.probabilities import fit_temperature, log_sum_exp, softmax
+from landmarks.model.probabilities import fit_temperature, log_sum_exp, softmax
 
 
 @pytest.mark.parametrize("temperature", [0.25, 1.0, 3.0])

@@ -7,9 +7,17 @@ import pytest
 from numpy.typing import NDArray
 
 from landmarks.errors import DataError
-from landmarks.learned import LearnedLandmark, LearnedLandmarks
-from landmarks.prototypes import CLEARANCE, COHORT, PROMISED_RATE, RIVAL_WEIGHT, PrototypeRule, Taught, chance
-from landmarks.reference import Reference, Vectors, plain_space, unit
+from landmarks.fewshot.learned import LearnedLandmark, LearnedLandmarks
+from landmarks.fewshot.prototypes import (
+    CLEARANCE,
+    COHORT,
+    RIVAL_WEIGHT,
+    TARGET_FPR,
+    PrototypeRule,
+    Taught,
+    chance,
+)
+from landmarks.fewshot.reference import Reference, Vectors, plain_space, unit
 
 SIZE = 16
 
@@ -49,7 +57,7 @@ def test_all_landmarks_together_keep_the_promise(reference: Reference, landmarks
     others = cloud(np.zeros(SIZE), 4000, 40, noise=1.0)
     rate = (rule.excess(others) >= 0).any(axis=1).mean()
     # The promise is for the mean over sets of negatives; one set of 150 leaves it this much room.
-    assert rate <= 3 * PROMISED_RATE
+    assert rate <= 3 * TARGET_FPR
 
 
 def test_scores_are_those_of_the_plain_definition(reference: Reference) -> None:
@@ -109,7 +117,7 @@ def test_a_landmark_that_the_network_knows_needs_its_word(reference: Reference) 
     tower, garden = cloud(axis(0), 1, 70)[0], cloud(axis(4), 1, 71)[0]
 
     def name(photo: Vectors, likeliest: tuple[str, float] | None = None) -> str | None:
-        match = learned.match(photo, sure=0.5, likeliest=likeliest)
+        match = learned.match(photo, min_confidence=0.5, likeliest=likeliest)
         return None if match is None else match.landmark.name
 
     assert name(tower) == "Eiffel Tower"

@@ -11,10 +11,10 @@ import onnxruntime
 import pytest
 import torch
 
-from landmarks.preprocess import Preprocessing
-from landmarks.training.model import MyModel
-from landmarks.training.onnx_graph import write_onnx
-from landmarks.training.quantization import quantize
+from landmarks.imaging.preprocessing import Preprocessing
+from landmarks.training.export.onnx_graph import write_onnx
+from landmarks.training.export.quantization import quantize
+from landmarks.training.models.model import MyModel
 
 CONTRACT = Preprocessing(resize=40, crop=36)  # 9 pixels after the stem: the pooling has to round up
 

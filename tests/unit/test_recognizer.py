@@ -11,10 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from landmarks.errors import ModelError
-from landmarks.files import sha256_file
-from landmarks.model_folder import ModelInfo, write_info
-from landmarks.preprocess import Preprocessing, prepare
-from landmarks.recognizer import Recognition, Recognizer
+from landmarks.files.checksums import sha256_file
+from landmarks.imaging.preprocessing import Preprocessing, prepare
+from landmarks.model.folder import ModelInfo, write_info
+from landmarks.model.recognizer import Recognition, Recognizer
 
 CONTRACT = Preprocessing(resize=40, crop=32)
 CLASSES = ("red", "green", "blue")
@@ -126,7 +126,7 @@ def test_probabilities_are_the_softmax_at_the_temperature(recognizer: Recognizer
 
 
 def test_a_temperature_makes_answers_less_sure(tmp_path: Path, photos: list[Path]) -> None:
-    sure = Recognizer(write_model(tmp_path / "sure"))
+    sure = Recognizer(write_model(tmp_path / "min_confidence"))
     unsure = Recognizer(write_model(tmp_path / "unsure", temperature=3.0))
     batch = np.stack([prepare(path, CONTRACT) for path in photos])
     assert (unsure.answer(batch).probabilities.max(axis=1) < sure.answer(batch).probabilities.max(axis=1)).all()

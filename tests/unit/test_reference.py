@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from landmarks.errors import DataError, ModelError
-from landmarks.reference import PHOTOS_A_CLASS, Reference, make_reference, plain_space, unit, whitened_space
+from landmarks.fewshot.reference import (
+    PHOTOS_A_CLASS,
+    Reference,
+    make_reference,
+    plain_space,
+    unit,
+    whitened_space,
+)
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 

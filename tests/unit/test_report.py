@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from landmarks.training.evaluate import Evaluation, Predictions, evaluate
-from landmarks.training.report import advise, load_mistakes, write_report
+from landmarks.training.metrics.evaluate import Evaluation, Predictions, evaluate
+from landmarks.training.reports.report import advise, load_mistakes, write_report
 
 HOSTILE = (
     "<script>alert(1)</script>",

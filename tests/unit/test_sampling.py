@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, TensorDataset
 
-from landmarks.training.sampling import EpochBatches, EveryNth, Share, start_epoch
+from landmarks.training.data.sampling import EpochBatches, EveryNth, Share, start_epoch
 
 processes = st.integers(1, 5)
 

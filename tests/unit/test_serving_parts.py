@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from landmarks.errors import SettingsError
-from landmarks.serving import frames
-from landmarks.serving.admission import Admission
-from landmarks.serving.logs import JsonFormatter
-from landmarks.serving.request_errors import STATUS, RequestError
-from landmarks.serving.security import host_name
+from landmarks.serving.errors import STATUS, RequestError
+from landmarks.serving.middleware.admission import Admission
+from landmarks.serving.middleware.logs import JsonFormatter
+from landmarks.serving.middleware.security import host_name
+from landmarks.serving.pool import protocol as frames
 from landmarks.serving.settings import Access, Limits, ServeSettings
 
 

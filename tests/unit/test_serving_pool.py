@@ -16,11 +16,11 @@ from PIL import Image
 from tiny_model import COLOURS, calibrated, make_model
 
 from landmarks.errors import ModelError
-from landmarks.images import ImageLimits
-from landmarks.model_folder import ONNX_FILE
-from landmarks.serving.pool import Pool, PoolClosedError, TooSlowError, WorkerLostError
-from landmarks.serving.worker import WorkerSettings
-from landmarks.tagging import TagSettings
+from landmarks.imaging.decoding import ImageLimits
+from landmarks.model.folder import ONNX_FILE
+from landmarks.serving.pool.pool import Pool, PoolClosedError, TooSlowError, WorkerLostError
+from landmarks.serving.pool.worker import WorkerSettings
+from landmarks.tagging.tagger import TagSettings
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_a_model_that_cannot_be_loaded_is_told_in_one_sentence(tmp_path: Path) -
 def test_settings_survive_the_pipe(tmp_path: Path) -> None:
     settings = WorkerSettings(
         tmp_path,
-        TagSettings(top=3, sure=0.7, use_position=False, own_places=tmp_path / "own.csv"),
+        TagSettings(top=3, min_confidence=0.7, use_position=False, own_places=tmp_path / "own.csv"),
         ImageLimits(5, 6),
     )
     assert WorkerSettings.from_dict(settings.to_dict()) == settings

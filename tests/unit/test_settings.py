@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from landmarks.errors import SettingsError
-from landmarks.training import settings as s
-from landmarks.training.settings import (
+from landmarks.training.config import settings as s
+from landmarks.training.config.settings import (
     AugmentSettings,
     DataSettings,
     LoopSettings,

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from landmarks.errors import DataError, SettingsError
-from landmarks.images import load_rgb
-from landmarks.training.data import make_loaders, prepare_data
-from landmarks.training.packing import PackSettings, pack
-from landmarks.training.sampling import Share, start_epoch
-from landmarks.training.settings import AugmentSettings, DataSettings
-from landmarks.training.shards import ShardDataset, ShardSet, read_shard_set
+from landmarks.imaging.decoding import load_rgb
+from landmarks.training.config.settings import AugmentSettings, DataSettings
+from landmarks.training.data.loaders import make_loaders, prepare_data
+from landmarks.training.data.packing import PackSettings, pack
+from landmarks.training.data.sampling import Share, start_epoch
+from landmarks.training.data.shards import ShardDataset, ShardSet, read_shard_set
 
 PLAIN = AugmentSettings(names=(), sizes=(64,))
 COUNT = 57

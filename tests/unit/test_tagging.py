@@ -12,15 +12,22 @@ import pytest
 from PIL import ExifTags, Image
 from tiny_model import COLOURS, calibrated, make_model, save_colour
 
-from landmarks.bulk import find_tags_parallel, tag_photos
-from landmarks.calibration import Calibration
 from landmarks.errors import ModelError, SettingsError
-from landmarks.model_folder import read_info
-from landmarks.places import Gazetteer
-from landmarks.recognizer import Candidate, Recognition, Recognizer
-from landmarks.tagging import UNCALIBRATED_SURE, Finding, Tagger, TagSettings, gazetteer_of, identity_of
-from landmarks.tags import Tag
-from landmarks.unknown import EmbeddingStatistics
+from landmarks.geo.gazetteer import Gazetteer
+from landmarks.model.calibration import Calibration
+from landmarks.model.folder import read_info
+from landmarks.model.ood import EmbeddingStatistics
+from landmarks.model.recognizer import Candidate, Recognition, Recognizer
+from landmarks.tagging.pipeline import find_tags_parallel, tag_photos
+from landmarks.tagging.tagger import (
+    UNCALIBRATED_MIN_CONFIDENCE,
+    Finding,
+    Tagger,
+    TagSettings,
+    gazetteer_of,
+    identity_of,
+)
+from landmarks.tagging.tags import Tag
 
 PARIS, LISBON = (48.85, 2.29), (38.72, -9.14)
 CLASSES = (
@@ -139,12 +146,12 @@ def test_two_classes_of_one_place_are_one_landmark(gazetteer: Gazetteer) -> None
 
 
 def test_a_model_without_a_calibration_must_be_very_sure(say: Say) -> None:
-    assert say(UNCALIBRATED_SURE - 0.01, score=None, calibration=None).photo.tags == ()
-    assert only_tag(say(UNCALIBRATED_SURE + 0.01, score=None, calibration=None)).level == "landmark"
+    assert say(UNCALIBRATED_MIN_CONFIDENCE - 0.01, score=None, calibration=None).photo.tags == ()
+    assert only_tag(say(UNCALIBRATED_MIN_CONFIDENCE + 0.01, score=None, calibration=None)).level == "landmark"
 
 
 def test_sure_can_be_asked_for(say: Say) -> None:
-    assert say(0.9, settings=TagSettings(sure=0.95)).photo.tags == ()
+    assert say(0.9, settings=TagSettings(min_confidence=0.95)).photo.tags == ()
 
 
 def test_a_camera_nearby_raises_a_landmark(say: Say) -> None:
@@ -199,7 +206,7 @@ def test_a_photo_that_cannot_be_read_has_its_reason(gazetteer: Gazetteer) -> Non
     assert (finding.photo.error, finding.photo.tags, finding.explanation) == ("broken", (), None)
 
 
-@pytest.mark.parametrize("wrong", [{"top": 0}, {"sure": 1.0}, {"near_km": 60.0}, {"near_km": 0.0}])
+@pytest.mark.parametrize("wrong", [{"top": 0}, {"min_confidence": 1.0}, {"near_km": 60.0}, {"near_km": 0.0}])
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingsError):
         TagSettings(**wrong)
@@ -283,7 +290,11 @@ def test_identity_tells_what_changes_tags(model: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.csv"
     own.write_text("key,name\nstonehenge,The Stones\n")
     info, plain = read_info(model), TagSettings()
-    changed = [replace(plain, sure=0.7), replace(plain, use_position=False), replace(plain, own_places=own)]
+    changed = [
+        replace(plain, min_confidence=0.7),
+        replace(plain, use_position=False),
+        replace(plain, own_places=own),
+    ]
     identities = {identity_of(model, info, settings) for settings in [plain, *changed]}
     assert len(identities) == 4
     assert identity_of(model, info, replace(plain, top=1)) in identities

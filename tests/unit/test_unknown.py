@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from landmarks.errors import DataError, SettingsError
-from landmarks.unknown import (
+from landmarks.model.ood import (
     SHRINKAGE,
     SPREAD_RANK,
     EmbeddingStatistics,
     ScoreKind,
     is_landmark,
-    unknown_scores,
+    ood_scores,
 )
 
 KNOWN = np.array([True, True, False])
@@ -26,7 +26,7 @@ STATISTICS = EmbeddingStatistics(np.eye(3, dtype=np.float32), np.zeros((1, 3), d
 
 
 def scores_of(score: ScoreKind, temperature: float = 1.0) -> np.ndarray:
-    return unknown_scores(score, LOGITS, EMBEDDINGS, known=KNOWN, temperature=temperature, statistics=STATISTICS)
+    return ood_scores(score, LOGITS, EMBEDDINGS, known=KNOWN, temperature=temperature, statistics=STATISTICS)
 
 
 def drawn_embeddings(seed: int, size: int, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -70,7 +70,7 @@ def test_every_score_puts_a_landmark_above_the_background(score: ScoreKind) -> N
 
 def test_a_score_without_its_statistics_is_refused() -> None:
     with pytest.raises(SettingsError, match="statistics"):
-        unknown_scores("class_mean", LOGITS, EMBEDDINGS, known=KNOWN)
+        ood_scores("class_mean", LOGITS, EMBEDDINGS, known=KNOWN)
 
 
 @settings(max_examples=30, deadline=None)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from landmarks.training.unknown_metrics import auroc, micro_average_precision, share_at
+from landmarks.training.metrics.ood import auroc, micro_average_precision, share_at
 
 scores_lists = st.lists(st.integers(0, 6).map(float), min_size=1, max_size=30)
 

@@ -15,8 +15,8 @@ from tiny_model import COLOURS, make_model, save_colour
 from worker_jobs import start_deadly, start_echo, start_recognizer, start_slow, start_stillborn
 
 from landmarks.errors import ModelError
-from landmarks.recognizer import Recognition, Recognizer
-from landmarks.workers import FEW, cores, prepare_workers, run_parallel
+from landmarks.model.recognizer import Recognition, Recognizer
+from landmarks.tagging.workers import FEW, cores, prepare_workers, run_parallel
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -55,7 +55,7 @@ def test_processes_give_what_one_gives_in_the_same_order(model: Path, tmp_path: 
 def test_few_photos_start_no_process(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    monkeypatch.setattr("landmarks.workers._Workers", None)
+    monkeypatch.setattr("landmarks.tagging.workers._Workers", None)
     photos = [save_colour(tmp_path / f"{n:02d}.png", COLOURS["31.Stonehenge"]) for n in range(count)]
     assert len(recognize(model, photos)) == count
 
@@ -108,7 +108,7 @@ def test_processes_that_cannot_live_end_the_run() -> None:
 def test_processes_end_with_the_one_that_started_them() -> None:
     code = (
         "from pathlib import Path\n"
-        "from landmarks.workers import run_parallel\n"
+        "from landmarks.tagging.workers import run_parallel\n"
         "from worker_jobs import start_slow\n"
         "list(run_parallel(start_slow, [Path('a')] * 40, lambda *_: '', processes=2))\n"
     )
@@ -134,7 +134,7 @@ def is_running(process: int) -> bool:
 
 
 def test_prepared_workers_give_the_same(model: Path, tmp_path: Path) -> None:
-    prepare_workers("landmarks.recognizer", "a_module_that_is_nowhere")
+    prepare_workers("landmarks.model.recognizer", "a_module_that_is_nowhere")
     photos = [save_colour(tmp_path / f"{n:02d}.png", COLOURS["31.Stonehenge"]) for n in range(FEW + 1)]
     assert recognize(model, photos) == list(Recognizer(model).recognize(photos))
 

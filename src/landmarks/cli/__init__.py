@@ -1,5 +1,5 @@
 """The command line; `main` is its entry point, one small file a command."""
 
-from landmarks.cli.edge import main
+from landmarks.cli.app import main
 
 __all__ = ["main"]

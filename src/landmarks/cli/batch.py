@@ -19,8 +19,8 @@ def batch(
     """Save a picture of sample training pictures before and after augmentation."""
     from typing import Any
 
-    from landmarks.training.data import get_data_loaders, visualize_one_batch
-    from landmarks.training.settings import AugmentSettings
+    from landmarks.training.config.settings import AugmentSettings
+    from landmarks.training.data.loaders import get_data_loaders, visualize_one_batch
 
     names: Any = tuple(augment.split(",")) if augment is not None else AugmentSettings().names
     loaders = get_data_loaders(

@@ -35,7 +35,7 @@ def cluster(
         str, typer.Option("--format", help="parquet, or lance for a table as well, which LanceDB searches.")
     ] = "parquet",
     top: Annotated[int, typer.Option(help="Candidates a photo.")] = 5,
-    sure: options.Sure = None,
+    min_confidence: options.MinConfidence = None,
     position: options.Position = True,
 ) -> None:
     """Tag many photos on a Ray cluster or on all cores of this machine; Parquet files or a Lance table out.
@@ -47,8 +47,8 @@ def cluster(
     from landmarks.cluster.job import run_job
     from landmarks.cluster.plan import Plan
     from landmarks.cluster.source import Columns
-    from landmarks.model_folder import find_model
-    from landmarks.tagging import TagSettings
+    from landmarks.model.folder import find_model
+    from landmarks.tagging.tagger import TagSettings
 
     if table_format not in FORMATS:
         raise SettingsError(f"--format must be one of {', '.join(FORMATS)}, not {table_format!r}")
@@ -58,7 +58,7 @@ def cluster(
         source=_absolute(source),
         out=_absolute(out),
         model=str(find_model(model).absolute()),
-        settings=TagSettings(top=top, sure=sure, use_position=position),
+        settings=TagSettings(top=top, min_confidence=min_confidence, use_position=position),
         columns=Columns(column, path_column),
         embeddings=embeddings,
         part_size=part_size,

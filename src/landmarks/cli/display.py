@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from landmarks.output import Shown, Writer
+from landmarks.tagging.writers import Shown, Writer
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from landmarks.tagging import Finding
+    from landmarks.tagging.tagger import Finding
 
 Also = Callable[["Finding"], str | None]
 """Called with each finding; a sentence that it returns is told on standard error."""

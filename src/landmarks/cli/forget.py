@@ -14,8 +14,8 @@ def forget(
     model: options.Model = "world34",
 ) -> None:
     """Take a landmark away that landmarks learn has taught a model."""
-    from landmarks.model_folder import find_model
-    from landmarks.search.enroll import forget as forget_landmark
+    from landmarks.fewshot.enrollment import forget as forget_landmark
+    from landmarks.model.folder import find_model
 
     forget_landmark(find_model(model), name)
     typer.echo(f"{name}: forgotten")

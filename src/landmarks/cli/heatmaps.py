@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from landmarks.errors import ImageError, SettingsError
-from landmarks.heatmap import save_heatmap
-from landmarks.output import describe
-from landmarks.places import Gazetteer
-from landmarks.recognizer import Recognizer
-from landmarks.tagging import Finding
-from landmarks.workers import cores
+from landmarks.geo.gazetteer import Gazetteer
+from landmarks.model.recognizer import Recognizer
+from landmarks.tagging.heatmap import save_heatmap
+from landmarks.tagging.tagger import Finding
+from landmarks.tagging.workers import cores
+from landmarks.tagging.writers import describe
 
 
 class HeatmapFolder:

@@ -28,7 +28,7 @@ def index(
     where it stopped. The exit status is 2 where a photo could not be read.
     """
     from landmarks.cli.display import photo_bar
-    from landmarks.model_folder import find_model
+    from landmarks.model.folder import find_model
     from landmarks.search.index import IndexJob, default_place, update_index
 
     job = IndexJob(folder, place or default_place(folder), find_model(model), rebuild=rebuild, processes=processes)

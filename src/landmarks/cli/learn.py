@@ -11,7 +11,7 @@ from landmarks.cli import options
 from landmarks.errors import SettingsError
 
 if TYPE_CHECKING:
-    from landmarks.search.enroll import Lesson
+    from landmarks.fewshot.enrollment import Lesson
 
 
 def learn(
@@ -28,9 +28,10 @@ def learn(
 
     What is learnt lies beside your own model, or in your data folder for one that comes with the package.
     """
-    from landmarks.files import find_photos
-    from landmarks.model_folder import find_model
-    from landmarks.search.enroll import Teacher, learn_from_library
+    from landmarks.fewshot.enrollment import Teacher
+    from landmarks.imaging.photos import find_photos
+    from landmarks.library.teaching import learn_from_library
+    from landmarks.model.folder import find_model
 
     if (from_library is None) == (name is None) or (name is not None and not photos):
         raise SettingsError("landmarks learn needs a name and photos, or else --from-library FOLDER")

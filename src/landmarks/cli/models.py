@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from landmarks.model_folder import ModelInfo
+    from landmarks.model.folder import ModelInfo
 
 
 def models(
@@ -17,7 +17,7 @@ def models(
     ] = None,
 ) -> None:
     """List the models that come with the package, and what each was taught by landmarks learn."""
-    from landmarks.model_folder import bundled_models, read_info
+    from landmarks.model.folder import bundled_models, read_info
 
     found = bundled_models()
     if not found:
@@ -27,9 +27,9 @@ def models(
 
 
 def _show(folder: Path, info: ModelInfo) -> None:
-    from landmarks.learned import read_learned
-    from landmarks.model_folder import ONNX_FILE
-    from landmarks.unknown import is_landmark
+    from landmarks.fewshot.learned import read_learned
+    from landmarks.model.folder import ONNX_FILE
+    from landmarks.model.ood import is_landmark
 
     size = (folder / ONNX_FILE).stat().st_size / 1e6
     calibrated = "knows what it does not know" if info.calibration is not None else "not calibrated"

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 Model = Annotated[str, typer.Option(help="Bundled model, or a folder made by landmarks export.")]
-Sure = Annotated[float | None, typer.Option(help="Probability that a tag needs. [default: that of the model]")]
+MinConfidence = Annotated[
+    float | None, typer.Option(help="Probability that a tag needs. [default: that of the model]")
+]
 Places = Annotated[
     Path | None, typer.Option(help="Your own places, a CSV file with at least the columns key and name.")
 ]

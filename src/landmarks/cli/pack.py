@@ -18,8 +18,8 @@ def pack(
 ) -> None:
     """Turn a large image folder into shards: landmarks train OUT then streams them, and starts without a scan."""
     from landmarks.cli.progress import RunProgress
-    from landmarks.training.packing import PackSettings
-    from landmarks.training.packing import pack as pack_folder
+    from landmarks.training.data.packing import PackSettings
+    from landmarks.training.data.packing import pack as pack_folder
 
     settings = PackSettings(valid_size, shard_size, sample, seed)
     with RunProgress() as shown:

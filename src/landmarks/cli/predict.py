@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from landmarks.places import Gazetteer
-    from landmarks.recognizer import Recognition
+    from landmarks.geo.gazetteer import Gazetteer
+    from landmarks.model.recognizer import Recognition
 
 
 def predict(
@@ -31,12 +31,12 @@ def predict(
 
     A photo that cannot be read gets its reason and stops nothing; the exit status is then 2.
     """
-    from landmarks.engines import check_engine
     from landmarks.errors import SettingsError
-    from landmarks.files import find_photos
-    from landmarks.model_folder import find_model
-    from landmarks.places import Gazetteer
-    from landmarks.recognizer import Recognizer
+    from landmarks.geo.gazetteer import Gazetteer
+    from landmarks.imaging.photos import find_photos
+    from landmarks.model.engines import check_engine
+    from landmarks.model.folder import find_model
+    from landmarks.model.recognizer import Recognizer
 
     if as_json and as_csv:
         raise SettingsError("--json and --csv cannot be given together: choose one")

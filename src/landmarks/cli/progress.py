@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from landmarks.training.pipeline import Watcher
-    from landmarks.training.runs import EpochRow
+    from landmarks.training.engine.pipeline import Watcher
+    from landmarks.training.runs.folder import EpochRow
 
 
 class RunProgress:
@@ -63,7 +63,7 @@ class RunProgress:
 
     def watcher(self) -> Watcher:
         """Return what a run tells its progress to."""
-        from landmarks.training.pipeline import Watcher
-        from landmarks.training.train import Listener
+        from landmarks.training.engine.pipeline import Watcher
+        from landmarks.training.engine.train import Listener
 
         return Watcher(self.stage, self.progress, Listener(self.step, self.epoch))

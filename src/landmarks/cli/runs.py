@@ -31,7 +31,7 @@ def list_runs(
     """List runs with the settings that differ, loss, accuracy with its 95 % interval, and time."""
     if context.invoked_subcommand is not None:
         return
-    from landmarks.training.experiments import find_runs, runs_table
+    from landmarks.training.runs.experiments import find_runs, runs_table
 
     writers = {"table": _as_table, "csv": _as_csv, "markdown": _as_markdown}
     if layout not in writers:
@@ -56,8 +56,8 @@ def compare(
     split: SplitFlag = "test",
 ) -> None:
     """Say whether two runs differ (McNemar's test), and write a page with their curves and settings."""
-    from landmarks.training.comparison import verdict, write_comparison
-    from landmarks.training.experiments import compare_runs
+    from landmarks.training.reports.comparison import verdict, write_comparison
+    from landmarks.training.runs.experiments import compare_runs
 
     _require_split(split)
     comparison = compare_runs(first, second, split)

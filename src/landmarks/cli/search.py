@@ -48,7 +48,7 @@ def search(
     Prints the score (1 for the same picture) and the path of each photo; with --rerank also how many local
     features it shares with the picture.
     """
-    from landmarks.model_folder import find_model
+    from landmarks.model.folder import find_model
     from landmarks.search.index import find_place
     from landmarks.search.searcher import PhotoSearcher
 
@@ -66,7 +66,7 @@ def search(
     if photo is not None:
         matches = searcher.similar(photo, max(count, rerank), tag=tag, expansion=expand)
         if rerank:
-            from landmarks.search import local
+            from landmarks.search import rerank as local
 
             matches = local.rerank(photo, matches)[:count]
     else:

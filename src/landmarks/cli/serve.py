@@ -24,7 +24,7 @@ def serve(
     max_megapixels: Annotated[float, typer.Option(help="Largest picture, in megapixels.")] = 50.0,
     decode_seconds: Annotated[float, typer.Option(help="Longest work on one picture.")] = 10.0,
     request_seconds: Annotated[float, typer.Option(help="Longest time of a request.")] = 30.0,
-    sure: options.Sure = None,
+    min_confidence: options.MinConfidence = None,
     top: Annotated[int, typer.Option(min=1, help="Candidates a photo.")] = 5,
     places: options.Places = None,
     position: options.Position = True,
@@ -48,11 +48,11 @@ def serve(
     The address goes to standard output once pictures can be taken; logs go to standard error, one JSON object a
     line. SIGTERM and Ctrl-C finish what was taken and end with status 0.
     """
-    from landmarks.model_folder import find_model
+    from landmarks.model.folder import find_model
     from landmarks.serving.server import run
     from landmarks.serving.settings import LOOPBACK, Access, Limits, ServeSettings
-    from landmarks.tagging import TagSettings
-    from landmarks.workers import cores
+    from landmarks.tagging.tagger import TagSettings
+    from landmarks.tagging.workers import cores
 
     max_file_bytes = int(max_mb * 2**20)
     limits = Limits(
@@ -71,7 +71,7 @@ def serve(
     )
     settings = ServeSettings(
         model=find_model(model),
-        tags=TagSettings(top=top, sure=sure, use_position=position, own_places=places),
+        tags=TagSettings(top=top, min_confidence=min_confidence, use_position=position, own_places=places),
         workers=workers or cores(),
         queue=queue,
         limits=limits,

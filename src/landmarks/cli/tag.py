@@ -13,16 +13,16 @@ from landmarks.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
     from landmarks.cli.display import Also, Display
+    from landmarks.geo.gazetteer import Gazetteer
     from landmarks.metadata.edit import WriteOptions
-    from landmarks.output import Format
-    from landmarks.places import Gazetteer
+    from landmarks.tagging.writers import Format
 
 
 def tag(
     photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of them.")],
     model: options.Model = "world34",
     top: Annotated[int | None, typer.Option(min=1, help="Candidates a photo; the table then lists them.")] = None,
-    sure: options.Sure = None,
+    min_confidence: options.MinConfidence = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say why.")] = False,
     heatmap: Annotated[
         Path | None,
@@ -60,21 +60,25 @@ def tag(
     The answer goes to standard output, everything else to standard error. The exit status is 2 where a photo
     could not be read or written.
     """
-    from landmarks.workers import prepare_workers
+    from landmarks.tagging.workers import prepare_workers
 
     if len(photos) > 1 or photos[0].is_dir():
-        prepare_workers("landmarks.cli", "landmarks.bulk")
+        prepare_workers("landmarks.cli", "landmarks.tagging.pipeline")
 
-    from landmarks.bulk import find_tags_parallel
-    from landmarks.engines import check_engine
-    from landmarks.model_folder import find_model, read_info
-    from landmarks.tagging import TagSettings, gazetteer_of
+    from landmarks.model.engines import check_engine
+    from landmarks.model.folder import find_model, read_info
+    from landmarks.tagging.pipeline import find_tags_parallel
+    from landmarks.tagging.tagger import TagSettings, gazetteer_of
 
     only_writing = {"--in-place": in_place, "--watch": watch, "--retry": retry, "--ledger": ledger is not None}
     _check_flags(only_writing, writing=write or dry_run, heatmap=heatmap, explain=explain)
     form = _format(jsonl=jsonl, csv=csv, geojson=geojson)
     settings = TagSettings(
-        top=top or 5, sure=sure, use_position=position, own_places=places, engine=check_engine(engine)
+        top=top or 5,
+        min_confidence=min_confidence,
+        use_position=position,
+        own_places=places,
+        engine=check_engine(engine),
     )
     options = _write_options(sidecar, in_place=in_place, iptc=iptc, gps=gps)
     folder = find_model(model)
@@ -115,14 +119,14 @@ def _heatmaps(heatmap: Path, photos: list[Path], folder: Path, gazetteer: Gazett
 
 def _display(form: Format, gazetteer: Gazetteer, *, explain: bool, candidates: bool, also: Also | None) -> Display:
     from landmarks.cli.display import Display
-    from landmarks.output import make_writer
+    from landmarks.tagging.writers import make_writer
 
     writer = make_writer(form, gazetteer, explain=explain, candidates=candidates)
     return Display(writer, errors=form == "table", also=also)
 
 
 def _found(photos: list[Path]) -> list[Path]:
-    from landmarks.files import find_photos
+    from landmarks.imaging.photos import find_photos
 
     found = find_photos(photos)
     if not found:

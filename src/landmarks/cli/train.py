@@ -15,8 +15,8 @@ import typer
 from landmarks.errors import SettingsError, StoppedError
 
 if TYPE_CHECKING:
-    from landmarks.training.settings import RunSettings
-    from landmarks.training.tracking import Tracker
+    from landmarks.training.config.settings import RunSettings
+    from landmarks.training.engine.tracking import Tracker
 
 
 def train(
@@ -110,8 +110,8 @@ RENAMED = {"augment": "names", "mix": "mix_probability"}
 
 def _train(flags: dict[str, Any]) -> None:
     from landmarks.cli.progress import RunProgress
-    from landmarks.training.pipeline import resume_run, train_run
-    from landmarks.training.tracking import resume_tracking
+    from landmarks.training.engine.pipeline import resume_run, train_run
+    from landmarks.training.engine.tracking import resume_tracking
 
     with RunProgress() as shown:
         if "resume" in flags:
@@ -133,7 +133,7 @@ def _train(flags: dict[str, Any]) -> None:
 
 
 def _tracker(flags: dict[str, Any], settings: RunSettings, out: Path) -> Tracker | None:
-    from landmarks.training.tracking import start_tracking
+    from landmarks.training.engine.tracking import start_tracking
 
     if flags.get("track", "mlflow") != "mlflow":
         raise SettingsError(f"--track must be mlflow, not {flags['track']!r}")
@@ -145,8 +145,8 @@ def _tracker(flags: dict[str, Any], settings: RunSettings, out: Path) -> Tracker
 
 
 def _settings(flags: dict[str, Any]) -> RunSettings:
-    from landmarks.training.presets import load_preset
-    from landmarks.training.settings import default_settings
+    from landmarks.training.config.presets import load_preset
+    from landmarks.training.config.settings import default_settings
 
     if "data" not in flags:
         raise SettingsError("landmarks train needs a data folder, or --resume RUN")

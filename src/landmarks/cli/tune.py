@@ -35,9 +35,9 @@ def tune(
     Call it again to go on with a study; two calls at once share the work (give each --threads 1). The best
     settings become a preset for landmarks train.
     """
-    from landmarks.training.tune import TuneSettings
-    from landmarks.training.tune import tune as run_study
-    from landmarks.training.tune_report import write_study_report
+    from landmarks.training.reports.tune_report import write_study_report
+    from landmarks.training.tuning.tune import TuneSettings
+    from landmarks.training.tuning.tune import tune as run_study
 
     given: dict[str, Any] = {"model": model, "metric": metric}
     settings = TuneSettings(

@@ -12,16 +12,16 @@ from pathlib import Path
 from threading import Event
 from types import FrameType
 
-from landmarks.bulk import find_tags_parallel
 from landmarks.cli.display import Display
 from landmarks.errors import InputError, SettingsError
-from landmarks.files import PHOTO_SUFFIXES
+from landmarks.imaging.photos import PHOTO_SUFFIXES
 from landmarks.library.batch import Outcome
 from landmarks.library.library import Library, library_root
 from landmarks.metadata.edit import WriteOptions
-from landmarks.model_folder import read_info
-from landmarks.tagging import Finding, TagSettings, identity_of
-from landmarks.tags import PhotoTags
+from landmarks.model.folder import read_info
+from landmarks.tagging.pipeline import find_tags_parallel
+from landmarks.tagging.tagger import Finding, TagSettings, identity_of
+from landmarks.tagging.tags import ImageTags
 
 _WORDS = {
     "written": "written",
@@ -89,7 +89,7 @@ def write_tags(photos: Sequence[Path], job: WriteJob, display: Display) -> None:
 def _write(library: Library, paths: list[Path], job: WriteJob, display: Display, counts: Counter[str]) -> None:
     findings: dict[Path, Finding] = {}  # of the photos between tagger and disk, a few at a time
 
-    def tagger(due: Iterable[Path]) -> Iterator[PhotoTags]:
+    def tagger(due: Iterable[Path]) -> Iterator[ImageTags]:
         for finding in find_tags_parallel(job.folder, job.settings, due, processes=job.processes):
             findings[finding.photo.path] = finding
             yield finding.photo
@@ -112,7 +112,7 @@ def _write(library: Library, paths: list[Path], job: WriteJob, display: Display,
 
 def _told(outcome: Outcome, finding: Finding | None) -> Finding:
     """Return what to show: the tags after the user's verdicts, or why the photo was left alone."""
-    photo = finding.photo if finding is not None else PhotoTags(outcome.path, (), (), "")
+    photo = finding.photo if finding is not None else ImageTags(outcome.path, (), (), "")
     explanation = finding.explanation if finding is not None else None
     reason = photo.error
     if outcome.status == "quarantined":

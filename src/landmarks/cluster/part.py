@@ -19,12 +19,12 @@ from landmarks.cluster.plan import Plan
 from landmarks.cluster.source import INPUTS, PartReader
 from landmarks.cluster.storage import Storage
 from landmarks.errors import ImageError
+from landmarks.imaging.preprocessing import prepare
 from landmarks.metadata.reading import embedded_position
-from landmarks.output import candidate_object, tag_object
-from landmarks.preprocess import prepare
-from landmarks.recognizer import Recognition, Recognizer
-from landmarks.tagging import gazetteer_of, make_tagger
-from landmarks.workers import BATCH
+from landmarks.model.recognizer import Recognition, Recognizer
+from landmarks.tagging.tagger import gazetteer_of, make_tagger
+from landmarks.tagging.workers import BATCH
+from landmarks.tagging.writers import candidate_object, tag_object
 
 SCHEMA = pa.schema(
     [

@@ -9,8 +9,8 @@ from typing import Any
 from landmarks.cluster.source import INPUTS, Columns, list_inputs
 from landmarks.cluster.storage import Storage
 from landmarks.errors import InputError, SettingsError
-from landmarks.model_folder import read_info
-from landmarks.tagging import TagSettings, identity_of
+from landmarks.model.folder import read_info
+from landmarks.tagging.tagger import TagSettings, identity_of
 
 PLAN = "job.json"
 

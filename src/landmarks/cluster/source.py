@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from landmarks.cluster.storage import Storage
 from landmarks.errors import InputError
-from landmarks.files import PHOTO_SUFFIXES
+from landmarks.imaging.photos import PHOTO_SUFFIXES
 
 INPUTS = "inputs.parquet"
 PARQUET_SUFFIX = ".parquet"

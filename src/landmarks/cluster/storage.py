@@ -13,7 +13,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from landmarks.errors import InputError, StorageError
-from landmarks.files import storage_errors, write_bytes
+from landmarks.files.atomic import storage_errors, write_bytes
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from landmarks.library.ledger import Ledger
 from landmarks.library.records import Change, PhotoRow, PhotoState, Verdict
 from landmarks.library.writing import ChangedMeanwhileError, Snapshot, digest, is_full, put_file
 from landmarks.metadata.edit import Edit, WriteOptions, plan, target_of
-from landmarks.metadata.entries import Entries, entries_for
+from landmarks.metadata.entries import Entries
 from landmarks.metadata.exiftool import ExifTool
-from landmarks.tags import PhotoTags, Tag, tags_from_json, tags_to_json
+from landmarks.tagging.keywords import entries_for
+from landmarks.tagging.tags import ImageTags, Tag, tags_from_json, tags_to_json
 
 _EDITS = 16  # in one batch: the ledger is forced to the disk twice a batch
 _BYTES = 32 * 2**20  # of files that wait in memory
@@ -98,7 +99,7 @@ class Batch:
         self._read_only = read_only
         self._planned: list[_Planned] = []
 
-    def take(self, work: Work, result: PhotoTags) -> Iterator[Outcome]:
+    def take(self, work: Work, result: ImageTags) -> Iterator[Outcome]:
         """Plan what a result changes; gives the outcomes that are certain by now."""
         if result.error is not None:
             yield self._refuse(work, "unreadable", result.error)
@@ -122,7 +123,7 @@ class Batch:
             return
         yield from self._accept(planned)
 
-    def amend(self, work: Work, result: PhotoTags, prior: Change) -> Iterator[Outcome]:
+    def amend(self, work: Work, result: ImageTags, prior: Change) -> Iterator[Outcome]:
         """Plan the change of an earlier change after a verdict of the user."""
         target = self._root / os.fsdecode(prior.target)
         ours = prior.ours
@@ -170,7 +171,7 @@ class Batch:
             self._ledger.release([item.work.key for item in self._planned])
         self._planned = []
 
-    def _plan(self, work: Work, result: PhotoTags, target: Path) -> _Planned:
+    def _plan(self, work: Work, result: ImageTags, target: Path) -> _Planned:
         newest = self._ledger.newest(self._key_of(work, target))
         ours = newest.ours if newest is not None else Entries()
         sha256 = work.snapshot.sha256 if work.snapshot is not None else None

@@ -21,8 +21,8 @@ from types import TracebackType
 from typing import Any
 
 from landmarks.errors import LedgerError, StorageError
-from landmarks.files import storage_errors
-from landmarks.library.presence import Presence
+from landmarks.files.atomic import storage_errors
+from landmarks.library.liveness import Presence
 from landmarks.library.records import Change, ChangeState, PhotoRow, RunRow, Verdict
 from landmarks.metadata.entries import Entries
 

@@ -16,7 +16,7 @@ from threading import Event
 from types import TracebackType
 
 from landmarks.errors import InputError, MetadataError, StorageError
-from landmarks.files import PHOTO_SUFFIXES
+from landmarks.imaging.photos import PHOTO_SUFFIXES
 from landmarks.library.batch import Batch, Outcome, Work
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import PhotoRow, PhotoState, RunRow, Verdict
@@ -24,12 +24,12 @@ from landmarks.library.undo import Undone, undo
 from landmarks.library.writing import Snapshot, recover
 from landmarks.metadata.edit import WriteOptions
 from landmarks.metadata.exiftool import ExifTool
-from landmarks.tags import PhotoTags, Tag, tags_from_json, tags_to_json
+from landmarks.tagging.tags import ImageTags, Tag, tags_from_json, tags_to_json
 
 LEDGER = Path(".landmarks", "ledger.sqlite3")
 """Where the ledger lies below the root of a library, unless another place is named."""
 
-TagPhotos = Callable[[Iterable[Path]], Iterator[PhotoTags]]
+TagPhotos = Callable[[Iterable[Path]], Iterator[ImageTags]]
 """Tags a stream of photos, in any order, each under the path it was given."""
 
 _CLAIMS = 16  # photos that are claimed in one step
@@ -144,7 +144,7 @@ class Library:
             interval: Seconds between two looks, more than 0.
         """
 
-        def at_rest(due: Iterable[Path]) -> Iterator[PhotoTags]:
+        def at_rest(due: Iterable[Path]) -> Iterator[ImageTags]:
             return tag_photos(photo for photo in due if not stop.is_set() and _is_at_rest(photo, interval))
 
         paths = list(paths)
@@ -268,7 +268,7 @@ class Library:
         batch = Batch(self._ledger, self.root, self.options, self._tool, run=prior.run)
         if not self._ledger.claim(key):
             raise MetadataError(photo, "another process is at work on it: try again later")
-        result = PhotoTags(photo, tags_from_json(prior.tags), (), prior.model)
+        result = ImageTags(photo, tags_from_json(prior.tags), (), prior.model)
         outcomes = [*batch.amend(work, result, prior), *batch.flush()]
         refused = next((outcome for outcome in outcomes if outcome.status == "quarantined"), None)
         if refused is not None:

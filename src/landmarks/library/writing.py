@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from landmarks.errors import LandmarksError, StorageError
-from landmarks.files import atomic_path, sha256_file
+from landmarks.files.atomic import atomic_path
+from landmarks.files.checksums import sha256_file
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import Change
 

@@ -1,16 +1,11 @@
-"""From tags to metadata: which keywords, hierarchies and locations a photo gets, and how they are compared."""
+"""What stands in the metadata of a file: keywords, hierarchies and locations, and how they are compared."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any
-
-from landmarks.tags import Tag
-
-ROOT_KEYWORD = "Places"
-"""The keyword under which all hierarchies hang."""
 
 
 @dataclass(frozen=True)
@@ -133,69 +128,14 @@ def describe(entry: str | Location) -> str:
     return f"{text} ({entry.latitude:.5f}, {entry.longitude:.5f})"
 
 
-def entries_for(tags: Iterable[Tag], *, iptc: bool = False, gps: bool = False) -> Entries:
-    """Return what `tags` become in metadata.
-
-    Args:
-        tags: Tags of one photo.
-        iptc: Repeat the keywords as IPTC keywords; those over the 64 bytes of that standard are left out.
-        gps: Add the position of the first landmark whose coordinates are known.
-    """
-    keywords: dict[str, None] = {}
-    paths: dict[tuple[str, ...], None] = {}
-    locations: dict[str, Location] = {}
-    position = None
-    for tag in tags:
-        location = _location(tag)
-        above = [location.country, location.city] if location is not None else []
-        # A city state is its own country: each name once.
-        names = [*(name for name in dict.fromkeys(above) if name and name != tag.name), tag.name]
-        keywords.update(dict.fromkeys(reversed(names)))
-        paths[ROOT_KEYWORD, *names] = None
-        if location is not None:
-            locations.setdefault(location.key, location)
-        if gps and position is None and tag.level == "landmark" and tag.place is not None:
-            position = tag.place.coordinates
-    # A path says all that its beginnings say.
-    leaves = [path for path in paths if not any(len(o) > len(path) and o[: len(path)] == path for o in paths)]
-    return Entries(
-        keywords=tuple(map(_one_line, keywords)),
-        hierarchy=tuple(join_path(path, "|") for path in leaves),
-        tag_paths=tuple(join_path(path, "/") for path in leaves),
-        locations=tuple(locations.values()),
-        iptc_keywords=tuple(filter(_fits_iptc, map(_one_line, keywords))) if iptc else (),
-        position=position,
-    )
-
-
 def join_path(path: Iterable[str], separator: str) -> str:
     """Join the levels of a hierarchy; a separator inside a name would make a level of its own."""
-    return separator.join(_one_line(level).replace(separator, "-") for level in path)
+    return separator.join(one_line(level).replace(separator, "-") for level in path)
 
 
-def _location(tag: Tag) -> Location | None:
-    place = tag.place
-    country, code = (place.country, place.country_code) if place is not None else ("", "")
-    if tag.level == "country":
-        return Location("", "", tag.name, code)
-    if tag.level == "city":
-        return Location("", tag.name, country, code)
-    if tag.level == "kind" or place is None:
-        return None
-    location = Location(tag.name, place.city, country, code)
-    if place.coordinates is not None:
-        location = replace(location, latitude=place.latitude, longitude=place.longitude)
-    if place.wikidata is not None:
-        location = replace(location, identifier=f"http://www.wikidata.org/entity/{place.wikidata}")
-    return location
-
-
-def _one_line(name: str) -> str:
+def one_line(name: str) -> str:
+    """Return a name with every run of white space as one space: a keyword has no line breaks."""
     return " ".join(name.split())
-
-
-def _fits_iptc(keyword: str) -> bool:
-    return len(keyword.encode()) <= 64
 
 
 def seed_tag_paths(keywords: Iterable[str], hierarchy: Iterable[str]) -> tuple[str, ...]:

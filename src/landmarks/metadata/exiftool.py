@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from landmarks.errors import MetadataError
-from landmarks.files import storage_errors
+from landmarks.files.atomic import storage_errors
 from landmarks.metadata.entries import Entries, Location
 
 COMMAND = "exiftool"

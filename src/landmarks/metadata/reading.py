@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import ExifTags, ImageFile, IptcImagePlugin
 
-from landmarks.images import photo_header
+from landmarks.imaging.decoding import photo_header
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.exiftool import is_ours
 from landmarks.metadata.xmp import PacketError, XmpPacket

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from landmarks.fewshot.reference import REFERENCE_FILE, EmbeddingSpace, plain_space, read_reference
+from landmarks.imaging.preprocessing import prepare
 from landmarks.metadata.reading import read_position
-from landmarks.model_folder import ONNX_FILE
-from landmarks.preprocess import prepare
-from landmarks.recognizer import Recognizer
-from landmarks.reference import REFERENCE_FILE, EmbeddingSpace, plain_space, read_reference
-from landmarks.tagging import Tagger, TagSettings, gazetteer_of, make_tagger
-from landmarks.tags import Tag
-from landmarks.workers import BATCH, Job, run_parallel
+from landmarks.model.folder import ONNX_FILE
+from landmarks.model.recognizer import Recognizer
+from landmarks.tagging.tagger import Tagger, TagSettings, gazetteer_of, make_tagger
+from landmarks.tagging.tags import Tag
+from landmarks.tagging.workers import BATCH, Job, run_parallel
 
 Vectors = NDArray[np.float32]
 
@@ -106,7 +106,7 @@ def names_of(tags: Iterable[Tag]) -> tuple[str, ...]:
 
 
 def embed_photos(folder: Path, photos: Iterable[Path], *, processes: int | None = None) -> Iterator[EmbeddedPhoto]:
-    """Embed and tag photos in several processes, in order (see `landmarks.workers.run_parallel`).
+    """Embed and tag photos in several processes, in order (see `landmarks.tagging.workers.run_parallel`).
 
     Args:
         folder: Model folder.

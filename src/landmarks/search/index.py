@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
 from landmarks.errors import InputError, SearchError
-from landmarks.files import find_photos
+from landmarks.imaging.photos import find_photos
 from landmarks.search.embedder import EmbeddedPhoto, Embedder, embed_photos
 from landmarks.search.table import Header, PhotoTable, Row, exists, writing
 

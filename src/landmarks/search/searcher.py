@@ -35,7 +35,7 @@ class Match:
         score: Cosine of the two photos in the space of the index, -1 to 1.
         tags: Names it is found by, in lower case.
         inliers: Local features that it shares with the picture, or None where they were not compared (see
-            `landmarks.search.local`).
+            `landmarks.search.rerank`).
     """
 
     path: Path

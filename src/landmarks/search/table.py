@@ -22,8 +22,8 @@ from lancedb.index import IvfFlat
 from numpy.typing import NDArray
 
 from landmarks.errors import SearchError, StorageError
-from landmarks.files import storage_errors
-from landmarks.locks import locked
+from landmarks.files.atomic import storage_errors
+from landmarks.files.locks import locked
 
 FORMAT = 1
 EXACT_ROWS = 50_000

@@ -12,15 +12,15 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 
 from landmarks import __version__
-from landmarks.serving.intake import Intake
-from landmarks.serving.metrics import CONTENT_TYPE
-from landmarks.serving.observe import Observe
+from landmarks.serving.errors import Code, RequestError, error_response
+from landmarks.serving.look_alikes import Searcher
+from landmarks.serving.middleware.intake import Intake
+from landmarks.serving.middleware.metrics import CONTENT_TYPE
+from landmarks.serving.middleware.observability import Observe
+from landmarks.serving.middleware.security import Gate, SecurityHeaders
 from landmarks.serving.page import page_router
-from landmarks.serving.request_errors import Code, RequestError, error_response
 from landmarks.serving.routes import errors, v1_router
 from landmarks.serving.schemas import Status
-from landmarks.serving.searcher import Searcher
-from landmarks.serving.security import Gate, SecurityHeaders
 from landmarks.serving.service import Service
 from landmarks.serving.settings import ServeSettings
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.search.searcher import PhotoSearcher
-from landmarks.serving.searcher import LookAlike
+from landmarks.serving.look_alikes import LookAlike
 
 
 class PhotoIndex:

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from landmarks.serving.intake import read_pictures
-from landmarks.serving.packets import XMP_TYPE, ZIP_TYPE, archive_of, packet_of
-from landmarks.serving.request_errors import RequestError
+from landmarks.serving.errors import RequestError
+from landmarks.serving.look_alikes import Searcher
+from landmarks.serving.middleware.intake import read_pictures
 from landmarks.serving.schemas import (
     ErrorBody,
     LandmarksResponse,
@@ -21,9 +21,9 @@ from landmarks.serving.schemas import (
     TagsResponse,
     XmpRequest,
 )
-from landmarks.serving.searcher import Searcher
 from landmarks.serving.service import Service
 from landmarks.serving.vision import VisionResponse, to_vision
+from landmarks.serving.xmp import XMP_TYPE, ZIP_TYPE, archive_of, packet_of
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from landmarks.places import Place as GazetteerPlace
-from landmarks.serving.request_errors import Code
-from landmarks.tags import Level
-from landmarks.tags import Tag as PhotoTag
+from landmarks.geo.gazetteer import Place as GazetteerPlace
+from landmarks.serving.errors import Code
+from landmarks.tagging.tags import Level
+from landmarks.tagging.tags import Tag as PhotoTag
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, StringConstraints(max_length=400)]

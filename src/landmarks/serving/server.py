@@ -11,8 +11,8 @@ import uvicorn
 
 from landmarks.errors import ModelError, SettingsError
 from landmarks.serving.app import create_app
-from landmarks.serving.logs import log_as_json
-from landmarks.serving.searcher import Searcher
+from landmarks.serving.look_alikes import Searcher
+from landmarks.serving.middleware.logs import log_as_json
 from landmarks.serving.settings import ServeSettings
 
 _BACKLOG = 2048

@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.calibration import Calibration
-from landmarks.model_folder import ONNX_FILE, ModelInfo, check_file, read_info
-from landmarks.places import Gazetteer
-from landmarks.serving.admission import Admission
-from landmarks.serving.intake import Upload
-from landmarks.serving.metrics import Metrics
-from landmarks.serving.pool import Pool, PoolClosedError, TooSlowError, WorkerLostError
-from landmarks.serving.request_errors import Code, RequestError, as_code
+from landmarks.geo.gazetteer import Gazetteer
+from landmarks.model.calibration import Calibration
+from landmarks.model.folder import ONNX_FILE, ModelInfo, check_file, read_info
+from landmarks.model.ood import is_landmark
+from landmarks.serving.errors import Code, RequestError, as_code
+from landmarks.serving.middleware.admission import Admission
+from landmarks.serving.middleware.intake import Upload
+from landmarks.serving.middleware.metrics import Metrics
+from landmarks.serving.pool.pool import Pool, PoolClosedError, TooSlowError, WorkerLostError
+from landmarks.serving.pool.worker import WorkerSettings
 from landmarks.serving.schemas import (
     ErrorDetail,
     Feature,
@@ -30,9 +32,7 @@ from landmarks.serving.schemas import (
     Point,
 )
 from landmarks.serving.settings import ServeSettings
-from landmarks.serving.worker import WorkerSettings
-from landmarks.tagging import gazetteer_of, identity_of
-from landmarks.unknown import is_landmark
+from landmarks.tagging.tagger import gazetteer_of, identity_of
 
 _BODIES = 8
 """So many of the largest requests may be in memory at a time."""
@@ -145,7 +145,7 @@ class Service:
             created=info.created,
             landmarks=int(is_landmark(info.classes).sum()),
             calibrated=calibration is not None,
-            promised_false_tag_rate=None if calibration is None else calibration.promised_rate,
+            promised_false_tag_rate=None if calibration is None else calibration.target_fpr,
         )
         allowed = LimitsCard(
             max_file_bytes=limits.max_file_bytes,

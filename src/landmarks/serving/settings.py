@@ -7,9 +7,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from landmarks.errors import SettingsError
-from landmarks.images import ImageLimits
-from landmarks.tagging import TagSettings
-from landmarks.workers import cores
+from landmarks.imaging.decoding import ImageLimits
+from landmarks.tagging.tagger import TagSettings
+from landmarks.tagging.workers import cores
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 """Names under which a machine reaches itself."""

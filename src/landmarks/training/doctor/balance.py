@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.places import Gazetteer
+from landmarks.geo.gazetteer import Gazetteer
+from landmarks.model.ood import is_landmark
 from landmarks.training.doctor.labels import confident_joint
 from landmarks.training.doctor.pictures import Measured
-from landmarks.unknown import is_landmark
 
 FEW = 20
 """A class with fewer training pictures is hard to learn and harder to measure."""

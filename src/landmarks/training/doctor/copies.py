@@ -7,7 +7,7 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.files import sha256_file
+from landmarks.files.checksums import sha256_file
 from landmarks.training.doctor.findings import Problem, Proposal
 from landmarks.training.doctor.pictures import Measured, Picture
 

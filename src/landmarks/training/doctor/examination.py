@@ -11,8 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.errors import DataError, SettingsError
-from landmarks.preprocess import Preprocessing
-from landmarks.training.cache import BrokenPicture, PictureCache, Progress, build_cache, default_cache_folder
+from landmarks.imaging.preprocessing import Preprocessing
+from landmarks.training.data.cache import (
+    BrokenPicture,
+    PictureCache,
+    Progress,
+    build_cache,
+    default_cache_folder,
+)
+from landmarks.training.data.folders import Listing, Sample, list_pictures
 from landmarks.training.doctor.balance import ClassHealth, balance_note, class_health
 from landmarks.training.doctor.copies import propose_copies
 from landmarks.training.doctor.duplicates import difference_hash, group_duplicates
@@ -20,9 +27,8 @@ from landmarks.training.doctor.findings import PROBLEMS, Problem, Proposal, in_o
 from landmarks.training.doctor.labels import find_label_issues, out_of_fold_probabilities
 from landmarks.training.doctor.pictures import Measured, Picture, find_broken, read_header
 from landmarks.training.doctor.shortcuts import Shortcuts, find_shortcuts
-from landmarks.training.features import compute_embeddings
-from landmarks.training.folders import Listing, Sample, list_pictures
-from landmarks.training.transfer import get_model_transfer_learning
+from landmarks.training.models.features import compute_embeddings
+from landmarks.training.models.transfer import get_model_transfer_learning
 
 BACKBONE = "efficientnet_lite0"
 """The frozen network whose embeddings tell which pictures are alike and which labels are odd."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from landmarks.errors import SettingsError
-from landmarks.files import write_text
+from landmarks.files.atomic import write_text
 
 Problem = Literal["broken", "duplicate", "leakage", "conflict", "label", "small"]
 Action = Literal["quarantine", "move", "look"]

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.images import photo_header
-from landmarks.training.cache import BrokenPicture, PictureCache
+from landmarks.imaging.decoding import photo_header
+from landmarks.training.data.cache import BrokenPicture, PictureCache
 
 FLAT = 2.0
 """A picture whose grey values deviate less than this, of 255, shows nothing."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from landmarks.errors import ImageError
 from landmarks.training.doctor.examination import Diagnosis
 from landmarks.training.doctor.findings import MEANINGS, PROBLEMS, Problem, Proposal, write_proposals
-from landmarks.training.page import Thumbnail, small_picture, thumbnail, write_page
-from landmarks.training.plots import display_names
+from landmarks.training.reports.page import Thumbnail, small_picture, thumbnail, write_page
+from landmarks.training.reports.plots import display_names
 
 REPORT, TABLE = "report.html", "proposals.csv"
 
@@ -87,7 +87,7 @@ def write_report(folder: Path, diagnosis: Diagnosis) -> Path:
         "sections": [_section(problem, diagnosis) for problem in PROBLEMS if counts[problem]],
         "table": TABLE,
     }
-    write_page(folder / REPORT, "doctor/report.html.jinja", values)
+    write_page(folder / REPORT, "doctor.html.jinja", values)
     return folder / REPORT
 
 

@@ -18,7 +18,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from landmarks.training.doctor.folds import split_folds
 from landmarks.training.doctor.pictures import Measured, Picture
-from landmarks.training.evaluate import Rate, rate
+from landmarks.training.metrics.evaluate import Rate, rate
 
 CLUES = ("size", "aspect", "bytes per pixel", "JPEG quality")
 """What a file tells before its pixels are looked at."""

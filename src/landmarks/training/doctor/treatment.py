@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from landmarks.errors import DataError, SettingsError
-from landmarks.files import storage_errors, write_json
+from landmarks.files.atomic import storage_errors, write_json
 
 UNDO_FILE = "undo.json"
 _VERSION = 1

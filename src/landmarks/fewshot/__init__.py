@@ -1,0 +1,1 @@
+"""Landmarks that a model is taught from a few photos, without training."""

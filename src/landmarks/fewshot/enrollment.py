@@ -1,0 +1,201 @@
+"""A landmark is learnt from a few photos, without training; `landmarks.fewshot.prototypes` has the rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from landmarks.errors import ImageError, InputError, ModelError, SettingsError, StorageError
+from landmarks.fewshot.learned import LearnedLandmark, LearnedLandmarks, learned_path, read_learned
+from landmarks.fewshot.prototypes import Taught
+from landmarks.fewshot.reference import Vectors
+from landmarks.files.locks import locked
+from landmarks.geo.gazetteer import Gazetteer
+from landmarks.imaging.preprocessing import prepare
+from landmarks.model.folder import ModelInfo, read_info
+from landmarks.model.recognizer import Recognizer
+
+_NAMED = 3  # landmarks that are named as easily confused
+_WAIT = 60.0  # seconds for another process that is writing what it learnt: that takes milliseconds
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """A landmark that is like the learnt one.
+
+    Attributes:
+        name: Its name.
+        similarity: Cosine of the two prototypes.
+        confused: Whether photos of it would be taken for the learnt one, but for the comparison with its own mean.
+    """
+
+    name: str
+    similarity: float
+    confused: bool
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What was learnt.
+
+    Attributes:
+        landmark: The landmark as it is now.
+        added: Photos that were new to it.
+        confusions: The landmarks most like it, the most alike first.
+        weak: How many of its own photos would not be recognised from the others; many mean that they show
+            different things.
+        failed: Photos that cannot be read, each with the reason.
+    """
+
+    landmark: LearnedLandmark
+    added: int
+    confusions: tuple[Confusion, ...]
+    weak: int
+    failed: tuple[tuple[Path, str], ...] = ()
+
+
+class Teacher:
+    """Teaches a model landmarks, and keeps what it was taught.
+
+    Args:
+        folder: Model folder.
+
+    Raises:
+        ModelError: The model was exported without a reference, or a file is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._recognizer = Recognizer(folder)
+        self._info: ModelInfo = self._recognizer.info
+        self._reference = self._read().reference
+
+    def _read(self) -> LearnedLandmarks:
+        learned = read_learned(self._folder, self._info)
+        if learned is None:
+            raise ModelError(
+                f"{self._folder}: this model brings no photos to compare new landmarks with: export it again with "
+                "--negatives"
+            )
+        return learned
+
+    def learn(self, name: str, photos: Sequence[Path], rejected: Sequence[Path] = ()) -> Lesson:
+        """Learn a landmark, or learn more of one, from photos of it.
+
+        Several processes may teach one model at once: each adds to what the others have written.
+
+        Args:
+            name: Its name.
+            photos: Photos that show it; one that was taught before counts once.
+            rejected: Photos that do not show it, though it was said of them.
+
+        Raises:
+            SettingsError: The name is empty.
+            InputError: No photo can be read.
+            DataError: The model's reference has too few photos of no landmark.
+            StorageError: What was learnt cannot be written.
+        """
+        if not name.strip():
+            raise SettingsError("NAME must not be empty: give the name of the landmark")
+        shown, failed = self._vectors(photos)
+        denied, failed_too = self._vectors(rejected)
+        failures = (*failed, *failed_too)
+        with _writing(self._folder, self._info):
+            learned = self._read()
+            old = learned.find(name)
+            before = old.vectors if old is not None else shown[:0]
+            vectors = _joined(before, shown)
+            if len(vectors) == 0:
+                reason = f"{failures[0][0]}: {failures[0][1]}" if failures else "no photo was given"
+                raise InputError(f"{name}: there is no photo of it that can be read ({reason}): give one or more")
+            denied = _joined(old.rejected if old is not None else denied[:0], denied)
+            landmark = LearnedLandmark(old.name if old is not None else name, vectors, denied)
+            others = [one for one in learned.landmarks if one is not old]
+            learned = learned.with_landmarks([*others, landmark])
+            learned.save(learned_path(self._folder, self._info))
+        return Lesson(landmark, len(vectors) - len(before), _confusions(learned), _weak(learned), tuple(failures))
+
+    def _vectors(self, photos: Iterable[Path]) -> tuple[Vectors, list[tuple[Path, str]]]:
+        rows, failed = [], []
+        for photo in photos:
+            try:
+                picture = prepare(photo, self._recognizer.info.preprocessing)
+            except ImageError as error:
+                failed.append((photo, error.reason))
+                continue
+            rows.append(self._recognizer.answer(picture[None]).embeddings[0])
+        size = self._reference.negatives.shape[1]
+        found = self._reference.space.vectors(np.stack(rows)) if rows else np.empty((0, size), dtype=np.float32)
+        return found.astype(np.float16).astype(np.float32), failed  # as they will be read back
+
+
+@contextmanager
+def _writing(folder: Path, info: ModelInfo) -> Iterator[None]:
+    """Let one process at a time read what a model was taught and write it anew."""
+    path = learned_path(folder, info)
+    try:
+        with locked(path.with_suffix(".lock"), wait=_WAIT):
+            yield
+    except TimeoutError as error:
+        raise StorageError(f"{path}: another process is writing it: try again") from error
+
+
+def forget(folder: Path, name: str) -> None:
+    """Take a learnt landmark away.
+
+    Raises:
+        InputError: There is none of this name.
+    """
+    info = read_info(folder)
+    with _writing(folder, info):
+        learned = read_learned(folder, info)
+        found = None if learned is None else learned.find(name)
+        if learned is None or found is None:
+            names = "" if learned is None else ", ".join(one.name for one in learned.landmarks)
+            raise InputError(f"{name}: no landmark of this name was learnt; learnt were: {names or 'none'}")
+        rest = [one for one in learned.landmarks if one is not found]
+        learned.with_landmarks(rest).save(learned_path(folder, info))
+
+
+def _joined(old: Vectors, new: Vectors) -> Vectors:
+    """Return old vectors and those new ones that are not among them."""
+    rows = list(old)
+    for vector in new:
+        if not any(float(vector @ row) > 1 - 1e-3 for row in rows):
+            rows.append(vector)
+    return np.stack(rows) if rows else old
+
+
+def _weak(learned: LearnedLandmarks) -> int:
+    """Count the photos of the landmark learnt last that its others alone would not recognise."""
+    vectors, number = learned.landmarks[-1].vectors, len(learned.landmarks) - 1
+    if learned.rule is None or len(vectors) < 2:
+        return 0
+    weak = 0
+    for place in range(len(vectors)):
+        others = Taught(np.delete(vectors, place, axis=0), vectors[:0])
+        weak += not learned.rule.reached(number, others.prototype, vectors[place][None])[0]
+    return weak
+
+
+def _confusions(learned: LearnedLandmarks) -> tuple[Confusion, ...]:
+    """Name the landmarks that the one learnt last is most like."""
+    *before, landmark = learned.landmarks
+    show = Gazetteer.bundled().display_name
+    labels, vectors = learned.reference.labels, learned.reference.vectors
+    others = [
+        (show(name), vectors[labels == label])
+        for name, label in zip(learned.classes, np.unique(labels), strict=True)
+    ]
+    others += [(show(other.name), other.vectors) for other in before]
+    own = Taught(landmark.vectors, landmark.rejected).prototype
+    found = []
+    for name, shown in others:
+        if learned.rule is not None and name.casefold() != show(landmark.name).casefold():
+            alike = float(own @ Taught(shown, shown[:0]).prototype)
+            found.append(Confusion(name, alike, bool(learned.rule.reached(len(before), own, shown).any())))
+    return tuple(sorted(found, key=lambda one: (-one.confused, -one.similarity))[:_NAMED])

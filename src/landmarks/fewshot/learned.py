@@ -1,0 +1,240 @@
+"""Landmarks that a user taught a model after its training, from a few photos each.
+
+A landmark is its photos' vectors and those of photos that do not show it. They lie in one file beside the model
+(see `learned_path`), without pickle, so that it is safe to copy from one machine to another. What a new photo must
+reach follows from them and the model's reference (`landmarks.fewshot.prototypes`), for all landmarks at once, and
+is reckoned when the file is read. `landmarks.fewshot.enrollment` writes it; the tagger reads it. Pure numpy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landmarks.errors import ModelError
+from landmarks.fewshot.prototypes import PrototypeRule, Taught, chance
+from landmarks.fewshot.reference import REFERENCE_FILE, Reference, Vectors, read_reference
+from landmarks.files.atomic import atomic_path
+from landmarks.files.checksums import sha256_file
+from landmarks.geo.gazetteer import Gazetteer
+from landmarks.model.folder import ONNX_FILE, ModelInfo, is_bundled
+
+LEARNED_FILE = "learned.npz"
+FORMAT = 2
+
+NETWORK_SURE = 0.5
+"""Probability that the network gives a class of its own before photos that were confirmed may settle it."""
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedLandmark:
+    """One landmark.
+
+    Attributes:
+        name: The name to show; the gazetteer may know where it lies.
+        vectors: (n, d) of the photos it was learnt from, of unit length.
+        rejected: (m, d) of photos that the user said do not show it.
+    """
+
+    name: str
+    vectors: Vectors
+    rejected: Vectors
+
+
+@dataclass(frozen=True)
+class LearnedMatch:
+    """A learnt landmark that a photo shows, and how sure that is."""
+
+    landmark: LearnedLandmark
+    probability: float
+
+
+class LearnedLandmarks:
+    """What a model was taught.
+
+    Args:
+        model: Identity of the model and of its space, from `teachable_identity`.
+        reference: Of the model.
+        classes: Names of the reference's classes, in the order of their labels. A landmark of which the gazetteer
+            shows the same name as of a class is that class.
+        landmarks: In the order in which they were learnt.
+
+    Attributes:
+        model: As given.
+        reference: As given.
+        classes: As given.
+        landmarks: As given.
+        rule: What tells them; None where there is no landmark.
+
+    Raises:
+        DataError: The reference has too few photos of no landmark.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        reference: Reference,
+        classes: Sequence[str],
+        landmarks: Sequence[LearnedLandmark] = (),
+    ) -> None:
+        self.model = model
+        self.reference = reference
+        self.classes = tuple(classes)
+        self.landmarks = tuple(landmarks)
+        self._taught = self._as_taught()
+        self.rule = PrototypeRule(reference, self._taught) if self.landmarks else None
+
+    def _as_taught(self) -> list[Taught]:
+        gazetteer = Gazetteer.bundled()
+        places = {gazetteer.display_name(name).casefold(): place for place, name in enumerate(self.classes)}
+        return [
+            Taught(one.vectors, one.rejected, places.get(gazetteer.display_name(one.name).casefold()))
+            for one in self.landmarks
+        ]
+
+    def with_landmarks(self, landmarks: Iterable[LearnedLandmark]) -> LearnedLandmarks:
+        """Return the same with other landmarks."""
+        return LearnedLandmarks(self.model, self.reference, self.classes, tuple(landmarks))
+
+    def find(self, name: str) -> LearnedLandmark | None:
+        """Return the landmark of this name, whatever the case of its letters, or None."""
+        return next((one for one in self.landmarks if one.name.casefold() == name.casefold()), None)
+
+    def match(
+        self, embedding: NDArray[np.float32], *, min_confidence: float, likeliest: tuple[str, float] | None = None
+    ) -> LearnedMatch | None:
+        """Return the most similar landmark of those that a photo surely shows, or None.
+
+        Args:
+            embedding: (D,) that the model gave.
+            min_confidence: Probability that is needed.
+            likeliest: The class that the network finds likeliest, and its probability; None where it was not
+                asked. A landmark that is a class of the model needs the network's word too, `NETWORK_SURE` of it:
+                a few photos alone brought as many false tags as right ones.
+        """
+        if self.rule is None:
+            return None
+        vector = self.reference.space.vectors(embedding[None])
+        similar, excess = self.rule.similarities(vector)[0], self.rule.excess(vector)[0]
+        for number in np.argsort(-similar, kind="stable").tolist():
+            if likeliest is not None and not self._agrees(number, *likeliest):
+                continue
+            probability = chance(float(excess[number]), float(self.rule.spreads[number]))
+            if probability >= min_confidence:
+                return LearnedMatch(self.landmarks[number], probability)
+        return None
+
+    def _agrees(self, number: int, class_name: str, probability: float) -> bool:
+        """Tell whether the network does not speak against a landmark; it knows nothing of one that is no class."""
+        known = self._taught[number].known
+        return known is None or (self.classes[known] == class_name and probability >= NETWORK_SURE)
+
+    def save(self, path: Path) -> None:
+        """Write the file, or remove it where there is no landmark.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        if not self.landmarks:
+            path.unlink(missing_ok=True)
+            return
+        rows = [{"name": one.name, "photos": len(one.vectors)} for one in self.landmarks]
+        described = {"format": FORMAT, "model": self.model, "landmarks": rows}
+        taught = np.concatenate([one.vectors for one in self.landmarks])
+        rejected = np.concatenate([one.rejected for one in self.landmarks])
+        counts = np.array([len(one.rejected) for one in self.landmarks], dtype="<i4")
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez(
+                file,
+                described=np.frombuffer(json.dumps(described).encode(), dtype=np.uint8),
+                taught=taught.astype("<f2"),
+                rejected=rejected.astype("<f2"),
+                rejected_counts=counts,
+            )
+
+
+def teachable_identity(info: ModelInfo) -> str:
+    """Return the identity of a model and of its space: what was learnt with another one does not fit."""
+    return f"{info.name}-{info.files[ONNX_FILE][:12]}-{info.files.get(REFERENCE_FILE, 'none')[:12]}"
+
+
+def learned_path(folder: Path, info: ModelInfo) -> Path:
+    """Return where what a model was taught lies.
+
+    Beside a model of the user's own; for one that comes with the package, whose folder may be read-only and is
+    replaced by an update, in the user's data folder (`$XDG_DATA_HOME`, else `~/.local/share`).
+    """
+    if not is_bundled(folder):
+        return folder / LEARNED_FILE
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return data / "landmarks" / "learned" / f"{teachable_identity(info)}.npz"
+
+
+def learned_digest(folder: Path, info: ModelInfo) -> str | None:
+    """Return the SHA-256 of what a model was taught, or None where that is nothing."""
+    path = learned_path(folder, info)
+    return sha256_file(path) if path.is_file() else None
+
+
+def read_learned(folder: Path, info: ModelInfo) -> LearnedLandmarks | None:
+    """Return what a model was taught; None where it cannot be taught, because it was exported without a reference.
+
+    Raises:
+        ModelError: A file is damaged, or what was learnt is of another model.
+    """
+    reference = read_reference(folder, info)
+    path = learned_path(folder, info)
+    if reference is None:
+        return None
+    identity = teachable_identity(info)
+    classes = [info.classes[label] for label in np.unique(reference.labels)]
+    empty = LearnedLandmarks(identity, reference, classes)
+    if not path.is_file():
+        return empty
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            described = json.loads(stored["described"].tobytes().decode())
+            taught, rejected = (stored[name].astype(np.float32) for name in ("taught", "rejected"))
+            counts = stored["rejected_counts"]
+        model, rows = str(described["model"]), described["landmarks"]
+        if model != identity:
+            raise ModelError(
+                f"{path}: learnt with the model {model}, not {identity}: remove it and learn the landmarks again"
+            )
+        size = reference.space.projection.shape[1]
+        if described["format"] != FORMAT or taught.shape[1] != size or rejected.shape[1] != size:
+            raise ValueError("another format")
+        landmarks = list(_landmarks(rows, taught, rejected, counts))
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise ModelError(f"{path}: damaged ({error}): remove it and learn the landmarks again") from error
+    return empty.with_landmarks(landmarks)
+
+
+def _landmarks(
+    rows: Sequence[dict[str, Any]], taught: Vectors, rejected: Vectors, counts: NDArray[np.integer[Any]]
+) -> Iterable[LearnedLandmark]:
+    of_taught = of_rejected = 0
+    for row, count in zip(rows, counts.tolist(), strict=True):
+        vectors = taught[of_taught : of_taught + int(row["photos"])]
+        if len(vectors) != int(row["photos"]) or len(vectors) == 0:
+            raise ValueError("a landmark without its photos")
+        yield LearnedLandmark(str(row["name"]), vectors, rejected[of_rejected : of_rejected + count])
+        of_taught, of_rejected = of_taught + len(vectors), of_rejected + count

@@ -1,0 +1,88 @@
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from landmarks.errors import StorageError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` that takes its place when the block ends well.
+
+    A reader sees the old file or the new one, never a part. When the block raises, the temporary file is
+    removed and `path` is left as it was.
+
+    Args:
+        path: The file to write. Its folder is made when missing.
+
+    Yields:
+        The temporary path, on the same file system, with the same suffix as `path`.
+
+    Raises:
+        StorageError: The file cannot be written (disk full, read-only, no permission).
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f".{path.stem[:40]}-{secrets.token_hex(4)}{path.suffix}"
+        try:
+            # Made inside the block, so that not even Ctrl-C at this very moment leaves it behind.
+            temporary.touch(exist_ok=False)
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Translate the operating system's refusal to write `path` into a `StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        reasons = {
+            errno.ENOSPC: "the disk is full: free some space and run the command again",
+            errno.EDQUOT: "the disk quota is used up: free some space and run the command again",
+            errno.EROFS: "the file system is read-only: choose another place",
+            errno.EACCES: "no permission to write here: choose another place or change the permissions",
+            errno.EPERM: "no permission to write here: choose another place or change the permissions",
+            errno.EEXIST: "a file stands where a folder is needed: choose another place",
+            errno.ENOTDIR: "a file stands where a folder is needed: choose another place",
+            errno.EISDIR: "a folder stands where the file belongs: choose another place",
+            errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
+        }
+        reason = reasons.get(error.errno or 0)
+        if reason is None:
+            raise
+        raise StorageError(f"{path}: {reason}") from error
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; raises `StorageError` when it cannot be written."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    r"""Write a UTF-8 text file whole or not at all; raises `StorageError` when it cannot be written.
+
+    What UTF-8 cannot hold, the odd bytes of an old file name, is spelt out: `caf\udce9.jpg`. In JSON this is an
+    escape, so it is read back as it was.
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, whole or not at all; raises `StorageError` when it cannot be written."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,0 +1,44 @@
+"""A lock between processes, which the system lets go when its holder dies."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from landmarks.errors import StorageError
+from landmarks.files.atomic import storage_errors
+
+
+@contextmanager
+def locked(path: Path, *, wait: float = 0.0) -> Iterator[None]:
+    """Hold a lock while the block runs.
+
+    The lock is one on an empty SQLite database, which stays: it works on every system that has SQLite, and other
+    machines see it too where the file system has locks.
+
+    Args:
+        path: The file of the lock; its folder is made when missing.
+        wait: Seconds to wait for another holder.
+
+    Raises:
+        TimeoutError: Another process holds it.
+        StorageError: The file cannot be made there.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = sqlite3.connect(path, timeout=wait, isolation_level=None)
+        connection.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        if connection is not None:
+            connection.close()
+        if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            raise TimeoutError(f"{path}: another process holds this lock") from error
+        raise StorageError(f"{path}: no permission to write here, or the disk is full") from error
+    try:
+        yield
+    finally:
+        connection.close()

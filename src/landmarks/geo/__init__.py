@@ -1,0 +1,1 @@
+"""Where landmarks are: the gazetteer."""

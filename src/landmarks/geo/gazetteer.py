@@ -1,0 +1,299 @@
+"""The gazetteer: from a class name to a place with a name, a country and coordinates.
+
+The bundled table (`places.csv` beside this module) has one row for every class of the data sets the project works
+with. Coordinates and Wikidata ids are facts as Wikidata (https://www.wikidata.org, CC0) records them; an id stands
+there only where it was confirmed (docs/places.md says how), else the column is empty. A large place, such as a
+national park, has one point inside it. Classes that are no place, and landmarks on a border, leave those columns
+empty that would be wrong.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from landmarks.errors import PlacesError
+
+COLUMNS = (
+    "key",
+    "aliases",
+    "name",
+    "city",
+    "country",
+    "country_code",
+    "kind",
+    "latitude",
+    "longitude",
+    "wikidata",
+)
+"""Columns of a complete table of places, in the order of the bundled one."""
+
+_NEEDED_OF_USERS = ("key", "name")
+_EARTH_RADIUS_KM = 6371.0088  # mean radius of the IUGG, Geodetic Reference System 1980
+_SEPARATORS = re.compile(r"[\s_\-\u2010-\u2015]+")
+_NUMBER_PREFIX = re.compile(r"\A(?:\d+\.[ _]?)+(?=.)", re.DOTALL)  # never the whole name
+_WIKIDATA_ID = re.compile(r"Q[1-9][0-9]*")
+_COUNTRY_CODE = re.compile(r"[A-Z]{2}")
+
+
+@dataclass(frozen=True)
+class Place:
+    """One landmark, or the little that is known of a class that is no place.
+
+    Attributes:
+        key: The class name in its plain form, as `normalise` writes it.
+        name: The name to show.
+        city: City or region, empty when unknown.
+        country: Country in English, empty when unknown or when the place lies in more than one.
+        country_code: Its ISO 3166-1 alpha-2 code, or empty.
+        kind: What it is in one word, such as bridge or temple, or empty.
+        latitude: Decimal degrees north (WGS 84), or None when unknown.
+        longitude: Decimal degrees east, None exactly when `latitude` is.
+        wikidata: Wikidata id, such as Q243, or None when unknown.
+    """
+
+    key: str
+    name: str
+    city: str
+    country: str
+    country_code: str
+    kind: str
+    latitude: float | None
+    longitude: float | None
+    wikidata: str | None
+
+    @property
+    def coordinates(self) -> tuple[float, float] | None:
+        """Latitude and longitude as `distance_km` takes them, or None when unknown."""
+        if self.latitude is None or self.longitude is None:
+            return None
+        return self.latitude, self.longitude
+
+
+class Gazetteer:
+    """Places by class name; iterating gives each place once.
+
+    Args:
+        places: The places, each under its own key.
+        names: Normalised class name -> key of its place; holds the keys themselves and the aliases.
+    """
+
+    def __init__(self, places: dict[str, Place], names: dict[str, str]) -> None:
+        self._places = places
+        self._names = names
+
+    @classmethod
+    def bundled(cls) -> Gazetteer:
+        """Read the table that comes with the package."""
+        raw = resources.files("landmarks.geo").joinpath("places.csv").read_bytes()
+        return _Table("places.csv of the package", raw, COLUMNS).gazetteer()
+
+    @classmethod
+    def from_csv(cls, path: Path) -> Gazetteer:
+        """Read a complete table of places.
+
+        Args:
+            path: A CSV file in UTF-8 whose first line names all of `COLUMNS`; further columns are ignored.
+
+        Returns:
+            The places of the file.
+
+        Raises:
+            PlacesError: The file cannot be read or a row is wrong; the message names the line and the way out.
+        """
+        return _Table(str(path), _read_bytes(path), COLUMNS).gazetteer()
+
+    def with_overrides(self, path: Path) -> Gazetteer:
+        """Add a user's own places, which win over the ones here.
+
+        A row whose key or alias is the key of a place here takes over that place, as a whole and with all its
+        names; one that is only an alias here takes that name alone.
+
+        Args:
+            path: A CSV file like that of `from_csv`, in which only the columns `key` and `name` are needed.
+
+        Returns:
+            A new gazetteer; this one stays as it is.
+
+        Raises:
+            PlacesError: As for `from_csv`.
+        """
+        own = _Table(str(path), _read_bytes(path), _NEEDED_OF_USERS).gazetteer()
+        taken_over = {key: own._names[key] for key in self._places if key in own._names}
+        names = {name: taken_over.get(key, key) for name, key in self._names.items()} | own._names
+        kept = {key: place for key, place in self._places.items() if key not in taken_over}
+        return Gazetteer(kept | own._places, names)
+
+    def find(self, class_name: str) -> Place | None:
+        """Return the place of a class, or None when there is none.
+
+        Args:
+            class_name: As a model or folder names it; a number prefix such as `00.`, upper case, and the
+                choice between space, hyphen and underscore do not matter.
+        """
+        key = self._names.get(normalise(class_name))
+        return None if key is None else self._places[key]
+
+    def display_name(self, class_name: str) -> str:
+        """Return the name to show for a class: that of its place, else the class name tidied up."""
+        place = self.find(class_name)
+        if place is not None:
+            return place.name
+        words = _NUMBER_PREFIX.sub("", " ".join(class_name.replace("_", " ").split()))
+        return words[:1].upper() + words[1:] if words else class_name
+
+    def __iter__(self) -> Iterator[Place]:
+        return iter(self._places.values())
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+def normalise(class_name: str) -> str:
+    """Return the form in which class names are compared, for example `06.Taj Mahal` -> `taj_mahal`.
+
+    Accents stay, but a letter with its accent as one or as two code points is the same.
+    """
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFD", class_name).casefold())
+    return _NUMBER_PREFIX.sub("", _SEPARATORS.sub("_", folded).strip("_"))
+
+
+def distance_km(a: tuple[float, float], b: tuple[float, float]) -> float:
+    """Return the great-circle distance between two points on the mean sphere of the Earth.
+
+    The haversine formula keeps its precision for close points (R. W. Sinnott, "Virtues of the Haversine",
+    Sky and Telescope 68 (2), 1984, p. 159). The Earth is not a sphere, which makes it wrong by up to 0.6 %.
+
+    Args:
+        a: Latitude and longitude in decimal degrees.
+        b: The other point, likewise.
+    """
+    lat_a, lon_a, lat_b, lon_b = map(math.radians, (*a, *b))
+    half_chord = (
+        math.sin((lat_b - lat_a) / 2) ** 2 + math.cos(lat_a) * math.cos(lat_b) * math.sin((lon_b - lon_a) / 2) ** 2
+    )
+    # Rounding can carry the square of a sine past one at opposite ends of the Earth.
+    return 2 * _EARTH_RADIUS_KM * math.asin(math.sqrt(min(1.0, half_chord)))
+
+
+class _Table:
+    """One CSV file on its way to a gazetteer; `line` is where the reader stands, for the messages.
+
+    Args:
+        source: The file as messages name it.
+        raw: Its content.
+        needed: Columns without which it is refused.
+    """
+
+    def __init__(self, source: str, raw: bytes, needed: Sequence[str]) -> None:
+        self._source = source
+        self._raw = raw
+        self._needed = needed
+        self._line = 1
+
+    def gazetteer(self) -> Gazetteer:
+        places: dict[str, Place] = {}
+        names: dict[str, str] = {}
+        first_seen: dict[str, int] = {}
+        for row in self._rows():
+            place = self._place(row)
+            aliases = [normalise(alias) for alias in row["aliases"].split("|")]
+            for name in (place.key, *filter(None, aliases)):
+                if name in names:
+                    raise self._error(
+                        f"the name {name!r} already stands on line {first_seen[name]}: "
+                        "give each key and alias once"
+                    )
+                names[name] = place.key
+                first_seen[name] = self._line
+            places[place.key] = place
+        return Gazetteer(places, names)
+
+    def _rows(self) -> Iterator[dict[str, str]]:
+        # newline="" leaves line breaks to the reader, which knows those inside a quoted value.
+        reader = csv.reader(io.StringIO(self._text(), newline=""), strict=True)
+        try:
+            header = [column.strip().casefold() for column in next(reader, [])]
+            for column in self._needed:
+                if column not in header:
+                    needed = ", ".join(self._needed)
+                    raise self._error(f"there is no column {column!r}: name the columns {needed}, with commas")
+            for values in reader:
+                self._line = reader.line_num
+                if not any(value.strip() for value in values):
+                    continue
+                if len(values) > len(header):
+                    raise self._error("more values than columns: put values that hold a comma in double quotes")
+                cells = dict(zip(header, map(str.strip, values), strict=False))
+                yield {column: cells.get(column, "") for column in COLUMNS}
+        except csv.Error as error:
+            self._line = reader.line_num
+            raise self._error(f"not a CSV table ({error}): close every double quote") from error
+
+    def _text(self) -> str:
+        try:
+            return self._raw.decode("utf-8-sig")  # spreadsheets write a byte-order mark
+        except UnicodeDecodeError as error:
+            self._line = self._raw.count(b"\n", 0, error.start) + 1
+            raise self._error("not UTF-8 text: save the file as CSV in UTF-8") from error
+
+    def _place(self, row: dict[str, str]) -> Place:
+        key = normalise(row["key"])
+        if not key:
+            raise self._error("the key is empty: write the class name there")
+        if not row["name"]:
+            raise self._error("the name is empty: write the name to show there")
+        latitude = self._degrees(row, "latitude", 90)
+        longitude = self._degrees(row, "longitude", 180)
+        if (latitude is None) != (longitude is None):
+            raise self._error("latitude and longitude belong together: fill in both or neither")
+        code = self._matching(row, "country_code", _COUNTRY_CODE.fullmatch, "two capital letters such as FR")
+        wikidata = self._matching(row, "wikidata", _WIKIDATA_ID.fullmatch, "an id such as Q243")
+        return Place(
+            key=key,
+            name=row["name"],
+            city=row["city"],
+            country=row["country"],
+            country_code=code,
+            kind=row["kind"],
+            latitude=latitude,
+            longitude=longitude,
+            wikidata=wikidata or None,
+        )
+
+    def _degrees(self, row: dict[str, str], column: str, limit: int) -> float | None:
+        if not row[column]:
+            return None
+        try:
+            value = float(row[column])
+        except ValueError:
+            value = math.nan
+        if not -limit <= value <= limit:  # false for not-a-number too
+            raise self._error(
+                f"{column} is {row[column]!r}: write decimal degrees from -{limit} to {limit}, such as 48.8583"
+            )
+        return value
+
+    def _matching(self, row: dict[str, str], column: str, matches: Callable[[str], object], form: str) -> str:
+        value = row[column]
+        if value and not matches(value):
+            raise self._error(f"{column} is {value!r}: write {form}, or leave it empty")
+        return value
+
+    def _error(self, reason: str) -> PlacesError:
+        return PlacesError(f"{self._source}, line {self._line}: {reason}")
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = (error.strerror or "unreadable").lower()
+        raise PlacesError(f"{path}: {reason}: name a readable CSV file of places") from error

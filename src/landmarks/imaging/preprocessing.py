@@ -1,0 +1,191 @@
+"""THE preprocessing contract: short side to 256 pixels with antialias, centre crop of 224, scale, normalise.
+
+Training, evaluation and use all go through here or are tested to be equal to it. `prepare` makes the uint8 crop
+that a model file takes; `normalize` is the numpy reference of the first step inside the model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from landmarks.errors import ImageError, ModelError, SettingsError
+from landmarks.imaging.decoding import DEFAULT_LIMITS, ImageLimits, load_image
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+MAX_SIDE = 1024
+"""Largest `resize` that is accepted, so that a damaged model file cannot ask for all memory."""
+
+MAX_ASPECT = 100
+"""A picture longer than this many times its short side is refused: resized it would not fit in memory."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture becomes the input of a network; travels in the model file.
+
+    Attributes:
+        resize: Short side after resizing, in pixels, 1 to `MAX_SIDE`.
+        crop: Side of the centre crop, in pixels, 1 to `resize`.
+        mean: Mean of each channel in R, G, B order, for values scaled to 0..1.
+        std: Standard deviation of each channel, above 0.
+        interpolation: Filter of the resize; it always covers the whole source area (antialias).
+
+    Raises:
+        SettingsError: A value is out of range.
+    """
+
+    resize: int = 256
+    crop: int = 224
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    interpolation: Literal["bilinear"] = "bilinear"
+
+    def __post_init__(self) -> None:
+        for name in ("resize", "crop"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_SIDE:
+                raise SettingsError(f"{name} must be a whole number from 1 to {MAX_SIDE}, not {value!r}")
+        if self.crop > self.resize:
+            raise SettingsError(f"crop must be at most resize, which is {self.resize}, not {self.crop}")
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            if not (isinstance(value, tuple) and len(value) == 3 and all(map(_is_finite, value))):
+                raise SettingsError(f"{name} must be three finite numbers, not {value!r}")
+        if min(self.std) <= 0:
+            raise SettingsError(f"std must be above 0, not {self.std!r}")
+        if self.interpolation != "bilinear":
+            raise SettingsError(f"interpolation must be 'bilinear', not {self.interpolation!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values as they stand in `model.json`."""
+        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
+        """Read back what `to_dict` gave.
+
+        Raises:
+            ModelError: A value is missing, unknown or out of range.
+        """
+        if not isinstance(values, Mapping):
+            raise ModelError(f"preprocessing must be a table of values, not {values!r}: export the model again")
+        known = {field.name for field in fields(cls)}
+        if set(values) != known:
+            wrong = ", ".join(sorted(set(map(str, values)) ^ known))
+            raise ModelError(f"preprocessing has missing or unknown entries ({wrong}): export the model again")
+        listed: dict[str, Any] = dict(values)
+        for name in ("mean", "std"):
+            if isinstance(listed[name], list):
+                listed[name] = tuple(listed[name])
+        try:
+            return cls(**listed)
+        except SettingsError as error:
+            raise ModelError(f"preprocessing is damaged, {error}: export the model again") from error
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def prepare(
+    source: Path | bytes | NDArray[np.uint8],
+    preprocessing: Preprocessing,
+    limits: ImageLimits = DEFAULT_LIMITS,
+) -> NDArray[np.uint8]:
+    """Turn a picture into the array that a network takes, before scaling and normalising.
+
+    Args:
+        source: A file, the content of one, or a decoded RGB picture of shape (height, width, 3).
+        preprocessing: Sizes of resize and crop.
+        limits: Largest file and picture to accept; a decoded picture is taken as it is.
+
+    Returns:
+        A writable array of shape (crop, crop, 3).
+
+    Raises:
+        ImageError: The picture cannot be read or is too long and thin.
+    """
+    if isinstance(source, np.ndarray):
+        image, path = _from_array(source), None
+    else:
+        image = load_image(source, min_side=preprocessing.resize, limits=limits)
+        path = source if isinstance(source, Path) else None
+    return center_crop(np.asarray(_resize(image, preprocessing.resize, path)), preprocessing.crop).copy()
+
+
+def resize_short_side(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Resize with antialias so that the short side has `size` pixels; the long side is rounded down.
+
+    Args:
+        image: Shape (height, width, 3).
+        size: New short side in pixels, at least 1.
+
+    Raises:
+        ImageError: The array is not an RGB picture or is too long and thin.
+    """
+    return np.array(_resize(_from_array(image), size, None))
+
+
+def center_crop(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Cut the middle square out of a picture; the result is a view.
+
+    Args:
+        image: Shape (height, width, 3), both sides at least `size`.
+        size: Side of the square in pixels.
+
+    Raises:
+        ImageError: The picture is smaller than the square.
+    """
+    height, width = image.shape[:2]
+    if min(height, width) < size:
+        raise ImageError(None, f"{width} x {height} pixels are too few for a crop of {size}: resize it first")
+    # Half pixels go to the even side, as in torchvision's CenterCrop.
+    top, left = round((height - size) / 2), round((width - size) / 2)
+    return image[top : top + size, left : left + size]
+
+
+def normalize(batch: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """Scale to 0..1 and normalise each channel, as the first step of an exported network does.
+
+    Args:
+        batch: Shape (pictures, height, width, 3).
+        preprocessing: Mean and standard deviation.
+
+    Returns:
+        A contiguous array of shape (pictures, 3, height, width).
+    """
+    mean = np.array(preprocessing.mean, dtype=np.float32)
+    std = np.array(preprocessing.std, dtype=np.float32)
+    scaled = (batch.astype(np.float32) / np.float32(255) - mean) / std
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+
+def _from_array(array: NDArray[np.uint8]) -> Image.Image:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise ImageError(
+            None, f"expected a uint8 array of shape (height, width, 3), not {array.dtype} {array.shape}"
+        )
+    return Image.fromarray(array)
+
+
+def _resize(image: Image.Image, size: int, path: Path | None) -> Image.Image:
+    # Resizing the crop box alone would be quicker, but rounds about one value in 25 of noise differently.
+    width, height = image.size
+    short, long = min(width, height), max(width, height)
+    if long > MAX_ASPECT * short:
+        raise ImageError(
+            path, f"{width} x {height} pixels are more than {MAX_ASPECT} times as long as wide: crop it first"
+        )
+    new_long = int(size * long / short)
+    new_size = (size, new_long) if width <= height else (new_long, size)
+    return image.resize(new_size, Image.Resampling.BILINEAR)

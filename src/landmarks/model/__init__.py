@@ -1,0 +1,1 @@
+"""A model folder, what runs it, its probabilities, out-of-distribution scores and calibration."""

@@ -1,0 +1,163 @@
+"""How far an answer can be trusted: temperature, and the threshold that keeps a promised rate of false tags.
+
+A score of `landmarks.model.ood` is high for what a model knows; a threshold is chosen so that photos without a
+landmark pass it at most at a promised rate. All of it travels in `model.json` as a `Calibration`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landmarks.errors import DataError, ModelError, SettingsError
+from landmarks.model.ood import EmbeddingStatistics, ScoreKind, is_landmark, needs_statistics, ood_scores
+from landmarks.model.probabilities import Floats, fit_temperature
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What turns the logits and the embedding of a model into calibrated answers and "I don't know".
+
+    Attributes:
+        temperature: Divisor of the logits before softmax, above 0.
+        score: Which score tells the unknown.
+        threshold: A photo whose score is lower is unknown.
+        target_fpr: Share of photos without a landmark that may pass, in (0, 1).
+        min_confidence: Minimum probability for a tag: of a landmark, or the sum over a city, country or kind; in
+            (0, 1).
+        fitted_on: What the numbers were fitted on, for the model card.
+        statistics: Of the embeddings of the training pictures; None where the score needs none.
+
+    Raises:
+        SettingsError: A value is out of range, or the statistics that the score needs are missing.
+    """
+
+    temperature: float
+    score: ScoreKind
+    threshold: float
+    target_fpr: float
+    min_confidence: float = 0.5
+    fitted_on: Mapping[str, Any] = field(default_factory=dict)
+    statistics: EmbeddingStatistics | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < math.inf:
+            raise SettingsError(f"temperature must be above 0, not {self.temperature}")
+        if self.score not in get_args(ScoreKind):
+            raise SettingsError(f"score must be one of {', '.join(get_args(ScoreKind))}, not {self.score!r}")
+        if not math.isfinite(self.threshold):
+            raise SettingsError(f"threshold must be a number, not {self.threshold}")
+        for name in ("target_fpr", "min_confidence"):
+            if not 0 < getattr(self, name) < 1:
+                raise SettingsError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
+        if needs_statistics(self.score) and self.statistics is None:
+            raise SettingsError(f"the score {self.score} needs the statistics of the embeddings")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values as they stand in `model.json`."""
+        statistics = None if self.statistics is None else self.statistics.to_dict()
+        plain = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {**plain, "fitted_on": dict(self.fitted_on), "statistics": statistics}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
+        """Read back what `to_dict` gave.
+
+        Raises:
+            ModelError: A value is missing, unknown or out of range.
+        """
+        try:
+            statistics = values["statistics"]
+            if statistics is not None:
+                statistics = EmbeddingStatistics.from_dict(statistics)
+            return cls(**{**values, "statistics": statistics})
+        except (KeyError, TypeError, ValueError, SettingsError) as error:
+            raise ModelError(f"the calibration is damaged ({error}): export the model again") from error
+
+
+def choose_threshold(negatives: Floats, target_fpr: float) -> float:
+    """Return the lowest threshold that keeps a promised rate of false tags.
+
+    Split conformal: if the photos to come are like the negatives, a new one reaches the threshold with a
+    probability of at most `target_fpr`, whatever the distribution of the scores. Of n negatives at most
+    `target_fpr * (n + 1) - 1` may therefore reach it, one less than the plain quantile allows. Source: Bates,
+    Candes, Lei, Romano and Sesia, "Testing for outliers with conformal p-values", Annals of Statistics 51 (2023),
+    https://arxiv.org/abs/2104.08279.
+
+    Args:
+        negatives: Scores of photos without a landmark that no other number was fitted on.
+        target_fpr: In (0, 1).
+
+    Raises:
+        SettingsError: The rate is out of range.
+        DataError: There are too few negatives for such a promise.
+    """
+    if not 0 < target_fpr < 1:
+        raise SettingsError(f"the promised rate must lie between 0 and 1, not {target_fpr}")
+    count = len(negatives)
+    # A hair more, because 0.01 * 300 must be 3.
+    allowed = math.floor(target_fpr * (count + 1) * (1 + 1e-12)) - 1
+    if allowed < 0:
+        needed = math.ceil(1 / target_fpr) - 1
+        raise DataError(f"{count} negatives cannot promise a rate of {target_fpr:g}: give at least {needed}")
+    falling = np.sort(np.asarray(negatives, dtype=np.float64))[::-1]
+    return float(np.nextafter(falling[allowed], math.inf))
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What a network gives for N pictures: logits (N, K) and embeddings (N, D)."""
+
+    logits: Floats
+    embeddings: Floats
+
+
+def calibrate(
+    valid: Outputs,
+    labels: NDArray[np.integer[Any]],
+    negatives: Outputs,
+    classes: Sequence[str],
+    *,
+    score: ScoreKind,
+    target_fpr: float = 0.01,
+    statistics: EmbeddingStatistics | None = None,
+) -> Calibration:
+    """Fit the temperature on validation pictures and choose the threshold on negatives.
+
+    Args:
+        valid: Of validation pictures, best of the exported model itself; those of the background class may be
+            among them.
+        labels: Their classes.
+        negatives: Of photos without a landmark.
+        classes: Names of the classes.
+        score: What shall tell the unknown.
+        target_fpr: Share of photos without a landmark that may get a tag.
+        statistics: Of the training pictures, where the score needs them.
+
+    Raises:
+        DataError: There are too few negatives for the promise.
+        SettingsError: A value is out of range, or the score lacks its statistics.
+    """
+    temperature = fit_temperature(valid.logits, labels)
+    known = is_landmark(classes)
+    scores = ood_scores(
+        score,
+        negatives.logits,
+        negatives.embeddings,
+        known=known,
+        temperature=temperature,
+        statistics=statistics,
+    )
+    return Calibration(
+        temperature=temperature,
+        score=score,
+        threshold=choose_threshold(scores, target_fpr),
+        target_fpr=target_fpr,
+        fitted_on={"validation": len(labels), "negatives": len(scores)},
+        statistics=statistics if needs_statistics(score) else None,
+    )

@@ -1,0 +1,155 @@
+"""The folder a model travels in.
+
+```
+NAME/
+  model.onnx   uint8 pictures (N, 224, 224, 3) in; logits (N, K) and embedding (N, D) out
+  model.json   classes, preprocessing, calibration, metrics, data, versions, SHA-256 of the files
+  reference.npz  a whitened space of the embeddings, and some vectors to compare with (optional)
+  model.pt     the same network as TorchScript, with preprocessing and softmax inside (optional)
+  README.md    the model card
+```
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from landmarks.errors import ModelError
+from landmarks.files.atomic import write_json
+from landmarks.files.checksums import sha256_file
+from landmarks.imaging.preprocessing import Preprocessing
+
+FORMAT = 1
+ONNX_FILE = "model.onnx"
+TORCHSCRIPT_FILE = "model.pt"
+INFO_FILE = "model.json"
+CARD_FILE = "README.md"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What `model.json` says.
+
+    Attributes:
+        name: Short name, also of the folder.
+        architecture: The network, for example `scratch` or `efficientnet_lite0`.
+        precision: `fp32` or `int8`.
+        classes: Class names in the order of the logits.
+        preprocessing: The contract for its input.
+        temperature: Divisor of the logits before softmax; 1 where it was not calibrated.
+        calibration: What `landmarks.model.calibration.Calibration.to_dict` gave; None where the model was not
+            calibrated for telling the unknown.
+        metrics: Figures of the trained network and of the exported one.
+        data: Summary of the training data.
+        versions: Of the libraries that made it.
+        created: Date, ISO 8601.
+        files: SHA-256 of each file of the folder but `model.json`.
+    """
+
+    name: str
+    architecture: str
+    precision: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    temperature: float = 1.0
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    created: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+    calibration: Mapping[str, Any] | None = None
+
+
+def write_info(folder: Path, info: ModelInfo) -> None:
+    """Write `model.json`; raises `StorageError` when it cannot be written."""
+    values = {**asdict(info), "classes": list(info.classes), "preprocessing": info.preprocessing.to_dict()}
+    write_json(folder / INFO_FILE, {"format": FORMAT, **values})
+
+
+def read_info(folder: Path) -> ModelInfo:
+    """Read `model.json`.
+
+    Raises:
+        ModelError: It is missing, damaged or of a newer format.
+    """
+    path = folder / INFO_FILE
+    if not path.is_file():
+        raise ModelError(
+            f"{folder}: not a model folder ({INFO_FILE} is missing): give one made by landmarks export"
+        )
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        version = values.pop("format")
+        if version != FORMAT:
+            raise ModelError(f"{path}: format {version} is not known: update landmarks or export the model again")
+        values["classes"] = _class_names(values["classes"])
+        values["temperature"] = float(values["temperature"])
+        values["files"] = dict(values["files"])
+        values["preprocessing"] = _preprocessing(path, values["preprocessing"])
+        info = ModelInfo(**values)
+        usable = len(info.classes) >= 2 and 0 < info.temperature < math.inf
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelError(f"{path}: damaged ({error}): export the model again") from error
+    if not usable:
+        raise ModelError(f"{path}: needs two classes or more and a temperature above 0: export the model again")
+    return info
+
+
+def _class_names(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("the classes are not a list of names")
+    return tuple(names)
+
+
+def _preprocessing(path: Path, values: Any) -> Preprocessing:
+    try:
+        return Preprocessing.from_dict(values)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+def check_file(folder: Path, info: ModelInfo, name: str) -> Path:
+    """Return the path of a file of the folder after checking its SHA-256.
+
+    Raises:
+        ModelError: The file is missing or is not the one that was exported.
+    """
+    path = folder / name
+    if not path.is_file():
+        raise ModelError(f"{path}: the file is missing: export the model again")
+    if info.files.get(name) != sha256_file(path):
+        raise ModelError(f"{path}: the file is not the one that was exported (SHA-256): export the model again")
+    return path
+
+
+def bundled_models() -> dict[str, Path]:
+    """Return the models that come with the package, by name."""
+    folder = Path(str(resources.files("landmarks.model"))) / "bundled"
+    return {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{INFO_FILE}"))}
+
+
+def is_bundled(folder: Path) -> bool:
+    """Tell whether a model folder is one that comes with the package."""
+    return any(folder.resolve() == bundled.resolve() for bundled in bundled_models().values())
+
+
+def find_model(name: str) -> Path:
+    """Return the folder of a model named by path or, for a bundled one, by name.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        return folder
+    bundled = bundled_models()
+    if name in bundled:
+        return bundled[name]
+    known = ", ".join(bundled) or "none"
+    raise ModelError(f"{name}: no such model: give a folder made by landmarks export or a bundled name ({known})")

@@ -1,0 +1,80 @@
+"""Around everything: an id for each request, a line in the log, the metrics, and an answer whatever goes wrong."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from landmarks.serving.errors import RequestError, error_response
+from landmarks.serving.middleware.metrics import Metrics
+
+_log = logging.getLogger("landmarks.serving")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_CLIENT_LEFT = 499  # the usual number for a client that did not wait for its answer; only in the log
+_FAILED = 500
+
+
+class Observe:
+    """The outermost layer.
+
+    Args:
+        app: What lies behind.
+        metrics: Where requests are counted.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        status = 0
+
+        async def with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        scope.setdefault("state", {})
+        try:
+            await self._app(scope, receive, with_id)
+        except ClientDisconnect:
+            status = _CLIENT_LEFT
+        except RequestError as problem:
+            if status:
+                raise  # half an answer is out: the server can only cut the connection
+            await error_response(problem)(scope, receive, with_id)
+        except Exception:
+            _log.exception("a request failed", extra={"request_id": request_id})
+            if status:
+                raise
+            failure = RequestError("internal", f"the service failed; its log tells more under {request_id}")
+            await error_response(failure)(scope, receive, with_id)
+        finally:
+            seconds = time.perf_counter() - started
+            route = getattr(scope.get("route"), "path", None) or "other"
+            self._metrics.request(route, status or _FAILED, seconds)
+            _log.info(
+                "request",
+                extra={
+                    "request_id": request_id,
+                    "method": scope["method"],
+                    "route": route,
+                    "status": status or _FAILED,
+                    "ms": round(seconds * 1000, 1),
+                },
+            )

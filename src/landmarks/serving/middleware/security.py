@@ -1,0 +1,90 @@
+"""Who may ask, and what browsers are told to refuse."""
+
+from __future__ import annotations
+
+import hmac
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from landmarks.serving.errors import RequestError
+from landmarks.serving.settings import Access
+
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+_PROTECTED = ("/v1/", "/metrics", "/openapi.json")
+
+
+class SecurityHeaders:
+    """Puts the security headers on every answer, and `no-store` on those that do not say how long they keep."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(_HEADERS)
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+class Gate:
+    """Refuses requests that are addressed to another host or lack the API key.
+
+    Args:
+        app: What lies behind.
+        access: Who may ask.
+    """
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or raise the problem with it."""
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            self._check_host(headers)
+            if scope["path"].startswith(_PROTECTED):
+                self._check_key(headers)
+        await self._app(scope, receive, send)
+
+    def _check_host(self, headers: Headers) -> None:
+        host = host_name(headers.get("host", ""))
+        if self._access.hosts and host not in self._access.hosts:
+            raise RequestError(
+                "forbidden_host", "this service does not answer under that host name: see --allow-host"
+            )
+
+    def _check_key(self, headers: Headers) -> None:
+        if self._access.api_key is None:
+            return
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        given = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        # Compared in a time that does not tell how much of it was right.
+        if not hmac.compare_digest(given.encode(), self._access.api_key.encode()):
+            raise RequestError("unauthorized", "send the API key as Authorization: Bearer KEY, or as X-API-Key")
+
+
+def host_name(header: str) -> str:
+    """Return the host of a `Host` header, without port and brackets, in lower case."""
+    text = header.strip().lower()
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0]

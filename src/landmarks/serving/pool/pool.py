@@ -1,0 +1,239 @@
+"""Worker processes under watch: each gets one picture at a time; one that dies or takes too long is replaced.
+
+At most the picture that a process was busy with is lost with it. Everything runs in the event loop of the
+service, which never decodes a picture itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from landmarks.errors import LandmarksError, ModelError
+from landmarks.serving.pool import protocol as frames
+from landmarks.serving.pool.protocol import SIZES
+from landmarks.serving.pool.worker import WorkerSettings
+
+START_SECONDS = 60.0
+"""A worker that has not loaded its model by then is started anew."""
+
+_log = logging.getLogger("landmarks.serving")
+_PAUSE = 0.5  # seconds before a worker that died at its start is started again
+_MAX_REPLY = 2**24  # bytes
+_DIED = "the process died"
+_LOST = "the process that worked on the picture died"
+
+
+class WorkerLostError(LandmarksError):
+    """The process that was busy with a picture died."""
+
+
+class TooSlowError(LandmarksError):
+    """A picture took longer than the limit, and its process was ended."""
+
+
+class PoolClosedError(LandmarksError):
+    """The service is shutting down."""
+
+
+@dataclass
+class _Job:
+    picture: bytes
+    embedding: bool
+    reply: asyncio.Future[dict[str, Any]]
+
+
+class Pool:
+    """The workers and the pictures that wait for them.
+
+    Args:
+        settings: What each worker is told.
+        count: How many workers.
+        decode_seconds: Longest work on one picture.
+        replaced: Called with the reason each time a worker is replaced.
+
+    Attributes:
+        ready: How many workers have loaded their model and live.
+    """
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        *,
+        count: int,
+        decode_seconds: float,
+        replaced: Callable[[str], None] = lambda _reason: None,
+    ) -> None:
+        self._settings = settings
+        self._count = count
+        self._decode_seconds = decode_seconds
+        self._replaced = replaced
+        self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._processes: set[Process] = set()
+        self._closing = False
+        self.ready = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many pictures wait for a worker."""
+        return self._jobs.qsize()
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The process ids of the workers."""
+        return tuple(process.pid for process in self._processes)
+
+    async def open(self) -> None:
+        """Start the workers and wait for them.
+
+        Raises:
+            ModelError: They cannot load the model.
+        """
+        first = await asyncio.gather(*(self._start() for _ in range(self._count)), return_exceptions=True)
+        failed = [error for error in first if isinstance(error, BaseException)]
+        if failed:
+            await self._kill_all()
+            raise (
+                failed[0]
+                if isinstance(failed[0], LandmarksError)
+                else ModelError(f"{self._settings.model}: no process that loads it lives: is there enough memory?")
+            ) from failed[0]
+        workers = [process for process in first if isinstance(process, Process)]
+        self._tasks = [asyncio.create_task(self._watch(process)) for process in workers]
+
+    async def answer(self, picture: bytes, *, embedding: bool = False) -> dict[str, Any]:
+        """Return what a worker says of a picture (see `landmarks.serving.pool.worker.Answerer.answer`).
+
+        A caller that is cancelled takes its picture out of the line.
+
+        Raises:
+            WorkerLostError: The worker died over it.
+            TooSlowError: It took too long.
+            PoolClosedError: The pool is closing.
+        """
+        if self._closing:
+            raise PoolClosedError("the service is shutting down")
+        job = _Job(picture, embedding, asyncio.get_running_loop().create_future())
+        self._jobs.put_nowait(job)
+        return await job.reply
+
+    async def close(self) -> None:
+        """Finish nothing more and end the workers; whoever still waits is told."""
+        self._closing = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while not self._jobs.empty():
+            _fail(self._jobs.get_nowait(), PoolClosedError("the service is shutting down"))
+        await self._kill_all()
+
+    async def _watch(self, first: Process) -> None:
+        """Keep one worker at work, replacing it whenever it fails."""
+        process: Process | None = first
+        while True:
+            if process is None:
+                process = await self._start_again()
+                continue
+            feeding = asyncio.create_task(self._feed(process))
+            gone = asyncio.create_task(process.wait())
+            try:
+                # A worker that dies while it has nothing to do must be missed before the next picture comes.
+                await asyncio.wait({feeding, gone}, return_when=asyncio.FIRST_COMPLETED)
+                self._report(feeding.result() if feeding.done() else _DIED)
+            finally:
+                self.ready -= 1
+                feeding.cancel()
+                gone.cancel()
+                await asyncio.gather(feeding, gone, return_exceptions=True)
+                await self._kill(process)
+            process = None
+
+    async def _feed(self, process: Process) -> str:
+        """Give pictures to a worker until it fails; return why."""
+        while True:
+            job = await self._jobs.get()
+            if job.reply.done():  # its request has given up
+                continue
+            try:
+                async with asyncio.timeout(self._decode_seconds):
+                    reply = await _ask(process, {"embedding": job.embedding}, job.picture)
+            except TimeoutError:
+                _fail(job, TooSlowError(f"the picture took longer than {self._decode_seconds:g} seconds"))
+                return "a picture took too long"
+            except (OSError, EOFError, ValueError):
+                _fail(job, WorkerLostError(_LOST))
+                return _DIED
+            except asyncio.CancelledError:
+                _fail(job, WorkerLostError(_LOST))
+                raise
+            if not job.reply.done():
+                job.reply.set_result(reply)
+
+    async def _start_again(self) -> Process | None:
+        try:
+            return await self._start()
+        except (LandmarksError, OSError, EOFError, TimeoutError, ValueError) as error:
+            _log.error("a worker could not be started", extra={"reason": str(error) or type(error).__name__})
+            await asyncio.sleep(_PAUSE)
+            return None
+
+    async def _start(self) -> Process:
+        """Start a worker and wait until it has loaded the model."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "landmarks.serving.pool.worker"),
+            stdin=PIPE,
+            stdout=PIPE,
+            limit=_MAX_REPLY,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            start_new_session=True,  # Ctrl-C is for the service, which then ends its workers in good order
+        )
+        self._processes.add(process)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                reply = await _ask(process, self._settings.to_dict(), b"")
+            if "fatal" in reply:
+                raise ModelError(str(reply["fatal"]))
+        except BaseException:
+            await self._kill(process)
+            raise
+        self.ready += 1
+        return process
+
+    def _report(self, reason: str) -> None:
+        _log.warning("a worker is replaced", extra={"reason": reason})
+        self._replaced(reason)
+
+    async def _kill(self, process: Process) -> None:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
+        self._processes.discard(process)
+
+    async def _kill_all(self) -> None:
+        await asyncio.gather(*(self._kill(process) for process in set(self._processes)))
+        self.ready = 0
+
+
+async def _ask(process: Process, head: dict[str, Any], body: bytes) -> dict[str, Any]:
+    """Send a frame to a worker and return the head of its answer."""
+    if process.stdin is None or process.stdout is None:
+        raise ValueError("the worker was started without pipes")
+    process.stdin.writelines(frames.pack(head, body))
+    await process.stdin.drain()
+    head_size, _ = SIZES.unpack(await process.stdout.readexactly(SIZES.size))
+    return frames.parse_head(await process.stdout.readexactly(min(head_size, _MAX_REPLY)))
+
+
+def _fail(job: _Job, error: LandmarksError) -> None:
+    if not job.reply.done():
+        job.reply.set_exception(error)

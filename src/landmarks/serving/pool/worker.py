@@ -1,0 +1,148 @@
+"""A worker process: pictures in, answers out, one at a time, with a one-thread network.
+
+It is started as `python -m landmarks.serving.pool.worker`, reads frames from standard input and writes frames to
+standard output (see `landmarks.serving.pool.protocol`), and ends when its input ends, which is also what happens
+when the service is killed. Whatever a picture does to this process it does to no other.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from landmarks.errors import ImageError, ImageFormatError, ImageTooLargeError, LandmarksError
+from landmarks.geo.gazetteer import Gazetteer
+from landmarks.imaging.decoding import ImageLimits
+from landmarks.imaging.preprocessing import prepare
+from landmarks.metadata.reading import embedded_position
+from landmarks.model.recognizer import Recognition, Recognizer
+from landmarks.serving.pool import protocol as frames
+from landmarks.tagging.tagger import Tagger, TagSettings, gazetteer_of, make_tagger
+from landmarks.tagging.writers import candidate_object, reasons, tag_object
+
+_CODES = {ImageTooLargeError: "too_large", ImageFormatError: "unsupported_format"}
+_NAMELESS = Path("picture")
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """What a worker is told first.
+
+    Attributes:
+        model: Model folder.
+        tags: What is asked of the tagger.
+        limits: What a picture may cost.
+    """
+
+    model: Path
+    tags: TagSettings
+    limits: ImageLimits
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values as they go over the pipe."""
+        own = self.tags.own_places
+        tags = {**asdict(self.tags), "own_places": None if own is None else str(own)}
+        return {"model": str(self.model), "tags": tags, "limits": asdict(self.limits)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> WorkerSettings:
+        """Read back what `to_dict` gave."""
+        tags = TagSettings(**values["tags"])
+        if tags.own_places is not None:
+            tags = replace(tags, own_places=Path(tags.own_places))
+        return cls(Path(values["model"]), tags, ImageLimits(**values["limits"]))
+
+
+class Answerer:
+    """Says what a picture shows.
+
+    Args:
+        settings: What the worker was told.
+
+    Raises:
+        ModelError: The model folder is damaged.
+        PlacesError: A table of places is broken.
+    """
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._recognizer = Recognizer(settings.model)
+        self._gazetteer: Gazetteer = gazetteer_of(settings.model, settings.tags)
+        self._tagger: Tagger = make_tagger(self._recognizer, self._gazetteer, settings.tags)
+        side = self._recognizer.info.preprocessing.crop
+        self._recognizer.answer(np.zeros((1, side, side, 3), dtype=np.uint8))  # the first answer is the slowest
+
+    def answer(self, picture: bytes, *, embedding: bool) -> dict[str, Any]:
+        """Return what a picture shows, or `error` with its `code` and `message`.
+
+        Args:
+            picture: Content of a file.
+            embedding: Whether the vector for search is asked for too, as base64 of float32.
+        """
+        started = time.perf_counter()
+        info = self._recognizer.info
+        try:
+            prepared = prepare(picture, info.preprocessing, self._settings.limits)
+        except ImageError as error:
+            return {"error": {"code": _CODES.get(type(error), "damaged_picture"), "message": error.reason}}
+        position = embedded_position(picture) if self._settings.tags.use_position else None
+        decoded = time.perf_counter()
+        answers = self._recognizer.answer(prepared[None])
+        score = None if answers.scores is None else float(answers.scores[0])
+        recognition = Recognition(_NAMELESS, (), None, answers.probabilities[0], score)
+        finding = self._tagger.tag(recognition, position)
+        found: dict[str, Any] = {
+            "tags": [tag_object(tag) for tag in finding.photo.tags],
+            "candidates": [candidate_object(each, self._gazetteer) for each in finding.photo.candidates],
+            "reasons": [],
+            "known": False,
+            "seconds": {"decode": decoded - started, "recognise": time.perf_counter() - decoded},
+        }
+        if finding.explanation is not None:
+            found["known"] = finding.explanation.known
+            found["reasons"] = list(reasons(finding.explanation, self._gazetteer))
+        if embedding:
+            vector = np.ascontiguousarray(answers.embeddings[0], dtype="<f4")
+            found["embedding"] = base64.b64encode(vector.tobytes()).decode("ascii")
+        return found
+
+
+def main() -> None:
+    """Answer until the input ends."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the service says when it is over, by closing the pipe
+    source = sys.stdin.buffer
+    threadpool_limits(1)  # numpy's threads would spin on the cores of the other workers
+    sink = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not come between the frames
+
+    def send(head: Mapping[str, Any]) -> None:
+        sink.writelines(frames.pack(head))
+        sink.flush()
+
+    first = frames.read(source)
+    if first is None:
+        return
+    try:
+        answerer = Answerer(WorkerSettings.from_dict(first[0]))
+    except LandmarksError as error:
+        send({"fatal": str(error)})
+        return
+    send({"ready": True})
+    while (frame := frames.read(source)) is not None:
+        head, picture = frame
+        send(answerer.answer(picture, embedding=bool(head.get("embedding"))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From photos to tags: the tagger, the pipeline, worker processes, writers, heat maps."""

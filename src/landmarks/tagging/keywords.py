@@ -1,0 +1,68 @@
+"""From tags to metadata: which keywords, hierarchies and locations a photo gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from landmarks.metadata.entries import Entries, Location, join_path, one_line
+from landmarks.tagging.tags import Tag
+
+ROOT_KEYWORD = "Places"
+"""The keyword under which all hierarchies hang."""
+
+
+def entries_for(tags: Iterable[Tag], *, iptc: bool = False, gps: bool = False) -> Entries:
+    """Return what `tags` become in metadata.
+
+    Args:
+        tags: Tags of one photo.
+        iptc: Repeat the keywords as IPTC keywords; those over the 64 bytes of that standard are left out.
+        gps: Add the position of the first landmark whose coordinates are known.
+    """
+    keywords: dict[str, None] = {}
+    paths: dict[tuple[str, ...], None] = {}
+    locations: dict[str, Location] = {}
+    position = None
+    for tag in tags:
+        location = _location(tag)
+        above = [location.country, location.city] if location is not None else []
+        # A city state is its own country: each name once.
+        names = [*(name for name in dict.fromkeys(above) if name and name != tag.name), tag.name]
+        keywords.update(dict.fromkeys(reversed(names)))
+        paths[ROOT_KEYWORD, *names] = None
+        if location is not None:
+            locations.setdefault(location.key, location)
+        if gps and position is None and tag.level == "landmark" and tag.place is not None:
+            position = tag.place.coordinates
+    # A path says all that its beginnings say.
+    leaves = [path for path in paths if not any(len(o) > len(path) and o[: len(path)] == path for o in paths)]
+    return Entries(
+        keywords=tuple(map(one_line, keywords)),
+        hierarchy=tuple(join_path(path, "|") for path in leaves),
+        tag_paths=tuple(join_path(path, "/") for path in leaves),
+        locations=tuple(locations.values()),
+        iptc_keywords=tuple(filter(_fits_iptc, map(one_line, keywords))) if iptc else (),
+        position=position,
+    )
+
+
+def _location(tag: Tag) -> Location | None:
+    place = tag.place
+    country, code = (place.country, place.country_code) if place is not None else ("", "")
+    if tag.level == "country":
+        return Location("", "", tag.name, code)
+    if tag.level == "city":
+        return Location("", tag.name, country, code)
+    if tag.level == "kind" or place is None:
+        return None
+    location = Location(tag.name, place.city, country, code)
+    if place.coordinates is not None:
+        location = replace(location, latitude=place.latitude, longitude=place.longitude)
+    if place.wikidata is not None:
+        location = replace(location, identifier=f"http://www.wikidata.org/entity/{place.wikidata}")
+    return location
+
+
+def _fits_iptc(keyword: str) -> bool:
+    return len(keyword.encode()) <= 64

@@ -1,0 +1,349 @@
+"""What is said of a photo: the landmark, or else its city, country or kind, or else nothing.
+
+Two things must hold before anything is said. The photo must be known: its score reaches the threshold of the
+model's calibration, which keeps the promised rate of false tags whatever is said then. And the probability must
+be sure enough, that of a landmark or, failing that, the sum over a city, a country or a kind of landmarks.
+
+Where the camera's position is known, a landmark nearby becomes likelier, and a place far away is not said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landmarks.errors import SettingsError
+from landmarks.fewshot.learned import LearnedLandmarks, learned_digest, read_learned
+from landmarks.files.checksums import sha256_file
+from landmarks.geo.gazetteer import Gazetteer, distance_km
+from landmarks.model.calibration import Calibration
+from landmarks.model.engines import EngineName
+from landmarks.model.folder import INFO_FILE, ModelInfo
+from landmarks.model.ood import is_landmark, scores_of_probabilities
+from landmarks.model.recognizer import Candidate, Recognition, Recognizer
+from landmarks.tagging.tags import ImageTags, Level, Tag
+
+UNCALIBRATED_MIN_CONFIDENCE = 0.8
+"""Probability that a model without a calibration needs: softmax alone is too sure of itself."""
+
+PLACES_FILE = "places.csv"
+"""A user's own places beside a model."""
+
+_AGREEMENT = 10.0  # a camera nearby multiplies the odds of a landmark by this
+_LEVELS: tuple[Level, ...] = get_args(Level)
+
+
+@dataclass(frozen=True)
+class TagSettings:
+    """What is asked of a tagger.
+
+    Attributes:
+        top: Candidates a photo gets, at least 1.
+        min_confidence: Probability that a tag needs, in (0, 1); None for that of the model.
+        use_position: Whether the camera's position counts.
+        near_km: A landmark within this distance of the camera becomes likelier; above 0.
+        far_km: A place farther away than this contradicts the camera's position; more than `near_km`.
+        own_places: A user's own CSV file of places, or None.
+        engine: What runs the network (see `landmarks.model.engines`).
+
+    Raises:
+        SettingsError: A value is out of range.
+    """
+
+    top: int = 5
+    min_confidence: float | None = None
+    use_position: bool = True
+    near_km: float = 10.0
+    far_km: float = 50.0
+    own_places: Path | None = None
+    engine: EngineName = "onnxruntime"
+
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise SettingsError(f"--top must be at least 1, not {self.top}")
+        if self.min_confidence is not None and not 0 < self.min_confidence < 1:
+            raise SettingsError(f"--min-confidence must lie between 0 and 1, not {self.min_confidence}")
+        if not 0 < self.near_km < self.far_km:
+            raise SettingsError(f"near_km must be above 0 and below far_km, not {self.near_km} and {self.far_km}")
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a photo got its tags, or none.
+
+    Attributes:
+        best: What would be said first: the likeliest landmark, its probability after the camera's position.
+        runner_up: The landmark that comes next, or None.
+        needed: The probability that a tag needs.
+        score: How well the photo is known, or None where the model was not calibrated for it.
+        score_needed: The score that a known photo has at least, or None.
+        score_name: Which score it is, or None.
+        distance: Kilometres from the camera to the best landmark, or None where either is unknown.
+        contradiction: What would have been said but for the camera's position, as a sentence; or None.
+        learned: How sure it is that the photo shows a landmark that was learnt later, or None where it does not.
+    """
+
+    best: Candidate
+    runner_up: Candidate | None
+    needed: float
+    score: float | None = None
+    score_needed: float | None = None
+    score_name: str | None = None
+    distance: float | None = None
+    contradiction: str | None = None
+    learned: float | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether the photo shows something that the model knows."""
+        return self.score is None or self.score_needed is None or self.score >= self.score_needed
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The tags of a photo and why; there is no explanation for a photo that cannot be read."""
+
+    photo: ImageTags
+    explanation: Explanation | None
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Classes that can be said together."""
+
+    level: Level
+    name: str
+    members: tuple[int, ...]
+
+
+class Tagger:
+    """Turns recognitions into tags.
+
+    Args:
+        classes: Class names in the order of the probabilities.
+        calibration: Of the model, or None.
+        gazetteer: Where the classes lie.
+        settings: What is asked of it.
+        model: Identity of the model, from `identity_of`.
+        learned: Landmarks that the model was taught after its training, or None.
+
+    Attributes:
+        settings: As given.
+        needs_embeddings: Whether recognitions must carry the embedding.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        calibration: Calibration | None,
+        gazetteer: Gazetteer,
+        settings: TagSettings,
+        model: str,
+        *,
+        learned: LearnedLandmarks | None = None,
+    ) -> None:
+        self._classes = tuple(classes)
+        self._calibration = calibration
+        self.settings = settings
+        self._landmarks = is_landmark(classes)
+        self._rows = [gazetteer.find(name) for name in classes]
+        # A row without country and position is no place, only a kind of thing, such as a dome.
+        self._places = [
+            row if row is not None and (row.country or row.coordinates) else None for row in self._rows
+        ]
+        self._names = [gazetteer.display_name(name) for name in classes]
+        self._groups = self._grouped()
+        usual = UNCALIBRATED_MIN_CONFIDENCE if calibration is None else calibration.min_confidence
+        self._min_confidence = settings.min_confidence if settings.min_confidence is not None else usual
+        self._model = model
+        self._gazetteer = gazetteer
+        self._learned = learned
+        self.needs_embeddings = learned is not None
+
+    def tag(self, recognition: Recognition, position: tuple[float, float] | None = None) -> Finding:
+        """Say what a photo shows.
+
+        Args:
+            recognition: Of the photo.
+            position: Where the camera stood, latitude and longitude, or None when unknown.
+        """
+        photo = ImageTags(recognition.path, (), (), self._model, recognition.error)
+        if recognition.probabilities is None:
+            return Finding(photo, None)
+        distances = self._distances(position)
+        probabilities = self._with_position(recognition.probabilities.astype(np.float64), distances)
+        candidates = self._candidates(probabilities, max(self.settings.top, 2))
+        explanation = self._explain(recognition, probabilities, candidates, distances)
+        photo = replace(photo, candidates=candidates[: self.settings.top])
+        learned = self._learned_tag(recognition, candidates[0], position)
+        if learned is not None:
+            return Finding(replace(photo, tags=(learned,)), replace(explanation, learned=learned.probability))
+        group = self._sure_group(probabilities) if explanation.known else None
+        if group is None:
+            return Finding(photo, explanation)
+        tag = self._tag(group, probabilities)
+        far = self._far(tag, group, distances)
+        if far is not None:
+            sentence = f"looks like {tag.name} ({tag.probability:.0%}), but the camera stood {far:.0f} km away"
+            return Finding(photo, replace(explanation, contradiction=sentence))
+        return Finding(replace(photo, tags=(tag,)), explanation)
+
+    def _learned_tag(
+        self, recognition: Recognition, best: Candidate, position: tuple[float, float] | None
+    ) -> Tag | None:
+        """Return the landmark that was learnt later and that the photo shows, or None."""
+        if self._learned is None or recognition.embedding is None:
+            return None
+        likeliest = best.class_name, best.probability
+        match = self._learned.match(
+            recognition.embedding, min_confidence=self._min_confidence, likeliest=likeliest
+        )
+        if match is None:
+            return None
+        name = match.landmark.name
+        place = self._gazetteer.find(name)
+        where = None if place is None else place.coordinates
+        if position is not None and where is not None and distance_km(position, where) > self.settings.far_km:
+            return None
+        return Tag(self._gazetteer.display_name(name), "landmark", match.probability, place, None)
+
+    def _grouped(self) -> dict[Level, list[_Group]]:
+        """Sort the classes into what can be said of them; several classes may be one place."""
+        found: dict[Level, dict[Hashable, list[int]]] = {level: {} for level in _LEVELS}
+        for index in np.flatnonzero(self._landmarks).tolist():
+            place, row = self._places[index], self._rows[index]
+            found["landmark"].setdefault(row.key if row else self._classes[index], []).append(index)
+            if place is not None and place.city:
+                found["city"].setdefault((place.country, place.city), []).append(index)
+            if place is not None and place.country:
+                found["country"].setdefault(place.country, []).append(index)
+            if row is not None and row.kind:
+                found["kind"].setdefault(row.kind, []).append(index)
+        return {
+            level: [
+                _Group(level, self._group_name(level, members[0]), tuple(members)) for members in groups.values()
+            ]
+            for level, groups in found.items()
+        }
+
+    def _group_name(self, level: Level, member: int) -> str:
+        row = self._rows[member]
+        return self._names[member] if level == "landmark" or row is None else str(getattr(row, level))
+
+    def _sure_group(self, probabilities: NDArray[np.float64]) -> _Group | None:
+        """Return what says most of all that is sure enough, or None."""
+        for level in _LEVELS:
+            groups = self._groups[level]
+            sums = [float(probabilities[list(group.members)].sum()) for group in groups]
+            if sums and max(sums) >= self._min_confidence:
+                return groups[int(np.argmax(sums))]
+        return None
+
+    def _tag(self, group: _Group, probabilities: NDArray[np.float64]) -> Tag:
+        members = list(group.members)
+        probability = min(1.0, float(probabilities[members].sum()))
+        best = members[int(np.argmax(probabilities[members]))]
+        place = self._places[best]
+        if group.level == "kind":
+            return Tag(group.name, "kind", probability, None, None)
+        if group.level != "landmark":
+            return Tag(group.name, group.level, probability, place, None)
+        # What has a row and is no place is said as the kind of thing it is.
+        level: Level = "kind" if place is None and self._rows[best] is not None else "landmark"
+        return Tag(group.name, level, probability, place, self._classes[best])
+
+    def _candidates(self, probabilities: NDArray[np.float64], top: int) -> tuple[Candidate, ...]:
+        order = np.argsort(-probabilities, kind="stable")
+        best = [index for index in order.tolist() if self._landmarks[index]][:top]
+        return tuple(Candidate(self._classes[index], float(probabilities[index])) for index in best)
+
+    def _explain(
+        self,
+        recognition: Recognition,
+        probabilities: NDArray[np.float64],
+        candidates: tuple[Candidate, ...],
+        distances: NDArray[np.float64] | None,
+    ) -> Explanation:
+        best = self._classes.index(candidates[0].class_name)
+        distance = None if distances is None or np.isnan(distances[best]) else float(distances[best])
+        explanation = Explanation(
+            best=candidates[0],
+            runner_up=candidates[1] if len(candidates) > 1 else None,
+            needed=self._min_confidence,
+            distance=distance,
+        )
+        calibration = self._calibration
+        if calibration is None or recognition.score is None:
+            return explanation
+        score = recognition.score
+        if distances is not None:
+            # What the position does to the probabilities it does to a score made of them.
+            raised = scores_of_probabilities(calibration.score, probabilities[None], known=self._landmarks)
+            score = score if raised is None else float(raised[0])
+        return replace(explanation, score=score, score_needed=calibration.threshold, score_name=calibration.score)
+
+    def _distances(self, position: tuple[float, float] | None) -> NDArray[np.float64] | None:
+        """Return the kilometres from the camera to the place of each class, not-a-number where unknown."""
+        if position is None:
+            return None
+        return np.array(
+            [
+                np.nan if place is None or place.coordinates is None else distance_km(position, place.coordinates)
+                for place in self._places
+            ]
+        )
+
+    def _with_position(
+        self, probabilities: NDArray[np.float64], distances: NDArray[np.float64] | None
+    ) -> NDArray[np.float64]:
+        if distances is None:
+            return probabilities
+        weighted = probabilities * np.where(distances <= self.settings.near_km, _AGREEMENT, 1.0)
+        result: NDArray[np.float64] = weighted / weighted.sum()
+        return result
+
+    def _far(self, tag: Tag, group: _Group, distances: NDArray[np.float64] | None) -> float | None:
+        """Return how far the nearest place of a group is from the camera where that contradicts the tag."""
+        if distances is None or tag.level == "kind":
+            return None
+        known = [distances[index] for index in group.members if not np.isnan(distances[index])]
+        nearest = float(min(known)) if known else 0.0
+        return nearest if nearest > self.settings.far_km else None
+
+
+def make_tagger(recognizer: Recognizer, gazetteer: Gazetteer, settings: TagSettings) -> Tagger:
+    """Return the tagger of a model."""
+    info = recognizer.info
+    identity = identity_of(recognizer.folder, info, settings)
+    taught = learned_digest(recognizer.folder, info) is not None
+    learned = read_learned(recognizer.folder, info) if taught else None
+    return Tagger(info.classes, recognizer.calibration, gazetteer, settings, identity, learned=learned)
+
+
+def identity_of(folder: Path, info: ModelInfo, settings: TagSettings) -> str:
+    """Return the identity of a model with what changes its tags: another text means that photos are due again."""
+    parts = [info.name, sha256_file(folder / INFO_FILE)[:12]]
+    parts += [f"min_confidence={settings.min_confidence:g}"] if settings.min_confidence is not None else []
+    parts += [] if settings.use_position else ["no-position"]
+    tables = [folder / PLACES_FILE, *([settings.own_places] if settings.own_places is not None else [])]
+    parts += [f"places={sha256_file(table)[:12]}" for table in tables if table.is_file()]
+    learned = learned_digest(folder, info)
+    parts += [f"learned={learned[:12]}"] if learned is not None else []
+    return "-".join(parts)
+
+
+def gazetteer_of(folder: Path, settings: TagSettings) -> Gazetteer:
+    """Return the bundled places, then those of `places.csv` beside the model, then the user's own.
+
+    Raises:
+        PlacesError: A table is broken.
+    """
+    gazetteer = Gazetteer.bundled()
+    if (folder / PLACES_FILE).is_file():
+        gazetteer = gazetteer.with_overrides(folder / PLACES_FILE)
+    return gazetteer if settings.own_places is None else gazetteer.with_overrides(settings.own_places)

@@ -1,0 +1,264 @@
+"""What is found in photos as text: a table to read, JSON lines, CSV, GeoJSON, and the reasons in words."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, get_args
+
+from landmarks.geo.gazetteer import Gazetteer, Place
+from landmarks.model.recognizer import Candidate
+from landmarks.tagging.tagger import Explanation, Finding
+from landmarks.tagging.tags import Tag
+
+Format = Literal["table", "jsonl", "csv", "geojson"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+_CSV_COLUMNS = (
+    *("path", "name", "level", "probability", "city", "country", "country_code"),
+    *("latitude", "longitude", "wikidata", "model", "error"),
+)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One photo on its way to the reader.
+
+    Attributes:
+        finding: What was found.
+        diff: What is, or would be, written about it, or None.
+    """
+
+    finding: Finding
+    diff: str | None = None
+
+
+class Writer(Protocol):
+    """A format; the texts of all calls, one after the other, are the document."""
+
+    def begin(self) -> str:
+        """Return what stands before the first photo."""
+
+    def photo(self, shown: Shown) -> str:
+        """Return what is said of one photo."""
+
+    def end(self) -> str:
+        """Return what stands behind the last photo."""
+
+
+def make_writer(form: Format, gazetteer: Gazetteer, *, explain: bool = False, candidates: bool = False) -> Writer:
+    """Return the writer of a format.
+
+    Args:
+        form: The format.
+        gazetteer: For the names of candidates.
+        explain: Say why; in the table and in JSON lines.
+        candidates: List the candidates in the table; JSON lines always have them.
+    """
+    if form == "jsonl":
+        return _JsonLines(gazetteer, explain)
+    if form == "csv":
+        return _Csv()
+    if form == "geojson":
+        return _GeoJson()
+    return _Table(gazetteer, explain, candidates)
+
+
+def describe(tag: Tag) -> str:
+    """Return a tag in words, such as `Eiffel Tower (Paris, France)`."""
+    place = _place_of(tag)
+    around = [place.city, place.country] if place is not None else []
+    inside = ", ".join(name for name in around if name and name != tag.name)
+    if tag.level == "kind":
+        inside = "which one is not sure" if tag.class_name is None else ""
+    return f"{tag.name} ({inside})" if inside else tag.name
+
+
+def reasons(explanation: Explanation, gazetteer: Gazetteer) -> Iterator[str]:
+    """Give the reasons for an answer, one sentence a line."""
+    best = explanation.best
+    if explanation.learned is not None:
+        yield f"like the photos that a landmark was learnt from: {explanation.learned:.1%}"
+    enough = "enough" if best.probability >= explanation.needed else "not enough"
+    yield (
+        f"likeliest: {gazetteer.display_name(best.class_name)} {best.probability:.1%}; a tag needs "
+        f"{explanation.needed:.1%}: {enough} for the landmark"
+    )
+    if explanation.runner_up is not None:
+        second = explanation.runner_up
+        yield f"next: {gazetteer.display_name(second.class_name)} {second.probability:.1%}"
+    if explanation.score is not None and explanation.score_needed is not None:
+        nothing = "unknown to the model" if explanation.learned is not None else "unknown, so nothing is said"
+        verdict = "known" if explanation.known else nothing
+        yield (
+            f"score ({explanation.score_name}): {explanation.score:.3f}; a known photo has at least "
+            f"{explanation.score_needed:.3f}: {verdict}"
+        )
+    if explanation.distance is not None:
+        yield f"the camera stood {explanation.distance:.1f} km from {gazetteer.display_name(best.class_name)}"
+    if explanation.contradiction is not None:
+        yield f"not said: {explanation.contradiction}"
+
+
+class _Table:
+    """Text for people: a line for each photo, indented lines for what belongs to it."""
+
+    def __init__(self, gazetteer: Gazetteer, explain: bool, candidates: bool) -> None:
+        self._gazetteer = gazetteer
+        self._explain = explain
+        self._candidates = candidates
+
+    def begin(self) -> str:
+        return ""
+
+    def photo(self, shown: Shown) -> str:
+        finding = shown.finding
+        if finding.photo.error is not None:
+            return ""  # told on standard error
+        tags = [f"{tag.probability:6.1%}  {describe(tag)}" for tag in finding.photo.tags]
+        lines = [f"{finding.photo.path}: {'; '.join(tag.strip() for tag in tags) or '-'}"]
+        if self._candidates:
+            candidates = finding.photo.candidates
+            lines += [f"  {c.probability:6.1%}  {self._gazetteer.display_name(c.class_name)}" for c in candidates]
+        if self._explain and finding.explanation is not None:
+            lines += [f"  {line}" for line in reasons(finding.explanation, self._gazetteer)]
+        if shown.diff is not None:
+            lines += [f"  {line}" for line in shown.diff.splitlines()]
+        return "\n".join(lines) + "\n"
+
+    def end(self) -> str:
+        return ""
+
+
+class _JsonLines:
+    """One JSON object a line: `path`, `tags`, `candidates`, `model`, or `path` and `error`."""
+
+    def __init__(self, gazetteer: Gazetteer, explain: bool) -> None:
+        self._gazetteer = gazetteer
+        self._explain = explain
+
+    def begin(self) -> str:
+        return ""
+
+    def photo(self, shown: Shown) -> str:
+        photo = shown.finding.photo
+        row: dict[str, Any] = {"path": str(photo.path)}
+        if photo.error is not None:
+            row["error"] = photo.error
+            return _json(row) + "\n"
+        row["tags"] = [tag_object(tag) for tag in photo.tags]
+        row["candidates"] = [candidate_object(candidate, self._gazetteer) for candidate in photo.candidates]
+        row["model"] = photo.model
+        if self._explain and shown.finding.explanation is not None:
+            row["explanation"] = list(reasons(shown.finding.explanation, self._gazetteer))
+        if shown.diff is not None:
+            row["diff"] = shown.diff
+        return _json(row) + "\n"
+
+    def end(self) -> str:
+        return ""
+
+
+class _Csv:
+    """One row a tag, and one without a name for a photo that has none."""
+
+    def begin(self) -> str:
+        return _csv_row(_CSV_COLUMNS)
+
+    def photo(self, shown: Shown) -> str:
+        photo = shown.finding.photo
+        if photo.error is not None:
+            return _csv_row((str(photo.path), *[""] * (len(_CSV_COLUMNS) - 2), photo.error))
+        rows = []
+        for tag in photo.tags:
+            place = _place_object(tag) or {}
+            where = [_blank(place.get(column)) for column in _CSV_COLUMNS[4:10]]
+            rows.append((str(photo.path), tag.name, tag.level, f"{tag.probability:.6f}", *where, photo.model, ""))
+        if not rows:
+            rows.append((str(photo.path), *[""] * (len(_CSV_COLUMNS) - 3), photo.model, ""))
+        return "".join(map(_csv_row, rows))
+
+    def end(self) -> str:
+        return ""
+
+
+class _GeoJson:
+    """A feature collection (RFC 7946): each tag at its landmark, without a geometry where that is unknown."""
+
+    def __init__(self) -> None:
+        self._first = True
+
+    def begin(self) -> str:
+        return '{"type": "FeatureCollection", "features": ['
+
+    def photo(self, shown: Shown) -> str:
+        photo = shown.finding.photo
+        if photo.error is not None:
+            return self._feature(None, {"path": str(photo.path), "error": photo.error})
+        common = {"path": str(photo.path), "model": photo.model}
+        features = []
+        for tag in photo.tags:
+            where = _place_object(tag) or {}
+            latitude, longitude = where.pop("latitude", None), where.pop("longitude", None)
+            point = None if latitude is None else {"type": "Point", "coordinates": [longitude, latitude]}
+            said = {"name": tag.name, "level": tag.level, "probability": round(tag.probability, 6)}
+            features.append(self._feature(point, {**common, **where, **said}))
+        return "".join(features) if features else self._feature(None, common)
+
+    def _feature(self, geometry: dict[str, Any] | None, properties: dict[str, Any]) -> str:
+        separator, self._first = ("" if self._first else ","), False
+        return f"{separator}\n" + _json({"type": "Feature", "geometry": geometry, "properties": properties})
+
+    def end(self) -> str:
+        return "\n]}\n"
+
+
+def _place_of(tag: Tag) -> Place | None:
+    return None if tag.level == "kind" else tag.place
+
+
+def tag_object(tag: Tag) -> dict[str, Any]:
+    """Return a tag as it stands in JSON: `name`, `level`, `probability` and `place`, which may be None."""
+    probability = round(tag.probability, 6)
+    return {"name": tag.name, "level": tag.level, "probability": probability, "place": _place_object(tag)}
+
+
+def candidate_object(candidate: Candidate, gazetteer: Gazetteer) -> dict[str, Any]:
+    """Return a candidate as it stands in JSON: `class_name`, `name` and `probability`."""
+    name = gazetteer.display_name(candidate.class_name)
+    return {"class_name": candidate.class_name, "name": name, "probability": round(candidate.probability, 6)}
+
+
+def _place_object(tag: Tag) -> dict[str, Any] | None:
+    """Return what is known of where a tag lies: of a city or country not the position of one landmark in it."""
+    place = _place_of(tag)
+    if place is None:
+        return None
+    landmark = tag.level == "landmark"
+    return {
+        "name": tag.name,
+        "city": place.city if tag.level != "country" else "",
+        "country": place.country,
+        "country_code": place.country_code,
+        "kind": place.kind if landmark else "",
+        "latitude": place.latitude if landmark else None,
+        "longitude": place.longitude if landmark else None,
+        "wikidata": place.wikidata if landmark else None,
+    }
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _blank(value: object) -> object:
+    return "" if value is None else value
+
+
+def _csv_row(values: tuple[object, ...]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue()

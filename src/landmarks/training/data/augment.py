@@ -1,0 +1,101 @@
+"""Augmentations by name, applied to training pictures only.
+
+Per picture: a crop, then the other names in the order given. Per batch: MixUp (Zhang et al. 2018,
+https://arxiv.org/abs/1710.09412) and CutMix (Yun et al. 2019, https://arxiv.org/abs/1905.04899).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.transforms import v2
+
+from landmarks.imaging.preprocessing import Preprocessing
+from landmarks.training.config.settings import AugmentSettings
+
+MIXES = ("mixup", "cutmix")
+
+
+class TrainTransform:
+    """Cached picture to augmented training crop.
+
+    Args:
+        settings: Which augmentations.
+        size: Side of the crop in pixels.
+        preprocessing: Its ratio of resize to crop is kept by the plain `crop`.
+    """
+
+    def __init__(self, settings: AugmentSettings, size: int, preprocessing: Preprocessing) -> None:
+        names = settings.names
+        short_side = round(size * preprocessing.resize / preprocessing.crop)
+        if "resized-crop" in names:
+            scale = (settings.crop_scale, 1.0)
+            crop: list[v2.Transform] = [v2.RandomResizedCrop(size, scale=scale, antialias=True)]
+        elif "crop" in names:
+            crop = [v2.Resize(short_side, antialias=True), v2.RandomCrop(size)]
+        else:
+            crop = [v2.Resize(short_side, antialias=True), v2.CenterCrop(size)]
+        self._crop = v2.Compose(crop)
+        steps = {
+            # Rotation by at most 15 degrees keeps a tower upright; corners are filled with mid-grey.
+            "rotation": v2.RandomRotation(15, interpolation=v2.InterpolationMode.BILINEAR, fill=128),
+            "flip": v2.RandomHorizontalFlip(),
+            "jitter": v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.02),
+            # Mueller and Hutter 2021, https://arxiv.org/abs/2103.10158
+            "trivial": v2.TrivialAugmentWide(),
+            # Cubuk et al. 2020, https://arxiv.org/abs/1909.13719
+            "rand": v2.RandAugment(),
+            # Zhong et al. 2017, https://arxiv.org/abs/1708.04896
+            "erasing": v2.RandomErasing(p=0.25),
+        }
+        self._rest = [steps[name] for name in names if name in steps]
+
+    def __call__(self, picture: NDArray[np.uint8]) -> Tensor:
+        """Return the augmented uint8 crop (3, size, size) of a picture (H, W, 3)."""
+        result: Tensor = self._crop(torch.from_numpy(picture).permute(2, 0, 1)).contiguous()
+        for step in self._rest:
+            result = step(result)
+        return result
+
+
+class Batch:
+    """Samples to a batch: stacked, normalised, and in training blended by MixUp or CutMix.
+
+    Args:
+        preprocessing: Mean and deviation of the normalisation.
+        classes: Number of classes.
+        mixes: Names out of `mixup` and `cutmix`; one is drawn for each blended batch.
+        mix_probability: Share of the batches that are blended.
+    """
+
+    def __init__(
+        self,
+        preprocessing: Preprocessing,
+        classes: int,
+        mixes: Sequence[str] = (),
+        mix_probability: float = 0.0,
+    ) -> None:
+        # One multiplication and one subtraction a pixel: (x / 255 - mean) / std = x * scale - offset.
+        mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
+        self._scale = (1 / (255 * std)).view(1, 3, 1, 1)
+        self._offset = (mean / std).view(1, 3, 1, 1)
+        known = {
+            "mixup": v2.MixUp(alpha=0.2, num_classes=classes),
+            "cutmix": v2.CutMix(alpha=1.0, num_classes=classes),
+        }
+        self._mixes = [known[name] for name in mixes]
+        self._probability = mix_probability if self._mixes else 0.0
+
+    def __call__(self, samples: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
+        """Return pictures (B, 3, S, S) float32, normalised, and targets: (B,) int64, or (B, K) where blended."""
+        pictures = torch.stack([picture for picture, _ in samples])
+        labels = torch.tensor([label for _, label in samples])
+        batch = pictures.to(torch.float32).mul_(self._scale).sub_(self._offset)
+        if self._probability > 0 and float(torch.rand(())) < self._probability:
+            mix = self._mixes[int(torch.randint(len(self._mixes), ()))]
+            batch, labels = mix(batch, labels)
+        return batch, labels

@@ -1,0 +1,214 @@
+"""Decoded pictures in one memory-mapped file, so that only the first epoch of the first run pays for JPEG.
+
+The file holds each picture as the preprocessing contract resizes it (short side at most 256 pixels, never
+enlarged), one after another; an index beside it says where each begins and which files could not be read. The
+name of both is a hash of the pictures' paths, sizes and modification times, so a changed picture makes a new
+cache and an old one is never read by mistake.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landmarks.errors import DataError, ImageError
+from landmarks.files.atomic import atomic_path, write_json
+from landmarks.imaging.decoding import load_rgb
+from landmarks.imaging.preprocessing import MAX_ASPECT, resize_short_side
+
+FORMAT = 2
+Channels = tuple[float, float, float]
+"""A value for each channel, in R, G, B order."""
+
+Progress = Callable[[int, int], None]
+"""Called with (pictures done, pictures in all)."""
+
+
+def default_cache_folder() -> Path:
+    """Return the user's cache folder for landmarks (`$XDG_CACHE_HOME`, else `~/.cache`)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "landmarks"
+
+
+@dataclass(frozen=True)
+class BrokenPicture:
+    """A picture that could not be read, and why."""
+
+    path: Path
+    reason: str
+
+
+class PictureCache:
+    """Read access to the decoded pictures.
+
+    Args:
+        file: The decoded pictures.
+        paths: The pictures the cache was asked for, in that order.
+        index: Which of them are in the file, with what shapes, and why the others are not. It tells them by
+            position, because the same picture has several paths (relative to here, to there, absolute).
+
+    Attributes:
+        broken: The pictures that could not be read; they are not in the cache.
+    """
+
+    def __init__(self, file: Path, paths: Sequence[Path], index: dict[str, Any]) -> None:
+        self._file = file
+        self._positions = {paths[asked]: position for position, asked in enumerate(index["kept"])}
+        self._shapes = np.asarray(index["shapes"], dtype=np.int64).reshape(-1, 2)
+        sizes = self._shapes[:, 0] * self._shapes[:, 1] * 3
+        self._ends = np.cumsum(sizes)
+        self._pixels: NDArray[np.uint8] | None = None
+        self.broken = tuple(BrokenPicture(paths[asked], reason) for asked, reason in index["broken"])
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+    @property
+    def size(self) -> int:
+        """Bytes that the decoded pictures take in the file."""
+        return int(self._ends[-1]) if len(self) else 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A memory map would be pickled as a copy of the whole file; each loader process opens its own.
+        return {**self.__dict__, "_pixels": None}
+
+    def picture(self, path: Path) -> NDArray[np.uint8]:
+        """Return the picture of `path` as a uint8 array (H, W, 3) that shares memory with the file.
+
+        Raises:
+            KeyError: The picture is not in this cache.
+        """
+        if self._pixels is None:
+            # Copy on write: torch wants writable memory, and the file must never change.
+            self._pixels = np.memmap(self._file, dtype=np.uint8, mode="c")
+        position = self._positions[path]
+        height, width = self._shapes[position]
+        end = self._ends[position]
+        return self._pixels[end - height * width * 3 : end].reshape(height, width, 3)
+
+
+def build_cache(
+    paths: Sequence[Path], folder: Path, *, side: int = 256, progress: Progress | None = None
+) -> PictureCache:
+    """Open the cache of these pictures, decoding them first when there is none yet.
+
+    Args:
+        paths: The pictures.
+        folder: Where caches lie; made when missing.
+        side: Short side in pixels to which larger pictures are reduced.
+        progress: Told after each group of pictures.
+
+    Returns:
+        The cache; pictures that cannot be read are listed in `broken`.
+
+    Raises:
+        DataError: None of the pictures can be read.
+        StorageError: The cache cannot be written.
+    """
+    key = _key(paths, side)
+    file, index_file = folder / f"pictures-{key}.bin", folder / f"pictures-{key}.json"
+    cache = _open_cache(file, paths, index_file)
+    if cache is None:
+        cache = PictureCache(file, paths, _write_cache(paths, file, index_file, side, progress))
+    if len(cache) == 0:
+        first = f" ({cache.broken[0].path}: {cache.broken[0].reason})" if cache.broken else ""
+        raise DataError(f"none of the {len(paths)} pictures can be read{first}")
+    return cache
+
+
+def channel_statistics(cache: PictureCache, paths: Sequence[Path], folder: Path) -> tuple[Channels, Channels]:
+    """Return mean and standard deviation of each channel over all pixels of `paths`, in [0, 1].
+
+    They are computed once and cached beside the pictures.
+    """
+    file = folder / f"statistics-{_key(paths, side=0)}.json"
+    with suppress(OSError, ValueError, KeyError, TypeError):  # missing or damaged: computed again
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        return _channels(stored["mean"]), _channels(stored["std"])
+    count, total, squares = 0, np.zeros(3), np.zeros(3)
+    for path in paths:
+        pixels = cache.picture(path).reshape(-1, 3).astype(np.float32) / 255.0
+        count += len(pixels)
+        total += pixels.sum(axis=0, dtype=np.float64)
+        squares += np.square(pixels).sum(axis=0, dtype=np.float64)
+    mean = total / count
+    # A data set of one flat colour has no deviation; dividing by it must still be possible.
+    std = np.sqrt(np.maximum(squares / count - mean**2, 1e-6))
+    statistics = _channels(mean.tolist()), _channels(std.tolist())
+    write_json(file, {"mean": statistics[0], "std": statistics[1]})
+    return statistics
+
+
+def _channels(values: Sequence[float]) -> Channels:
+    red, green, blue = (round(value, 6) for value in values)
+    return red, green, blue
+
+
+def _open_cache(file: Path, paths: Sequence[Path], index_file: Path) -> PictureCache | None:
+    """Open a cache, or return None where there is none or it is damaged."""
+    try:
+        cache = PictureCache(file, paths, json.loads(index_file.read_text(encoding="utf-8")))
+        return cache if file.stat().st_size == max(1, cache.size) else None
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
+
+
+def _write_cache(
+    paths: Sequence[Path], file: Path, index_file: Path, side: int, progress: Progress | None
+) -> dict[str, Any]:
+    kept: list[int] = []
+    shapes: list[tuple[int, int]] = []
+    broken: list[tuple[int, str]] = []
+    with atomic_path(file) as temporary, temporary.open("wb") as out:
+        for done, result in enumerate(_decode(paths, side), start=1):
+            if isinstance(result, str):
+                broken.append((done - 1, result))
+            else:
+                out.write(result.tobytes())
+                kept.append(done - 1)
+                shapes.append((result.shape[0], result.shape[1]))
+            if progress and (done % 50 == 0 or done == len(paths)):
+                progress(done, len(paths))
+        if not kept:
+            out.write(b"\0")  # an empty file cannot be mapped
+    index = {"format": FORMAT, "kept": kept, "shapes": shapes, "broken": broken}
+    write_json(index_file, index)
+    return index
+
+
+def _decode(paths: Sequence[Path], side: int) -> Iterator[NDArray[np.uint8] | str]:
+    def decode(path: Path) -> NDArray[np.uint8] | str:
+        try:
+            picture = load_rgb(path, min_side=side)
+            short, long = sorted(picture.shape[:2])
+            # A picture that is too long and thin is refused here, not in the middle of the training.
+            return resize_short_side(picture, side) if short > side or long > MAX_ASPECT * short else picture
+        except ImageError as error:
+            return error.reason
+
+    # Groups, so that decoded pictures never pile up in memory ahead of the writer.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(paths), 64):
+            group = paths[start : start + 64]
+            yield from pool.map(decode, group)
+
+
+def _key(paths: Sequence[Path], side: int) -> str:
+    digest = hashlib.sha256(f"{FORMAT} {side}\n".encode())
+    for path in paths:
+        try:
+            status = path.stat()
+            state = f"{status.st_size}\0{status.st_mtime_ns}"
+        except OSError:
+            state = "missing"  # a link to nowhere; the decoder tells why it cannot be read
+        digest.update(f"{path.absolute()}\0{state}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:20]

@@ -1,0 +1,294 @@
+"""From an image folder to the loaders of training, validation and test."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from landmarks.errors import DataError, SettingsError
+from landmarks.imaging.preprocessing import Preprocessing, center_crop, resize_short_side
+from landmarks.training.config.settings import AugmentSettings, DataSettings, Sampler
+from landmarks.training.data.augment import MIXES, Batch, TrainTransform
+from landmarks.training.data.cache import (
+    BrokenPicture,
+    PictureCache,
+    Progress,
+    build_cache,
+    channel_statistics,
+    default_cache_folder,
+)
+from landmarks.training.data.folders import DataFolder, Sample, read_data_folder
+from landmarks.training.data.sampling import EpochBatches, EveryNth, Share, share_of_batch
+from landmarks.training.data.shards import ShardDataset, ShardSet, is_shard_set, read_shard_set
+from landmarks.training.reports.plots import display_names, sample_batch, save_figure
+
+Loader = DataLoader[Any]
+"""Gives batches of (pictures or embeddings, targets)."""
+
+
+class PictureDataset(Dataset[tuple[Tensor, int]]):
+    """Pictures of one split, from the cache, through a transform.
+
+    Args:
+        cache: The decoded pictures.
+        samples: The split.
+        transform: Picture (H, W, 3) uint8 to (3, S, S) uint8.
+        classes: Names of the labels.
+    """
+
+    def __init__(
+        self,
+        cache: PictureCache,
+        samples: Sequence[Sample],
+        transform: Callable[[NDArray[np.uint8]], Tensor],
+        classes: tuple[str, ...],
+    ) -> None:
+        self.cache = cache
+        self.samples = tuple(samples)
+        self.transform = transform
+        self.classes = classes
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, int]:
+        sample = self.samples[position]
+        return self.transform(self.cache.picture(sample.path)), sample.label
+
+
+@dataclass(frozen=True)
+class EvalTransform:
+    """The preprocessing contract on a cached picture: resize, centre crop."""
+
+    preprocessing: Preprocessing
+
+    def __call__(self, picture: NDArray[np.uint8]) -> Tensor:
+        """Return the uint8 crop (3, crop, crop) of a picture (H, W, 3)."""
+        return torch.from_numpy(self.crop(picture)).permute(2, 0, 1).contiguous()
+
+    def crop(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the crop as (crop, crop, 3)."""
+        resized = resize_short_side(picture, self.preprocessing.resize)
+        return np.ascontiguousarray(center_crop(resized, self.preprocessing.crop))
+
+
+@dataclass(frozen=True)
+class Data:
+    """An image folder made ready: split, decoded, measured.
+
+    Attributes:
+        folder: Classes and splits, without the pictures that cannot be read.
+        cache: The decoded pictures of all splits.
+        cache_folder: Where the cache lies.
+        broken: The pictures that cannot be read, with the reason.
+        preprocessing: The contract, with the mean and deviation of the training pictures.
+        shards: Where the training pictures are, if not in the folder: its `train` is then a sample of them.
+    """
+
+    folder: DataFolder
+    cache: PictureCache
+    cache_folder: Path
+    broken: tuple[BrokenPicture, ...]
+    preprocessing: Preprocessing
+    shards: ShardSet | None = None
+
+    @property
+    def train_size(self) -> int:
+        """How many training pictures there are."""
+        return len(self.folder.train) if self.shards is None else len(self.shards)
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """How many training pictures each class has."""
+        if self.shards is not None:
+            return dict(zip(self.folder.classes, self.shards.class_counts, strict=True))
+        counts = Counter(sample.label for sample in self.folder.train)
+        return {name: counts[label] for label, name in enumerate(self.folder.classes)}
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of which pictures are in which split with which class."""
+        own = self.folder.fingerprint()
+        return own if self.shards is None else f"{own}-{self.shards.fingerprint}"
+
+
+def prepare_data(
+    root: Path, settings: DataSettings, *, cache: Path | None = None, progress: Progress | None = None
+) -> Data:
+    """Read, check, split and decode an image folder and compute its mean and deviation.
+
+    Of shards only the index and the pictures beside them are read.
+
+    Args:
+        root: See `landmarks.training.data.folders.read_data_folder`; or a folder made by `landmarks pack`.
+        settings: Split, limit and seed.
+        cache: Folder for decoded pictures, or None for the user's cache folder.
+        progress: Told how many pictures are decoded.
+
+    Raises:
+        DataError: The folder does not hold what training needs.
+        StorageError: The cache cannot be written.
+    """
+    cache_folder = cache or default_cache_folder()
+    shards = read_shard_set(root) if is_shard_set(root) else None
+    if shards is not None:
+        _check_streamed(settings)
+        folder = shards.folder()
+    else:
+        folder = read_data_folder(root, valid_size=settings.valid_size, seed=settings.seed, limit=settings.limit)
+    paths = [sample.path for sample in (*folder.train, *folder.valid, *folder.test)]
+    pictures = build_cache(sorted(paths), cache_folder, side=Preprocessing().resize, progress=progress)
+    folder = folder.without(item.path for item in pictures.broken)
+    if shards is not None:
+        mean, std = shards.mean, shards.std
+    else:
+        mean, std = channel_statistics(pictures, [sample.path for sample in folder.train], cache_folder)
+    preprocessing = Preprocessing(mean=mean, std=std)
+    return Data(folder, pictures, cache_folder, pictures.broken, preprocessing, shards)
+
+
+def _check_streamed(settings: DataSettings) -> None:
+    """Refuse what needs a list of all training pictures."""
+    refused = {"--limit": settings.limit is not None, "--sampler balanced": settings.sampler == "balanced"}
+    for flag, given in refused.items():
+        if given:
+            raise SettingsError(f"{flag} cannot be used with shards, which are read in order: leave it out")
+
+
+def get_data_loaders(
+    root: Path,
+    *,
+    batch_size: int = 64,
+    valid_size: float = 0.15,
+    num_workers: int = 0,
+    limit: int | None = None,
+    sampler: Sampler = "plain",
+    augment: AugmentSettings | None = None,
+    seed: int = 0,
+    cache: Path | None = None,
+) -> dict[str, Loader]:
+    """Build the loaders of an image folder in one call; `prepare_data` and `make_loaders` are its two halves.
+
+    Args:
+        root: Folder with `train/` and `test/`, or with one folder a class.
+        batch_size: Pictures a batch.
+        valid_size: Share of the training pictures kept for validation, in (0, 1).
+        num_workers: Loader processes; 0 loads in this process.
+        limit: At most so many training pictures, drawn evenly over the classes, or None for all.
+        sampler: `plain`, or `balanced` to draw every class equally often.
+        augment: What training pictures go through, or None for the usual.
+        seed: Seed of the split.
+        cache: Folder for decoded pictures, or None for the user's cache folder.
+
+    Returns:
+        As `make_loaders`.
+
+    Raises:
+        DataError: The folder does not hold what training needs.
+        SettingsError: A value is out of range.
+        StorageError: The cache cannot be written.
+    """
+    settings = DataSettings(batch_size, valid_size, num_workers, limit, sampler, seed)
+    data = prepare_data(root, settings, cache=cache)
+    return make_loaders(data, settings, augment or AugmentSettings())
+
+
+def make_loaders(
+    data: Data,
+    settings: DataSettings,
+    augment: AugmentSettings,
+    *,
+    preprocessing: Preprocessing | None = None,
+    share: Share | None = None,
+) -> dict[str, Loader]:
+    """Build the loaders of the three splits.
+
+    Args:
+        data: From `prepare_data`.
+        settings: Batch size, sampler and workers.
+        augment: What training pictures go through.
+        preprocessing: The contract of the network, where its mean and deviation are not those of the data
+            (a pretrained backbone), or None for those of the data.
+        share: Which of the processes that train together this is, or None where it is the only one.
+
+    Returns:
+        `train`, `valid` and `test`. Each gives (pictures, targets): float32 (B, 3, S, S), normalised; and
+        int64 (B,), or float32 (B, K) where MixUp or CutMix blended a training batch. Training batches are
+        random crops of the last of `augment.sizes` until `set_train_size` says otherwise, the others centre
+        crops. The order and the augmentation follow torch's global seed.
+    """
+    contract = preprocessing or data.preprocessing
+    share = share or Share()
+    classes = data.folder.classes
+    mixes = [name for name in augment.names if name in MIXES]
+    transform = TrainTransform(augment, augment.sizes[-1], contract)
+    if data.shards is not None:
+        size = min(settings.batch_size, data.train_size)
+        streamed = ShardDataset(data.shards, transform, size, share)
+        how: dict[str, Any] = {"dataset": streamed, "batch_size": size // share.processes}
+    else:
+        pictures = PictureDataset(data.cache, data.folder.train, transform, classes)
+        how = {"dataset": pictures, "batch_sampler": _batches(data.folder.train, settings, share)}
+    collate = Batch(contract, len(classes), mixes, augment.mix_probability)
+    loaders: dict[str, Loader] = {"train": DataLoader(**how, num_workers=settings.workers, collate_fn=collate)}
+    for name, samples in (("valid", data.folder.valid), ("test", data.folder.test)):
+        loaders[name] = DataLoader(
+            PictureDataset(data.cache, samples, EvalTransform(contract), classes),
+            batch_size=share_of_batch(settings.batch_size, share),
+            sampler=EveryNth(len(samples), share),
+            num_workers=settings.workers,
+            collate_fn=Batch(contract, len(classes)),
+        )
+    return loaders
+
+
+def set_train_size(loader: Loader, augment: AugmentSettings, size: int, preprocessing: Preprocessing) -> None:
+    """Let a training loader give crops of `size` pixels from its next epoch on."""
+    cast("PictureDataset | ShardDataset", loader.dataset).transform = TrainTransform(augment, size, preprocessing)
+
+
+def visualize_one_batch(loaders: dict[str, Loader], path: Path, *, count: int = 8, seed: int = 0) -> None:
+    """Save a PNG of training pictures before and after augmentation.
+
+    MixUp and CutMix, which blend whole batches, are not shown.
+
+    Args:
+        loaders: From `get_data_loaders`.
+        path: The PNG to write.
+        count: How many pictures, drawn with `seed`.
+        seed: Seed of the draw and of the augmentation.
+    """
+    training = cast(PictureDataset, loaders["train"].dataset)
+    if isinstance(training, ShardDataset):
+        raise DataError("a batch of shards cannot be shown: give the folder that they were packed from")
+    plain = cast(PictureDataset, loaders["valid"].dataset).transform
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(training), generator=generator)[:count].tolist()
+    shown = display_names(training.classes)
+    before, after, titles = [], [], []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for position in order:
+            sample = training.samples[position]
+            picture = training.cache.picture(sample.path)
+            before.append(plain(picture).permute(1, 2, 0).numpy())
+            after.append(training.transform(picture).permute(1, 2, 0).numpy())
+            titles.append(shown[training.classes[sample.label]])
+    save_figure(sample_batch(before, after, titles), path)
+
+
+def _batches(samples: Sequence[Sample], settings: DataSettings, share: Share) -> EpochBatches:
+    if settings.sampler == "plain":
+        return EpochBatches(len(samples), settings.batch_size, share)
+    counts = np.bincount([sample.label for sample in samples])
+    weights = [1.0 / float(counts[sample.label]) for sample in samples]
+    return EpochBatches(len(samples), settings.batch_size, share, weights=weights)

@@ -1,0 +1,206 @@
+"""An image folder becomes shards: read once, in a shuffled order, each picture checked on the way."""
+
+from __future__ import annotations
+
+import io
+import random
+import shutil
+import tarfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from landmarks.errors import DataError, ImageError, SettingsError
+from landmarks.files.atomic import atomic_path, storage_errors, write_bytes, write_json
+from landmarks.imaging.decoding import load_rgb
+from landmarks.imaging.preprocessing import MAX_ASPECT, Preprocessing, resize_short_side
+from landmarks.training.data.cache import Progress
+from landmarks.training.data.folders import Sample, limit_evenly, read_data_folder
+from landmarks.training.data.shards import INDEX, ShardSet, index_of, read_shard_set
+
+QUALITY = 95
+"""JPEG quality of pictures that had to be made smaller; the others are packed as they are."""
+
+
+@dataclass(frozen=True)
+class PackSettings:
+    """How an image folder is packed.
+
+    Attributes:
+        valid_size: Share of the training pictures kept for validation, in (0, 1).
+        shard_size: Pictures of a shard, at least 1.
+        sample: Training pictures that are also kept as files, for what needs a few.
+        seed: Seed of the split and of the order.
+    """
+
+    valid_size: float = 0.15
+    shard_size: int = 5000
+    sample: int = 2000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.valid_size < 1:
+            raise SettingsError(f"--valid-size must be between 0 and 1, not {self.valid_size}")
+        for name in ("shard_size", "sample"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What was packed.
+
+    Attributes:
+        shards: The shards.
+        broken: Pictures that cannot be read, as `name: reason`.
+    """
+
+    shards: ShardSet
+    broken: tuple[str, ...]
+
+
+def pack(data: Path, out: Path, settings: PackSettings, *, progress: Progress | None = None) -> Packed:
+    """Pack an image folder.
+
+    Args:
+        data: See `landmarks.training.data.folders.read_data_folder`.
+        out: The folder to make.
+        settings: Split, size of the shards, seed.
+        progress: Told after each group of pictures.
+
+    Raises:
+        DataError: The folder does not hold what training needs, or `out` is taken.
+        StorageError: The shards cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out}: exists already: choose another folder for the shards")
+    # Beside its place, so that a folder under its name is whole.
+    temporary = out.with_name(f".{out.name}-packing")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        broken = _pack(data, temporary, settings, progress)
+        with storage_errors(out):
+            if out.is_dir():
+                out.rmdir()
+            temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return Packed(read_shard_set(out), tuple(broken))
+
+
+def _pack(data: Path, out: Path, settings: PackSettings, progress: Progress | None) -> list[str]:
+    """Pack into a folder; returns the pictures that cannot be read."""
+    folder = read_data_folder(data, valid_size=settings.valid_size, seed=settings.seed)
+    train = list(folder.train)
+    random.Random(settings.seed).shuffle(train)  # noqa: S311 - no secret
+    packing = _Packing(len(folder.train) + len(folder.valid) + len(folder.test), progress)
+    kept: list[Sample] = []
+    shards: list[tuple[str, int]] = []
+    readable = packing.readable(train)
+    while written := _write_shard(out / "shards" / f"train-{len(shards):06d}.tar", readable, settings.shard_size):
+        shards.append((f"train-{len(shards):06d}.tar", len(written)))
+        kept += written
+    counts = Counter(sample.label for sample in kept)
+    missing = [name for label, name in enumerate(folder.classes) if not counts[label]]
+    if missing:
+        raise DataError(f"{data}: class {missing[0]!r} has no readable training picture: mend or remove it")
+    mean, std = packing.statistics()
+    for split, samples in (
+        ("train", limit_evenly(kept, settings.sample, settings.seed)),
+        ("valid", folder.valid),
+        ("test", folder.test),
+    ):
+        for number, (sample, content) in enumerate(packing.readable(samples)):
+            # Numbered, because two pictures of a class may differ in their suffix alone.
+            name = f"{number:08d}-{sample.path.stem[:100]}{_suffix(sample, content)}"
+            write_bytes(out / split / folder.classes[sample.label] / name, content)
+    index = index_of(folder.classes, shards, [counts[label] for label in range(len(folder.classes))])
+    write_json(out / INDEX, {**index, "mean": mean, "std": std, "broken": packing.broken})
+    return packing.broken
+
+
+def _write_shard(path: Path, pictures: Iterator[tuple[Sample, bytes]], size: int) -> list[Sample]:
+    """Write up to `size` pictures as one shard; none where there are no more."""
+    first = next(pictures, None)
+    written: list[Sample] = []
+    if first is None:
+        return written
+    with atomic_path(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
+        current: tuple[Sample, bytes] | None = first
+        while current is not None:
+            sample, content = current
+            number = f"{len(written):08d}"
+            for name, part in (
+                (number + _suffix(sample, content), content),
+                (f"{number}.cls", b"%d" % sample.label),
+            ):
+                member = tarfile.TarInfo(name)
+                member.size = len(part)
+                archive.addfile(member, io.BytesIO(part))
+            written.append(sample)
+            current = next(pictures, None) if len(written) < size else None
+    return written
+
+
+class _Packing:
+    """Reads pictures, and adds up their pixels the first time it reads a split."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._total = total
+        self._progress = progress
+        self._done = 0
+        self._pixels = 0
+        self._sums = np.zeros(3)
+        self._squares = np.zeros(3)
+        self.broken: list[str] = []
+
+    def readable(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, bytes]]:
+        """Give the pictures that can be read, as files with a short side of at most 256 pixels."""
+        side = Preprocessing().resize
+        for sample in samples:
+            self._tell()
+            try:
+                content = sample.path.read_bytes()
+                pixels = load_rgb(content, min_side=side)
+                short, long = sorted(pixels.shape[:2])
+                if short > side or long > MAX_ASPECT * short:  # which is refused, as for a folder
+                    pixels = resize_short_side(pixels, side)
+                    content = _jpeg(pixels)
+            except (ImageError, OSError) as error:
+                reason = error.reason if isinstance(error, ImageError) else str(error.strerror).lower()
+                self.broken.append(f"{sample.path.name}: {reason}")
+                continue
+            self._add(pixels)
+            yield sample, content
+
+    def statistics(self) -> tuple[list[float], list[float]]:
+        """Return mean and deviation of the pictures read so far, per channel, in [0, 1]."""
+        mean = self._sums / self._pixels
+        std = np.sqrt(np.maximum(self._squares / self._pixels - mean**2, 1e-6))
+        return [round(float(value), 6) for value in mean], [round(float(value), 6) for value in std]
+
+    def _add(self, pixels: NDArray[np.uint8]) -> None:
+        flat = pixels.reshape(-1, 3).astype(np.float32) / 255.0
+        self._pixels += len(flat)
+        self._sums += flat.sum(axis=0, dtype=np.float64)
+        self._squares += np.square(flat).sum(axis=0, dtype=np.float64)
+
+    def _tell(self) -> None:
+        self._done += 1
+        if self._progress and self._done <= self._total and (self._done % 50 == 0 or self._done == self._total):
+            self._progress(self._done, self._total)
+
+
+def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "JPEG", quality=QUALITY)
+    return content.getvalue()
+
+
+def _suffix(sample: Sample, content: bytes) -> str:
+    return ".jpg" if content.startswith(b"\xff\xd8\xff") else sample.path.suffix.lower()

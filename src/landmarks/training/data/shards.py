@@ -1,0 +1,220 @@
+"""Training pictures in tar files, read one after the other: for sets too large to be listed at every start.
+
+```
+SHARDS/
+  index.json                    classes, splits, counts: all that a start reads
+  shards/train-000000.tar ...   the training pictures, shuffled, in WebDataset's layout: NNN.jpg, NNN.cls
+  train/CLASS/...               a small even sample of them, for what needs a few pictures at random
+  valid/CLASS/..., test/CLASS/...
+```
+
+The layout is that of WebDataset, so its tools read these files. Its reader is not used: it hands whole files to
+processes, which so get unequal numbers of pictures, and training on several devices then stops or repeats some.
+Here the counts in the index say which pictures of which file belong to which process, exactly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from landmarks.errors import DataError, ImageError
+from landmarks.imaging.decoding import load_rgb
+from landmarks.training.data.cache import Channels
+from landmarks.training.data.folders import DataFolder, read_split
+from landmarks.training.data.sampling import Share
+
+INDEX = "index.json"
+FORMAT = 1
+BUFFER = 1000
+"""Pictures, not yet decoded, from which the next one is drawn: neighbours in a file come apart."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A tar file and how many pictures it holds."""
+
+    path: Path
+    count: int
+
+
+@dataclass(frozen=True)
+class ShardSet:
+    """What `index.json` says.
+
+    Attributes:
+        root: The folder.
+        classes: Class names.
+        shards: The training pictures.
+        class_counts: How many of them each class has.
+        mean: Of the training pictures, per channel, in [0, 1].
+        std: Likewise.
+        fingerprint: Of the index, so of all that it says.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    shards: tuple[Shard, ...]
+    class_counts: tuple[int, ...]
+    mean: Channels
+    std: Channels
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return sum(shard.count for shard in self.shards)
+
+    def folder(self) -> DataFolder:
+        """Return the pictures that lie beside the shards; its `train` is the sample."""
+        splits = {name: tuple(read_split(self.root / name, self.classes)) for name in ("train", "valid", "test")}
+        return DataFolder(self.root, self.classes, **splits)
+
+
+def is_shard_set(root: Path) -> bool:
+    """Tell whether a folder was made by `landmarks pack`."""
+    return (root / INDEX).is_file() and (root / "shards").is_dir()
+
+
+def read_shard_set(root: Path) -> ShardSet:
+    """Read `index.json` and nothing else.
+
+    Raises:
+        DataError: It is damaged or of another version.
+    """
+    path = root / INDEX
+    try:
+        content = path.read_bytes()
+        index = json.loads(content)
+        if index["format"] != FORMAT:
+            raise ValueError(f"format {index['format']}")
+        shards = tuple(Shard(root / "shards" / name, int(count)) for name, count in index["shards"])
+        means, stds = ((float(r), float(g), float(b)) for r, g, b in (index["mean"], index["std"]))
+        return ShardSet(
+            root,
+            tuple(map(str, index["classes"])),
+            shards,
+            tuple(map(int, index["class_counts"])),
+            means,
+            stds,
+            hashlib.sha256(content).hexdigest()[:16],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not what landmarks pack wrote ({error}): pack the pictures again") from error
+
+
+class ShardDataset(IterableDataset[tuple[Tensor, int]]):
+    """The training pictures of one process, streamed.
+
+    Every epoch the files are put in a new order; their pictures, one after the other, are cut into one run of
+    whole batches for each loader process, and each training process gets the same number of batches. As with a
+    folder, pictures that fill no batch are left out of an epoch, others each time.
+
+    Args:
+        source: The shards.
+        transform: Picture (H, W, 3) uint8 to (3, S, S) uint8.
+        batch_size: Pictures of a batch over all training processes; a multiple of their number.
+        share: Which training process this is.
+
+    Attributes:
+        transform: As given; may be exchanged between epochs.
+        classes: Class names.
+    """
+
+    def __init__(
+        self,
+        source: ShardSet,
+        transform: Callable[[NDArray[np.uint8]], Tensor],
+        batch_size: int,
+        share: Share,
+    ) -> None:
+        self.transform = transform
+        self.classes = source.classes
+        self._shards = source.shards
+        self._batches = len(source) // batch_size
+        self._size = batch_size // share.processes
+        self._share = share
+        self._seed = 0
+
+    def reseed(self, seed: int) -> None:
+        """Draw the next order from `seed`, the same in all processes."""
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return self._batches * self._size
+
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        worker = get_worker_info()
+        number, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        start, count = self._run(number, workers)
+        rng = random.Random(f"{self._seed}-{self._share.rank}-{number}")  # noqa: S311 - no secret
+        for content, label in _shuffled(_pictures(self._order(), start, count), rng):
+            yield self.transform(_decode(content)), label
+
+    def _order(self) -> list[Shard]:
+        shards = list(self._shards)
+        random.Random(self._seed).shuffle(shards)  # noqa: S311 - no secret
+        return shards
+
+    def _run(self, number: int, workers: int) -> tuple[int, int]:
+        """Return where the run of a loader process begins in the order of the epoch, and its length."""
+        lengths = [(self._batches // workers + (w < self._batches % workers)) * self._size for w in range(workers)]
+        return self._share.rank * len(self) + sum(lengths[:number]), lengths[number]
+
+
+def _pictures(shards: Sequence[Shard], start: int, count: int) -> Iterator[tuple[bytes, int]]:
+    """Give `count` pictures of the shards from the position `start` on; shards before it are not opened."""
+    for shard in shards:
+        if count <= 0:
+            return
+        if start < shard.count:
+            taken = min(shard.count - start, count)
+            yield from _of_shard(shard, start, taken)
+            count -= taken
+        start = max(0, start - shard.count)
+
+
+def _of_shard(shard: Shard, start: int, count: int) -> Iterator[tuple[bytes, int]]:
+    try:
+        with tarfile.open(shard.path, "r:") as archive:
+            # Two members a picture: the picture and its class. Headers of those passed over are read, no more.
+            members = islice(archive, 2 * start, 2 * (start + count))
+            for picture, label in zip(members, members, strict=True):
+                content, text = archive.extractfile(picture), archive.extractfile(label)
+                if content is None or text is None:
+                    raise DataError(f"{shard.path}: holds something other than pictures: pack them again")
+                yield content.read(), int(text.read())
+    except (tarfile.TarError, OSError, ValueError) as error:
+        raise DataError(f"{shard.path}: damaged or missing ({error}): pack the pictures again") from error
+
+
+def _shuffled(pictures: Iterator[tuple[bytes, int]], rng: random.Random) -> Iterator[tuple[bytes, int]]:
+    buffer = list(islice(pictures, BUFFER))
+    for picture in pictures:
+        position = rng.randrange(len(buffer))
+        yield buffer[position]
+        buffer[position] = picture
+    rng.shuffle(buffer)
+    yield from buffer
+
+
+def _decode(content: bytes) -> NDArray[np.uint8]:
+    try:
+        return load_rgb(content)
+    except ImageError as error:
+        raise DataError(f"a picture in the shards cannot be read ({error.reason}): pack them again") from error
+
+
+def index_of(classes: Sequence[str], shards: Sequence[tuple[str, int]], counts: Sequence[int]) -> dict[str, Any]:
+    """Return the part of `index.json` that tells of the shards."""
+    return {"format": FORMAT, "classes": list(classes), "shards": list(shards), "class_counts": list(counts)}

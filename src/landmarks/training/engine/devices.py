@@ -1,0 +1,110 @@
+"""What a run computes on, in which precision, and which processes take part."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import os
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from lightning_fabric.utilities.rank_zero import rank_zero_only
+
+from landmarks.errors import SettingsError
+from landmarks.training.config.settings import LoopSettings
+
+# It would tell of precision and processes across the progress display. Here, so that it holds in every process.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+
+_PATIENCE = datetime.timedelta(days=1)
+"""How long processes wait for one another: the first may decode a large data set while the others wait."""
+
+
+def make_fabric(loop: LoopSettings) -> Fabric:
+    """Return Fabric, not yet launched; `auto` precision is bf16 where the processor computes in it.
+
+    For several devices (DDP, Li et al. 2020, https://arxiv.org/abs/2006.15704) it is to be launched with the
+    function that each process runs.
+
+    Args:
+        loop: Accelerator, devices, machines and precision.
+
+    Raises:
+        SettingsError: This machine has no such devices, they do not compute in this precision, or several
+            machines are asked for without torchrun.
+    """
+    precision: Any = loop.precision if loop.precision != "auto" else _best_precision(loop.accelerator)
+    try:
+        return Fabric(
+            accelerator=loop.accelerator,
+            devices=loop.devices,
+            num_nodes=loop.nodes,
+            precision=precision,
+            strategy=_strategy(loop),
+        )
+    except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
+        raise SettingsError(
+            f"--accelerator {loop.accelerator}, --devices {loop.devices} and --precision {loop.precision} do not "
+            f"work on this machine ({str(error).rstrip('.')}): leave them out"
+        ) from error
+
+
+def check_processes(loop: LoopSettings) -> None:
+    """Refuse processes that torchrun started in another number than the settings say.
+
+    Raises:
+        SettingsError: The numbers differ, or several machines are asked for without torchrun.
+    """
+    if started_by_torchrun():
+        started, local = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+        if (started, local) != (loop.processes, loop.devices):
+            raise SettingsError(
+                f"--devices {loop.devices} --nodes {loop.nodes} do not fit the {started} processes of torchrun: "
+                f"give --devices {local} --nodes {started // local}"
+            )
+    elif loop.nodes > 1:
+        raise SettingsError(
+            f"--nodes {loop.nodes} needs torchrun on every machine: torchrun --nnodes {loop.nodes} "
+            f"--nproc-per-node {loop.devices} ... -m landmarks train ..."
+        )
+
+
+def started_by_torchrun() -> bool:
+    """Tell whether the processes of the run exist already, this being one of them."""
+    return bool(TorchElasticEnvironment.detect())
+
+
+def is_first_process() -> bool:
+    """Tell whether this is the process that writes the run, not one beside it for a further device."""
+    return int(getattr(rank_zero_only, "rank", 0)) == 0
+
+
+def set_threads(loop: LoopSettings) -> None:
+    """Let PyTorch take the threads it was told, or this process's part of the cores where there are several."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if loop.threads:
+        torch.set_num_threads(loop.threads)
+    elif loop.devices > 1:
+        torch.set_num_threads(max(1, cores // loop.devices))
+
+
+def _strategy(loop: LoopSettings) -> DDPStrategy | str:
+    if loop.processes == 1:
+        return "auto"
+    if started_by_torchrun():
+        return DDPStrategy(timeout=_PATIENCE)
+    # Named, because Fabric would take a Slurm job for processes that Slurm has started.
+    return DDPStrategy(start_method="spawn", timeout=_PATIENCE, cluster_environment=LightningEnvironment())
+
+
+def _best_precision(accelerator: str) -> str:
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    # Without these instructions bf16 is emulated and slower than 32 bits.
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16-mixed" if native else "32-true"

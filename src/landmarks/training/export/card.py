@@ -1,0 +1,105 @@
+"""The model card: what a model is, what it was trained on, how good it is and what it must not be used for.
+
+The form follows Mitchell et al. 2019, https://arxiv.org/abs/1810.03993.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from landmarks.model.folder import ModelInfo
+
+
+def model_card(info: ModelInfo, notes: str = "") -> str:
+    """Return the card as Markdown.
+
+    Args:
+        info: What `model.json` says; nearly all of the card comes from it.
+        notes: Markdown that the maker adds: where the data came from, its licence, the purpose.
+    """
+    classes = "\n".join(f"- {name}" for name in info.classes)
+    versions = ", ".join(f"{name} {version}" for name, version in info.versions.items())
+    sections = [
+        f"# {info.name}",
+        f"A landmark recogniser: `{info.architecture}`, {info.precision}, {len(info.classes)} classes, made "
+        f"{info.created} by landmarks.",
+        "## Use",
+        f"```\nlandmarks tag --model {info.name} PHOTO...\n```",
+        "Input: RGB pictures, short side resized to "
+        f"{info.preprocessing.resize} pixels, centre crop of {info.preprocessing.crop}; "
+        "`model.onnx` takes the crops as uint8 (N, height, width, 3) and gives `logits` and `embedding`.",
+        "## Figures",
+        _figures(info.metrics),
+        "## Training data",
+        _data(info.data),
+        *([notes.strip()] if notes.strip() else []),
+        "## Limits",
+        _unknown(info.calibration),
+        "It was measured on pictures from the same sources as its training data; photos from elsewhere will be "
+        "recognised less well. Do not use it where a wrong place could harm somebody: to find out where a person "
+        "is, as evidence, or for navigation.",
+        "## Classes",
+        classes,
+        "## Made with",
+        versions,
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _figures(metrics: Mapping[str, Any]) -> str:
+    rows = ["| split | pictures | top-1 (95 % interval) | top-5 | loss |", "|---|---|---|---|---|"]
+    for split in ("valid", "test"):
+        values = metrics.get(split)
+        if values:
+            top1, top5 = values["top1"], values["top5"]
+            rows.append(
+                f"| {split} | {values['count']} | {top1['value']:.3f} ({top1['low']:.3f} to {top1['high']:.3f}) "
+                f"| {top5['value']:.3f} | {values['loss']:.3f} |"
+            )
+    text = "\n".join(rows)
+    sources = metrics.get("test", {}).get("sources") or []
+    if len(sources) > 1:
+        lines = ["| source | test pictures | top-1 (95 % interval) |", "|---|---|---|"]
+        for item in sources:
+            found = item["accuracy"]
+            interval = f"{found['low']:.3f} to {found['high']:.3f}"
+            name = item["source"] or "not in the manifest"
+            lines.append(f"| {name} | {found['count']} | {found['value']:.3f} ({interval}) |")
+        text += "\n\nBy source of the pictures:\n\n" + "\n".join(lines)
+    proof = metrics.get("export")
+    if proof:
+        text += (
+            f"\n\nThe figures are of the trained network. On {proof['pictures']} validation pictures the fp32 "
+            f"exports differ from it by at most {max(proof['torchscript'], proof['onnx']):.1e} of probability."
+        )
+        if proof["int8_valid_accuracy"] is not None:
+            text += (
+                f" On all validation pictures fp32 is right on {proof['valid_accuracy']:.3f} and int8 on "
+                f"{proof['int8_valid_accuracy']:.3f}."
+            )
+    return text
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    if not data:
+        return "Not recorded."
+    return (
+        f"`{data['name']}` (fingerprint {data['fingerprint']}): {data['train']} training, {data['valid']} "
+        f"validation and {data['test']} test pictures; {len(data['broken'])} could not be read."
+    )
+
+
+def _unknown(calibration: Mapping[str, Any] | None) -> str:
+    if calibration is None:
+        return (
+            "The model knows the classes below and nothing else: of any other photo it still names one of them, "
+            "mostly with a low probability."
+        )
+    return (
+        "The model knows the classes below and nothing else. `landmarks tag` says nothing of a photo whose "
+        f"`{calibration['score']}` score is below {calibration['threshold']:.4g}: chosen on "
+        f"{calibration['fitted_on']['negatives']} photos without a landmark so that at most "
+        f"{calibration['target_fpr']:.1%} of such photos get a tag. Photos that look much like one of its "
+        "landmarks, another bridge of the same kind, pass more often."
+    )

@@ -1,0 +1,136 @@
+"""`Predictor`: preprocessing, network and softmax in one TorchScript file.
+
+TorchScript is deprecated in favour of `torch.export` since PyTorch 2.11, but it is what the original exercise
+asks for and what C++ and mobile code of many users loads; the model folder holds ONNX beside it.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchvision.transforms import functional
+
+from landmarks.errors import ModelError
+from landmarks.files.atomic import write_bytes
+from landmarks.imaging.decoding import load_rgb
+from landmarks.imaging.preprocessing import Preprocessing
+from landmarks.training.data.folders import Sample
+
+
+class Predictor(nn.Module):
+    """Pictures as they come to probabilities.
+
+    Args:
+        model: Normalised pictures (B, 3, crop, crop) to logits (B, K).
+        class_names: Names in the order of the logits; they travel in the file.
+        mean: Mean of each channel, in [0, 1].
+        std: Deviation of each channel, above 0.
+        resize: Short side after resizing, in pixels.
+        crop: Side of the centre crop, in pixels.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        class_names: Sequence[str],
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        resize: int = 256,
+        crop: int = 224,
+    ) -> None:
+        super().__init__()
+        self.model = model.eval()
+        self.class_names: list[str] = list(class_names)
+        self.resize = resize
+        self.crop = crop
+        self.register_buffer("mean", torch.tensor(list(mean)).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(list(std)).view(1, 3, 1, 1))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Map pictures (B, 3, H, W) uint8 of any size to probabilities (B, K), each row summing to 1."""
+        # Resized as uint8, as Pillow does it, so that this file and the ONNX model see the same pixels.
+        x = functional.resize(pictures, [self.resize], antialias=True)
+        x = functional.center_crop(x, [self.crop, self.crop])
+        x = (x.to(torch.float32) / 255.0 - self.mean) / self.std
+        return torch.softmax(self.model(x), dim=1)
+
+
+def make_predictor(model: nn.Module, class_names: Sequence[str], preprocessing: Preprocessing) -> Predictor:
+    """Return a `Predictor` for a trained network and its preprocessing."""
+    return Predictor(
+        model,
+        class_names,
+        preprocessing.mean,
+        preprocessing.std,
+        resize=preprocessing.resize,
+        crop=preprocessing.crop,
+    ).eval()
+
+
+def save_torchscript(predictor: Predictor, path: Path) -> None:
+    """Compile a predictor with `torch.jit.script` and write it, whole or not at all.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    with warnings.catch_warnings():
+        # Of its own deprecation and of what it leaves out; neither is anything a user can mend.
+        warnings.simplefilter("ignore")
+        content = io.BytesIO()
+        torch.jit.save(torch.jit.script(predictor), content)
+    write_bytes(path, content.getvalue())
+
+
+def load_torchscript(path: Path) -> torch.jit.ScriptModule:
+    """Read back what `save_torchscript` wrote.
+
+    Raises:
+        ModelError: The file is missing or is not TorchScript.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file: export the model first")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module: torch.jit.ScriptModule = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(f"{path}: not a TorchScript file: export the model again") from error
+    return module.eval()
+
+
+@torch.no_grad()
+def predict_picture(predictor: nn.Module, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the probabilities (K,) of one picture (H, W, 3) uint8."""
+    tensor = torch.from_numpy(picture).permute(2, 0, 1).unsqueeze(0)
+    probabilities: NDArray[np.float32] = predictor(tensor)[0].numpy()
+    return probabilities
+
+
+def predictor_test(
+    predictor: nn.Module, samples: Iterable[Sample]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Test a reloaded predictor on picture files, as a user of the file would call it.
+
+    Args:
+        predictor: From `load_torchscript`, or a `Predictor`.
+        samples: Pictures and their labels.
+
+    Returns:
+        Probabilities (N, K) and labels (N,).
+
+    Raises:
+        ImageError: A picture cannot be read.
+    """
+    rows, labels = [], []
+    for sample in samples:
+        rows.append(predict_picture(predictor, load_rgb(sample.path)))
+        labels.append(sample.label)
+    return np.stack(rows), np.asarray(labels, dtype=np.int64)

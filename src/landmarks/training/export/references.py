@@ -1,0 +1,36 @@
+"""What search and later learning need of an exported model: its training pictures and negatives as vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from landmarks.fewshot.reference import REFERENCE_FILE, make_reference
+from landmarks.model.ood import is_landmark
+from landmarks.model.recognizer import Recognizer
+from landmarks.training.data.loaders import Data, EvalTransform
+from landmarks.training.export.outputs import outputs_of, readable_pictures
+
+
+def write_reference(folder: Path, data: Data, negatives: Path) -> None:
+    """Write the reference of an exported model into its folder, from the embeddings of the model itself.
+
+    Args:
+        folder: The model folder.
+        data: Its training pictures teach the whitening; those of the background class are left out.
+        negatives: Folder of photos without a landmark, which the model was not trained on.
+
+    Raises:
+        DataError: There is no readable negative.
+        StorageError: The file cannot be written.
+    """
+    recognizer = Recognizer(folder, threads=torch.get_num_threads())
+    crop = EvalTransform(recognizer.info.preprocessing).crop
+    known = is_landmark(data.folder.classes)
+    samples = [sample for sample in data.folder.train if known[sample.label]]
+    embeddings = outputs_of(recognizer, (crop(data.cache.picture(sample.path)) for sample in samples)).embeddings
+    labels = np.array([sample.label for sample in samples])
+    of_negatives = outputs_of(recognizer, readable_pictures(negatives, recognizer)).embeddings
+    make_reference(embeddings, labels, of_negatives).save(folder / REFERENCE_FILE)

@@ -1,0 +1,1 @@
+"""Metrics of a classifier and of its answers to unknown photos."""

@@ -1,0 +1,1 @@
+"""Networks: our own, pretrained backbones, heads."""

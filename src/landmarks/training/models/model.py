@@ -1,0 +1,172 @@
+"""`MyModel`: our own network, trained from scratch.
+
+Both networks of the package, this one and `landmarks.training.models.transfer.TransferModel`, answer to the same
+three names: `embed` (pictures to embedding), `head` (embedding to logits) and `forward` (pictures to logits).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from landmarks.training.models.heads import HeadFactory
+
+
+def conv_norm(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, relu: bool = True) -> nn.Sequential:
+    """Return convolution, batch normalisation (which makes a bias needless) and, unless told not to, ReLU."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+    ]
+    if relu:
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
+
+
+class SqueezeExcite(nn.Module):
+    """Channel attention (Hu et al. 2018, https://arxiv.org/abs/1709.01507).
+
+    Args:
+        channels: Channels of the input and the output.
+        reduction: Factor by which the bottleneck is narrower.
+    """
+
+    def __init__(self, channels: int, reduction: int = 8) -> None:
+        super().__init__()
+        narrow = max(1, channels // reduction)
+        self.squeeze = nn.Conv2d(channels, narrow, 1)
+        self.excite = nn.Conv2d(narrow, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale each channel of (B, C, H, W) by a weight in (0, 1) computed from all channel means."""
+        weight = torch.relu(self.squeeze(x.mean((2, 3), keepdim=True)))
+        return x * torch.sigmoid(self.excite(weight))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (Huang et al. 2016, https://arxiv.org/abs/1603.09382): drops a branch, sample by sample.
+
+    Args:
+        probability: Share of the samples whose branch is dropped in training, in [0, 1).
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, C, H, W) with whole samples zeroed and the others scaled up, or unchanged in evaluation."""
+        if not self.training or self.probability == 0.0:
+            return x
+        keep = torch.rand(x.shape[0], 1, 1, 1, device=x.device) >= self.probability
+        return x * (keep.to(x.dtype) / (1.0 - self.probability))
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions with a shortcut (He et al. 2016, https://arxiv.org/abs/1512.03385).
+
+    The shortcut of a strided block averages before it projects, so no pixel is skipped (ResNet-D, He et al.
+    2019, https://arxiv.org/abs/1812.01187).
+
+    Args:
+        inputs: Channels of the input.
+        outputs: Channels of the output.
+        stride: 1, or 2 to halve height and width.
+        attention: Whether squeeze-and-excitation weighs the channels of the branch.
+        drop_path: Probability of stochastic depth.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, *, attention: bool, drop_path: float) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            conv_norm(inputs, outputs, stride=stride),
+            conv_norm(outputs, outputs, relu=False),
+            SqueezeExcite(outputs) if attention else nn.Identity(),
+            DropPath(drop_path),
+        )
+        shortcut: list[nn.Module] = []
+        if stride == 2:
+            # Rounded up as the strided convolution does, so that any size of picture goes through.
+            shortcut.append(nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False))
+        if inputs != outputs:
+            shortcut.append(conv_norm(inputs, outputs, 1, relu=False))
+        self.shortcut = nn.Sequential(*shortcut)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
+        return torch.relu(self.shortcut(x) + self.branch(x))
+
+
+class MyModel(nn.Module):
+    """Residual network for a few thousand landmark photos and a machine without a GPU.
+
+    A stem of two strided convolutions brings 224 pixels to 56 at once, because full resolution costs most and
+    tells least; then four stages of residual blocks, each half as large and twice as wide; then the mean over
+    all positions, dropout and a head. Because the head sees a mean, the network takes any picture
+    from 32 pixels up: training begins with small crops and ends with larger ones, and test pictures may be
+    larger still (Touvron et al. 2019, https://arxiv.org/abs/1906.06423). Dense 3 x 3 convolutions compute three
+    to six times faster on a CPU than the depthwise ones of mobile networks, which counts for more here than
+    their larger number of operations. How the parts compare on a short
+    schedule is in `benchmarks/results/ablation.md`.
+
+    Args:
+        num_classes: Number of classes K, at least 2.
+        dropout: Share of the embedding dropped in training, in [0, 1).
+        widths: Channels of the stages; the last is the length of the embedding.
+        depths: Residual blocks of the stages.
+        attention: Whether the blocks have squeeze-and-excitation.
+        drop_path: Stochastic depth of the last block; it grows linearly from 0 at the first.
+        head: Makes the head from the length of the embedding and K.
+
+    Raises:
+        ValueError: `num_classes` is below 2, or `widths` and `depths` differ in length.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        dropout: float = 0.0,
+        *,
+        widths: Sequence[int] = (48, 96, 192, 384),
+        depths: Sequence[int] = (1, 1, 2, 1),
+        attention: bool = True,
+        drop_path: float = 0.0,
+        head: HeadFactory = nn.Linear,
+    ) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ValueError(f"a classifier needs at least 2 classes, not {num_classes}")
+        if len(widths) != len(depths):
+            raise ValueError(f"widths and depths must be of one length, not {len(widths)} and {len(depths)}")
+        self.stem = nn.Sequential(
+            conv_norm(3, widths[0] // 2, stride=2),
+            conv_norm(widths[0] // 2, widths[0], stride=2),
+        )
+        blocks: list[nn.Module] = []
+        channels, total = widths[0], sum(depths)
+        for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+            for block in range(depth):
+                stride = 2 if stage > 0 and block == 0 else 1
+                rate = drop_path * len(blocks) / max(1, total - 1)
+                blocks.append(ResidualBlock(channels, width, stride, attention=attention, drop_path=rate))
+                channels = width
+        self.stages = nn.Sequential(*blocks)
+        self.dropout = nn.Dropout(dropout)
+        self.head = head(channels, num_classes)
+        self.embedding_size = channels
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    @torch.jit.export
+    def embed(self, x: Tensor) -> Tensor:
+        """Map normalised pictures (B, 3, H, W) to embeddings (B, widths[-1]), not normalised."""
+        embedding: Tensor = self.stages(self.stem(x)).mean((2, 3))
+        return embedding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map normalised pictures (B, 3, H, W), H and W at least 32, to raw logits (B, num_classes)."""
+        logits: Tensor = self.head(self.dropout(self.embed(x)))
+        return logits

@@ -1,0 +1,72 @@
+"""The settings of a run become its network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from landmarks.imaging.preprocessing import Preprocessing
+from landmarks.training.config.settings import ModelSettings
+from landmarks.training.engine.checkpoints import load_weights, start_from
+from landmarks.training.models.heads import head_factory
+from landmarks.training.models.model import MyModel
+from landmarks.training.models.transfer import TransferModel, get_model_transfer_learning
+
+SCRATCH = "mymodel"
+"""Name of `MyModel` in weights files and model folders."""
+
+
+@dataclass(frozen=True)
+class NetworkOfRun:
+    """A network, its name, the preprocessing it needs and the names of its classes."""
+
+    model: MyModel | TransferModel
+    architecture: str
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+
+
+def build_network(
+    settings: ModelSettings, classes: tuple[str, ...], preprocessing: Preprocessing, *, pretrained: bool = True
+) -> NetworkOfRun:
+    """Build the network of a run.
+
+    Args:
+        settings: Which network; `settings.init` names the run whose weights it starts from.
+        classes: Class names.
+        preprocessing: The contract with the statistics of the data, which a network from scratch uses.
+        pretrained: False leaves the weights of a backbone to `load_trained`.
+
+    Raises:
+        ModelError: The backbone or the run to start from is not known, damaged or of another architecture.
+    """
+    head = head_factory(settings)
+    if settings.kind == "scratch":
+        network = NetworkOfRun(MyModel(len(classes), settings.dropout, head=head), SCRATCH, preprocessing, classes)
+    else:
+        model, contract = get_model_transfer_learning(
+            settings.backbone,
+            len(classes),
+            dropout=settings.dropout,
+            weights=settings.weights,
+            pretrained=pretrained,
+            head=head,
+        )
+        network = NetworkOfRun(model, settings.backbone, contract, classes)
+    if settings.init is not None and pretrained:
+        start_from(settings.init / "weights.safetensors", network.model, network.architecture, classes)
+    return network
+
+
+def load_trained(
+    settings: ModelSettings, classes: tuple[str, ...], preprocessing: Preprocessing, weights: Path
+) -> NetworkOfRun:
+    """Build the network of a finished run with its trained weights, in evaluation mode.
+
+    Raises:
+        ModelError: The weights are missing, damaged, changed, or of another architecture.
+    """
+    network = build_network(settings, classes, preprocessing, pretrained=False)
+    load_weights(weights, network.model, network.architecture)
+    network.model.eval()
+    return network

@@ -1,0 +1,61 @@
+"""Two runs compared on one page: the verdict of the test, curves, settings and classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from landmarks.training.reports.experiment_plots import compared_curves
+from landmarks.training.reports.page import drawing, write_page
+from landmarks.training.runs.experiments import Comparison
+from landmarks.training.runs.folder import RunFolder, read_history
+
+SIGNIFICANT = 0.05
+"""P value below which a difference is called one."""
+
+
+def verdict(comparison: Comparison) -> str:
+    """Return what the test says, in a sentence or two."""
+    pairs = comparison.pairs
+    first, second = (str(run.root) for run in comparison.runs)
+    seen = (
+        f"Of {pairs.count} {comparison.split} pictures, {pairs.first} are right in {first} alone and "
+        f"{pairs.second} in {second} alone"
+    )
+    if pairs.first == pairs.second == 0:
+        return f"Of {pairs.count} {comparison.split} pictures, both runs know the same ones."
+    tested = f"McNemar's test (mid-p) gives p = {pairs.p_value:.2g}"
+    if pairs.p_value >= SIGNIFICANT:
+        return f"{seen}. {tested}: the runs cannot be told apart."
+    better = second if pairs.second > pairs.first else first
+    return f"{seen}. {tested}: {better} is better."
+
+
+def write_comparison(path: Path, comparison: Comparison) -> None:
+    """Write the comparison as one HTML file, whole or not at all.
+
+    Raises:
+        RunError: The history of a run is damaged.
+        StorageError: The file cannot be written.
+    """
+    runs = comparison.runs
+    names = _short_names(runs[0].root, runs[1].root)
+    histories = {name: read_history(RunFolder(run.root).history) for name, run in zip(names, runs, strict=True)}
+    last = {name: f"{rows[-1].valid_accuracy:.1%}" for name, rows in histories.items() if rows}
+    alt = "Loss and accuracy by epoch of both runs. Last validation accuracy: " + ", ".join(
+        f"{name} {value}" for name, value in last.items()
+    )
+    values: dict[str, object] = {
+        "title": f"{names[0]} and {names[1]}",
+        "names": names,
+        "comparison": comparison,
+        "verdict": verdict(comparison),
+        "curves": drawing(compared_curves(histories), alt),
+    }
+    write_page(path, "comparison.html.jinja", values)
+
+
+def _short_names(first: Path, second: Path) -> tuple[str, str]:
+    if first.resolve().name != second.resolve().name:
+        return first.resolve().name, second.resolve().name
+    # A blank keeps them apart where somebody compares a run with itself.
+    return str(first), str(second) + ("" if str(first) != str(second) else " ")

@@ -1,0 +1,97 @@
+"""Pictures over many runs: the curves of two, the trials of a study, which settings counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from landmarks.training.reports.plots import BLUE, INK, MUTED, ORANGE, PALE, STYLE
+from landmarks.training.runs.folder import EpochRow
+
+
+def compared_curves(histories: Mapping[str, Sequence[EpochRow]]) -> Figure:
+    """Draw the loss and accuracy of two runs: validation in full lines, training in thin ones.
+
+    Args:
+        histories: The epochs of each run by its name; may be empty.
+    """
+    with mpl.rc_context(dict(STYLE)):
+        figure = Figure(figsize=(8.5, 3.4), layout="constrained")
+        loss, accuracy = figure.subplots(1, 2)
+        for (name, rows), colour in zip(histories.items(), (BLUE, ORANGE), strict=True):
+            epochs = [row.epoch for row in rows]
+            marker = "o" if len(rows) <= 15 else None
+            for axes, kind in ((loss, "loss"), (accuracy, "accuracy")):
+                valid = [getattr(row, f"valid_{kind}") for row in rows]
+                axes.plot(epochs, valid, color=colour, label=name, marker=marker, markersize=3.5)
+                train = [getattr(row, f"train_{kind}") for row in rows]
+                axes.plot(epochs, train, color=colour, linewidth=0.9, linestyle=(0, (2, 2)))
+        loss.set(title="Loss")
+        loss.set_ylim(bottom=0)
+        accuracy.set(title="Accuracy", ylim=(0, 1.02))
+        accuracy.yaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0))
+        for axes in (loss, accuracy):
+            axes.set(xlabel="epoch; validation in full lines, training in broken ones")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
+            axes.grid(visible=True, axis="y")
+            axes.set_axisbelow(True)
+        figure.legend(*loss.get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    return figure
+
+
+def study_history(values: Mapping[int, float], pruned: Mapping[int, float], label: str, *, lower: bool) -> Figure:
+    """Draw what each trial of a study reached, and the best so far.
+
+    Args:
+        values: Figure of each finished trial by its number, at least one.
+        pruned: The last figure of each trial that was stopped early.
+        label: Name of the figure.
+        lower: Whether a lower figure is better.
+    """
+    numbers = sorted(values)
+    reached = np.array([values[number] for number in numbers])
+    best = (np.minimum if lower else np.maximum).accumulate(reached)
+    with mpl.rc_context(dict(STYLE)):
+        figure = Figure(figsize=(7.5, 3.4), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(numbers, reached, "o", color=BLUE, markersize=4.5, label="finished")
+        axes.plot(list(pruned), list(pruned.values()), "x", color=MUTED, markersize=5, label="stopped early")
+        axes.step(numbers, best, where="post", color=ORANGE, label="best so far")
+        # A trial that went wrong would squeeze all others into a line.
+        low, high = reached.min(), np.quantile(reached, 0.9) if lower else reached.max()
+        if not lower:
+            low = np.quantile(reached, 0.1)
+        room = 0.15 * max(high - low, 1e-3)
+        axes.set_ylim(low - room, high + room)
+        axes.set(xlabel="trial", ylabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
+        axes.grid(visible=True, axis="y")
+        axes.set_axisbelow(True)
+        figure.legend(loc="outside upper right", ncols=3)
+    return figure
+
+
+def importances(shares: Mapping[str, float]) -> Figure:
+    """Draw how much each setting counted, the most important on top.
+
+    Args:
+        shares: Share of each setting in [0, 1], at least one.
+    """
+    rows = sorted(shares.items(), key=lambda item: item[1])
+    places = range(len(rows))
+    with mpl.rc_context(dict(STYLE)):
+        figure = Figure(figsize=(7.5, 0.9 + 0.3 * len(rows)), layout="constrained")
+        axes = figure.subplots()
+        axes.barh(places, [share for _, share in rows], 0.66, color=PALE)
+        axes.set_yticks(places, [name for name, _ in rows])
+        for place, (_, share) in zip(places, rows, strict=True):
+            axes.text(share, place, f" {share:.0%}", va="center", color=INK, fontsize=8)
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        axes.set(xlim=(0, 1.08), xlabel="share of the variation that the setting explains")
+        axes.xaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0))
+        axes.spines["left"].set_visible(False)
+    return figure

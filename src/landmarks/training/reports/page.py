@@ -1,0 +1,109 @@
+"""What the HTML pages of the package share: one look, pictures inside the page, no script, nothing from outside.
+
+`page.html.jinja` has the look, `macros.html.jinja` the tables and pictures; a page extends the one and imports the
+others.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+from PIL import Image
+
+from landmarks.files.atomic import write_text
+from landmarks.imaging.decoding import load_rgb
+from landmarks.training.reports.plots import DPI, png_bytes
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure for a page: its content as a data URI, its size on the page in pixels, and what it shows."""
+
+    uri: str
+    width: int
+    height: int
+    alt: str
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small picture inside a page: its data URI, and its size in pixels."""
+
+    uri: str
+    width: int
+    height: int
+
+
+def write_page(path: Path, template: str, values: Mapping[str, object]) -> None:
+    """Fill a template of this package and write the page, whole or not at all.
+
+    Args:
+        path: The file to write.
+        template: Name of the template; it extends `page.html.jinja`.
+        values: What it shows; `title` among them.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    engine = Environment(
+        loader=PackageLoader("landmarks.training.reports", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    engine.filters["percent"] = percent
+    page = engine.get_template(template).render(values)
+    # A file name of bytes that are no UTF-8 is spelt out.
+    write_text(path, page.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def drawing(figure: Figure, alt: str) -> Drawing:
+    """Return a figure as a picture of a page; `alt` says what it shows to those who cannot see it."""
+    content = png_bytes(figure)
+    with Image.open(io.BytesIO(content)) as image:
+        # A hundred pixels of the page an inch: letters come out as large as those of the text.
+        width, height = (round(side * 100 / DPI) for side in image.size)
+    return Drawing(data_uri("png", content), width, height, alt)
+
+
+def small_picture(path: Path, side: int) -> Image.Image:
+    """Read a picture and shrink its longer side to at most `side` pixels; raises `ImageError`."""
+    image = Image.fromarray(load_rgb(path, min_side=side))
+    image.thumbnail((side, side))
+    return image
+
+
+def thumbnail(image: Image.Image) -> Thumbnail:
+    """Put a small picture into a page."""
+    content = io.BytesIO()
+    image.save(content, format="JPEG", quality=82)
+    return Thumbnail(data_uri("jpeg", content.getvalue()), image.width, image.height)
+
+
+def data_uri(kind: str, content: bytes) -> str:
+    """Return a picture file of this kind (`png`, `jpeg`) as a data URI."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def flat(values: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (name, text) of each value of a nested mapping."""
+    for key, value in values.items():
+        name = f"{above}{key}".replace("_", " ")
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{name}: ")
+        elif isinstance(value, list | tuple):
+            yield name, ", ".join(str(item) for item in value) or "none"
+        else:
+            yield name, "none" if value is None else str(value)
+
+
+def percent(share: float) -> str:
+    """Return a share in [0, 1] as a percentage with one decimal."""
+    return f"{share:.1%}"

@@ -1,0 +1,393 @@
+"""Every picture of a run: curves, confusion, reliability, scores by class, sheets of photos.
+
+Each function returns a figure of its own and leaves no state of matplotlib changed, so pictures can be drawn in a
+service or beside a notebook. `save_figure` writes one as PNG.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cache
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from landmarks.errors import DataError
+from landmarks.files.atomic import atomic_path
+from landmarks.training.metrics.evaluate import Evaluation
+
+INK, MUTED, LINE = "#1f2933", "#66727f", "#dfe4e8"
+BLUE, PALE, ORANGE = "#2f6690", "#b9d0e3", "#d07a2d"
+
+DPI = 150
+"""Dots an inch of every PNG."""
+
+STYLE: Mapping[Any, Any] = {
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same picture on every machine
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": LINE,
+    "axes.facecolor": "white",
+    "axes.grid": False,
+    "axes.labelcolor": MUTED,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "figure.facecolor": "white",
+    "grid.color": LINE,
+    "grid.linewidth": 0.7,
+    "hatch.linewidth": 0.6,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "xtick.color": LINE,
+    "xtick.labelcolor": MUTED,
+    "ytick.color": LINE,
+    "ytick.labelcolor": MUTED,
+}
+"""The look of every picture."""
+
+_SHADES = LinearSegmentedColormap.from_list("shades", ["#f6f8fa", PALE, "#5f93bd", "#1d4466"]).with_extremes(
+    bad="#ececec"
+)
+_SQUASH = PowerNorm(0.6, vmin=0.0, vmax=1.0)  # lifts the small shares off the diagonal, which are the news
+_PERCENT = PercentFormatter(xmax=1.0, decimals=0)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all; raises `StorageError` when it cannot be written."""
+    content = png_bytes(figure)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def png_bytes(figure: Figure) -> bytes:
+    """Return a figure as PNG with `DPI` dots an inch, cut to its content."""
+    content = io.BytesIO()
+    with _style():
+        # Cut, because an axes of fixed aspect leaves a margin that depends on the length of the names.
+        figure.savefig(content, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.08)
+    return content.getvalue()
+
+
+def display_names(names: Sequence[str]) -> dict[str, str]:
+    """Map class names to what a person reads: `07.Eiffel_Tower` to `Eiffel Tower`.
+
+    A name stays as it is where two classes would look the same or nothing would be left.
+    """
+    plain = {name: re.sub(r"^\d+\.", "", name).replace("_", " ").strip() for name in names}
+    shown = list(plain.values())
+    return {name: text if text and shown.count(text) == 1 else name for name, text in plain.items()}
+
+
+def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
+    """Draw loss, accuracy and learning rate by epoch; the epoch of the lowest validation loss is marked.
+
+    Args:
+        history: One row an epoch with `epoch`, `train_loss`, `valid_loss`, `train_accuracy`,
+            `valid_accuracy` (in [0, 1]) and `learning_rate`. A figure that a row lacks leaves a gap.
+
+    Raises:
+        DataError: The history is empty.
+    """
+    if not history:
+        raise DataError("no epoch to draw: train for at least one epoch")
+    columns = {
+        key: np.array([float(row.get(key, np.nan)) for row in history])
+        for key in ("epoch", "train_loss", "valid_loss", "train_accuracy", "valid_accuracy", "learning_rate")
+    }
+    with _style():
+        figure = _figure(9.5, 3.3)
+        loss, accuracy, speed = figure.subplots(1, 3, width_ratios=[4, 4, 3])
+        for axes, kind in ((loss, "loss"), (accuracy, "accuracy")):
+            _curve(axes, columns["epoch"], columns[f"train_{kind}"], BLUE, "training")
+            _curve(axes, columns["epoch"], columns[f"valid_{kind}"], ORANGE, "validation")
+            _mark_best(axes, columns, kind)
+        _curve(speed, columns["epoch"], columns["learning_rate"], MUTED, "learning rate")
+        _from_zero(loss, columns["train_loss"], columns["valid_loss"])
+        _from_zero(speed, columns["learning_rate"])
+        accuracy.set(title="Accuracy", ylim=(0, 1.02))
+        accuracy.yaxis.set_major_formatter(_PERCENT)
+        loss.set(title="Loss")
+        loss.legend(loc="best")
+        speed.set(title="Learning rate")
+        for axes in (loss, accuracy, speed):
+            axes.set(xlabel="epoch", xlim=(columns["epoch"].min() - 0.5, columns["epoch"].max() + 0.5))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
+            axes.grid(visible=True, axis="y")
+            axes.set_axisbelow(True)
+    return figure
+
+
+def confusion_matrix(evaluation: Evaluation) -> Figure:
+    """Draw the confusion matrix: a row is a right class, its colours are shares of the pictures of that row.
+
+    Counts are printed up to 20 classes. A class without pictures has a grey row.
+    """
+    counts = np.array(evaluation.confusion)
+    classes = len(counts)
+    support = counts.sum(axis=1, keepdims=True)
+    shares = np.ma.masked_invalid(np.where(support > 0, counts / np.maximum(support, 1), np.nan))
+    cell = float(np.interp(classes, [2, 10, 20, 40, 100], [0.8, 0.5, 0.33, 0.2, 0.13]))
+    size = float(np.interp(classes, [2, 20, 40, 100], [9, 8.5, 8, 7]))
+    labels = _class_labels(evaluation.class_names)
+    margin = 0.35 + 0.09 * max(len(label) for label in labels) * size / 9
+    with _style():
+        figure = _figure(cell * classes + margin + 0.9, cell * classes + margin + 0.2)
+        axes = figure.subplots()
+        mesh = axes.pcolormesh(
+            shares, cmap=_SHADES, norm=_SQUASH, edgecolors="white", linewidth=1.2 if classes <= 20 else 0.4
+        )
+        middles = np.arange(classes) + 0.5
+        axes.set_xticks(middles, labels, rotation=90, fontsize=size)
+        axes.set_yticks(middles, labels, fontsize=size)
+        axes.tick_params(length=0, labelcolor=INK)
+        axes.invert_yaxis()
+        axes.set_aspect("equal")
+        axes.spines[:].set_visible(False)
+        axes.set(xlabel="predicted", ylabel="true")
+        if classes <= 20:
+            _print_counts(axes, counts, shares)
+        bar = figure.colorbar(
+            mesh, ax=axes, fraction=0.05, aspect=25, shrink=min(1.0, 2.2 / (cell * classes) + 0.3)
+        )
+        bar.set_ticks([0, 0.1, 0.25, 0.5, 0.75, 1], labels=["0%", "10%", "25%", "50%", "75%", "100%"])
+        bar.ax.tick_params(length=0)
+        bar.outline.set_visible(False)
+        bar.set_label("share of the true class")
+    return figure
+
+
+def reliability_diagram(evaluation: Evaluation) -> Figure:
+    """Draw accuracy against confidence (Guo et al. 2017) above the number of pictures in each bin."""
+    calibration = evaluation.calibration
+    held = [one for one in calibration.bins if one.accuracy is not None and one.confidence is not None]
+    middles = np.array([(one.low + one.high) / 2 for one in held])
+    accuracy = np.array([one.accuracy for one in held], dtype=float)
+    confidence = np.array([one.confidence for one in held], dtype=float)
+    width = 0.94 / len(calibration.bins)
+    with _style():
+        figure = _figure(4.6, 5.0)
+        top, bottom = figure.subplots(2, 1, height_ratios=[4, 1.1], sharex=True)
+        top.bar(middles, accuracy, width, color=PALE, label="accuracy")
+        gaps = {"facecolor": (*mpl.colors.to_rgb(ORANGE), 0.18), "edgecolor": ORANGE, "hatch": "////"}
+        top.bar(
+            middles,
+            confidence - accuracy,
+            width,
+            bottom=accuracy,
+            linewidth=0.6,
+            label="gap to confidence",
+            **gaps,
+        )
+        top.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="perfectly calibrated")
+        top.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
+        top.set_title(f"Calibration error {calibration.error:.1%}")
+        top.yaxis.set_major_formatter(_PERCENT)
+        top.legend(loc="upper left")
+        bottom.bar(middles, [one.count for one in held], width, color=MUTED)
+        bottom.set(xlabel="confidence (probability of the predicted class)", ylabel="pictures")
+        bottom.xaxis.set_major_formatter(_PERCENT)
+        bottom.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=3))
+        for axes in (top, bottom):
+            axes.grid(visible=True, axis="y")
+            axes.set_axisbelow(True)
+    return figure
+
+
+def per_class_bars(evaluation: Evaluation) -> Figure:
+    """Draw F1 of each class as a bar, worst first, with its precision, recall and number of pictures."""
+    labels = dict(zip(evaluation.class_names, _class_labels(evaluation.class_names), strict=True))
+    rows = sorted(evaluation.classes, key=lambda scores: scores.f1)
+    places = np.arange(len(rows))
+    step = float(np.interp(len(rows), [2, 20, 100], [0.32, 0.27, 0.18]))
+    size = float(np.interp(len(rows), [20, 100], [8.5, 7]))
+    with _style():
+        figure = _figure(7.5, 1.3 + step * len(rows))
+        axes = figure.subplots()
+        axes.barh(places, [row.f1 for row in rows], 0.66, color=PALE, label="F1")
+        # Where both fall on one place the diamond lies within the ring.
+        ring: dict[str, Any] = {
+            "markersize": 7,
+            "markerfacecolor": "none",
+            "markeredgecolor": BLUE,
+            "markeredgewidth": 1.4,
+        }
+        axes.plot([row.precision for row in rows], places, "o", label="precision", clip_on=False, **ring)
+        axes.plot(
+            [row.recall for row in rows], places, "D", markersize=3.6, color=ORANGE, label="recall", clip_on=False
+        )
+        axes.set_yticks(places, [f"{labels[row.name]}  ({row.support})" for row in rows], fontsize=size)
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        axes.set(xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6), xlabel="score; in brackets the number of pictures")
+        axes.xaxis.set_major_formatter(_PERCENT)
+        axes.grid(visible=True, axis="x")
+        axes.set_axisbelow(True)
+        axes.spines["left"].set_visible(False)
+        figure.legend(loc="outside upper right", ncols=3)
+    return figure
+
+
+def picture_sheet(
+    pictures: Sequence[NDArray[np.uint8]], titles: Sequence[str] | None = None, columns: int = 6
+) -> Figure:
+    """Lay pictures out in rows, each under its title; used for the worst mistakes.
+
+    Args:
+        pictures: RGB pictures of shape (H, W, 3), of any sizes.
+        titles: One a picture; each line is shortened to fit.
+        columns: Pictures in a row, at least 1.
+
+    Raises:
+        DataError: There is no picture, or titles and pictures differ in number.
+    """
+    shown = _checked_titles(pictures, titles)
+    columns = min(columns, len(pictures))
+    rows = ceil(len(pictures) / columns)
+    with _style():
+        lines = max(title.count("\n") + 1 for title in shown)
+        figure = _figure(1.65 * columns, (1.7 + 0.16 * lines) * rows)
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes in grid:
+            axes.axis("off")
+        for axes, picture, title in zip(grid, pictures, shown, strict=False):
+            _show(axes, picture, title)
+    return figure
+
+
+def sample_batch(
+    before: Sequence[NDArray[np.uint8]], after: Sequence[NDArray[np.uint8]], titles: Sequence[str] | None = None
+) -> Figure:
+    """Show what augmentation does: each picture as loaded and, below it, as the network sees it.
+
+    Args:
+        before: RGB pictures of shape (H, W, 3).
+        after: The same pictures after augmentation.
+        titles: One a picture, shortened to fit.
+
+    Raises:
+        DataError: There is no picture, or the three differ in number.
+    """
+    if len(before) != len(after):
+        raise DataError(f"{len(before)} pictures before augmentation and {len(after)} after do not pair")
+    shown = _checked_titles(before, titles)
+    columns = min(8, len(before))
+    bands = ceil(len(before) / columns)
+    with _style():
+        figure = _figure(1.5 * columns + 0.4, 3.3 * bands)
+        grid = figure.subplots(2 * bands, columns, squeeze=False)
+        for axes in grid.ravel():
+            axes.axis("off")
+        for index, (first, second) in enumerate(zip(before, after, strict=True)):
+            band, column = divmod(index, columns)
+            _show(grid[2 * band, column], first, shown[index])
+            _show(grid[2 * band + 1, column], second, "")
+        for row, word in enumerate(["before", "after"] * bands):
+            grid[row, 0].text(
+                -0.06,
+                0.5,
+                word,
+                rotation=90,
+                color=MUTED,
+                ha="right",
+                va="center",
+                transform=grid[row, 0].transAxes,
+            )
+    return figure
+
+
+def _style() -> AbstractContextManager[None]:
+    return mpl.rc_context(dict(STYLE))
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _curve(axes: Axes, epochs: NDArray[Any], values: NDArray[Any], colour: str, label: str) -> None:
+    # A run of few epochs, one above all, needs points: a line of one point cannot be seen.
+    axes.plot(epochs, values, color=colour, label=label, marker="o" if len(epochs) <= 15 else None, markersize=3.5)
+
+
+def _from_zero(axes: Axes, *columns: NDArray[Any]) -> None:
+    values = np.concatenate(columns)
+    finite = values[np.isfinite(values)]
+    axes.set_ylim(0, 1.06 * finite.max() if finite.size and finite.max() > 0 else 1)
+
+
+def _mark_best(axes: Axes, columns: Mapping[str, NDArray[Any]], kind: str) -> None:
+    if np.isfinite(columns["valid_loss"]).any():
+        best = int(np.nanargmin(columns["valid_loss"]))
+        point = (columns["epoch"][best], columns[f"valid_{kind}"][best])
+        axes.axvline(point[0], color=MUTED, linewidth=0.9, linestyle=(0, (2, 3)), zorder=0)
+        axes.plot(*point, "o", markersize=7, markerfacecolor="white", markeredgecolor=ORANGE, label="lowest loss")
+
+
+def _print_counts(axes: Axes, counts: NDArray[Any], shares: NDArray[Any]) -> None:
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            dark = shares[row, column] > 0.45
+            axes.text(
+                column + 0.5,
+                row + 0.5,
+                str(count),
+                ha="center",
+                va="center",
+                color="white" if dark else INK,
+                size=8,
+            )
+
+
+def _show(axes: Axes, picture: NDArray[np.uint8], title: str) -> None:
+    axes.imshow(picture, interpolation="antialiased")
+    axes.set_anchor("N")  # the titles of a row stand on one line, whatever the heights
+    axes.set_title(title, fontsize=7.5, fontweight="normal", loc="center", pad=3)
+
+
+def _checked_titles(pictures: Sequence[object], titles: Sequence[str] | None) -> list[str]:
+    if not pictures:
+        raise DataError("no picture to show")
+    if titles is not None and len(titles) != len(pictures):
+        raise DataError(f"{len(titles)} titles do not fit {len(pictures)} pictures")
+    given = titles or [""] * len(pictures)
+    return ["\n".join(_drawable(line, 24) for line in title.splitlines()) for title in given]
+
+
+def _class_labels(names: Sequence[str]) -> list[str]:
+    shown = display_names(names)
+    return [_drawable(shown[name], 28) or f"class {index}" for index, name in enumerate(names)]
+
+
+def _drawable(text: str, width: int) -> str:
+    """Return `text` in the letters that the font has, at most `width` of them, with no mathematics in it.
+
+    matplotlib warns and draws a box for each letter that its font lacks, such as most emoji; they are left
+    out, because a box says nothing. A dollar sign would start a formula.
+    """
+    known = " ".join("".join(letter if _has_glyph(letter) else " " for letter in text).split())
+    tail = width // 3  # long names often differ at the end only
+    short = known if len(known) <= width else f"{known[: width - 1 - tail].rstrip()}…{known[-tail:].lstrip()}"
+    return short.replace("$", r"\$")
+
+
+@cache
+def _has_glyph(letter: str) -> bool:
+    font = font_manager.get_font(font_manager.findfont("DejaVu Sans"))
+    return letter.isprintable() and font.get_char_index(ord(letter)) != 0

@@ -1,0 +1,338 @@
+"""One self-contained page a run: what it reached, what to do next, and the pictures behind it.
+
+The advice comes from rules on the figures; each rule is one function here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, isfinite
+from pathlib import Path
+
+from PIL import Image
+
+from landmarks.errors import ImageError
+from landmarks.training.metrics.evaluate import Answer, Evaluation
+from landmarks.training.reports import plots
+from landmarks.training.reports.page import (
+    Thumbnail,
+    drawing,
+    flat,
+    percent,
+    small_picture,
+    thumbnail,
+    write_page,
+)
+
+_THUMBNAIL = 320  # pixels of the longer side, sharp on a phone at a third of the page
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One finding and what to do about it, in plain words."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class _Photo:
+    picture: Thumbnail
+    answer: Answer
+
+
+def write_report(
+    path: Path,
+    *,
+    title: str,
+    settings: Mapping[str, object],
+    summary: Sequence[tuple[str, str]],
+    evaluations: Mapping[str, Evaluation],
+    history: Sequence[Mapping[str, float]],
+    data_summary: Mapping[str, object],
+    class_counts: Mapping[str, int],
+    environment: Mapping[str, object],
+) -> None:
+    """Write the report of a run as one HTML file, whole or not at all.
+
+    The split `test` makes the headline and the pictures, or the last split where there is no `test`; the
+    others stand beside it in a table. Pictures that cannot be read are named and left out.
+
+    Args:
+        path: The file to write.
+        title: Heading of the page.
+        settings: What the run was told; nested mappings are flattened.
+        summary: Pairs of a name and a value that say what the run was.
+        evaluations: Figures by split; may be empty.
+        history: Rows as `plots.learning_curves` takes them; may be empty.
+        data_summary: What is worth knowing of the data.
+        class_counts: Training pictures by class name.
+        environment: Versions and machine.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    values: dict[str, object] = {
+        "title": title,
+        "summary": summary,
+        "evaluations": evaluations,
+        "class_counts": class_counts,
+        "headline": None,
+        "curves": drawing(plots.learning_curves(history), _curves_alt(history)) if history else None,
+        "captions": {
+            "settings": "Everything the run was told",
+            "data": "The pictures it learnt from",
+            "versions": "Programs and machine",
+        },
+        "tables": [
+            ("Settings", "settings", list(flat(settings))),
+            ("Data", "data", list(flat(data_summary))),
+            ("Versions", "versions", list(flat(environment))),
+        ],
+    }
+    if evaluations:
+        values |= _headline(evaluations, history, class_counts)
+    write_page(path, "report.html.jinja", values)
+
+
+def advise(
+    evaluations: Mapping[str, Evaluation], history: Sequence[Mapping[str, float]], class_counts: Mapping[str, int]
+) -> list[Advice]:
+    """Return what the figures say should be done next, most pressing first; empty where nothing stands out.
+
+    Args:
+        evaluations: Figures by split, at least one; see `write_report` for the split that counts.
+        history: Rows as `plots.learning_curves` takes them.
+        class_counts: Training pictures by class name.
+    """
+    split = _headline_split(evaluations)
+    evaluation = evaluations[split]
+    rules = (
+        _overfitting(history),
+        _unfinished(history),
+        _optimistic_validation(evaluations, split),
+        _confusions(evaluation),
+        _weak_classes(evaluation, class_counts),
+        _imbalance(class_counts),
+        _weak_sources(evaluation),
+        _calibration(evaluation),
+        _sure_mistakes(evaluation),
+        _few_pictures(evaluation),
+    )
+    return [advice for advice in rules if advice is not None]
+
+
+def load_mistakes(evaluation: Evaluation) -> tuple[list[tuple[Answer, Image.Image]], list[str]]:
+    """Read the worst mistakes as small pictures.
+
+    Returns:
+        Each mistake with its picture, and a sentence for each picture that cannot be read.
+    """
+    read, unreadable = [], []
+    for answer in evaluation.mistakes:
+        try:
+            image = small_picture(answer.path, _THUMBNAIL)
+        except ImageError as error:
+            unreadable.append(f"{answer.path.name}: {error.reason}")
+            continue
+        read.append((answer, image))
+    return read, unreadable
+
+
+def _headline_split(evaluations: Mapping[str, Evaluation]) -> str:
+    return "test" if "test" in evaluations else list(evaluations)[-1]
+
+
+def _headline(
+    evaluations: Mapping[str, Evaluation], history: Sequence[Mapping[str, float]], class_counts: Mapping[str, int]
+) -> dict[str, object]:
+    split = _headline_split(evaluations)
+    evaluation = evaluations[split]
+    mistakes, unreadable = load_mistakes(evaluation)
+    wrong = evaluation.count - sum(row[index] for index, row in enumerate(evaluation.confusion))
+    return {
+        "headline": evaluation,
+        "split": split,
+        "verdict": _verdict(evaluation, split),
+        "advice": advise(evaluations, history, class_counts),
+        "shown": plots.display_names(evaluation.class_names),
+        "classes": sorted(evaluation.classes, key=lambda one: (one.support == 0, one.f1)),
+        "confusion": drawing(
+            plots.confusion_matrix(evaluation),
+            f"Confusion matrix of {len(evaluation.classes)} classes: {evaluation.count - wrong} of "
+            f"{evaluation.count} pictures lie on the diagonal. The largest mistakes are in the next table.",
+        ),
+        "reliability": drawing(
+            plots.reliability_diagram(evaluation),
+            f"Accuracy against confidence: mean confidence {percent(evaluation.calibration.confidence)}, "
+            f"accuracy {percent(evaluation.top1.value)}.",
+        ),
+        "photos": [_Photo(thumbnail(image), answer) for answer, image in mistakes],
+        "unreadable": unreadable,
+    }
+
+
+def _verdict(evaluation: Evaluation, split: str) -> str:
+    top1 = evaluation.top1
+    common = max(one.support for one in evaluation.classes) / evaluation.count
+    words = {0.95: "Very good", 0.85: "Good", 0.7: "Usable with care", 0.0: "Weak"}
+    word = next(text for least, text in words.items() if top1.value >= least)
+    if top1.low <= common:
+        word = "No better than guessing"
+    return (
+        f"{word}: on {evaluation.count} {split} pictures the recogniser named {percent(top1.value)} rightly. "
+        f"For pictures like these the rate lies between {percent(top1.low)} and {percent(top1.high)} (95% "
+        f"interval). Always naming the most common class would reach {percent(common)}."
+    )
+
+
+def _best_row(history: Sequence[Mapping[str, float]]) -> Mapping[str, float] | None:
+    rows = [row for row in history if isfinite(row.get("valid_loss", float("nan")))]
+    return min(rows, key=lambda row: row["valid_loss"], default=None)
+
+
+def _overfitting(history: Sequence[Mapping[str, float]]) -> Advice | None:
+    best = _best_row(history)
+    gap = best.get("train_accuracy", 0.0) - best.get("valid_accuracy", 1.0) if best else 0.0
+    if best is None or gap <= 0.1:
+        return None
+    return Advice(
+        "It learns its training pictures by heart",
+        f"At its best epoch it names {percent(best['train_accuracy'])} of the training pictures rightly but "
+        f"{percent(best['valid_accuracy'])} of the validation pictures. Add pictures, add stronger "
+        "augmentation (--augment), raise --dropout or --weight-decay, or start from a pretrained network "
+        "(--model transfer).",
+    )
+
+
+def _unfinished(history: Sequence[Mapping[str, float]]) -> Advice | None:
+    best = _best_row(history)
+    if len(history) < 6 or best is not history[-1]:
+        return None
+    fall = 1 - best["valid_loss"] / history[-4].get("valid_loss", float("nan"))
+    if not fall > 0.03:
+        return None
+    return Advice(
+        "It was still learning when it stopped",
+        f"The validation loss fell by {percent(fall)} in the last three epochs. Train longer (--epochs).",
+    )
+
+
+def _optimistic_validation(evaluations: Mapping[str, Evaluation], split: str) -> Advice | None:
+    if split != "test" or "valid" not in evaluations:
+        return None
+    valid, test = evaluations["valid"].top1, evaluations["test"].top1
+    if valid.low <= test.high:
+        return None
+    return Advice(
+        "Validation promises more than the test keeps",
+        f"{percent(valid.value)} on validation, {percent(test.value)} on test, and the intervals do not touch. "
+        "Look for near-duplicates of training pictures in the validation split, and for test pictures of another "
+        "kind.",
+    )
+
+
+def _confusions(evaluation: Evaluation) -> Advice | None:
+    shown = plots.display_names(evaluation.class_names)
+    pairs = [pair for pair in evaluation.confused_pairs if pair.count >= 2 and pair.share >= 0.1][:3]
+    if not pairs:
+        return None
+    listed = "; ".join(
+        f"{shown[pair.true]} taken for {shown[pair.predicted]} ({pair.count} times, {percent(pair.share)} of "
+        "its pictures)"
+        for pair in pairs
+    )
+    return Advice(
+        "Classes it mixes up",
+        f"{listed}. Lay the pictures of both classes side by side: mend wrong labels first, then add pictures "
+        "that show the difference.",
+    )
+
+
+def _weak_classes(evaluation: Evaluation, class_counts: Mapping[str, int]) -> Advice | None:
+    shown = plots.display_names(evaluation.class_names)
+    weak = [one for one in evaluation.classes if one.support and one.f1 < evaluation.macro.f1 - 0.15]
+    if not weak:
+        return None
+    listed = "; ".join(
+        f"{shown[one.name]} (F1 {percent(one.f1)}"
+        + (f", {class_counts[one.name]} training pictures)" if one.name in class_counts else ")")
+        for one in sorted(weak, key=lambda one: one.f1)[:3]
+    )
+    return Advice(
+        "Classes far behind the others",
+        f"{listed}. The mean F1 is {percent(evaluation.macro.f1)}. Add varied pictures of these classes and "
+        "check their labels.",
+    )
+
+
+def _imbalance(class_counts: Mapping[str, int]) -> Advice | None:
+    most, least = max(class_counts.values(), default=0), min(class_counts.values(), default=0)
+    if most < 5 * least or most == 0:
+        return None
+    return Advice(
+        "Classes of very different size",
+        f"The largest class has {most} training pictures, the smallest {least}. Try --sampler balanced, or add "
+        "pictures of the small classes.",
+    )
+
+
+def _weak_sources(evaluation: Evaluation) -> Advice | None:
+    weak = [row for row in evaluation.sources if row.accuracy.high < evaluation.top1.low]
+    if not weak:
+        return None
+    listed = "; ".join(f"{row.source or 'not given'} ({percent(row.accuracy.value)})" for row in weak[:3])
+    return Advice(
+        "Sources it fails on",
+        f"{listed}, against {percent(evaluation.top1.value)} over all. Add pictures of these sources to the "
+        "training pictures of several classes, so that the source does not give the class away.",
+    )
+
+
+def _calibration(evaluation: Evaluation) -> Advice | None:
+    error, confidence = evaluation.calibration.error, evaluation.calibration.confidence
+    if error <= 0.05:
+        return None
+    way = "too sure of itself" if confidence > evaluation.top1.value else "less sure of itself than it could be"
+    return Advice(
+        "Its confidence cannot be taken at its word",
+        f"It is {way}: mean confidence {percent(confidence)}, accuracy {percent(evaluation.top1.value)}, "
+        f"calibration error {percent(error)}. Fit a temperature on the validation split before a threshold is "
+        "chosen.",
+    )
+
+
+def _sure_mistakes(evaluation: Evaluation) -> Advice | None:
+    sure = [one for one in evaluation.answers if one.true != one.predicted and one.probability >= 0.9]
+    if len(sure) < 3:
+        return None
+    return Advice(
+        "Mistakes it is sure of",
+        f"{len(sure)} wrong answers were given with a confidence of 90% or more. Look at the worst mistakes "
+        "below: among them are often wrong labels and pictures that show something else.",
+    )
+
+
+def _few_pictures(evaluation: Evaluation) -> Advice | None:
+    top1 = evaluation.top1
+    if top1.high - top1.low <= 0.1:
+        return None
+    # Size at which the normal approximation gives 3 points to either side.
+    share = min(max(top1.value, 0.05), 0.95)
+    needed = ceil(1.96**2 * share * (1 - share) / 0.03**2 / 10) * 10
+    return Advice(
+        "Too few pictures to be certain",
+        f"With {evaluation.count} pictures the accuracy is known to {(top1.high - top1.low) * 50:.0f} points to "
+        f"either side. About {max(needed, evaluation.count)} pictures would bring that to 3 points.",
+    )
+
+
+def _curves_alt(history: Sequence[Mapping[str, float]]) -> str:
+    best = _best_row(history)
+    if best is None:
+        return f"Loss, accuracy and learning rate over {len(history)} epochs."
+    return (
+        f"Loss, accuracy and learning rate over {len(history)} epochs. The validation loss is lowest, "
+        f"{best['valid_loss']:.3f}, in epoch {best['epoch']:g}."
+    )

@@ -1,0 +1,83 @@
+"""A study on one page: what the trials reached, which settings counted, what to do with the best."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from landmarks.training.reports.experiment_plots import importances, study_history
+from landmarks.training.reports.page import drawing, write_page
+from landmarks.training.tuning.tune import Study
+
+SHOWN = 10
+"""Best trials in the table."""
+
+FEWEST = 5
+"""Finished trials below which the importance of settings is a guess and is left out."""
+
+
+def importance(study: Study) -> dict[str, float]:
+    """Return how much each setting counted, as shares with sum 1, the most important first; empty with few trials.
+
+    The measure is PED-ANOVA (Watanabe et al. 2023, https://arxiv.org/abs/2304.10255): how far the settings of the
+    better trials differ from those of all.
+    """
+    if len(study.trials(TrialState.COMPLETE)) < FEWEST:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.importance.get_param_importances(study.optuna)
+
+
+def write_study_report(study: Study) -> None:
+    """Write `report.html` of a study, whole or not at all; does nothing where no trial has finished.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    best = study.best()
+    if best is None:
+        return
+    metric = study.settings.metric
+    lower = metric == "loss"
+    done = study.trials(TrialState.COMPLETE)
+    stopped = study.trials(TrialState.PRUNED)
+    label = f"validation {metric}"
+    history = study_history(_values(done), _values(stopped), label, lower=lower)
+    shares = importance(study)
+    ranked = sorted(done, key=lambda trial: _value(trial) if lower else -_value(trial))
+    values: dict[str, object] = {
+        "title": f"Tuning {study.settings.model} on {study.settings.data.resolve().name}",
+        "metric": metric,
+        "best": best,
+        "usual": next((trial for trial in done if trial.number == 0), None),
+        "counts": (len(done), len(stopped), len(study.trials(TrialState.FAIL))),
+        "history": drawing(history, f"{label} of {len(done)} trials; the best is {best.value:.4f}."),
+        "importance": drawing(
+            importances(shares),
+            "Importance of the settings: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()),
+        )
+        if shares
+        else None,
+        "names": [dimension.name for dimension in study.settings.space],
+        "ranked": [(trial, _texts(trial.params)) for trial in ranked[:SHOWN]],
+        "preset": study.preset,
+        "data": study.settings.data,
+    }
+    write_page(study.report, "tune_report.html.jinja", values)
+
+
+def _value(trial: FrozenTrial) -> float:
+    return float(trial.value if trial.value is not None else "nan")
+
+
+def _values(trials: list[FrozenTrial]) -> dict[int, float]:
+    """Map trials to what they reached; a trial that was stopped has the last figure it told, or none."""
+    return {trial.number: _value(trial) for trial in trials if trial.value is not None}
+
+
+def _texts(params: Mapping[str, object]) -> dict[str, str]:
+    return {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in params.items()}

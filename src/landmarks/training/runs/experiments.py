@@ -1,0 +1,286 @@
+"""Many runs side by side: what they were told, what they reached, and whether two of them differ.
+
+Reads run folders and needs no PyTorch. Runs of older versions are read as well, because their settings are taken
+as they stand.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+from landmarks.errors import RunError
+from landmarks.training.config.settings import flag_of
+from landmarks.training.metrics.evaluate import Rate
+from landmarks.training.runs.folder import RunFolder, read_history, read_json
+
+_Z95 = NormalDist().inv_cdf(0.975)
+
+Settings = Mapping[str, str]
+"""Settings as text, by the name of their flag without dashes in front."""
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run in a list.
+
+    Attributes:
+        root: The run folder.
+        model: Name of the network, empty where training has not begun.
+        data: Name of the data folder.
+        fingerprint: Hash of the pictures and their split, empty where training has not begun.
+        settings: What the run was told, without where its pictures and caches lie.
+        epochs: Epochs done.
+        loss: Of the split asked for, None where it was not evaluated.
+        accuracy: Likewise, with its interval.
+        seconds: Wall time of the whole run, None where it is not finished.
+    """
+
+    root: Path
+    model: str
+    data: str
+    fingerprint: str
+    settings: Settings
+    epochs: int
+    loss: float | None
+    accuracy: Rate | None
+    seconds: float | None
+
+
+def find_runs(folder: Path, split: str = "test") -> tuple[list[RunSummary], list[str]]:
+    """Read every run below a folder.
+
+    Args:
+        folder: Searched in depth; a run folder itself gives one run.
+        split: Whose loss and accuracy are read, `valid` or `test`.
+
+    Returns:
+        The runs, those of one data set together, the most accurate first; and a sentence for each run folder that
+        is damaged.
+
+    Raises:
+        RunError: There is no such folder.
+    """
+    if not folder.is_dir():
+        raise RunError(f"{folder}: no such folder: give the folder that holds your runs")
+    runs, damaged = [], []
+    for path in sorted(folder.rglob("settings.json")):
+        try:
+            runs.append(read_summary(path.parent, split))
+        except RunError as error:
+            damaged.append(str(error))
+    runs.sort(key=lambda run: (run.data, run.fingerprint, -run.accuracy.value if run.accuracy else 1, run.root))
+    return runs, damaged
+
+
+def read_summary(root: Path, split: str = "test") -> RunSummary:
+    """Read one run.
+
+    Raises:
+        RunError: It is not a run folder, or damaged.
+    """
+    run = RunFolder(root)
+    told = read_json(run.settings)
+    info = read_json(run.info) if run.info.is_file() else {}
+    metrics_file = root / f"metrics_{split}.json"
+    metrics = read_json(metrics_file) if metrics_file.is_file() else {}
+    try:
+        data = info.get("data", {})
+        seconds = info.get("seconds")
+        return RunSummary(
+            root=root,
+            model=str(info.get("architecture", "")),
+            data=str(data.get("name", Path(told["data"]).name)),
+            fingerprint=str(data.get("fingerprint", "")),
+            settings=settings_as_text(told),
+            epochs=len(read_history(run.history)),
+            loss=float(metrics["loss"]) if metrics else None,
+            accuracy=Rate(**metrics["top1"]) if metrics else None,
+            seconds=float(seconds) if seconds is not None else None,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(f"{root}: damaged ({error!r}): train again") from error
+
+
+def settings_as_text(told: Mapping[str, Any]) -> dict[str, str]:
+    """Return settings, as `RunSettings.to_dict` gives them, as text by flag; where files lie is left out."""
+    return {
+        flag_of(key).removeprefix("--"): _text(value)
+        for group in told.values()
+        if isinstance(group, Mapping)
+        for key, value in group.items()
+    }
+
+
+def differing(settings: Iterable[Settings]) -> list[str]:
+    """Return the names of the settings that are not the same in all, in the order of the first that has them."""
+    rows = list(settings)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [name for name in names if len({row.get(name) for row in rows}) > 1]
+
+
+def runs_table(runs: Sequence[RunSummary], base: Path) -> tuple[list[str], list[list[str]]]:
+    """Return the list of runs as header and rows of text; a figure that is not there is empty.
+
+    Args:
+        runs: The runs.
+        base: Folder that run names are relative to.
+    """
+    names = differing(run.settings for run in runs)
+    header = ["run", "model", "data", "hash", *names, "done", "loss", "accuracy", "low", "high", "minutes"]
+    rows = []
+    for run in runs:
+        told = [run.settings.get(name, "") for name in names]
+        rate = run.accuracy
+        shares = [f"{share:.4f}" for share in (rate.value, rate.low, rate.high)] if rate else ["", "", ""]
+        loss = "" if run.loss is None else f"{run.loss:.4f}"
+        minutes = "" if run.seconds is None else f"{run.seconds / 60:.1f}"
+        name = os.path.relpath(run.root, base)
+        rows.append([name, run.model, run.data, run.fingerprint, *told, str(run.epochs), loss, *shares, minutes])
+    return header, rows
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Two runs on the same pictures, counted picture by picture.
+
+    Attributes:
+        both: Right in both runs.
+        first: Right in the first alone.
+        second: Right in the second alone.
+        neither: Wrong in both.
+    """
+
+    both: int
+    first: int
+    second: int
+    neither: int
+
+    @property
+    def count(self) -> int:
+        """Number of pictures."""
+        return self.both + self.first + self.second + self.neither
+
+    @property
+    def difference(self) -> Rate:
+        """Accuracy of the second run minus that of the first, in [-1, 1], with its 95 % interval.
+
+        The interval is the adjusted Wald interval of Bonett and Price 2012 (Journal of Educational and Behavioral
+        Statistics 37(4), 479-488), which keeps its promise with few pictures too.
+        """
+        gain, loss = (self.second + 1) / (self.count + 2), (self.first + 1) / (self.count + 2)
+        half = _Z95 * math.sqrt((gain + loss - (gain - loss) ** 2) / (self.count + 2))
+        centre = gain - loss
+        value = (self.second - self.first) / self.count
+        return Rate(value, max(-1.0, centre - half), min(1.0, centre + half), self.count)
+
+    @property
+    def p_value(self) -> float:
+        """P value of McNemar's test in its mid-p form: how likely so uneven a split is between equal runs.
+
+        Of the pictures that only one run knows, an equal one knows each with probability one half (McNemar 1947,
+        https://doi.org/10.1007/BF02295996). The mid-p form counts half of what was seen and is less timid than the
+        exact test (Fagerland, Lydersen and Laake 2013, https://doi.org/10.1186/1471-2288-13-91).
+        """
+        less, total = min(self.first, self.second), self.first + self.second
+        if total == 0:
+            return 1.0  # nothing was seen that speaks for a difference
+        below = sum(math.comb(total, k) for k in range(less))
+        seen = math.comb(total, less)
+        if self.first == self.second:
+            return 1 - seen / (1 << (total + 1))
+        return (2 * below + seen) / (1 << total)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs and how they differ.
+
+    Attributes:
+        runs: The first and the second.
+        split: On whose pictures.
+        pairs: The pictures counted.
+        classes: The same by right class, only those on which the runs differ, the largest difference first.
+        settings: Name and both values of each setting that differs.
+    """
+
+    runs: tuple[RunSummary, RunSummary]
+    split: str
+    pairs: Pairs
+    classes: tuple[tuple[str, Pairs], ...]
+    settings: tuple[tuple[str, str, str], ...]
+
+
+def compare_runs(first: Path, second: Path, split: str = "test") -> Comparison:
+    """Compare two runs on the same pictures.
+
+    Args:
+        first: A run folder.
+        second: Another.
+        split: `valid` or `test`.
+
+    Raises:
+        RunError: One is not a run folder or was not evaluated, or the pictures are not the same.
+    """
+    runs = read_summary(first, split), read_summary(second, split)
+    answers = _read_answers(first, split), _read_answers(second, split)
+    if not answers[0]:
+        raise RunError(f"{first}: no {split} pictures to compare: run landmarks evaluate {first} again")
+    others = set(answers[0]) ^ set(answers[1])
+    if others:
+        raise RunError(
+            f"{first} and {second}: not the same {split} pictures ({len(others)} are in one run alone): compare "
+            "runs on one data folder" + (" with one --seed and --valid-size" if split == "valid" else "")
+        )
+    by_class: dict[str, list[tuple[bool, bool]]] = {}
+    for picture, right in answers[0].items():
+        by_class.setdefault(picture[1], []).append((right, answers[1][picture]))
+    counted = [(name, _count(rights)) for name, rights in sorted(by_class.items())]
+    names = differing(run.settings for run in runs)
+    return Comparison(
+        runs=runs,
+        split=split,
+        pairs=_count(pair for rights in by_class.values() for pair in rights),
+        classes=tuple(
+            sorted(
+                (item for item in counted if item[1].first or item[1].second),
+                key=lambda item: -abs(item[1].second - item[1].first),
+            )
+        ),
+        settings=tuple((name, runs[0].settings.get(name, ""), runs[1].settings.get(name, "")) for name in names),
+    )
+
+
+def _count(rights: Iterable[tuple[bool, bool]]) -> Pairs:
+    seen = list(rights)
+    return Pairs(*(seen.count(pair) for pair in ((True, True), (True, False), (False, True), (False, False))))
+
+
+def _read_answers(root: Path, split: str) -> dict[tuple[str, str], bool]:
+    """Map (picture below the data folder, right class) to whether the run was right."""
+    path = root / f"predictions_{split}.csv"
+    if not path.is_file() or not (root / f"metrics_{split}.json").is_file():
+        raise RunError(f"{root}: its {split} pictures were not evaluated: run landmarks evaluate {root} first")
+    data = str(read_json(RunFolder(root).settings).get("data", ""))
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return {
+                (os.path.relpath(row["path"], data), row["true"]): row["true"] == row["predicted"]
+                for row in csv.DictReader(file)
+            }
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise RunError(f"{path}: cannot be read ({error}): run landmarks evaluate {root} again") from error
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return "" if value is None else str(value)

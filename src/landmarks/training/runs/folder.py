@@ -1,0 +1,218 @@
+"""The run folder: what lies in it, and how it is made and read.
+
+```
+RUN/
+  settings.json        everything the run was told
+  run.json             classes, preprocessing, data summary, versions, time
+  metrics.csv          a row an epoch
+  weights.safetensors  the best weights by validation loss
+  head/                history and checkpoint of the head's training, in transfer learning
+  last.ckpt            training state after the last finished epoch, for --resume
+  tensorboard/         the same curves for TensorBoard
+  metrics_SPLIT.json, confusion_SPLIT.csv, confusion_SPLIT.png, per_class_SPLIT.csv, predictions_SPLIT.csv
+  report.html          all of it to look at
+```
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import platform
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from landmarks.errors import RunError
+from landmarks.files.atomic import storage_errors, write_json, write_text
+from landmarks.training.config.settings import RunSettings
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """What one epoch brought; a row of `metrics.csv`.
+
+    Attributes:
+        epoch: From 0.
+        size: Side of the training crops in pixels, 0 where the training did not see pictures.
+        learning_rate: Of the first parameter group when the epoch began.
+        train_loss: Mean loss in training, with augmentation, smoothing and drop-out.
+        train_accuracy: Likewise.
+        valid_loss: Mean cross entropy on the validation pictures.
+        valid_accuracy: Likewise.
+        seconds: Wall time of both passes.
+        pictures_per_second: In training.
+        saved: Whether the weights were saved.
+    """
+
+    epoch: int
+    size: int
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float
+    valid_loss: float
+    valid_accuracy: float
+    seconds: float
+    pictures_per_second: float
+    saved: bool
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of a run."""
+
+    root: Path
+
+    @property
+    def settings(self) -> Path:
+        """What the run was told."""
+        return self.root / "settings.json"
+
+    @property
+    def info(self) -> Path:
+        """Classes, preprocessing, data and versions."""
+        return self.root / "run.json"
+
+    @property
+    def history(self) -> Path:
+        """A row an epoch."""
+        return self.root / "metrics.csv"
+
+    @property
+    def weights(self) -> Path:
+        """The best weights."""
+        return self.root / "weights.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Training state after the last finished epoch."""
+        return self.root / "last.ckpt"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of TensorBoard's event files."""
+        return self.root / "tensorboard"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.root / "report.html"
+
+
+def create_run(root: Path, settings: RunSettings) -> RunFolder:
+    """Make a new run folder with its settings.
+
+    Raises:
+        RunError: The folder is taken.
+        StorageError: It cannot be written.
+    """
+    run = RunFolder(root)
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise RunError(f"{root}: this run folder exists: choose another --out, or continue it with --resume")
+    with storage_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+    write_json(run.settings, settings.to_dict())
+    return run
+
+
+def discard_run(run: RunFolder) -> None:
+    """Remove a run that came to nothing before its training began, so that its place is free again."""
+    with suppress(OSError):
+        run.settings.unlink(missing_ok=True)
+        run.root.rmdir()
+
+
+def remove_weights(run: RunFolder) -> None:
+    """Remove weights and checkpoints of a run whose figures alone are kept."""
+    with suppress(OSError):
+        for path in (*run.root.rglob(run.weights.name), *run.root.rglob(run.checkpoint.name)):
+            path.unlink(missing_ok=True)
+
+
+def open_run(root: Path) -> tuple[RunFolder, RunSettings]:
+    """Open an existing run folder.
+
+    Raises:
+        RunError: It is not a run folder.
+        SettingsError: Its settings do not fit this version.
+    """
+    run = RunFolder(root)
+    return run, RunSettings.from_dict(read_json(run.settings))
+
+
+def read_info(run: RunFolder) -> dict[str, Any]:
+    """Read `run.json`.
+
+    Raises:
+        RunError: It is missing or damaged.
+    """
+    info = read_json(run.info)
+    missing = sorted({"architecture", "classes", "preprocessing", "data", "versions", "machine"} - set(info))
+    if missing:
+        raise RunError(f"{run.info}: damaged ({missing[0]} is missing): train again")
+    return info
+
+
+def write_history(path: Path, rows: Sequence[EpochRow]) -> None:
+    """Write `metrics.csv`; raises `StorageError` when it cannot be written."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [item.name for item in fields(EpochRow)], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(row).items()})
+    write_text(path, text.getvalue())
+
+
+def read_history(path: Path) -> list[EpochRow]:
+    """Read `metrics.csv`; an empty list where there is none.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    if not path.is_file():
+        return []
+    kinds: dict[str, Callable[[str], Any]] = {"epoch": int, "size": int, "saved": lambda text: text == "True"}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [
+                EpochRow(**{k: kinds.get(k, float)(v) for k, v in row.items()}) for row in csv.DictReader(file)
+            ]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise RunError(f"{path}: cannot be read ({error}): train again") from error
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of what a run or an export depends on."""
+    names = ("landmarks", "torch", "torchvision", "timm", "onnxruntime", "numpy", "pillow")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+
+
+def machine() -> str:
+    """Return the processor and the number of cores, for reports."""
+    model = platform.processor() or platform.machine()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+    return f"{model}, {os.cpu_count()} cores"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a run.
+
+    Raises:
+        RunError: It is missing, damaged or holds no mapping.
+    """
+    if not path.is_file():
+        raise RunError(f"{path.parent}: not a run folder ({path.name} is missing): give the --out of a training")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({error}): train again") from error
+    if not isinstance(value, dict):
+        raise RunError(f"{path}: not what landmarks wrote: train again")
+    return value

@@ -1,0 +1,161 @@
+"""A finished run: loaded, measured, reported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from landmarks.errors import RunError
+from landmarks.imaging.preprocessing import Preprocessing
+from landmarks.training.config.settings import RunSettings
+from landmarks.training.data.cache import Progress
+from landmarks.training.data.loaders import Data, Loader, make_loaders, prepare_data
+from landmarks.training.engine.train import one_epoch_test
+from landmarks.training.metrics.evaluate import Evaluation, Predictions, evaluate, write_evaluation
+from landmarks.training.models.features import compute_embeddings, embedding_loader
+from landmarks.training.models.networks import load_trained
+from landmarks.training.models.transfer import Head, TransferModel
+from landmarks.training.reports.plots import confusion_matrix, save_figure
+from landmarks.training.reports.report import write_report
+from landmarks.training.runs.folder import RunFolder, open_run, read_history, read_info
+
+SPLITS = ("valid", "test")
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run, loaded.
+
+    Attributes:
+        folder: Where it lies.
+        settings: What it was told.
+        info: What `run.json` says.
+        classes: Class names in the order of the logits.
+        preprocessing: The contract of the network.
+        architecture: Name of the network.
+        model: The network with the best weights, in evaluation mode.
+    """
+
+    folder: RunFolder
+    settings: RunSettings
+    info: dict[str, Any]
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    architecture: str
+    model: nn.Module
+
+    def metrics(self, split: str) -> dict[str, Any]:
+        """Return the headline figures of a split, or nothing where it was not evaluated."""
+        path = self.folder.root / f"metrics_{split}.json"
+        if not path.is_file():
+            return {}
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return {key: values[key] for key in ("count", "loss", "top1", "top5", "macro", "sources") if key in values}
+
+
+def load_run(root: Path) -> TrainedRun:
+    """Load a finished run.
+
+    Raises:
+        RunError: The folder is not a finished run.
+        ModelError: Its weights are damaged, changed or of another architecture.
+    """
+    run, settings = open_run(root)
+    info = read_info(run)
+    classes = tuple(map(str, info["classes"]))
+    preprocessing = Preprocessing.from_dict(info["preprocessing"])
+    network = load_trained(settings.model, classes, preprocessing, run.weights)
+    return TrainedRun(run, settings, info, classes, preprocessing, network.architecture, network.model)
+
+
+def load_data(run: TrainedRun, *, progress: Progress | None = None) -> Data:
+    """Open the data of a run again, with the same split.
+
+    Raises:
+        DataError: The data folder is gone or no longer readable.
+        RunError: The pictures are not those of the run.
+    """
+    settings = run.settings
+    data = prepare_data(settings.data, settings.loading, cache=settings.cache, progress=progress)
+    require_same_data(run.folder, run.info, data)
+    return data
+
+
+def require_same_data(run: RunFolder, info: Mapping[str, Any], data: Data) -> None:
+    """Refuse pictures that are not those a run was trained on.
+
+    Raises:
+        RunError: The fingerprint in `run.json` is another.
+    """
+    if info["data"]["fingerprint"] != data.fingerprint:
+        raise RunError(
+            f"{data.folder.root}: these are not the pictures that {run.root} was trained on: put them back, or "
+            "train a new run"
+        )
+
+
+def evaluate_run(run: TrainedRun, data: Data, *, splits: Sequence[str] = SPLITS) -> dict[str, Evaluation]:
+    """Measure a run on splits of its data, and write metrics, tables, pictures and the report into its folder.
+
+    Args:
+        run: The run.
+        data: Its data, from `load_data`.
+        splits: Which of `valid` and `test`.
+
+    Returns:
+        The evaluation of each split.
+    """
+    evaluations = {split: _evaluate_split(run, data, split) for split in splits}
+    for split, evaluation in evaluations.items():
+        write_evaluation(evaluation, run.folder.root, split)
+        save_figure(confusion_matrix(evaluation), run.folder.root / f"confusion_{split}.png")
+    _write_report(run, data, evaluations)
+    return evaluations
+
+
+def _evaluate_split(run: TrainedRun, data: Data, split: str) -> Evaluation:
+    samples = data.folder.valid if split == "valid" else data.folder.test
+    if isinstance(run.model, TransferModel) and not run.settings.model.unfreeze:
+        # The embeddings of a frozen backbone are cached, or soon are: no need to run it in PyTorch.
+        embeddings = compute_embeddings(run.model, data.cache, samples, run.preprocessing, data.cache_folder)
+        loader: Loader = embedding_loader(embeddings, samples, run.settings.loading.batch_size)
+        probabilities, labels = one_epoch_test(loader, Head(run.model))
+    else:
+        loaders = make_loaders(data, run.settings.loading, run.settings.augment, preprocessing=run.preprocessing)
+        probabilities, labels = one_epoch_test(loaders[split], run.model)
+    sources = tuple(sample.source for sample in samples)
+    predictions = Predictions(
+        probabilities=probabilities.numpy(),
+        labels=labels.numpy(),
+        class_names=run.classes,
+        paths=tuple(sample.path for sample in samples),
+        sources=sources if any(sources) else None,
+    )
+    return evaluate(predictions)
+
+
+def _write_report(run: TrainedRun, data: Data, evaluations: Mapping[str, Evaluation]) -> None:
+    history = read_history(run.folder.history)
+    minutes = float(run.info.get("seconds", 0.0)) / 60
+    write_report(
+        run.folder.report,
+        title=f"{run.architecture} on {run.info['data']['name']}",
+        settings=run.settings.to_dict(),
+        summary=[
+            ("Network", run.architecture),
+            ("Classes", str(len(run.classes))),
+            ("Parameters", f"{sum(p.numel() for p in run.model.parameters()) / 1e6:.2f} million"),
+            ("Epochs", str(len(history))),
+            ("Time", f"{minutes:.1f} minutes"),
+        ],
+        evaluations=evaluations,
+        history=[asdict(row) for row in history],
+        data_summary=run.info["data"],
+        class_counts=data.class_counts,
+        environment={**run.info["versions"], "machine": run.info["machine"]},
+    )

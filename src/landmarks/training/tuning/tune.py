@@ -1,0 +1,314 @@
+"""Tuning: a study of many short runs that looks for the settings which serve a data set best.
+
+A study is a folder:
+
+```
+STUDY/
+  study.db       every trial with its settings and figures (SQLite, by Optuna)
+  trials/NNN/    the run folder of each trial, without its weights
+  report.html    history, importance of the settings, the best trials
+  best.toml      the best settings, for landmarks train --preset
+```
+
+Trials are judged on the validation pictures alone; none reads the test split. The first has the usual settings,
+the next are spread over the space, and each further one is drawn from those before by the tree-structured Parzen
+estimator (Bergstra et al. 2011, https://papers.nips.cc/paper/4443). A trial that lags behind the median is stopped
+early (Golovin et al. 2017, https://doi.org/10.1145/3097983.3098043). A call goes on where the last stopped or was
+killed, and several processes may work on one study.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from landmarks.errors import DataError, SettingsError, StorageError, TrainingError
+from landmarks.files.atomic import storage_errors
+from landmarks.training.config.presets import Changes, changed, write_preset
+from landmarks.training.config.settings import (
+    DataSettings,
+    LoopSettings,
+    ModelKind,
+    RunSettings,
+    default_settings,
+)
+from landmarks.training.engine.pipeline import Watcher, train_run
+from landmarks.training.engine.train import Listener
+from landmarks.training.runs.folder import EpochRow, RunFolder, remove_weights
+from landmarks.training.tuning.search_space import Space, point_of, space_of, spread_points, suggest
+
+Metric = Literal["loss", "accuracy"]
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+TENTHS = 10
+"""A trial is compared with the others at each tenth of its training, because trials differ in epochs."""
+
+SPREAD_TRIALS = 9
+"""Trials after the first that are spread evenly over the space: ten in all are what the estimator begins with."""
+
+UNPRUNED_TRIALS = 5
+UNPRUNED_TENTHS = 3
+HEARTBEAT_SECONDS = 30
+"""How often a running trial shows a sign of life; after twice that without one it counts as failed."""
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """What a study is told.
+
+    Attributes:
+        data: The image folder.
+        model: The way of training that is tuned.
+        metric: What is sought on validation: the lowest `loss` or the highest `accuracy`.
+        trials: Finished trials at which the study is complete, those of earlier calls and other processes counted.
+        minutes: Start no trial after this time, or None for no limit.
+        epochs: Epochs of every trial, or None to tune them or take the usual number.
+        limit: Training pictures of every trial, or None for all.
+        seed: Seed of the split and of every training, and of how trials are drawn.
+        threads: Threads of PyTorch, or 0 for one a core.
+        cache: Folder of decoded pictures and features, or None for the user's cache folder.
+    """
+
+    data: Path
+    model: ModelKind = "transfer"
+    metric: Metric = "loss"
+    trials: int = 30
+    minutes: float | None = None
+    epochs: int | None = None
+    limit: int | None = None
+    seed: int = 0
+    threads: int = 0
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        for flag, value, names in (
+            ("--model", self.model, get_args(ModelKind)),
+            ("--metric", self.metric, get_args(Metric)),
+        ):
+            if value not in names:
+                raise SettingsError(f"{flag} must be one of {', '.join(names)}, not {value!r}")
+        if self.trials < 1:
+            raise SettingsError(f"--trials must be at least 1, not {self.trials}")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise SettingsError(f"--time must be above 0, not {self.minutes}")
+        # The others are those of a run and check themselves there, before any work.
+        DataSettings(limit=self.limit, seed=self.seed)
+        LoopSettings(epochs=1 if self.epochs is None else self.epochs, threads=self.threads)
+
+    @property
+    def space(self) -> Space:
+        """What the study changes."""
+        return space_of(self.model, ("epochs",) if self.epochs is not None else ())
+
+    def start(self) -> RunSettings:
+        """Return the settings that a trial changes."""
+        settings = default_settings(self.data, self.model)
+        loop: dict[str, Any] = {} if self.epochs is None else {"epochs": self.epochs}
+        return changed(settings, {"loop": loop})
+
+    def of_trial(self, changes: Changes) -> RunSettings:
+        """Return the settings of a trial's run."""
+        own: Changes = {"loading": {"limit": self.limit, "seed": self.seed}, "loop": {"threads": self.threads}}
+        return replace(changed(changed(self.start(), changes), own), cache=self.cache)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study and its folder."""
+
+    root: Path
+    settings: TuneSettings
+    optuna: optuna.Study
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.root / "report.html"
+
+    @property
+    def preset(self) -> Path:
+        """The best settings."""
+        return self.root / "best.toml"
+
+    def trials(self, *states: TrialState) -> list[FrozenTrial]:
+        """Return the trials in these states, or all, in the order of their numbers."""
+        return self.optuna.get_trials(deepcopy=False, states=states or None)
+
+    @property
+    def finished(self) -> int:
+        """Number of trials that came to an end, stopped early or not."""
+        return len(self.trials(*FINISHED))
+
+    def best(self) -> FrozenTrial | None:
+        """Return the best trial, or None where none has finished."""
+        return self.optuna.best_trial if self.trials(TrialState.COMPLETE) else None
+
+    def folder(self, number: int) -> RunFolder:
+        """Return the run folder of a trial."""
+        return RunFolder(self.root / "trials" / f"{number:03d}")
+
+
+def tune(settings: TuneSettings, out: Path, told: Callable[[FrozenTrial], None] | None = None) -> Study:
+    """Begin a study or go on with it, until its trials or the time of this call are used up.
+
+    Args:
+        settings: What the study is told.
+        out: Its folder.
+        told: Called with each trial of this call when it has ended.
+
+    Returns:
+        The study; its best settings are written as a preset.
+
+    Raises:
+        SettingsError: The folder holds a study of another kind.
+        DataError: The pictures are not those of the study's earlier trials.
+        LandmarksError: As the runs do; a run whose loss is no number only ends its trial.
+    """
+    started = time.monotonic()
+    with _quiet():
+        study = open_study(settings, out)
+
+        def objective(trial: optuna.Trial) -> float:
+            return _run_trial(study, trial)
+
+        callbacks = [lambda _, trial: told(trial)] if told else []
+        while study.finished < settings.trials:
+            if settings.minutes is not None and time.monotonic() - started >= 60 * settings.minutes:
+                break
+            study.optuna.optimize(objective, n_trials=1, callbacks=callbacks)
+            _write_best(study)
+    return study
+
+
+def open_study(settings: TuneSettings, out: Path) -> Study:
+    """Open a study, or make it with the usual settings as its first trial.
+
+    Raises:
+        SettingsError: The folder holds a study of another kind.
+        StorageError: The study cannot be written.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with storage_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    asked = {
+        "data": str(settings.data.resolve()),
+        "model": settings.model,
+        "metric": settings.metric,
+        "epochs": settings.epochs,
+        "limit": settings.limit,
+        "seed": settings.seed,
+    }
+    try:
+        storage = optuna.storages.RDBStorage(
+            f"sqlite:///{(out / 'study.db').resolve()}",
+            engine_kwargs={"connect_args": {"timeout": 60}},  # seconds to wait for another process that writes
+            heartbeat_interval=HEARTBEAT_SECONDS,
+        )
+        found = optuna.create_study(
+            storage=storage,
+            study_name="landmarks",
+            direction="minimize" if settings.metric == "loss" else "maximize",
+            pruner=optuna.pruners.MedianPruner(UNPRUNED_TRIALS, UNPRUNED_TENTHS),
+            load_if_exists=True,
+        )
+        for name, value in asked.items():
+            known = found.user_attrs.get(name, value)
+            if known != value:
+                raise SettingsError(
+                    f"{out}: this study was begun with --{name} {known}, not {value}: choose another --out, or "
+                    "go on with the same flags"
+                )
+            found.set_user_attr(name, value)
+        found.enqueue_trial(point_of(settings.start(), settings.space), skip_if_exists=True)
+    except optuna.exceptions.StorageInternalError as error:
+        raise StorageError(f"{out / 'study.db'}: cannot be used ({error}): choose another --out") from error
+    return Study(out, settings, found)
+
+
+def settings_of(study: Study, trial: FrozenTrial) -> RunSettings:
+    """Return the settings that a trial found, without what its run was told beside them."""
+    return changed(study.settings.start(), suggest(optuna.trial.FixedTrial(trial.params), study.settings.space))
+
+
+def _write_best(study: Study) -> None:
+    """Write the best settings as a preset; does nothing where no trial has finished."""
+    best = study.best()
+    if best is None:
+        return
+    told = study.settings
+    comment = (
+        f"Found by landmarks tune on {told.data.resolve().name}: trial {best.number} of {study.finished}, "
+        f"validation {told.metric} {best.value:.4f}."
+    )
+    write_preset(study.preset, settings_of(study, best), comment)
+
+
+def _run_trial(study: Study, trial: optuna.Trial) -> float:
+    told = study.settings
+    # Seeded by the number of the trial: a study that was stopped draws what an undisturbed one would have drawn,
+    # and two processes never draw the same.
+    sampler: optuna.samplers.BaseSampler
+    sampler = optuna.samplers.TPESampler(seed=(told.seed * 1_000_003 + trial.number) % 2**32)
+    if 1 <= trial.number <= SPREAD_TRIALS:
+        points = spread_points(told.space, SPREAD_TRIALS, told.seed)
+        sampler = optuna.samplers.PartialFixedSampler(points[trial.number - 1], sampler)
+    study.optuna.sampler = sampler
+    settings = told.of_trial(suggest(trial, told.space))
+    trial.set_user_attr("seed", settings.loading.seed)
+    folder = study.folder(trial.number)
+    watcher = Watcher(listener=Listener(epoch=_pruner(trial, told.metric, settings.loop.epochs)))
+    started = time.perf_counter()
+    try:
+        run = train_run(settings, folder.root, watcher=watcher, splits=("valid",))
+        _require_same_pictures(study, run.info["data"]["fingerprint"])
+        metrics = run.metrics("valid")
+    except TrainingError as error:
+        trial.set_user_attr("failure", str(error))
+        raise optuna.TrialPruned from error
+    finally:
+        trial.set_user_attr("seconds", round(time.perf_counter() - started, 1))
+        remove_weights(folder)
+    for name, value in (("loss", metrics["loss"]), ("accuracy", metrics["top1"]["value"])):
+        trial.set_user_attr(name, value)
+    return float(metrics["loss"] if told.metric == "loss" else metrics["top1"]["value"])
+
+
+def _pruner(trial: optuna.Trial, metric: Metric, epochs: int) -> Callable[[EpochRow], None]:
+    """Return a listener that stops a trial which lags behind the median of the others."""
+
+    def after_epoch(row: EpochRow) -> None:
+        tenth = (row.epoch + 1) * TENTHS // epochs
+        if tenth > row.epoch * TENTHS // epochs:
+            trial.report(row.valid_loss if metric == "loss" else row.valid_accuracy, tenth)
+            # At the end there is nothing left to save by stopping.
+            if row.epoch + 1 < epochs and trial.should_prune():
+                raise optuna.TrialPruned
+
+    return after_epoch
+
+
+def _require_same_pictures(study: Study, fingerprint: str) -> None:
+    known = study.optuna.user_attrs.get("fingerprint", fingerprint)
+    if known != fingerprint:
+        raise DataError(
+            f"{study.settings.data}: these are not the pictures of the earlier trials of {study.root}: put them "
+            "back, or choose another --out"
+        )
+    study.optuna.set_user_attr("fingerprint", fingerprint)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep from the user that Optuna calls its heartbeat experimental."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
