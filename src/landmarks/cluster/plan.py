@@ -42,7 +42,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.part_size < 1:
-            raise SettingsError(f"--part-size must be at least 1, not {self.part_size}")
+            raise SettingsError(f"`part_size` must be at least 1, not {self.part_size}")
 
     def told(self) -> dict[str, Any]:
         """Return what must be the same when the job goes on: all but where the model lies."""

@@ -109,7 +109,7 @@ class PhotoSearcher:
             Groups of two or more, the largest first, each in the order of its paths.
         """
         if not 0 < alike <= 1:
-            raise SettingsError(f"--alike must be above 0 and at most 1, not {alike}")
+            raise SettingsError(f"`alike` must be above 0 and at most 1, not {alike}")
         groups = _Groups()
         for names, vectors in self._table.pages():
             for start in range(0, len(names), _PAGE):
@@ -127,7 +127,7 @@ class PhotoSearcher:
     ) -> list[list[Match]]:
         _check(count)
         if expansion < 0:
-            raise SettingsError(f"--expand must be 0 or more, not {expansion}")
+            raise SettingsError(f"`expansion` must be 0 or more, not {expansion}")
         if expansion:
             near = self._table.nearest(vectors, expansion, tag=tag, vectors=True)
             vectors = np.stack([_expanded(*pair) for pair in zip(vectors, near, strict=True)])
@@ -158,7 +158,7 @@ def _expanded(query: Vectors, hits: Sequence[Hit]) -> Vectors:
 
 def _check(count: int) -> None:
     if count < 1:
-        raise SettingsError(f"-k must be at least 1, not {count}")
+        raise SettingsError(f"`count` must be at least 1, not {count}")
 
 
 class _Groups:
