@@ -36,7 +36,7 @@ def predict(
     from landmarks.imaging.photos import SkipCounter, find_photos
     from landmarks.model.engines import check_engine
     from landmarks.tagging.pipeline import load_model
-    from landmarks.tagging.tagger import TagSettings
+    from landmarks.tagging.settings import TagSettings
 
     if as_json and as_csv:
         raise SettingsError("--json and --csv cannot be given together: choose one")

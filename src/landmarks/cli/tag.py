@@ -70,7 +70,8 @@ def tag(
     from landmarks.model.engines import check_engine
     from landmarks.model.folder import find_model, read_info
     from landmarks.tagging.pipeline import find_tags_parallel
-    from landmarks.tagging.tagger import TagSettings, gazetteer_of
+    from landmarks.tagging.settings import TagSettings
+    from landmarks.tagging.tagger import gazetteer_of
 
     only_writing = {"--in-place": in_place, "--watch": watch, "--retry": retry, "--ledger": ledger is not None}
     _check_flags(only_writing, writing=write or dry_run, heatmap=heatmap, explain=explain)

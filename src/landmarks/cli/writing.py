@@ -20,7 +20,8 @@ from landmarks.library.library import Library, library_root
 from landmarks.metadata.edit import WriteOptions
 from landmarks.model.folder import read_info
 from landmarks.tagging.pipeline import find_tags_parallel
-from landmarks.tagging.tagger import Finding, TagSettings, identity_of
+from landmarks.tagging.settings import TagSettings
+from landmarks.tagging.tagger import Finding, identity_of
 from landmarks.tagging.tags import ImageTags
 
 _WORDS = {

@@ -10,7 +10,8 @@ from landmarks.cluster.source import INPUTS, Columns, list_inputs
 from landmarks.cluster.storage import Storage
 from landmarks.errors import InputError, SettingsError
 from landmarks.model.folder import read_info
-from landmarks.tagging.tagger import TagSettings, identity_of
+from landmarks.tagging.settings import TagSettings
+from landmarks.tagging.tagger import identity_of
 
 PLAN = "job.json"
 

@@ -352,7 +352,8 @@ class Library:
                 status = photo.stat()
                 if (status.st_size, status.st_mtime_ns) == (row.size, row.mtime_ns):
                     return None
-            snapshot = Snapshot.of(photo) if photo.is_file() else None
+            # Of a photo that is due anyway the content is read once, by the tagger.
+            snapshot = Snapshot.of(photo, read=row is not None) if photo.is_file() else None
         except OSError:
             snapshot = None  # the tagger will say what is wrong with it
         if row is not None and snapshot is None and not row.sha256:

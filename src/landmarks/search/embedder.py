@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from landmarks.fewshot.reference import REFERENCE_FILE, EmbeddingSpace, plain_space, read_reference
 from landmarks.model.folder import ONNX_FILE
 from landmarks.tagging.pipeline import Model
-from landmarks.tagging.tagger import TagSettings
+from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tags import Tag
 from landmarks.tagging.workers import Job, run_parallel
 

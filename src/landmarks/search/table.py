@@ -144,6 +144,13 @@ class PhotoTable:
         with _errors(self.place):
             return int(self._table.count_rows())
 
+    def snapshot(self) -> PhotoTable:
+        """Return the table as it is now: what others write later is not seen."""
+        fixed = PhotoTable(self.place)
+        with _errors(self.place):
+            fixed._table.checkout(fixed._table.version)
+        return fixed
+
     def known(self) -> dict[str, tuple[int, int]]:
         """Return size and time of the last change of each photo."""
         with _errors(self.place):

@@ -19,7 +19,8 @@ from landmarks.imaging.photos import find_photos
 from landmarks.metadata.reading import embedded_position, read_position
 from landmarks.model.folder import DEFAULT_MODEL, find_model
 from landmarks.model.recognizer import Prepared, Recognition, Recognizer
-from landmarks.tagging.tagger import Finding, TagSettings, gazetteer_of, make_tagger
+from landmarks.tagging.settings import TagSettings
+from landmarks.tagging.tagger import Finding, gazetteer_of, make_tagger
 from landmarks.tagging.tags import ImageTags
 from landmarks.tagging.workers import BATCH, Job, run_parallel
 

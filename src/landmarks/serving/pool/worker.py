@@ -24,7 +24,7 @@ from landmarks.errors import ImageFormatError, ImageTooLargeError, LandmarksErro
 from landmarks.imaging.decoding import ImageLimits
 from landmarks.serving.pool import protocol as frames
 from landmarks.tagging.pipeline import Model
-from landmarks.tagging.tagger import TagSettings
+from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.writers import candidate_object, reasons, tag_object
 
 _CODES = {ImageTooLargeError: "too_large", ImageFormatError: "unsupported_format"}
