@@ -122,6 +122,7 @@ def update_index(
         SearchError: The index is of another model, of another folder, damaged, or being written.
         StorageError: It cannot be written there.
     """
+    tell = on_error or (lambda _path, _reason: None)
     root = Path(os.path.abspath(job.root))  # noqa: PTH100
     if not root.is_dir():
         raise InputError(f"{job.root}: no such folder: check the spelling")
@@ -142,8 +143,7 @@ def update_index(
         due = {name: photo for name, photo in photos.items() if known.get(name) != stamps.get(name, (-1, -1))}
         report.removed, report.kept, report.failed = len(gone), len(photos) - len(due), len(unread)
         for one in unread:
-            if on_error is not None:
-                on_error(one.path, one.message)
+            tell(one.path, one.message)
         rows: list[Row] = []
         unreadable: list[str] = []
         answers = embed_photos(job.model, due.values(), processes=job.processes)
@@ -155,8 +155,7 @@ def update_index(
                 report.failed += 1
                 if name in known:
                     unreadable.append(name)
-                if on_error is not None:
-                    on_error(answer.path, answer.error or "it vanished meanwhile")
+                tell(answer.path, answer.error or "it vanished meanwhile")
             if len(rows) == _ROWS:
                 table.put(rows)
                 rows = []

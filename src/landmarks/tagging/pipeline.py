@@ -83,8 +83,8 @@ class Model:
 
         Args:
             photos: Paths, contents of files, RGB arrays (height, width, 3) uint8, or Pillow images.
-            positions: Where the camera stood for each photo, latitude and longitude; None for what the photo or its
-                sidecar says. Arrays and Pillow images say nothing.
+            positions: Where the camera stood for each photo, latitude and longitude; None for what the photo or
+                its sidecar says. Arrays and Pillow images say nothing.
 
         Example:
             >>> for photo in landmarks.load_model().tag(["photo.jpg"]):
