@@ -110,7 +110,7 @@ def run(
         ("models",),
         ("index", "PHOTOS", "--model", "MODEL"),
     ],
-    ids=lambda words: " ".join(words),
+    ids=" ".join,
 )
 def test_a_command_leaves_nothing_in_a_fresh_home(
     words: tuple[str, ...], home: dict[str, str], tmp_path: Path
@@ -125,7 +125,7 @@ def test_a_command_leaves_nothing_in_a_fresh_home(
 
 
 def test_libraries_are_told_not_to_call_home(home: dict[str, str]) -> None:
-    code = "import os, landmarks; print(all(os.environ[name] == value for name, value in landmarks.NO_TELEMETRY.items()))"
+    code = "import os, landmarks as own; print(own.NO_TELEMETRY.items() <= os.environ.items())"
     done = subprocess.run([sys.executable, "-c", code], env=home, capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
     # Somebody's own choice stands.

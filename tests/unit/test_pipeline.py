@@ -65,7 +65,7 @@ sys.addaudithook(_count)  # one for good: a hook cannot be taken out again
 @contextmanager
 def opens() -> Iterator[Counter[str]]:
     """Count how often each file is opened."""
-    global _opened
+    global _opened  # noqa: PLW0603 - one hook for the process
     _opened = counted = Counter()
     try:
         yield counted
