@@ -17,7 +17,8 @@ from commands import CALL, landmarks, python, start
 from PIL import Image
 
 from landmarks import __version__
-from landmarks.cli.app import COMMANDS, EXTRAS
+from landmarks.cli.app import COMMANDS
+from landmarks.errors import EXTRAS
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "landmarks"
 CORE_PACKAGES = {"numpy", "PIL", "pillow_heif", "onnxruntime", "rich", "threadpoolctl", "typer", "landmarks"}
