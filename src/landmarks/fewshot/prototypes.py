@@ -122,8 +122,8 @@ class PrototypeRule:
         """Choose heights that about `TARGET_FPR` of photos of no landmark reach, all landmarks together.
 
         The scores of each landmark are scaled by their mean and deviation over these photos (Z-norm), and one
-        threshold is chosen on the largest, so that a landmark taught from odd photos raises its own height more than
-        that of others. This is no split conformal bound: mean, deviation, cohort and threshold come from the same
+        threshold is chosen on the largest, so that a landmark taught from odd photos raises its own height more
+        than that of others. This is no split conformal bound: mean, deviation, cohort and threshold come from the same
         photos, so the rate is an estimate (benchmarks/results/enroll.md measures it).
         """
         negatives = self._negatives
