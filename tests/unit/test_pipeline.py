@@ -128,9 +128,9 @@ class TestOneAnswer:
             found = list(Model(folder).tag(sources))
         assert {one.tags for one in found} == {found[0].tags}
         assert found[0].tags[0].name == "Eiffel Tower"
-            (alone,) = Model(folder).tag(str(photo))
-            assert alone.tags == found[0].tags
-            assert [len(Model(folder).embed(source)) for source in (photo, np.array(image), [photo] * 5)] == [1, 1, 5]
+        (alone,) = Model(folder).tag(str(photo))
+        assert alone.tags == found[0].tags
+        assert [len(Model(folder).embed(given)) for given in (photo, sources[3], [photo] * 5)] == [1, 1, 5]
         assert [str(one.path) for one in found[2:]] == ["<bytes>", "<array>", "<image>", "<image>"]
 
     def test_a_pillow_image_is_turned_upright(self, folder: Path) -> None:

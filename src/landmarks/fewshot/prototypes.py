@@ -123,8 +123,8 @@ class PrototypeRule:
 
         The scores of each landmark are scaled by their mean and deviation over these photos (Z-norm), and one
         threshold is chosen on the largest, so that a landmark taught from odd photos raises its own height more
-        than that of others. This is no split conformal bound: mean, deviation, cohort and threshold come from the same
-        photos, so the rate is an estimate (benchmarks/results/enroll.md measures it).
+        than that of others. This is no split conformal bound: mean, deviation, cohort and threshold come from the
+        same photos, so the rate is an estimate (benchmarks/results/enroll.md measures it).
         """
         negatives = self._negatives
         similar = self.similarities(negatives)
