@@ -38,7 +38,7 @@ from landmarks.training.config.settings import (
 )
 from landmarks.training.data.folders import Sample
 from landmarks.training.data.loaders import Data, prepare_data
-from landmarks.training.engine.checkpoints import load_weights
+from landmarks.training.models.weights import load_weights
 from landmarks.training.engine.devices import make_fabric
 from landmarks.training.engine.optimization import get_loss, get_optimizer
 from landmarks.training.engine.stages import Stage

@@ -32,7 +32,7 @@ from landmarks.model.probabilities import fit_temperature, softmax
 from landmarks.model.recognizer import Recognizer
 from landmarks.training.metrics.evaluate import rate, reliability
 from landmarks.training.metrics.ood import auroc, micro_average_precision, share_at
-from landmarks.training.runs.trained import load_data, load_run
+from landmarks.training.engine.trained import load_data, load_run
 
 SURE = 0.5
 Score = Callable[[Outputs], NDArray[np.float64]]

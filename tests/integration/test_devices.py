@@ -16,7 +16,7 @@ import pytest
 import torch
 from commands import landmarks
 
-from landmarks.training.engine.checkpoints import read_weights
+from landmarks.training.models.weights import read_weights
 from landmarks.training.runs.folder import EpochRow, RunFolder, read_history
 
 pytestmark = [

@@ -16,9 +16,9 @@ from torch import nn
 from landmarks.files.checksums import sha256_file
 from landmarks.model.folder import read_info
 from landmarks.model.recognizer import Recognizer
+from landmarks.training.engine.trained import load_data, load_run
 from landmarks.training.export import export
 from landmarks.training.export.predictor import make_predictor, predictor_test
-from landmarks.training.runs.trained import load_data, load_run
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ import torch
 from commands import Outcome, landmarks, start
 
 from landmarks.cli.progress import RunProgress
-from landmarks.training.engine.checkpoints import read_state, read_weights
+from landmarks.training.engine.checkpoints import read_state
+from landmarks.training.models.weights import read_weights
 from landmarks.training.runs.folder import EpochRow, RunFolder, read_history
 
 SCRATCH = ("--epochs", 3, "--sizes", "32,48", "--batch-size", 8, "--limit", 24, "--threads", 1)

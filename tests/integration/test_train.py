@@ -16,7 +16,8 @@ import torch
 from commands import Outcome, landmarks
 
 from landmarks.training.engine import stages
-from landmarks.training.engine.checkpoints import read_state, read_weights
+from landmarks.training.engine.checkpoints import read_state
+from landmarks.training.models.weights import read_weights
 from landmarks.training.runs import folder as runs
 from landmarks.training.runs.folder import RunFolder, read_history
 

@@ -14,15 +14,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from landmarks.errors import ModelError
-from landmarks.training.engine.checkpoints import (
-    load_weights,
-    read_state,
-    read_weights,
-    save_state,
-    save_weights,
-    start_from,
-)
+from landmarks.training.engine.checkpoints import read_state, save_state
 from landmarks.training.models.heads import CosineHead
+from landmarks.training.models.weights import load_weights, read_weights, save_weights, start_from
 
 CLASSES = ("Köln, «Dom»", "東京タワー 🗼", "C")
 
@@ -71,7 +65,7 @@ def flip_last_byte(path: Path) -> None:
     ("damage", "sentence"),
     [
         (Path.unlink, "no weights here: train first"),
-        (flip_last_byte, "the weights were changed after training: restore the file or train again"),
+        (flip_last_byte, r"not as they were written \(checksum mismatch\): restore the file or train again"),
         (lambda path: path.write_bytes(path.read_bytes()[:-9]), "not a weights file of landmarks .*: train again"),
         (lambda path: path.write_bytes(path.read_bytes()[:100]), "not a weights file of landmarks"),
         (lambda path: path.write_bytes(b""), "not a weights file of landmarks"),
@@ -82,7 +76,7 @@ def flip_last_byte(path: Path) -> None:
             "not a weights file of landmarks .*: train again",
         ),
     ],
-    ids=["missing", "tampered", "truncated", "cut in the header", "empty", "text", "foreign", "odd header"],
+    ids=["missing", "flipped bit", "truncated", "cut in the header", "empty", "text", "foreign", "odd header"],
 )
 def test_a_weights_file_that_is_not_as_written_is_told(
     weights: Path, damage: Callable[[Path], object], sentence: str
@@ -136,7 +130,7 @@ class TestStartFrom:
         cosine = Net()
         cosine.head = CosineHead(4, 3, sub_centers)
         save_weights(tmp_path / "cosine", cosine, "net", CLASSES)
-        sentence = r"its head is of another kind: give the --head and --sub-centers of the run that --init names"
+        sentence = r"its head is of another kind: give the `head` and `sub_centers` of the run that `init` names"
         with pytest.raises(ModelError, match=sentence):
             start_from(weights, cosine, "net", CLASSES)
         with pytest.raises(ModelError, match=sentence):

@@ -16,7 +16,7 @@ from made_runs import write_run
 
 from landmarks.errors import RunError
 from landmarks.training.config.settings import default_settings
-from landmarks.training.reports.comparison import verdict, write_comparison
+from landmarks.training.runs.comparison import verdict, write_comparison
 from landmarks.training.runs.experiments import Pairs, compare_runs, differing, find_runs, runs_table
 
 

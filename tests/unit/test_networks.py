@@ -18,8 +18,6 @@ from torch import Tensor, nn
 
 from landmarks.errors import MissingExtraError, ModelError
 from landmarks.imaging.preprocessing import Preprocessing, normalize, prepare
-from landmarks.training.engine.checkpoints import load_weights, save_weights
-from landmarks.training.export.onnx_graph import write_onnx
 from landmarks.training.export.predictor import (
     load_torchscript,
     make_predictor,
@@ -29,7 +27,9 @@ from landmarks.training.export.predictor import (
 from landmarks.training.models import backbones
 from landmarks.training.models.backbones import load_backbone
 from landmarks.training.models.model import DropPath, MyModel
+from landmarks.training.models.onnx_graph import write_onnx
 from landmarks.training.models.transfer import TransferModel, get_model_transfer_learning
+from landmarks.training.models.weights import load_weights, save_weights
 
 CLASSES = ("A", "B", "C", "東京タワー 🗼", "Köln")
 Network = MyModel | TransferModel

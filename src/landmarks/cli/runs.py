@@ -56,7 +56,7 @@ def compare(
     split: SplitFlag = "test",
 ) -> None:
     """Say whether two runs differ (McNemar's test), and write a page with their curves and settings."""
-    from landmarks.training.reports.comparison import verdict, write_comparison
+    from landmarks.training.runs.comparison import verdict, write_comparison
     from landmarks.training.runs.experiments import compare_runs
 
     _require_split(split)

@@ -45,10 +45,10 @@ class PackSettings:
 
     def __post_init__(self) -> None:
         if not 0 < self.valid_size < 1:
-            raise SettingsError(f"--valid-size must be between 0 and 1, not {self.valid_size}")
+            raise SettingsError(f"`valid_size` must be between 0 and 1, not {self.valid_size}")
         for name in ("shard_size", "sample"):
             if getattr(self, name) < 1:
-                raise SettingsError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
+                raise SettingsError(f"`{name}` must be at least 1, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

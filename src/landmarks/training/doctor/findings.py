@@ -65,7 +65,7 @@ class Proposal:
 
 
 def parse_problems(given: str) -> tuple[Problem, ...]:
-    """Read names of problems with commas between, as `--apply` takes them.
+    """Read names of problems with commas between.
 
     Raises:
         SettingsError: A name is not known, or there is none.
@@ -74,7 +74,7 @@ def parse_problems(given: str) -> tuple[Problem, ...]:
     unknown = [name for name in names if name not in PROBLEMS]
     if unknown or not names:
         wrong = repr(unknown[0]) if unknown else "nothing"
-        raise SettingsError(f"--apply must name some of {', '.join(PROBLEMS)} with commas between, not {wrong}")
+        raise SettingsError(f"`apply` must name some of {', '.join(PROBLEMS)} with commas between, not {wrong}")
     return tuple(problem for problem in PROBLEMS if problem in names)
 
 

@@ -24,8 +24,8 @@ from landmarks.model.ood import ScoreKind
 from landmarks.model.recognizer import Recognizer
 from landmarks.training.data.folders import Sample
 from landmarks.training.data.loaders import Data, EvalTransform
+from landmarks.training.engine.trained import TrainedRun
 from landmarks.training.export.card import model_card
-from landmarks.training.export.onnx_graph import write_onnx
 from landmarks.training.export.predictor import (
     load_torchscript,
     make_predictor,
@@ -35,8 +35,8 @@ from landmarks.training.export.predictor import (
 from landmarks.training.export.quantization import quantize
 from landmarks.training.export.references import write_reference
 from landmarks.training.export.thresholds import calibrate_export
+from landmarks.training.models.onnx_graph import write_onnx
 from landmarks.training.runs.folder import library_versions
-from landmarks.training.runs.trained import TrainedRun
 
 TOLERANCE = 1e-4
 """Largest difference of a probability between the trained network and an fp32 export."""
@@ -113,7 +113,7 @@ def export_run(run: TrainedRun, data: Data, out: Path, settings: ExportSettings 
         StorageError: A file cannot be written.
     """
     if out.exists():
-        raise RunError(f"{out}: this model folder exists: choose another --out or remove it")
+        raise RunError(f"{out}: this model folder exists: choose another `out` or remove it")
     with storage_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
@@ -155,7 +155,7 @@ def _write(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) 
         if quantised < accuracy - INT8_LOSS:
             raise ExportError(
                 f"int8 answers {accuracy - quantised:.1%} fewer validation pictures rightly than fp32 "
-                f"({quantised:.1%} against {accuracy:.1%}): export with --precision fp32"
+                f"({quantised:.1%} against {accuracy:.1%}): export with `precision` fp32"
             )
         proof = replace(proof, int8_valid_accuracy=quantised)
     fp32.unlink()

@@ -56,7 +56,7 @@ def quantize(source: Path, target: Path, pictures: Sequence[NDArray[np.uint8]]) 
     head stay in fp32: they cost next to nothing, and logits and embedding keep their resolution.
 
     Args:
-        source: From `landmarks.training.export.onnx_graph.write_onnx`.
+        source: From `landmarks.training.models.onnx_graph.write_onnx`.
         target: The file to write.
         pictures: Prepared training pictures (S, S, 3) uint8 that set the ranges; a hundred or two are enough.
 

@@ -16,7 +16,7 @@ from statistics import NormalDist
 from typing import Any
 
 from landmarks.errors import RunError
-from landmarks.training.config.settings import flag_of
+from landmarks.training.config.settings import argument_of
 from landmarks.training.metrics.evaluate import Rate
 from landmarks.training.runs.folder import RunFolder, read_history, read_json
 
@@ -111,7 +111,7 @@ def read_summary(root: Path, split: str = "test") -> RunSummary:
 def settings_as_text(told: Mapping[str, Any]) -> dict[str, str]:
     """Return settings, as `RunSettings.to_dict` gives them, as text by flag; where files lie is left out."""
     return {
-        flag_of(key).removeprefix("--"): _text(value)
+        argument_of(key): _text(value)
         for group in told.values()
         if isinstance(group, Mapping)
         for key, value in group.items()
@@ -236,7 +236,7 @@ def compare_runs(first: Path, second: Path, split: str = "test") -> Comparison:
     if others:
         raise RunError(
             f"{first} and {second}: not the same {split} pictures ({len(others)} are in one run alone): compare "
-            "runs on one data folder" + (" with one --seed and --valid-size" if split == "valid" else "")
+            "runs on one data folder" + (" with one `seed` and `valid_size`" if split == "valid" else "")
         )
     by_class: dict[str, list[tuple[bool, bool]]] = {}
     for picture, right in answers[0].items():
