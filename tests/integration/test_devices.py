@@ -30,7 +30,7 @@ PYTHON = [sys.executable, "-m"]
 
 def figures(run: RunFolder) -> list[EpochRow]:
     """The rows of `metrics.csv` without the times."""
-    return [replace(row, seconds=0.0, pictures_per_second=0.0) for row in read_history(run.history)]
+    return [replace(row, seconds=0.0, images_per_second=0.0) for row in read_history(run.history)]
 
 
 def begin(words: list[object]) -> subprocess.Popen[str]:

@@ -25,7 +25,7 @@ HEAD = ("--model", "transfer", "--views", 2, "--epochs", 4, "--batch-size", 16, 
 
 def figures(run: RunFolder) -> list[EpochRow]:
     """The rows of `metrics.csv` without the times."""
-    return [replace(row, seconds=0.0, pictures_per_second=0.0) for row in read_history(run.history)]
+    return [replace(row, seconds=0.0, images_per_second=0.0) for row in read_history(run.history)]
 
 
 def assert_same(left: RunFolder, right: RunFolder) -> None:

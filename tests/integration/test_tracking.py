@@ -130,7 +130,7 @@ def test_a_server_that_goes_away_ends_no_training(drawn, cache, transfer_run, tm
     track = ("--track", "mlflow", "--track-uri", uri)
     outcome = landmarks("train", drawn, "--out", tmp_path / "run", "--cache", cache, *SMALL, *track)
     assert outcome.status == 0, outcome.err
-    assert "does not take figures now; training goes on" in " ".join(outcome.err.split())
+    assert "does not take metrics now; training goes on" in " ".join(outcome.err.split())
     with sqlite3.connect(tmp_path / "own.db") as store:
         steps = store.execute("select step from metrics where key = 'valid_loss' order by step").fetchall()
     store.close()

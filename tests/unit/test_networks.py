@@ -225,9 +225,9 @@ class TestPretrainedWeights:
     @pytest.mark.parametrize(
         ("name", "sentence"),
         [
-            ("nonsense", "--backbone nonsense: not a network of timm: offline are efficientnet_lite0"),
-            ("resnet18.nonsense", "--backbone resnet18.nonsense: timm cannot build it"),
-            ("resnet18", "--backbone resnet18: no packaged weights: give a local file with --weights"),
+            ("nonsense", "`backbone` nonsense: not a network of timm: offline are efficientnet_lite0"),
+            ("resnet18.nonsense", "`backbone` resnet18.nonsense: timm cannot build it"),
+            ("resnet18", "`backbone` resnet18: no packaged weights: give a local file with `weights`"),
         ],
     )
     def test_a_backbone_that_cannot_be_had_is_told(self, name: str, sentence: str) -> None:
@@ -240,7 +240,7 @@ class TestPretrainedWeights:
         path = tmp_path / f"weights{suffix}"
         path.write_bytes(content)
         with pytest.raises(
-            ModelError, match=rf"weights\{suffix}: not a (weights file|state dict).*: check --weights"
+            ModelError, match=rf"weights\{suffix}: not a (weights file|state dict).*: check `weights`"
         ):
             load_backbone("efficientnet_lite0", path)
 
@@ -248,8 +248,15 @@ class TestPretrainedWeights:
         save_file({"weight": torch.ones(2)}, tmp_path / "other.safetensors")
         with pytest.raises(ModelError, match=r"other\.safetensors: these weights are of another network"):
             load_backbone("efficientnet_lite0", tmp_path / "other.safetensors")
-        with pytest.raises(ModelError, match=r"gone\.pt: no such weights file: check --weights"):
+        with pytest.raises(ModelError, match=r"gone\.pt: no such weights file: check `weights`"):
             load_backbone("efficientnet_lite0", tmp_path / "gone.pt")
+
+    def test_a_local_file_is_loaded_by_name_and_never_by_position(self, tmp_path: Path) -> None:
+        state = timm.create_model("mobilenetv3_small_050").state_dict()
+        renamed = {f"module.{name}": value for name, value in state.items()}
+        save_file(renamed, tmp_path / "renamed.safetensors")
+        with pytest.raises(ModelError, match=r"renamed\.safetensors: these weights are of another network \('.*'"):
+            load_backbone("mobilenetv3_small_050", tmp_path / "renamed.safetensors")
 
     def test_a_missing_package_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
         lost = backbones.PackagedBackbone("tf_efficientnet_lite0", "no_such_package", "File")

@@ -51,9 +51,9 @@ def class_health(measured: Measured) -> list[ClassHealth]:
     """Judge every class of a data set, in their order."""
     classes, labels, probabilities = measured.classes, measured.labels, measured.probabilities
     embeddings, splits = measured.embeddings, [picture.split for picture in measured.pictures]
-    counted = [
-        Counter(s for s, label in zip(splits, labels, strict=True) if label == k) for k in range(len(classes))
-    ]
+    counted = [Counter[str]() for _ in classes]
+    for split, label in zip(splits, labels.tolist(), strict=True):
+        counted[label][split] += 1
     coherence = [_coherence(embeddings[labels == k]) for k in range(len(classes))]
     recognised: list[float | None] = [None] * len(classes)
     joint = np.zeros((len(classes),) * 2, dtype=np.int64)

@@ -18,7 +18,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from landmarks.training.doctor.folds import split_folds
 from landmarks.training.doctor.pictures import Measured, Picture
-from landmarks.training.metrics.evaluate import Rate, rate
+from landmarks.training.metrics.evaluate import Proportion, proportion
 
 CLUES = ("size", "aspect", "bytes per pixel", "JPEG quality")
 """What a file tells before its pixels are looked at."""
@@ -31,7 +31,7 @@ class Clue:
     """How often a tree names the class rightly from one clue, or from all, on pictures it did not learn."""
 
     name: str
-    accuracy: Rate
+    accuracy: Proportion
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def find_shortcuts(measured: Measured, *, seed: int) -> Shortcuts | None:
         for known, asked in folds:
             tree = DecisionTreeClassifier(min_samples_leaf=_SMALLEST_LEAF, random_state=seed)
             hits += int((tree.fit(table[known], labels[known]).predict(table[asked]) == labels[asked]).sum())
-        return Clue(name, rate(hits, sum(len(asked) for _, asked in folds)))
+        return Clue(name, proportion(hits, sum(len(asked) for _, asked in folds)))
 
     clues = sorted((measure(name, columns[name]) for name in CLUES), key=lambda clue: -clue.accuracy.value)
     together = measure("all together", np.concatenate([columns[name] for name in CLUES], axis=1))

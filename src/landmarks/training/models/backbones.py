@@ -88,7 +88,7 @@ def load_backbone(name: str, weights: Path | None = None, *, pretrained: bool = 
             state = _read_packaged(packaged)
         else:
             raise ModelError(f"`backbone` {name}: no packaged weights: give a local file with `weights`")
-        _fill(network, state, weights)
+        _fill(network, state, weights or timm_name, by_position=weights is None)
     mean, std = network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
     network.reset_classifier(0)
     # Some networks widen their features once more before the classifier.
@@ -118,17 +118,25 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _fill(network: nn.Module, state: dict[str, Tensor], path: Path | None) -> None:
+def _fill(network: nn.Module, state: dict[str, Tensor], source: Path | str, *, by_position: bool) -> None:
+    """Load a state dict by the names of its entries; those of our packages, whose names differ, by position.
+
+    A file of a user is never loaded by position: entries of the same shapes in another order would be mixed up.
+    """
     own = network.state_dict()
-    if set(state) != set(own):
-        # The packages name the entries otherwise but list them in the same order with the same shapes.
-        shapes, own_shapes = [v.shape for v in state.values()], [v.shape for v in own.values()]
-        if shapes != own_shapes:
-            raise ModelError(
-                f"{path or 'the packaged weights'}: these weights are of another network: check `backbone`"
-            )
+    if (
+        by_position
+        and set(state) != set(own)
+        and [value.shape for value in state.values()] == [value.shape for value in own.values()]
+    ):
         state = dict(zip(own, state.values(), strict=True))
+    if set(state) != set(own):
+        odd = sorted(set(state) ^ set(own))[0]
+        raise ModelError(
+            f"{source}: these weights are of another network ({odd!r} is in one of them alone): check `backbone`, "
+            "and give the state dict of the network in timm"
+        )
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise ModelError(f"{path or 'the packaged weights'}: the weights do not fit: check `backbone`") from error
+        raise ModelError(f"{source}: the weights do not fit: check `backbone`") from error
