@@ -275,7 +275,8 @@ print(f"{len(history)} epochs in {minutes:.1f} minutes; the best weights are tho
 # How to read the curves:
 #
 # - **both losses fall:** it is still learning; more epochs would help;
-# - **training falls, validation rises:** it is overfitting, that is, memorising its training pictures. More or stronger augmentation, more pictures;
+# - **training falls, validation rises:** it is overfitting (memorising the training pictures). Use more or
+#   stronger augmentation, or more pictures;
 # - **both stay high:** too small a network, too short a training, or too low a learning rate;
 # - **training is worse than validation:** normal here. Training pictures are augmented and their labels smoothed.
 #

@@ -168,8 +168,8 @@ for name in backbones[:1] if QUICK else backbones:
 from landmarks.training.config.settings import AugmentSettings, LoopSettings, default_settings
 from landmarks.training.data.loaders import make_loaders
 from landmarks.training.engine.pipeline import train_run
-from landmarks.training.runs.folder import read_history
 from landmarks.training.engine.trained import load_run
+from landmarks.training.runs.folder import read_history
 
 earlier = [path.parent for path in OUT.glob("scratch-*/metrics_test.json")]
 earlier = [root for root in earlier if load_run(root).classes == classes]

@@ -130,7 +130,7 @@ def test_int8_is_not_refused_by_a_few_unlucky_pictures():
     unlucky[:3] = False
     bad[:12] = False
     assert export.require_parity(fp32, unlucky).value == pytest.approx(-0.015)
-    with pytest.raises(ExportError, match="int8 recognises 6.0% fewer of 200 pictures than fp32"):
+    with pytest.raises(ExportError, match=r"int8 recognises 6\.0% fewer of 200 pictures than fp32"):
         export.require_parity(fp32, bad)
 
 

@@ -100,7 +100,7 @@ def test_two_runs_are_compared_picture_by_picture(tmp_path: Path) -> None:
     assert "<script" not in page
     assert page.count("data:image/png") == 1
     same = compare_runs(tmp_path / "a", tmp_path / "a")
-    assert "know the same ones" in verdict(same)
+    assert "recognise the same ones" in verdict(same)
     write_comparison(tmp_path / "page.html", same)
 
 

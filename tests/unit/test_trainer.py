@@ -139,7 +139,7 @@ def test_a_run_that_another_process_trains_is_not_resumed(tmp_path: Path) -> Non
         pass  # it can be had again
 
 
-class Interrupted(Exception):
+class InterruptedEmbeddingError(Exception):
     pass
 
 
@@ -149,7 +149,7 @@ def embed(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
     paths = sorted((drawn / "train").rglob("*.*"))[:10]
     samples = [Sample(path, 0) for path in paths]
     cache = build_cache(paths, tmp_path / "pictures")
-    model, contract = get_model_transfer_learning(num_classes=2, pretrained=False)
+    model, _ = get_model_transfer_learning(num_classes=2, pretrained=False)
     monkeypatch.setattr(features, "BLOCK", 4)
     monkeypatch.setattr(features, "write_onnx", lambda model, contract, path: path.write_bytes(b"graph"))
 
@@ -159,7 +159,7 @@ def embed(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
         def quick(batch: np.ndarray) -> np.ndarray:
             nonlocal embedded
             if embedded >= stop_after:
-                raise Interrupted
+                raise InterruptedEmbeddingError
             embedded += len(batch)
             return batch[:, ::56, ::56, 0].reshape(len(batch), -1).astype(np.float32)
 
@@ -177,7 +177,7 @@ def embed(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
 def test_embeddings_go_on_where_they_were_interrupted(embed: Callable[..., Any], tmp_path: Path) -> None:
     whole, count = embed(tmp_path / "whole")
     assert count == 20
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedEmbeddingError):
         embed(tmp_path / "resumed", stop_after=12)
     rows, count = embed(tmp_path / "resumed")
     assert count == 12  # the first block of 8 views was there

@@ -42,7 +42,7 @@ def load_preset(name: str, data: Path) -> RunSettings:
         data: The image folder to train on.
 
     Raises:
-        SettingsError: There is no such preset, or a key or value is wrong; the message names file, key and argument.
+        SettingsError: There is no such preset, or a key or value is wrong; it names file, key and argument.
     """
     bundled = bundled_presets()
     path = bundled.get(name, Path(name))

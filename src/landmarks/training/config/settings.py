@@ -1,7 +1,7 @@
 """The settings of a training run, as frozen dataclasses that check themselves.
 
-A bad value raises `SettingsError`, whose sentence names the argument. `RunSettings` is written to the run folder as
-`settings.json`, and read back when a run is resumed, evaluated or exported.
+A bad value raises `SettingsError`, whose sentence names the argument. `RunSettings` is written to the run folder
+as `settings.json`, and read back when a run is resumed, evaluated or exported.
 """
 
 from __future__ import annotations

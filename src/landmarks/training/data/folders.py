@@ -182,7 +182,9 @@ def read_split(folder: Path, classes: Sequence[str]) -> list[Sample]:
 
 
 def split_stratified(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """Split samples into (`share`, the rest), class by class, at least one of each class on both sides, in linear time.
+    """Split samples into (`share`, the rest), class by class, at least one of each class on both sides.
+
+    Takes linear time.
 
     The split of a class depends on its own pictures and the seed alone, so adding a class moves no picture of
     another.

@@ -72,8 +72,8 @@ def check_processes(loop: LoopSettings) -> None:
         started, local = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
         if (started, local) != (loop.processes, loop.devices):
             raise SettingsError(
-                f"`devices` {loop.devices} and `nodes` {loop.nodes} do not fit the {started} processes of torchrun: "
-                f"set `devices` to {local} and `nodes` to {started // local}"
+                f"`devices` {loop.devices} and `nodes` {loop.nodes} do not fit the {started} processes of "
+                f"torchrun: set `devices` to {local} and `nodes` to {started // local}"
             )
     elif loop.nodes > 1:
         raise SettingsError(

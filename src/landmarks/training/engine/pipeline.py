@@ -141,8 +141,8 @@ def _prepare(
         require_same_data(folder, read_info(folder), data)
     if settings.loop.processes > 1 and data.train_size < settings.loading.batch_size:
         raise SettingsError(
-            f"`batch_size` must be at most the {data.train_size} training images where several devices share them, "
-            f"not {settings.loading.batch_size}"
+            f"`batch_size` must be at most the {data.train_size} training images where several devices share "
+            f"them, not {settings.loading.batch_size}"
         )
     if data.shards is not None and settings.model.kind == "transfer" and not settings.model.unfreeze:
         raise SettingsError(

@@ -35,8 +35,8 @@ from landmarks.training.export.predictor import (
 from landmarks.training.export.quantization import quantize
 from landmarks.training.export.references import write_reference
 from landmarks.training.export.thresholds import calibrate_export
-from landmarks.training.models.onnx_graph import write_onnx
 from landmarks.training.metrics.evaluate import Proportion
+from landmarks.training.models.onnx_graph import write_onnx
 from landmarks.training.runs.experiments import Pairs
 from landmarks.training.runs.folder import library_versions
 
@@ -235,8 +235,8 @@ def require_parity(fp32: NDArray[np.bool_], int8: NDArray[np.bool_]) -> Proporti
     difference = Pairs(*map(int, counts)).difference
     if difference.high < -INT8_LOSS:
         raise ExportError(
-            f"int8 recognises {-difference.value:.1%} fewer of {difference.count} pictures than fp32 (95 % interval "
-            f"{-difference.high:.1%} to {-difference.low:.1%}): export with `precision` fp32"
+            f"int8 recognises {-difference.value:.1%} fewer of {difference.count} pictures than fp32 (95 % "
+            f"interval {-difference.high:.1%} to {-difference.low:.1%}): export with `precision` fp32"
         )
     return difference
 

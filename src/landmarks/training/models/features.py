@@ -148,7 +148,7 @@ def _write_part(path: Path, rows: NDArray[np.float32]) -> None:
 
 
 def _read_part(path: Path) -> NDArray[np.float32] | None:
-    """Return the saved embeddings of a block and go on with its random numbers; None where it is to be embedded."""
+    """Return the saved embeddings of a block and continue its random numbers; None where there are none."""
     try:
         with np.load(path, allow_pickle=False) as part:
             rows: NDArray[np.float32] = part["rows"]

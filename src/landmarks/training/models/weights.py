@@ -68,7 +68,8 @@ def read_weights(path: Path) -> Weights:
         raise ModelError(f"{path}: not a weights file of landmarks ({error}): train again") from error
     if digest != _digest(tensors):
         raise ModelError(
-            f"{path}: the weights are not as they were written (checksum mismatch): restore the file or train again"
+            f"{path}: the weights are not as they were written (checksum mismatch): restore the file or train "
+            "again"
         )
     return Weights(tensors, architecture, tuple(map(str, classes)))
 

@@ -215,9 +215,10 @@ class Pairs:
     def p_value(self) -> float:
         """P value of McNemar's test in its mid-p form: how likely so uneven a split is between equal models.
 
-        Of the images that only one of two equal models recognises, each recognises one half on average (McNemar 1947,
-        https://doi.org/10.1007/BF02295996). The mid-p form counts the observed split by half and is less conservative than the
-        exact test (Fagerland, Lydersen and Laake 2013, https://doi.org/10.1186/1471-2288-13-91).
+        Of the images that only one of two equal models recognises, each recognises half on average (McNemar 1947,
+        https://doi.org/10.1007/BF02295996). The mid-p form counts the observed split by half and is less
+        conservative than the exact test (Fagerland, Lydersen and Laake 2013,
+        https://doi.org/10.1186/1471-2288-13-91).
         """
         less, total = min(self.first, self.second), self.first + self.second
         if total == 0:
