@@ -157,12 +157,12 @@ class TestState:
         assert torch.equal(read["model"]["head.weight"], state["model"]["head.weight"])
 
     def test_a_missing_one_is_told(self, tmp_path: Path) -> None:
-        with pytest.raises(ModelError, match=r"last\.ckpt: nothing to resume from: start the run anew"):
+        with pytest.raises(ModelError, match=r"last\.ckpt: nothing to resume from: start a new run"):
             read_state(tmp_path / "last.ckpt")
 
     def test_another_object_is_told(self, tmp_path: Path) -> None:
         torch.save([1, 2], tmp_path / "last.ckpt")
-        with pytest.raises(ModelError, match=r"last\.ckpt: not a checkpoint of landmarks: start the run anew"):
+        with pytest.raises(ModelError, match=r"last\.ckpt: not a checkpoint of landmarks: start a new run"):
             read_state(tmp_path / "last.ckpt")
 
     @pytest.mark.parametrize("pack", [pickle.dump, torch.save])
@@ -173,7 +173,7 @@ class TestState:
 
         with (tmp_path / "last.ckpt").open("wb") as file:
             pack({"model": Trap()}, file)
-        with pytest.raises(ModelError, match=r"last\.ckpt: the checkpoint is damaged: start the run anew"):
+        with pytest.raises(ModelError, match=r"last\.ckpt: the checkpoint is damaged: start a new run"):
             read_state(tmp_path / "last.ckpt")
         assert not (tmp_path / "sprung").exists()
 
@@ -181,7 +181,7 @@ class TestState:
     @given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
     def test_any_other_content_is_told(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "last.ckpt").write_bytes(content)
-        with pytest.raises(ModelError, match="start the run anew"):
+        with pytest.raises(ModelError, match="start a new run"):
             read_state(tmp_path / "last.ckpt")
 
     @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -190,5 +190,5 @@ class TestState:
         save_state(tmp_path / "last.ckpt", {"model": Net().state_dict()})
         content = (tmp_path / "last.ckpt").read_bytes()
         (tmp_path / "last.ckpt").write_bytes(content[: int(share * len(content))])
-        with pytest.raises(ModelError, match="start the run anew"):
+        with pytest.raises(ModelError, match="start a new run"):
             read_state(tmp_path / "last.ckpt")

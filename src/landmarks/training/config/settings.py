@@ -52,7 +52,7 @@ class DataSettings:
         batch_size: Images per step over all devices together, at least 1.
         valid_size: Fraction of the training images used for validation, in (0, 1).
         workers: Loader processes; 0 loads in the training process, which is fastest where cores are few.
-        limit: Use at most so many training images (drawn evenly over the classes), or None for all.
+        limit: Use at most this many training images (drawn evenly over the classes), or None for all.
         sampler: `plain` shuffles; `balanced` draws every class equally often.
         seed: Seed of the split, the shuffle, the augmentation and the weights, from 0 to 2147483647.
     """
@@ -202,7 +202,7 @@ class LoopSettings:
 
     Attributes:
         epochs: Passes over the training images, at least 1.
-        patience: Stop after so many epochs without a better validation loss, or 0 to never stop early.
+        patience: Stop after this many epochs without a better validation loss, or 0 to never stop early.
         max_minutes: Stop after the epoch in which this time is used up, or None for no limit.
         precision: `auto` takes bf16 where the processor computes in it, else 32 bits.
         accelerator: As Fabric names it: `auto`, `cpu`, `gpu`, ...

@@ -108,7 +108,7 @@ def build_cache(
         progress: Called after each group of images.
 
     Returns:
-        The cache; pictures that cannot be read are listed in `broken`.
+        The cache; unreadable images are listed in `broken`.
 
     Raises:
         DataError: None of the pictures can be read.

@@ -95,7 +95,7 @@ class Listing:
     Attributes:
         root: The data set.
         classes: Names of the class folders of all splits, sorted; a class may have no picture.
-        splits: The pictures of `train` and `test`, or of "" where the classes lie in `root` itself.
+        splits: The pictures of `train` and `test`, or of "" where the class folders are in `root` itself.
     """
 
     root: Path
@@ -130,9 +130,9 @@ def read_data_folder(root: Path, *, valid_size: float, seed: int, limit: int | N
 
     Args:
         root: Folder with `train/` and `test/`, or with one folder per class.
-        valid_size: Share of the training pictures of each class that becomes validation, in (0, 1).
+        valid_size: Fraction of the training pictures of each class that becomes validation, in (0, 1).
         seed: Seed of the split; the same seed gives the same split.
-        limit: At most so many training pictures, drawn evenly over the classes, or None for all.
+        limit: At most this many training pictures, drawn evenly over the classes, or None for all.
 
     Returns:
         The data set; every class has at least one training and one validation picture. A class may be missing
@@ -174,7 +174,7 @@ def read_split(folder: Path, classes: Sequence[str]) -> list[Sample]:
     """List the pictures `folder/CLASS/picture` of known classes; a class may be missing.
 
     Raises:
-        DataError: A folder cannot be read.
+        DataError: A folder is unreadable.
     """
     present = [name for name in classes if (folder / name).is_dir()]
     labels = {name: label for label, name in enumerate(classes)}

@@ -90,10 +90,10 @@ class Data:
     """An image folder made ready: split, decoded, measured.
 
     Attributes:
-        folder: Classes and splits, without the pictures that cannot be read.
+        folder: Classes and splits, without the unreadable images.
         cache: The decoded pictures of all splits.
-        cache_folder: Where the cache lies.
-        broken: The pictures that cannot be read, with the reason.
+        cache_folder: Folder of the cache.
+        broken: The unreadable images, with the reason.
         preprocessing: The contract, with the mean and deviation of the training pictures.
         shards: Where the training pictures are, if not in the folder: its `train` is then a sample of them.
     """
@@ -130,7 +130,7 @@ def prepare_data(
 ) -> Data:
     """Read, check, split and decode an image folder and compute its mean and deviation.
 
-    Of shards only the index and the pictures beside them are read.
+    Of shards only the index and the images next to them are read.
 
     Args:
         root: See `landmarks.training.data.folders.read_data_folder`; or a folder made by `landmarks pack`.
@@ -183,11 +183,11 @@ def get_data_loaders(
     """Build the loaders of an image folder in one call; `prepare_data` and `make_loaders` are its two halves.
 
     Args:
-        root: Folder with `train/` and `test/`, or with one folder a class.
-        batch_size: Pictures a batch.
-        valid_size: Share of the training pictures kept for validation, in (0, 1).
+        root: Folder with `train/` and `test/`, or with one folder per class.
+        batch_size: Images per batch.
+        valid_size: Fraction of the training images kept for validation, in (0, 1).
         num_workers: Loader processes; 0 loads in this process.
-        limit: At most so many training pictures, drawn evenly over the classes, or None for all.
+        limit: At most this many training images, drawn evenly over the classes, or None for all.
         sampler: `plain`, or `balanced` to draw every class equally often.
         augment: What training pictures go through, or None for the usual.
         seed: Seed of the split.

@@ -217,7 +217,7 @@ def _decode(content: bytes) -> NDArray[np.uint8]:
     try:
         return load_rgb(content)
     except ImageError as error:
-        raise DataError(f"a picture in the shards cannot be read ({error.reason}): pack them again") from error
+        raise DataError(f"a picture in the shards is unreadable ({error.reason}): pack them again") from error
 
 
 def index_of(classes: Sequence[str], shards: Sequence[tuple[str, int]], counts: Sequence[int]) -> dict[str, Any]:

@@ -18,9 +18,9 @@ FEW = 20
 """A class with fewer training pictures is hard to learn and harder to measure."""
 
 UNEVEN = 10
-"""A largest class of so many times the pictures of the smallest is worth a word."""
+"""A largest class with this many times the pictures of the smallest is reported."""
 
-_OVERLAP = 0.15  # share of a class that confidently looks like one other
+_OVERLAP = 0.15  # fraction of a class that confidently looks like one other
 _OUTLIER = 3.0  # robust deviations below the median class
 
 
@@ -104,7 +104,7 @@ def _coherence(embeddings: NDArray[np.float32]) -> float | None:
 
 
 def _outliers(values: Sequence[float | None]) -> list[bool]:
-    """Tell which values lie far below the others: `_OUTLIER` robust deviations (1.4826 MAD) below the median."""
+    """Tell which values are far below the others: `_OUTLIER` robust deviations (1.4826 MAD) below the median."""
     known = np.array([value for value in values if value is not None])
     if len(known) < 5:
         return [False] * len(values)

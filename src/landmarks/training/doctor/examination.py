@@ -40,7 +40,7 @@ class DoctorSettings:
     """Settings of an examination.
 
     Attributes:
-        data: Folder with `train/` and `test/`, or with one folder a class.
+        data: Folder with `train/` and `test/`, or with one folder per class.
         min_side: A picture whose short side has fewer pixels is called small.
         seed: Seed of the folds.
         cache: Folder for decoded pictures and embeddings, or None for the user's cache folder.

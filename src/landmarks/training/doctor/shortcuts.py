@@ -58,7 +58,7 @@ class Shortcuts:
 
     @property
     def meaning(self) -> str:
-        """What the figures mean, in words."""
+        """The result in words."""
         accuracy = self.together.accuracy
         measured = (
             f"From size, aspect and compression alone, without the picture, a small decision tree names the class "
@@ -84,7 +84,7 @@ def find_shortcuts(measured: Measured, *, seed: int) -> Shortcuts | None:
         seed: Seed of the folds and the trees.
 
     Returns:
-        The figures, or None where there are too few pictures to cross-validate.
+        The result, or None where there are too few pictures to cross-validate.
     """
     labels, pictures = measured.labels, measured.pictures
     folds = list(split_folds(labels, measured.groups, seed=seed))

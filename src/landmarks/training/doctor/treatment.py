@@ -45,7 +45,7 @@ class MoveResult:
 
 
 def default_quarantine(data: Path) -> Path:
-    """Return the folder `DATA.quarantine` beside the data set."""
+    """Return the folder `DATA.quarantine` next to the data set."""
     whole = data.resolve()
     return whole.with_name(f"{whole.name}.quarantine")
 
@@ -172,5 +172,5 @@ def _settle(folder: Path, data: Path) -> None:
     with storage_errors(folder):
         (folder / UNDO_FILE).unlink()
     for below, _, _ in os.walk(folder, topdown=False):
-        with suppress(OSError):  # not empty: something else lies there
+        with suppress(OSError):  # not empty: something else is there
             Path(below).rmdir()

@@ -27,11 +27,11 @@ def read_state(path: Path) -> dict[str, Any]:
         ModelError: The file is missing, damaged or not training state.
     """
     if not path.is_file():
-        raise ModelError(f"{path}: nothing to resume from: start the run anew")
+        raise ModelError(f"{path}: nothing to resume from: start a new run")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the reader raises nearly every type, depending on the damage
-        raise ModelError(f"{path}: the checkpoint is damaged: start the run anew") from error
+        raise ModelError(f"{path}: the checkpoint is damaged: start a new run") from error
     if not isinstance(state, dict):
-        raise ModelError(f"{path}: not a checkpoint of landmarks: start the run anew")
+        raise ModelError(f"{path}: not a checkpoint of landmarks: start a new run")
     return state

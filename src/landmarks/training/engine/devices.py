@@ -88,7 +88,7 @@ def started_by_torchrun() -> bool:
 
 
 def is_first_process() -> bool:
-    """Tell whether this is the process that writes the run, not one beside it for a further device."""
+    """Tell whether this is the process that writes the run, not one of the others, for further devices."""
     return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 

@@ -121,7 +121,7 @@ def _complete(
 
 
 def _assist(folder: RunFolder, settings: RunSettings, *, resume: bool) -> NoReturn:
-    """Do the part of a process that torchrun started beside the first, and end it."""
+    """Do the part of a process that torchrun started next to the first, and end it."""
     check_processes(settings.loop)
     if settings.model.kind == "scratch" or settings.model.unfreeze:
         train_distributed(folder.root, settings.loop, resume=resume, logger=Loggers())

@@ -342,7 +342,7 @@ class Trainer:
             self.steps, self.best_loss = int(state["steps"]), float(state["best_loss"])
             self.seconds = float(state["seconds"])
         except (KeyError, RuntimeError, TypeError, AttributeError, ValueError) as error:
-            message = f"{folder.checkpoint}: the checkpoint does not fit this run: start the run anew"
+            message = f"{folder.checkpoint}: the checkpoint does not fit this run: start a new run"
             raise ModelError(message) from error
 
 

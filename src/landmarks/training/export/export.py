@@ -49,7 +49,7 @@ INT8_LOSS = 0.01
 CALIBRATION_PICTURES = 200
 FP32_PICTURES = 16
 INT8_TRAINING_PICTURES = 1000
-"""Training images on which int8 is compared with fp32, besides all validation images."""
+"""Training images on which int8 is compared with fp32, in addition to all validation images."""
 
 OnnxPrecision = Literal["fp32", "int8"]
 

@@ -42,7 +42,7 @@ class Predictions:
         labels: Shape (N,), the index of the right class, in [0, K).
         class_names: K different names, in the order of the columns.
         paths: N image files.
-        sources: N names of where a picture comes from, or None where no manifest tells.
+        sources: N names of where a picture comes from, or None without a manifest.
 
     Raises:
         DataError: A shape, an index or a probability does not fit.

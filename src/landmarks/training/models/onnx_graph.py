@@ -86,9 +86,9 @@ def write_onnx(model: nn.Module, preprocessing: Preprocessing, path: Path) -> No
             verbose=False,
         )
     if program is None:
-        raise AssertionError("the exporter of torch gives a program unless it is told a file")
+        raise AssertionError("the exporter of torch returns a program unless it is given a file")
     model_proto = program.model_proto
     for item in (*model_proto.graph.node, *model_proto.graph.value_info, *model_proto.graph.input):
-        # Where in whose source code a step came from: of no use to a user, and it names folders of the maker.
+        # Where in whose source code a step came from: useless to a user, and it names folders of this machine.
         del item.metadata_props[:]
     write_bytes(path, model_proto.SerializeToString())

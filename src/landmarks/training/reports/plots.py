@@ -256,7 +256,7 @@ def per_class_bars(evaluation: Evaluation) -> Figure:
         figure = _figure(7.5, 1.3 + step * len(rows))
         axes = figure.subplots()
         axes.barh(places, [row.f1 for row in rows], 0.66, color=PALE, label="F1")
-        # Where both fall on one place the diamond lies within the ring.
+        # Where both fall on one place the diamond is inside the ring.
         ring: dict[str, Any] = {
             "markersize": 7,
             "markerfacecolor": "none",

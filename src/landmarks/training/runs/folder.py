@@ -215,7 +215,7 @@ def read_history(path: Path) -> list[EpochRow]:
                 for row in csv.DictReader(file)
             ]
     except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise RunError(f"{path}: cannot be read ({error}): train again") from error
+        raise RunError(f"{path}: unreadable ({error}): train again") from error
 
 
 def library_versions() -> dict[str, str]:
@@ -246,7 +246,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read ({error}): train again") from error
+        raise RunError(f"{path}: unreadable ({error}): train again") from error
     if not isinstance(value, dict):
         raise RunError(f"{path}: not what landmarks wrote: train again")
     return value

@@ -37,7 +37,7 @@ class Range:
         return trial.suggest_float(self.name, self.low, self.high, log=self.log)
 
     def at(self, share: float) -> Value:
-        """Return the value that lies a share of the way from the lowest to the highest, in [0, 1)."""
+        """Return the value at a fraction of the way from the lowest to the highest, in [0, 1)."""
         if self.log:
             return float(self.low * (self.high / self.low) ** share)
         return self.low + share * (self.high - self.low)
@@ -62,7 +62,7 @@ class Choice:
         return stored[trial.suggest_categorical(self.name, list(stored))]
 
     def at(self, share: float) -> Value:
-        """Return the value that lies a share of the way through the list, in [0, 1)."""
+        """Return the value at a fraction of the way through the list, in [0, 1)."""
         return _stored(self.values[int(share * len(self.values))])
 
     @property

@@ -121,7 +121,7 @@ def start_tracking(settings: RunSettings, out: Path, uri: str | None = None) -> 
         settings: Of the run; they become its parameters.
         out: The run folder to come.
         uri: Of the store: a server (`http://...`) or a database (`sqlite:///...`). None takes the variable
-            MLFLOW_TRACKING_URI, else `mlflow.db` beside the run folder.
+            MLFLOW_TRACKING_URI, else `mlflow.db` next to the run folder.
 
     Raises:
         SettingsError: The store cannot be reached.
