@@ -1,7 +1,7 @@
 """Groups of pictures that are nearly the same.
 
-Each picture has a hash of 64 bits: whether each of 8 x 8 places is darker than the place to its right (difference hash,
-N. Krawetz, "Kind of Like That", 2013). Re-encoding, resizing and brightness change few of the bits, a small crop
+Each picture has a hash of 64 bits: whether each of 8 x 8 places is darker than the place to its right (difference
+hash, N. Krawetz, "Kind of Like That", 2013). Re-encoding, resizing and brightness change few of the bits, a small crop
 about five. Two pictures are one when their hashes differ in few bits and their embeddings point the same way,
 because skies and lawns alone can make hashes alike.
 """
@@ -14,6 +14,8 @@ from itertools import combinations, pairwise
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 MAX_BITS = 11
 """Most of the 64 bits in which the hashes of near-duplicates differ."""
@@ -87,7 +89,7 @@ def needed_cosine(bits: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def connected(count: int, pairs: NDArray[np.int64]) -> list[list[int]]:
-    """Join pairs to groups by union-find with path halving, in nearly linear time.
+    """Join pairs to groups.
 
     Args:
         count: Number of things.
@@ -96,20 +98,11 @@ def connected(count: int, pairs: NDArray[np.int64]) -> list[list[int]]:
     Returns:
         Groups of two or more, each sorted, in the order of their first members.
     """
-    parents = list(range(count))
-
-    def root(place: int) -> int:
-        while parents[place] != place:
-            parents[place] = parents[parents[place]]
-            place = parents[place]
-        return place
-
-    for first, second in pairs.tolist():
-        low, high = sorted((root(first), root(second)))
-        parents[high] = low
+    joined = coo_array((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    _, components = connected_components(joined, directed=False)
     groups: dict[int, list[int]] = {}
-    for place in range(count):
-        groups.setdefault(root(place), []).append(place)
+    for place, component in enumerate(components.tolist()):
+        groups.setdefault(component, []).append(place)
     return [members for members in groups.values() if len(members) > 1]
 
 

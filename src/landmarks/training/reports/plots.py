@@ -278,33 +278,6 @@ def per_class_bars(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def picture_sheet(
-    pictures: Sequence[NDArray[np.uint8]], titles: Sequence[str] | None = None, columns: int = 6
-) -> Figure:
-    """Lay pictures out in rows, each under its title; used for the worst mistakes.
-
-    Args:
-        pictures: RGB pictures of shape (H, W, 3), of any sizes.
-        titles: One per picture; each line is shortened to fit.
-        columns: Pictures in a row, at least 1.
-
-    Raises:
-        DataError: There is no picture, or titles and pictures differ in number.
-    """
-    shown = _checked_titles(pictures, titles)
-    columns = min(columns, len(pictures))
-    rows = ceil(len(pictures) / columns)
-    with _style():
-        lines = max(title.count("\n") + 1 for title in shown)
-        figure = _figure(1.65 * columns, (1.7 + 0.16 * lines) * rows)
-        grid = figure.subplots(rows, columns, squeeze=False).ravel()
-        for axes in grid:
-            axes.axis("off")
-        for axes, picture, title in zip(grid, pictures, shown, strict=False):
-            _show(axes, picture, title)
-    return figure
-
-
 def sample_batch(
     before: Sequence[NDArray[np.uint8]], after: Sequence[NDArray[np.uint8]], titles: Sequence[str] | None = None
 ) -> Figure:
