@@ -1,8 +1,8 @@
 """Groups of pictures that are nearly the same.
 
 Each picture has a hash of 64 bits: whether each of 8 x 8 places is darker than the place to its right (difference
-hash, N. Krawetz, "Kind of Like That", 2013). Re-encoding, resizing and brightness change few of the bits, a small crop
-about five. Two pictures are one when their hashes differ in few bits and their embeddings point the same way,
+hash, N. Krawetz, "Kind of Like That", 2013). Re-encoding, resizing and brightness change few of the bits, a small
+crop about five. Two pictures are one when their hashes differ in few bits and their embeddings point the same way,
 because skies and lawns alone can make hashes alike.
 """
 

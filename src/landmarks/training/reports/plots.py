@@ -306,16 +306,9 @@ def sample_batch(
             _show(grid[2 * band, column], first, shown[index])
             _show(grid[2 * band + 1, column], second, "")
         for row, word in enumerate(["before", "after"] * bands):
-            grid[row, 0].text(
-                -0.06,
-                0.5,
-                word,
-                rotation=90,
-                color=MUTED,
-                ha="right",
-                va="center",
-                transform=grid[row, 0].transAxes,
-            )
+            axes = grid[row, 0]
+            where: dict[str, Any] = {"ha": "right", "va": "center", "transform": axes.transAxes}
+            axes.text(-0.06, 0.5, word, rotation=90, color=MUTED, **where)
     return figure
 
 
