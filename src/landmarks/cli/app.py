@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -62,15 +63,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A file name may hold bytes that are no text; it is shown with escapes rather than not at all.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    app = _app(asked)
     try:
-        _app(asked)(given, prog_name="landmarks")
+        app(given, prog_name="landmarks")
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
         if status == 130:
             _complain("stopped")
         return status
     except LandmarksError as error:
-        _complain(str(error))
+        _complain(_with_flags(str(error), app, asked))
         return error.exit_status
     except ModuleNotFoundError as error:
         missing = missing_extra(error)
@@ -87,6 +89,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(str(refused))
         return refused.exit_status
     return 0
+
+
+def _with_flags(sentence: str, app: typer.Typer, asked: str | None) -> str:
+    """Replace each backticked argument in an error by the flag of the running command that sets it."""
+    command = getattr(typer.main.get_command(app), "commands", {}).get(asked)
+    flags = {one.name: max(one.opts, key=len) for one in command.params if one.opts} if command else {}
+    return re.sub(r"`(\w+)`", lambda found: flags.get(found[1], found[0]), sentence)
 
 
 def _complain(sentence: str) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from landmarks.training.doctor.examination import Diagnosis
-    from landmarks.training.doctor.treatment import Outcome
+    from landmarks.training.doctor.treatment import MoveResult
 
 
 def doctor(
@@ -69,11 +69,11 @@ def doctor(
 
 def _examine(data: Path, min_side: int, seed: int, cache: Path | None) -> Diagnosis:
     from landmarks.cli.progress import RunProgress
-    from landmarks.training.doctor.examination import DoctorSettings, Watcher, examine
+    from landmarks.training.doctor.examination import DoctorSettings, examine
 
     settings = DoctorSettings(data, min_side, seed, cache)
     with RunProgress() as shown:
-        return examine(settings, Watcher(shown.stage, shown.progress))
+        return examine(settings, shown)
 
 
 def _show(diagnosis: Diagnosis) -> None:
@@ -90,7 +90,7 @@ def _show(diagnosis: Diagnosis) -> None:
         typer.echo(f"shortcuts: {diagnosis.shortcuts.meaning}")
 
 
-def _tell(outcomes: Sequence[Outcome], place: Path) -> None:
+def _tell(outcomes: Sequence[MoveResult], place: Path) -> None:
     """Say how many pictures moved, and each that could not; raises `typer.Exit` with status 2 for those."""
     refused = [one for one in outcomes if one.status == "refused"]
     for one in refused:

@@ -18,7 +18,7 @@ def evaluate(
     """
     from landmarks.cli.progress import RunProgress
     from landmarks.errors import SettingsError
-    from landmarks.training.runs.trained import SPLITS, evaluate_run, load_data, load_run
+    from landmarks.training.engine.trained import SPLITS, evaluate_run, load_data, load_run
 
     if split not in (*SPLITS, "both"):
         raise SettingsError(f"--split must be one of valid, test, both, not {split!r}")

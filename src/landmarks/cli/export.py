@@ -32,8 +32,8 @@ def export(
     from landmarks.cli.progress import RunProgress
     from landmarks.errors import SettingsError
     from landmarks.model.ood import ScoreKind
+    from landmarks.training.engine.trained import load_data, load_run
     from landmarks.training.export.export import ExportSettings, OnnxPrecision, export_run
-    from landmarks.training.runs.trained import load_data, load_run
 
     if precision not in get_args(OnnxPrecision):
         raise SettingsError(f"--precision must be int8 or fp32, not {precision!r}")

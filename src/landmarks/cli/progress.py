@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from landmarks.training.engine.loggers.base import Logger
+
 if TYPE_CHECKING:
-    from landmarks.training.engine.pipeline import Watcher
     from landmarks.training.runs.folder import EpochRow
 
 
-class RunProgress:
+class RunProgress(Logger):
     """Shows a run while it goes; use as a context manager."""
 
     def __init__(self) -> None:
@@ -56,14 +57,7 @@ class RunProgress:
         """Say what an epoch brought."""
         self.console.print(
             f"epoch {row.epoch + 1:3d}  loss {row.train_loss:.3f} / {row.valid_loss:.3f}  accuracy "
-            f"{row.train_accuracy:.3f} / {row.valid_accuracy:.3f}  {row.pictures_per_second:.0f} pictures/s"
+            f"{row.train_accuracy:.3f} / {row.valid_accuracy:.3f}  {row.images_per_second:.0f} images/s"
             + ("  saved" if row.saved else ""),
             highlight=False,
         )
-
-    def watcher(self) -> Watcher:
-        """Return what a run tells its progress to."""
-        from landmarks.training.engine.pipeline import Watcher
-        from landmarks.training.engine.train import Listener
-
-        return Watcher(self.stage, self.progress, Listener(self.step, self.epoch))

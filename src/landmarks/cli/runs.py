@@ -6,13 +6,14 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated
 
 import typer
 
 from landmarks.errors import SettingsError
 
-SplitFlag = Annotated[str, typer.Option("--split", help="Whose figures: valid or test.")]
+SplitFlag = Annotated[str, typer.Option("--split", help="Split to show: valid or test.")]
 
 runs = typer.Typer(
     invoke_without_command=True,
@@ -31,7 +32,7 @@ def list_runs(
     """List runs with the settings that differ, loss, accuracy with its 95 % interval, and time."""
     if context.invoked_subcommand is not None:
         return
-    from landmarks.training.runs.experiments import find_runs, runs_table
+    from landmarks.training.runs.experiments import find_runs, runs_table, short_list
 
     writers = {"table": _as_table, "csv": _as_csv, "markdown": _as_markdown}
     if layout not in writers:
@@ -39,7 +40,10 @@ def list_runs(
     _require_split(split)
     found, damaged = find_runs(folder, split)
     if found:
-        typer.echo(writers[layout](*runs_table(found, folder)), nl=False)
+        text, width = writers[layout](*runs_table(found, folder)), get_terminal_size().columns
+        if layout == "table" and max(map(len, text.splitlines())) > width:
+            text = short_list(found, folder, width)
+        typer.echo(text, nl=False)
     else:
         typer.echo(f"{folder}: no runs here: train one, or name another folder with --folder", err=True)
     for sentence in damaged:
@@ -56,7 +60,7 @@ def compare(
     split: SplitFlag = "test",
 ) -> None:
     """Say whether two runs differ (McNemar's test), and write a page with their curves and settings."""
-    from landmarks.training.reports.comparison import verdict, write_comparison
+    from landmarks.training.runs.comparison import verdict, write_comparison
     from landmarks.training.runs.experiments import compare_runs
 
     _require_split(split)

@@ -16,7 +16,7 @@ from landmarks.errors import SettingsError, StoppedError
 
 if TYPE_CHECKING:
     from landmarks.training.config.settings import RunSettings
-    from landmarks.training.engine.tracking import Tracker
+    from landmarks.training.engine.loggers.mlflow import MLflowLogger
 
 
 def train(
@@ -110,8 +110,8 @@ RENAMED = {"augment": "names", "mix": "mix_probability"}
 
 def _train(flags: dict[str, Any]) -> None:
     from landmarks.cli.progress import RunProgress
+    from landmarks.training.engine.loggers.mlflow import resume_tracking
     from landmarks.training.engine.pipeline import resume_run, train_run
-    from landmarks.training.engine.tracking import resume_tracking
 
     with RunProgress() as shown:
         if "resume" in flags:
@@ -123,17 +123,17 @@ def _train(flags: dict[str, Any]) -> None:
             out = flags.get("out") or Path("runs") / f"{settings.model.kind}-{settings.data.resolve().name}"
             tracker, work = _tracker(flags, settings, out), partial(train_run, settings, out)
         with _stoppable(out), tracker or nullcontext():
-            run = work(watcher=tracker.watch(shown.watcher()) if tracker else shown.watcher())
             if tracker:
-                tracker.finish(run)
+                tracker.warn = shown.stage
+            run = work(loggers=[shown, tracker] if tracker else [shown])
     for split in ("valid", "test"):
         top1 = run.metrics(split)["top1"]
         typer.echo(f"{split} accuracy {top1['value']:.4f} (95 % interval {top1['low']:.4f} to {top1['high']:.4f})")
     typer.echo(f"report: {run.folder.report}")
 
 
-def _tracker(flags: dict[str, Any], settings: RunSettings, out: Path) -> Tracker | None:
-    from landmarks.training.engine.tracking import start_tracking
+def _tracker(flags: dict[str, Any], settings: RunSettings, out: Path) -> MLflowLogger | None:
+    from landmarks.training.engine.loggers.mlflow import start_tracking
 
     if flags.get("track", "mlflow") != "mlflow":
         raise SettingsError(f"--track must be mlflow, not {flags['track']!r}")

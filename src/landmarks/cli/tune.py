@@ -20,7 +20,7 @@ def tune(
     out: Annotated[Path | None, typer.Option(help="Study folder. [default: runs/tune-MODEL-DATA]")] = None,
     model: Annotated[str, typer.Option(help="scratch or transfer.")] = "transfer",
     trials: Annotated[int, typer.Option(help="Finished trials of the whole study.")] = 30,
-    budget: Annotated[
+    minutes: Annotated[
         str | None, typer.Option("--time", help="Begin no trial after this time, e.g. 45, 30m or 2h.")
     ] = None,
     metric: Annotated[str, typer.Option(help="Sought on validation: loss or accuracy.")] = "loss",
@@ -35,7 +35,7 @@ def tune(
     Call it again to go on with a study; two calls at once share the work (give each --threads 1). The best
     settings become a preset for landmarks train.
     """
-    from landmarks.training.reports.tune_report import write_study_report
+    from landmarks.training.tuning.report import write_study_report
     from landmarks.training.tuning.tune import TuneSettings
     from landmarks.training.tuning.tune import tune as run_study
 
@@ -43,7 +43,7 @@ def tune(
     settings = TuneSettings(
         data,
         trials=trials,
-        minutes=_minutes(budget),
+        minutes=_minutes(minutes),
         epochs=epochs,
         limit=limit,
         seed=seed,

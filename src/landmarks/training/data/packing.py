@@ -32,8 +32,8 @@ class PackSettings:
     """How an image folder is packed.
 
     Attributes:
-        valid_size: Share of the training pictures kept for validation, in (0, 1).
-        shard_size: Pictures of a shard, at least 1.
+        valid_size: Fraction of the training images kept for validation, in (0, 1).
+        shard_size: Images per shard, at least 1.
         sample: Training pictures that are also kept as files, for what needs a few.
         seed: Seed of the split and of the order.
     """
@@ -45,10 +45,10 @@ class PackSettings:
 
     def __post_init__(self) -> None:
         if not 0 < self.valid_size < 1:
-            raise SettingsError(f"--valid-size must be between 0 and 1, not {self.valid_size}")
+            raise SettingsError(f"`valid_size` must be between 0 and 1, not {self.valid_size}")
         for name in ("shard_size", "sample"):
             if getattr(self, name) < 1:
-                raise SettingsError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
+                raise SettingsError(f"`{name}` must be at least 1, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Packed:
 
     Attributes:
         shards: The shards.
-        broken: Pictures that cannot be read, as `name: reason`.
+        broken: Unreadable images, as `name: reason`.
     """
 
     shards: ShardSet
@@ -71,7 +71,7 @@ def pack(data: Path, out: Path, settings: PackSettings, *, progress: Progress | 
         data: See `landmarks.training.data.folders.read_data_folder`.
         out: The folder to make.
         settings: Split, size of the shards, seed.
-        progress: Told after each group of pictures.
+        progress: Called after each group of pictures.
 
     Raises:
         DataError: The folder does not hold what training needs, or `out` is taken.
@@ -94,7 +94,7 @@ def pack(data: Path, out: Path, settings: PackSettings, *, progress: Progress | 
 
 
 def _pack(data: Path, out: Path, settings: PackSettings, progress: Progress | None) -> list[str]:
-    """Pack into a folder; returns the pictures that cannot be read."""
+    """Pack into a folder; returns the unreadable images."""
     folder = read_data_folder(data, valid_size=settings.valid_size, seed=settings.seed)
     train = list(folder.train)
     random.Random(settings.seed).shuffle(train)  # noqa: S311 - no secret
