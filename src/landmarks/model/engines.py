@@ -7,15 +7,15 @@ takes about a second to compile a network, so it is for many photos (benchmarks/
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from landmarks.errors import ModelError, SettingsError
+from landmarks.model import EngineName
 
-EngineName = Literal["onnxruntime", "openvino"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
 Output = tuple[NDArray[np.float32], NDArray[np.float32]]

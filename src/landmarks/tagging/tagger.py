@@ -17,15 +17,14 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.errors import SettingsError
 from landmarks.fewshot.learned import LearnedLandmarks, learned_digest, read_learned
 from landmarks.files.checksums import sha256_file
 from landmarks.geo.gazetteer import Gazetteer, distance_km
 from landmarks.model.calibration import Calibration
-from landmarks.model.engines import EngineName
 from landmarks.model.folder import INFO_FILE, ModelInfo
 from landmarks.model.ood import is_landmark, scores_of_probabilities
 from landmarks.model.recognizer import Candidate, Recognition, Recognizer
+from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tags import ImageTags, Level, Tag
 
 UNCALIBRATED_MIN_CONFIDENCE = 0.8
@@ -36,40 +35,6 @@ PLACES_FILE = "places.csv"
 
 _AGREEMENT = 10.0  # a camera nearby multiplies the odds of a landmark by this
 _LEVELS: tuple[Level, ...] = get_args(Level)
-
-
-@dataclass(frozen=True)
-class TagSettings:
-    """What is asked of a tagger.
-
-    Attributes:
-        top: Candidates a photo gets, at least 1.
-        min_confidence: Probability that a tag needs, in (0, 1); None for that of the model.
-        use_position: Whether the camera's position counts.
-        near_km: A landmark within this distance of the camera becomes likelier; above 0.
-        far_km: A place farther away than this contradicts the camera's position; more than `near_km`.
-        own_places: A user's own CSV file of places, or None.
-        engine: What runs the network (see `landmarks.model.engines`).
-
-    Raises:
-        SettingsError: A value is out of range.
-    """
-
-    top: int = 5
-    min_confidence: float | None = None
-    use_position: bool = True
-    near_km: float = 10.0
-    far_km: float = 50.0
-    own_places: Path | None = None
-    engine: EngineName = "onnxruntime"
-
-    def __post_init__(self) -> None:
-        if self.top < 1:
-            raise SettingsError(f"--top must be at least 1, not {self.top}")
-        if self.min_confidence is not None and not 0 < self.min_confidence < 1:
-            raise SettingsError(f"--min-confidence must lie between 0 and 1, not {self.min_confidence}")
-        if not 0 < self.near_km < self.far_km:
-            raise SettingsError(f"near_km must be above 0 and below far_km, not {self.near_km} and {self.far_km}")
 
 
 @dataclass(frozen=True)
