@@ -18,10 +18,10 @@ from click.shell_completion import CompletionItem
 
 from landmarks import __version__
 from landmarks.cli.binding import Bound, Command, CommandGroup
-from landmarks.cli.commands import COMMANDS, EXTRAS
-from landmarks.errors import LandmarksError, MissingExtraError, StorageError
+from landmarks.cli.commands import COMMANDS
+from landmarks.errors import LandmarksError, StorageError, missing_extra
 
-__all__ = ["COMMANDS", "EXTRAS", "main"]
+__all__ = ["COMMANDS", "main"]
 
 
 class _Program(click.Group):
@@ -96,11 +96,9 @@ def _status(run: Callable[[], object], program: _Program) -> int:  # noqa: PLR09
         sentence = str(error)
         return _complain(program.command.translate(sentence) if program.command else sentence, error.exit_status)
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        extra = next((name for name, packages in EXTRAS.items() if package in packages), None)
-        if extra is None:
+        missing = missing_extra(error)
+        if missing is None:
             raise
-        missing = MissingExtraError(package, extra)
         return _complain(str(missing), missing.exit_status)
     except BrokenPipeError:
         # The reader of a pipe went away; nothing more can be shown on standard output.

@@ -28,17 +28,3 @@ COMMANDS = {
 
 Where that module has a dictionary `COMMANDS` too, they are commands of the command.
 """
-
-EXTRAS = {
-    "openvino": {"openvino"},
-    "train": {
-        *("torch", "torchvision", "timm", "lightning_fabric", "matplotlib", "safetensors", "jinja2", "onnx"),
-        *("onnxscript", "sklearn", "torchmetrics"),
-    },
-    "tune": {"optuna", "scipy", "tomli_w"},
-    "track": {"mlflow"},
-    "serve": {"fastapi", "multipart", "prometheus_client", "pydantic", "python_multipart", "starlette", "uvicorn"},
-    "search": {"cv2", "lancedb", "pyarrow"},
-    "cluster": {"fsspec", "pyarrow", "ray"},
-}
-"""The extras of the package, each with the packages that are imported only where it is installed."""

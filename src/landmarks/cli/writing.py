@@ -21,7 +21,8 @@ from landmarks.library.library import Library, library_root
 from landmarks.metadata.edit import WriteOptions
 from landmarks.model.folder import read_info
 from landmarks.tagging.pipeline import find_tags_parallel
-from landmarks.tagging.tagger import Finding, TagSettings, identity_of
+from landmarks.tagging.settings import TagSettings
+from landmarks.tagging.tagger import Finding, identity_of
 from landmarks.tagging.tags import ImageTags
 
 _WORDS = {
@@ -78,7 +79,14 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
         total = sum(1 for _ in walk_photos(there, exclude=job.exclude, on_skip=lambda _left_out: None))
     with display.over(total):
         for root, inside in libraries.items():
-            with Library(root, ledger=writing.ledger, options=job.options, read_only=writing.dry_run) as library:
+            with Library(
+                root,
+                ledger=writing.ledger,
+                options=job.options,
+                read_only=writing.dry_run,
+                exclude=job.exclude,
+                on_left_out=summary.skip,
+            ) as library:
                 _write(library, inside, job, display)
 
 

@@ -34,7 +34,7 @@ def check_engine(name: str) -> EngineName:
     for known in ENGINES:
         if name == known:
             return known
-    raise SettingsError(f"--engine must be {' or '.join(ENGINES)}, not {name!r}")
+    raise SettingsError(f"`engine` must be {' or '.join(ENGINES)}, not {name!r}")
 
 
 def load_engine(path: Path, *, name: EngineName, threads: int, crop: int, classes: int) -> Engine:
@@ -118,4 +118,4 @@ def _load_openvino(path: Path, threads: int, crop: int, classes: int) -> tuple[E
         )
         return _OpenVino(core.compile_model(model, "CPU", settings)), fits
     except Exception as error:
-        raise ModelError(f"{path}: OpenVINO cannot load it ({error}): use --engine onnxruntime") from error
+        raise ModelError(f"{path}: OpenVINO cannot load it ({error}): use `engine` onnxruntime") from error

@@ -10,7 +10,7 @@ Where the camera's position is known, a landmark nearby becomes likelier, and a 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
@@ -21,7 +21,7 @@ from landmarks.fewshot.learned import LearnedLandmarks, learned_digest, read_lea
 from landmarks.files.checksums import sha256_file
 from landmarks.geo.gazetteer import Gazetteer, distance_km
 from landmarks.model.calibration import Calibration
-from landmarks.model.folder import INFO_FILE, ModelInfo
+from landmarks.model.folder import ModelInfo
 from landmarks.model.ood import is_landmark, scores_of_probabilities
 from landmarks.model.recognizer import Candidate, Recognition, Recognizer
 from landmarks.tagging.settings import TagSettings
@@ -71,10 +71,17 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Finding:
-    """The tags of a photo and why; there is no explanation for a photo that cannot be read."""
+    """The tags of a photo and why.
+
+    Attributes:
+        photo: The tags.
+        explanation: Why; None where the photo is unreadable.
+        embedding: (D,), or None where it was not asked for or the photo is unreadable.
+    """
 
     photo: ImageTags
     explanation: Explanation | None
+    embedding: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -147,7 +154,9 @@ class Tagger:
         photo = replace(photo, candidates=candidates[: self.settings.top])
         learned = self._learned_tag(recognition, candidates[0], position)
         if learned is not None:
-            return Finding(replace(photo, tags=(learned,)), replace(explanation, learned=learned.probability))
+            first = self._first(learned, candidates)[: self.settings.top]
+            photo = replace(photo, tags=(learned,), candidates=first)
+            return Finding(photo, replace(explanation, learned=learned.probability))
         group = self._sure_group(probabilities) if explanation.known else None
         if group is None:
             return Finding(photo, explanation)
@@ -157,6 +166,19 @@ class Tagger:
             sentence = f"looks like {tag.name} ({tag.probability:.0%}), but the camera stood {far:.0f} km away"
             return Finding(photo, replace(explanation, contradiction=sentence))
         return Finding(replace(photo, tags=(tag,)), explanation)
+
+    def with_learned(self, recognition: Recognition, top: int) -> Recognition:
+        """Return a recognition in whose candidates the landmark that was learnt later, if any, comes first."""
+        if recognition.probabilities is None or self._learned is None:
+            return recognition
+        learned = self._learned_tag(recognition, recognition.candidates[0], None)
+        first = recognition.candidates if learned is None else self._first(learned, recognition.candidates)
+        return replace(recognition, candidates=first[:top])
+
+    def _first(self, learned: Tag, candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+        show = self._gazetteer.display_name
+        others = [one for one in candidates if show(one.class_name) != learned.name]
+        return (Candidate(learned.name, learned.probability), *others)
 
     def _learned_tag(
         self, recognition: Recognition, best: Candidate, position: tuple[float, float] | None
@@ -282,7 +304,7 @@ class Tagger:
 
 
 def make_tagger(recognizer: Recognizer, gazetteer: Gazetteer, settings: TagSettings) -> Tagger:
-    """Return the tagger of a model."""
+    """Return the tagger of a model, which knows the landmarks that it was taught later."""
     info = recognizer.info
     identity = identity_of(recognizer.folder, info, settings)
     taught = learned_digest(recognizer.folder, info) is not None
@@ -292,7 +314,7 @@ def make_tagger(recognizer: Recognizer, gazetteer: Gazetteer, settings: TagSetti
 
 def identity_of(folder: Path, info: ModelInfo, settings: TagSettings) -> str:
     """Return the identity of a model with what changes its tags: another text means that photos are due again."""
-    parts = [info.name, sha256_file(folder / INFO_FILE)[:12]]
+    parts = [info.name, info.digest[:12]]
     parts += [f"min_confidence={settings.min_confidence:g}"] if settings.min_confidence is not None else []
     parts += [] if settings.use_position else ["no-position"]
     tables = [folder / PLACES_FILE, *([settings.own_places] if settings.own_places is not None else [])]
