@@ -56,13 +56,13 @@ drawn := $(filter build/drawn,$(DATA))
 FLAGS := $(if $(drawn),--batch-size 16)
 
 train: runs-free $(FULL) $(drawn)
-	@$(LANDMARKS) train "$$data" --model scratch $(FLAGS) --out "$$out/scratch"
-	@$(LANDMARKS) train "$$data" --model transfer $(FLAGS) --out "$$out/transfer"
+	@$(LANDMARKS) train "$$data" --method scratch $(FLAGS) --out "$$out/scratch"
+	@$(LANDMARKS) train "$$data" --method transfer $(FLAGS) --out "$$out/transfer"
 	@$(LANDMARKS) export "$$out/scratch" --out "$$out/models/scratch"
 	@$(LANDMARKS) export "$$out/transfer" --out "$$out/models/transfer"
 	@picture=$$(find "$$data" -type f \( -iname '*.jpg' -o -iname '*.jpeg' -o -iname '*.png' \) | sort | head -n 1); \
 	for model in scratch transfer; do \
-		$(LANDMARKS) predict "$$out/models/$$model" -- "$$picture" || exit; \
+		$(LANDMARKS) predict --model "$$out/models/$$model" -- "$$picture" || exit; \
 	done
 
 docs: $(FULL)

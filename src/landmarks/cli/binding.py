@@ -51,9 +51,9 @@ class Bound(_Base):
             context_settings={"help_option_names": _HELP_NAMES, "max_content_width": _WIDTH},
             **extra,
         )
+        self.help = self.translate(self.help or "")
         for slot in self._slots:
-            if isinstance(slot.option, click.Option | click.Argument) and slot.option.help:
-                slot.option.help = self.translate(slot.option.help)
+            slot.option.help = self.translate(slot.option.help or "")
 
     def translate(self, sentence: str) -> str:
         """Return a sentence in which each argument that it names in backticks is called by its option."""

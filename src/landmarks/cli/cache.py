@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import Annotated
 
 import click
@@ -13,12 +12,11 @@ from landmarks.cli.declare import Option
 
 def cache(
     clear: Annotated[bool, Option("Remove it; everything in it can be computed again.")] = False,
-    cache: Annotated[Path | None, Option("Another folder.", default="the user's cache folder")] = None,
 ) -> None:
     """Show the folder in which training keeps decoded images and embeddings, and how large it is."""
     from landmarks.training.data.cache import default_cache_folder
 
-    folder = cache or default_cache_folder()
+    folder = default_cache_folder()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
     if clear and folder.is_dir():
         shutil.rmtree(folder)

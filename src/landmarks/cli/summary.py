@@ -24,6 +24,9 @@ _REASONS = {
 }
 """How the reasons of the walker are shown."""
 
+_ENDS = ("tagged", "unknown", "classified", "new or changed", "unchanged", "unreadable")
+"""What becomes of a photo, in the order in which it is reported."""
+
 
 @dataclass
 class Summary:
@@ -31,7 +34,7 @@ class Summary:
 
     Attributes:
         verbosity: Quiet shows no closing line; verbose lists each file that is skipped.
-        counts: How many photos came to which end, in the order in which they are shown.
+        counts: How many photos came to which end, one of `_ENDS`.
         skipped: How many files and folders were left out, by reason.
         notes: What else is reported, such as how many were written.
         problems: Whether a path was missing or could not be read, so that the exit status is 2.
@@ -64,7 +67,7 @@ class Summary:
     def line(self, seconds: float) -> str:
         """Return the closing line."""
         photos = sum(self.counts.values())
-        ends = ", ".join(f"{count} {end}" for end, count in self.counts.items() if count)
+        ends = ", ".join(f"{self.counts[end]} {end}" for end in _ENDS if self.counts[end])
         parts = [f"{photos} photo{'' if photos == 1 else 's'}" + (f": {ends}" if ends else "")]
         parts += [", ".join(f"{count} {note}" for note, count in self.notes.items())] if self.notes else []
         if skipped := sum(self.skipped.values()):

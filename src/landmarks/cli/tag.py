@@ -11,7 +11,7 @@ import click
 from landmarks.cli.declare import Fields, Model, Option, Verbosity
 from landmarks.cli.inputs import PhotoPaths
 from landmarks.errors import InputError, SettingsError
-from landmarks.metadata.edit import WriteOptions
+from landmarks.metadata.settings import WriteOptions
 from landmarks.tagging.settings import TagSettings
 
 if TYPE_CHECKING:
