@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from commands import Outcome, landmarks
 
-from landmarks.training.engine.checkpoints import read_weights
+from landmarks.training.models.weights import read_weights
 
 TINY = ("--epochs", 1, "--sizes", 32, "--batch-size", 8, "--limit", 16)
 

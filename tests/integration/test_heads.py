@@ -11,9 +11,9 @@ import torch
 from commands import landmarks
 
 from landmarks.model.folder import read_info
-from landmarks.training.engine.checkpoints import read_weights
+from landmarks.training.engine.trained import load_run
 from landmarks.training.models.heads import CosineHead
-from landmarks.training.runs.trained import load_run
+from landmarks.training.models.weights import read_weights
 
 COSINE = ("--head", "cosine", "--sub-centers", 2, "--scale", 20, "--margin", 0.2)
 

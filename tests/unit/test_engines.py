@@ -17,8 +17,8 @@ from landmarks.errors import ModelError, SettingsError
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.model.engines import ENGINES, Engine, EngineName, check_engine, load_engine
 from landmarks.model.recognizer import Recognizer
-from landmarks.training.export.onnx_graph import write_onnx
 from landmarks.training.models.model import MyModel
+from landmarks.training.models.onnx_graph import write_onnx
 
 CONTRACT = Preprocessing(resize=40, crop=36)
 CLASSES = 3

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from landmarks.training.doctor.examination import Diagnosis
-    from landmarks.training.doctor.treatment import Outcome
+    from landmarks.training.doctor.treatment import MoveResult
 
 
 def doctor(
@@ -65,10 +65,10 @@ def doctor(
 
 def _examine(settings: DoctorSettings, verbosity: Verbosity) -> Diagnosis:
     from landmarks.cli.progress import RunProgress
-    from landmarks.training.doctor.examination import Watcher, examine
+    from landmarks.training.doctor.examination import examine
 
     with RunProgress(verbosity, unit="images") as shown:
-        return examine(settings, Watcher(shown.stage, shown.progress))
+        return examine(settings, shown)
 
 
 def _show(diagnosis: Diagnosis) -> None:
@@ -85,7 +85,7 @@ def _show(diagnosis: Diagnosis) -> None:
         click.echo(f"shortcuts: {diagnosis.shortcuts.meaning}")
 
 
-def _report(outcomes: Sequence[Outcome], place: Path) -> int:
+def _report(outcomes: Sequence[MoveResult], place: Path) -> int:
     """Print how many pictures moved and each that could not; return the exit status."""
     refused = [one for one in outcomes if one.status == "refused"]
     for one in refused:

@@ -23,7 +23,7 @@ def evaluate(
     Prints loss and accuracy with 95 % intervals; everything else is in the run folder.
     """
     from landmarks.cli.progress import RunProgress
-    from landmarks.training.runs.trained import SPLITS, evaluate_run, load_data, load_run
+    from landmarks.training.engine.trained import SPLITS, evaluate_run, load_data, load_run
 
     trained = load_run(run)
     with RunProgress(verbosity, unit="images") as shown:

@@ -29,8 +29,8 @@ def export(
         raise SettingsError(f"`notes` must be a text file, not {str(notes)!r}")
 
     from landmarks.cli.progress import RunProgress
+    from landmarks.training.engine.trained import load_data, load_run
     from landmarks.training.export.export import export_run
-    from landmarks.training.runs.trained import load_data, load_run
 
     text = notes.read_text(encoding="utf-8", errors="replace") if notes else ""
     trained = load_run(run)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
-    from landmarks.training.engine.pipeline import Watcher
     from landmarks.training.runs.folder import EpochRow
 
 SECONDS = 10.0
@@ -23,7 +22,7 @@ SECONDS = 10.0
 
 
 class RunProgress:
-    """Shows how far a command is; use as a context manager.
+    """Shows how far a command is; use as a context manager. It is a logger of training runs, too.
 
     Args:
         verbosity: Quiet shows nothing but errors.
@@ -97,7 +96,7 @@ class RunProgress:
         """Report the metrics of an epoch."""
         self._report(
             f"epoch {row.epoch + 1:3d}  loss {row.train_loss:.3f} / {row.valid_loss:.3f}  accuracy "
-            f"{row.train_accuracy:.3f} / {row.valid_accuracy:.3f}  {row.pictures_per_second:.0f} images/s"
+            f"{row.train_accuracy:.3f} / {row.valid_accuracy:.3f}  {row.images_per_second:.0f} images/s"
             + ("  saved" if row.saved else "")
         )
 
@@ -108,12 +107,8 @@ class RunProgress:
         else:
             click.echo(text, err=True)
 
-    def watcher(self) -> Watcher:
-        """Return what a training run reports its progress to."""
-        from landmarks.training.engine.pipeline import Watcher
-        from landmarks.training.engine.train import Listener
-
-        return Watcher(self.stage, self.progress, Listener(self.step, self.epoch))
+    def finish(self, run: object) -> None:
+        """Report nothing: the command prints the metrics itself."""
 
     def _report(self, text: str) -> None:
         self._reported = time.monotonic()

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated, Literal
 
 import click
@@ -25,7 +26,7 @@ def runs(
     split: Split = "test",
 ) -> None:
     """List runs with the settings that differ, loss, accuracy with its 95 % interval, and time."""
-    from landmarks.training.runs.experiments import find_runs, runs_table
+    from landmarks.training.runs.experiments import find_runs, runs_table, short_list
 
     writers = {"table": _as_table, "csv": _as_csv, "markdown": _as_markdown}
     found, damaged = find_runs(folder, split)
@@ -49,7 +50,10 @@ def runs(
                 }
             )
     elif found:
-        click.echo(writers[layout](*runs_table(found, folder)), nl=False)
+        text, width = writers[layout](*runs_table(found, folder)), get_terminal_size().columns
+        if layout == "table" and max(map(len, text.splitlines())) > width:
+            text = short_list(found, folder, width)
+        click.echo(text, nl=False)
     if not found:
         click.echo(f"{folder}: no runs here: train one, or name another folder with --folder", err=True)
     for sentence in damaged:
@@ -63,7 +67,7 @@ def compare(
     split: Split = "test",
 ) -> None:
     """Test whether two runs differ (McNemar's test), and write a page with their curves and settings."""
-    from landmarks.training.reports.comparison import verdict, write_comparison
+    from landmarks.training.runs.comparison import verdict, write_comparison
     from landmarks.training.runs.experiments import compare_runs
 
     comparison = compare_runs(first, second, split)

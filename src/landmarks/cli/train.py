@@ -25,8 +25,8 @@ from landmarks.training.config.settings import (
 )
 
 if TYPE_CHECKING:
-    from landmarks.training.engine.tracking import Tracker
-    from landmarks.training.runs.trained import TrainedRun
+    from landmarks.training.engine.loggers.mlflow import MLflowLogger
+    from landmarks.training.engine.trained import TrainedRun
 
 Given = dict[str, Any]
 """The settings of a group that were given; the others are those of the method or the preset."""
@@ -50,11 +50,17 @@ def train(
         str | None, Option("Server or database of --track.", default="mlflow.db beside the run")
     ] = None,
     *,
-    model: Annotated[Given, Fields(ModelSettings, ("kind", "unfreeze"), {"kind": "--method"}, "Network")],
+    model: Annotated[
+        Given, Fields(ModelSettings, ("kind", "unfreeze"), {"kind": "--method", "model": "--method"}, "Network")
+    ],
     loading: Annotated[Given, Fields(DataSettings, title="Data")],
     augment: Annotated[
         Given,
-        Fields(AugmentSettings, flags={"names": "--augment", "mix_probability": "--mix"}, title="Augmentation"),
+        Fields(
+            AugmentSettings,
+            flags={"names": "--augment", "augment": "--augment", "mix_probability": "--mix", "mix": "--mix"},
+            title="Augmentation",
+        ),
     ],
     optimization: Annotated[Given, Fields(OptimizationSettings, title="Optimization")],
     loop: Annotated[Given, Fields(LoopSettings, title="Duration and hardware")],
@@ -91,35 +97,36 @@ def train(
     click.echo(f"report: {run.folder.report}")
 
 
-def _train(settings: RunSettings, out: Path, tracker: Tracker | None, verbosity: Verbosity) -> TrainedRun:
+def _train(settings: RunSettings, out: Path, tracker: MLflowLogger | None, verbosity: Verbosity) -> TrainedRun:
     from landmarks.training.engine.pipeline import train_run
 
     return _run(partial(train_run, settings, out), out, tracker, verbosity)
 
 
 def _continue(out: Path, verbosity: Verbosity) -> TrainedRun:
+    from landmarks.training.engine.loggers.mlflow import resume_tracking
     from landmarks.training.engine.pipeline import resume_run
-    from landmarks.training.engine.tracking import resume_tracking
 
     return _run(partial(resume_run, out), out, resume_tracking(out), verbosity)
 
 
-def _run(work: Callable[..., TrainedRun], out: Path, tracker: Tracker | None, verbosity: Verbosity) -> TrainedRun:
+def _run(
+    work: Callable[..., TrainedRun], out: Path, tracker: MLflowLogger | None, verbosity: Verbosity
+) -> TrainedRun:
     from landmarks.cli.progress import RunProgress
 
     with RunProgress(verbosity) as shown, _stoppable(out), tracker or nullcontext():
-        run = work(watcher=tracker.watch(shown.watcher()) if tracker else shown.watcher())
         if tracker:
-            tracker.finish(run)
-    return run
+            tracker.warn = shown.note
+        return work(loggers=[shown, tracker] if tracker else [shown])
 
 
-def _tracker(track: str | None, uri: str | None, settings: RunSettings, out: Path) -> Tracker | None:
+def _tracker(track: str | None, uri: str | None, settings: RunSettings, out: Path) -> MLflowLogger | None:
     if track is None:
         if uri is not None:
             raise SettingsError("`track_uri` needs `track` mlflow")
         return None
-    from landmarks.training.engine.tracking import start_tracking
+    from landmarks.training.engine.loggers.mlflow import start_tracking
 
     return start_tracking(settings, out, uri)
 

@@ -35,7 +35,7 @@ def tune(
     """
     settings = replace(TuneSettings(data, **chosen), minutes=_minutes(time))
 
-    from landmarks.training.reports.tune_report import write_study_report
+    from landmarks.training.tuning.report import write_study_report
     from landmarks.training.tuning.tune import tune as run_study
 
     folder = out or Path("runs") / f"tune-{settings.model}-{data.resolve().name}"

@@ -339,7 +339,7 @@ class Library:
                 raise StorageError(f"{folder}: no permission to write here, or read-only: see `dry_run`")
 
     def _walk(self, paths: Iterable[Path], notices: list[Outcome]) -> Iterator[Path]:
-        """Give the photos below `paths` one by one; a folder that is unreadable becomes a notice and stops nothing."""
+        """Give the photos below `paths` one by one; an unreadable folder becomes a notice and stops nothing."""
 
         def refuse(skipped: Skipped) -> None:
             if skipped.reason == "missing":

@@ -19,9 +19,8 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-from landmarks.errors import MetadataError, SettingsError
+from landmarks.errors import MetadataError
 from landmarks.metadata.entries import Entries, seed_tag_paths
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.reading import MAX_SIDECAR_BYTES, embedded_entries, read_position

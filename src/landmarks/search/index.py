@@ -152,9 +152,9 @@ def update_index(
         stamps = {name: stamp for name, photo in photos.items() if (stamp := _stamp(photo)) is not None}
         due = {name: photo for name, photo in photos.items() if known.get(name) != stamps.get(name, (-1, -1))}
         report.removed, report.kept, report.failed = len(gone), len(photos) - len(due), len(unread)
+        tell = on_error or (lambda _photo, _why: None)
         for one in unread:
-            if on_error is not None:
-                on_error(one.path, one.message)
+            tell(one.path, one.message)
         rows: list[Row] = []
         unreadable: list[str] = []
         answers = embed_photos(job.model, due.values(), processes=job.processes)
@@ -166,8 +166,7 @@ def update_index(
                 report.failed += 1
                 if name in known:
                     unreadable.append(name)
-                if on_error is not None:
-                    on_error(answer.path, answer.error or "it vanished meanwhile")
+                tell(answer.path, answer.error or "it vanished meanwhile")
             if len(rows) == _ROWS:
                 table.put(rows)
                 rows = []

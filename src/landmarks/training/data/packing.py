@@ -34,7 +34,7 @@ class Packed:
 
     Attributes:
         shards: The shards.
-        broken: Pictures that cannot be read, as `name: reason`.
+        broken: Unreadable images, as `name: reason`.
     """
 
     shards: ShardSet
@@ -48,7 +48,7 @@ def pack(data: Path, out: Path, settings: PackSettings, *, progress: Progress | 
         data: See `landmarks.training.data.folders.read_data_folder`.
         out: The folder to make.
         settings: Split, size of the shards, seed.
-        progress: Told after each group of pictures.
+        progress: Called after each group of pictures.
 
     Raises:
         DataError: The folder does not hold what training needs, or `out` is taken.
@@ -71,7 +71,7 @@ def pack(data: Path, out: Path, settings: PackSettings, *, progress: Progress | 
 
 
 def _pack(data: Path, out: Path, settings: PackSettings, progress: Progress | None) -> list[str]:
-    """Pack into a folder; returns the pictures that cannot be read."""
+    """Pack into a folder; returns the unreadable images."""
     folder = read_data_folder(data, valid_size=settings.valid_size, seed=settings.seed)
     train = list(folder.train)
     random.Random(settings.seed).shuffle(train)  # noqa: S311 - no secret

@@ -1,10 +1,10 @@
-"""Tuning: a study of many short runs that looks for the settings which serve a data set best.
+"""Hyperparameter tuning: a study of many short runs.
 
 A study is a folder:
 
 ```
 STUDY/
-  study.db       every trial with its settings and figures (SQLite, by Optuna)
+  study.db       every trial with its settings and metrics (SQLite, by Optuna)
   trials/NNN/    the run folder of each trial, without its weights
   report.html    history, importance of the settings, the best trials
   best.toml      the best settings, for landmarks train --preset
@@ -36,8 +36,8 @@ from landmarks.training.config.presets import changed, write_preset
 from landmarks.training.config.settings import (
     RunSettings,
 )
-from landmarks.training.engine.pipeline import Watcher, train_run
-from landmarks.training.engine.train import Listener
+from landmarks.training.engine.loggers.base import Logger
+from landmarks.training.engine.pipeline import train_run
 from landmarks.training.runs.folder import EpochRow, RunFolder, remove_weights
 from landmarks.training.tuning.search_space import Space, point_of, space_of, spread_points, suggest
 
@@ -90,13 +90,13 @@ class Study:
         return RunFolder(self.root / "trials" / f"{number:03d}")
 
 
-def tune(settings: TuneSettings, out: Path, told: Callable[[FrozenTrial], None] | None = None) -> Study:
+def tune(settings: TuneSettings, out: Path, on_trial: Callable[[FrozenTrial], None] | None = None) -> Study:
     """Begin a study or go on with it, until its trials or the time of this call are used up.
 
     Args:
-        settings: What the study is told.
+        settings: Of the study.
         out: Its folder.
-        told: Called with each trial of this call when it has ended.
+        on_trial: Called with each trial of this call when it has ended.
 
     Returns:
         The study; its best settings are written as a preset.
@@ -113,7 +113,7 @@ def tune(settings: TuneSettings, out: Path, told: Callable[[FrozenTrial], None] 
         def objective(trial: optuna.Trial) -> float:
             return _run_trial(study, trial)
 
-        callbacks = [lambda _, trial: told(trial)] if told else []
+        callbacks = [lambda _, trial: on_trial(trial)] if on_trial else []
         while study.finished < settings.trials:
             if settings.minutes is not None and time.monotonic() - started >= 60 * settings.minutes:
                 break
@@ -157,18 +157,18 @@ def open_study(settings: TuneSettings, out: Path) -> Study:
             known = found.user_attrs.get(name, value)
             if known != value:
                 raise SettingsError(
-                    f"{out}: this study was begun with --{name} {known}, not {value}: choose another --out, or "
-                    "go on with the same flags"
+                    f"{out}: this study was begun with `{name}` {known}, not {value}: choose another `out`, or "
+                    "continue with the same settings"
                 )
             found.set_user_attr(name, value)
         found.enqueue_trial(point_of(settings.start(), _space(settings)), skip_if_exists=True)
     except optuna.exceptions.StorageInternalError as error:
-        raise StorageError(f"{out / 'study.db'}: cannot be used ({error}): choose another --out") from error
+        raise StorageError(f"{out / 'study.db'}: cannot be used ({error}): choose another `out`") from error
     return Study(out, settings, found)
 
 
 def settings_of(study: Study, trial: FrozenTrial) -> RunSettings:
-    """Return the settings that a trial found, without what its run was told beside them."""
+    """Return the settings that a trial found, without the limits that all trials share."""
     return changed(study.settings.start(), suggest(optuna.trial.FixedTrial(trial.params), _space(study.settings)))
 
 
@@ -177,31 +177,31 @@ def _write_best(study: Study) -> None:
     best = study.best()
     if best is None:
         return
-    told = study.settings
+    settings = study.settings
     comment = (
-        f"Found by landmarks tune on {told.data.resolve().name}: trial {best.number} of {study.finished}, "
-        f"validation {told.metric} {best.value:.4f}."
+        f"Found by landmarks tune on {settings.data.resolve().name}: trial {best.number} of {study.finished}, "
+        f"validation {settings.metric} {best.value:.4f}."
     )
     write_preset(study.preset, settings_of(study, best), comment)
 
 
 def _run_trial(study: Study, trial: optuna.Trial) -> float:
-    told = study.settings
+    goal = study.settings
     # Seeded by the number of the trial: a study that was stopped draws what an undisturbed one would have drawn,
     # and two processes never draw the same.
     sampler: optuna.samplers.BaseSampler
-    sampler = optuna.samplers.TPESampler(seed=(told.seed * 1_000_003 + trial.number) % 2**32)
+    sampler = optuna.samplers.TPESampler(seed=(goal.seed * 1_000_003 + trial.number) % 2**32)
     if 1 <= trial.number <= SPREAD_TRIALS:
-        points = spread_points(_space(told), SPREAD_TRIALS, told.seed)
+        points = spread_points(_space(goal), SPREAD_TRIALS, goal.seed)
         sampler = optuna.samplers.PartialFixedSampler(points[trial.number - 1], sampler)
     study.optuna.sampler = sampler
-    settings = told.of_trial(suggest(trial, _space(told)))
+    settings = goal.of_trial(suggest(trial, _space(goal)))
     trial.set_user_attr("seed", settings.loading.seed)
     folder = study.folder(trial.number)
-    watcher = Watcher(listener=Listener(epoch=_pruner(trial, told.metric, settings.loop.epochs)))
+    pruner = _Pruner(trial, goal.metric, settings.loop.epochs)
     started = time.perf_counter()
     try:
-        run = train_run(settings, folder.root, watcher=watcher, splits=("valid",))
+        run = train_run(settings, folder.root, loggers=[pruner], splits=("valid",))
         _require_same_pictures(study, run.info["data"]["fingerprint"])
         metrics = run.metrics("valid")
     except TrainingError as error:
@@ -212,21 +212,22 @@ def _run_trial(study: Study, trial: optuna.Trial) -> float:
         remove_weights(folder)
     for name, value in (("loss", metrics["loss"]), ("accuracy", metrics["top1"]["value"])):
         trial.set_user_attr(name, value)
-    return float(metrics["loss"] if told.metric == "loss" else metrics["top1"]["value"])
+    return float(metrics["loss"] if goal.metric == "loss" else metrics["top1"]["value"])
 
 
-def _pruner(trial: optuna.Trial, metric: Metric, epochs: int) -> Callable[[EpochRow], None]:
-    """Return a listener that stops a trial which lags behind the median of the others."""
+class _Pruner(Logger):
+    """Stops a trial that is behind the median of the others."""
 
-    def after_epoch(row: EpochRow) -> None:
-        tenth = (row.epoch + 1) * TENTHS // epochs
-        if tenth > row.epoch * TENTHS // epochs:
-            trial.report(row.valid_loss if metric == "loss" else row.valid_accuracy, tenth)
+    def __init__(self, trial: optuna.Trial, metric: Metric, epochs: int) -> None:
+        self._trial, self._metric, self._epochs = trial, metric, epochs
+
+    def epoch(self, row: EpochRow) -> None:
+        tenth = (row.epoch + 1) * TENTHS // self._epochs
+        if tenth > row.epoch * TENTHS // self._epochs:
+            self._trial.report(row.valid_loss if self._metric == "loss" else row.valid_accuracy, tenth)
             # At the end there is nothing left to save by stopping.
-            if row.epoch + 1 < epochs and trial.should_prune():
+            if row.epoch + 1 < self._epochs and self._trial.should_prune():
                 raise optuna.TrialPruned
-
-    return after_epoch
 
 
 def _require_same_pictures(study: Study, fingerprint: str) -> None:
@@ -234,7 +235,7 @@ def _require_same_pictures(study: Study, fingerprint: str) -> None:
     if known != fingerprint:
         raise DataError(
             f"{study.settings.data}: these are not the pictures of the earlier trials of {study.root}: put them "
-            "back, or choose another --out"
+            "back, or choose another `out`"
         )
     study.optuna.set_user_attr("fingerprint", fingerprint)
 
