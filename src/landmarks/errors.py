@@ -96,14 +96,17 @@ class MissingExtraError(InputError):
     """An optional dependency is needed that is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"this needs {package}, which is not installed: run pip install 'landmarks[{extra}]'")
+        super().__init__(
+            f"this needs {package}, which is not installed: run pip install 'landmarks[{extra}]', "
+            f"or in a clone pip install -e '.[{extra}]' (make test installs everything)"
+        )
 
 
 EXTRAS = {
     "openvino": {"openvino"},
     "train": {
         *("torch", "torchvision", "timm", "lightning_fabric", "matplotlib", "safetensors", "jinja2", "onnx"),
-        *("onnxscript", "sklearn", "torchmetrics"),
+        *("onnxscript", "sklearn"),
     },
     "tune": {"optuna", "scipy", "tomli_w"},
     "track": {"mlflow"},

@@ -295,7 +295,7 @@ def judged(tags: Iterable[Tag], verdicts: Iterable[Verdict]) -> tuple[Tag, ...]:
     """
     verdicts = list(verdicts)
     rejected = {verdict.name for verdict in verdicts if verdict.verdict == "rejected"}
-    kept = [tag for tag in tags if not rejected & _names(tag)]
+    kept = [tag for tag in tags if not rejected & names_of(tag)]
     present = {tag.name.casefold() for tag in kept}
     for verdict in verdicts:
         if verdict.verdict == "confirmed" and verdict.tag is not None and verdict.name not in present:
@@ -303,7 +303,8 @@ def judged(tags: Iterable[Tag], verdicts: Iterable[Verdict]) -> tuple[Tag, ...]:
     return tuple(kept)
 
 
-def _names(tag: Tag) -> set[str]:
+def names_of(tag: Tag) -> set[str]:
+    """Return the names by which a tag is rejected, in folded case: its own, and those of its city and country."""
     names = [tag.name]
     if tag.place is not None and tag.level in {"landmark", "city"}:
         names.append(tag.place.country)

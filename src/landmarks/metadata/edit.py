@@ -19,46 +19,13 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-from landmarks.errors import MetadataError, SettingsError
+from landmarks.errors import MetadataError
 from landmarks.metadata.entries import Entries, seed_tag_paths
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.reading import MAX_SIDECAR_BYTES, embedded_entries, read_position
+from landmarks.metadata.settings import WriteOptions
 from landmarks.metadata.xmp import PacketError, XmpPacket
-
-
-@dataclass(frozen=True)
-class WriteOptions:
-    """Where tags are written.
-
-    Attributes:
-        sidecar: Name of a new sidecar: `full` makes `photo.jpg.xmp`, `stem` makes `photo.xmp`.
-        in_place: Write into the photo, by ExifTool, instead.
-        iptc: With `in_place`, repeat the keywords as IPTC keywords.
-        gps: With `in_place`, give a photo without a position that of the landmark.
-
-    Raises:
-        SettingsError: `iptc` or `gps` without `in_place`, or a name that is not known.
-    """
-
-    sidecar: Literal["full", "stem"] = "full"
-    in_place: bool = False
-    iptc: bool = False
-    gps: bool = False
-
-    def __post_init__(self) -> None:
-        if self.sidecar not in {"full", "stem"}:
-            raise SettingsError(f"sidecar must be full or stem, not {self.sidecar!r}")
-        for name in ("iptc", "gps"):
-            if getattr(self, name) and not self.in_place:
-                raise SettingsError(f"{name} writes into the photo itself: give --in-place too")
-
-    @property
-    def key(self) -> str:
-        """Text that differs where the options do."""
-        flags = [name for name in ("iptc", "gps") if getattr(self, name)]
-        return "+".join(["in-place", *flags]) if self.in_place else f"sidecar-{self.sidecar}"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,8 +19,8 @@ from landmarks.files.atomic import storage_errors, write_text
 from landmarks.files.checksums import sha256_file
 from landmarks.imaging.preprocessing import normalize
 from landmarks.model.folder import CARD_FILE, ONNX_FILE, TORCHSCRIPT_FILE, ModelInfo, write_info
-from landmarks.model.ood import ScoreKind
 from landmarks.model.recognizer import Recognizer
+from landmarks.training.config.jobs import ExportSettings
 from landmarks.training.data.folders import Sample
 from landmarks.training.data.loaders import Data, EvalTransform
 from landmarks.training.engine.trained import TrainedRun
@@ -51,8 +50,6 @@ FP32_PICTURES = 16
 INT8_TRAINING_PICTURES = 1000
 """Training images on which int8 is compared with fp32, in addition to all validation images."""
 
-OnnxPrecision = Literal["fp32", "int8"]
-
 
 @dataclass(frozen=True)
 class ParityReport:
@@ -74,30 +71,6 @@ class ParityReport:
     valid_accuracy: float
     int8_valid_accuracy: float | None = None
     int8_difference: Proportion | None = None
-
-
-@dataclass(frozen=True)
-class ExportSettings:
-    """Content of an export.
-
-    Attributes:
-        precision: Of `model.onnx`.
-        name: Name of the model, or None for that of the folder.
-        torchscript: Whether `model.pt` is included.
-        notes: Markdown about the data and the purpose, for the model card.
-        negatives: Folder of photos without a landmark, on which the threshold for "I don't know" is chosen, or
-            None for a model that always answers.
-        false_tags: Share of such photos that may get a tag, in (0, 1).
-        score: What tells the unknown, see `landmarks.model.calibration.ood_scores`.
-    """
-
-    precision: OnnxPrecision = "int8"
-    name: str | None = None
-    torchscript: bool = True
-    notes: str = ""
-    negatives: Path | None = None
-    false_tags: float = 0.01
-    score: ScoreKind = "mahalanobis"
 
 
 def export_run(run: TrainedRun, data: Data, out: Path, settings: ExportSettings | None = None) -> ParityReport:
