@@ -2,7 +2,8 @@
 
 Training, evaluation and use all go through here or are tested to be equal to it. `prepare` makes the uint8 crop
 that a model file takes, that of torchvision's `v2.Resize` and `v2.CenterCrop` but for roundings: of 256 real
-pictures one value in a thousand differed by 1 of 255 levels and two of 38 million by 2. `normalize` is the numpy reference of the first step inside the model.
+pictures one value in a thousand differed by 1 of 255 levels and two of 38 million by 2. `normalize` is the numpy
+reference of the first step inside the model.
 """
 
 from __future__ import annotations
