@@ -1,8 +1,9 @@
 """The one exception tree of the package.
 
 Everything that is raised to a user derives from `LandmarksError`. The message is one sentence that names the
-file or argument (in backticks) and the way out; the command line puts its flags in the place of arguments. The tree is translated once, at the edge: the command line turns `exit_status`
-into the exit status of the process (see `landmarks.cli.app`), a service turns the class into an HTTP status.
+file or argument (in backticks) and the way out; the command line puts its flags in the place of arguments. The
+tree is translated once, at the edge: the command line turns `exit_status` into the exit status of the process (see
+`landmarks.cli.app`), a service turns the class into an HTTP status.
 """
 
 from __future__ import annotations

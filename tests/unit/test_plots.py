@@ -144,15 +144,15 @@ def test_no_epoch_is_a_clear_error() -> None:
         plots.learning_curves([])
 
 
-def test_a_sheet_takes_pictures_of_any_size_and_long_titles() -> None:
+def test_a_batch_takes_pictures_of_any_size_and_long_titles() -> None:
     pictures = [picture(10, 300), picture(300, 10), picture(64, 64)]
     titles = ["🗼 $x$ " + "long " * 20, "two\nlines", ""]
-    figure = plots.picture_sheet(pictures, titles, columns=2)
+    figure = plots.sample_batch(pictures, pictures, titles)
     assert drawn(figure).width > 300
     shown = [axes.get_title() for axes in figure.axes]
     assert len(shown[0]) <= 26
     assert shown[1] == "two\nlines"
-    drawn(plots.picture_sheet(pictures[:1]))
+    drawn(plots.sample_batch(pictures[:1], pictures[:1]))
 
 
 @pytest.mark.parametrize("count", [1, 8, 9])
@@ -165,9 +165,9 @@ def test_a_sample_batch_pairs_before_and_after(count: int) -> None:
 
 def test_sheets_refuse_what_does_not_fit() -> None:
     with pytest.raises(DataError, match="no picture"):
-        plots.picture_sheet([], [])
+        plots.sample_batch([], [])
     with pytest.raises(DataError, match="2 titles"):
-        plots.picture_sheet([picture(8, 8)], ["a", "b"])
+        plots.sample_batch([picture(8, 8)], [picture(8, 8)], ["a", "b"])
     with pytest.raises(DataError, match="do not pair"):
         plots.sample_batch([picture(8, 8)], [])
 

@@ -1,8 +1,8 @@
 """A model folder becomes a recogniser: photos in, probabilities and embeddings out.
 
 A photo is a path, the content of a file, an array or a Pillow image. `Recognizer.prepare` opens it once and makes
-the crop, `Recognizer.answer` runs the network, `Recognizer.recognize_prepared` says what it means. All that answers
-questions about photos goes through these three.
+the crop, `Recognizer.answer` runs the network, `Recognizer.recognize_prepared` says what it means. All that
+answers questions about photos goes through these three.
 """
 
 from __future__ import annotations

@@ -126,6 +126,7 @@ def update_index(
         SearchError: The index is of another model, of another folder, damaged, or being written.
         StorageError: It cannot be written there.
     """
+    tell = on_error or (lambda _path, _reason: None)
     root = Path(os.path.abspath(job.root))  # noqa: PTH100
     if not root.is_dir():
         raise InputError(f"{job.root}: no such folder: check the spelling")

@@ -29,8 +29,9 @@ _ADVICE: dict[Problem, str] = {
     "so that test metrics stay comparable.",
     "conflict": "The same picture has two labels, and at least one is wrong. Where other pictures speak "
     "clearly for one class, the other copy goes.",
-    "label": "A classifier that has not seen these pictures names another class. Those with a confident prediction should move; "
-    "the others show something odd. Look before you move: a rare view looks wrong to it, too.",
+    "label": "A classifier that has not seen these pictures predicts another class. Those with a confident "
+    "prediction should move; the others show something odd. Look before you move: a rare view looks wrong to it, "
+    "too.",
     "small": "Too few pixels to show a landmark. Get larger ones, or move them to quarantine.",
 }
 

@@ -164,7 +164,7 @@ def _train_head(
     # Before fine-tuning, the head is trained as it would be alone; the other settings are for what follows.
     own = replace(default_settings(settings.data, "transfer"), model=settings.model) if unfreeze else settings
     # Seconds of work: not worth distributing.
-    own = replace(own, loop=replace(own.loop, devices=1, nodes=1))
+    own = replace(own, loop=replace(own.loop, accelerator=settings.loop.accelerator, devices=1, nodes=1))
     logger.stage("embedding images with the frozen backbone")
     loaders: dict[str, Loader] = {}
     for split, samples in (("train", data.folder.train), ("valid", data.folder.valid)):

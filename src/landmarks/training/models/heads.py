@@ -23,9 +23,9 @@ HeadFactory = Callable[[int, int], nn.Module]
 class CosineHead(nn.Module):
     """Scaled cosine between an embedding and the nearest of the centres of each class.
 
-    One centre per class is the head of ArcFace (Deng et al. 2019, https://arxiv.org/abs/1801.07698). Several let the
-    pictures of a class fall into groups, such as a building from outside and from within, or wrong labels (Deng et
-    al. 2020, https://doi.org/10.1007/978-3-030-58621-8_43).
+    One centre per class is the head of ArcFace (Deng et al. 2019, https://arxiv.org/abs/1801.07698). Several let
+    the pictures of a class fall into groups, such as a building from outside and from within, or wrong labels
+    (Deng et al. 2020, https://doi.org/10.1007/978-3-030-58621-8_43).
 
     Args:
         features: Length D of the embedding, which may have any length.

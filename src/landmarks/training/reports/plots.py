@@ -278,33 +278,6 @@ def per_class_bars(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def picture_sheet(
-    pictures: Sequence[NDArray[np.uint8]], titles: Sequence[str] | None = None, columns: int = 6
-) -> Figure:
-    """Lay pictures out in rows, each under its title; used for the worst mistakes.
-
-    Args:
-        pictures: RGB pictures of shape (H, W, 3), of any sizes.
-        titles: One per picture; each line is shortened to fit.
-        columns: Pictures in a row, at least 1.
-
-    Raises:
-        DataError: There is no picture, or titles and pictures differ in number.
-    """
-    shown = _checked_titles(pictures, titles)
-    columns = min(columns, len(pictures))
-    rows = ceil(len(pictures) / columns)
-    with _style():
-        lines = max(title.count("\n") + 1 for title in shown)
-        figure = _figure(1.65 * columns, (1.7 + 0.16 * lines) * rows)
-        grid = figure.subplots(rows, columns, squeeze=False).ravel()
-        for axes in grid:
-            axes.axis("off")
-        for axes, picture, title in zip(grid, pictures, shown, strict=False):
-            _show(axes, picture, title)
-    return figure
-
-
 def sample_batch(
     before: Sequence[NDArray[np.uint8]], after: Sequence[NDArray[np.uint8]], titles: Sequence[str] | None = None
 ) -> Figure:
@@ -333,16 +306,9 @@ def sample_batch(
             _show(grid[2 * band, column], first, shown[index])
             _show(grid[2 * band + 1, column], second, "")
         for row, word in enumerate(["before", "after"] * bands):
-            grid[row, 0].text(
-                -0.06,
-                0.5,
-                word,
-                rotation=90,
-                color=MUTED,
-                ha="right",
-                va="center",
-                transform=grid[row, 0].transAxes,
-            )
+            axes = grid[row, 0]
+            where: dict[str, Any] = {"ha": "right", "va": "center", "transform": axes.transAxes}
+            axes.text(-0.06, 0.5, word, rotation=90, color=MUTED, **where)
     return figure
 
 
