@@ -147,7 +147,7 @@ def test_heat_maps_go_with_writing_too(model: Path, photos: Path, tmp_path: Path
 def test_heat_maps_never_lie_among_the_photos(model: Path, photos: Path) -> None:
     done = landmarks("tag", photos, "--model", model, "--explain", "--heatmap", photos / "why")
     assert done.status == 2
-    assert "would take its pictures for photos: choose a folder outside" in done.complaint
+    assert "would take its images for photos: choose a folder outside" in done.complaint
     assert not (photos / "why").exists()
 
 

@@ -32,7 +32,7 @@ class HeatmapFolder:
         for photo in photos:
             if photo.is_dir() and folder.resolve().is_relative_to(photo.resolve()):
                 raise SettingsError(
-                    f"`heatmap` {folder} is inside {photo}, where the next run would take its pictures for photos: "
+                    f"`heatmap` {folder} is inside {photo}, where the next run would take its images for photos: "
                     "choose a folder outside"
                 )
         self._folder = folder
