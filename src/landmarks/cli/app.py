@@ -87,9 +87,9 @@ def _status(run: Callable[[], object], program: _Program) -> int:  # noqa: PLR09
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "")
         return 2
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
+    except click.UsageError as error:
+        command = f"{error.ctx.command_path} --help" if error.ctx is not None else "landmarks --help"
+        return _complain(f"{error.format_message().rstrip('.')}: see {command}", error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return _complain("stopped", 130)
     except LandmarksError as error:

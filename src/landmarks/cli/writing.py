@@ -61,7 +61,6 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
     A path that does not exist is reported and stops nothing.
 
     Raises:
-        InputError: None of the paths exists.
         SettingsError: Photos of several libraries are to be watched, or to share a ledger.
     """
     summary, writing = display.summary, job.writing
@@ -69,6 +68,8 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
     for path in paths:
         if not path.exists():
             summary.skip(Skipped(path, "missing", "no such file or folder: check the spelling"))
+    if not there:
+        return
     libraries = _by_library(there)
     if len(libraries) > 1 and (writing.watch or writing.ledger is not None):
         roots = " and ".join(map(str, list(libraries)[:2]))

@@ -72,6 +72,10 @@ class PhotoSearcher:
     def __len__(self) -> int:
         return len(self._table)
 
+    def __len__(self) -> int:
+        """How many photos the index holds."""
+        return len(self._table)
+
     def similar(
         self, picture: Path | bytes, count: int = 10, *, tag: str | None = None, expansion: int = 0
     ) -> list[Match]:
