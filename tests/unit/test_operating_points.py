@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from tiny_model import calibrated, make_model, save_colour
 
 from landmarks.errors import ModelError, SettingsError
 from landmarks.model.calibration import Calibration
 from landmarks.model.operating_points import ExpectedRate, ExpectedRates, OperatingPoint
+from landmarks.tagging.pipeline import Model
+from landmarks.tagging.settings import TagSettings
+from landmarks.tagging.tagger import Finding
 
 RATE = ExpectedRate(0.01, 0.005, 0.02, 900)
 BALANCED = OperatingPoint(
@@ -83,3 +88,49 @@ def test_values_out_of_range_are_refused() -> None:
         OperatingPoint(float("nan"), 0.5)
     with pytest.raises(SettingsError, match="not a share"):
         ExpectedRate(0.5, 0.6, 0.7, 10)
+
+
+def found(tmp_path: Path, **settings: object) -> Finding:
+    """Of a bluish grey, whose score lies between the thresholds of precision and recall."""
+    points = {
+        "precision": OperatingPoint(0.9, 0.7),
+        "balanced": OperatingPoint(0.7, 0.5),
+        "recall": OperatingPoint(0.2, 0.3),
+    }
+    folder = tmp_path / "colours"
+    if not folder.is_dir():
+        make_model(folder, calibration=calibrated(threshold=0.7, operating_points=points))
+    photo = save_colour(tmp_path / "photo.png", (104, 104, 156))
+    return next(Model(folder, TagSettings(**settings)).find([photo]))
+
+
+def test_a_preference_moves_the_threshold(tmp_path: Path) -> None:
+    seen = {prefer: found(tmp_path, prefer=prefer) for prefer in ("precision", "balanced", "recall")}
+    assert {name: one.explanation.score_needed for name, one in seen.items()} == {
+        "precision": 0.9,
+        "balanced": 0.7,
+        "recall": 0.2,
+    }
+    assert {name: one.explanation.needed for name, one in seen.items()} == {
+        "precision": 0.7,
+        "balanced": 0.5,
+        "recall": 0.3,
+    }
+    score = seen["recall"].explanation.score
+    assert 0.2 < score < 0.7, "the colour must lie between the thresholds"
+    assert [bool(seen[name].photo.tags) for name in ("precision", "balanced", "recall")] == [False, False, True]
+    assert len({one.photo.model for one in seen.values()}) == 3, "another threshold means other tags"
+
+
+def test_a_minimum_confidence_wins_over_that_of_the_preference(tmp_path: Path) -> None:
+    assert found(tmp_path, prefer="recall", min_confidence=0.9).explanation.needed == 0.9
+
+
+def test_models_without_operating_points_have_one_preference(tmp_path: Path) -> None:
+    for name, calibration in (("plain", None), ("old", calibrated())):
+        folder = make_model(tmp_path / name, calibration=calibration)
+        Model(folder, TagSettings(prefer="balanced"))
+        with pytest.raises(SettingsError, match=r"`prefer` is precision.*landmarks export"):
+            Model(folder, TagSettings(prefer="precision"))
+    with pytest.raises(SettingsError, match="`prefer` must be precision, balanced, recall, not 'best'"):
+        TagSettings(prefer="best")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from landmarks.errors import DataError
+from landmarks.files.walker import Skipped
 from landmarks.geo.gazetteer import normalise
 from landmarks.imaging.photos import find_photos
 from landmarks.model.ood import BACKGROUND
@@ -124,13 +125,17 @@ class _Listing:
         self._add(folder, "negative", folder.name, sources)
 
     def _add(self, folder: Path, role: Role, group: str, sources: dict[str, str]) -> int:
-        found = find_photos([folder])
+        found = find_photos([folder], on_skip=self._skip)
         for path in found:
             self.photos.setdefault(_resolved(path), Photo(path, role, group, _source(path, sources)))
         return len(found)
 
+    def _skip(self, skipped: Skipped) -> None:
+        if skipped.reason == "unreadable":
+            self.notes.append(f"{skipped.path}: {skipped.message}")
+
     def _tell_loose(self, root: Path) -> None:
-        loose = sum(_resolved(path) not in self.photos for path in find_photos([root]))
+        loose = sum(_resolved(path) not in self.photos for path in find_photos([root], on_skip=lambda _: None))
         if loose:
             self.notes.append(f"{root}: {loose} photos are in no class folder and were left out")
 
