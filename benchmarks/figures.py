@@ -1,8 +1,8 @@
 """The bundled recogniser on every set of photos beside the project: the table of the README.
 
-Run `python benchmarks/figures.py ../shared/data`. It is `landmarks evaluate` once per set: known landmarks by source,
-known landmarks from other sources, and false tags on photos without a landmark by kind. The table goes to the screen
-and to benchmarks/results/world.md, the report of each set to `--out`.
+Run `python benchmarks/figures.py ../shared/data`. It is `landmarks evaluate` once per set: known landmarks by
+source, known landmarks from other sources, and false tags on photos without a landmark by kind. The table goes to
+the screen and to benchmarks/results/world.md, the report of each set to `--out`.
 """
 
 from __future__ import annotations

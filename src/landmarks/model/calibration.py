@@ -106,6 +106,19 @@ class Calibration:
             raise ModelError(f"the calibration is damaged ({error}): export the model again") from error
 
 
+def operating_point(calibration: Calibration | None, prefer: Preference) -> OperatingPoint | None:
+    """Return the thresholds of a named operating point; None for the only one of a model without a calibration.
+
+    Raises:
+        SettingsError: The model has no such operating point.
+    """
+    if calibration is not None:
+        return calibration.at(prefer)
+    if prefer != "balanced":
+        raise SettingsError(NO_POINT.format(prefer=prefer))
+    return None
+
+
 def choose_threshold(negatives: Floats, target_fpr: float) -> float:
     """Return the lowest threshold that keeps a promised rate of false tags.
 

@@ -17,14 +17,12 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.errors import SettingsError
 from landmarks.fewshot.learned import LearnedLandmarks, learned_digest, read_learned
 from landmarks.files.checksums import sha256_file
 from landmarks.geo.gazetteer import Gazetteer, distance_km
-from landmarks.model.calibration import Calibration
+from landmarks.model.calibration import Calibration, operating_point
 from landmarks.model.folder import ModelInfo
 from landmarks.model.ood import is_landmark, scores_of_probabilities
-from landmarks.model.operating_points import NO_POINT
 from landmarks.model.recognizer import Candidate, Recognition, Recognizer
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tags import ImageTags, Level, Tag
@@ -132,9 +130,7 @@ class Tagger:
         ]
         self._names = [gazetteer.display_name(name) for name in classes]
         self._groups = self._grouped()
-        if calibration is None and settings.prefer != "balanced":
-            raise SettingsError(NO_POINT.format(prefer=settings.prefer))
-        point = None if calibration is None else calibration.at(settings.prefer)
+        point = operating_point(calibration, settings.prefer)
         self._threshold = None if point is None else point.threshold
         usual = UNCALIBRATED_MIN_CONFIDENCE if point is None else point.min_confidence
         self._min_confidence = settings.min_confidence if settings.min_confidence is not None else usual
