@@ -24,7 +24,7 @@ from landmarks.training.evaluation.evaluation import (
 )
 from landmarks.training.evaluation.report import write_report
 from landmarks.training.evaluation.summary import Group
-from landmarks.training.metrics.evaluate import Rate
+from landmarks.training.metrics.evaluate import Proportion
 
 LEAST = 10
 """Photos a source or kind must have to get a row of its own."""
@@ -53,7 +53,7 @@ KNOWN = ["set", "photos", "top-1", "top-5", "tagged rightly", "wrongly", "city, 
 FALSE = ["photos", "kind", "count", "false tags", "said most often"]
 
 
-def share(rate: Rate | None) -> str:
+def share(rate: Proportion | None) -> str:
     return "" if rate is None else f"{rate.value:.1%} ({rate.low:.1%} - {rate.high:.1%})"
 
 

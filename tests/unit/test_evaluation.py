@@ -33,8 +33,8 @@ def data(tmp_path: Path) -> Path:
     """Two known landmarks under other spellings, one photo of each mislabelled or dull, and an unknown one."""
     root = tmp_path / "data"
     for number in range(3):
-        save_colour(root / "test/3-eiffel tower" / f"{number}.png", RED)
-    save_colour(root / "test/3-eiffel tower/mislabelled.png", BLUE)
+        save_colour(root / "test/3.eiffel tower" / f"{number}.png", RED)
+    save_colour(root / "test/3.eiffel tower/mislabelled.png", BLUE)
     save_colour(root / "test/Stonehenge/0.png", BLUE)
     save_colour(root / "test/Stonehenge/dull.png", GREY)
     (root / "test/Stonehenge/broken.png").write_bytes(b"nothing")
@@ -42,7 +42,7 @@ def data(tmp_path: Path) -> Path:
     save_colour(root / "test/Yellow_House/1.png", GREY)
     save_colour(root / "train/Stonehenge/0.png", RED)  # training pictures count nowhere
     rows = ["split,class,file,source,width,height", "test,Stonehenge,0.png,archive,64,48"]
-    rows += [f"test,3-eiffel tower,{number}.png,holiday,64,48" for number in range(3)]
+    rows += [f"test,3.eiffel tower,{number}.png,holiday,64,48" for number in range(3)]
     (root / "manifest.csv").write_text("\n".join(rows))
     return root
 

@@ -23,6 +23,14 @@ NO_POINT = (
 )
 """The message where a model lacks an operating point."""
 
+WORDS = {
+    "tagged_rightly": "tagged rightly",
+    "tagged_wrongly": "tagged wrongly",
+    "false_tags_ordinary": "false tags on ordinary photos",
+    "false_tags_unknown": "false tags on unknown landmarks",
+}
+"""The rates of an operating point, by the name they are stored under, in words."""
+
 
 @dataclass(frozen=True)
 class ExpectedRate:
@@ -62,18 +70,10 @@ class ExpectedRates:
 
     def measured(self) -> Iterator[tuple[str, ExpectedRate]]:
         """Give what was measured, as (words, rate)."""
-        for name, words in _WORDS.items():
+        for name, words in WORDS.items():
             rate: ExpectedRate | None = getattr(self, name)
             if rate is not None:
                 yield words, rate
-
-
-_WORDS = {
-    "tagged_rightly": "tagged rightly",
-    "tagged_wrongly": "tagged wrongly",
-    "false_tags_ordinary": "false tags on ordinary photos",
-    "false_tags_unknown": "false tags on unknown landmarks",
-}
 
 
 @dataclass(frozen=True)

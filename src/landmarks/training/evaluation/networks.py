@@ -18,9 +18,9 @@ from landmarks.imaging.decoding import load_rgb
 from landmarks.metadata.reading import read_position
 from landmarks.model.recognizer import Recognition
 from landmarks.tagging.tagger import Finding, Tagger, TagSettings
+from landmarks.training.engine.trained import load_run
 from landmarks.training.evaluation.subjects import Subject
 from landmarks.training.export.predictor import load_torchscript, make_predictor, predict_picture
-from landmarks.training.runs.trained import load_run
 
 
 def subject_of_torchscript(path: Path, settings: TagSettings) -> Subject:

@@ -12,7 +12,7 @@ from landmarks.training.evaluation.evaluation import FolderEvaluation
 from landmarks.training.evaluation.judgement import Judgement
 from landmarks.training.evaluation.photos import Role
 from landmarks.training.evaluation.summary import Summary
-from landmarks.training.metrics.evaluate import Calibration, Rate
+from landmarks.training.metrics.evaluate import Proportion, Reliability
 from landmarks.training.reports import plots
 from landmarks.training.reports.page import (
     Drawing,
@@ -23,9 +23,6 @@ from landmarks.training.reports.page import (
     thumbnail,
     write_page,
 )
-
-MATRIX_LANDMARKS = 60
-"""Up to so many landmarks a confusion matrix can be read; beyond, the most confused pairs say more."""
 
 _PAIRS, _SIDE = 20, 320
 _ROLE_NAMES = {
@@ -72,7 +69,7 @@ class _Confusion:
 class _Reliability:
     """What `plots.reliability_diagram` draws."""
 
-    calibration: Calibration
+    calibration: Reliability
 
 
 def write_report(evaluation: FolderEvaluation, path: Path) -> None:
@@ -141,7 +138,7 @@ def _verdict(evaluation: FolderEvaluation) -> str:
 def _cards(summary: Summary) -> list[_Card]:
     cards = []
 
-    def add(name: str, rate: Rate | None) -> None:
+    def add(name: str, rate: Proportion | None) -> None:
         if rate is not None:
             cards.append(
                 _Card(name, percent(rate.value), f"95% interval {percent(rate.low)} to {percent(rate.high)}")
@@ -198,7 +195,7 @@ def _matrix(summary: Summary, shown: Mapping[str, str]) -> Drawing | None:
         if group.top1 is not None:
             counts[group.name, group.name] = round(group.top1.value * group.count)
     names = sorted({name for pair in counts for name in pair}, key=lambda key: shown[key])
-    if not 2 <= len(names) <= MATRIX_LANDMARKS:
+    if not 2 <= len(names) <= plots.MOST_CLASSES:
         return None
     rows = tuple(tuple(counts.get((true, guess), 0) for guess in names) for true in names)
     matrix = _Confusion(rows, tuple(shown[name] for name in names))

@@ -22,7 +22,7 @@ from landmarks.training.evaluation.measures import (
     risk_coverage,
 )
 from landmarks.training.evaluation.photos import Role
-from landmarks.training.metrics.evaluate import Calibration, ConfusedPair, Rate, rate, reliability
+from landmarks.training.metrics.evaluate import ConfusedPair, Proportion, Reliability, proportion, reliability
 from landmarks.training.metrics.ood import auroc
 
 WORST = 24
@@ -55,19 +55,19 @@ class Group:
     role: Role
     count: int
     unreadable: int
-    rightly: Rate | None
-    wrongly: Rate | None
-    coarser: Rate | None
+    rightly: Proportion | None
+    wrongly: Proportion | None
+    coarser: Proportion | None
     coarser_true: int
-    untagged: Rate | None
-    top1: Rate | None
-    top5: Rate | None
+    untagged: Proportion | None
+    top1: Proportion | None
+    top5: Proportion | None
     most_said: tuple[str, int] | None
 
     @property
-    def tagged(self) -> Rate | None:
+    def tagged(self) -> Proportion | None:
         """Share with any tag; these are false tags unless the model knows the landmark."""
-        return None if self.untagged is None else rate(self.count - _hits(self.untagged), self.count)
+        return None if self.untagged is None else proportion(self.count - _hits(self.untagged), self.count)
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Summary:
     aurc: float | None
     risk: tuple[tuple[float, float], ...]
     detection: tuple[Detection, ...]
-    calibration: Calibration | None
+    calibration: Reliability | None
     curve: Curve | None
     confused: tuple[ConfusedPair, ...]
     mistakes: tuple[Judgement, ...]
@@ -214,8 +214,8 @@ def _group(name: str, role: Role, members: Sequence[Judgement]) -> Group:
     outcomes = Counter(one.outcome for one in readable)
     said = Counter(one.tag.name for one in readable if one.tag is not None).most_common(1)
 
-    def share(hits: int) -> Rate | None:
-        return rate(hits, count) if count else None
+    def share(hits: int) -> Proportion | None:
+        return proportion(hits, count) if count else None
 
     known = role == "known"
     return Group(
@@ -266,7 +266,7 @@ def _right(members: Sequence[Judgement]) -> NDArray[np.bool_]:
     return np.array([one.right_within(1) for one in members], dtype=bool)
 
 
-def _reliability(known: Sequence[Judgement]) -> Calibration:
+def _reliability(known: Sequence[Judgement]) -> Reliability:
     # A sum of float32 probabilities may end a hair above 1.
     return reliability(np.array([min(1.0, one.probability) for one in known]), _right(known))
 
@@ -320,7 +320,7 @@ def _surest(members: Iterable[Judgement]) -> tuple[Judgement, ...]:
     return tuple(sorted(members, key=lambda one: -(one.tag.probability if one.tag else 0.0))[:WORST])
 
 
-def _hits(share: Rate) -> int:
+def _hits(share: Proportion) -> int:
     return round(share.value * share.count)
 
 

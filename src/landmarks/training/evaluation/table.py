@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from landmarks.training.evaluation.evaluation import FolderEvaluation
 from landmarks.training.evaluation.summary import Group, Summary
-from landmarks.training.metrics.evaluate import Rate
+from landmarks.training.metrics.evaluate import Proportion
 
 _ROWS = 12  # of each table of false tags; the report has them all
 _OTHERS = {"negative": "no landmark", "unknown": "unknown landmarks", "both": "all others"}
@@ -54,13 +54,13 @@ def source_lines(summary: Summary) -> Iterator[str]:
         )
 
 
-def _rates(group: Group) -> Iterator[Rate]:
+def _rates(group: Group) -> Iterator[Proportion]:
     for rate in (group.top1, group.rightly, group.wrongly):
         if rate is not None:
             yield rate
 
 
-def _of_known(group: Group) -> Sequence[tuple[str, Rate | None]]:
+def _of_known(group: Group) -> Sequence[tuple[str, Proportion | None]]:
     return (
         ("likeliest is right", group.top1),
         ("within five", group.top5),
@@ -90,11 +90,11 @@ def _false_tags(evaluation: FolderEvaluation, total: Group, groups: Sequence[Gro
         yield f"  and {len(groups) - _ROWS} more with fewer"
 
 
-def _metric(name: str, rate: Rate) -> list[str]:
+def _metric(name: str, rate: Proportion) -> list[str]:
     return [f"  {name}", _with_interval(rate)]
 
 
-def _with_interval(rate: Rate) -> str:
+def _with_interval(rate: Proportion) -> str:
     return f"{rate.value:6.1%} ({rate.low:.1%} to {rate.high:.1%})"
 
 
