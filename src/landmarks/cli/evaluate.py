@@ -52,6 +52,7 @@ def evaluate(
     if not data and not negatives:
         if out is not None:
             raise SettingsError("`out` is about other data: a run is evaluated in its own folder")
+        _require_run(model)
         _evaluate_run(Path(model), split or "both", jsonl=jsonl, verbosity=verbosity)
         return
     if split is not None:
@@ -61,6 +62,15 @@ def evaluate(
     folder = out or Path("runs") / f"evaluate-{_name(Path(model))}-{_name((data or negatives)[0])}"
     asked = EvaluateSettings(model, data, negatives, replace(settings, top=5), workers)
     _evaluate_folder(asked, folder, jsonl=jsonl, verbosity=verbosity)
+
+
+def _require_run(model: str) -> None:
+    """Refuse a model that has no data of its own."""
+    from landmarks.model.folder import INFO_FILE, bundled_models
+
+    path = Path(model)
+    if path.is_file() or (path / INFO_FILE).is_file() or (model in bundled_models() and not path.is_dir()):
+        raise SettingsError(f"`data` is missing: {model} is no run with data of its own, so give a folder of photos")
 
 
 def _name(path: Path) -> str:
