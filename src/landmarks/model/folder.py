@@ -27,6 +27,7 @@ from landmarks.errors import ModelError
 from landmarks.files.atomic import write_json
 from landmarks.files.checksums import sha256_file
 from landmarks.imaging.preprocessing import Preprocessing
+from landmarks.model.origin import NOT_STATED, Origin, origin_from_list
 
 FORMAT = 1
 ONNX_FILE = "model.onnx"
@@ -55,6 +56,8 @@ class ModelInfo:
         versions: Of the libraries that made it.
         created: Date, ISO 8601.
         files: SHA-256 of each file of the folder but `model.json`.
+        licence: What the weights may be used for.
+        origin: The collections it learnt from.
         digest: SHA-256 of `model.json` itself; empty before it is written.
     """
 
@@ -70,6 +73,8 @@ class ModelInfo:
     created: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     calibration: Mapping[str, Any] | None = None
+    licence: str = NOT_STATED
+    origin: tuple[Origin, ...] = ()
     digest: str = field(default="", compare=False)
 
 
@@ -110,6 +115,8 @@ def _read_info(path: Path, _stamp: tuple[int, ...]) -> ModelInfo:
         values["temperature"] = float(values["temperature"])
         values["files"] = dict(values["files"])
         values["preprocessing"] = _preprocessing(path, values["preprocessing"])
+        values["licence"] = str(values.get("licence", NOT_STATED))  # older models state neither
+        values["origin"] = origin_from_list(values.get("origin", []))
         info = ModelInfo(**values, digest=hashlib.sha256(content).hexdigest())
         usable = len(info.classes) >= 2 and 0 < info.temperature < math.inf
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

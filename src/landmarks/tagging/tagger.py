@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from landmarks.fewshot.learned import LearnedLandmarks, learned_digest, read_learned
 from landmarks.files.checksums import sha256_file
 from landmarks.geo.gazetteer import Gazetteer, distance_km
-from landmarks.model.calibration import Calibration
+from landmarks.model.calibration import Calibration, operating_point
 from landmarks.model.folder import ModelInfo
 from landmarks.model.ood import is_landmark, scores_of_probabilities
 from landmarks.model.recognizer import Candidate, Recognition, Recognizer
@@ -130,7 +130,9 @@ class Tagger:
         ]
         self._names = [gazetteer.display_name(name) for name in classes]
         self._groups = self._grouped()
-        usual = UNCALIBRATED_MIN_CONFIDENCE if calibration is None else calibration.min_confidence
+        point = operating_point(calibration, settings.prefer)
+        self._threshold = None if point is None else point.threshold
+        usual = UNCALIBRATED_MIN_CONFIDENCE if point is None else point.min_confidence
         self._min_confidence = settings.min_confidence if settings.min_confidence is not None else usual
         self._model = model
         self._gazetteer = gazetteer
@@ -272,7 +274,7 @@ class Tagger:
             # What the position does to the probabilities it does to a score made of them.
             raised = scores_of_probabilities(calibration.score, probabilities[None], known=self._landmarks)
             score = score if raised is None else float(raised[0])
-        return replace(explanation, score=score, score_needed=calibration.threshold, score_name=calibration.score)
+        return replace(explanation, score=score, score_needed=self._threshold, score_name=calibration.score)
 
     def _distances(self, position: tuple[float, float] | None) -> NDArray[np.float64] | None:
         """Return the kilometres from the camera to the place of each class, not-a-number where unknown."""
@@ -316,6 +318,7 @@ def identity_of(folder: Path, info: ModelInfo, settings: TagSettings) -> str:
     """Return the identity of a model with what changes its tags: another text means that photos are due again."""
     parts = [info.name, info.digest[:12]]
     parts += [f"min_confidence={settings.min_confidence:g}"] if settings.min_confidence is not None else []
+    parts += [f"prefer={settings.prefer}"] if settings.prefer != "balanced" else []
     parts += [] if settings.use_position else ["no-position"]
     tables = [folder / PLACES_FILE, *([settings.own_places] if settings.own_places is not None else [])]
     parts += [f"places={sha256_file(table)[:12]}" for table in tables if table.is_file()]
