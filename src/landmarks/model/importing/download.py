@@ -100,7 +100,9 @@ def _fetch_one(
             break
     if not is_right(part, file):
         part.unlink()
-        raise DownloadError(f"{url}: the file is not the one that was expected (SHA-1): run the command again later")
+        raise DownloadError(
+            f"{url}: the file is not the one that was expected (SHA-1): run the command again later"
+        )
     with storage_errors(target):
         part.replace(target)
 
@@ -124,7 +126,7 @@ def _append(file: RemoteFile, url: str, part: Path, progress: Progress, timeout:
     except urllib.error.URLError as error:
         raise DownloadError(
             f"{url}: the server cannot be reached ({error.reason}): check the connection and HTTPS_PROXY, or fetch the "
-            "files by hand and name their folder with `from`"
+            "files by hand and name their folder with `source`"
         ) from error
 
 

@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 
 from landmarks.errors import ModelError, SettingsError
 from landmarks.geo.gazetteer import COLUMNS, Gazetteer, normalise
-from landmarks.model.importing.conversion import PrototypeHead, convert, find_head
+from landmarks.model.importing.tfjs.conversion import PrototypeHead, convert, find_head
 from landmarks.model.importing.download import RemoteFile, is_right
-from landmarks.model.importing.names import Meaning, meaning
+from landmarks.model.importing.names import REGIONS, Meaning, may_be_in, meaning
 from landmarks.model.importing.prototypes import write_head
-from landmarks.model.importing.regions import REGIONS, may_be_in
-from landmarks.model.importing.tfjs import Graph, read_graph
+from landmarks.model.importing.tfjs.graph import Graph, read_graph
 
 NAME = "google-landmarks"
 ADDRESS = "https://raw.githubusercontent.com/nextcloud/recognize/v7.0.0"
@@ -60,7 +59,9 @@ def remote_files(regions: Sequence[str]) -> list[RemoteFile]:
     unknown = [region for region in regions if region not in REGIONS]
     if unknown or not regions:
         raise SettingsError(f"`regions` must be some of {', '.join(REGIONS)}, not {', '.join(unknown) or 'none'}")
-    table = resources.files("landmarks.model.importing").joinpath("google_landmarks.tsv").read_text(encoding="utf-8")
+    table = (
+        resources.files("landmarks.model.importing").joinpath("google_landmarks.tsv").read_text(encoding="utf-8")
+    )
     files = [RemoteFile(row[0], int(row[1]), row[2]) for row in csv.reader(table.splitlines()[1:], delimiter="\t")]
     folders = {f"models/landmarks_{region}/" for region in regions}
     labels = {f"src/landmarks/{region}.json" for region in regions}
@@ -86,7 +87,7 @@ def located(files: Sequence[RemoteFile], folder: Path) -> dict[str, Path]:
     if missing:
         raise ModelError(
             f"{folder}: {len(missing)} of {len(files)} files are missing or are not the right ones, first {missing[0]}: "
-            "fetch them again or leave `from` out"
+            "fetch them again or leave `source` out"
         )
     return found
 
@@ -119,12 +120,15 @@ def read_names(labels: Mapping[str, Path], gazetteer: Gazetteer) -> Names:
     classes = tuple(sorted(set(titles.values())))
     numbers = {title: number for number, title in enumerate(classes)}
     rows = {
-        region: np.array([numbers[titles[name]] for name in names], dtype=np.int64) for region, names in lists.items()
+        region: np.array([numbers[titles[name]] for name in names], dtype=np.int64)
+        for region, names in lists.items()
     }
     return Names(classes, rows, kinds, sum(title == BACKGROUND for title in titles.values()))
 
 
-def write_model(folder: Path, files: Mapping[str, Path], names: Names, told: Callable[[str], None]) -> dict[str, int]:
+def write_model(
+    folder: Path, files: Mapping[str, Path], names: Names, told: Callable[[str], None]
+) -> dict[str, int]:
     """Convert the networks and write `model.onnx`, the head and the places of a model folder.
 
     Args:
@@ -207,7 +211,11 @@ def _shape_of(graph: Graph) -> list[tuple[str, str, tuple[str, ...]]]:
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     # The network gives products, which are cosines because its prototypes have length 1; kept as they are otherwise.
-    return vectors if np.allclose(lengths, 1, atol=1e-2) else (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return (
+        vectors
+        if np.allclose(lengths, 1, atol=1e-2)
+        else (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+    )
 
 
 def _write_places(folder: Path, names: Names) -> None:

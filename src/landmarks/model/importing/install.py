@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -35,7 +34,9 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     try:
         with locked(target.parent / f".{target.name}.lock"), storage_errors(target):
             if target.exists() and not replace:
-                raise ModelError(f"{target}: this model is there already: remove the folder or choose another `name`")
+                raise ModelError(
+                    f"{target}: this model is there already: remove the folder or choose another `name`"
+                )
             for left in target.parent.glob(f".{target.name}-*.new"):
                 shutil.rmtree(left)
             made = target.parent / f".{target.name}-{secrets.token_hex(4)}.new"
@@ -56,9 +57,3 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
 def checksums(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of each file of a model folder but `model.json`."""
     return {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.name != INFO_FILE}
-
-
-def models_folder() -> Path:
-    """Return the folder of the user's own models: `$XDG_DATA_HOME/landmarks/models`."""
-    base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "landmarks" / "models"

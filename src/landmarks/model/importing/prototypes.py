@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from landmarks.model.heads import HEAD_FILE, LARGEST_DIGIT, PROTOTYPES_FILE, SCALES_FILE, quantize
-from landmarks.model.importing.builder import IR_VERSION, OPSET
+from landmarks.model.importing.tfjs.builder import IR_VERSION, OPSET
 
 
 def write_head(

@@ -85,9 +85,10 @@ class Builder:
         return [self._followed(value) for value in values], "channels_first"
 
     def model(
-        self, *, size: int, entry: str, outputs: dict[str, tuple[Value, Sequence[int | str]]]
+        self, *, size: int, entry: tuple[str, int], outputs: dict[str, tuple[Value, Sequence[int | str]]]
     ) -> onnx.ModelProto:
-        """Make the model: uint8 pictures (N, size, size, 3) in, named float outputs with their shapes out."""
+        """Make the model: pictures (N, size, size, 3) of a name and type in, named float outputs with their shapes out."""
+        name_in, kind_in = entry
         infos = []
         for name, (value, shape) in outputs.items():
             self.nodes.append(helper.make_node("Identity", [self._held(self.plain(value))], [name]))
@@ -96,7 +97,7 @@ class Builder:
         graph = helper.make_graph(
             self.nodes,
             "imported",
-            [helper.make_tensor_value_info(entry, TensorProto.UINT8, ["batch", size, size, 3])],
+            [helper.make_tensor_value_info(name_in, kind_in, ["batch", size, size, 3])],
             infos,
             [numpy_helper.from_array(values, name) for name, values in self._weights.items() if name in used],
         )

@@ -9,8 +9,8 @@ import numpy as np
 from onnx import TensorProto
 
 from landmarks.errors import ModelError
-from landmarks.model.importing.builder import Builder, Value
-from landmarks.model.importing.tfjs import Node
+from landmarks.model.importing.tfjs.builder import Builder, Value
+from landmarks.model.importing.tfjs.graph import Node
 
 Operation = Callable[[Builder, Node, Sequence[Value]], Value]
 
@@ -23,13 +23,21 @@ _CAST = {
 _ACTIVATIONS = {"Relu": "Relu", "Elu": "Elu", "Sigmoid": "Sigmoid", "Tanh": "Tanh", "Softplus": "Softplus"}
 _UNARY = {
     **_ACTIVATIONS,
-    **{name: name for name in ("Sqrt", "Exp", "Log", "Neg", "Abs", "Floor", "Reciprocal", "Identity", "HardSwish")},
+    **{
+        name: name for name in ("Sqrt", "Exp", "Log", "Neg", "Abs", "Floor", "Reciprocal", "Identity", "HardSwish")
+    },
 }
 _BINARY = {
     **{name: name for name in ("Add", "Sub", "Mul", "Pow")},
     **{"AddV2": "Add", "RealDiv": "Div", "Maximum": "Max", "Minimum": "Min"},
 }
-_REDUCTIONS = {"Mean": "ReduceMean", "Sum": "ReduceSum", "Max": "ReduceMax", "Min": "ReduceMin", "Prod": "ReduceProd"}
+_REDUCTIONS = {
+    "Mean": "ReduceMean",
+    "Sum": "ReduceSum",
+    "Max": "ReduceMax",
+    "Min": "ReduceMin",
+    "Prod": "ReduceProd",
+}
 
 
 def convert_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> Value:

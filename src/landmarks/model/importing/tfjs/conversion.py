@@ -16,9 +16,9 @@ import numpy as np
 import onnx
 
 from landmarks.errors import ModelError
-from landmarks.model.importing.builder import Builder, Value
-from landmarks.model.importing.operators import convert_node
-from landmarks.model.importing.tfjs import Graph, Node, Tensor
+from landmarks.model.importing.tfjs.builder import Builder, Value
+from landmarks.model.importing.tfjs.operators import convert_node
+from landmarks.model.importing.tfjs.graph import Graph, Node, Tensor
 
 INPUT = "pictures"
 
@@ -53,16 +53,19 @@ def find_head(graph: Graph) -> PrototypeHead | None:
     return None
 
 
-def convert(graph: Graph, outputs: Mapping[str, str], *, value_range: tuple[float, float]) -> onnx.ModelProto:
+def convert(
+    graph: Graph, outputs: Mapping[str, str], *, value_range: tuple[float, float] | None
+) -> onnx.ModelProto:
     """Convert a graph to ONNX.
 
     Args:
         graph: With one input (N, side, side, 3), and only operations that ONNX has.
         outputs: Name of each output of the new graph -> tensor of the old one, of two dimensions.
-        value_range: What 0 and 255 of a picture become before they enter the old graph, such as (0, 1).
+        value_range: What 0 and 255 of a picture become before they enter the old graph, such as (0, 1); None
+            where the new graph takes what the old one took.
 
     Returns:
-        A model that takes uint8 pictures (N, side, side, 3).
+        A model that takes uint8 pictures (N, side, side, 3), or float32 ones where there is no range.
 
     Raises:
         ModelError: The graph has other inputs, or an operation that is not supported.
@@ -80,7 +83,8 @@ def convert(graph: Graph, outputs: Mapping[str, str], *, value_range: tuple[floa
         else:
             values[node.name] = convert_node(builder, node, [values[source] for source in node.inputs])
     shapes = {key: (values[tensor], ["batch", f"{key}_size"]) for key, tensor in outputs.items()}
-    return builder.model(size=side, entry=INPUT, outputs=shapes)
+    kind = onnx.TensorProto.FLOAT if value_range is None else onnx.TensorProto.UINT8
+    return builder.model(size=side, entry=(INPUT, kind), outputs=shapes)
 
 
 def simplified(graph: Graph) -> Graph:
@@ -151,14 +155,18 @@ def _picture_input(graph: Graph) -> tuple[str, int]:
     ((name, shape),) = graph.inputs.items()
     if len(shape) != 4 or shape[3] != 3 or shape[1] != shape[2] or shape[1] < 1:
         listed = " x ".join(map(str, shape)) or "of unknown shape"
-        raise ModelError(f"the input {name} is {listed}: a model of square RGB pictures (N, side, side, 3) is needed")
+        raise ModelError(
+            f"the input {name} is {listed}: a model of square RGB pictures (N, side, side, 3) is needed"
+        )
     return name, shape[1]
 
 
-def _entry(builder: Builder, value_range: tuple[float, float]) -> Value:
-    """Turn uint8 pictures into what the old graph takes."""
-    low, high = value_range
+def _entry(builder: Builder, value_range: tuple[float, float] | None) -> Value:
+    """Turn pictures into what the old graph takes."""
     pictures = builder.channels_first(Value(INPUT, 4))
+    if value_range is None:
+        return pictures
+    low, high = value_range
     floats = builder.emit("Cast", [pictures], rank=4, layout="channels_first", to=onnx.TensorProto.FLOAT)
     # One division, as NumPy and TensorFlow.js do it: a product with 1/255 differs in the last bit.
     scale = builder.constant(np.array(255 / (high - low), dtype=np.float32))
