@@ -2,8 +2,8 @@
 
     python benchmarks/prototypes.py [--queries 200]
 
-Prints CPU milliseconds per photo, memory, cold start, and how often the best name is that of float32. The names and
-their numbers of prototypes are made: 60,178 centres at random, and prototypes near them.
+Prints CPU milliseconds per photo, memory, cold start, and how often the best name is that of float32. The names
+and their numbers of prototypes are made: 60,178 centres at random, and prototypes near them.
 """
 
 from __future__ import annotations

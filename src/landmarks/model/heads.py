@@ -1,7 +1,7 @@
 """What makes class scores of an embedding where the network itself gives none: prototypes.
 
-A prototype head holds many vectors of length 1 under each name, in int8 with one scale per vector. One integer matrix
-product in ONNX Runtime compares an embedding with all of them, and a name scores the best of its own.
+A prototype head holds many vectors of length 1 under each name, in int8 with one scale per vector. One integer
+matrix product in ONNX Runtime compares an embedding with all of them, and a name scores the best of its own.
 
 ```
 NAME/
@@ -29,8 +29,8 @@ SCALES_FILE = "prototypes.npz"
 HEAD_FILES = (HEAD_FILE, PROTOTYPES_FILE, SCALES_FILE)
 
 LARGEST_DIGIT = 63
-"""Digits of an embedding lie in -63..63. Processors without VNNI add pairs of products in 16 bits, which seven bits
-times eight cannot overflow: 2 * 127 * 127 < 2 ** 15."""
+"""Digits of an embedding lie in -63..63. Processors without VNNI add pairs of products in 16 bits, which seven
+bits times eight cannot overflow: 2 * 127 * 127 < 2 ** 15."""
 
 _MIDDLE = LARGEST_DIGIT + 1
 

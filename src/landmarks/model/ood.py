@@ -181,7 +181,7 @@ def ood_scores(
 
 
 def _cosine_margin(cosines: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The best cosine of a landmark plus its lead over the best other class, which is negative behind background."""
+    """The best cosine of a landmark plus its lead over the best other class, negative behind background."""
     rows = np.arange(len(cosines))
     best = np.where(known, cosines, -np.inf).argmax(axis=1)
     top = cosines[rows, best]

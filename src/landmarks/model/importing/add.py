@@ -29,9 +29,9 @@ from landmarks.model.importing.install import checksums, new_folder
 from landmarks.model.importing.labels import read_labels
 from landmarks.model.importing.names import REGIONS
 from landmarks.model.importing.preprocessing import parse_preprocessing
-from landmarks.model.importing.threshold import COSINE_TEMPERATURE, Negatives, cautious, fitted
 from landmarks.model.importing.tfjs.conversion import convert
 from landmarks.model.importing.tfjs.graph import read_graph
+from landmarks.model.importing.threshold import COSINE_TEMPERATURE, Negatives, cautious, fitted
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -58,7 +58,7 @@ def add_google(
     address: str = google.ADDRESS,
     name: str = google.NAME,
     negatives: Negatives | None = None,
-    told: Told = Told(),  # noqa: B008 - frozen
+    told: Told = Told(),
 ) -> Path:
     """Add Google's landmark classifiers.
 
@@ -91,21 +91,21 @@ def add_google(
         paths = google.located(files, source)
         labels = {region: paths[f"src/landmarks/{region}.json"] for region in chosen}
         names = google.read_names(labels, Gazetteer.bundled())
-        counts = google.write_model(folder, paths, names, lambda region: told.step(f"converting {region}"))
+        side, counts = google.write_model(folder, paths, names, lambda region: told.step(f"converting {region}"))
         info = ModelInfo(
             name=name,
             architecture="mobilenet_v3_large",
             precision="fp32, prototypes int8",
             classes=names.classes,
             preprocessing=Preprocessing(
-                resize=google.SIDE, crop=google.SIDE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), fit="squash"
+                resize=side, crop=side, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), fit="squash"
             ),
             head="prototypes",
             data={"source": address, "regions": chosen, "not_places": names.dropped, **counts},
             temperature=COSINE_TEMPERATURE,
         )
         usual = cautious("cosine_margin", COSINE_TEMPERATURE)
-        _finish(folder, info, usual, negatives, told, "Apache-2.0, Google; trained on Google Landmarks v2")
+        _finish(folder, info, usual, negatives=negatives, told=told, licence=google.LICENCE)
     return _target(name)
 
 
@@ -118,7 +118,7 @@ def add_other(
     name: str = "",
     licence: str = "not given",
     negatives: Negatives | None = None,
-    told: Told = Told(),  # noqa: B008 - frozen
+    told: Told = Told(),
 ) -> Path:
     """Add an ONNX model or a TensorFlow.js graph model.
 
@@ -159,7 +159,7 @@ def add_other(
             temperature=COSINE_TEMPERATURE if scores == "cosines" else 1.0,
         )
         usual = cautious("cosine_margin" if scores == "cosines" else "max_probability", info.temperature)
-        _finish(folder, info, usual, negatives, told, licence)
+        _finish(folder, info, usual, negatives=negatives, told=told, licence=licence)
     return _target(title)
 
 
@@ -182,7 +182,7 @@ def _loaded(path: Path) -> onnx.ModelProto:
 
 
 def _finish(
-    folder: Path, info: ModelInfo, usual: Calibration, negatives: Negatives | None, told: Told, licence: str
+    folder: Path, info: ModelInfo, usual: Calibration, *, negatives: Negatives | None, told: Told, licence: str
 ) -> None:
     """Write `model.json` and the card, with the threshold chosen on negatives where there are any."""
     versions = {"landmarks": __version__, "onnx": version("onnx"), "onnxruntime": version("onnxruntime")}
@@ -211,7 +211,7 @@ def _card(info: ModelInfo, calibration: Calibration, licence: str) -> str:
     )
     rows = "\n".join(f"- {key}: {value}" for key, value in info.data.items())
     return (
-        f"# {info.name}\n\nMade by `landmarks models add` on {info.created} of a recognizer that others trained.\n\n"
+        f"# {info.name}\n\nMade by `landmarks models add` on {info.created}, of weights that others trained.\n\n"
         f"- classes: {len(info.classes)}\n- licence: {licence}\n- threshold: {calibration.threshold:.3f} "
         f"({calibration.score}), {chosen}\n{rows}\n"
     )

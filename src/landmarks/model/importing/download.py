@@ -1,7 +1,7 @@
 """Fetch files over HTTP so that an interrupted fetch goes on where it stopped, and nothing wrong is kept.
 
-A file is written as `NAME.part` and gets its name only when its size and its git blob SHA-1 are right. A later fetch
-asks for the missing end of a part; a server that knows no ranges sends the whole file again.
+A file is written as `NAME.part` and gets its name only when its size and its git blob SHA-1 are right. A later
+fetch asks for the missing end of a part; a server that knows no ranges sends the whole file again.
 """
 
 from __future__ import annotations
@@ -80,11 +80,18 @@ def fetch(
         folder.mkdir(parents=True, exist_ok=True)
     _check_space(folder, sum(file.size for file in missing))
     for file in missing:
-        _fetch_one(file, f"{address.rstrip('/')}/{file.path}", folder / file.path, progress, timeout, pauses)
+        _fetch_one(
+            file,
+            f"{address.rstrip('/')}/{file.path}",
+            folder / file.path,
+            progress=progress,
+            timeout=timeout,
+            pauses=pauses,
+        )
 
 
 def _fetch_one(
-    file: RemoteFile, url: str, target: Path, progress: Progress, timeout: float, pauses: Sequence[float]
+    file: RemoteFile, url: str, target: Path, *, progress: Progress, timeout: float, pauses: Sequence[float]
 ) -> None:
     part = target.with_name(f"{target.name}.part")
     with storage_errors(part):
@@ -116,7 +123,8 @@ def _append(file: RemoteFile, url: str, part: Path, progress: Progress, timeout:
         return
     request = urllib.request.Request(url, headers={"Range": f"bytes={held}-"} if held else {})  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310 - checked in fetch
+        # The scheme was checked in `fetch`.
+        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
             goes_on = held > 0 and answer.status == http.HTTPStatus.PARTIAL_CONTENT
             with storage_errors(part), part.open("ab" if goes_on else "wb") as out:
                 progress(held if goes_on else 0)
@@ -125,8 +133,8 @@ def _append(file: RemoteFile, url: str, part: Path, progress: Progress, timeout:
         raise DownloadError(_refused(url, error)) from error
     except urllib.error.URLError as error:
         raise DownloadError(
-            f"{url}: the server cannot be reached ({error.reason}): check the connection and HTTPS_PROXY, or fetch the "
-            "files by hand and name their folder with `source`"
+            f"{url}: the server cannot be reached ({error.reason}): check the connection and HTTPS_PROXY, or fetch "
+            "the files by hand and name their folder with `source`"
         ) from error
 
 

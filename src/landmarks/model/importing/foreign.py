@@ -1,8 +1,8 @@
 """An ONNX file that others made becomes the `model.onnx` of a model folder.
 
 What a model folder promises is put around the network: uint8 pictures (N, side, side, 3) in, `logits` (N, K) and
-`embedding` (N, D) out. Probabilities become logits by their logarithm. The embedding is what the last matrix product
-takes, or the logits where there is no such product.
+`embedding` (N, D) out. Probabilities become logits by their logarithm. The embedding is what the last matrix
+product takes, or the logits where there is no such product.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def read_model(path: Path) -> onnx.ModelProto:
     domains = {node.domain for node in model.graph.node} - {"", "ai.onnx"}
     if domains:
         raise ModelError(
-            f"{path}: it has operations of {', '.join(sorted(domains))}, which ONNX does not define: export it without"
+            f"{path}: it has operations of {', '.join(sorted(domains))}, which ONNX does not define: export it "
+            "without them"
         )
     return model
 

@@ -1,15 +1,15 @@
 """Google's landmark classifiers for mobile phones become one model folder.
 
-The six regional networks (Apache-2.0) were trained on Google Landmarks v2 (https://arxiv.org/abs/2004.01804) and are
-alike but for their prototypes. Their tensors are compared when they are converted: one backbone is kept where all are
-equal, and the prototypes of the six are put together in one head.
+The six regional networks (Apache-2.0) were trained on Google Landmarks v2 (https://arxiv.org/abs/2004.01804) and
+are alike but for their prototypes. Their tensors are compared when they are converted: one backbone is kept where
+all are equal, and the prototypes of the six are put together in one head.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -21,15 +21,15 @@ from numpy.typing import NDArray
 
 from landmarks.errors import ModelError, SettingsError
 from landmarks.geo.gazetteer import COLUMNS, Gazetteer, normalise
-from landmarks.model.importing.tfjs.conversion import PrototypeHead, convert, find_head
 from landmarks.model.importing.download import RemoteFile, is_right
 from landmarks.model.importing.names import REGIONS, Meaning, may_be_in, meaning
 from landmarks.model.importing.prototypes import write_head
+from landmarks.model.importing.tfjs.conversion import PrototypeHead, convert, find_head
 from landmarks.model.importing.tfjs.graph import Graph, read_graph
 
 NAME = "google-landmarks"
 ADDRESS = "https://raw.githubusercontent.com/nextcloud/recognize/v7.0.0"
-SIDE = 321
+LICENCE = "Apache-2.0, Google; trained on Google Landmarks v2"
 BACKGROUND = "background"
 
 
@@ -86,7 +86,7 @@ def located(files: Sequence[RemoteFile], folder: Path) -> dict[str, Path]:
     missing = [file.path for file in files if file.path not in found]
     if missing:
         raise ModelError(
-            f"{folder}: {len(missing)} of {len(files)} files are missing or are not the right ones, first {missing[0]}: "
+            f"{folder}: {len(missing)} of {len(files)} files are missing or are other ones, first {missing[0]}: "
             "fetch them again or leave `source` out"
         )
     return found
@@ -128,7 +128,7 @@ def read_names(labels: Mapping[str, Path], gazetteer: Gazetteer) -> Names:
 
 def write_model(
     folder: Path, files: Mapping[str, Path], names: Names, told: Callable[[str], None]
-) -> dict[str, int]:
+) -> tuple[int, dict[str, int]]:
     """Convert the networks and write `model.onnx`, the head and the places of a model folder.
 
     Args:
@@ -138,7 +138,7 @@ def write_model(
         told: Is told which region is being converted.
 
     Returns:
-        How many backbones, prototypes and names the model has.
+        The side of the pictures it takes, and how many backbones, prototypes and names it has.
 
     Raises:
         ModelError: The backbones differ, or a graph is not what is expected.
@@ -157,7 +157,10 @@ def write_model(
             _check_same(first, graph, head, region)
     write_head(folder, prototypes, list(names.labels.values()), len(names.classes))
     _write_places(folder, names)
-    return {"backbones": 1, "prototypes": sum(map(len, prototypes)), "names": len(names.classes)}
+    if first is None:
+        raise ModelError(f"{folder}: no region was converted: name one with `regions`")
+    ((_, side, _, _),) = first.inputs.values()
+    return side, {"backbones": 1, "prototypes": sum(map(len, prototypes)), "names": len(names.classes)}
 
 
 def _label_list(path: Path) -> list[str | None]:
@@ -210,12 +213,10 @@ def _shape_of(graph: Graph) -> list[tuple[str, str, tuple[str, ...]]]:
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    # The network gives products, which are cosines because its prototypes have length 1; kept as they are otherwise.
-    return (
-        vectors
-        if np.allclose(lengths, 1, atol=1e-2)
-        else (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
-    )
+    if np.allclose(lengths, 1, atol=1e-2):
+        return vectors
+    # The products of the network are no cosines then; the prototypes are brought to length 1.
+    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
 
 
 def _write_places(folder: Path, names: Names) -> None:
@@ -225,11 +226,3 @@ def _write_places(folder: Path, names: Names) -> None:
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()
         table.writerows({"key": key, "name": kind, "kind": kind} for key, kind in sorted(rows.items()) if key)
-
-
-def prototypes_per_name(names: Names) -> Counter[str]:
-    """Return how many prototypes each class has."""
-    counted: Counter[str] = Counter()
-    for rows in names.labels.values():
-        counted.update(names.classes[number] for number in rows.tolist())
-    return counted

@@ -14,8 +14,9 @@ from landmarks.imaging.preprocessing import IMAGENET_MEAN, IMAGENET_STD, MAX_SID
 
 Layout = Literal["NHWC", "NCHW"]
 
+_MEAN, _STD = ("/".join(map(str, values)) for values in (IMAGENET_MEAN, IMAGENET_STD))
 PRESETS = {
-    "imagenet": f"short:256,crop:224,mean:{'/'.join(map(str, IMAGENET_MEAN))},std:{'/'.join(map(str, IMAGENET_STD))}",
+    "imagenet": f"short:256,crop:224,mean:{_MEAN},std:{_STD}",
     "inception": "short:256,crop:224,range:-1..1",
 }
 
@@ -51,8 +52,8 @@ def parse_preprocessing(text: str, *, side: int) -> Wanted:
     layout = parts.pop("layout", "").upper()
     if parts:
         raise SettingsError(
-            f"`preprocessing` has an unknown part {next(iter(parts))!r}: give some of short, crop, squash, range, mean, "
-            "std, layout"
+            f"`preprocessing` has an unknown part {next(iter(parts))!r}: give some of short, crop, squash, range, "
+            "mean, std, layout"
         )
     if layout not in {"", "NHWC", "NCHW"}:
         raise SettingsError(f"`preprocessing` must have the layout NHWC or NCHW, not {layout}")

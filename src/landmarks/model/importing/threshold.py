@@ -20,8 +20,8 @@ COSINE_TEMPERATURE = 0.03
 """Divisor of cosines before softmax: a name that leads by 0.1 is about thirty times as likely."""
 
 CAUTIOUS = {"cosine_margin": 0.95, "max_probability": 0.9}
-"""Thresholds where there are no negatives. For prototypes: a cosine of 0.9, which is the one that Nextcloud Recognize
-takes for these networks, and a lead of 0.05 over the next name. They keep no promised rate."""
+"""Thresholds where there are no negatives. For prototypes: a cosine of 0.9, which is the one that Nextcloud
+Recognize takes for these networks, and a lead of 0.05 over the next name. They keep no promised rate."""
 
 
 @dataclass(frozen=True)

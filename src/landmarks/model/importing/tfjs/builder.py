@@ -87,7 +87,7 @@ class Builder:
     def model(
         self, *, size: int, entry: tuple[str, int], outputs: dict[str, tuple[Value, Sequence[int | str]]]
     ) -> onnx.ModelProto:
-        """Make the model: pictures (N, size, size, 3) of a name and type in, named float outputs with their shapes out."""
+        """Make the model: pictures (N, size, size, 3) of a name and type in, named float outputs out."""
         name_in, kind_in = entry
         infos = []
         for name, (value, shape) in outputs.items():

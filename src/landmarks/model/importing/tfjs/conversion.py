@@ -1,8 +1,8 @@
 """A TensorFlow.js graph becomes an ONNX graph, without TensorFlow.
 
 Two rewrites make it what ONNX Runtime runs fastest. `x * relu6(x + 3) / 6`, the hard swish of MobileNetV3, is
-written as the one operation that it is, and so is the hard sigmoid of squeeze-and-excitation. A scale and an offset
-that follow a matrix product, which is what remains of a batch norm, go into its weights.
+written as the one operation that it is, and so is the hard sigmoid of squeeze-and-excitation. A scale and an
+offset that follow a matrix product, which is what remains of a batch norm, go into its weights.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import onnx
 
 from landmarks.errors import ModelError
 from landmarks.model.importing.tfjs.builder import Builder, Value
-from landmarks.model.importing.tfjs.operators import convert_node
 from landmarks.model.importing.tfjs.graph import Graph, Node, Tensor
+from landmarks.model.importing.tfjs.operators import convert_node
 
 INPUT = "pictures"
 
@@ -88,7 +88,7 @@ def convert(
 
 
 def simplified(graph: Graph) -> Graph:
-    """Return the same function with hard swish, hard sigmoid and the scales after matrix products written shorter."""
+    """Return the same function with hard swish, hard sigmoid and scales of products written shorter."""
     weights = dict(graph.weights)
     users = Counter(name for node in graph.nodes for name in node.inputs)
     nodes = {node.name: node for node in graph.nodes}

@@ -1,7 +1,7 @@
 """Read TensorFlow.js graph models: `model.json` beside its weight shards.
 
-The format is that of the TensorFlow.js converter: a TensorFlow graph as JSON, and a manifest that lists the weights
-in the order in which the shards hold them, little-endian, one after the other
+The format is that of the TensorFlow.js converter: a TensorFlow graph as JSON, and a manifest that lists the
+weights in the order in which the shards hold them, little-endian, one after the other
 (https://www.tensorflow.org/js/guide/save_load).
 """
 

@@ -20,16 +20,16 @@ _CAST = {
     # TensorFlow.js computes every whole-number type with 32 bits and cuts the fraction off.
     **dict.fromkeys(("DT_UINT8", "DT_INT8", "DT_INT32", "DT_INT64"), TensorProto.INT64),
 }
-_ACTIVATIONS = {"Relu": "Relu", "Elu": "Elu", "Sigmoid": "Sigmoid", "Tanh": "Tanh", "Softplus": "Softplus"}
 _UNARY = {
-    **_ACTIVATIONS,
-    **{
-        name: name for name in ("Sqrt", "Exp", "Log", "Neg", "Abs", "Floor", "Reciprocal", "Identity", "HardSwish")
-    },
+    name: name
+    for name in (
+        *("Relu", "Elu", "Sigmoid", "Tanh", "Softplus", "HardSwish", "Identity"),
+        *("Sqrt", "Exp", "Log", "Neg", "Abs", "Floor", "Reciprocal"),
+    )
 }
 _BINARY = {
-    **{name: name for name in ("Add", "Sub", "Mul", "Pow")},
-    **{"AddV2": "Add", "RealDiv": "Div", "Maximum": "Max", "Minimum": "Min"},
+    **{"Add": "Add", "AddV2": "Add", "Sub": "Sub", "Mul": "Mul", "RealDiv": "Div"},
+    **{"Pow": "Pow", "Maximum": "Max", "Minimum": "Min"},
 }
 _REDUCTIONS = {
     "Mean": "ReduceMean",
@@ -49,7 +49,7 @@ def convert_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> Value
     operation = _OPERATIONS.get(node.op)
     if operation is None:
         raise ModelError(
-            f"the operation {node.op} of the node {node.name} is not supported: convert the model to ONNX elsewhere"
+            f"the operation {node.op} ({node.name}) is not supported: convert the model to ONNX elsewhere"
         )
     try:
         return operation(builder, node, inputs)
@@ -71,18 +71,18 @@ def _binary(builder: Builder, node: Node, inputs: Sequence[Value]) -> Value:
     return builder.emit(_BINARY[node.op], values, rank=rank, layout=layout)
 
 
-def _bias_add(builder: Builder, node: Node, inputs: Sequence[Value]) -> Value:
+def _bias_add(builder: Builder, _node: Node, inputs: Sequence[Value]) -> Value:
     values, layout = builder.aligned(inputs)
     return builder.emit("Add", values, rank=inputs[0].rank, layout=layout)
 
 
-def _relu6(builder: Builder, node: Node, inputs: Sequence[Value]) -> Value:
+def _relu6(builder: Builder, _node: Node, inputs: Sequence[Value]) -> Value:
     (value,) = inputs
     low, high = (builder.constant(np.array(end, dtype=np.float32)) for end in (0, 6))
     return builder.emit("Clip", [value, low, high], rank=value.rank, layout=value.layout)
 
 
-def _hard_sigmoid(builder: Builder, node: Node, inputs: Sequence[Value]) -> Value:
+def _hard_sigmoid(builder: Builder, _node: Node, inputs: Sequence[Value]) -> Value:
     (value,) = inputs
     return builder.emit("HardSigmoid", [value], rank=value.rank, layout=value.layout, alpha=1 / 6, beta=0.5)
 
@@ -93,12 +93,12 @@ def _leaky_relu(builder: Builder, node: Node, inputs: Sequence[Value]) -> Value:
     return builder.emit("LeakyRelu", [value], rank=value.rank, layout=value.layout, alpha=alpha)
 
 
-def _square(builder: Builder, node: Node, inputs: Sequence[Value]) -> Value:
+def _square(builder: Builder, _node: Node, inputs: Sequence[Value]) -> Value:
     (value,) = inputs
     return builder.emit("Mul", [value, value], rank=value.rank, layout=value.layout)
 
 
-def _rsqrt(builder: Builder, node: Node, inputs: Sequence[Value]) -> Value:
+def _rsqrt(builder: Builder, _node: Node, inputs: Sequence[Value]) -> Value:
     (value,) = inputs
     root = builder.emit("Sqrt", [value], rank=value.rank, layout=value.layout)
     return builder.emit("Reciprocal", [root], rank=value.rank, layout=value.layout)
@@ -193,23 +193,23 @@ def _transposed(builder: Builder, value: Value, wanted: bool) -> Value:
     return builder.emit("Transpose", [value], rank=2, perm=[1, 0])
 
 
-def _transpose(builder: Builder, node: Node, inputs: Sequence[Value]) -> Value:
+def _transpose(builder: Builder, _node: Node, inputs: Sequence[Value]) -> Value:
     order = [int(axis) for axis in _known(inputs[1])]
     return builder.emit("Transpose", [builder.plain(inputs[0])], rank=len(order), perm=order)
 
 
-def _shape(builder: Builder, node: Node, inputs: Sequence[Value]) -> Value:
+def _shape(builder: Builder, _node: Node, inputs: Sequence[Value]) -> Value:
     return builder.emit("Shape", [builder.plain(inputs[0])], rank=1)
 
 
-def _gather(builder: Builder, node: Node, inputs: Sequence[Value]) -> Value:
+def _gather(builder: Builder, _node: Node, inputs: Sequence[Value]) -> Value:
     axis = int(_known(inputs[2])) if len(inputs) > 2 else 0
     source, indices = builder.plain(inputs[0]), builder.plain(inputs[1])
     rank = None if source.rank is None or indices.rank is None else source.rank + indices.rank - 1
     return builder.emit("Gather", [source, indices], rank=rank, axis=axis)
 
 
-def _concat(builder: Builder, node: Node, inputs: Sequence[Value]) -> Value:
+def _concat(builder: Builder, _node: Node, inputs: Sequence[Value]) -> Value:
     *parts, axis = inputs
     values, layout = builder.aligned(parts)
     place = int(_known(axis))
@@ -226,7 +226,7 @@ def _pack(builder: Builder, node: Node, inputs: Sequence[Value]) -> Value:
     return builder.emit("Concat", parts, rank=rank, axis=axis)
 
 
-def _reshape(builder: Builder, node: Node, inputs: Sequence[Value]) -> Value:
+def _reshape(builder: Builder, _node: Node, inputs: Sequence[Value]) -> Value:
     shape = inputs[1]
     rank = len(shape.constant) if shape.constant is not None else None
     return builder.emit("Reshape", [builder.plain(inputs[0]), shape], rank=rank)
@@ -240,18 +240,18 @@ def _squeeze(builder: Builder, node: Node, inputs: Sequence[Value]) -> Value:
     return builder.emit("Squeeze", [value, *listed], rank=rank)
 
 
-def _expand(builder: Builder, node: Node, inputs: Sequence[Value]) -> Value:
+def _expand(builder: Builder, _node: Node, inputs: Sequence[Value]) -> Value:
     value = builder.plain(inputs[0])
     listed = builder.constant(_known(inputs[1]).reshape(1), "axes")
     return builder.emit("Unsqueeze", [value, listed], rank=None if value.rank is None else value.rank + 1)
 
 
-def _softmax(builder: Builder, node: Node, inputs: Sequence[Value]) -> Value:
+def _softmax(builder: Builder, _node: Node, inputs: Sequence[Value]) -> Value:
     value = builder.plain(inputs[0])
     return builder.emit("Softmax", [value], rank=value.rank, axis=-1)
 
 
-def _pad(builder: Builder, node: Node, inputs: Sequence[Value]) -> Value:
+def _pad(builder: Builder, _node: Node, inputs: Sequence[Value]) -> Value:
     value, amounts = inputs[0], _known(inputs[1])
     if value.layout == "channels_first":
         amounts = amounts[[0, 3, 1, 2]]
