@@ -53,7 +53,8 @@ def main() -> None:
     parser.add_argument("--cold", type=Path)
     arguments = parser.parse_args()
     if arguments.cold:
-        return cold(arguments.cold)
+        cold(arguments.cold)
+        return
     from landmarks.model.heads import HEAD_FILES, load_head
     from landmarks.model.importing.prototypes import write_head
 

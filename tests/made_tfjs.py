@@ -1,4 +1,4 @@
-"""A tiny TensorFlow.js model with prototypes, made by code: mean colour, squared, brought to length 1, compared."""
+"""A tiny TensorFlow.js model with prototypes, made by code: mean colour, squared, scaled to length 1, compared."""
 
 from __future__ import annotations
 

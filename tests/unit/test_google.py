@@ -90,7 +90,8 @@ def test_place_is_tagged_with_position_and_many_places_as_their_kind(download: P
     photos = [paint(tmp_path / f"{n}.png", c) for n, c in enumerate([(250, 0, 0), (0, 250, 0), (200, 200, 200)])]
     tower, hall, nothing = model.tag(photos)
     assert [(tag.name, tag.level) for tag in tower.tags] == [("Eiffel Tower", "landmark")]
-    assert tower.tags[0].place is not None and tower.tags[0].place.country == "France"
+    assert tower.tags[0].place is not None
+    assert tower.tags[0].place.country == "France"
     assert [(tag.name, tag.level, tag.place) for tag in hall.tags] == [("town hall", "kind", None)]
     assert nothing.tags == ()
 
@@ -107,7 +108,7 @@ def test_threshold_comes_from_negatives(download: Path, tmp_path: Path) -> None:
     scores = [one.score for one in Recognizer(folder).recognize(sorted(negatives.iterdir()))]
     assert sum(score >= calibration["threshold"] for score in scores) <= 3
     assert "at most 10.0%" in (folder / "README.md").read_text()
-    with pytest.raises(DataError, match="cannot promise a rate of 0.001"):
+    with pytest.raises(DataError, match=r"cannot promise a rate of 0\.001"):
         add_google(source=download, regions=["europe"], negatives=Negatives(negatives, 0.001), name="other")
     assert not (models_folder() / "other").exists()
 

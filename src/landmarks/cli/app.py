@@ -28,10 +28,10 @@ class _Program(click.Group):
     """The commands by name, each imported when it is asked for.
 
     Attributes:
-        command: The one that was asked for, or None.
+        asked: The one that was asked for, or None.
     """
 
-    command: Bound | None = None
+    asked: Bound | None = None
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
@@ -42,10 +42,10 @@ class _Program(click.Group):
         module = importlib.import_module(f"landmarks.cli.{cmd_name}")
         function, summary = getattr(module, cmd_name), COMMANDS[cmd_name]
         inner = getattr(module, "COMMANDS", None)
-        self.command = (
+        self.asked = (
             CommandGroup(cmd_name, function, summary, inner) if inner else Command(cmd_name, function, summary)
         )
-        return self.command
+        return self.asked
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
@@ -94,7 +94,7 @@ def _status(run: Callable[[], object], program: _Program) -> int:  # noqa: PLR09
         return _complain("stopped", 130)
     except LandmarksError as error:
         sentence = str(error)
-        return _complain(program.command.translate(sentence) if program.command else sentence, error.exit_status)
+        return _complain(program.asked.translate(sentence) if program.asked else sentence, error.exit_status)
     except ModuleNotFoundError as error:
         missing = missing_extra(error)
         if missing is None:

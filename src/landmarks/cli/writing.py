@@ -18,7 +18,7 @@ from landmarks.files.walker import Skipped
 from landmarks.imaging.photos import walk_photos
 from landmarks.library.batch import Outcome
 from landmarks.library.library import Library, library_root
-from landmarks.metadata.edit import WriteOptions
+from landmarks.metadata.settings import WriteOptions
 from landmarks.model.folder import read_info
 from landmarks.tagging.pipeline import find_tags_parallel
 from landmarks.tagging.settings import TagSettings

@@ -26,8 +26,8 @@ from landmarks.library.records import PhotoRow, PhotoState, RunRow, Verdict
 from landmarks.library.roots import LEDGER, absolute, library_root
 from landmarks.library.undo import Undone, undo
 from landmarks.library.writing import Snapshot, recover
-from landmarks.metadata.edit import WriteOptions
 from landmarks.metadata.exiftool import ExifTool
+from landmarks.metadata.settings import WriteOptions
 from landmarks.tagging.tags import ImageTags, Tag, tags_from_json, tags_to_json
 
 __all__ = ["LEDGER", "Library", "TagPhotos", "library_root"]

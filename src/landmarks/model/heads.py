@@ -68,7 +68,7 @@ class PrototypeHead:
         """Compare one embedding with every prototype, (R,)."""
         digits, worth = split_digits(embedding)
         coarse, fine = self.product((digits + _MIDDLE).astype(np.uint8))
-        found = coarse * worth[0]
+        found: NDArray[np.float32] = coarse * worth[0]
         found += fine * worth[1]
         found *= self.scales
         return found
@@ -80,7 +80,7 @@ def split_digits(embedding: NDArray[np.float32]) -> tuple[NDArray[np.float32], N
     Returns:
         Digits (2, D) from -63 to 63, and what a unit of each is worth, (2,).
     """
-    largest = np.float32(max(float(np.abs(embedding).max()), np.finfo(np.float32).tiny))
+    largest = np.float32(max(float(np.abs(embedding).max()), float(np.finfo(np.float32).tiny)))
     coarse_unit = largest / np.float32(LARGEST_DIGIT)
     fine_unit = coarse_unit / np.float32(2 * LARGEST_DIGIT)
     coarse = np.rint(embedding / coarse_unit)

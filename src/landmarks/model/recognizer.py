@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from landmarks.errors import ImageError, ModelError
 from landmarks.imaging.decoding import DEFAULT_LIMITS, ImageLimits, Source, read_content
 from landmarks.imaging.preprocessing import prepare
+from landmarks.model import EngineName
 from landmarks.model.calibration import Calibration
-from landmarks.model.engines import EngineName, load_engine
+from landmarks.model.engines import load_engine
 from landmarks.model.folder import INFO_FILE, ONNX_FILE, ModelInfo, check_file, read_info
 from landmarks.model.heads import HEAD_FILES, PrototypeHead, load_head
 from landmarks.model.ood import is_landmark, ood_scores

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import onnx
 
-from landmarks import __version__
 from landmarks.errors import ModelError, SettingsError
 from landmarks.files.atomic import write_text
 from landmarks.geo.gazetteer import Gazetteer
@@ -185,7 +184,7 @@ def _finish(
     folder: Path, info: ModelInfo, usual: Calibration, *, negatives: Negatives | None, told: Told, licence: str
 ) -> None:
     """Write `model.json` and the card, with the threshold chosen on negatives where there are any."""
-    versions = {"landmarks": __version__, "onnx": version("onnx"), "onnxruntime": version("onnxruntime")}
+    versions = {"landmarks": version("landmarks"), "onnx": version("onnx"), "onnxruntime": version("onnxruntime")}
     made = replace(
         info,
         created=datetime.now(UTC).date().isoformat(),

@@ -133,8 +133,8 @@ def _append(file: RemoteFile, url: str, part: Path, progress: Progress, timeout:
         raise DownloadError(_refused(url, error)) from error
     except urllib.error.URLError as error:
         raise DownloadError(
-            f"{url}: the server cannot be reached ({error.reason}): check the connection and HTTPS_PROXY, or fetch "
-            "the files by hand and name their folder with `source`"
+            f"{url}: the server cannot be reached ({error.reason}): check the connection and HTTPS_PROXY, or "
+            "fetch the files by hand and name their folder with `source`"
         ) from error
 
 

@@ -240,7 +240,7 @@ def _embedding(output: str, graph: onnx.GraphProto) -> str:
     while name in makers:
         node = makers[name]
         if node.op_type in {"Gemm", "MatMul"}:
-            return node.input[0]
+            return str(node.input[0])
         if node.op_type not in {
             "Softmax",
             "LogSoftmax",

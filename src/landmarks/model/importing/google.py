@@ -216,7 +216,8 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     if np.allclose(lengths, 1, atol=1e-2):
         return vectors
     # The products of the network are no cosines then; the prototypes are brought to length 1.
-    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+    scaled: NDArray[np.float32] = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return scaled
 
 
 def _write_places(folder: Path, names: Names) -> None:

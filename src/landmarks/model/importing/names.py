@@ -26,9 +26,14 @@ _KIND_OF = {word: kind for kind, words in _TABLE["kinds"].items() for word in wo
 
 _NEIGHBOURS = frozenset(
     frozenset(pair.split())
-    for pair in (
-        "africa asia|africa europe|asia europe|asia oceania|north_america south_america|north_america oceania"
-    ).split("|")
+    for pair in [
+        "africa asia",
+        "africa europe",
+        "asia europe",
+        "asia oceania",
+        "north_america south_america",
+        "north_america oceania",
+    ]
 )
 _WORD = re.compile(r"[^\W_]+")
 _SHORT = {"st": "saint", "ste": "saint", "mt": "mount"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from landmarks.errors import DataError, SettingsError
-from landmarks.imaging.photos import list_photos
+from landmarks.imaging.photos import find_photos
 from landmarks.model.calibration import Calibration, choose_threshold
 from landmarks.model.ood import ScoreKind
 from landmarks.model.recognizer import Recognizer
@@ -66,7 +66,7 @@ def fitted(folder: Path, usual: Calibration, negatives: Negatives) -> Calibratio
     Raises:
         DataError: There are too few readable photos for the rate.
     """
-    photos = list_photos(negatives.folder)
+    photos = find_photos([negatives.folder])
     scores = np.array([*_scores(Recognizer(folder), photos)])
     if len(scores) == 0:
         raise DataError(f"{negatives.folder}: no readable photo: give a folder of photos without a landmark")

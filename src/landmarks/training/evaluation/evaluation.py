@@ -11,7 +11,7 @@ from typing import Any
 
 from landmarks.errors import SettingsError
 from landmarks.files.atomic import write_json, write_text
-from landmarks.tagging.tagger import TagSettings
+from landmarks.tagging.settings import TagSettings
 from landmarks.training.data.cache import Progress
 from landmarks.training.evaluation.judgement import Judgement, judge_photos
 from landmarks.training.evaluation.matching import KnownLandmarks

@@ -17,7 +17,8 @@ from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.decoding import load_rgb
 from landmarks.metadata.reading import read_position
 from landmarks.model.recognizer import Recognition
-from landmarks.tagging.tagger import Finding, Tagger, TagSettings
+from landmarks.tagging.settings import TagSettings
+from landmarks.tagging.tagger import Finding, Tagger
 from landmarks.training.engine.trained import load_run
 from landmarks.training.evaluation.subjects import Subject
 from landmarks.training.export.predictor import load_torchscript, make_predictor, predict_picture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from landmarks.errors import ModelError
 from landmarks.model.folder import INFO_FILE, ONNX_FILE, find_model
-from landmarks.tagging.tagger import TagSettings
+from landmarks.tagging.settings import TagSettings
 from landmarks.training.evaluation.subjects import Subject, subject_of_folder
 from landmarks.training.runs.folder import RunFolder
 

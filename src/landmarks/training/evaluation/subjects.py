@@ -13,7 +13,8 @@ from landmarks.fewshot.learned import learned_digest, read_learned
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.folder import read_info
 from landmarks.tagging.pipeline import find_tags_parallel
-from landmarks.tagging.tagger import Finding, TagSettings, gazetteer_of, identity_of
+from landmarks.tagging.settings import TagSettings
+from landmarks.tagging.tagger import Finding, gazetteer_of, identity_of
 
 Answer = Callable[[Iterable[Path]], Iterator[Finding]]
 """Gives the finding of each photo, in order."""

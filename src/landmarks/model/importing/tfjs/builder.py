@@ -6,7 +6,7 @@ operation needs the other order: a whole network of convolutions and element-wis
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -85,7 +85,7 @@ class Builder:
         return [self._followed(value) for value in values], "channels_first"
 
     def model(
-        self, *, size: int, entry: tuple[str, int], outputs: dict[str, tuple[Value, Sequence[int | str]]]
+        self, *, size: int, entry: tuple[str, int], outputs: Mapping[str, tuple[Value, Sequence[int | str]]]
     ) -> onnx.ModelProto:
         """Make the model: pictures (N, size, size, 3) of a name and type in, named float outputs out."""
         name_in, kind_in = entry

@@ -161,6 +161,8 @@ def _node(values: Mapping[str, Any]) -> Node:
 
 def _plain(value: Mapping[str, Any]) -> Any:
     """Turn an attribute of the protocol buffer's JSON form into a plain value."""
+    kind: str
+    content: Any
     (kind, content), *_ = value.items() if value else [("none", None)]
     match kind:
         case "i":

@@ -28,8 +28,14 @@ _UNARY = {
     )
 }
 _BINARY = {
-    **{"Add": "Add", "AddV2": "Add", "Sub": "Sub", "Mul": "Mul", "RealDiv": "Div"},
-    **{"Pow": "Pow", "Maximum": "Max", "Minimum": "Min"},
+    "Add": "Add",
+    "AddV2": "Add",
+    "Sub": "Sub",
+    "Mul": "Mul",
+    "RealDiv": "Div",
+    "Pow": "Pow",
+    "Maximum": "Max",
+    "Minimum": "Min",
 }
 _REDUCTIONS = {
     "Mean": "ReduceMean",
@@ -165,12 +171,11 @@ def _reduction(builder: Builder, node: Node, inputs: Sequence[Value]) -> Value:
     keep = bool(node.attributes.get("keep_dims", False))
     if value.layout == "channels_first" and keep:
         axes = [(0, 2, 3, 1)[axis] for axis in axes]
-        layout = value.layout
     else:
-        value, layout = builder.plain(value), "plain"
+        value = builder.plain(value)
     rank = value.rank if keep or value.rank is None else value.rank - len(axes)
     listed = builder.constant(np.array(axes, dtype=np.int64), "axes")
-    return builder.emit(_REDUCTIONS[node.op], [value, listed], rank=rank, layout=layout, keepdims=int(keep))
+    return builder.emit(_REDUCTIONS[node.op], [value, listed], rank=rank, layout=value.layout, keepdims=int(keep))
 
 
 def _mat_mul(builder: Builder, node: Node, inputs: Sequence[Value]) -> Value:
