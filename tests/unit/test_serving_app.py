@@ -264,6 +264,8 @@ def test_models_and_landmarks(client: TestClient) -> None:
     body = client.get("/v1/models").json()
     (card,) = body["models"]
     assert (card["name"], card["landmarks"], card["calibrated"]) == ("colours", 4, True)
+    assert (card["licence"], card["origin"]) == ("not stated", [])
+    assert (card["prefer"], card["operating_points"]) == ("balanced", {})
     assert body["search"] is False
     assert body["limits"]["max_files"] == 4
     places = client.get("/v1/landmarks").json()
