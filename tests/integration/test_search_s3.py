@@ -46,7 +46,8 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def _make_bucket(address: str) -> None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    for _ in range(100):
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline:
         try:
             with opener.open(urllib.request.Request(address, method="PUT"), timeout=5):
                 return
