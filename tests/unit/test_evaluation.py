@@ -77,8 +77,8 @@ def test_every_photo_is_counted_once_where_it_belongs(model: Path, data: Path, n
         "nothing/rooms": 0.0,
     }
     assert {group.name: group.count for group in summary.landmarks} == {"eiffel_tower": 4, "stonehenge": 2}
-    first = summary.confused[0]
-    assert (first.true, first.predicted, first.count) == ("eiffel_tower", "stonehenge", 1)
+    confused = {(pair.true, pair.predicted): (pair.count, pair.share) for pair in summary.confused}
+    assert confused["eiffel_tower", "stonehenge"] == (1, 0.25)
     assert [one.photo.path.name for one in summary.mistakes] == ["mislabelled.png"]
     assert {one.photo.group for one in summary.false_tags} == {"yellow_house", "nothing/fields"}
     assert [Path(path).name for path, _ in summary.unreadable] == ["broken.png"]
