@@ -22,7 +22,8 @@ from landmarks.metadata.edit import Edit, WriteOptions, plan, target_of
 from landmarks.metadata.entries import Entries, Location
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.reading import read_position
-from landmarks.metadata.xmp import PacketError, XmpPacket
+from landmarks.metadata.packet import PacketError
+from landmarks.metadata.xmp import XmpPacket
 from landmarks.tagging.keywords import entries_for
 from landmarks.tagging.tags import Tag, tags_from_json, tags_to_json
 
