@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from landmarks.cli.display import Also, Display
     from landmarks.geo.gazetteer import Gazetteer
     from landmarks.metadata.edit import WriteOptions
+    from landmarks.metadata.programs import SidecarForm
     from landmarks.tagging.writers import Format
 
 
@@ -43,10 +44,20 @@ def tag(
         bool, typer.Option("--write", help="Write the tags into sidecars beside the photos.")
     ] = False,
     in_place: Annotated[bool, typer.Option("--in-place", help="With --write: into the photos.")] = False,
-    sidecar: Annotated[str, typer.Option(help="New sidecars: full (photo.jpg.xmp) or stem (photo.xmp).")] = "full",
+    sidecar: Annotated[
+        str,
+        typer.Option(help="New sidecars: full (photo.jpg.xmp), stem (photo.xmp), or auto: stem for RAW files."),
+    ] = "auto",
+    program: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            help="Write where a program looks: immich, photoprism, digikam, darktable, lightroom, nextcloud.",
+        ),
+    ] = None,
     iptc: Annotated[bool, typer.Option("--iptc", help="With --in-place: IPTC keywords too.")] = False,
     gps: Annotated[
-        bool, typer.Option("--gps", help="With --in-place: the landmark's position where there is none.")
+        bool, typer.Option("--gps", help="With --write: the landmark's position where there is none.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="With --write: tag new photos as they arrive.")] = False,
@@ -80,7 +91,7 @@ def tag(
         own_places=places,
         engine=check_engine(engine),
     )
-    options = _write_options(sidecar, in_place=in_place, iptc=iptc, gps=gps)
+    options = _write_options(sidecar, program, in_place=in_place, iptc=iptc, gps=gps)
     folder = find_model(model)
     if read_info(folder).calibration is None:
         typer.echo(
@@ -142,10 +153,8 @@ def _format(*, jsonl: bool, csv: bool, geojson: bool) -> Format:
     return asked[0] if asked else "table"
 
 
-def _write_options(sidecar: str, *, in_place: bool, iptc: bool, gps: bool) -> WriteOptions:
+def _write_options(sidecar: str, program: str | None, *, in_place: bool, iptc: bool, gps: bool) -> WriteOptions:
     from landmarks.metadata.edit import WriteOptions
 
-    if sidecar not in {"full", "stem"}:
-        raise SettingsError(f"--sidecar must be full or stem, not {sidecar!r}")
-    kind: Literal["full", "stem"] = "full" if sidecar == "full" else "stem"
-    return WriteOptions(sidecar=kind, in_place=in_place, iptc=iptc, gps=gps)
+    form = cast("SidecarForm", sidecar)  # checked there
+    return WriteOptions(sidecar=form, in_place=in_place, iptc=iptc, gps=gps, program=program)

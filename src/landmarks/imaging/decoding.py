@@ -4,7 +4,7 @@ The format is told by the content, never by the suffix, and only the formats of 
 decoder. Pillow's plugins are called directly, not through `Image.open`: each is imported when its first file
 comes, nothing is registered, and the limits here hold in place of Pillow's process-wide pixel limit.
 
-All functions are safe to call from several threads. Colour profiles are not applied.
+All functions are safe to call from several threads.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
 from landmarks.errors import ImageError, ImageFormatError, ImageTooLargeError, SettingsError
+from landmarks.imaging.colour import in_srgb
+from landmarks.imaging.mending import mended
 
 ACCEPTED_FORMATS = "JPEG, PNG, WebP, GIF, TIFF, BMP, HEIC or AVIF"
 """The formats that are read, for messages."""
@@ -107,8 +109,9 @@ def load_image(
 ) -> Image.Image:
     """Decode a picture into an upright Pillow image of mode RGB.
 
-    Animations give their first frame. The EXIF orientation is applied, transparency is laid over white, and
-    16-bit grey is scaled to 8 bits. 32-bit integers and floats have no agreed white: their largest value
+    Animations give their first frame. The EXIF orientation and the colour profile are applied, transparency is
+    laid over white, and 16-bit grey is scaled to 8 bits. Broken metadata and a missing end do not matter where the
+    pixels are all there. 32-bit integers and floats have no agreed white: their largest value
     becomes white, or 255 respectively 1.0 where nothing is larger; values below 0 are black.
 
     Args:
@@ -131,7 +134,7 @@ def load_image(
         kind = _sniff(file, path)
         try:
             with _quiet_pillow():
-                return _decode(file, kind, path, min_side, limits)
+                return _decode_or_mend(file, kind, path, min_side, limits)
         except ImageError:
             raise
         except Image.DecompressionBombError as error:
@@ -154,9 +157,14 @@ def photo_header(photo: Path | bytes) -> Iterator[ImageFile.ImageFile | None]:
         image: ImageFile.ImageFile | None = None
         try:
             file = stack.enter_context(_open(photo, DEFAULT_LIMITS))
-            module, name = _PLUGINS[_sniff(file, None if isinstance(photo, bytes) else photo)]
+            kind = _sniff(file, None if isinstance(photo, bytes) else photo)
+            module, name = _PLUGINS[kind]
             stack.enter_context(_quiet_pillow())
-            image = getattr(import_module(module), name)(file)
+            plugin = getattr(import_module(module), name)
+            try:
+                image = plugin(file)
+            except Exception:  # noqa: BLE001 - as below
+                image = plugin(mended(file, kind))
         except Exception:  # noqa: BLE001 - decoders raise nearly every type, depending on the damage
             image = None
         yield image
@@ -220,6 +228,20 @@ def _sniff(file: BinaryIO, path: Path | None) -> str:
     raise ImageFormatError(path, f"the content is not a picture of an accepted format: give {ACCEPTED_FORMATS}")
 
 
+def _decode_or_mend(
+    file: BinaryIO, kind: str, path: Path | None, min_side: int | None, limits: ImageLimits
+) -> Image.Image:
+    try:
+        return _decode(file, kind, path, min_side, limits)
+    except (ImageError, MemoryError, Image.DecompressionBombError):
+        raise
+    except Exception:  # decoders raise nearly every type, depending on the damage
+        content = mended(file, kind)
+        if content is None:
+            raise
+        return _decode(content, kind, path, min_side, limits)
+
+
 def _decode(
     file: BinaryIO, kind: str, path: Path | None, min_side: int | None, limits: ImageLimits
 ) -> Image.Image:
@@ -263,9 +285,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         overlay = image.convert("RGBA")
         canvas = Image.new("RGB", overlay.size, (255, 255, 255))
-        canvas.paste(overlay, mask=overlay)
+        canvas.paste(in_srgb(overlay), mask=overlay)
         return canvas
-    return image.convert("RGB")
+    return in_srgb(image)
 
 
 _filter_lock = threading.Lock()

@@ -47,6 +47,8 @@ class WriteOptions:
         in_place: Write into the photo, by ExifTool, instead; RAW files get a sidecar all the same.
         iptc: With `in_place`, repeat the keywords as IPTC keywords.
         gps: Give a photo without a position that of the landmark, marked as estimated.
+        program: Write where this photo program looks; one of `landmarks.metadata.programs.PROGRAMS`. It decides
+            `sidecar`, unless that is given, and `in_place`.
 
     Raises:
         SettingsError: `iptc` without `in_place`, or a name that is not known.
@@ -56,29 +58,20 @@ class WriteOptions:
     in_place: bool = False
     iptc: bool = False
     gps: bool = False
+    program: str | None = None
 
     def __post_init__(self) -> None:
         if self.sidecar not in get_args(SidecarForm):
             raise SettingsError(f"`sidecar` must be auto, full or stem, not {self.sidecar!r}")
+        if self.program is not None:
+            preset = PROGRAMS.get(self.program)
+            if preset is None:
+                raise SettingsError(f"`program` must be one of {', '.join(PROGRAMS)}, not {self.program!r}")
+            if self.sidecar == "auto":
+                object.__setattr__(self, "sidecar", preset.sidecar)
+            object.__setattr__(self, "in_place", self.in_place or preset.in_place)
         if self.iptc and not self.in_place:
             raise SettingsError("`iptc` writes into the photo itself: give `in_place` too")
-
-    @classmethod
-    def for_program(cls, program: str, *, iptc: bool = False, gps: bool = False) -> WriteOptions:
-        """Return the options for what a photo program reads.
-
-        Args:
-            program: One of `landmarks.metadata.programs.PROGRAMS`.
-            iptc: As above.
-            gps: As above.
-
-        Raises:
-            SettingsError: The program is not known.
-        """
-        if program not in PROGRAMS:
-            raise SettingsError(f"`program` must be one of {', '.join(PROGRAMS)}, not {program!r}")
-        preset = PROGRAMS[program]
-        return cls(sidecar=preset.sidecar, in_place=preset.in_place, iptc=iptc, gps=gps)
 
     @property
     def key(self) -> str:
