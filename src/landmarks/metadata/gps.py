@@ -107,7 +107,7 @@ def degrees_of(parts: Sequence[float]) -> float | None:
     """Return degrees, minutes and seconds as one number, or None where they are no angle."""
     if not 1 <= len(parts) <= 3 or any(part > 60 for part in parts[1:]):
         return None
-    return sum(part / 60**power for power, part in enumerate(parts))
+    return sum((part / 60.0**power for power, part in enumerate(parts)), 0.0)
 
 
 def degrees_text(value: float, axis: str) -> str:
