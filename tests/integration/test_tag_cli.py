@@ -174,7 +174,7 @@ def test_a_name_that_is_no_text_is_still_json(model: Path, tmp_path: Path) -> No
         (("--iptc",), "give --in-place too"),
         (("--heatmap", "why"), "--heatmap shows the reasons: give --explain too"),
         (("--min-confidence", "2"), "--min-confidence must lie between 0 and 1"),
-        (("--sidecar", "both"), "--sidecar must be full or stem"),
+        (("--sidecar", "both"), "must be auto, full or stem"),
         (("--model", "nowhere"), "nowhere: no such model"),
         (("--write", "--watch", "--dry-run"), "cannot be given together"),
     ],
