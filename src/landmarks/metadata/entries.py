@@ -88,7 +88,7 @@ class Entries:
         for name in LISTS:
             there = {compare_key(entry) for entry in getattr(others, name)}
             kept[name] = tuple(e for e in getattr(self, name) if (compare_key(e) in there) is keep)
-        position = self.position if (others.position is not None) is keep else None
+        position = self.position if _same_position(self.position, others.position) is keep else None
         return Entries(**kept, position=position)
 
     def lines(self) -> Iterator[str]:
@@ -136,6 +136,13 @@ def compare_key(entry: str | Location) -> str:
     Photo programs tell neither upper from lower case nor the two ways in which Unicode writes an accent.
     """
     return entry.key if isinstance(entry, Location) else _folded(entry)
+
+
+def _same_position(one: tuple[float, float] | None, other: tuple[float, float] | None) -> bool:
+    # Writing rounds; 0.001 degrees are 100 m.
+    return (
+        one is not None and other is not None and all(abs(a - b) < 0.001 for a, b in zip(one, other, strict=True))
+    )
 
 
 def _folded(text: str) -> str:

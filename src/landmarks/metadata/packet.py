@@ -163,7 +163,9 @@ class Packet:
 
     def cut(self, parts: Iterable[Node | Attribute]) -> None:
         """Take elements and attributes out, each with the white space before it."""
-        text = self.text
+        parts, text = list(parts), self.text
+        if not parts:
+            return
         for part in sorted(parts, key=lambda part: part.start, reverse=True):
             start = len(text[: part.start].rstrip()) if isinstance(part, Node) else part.start
             text = text[:start] + text[part.end :]

@@ -98,18 +98,21 @@ class XmpPacket(Packet):
 
     def add(self, entries: Entries) -> None:
         """Add entries at the end of their lists; lists that are missing are made."""
+        new: list[str] = []
         for name in _LISTS:
             values: Sequence[str | Location] = getattr(entries, name)
             if values:
-                self._add(name, values)
+                new += self._add(name, values)
         for name in SINGLES:
             for value in getattr(entries, name)[:1]:
-                self._set(*_SINGLES[name], value)
+                new += self._set(*_SINGLES[name], value)
         if entries.position is not None:
             latitude, longitude = entries.position
-            self._set(EXIF, "GPSLatitude", gps.degrees_text(latitude, "latitude"))
-            self._set(EXIF, "GPSLongitude", gps.degrees_text(longitude, "longitude"))
-            self._set(EXIF, "GPSProcessingMethod", gps.our_method(entries.position))
+            new += self._set(EXIF, "GPSLatitude", gps.degrees_text(latitude, "latitude"))
+            new += self._set(EXIF, "GPSLongitude", gps.degrees_text(longitude, "longitude"))
+            new += self._set(EXIF, "GPSProcessingMethod", gps.our_method(entries.position))
+        if new:
+            self.insert(self._description(), new)
 
     def remove(self, entries: Entries) -> None:
         """Take entries out; a list that becomes empty goes with them, and so does an emptied frame."""
@@ -157,7 +160,8 @@ class XmpPacket(Packet):
             values.update(fields_of(description, EXIF))
         return _position_of(values), values.get("GPSProcessingMethod", "")
 
-    def _add(self, name: str, values: Sequence[str | Location]) -> None:
+    def _add(self, name: str, values: Sequence[str | Location]) -> list[str]:
+        """Put values into the list that is there; returns the text of a property where there is none."""
         namespace, local, kind = _LISTS[name]
         carried = self._take_attributes(namespace, local)
         needed = (RDF, IPTC_EXT, EXIF) if name == "locations" else (RDF,)
@@ -174,22 +178,20 @@ class XmpPacket(Packet):
             for value in values:
                 prefixes = self.prefixes(groups[0], needed)
                 lines.append(_item_text(value, prefixes, prefixes.declarations))
-            self.insert(groups[0], [*_carried_text(carried, self.prefixes(groups[0], (RDF,))), *lines])
-            return
-        if node is None:
-            node = self._description()
-            prefixes = self.prefixes(node, dict.fromkeys((namespace, *needed)))
-            property_name = prefixes.name(namespace, local)
-            opened, closed = f"<{property_name}{prefixes.declarations}>\n ", f"\n</{property_name}>"
-        else:
-            prefixes = self.prefixes(node, needed)
-            opened, closed = "", ""
-        declared = "" if opened else prefixes.declarations
-        lines = [*_carried_text(carried, prefixes), *(_item_text(value, prefixes, "") for value in values)]
+            prefixes = self.prefixes(groups[0], (RDF,))
+            self.insert(groups[0], [*_carried_text(carried, prefixes, prefixes.declarations), *lines])
+            return []
+        place = self._description() if node is None else node
+        prefixes = self.prefixes(place, dict.fromkeys((namespace, *needed)) if node is None else needed)
+        lines = [*_carried_text(carried, prefixes, ""), *(_item_text(value, prefixes, "") for value in values)]
         listing = prefixes.name(RDF, kind)
         inner = "".join(f"\n{line}" for line in lines).replace("\n", "\n ")
-        listed = f"<{listing}{declared}>{inner}\n</{listing}>"
-        self.insert(node, [opened + (listed.replace("\n", "\n ") if opened else listed) + closed])
+        if node is not None:
+            self.insert(node, [f"<{listing}{prefixes.declarations}>{inner}\n</{listing}>"])
+            return []
+        own = prefixes.name(namespace, local)
+        listed = f"<{listing}>{inner}\n</{listing}>".replace("\n", "\n ")
+        return [f"<{own}{prefixes.declarations}>\n {listed}\n</{own}>"]
 
     def _make_list(self, node: Node, kind: str) -> None:
         """Make a list with one item of a value that is none; what describes the value moves to the item."""
@@ -221,15 +223,14 @@ class XmpPacket(Packet):
                 return next(found for found in self.attributes(description) if found.name == name)
         return None
 
-    def _set(self, namespace: str, local: str, value: str) -> None:
-        """Give a property its one value, if it has none."""
+    def _set(self, namespace: str, local: str, value: str) -> list[str]:
+        """Return the text that gives a property its one value, none if it has one; an empty one goes."""
         if any(self._texts(namespace, local)):
-            return
+            return []
         self._cut_single(namespace, local, {""})
-        node = self._description()
-        prefixes = self.prefixes(node, (namespace,))
+        prefixes = self.prefixes(self._description(), (namespace,))
         name = prefixes.name(namespace, local)
-        self.insert(node, [f"<{name}{prefixes.declarations}>{_escaped(value)}</{name}>"])
+        return [f"<{name}{prefixes.declarations}>{_escaped(value)}</{name}>"]
 
     def _cut_single(self, namespace: str, local: str, keys: set[str] | None, *, elements: bool = True) -> None:
         """Cut a property of one value where the value is one of `keys`, or whatever it is if they are None."""
@@ -280,11 +281,11 @@ def _position_of(values: dict[str, str]) -> tuple[float, float] | None:
     return gps.plausible((latitude, longitude))
 
 
-def _carried_text(values: Iterable[bytes], prefixes: Prefixes) -> list[str]:
+def _carried_text(values: Iterable[bytes], prefixes: Prefixes, declared: str) -> list[str]:
     """Return items for values that were attributes; there, white space is a space and `]]>` means nothing."""
     item = prefixes.name(RDF, "li")
     texts = (re.sub(rb"[\t\r\n]", b" ", value).replace(b">", b"&gt;").decode() for value in values)
-    return [f"<{item}{prefixes.declarations}>{text}</{item}>" for text in texts]
+    return [f"<{item}{declared}>{text}</{item}>" for text in texts]
 
 
 def _item_text(value: str | Location, prefixes: Prefixes, declared: str) -> str:
