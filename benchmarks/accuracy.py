@@ -19,7 +19,7 @@ from pathlib import Path
 
 from record import record, table
 
-from landmarks.training.metrics.evaluate import rate
+from landmarks.training.metrics.evaluate import proportion
 
 SETS = ("world34", "landmarks10", "monuments49")
 TARGETS = {
@@ -60,7 +60,7 @@ def read_part(run: Path, classes: set[str]) -> dict[str, float]:
     with (run / "predictions_test.csv").open(encoding="utf-8", newline="") as file:
         answers = [(line["true"], line["predicted"]) for line in csv.DictReader(file)]
     part = [true == predicted for true, predicted in answers if true in classes]
-    return {**asdict(rate(sum(part), len(part))), "minutes": read(run)["minutes"]}
+    return {**asdict(proportion(sum(part), len(part))), "minutes": read(run)["minutes"]}
 
 
 def row(way: str, name: str, found: dict[str, float], flags: str) -> list[str]:

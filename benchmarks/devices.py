@@ -25,7 +25,7 @@ def train(data: Path, run: Path, devices: int, seed: int, flags: list[str]) -> t
     words += ["--accelerator", "cpu", "--threads", "1", "--seed", str(seed), *flags]
     subprocess.run(words, check=True, capture_output=True)
     rows = read_history(run / "metrics.csv")
-    return rows[-1].valid_accuracy, rows[-1].valid_loss, statistics.median(r.pictures_per_second for r in rows)
+    return rows[-1].valid_accuracy, rows[-1].valid_loss, statistics.median(r.images_per_second for r in rows)
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ from record import record, table
 from landmarks.training.doctor.examination import Diagnosis, DoctorSettings, examine
 from landmarks.training.doctor.findings import MEANINGS, Problem
 from landmarks.training.doctor.report import write_report
-from landmarks.training.metrics.evaluate import rate
+from landmarks.training.metrics.evaluate import proportion
 
 COPIES: tuple[Problem, ...] = ("duplicate", "leakage", "conflict")
 WORK = Path("build/doctor")
@@ -79,7 +79,7 @@ def draw_pairs(diagnosis: Diagnosis, path: Path) -> None:
 def share(hits: int, count: int) -> str:
     if count == 0:
         return "-"
-    found = rate(hits, count)
+    found = proportion(hits, count)
     return f"{found.value:.1%} ({found.low:.1%} - {found.high:.1%}), {hits} of {count}"
 
 

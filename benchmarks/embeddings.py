@@ -112,7 +112,7 @@ def _export(path: Path) -> None:
     from torch import Tensor, nn
     from torch.nn.functional import normalize
 
-    from landmarks.training.export.onnx_graph import write_onnx
+    from landmarks.training.models.onnx_graph import write_onnx
     from landmarks.training.models.transfer import get_model_transfer_learning
 
     model, preprocessing = get_model_transfer_learning("efficientnet_lite0", 2)

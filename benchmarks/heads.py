@@ -38,15 +38,14 @@ from landmarks.training.config.settings import (
 )
 from landmarks.training.data.folders import Sample
 from landmarks.training.data.loaders import Data, prepare_data
-from landmarks.training.engine.checkpoints import load_weights
-from landmarks.training.engine.devices import make_fabric
+from landmarks.training.engine.devices import launch_fabric
 from landmarks.training.engine.optimization import get_loss, get_optimizer
-from landmarks.training.engine.stages import Stage
-from landmarks.training.engine.train import Listener, one_epoch_test
+from landmarks.training.engine.train import one_epoch_test, optimize
 from landmarks.training.models.features import compute_embeddings, embedding_loader, view_augmentation
 from landmarks.training.models.heads import head_factory, head_loss
 from landmarks.training.models.networks import NetworkOfRun, build_network
 from landmarks.training.models.transfer import Head, TransferModel
+from landmarks.training.models.weights import load_weights
 from landmarks.training.runs.folder import RunFolder
 
 HEADS = {
@@ -131,9 +130,8 @@ def train(embedded: Embedded, model: ModelSettings, seed: int) -> Predictions:
         loaders[split] = embedding_loader(rows, samples, settings.loading.batch_size, shuffle=split == "train")
     head = Head(network.model)
     with tempfile.TemporaryDirectory() as folder:
-        run, fabric = RunFolder(Path(folder)), make_fabric(settings.loop)
-        fabric.launch()
-        Stage(run, settings, resume=False, listener=Listener()).train_head(fabric, network, head, loaders)
+        run, fabric = RunFolder(Path(folder)), launch_fabric(settings.loop)
+        optimize(replace(network, model=head), loaders, settings, run, fabric=fabric)
         load_weights(run.weights, head, network.architecture)
     valid, labels = one_epoch_test(loaders["valid"], head)
     test, test_labels = one_epoch_test(loaders["test"], head)

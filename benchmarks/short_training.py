@@ -14,10 +14,11 @@ from landmarks.training.config.settings import (
     DataSettings,
     LoopSettings,
     OptimizationSettings,
+    RunSettings,
 )
-from landmarks.training.data.loaders import Data, make_loaders, set_train_size
-from landmarks.training.engine.optimization import get_loss, get_optimizer, get_scheduler
-from landmarks.training.engine.train import Training, optimize
+from landmarks.training.data.loaders import Data, make_loaders
+from landmarks.training.engine.train import optimize
+from landmarks.training.models.networks import NetworkOfRun
 from landmarks.training.runs.folder import EpochRow, RunFolder
 
 
@@ -53,30 +54,16 @@ def train_short(model: nn.Module, data: Data, short: Short) -> list[EpochRow]:
     contract = fitting(data.preprocessing, short.augment.sizes[-1])
     settings = DataSettings(batch_size=short.batch_size)
     loaders = make_loaders(data, settings, short.augment, preprocessing=contract)
-    optimizer = get_optimizer(model, short.optimization)
-
-    def before_epoch(epoch: int) -> int:
-        size = short.augment.size_of_epoch(epoch, short.epochs)
-        set_train_size(loaders["train"], short.augment, size, contract)
-        return size
-
-    training = Training(
-        model=model,
-        architecture="short",
-        classes=data.folder.classes,
-        loaders=loaders,
-        optimizer=optimizer,
-        schedule=get_scheduler(
-            optimizer, short.optimization, epochs=short.epochs, steps_per_epoch=len(loaders["train"])
-        ),
-        loss=get_loss(short.optimization.label_smoothing),
+    run = RunSettings(
+        data.folder.root,
+        loading=settings,
+        augment=short.augment,
+        optimization=short.optimization,
         loop=LoopSettings(epochs=short.epochs),
-        clip=short.optimization.clip,
-        ema=short.optimization.ema,
-        before_epoch=before_epoch,
     )
+    network = NetworkOfRun(model, "short", contract, data.folder.classes)
     with tempfile.TemporaryDirectory() as folder:
-        return optimize(training, RunFolder(Path(folder)))
+        return optimize(network, loaders, run, RunFolder(Path(folder)))
 
 
 def millions(model: nn.Module) -> float:

@@ -30,7 +30,7 @@ from landmarks.training.config.settings import (
     OptimizationSettings,
 )
 from landmarks.training.data.loaders import make_loaders, prepare_data
-from landmarks.training.engine.devices import make_fabric
+from landmarks.training.engine.devices import launch_fabric
 from landmarks.training.engine.optimization import get_loss, get_optimizer
 from landmarks.training.engine.train import train_one_epoch
 from landmarks.training.models.model import MyModel
@@ -86,14 +86,13 @@ class Ours:
         prepared = prepare_data(data, settings)
         self.loader = make_loaders(prepared, settings, augment)["train"]
         model = MyModel(len(prepared.folder.classes)).to(memory_format=torch.channels_last)
-        self.fabric = make_fabric(LoopSettings())
-        self.fabric.launch()
+        self.fabric = launch_fabric(LoopSettings())
         self.model, self.optimizer = self.fabric.setup(model, get_optimizer(model, OptimizationSettings()))
 
     def epoch(self) -> float:
         """Train one epoch and return images/s."""
         result = train_one_epoch(self.loader, self.model, self.optimizer, get_loss(), fabric=self.fabric)
-        return result.pictures / result.seconds
+        return result.images / result.seconds
 
 
 def main() -> None:

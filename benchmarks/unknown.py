@@ -30,9 +30,9 @@ from landmarks.model.folder import INFO_FILE, ONNX_FILE
 from landmarks.model.ood import EmbeddingStatistics, ScoreKind, is_landmark, ood_scores
 from landmarks.model.probabilities import fit_temperature, softmax
 from landmarks.model.recognizer import Recognizer
-from landmarks.training.metrics.evaluate import rate, reliability
+from landmarks.training.engine.trained import load_data, load_run
+from landmarks.training.metrics.evaluate import proportion, reliability
 from landmarks.training.metrics.ood import auroc, micro_average_precision, share_at
-from landmarks.training.runs.trained import load_data, load_run
 
 SURE = 0.5
 Score = Callable[[Outputs], NDArray[np.float64]]
@@ -80,7 +80,7 @@ def core_score(
 
 
 def with_interval(flags: NDArray[np.bool_]) -> str:
-    found = rate(int(flags.sum()), len(flags))
+    found = proportion(int(flags.sum()), len(flags))
     return f"{found.value:.2%} ({found.low:.1%} - {found.high:.1%})"
 
 

@@ -44,8 +44,8 @@ def find_model() -> Path:
 def train_small() -> Path:
     from landmarks.training.config.settings import default_settings
     from landmarks.training.engine.pipeline import train_run
+    from landmarks.training.engine.trained import load_data
     from landmarks.training.export.export import ExportSettings, export_run
-    from landmarks.training.runs.trained import load_data
 
     if not DRAWN.exists():
         draw = [sys.executable, "../tests/drawn.py", DRAWN, "--classes", "8", "--train", "30", "--test", "8"]

@@ -224,8 +224,8 @@ loaders = make_loaders(few, loading, AugmentSettings(names=("resized-crop", "fli
 optimizer = get_optimizer(model, optimization)
 trained = train_one_epoch(loaders["train"], model, optimizer, loss, clip=2.0)
 valid = valid_one_epoch(loaders["valid"], model, get_loss())
-speed = trained.pictures / trained.seconds
-print(f"training    loss {trained.loss:.3f}  accuracy {trained.accuracy:.3f}  {speed:.0f} pictures/s")
+speed = trained.images / trained.seconds
+print(f"training    loss {trained.loss:.3f}  accuracy {trained.accuracy:.3f}  {speed:.0f} images/s")
 print(f"validation  loss {valid.loss:.3f}  accuracy {valid.accuracy:.3f}")
 
 # %% [markdown]
@@ -235,12 +235,12 @@ print(f"validation  loss {valid.loss:.3f}  accuracy {valid.accuracy:.3f}")
 # ## Train
 #
 # `train_run` does the rest: epochs, the best weights by validation loss, an average of the weights, a checkpoint
-# an epoch, and a report. It tells a *listener* of each epoch; ours redraws the curves.
+# per epoch, and a report. It sends each epoch to its *loggers*; ours redraws the curves.
 
 # %%
 from landmarks.training.config.settings import LoopSettings, default_settings
-from landmarks.training.engine.pipeline import Watcher, train_run
-from landmarks.training.engine.train import Listener
+from landmarks.training.engine.loggers.base import Logger
+from landmarks.training.engine.pipeline import train_run
 from landmarks.training.reports.plots import learning_curves
 from landmarks.training.runs.folder import EpochRow
 
@@ -257,15 +257,16 @@ history: list[dict] = []
 curves = display(HTML("training begins"), display_id=True)
 
 
-def live(row: EpochRow) -> None:
-    history.append(vars(row))
-    curves.update(Image(png_bytes(learning_curves(history)), width=900))
+class LiveCurves(Logger):
+    def epoch(self, row: EpochRow) -> None:
+        history.append(vars(row))
+        curves.update(Image(png_bytes(learning_curves(history)), width=900))
 
 
 number = 1
 while (OUT / f"scratch-{number}").exists():  # a run folder is never overwritten
     number += 1
-run = train_run(settings, OUT / f"scratch-{number}", watcher=Watcher(listener=Listener(epoch=live)))
+run = train_run(settings, OUT / f"scratch-{number}", loggers=[LiveCurves()])
 minutes = sum(row["seconds"] for row in history) / 60
 best = max(row["epoch"] for row in history if row["saved"])
 print(f"{len(history)} epochs in {minutes:.1f} minutes; the best weights are those of epoch {best}")
@@ -274,7 +275,8 @@ print(f"{len(history)} epochs in {minutes:.1f} minutes; the best weights are tho
 # How to read the curves:
 #
 # - **both losses fall:** it is still learning; more epochs would help;
-# - **training falls, validation rises:** it learns by heart. More or stronger augmentation, more pictures;
+# - **training falls, validation rises:** it is overfitting (memorising the training pictures). Use more or
+#   stronger augmentation, or more pictures;
 # - **both stay high:** too small a network, too short a training, or too low a learning rate;
 # - **training is worse than validation:** normal here. Training pictures are augmented and their labels smoothed.
 #

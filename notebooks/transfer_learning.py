@@ -168,8 +168,8 @@ for name in backbones[:1] if QUICK else backbones:
 from landmarks.training.config.settings import AugmentSettings, LoopSettings, default_settings
 from landmarks.training.data.loaders import make_loaders
 from landmarks.training.engine.pipeline import train_run
+from landmarks.training.engine.trained import load_run
 from landmarks.training.runs.folder import read_history
-from landmarks.training.runs.trained import load_run
 
 earlier = [path.parent for path in OUT.glob("scratch-*/metrics_test.json")]
 earlier = [root for root in earlier if load_run(root).classes == classes]
@@ -323,7 +323,7 @@ pd.DataFrame(found, columns=["way", "validation", "test", "95 % interval", "test
 # ## What it still gets wrong
 
 # %%
-from landmarks.training.runs.trained import evaluate_run, load_data
+from landmarks.training.engine.trained import evaluate_run, load_data
 
 evaluation = evaluate_run(tuned, load_data(tuned), splits=("test",))["test"]
 pd.DataFrame(

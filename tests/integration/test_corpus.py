@@ -17,11 +17,12 @@ import pytest
 from landmarks.errors import ImageError, MetadataError
 from landmarks.geo.gazetteer import Place
 from landmarks.imaging.decoding import load_rgb, photo_header
-from landmarks.metadata.edit import WriteOptions, plan
+from landmarks.metadata.edit import plan
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.packet import PacketError
 from landmarks.metadata.reading import embedded_position
+from landmarks.metadata.settings import WriteOptions
 from landmarks.metadata.xmp import XmpPacket
 from landmarks.tagging.keywords import entries_for
 from landmarks.tagging.tags import Tag

@@ -16,7 +16,7 @@ import pytest
 import torch
 from commands import landmarks
 
-from landmarks.training.engine.checkpoints import read_weights
+from landmarks.training.models.weights import read_weights
 from landmarks.training.runs.folder import EpochRow, RunFolder, read_history
 
 pytestmark = [
@@ -30,7 +30,7 @@ PYTHON = [sys.executable, "-m"]
 
 def figures(run: RunFolder) -> list[EpochRow]:
     """The rows of `metrics.csv` without the times."""
-    return [replace(row, seconds=0.0, pictures_per_second=0.0) for row in read_history(run.history)]
+    return [replace(row, seconds=0.0, images_per_second=0.0) for row in read_history(run.history)]
 
 
 def begin(words: list[object]) -> subprocess.Popen[str]:

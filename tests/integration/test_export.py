@@ -13,12 +13,13 @@ from commands import landmarks, python
 from PIL import Image
 from torch import nn
 
+from landmarks.errors import ExportError
 from landmarks.files.checksums import sha256_file
 from landmarks.model.folder import read_info
 from landmarks.model.recognizer import Recognizer
+from landmarks.training.engine.trained import load_data, load_run
 from landmarks.training.export import export
 from landmarks.training.export.predictor import make_predictor, predictor_test
-from landmarks.training.runs.trained import load_data, load_run
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +122,16 @@ def test_int8_that_loses_accuracy_is_refused(scratch_run, tmp_path, monkeypatch)
     assert outcome.status == 1
     assert "--precision fp32" in outcome.complaint
     assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_is_not_refused_by_a_few_unlucky_pictures():
+    fp32 = np.ones(200, dtype=bool)
+    unlucky, bad = fp32.copy(), fp32.copy()
+    unlucky[:3] = False
+    bad[:12] = False
+    assert export.require_parity(fp32, unlucky).value == pytest.approx(-0.015)
+    with pytest.raises(ExportError, match=r"int8 recognises 6\.0% fewer of 200 pictures than fp32"):
+        export.require_parity(fp32, bad)
 
 
 def test_model_folder_that_exists_is_left_alone(scratch_run, scratch_model):

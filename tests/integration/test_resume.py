@@ -15,7 +15,8 @@ import torch
 from commands import Outcome, landmarks, start
 
 from landmarks.cli.progress import RunProgress
-from landmarks.training.engine.checkpoints import read_state, read_weights
+from landmarks.training.engine.checkpoints import read_state
+from landmarks.training.models.weights import read_weights
 from landmarks.training.runs.folder import EpochRow, RunFolder, read_history
 
 SCRATCH = ("--epochs", 3, "--sizes", "32,48", "--batch-size", 8, "--limit", 24, "--threads", 1)
@@ -24,7 +25,7 @@ HEAD = ("--model", "transfer", "--views", 2, "--epochs", 4, "--batch-size", 16, 
 
 def figures(run: RunFolder) -> list[EpochRow]:
     """The rows of `metrics.csv` without the times."""
-    return [replace(row, seconds=0.0, pictures_per_second=0.0) for row in read_history(run.history)]
+    return [replace(row, seconds=0.0, images_per_second=0.0) for row in read_history(run.history)]
 
 
 def assert_same(left: RunFolder, right: RunFolder) -> None:

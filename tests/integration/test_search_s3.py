@@ -63,10 +63,10 @@ def test_an_index_in_object_storage_is_made_updated_and_asked(bucket: str, tmp_p
     assert (missing.status, "there is no index" in missing.complaint) == (2, True)
     first = landmarks("index", photos, *where)
     assert first.status == 0, first.err
-    assert "2 new or changed, 0 there before" in first.out
+    assert "2 new or changed, 0 unchanged" in first.out
     save_colour(photos / "again.png", COLOURS["07.Eiffel_Tower"])
     (photos / "stones.png").unlink()
-    assert "1 new or changed, 1 there before; 1 taken out" in landmarks("index", photos, *where).out
+    assert "1 new or changed, 1 unchanged; 1 removed" in landmarks("index", photos, *where).out
     found = landmarks("search", tower, *where)
     assert [line.split("/")[-1] for line in found.out.split()[1::2]] in (
         ["tower.png", "again.png"],

@@ -205,7 +205,7 @@ def test_an_empty_folder_is_named(model: Path, tmp_path: Path) -> None:
 def test_many_photos_go_through_several_processes(model: Path, tmp_path: Path) -> None:
     for number in range(40):
         save_colour(tmp_path / f"{number:02d}.png", TOWER if number % 2 else GREY)
-    done = landmarks("tag", tmp_path, "--model", model, "--jsonl", "--processes", 2)
+    done = landmarks("tag", tmp_path, "--model", model, "--jsonl", "--workers", 2)
     rows = [json.loads(line) for line in done.out.splitlines()]
     assert [Path(row["path"]).stem for row in rows] == [f"{n:02d}" for n in range(40)]
     assert [len(row["tags"]) for row in rows] == [0, 1] * 20
@@ -243,7 +243,7 @@ def test_write_then_skip_then_undo(model: Path, photos: Path) -> None:
     assert (again.status, again.out) == (0, "")
     assert "4 done before" in again.err
     listed = landmarks("undo", photos, "--list")
-    assert "2 changes stand" in listed.out
+    assert "2 changes in place" in listed.out
     assert landmarks("undo", photos).status == 0
     after = {
         path: path.read_bytes() for path in photos.rglob("*") if path.is_file() and ".landmarks" not in str(path)

@@ -106,11 +106,11 @@ def test_a_resumed_run_goes_on_at_its_server(server, drawn, cache, transfer_run,
 
 
 def test_a_server_that_goes_away_ends_no_training(drawn, cache, transfer_run, tmp_path, monkeypatch):
-    from landmarks.training.engine.tracking import Tracker, start_tracking
+    from landmarks.training.engine.loggers.mlflow import MLflowLogger, start_tracking
 
     told: list[str] = []
 
-    def start(*arguments: Any) -> Tracker:
+    def start(*arguments: Any) -> MLflowLogger:
         tracker = start_tracking(*arguments)
         send = tracker.client.log_batch
 
@@ -125,12 +125,12 @@ def test_a_server_that_goes_away_ends_no_training(drawn, cache, transfer_run, tm
         tracker.client.log_batch = log_batch
         return tracker
 
-    monkeypatch.setattr("landmarks.training.engine.tracking.start_tracking", start)
+    monkeypatch.setattr("landmarks.training.engine.loggers.mlflow.start_tracking", start)
     uri = f"sqlite:///{tmp_path / 'own.db'}"
     track = ("--track", "mlflow", "--track-uri", uri)
     outcome = landmarks("train", drawn, "--out", tmp_path / "run", "--cache", cache, *SMALL, *track)
     assert outcome.status == 0, outcome.err
-    assert "does not take figures now; training goes on" in " ".join(outcome.err.split())
+    assert "does not take metrics now; training goes on" in " ".join(outcome.err.split())
     with sqlite3.connect(tmp_path / "own.db") as store:
         steps = store.execute("select step from metrics where key = 'valid_loss' order by step").fetchall()
     store.close()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from landmarks.imaging.preprocessing import Preprocessing, normalize
 from landmarks.training.config.settings import AugmentationName, AugmentSettings
-from landmarks.training.data.augment import MIXES, Batch, TrainTransform
+from landmarks.training.data.augment import MIXES, Collate, TrainTransform
 
 CONTRACT = Preprocessing(mean=(0.1, 0.5, 0.8), std=(0.2, 0.25, 0.3))
 NAMES = get_args(AugmentationName)
@@ -80,7 +80,7 @@ def samples(count: int = 8) -> list[tuple[Tensor, int]]:
 
 
 def test_a_batch_is_normalised_as_the_contract_says() -> None:
-    pictures, labels = Batch(CONTRACT, 3)(samples())
+    pictures, labels = Collate(CONTRACT, 3)(samples())
     stacked = torch.stack([picture for picture, _ in samples()]).permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(pictures.numpy(), normalize(stacked, CONTRACT), atol=2e-6)
     assert labels.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
@@ -89,7 +89,7 @@ def test_a_batch_is_normalised_as_the_contract_says() -> None:
 @pytest.mark.parametrize("mix", MIXES)
 def test_a_blended_batch_has_targets_that_sum_to_one(mix: str) -> None:
     torch.manual_seed(0)
-    pictures, targets = Batch(CONTRACT, 3, [mix], 1.0)(samples())
+    pictures, targets = Collate(CONTRACT, 3, [mix], 1.0)(samples())
     assert pictures.shape == (8, 3, 6, 6)
     assert targets.shape == (8, 3)
     torch.testing.assert_close(targets.sum(dim=1), torch.ones(8))
@@ -97,8 +97,8 @@ def test_a_blended_batch_has_targets_that_sum_to_one(mix: str) -> None:
 
 def test_the_share_of_blended_batches_is_that_asked_for() -> None:
     torch.manual_seed(0)
-    batch = Batch(CONTRACT, 3, MIXES, 0.3)
+    batch = Collate(CONTRACT, 3, MIXES, 0.3)
     blended = sum(batch(samples(2))[1].ndim == 2 for _ in range(300))
     assert 60 <= blended <= 120
-    assert all(Batch(CONTRACT, 3, (), 1.0)(samples(2))[1].ndim == 1 for _ in range(5))
-    assert all(Batch(CONTRACT, 3, MIXES, 0.0)(samples(2))[1].ndim == 1 for _ in range(5))
+    assert all(Collate(CONTRACT, 3, (), 1.0)(samples(2))[1].ndim == 1 for _ in range(5))
+    assert all(Collate(CONTRACT, 3, MIXES, 0.0)(samples(2))[1].ndim == 1 for _ in range(5))

@@ -96,6 +96,16 @@ def test_a_path_told_another_way_finds_the_same_cache(
         np.testing.assert_array_equal(second.picture(here), first.picture(there))
 
 
+def test_a_folder_spelt_another_way_finds_the_same_cache(pictures: list[Path], tmp_path: Path) -> None:
+    build(pictures, tmp_path / "cache")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    for folder in (tmp_path / "other" / ".." / "data", tmp_path / "link"):
+        same, decoded = build([folder / path.name for path in pictures], tmp_path / "cache")
+        assert decoded == 0
+        assert same.picture(folder / pictures[0].name).shape == (256, 275, 3)
+
+
 def test_a_changed_picture_makes_a_new_cache(pictures: list[Path], tmp_path: Path) -> None:
     before, _ = build(pictures, tmp_path / "cache")
     old = before.picture(pictures[1]).copy()

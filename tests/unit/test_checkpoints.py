@@ -14,15 +14,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from landmarks.errors import ModelError
-from landmarks.training.engine.checkpoints import (
-    load_weights,
-    read_state,
-    read_weights,
-    save_state,
-    save_weights,
-    start_from,
-)
+from landmarks.training.engine.checkpoints import read_state, save_state
 from landmarks.training.models.heads import CosineHead
+from landmarks.training.models.weights import load_weights, read_weights, save_weights, start_from
 
 CLASSES = ("Köln, «Dom»", "東京タワー 🗼", "C")
 
@@ -71,7 +65,7 @@ def flip_last_byte(path: Path) -> None:
     ("damage", "sentence"),
     [
         (Path.unlink, "no weights here: train first"),
-        (flip_last_byte, "the weights were changed after training: restore the file or train again"),
+        (flip_last_byte, r"not as they were written \(checksum mismatch\): restore the file or train again"),
         (lambda path: path.write_bytes(path.read_bytes()[:-9]), "not a weights file of landmarks .*: train again"),
         (lambda path: path.write_bytes(path.read_bytes()[:100]), "not a weights file of landmarks"),
         (lambda path: path.write_bytes(b""), "not a weights file of landmarks"),
@@ -82,7 +76,7 @@ def flip_last_byte(path: Path) -> None:
             "not a weights file of landmarks .*: train again",
         ),
     ],
-    ids=["missing", "tampered", "truncated", "cut in the header", "empty", "text", "foreign", "odd header"],
+    ids=["missing", "flipped bit", "truncated", "cut in the header", "empty", "text", "foreign", "odd header"],
 )
 def test_a_weights_file_that_is_not_as_written_is_told(
     weights: Path, damage: Callable[[Path], object], sentence: str
@@ -136,7 +130,7 @@ class TestStartFrom:
         cosine = Net()
         cosine.head = CosineHead(4, 3, sub_centers)
         save_weights(tmp_path / "cosine", cosine, "net", CLASSES)
-        sentence = r"its head is of another kind: give the --head and --sub-centers of the run that --init names"
+        sentence = r"its head is of another kind: give the `head` and `sub_centers` of the run that `init` names"
         with pytest.raises(ModelError, match=sentence):
             start_from(weights, cosine, "net", CLASSES)
         with pytest.raises(ModelError, match=sentence):
@@ -163,12 +157,12 @@ class TestState:
         assert torch.equal(read["model"]["head.weight"], state["model"]["head.weight"])
 
     def test_a_missing_one_is_told(self, tmp_path: Path) -> None:
-        with pytest.raises(ModelError, match=r"last\.ckpt: nothing to resume from: start the run anew"):
+        with pytest.raises(ModelError, match=r"last\.ckpt: nothing to resume from: start a new run"):
             read_state(tmp_path / "last.ckpt")
 
     def test_another_object_is_told(self, tmp_path: Path) -> None:
         torch.save([1, 2], tmp_path / "last.ckpt")
-        with pytest.raises(ModelError, match=r"last\.ckpt: not a checkpoint of landmarks: start the run anew"):
+        with pytest.raises(ModelError, match=r"last\.ckpt: not a checkpoint of landmarks: start a new run"):
             read_state(tmp_path / "last.ckpt")
 
     @pytest.mark.parametrize("pack", [pickle.dump, torch.save])
@@ -179,7 +173,7 @@ class TestState:
 
         with (tmp_path / "last.ckpt").open("wb") as file:
             pack({"model": Trap()}, file)
-        with pytest.raises(ModelError, match=r"last\.ckpt: the checkpoint is damaged: start the run anew"):
+        with pytest.raises(ModelError, match=r"last\.ckpt: the checkpoint is damaged: start a new run"):
             read_state(tmp_path / "last.ckpt")
         assert not (tmp_path / "sprung").exists()
 
@@ -187,7 +181,7 @@ class TestState:
     @given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
     def test_any_other_content_is_told(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "last.ckpt").write_bytes(content)
-        with pytest.raises(ModelError, match="start the run anew"):
+        with pytest.raises(ModelError, match="start a new run"):
             read_state(tmp_path / "last.ckpt")
 
     @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -196,5 +190,5 @@ class TestState:
         save_state(tmp_path / "last.ckpt", {"model": Net().state_dict()})
         content = (tmp_path / "last.ckpt").read_bytes()
         (tmp_path / "last.ckpt").write_bytes(content[: int(share * len(content))])
-        with pytest.raises(ModelError, match="start the run anew"):
+        with pytest.raises(ModelError, match="start a new run"):
             read_state(tmp_path / "last.ckpt")

@@ -157,7 +157,7 @@ def test_a_class_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 
 def test_settings_of_the_call_are_checked(drawn: Path) -> None:
-    with pytest.raises(SettingsError, match="--batch-size must be at least 1, not 0"):
+    with pytest.raises(SettingsError, match="`batch_size` must be at least 1, not 0"):
         get_data_loaders(drawn, batch_size=0)
 
 

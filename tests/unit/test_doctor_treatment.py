@@ -159,7 +159,7 @@ def test_a_move_that_fails_stops_no_other(data: Path, monkeypatch: pytest.Monkey
 
 def test_the_quarantine_cannot_be_a_class(data: Path) -> None:
     for place in (data, data / "train" / "aside", data / "aside"):
-        with pytest.raises(SettingsError, match="--quarantine"):
+        with pytest.raises(SettingsError, match="`quarantine`"):
             quarantine(pictures(data), data, place)
     assert quarantine(pictures(data), data, data / ".quarantine")[0].status == "moved"
 

@@ -22,7 +22,7 @@ from landmarks.training.metrics.evaluate import (
     WORST_MISTAKES,
     Predictions,
     evaluate,
-    rate,
+    proportion,
     write_evaluation,
 )
 
@@ -74,7 +74,7 @@ def test_loss_and_top_k_match_a_loop(given: Predictions) -> None:
     assert result.top5.value == hits / len(losses)
     answers = slow_answers(given)
     assert result.top1.value == sum(a == b for a, b in zip(answers, given.labels, strict=True)) / len(losses)
-    assert [answer.predicted for answer in result.answers] == [given.class_names[index] for index in answers]
+    assert [answer.predicted for answer in result.predictions] == [given.class_names[index] for index in answers]
 
 
 @given(random_predictions())
@@ -151,7 +151,7 @@ def test_invariants(given: Predictions) -> None:
 def test_interval_is_wilsons(successes_of_count: tuple[int, int]) -> None:
     successes, count = successes_of_count
     expected = binomtest(successes, count).proportion_ci(method="wilson")
-    result = rate(successes, count)
+    result = proportion(successes, count)
     assert (result.low, result.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
     assert result.low <= result.value <= result.high
 
@@ -252,7 +252,7 @@ def test_files_hold_the_figures_and_strange_names(tmp_path: Path) -> None:
     answers = read_csv(tmp_path / "new" / "predictions_test.csv")
     assert answers[0] == ["path", "true", "predicted", "probability"]
     assert [tuple(row[:3]) for row in answers[1:]] == [
-        (str(one.path), one.true, one.predicted) for one in result.answers
+        (str(one.path), one.true, one.predicted) for one in result.predictions
     ]
     figures = json.loads((tmp_path / "new" / "metrics_test.json").read_text(encoding="utf-8"))
     assert figures == json.loads(json.dumps(result.to_dict()))

@@ -16,8 +16,15 @@ from made_runs import write_run
 
 from landmarks.errors import RunError
 from landmarks.training.config.settings import default_settings
-from landmarks.training.reports.comparison import verdict, write_comparison
-from landmarks.training.runs.experiments import Pairs, compare_runs, differing, find_runs, runs_table
+from landmarks.training.runs.comparison import verdict, write_comparison
+from landmarks.training.runs.experiments import (
+    Pairs,
+    compare_runs,
+    differing,
+    find_runs,
+    runs_table,
+    short_list,
+)
 
 
 def slow_mid_p(first: int, second: int) -> Fraction:
@@ -61,11 +68,11 @@ def test_runs_are_listed_best_first_with_the_settings_that_differ(tmp_path: Path
     (tmp_path / "broken" / "settings.json").write_text("{")
     runs, damaged = find_runs(tmp_path)
     header, rows = runs_table(runs, tmp_path)
-    assert header[4:6] == ["learning-rate", "done"]
+    assert header[4:6] == ["learning_rate", "done"]
     assert [row[0] for row in rows] == ["begun", "deep/better", "worse"]
     assert rows[1][header.index("accuracy")] == f"{11 / 12:.4f}"
     assert rows[0][header.index("accuracy")] == ""
-    assert [row[header.index("learning-rate")] for row in rows] == ["0.05", "0.01", "0.05"]
+    assert [row[header.index("learning_rate")] for row in rows] == ["0.05", "0.01", "0.05"]
     assert len(damaged) == 1
     assert "broken" in damaged[0]
 
@@ -93,7 +100,7 @@ def test_two_runs_are_compared_picture_by_picture(tmp_path: Path) -> None:
     assert "<script" not in page
     assert page.count("data:image/png") == 1
     same = compare_runs(tmp_path / "a", tmp_path / "a")
-    assert "know the same ones" in verdict(same)
+    assert "recognise the same ones" in verdict(same)
     write_comparison(tmp_path / "page.html", same)
 
 
@@ -113,3 +120,28 @@ def test_chance_alone_is_called_a_difference_one_time_in_twenty() -> None:
     rng = np.random.default_rng(0)
     called = [Pairs(0, int(first), 60 - int(first), 0).p_value < 0.05 for first in rng.binomial(60, 0.5, 4000)]
     assert np.mean(called) == pytest.approx(0.05, abs=0.015)
+
+
+def test_files_that_mlflow_keeps_are_no_runs(tmp_path: Path) -> None:
+    usual = default_settings(Path("pictures"), "transfer")
+    write_run(tmp_path / "run", usual)
+    kept = tmp_path / "mlflow-files" / ("0a" * 16) / "artifacts"
+    kept.mkdir(parents=True)
+    for name in ("settings.json", "run.json"):
+        (kept / name).write_text((tmp_path / "run" / name).read_text())
+    runs, damaged = find_runs(tmp_path)
+    assert [run.root.name for run in runs] == ["run"]
+    assert damaged == []
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_the_short_list_fits_the_terminal_and_leaves_nothing_out(tmp_path: Path, width: int) -> None:
+    usual = default_settings(Path("pictures"), "transfer")
+    other = replace(usual, augment=replace(usual.augment, names=("crop", "flip", "jitter", "rotation", "erasing")))
+    write_run(tmp_path / "worse", usual, wrong=(0, 1, 2))
+    write_run(tmp_path / "deep" / "with a long name" / "better", other, wrong=(5,))
+    text = short_list(find_runs(tmp_path)[0], tmp_path, width)
+    assert max(map(len, text.splitlines())) <= width
+    words = " ".join(text.split())
+    for part in ("0.9167", "deep/with a long name/better", "augment=crop,flip,jitter,rotation,erasing", "1.1"):
+        assert part in words

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.training.config.settings import ModelSettings
-from landmarks.training.export.onnx_graph import write_onnx
 from landmarks.training.export.predictor import (
     load_torchscript,
     make_predictor,
@@ -26,6 +25,7 @@ from landmarks.training.export.predictor import (
 from landmarks.training.export.quantization import quantize
 from landmarks.training.models.heads import CosineHead, MarginLoss, add_margin, head_factory, head_loss
 from landmarks.training.models.model import MyModel
+from landmarks.training.models.onnx_graph import write_onnx
 
 cosines = st.floats(-1, 1, width=32)
 margins = st.floats(0, 1.5)

@@ -18,11 +18,12 @@ from PIL import Image
 from landmarks.errors import MetadataError, SettingsError
 from landmarks.geo.gazetteer import Place
 from landmarks.imaging.decoding import load_rgb
-from landmarks.metadata.edit import Edit, WriteOptions, plan, target_of
+from landmarks.metadata.edit import Edit, plan, target_of
 from landmarks.metadata.entries import Entries, Location
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.packet import PacketError
 from landmarks.metadata.reading import read_position
+from landmarks.metadata.settings import WriteOptions
 from landmarks.metadata.xmp import XmpPacket
 from landmarks.tagging.keywords import entries_for
 from landmarks.tagging.tags import Tag, tags_from_json, tags_to_json

@@ -18,8 +18,6 @@ from torch import Tensor, nn
 
 from landmarks.errors import MissingExtraError, ModelError
 from landmarks.imaging.preprocessing import Preprocessing, normalize, prepare
-from landmarks.training.engine.checkpoints import load_weights, save_weights
-from landmarks.training.export.onnx_graph import write_onnx
 from landmarks.training.export.predictor import (
     load_torchscript,
     make_predictor,
@@ -29,7 +27,9 @@ from landmarks.training.export.predictor import (
 from landmarks.training.models import backbones
 from landmarks.training.models.backbones import load_backbone
 from landmarks.training.models.model import DropPath, MyModel
+from landmarks.training.models.onnx_graph import write_onnx
 from landmarks.training.models.transfer import TransferModel, get_model_transfer_learning
+from landmarks.training.models.weights import load_weights, save_weights
 
 CLASSES = ("A", "B", "C", "東京タワー 🗼", "Köln")
 Network = MyModel | TransferModel
@@ -225,9 +225,9 @@ class TestPretrainedWeights:
     @pytest.mark.parametrize(
         ("name", "sentence"),
         [
-            ("nonsense", "--backbone nonsense: not a network of timm: offline are efficientnet_lite0"),
-            ("resnet18.nonsense", "--backbone resnet18.nonsense: timm cannot build it"),
-            ("resnet18", "--backbone resnet18: no packaged weights: give a local file with --weights"),
+            ("nonsense", "`backbone` nonsense: not a network of timm: offline are efficientnet_lite0"),
+            ("resnet18.nonsense", "`backbone` resnet18.nonsense: timm cannot build it"),
+            ("resnet18", "`backbone` resnet18: no packaged weights: give a local file with `weights`"),
         ],
     )
     def test_a_backbone_that_cannot_be_had_is_told(self, name: str, sentence: str) -> None:
@@ -240,7 +240,7 @@ class TestPretrainedWeights:
         path = tmp_path / f"weights{suffix}"
         path.write_bytes(content)
         with pytest.raises(
-            ModelError, match=rf"weights\{suffix}: not a (weights file|state dict).*: check --weights"
+            ModelError, match=rf"weights\{suffix}: not a (weights file|state dict).*: check `weights`"
         ):
             load_backbone("efficientnet_lite0", path)
 
@@ -248,8 +248,15 @@ class TestPretrainedWeights:
         save_file({"weight": torch.ones(2)}, tmp_path / "other.safetensors")
         with pytest.raises(ModelError, match=r"other\.safetensors: these weights are of another network"):
             load_backbone("efficientnet_lite0", tmp_path / "other.safetensors")
-        with pytest.raises(ModelError, match=r"gone\.pt: no such weights file: check --weights"):
+        with pytest.raises(ModelError, match=r"gone\.pt: no such weights file: check `weights`"):
             load_backbone("efficientnet_lite0", tmp_path / "gone.pt")
+
+    def test_a_local_file_is_loaded_by_name_and_never_by_position(self, tmp_path: Path) -> None:
+        state = timm.create_model("mobilenetv3_small_050").state_dict()
+        renamed = {f"module.{name}": value for name, value in state.items()}
+        save_file(renamed, tmp_path / "renamed.safetensors")
+        with pytest.raises(ModelError, match=r"renamed\.safetensors: these weights are of another network \('.*'"):
+            load_backbone("mobilenetv3_small_050", tmp_path / "renamed.safetensors")
 
     def test_a_missing_package_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
         lost = backbones.PackagedBackbone("tf_efficientnet_lite0", "no_such_package", "File")

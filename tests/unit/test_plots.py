@@ -6,6 +6,7 @@ import io
 import math
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import matplotlib as mpl
@@ -143,15 +144,15 @@ def test_no_epoch_is_a_clear_error() -> None:
         plots.learning_curves([])
 
 
-def test_a_sheet_takes_pictures_of_any_size_and_long_titles() -> None:
+def test_a_batch_takes_pictures_of_any_size_and_long_titles() -> None:
     pictures = [picture(10, 300), picture(300, 10), picture(64, 64)]
     titles = ["🗼 $x$ " + "long " * 20, "two\nlines", ""]
-    figure = plots.picture_sheet(pictures, titles, columns=2)
+    figure = plots.sample_batch(pictures, pictures, titles)
     assert drawn(figure).width > 300
     shown = [axes.get_title() for axes in figure.axes]
     assert len(shown[0]) <= 26
     assert shown[1] == "two\nlines"
-    drawn(plots.picture_sheet(pictures[:1]))
+    drawn(plots.sample_batch(pictures[:1], pictures[:1]))
 
 
 @pytest.mark.parametrize("count", [1, 8, 9])
@@ -164,9 +165,9 @@ def test_a_sample_batch_pairs_before_and_after(count: int) -> None:
 
 def test_sheets_refuse_what_does_not_fit() -> None:
     with pytest.raises(DataError, match="no picture"):
-        plots.picture_sheet([], [])
+        plots.sample_batch([], [])
     with pytest.raises(DataError, match="2 titles"):
-        plots.picture_sheet([picture(8, 8)], ["a", "b"])
+        plots.sample_batch([picture(8, 8)], [picture(8, 8)], ["a", "b"])
     with pytest.raises(DataError, match="do not pair"):
         plots.sample_batch([picture(8, 8)], [])
 
@@ -210,3 +211,33 @@ def test_a_full_disk_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(StorageError, match="disk is full"):
         plots.save_figure(figure, tmp_path / "curves.png")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_many_classes_are_drawn_as_their_most_confused_pairs() -> None:
+    given = evaluation(1500, count=4000)
+    started = time.process_time()
+    figure = plots.confusion_matrix(given)
+    image = drawn(figure)
+    assert max(image.size) < 3200
+    assert time.process_time() - started < 15  # the matrix took 67 s
+    labels = tick_labels(figure)
+    counts = np.array(given.confusion)
+    np.fill_diagonal(counts, 0)
+    assert len(labels) == plots.MOST_PAIRS
+    assert all("→" in label for label in labels)
+    assert [bar.get_width() for bar in figure.axes[0].patches] == sorted(counts.ravel().tolist())[::-1][
+        : len(labels)
+    ]
+
+
+def test_many_classes_without_a_mistake_are_drawn_too() -> None:
+    labels = np.arange(61)
+    names = tuple(f"class {index}" for index in labels)
+    paths = tuple(Path(f"{index}.jpg") for index in labels)
+    drawn(plots.confusion_matrix(evaluate(Predictions(np.eye(61, dtype=np.float32), labels, names, paths))))
+
+
+def test_the_marked_epoch_is_the_one_whose_weights_were_saved() -> None:
+    rows = [row | {"saved": row["epoch"] == 1} for row in history(4)]  # the loss fell on, by less than 1 %
+    marks = [line for line in plots.learning_curves(rows).axes[1].lines if line.get_label() == "saved weights"]
+    assert [float(mark.get_xdata()[0]) for mark in marks] == [1.0]

@@ -79,16 +79,16 @@ def test_a_preset_leaves_out_what_belongs_to_one_machine_or_run() -> None:
         ("model = 3", r"own\.toml: \[model\] is no section of settings"),
         ("[model]\nvews = 2", r"own\.toml: \[model\] has no key 'vews': its keys are kind, backbone"),
         ("[model]\nweights = 'w'", r"own\.toml: \[model\] has no key 'weights'"),
-        ("[model]\nkind = 'magic'", r"own\.toml: \[model\] --model must be one of scratch, transfer, not 'magic'"),
-        ("[model]\nunfreeze = true", r"own\.toml: \[model\] --unfreeze must be used with --model transfer"),
-        ("[loop]\nepochs = 0", r"own\.toml: \[loop\] --epochs must be at least 1, not 0"),
-        ("[loop]\nepochs = 2.5", r"own\.toml: \[loop\] epochs \(--epochs\) cannot be 2\.5: correct its type"),
-        ("[loop]\nepochs = true", r"epochs \(--epochs\) cannot be True"),
-        ("[model]\nunfreeze = 'yes'", r"unfreeze \(--unfreeze\) cannot be 'yes'"),
-        ("[augment]\nnames = 'flip'", r"names \(--augment\) cannot be 'flip'"),
-        ("[augment]\nsizes = [64, '96']", r"sizes \(--sizes\) cannot be"),
-        ("[augment]\nmix_probability = 2", r"own\.toml: \[augment\] --mix must be from 0 to 1, not 2"),
-        ("[loading]\nbatch_size = 1", r"own\.toml: --batch-size must be at least 2 from scratch"),
+        ("[model]\nkind = 'magic'", r"own\.toml: \[model\] `model` must be one of scratch, transfer, not 'magic'"),
+        ("[model]\nunfreeze = true", r"own\.toml: \[model\] `unfreeze` must be used with `model` transfer"),
+        ("[loop]\nepochs = 0", r"own\.toml: \[loop\] `epochs` must be at least 1, not 0"),
+        ("[loop]\nepochs = 2.5", r"own\.toml: \[loop\] epochs \(`epochs`\) cannot be 2\.5: correct its type"),
+        ("[loop]\nepochs = true", r"epochs \(`epochs`\) cannot be True"),
+        ("[model]\nunfreeze = 'yes'", r"unfreeze \(`unfreeze`\) cannot be 'yes'"),
+        ("[augment]\nnames = 'flip'", r"names \(`augment`\) cannot be 'flip'"),
+        ("[augment]\nsizes = [64, '96']", r"sizes \(`sizes`\) cannot be"),
+        ("[augment]\nmix_probability = 2", r"own\.toml: \[augment\] `mix` must be from 0 to 1, not 2"),
+        ("[loading]\nbatch_size = 1", r"own\.toml: `batch_size` must be at least 2 from scratch"),
     ],
 )
 def test_a_mistake_names_file_key_and_flag(tmp_path: Path, text: str, sentence: str) -> None:
@@ -99,5 +99,5 @@ def test_a_mistake_names_file_key_and_flag(tmp_path: Path, text: str, sentence: 
 
 
 def test_an_unknown_preset_is_told_with_those_there_are() -> None:
-    with pytest.raises(SettingsError, match=r"--preset fast: no such preset or file: .* finetune, quick"):
+    with pytest.raises(SettingsError, match=r"`preset` fast: no such preset or file: .* finetune, quick"):
         load_preset("fast", DATA)

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from landmarks.imaging.preprocessing import Preprocessing
-from landmarks.training.export.onnx_graph import write_onnx
 from landmarks.training.export.quantization import quantize
 from landmarks.training.models.model import MyModel
+from landmarks.training.models.onnx_graph import write_onnx
 
 CONTRACT = Preprocessing(resize=40, crop=36)  # 9 pixels after the stem: the pooling has to round up
 

@@ -216,14 +216,14 @@ def test_nothing_to_advise_where_all_is_well(tmp_path: Path) -> None:
 
 
 def test_advice_on_overfitting() -> None:
-    text = advice_for(rows=history(train=0.99, valid=0.8))["It learns its training pictures by heart"]
+    text = advice_for(rows=history(train=0.99, valid=0.8))["The model overfits"]
     assert "99.0%" in text
     assert "80.0%" in text
 
 
 def test_advice_on_training_longer() -> None:
     falling = history(losses=(2.0, 1.8, 1.6, 1.4, 1.2, 1.0))
-    assert "37.5%" in advice_for(rows=falling)["It was still learning when it stopped"]
+    assert "37.5%" in advice_for(rows=falling)["Training stopped while the model was still improving"]
     assert advice_for(rows=history(losses=(2.0, 1.8, 1.0, 1.1, 1.2, 1.3))) == {}
     assert advice_for(rows=history(losses=(2.0, 1.003, 1.002, 1.001, 1.0005, 1.0))) == {}
 
@@ -233,7 +233,7 @@ def test_advice_on_a_validation_that_promises_too_much() -> None:
     worse = answers(labels, np.where(np.arange(400) < 300, labels, (labels + 1) % 4))
     assert (
         "100.0% on validation, 75.0% on test"
-        in advice_for(worse, valid=perfect())["Validation promises more than the test keeps"]
+        in advice_for(worse, valid=perfect())["Validation accuracy is too optimistic"]
     )
 
 
@@ -241,7 +241,7 @@ def test_advice_on_confused_and_weak_classes() -> None:
     labels = np.arange(400) % 4
     one_bad = np.where((labels == 2) & (np.arange(400) < 240), 3, labels)
     given = advice_for(answers(labels, one_bad), counts={"02.class_2": 7})
-    assert "class 2 taken for class 3 (60 times, 60.0% of its pictures)" in given["Classes it mixes up"]
+    assert "class 2 predicted as class 3 (60 times, 60.0% of its pictures)" in given["Confused classes"]
     assert "class 2 (F1 57.1%, 7 training pictures)" in given["Classes far behind the others"]
 
 
@@ -254,24 +254,24 @@ def test_advice_on_sources() -> None:
     labels = np.arange(400) % 4
     fails = np.where(np.arange(400) < 50, (labels + 1) % 4, labels)
     given = answers(labels, fails, sources=("",) * 50 + ("web",) * 350)
-    assert "not given (0.0%), against 87.5%" in advice_for(given)["Sources it fails on"]
+    assert "not given (0.0%), against 87.5%" in advice_for(given)["Weak sources"]
 
 
-@pytest.mark.parametrize(("right", "sure", "way"), [(240, 0.9, "too sure"), (390, 0.5, "less sure")])
+@pytest.mark.parametrize(("right", "sure", "way"), [(240, 0.9, "overconfident"), (390, 0.5, "underconfident")])
 def test_advice_on_calibration(right: int, sure: float, way: str) -> None:
     labels = np.arange(400) % 4
     given = answers(labels, np.where(np.arange(400) < right, labels, (labels + 1) % 4), sure=sure)
-    assert way in advice_for(given)["Its confidence cannot be taken at its word"]
+    assert way in advice_for(given)["Confidence is poorly calibrated"]
 
 
 def test_advice_on_mistakes_it_is_sure_of() -> None:
     labels = np.arange(400) % 4
     given = answers(labels, np.where(np.arange(400) < 5, (labels + 1) % 4, labels), sure=0.98)
-    assert "5 wrong answers" in advice_for(given)["Mistakes it is sure of"]
+    assert "5 wrong predictions" in advice_for(given)["Confident mistakes"]
 
 
 def test_advice_on_too_few_pictures() -> None:
-    given = advice_for(perfect(12))["Too few pictures to be certain"]
+    given = advice_for(perfect(12))["Too few pictures for a precise estimate"]
     assert "With 12 pictures" in given
     assert "About 210 pictures" in given
 
@@ -279,3 +279,10 @@ def test_advice_on_too_few_pictures() -> None:
 def test_a_file_name_that_is_no_utf8_does_not_stop_the_report(tmp_path: Path) -> None:
     odd = answers([0, 1], [1, 1], paths=(Path("caf\udce9.jpg"), Path("b.jpg")))
     assert r"caf\udce9.jpg" in report(tmp_path / "report.html", evaluations={"test": odd}).text
+
+
+def test_a_report_of_very_many_classes_shows_the_most_confused_pairs(tmp_path: Path) -> None:
+    labels = np.arange(1400) % 700
+    many = answers(labels, np.where(np.arange(1400) < 40, (labels + 1) % 700, labels), classes=700)
+    page = report(tmp_path / "report.html", evaluations={"test": many})
+    assert "Too many classes for a matrix: the most confused pairs." in page.text

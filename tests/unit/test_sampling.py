@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, TensorDataset
 
-from landmarks.training.data.sampling import EpochBatches, EveryNth, Share, start_epoch
+from landmarks.training.data.sampling import DistributedBatchSampler, DistributedEvalSampler, set_epoch
 
 processes = st.integers(1, 5)
 
@@ -20,14 +20,14 @@ def test_parts_of_all_processes_make_the_batches_of_one(processes: int, part: in
     size = processes * part
     count = size + more
 
-    def batches(share: Share) -> list[list[int]]:
-        sampler = EpochBatches(count, size, share)
-        sampler.reseed(seed)
-        torch.manual_seed(share.rank)  # augmentation draws from here, in each process other numbers
+    def batches(rank: int, world_size: int) -> list[list[int]]:
+        sampler = DistributedBatchSampler(count, size, rank=rank, world_size=world_size, seed=seed)
+        sampler.set_epoch(0)
+        torch.manual_seed(rank)  # augmentation draws from here, in each process other numbers
         return list(sampler)
 
-    alone = batches(Share())
-    parts = [batches(Share(rank, processes)) for rank in range(processes)]
+    alone = batches(0, 1)
+    parts = [batches(rank, processes) for rank in range(processes)]
     assert [list(chain(*together)) for together in zip(*parts, strict=True)] == alone
     seen = Counter(position for batch in alone for position in batch)
     assert set(seen.values()) == {1}
@@ -37,17 +37,17 @@ def test_parts_of_all_processes_make_the_batches_of_one(processes: int, part: in
 
 @given(processes=processes, count=st.integers(0, 60))
 def test_every_validation_picture_is_measured_by_one_process(processes: int, count: int) -> None:
-    parts = [EveryNth(count, Share(rank, processes)) for rank in range(processes)]
+    parts = [DistributedEvalSampler(count, rank=rank, world_size=processes) for rank in range(processes)]
     assert sorted(position for part in parts for position in part) == list(range(count))
     assert [len(part) for part in parts] == [len(list(part)) for part in parts]
 
 
 def test_epochs_differ_and_can_be_repeated() -> None:
-    sampler = EpochBatches(40, 8, Share())
+    sampler = DistributedBatchSampler(40, 8)
     loader = DataLoader(TensorDataset(torch.arange(40)), batch_sampler=sampler)
     orders = []
-    for seed in (1, 2, 1):
-        start_epoch(loader, seed)
+    for epoch in (1, 2, 1):
+        set_epoch(loader, epoch)
         orders.append(torch.cat([batch[0] for batch in loader]).tolist())
     assert orders[0] == orders[2] != orders[1]
     assert sorted(orders[1]) == list(range(40))
@@ -57,9 +57,9 @@ def test_weights_decide_how_often_a_picture_comes_in_any_process() -> None:
     weights = [3.0] * 10 + [1.0] * 30
     drawn: Counter[int] = Counter()
     for rank in range(2):
-        sampler = EpochBatches(40, 8, Share(rank, 2), weights=weights)
+        sampler = DistributedBatchSampler(40, 8, rank=rank, world_size=2, weights=weights)
         for epoch in range(200):
-            sampler.reseed(epoch)
+            sampler.set_epoch(epoch)
             drawn.update(position for batch in sampler for position in batch)
     rare = sum(drawn[position] for position in range(10)) / drawn.total()
     assert 0.47 < rare < 0.53

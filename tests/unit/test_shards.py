@@ -20,7 +20,7 @@ from landmarks.imaging.decoding import load_rgb
 from landmarks.training.config.settings import AugmentSettings, DataSettings
 from landmarks.training.data.loaders import make_loaders, prepare_data
 from landmarks.training.data.packing import PackSettings, pack
-from landmarks.training.data.sampling import Share, start_epoch
+from landmarks.training.data.sampling import set_epoch
 from landmarks.training.data.shards import ShardDataset, ShardSet, read_shard_set
 
 PLAIN = AugmentSettings(names=(), sizes=(64,))
@@ -49,13 +49,15 @@ def first_pixel(picture: object) -> torch.Tensor:
     return torch.tensor(int(np.asarray(picture)[0, 0, 0]))
 
 
-def streamed(shards: ShardSet, batch: int, share: Share, workers: int = 0, seed: int = 0) -> list[int]:
-    dataset = ShardDataset(shards, first_pixel, batch, share)
-    loader = torch.utils.data.DataLoader(dataset, batch // share.processes, num_workers=workers)
-    start_epoch(loader, seed)
+def streamed(
+    shards: ShardSet, batch: int, rank: int, world_size: int, *, workers: int = 0, epoch: int = 0
+) -> list[int]:
+    dataset = ShardDataset(shards, first_pixel, batch, rank=rank, world_size=world_size)
+    loader = torch.utils.data.DataLoader(dataset, batch // world_size, num_workers=workers)
+    set_epoch(loader, epoch)
     assert len(loader) == len(shards) // batch
     batches = [numbers.tolist() for numbers, _ in loader]
-    assert [len(numbers) for numbers in batches] == [batch // share.processes] * len(loader)
+    assert [len(numbers) for numbers in batches] == [batch // world_size] * len(loader)
     return [number for numbers in batches for number in numbers]
 
 
@@ -65,18 +67,18 @@ def test_processes_share_every_picture_exactly(shards: ShardSet, processes: int,
     batch = processes * part
     seen = Counter[int]()
     for rank in range(processes):
-        seen.update(streamed(shards, batch, Share(rank, processes), seed=seed))
+        seen.update(streamed(shards, batch, rank, processes, epoch=seed))
     assert set(seen.values()) == {1}
     assert len(seen) == len(shards) - len(shards) % batch
 
 
 def test_loader_processes_share_every_picture_too(shards: ShardSet) -> None:
-    seen = streamed(shards, 6, Share(0, 2), workers=2) + streamed(shards, 6, Share(1, 2), workers=2)
+    seen = streamed(shards, 6, 0, 2, workers=2) + streamed(shards, 6, 1, 2, workers=2)
     assert len(set(seen)) == len(seen) == len(shards) - len(shards) % 6
 
 
 def test_epochs_come_in_orders_of_their_own(shards: ShardSet) -> None:
-    first, again, other = (streamed(shards, 1, Share(), seed=seed) for seed in (1, 1, 2))
+    first, again, other = (streamed(shards, 1, 0, 1, epoch=epoch) for epoch in (1, 1, 2))
     assert first == again != other
     assert sorted(first) == sorted(other) != first
 

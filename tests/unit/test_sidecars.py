@@ -12,10 +12,11 @@ from PIL import Image
 
 from landmarks.errors import MetadataError
 from landmarks.geo.gazetteer import Place
-from landmarks.metadata.edit import Edit, WriteOptions, plan, target_of
+from landmarks.metadata.edit import Edit, plan, target_of
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.reading import read_position
+from landmarks.metadata.settings import WriteOptions
 from landmarks.metadata.sidecars import own_sidecar
 from landmarks.metadata.xmp import XmpPacket
 from landmarks.tagging.keywords import entries_for

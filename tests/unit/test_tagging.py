@@ -18,15 +18,9 @@ from landmarks.model.calibration import Calibration
 from landmarks.model.folder import read_info
 from landmarks.model.ood import EmbeddingStatistics
 from landmarks.model.recognizer import Candidate, Recognition, Recognizer
-from landmarks.tagging.pipeline import find_tags_parallel, tag_photos
-from landmarks.tagging.tagger import (
-    UNCALIBRATED_MIN_CONFIDENCE,
-    Finding,
-    Tagger,
-    TagSettings,
-    gazetteer_of,
-    identity_of,
-)
+from landmarks.tagging.pipeline import Model, find_tags_parallel
+from landmarks.tagging.settings import TagSettings
+from landmarks.tagging.tagger import UNCALIBRATED_MIN_CONFIDENCE, Finding, Tagger, gazetteer_of, identity_of
 from landmarks.tagging.tags import Tag
 
 PARIS, LISBON = (48.85, 2.29), (38.72, -9.14)
@@ -217,11 +211,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
 
 
-def test_one_bad_photo_does_not_stop_the_others(model: Path, gazetteer: Gazetteer, tmp_path: Path) -> None:
+def test_one_bad_photo_does_not_stop_the_others(model: Path, tmp_path: Path) -> None:
     photos = [save_colour(tmp_path / f"{n}.jpg", COLOURS["07.Eiffel_Tower"]) for n in range(6)]
     photos[2].write_text("no picture")
     photos[4].unlink()
-    found = list(tag_photos(Recognizer(model), gazetteer, TagSettings(), photos))
+    found = list(Model(model).tag(photos))
     assert [photo.path for photo in found] == photos
     assert [photo.error is None for photo in found] == [True, True, False, True, False, True]
     assert all(photo.tags[0].name == "Eiffel Tower" for photo in found if photo.error is None)

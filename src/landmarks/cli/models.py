@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+import click
+
+from landmarks.cli.declare import Argument, Jsonl
+from landmarks.cli.output import print_json
 
 if TYPE_CHECKING:
     from landmarks.model.folder import ModelInfo
@@ -13,32 +16,49 @@ if TYPE_CHECKING:
 
 def models(
     folders: Annotated[
-        list[Path] | None, typer.Argument(help="Folders made by landmarks export, beside the bundled models.")
-    ] = None,
+        tuple[Path, ...], Argument("Folders made by landmarks export, besides the bundled models.")
+    ] = (),
+    jsonl: Jsonl = False,
 ) -> None:
-    """List the models that come with the package, and what each was taught by landmarks learn."""
+    """List the bundled models, and what each was taught by landmarks learn."""
     from landmarks.model.folder import bundled_models, read_info
 
     found = bundled_models()
     if not found:
-        typer.echo("no model comes with this package: train one and name its folder with --model", err=True)
-    for folder in [*found.values(), *(folders or [])]:
-        _show(folder, read_info(folder))
+        click.echo("no model comes with this package: train one and name its folder with --model", err=True)
+    for folder in [*found.values(), *folders]:
+        row = _describe(folder, read_info(folder))
+        print_json(row) if jsonl else _show(row)
 
 
-def _show(folder: Path, info: ModelInfo) -> None:
+def _describe(folder: Path, info: ModelInfo) -> dict[str, Any]:
     from landmarks.fewshot.learned import read_learned
     from landmarks.model.folder import ONNX_FILE
     from landmarks.model.ood import is_landmark
 
-    size = (folder / ONNX_FILE).stat().st_size / 1e6
-    calibrated = "knows what it does not know" if info.calibration is not None else "not calibrated"
-    landmarks = int(is_landmark(info.classes).sum())
-    typer.echo(
-        f"{info.name}: {landmarks} landmarks, {info.architecture}, {info.precision}, {size:.1f} MB, {calibrated}, "
-        f"{info.created}  {folder}"
-    )
     learned = read_learned(folder, info)
-    for landmark in learned.landmarks if learned is not None else ():
-        rejected = f", {len(landmark.rejected)} rejected" if len(landmark.rejected) else ""
-        typer.echo(f"  learnt: {landmark.name} from {len(landmark.vectors)} photos{rejected}")
+    return {
+        "name": info.name,
+        "path": str(folder),
+        "landmarks": int(is_landmark(info.classes).sum()),
+        "architecture": info.architecture,
+        "precision": info.precision,
+        "bytes": (folder / ONNX_FILE).stat().st_size,
+        "calibrated": info.calibration is not None,
+        "created": str(info.created),
+        "learned": [
+            {"name": one.name, "photos": len(one.vectors), "rejected": len(one.rejected)}
+            for one in (learned.landmarks if learned is not None else ())
+        ],
+    }
+
+
+def _show(row: dict[str, Any]) -> None:
+    calibrated = "calibrated for unknown photos" if row["calibrated"] else "not calibrated"
+    click.echo(
+        f"{row['name']}: {row['landmarks']} landmarks, {row['architecture']}, {row['precision']}, "
+        f"{row['bytes'] / 1e6:.1f} MB, {calibrated}, {row['created']}  {row['path']}"
+    )
+    for one in row["learned"]:
+        rejected = f", {one['rejected']} rejected" if one["rejected"] else ""
+        click.echo(f"  learned: {one['name']} from {one['photos']} photos{rejected}")

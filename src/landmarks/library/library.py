@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from types import TracebackType
 
 from landmarks.errors import InputError, MetadataError, StorageError
-from landmarks.imaging.photos import PHOTO_SUFFIXES
-from landmarks.library.batch import Batch, Outcome, Work
+from landmarks.files.checksums import sha256_file
+from landmarks.files.walker import Skipped
+from landmarks.geo.gazetteer import Gazetteer
+from landmarks.imaging.photos import OnSkip, walk_photos
+from landmarks.library.batch import Batch, Outcome, Work, judged, names_of
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import PhotoRow, PhotoState, RunRow, Verdict
 from landmarks.library.undo import Undone, undo
@@ -53,6 +56,8 @@ class Library:
         ledger: Another place for the ledger, for photos on a read-only file system.
         options: Where tags are written.
         read_only: Write nothing, not even a ledger; for previews.
+        exclude: Glob patterns of what is skipped below folders.
+        on_left_out: Told of each file and folder that the folder walk skips.
 
     Raises:
         InputError: The root is no folder.
@@ -67,8 +72,12 @@ class Library:
         ledger: Path | None = None,
         options: WriteOptions | None = None,
         read_only: bool = False,
+        exclude: Sequence[str] = (),
+        on_left_out: OnSkip | None = None,
     ) -> None:
         self.root = _absolute(root)
+        self._exclude = tuple(exclude)
+        self._on_left_out = on_left_out
         if not self.root.is_dir():
             raise InputError(f"{root}: no such folder: check the spelling")
         self.options = options or WriteOptions()
@@ -105,7 +114,7 @@ class Library:
         """Tag what is due among photos and folders, and write it, or show it where the library is read-only.
 
         Args:
-            paths: Photos, and folders with everything below them but hidden files and links to folders.
+            paths: Photos, and folders with everything below them (see `landmarks.files.walker`).
             tag_photos: The tagger. It may read ahead, also in a thread of its own.
             model: Identity of the model; photos that were done with another one are due again.
             retry: Take up photos again that could not be read, though they have not changed since.
@@ -164,10 +173,32 @@ class Library:
         """Give the runs that wrote something, the newest first."""
         return self._ledger.runs()
 
-    def undo(self, *, run: int | None = None, below: Path | None = None) -> Iterator[Undone]:
-        """Take back what was written: all of it, that of a run, or that below a folder."""
+    def undo(
+        self, *, run: int | None = None, below: Path | None = None, dry_run: bool = False
+    ) -> Iterator[Undone]:
+        """Take back what was written: all of it, that of a run, or that below a folder.
+
+        Args:
+            run: Only what this run wrote.
+            below: Only photos in this folder, or this photo.
+            dry_run: Give what would be undone and change nothing.
+
+        Raises:
+            InputError: There is no such run, or `below` neither exists nor was ever written to.
+        """
         folder = b"" if below is None else self.key(below)
-        yield from undo(self._ledger, self.root, run=run, below=b"" if folder == b"." else folder)
+        folder = b"" if folder == b"." else folder
+        if run is not None and all(row.id != run for row in self._ledger.runs()):
+            raise InputError(f"{self.root}: there is no run {run}: landmarks undo --list shows the runs")
+        pages = self._ledger.standing(run=run, below=folder)
+        if below is not None and not below.exists() and next(pages, None) is None:
+            raise InputError(f"{below}: no such file or folder, and nothing was written there: check the spelling")
+        if dry_run:
+            for page in self._ledger.standing(run=run, below=folder):
+                for change in page:
+                    yield Undone(self.root / os.fsdecode(change.target), "planned")
+            return
+        yield from undo(self._ledger, self.root, run=run, below=folder)
 
     def reject(self, photo: Path, tag: str) -> list[Outcome]:
         """Take a tag off a photo for good: no run and no model brings it back.
@@ -177,9 +208,17 @@ class Library:
             tag: Name of the tag, or of its city or country, which rejects all that is said to lie there.
 
         Raises:
+            InputError: Nothing is called so: neither a tag that the photo had nor a place.
             MetadataError: The file cannot be edited; the verdict stands all the same.
         """
-        return self._judge(photo, Verdict(tag.casefold(), "rejected", None))
+        name = tag.casefold()
+        mine = {known for each in self._known_tags(self.key(photo)).values() for known in names_of(each)}
+        if name not in mine and name not in _place_names():
+            raise InputError(
+                f"{photo}: it never had a tag {tag!r}, and no landmark, city or country is called so; its tags: "
+                f"{', '.join(sorted(mine)) or 'none'}"
+            )
+        return self._judge(photo, Verdict(name, "rejected", None))
 
     def confirm(self, photo: Path, tag: str | Tag) -> list[Outcome]:
         """Keep a tag on a photo whatever later models say; one that was rejected comes back.
@@ -206,6 +245,15 @@ class Library:
             path = self.root / os.fsdecode(photo)
             if path.is_file():
                 yield path, verdict
+
+    def judged(self, photo: ImageTags) -> tuple[Tag, ...]:
+        """Return the tags of a photo after what the user said of them, without writing anything."""
+        try:
+            digest = photo.sha256 or bytes.fromhex(sha256_file(photo.path))
+        except OSError:
+            digest = None
+        verdicts = self._ledger.verdicts(self.key(photo.path), digest)
+        return judged(photo.tags, verdicts) if verdicts else photo.tags
 
     def key(self, path: Path) -> bytes:
         """Return a path below the root as the ledger knows it.
@@ -288,26 +336,20 @@ class Library:
         for path in paths:
             folder = path if path.is_dir() else path.parent
             if folder.is_dir() and not os.access(folder, os.W_OK):
-                raise StorageError(f"{folder}: no permission to write here, or read-only: see --dry-run")
+                raise StorageError(f"{folder}: no permission to write here, or read-only: see `dry_run`")
 
     def _walk(self, paths: Iterable[Path], notices: list[Outcome]) -> Iterator[Path]:
-        """Give the photos below `paths` one by one; what cannot be read becomes a notice and stops nothing."""
+        """Give the photos below `paths` one by one; an unreadable folder becomes a notice and stops nothing."""
 
-        def refuse(error: OSError) -> None:
-            reason = f"the folder cannot be read ({(error.strerror or 'unknown').lower()})"
-            notices.append(Outcome(Path(os.fsdecode(error.filename)), "quarantined", reason=reason))
+        def refuse(skipped: Skipped) -> None:
+            if skipped.reason == "missing":
+                raise InputError(f"{skipped.path}: {skipped.message}")
+            if skipped.reason == "unreadable":
+                notices.append(Outcome(skipped.path, "quarantined", reason=skipped.message))
+            elif self._on_left_out is not None:
+                self._on_left_out(skipped)
 
-        for path in paths:
-            if not path.is_dir():
-                if not path.exists():
-                    raise InputError(f"{path}: no such file or folder: check the spelling")
-                yield path
-                continue
-            for folder, folders, files in os.walk(path, onerror=refuse):
-                folders[:] = sorted(name for name in folders if not name.startswith("."))
-                for name in sorted(files):
-                    if not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES:
-                        yield Path(folder, name)
+        return walk_photos(paths, exclude=self._exclude, on_skip=refuse)
 
     def _due(
         self,
@@ -359,7 +401,8 @@ class Library:
                 status = photo.stat()
                 if (status.st_size, status.st_mtime_ns) == (row.size, row.mtime_ns):
                     return None
-            snapshot = Snapshot.of(photo) if photo.is_file() else None
+            # Of a photo that is due anyway the content is read once, by the tagger.
+            snapshot = Snapshot.of(photo, read=row is not None) if photo.is_file() else None
         except OSError:
             snapshot = None  # the tagger will say what is wrong with it
         if row is not None and snapshot is None and not row.sha256:
@@ -369,6 +412,15 @@ class Library:
                 self._ledger.record(replace(row, size=snapshot.size, mtime_ns=snapshot.mtime_ns))
             return None
         return Work(photo, key, snapshot, model_key)
+
+
+def _place_names() -> set[str]:
+    """The names that tags may have: of landmarks, cities, countries and kinds, in folded case."""
+    return {
+        name.casefold()
+        for place in Gazetteer.bundled()
+        for name in (place.name, place.city, place.country, place.kind)
+    }
 
 
 def _drained(notices: list[Outcome]) -> Iterator[Outcome]:

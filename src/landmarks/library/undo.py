@@ -27,12 +27,13 @@ class Undone:
     Attributes:
         target: The file that had been written.
         status: `restored`: it is again what it was, byte for byte; `cleaned`: others changed it since, so only
-            our entries were taken out; `gone`: the file is not there any more; `kept`: nothing was done.
+            our entries were taken out; `gone`: the file is not there any more; `kept`: nothing was done;
+            `planned`: it would be undone.
         reason: Why it was kept, or None.
     """
 
     target: Path
-    status: Literal["restored", "cleaned", "gone", "kept"]
+    status: Literal["restored", "cleaned", "gone", "kept", "planned"]
     reason: str | None = None
 
 

@@ -16,8 +16,12 @@ from landmarks.metadata.sidecars import read_sidecar, sidecars_of
 from landmarks.metadata.xmp import XmpPacket
 
 
-def read_position(photo: Path) -> tuple[float, float] | None:
+def read_position(photo: Path, content: bytes | None = None) -> tuple[float, float] | None:
     """Return where the camera stood, latitude and longitude in decimal degrees, or None when that is unknown.
+
+    Args:
+        photo: The photo.
+        content: Of the photo, where it was read already; else the file is opened.
 
     The sidecars are asked first, as they hold what the user corrected; then EXIF, then the embedded XMP. One
     that we wrote ourselves is the landmark's and does not count, nor does the 0, 0 of a receiver without signal.
@@ -26,7 +30,7 @@ def read_position(photo: Path) -> tuple[float, float] | None:
         packet = read_sidecar(path)
         if packet is not None and (position := packet.position()) is not None:
             return position
-    return embedded_position(photo)
+    return embedded_position(photo if content is None else content)
 
 
 def embedded_position(photo: Path | bytes) -> tuple[float, float] | None:

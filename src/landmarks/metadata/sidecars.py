@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from landmarks.imaging.photos import PHOTO_SUFFIXES
+from landmarks.imaging.formats import PHOTO_SUFFIXES
 from landmarks.metadata.entries import compare_key
 from landmarks.metadata.packet import PacketError
 from landmarks.metadata.xmp import XmpPacket
@@ -29,7 +29,7 @@ RAW_SUFFIXES = frozenset(
 )
 """Suffixes, in lower case, of RAW formats that no program writes metadata into; DNG is not one of them."""
 
-_PICTURES = PHOTO_SUFFIXES | RAW_SUFFIXES | {".avif", ".dng", ".heics", ".hif", ".jfif", ".jxl", ".jp2", ".psd"}
+_PICTURES = PHOTO_SUFFIXES | RAW_SUFFIXES | {".dng", ".jxl", ".jp2", ".psd"}
 _SCANS = 20  # a listing of a huge folder serves this many times as long as it took
 _HUGE = 0.002  # seconds that such a listing takes
 _TICK = 50_000_000  # nanoseconds: clocks of file systems are coarse

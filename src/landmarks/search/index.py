@@ -7,13 +7,14 @@ known by their path below the folder, so the folder may move with the index insi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
 from landmarks.errors import InputError, SearchError
-from landmarks.imaging.photos import find_photos
+from landmarks.files.walker import Skipped
+from landmarks.imaging.photos import OnSkip, find_photos
 from landmarks.search.embedder import EmbeddedPhoto, Embedder, embed_photos
 from landmarks.search.table import Header, PhotoTable, Row, exists, writing
 
@@ -32,7 +33,8 @@ class IndexJob:
         place: Where the index lies: a folder, or the address of object storage.
         model: Model folder.
         rebuild: Begin anew, whatever was built before.
-        processes: How many, or None for one a core.
+        processes: How many, or None for one per core.
+        exclude: Glob patterns of what is skipped.
     """
 
     root: Path
@@ -40,6 +42,7 @@ class IndexJob:
     model: Path
     rebuild: bool = False
     processes: int | None = None
+    exclude: tuple[str, ...] = ()
 
 
 @dataclass
@@ -50,7 +53,7 @@ class IndexReport:
         embedded: How many are new or changed.
         kept: How many were there already.
         removed: How many were taken out because they are gone, or cannot be read any more.
-        failed: How many could not be read.
+        failed: How many photos and folders could not be read.
     """
 
     embedded: int = 0
@@ -92,7 +95,7 @@ def check_model(table: PhotoTable, embedder: Embedder) -> None:
     if table.header.model != embedder.identity:
         raise SearchError(
             f"{table.place}: built with the model {table.header.model}, not {embedder.identity}: run landmarks "
-            "index FOLDER --rebuild, or name the old model by --model"
+            "index again with `rebuild`, or name the old model by `model`"
         )
 
 
@@ -108,6 +111,7 @@ def update_index(
     *,
     on_photo: Callable[[int, int], None] | None = None,
     on_error: Callable[[Path, str], None] | None = None,
+    on_skip: OnSkip | None = None,
 ) -> IndexReport:
     """Bring an index up to date.
 
@@ -115,16 +119,27 @@ def update_index(
         job: What to index.
         on_photo: Told (photos done, photos that are due) after each.
         on_error: Told each photo that cannot be read, and why.
+        on_skip: Told what else the folder walk leaves out.
 
     Raises:
         InputError: The folder is missing or holds no photo.
         SearchError: The index is of another model, of another folder, damaged, or being written.
         StorageError: It cannot be written there.
     """
+    tell = on_error or (lambda _path, _reason: None)
     root = Path(os.path.abspath(job.root))  # noqa: PTH100
     if not root.is_dir():
         raise InputError(f"{job.root}: no such folder: check the spelling")
-    photos = {encode(photo.relative_to(root)): photo for photo in find_photos([root])}
+    unread: list[Skipped] = []
+
+    def left_out(skipped: Skipped) -> None:
+        if skipped.reason == "unreadable":
+            unread.append(skipped)
+        elif on_skip is not None:
+            on_skip(skipped)
+
+    found = find_photos([root], exclude=job.exclude, on_skip=left_out)
+    photos = {encode(photo.relative_to(root)): photo for photo in found}
     if not photos:
         # An empty mount point must not empty the index.
         raise InputError(f"{job.root}: there are no photos in it: give the folder that holds them")
@@ -132,11 +147,15 @@ def update_index(
         table = _open(job, root)
         known = table.known()
         report = IndexReport()
-        gone = [photo for photo in known if photo not in photos]
+        closed = [one.path.relative_to(root) for one in unread]
+        gone = [photo for photo in known if photo not in photos and not _is_below(photo, closed)]
         table.remove(gone)
         stamps = {name: stamp for name, photo in photos.items() if (stamp := _stamp(photo)) is not None}
         due = {name: photo for name, photo in photos.items() if known.get(name) != stamps.get(name, (-1, -1))}
-        report.removed, report.kept = len(gone), len(photos) - len(due)
+        report.removed, report.kept, report.failed = len(gone), len(photos) - len(due), len(unread)
+        tell = on_error or (lambda _photo, _why: None)
+        for one in unread:
+            tell(one.path, one.message)
         rows: list[Row] = []
         unreadable: list[str] = []
         answers = embed_photos(job.model, due.values(), processes=job.processes)
@@ -148,8 +167,7 @@ def update_index(
                 report.failed += 1
                 if name in known:
                     unreadable.append(name)
-                if on_error is not None:
-                    on_error(answer.path, answer.error or "it vanished meanwhile")
+                tell(answer.path, answer.error or "it vanished meanwhile")
             if len(rows) == _ROWS:
                 table.put(rows)
                 rows = []
@@ -162,6 +180,12 @@ def update_index(
         if due or gone:
             table.settle()
     return report
+
+
+def _is_below(photo: str, folders: Iterable[Path]) -> bool:
+    """Tell whether a row is of a folder that cannot be read at the moment: its photos may still be there."""
+    path = decode(photo)
+    return any(path.is_relative_to(folder) for folder in folders)
 
 
 def _open(job: IndexJob, root: Path) -> PhotoTable:
@@ -180,7 +204,7 @@ def _open(job: IndexJob, root: Path) -> PhotoTable:
     if root_of(table) != root:
         raise SearchError(
             f"{job.place}: the index of {table.header.root}, not of {root}: name that folder, choose another "
-            "--index, or give --rebuild if the photos have moved"
+            "`place`, or give `rebuild` if the photos have moved"
         )
     return table
 

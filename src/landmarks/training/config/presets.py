@@ -1,8 +1,8 @@
-"""Presets: small TOML files that say how to train, for `landmarks train --preset`.
+"""Presets: small TOML files with settings of a training, for `landmarks train --preset`.
 
 A preset has the sections and keys of `settings.json` and holds what differs from the usual settings of its way of
 training. It is checked by the dataclasses of `landmarks.training.config.settings`. Those that come with the
-package lie in `preset_files` beside this module and go by their name; any other is given by its path.
+package are in `preset_files` next to this module and are given by name, any other by its path.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from landmarks.errors import SettingsError
 from landmarks.files.atomic import write_text
-from landmarks.training.config.settings import RunSettings, default_settings, flag_of
+from landmarks.training.config.settings import RunSettings, argument_of, default_settings
 
 SECTIONS = ("model", "loading", "augment", "optimization", "loop")
 """The groups of `RunSettings` that a preset may have."""
@@ -42,7 +42,7 @@ def load_preset(name: str, data: Path) -> RunSettings:
         data: The image folder to train on.
 
     Raises:
-        SettingsError: There is no such preset, or a key or value is wrong; the message names file, key and flag.
+        SettingsError: There is no such preset, or a key or value is wrong; it names file, key and argument.
     """
     bundled = bundled_presets()
     path = bundled.get(name, Path(name))
@@ -50,7 +50,7 @@ def load_preset(name: str, data: Path) -> RunSettings:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(
-            f"--preset {name}: no such preset or file: give a path, or one of {', '.join(bundled)}"
+            f"`preset` {name}: no such preset or file: give a path, or one of {', '.join(bundled)}"
         ) from error
     except ValueError as error:  # of TOML or of UTF-8
         raise SettingsError(f"{path}: not a TOML file ({error}): mend it") from error
@@ -73,7 +73,7 @@ def changed(settings: RunSettings, changes: Changes, path: Path | None = None) -
         path: Where the changes come from, for the error.
 
     Raises:
-        SettingsError: A value is out of range; the message names `path`, section and flag.
+        SettingsError: A value is out of range; the message names `path`, section and argument.
     """
     built = {}
     for section, values in changes.items():
@@ -89,7 +89,7 @@ def changed(settings: RunSettings, changes: Changes, path: Path | None = None) -
 
 
 def differences(settings: RunSettings) -> dict[str, dict[str, Any]]:
-    """Return what a preset of these settings says: the model, and all that differs from its usual settings.
+    """Return the content of a preset of these settings: the model, and all that differs from its usual settings.
 
     What belongs to one machine or one run (paths, threads, seed, limits) is left out.
     """
@@ -140,13 +140,13 @@ def _require_shape(path: Path, values: Mapping[str, Any]) -> None:
                 raise SettingsError(f"{path}: [{section}] has no key {key!r}: its keys are {known}")
             if not _fits(value, hints[section][key]):
                 raise SettingsError(
-                    f"{path}: [{section}] {key} ({flag_of(key)}) cannot be {value!r}: correct its type"
+                    f"{path}: [{section}] {key} (`{argument_of(key)}`) cannot be {value!r}: correct its type"
                 )
 
 
 @cache
 def _hints() -> dict[str, dict[str, Any]]:
-    """The types of the keys of each section; paths are left out, they are given by flags."""
+    """The types of the keys of each section; paths are left out, they are arguments."""
     groups = get_type_hints(RunSettings)
     return {
         section: {

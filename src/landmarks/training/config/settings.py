@@ -1,7 +1,7 @@
-"""Everything one training run is told, as frozen dataclasses that check themselves.
+"""The settings of a training run, as frozen dataclasses that check themselves.
 
-A bad value raises `SettingsError` with the flag of the command line in the sentence. `RunSettings` is written
-into the run folder as `settings.json` and read back by `--resume`, `evaluate` and `export`.
+A bad value raises `SettingsError`, whose sentence names the argument. `RunSettings` is written to the run folder
+as `settings.json`, and read back when a run is resumed, evaluated or exported.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ AugmentationName = Literal[
 ]
 
 
-_FLAGS = {"kind": "--model", "names": "--augment", "mix_probability": "--mix"}
+_ARGUMENTS = {"kind": "model", "names": "augment", "mix_probability": "mix"}
 
 
-def flag_of(key: str) -> str:
-    """Return the flag of the command line that sets a key of the settings: `--batch-size` for `batch_size`."""
-    return _FLAGS.get(key, "--" + key.replace("_", "-"))
+def argument_of(key: str) -> str:
+    """Return the argument of `landmarks train` that sets a key of the settings: `model` for `kind`."""
+    return _ARGUMENTS.get(key, key)
 
 
-def _require(condition: bool, flag: str, rule: str, value: object) -> None:
+def _require(condition: bool, argument: str, rule: str, value: object) -> None:
     if not condition:
-        raise SettingsError(f"{flag} must be {rule}, not {value!r}")
+        raise SettingsError(f"`{argument}` must be {rule}, not {value!r}")
 
 
-def _require_name(value: str, names: Iterable[str], flag: str) -> None:
+def _require_name(value: str, names: Iterable[str], argument: str) -> None:
     names = list(names)
-    _require(value in names, flag, "one of " + ", ".join(names), value)
+    _require(value in names, argument, "one of " + ", ".join(names), value)
 
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Which pictures, in which portions.
+    """Which images, in which batches.
 
     Attributes:
-        batch_size: Pictures a step over all devices together, at least 1.
-        valid_size: Share of the training pictures kept for validation, in (0, 1).
+        batch_size: Images per step over all devices together, at least 1.
+        valid_size: Fraction of the training images used for validation, in (0, 1).
         workers: Loader processes; 0 loads in the training process, which is fastest where cores are few.
-        limit: Use at most so many training pictures (drawn evenly over the classes), or None for all.
+        limit: Use at most this many training images (drawn evenly over the classes), or None for all.
         sampler: `plain` shuffles; `balanced` draws every class equally often.
         seed: Seed of the split, the shuffle, the augmentation and the weights, from 0 to 2147483647.
     """
@@ -65,22 +65,22 @@ class DataSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require(self.batch_size >= 1, "--batch-size", "at least 1", self.batch_size)
-        _require(0 < self.valid_size < 1, "--valid-size", "between 0 and 1", self.valid_size)
-        _require(self.workers >= 0, "--workers", "at least 0", self.workers)
-        _require(self.limit is None or self.limit >= 1, "--limit", "at least 1", self.limit)
-        _require_name(self.sampler, get_args(Sampler), "--sampler")
-        _require(0 <= self.seed < 2**31, "--seed", "from 0 to 2147483647", self.seed)
+        _require(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
+        _require(0 < self.valid_size < 1, "valid_size", "between 0 and 1", self.valid_size)
+        _require(self.workers >= 0, "workers", "at least 0", self.workers)
+        _require(self.limit is None or self.limit >= 1, "limit", "at least 1", self.limit)
+        _require_name(self.sampler, get_args(Sampler), "sampler")
+        _require(0 <= self.seed < 2**31, "seed", "from 0 to 2147483647", self.seed)
 
 
 @dataclass(frozen=True)
 class AugmentSettings:
-    """What training pictures go through; validation and test pictures never do.
+    """Augmentation of training images; validation and test images are never augmented.
 
     Attributes:
         names: Augmentations in the order they are applied.
-        crop_scale: Smallest share of a picture's area that `resized-crop` keeps, in (0, 1].
-        mix_probability: Share of the batches that `mixup` or `cutmix` blends, in [0, 1].
+        crop_scale: Smallest fraction of an image's area that `resized-crop` keeps, in (0, 1].
+        mix_probability: Probability per batch of `mixup` or `cutmix`, in [0, 1].
         sizes: Side of the training crop in pixels; the epochs are shared evenly among the sizes in turn
             (progressive resizing: small and fast first, large at the end).
     """
@@ -92,18 +92,18 @@ class AugmentSettings:
 
     def __post_init__(self) -> None:
         for name in self.names:
-            _require_name(name, get_args(AugmentationName), "--augment")
+            _require_name(name, get_args(AugmentationName), "augment")
         _require(
             not {"crop", "resized-crop"} <= set(self.names),
-            "--augment",
+            "augment",
             "one of crop and resized-crop",
             self.names,
         )
-        _require(0 < self.crop_scale <= 1, "--crop-scale", "above 0 and at most 1", self.crop_scale)
-        _require(0 <= self.mix_probability <= 1, "--mix", "from 0 to 1", self.mix_probability)
-        _require(len(self.sizes) > 0, "--sizes", "at least one size", self.sizes)
+        _require(0 < self.crop_scale <= 1, "crop_scale", "above 0 and at most 1", self.crop_scale)
+        _require(0 <= self.mix_probability <= 1, "mix", "from 0 to 1", self.mix_probability)
+        _require(len(self.sizes) > 0, "sizes", "at least one size", self.sizes)
         for size in self.sizes:
-            _require(32 <= size <= 256, "--sizes", "from 32 to 256 pixels", size)
+            _require(32 <= size <= 256, "sizes", "from 32 to 256 pixels", size)
 
     def size_of_epoch(self, epoch: int, epochs: int) -> int:
         """Return the training crop in pixels of epoch `epoch` (from 0) of `epochs`."""
@@ -119,14 +119,14 @@ class ModelSettings:
         backbone: Name of the backbone of `transfer` (see `landmarks.training.models.backbones`).
         weights: A local weights file for the backbone, or None for the weights of the installed package.
         unfreeze: Fine-tune the backbone too, from the solution of the head.
-        views: Views of each training picture that a frozen backbone embeds (the centre crop and augmented
+        views: Views of each training image that a frozen backbone embeds (the centre crop and augmented
             ones), at least 1.
-        dropout: Share of the embedding dropped before the head in training, in [0, 1).
+        dropout: Fraction of the embedding dropped before the head in training, in [0, 1).
         head: `linear`, or `cosine` for very many classes (see `landmarks.training.models.heads`).
-        sub_centers: Centres a class of a cosine head, at least 1.
-        scale: What a cosine head multiplies its cosines by, above 0.
+        sub_centers: Centres per class of a cosine head, at least 1.
+        scale: Factor on the cosines of a cosine head, above 0.
         margin: Radians that are added to the angle of the target of a cosine head in training (ArcFace), in
-            [0, 1.5]. What serves faces, scale 64 and margin 0.5, is too much for a few thousand photos: see
+            [0, 1.5]. Scale 64 and margin 0.5, usual for faces, are too much for a few thousand photos: see
             `benchmarks/results/heads.md`.
         init: A run folder whose weights start this run; its head is used as far as the class names agree.
     """
@@ -144,17 +144,17 @@ class ModelSettings:
     init: Path | None = None
 
     def __post_init__(self) -> None:
-        _require_name(self.kind, get_args(ModelKind), "--model")
-        _require(self.views >= 1, "--views", "at least 1", self.views)
-        _require(0 <= self.dropout < 1, "--dropout", "from 0 to below 1", self.dropout)
-        _require_name(self.head, get_args(HeadKind), "--head")
-        _require(self.sub_centers >= 1, "--sub-centers", "at least 1", self.sub_centers)
-        _require(0 < self.scale < math.inf, "--scale", "above 0", self.scale)
-        _require(0 <= self.margin <= 1.5, "--margin", "from 0 to 1.5 radians", self.margin)
+        _require_name(self.kind, get_args(ModelKind), "model")
+        _require(self.views >= 1, "views", "at least 1", self.views)
+        _require(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+        _require_name(self.head, get_args(HeadKind), "head")
+        _require(self.sub_centers >= 1, "sub_centers", "at least 1", self.sub_centers)
+        _require(0 < self.scale < math.inf, "scale", "above 0", self.scale)
+        _require(0 <= self.margin <= 1.5, "margin", "from 0 to 1.5 radians", self.margin)
         for key, usual in (("sub_centers", 1), ("scale", 30.0), ("margin", 0.1)):
             value = getattr(self, key)
-            _require(self.head == "cosine" or value == usual, flag_of(key), "used with --head cosine", value)
-        _require(not (self.unfreeze and self.kind == "scratch"), "--unfreeze", "used with --model transfer", True)
+            _require(self.head == "cosine" or value == usual, key, "used with `head` cosine", value)
+        _require(not (self.unfreeze and self.kind == "scratch"), "unfreeze", "used with `model` transfer", True)
 
 
 @dataclass(frozen=True)
@@ -164,13 +164,13 @@ class OptimizationSettings:
     Attributes:
         optimizer: `sgd` (momentum, Nesterov), `adam` or `adamw`.
         learning_rate: Peak learning rate, above 0.
-        backbone_rate: Learning rate of an unfrozen backbone as a share of `learning_rate`, in (0, 1].
+        backbone_rate: Learning rate of an unfrozen backbone as a fraction of `learning_rate`, in (0, 1].
         momentum: Momentum of `sgd`, in [0, 1).
         weight_decay: Decay of weights; never of norms and biases; at least 0.
-        label_smoothing: Share of the target spread over all classes, in [0, 1).
+        label_smoothing: Fraction of the target spread over all classes, in [0, 1).
         schedule: `plateau` (reduce on plateau), `cosine` (warm-up, then cosine) or `onecycle`.
         clip: Largest norm of the gradient, or 0 for no clipping.
-        ema: Decay a step of the exponential moving average of the weights, in [0, 1); 0 for none.
+        ema: Decay per step of the exponential moving average of the weights, in [0, 1); 0 for none.
     """
 
     optimizer: OptimizerName = "adamw"
@@ -184,16 +184,16 @@ class OptimizationSettings:
     ema: float = 0.998
 
     def __post_init__(self) -> None:
-        _require_name(self.optimizer, get_args(OptimizerName), "--optimizer")
-        _require_name(self.schedule, get_args(ScheduleName), "--schedule")
+        _require_name(self.optimizer, get_args(OptimizerName), "optimizer")
+        _require_name(self.schedule, get_args(ScheduleName), "schedule")
         positive = math.isfinite(self.learning_rate) and self.learning_rate > 0
-        _require(positive, "--learning-rate", "above 0", self.learning_rate)
-        _require(0 < self.backbone_rate <= 1, "--backbone-rate", "above 0 and at most 1", self.backbone_rate)
-        _require(0 <= self.momentum < 1, "--momentum", "from 0 to below 1", self.momentum)
-        _require(0 <= self.weight_decay < math.inf, "--weight-decay", "at least 0", self.weight_decay)
-        _require(0 <= self.label_smoothing < 1, "--label-smoothing", "from 0 to below 1", self.label_smoothing)
-        _require(0 <= self.clip < math.inf, "--clip", "at least 0 (0 for no clipping)", self.clip)
-        _require(0 <= self.ema < 1, "--ema", "from 0 to below 1", self.ema)
+        _require(positive, "learning_rate", "above 0", self.learning_rate)
+        _require(0 < self.backbone_rate <= 1, "backbone_rate", "above 0 and at most 1", self.backbone_rate)
+        _require(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
+        _require(0 <= self.weight_decay < math.inf, "weight_decay", "at least 0", self.weight_decay)
+        _require(0 <= self.label_smoothing < 1, "label_smoothing", "from 0 to below 1", self.label_smoothing)
+        _require(0 <= self.clip < math.inf, "clip", "at least 0 (0 for no clipping)", self.clip)
+        _require(0 <= self.ema < 1, "ema", "from 0 to below 1", self.ema)
 
 
 @dataclass(frozen=True)
@@ -201,8 +201,8 @@ class LoopSettings:
     """How long, on what.
 
     Attributes:
-        epochs: Passes over the training pictures, at least 1.
-        patience: Stop after so many epochs without a better validation loss, or 0 to never stop early.
+        epochs: Passes over the training images, at least 1.
+        patience: Stop after this many epochs without a better validation loss, or 0 to never stop early.
         max_minutes: Stop after the epoch in which this time is used up, or None for no limit.
         precision: `auto` takes bf16 where the processor computes in it, else 32 bits.
         accelerator: As Fabric names it: `auto`, `cpu`, `gpu`, ...
@@ -222,23 +222,23 @@ class LoopSettings:
 
     @property
     def processes(self) -> int:
-        """How many processes train together, one a device."""
+        """Number of processes that train together, one per device."""
         return self.devices * self.nodes
 
     def __post_init__(self) -> None:
-        _require(self.epochs >= 1, "--epochs", "at least 1", self.epochs)
-        _require(self.patience >= 0, "--patience", "at least 0", self.patience)
+        _require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
+        _require(self.patience >= 0, "patience", "at least 0", self.patience)
         limited = self.max_minutes is None or 0 < self.max_minutes < math.inf
-        _require(limited, "--max-minutes", "above 0 (left out for no limit)", self.max_minutes)
-        _require_name(self.precision, get_args(Precision), "--precision")
-        _require(self.devices >= 1, "--devices", "at least 1", self.devices)
-        _require(self.threads >= 0, "--threads", "at least 0", self.threads)
-        _require(self.nodes >= 1, "--nodes", "at least 1", self.nodes)
+        _require(limited, "max_minutes", "above 0 (left out for no limit)", self.max_minutes)
+        _require_name(self.precision, get_args(Precision), "precision")
+        _require(self.devices >= 1, "devices", "at least 1", self.devices)
+        _require(self.threads >= 0, "threads", "at least 0", self.threads)
+        _require(self.nodes >= 1, "nodes", "at least 1", self.nodes)
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Everything one run is told.
+    """Everything that defines a run.
 
     Attributes:
         data: The image folder.
@@ -254,15 +254,15 @@ class RunSettings:
     loop: LoopSettings = field(default_factory=LoopSettings)
 
     def __post_init__(self) -> None:
-        # Batch normalisation, which only the network from scratch learns, has no deviation of one picture.
+        # Batch normalisation, which only the network from scratch learns, has no deviation of one image.
         batch_size, processes = self.loading.batch_size, self.loop.processes
         least = 2 * processes if self.model.kind == "scratch" else processes
         on = f" on {processes} devices" if processes > 1 else ""
-        _require(batch_size >= least, "--batch-size", f"at least {least} from scratch{on}", batch_size)
-        _require(batch_size % processes == 0, "--batch-size", f"a multiple of the {processes} devices", batch_size)
+        _require(batch_size >= least, "batch_size", f"at least {least} from scratch{on}", batch_size)
+        _require(batch_size % processes == 0, "batch_size", f"a multiple of the {processes} devices", batch_size)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, one mapping a group."""
+        """Return plain JSON values, one mapping per group."""
         return {key: _plain(value) for key, value in dataclasses.asdict(self).items()}
 
     @classmethod
@@ -290,7 +290,7 @@ class RunSettings:
 
 
 def default_settings(data: Path, kind: ModelKind = "scratch", *, unfreeze: bool = False) -> RunSettings:
-    """Return the settings that serve a few thousand pictures well, for each way of training.
+    """Return good settings for a few thousand images, for each way of training.
 
     The crops of fine-tuning are smaller than those of the contract on purpose: a random crop shows things larger
     than the centre crop does, and 192 pixels make up for it (Touvron et al. 2019,

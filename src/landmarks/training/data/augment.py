@@ -1,6 +1,6 @@
-"""Augmentations by name, applied to training pictures only.
+"""Augmentations by name, applied to training images only.
 
-Per picture: a crop, then the other names in the order given. Per batch: MixUp (Zhang et al. 2018,
+Per image: a crop, then the other names in the order given. Per batch: MixUp (Zhang et al. 2018,
 https://arxiv.org/abs/1710.09412) and CutMix (Yun et al. 2019, https://arxiv.org/abs/1905.04899).
 """
 
@@ -62,14 +62,14 @@ class TrainTransform:
         return result
 
 
-class Batch:
+class Collate:
     """Samples to a batch: stacked, normalised, and in training blended by MixUp or CutMix.
 
     Args:
         preprocessing: Mean and deviation of the normalisation.
         classes: Number of classes.
         mixes: Names out of `mixup` and `cutmix`; one is drawn for each blended batch.
-        mix_probability: Share of the batches that are blended.
+        mix_probability: Fraction of the batches that are blended.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Batch:
         mixes: Sequence[str] = (),
         mix_probability: float = 0.0,
     ) -> None:
-        # One multiplication and one subtraction a pixel: (x / 255 - mean) / std = x * scale - offset.
+        # One multiplication and one subtraction per pixel: (x / 255 - mean) / std = x * scale - offset.
         mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
         self._scale = (1 / (255 * std)).view(1, 3, 1, 1)
         self._offset = (mean / std).view(1, 3, 1, 1)
@@ -91,7 +91,7 @@ class Batch:
         self._probability = mix_probability if self._mixes else 0.0
 
     def __call__(self, samples: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
-        """Return pictures (B, 3, S, S) float32, normalised, and targets: (B,) int64, or (B, K) where blended."""
+        """Return images (B, 3, S, S) float32, normalised, and targets: (B,) int64, or (B, K) where blended."""
         pictures = torch.stack([picture for picture, _ in samples])
         labels = torch.tensor([label for _, label in samples])
         batch = pictures.to(torch.float32).mul_(self._scale).sub_(self._offset)

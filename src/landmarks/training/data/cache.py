@@ -1,8 +1,8 @@
-"""Decoded pictures in one memory-mapped file, so that only the first epoch of the first run pays for JPEG.
+"""Decoded images in one memory-mapped file, so that only the first epoch of the first run decodes JPEG.
 
-The file holds each picture as the preprocessing contract resizes it (short side at most 256 pixels, never
-enlarged), one after another; an index beside it says where each begins and which files could not be read. The
-name of both is a hash of the pictures' paths, sizes and modification times, so a changed picture makes a new
+The file holds each image as the preprocessing contract resizes it (short side at most 256 pixels, never
+enlarged), one after another; an index next to it has their positions and the files that are unreadable. The
+name of both is a hash of the images' resolved paths, sizes and modification times, so a changed image makes a new
 cache and an old one is never read by mistake.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from landmarks.imaging.preprocessing import MAX_ASPECT, resize_short_side
 
 FORMAT = 2
 Channels = tuple[float, float, float]
-"""A value for each channel, in R, G, B order."""
+"""One value per channel, in R, G, B order."""
 
 Progress = Callable[[int, int], None]
 """Called with (pictures done, pictures in all)."""
@@ -41,7 +41,7 @@ def default_cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class BrokenPicture:
-    """A picture that could not be read, and why."""
+    """An unreadable image, and why."""
 
     path: Path
     reason: str
@@ -52,12 +52,12 @@ class PictureCache:
 
     Args:
         file: The decoded pictures.
-        paths: The pictures the cache was asked for, in that order.
-        index: Which of them are in the file, with what shapes, and why the others are not. It tells them by
-            position, because the same picture has several paths (relative to here, to there, absolute).
+        paths: The images of the cache, in order.
+        index: Which of them are in the file, their shapes, and why the others are not, by position, because the
+            same image has several paths (relative to here, to there, absolute).
 
     Attributes:
-        broken: The pictures that could not be read; they are not in the cache.
+        broken: The unreadable images; they are not in the cache.
     """
 
     def __init__(self, file: Path, paths: Sequence[Path], index: dict[str, Any]) -> None:
@@ -103,12 +103,12 @@ def build_cache(
 
     Args:
         paths: The pictures.
-        folder: Where caches lie; made when missing.
+        folder: Where caches are stored; made when missing.
         side: Short side in pixels to which larger pictures are reduced.
-        progress: Told after each group of pictures.
+        progress: Called after each group of images.
 
     Returns:
-        The cache; pictures that cannot be read are listed in `broken`.
+        The cache; unreadable images are listed in `broken`.
 
     Raises:
         DataError: None of the pictures can be read.
@@ -128,7 +128,7 @@ def build_cache(
 def channel_statistics(cache: PictureCache, paths: Sequence[Path], folder: Path) -> tuple[Channels, Channels]:
     """Return mean and standard deviation of each channel over all pixels of `paths`, in [0, 1].
 
-    They are computed once and cached beside the pictures.
+    They are computed once and cached next to the images.
     """
     file = folder / f"statistics-{_key(paths, side=0)}.json"
     with suppress(OSError, ValueError, KeyError, TypeError):  # missing or damaged: computed again
@@ -202,13 +202,22 @@ def _decode(paths: Sequence[Path], side: int) -> Iterator[NDArray[np.uint8] | st
             yield from pool.map(decode, group)
 
 
+def resolved(paths: Iterable[Path]) -> Iterator[str]:
+    """Give the absolute path of each file, the same however its folder is spelt (`../x`, a link, `/a/x`)."""
+    folders: dict[Path, str] = {}
+    for path in paths:
+        if path.parent not in folders:
+            folders[path.parent] = os.path.realpath(path.parent)
+        yield f"{folders[path.parent]}/{path.name}"
+
+
 def _key(paths: Sequence[Path], side: int) -> str:
     digest = hashlib.sha256(f"{FORMAT} {side}\n".encode())
-    for path in paths:
+    for path, place in zip(paths, resolved(paths), strict=True):
         try:
             status = path.stat()
             state = f"{status.st_size}\0{status.st_mtime_ns}"
         except OSError:
-            state = "missing"  # a link to nowhere; the decoder tells why it cannot be read
-        digest.update(f"{path.absolute()}\0{state}\n".encode("utf-8", "surrogateescape"))
+            state = "missing"  # a link to nowhere; the decoder says why it is unreadable
+        digest.update(f"{place}\0{state}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:20]

@@ -1,7 +1,7 @@
 """An image folder becomes a list of samples, class names and a stratified split.
 
 Two layouts are read: `ROOT/train/CLASS/picture` with `ROOT/test/CLASS/picture` (torchvision's `ImageFolder`,
-twice), or one folder `ROOT/CLASS/picture`, of which a seeded, stratified share becomes the test split.
+twice), or one folder `ROOT/CLASS/picture`, of which a seeded, stratified part becomes the test split.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from landmarks.errors import DataError
-from landmarks.imaging.photos import PHOTO_SUFFIXES
+from landmarks.imaging.photos import photo_rules
 
 MANIFEST = "manifest.csv"
 
@@ -90,12 +90,12 @@ class DataFolder:
 
 @dataclass(frozen=True)
 class Listing:
-    """Every picture of a data set as it lies, before anybody asks whether it can be trained on.
+    """Every image of a data set, before any check whether it can be trained on.
 
     Attributes:
         root: The data set.
         classes: Names of the class folders of all splits, sorted; a class may have no picture.
-        splits: The pictures of `train` and `test`, or of "" where the classes lie in `root` itself.
+        splits: The pictures of `train` and `test`, or of "" where the class folders are in `root` itself.
     """
 
     root: Path
@@ -114,12 +114,12 @@ def list_pictures(root: Path) -> Listing:
     names = {split: _folder_names(root / split) for split in parts}
     classes = tuple(sorted({name for found in names.values() for name in found}))
     _require_classes(root / parts[0], classes)
+    labels = {name: label for label, name in enumerate(classes)}
     sources = _read_sources(root)
     splits = {}
     for split in parts:
         found = _samples(root / split, names[split], sources, split)
-        labels = [classes.index(names[split][sample.label]) for sample in found]
-        splits[split] = tuple(replace(s, label=label) for s, label in zip(found, labels, strict=True))
+        splits[split] = tuple(replace(s, label=labels[s.path.parent.name]) for s in found)
     if not any(splits.values()):
         raise DataError(f"{root}: there is no picture in its class folders: add some")
     return Listing(root, classes, splits)
@@ -129,10 +129,10 @@ def read_data_folder(root: Path, *, valid_size: float, seed: int, limit: int | N
     """Read an image folder and split it.
 
     Args:
-        root: Folder with `train/` and `test/`, or with one folder a class.
-        valid_size: Share of the training pictures of each class that becomes validation, in (0, 1).
+        root: Folder with `train/` and `test/`, or with one folder per class.
+        valid_size: Fraction of the training pictures of each class that becomes validation, in (0, 1).
         seed: Seed of the split; the same seed gives the same split.
-        limit: At most so many training pictures, drawn evenly over the classes, or None for all.
+        limit: At most this many training pictures, drawn evenly over the classes, or None for all.
 
     Returns:
         The data set; every class has at least one training and one validation picture. A class may be missing
@@ -156,7 +156,8 @@ def read_data_folder(root: Path, *, valid_size: float, seed: int, limit: int | N
         tested = [name for name in classes if (root / "test" / name).is_dir()]
         test = _samples(root / "test", tested, sources, "test")
         _require_pictures(root / "test", tested, test, at_least=1)
-        test = [replace(s, label=classes.index(s.path.relative_to(root / "test").parts[0])) for s in test]
+        labels = {name: label for label, name in enumerate(classes)}
+        test = [replace(s, label=labels[s.path.parent.name]) for s in test]
         _require_pictures(root / "train", classes, train, at_least=2)
     elif has_test:
         raise DataError(f"{root}: there is test/ but no train/: add train/ or give test/ itself to be split")
@@ -173,7 +174,7 @@ def read_split(folder: Path, classes: Sequence[str]) -> list[Sample]:
     """List the pictures `folder/CLASS/picture` of known classes; a class may be missing.
 
     Raises:
-        DataError: A folder cannot be read.
+        DataError: A folder is unreadable.
     """
     present = [name for name in classes if (folder / name).is_dir()]
     labels = {name: label for label, name in enumerate(classes)}
@@ -183,19 +184,22 @@ def read_split(folder: Path, classes: Sequence[str]) -> list[Sample]:
 def split_stratified(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
     """Split samples into (`share`, the rest), class by class, at least one of each class on both sides.
 
+    Takes linear time.
+
     The split of a class depends on its own pictures and the seed alone, so adding a class moves no picture of
     another.
     """
-    drawn: list[Sample] = []
-    rest: list[Sample] = []
-    for label in sorted({sample.label for sample in samples}):
-        members = [sample for sample in samples if sample.label == label]
-        random.Random(f"{seed}-{members[0].path.parent.name}").shuffle(members)  # noqa: S311 - no secret
-        count = min(len(members) - 1, max(1, round(share * len(members))))
-        drawn += members[:count]
-        rest += members[count:]
-    order = {sample.path: position for position, sample in enumerate(samples)}
-    return sorted(drawn, key=lambda s: order[s.path]), sorted(rest, key=lambda s: order[s.path])
+    positions: dict[int, list[int]] = {}
+    for position, sample in enumerate(samples):
+        positions.setdefault(sample.label, []).append(position)
+    drawn: set[int] = set()
+    for members in positions.values():
+        random.Random(f"{seed}-{samples[members[0]].path.parent.name}").shuffle(members)  # noqa: S311 - no secret
+        drawn.update(members[: min(len(members) - 1, max(1, round(share * len(members))))])
+    both: tuple[list[Sample], list[Sample]] = ([], [])
+    for position, sample in enumerate(samples):
+        both[position not in drawn].append(sample)
+    return both
 
 
 def limit_evenly(samples: Sequence[Sample], limit: int | None, seed: int) -> list[Sample]:
@@ -217,7 +221,7 @@ def limit_evenly(samples: Sequence[Sample], limit: int | None, seed: int) -> lis
 def _has_folder(root: Path, name: str) -> bool:
     try:
         if not root.is_dir():
-            raise DataError(f"{root}: no such folder: give a folder with one folder of pictures a class")
+            raise DataError(f"{root}: no such folder: give a folder with one folder of pictures per class")
         return (root / name).is_dir()
     except OSError as error:
         raise DataError(f"{root}: the folder cannot be read: change its permissions") from error
@@ -231,7 +235,11 @@ def _class_names(folder: Path) -> list[str]:
 
 def _folder_names(folder: Path) -> list[str]:
     try:
-        names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith("."))
+        names = sorted(
+            entry.name
+            for entry in os.scandir(folder)
+            if entry.is_dir() and photo_rules().skips(entry.name, is_folder=True) is None
+        )
     except OSError as error:
         raise DataError(f"{folder}: the folder cannot be read: change its permissions") from error
     for name in names:
@@ -243,20 +251,20 @@ def _folder_names(folder: Path) -> list[str]:
 
 def _require_classes(folder: Path, names: Sequence[str]) -> None:
     if not names:
-        raise DataError(f"{folder}: there is no folder of pictures in it: make one folder a class")
+        raise DataError(f"{folder}: there is no folder of pictures in it: make one folder per class")
     if len(names) == 1:
         raise DataError(f"{folder}: there is one class, {names[0]!r}, and nothing to tell it from: add another")
 
 
 def _samples(folder: Path, classes: Sequence[str], sources: dict[str, str], split: str) -> list[Sample]:
-    samples = []
+    samples, rules = [], photo_rules()
     for label, name in enumerate(classes):
         try:
             entries = sorted(entry.name for entry in os.scandir(folder / name))
         except OSError as error:
             raise DataError(f"{folder / name}: the folder cannot be read: change its permissions") from error
         for file in entries:
-            if not file.startswith(".") and Path(file).suffix.lower() in PHOTO_SUFFIXES:
+            if rules.skips(file, is_folder=False) is None:
                 source = sources.get(f"{split}/{name}/{file}", "")
                 samples.append(Sample(folder / name / file, label, source))
     return samples

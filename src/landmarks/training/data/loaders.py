@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from landmarks.errors import DataError, SettingsError
 from landmarks.imaging.preprocessing import Preprocessing, center_crop, resize_short_side
 from landmarks.training.config.settings import AugmentSettings, DataSettings, Sampler
-from landmarks.training.data.augment import MIXES, Batch, TrainTransform
+from landmarks.training.data.augment import MIXES, Collate, TrainTransform
 from landmarks.training.data.cache import (
     BrokenPicture,
     PictureCache,
@@ -27,7 +27,11 @@ from landmarks.training.data.cache import (
     default_cache_folder,
 )
 from landmarks.training.data.folders import DataFolder, Sample, read_data_folder
-from landmarks.training.data.sampling import EpochBatches, EveryNth, Share, share_of_batch
+from landmarks.training.data.sampling import (
+    DistributedBatchSampler,
+    DistributedEvalSampler,
+    local_batch_size,
+)
 from landmarks.training.data.shards import ShardDataset, ShardSet, is_shard_set, read_shard_set
 from landmarks.training.reports.plots import display_names, sample_batch, save_figure
 
@@ -86,10 +90,10 @@ class Data:
     """An image folder made ready: split, decoded, measured.
 
     Attributes:
-        folder: Classes and splits, without the pictures that cannot be read.
+        folder: Classes and splits, without the unreadable images.
         cache: The decoded pictures of all splits.
-        cache_folder: Where the cache lies.
-        broken: The pictures that cannot be read, with the reason.
+        cache_folder: Folder of the cache.
+        broken: The unreadable images, with the reason.
         preprocessing: The contract, with the mean and deviation of the training pictures.
         shards: Where the training pictures are, if not in the folder: its `train` is then a sample of them.
     """
@@ -126,7 +130,7 @@ def prepare_data(
 ) -> Data:
     """Read, check, split and decode an image folder and compute its mean and deviation.
 
-    Of shards only the index and the pictures beside them are read.
+    Of shards only the index and the images next to them are read.
 
     Args:
         root: See `landmarks.training.data.folders.read_data_folder`; or a folder made by `landmarks pack`.
@@ -158,10 +162,10 @@ def prepare_data(
 
 def _check_streamed(settings: DataSettings) -> None:
     """Refuse what needs a list of all training pictures."""
-    refused = {"--limit": settings.limit is not None, "--sampler balanced": settings.sampler == "balanced"}
-    for flag, given in refused.items():
+    refused = {"`limit`": settings.limit is not None, "`sampler` balanced": settings.sampler == "balanced"}
+    for argument, given in refused.items():
         if given:
-            raise SettingsError(f"{flag} cannot be used with shards, which are read in order: leave it out")
+            raise SettingsError(f"{argument} cannot be used with shards, which are read in order: leave it out")
 
 
 def get_data_loaders(
@@ -179,11 +183,11 @@ def get_data_loaders(
     """Build the loaders of an image folder in one call; `prepare_data` and `make_loaders` are its two halves.
 
     Args:
-        root: Folder with `train/` and `test/`, or with one folder a class.
-        batch_size: Pictures a batch.
-        valid_size: Share of the training pictures kept for validation, in (0, 1).
+        root: Folder with `train/` and `test/`, or with one folder per class.
+        batch_size: Images per batch.
+        valid_size: Fraction of the training images kept for validation, in (0, 1).
         num_workers: Loader processes; 0 loads in this process.
-        limit: At most so many training pictures, drawn evenly over the classes, or None for all.
+        limit: At most this many training images, drawn evenly over the classes, or None for all.
         sampler: `plain`, or `balanced` to draw every class equally often.
         augment: What training pictures go through, or None for the usual.
         seed: Seed of the split.
@@ -208,7 +212,8 @@ def make_loaders(
     augment: AugmentSettings,
     *,
     preprocessing: Preprocessing | None = None,
-    share: Share | None = None,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> dict[str, Loader]:
     """Build the loaders of the three splits.
 
@@ -218,7 +223,8 @@ def make_loaders(
         augment: What training pictures go through.
         preprocessing: The contract of the network, where its mean and deviation are not those of the data
             (a pretrained backbone), or None for those of the data.
-        share: Which of the processes that train together this is, or None where it is the only one.
+        rank: Which training process this is, from 0.
+        world_size: Number of training processes.
 
     Returns:
         `train`, `valid` and `test`. Each gives (pictures, targets): float32 (B, 3, S, S), normalised; and
@@ -227,26 +233,33 @@ def make_loaders(
         crops. The order and the augmentation follow torch's global seed.
     """
     contract = preprocessing or data.preprocessing
-    share = share or Share()
     classes = data.folder.classes
     mixes = [name for name in augment.names if name in MIXES]
     transform = TrainTransform(augment, augment.sizes[-1], contract)
     if data.shards is not None:
         size = min(settings.batch_size, data.train_size)
-        streamed = ShardDataset(data.shards, transform, size, share)
-        how: dict[str, Any] = {"dataset": streamed, "batch_size": size // share.processes}
+        streamed = ShardDataset(data.shards, transform, size, rank=rank, world_size=world_size, seed=settings.seed)
+        how: dict[str, Any] = {"dataset": streamed, "batch_size": size // world_size}
     else:
         pictures = PictureDataset(data.cache, data.folder.train, transform, classes)
-        how = {"dataset": pictures, "batch_sampler": _batches(data.folder.train, settings, share)}
-    collate = Batch(contract, len(classes), mixes, augment.mix_probability)
+        sampler = DistributedBatchSampler(
+            len(pictures),
+            settings.batch_size,
+            rank=rank,
+            world_size=world_size,
+            seed=settings.seed,
+            weights=_weights(data.folder.train, settings.sampler),
+        )
+        how = {"dataset": pictures, "batch_sampler": sampler}
+    collate = Collate(contract, len(classes), mixes, augment.mix_probability)
     loaders: dict[str, Loader] = {"train": DataLoader(**how, num_workers=settings.workers, collate_fn=collate)}
     for name, samples in (("valid", data.folder.valid), ("test", data.folder.test)):
         loaders[name] = DataLoader(
             PictureDataset(data.cache, samples, EvalTransform(contract), classes),
-            batch_size=share_of_batch(settings.batch_size, share),
-            sampler=EveryNth(len(samples), share),
+            batch_size=local_batch_size(settings.batch_size, world_size),
+            sampler=DistributedEvalSampler(len(samples), rank=rank, world_size=world_size),
             num_workers=settings.workers,
-            collate_fn=Batch(contract, len(classes)),
+            collate_fn=Collate(contract, len(classes)),
         )
     return loaders
 
@@ -286,9 +299,9 @@ def visualize_one_batch(loaders: dict[str, Loader], path: Path, *, count: int = 
     save_figure(sample_batch(before, after, titles), path)
 
 
-def _batches(samples: Sequence[Sample], settings: DataSettings, share: Share) -> EpochBatches:
-    if settings.sampler == "plain":
-        return EpochBatches(len(samples), settings.batch_size, share)
+def _weights(samples: Sequence[Sample], sampler: Sampler) -> list[float] | None:
+    """Return how often each image is drawn: its class counts as much as any other where `sampler` is balanced."""
+    if sampler == "plain":
+        return None
     counts = np.bincount([sample.label for sample in samples])
-    weights = [1.0 / float(counts[sample.label]) for sample in samples]
-    return EpochBatches(len(samples), settings.batch_size, share, weights=weights)
+    return [1.0 / float(counts[sample.label]) for sample in samples]

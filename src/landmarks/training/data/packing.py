@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from landmarks.errors import DataError, ImageError, SettingsError
+from landmarks.errors import DataError, ImageError
 from landmarks.files.atomic import atomic_path, storage_errors, write_bytes, write_json
 from landmarks.imaging.decoding import load_rgb
 from landmarks.imaging.preprocessing import MAX_ASPECT, Preprocessing, resize_short_side
+from landmarks.training.config.jobs import PackSettings
 from landmarks.training.data.cache import Progress
 from landmarks.training.data.folders import Sample, limit_evenly, read_data_folder
 from landmarks.training.data.shards import INDEX, ShardSet, index_of, read_shard_set
@@ -28,36 +29,12 @@ QUALITY = 95
 
 
 @dataclass(frozen=True)
-class PackSettings:
-    """How an image folder is packed.
-
-    Attributes:
-        valid_size: Share of the training pictures kept for validation, in (0, 1).
-        shard_size: Pictures of a shard, at least 1.
-        sample: Training pictures that are also kept as files, for what needs a few.
-        seed: Seed of the split and of the order.
-    """
-
-    valid_size: float = 0.15
-    shard_size: int = 5000
-    sample: int = 2000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.valid_size < 1:
-            raise SettingsError(f"--valid-size must be between 0 and 1, not {self.valid_size}")
-        for name in ("shard_size", "sample"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
-
-
-@dataclass(frozen=True)
 class Packed:
     """What was packed.
 
     Attributes:
         shards: The shards.
-        broken: Pictures that cannot be read, as `name: reason`.
+        broken: Unreadable images, as `name: reason`.
     """
 
     shards: ShardSet
@@ -71,7 +48,7 @@ def pack(data: Path, out: Path, settings: PackSettings, *, progress: Progress | 
         data: See `landmarks.training.data.folders.read_data_folder`.
         out: The folder to make.
         settings: Split, size of the shards, seed.
-        progress: Told after each group of pictures.
+        progress: Called after each group of pictures.
 
     Raises:
         DataError: The folder does not hold what training needs, or `out` is taken.
@@ -94,7 +71,7 @@ def pack(data: Path, out: Path, settings: PackSettings, *, progress: Progress | 
 
 
 def _pack(data: Path, out: Path, settings: PackSettings, progress: Progress | None) -> list[str]:
-    """Pack into a folder; returns the pictures that cannot be read."""
+    """Pack into a folder; returns the unreadable images."""
     folder = read_data_folder(data, valid_size=settings.valid_size, seed=settings.seed)
     train = list(folder.train)
     random.Random(settings.seed).shuffle(train)  # noqa: S311 - no secret

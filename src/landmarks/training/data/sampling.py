@@ -1,14 +1,13 @@
-"""Which pictures of an epoch a process sees: its share of every batch, none twice and none lost.
+"""Which images of an epoch a process sees: its part of every batch, none twice and none lost.
 
 All processes draw the same order from the same seed and cut it into the same batches as one process would; each
-then takes its own part of every batch. Two devices so learn from the very batches that one device learns from.
+then takes its own part of every batch. Two devices thus learn from the very batches that one device learns from.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -16,60 +15,57 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 
-@dataclass(frozen=True)
-class Share:
-    """One process among those that train together.
-
-    Attributes:
-        rank: Which one, from 0.
-        processes: How many there are, at least 1.
-    """
-
-    rank: int = 0
-    processes: int = 1
-
-
 @runtime_checkable
 class Shuffled(Protocol):
-    """What draws the order of an epoch."""
+    """Anything that draws the order of an epoch."""
 
-    def reseed(self, seed: int) -> None:
-        """Draw the next order from `seed`, the same in all processes."""
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the next order from the seed and `epoch`, the same in all processes."""
 
 
-class EpochBatches(Sampler[list[int]]):
+class DistributedBatchSampler(Sampler[list[int]]):
     """The training batches of an epoch, of which each process gets its part.
 
-    Args:
-        count: How many pictures there are, at least `batch_size` where several processes share them.
-        batch_size: Pictures of a batch over all processes; a multiple of their number.
-        share: Which process this is.
-        weights: How often to draw each picture, relative to the others, with replacement; None to see each once.
+    An incomplete last batch is dropped, because a single image would break batch normalisation; its images come
+    in other epochs. Fewer images than `batch_size` make one batch.
 
-    An incomplete last batch is left out, because one picture would break batch normalisation; its pictures come
-    in other epochs. Fewer pictures than a batch are one batch.
+    Args:
+        count: Number of images, at least `batch_size` where several processes share them.
+        batch_size: Images per batch over all processes, a multiple of `world_size`.
+        rank: Which process this is, from 0.
+        world_size: Number of processes.
+        seed: Seed of the orders, from the first `set_epoch` on; before, they follow torch's global seed.
+        weights: How often to draw each image, relative to the others, with replacement; None to see each once.
     """
 
     def __init__(
-        self, count: int, batch_size: int, share: Share, *, weights: Sequence[float] | None = None
+        self,
+        count: int,
+        batch_size: int,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        seed: int = 0,
+        weights: Sequence[float] | None = None,
     ) -> None:
         self._count = count
         self._batch_size = min(batch_size, count)
-        self._share = share
+        self._rank, self._world_size = rank, world_size
+        self._seed = seed
         self._weights = None if weights is None else torch.tensor(weights, dtype=torch.float64)
         self._generator: torch.Generator | None = None
 
-    def reseed(self, seed: int) -> None:
-        """Draw the orders from here on from `seed`; without it they follow torch's global seed."""
-        self._generator = torch.Generator().manual_seed(seed)
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the next order from the seed and `epoch`."""
+        self._generator = torch.Generator().manual_seed(seed_of(self._seed, epoch))
 
     def __len__(self) -> int:
         return self._count // self._batch_size
 
     def __iter__(self) -> Iterator[list[int]]:
-        order, size = self._order(), self._batch_size // self._share.processes
+        order, size = self._order(), self._batch_size // self._world_size
         for batch in range(len(self)):
-            start = batch * self._batch_size + self._share.rank * size
+            start = batch * self._batch_size + self._rank * size
             yield order[start : start + size].tolist()
 
     def _order(self) -> Tensor:
@@ -78,16 +74,17 @@ class EpochBatches(Sampler[list[int]]):
         return torch.multinomial(self._weights, self._count, replacement=True, generator=self._generator)
 
 
-class EveryNth(Sampler[int]):
-    """The pictures of validation that a process measures: each picture in one process, without padding.
+class DistributedEvalSampler(Sampler[int]):
+    """The validation images that a process measures: each image in one process, without padding.
 
     Args:
-        count: How many pictures there are.
-        share: Which process this is.
+        count: Number of images.
+        rank: Which process this is, from 0.
+        world_size: Number of processes.
     """
 
-    def __init__(self, count: int, share: Share) -> None:
-        self._positions = range(share.rank, count, share.processes)
+    def __init__(self, count: int, *, rank: int = 0, world_size: int = 1) -> None:
+        self._positions = range(rank, count, world_size)
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -96,13 +93,18 @@ class EveryNth(Sampler[int]):
         return iter(self._positions)
 
 
-def share_of_batch(batch_size: int, share: Share) -> int:
-    """Return how many pictures of a batch a process takes at most, at least 1."""
-    return math.ceil(batch_size / share.processes)
+def local_batch_size(batch_size: int, world_size: int) -> int:
+    """Return how many images of a batch a process takes at most, at least 1."""
+    return math.ceil(batch_size / world_size)
 
 
-def start_epoch(loader: DataLoader[Any], seed: int) -> None:
-    """Let a loader draw the order of its next epoch from `seed`, where it is one that can be told."""
+def seed_of(seed: int, epoch: int) -> int:
+    """Return the seed of an epoch of a run with this seed."""
+    return seed * 1_000_003 + epoch
+
+
+def set_epoch(loader: DataLoader[Any], epoch: int) -> None:
+    """Let a loader draw the order of `epoch`, where it shuffles by epoch."""
     for part in (loader.batch_sampler, loader.dataset):
         if isinstance(part, Shuffled):
-            part.reseed(seed)
+            part.set_epoch(epoch)

@@ -1,16 +1,16 @@
-"""Training pictures in tar files, read one after the other: for sets too large to be listed at every start.
+"""Training images in tar files, read sequentially: for sets too large to be listed at every start.
 
 ```
 SHARDS/
-  index.json                    classes, splits, counts: all that a start reads
+  index.json                    classes, splits, counts: all that is read at the start
   shards/train-000000.tar ...   the training pictures, shuffled, in WebDataset's layout: NNN.jpg, NNN.cls
   train/CLASS/...               a small even sample of them, for what needs a few pictures at random
   valid/CLASS/..., test/CLASS/...
 ```
 
 The layout is that of WebDataset, so its tools read these files. Its reader is not used: it hands whole files to
-processes, which so get unequal numbers of pictures, and training on several devices then stops or repeats some.
-Here the counts in the index say which pictures of which file belong to which process, exactly.
+processes, which thus get unequal numbers of images, and training on several devices then stops or repeats some.
+Here the counts in the index tell exactly which images of which file belong to which process.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from landmarks.errors import DataError, ImageError
 from landmarks.imaging.decoding import load_rgb
 from landmarks.training.data.cache import Channels
 from landmarks.training.data.folders import DataFolder, read_split
-from landmarks.training.data.sampling import Share
+from landmarks.training.data.sampling import seed_of
 
 INDEX = "index.json"
 FORMAT = 1
@@ -52,7 +52,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardSet:
-    """What `index.json` says.
+    """Content of `index.json`.
 
     Attributes:
         root: The folder.
@@ -61,7 +61,7 @@ class ShardSet:
         class_counts: How many of them each class has.
         mean: Of the training pictures, per channel, in [0, 1].
         std: Likewise.
-        fingerprint: Of the index, so of all that it says.
+        fingerprint: Hash of the index.
     """
 
     root: Path
@@ -76,7 +76,7 @@ class ShardSet:
         return sum(shard.count for shard in self.shards)
 
     def folder(self) -> DataFolder:
-        """Return the pictures that lie beside the shards; its `train` is the sample."""
+        """Return the images stored next to the shards; its `train` is the sample."""
         splits = {name: tuple(read_split(self.root / name, self.classes)) for name in ("train", "valid", "test")}
         return DataFolder(self.root, self.classes, **splits)
 
@@ -123,8 +123,10 @@ class ShardDataset(IterableDataset[tuple[Tensor, int]]):
     Args:
         source: The shards.
         transform: Picture (H, W, 3) uint8 to (3, S, S) uint8.
-        batch_size: Pictures of a batch over all training processes; a multiple of their number.
-        share: Which training process this is.
+        batch_size: Images per batch over all training processes, a multiple of `world_size`.
+        rank: Which training process this is, from 0.
+        world_size: Number of training processes.
+        seed: Seed of the orders.
 
     Attributes:
         transform: As given; may be exchanged between epochs.
@@ -136,19 +138,22 @@ class ShardDataset(IterableDataset[tuple[Tensor, int]]):
         source: ShardSet,
         transform: Callable[[NDArray[np.uint8]], Tensor],
         batch_size: int,
-        share: Share,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        seed: int = 0,
     ) -> None:
         self.transform = transform
         self.classes = source.classes
         self._shards = source.shards
         self._batches = len(source) // batch_size
-        self._size = batch_size // share.processes
-        self._share = share
-        self._seed = 0
+        self._size = batch_size // world_size
+        self._rank = rank
+        self._seed = self._epoch_seed = seed
 
-    def reseed(self, seed: int) -> None:
-        """Draw the next order from `seed`, the same in all processes."""
-        self._seed = seed
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the next order from the seed and `epoch`, the same in all processes."""
+        self._epoch_seed = seed_of(self._seed, epoch)
 
     def __len__(self) -> int:
         return self._batches * self._size
@@ -157,19 +162,19 @@ class ShardDataset(IterableDataset[tuple[Tensor, int]]):
         worker = get_worker_info()
         number, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
         start, count = self._run(number, workers)
-        rng = random.Random(f"{self._seed}-{self._share.rank}-{number}")  # noqa: S311 - no secret
+        rng = random.Random(f"{self._epoch_seed}-{self._rank}-{number}")  # noqa: S311 - no secret
         for content, label in _shuffled(_pictures(self._order(), start, count), rng):
             yield self.transform(_decode(content)), label
 
     def _order(self) -> list[Shard]:
         shards = list(self._shards)
-        random.Random(self._seed).shuffle(shards)  # noqa: S311 - no secret
+        random.Random(self._epoch_seed).shuffle(shards)  # noqa: S311 - no secret
         return shards
 
     def _run(self, number: int, workers: int) -> tuple[int, int]:
         """Return where the run of a loader process begins in the order of the epoch, and its length."""
         lengths = [(self._batches // workers + (w < self._batches % workers)) * self._size for w in range(workers)]
-        return self._share.rank * len(self) + sum(lengths[:number]), lengths[number]
+        return self._rank * len(self) + sum(lengths[:number]), lengths[number]
 
 
 def _pictures(shards: Sequence[Shard], start: int, count: int) -> Iterator[tuple[bytes, int]]:
@@ -187,7 +192,7 @@ def _pictures(shards: Sequence[Shard], start: int, count: int) -> Iterator[tuple
 def _of_shard(shard: Shard, start: int, count: int) -> Iterator[tuple[bytes, int]]:
     try:
         with tarfile.open(shard.path, "r:") as archive:
-            # Two members a picture: the picture and its class. Headers of those passed over are read, no more.
+            # Two members per image: the image and its class. Of those passed over only the headers are read.
             members = islice(archive, 2 * start, 2 * (start + count))
             for picture, label in zip(members, members, strict=True):
                 content, text = archive.extractfile(picture), archive.extractfile(label)
@@ -212,9 +217,9 @@ def _decode(content: bytes) -> NDArray[np.uint8]:
     try:
         return load_rgb(content)
     except ImageError as error:
-        raise DataError(f"a picture in the shards cannot be read ({error.reason}): pack them again") from error
+        raise DataError(f"a picture in the shards is unreadable ({error.reason}): pack them again") from error
 
 
 def index_of(classes: Sequence[str], shards: Sequence[tuple[str, int]], counts: Sequence[int]) -> dict[str, Any]:
-    """Return the part of `index.json` that tells of the shards."""
+    """Return the part of `index.json` that describes the shards."""
     return {"format": FORMAT, "classes": list(classes), "shards": list(shards), "class_counts": list(counts)}

@@ -18,9 +18,9 @@ FEW = 20
 """A class with fewer training pictures is hard to learn and harder to measure."""
 
 UNEVEN = 10
-"""A largest class of so many times the pictures of the smallest is worth a word."""
+"""A largest class with this many times the pictures of the smallest is reported."""
 
-_OVERLAP = 0.15  # share of a class that confidently looks like one other
+_OVERLAP = 0.15  # fraction of a class that confidently looks like one other
 _OUTLIER = 3.0  # robust deviations below the median class
 
 
@@ -51,9 +51,9 @@ def class_health(measured: Measured) -> list[ClassHealth]:
     """Judge every class of a data set, in their order."""
     classes, labels, probabilities = measured.classes, measured.labels, measured.probabilities
     embeddings, splits = measured.embeddings, [picture.split for picture in measured.pictures]
-    counted = [
-        Counter(s for s, label in zip(splits, labels, strict=True) if label == k) for k in range(len(classes))
-    ]
+    counted = [Counter[str]() for _ in classes]
+    for split, label in zip(splits, labels.tolist(), strict=True):
+        counted[label][split] += 1
     coherence = [_coherence(embeddings[labels == k]) for k in range(len(classes))]
     recognised: list[float | None] = [None] * len(classes)
     joint = np.zeros((len(classes),) * 2, dtype=np.int64)
@@ -104,7 +104,7 @@ def _coherence(embeddings: NDArray[np.float32]) -> float | None:
 
 
 def _outliers(values: Sequence[float | None]) -> list[bool]:
-    """Tell which values lie far below the others: `_OUTLIER` robust deviations (1.4826 MAD) below the median."""
+    """Tell which values are far below the others: `_OUTLIER` robust deviations (1.4826 MAD) below the median."""
     known = np.array([value for value in values if value is not None])
     if len(known) < 5:
         return [False] * len(values)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.errors import DataError, SettingsError
+from landmarks.errors import DataError
 from landmarks.imaging.preprocessing import Preprocessing
+from landmarks.training.config.jobs import DoctorSettings
 from landmarks.training.data.cache import (
     BrokenPicture,
     PictureCache,
@@ -27,6 +28,7 @@ from landmarks.training.doctor.findings import PROBLEMS, Problem, Proposal, in_o
 from landmarks.training.doctor.labels import find_label_issues, out_of_fold_probabilities
 from landmarks.training.doctor.pictures import Measured, Picture, find_broken, read_header
 from landmarks.training.doctor.shortcuts import Shortcuts, find_shortcuts
+from landmarks.training.engine.loggers.base import Logger, Loggers
 from landmarks.training.models.features import compute_embeddings
 from landmarks.training.models.transfer import get_model_transfer_learning
 
@@ -35,37 +37,8 @@ BACKBONE = "efficientnet_lite0"
 
 
 @dataclass(frozen=True)
-class DoctorSettings:
-    """What one examination is told.
-
-    Attributes:
-        data: Folder with `train/` and `test/`, or with one folder a class.
-        min_side: A picture whose short side has fewer pixels is called small.
-        seed: Seed of the folds.
-        cache: Folder for decoded pictures and embeddings, or None for the user's cache folder.
-
-    Raises:
-        SettingsError: `min_side` is below 1.
-    """
-
-    data: Path
-    min_side: int = 64
-    seed: int = 0
-    cache: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.min_side < 1:
-            raise SettingsError(f"--min-side must be at least 1, not {self.min_side}")
-
-    @property
-    def cache_folder(self) -> Path:
-        """Where decoded pictures and embeddings are kept."""
-        return self.cache or default_cache_folder()
-
-
-@dataclass(frozen=True)
 class Diagnosis:
-    """Everything the doctor has to say.
+    """The result of an examination.
 
     Attributes:
         data: The data set.
@@ -91,43 +64,32 @@ class Diagnosis:
         return {problem: counted[problem] for problem in PROBLEMS}
 
 
-@dataclass
-class Watcher:
-    """Who is told how an examination goes; the default watches nothing.
-
-    Attributes:
-        stage: Called with what begins, in a few words.
-        progress: Called with (done, in all).
-    """
-
-    stage: Callable[[str], None] = lambda text: None  # noqa: ARG005
-    progress: Progress = lambda done, total: None  # noqa: ARG005
-
-
-def examine(settings: DoctorSettings, watcher: Watcher | None = None) -> Diagnosis:
+def examine(settings: DoctorSettings, logger: Logger | None = None) -> Diagnosis:
     """Examine a data set; its files are read and never changed.
 
     Args:
         settings: Which data set, and what counts as small.
-        watcher: Told how it goes.
+        logger: Gets the stages and their progress.
 
     Raises:
         DataError: The folder is no data set, or no picture of it can be read.
         StorageError: The cache cannot be written.
     """
-    watch = watcher or Watcher()
+    log = logger or Loggers()
     listing = list_pictures(settings.data)
-    watch.stage("reading pictures")
+    log.stage("reading pictures")
     pictures = _with_headers(listing)
     paths = [picture.path for picture in pictures]
-    cache = build_cache(paths, settings.cache_folder, side=Preprocessing().resize, progress=watch.progress)
+    cache = build_cache(
+        paths, settings.cache or default_cache_folder(), side=Preprocessing().resize, progress=log.progress
+    )
     broken = find_broken(paths, cache)
     gone = {one.path for one in broken}
     readable = [picture for picture in pictures if picture.path not in gone]
     if not readable:
         raise DataError(f"{settings.data}: no picture shows anything ({broken[0].path}: {broken[0].reason})")
-    measured = _measure(listing.classes, readable, cache, settings, watch)
-    watch.stage("looking at classes and shortcuts")
+    measured = _measure(listing.classes, readable, cache, settings, log)
+    log.stage("looking at classes and shortcuts")
     health = class_health(measured)
     proposals = [
         *_propose_broken(pictures, broken, listing.classes),
@@ -151,18 +113,18 @@ def _measure(
     pictures: Sequence[Picture],
     cache: PictureCache,
     settings: DoctorSettings,
-    watch: Watcher,
+    log: Logger,
 ) -> Measured:
     """Compute what all parts of the examination look at."""
-    watch.stage("embedding pictures with a frozen backbone")
-    embeddings = _embed(pictures, cache, settings.cache_folder, watch.progress)
-    watch.stage("looking for near-duplicates")
+    log.stage("embedding pictures with a frozen backbone")
+    embeddings = _embed(pictures, cache, settings.cache or default_cache_folder(), log.progress)
+    log.stage("looking for near-duplicates")
     hashes = np.array([difference_hash(cache.picture(picture.path)) for picture in pictures], dtype=np.uint64)
     groups = tuple(map(tuple, group_duplicates(hashes, embeddings)))
-    watch.stage("looking for wrong labels")
+    log.stage("looking for wrong labels")
     labels = np.array([picture.label for picture in pictures], dtype=np.int64)
     probabilities = out_of_fold_probabilities(
-        embeddings, labels, groups, classes=len(classes), seed=settings.seed, progress=watch.progress
+        embeddings, labels, groups, classes=len(classes), seed=settings.seed, progress=log.progress
     )
     return Measured(classes, tuple(pictures), hashes, embeddings, groups, probabilities)
 

@@ -1,4 +1,4 @@
-"""What the doctor finds: one proposal a picture and problem, and the table of all of them."""
+"""Findings of the doctor: one proposal per picture and problem, and the table of all of them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Problem = Literal["broken", "duplicate", "leakage", "conflict", "label", "small"
 Action = Literal["quarantine", "move", "look"]
 
 PROBLEMS: tuple[Problem, ...] = get_args(Problem)
-"""The problems that a picture may have, in the order in which they are told."""
+"""The problems that a picture may have, in the order of the report."""
 
 MEANINGS: dict[Problem, str] = {
-    "broken": "cannot be read, is cut short or shows one flat colour",
+    "broken": "unreadable, cut short or shows one flat colour",
     "duplicate": "nearly the same as another picture of its class",
     "leakage": "nearly the same as a picture of the other split",
     "conflict": "nearly the same as a picture of another class",
@@ -41,8 +41,8 @@ class Proposal:
         problem: What is wrong.
         action: Move it to quarantine, move it to the class `suggested`, or have a look.
         evidence: Why the doctor thinks so, in a few words.
-        score: How sure it is, from 0 to 1; comparable within one problem only.
-        class_name: The class it lies in.
+        score: Confidence from 0 to 1; comparable within one problem only.
+        class_name: The class of its folder.
         split: `train`, `test`, or "" where the data set is not split.
         suggested: The class it seems to belong to, or "".
         other: The picture it is compared with, or None.
@@ -65,7 +65,7 @@ class Proposal:
 
 
 def parse_problems(given: str) -> tuple[Problem, ...]:
-    """Read names of problems with commas between, as `--apply` takes them.
+    """Read names of problems with commas between.
 
     Raises:
         SettingsError: A name is not known, or there is none.
@@ -74,12 +74,12 @@ def parse_problems(given: str) -> tuple[Problem, ...]:
     unknown = [name for name in names if name not in PROBLEMS]
     if unknown or not names:
         wrong = repr(unknown[0]) if unknown else "nothing"
-        raise SettingsError(f"--apply must name some of {', '.join(PROBLEMS)} with commas between, not {wrong}")
+        raise SettingsError(f"`apply` must name some of {', '.join(PROBLEMS)} with commas between, not {wrong}")
     return tuple(problem for problem in PROBLEMS if problem in names)
 
 
 def in_order(proposals: Sequence[Proposal]) -> list[Proposal]:
-    """Sort by problem, surest first."""
+    """Sort by problem, most confident first."""
     return sorted(proposals, key=lambda one: (PROBLEMS.index(one.problem), -one.score, os.fsencode(one.path)))
 
 

@@ -3,7 +3,7 @@
 Confident learning (Northcutt, Jiang, Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR
 2021, https://arxiv.org/abs/1911.00068) asks a classifier that has not seen a picture what it shows. A picture of
 class i that looks like class j with at least the confidence that is usual for class j counts for the cell (i, j)
-of the confident joint: off the diagonal lie the likely wrong labels. Pictures that fall short of that confidence,
+of the confident joint: off the diagonal are the likely wrong labels. Pictures that fall short of that confidence,
 though the classifier gives another class many times the probability of their own, are worth a look.
 """
 
@@ -36,7 +36,7 @@ class LabelIssue:
         suggested: The class it looks like.
         own: Probability of its own class, by a classifier that has not seen the picture.
         other: Probability of `suggested`.
-        confident: Whether it lies off the diagonal of the confident joint.
+        confident: Whether it is off the diagonal of the confident joint.
     """
 
     position: int
@@ -47,7 +47,7 @@ class LabelIssue:
 
     @property
     def score(self) -> float:
-        """The normalised margin, scaled to 0 (surely its own class) to 1 (surely the other)."""
+        """The normalised margin, scaled from 0 (certainly its own class) to 1 (certainly the other)."""
         return (1 + self.other - self.own) / 2
 
 
@@ -121,7 +121,7 @@ def confident_joint(probabilities: NDArray[np.float64], labels: NDArray[np.int64
 
 
 def find_label_issues(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> list[LabelIssue]:
-    """Return the pictures that look like another class, surest first.
+    """Return the pictures that look like another class, most confident first.
 
     Args:
         probabilities: (N, K) out of fold.

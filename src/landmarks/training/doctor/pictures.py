@@ -31,7 +31,7 @@ class Picture:
         label: Index of its class.
         split: `train`, `test`, or "" where the data set is not split.
         source: Where it came from, or "" where no manifest tells.
-        width: Pixels, before any turn by EXIF; 0 where the header cannot be read.
+        width: Pixels, before any rotation by EXIF; 0 where the header is unreadable.
         height: Pixels.
         size: Bytes of the file; 0 where there is none.
         quality: JPEG quality from 1 to 100 as its quantisation table tells, or 0 for other formats.
@@ -79,7 +79,7 @@ class Measured:
 
 
 def read_header(path: Path) -> tuple[int, int, int, float]:
-    """Return width, height, bytes and JPEG quality of a file, 0 for what cannot be told."""
+    """Return width, height, bytes and JPEG quality of a file, 0 for what is unknown."""
     try:
         size = path.stat().st_size
     except OSError:
@@ -107,7 +107,7 @@ def jpeg_quality(luminance: Sequence[int]) -> float:
 
 
 def find_broken(paths: Sequence[Path], cache: PictureCache) -> list[BrokenPicture]:
-    """Return the pictures that cannot be read, that end too early, or that show one flat colour.
+    """Return the pictures that are unreadable, that end too early, or that show one flat colour.
 
     Args:
         paths: The pictures of the cache.

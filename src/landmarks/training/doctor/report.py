@@ -25,12 +25,13 @@ _ADVICE: dict[Problem, str] = {
     "from their source, or move them to quarantine.",
     "duplicate": "Copies teach nothing new, and flatter validation where the split parts them. "
     "The larger picture stays.",
-    "leakage": "The test asks for a picture that was learnt: its accuracy is too good. The picture in train goes, "
-    "so that figures of the test stay comparable.",
+    "leakage": "A test picture was also trained on: test accuracy is too high. The picture in train goes, "
+    "so that test metrics stay comparable.",
     "conflict": "The same picture has two labels, and at least one is wrong. Where other pictures speak "
     "clearly for one class, the other copy goes.",
-    "label": "A classifier that has not seen these pictures names another class. Those it is sure of should move; "
-    "the others show something odd. Look before you move: a rare view looks wrong to it, too.",
+    "label": "A classifier that has not seen these pictures predicts another class. Those with a confident "
+    "prediction should move; the others show something odd. Look before you move: a rare view looks wrong to it, "
+    "too.",
     "small": "Too few pixels to show a landmark. Get larger ones, or move them to quarantine.",
 }
 
@@ -119,5 +120,5 @@ def _show(proposal: Proposal, data: Path) -> _Shown:
 def _small(path: Path) -> Thumbnail | None:
     try:
         return thumbnail(small_picture(path, _SIDE))
-    except ImageError:  # a broken picture; its reason stands beside it
+    except ImageError:  # a broken picture; its reason is given next to it
         return None

@@ -18,7 +18,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from landmarks.training.doctor.folds import split_folds
 from landmarks.training.doctor.pictures import Measured, Picture
-from landmarks.training.metrics.evaluate import Rate, rate
+from landmarks.training.metrics.evaluate import Proportion, proportion
 
 CLUES = ("size", "aspect", "bytes per pixel", "JPEG quality")
 """What a file tells before its pixels are looked at."""
@@ -31,7 +31,7 @@ class Clue:
     """How often a tree names the class rightly from one clue, or from all, on pictures it did not learn."""
 
     name: str
-    accuracy: Rate
+    accuracy: Proportion
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Shortcuts:
 
     @property
     def meaning(self) -> str:
-        """What the figures mean, in words."""
+        """The result in words."""
         accuracy = self.together.accuracy
         measured = (
             f"From size, aspect and compression alone, without the picture, a small decision tree names the class "
@@ -84,7 +84,7 @@ def find_shortcuts(measured: Measured, *, seed: int) -> Shortcuts | None:
         seed: Seed of the folds and the trees.
 
     Returns:
-        The figures, or None where there are too few pictures to cross-validate.
+        The result, or None where there are too few pictures to cross-validate.
     """
     labels, pictures = measured.labels, measured.pictures
     folds = list(split_folds(labels, measured.groups, seed=seed))
@@ -97,7 +97,7 @@ def find_shortcuts(measured: Measured, *, seed: int) -> Shortcuts | None:
         for known, asked in folds:
             tree = DecisionTreeClassifier(min_samples_leaf=_SMALLEST_LEAF, random_state=seed)
             hits += int((tree.fit(table[known], labels[known]).predict(table[asked]) == labels[asked]).sum())
-        return Clue(name, rate(hits, sum(len(asked) for _, asked in folds)))
+        return Clue(name, proportion(hits, sum(len(asked) for _, asked in folds)))
 
     clues = sorted((measure(name, columns[name]) for name in CLUES), key=lambda clue: -clue.accuracy.value)
     together = measure("all together", np.concatenate([columns[name] for name in CLUES], axis=1))

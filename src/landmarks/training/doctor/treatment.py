@@ -30,8 +30,8 @@ class Move:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one move.
+class MoveResult:
+    """The result of one move.
 
     Attributes:
         path: The place of the picture in the data set.
@@ -45,12 +45,12 @@ class Outcome:
 
 
 def default_quarantine(data: Path) -> Path:
-    """Return the folder `DATA.quarantine` beside the data set."""
+    """Return the folder `DATA.quarantine` next to the data set."""
     whole = data.resolve()
     return whole.with_name(f"{whole.name}.quarantine")
 
 
-def quarantine(pictures: Iterable[Path], data: Path, folder: Path) -> list[Outcome]:
+def quarantine(pictures: Iterable[Path], data: Path, folder: Path) -> list[MoveResult]:
     """Move pictures out of a data set.
 
     Args:
@@ -82,7 +82,7 @@ def quarantine(pictures: Iterable[Path], data: Path, folder: Path) -> list[Outco
     return outcomes
 
 
-def restore(data: Path, folder: Path) -> list[Outcome]:
+def restore(data: Path, folder: Path) -> list[MoveResult]:
     """Put every picture back to where it was; the quarantine goes when it is empty.
 
     A picture whose old place is taken stays in quarantine: nothing is overwritten. The command can be stopped and
@@ -100,7 +100,7 @@ def restore(data: Path, folder: Path) -> list[Outcome]:
         StorageError: The undo file cannot be written.
     """
     if not (folder / UNDO_FILE).exists():
-        raise DataError(f"{folder}: no {UNDO_FILE} there, so there is nothing to put back: check --quarantine")
+        raise DataError(f"{folder}: no {UNDO_FILE} there, so there is nothing to put back: check `quarantine`")
     outcomes = [
         _rename(move.kept_at, move.origin, move.origin, "restored") for move in _standing(_read(folder, data))
     ]
@@ -113,7 +113,7 @@ def _refuse_inside(data: Path, folder: Path) -> None:
         inside = folder.resolve().relative_to(data.resolve())
         if not inside.parts or not inside.parts[0].startswith("."):
             raise SettingsError(
-                f"--quarantine {folder}: training would read the pictures there: give a folder outside {data}"
+                f"`quarantine` {folder}: training would read the pictures there: give a folder outside {data}"
             )
 
 
@@ -130,15 +130,15 @@ def _free_place(wanted: Path, taken: set[Path]) -> Path:
     return place
 
 
-def _rename(source: Path, target: Path, shown: Path, status: Literal["moved", "restored"]) -> Outcome:
+def _rename(source: Path, target: Path, shown: Path, status: Literal["moved", "restored"]) -> MoveResult:
     if os.path.lexists(target):
-        return Outcome(shown, "refused", f"{target} is taken, and nothing is overwritten")
+        return MoveResult(shown, "refused", f"{target} is taken, and nothing is overwritten")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         source.rename(target)
     except OSError as error:
-        return Outcome(shown, "refused", (error.strerror or str(error)).lower())
-    return Outcome(shown, status)
+        return MoveResult(shown, "refused", (error.strerror or str(error)).lower())
+    return MoveResult(shown, status)
 
 
 def _read(folder: Path, data: Path) -> list[Move]:
@@ -152,7 +152,7 @@ def _read(folder: Path, data: Path) -> list[Move]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: damaged or not readable: move the pictures back by hand") from error
     if owner != data.resolve():
-        raise DataError(f"{path}: this is the quarantine of {owner}: give another folder with --quarantine")
+        raise DataError(f"{path}: this is the quarantine of {owner}: give another `quarantine`")
     return moves
 
 
@@ -172,5 +172,5 @@ def _settle(folder: Path, data: Path) -> None:
     with storage_errors(folder):
         (folder / UNDO_FILE).unlink()
     for below, _, _ in os.walk(folder, topdown=False):
-        with suppress(OSError):  # not empty: something else lies there
+        with suppress(OSError):  # not empty: something else is there
             Path(below).rmdir()

@@ -17,8 +17,9 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from landmarks.errors import SettingsError
 from landmarks.training.config.settings import LoopSettings
+from landmarks.training.models.accelerators import uses_cuda
 
-# It would tell of precision and processes across the progress display. Here, so that it holds in every process.
+# It would print precision and processes across the progress bar. Here, so that it holds in every process.
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 _PATIENCE = datetime.timedelta(days=1)
@@ -49,13 +50,20 @@ def make_fabric(loop: LoopSettings) -> Fabric:
         )
     except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise SettingsError(
-            f"--accelerator {loop.accelerator}, --devices {loop.devices} and --precision {loop.precision} do not "
+            f"`accelerator` {loop.accelerator}, `devices` {loop.devices} and `precision` {loop.precision} do not "
             f"work on this machine ({str(error).rstrip('.')}): leave them out"
         ) from error
 
 
+def launch_fabric(loop: LoopSettings) -> Fabric:
+    """Return Fabric, launched in this process alone; arguments and errors as of `make_fabric`."""
+    fabric = make_fabric(loop)
+    fabric.launch()
+    return fabric
+
+
 def check_processes(loop: LoopSettings) -> None:
-    """Refuse processes that torchrun started in another number than the settings say.
+    """Refuse a number of processes started by torchrun that differs from the settings.
 
     Raises:
         SettingsError: The numbers differ, or several machines are asked for without torchrun.
@@ -64,12 +72,12 @@ def check_processes(loop: LoopSettings) -> None:
         started, local = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
         if (started, local) != (loop.processes, loop.devices):
             raise SettingsError(
-                f"--devices {loop.devices} --nodes {loop.nodes} do not fit the {started} processes of torchrun: "
-                f"give --devices {local} --nodes {started // local}"
+                f"`devices` {loop.devices} and `nodes` {loop.nodes} do not fit the {started} processes of "
+                f"torchrun: set `devices` to {local} and `nodes` to {started // local}"
             )
     elif loop.nodes > 1:
         raise SettingsError(
-            f"--nodes {loop.nodes} needs torchrun on every machine: torchrun --nnodes {loop.nodes} "
+            f"`nodes` {loop.nodes} needs torchrun on every machine: torchrun --nnodes {loop.nodes} "
             f"--nproc-per-node {loop.devices} ... -m landmarks train ..."
         )
 
@@ -80,12 +88,12 @@ def started_by_torchrun() -> bool:
 
 
 def is_first_process() -> bool:
-    """Tell whether this is the process that writes the run, not one beside it for a further device."""
+    """Tell whether this is the process that writes the run, not one of the others, for further devices."""
     return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 
 def set_threads(loop: LoopSettings) -> None:
-    """Let PyTorch take the threads it was told, or this process's part of the cores where there are several."""
+    """Let PyTorch use the threads of the settings, or this process's part of the cores where there are several."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if loop.threads:
         torch.set_num_threads(loop.threads)
@@ -103,7 +111,7 @@ def _strategy(loop: LoopSettings) -> DDPStrategy | str:
 
 
 def _best_precision(accelerator: str) -> str:
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+    if uses_cuda(accelerator):
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
     # Without these instructions bf16 is emulated and slower than 32 bits.
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

@@ -1,7 +1,8 @@
-"""One network trained by several processes, one a device: started here, or by torchrun on several machines.
+"""One network trained on the devices of a run: in this process, in several started here, or by torchrun.
 
-Each process opens the run folder and the decoded pictures, trains on its share, and leaves writing to the first.
-What a process does comes from files, so nothing large is sent to it; the first one sends its progress back.
+With several processes, one per device, each opens the run folder and the decoded images, trains on its part and
+leaves writing to the first. Everything a process needs is in files, so nothing large is sent to it; the first one
+sends its events back.
 """
 
 from __future__ import annotations
@@ -19,106 +20,137 @@ from torch import multiprocessing
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from landmarks.errors import LandmarksError, TrainingError
-from landmarks.training.config.settings import LoopSettings
-from landmarks.training.data.loaders import prepare_data
-from landmarks.training.engine.checkpoints import load_weights
+from landmarks.training.config.settings import LoopSettings, RunSettings
+from landmarks.training.data.loaders import Data, make_loaders, prepare_data
 from landmarks.training.engine.devices import make_fabric, set_threads, started_by_torchrun
-from landmarks.training.engine.stages import Stage
-from landmarks.training.engine.train import Listener
-from landmarks.training.models.networks import build_network
+from landmarks.training.engine.loggers.base import Logger
+from landmarks.training.engine.train import optimize
+from landmarks.training.models.networks import NetworkOfRun, build_network
 from landmarks.training.models.transfer import TransferModel
-from landmarks.training.runs.folder import EpochRow, open_run
+from landmarks.training.models.weights import load_weights
+from landmarks.training.runs.folder import EpochRow, RunFolder, open_run
 
 
-def train_together(root: Path, loop: LoopSettings, *, resume: bool, listener: Listener) -> None:
-    """Train the network of a run on its pictures, on all devices and machines.
+def train_images(
+    fabric: Fabric,
+    data: Data,
+    network: NetworkOfRun,
+    settings: RunSettings,
+    folder: RunFolder,
+    *,
+    resume: bool,
+    logger: Logger | None,
+) -> None:
+    """Train the whole network on this process's part of the images.
 
-    Under torchrun this process takes its own share, and every other one must call this too.
+    Args:
+        fabric: Launched.
+        data: From `prepare_data`.
+        network: The same in all processes.
+        settings: Of the run.
+        folder: Its folder.
+        resume: Continue from the checkpoint where there is one.
+        logger: Gets the events of the first process.
+    """
+    if isinstance(network.model, TransferModel):
+        network.model.unfreeze()
+    loaders = make_loaders(
+        data,
+        settings.loading,
+        settings.augment,
+        preprocessing=network.preprocessing,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+    )
+    resume = resume and folder.checkpoint.is_file()
+    optimize(network, loaders, settings, folder, fabric=fabric, resume=resume, logger=logger)
+
+
+def train_distributed(root: Path, loop: LoopSettings, *, resume: bool, logger: Logger) -> None:
+    """Train the network of a run on its images, on all devices and machines.
+
+    Under torchrun this process takes its own part, and every other one must call this too.
 
     Args:
         root: The run folder, with its settings; all machines must see it.
         loop: Of the run.
         resume: Continue from the checkpoint where there is one.
-        listener: Told how it goes, in the process that calls.
+        logger: Gets the events, in the process that calls.
 
     Raises:
-        TrainingError: A process ended before its time, or the loss is not a number.
+        TrainingError: A process ended before its time, or the loss is not finite.
         LandmarksError: As the parts do.
     """
     fabric = make_fabric(loop)
     if started_by_torchrun():
-        here: Callable[..., None] = _train_share
-        fabric.launch(here, str(root), resume, listener)
+        here: Callable[..., None] = _train_part
+        fabric.launch(here, str(root), resume, logger)
         return
     failures: list[LandmarksError] = []
     try:
-        with _told_to(listener, failures) as told, _environment_as_before():
-            there: Callable[..., None] = _train_and_tell
-            fabric.launch(there, str(root), resume, told)
+        with _relayed_to(logger, failures) as sender, _environment_as_before():
+            there: Callable[..., None] = _train_part_remotely
+            fabric.launch(there, str(root), resume, sender)
     except (ProcessExitedException, ProcessRaisedException) as error:
         if failures:
             raise failures[0] from error
-        raise TrainingError(f"{root}: {_why(error)}: continue with --resume {root}") from error
+        raise TrainingError(f"{root}: {_why(error)}: continue with `resume` {root}") from error
 
 
-def _train_and_tell(fabric: Fabric, root: str, resume: bool, told: Connection) -> None:
-    """Train in a process that was started for it, and tell the one that started it how it goes."""
-    listener = _Sender(told).listener() if fabric.is_global_zero else Listener()
+def _train_part_remotely(fabric: Fabric, root: str, resume: bool, sender: Connection) -> None:
+    """Train in a process that was started for it, and send its events to the one that started it."""
     try:
-        _train_share(fabric, root, resume, listener)
+        _train_part(fabric, root, resume, _SendingLogger(sender))
     except LandmarksError as error:
-        told.send(("failure", (error,)))
+        sender.send(("failure", (error,)))
         raise
 
 
-def _train_share(fabric: Fabric, root: str, resume: bool, listener: Listener) -> None:
+def _train_part(fabric: Fabric, root: str, resume: bool, logger: Logger) -> None:
     """Train in one of the processes."""
     run, settings = open_run(Path(root))
     set_threads(settings.loop)
     try:
-        # One process a machine decodes what its cache lacks; the others find it there.
+        # One process per machine decodes what its cache lacks; the others find it there.
         with fabric.rank_zero_first(local=True):
             data = prepare_data(settings.data, settings.loading, cache=settings.cache)
         torch.manual_seed(settings.loading.seed)
         network = build_network(settings.model, data.folder.classes, data.preprocessing)
-        stage = Stage(run, settings, resume, listener)
-        if isinstance(network.model, TransferModel) and run.weights.is_file() and not stage.resumes:
+        resumes = resume and run.checkpoint.is_file()
+        if isinstance(network.model, TransferModel) and run.weights.is_file() and not resumes:
             load_weights(run.weights, network.model, network.architecture)  # with its trained head
-        stage.train_pictures(fabric, data, network)
+        train_images(fabric, data, network, settings, run, resume=resume, logger=logger)
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 
 
-class _Sender:
-    """A listener that sends what it hears to the process that started this one."""
+class _SendingLogger(Logger):
+    """Sends its events to the process that started this one."""
 
-    def __init__(self, told: Connection) -> None:
-        self._told = told
+    def __init__(self, sender: Connection) -> None:
+        self._sender = sender
 
-    def listener(self) -> Listener:
-        return Listener(self._step, self._epoch)
+    def step(self, epoch: int, done: int, total: int) -> None:
+        self._sender.send(("step", (epoch, done, total)))
 
-    def _step(self, epoch: int, done: int, total: int) -> None:
-        self._told.send(("step", (epoch, done, total)))
-
-    def _epoch(self, row: EpochRow) -> None:
-        self._told.send(("epoch", (row,)))
+    def epoch(self, row: EpochRow) -> None:
+        self._sender.send(("epoch", (row,)))
 
 
 @contextmanager
-def _told_to(listener: Listener, failures: list[LandmarksError]) -> Iterator[Connection]:
-    """Give a pipe whose calls reach the listener, and whose failures the list."""
+def _relayed_to(logger: Logger, failures: list[LandmarksError]) -> Iterator[Connection]:
+    """Give a pipe whose events reach the logger, and whose failures the list."""
     calls: dict[str, Callable[..., None]] = {
-        "step": listener.step,
-        "epoch": listener.epoch,
+        "step": logger.step,
+        "epoch": logger.epoch,
         "failure": failures.append,
     }
     # No queue: a process that is killed while it holds the lock of a queue would leave it locked.
     receiver, sender = multiprocessing.get_context("spawn").Pipe(duplex=False)
 
     def relay() -> None:
-        with suppress(EOFError, OSError):  # the last process has ended, maybe in the middle of a word
+        with suppress(EOFError, OSError):  # the last process has ended, maybe in the middle of a message
             while True:
                 name, arguments = receiver.recv()
                 calls[name](*arguments)

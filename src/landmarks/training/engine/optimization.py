@@ -19,7 +19,7 @@ def get_loss(label_smoothing: float = 0.0) -> nn.CrossEntropyLoss:
     """Return cross entropy on raw logits.
 
     Args:
-        label_smoothing: Share of the target spread over all classes, in [0, 1) (Szegedy et al. 2016,
+        label_smoothing: Fraction of the target spread over all classes, in [0, 1) (Szegedy et al. 2016,
             https://arxiv.org/abs/1512.00567).
     """
     return nn.CrossEntropyLoss(label_smoothing=label_smoothing)
@@ -93,7 +93,7 @@ def get_scheduler(
             https://arxiv.org/abs/1608.03983); `onecycle` rises for 15 % and falls to nearly 0 (Smith and
             Topin 2018, https://arxiv.org/abs/1708.07120).
         epochs: Epochs in all.
-        steps_per_epoch: Steps an epoch.
+        steps_per_epoch: Steps per epoch.
     """
     total = max(2, epochs * steps_per_epoch)
     if settings.schedule == "plateau":

@@ -1,11 +1,11 @@
-"""One run, from the data folder to the report."""
+"""One run, from the data folder to the report: `train_run` and `resume_run`."""
 
 from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,54 +14,51 @@ import torch
 from landmarks.errors import LandmarksError, SettingsError
 from landmarks.files.atomic import write_json
 from landmarks.training.config.settings import RunSettings, default_settings
-from landmarks.training.data.cache import Progress
 from landmarks.training.data.loaders import Data, Loader, prepare_data
-from landmarks.training.engine.checkpoints import load_weights, save_weights
-from landmarks.training.engine.devices import check_processes, is_first_process, make_fabric, set_threads
-from landmarks.training.engine.distributed import train_together
-from landmarks.training.engine.stages import Stage
-from landmarks.training.engine.train import Listener
+from landmarks.training.engine.devices import (
+    check_processes,
+    is_first_process,
+    launch_fabric,
+    make_fabric,
+    set_threads,
+)
+from landmarks.training.engine.distributed import train_distributed, train_images
+from landmarks.training.engine.loggers.base import Logger, Loggers
+from landmarks.training.engine.train import optimize
+from landmarks.training.engine.trained import (
+    SPLITS,
+    TrainedRun,
+    evaluate_run,
+    load_run,
+    require_same_data,
+)
 from landmarks.training.models.features import compute_embeddings, embedding_loader, view_augmentation
 from landmarks.training.models.networks import NetworkOfRun, build_network
 from landmarks.training.models.transfer import Head, TransferModel
+from landmarks.training.models.weights import load_weights, save_weights
 from landmarks.training.runs.folder import (
     RunFolder,
     create_run,
     discard_run,
     library_versions,
+    locked_run,
     machine,
     open_run,
     read_history,
     read_info,
     write_history,
 )
-from landmarks.training.runs.trained import SPLITS, TrainedRun, evaluate_run, load_run, require_same_data
-
-
-@dataclass
-class Watcher:
-    """Who is told how a run goes; the default watches nothing.
-
-    Attributes:
-        stage: Called with what begins, in a few words.
-        progress: Called with (done, in all) while pictures are decoded or embedded.
-        listener: Told after each training step and epoch.
-    """
-
-    stage: Callable[[str], None] = lambda text: None  # noqa: ARG005
-    progress: Progress = lambda done, total: None  # noqa: ARG005
-    listener: Listener = field(default_factory=Listener)
 
 
 def train_run(
-    settings: RunSettings, out: Path, *, watcher: Watcher | None = None, splits: Sequence[str] = SPLITS
+    settings: RunSettings, out: Path, *, loggers: Sequence[Logger] = (), splits: Sequence[str] = SPLITS
 ) -> TrainedRun:
     """Train, evaluate and report a new run.
 
     Args:
-        settings: Everything the run is told.
+        settings: Everything that defines the run.
         out: The run folder to make.
-        watcher: Told how it goes.
+        loggers: Get its events: see `landmarks.training.engine.loggers.base.Logger`.
         splits: Which of `valid` and `test` are evaluated at the end; a run that is one of many to choose from
             leaves `test` alone.
 
@@ -73,148 +70,150 @@ def train_run(
             finished epoch.
     """
     folder = create_run(out, settings) if is_first_process() else RunFolder(out)
-    return _Run(folder, settings, resume=False, watcher=watcher or Watcher(), splits=splits).go()
+    return _complete(folder, settings, Loggers(*loggers), resume=False, splits=splits)
 
 
-def resume_run(out: Path, *, watcher: Watcher | None = None) -> TrainedRun:
-    """Continue a run that was stopped, to the same figures as if it had not been.
+def resume_run(out: Path, *, loggers: Sequence[Logger] = ()) -> TrainedRun:
+    """Continue a run that was stopped, to the same metrics as if it had not been.
 
     Raises:
-        RunError: The folder is not a run, or its data changed since.
+        RunError: The folder is not a run, another process is training it, or its data changed.
         ModelError: Its checkpoint is damaged.
     """
-    run, settings = open_run(out)
-    return _Run(run, settings, resume=True, watcher=watcher or Watcher()).go()
+    folder, settings = open_run(out)
+    return _complete(folder, settings, Loggers(*loggers), resume=True, splits=SPLITS)
 
 
-@dataclass
-class _Run:
-    """The stages of one run; they share its folder, settings and watcher."""
-
-    folder: RunFolder
-    settings: RunSettings
-    resume: bool
-    watcher: Watcher
-    splits: Sequence[str] = SPLITS
-
-    def go(self) -> TrainedRun:
-        if not is_first_process():
-            self._help()
-        unfreeze = self.settings.model.unfreeze
-        started = time.perf_counter() - sum(row.seconds for row in read_history(self.folder.history))
+def _complete(
+    folder: RunFolder, settings: RunSettings, logger: Logger, *, resume: bool, splits: Sequence[str]
+) -> TrainedRun:
+    """Do what a run lacks: the whole of it, or what an earlier attempt left."""
+    if not is_first_process():
+        _assist(folder, settings, resume=resume)
+    with locked_run(folder):
+        started = time.perf_counter() - sum(row.seconds for row in read_history(folder.history))
         try:
-            data, network = self._prepare()
-            if data.shards is not None and self.settings.model.kind == "transfer" and not unfreeze:
-                raise SettingsError(
-                    "--model transfer learns a head from the decoded pictures of a folder, not from shards: add "
-                    "--unfreeze, or give the folder"
-                )
+            data, network = _prepare(folder, settings, logger, resume=resume)
         except LandmarksError:
-            if not self.resume:
-                discard_run(self.folder)
+            if not resume:
+                discard_run(folder)
             raise
-        info = self._info(data, network)
-        write_json(self.folder.info, info)
-        model = network.model
+        info = _describe(data, network)
+        write_json(folder.info, info)
+        unfreeze = settings.model.unfreeze
         # Fine-tuning that has begun, here or in the run it starts from, has left the head of before behind.
-        fine_tuning = unfreeze and (self.settings.model.init is not None or self._stage().resumes)
-        if isinstance(model, TransferModel) and not fine_tuning:
-            self._train_head(data, network, model)
-        if not isinstance(model, TransferModel) or unfreeze:
-            self._train_pictures(data, network)
-        write_json(self.folder.info, {**info, "seconds": round(time.perf_counter() - started, 1)})
-        self.watcher.stage("evaluating")
-        trained = load_run(self.folder.root)
-        evaluate_run(trained, data, splits=self.splits)
-        return trained
+        begun = settings.model.init is not None or (resume and folder.checkpoint.is_file())
+        if isinstance(network.model, TransferModel) and not (unfreeze and begun):
+            _train_head(folder, settings, data, network, logger, resume=resume)
+        if settings.model.kind == "scratch" or unfreeze:
+            logger.stage("training")
+            if settings.loop.processes > 1:
+                train_distributed(folder.root, settings.loop, resume=resume, logger=logger)
+            else:
+                fabric = launch_fabric(settings.loop)
+                train_images(fabric, data, network, settings, folder, resume=resume, logger=logger)
+        write_json(folder.info, {**info, "seconds": round(time.perf_counter() - started, 1)})
+        logger.stage("evaluating")
+        run = load_run(folder.root)
+        evaluate_run(run, data, splits=splits)
+        logger.finish(run)
+    return run
 
-    def _help(self) -> NoReturn:
-        """Do the part of a process that torchrun started beside the first, and end it."""
-        check_processes(self.settings.loop)
-        if self.settings.model.kind == "scratch" or self.settings.model.unfreeze:
-            train_together(self.folder.root, self.settings.loop, resume=self.resume, listener=Listener())
-        raise SystemExit(0)
 
-    def _prepare(self) -> tuple[Data, NetworkOfRun]:
-        settings = self.settings
-        check_processes(settings.loop)
-        make_fabric(settings.loop)  # refuses devices that are not there before any work
-        set_threads(replace(settings.loop, devices=1))  # this process is alone as yet
-        self.watcher.stage("reading pictures")
-        data = prepare_data(settings.data, settings.loading, cache=settings.cache, progress=self.watcher.progress)
-        if self.resume and self.folder.info.is_file():
-            require_same_data(self.folder, read_info(self.folder), data)
-        if settings.loop.processes > 1 and data.train_size < settings.loading.batch_size:
-            raise SettingsError(
-                f"--batch-size must be at most the {data.train_size} training pictures where several devices "
-                f"share them, not {settings.loading.batch_size}"
-            )
-        torch.manual_seed(settings.loading.seed)
-        return data, build_network(settings.model, data.folder.classes, data.preprocessing)
+def _assist(folder: RunFolder, settings: RunSettings, *, resume: bool) -> NoReturn:
+    """Do the part of a process that torchrun started next to the first, and end it."""
+    check_processes(settings.loop)
+    if settings.model.kind == "scratch" or settings.model.unfreeze:
+        train_distributed(folder.root, settings.loop, resume=resume, logger=Loggers())
+    raise SystemExit(0)
 
-    def _stage(self) -> Stage:
-        return Stage(self.folder, self.settings, self.resume, self.watcher.listener)
 
-    def _train_head(self, data: Data, network: NetworkOfRun, model: TransferModel) -> None:
-        """Train the head on embeddings in the sub-folder `head/`, and save the whole network in the run."""
-        stage = RunFolder(self.folder.root / "head")
-        # Before fine-tuning, the head is trained as it would be alone; the settings are for what follows.
-        settings = self.settings
-        if settings.model.unfreeze:
-            settings = replace(default_settings(settings.data, "transfer"), model=settings.model)
-        self.watcher.stage("embedding pictures with the frozen backbone")
-        loaders: dict[str, Loader] = {}
-        for split, samples in (("train", data.folder.train), ("valid", data.folder.valid)):
-            embeddings = compute_embeddings(
-                model,
-                data.cache,
-                samples,
-                network.preprocessing,
-                data.cache_folder,
-                augment=view_augmentation(settings.augment) if split == "train" else None,
-                views=self.settings.model.views if split == "train" else 1,
-                seed=self.settings.loading.seed if split == "train" else 0,
-                progress=self.watcher.progress,
-            )
-            batch_size = settings.loading.batch_size
-            loaders[split] = embedding_loader(embeddings, samples, batch_size, shuffle=split == "train")
-        self.watcher.stage("training the head")
-        head = Head(model)
-        # Seconds of work: not worth sharing out.
-        alone = replace(settings, loop=replace(settings.loop, devices=1, nodes=1))
-        fabric = make_fabric(alone.loop)
-        fabric.launch()
-        rows = Stage(stage, alone, self.resume, self.watcher.listener).train_head(fabric, network, head, loaders)
-        load_weights(stage.weights, head, network.architecture)
-        save_weights(self.folder.weights, model, network.architecture, data.folder.classes)
-        if not self.settings.model.unfreeze:
-            write_history(self.folder.history, rows)
+def _prepare(
+    folder: RunFolder, settings: RunSettings, logger: Logger, *, resume: bool
+) -> tuple[Data, NetworkOfRun]:
+    """Check devices and data, and build the network, before anything is trained."""
+    check_processes(settings.loop)
+    make_fabric(settings.loop)  # refuses devices that are not there before any work
+    set_threads(replace(settings.loop, devices=1))  # this process is alone as yet
+    logger.stage("reading images")
+    data = prepare_data(settings.data, settings.loading, cache=settings.cache, progress=logger.progress)
+    if resume and folder.info.is_file():
+        require_same_data(folder, read_info(folder), data)
+    if settings.loop.processes > 1 and data.train_size < settings.loading.batch_size:
+        raise SettingsError(
+            f"`batch_size` must be at most the {data.train_size} training images where several devices share "
+            f"them, not {settings.loading.batch_size}"
+        )
+    if data.shards is not None and settings.model.kind == "transfer" and not settings.model.unfreeze:
+        raise SettingsError(
+            "`model` transfer trains a head on the decoded images of a folder, not on shards: set `unfreeze`, or "
+            "give the folder"
+        )
+    torch.manual_seed(settings.loading.seed)
+    return data, build_network(settings.model, data.folder.classes, data.preprocessing)
 
-    def _train_pictures(self, data: Data, network: NetworkOfRun) -> None:
-        self.watcher.stage("training")
-        loop = self.settings.loop
-        if loop.processes > 1:
-            train_together(self.folder.root, loop, resume=self.resume, listener=self.watcher.listener)
-            return
-        fabric = make_fabric(loop)
-        fabric.launch()
-        self._stage().train_pictures(fabric, data, network)
 
-    def _info(self, data: Data, network: NetworkOfRun) -> dict[str, Any]:
-        folder = data.folder
-        return {
-            "architecture": network.architecture,
-            "classes": list(folder.classes),
-            "preprocessing": network.preprocessing.to_dict(),
-            "data": {
-                "name": folder.root.resolve().name,
-                "fingerprint": data.fingerprint,
-                "train": data.train_size,
-                "valid": len(folder.valid),
-                "test": len(folder.test),
-                "broken": [f"{item.path.name}: {item.reason}" for item in data.broken],
-            },
-            "versions": library_versions(),
-            "machine": machine(),
-            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        }
+def _train_head(
+    folder: RunFolder, settings: RunSettings, data: Data, network: NetworkOfRun, logger: Logger, *, resume: bool
+) -> None:
+    """Train the head on embeddings in the sub-folder `head/`, and save the whole network in the run."""
+    model = network.model
+    if not isinstance(model, TransferModel):
+        raise TypeError("only a pretrained network has a head that is trained alone")
+    seed, views, unfreeze = settings.loading.seed, settings.model.views, settings.model.unfreeze
+    # Before fine-tuning, the head is trained as it would be alone; the other settings are for what follows.
+    own = replace(default_settings(settings.data, "transfer"), model=settings.model) if unfreeze else settings
+    # Seconds of work: not worth distributing.
+    own = replace(own, loop=replace(own.loop, accelerator=settings.loop.accelerator, devices=1, nodes=1))
+    logger.stage("embedding images with the frozen backbone")
+    loaders: dict[str, Loader] = {}
+    for split, samples in (("train", data.folder.train), ("valid", data.folder.valid)):
+        training = split == "train"
+        embeddings = compute_embeddings(
+            model,
+            data.cache,
+            samples,
+            network.preprocessing,
+            data.cache_folder,
+            accelerator=settings.loop.accelerator,
+            augment=view_augmentation(own.augment) if training else None,
+            views=views if training else 1,
+            seed=seed if training else 0,
+            progress=logger.progress,
+        )
+        loaders[split] = embedding_loader(embeddings, samples, own.loading.batch_size, shuffle=training)
+    logger.stage("training the head")
+    head, stage = Head(model), RunFolder(folder.root / "head")
+    rows = optimize(
+        replace(network, model=head),
+        loaders,
+        own,
+        stage,
+        resume=resume and stage.checkpoint.is_file(),
+        logger=logger,
+    )
+    load_weights(stage.weights, head, network.architecture)
+    save_weights(folder.weights, model, network.architecture, data.folder.classes)
+    if not unfreeze:
+        write_history(folder.history, rows)
+
+
+def _describe(data: Data, network: NetworkOfRun) -> dict[str, Any]:
+    """Return the content of `run.json`."""
+    folder = data.folder
+    return {
+        "architecture": network.architecture,
+        "classes": list(folder.classes),
+        "preprocessing": network.preprocessing.to_dict(),
+        "data": {
+            "name": folder.root.resolve().name,
+            "fingerprint": data.fingerprint,
+            "train": data.train_size,
+            "valid": len(folder.valid),
+            "test": len(folder.test),
+            "broken": [f"{item.path.name}: {item.reason}" for item in data.broken],
+        },
+        "versions": library_versions(),
+        "machine": machine(),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }

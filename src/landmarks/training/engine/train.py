@@ -1,17 +1,20 @@
-"""The training loop, on Lightning Fabric: one device or several, 32 bits or bf16, the same lines.
+"""The training loop, on Lightning Fabric: one device or several, 32 bits or mixed precision, the same lines.
 
-`train_one_epoch`, `valid_one_epoch` and `one_epoch_test` are one pass each; `optimize` puts them together and
-keeps the best weights and a checkpoint an epoch. Every epoch begins by seeding torch from (seed, epoch), so a run
-that was killed and resumed draws the same pictures, crops and drop-outs as an undisturbed one.
+`train_one_epoch`, `valid_one_epoch` and `one_epoch_test` are one pass each. `optimize` puts them together in a
+`Trainer`, whose `fit` is the loop; it keeps the best weights and one checkpoint per epoch. Every epoch begins by
+seeding torch from (seed, epoch), so a run that was killed and resumed draws the same images, crops and drop-outs
+as an undisturbed one.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from typing import cast
 
 import torch
 from lightning_fabric import Fabric
@@ -21,82 +24,42 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from landmarks.errors import ModelError, TrainingError
-from landmarks.training.config.settings import LoopSettings
-from landmarks.training.data.loaders import Loader
-from landmarks.training.data.sampling import start_epoch
-from landmarks.training.engine.checkpoints import read_state, save_state, save_weights
-from landmarks.training.engine.curves import Curves
-from landmarks.training.engine.devices import make_fabric
-from landmarks.training.engine.optimization import Schedule
+from landmarks.training.config.settings import LoopSettings, RunSettings
+from landmarks.training.data.loaders import Loader, set_train_size
+from landmarks.training.data.sampling import seed_of, set_epoch
+from landmarks.training.engine.checkpoints import read_state, save_state
+from landmarks.training.engine.devices import launch_fabric
+from landmarks.training.engine.loggers.base import Logger, Loggers
+from landmarks.training.engine.loggers.tensorboard import TensorBoardLogger
+from landmarks.training.engine.optimization import Schedule, get_loss, get_optimizer, get_scheduler
+from landmarks.training.models.heads import head_loss
+from landmarks.training.models.networks import NetworkOfRun
+from landmarks.training.models.transfer import Head
+from landmarks.training.models.weights import save_weights
 from landmarks.training.runs.folder import EpochRow, RunFolder, write_history
 
 IMPROVEMENT = 0.01
-"""Share by which the validation loss must fall for the weights to be saved."""
+"""Fraction by which the validation loss must fall for the weights to be saved."""
+
+CHECK_EVERY = 50
+"""Steps between two looks at the loss on an accelerator: each look waits for the device. On a CPU every step."""
 
 
 @dataclass(frozen=True)
 class EpochResult:
-    """Mean loss and accuracy of one pass, and how fast it went.
+    """Mean loss and accuracy of one pass, and its speed.
 
     Attributes:
-        loss: Mean cross entropy a picture.
-        accuracy: Share of pictures whose highest logit is the (largest part of the) target, in [0, 1].
-        pictures: Pictures seen.
+        loss: Mean cross entropy per image.
+        accuracy: Fraction of images whose highest logit is the (largest part of the) target, in [0, 1].
+        images: Images seen.
         seconds: Wall time.
     """
 
     loss: float
     accuracy: float
-    pictures: int
+    images: int
     seconds: float
-
-
-@dataclass
-class Listener:
-    """Who is told how training goes; the default listens to nothing.
-
-    Attributes:
-        step: Called with (epoch, steps done, steps of the epoch).
-        epoch: Called with the row of a finished epoch.
-    """
-
-    step: Callable[[int, int, int], None] = lambda epoch, done, total: None  # noqa: ARG005
-    epoch: Callable[[EpochRow], None] = lambda row: None  # noqa: ARG005
-
-
-@dataclass
-class Training:
-    """The parts of one training: what `optimize` runs.
-
-    Attributes:
-        model: The bare network.
-        architecture: Its name in the weights file.
-        classes: Class names.
-        loaders: `train` and `valid`.
-        optimizer: Over the parameters that learn.
-        schedule: Of its learning rate.
-        loss: On (logits, targets).
-        loop: How long, on what.
-        seed: Seed of every epoch.
-        clip: Largest norm of the gradient, 0 for no clipping.
-        ema: Decay of the average of the weights, 0 for none.
-        before_epoch: Called with the epoch before it begins, for example to change the crop size.
-        on_pictures: Whether the loaders give pictures, not embeddings.
-    """
-
-    model: nn.Module
-    architecture: str
-    classes: tuple[str, ...]
-    loaders: dict[str, Loader]
-    optimizer: Optimizer
-    schedule: Schedule
-    loss: nn.Module
-    loop: LoopSettings
-    seed: int = 0
-    clip: float = 0.0
-    ema: float = 0.0
-    before_epoch: Callable[[int], int] = lambda epoch: 0  # noqa: ARG005
-    on_pictures: bool = True
 
 
 def train_one_epoch(
@@ -113,41 +76,40 @@ def train_one_epoch(
     """Train for one pass over the loader.
 
     Args:
-        loader: Of training pictures.
+        loader: Of training images.
         model: The network, set up by Fabric where `fabric` is given.
         optimizer: Likewise.
         loss: On (logits, targets).
-        fabric: Precision and devices, or None for this device in 32 bits.
+        fabric: Precision and devices, or None for the CPU in 32 bits.
         schedule: Moved after each step where it asks for that.
         clip: Largest norm of the gradient, or 0 for no clipping.
         after_step: Called with the number of steps done.
 
     Raises:
-        TrainingError: The loss is not a number or infinite.
+        TrainingError: The loss is not finite. On an accelerator this is noticed up to `CHECK_EVERY` steps later.
     """
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
     model.train()
-    started = time.perf_counter()
-    meter = _Meter(fabric.device)
-    for step, (pictures, targets) in enumerate(loader, start=1):
-        logits = model(pictures.to(memory_format=torch.channels_last) if pictures.ndim == 4 else pictures)
+    meter = _Meter(fabric)
+    interval = 1 if fabric.device.type == "cpu" else CHECK_EVERY
+    for step, (images, targets) in enumerate(loader, start=1):
+        logits = model(_channels_last(images))
         value = loss(logits, targets)
         optimizer.zero_grad(set_to_none=True)
         fabric.backward(value)
         if clip > 0:
             fabric.clip_gradients(model, optimizer, max_norm=clip, error_if_nonfinite=False)
-        # Checked before the step, so that the weights are still good when it is not a number; over all devices,
-        # so that none waits for one that has given up.
-        mean = float(cast(Tensor, fabric.all_reduce(value.detach(), reduce_op="mean")))
-        if not math.isfinite(mean):
-            raise TrainingError(f"the loss became {mean} at step {step}: train again with a lower --learning-rate")
+        meter.add(value.detach(), logits.detach(), targets)
+        if step % interval == 0:
+            meter.check(step)
         optimizer.step()
         if schedule:
             schedule.after_step()
-        meter.add(value.detach(), logits.detach(), targets)
         if after_step:
             after_step(step)
-    return meter.result(fabric, started)
+    result = meter.result()
+    _require_finite(result.loss, "the loss")
+    return result
 
 
 @torch.no_grad()
@@ -157,17 +119,16 @@ def valid_one_epoch(
     """Measure loss and accuracy over one pass without learning; arguments as in `train_one_epoch`."""
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
     model.eval()
-    started = time.perf_counter()
-    meter = _Meter(fabric.device)
-    for pictures, targets in loader:
-        logits = model(pictures.to(memory_format=torch.channels_last) if pictures.ndim == 4 else pictures)
+    meter = _Meter(fabric)
+    for images, targets in loader:
+        logits = model(_channels_last(images))
         meter.add(loss(logits, targets), logits, targets)
-    return meter.result(fabric, started)
+    return meter.result()
 
 
 @torch.no_grad()
 def one_epoch_test(loader: Loader, model: nn.Module) -> tuple[Tensor, Tensor]:
-    """Collect the answers of a network over one pass, in 32 bits and in the order of the loader.
+    """Collect the predictions of a network over one pass, in 32 bits and in the order of the loader.
 
     Returns:
         Probabilities (N, K) float32 and labels (N,) int64, on the CPU.
@@ -175,165 +136,223 @@ def one_epoch_test(loader: Loader, model: nn.Module) -> tuple[Tensor, Tensor]:
     model.eval()
     device = next(model.parameters()).device
     probabilities, labels = [], []
-    for pictures, targets in loader:
-        logits = model(pictures.to(device))
+    for images, targets in loader:
+        logits = model(images.to(device))
         probabilities.append(torch.softmax(logits.float(), dim=1).cpu())
         labels.append(targets.cpu())
     return torch.cat(probabilities), torch.cat(labels)
 
 
 def optimize(
-    training: Training,
-    run: RunFolder,
+    network: NetworkOfRun,
+    loaders: Mapping[str, Loader],
+    settings: RunSettings,
+    folder: RunFolder,
     *,
     fabric: Fabric | None = None,
     resume: bool = False,
-    listener: Listener | None = None,
+    logger: Logger | None = None,
 ) -> list[EpochRow]:
-    """Train until the epochs, the time or the patience are used up.
-
-    After each epoch `metrics.csv` and the checkpoint are written; the weights are saved when the validation loss
-    is more than 1 % below that of the last saved. Where an average of the weights is kept (`ema`), it is what is
-    validated and saved.
+    """Train a network until the epochs, the time or the patience are used up.
 
     Args:
-        training: What to train.
-        run: Where files go.
-        fabric: Launched; or None for the one device that `training.loop` names.
-        resume: Continue from the checkpoint in `run`.
-        listener: Told after each step and epoch.
+        network: What to train; a `Head` is trained on embeddings.
+        loaders: `train` and `valid`.
+        settings: Optimizer, schedule, crop sizes, length and seed.
+        folder: Gets `metrics.csv`, the checkpoint, the best weights and TensorBoard's files.
+        fabric: Launched; or None for the one device that `settings.loop` names.
+        resume: Continue from the checkpoint in `folder`.
+        logger: Gets an event after each step and epoch, in the first process only.
 
     Returns:
-        A row an epoch, those before a resume included.
+        One row per epoch, those before a resume included.
 
     Raises:
-        TrainingError: The loss is not a number; the last good weights are kept.
+        TrainingError: The loss is not finite; the last good weights are kept.
         ModelError: The checkpoint is damaged or of another network.
     """
-    listener = listener or Listener()
-    if fabric is None:
-        fabric = make_fabric(training.loop)
-        fabric.launch()
-    one_epoch = _Epochs(training, fabric, listener)
-    progress = _restore(training, run, one_epoch.average) if resume else _Progress()
-    with Curves(run if fabric.is_global_zero else None, progress.next_epoch) as board:
-        for epoch in progress.epochs_left(training.loop):
-            row = one_epoch(epoch, progress)
-            progress.take(row)
-            if fabric.is_global_zero:
-                if row.saved:
-                    save_weights(run.weights, one_epoch.judged, training.architecture, training.classes)
-                write_history(run.history, progress.rows)
-                save_state(run.checkpoint, _state(training, one_epoch.average, progress))
-            board.add(row)
-            listener.epoch(row)
-    return progress.rows
+    trainer = Trainer(network, loaders, settings, fabric or launch_fabric(settings.loop))
+    if resume:
+        trainer.restore(folder)
+    with closing(TensorBoardLogger(folder.tensorboard)) as board:
+        first = trainer.fabric.is_global_zero
+        return trainer.fit(folder, Loggers(board, *([logger] if logger else [])) if first else Loggers())
 
 
-@dataclass
-class _Progress:
-    """Where training stands; all of it is in the checkpoint."""
+class Trainer:
+    """A network with its optimizer, schedule and loaders on their devices, and how far its training has come.
 
-    rows: list[EpochRow] = field(default_factory=list)
-    steps: int = 0
-    best_loss: float = math.inf
-    seconds: float = 0.0
+    Args:
+        network: What to train.
+        loaders: `train` and `valid`.
+        settings: Of the run.
+        fabric: Launched.
 
-    @property
-    def next_epoch(self) -> int:
-        return self.rows[-1].epoch + 1 if self.rows else 0
+    Attributes:
+        rows: The finished epochs.
+    """
 
-    def improves(self, loss: float) -> bool:
-        if not math.isfinite(loss):
-            raise TrainingError(f"the validation loss became {loss}: train again with a lower --learning-rate")
-        return loss < self.best_loss * (1 - IMPROVEMENT)
+    def __init__(
+        self, network: NetworkOfRun, loaders: Mapping[str, Loader], settings: RunSettings, fabric: Fabric
+    ) -> None:
+        self.network, self.settings, self.fabric = network, settings, fabric
+        self.loader, how = loaders["train"], settings.optimization
+        self.on_images = not isinstance(network.model, Head)
+        if self.on_images:
+            network.model.to(memory_format=torch.channels_last)
+        optimizer = get_optimizer(network.model, how)
+        epochs, steps = settings.loop.epochs, len(self.loader)
+        self.schedule = get_scheduler(optimizer, how, epochs=epochs, steps_per_epoch=steps)
+        self.loss = head_loss(get_loss(how.label_smoothing), settings.model)
+        self.model, self.optimizer = fabric.setup(network.model, optimizer)
+        # A copy of the network on its device: what is validated and saved.
+        self.average = ModelEmaV3(network.model, decay=how.ema, use_warmup=True) if how.ema > 0 else None
+        # The samplers divide the images among the processes themselves, without showing one twice.
+        self.train_batches, self.valid_batches = (
+            cast(Loader, fabric.setup_dataloaders(loaders[split], use_distributed_sampler=False))
+            for split in ("train", "valid")
+        )
+        self.rows: list[EpochRow] = []
+        self.steps = 0
+        self.best_loss = math.inf
+        self.seconds = 0.0
 
-    def take(self, row: EpochRow) -> None:
-        self.rows.append(row)
-        self.seconds += row.seconds
-        if row.saved:
-            self.best_loss = row.valid_loss
+    def fit(self, folder: RunFolder, logger: Logger) -> list[EpochRow]:
+        """Run the epochs that are left, and return the rows of all."""
+        for epoch in self.epochs_left():
+            size = self.start_epoch(epoch)
+            learning_rate = float(self.optimizer.param_groups[0]["lr"])
+            trained = train_one_epoch(
+                self.train_batches,
+                self.model,
+                self.optimizer,
+                self.loss,
+                fabric=self.fabric,
+                schedule=self.schedule,
+                clip=self.settings.optimization.clip,
+                after_step=partial(self.after_step, logger, epoch),
+            )
+            valid = self.validate()
+            self.schedule.after_epoch(valid.loss)
+            row = EpochRow(
+                epoch=epoch,
+                size=size,
+                learning_rate=learning_rate,
+                train_loss=trained.loss,
+                train_accuracy=trained.accuracy,
+                valid_loss=valid.loss,
+                valid_accuracy=valid.accuracy,
+                seconds=trained.seconds + valid.seconds,
+                images_per_second=trained.images / max(trained.seconds, 1e-9),
+                saved=valid.loss < self.best_loss * (1 - IMPROVEMENT),
+            )
+            self.rows.append(row)
+            self.seconds += row.seconds
+            self.best_loss = row.valid_loss if row.saved else self.best_loss
+            if self.fabric.is_global_zero:
+                self.save(folder, row)
+            logger.epoch(row)
+        return self.rows
 
-    def epochs_left(self, loop: LoopSettings) -> Iterator[int]:
-        while self.next_epoch < loop.epochs:
+    def epochs_left(self) -> Iterator[int]:
+        """Yield the epochs to come, until their number, the time or the patience is used up."""
+        loop: LoopSettings = self.settings.loop
+        while len(self.rows) < loop.epochs:
             since_best = next((i for i, row in enumerate(reversed(self.rows)) if row.saved), 0)
             if 0 < loop.patience <= since_best:
                 return
             if loop.max_minutes is not None and self.seconds >= 60 * loop.max_minutes:
                 return
-            yield self.next_epoch
+            yield len(self.rows)
 
+    def start_epoch(self, epoch: int) -> int:
+        """Seed the epoch and set its crop size; returns the size in pixels, 0 for embeddings."""
+        set_epoch(self.loader, epoch)
+        # All devices draw the same order of images, and each its own crops and drop-outs.
+        seed = seed_of(self.settings.loading.seed, epoch)
+        torch.manual_seed(seed * self.fabric.world_size + self.fabric.global_rank)
+        if not self.on_images:
+            return 0
+        augment = self.settings.augment
+        size = augment.size_of_epoch(epoch, self.settings.loop.epochs)
+        set_train_size(self.loader, augment, size, self.network.preprocessing)
+        return size
 
-class _Epochs:
-    """What is trained, set up on its devices: each call is one epoch."""
-
-    def __init__(self, training: Training, fabric: Fabric, listener: Listener) -> None:
-        if training.on_pictures:
-            training.model.to(memory_format=torch.channels_last)
-        self._training, self._fabric, self._listener = training, fabric, listener
-        self._model, self._optimizer = fabric.setup(training.model, training.optimizer)
-        # A copy of the network where that lies now, on its device.
-        decay = training.ema
-        self.average = ModelEmaV3(training.model, decay=decay, use_warmup=True) if decay > 0 else None
-        self._train, self._valid = (self._set_up(training.loaders[name]) for name in ("train", "valid"))
-
-    def _set_up(self, loader: Loader) -> Loader:
-        # The loaders share out the pictures themselves, without one seen twice.
-        return cast(Loader, self._fabric.setup_dataloaders(loader, use_distributed_sampler=False))
+    def after_step(self, logger: Logger, epoch: int, done: int) -> None:
+        """Count a step, and move the average of the weights towards them."""
+        self.steps += 1
+        if self.average is not None:
+            self.average.update(self.network.model, step=self.steps)
+        logger.step(epoch, done, len(self.train_batches))
 
     @property
-    def judged(self) -> nn.Module:
-        """The network that is validated and saved: the average, where one is kept."""
-        return self._training.model if self.average is None else cast(nn.Module, self.average.module)
+    def evaluated(self) -> nn.Module:
+        """The network that is validated and saved: the average, where there is one."""
+        return self.network.model if self.average is None else cast(nn.Module, self.average.module)
 
-    def __call__(self, epoch: int, progress: _Progress) -> EpochRow:
-        training, fabric = self._training, self._fabric
-        _seed_epoch(training, epoch, fabric)
-        size = training.before_epoch(epoch)
-        rate = float(training.optimizer.param_groups[0]["lr"])
+    def validate(self) -> EpochResult:
+        """Measure the network on the validation images."""
+        if self.fabric.world_size > 1:
+            # Each device has seen other images; one network is measured and saved.
+            for model in (self.network.model, self.evaluated):
+                distribute_bn(model, self.fabric.world_size, reduce=True)  # type: ignore[no-untyped-call]
+        with self.fabric.autocast():
+            valid = valid_one_epoch(self.valid_batches, self.evaluated, nn.CrossEntropyLoss(), fabric=self.fabric)
+        _require_finite(valid.loss, "the validation loss")
+        return valid
 
-        def after_step(done: int) -> None:
-            progress.steps += 1
-            if self.average is not None:
-                self.average.update(training.model, step=progress.steps)
-            self._listener.step(epoch, done, len(self._train))
+    def save(self, folder: RunFolder, row: EpochRow) -> None:
+        """Write the weights where they improved, `metrics.csv` and the checkpoint."""
+        network = self.network
+        if row.saved:
+            save_weights(folder.weights, self.evaluated, network.architecture, network.classes)
+        write_history(folder.history, self.rows)
+        state = {
+            "architecture": network.architecture,
+            "classes": list(network.classes),
+            "model": network.model.state_dict(),
+            "average": self.average.module.state_dict() if self.average is not None else None,
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.schedule.scheduler.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),  # of the gradient scaler, in 16 bits
+            "steps": self.steps,
+            "best_loss": self.best_loss,
+            "seconds": self.seconds,
+            "rows": [asdict(row) for row in self.rows],
+        }
+        save_state(folder.checkpoint, state)
 
-        trained = train_one_epoch(
-            self._train,
-            self._model,
-            self._optimizer,
-            training.loss,
-            fabric=fabric,
-            schedule=training.schedule,
-            clip=training.clip,
-            after_step=after_step,
-        )
-        if fabric.world_size > 1:
-            # Each device has seen other pictures; one network is measured and saved.
-            distribute_bn(training.model, fabric.world_size, reduce=True)  # type: ignore[no-untyped-call]
-            distribute_bn(self.judged, fabric.world_size, reduce=True)  # type: ignore[no-untyped-call]
-        with fabric.autocast():
-            valid = valid_one_epoch(self._valid, self.judged, nn.CrossEntropyLoss(), fabric=fabric)
-        training.schedule.after_epoch(valid.loss)
-        return EpochRow(
-            epoch=epoch,
-            size=size,
-            learning_rate=rate,
-            train_loss=trained.loss,
-            train_accuracy=trained.accuracy,
-            valid_loss=valid.loss,
-            valid_accuracy=valid.accuracy,
-            seconds=trained.seconds + valid.seconds,
-            pictures_per_second=trained.pictures / max(trained.seconds, 1e-9),
-            saved=progress.improves(valid.loss),
-        )
+    def restore(self, folder: RunFolder) -> None:
+        """Go back to where the checkpoint of `folder` was written; raises `ModelError`."""
+        network, state = self.network, read_state(folder.checkpoint)
+        if (state.get("architecture"), state.get("classes")) != (network.architecture, list(network.classes)):
+            raise ModelError(
+                f"{folder.checkpoint}: the checkpoint is of {state.get('architecture')!r} with other classes or "
+                f"another network than {network.architecture!r}: resume with the data and the model of the run"
+            )
+        try:
+            network.model.load_state_dict(state["model"])
+            if self.average is not None and state["average"] is not None:
+                self.average.module.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.scheduler.load_state_dict(state["scheduler"])
+            self.fabric.strategy.precision.load_state_dict(state["precision"])
+            columns = [item.name for item in fields(EpochRow)]
+            self.rows = [EpochRow(**{name: row[name] for name in columns}) for row in state["rows"]]
+            self.steps, self.best_loss = int(state["steps"]), float(state["best_loss"])
+            self.seconds = float(state["seconds"])
+        except (KeyError, RuntimeError, TypeError, AttributeError, ValueError) as error:
+            message = f"{folder.checkpoint}: the checkpoint does not fit this run: start a new run"
+            raise ModelError(message) from error
 
 
 class _Meter:
-    """Sums loss and hits over batches, on the device, so that no step waits for a copy."""
+    """Sums loss and hits of a pass on the device; the CPU waits for it only in `check` and `result`."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._sums = torch.zeros(3, dtype=torch.float64, device="cpu" if device.type == "mps" else device)
+    def __init__(self, fabric: Fabric) -> None:
+        self._fabric, self._started = fabric, time.perf_counter()
+        device = "cpu" if fabric.device.type == "mps" else fabric.device  # which has no 64 bits
+        self._sums = torch.zeros(3, dtype=torch.float64, device=device)
 
     def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
         labels = targets.argmax(dim=1) if targets.ndim == 2 else targets
@@ -341,53 +360,28 @@ class _Meter:
         count = len(labels)
         self._sums += torch.stack([loss.double() * count, hits.double(), hits.new_tensor(count).double()])
 
-    def result(self, fabric: Fabric, started: float) -> EpochResult:
-        seconds = self._sums.new_tensor([time.perf_counter() - started])
-        sums = fabric.all_reduce(torch.cat([self._sums, seconds]), reduce_op="sum")
-        loss, hits, count, spent = (float(value) for value in cast(Tensor, sums))
+    def check(self, step: int) -> None:
+        """Refuse a loss that is not finite; on all devices at the same step, so that none waits for another."""
+        loss, _, count = self._over_devices(self._sums).tolist()
+        _require_finite(loss / count, f"by step {step} the loss")
+
+    def result(self) -> EpochResult:
+        spent = self._sums.new_tensor([time.perf_counter() - self._started])
+        loss, hits, count, seconds = self._over_devices(torch.cat([self._sums, spent])).tolist()
         if count == 0:
-            raise TrainingError("the loader gave no picture: check --batch-size and --limit")
+            raise TrainingError("the loader gave no image: check `batch_size` and `limit`")
         # The same seconds on all devices, so that all of them find the time used up after the same epoch.
-        return EpochResult(loss / count, hits / count, int(count), spent / fabric.world_size)
+        return EpochResult(loss / count, hits / count, int(count), seconds / self._fabric.world_size)
+
+    def _over_devices(self, values: Tensor) -> Tensor:
+        return cast(Tensor, self._fabric.all_reduce(values.clone(), reduce_op="sum"))
 
 
-def _state(training: Training, average: ModelEmaV3 | None, progress: _Progress) -> dict[str, Any]:
-    return {
-        "architecture": training.architecture,
-        "classes": list(training.classes),
-        "model": training.model.state_dict(),
-        "average": average.module.state_dict() if average is not None else None,
-        "optimizer": training.optimizer.state_dict(),
-        "scheduler": training.schedule.scheduler.state_dict(),
-        "steps": progress.steps,
-        "best_loss": progress.best_loss,
-        "seconds": progress.seconds,
-        "rows": [asdict(row) for row in progress.rows],
-    }
+def _require_finite(loss: float, name: str) -> None:
+    if not math.isfinite(loss):
+        raise TrainingError(f"{name} became {loss}: train again with a lower `learning_rate`")
 
 
-def _restore(training: Training, run: RunFolder, average: ModelEmaV3 | None) -> _Progress:
-    state = read_state(run.checkpoint)
-    if state.get("architecture") != training.architecture or state.get("classes") != list(training.classes):
-        raise ModelError(
-            f"{run.checkpoint}: the checkpoint is of {state.get('architecture')!r} with other classes or another "
-            f"network than {training.architecture!r}: resume with the data and the model of the run"
-        )
-    try:
-        training.model.load_state_dict(state["model"])
-        if average is not None and state["average"] is not None:
-            average.module.load_state_dict(state["average"])
-        training.optimizer.load_state_dict(state["optimizer"])
-        training.schedule.scheduler.load_state_dict(state["scheduler"])
-        known = {item.name for item in fields(EpochRow)}
-        rows = [EpochRow(**{key: row[key] for key in known}) for row in state["rows"]]
-        return _Progress(rows, int(state["steps"]), float(state["best_loss"]), float(state["seconds"]))
-    except (KeyError, RuntimeError, TypeError, AttributeError, ValueError) as error:
-        raise ModelError(f"{run.checkpoint}: the checkpoint does not fit this run: start the run anew") from error
-
-
-def _seed_epoch(training: Training, epoch: int, fabric: Fabric) -> None:
-    """Let all devices draw the same order of pictures, and each its own crops and drop-outs."""
-    seed = training.seed * 1_000_003 + epoch
-    start_epoch(training.loaders["train"], seed)
-    torch.manual_seed(seed * fabric.world_size + fabric.global_rank)
+def _channels_last(images: Tensor) -> Tensor:
+    """Return images in the memory layout in which convolutions are fastest; embeddings as they are."""
+    return images.to(memory_format=torch.channels_last) if images.ndim == 4 else images

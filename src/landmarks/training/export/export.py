@@ -1,4 +1,4 @@
-"""A finished run becomes a model folder, and proves that it answers like the trained network or is not written."""
+"""A finished run as a model folder, which is written only if it predicts what the trained network predicts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import datetime
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,12 +19,12 @@ from landmarks.files.atomic import storage_errors, write_text
 from landmarks.files.checksums import sha256_file
 from landmarks.imaging.preprocessing import normalize
 from landmarks.model.folder import CARD_FILE, ONNX_FILE, TORCHSCRIPT_FILE, ModelInfo, write_info
-from landmarks.model.ood import ScoreKind
 from landmarks.model.recognizer import Recognizer
+from landmarks.training.config.jobs import ExportSettings
 from landmarks.training.data.folders import Sample
 from landmarks.training.data.loaders import Data, EvalTransform
+from landmarks.training.engine.trained import TrainedRun
 from landmarks.training.export.card import model_card
-from landmarks.training.export.onnx_graph import write_onnx
 from landmarks.training.export.predictor import (
     load_torchscript,
     make_predictor,
@@ -35,31 +34,35 @@ from landmarks.training.export.predictor import (
 from landmarks.training.export.quantization import quantize
 from landmarks.training.export.references import write_reference
 from landmarks.training.export.thresholds import calibrate_export
+from landmarks.training.metrics.evaluate import Proportion
+from landmarks.training.models.onnx_graph import write_onnx
+from landmarks.training.runs.experiments import Pairs
 from landmarks.training.runs.folder import library_versions
-from landmarks.training.runs.trained import TrainedRun
 
 TOLERANCE = 1e-4
 """Largest difference of a probability between the trained network and an fp32 export."""
 
 INT8_LOSS = 0.01
-"""Largest loss of validation accuracy that int8 may cost."""
+"""Accuracy that int8 may cost. More is refused where it is significant at 95 %, so not by a few unlucky images."""
 
 CALIBRATION_PICTURES = 200
-PROOF_PICTURES = 16
-
-OnnxPrecision = Literal["fp32", "int8"]
+FP32_PICTURES = 16
+INT8_TRAINING_PICTURES = 1000
+"""Training images on which int8 is compared with fp32, in addition to all validation images."""
 
 
 @dataclass(frozen=True)
-class Proof:
-    """How an export was shown to answer like the trained network.
+class ParityReport:
+    """How closely an export agrees with the trained network.
 
     Attributes:
-        pictures: Validation pictures on which fp32 exports were compared.
+        pictures: Validation images on which fp32 exports were compared.
         torchscript: Largest difference of a probability of the TorchScript file.
         onnx: Likewise of the fp32 ONNX model.
         valid_accuracy: Accuracy on validation of the fp32 ONNX model.
-        int8_valid_accuracy: Accuracy on validation of the int8 model, or None where it was not asked for.
+        int8_valid_accuracy: Accuracy on validation of the int8 model, or None for an fp32 export.
+        int8_difference: Accuracy of int8 minus that of fp32 on validation and training images together, with its
+            95 % interval; None for an fp32 export.
     """
 
     pictures: int
@@ -67,65 +70,43 @@ class Proof:
     onnx: float
     valid_accuracy: float
     int8_valid_accuracy: float | None = None
+    int8_difference: Proportion | None = None
 
 
-@dataclass(frozen=True)
-class ExportSettings:
-    """What an export holds.
-
-    Attributes:
-        precision: Of `model.onnx`.
-        name: Name of the model, or None for that of the folder.
-        torchscript: Whether `model.pt` lies beside it.
-        notes: Markdown about the data and the purpose, for the model card.
-        negatives: Folder of photos without a landmark, on which the threshold for "I don't know" is chosen, or
-            None for a model that always answers.
-        false_tags: Share of such photos that may get a tag, in (0, 1).
-        score: What tells the unknown, see `landmarks.model.calibration.ood_scores`.
-    """
-
-    precision: OnnxPrecision = "int8"
-    name: str | None = None
-    torchscript: bool = True
-    notes: str = ""
-    negatives: Path | None = None
-    false_tags: float = 0.01
-    score: ScoreKind = "mahalanobis"
-
-
-def export_run(run: TrainedRun, data: Data, out: Path, settings: ExportSettings | None = None) -> Proof:
+def export_run(run: TrainedRun, data: Data, out: Path, settings: ExportSettings | None = None) -> ParityReport:
     """Write a run as a model folder.
 
-    Everything is made and proven in a temporary folder beside `out`, which takes its place in the end.
+    Everything is made and compared in a temporary folder next to `out`, which takes its place in the end.
 
     Args:
         run: A finished run, loaded.
-        data: Its pictures: validation pictures prove the export, training pictures calibrate int8.
+        data: Its images: int8 is calibrated on training images; exports are compared on validation images, int8 on
+            training images too.
         out: The folder to make.
-        settings: What the export holds, or None for the usual.
+        settings: Content of the export, or None for the defaults.
 
     Returns:
         What was compared.
 
     Raises:
         RunError: `out` exists.
-        ExportError: An export does not answer like the trained network.
+        ExportError: An export does not predict what the trained network predicts.
         StorageError: A file cannot be written.
     """
     if out.exists():
-        raise RunError(f"{out}: this model folder exists: choose another --out or remove it")
+        raise RunError(f"{out}: this model folder exists: choose another `out` or remove it")
     with storage_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
             folder = Path(temporary) / "model"
             folder.mkdir()
             chosen = settings or ExportSettings()
-            proof = _write(run, data, folder, replace(chosen, name=chosen.name or out.name))
+            parity = _write(run, data, folder, replace(chosen, name=chosen.name or out.name))
             shutil.move(folder, out)
-    return proof
+    return parity
 
 
-def _write(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> Proof:
+def _write(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> ParityReport:
     contract = run.preprocessing
     save_torchscript(make_predictor(run.model, run.classes, contract), folder / TORCHSCRIPT_FILE)
     fp32 = folder / "fp32.onnx"
@@ -143,21 +124,20 @@ def _write(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) 
     shutil.copy(fp32, folder / ONNX_FILE)
     info = _describe(folder, info)
     samples = data.folder.valid
-    proof = _prove_fp32(run, data, folder, samples)
-    accuracy = _accuracy(folder, data, samples)
-    proof = replace(proof, valid_accuracy=accuracy)
+    parity = _compare_fp32(run, data, folder, samples)
+    right = _recognised(folder, data, samples)
+    parity = replace(parity, valid_accuracy=float(right.mean()))
     if settings.precision == "int8":
         crop = EvalTransform(contract).crop
-        step = max(1, len(data.folder.train) // CALIBRATION_PICTURES)
-        quantize(fp32, folder / ONNX_FILE, [crop(data.cache.picture(s.path)) for s in data.folder.train[::step]])
+        more = _evenly(data.folder.train, INT8_TRAINING_PICTURES)
+        before = np.concatenate([right, _recognised(folder, data, more)])
+        calibrating = _evenly(data.folder.train, CALIBRATION_PICTURES)
+        quantize(fp32, folder / ONNX_FILE, [crop(data.cache.picture(sample.path)) for sample in calibrating])
         info = _describe(folder, replace(info, precision="int8"))
-        quantised = _accuracy(folder, data, samples)
-        if quantised < accuracy - INT8_LOSS:
-            raise ExportError(
-                f"int8 answers {accuracy - quantised:.1%} fewer validation pictures rightly than fp32 "
-                f"({quantised:.1%} against {accuracy:.1%}): export with --precision fp32"
-            )
-        proof = replace(proof, int8_valid_accuracy=quantised)
+        after = _recognised(folder, data, [*samples, *more])
+        difference = require_parity(before, after)
+        accuracy = float(after[: len(samples)].mean())
+        parity = replace(parity, int8_valid_accuracy=accuracy, int8_difference=difference)
     fp32.unlink()
     if settings.negatives is not None:
         calibration = calibrate_export(
@@ -165,13 +145,13 @@ def _write(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) 
         )
         info = replace(info, temperature=calibration.temperature, calibration=calibration.to_dict())
         write_reference(folder, data, settings.negatives)
-    figures = {"valid": run.metrics("valid"), "test": run.metrics("test"), "export": vars(proof)}
-    info = replace(info, metrics=figures)
+    metrics = {"valid": run.metrics("valid"), "test": run.metrics("test"), "export": asdict(parity)}
+    info = replace(info, metrics=metrics)
     write_text(folder / CARD_FILE, model_card(info, settings.notes))
     if not settings.torchscript:
         (folder / TORCHSCRIPT_FILE).unlink()
     _describe(folder, info)
-    return proof
+    return parity
 
 
 def _describe(folder: Path, info: ModelInfo) -> ModelInfo:
@@ -183,9 +163,8 @@ def _describe(folder: Path, info: ModelInfo) -> ModelInfo:
 
 
 @torch.no_grad()
-def _prove_fp32(run: TrainedRun, data: Data, folder: Path, samples: Sequence[Sample]) -> Proof:
-    step = max(1, len(samples) // PROOF_PICTURES)
-    pictures = [data.cache.picture(sample.path) for sample in samples[::step]]
+def _compare_fp32(run: TrainedRun, data: Data, folder: Path, samples: Sequence[Sample]) -> ParityReport:
+    pictures = [data.cache.picture(sample.path) for sample in _evenly(samples, FP32_PICTURES)]
     crops = np.stack([EvalTransform(run.preprocessing).crop(picture) for picture in pictures])
     run.model.eval()
     eager = torch.softmax(run.model(torch.from_numpy(normalize(crops, run.preprocessing))), dim=1).numpy()
@@ -205,19 +184,49 @@ def _prove_fp32(run: TrainedRun, data: Data, folder: Path, samples: Sequence[Sam
                 f"the {kind} export differs from the trained network by {difference:.2g} of probability, more "
                 f"than {TOLERANCE:g}: report this with the versions in run.json"
             )
-    return Proof(len(pictures), differences["TorchScript"], differences["ONNX"], valid_accuracy=0.0)
+    return ParityReport(len(pictures), differences["TorchScript"], differences["ONNX"], valid_accuracy=0.0)
 
 
 def _difference(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:
     return float(np.abs(left - right).max())
 
 
-def _accuracy(folder: Path, data: Data, samples: Sequence[Sample]) -> float:
+def require_parity(fp32: NDArray[np.bool_], int8: NDArray[np.bool_]) -> Proportion:
+    """Compare what two models recognise, image by image.
+
+    Args:
+        fp32: (N,) whether the fp32 model recognised each image.
+        int8: (N,) whether the int8 model did.
+
+    Returns:
+        The accuracy of int8 minus that of fp32, with its 95 % interval.
+
+    Raises:
+        ExportError: int8 is worse by more than `INT8_LOSS`, and not by chance: the whole interval is below.
+    """
+    counts = ((fp32 & int8).sum(), (fp32 & ~int8).sum(), (~fp32 & int8).sum(), (~fp32 & ~int8).sum())
+    difference = Pairs(*map(int, counts)).difference
+    if difference.high < -INT8_LOSS:
+        raise ExportError(
+            f"int8 recognises {-difference.value:.1%} fewer of {difference.count} pictures than fp32 (95 % "
+            f"interval {-difference.high:.1%} to {-difference.low:.1%}): export with `precision` fp32"
+        )
+    return difference
+
+
+def _evenly(samples: Sequence[Sample], count: int) -> Sequence[Sample]:
+    """Return about `count` samples, or all if there are fewer, evenly spaced."""
+    return samples[:: max(1, len(samples) // count)]
+
+
+def _recognised(folder: Path, data: Data, samples: Sequence[Sample]) -> NDArray[np.bool_]:
+    """Return which samples the model in `folder` recognises, (N,)."""
     recognizer = Recognizer(folder, threads=torch.get_num_threads())
     crop = EvalTransform(recognizer.info.preprocessing).crop
-    hits = 0
+    found = []
     for start in range(0, len(samples), 16):
         group = samples[start : start + 16]
-        answers = recognizer.answer(np.stack([crop(data.cache.picture(sample.path)) for sample in group]))
-        hits += int((answers.probabilities.argmax(axis=1) == np.array([sample.label for sample in group])).sum())
-    return hits / len(samples)
+        predictions = recognizer.answer(np.stack([crop(data.cache.picture(sample.path)) for sample in group]))
+        labels = np.array([sample.label for sample in group])
+        found.append(predictions.probabilities.argmax(axis=1) == labels)
+    return np.concatenate(found)

@@ -1,7 +1,7 @@
 """`Predictor`: preprocessing, network and softmax in one TorchScript file.
 
 TorchScript is deprecated in favour of `torch.export` since PyTorch 2.11, but it is what the original exercise
-asks for and what C++ and mobile code of many users loads; the model folder holds ONNX beside it.
+asks for and what C++ and mobile code of many users loads; the model folder also holds ONNX.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def predictor_test(
         Probabilities (N, K) and labels (N,).
 
     Raises:
-        ImageError: A picture cannot be read.
+        ImageError: An image is unreadable.
     """
     rows, labels = [], []
     for sample in samples:

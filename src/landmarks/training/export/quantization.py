@@ -52,11 +52,11 @@ def _quiet_root_logger() -> Iterator[None]:
 def quantize(source: Path, target: Path, pictures: Sequence[NDArray[np.uint8]]) -> None:
     """Write an int8 copy of an fp32 model, whole or not at all.
 
-    Convolutions and what lies between them are quantised; normalisation, pooling of the last features and the
+    Convolutions and the steps between them are quantised; normalisation, pooling of the last features and the
     head stay in fp32: they cost next to nothing, and logits and embedding keep their resolution.
 
     Args:
-        source: From `landmarks.training.export.onnx_graph.write_onnx`.
+        source: From `landmarks.training.models.onnx_graph.write_onnx`.
         target: The file to write.
         pictures: Prepared training pictures (S, S, 3) uint8 that set the ranges; a hundred or two are enough.
 

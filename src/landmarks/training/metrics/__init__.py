@@ -1,1 +1,1 @@
-"""Metrics of a classifier and of its answers to unknown photos."""
+"""Metrics of a classifier and of its out-of-distribution scores."""

@@ -1,7 +1,7 @@
-"""From predictions to figures: accuracy with intervals, scores by class, calibration, worst mistakes.
+"""From predictions to metrics: accuracy with intervals, scores by class, calibration, worst mistakes.
 
-Everything here is a pure function of the probabilities and the labels, so a figure can be checked by hand and
-a run can be judged again without the network. `write_evaluation` puts the figures on disk.
+Everything here is a pure function of the probabilities and the labels, so a metric can be checked by hand and
+a run can be evaluated again without the network. `write_evaluation` writes the metrics to disk.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _SMALLEST = float(np.finfo(np.float32).eps)  # a probability below is float32 no
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a network answered to N pictures of K classes, and what was right.
+    """The predictions of a network for N images of K classes, and the true classes.
 
     Attributes:
         probabilities: Shape (N, K), each row in [0, 1] with sum 1.
         labels: Shape (N,), the index of the right class, in [0, K).
         class_names: K different names, in the order of the columns.
-        paths: N picture files.
-        sources: N names of where a picture comes from, or None where no manifest tells.
+        paths: N image files.
+        sources: N names of where a picture comes from, or None without a manifest.
 
     Raises:
         DataError: A shape, an index or a probability does not fit.
@@ -77,8 +77,8 @@ class Predictions:
 
 
 @dataclass(frozen=True)
-class Rate:
-    """A share of `count` pictures, with the ends of its 95 % interval; all three in [0, 1]."""
+class Proportion:
+    """A fraction of `count` images, with the ends of its 95 % interval; all three in [0, 1]."""
 
     value: float
     low: float
@@ -128,8 +128,8 @@ class ReliabilityBin:
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """How far confidence can be taken at its word.
+class Reliability:
+    """How well confidence matches accuracy.
 
     Attributes:
         error: Expected calibration error in [0, 1].
@@ -147,12 +147,12 @@ class SourceAccuracy:
     """Top-1 accuracy on the pictures of one source."""
 
     source: str
-    accuracy: Rate
+    accuracy: Proportion
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The answer to one picture, with the probability of the predicted class."""
+class Prediction:
+    """The prediction for one image, with the probability of the predicted class."""
 
     path: Path
     true: str
@@ -162,35 +162,35 @@ class Answer:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All figures of one split.
+    """All metrics of one split.
 
     Attributes:
         count: Number of pictures.
         loss: Mean cross-entropy in nats.
-        top1: Share of pictures whose most probable class is right.
-        top5: Share of pictures whose right class is among the five most probable.
+        top1: Fraction of images whose most probable class is right.
+        top5: Fraction of images whose true class is among the five most probable.
         macro: Mean scores over the classes that have a picture.
         classes: Scores of each class, in the order of the network.
         confusion: K rows of K counts: row = right class, column = predicted class.
         confused_pairs: The most frequent confusions, most frequent first.
         calibration: Expected calibration error and reliability bins.
         sources: Accuracy by source, largest source first; empty where no source is known.
-        mistakes: Wrong answers given with the highest probability, worst first.
-        answers: The answer to each picture, in the order given.
+        mistakes: Wrong predictions with the highest probability, worst first.
+        predictions: The prediction for each image, in the order given.
     """
 
     count: int
     loss: float
-    top1: Rate
-    top5: Rate
+    top1: Proportion
+    top5: Proportion
     macro: MacroScores
     classes: tuple[ClassScores, ...]
     confusion: tuple[tuple[int, ...], ...]
     confused_pairs: tuple[ConfusedPair, ...]
-    calibration: Calibration
+    calibration: Reliability
     sources: tuple[SourceAccuracy, ...]
-    mistakes: tuple[Answer, ...]
-    answers: tuple[Answer, ...]
+    mistakes: tuple[Prediction, ...]
+    predictions: tuple[Prediction, ...]
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -198,19 +198,19 @@ class Evaluation:
         return tuple(scores.name for scores in self.classes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures as plain values for JSON.
+        """Return the metrics as plain values for JSON.
 
-        The confusion matrix and the single answers are left out: they are tables and go to CSV files.
+        The confusion matrix and the single predictions are left out: they are tables and go to CSV files.
         """
-        figures = asdict(self)
-        del figures["confusion"], figures["answers"]
-        for mistake in figures["mistakes"]:
+        metrics = asdict(self)
+        del metrics["confusion"], metrics["predictions"]
+        for mistake in metrics["mistakes"]:
             mistake["path"] = mistake["path"].as_posix()
-        return {key: _writable(value) for key, value in figures.items()}
+        return {key: _writable(value) for key, value in metrics.items()}
 
 
 def evaluate(predictions: Predictions) -> Evaluation:
-    """Compute all figures of a set of predictions.
+    """Compute all metrics of a set of predictions.
 
     Where two classes are equally probable, the one with the lower index is taken.
     """
@@ -221,28 +221,28 @@ def evaluate(predictions: Predictions) -> Evaluation:
     right = predicted == labels
     confusion = _confusion(labels, predicted, len(predictions.class_names))
     classes, macro = _class_scores(confusion, predictions.class_names)
-    answers = tuple(
-        Answer(path, predictions.class_names[label], predictions.class_names[guess], float(probability))
+    each = tuple(
+        Prediction(path, predictions.class_names[label], predictions.class_names[guess], float(probability))
         for path, label, guess, probability in zip(predictions.paths, labels, predicted, confidence, strict=True)
     )
-    wrong = (answer for answer in answers if answer.true != answer.predicted)
+    wrong = (one for one in each if one.true != one.predicted)
     return Evaluation(
         count=len(labels),
         loss=_cross_entropy(probabilities, labels),
-        top1=rate(int(right.sum()), len(labels)),
-        top5=rate(int((_ranks(probabilities, labels) < 5).sum()), len(labels)),
+        top1=proportion(int(right.sum()), len(labels)),
+        top5=proportion(int((_ranks(probabilities, labels) < 5).sum()), len(labels)),
         macro=macro,
         classes=classes,
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         confused_pairs=_confused_pairs(confusion, predictions.class_names),
         calibration=reliability(confidence, right),
         sources=() if predictions.sources is None else _by_source(predictions.sources, right),
-        mistakes=tuple(sorted(wrong, key=lambda answer: -answer.probability)[:WORST_MISTAKES]),
-        answers=answers,
+        mistakes=tuple(sorted(wrong, key=lambda one: -one.probability)[:WORST_MISTAKES]),
+        predictions=each,
     )
 
 
-def rate(successes: int, count: int) -> Rate:
+def proportion(successes: int, count: int) -> Proportion:
     """Return the share `successes / count` with its 95 % Wilson score interval.
 
     Unlike the normal approximation the interval stays in [0, 1] and holds near its ends. Source: E. B. Wilson,
@@ -258,17 +258,17 @@ def rate(successes: int, count: int) -> Rate:
     centre = shrink * (share + _Z95**2 / (2 * count))
     half = shrink * _Z95 * (share * (1 - share) / count + _Z95**2 / (4 * count**2)) ** 0.5
     # At shares of 0 and 1 an end of the interval is the share itself; rounding must not push it past.
-    return Rate(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)), count)
+    return Proportion(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)), count)
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path, split: str) -> None:
-    """Write the figures of one split, each file whole or not at all.
+    """Write the metrics of one split, each file whole or not at all.
 
-    Files: `metrics_<split>.json`; `confusion_<split>.csv` (first column the right class, then one column for
-    each predicted class); `per_class_<split>.csv`; `predictions_<split>.csv`.
+    Files: `metrics_<split>.json`; `confusion_<split>.csv` (first column the true class, then one column per
+    predicted class); `per_class_<split>.csv`; `predictions_<split>.csv`.
 
     Args:
-        evaluation: The figures.
+        evaluation: The metrics.
         folder: Made when missing.
         split: Name of the split, for the file names.
 
@@ -290,7 +290,10 @@ def write_evaluation(evaluation: Evaluation, folder: Path, split: str) -> None:
     _write_csv(
         folder / f"predictions_{split}.csv",
         ["path", "true", "predicted", "probability"],
-        ([one.path.as_posix(), one.true, one.predicted, round(one.probability, 6)] for one in evaluation.answers),
+        (
+            [one.path.as_posix(), one.true, one.predicted, round(one.probability, 6)]
+            for one in evaluation.predictions
+        ),
     )
 
 
@@ -335,11 +338,11 @@ def _confused_pairs(confusion: NDArray[np.int64], names: Sequence[str]) -> tuple
     return tuple(sorted(pairs, key=lambda pair: (-pair.count, -pair.share))[:MOST_CONFUSED])
 
 
-def reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> Calibration:
+def reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> Reliability:
     """Return the expected calibration error and its bins.
 
     Args:
-        confidence: (N,) probability of each answer, 0 to 1.
+        confidence: (N,) probability of each prediction, 0 to 1.
         right: (N,) whether it is right.
 
     Source: Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017,
@@ -356,14 +359,16 @@ def reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> Ca
         bins.append(ReliabilityBin(float(edges[index]), float(edges[index + 1]), count, mean, accuracy))
         if mean is not None and accuracy is not None:
             error += count / len(confidence) * abs(accuracy - mean)
-    return Calibration(error, float(confidence.mean()), tuple(bins))
+    return Reliability(error, float(confidence.mean()), tuple(bins))
 
 
 def _by_source(sources: Sequence[str], right: NDArray[np.bool_]) -> tuple[SourceAccuracy, ...]:
     names, places = np.unique(np.asarray(sources, dtype=object), return_inverse=True)
     counts = np.bincount(places).tolist()
     hits = np.bincount(places, weights=right).astype(int).tolist()
-    rows = [SourceAccuracy(name, rate(hit, count)) for name, hit, count in zip(names, hits, counts, strict=True)]
+    rows = [
+        SourceAccuracy(name, proportion(hit, count)) for name, hit, count in zip(names, hits, counts, strict=True)
+    ]
     return tuple(sorted(rows, key=lambda row: (-row.accuracy.count, row.source)))
 
 

@@ -1,4 +1,4 @@
-"""How well the unknown is told: uAP, AUROC, false tags and recall at a threshold."""
+"""Metrics of out-of-distribution detection: uAP, AUROC, false tags and recall at a threshold."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from landmarks.model.probabilities import Floats
 
 
 def micro_average_precision(confidences: Floats, right: NDArray[np.bool_], landmarks: int) -> float:
-    """Return uAP, the GAP of the Google Landmarks challenge: one ranking over the answers to all pictures.
+    """Return uAP, the GAP of the Google Landmarks challenge: one ranking over the predictions for all pictures.
 
     Source: Weyand, Araujo, Cao and Sim, "Google Landmarks Dataset v2", CVPR 2020,
     https://arxiv.org/abs/2004.01804; the measure is from Perronnin, Liu and Renders, "A family of contextual
     measures of similarity between distributions with application to image retrieval", CVPR 2009.
 
     Args:
-        confidences: One for each picture that got an answer; of equal ones the earlier counts as higher.
-        right: Whether the answer is right; never for a picture without a landmark.
+        confidences: One per picture with a prediction; of equal ones the earlier counts as higher.
+        right: Whether the prediction is right; never for a picture without a landmark.
         landmarks: How many pictures show a landmark, answered or not; at least 1.
     """
     order = np.argsort(-np.asarray(confidences, dtype=np.float64), kind="stable")

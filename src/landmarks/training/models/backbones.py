@@ -76,19 +76,19 @@ def load_backbone(name: str, weights: Path | None = None, *, pretrained: bool = 
     timm_name = packaged.timm_name if packaged else name
     if not timm.is_model(timm_name):
         known = ", ".join(PACKAGED)
-        raise ModelError(f"--backbone {name}: not a network of timm: offline are {known}")
+        raise ModelError(f"`backbone` {name}: not a network of timm: offline are {known}")
     try:
         network: Any = timm.create_model(timm_name, pretrained=False, scriptable=True)
     except (RuntimeError, ValueError) as error:
-        raise ModelError(f"--backbone {name}: timm cannot build it ({error}): check the name") from error
+        raise ModelError(f"`backbone` {name}: timm cannot build it ({error}): check the name") from error
     if pretrained:
         if weights is not None:
             state = _read_state(weights)
         elif packaged:
             state = _read_packaged(packaged)
         else:
-            raise ModelError(f"--backbone {name}: no packaged weights: give a local file with --weights")
-        _fill(network, state, weights)
+            raise ModelError(f"`backbone` {name}: no packaged weights: give a local file with `weights`")
+        _fill(network, state, weights or timm_name, by_position=weights is None)
     mean, std = network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
     network.reset_classifier(0)
     # Some networks widen their features once more before the classifier.
@@ -106,29 +106,37 @@ def _read_packaged(packaged: PackagedBackbone) -> dict[str, Tensor]:
 
 def _read_state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise ModelError(f"{path}: no such weights file: check --weights")
+        raise ModelError(f"{path}: no such weights file: check `weights`")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the readers raise nearly every type, depending on the damage
-        raise ModelError(f"{path}: not a weights file ({type(error).__name__}): check --weights") from error
+        raise ModelError(f"{path}: not a weights file ({type(error).__name__}): check `weights`") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ModelError(f"{path}: not a state dict of tensors: check --weights")
+        raise ModelError(f"{path}: not a state dict of tensors: check `weights`")
     return state
 
 
-def _fill(network: nn.Module, state: dict[str, Tensor], path: Path | None) -> None:
+def _fill(network: nn.Module, state: dict[str, Tensor], source: Path | str, *, by_position: bool) -> None:
+    """Load a state dict by the names of its entries; those of our packages, whose names differ, by position.
+
+    A file of a user is never loaded by position: entries of the same shapes in another order would be mixed up.
+    """
     own = network.state_dict()
-    if set(state) != set(own):
-        # The packages name the entries otherwise but list them in the same order with the same shapes.
-        shapes, own_shapes = [v.shape for v in state.values()], [v.shape for v in own.values()]
-        if shapes != own_shapes:
-            raise ModelError(
-                f"{path or 'the packaged weights'}: these weights are of another network: check --backbone"
-            )
+    if (
+        by_position
+        and set(state) != set(own)
+        and [value.shape for value in state.values()] == [value.shape for value in own.values()]
+    ):
         state = dict(zip(own, state.values(), strict=True))
+    if set(state) != set(own):
+        odd = sorted(set(state) ^ set(own))[0]
+        raise ModelError(
+            f"{source}: these weights are of another network ({odd!r} is in one of them alone): check `backbone`, "
+            "and give the state dict of the network in timm"
+        )
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise ModelError(f"{path or 'the packaged weights'}: the weights do not fit: check --backbone") from error
+        raise ModelError(f"{source}: the weights do not fit: check `backbone`") from error

@@ -1,6 +1,6 @@
-"""Embeddings of a frozen backbone, computed once for each picture and cached.
+"""Embeddings of a frozen backbone, computed once per image and cached.
 
-Because the backbone does not learn, a picture (and each of a few augmented views of it) has one embedding for the
+Because the backbone does not learn, an image (and each of a few augmented views of it) has one embedding for the
 whole training; the head then trains on vectors in seconds. On a CPU the embeddings are computed by ONNX Runtime,
 from the same graph that is exported, which is three to four times faster than the network in PyTorch.
 """
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -24,18 +26,22 @@ from landmarks.files.checksums import sha256_file
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.training.config.settings import AugmentSettings
 from landmarks.training.data.augment import MIXES, TrainTransform
-from landmarks.training.data.cache import PictureCache, Progress
+from landmarks.training.data.cache import PictureCache, Progress, resolved
 from landmarks.training.data.folders import Sample
 from landmarks.training.data.loaders import EvalTransform, Loader
-from landmarks.training.export.onnx_graph import write_onnx
+from landmarks.training.models.accelerators import uses_cuda
+from landmarks.training.models.onnx_graph import write_onnx
 from landmarks.training.models.transfer import TransferModel
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 BATCH = 16
 
+BLOCK = 512
+"""Images whose embeddings are saved at once."""
+
 
 class EmbeddingDataset(Dataset[tuple[Tensor, int]]):
-    """Embeddings of one split; each time a picture is asked for, one of its views is drawn.
+    """Embeddings of one split; each time an image is asked for, one of its views is drawn.
 
     Args:
         embeddings: (N, V, D); view 0 is the centre crop.
@@ -63,7 +69,7 @@ def embedding_loader(
     Args:
         embeddings: (N, V, D), from `compute_embeddings`.
         samples: The N samples.
-        batch_size: Embeddings a step.
+        batch_size: Embeddings per step.
         shuffle: Whether the order changes from epoch to epoch, as in training.
     """
     dataset = EmbeddingDataset(embeddings, samples)
@@ -77,51 +83,79 @@ def compute_embeddings(
     preprocessing: Preprocessing,
     folder: Path,
     *,
+    accelerator: str = "auto",
     augment: AugmentSettings | None = None,
     views: int = 1,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
-    """Return the embeddings of pictures and of augmented views of them, from the cache where they are there.
+    """Return the embeddings of images and of augmented views of them, from the cache where they are there.
+
+    They are saved as they come: after an interruption at most `BLOCK` images are embedded again.
 
     Args:
         model: Whose backbone embeds.
-        cache: The decoded pictures.
+        cache: The decoded images.
         samples: Which of them.
         preprocessing: The contract of the backbone.
         folder: Where embeddings are cached.
-        augment: What the views beyond the first go through, or None for no such views.
-        views: Views of each picture, at least 1; the first is the centre crop of the contract.
+        accelerator: As in `LoopSettings`; a GPU is used where it allows that.
+        augment: Augmentation of the views beyond the first, or None for none.
+        views: Views of each image, at least 1; the first is the centre crop of the contract.
         seed: Seed of the augmentation.
-        progress: Told (views done, views in all).
+        progress: Called with (views done, views in all).
 
     Returns:
         (N, views, D) float32, each of unit length.
     """
     graph = _backbone_graph(model, preprocessing, folder)
     digest = hashlib.sha256(f"{sha256_file(graph)} {views} {seed} {augment}\n".encode())
-    for sample in samples:
+    for sample, place in zip(samples, resolved(sample.path for sample in samples), strict=True):
         status = sample.path.stat()
-        digest.update(
-            f"{sample.path.absolute()} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
-        )
+        digest.update(f"{place} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
     file = folder / f"embeddings-{digest.hexdigest()[:20]}.npy"
     if file.is_file():
         stored: NDArray[np.float32] = np.load(file, allow_pickle=False)
         return stored
-    embed = _embedder(model, preprocessing, graph)
+    embed = _embedder(model, preprocessing, graph, accelerator)
     drawn = TrainTransform(augment or AugmentSettings(names=()), preprocessing.crop, preprocessing)
-    crops = _crops(cache, samples, EvalTransform(preprocessing), drawn, views=views, seed=seed)
-    rows: list[NDArray[np.float32]] = []
-    total = len(samples) * views
-    for batch in _batches(crops, BATCH):
-        rows.append(embed(batch))
-        if progress:
-            progress(min(total, len(rows) * BATCH), total)
-    embeddings = np.concatenate(rows).reshape(len(samples), views, -1)
+    plain = EvalTransform(preprocessing)
+    blocks: list[NDArray[np.float32]] = []
+    parts = file.with_suffix(".parts")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for number, start in enumerate(range(0, len(samples), BLOCK)):
+            block, part = samples[start : start + BLOCK], parts / f"{number:05d}.npz"
+            rows = _read_part(part)
+            if rows is None:
+                crops = _crops(cache, block, plain, drawn, views=views)
+                rows = np.concatenate([embed(batch) for batch in _batches(crops, BATCH)])
+                _write_part(part, rows)
+            blocks.append(rows)
+            if progress:
+                progress(min(len(samples), start + BLOCK) * views, len(samples) * views)
+    embeddings = np.concatenate(blocks).reshape(len(samples), views, -1)
     with atomic_path(file) as temporary, temporary.open("wb") as out:
         np.save(out, embeddings)
+    shutil.rmtree(parts, ignore_errors=True)
     return embeddings
+
+
+def _write_part(path: Path, rows: NDArray[np.float32]) -> None:
+    """Save the embeddings of a block, and where the random numbers of the next one begin."""
+    with atomic_path(path) as temporary, temporary.open("wb") as out:
+        np.savez(out, rows=rows, rng=torch.get_rng_state().numpy())
+
+
+def _read_part(path: Path) -> NDArray[np.float32] | None:
+    """Return the saved embeddings of a block and continue its random numbers; None where there are none."""
+    try:
+        with np.load(path, allow_pickle=False) as part:
+            rows: NDArray[np.float32] = part["rows"]
+            torch.set_rng_state(torch.from_numpy(part["rng"]))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # missing or damaged
+        return None
+    return rows
 
 
 def _crops(
@@ -131,15 +165,12 @@ def _crops(
     drawn: TrainTransform,
     *,
     views: int,
-    seed: int,
 ) -> Iterator[NDArray[np.uint8]]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for sample in samples:
-            picture = cache.picture(sample.path)
-            yield plain.crop(picture)
-            for _ in range(views - 1):
-                yield drawn(picture).permute(1, 2, 0).contiguous().numpy()
+    for sample in samples:
+        picture = cache.picture(sample.path)
+        yield plain.crop(picture)
+        for _ in range(views - 1):
+            yield drawn(picture).permute(1, 2, 0).contiguous().numpy()
 
 
 def _batches(crops: Iterator[NDArray[np.uint8]], size: int) -> Iterator[NDArray[np.uint8]]:
@@ -164,8 +195,8 @@ def _backbone_graph(model: TransferModel, preprocessing: Preprocessing, folder: 
     return path
 
 
-def _embedder(model: TransferModel, preprocessing: Preprocessing, graph: Path) -> Embed:
-    if torch.cuda.is_available():
+def _embedder(model: TransferModel, preprocessing: Preprocessing, graph: Path, accelerator: str) -> Embed:
+    if uses_cuda(accelerator):
         return _torch_embedder(model, preprocessing)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

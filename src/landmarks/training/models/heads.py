@@ -23,15 +23,15 @@ HeadFactory = Callable[[int, int], nn.Module]
 class CosineHead(nn.Module):
     """Scaled cosine between an embedding and the nearest of the centres of each class.
 
-    One centre a class is the head of ArcFace (Deng et al. 2019, https://arxiv.org/abs/1801.07698). Several let the
-    pictures of a class fall into groups, such as a building from outside and from within, or wrong labels (Deng et
-    al. 2020, https://doi.org/10.1007/978-3-030-58621-8_43).
+    One centre per class is the head of ArcFace (Deng et al. 2019, https://arxiv.org/abs/1801.07698). Several let
+    the pictures of a class fall into groups, such as a building from outside and from within, or wrong labels
+    (Deng et al. 2020, https://doi.org/10.1007/978-3-030-58621-8_43).
 
     Args:
         features: Length D of the embedding, which may have any length.
         num_classes: Number of classes K.
-        sub_centers: Centres a class, at least 1.
-        scale: What a cosine is multiplied by, above 0: logits lie between `-scale` and `scale`.
+        sub_centers: Centres per class, at least 1.
+        scale: Factor on the cosines, above 0: logits lie between `-scale` and `scale`.
     """
 
     def __init__(self, features: int, num_classes: int, sub_centers: int = 1, scale: float = 30.0) -> None:

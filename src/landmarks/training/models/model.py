@@ -1,7 +1,7 @@
 """`MyModel`: our own network, trained from scratch.
 
-Both networks of the package, this one and `landmarks.training.models.transfer.TransferModel`, answer to the same
-three names: `embed` (pictures to embedding), `head` (embedding to logits) and `forward` (pictures to logits).
+Both networks of the package, this one and `landmarks.training.models.transfer.TransferModel`, have the same
+three methods: `embed` (pictures to embedding), `head` (embedding to logits) and `forward` (pictures to logits).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from landmarks.training.models.heads import HeadFactory
 
 
 def conv_norm(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, relu: bool = True) -> nn.Sequential:
-    """Return convolution, batch normalisation (which makes a bias needless) and, unless told not to, ReLU."""
+    """Return convolution, batch normalisation (which makes a bias needless) and by default ReLU."""
     layers: list[nn.Module] = [
         nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(outputs),
@@ -49,7 +49,7 @@ class DropPath(nn.Module):
     """Stochastic depth (Huang et al. 2016, https://arxiv.org/abs/1603.09382): drops a branch, sample by sample.
 
     Args:
-        probability: Share of the samples whose branch is dropped in training, in [0, 1).
+        probability: Fraction of the samples whose branch is dropped in training, in [0, 1).
     """
 
     def __init__(self, probability: float) -> None:
@@ -113,7 +113,7 @@ class MyModel(nn.Module):
 
     Args:
         num_classes: Number of classes K, at least 2.
-        dropout: Share of the embedding dropped in training, in [0, 1).
+        dropout: Fraction of the embedding dropped in training, in [0, 1).
         widths: Channels of the stages; the last is the length of the embedding.
         depths: Residual blocks of the stages.
         attention: Whether the blocks have squeeze-and-excitation.

@@ -1,16 +1,18 @@
-"""The settings of a run become its network."""
+"""Builds the network of a run from its settings."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.training.config.settings import ModelSettings
-from landmarks.training.engine.checkpoints import load_weights, start_from
 from landmarks.training.models.heads import head_factory
 from landmarks.training.models.model import MyModel
-from landmarks.training.models.transfer import TransferModel, get_model_transfer_learning
+from landmarks.training.models.transfer import get_model_transfer_learning
+from landmarks.training.models.weights import load_weights, start_from
 
 SCRATCH = "mymodel"
 """Name of `MyModel` in weights files and model folders."""
@@ -20,7 +22,7 @@ SCRATCH = "mymodel"
 class NetworkOfRun:
     """A network, its name, the preprocessing it needs and the names of its classes."""
 
-    model: MyModel | TransferModel
+    model: nn.Module
     architecture: str
     preprocessing: Preprocessing
     classes: tuple[str, ...]

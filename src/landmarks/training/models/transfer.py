@@ -22,7 +22,7 @@ class TransferModel(nn.Module):
     Args:
         backbone: From `landmarks.training.models.backbones.load_backbone`.
         num_classes: Number of classes K.
-        dropout: Share of the embedding dropped in training, in [0, 1).
+        dropout: Fraction of the embedding dropped in training, in [0, 1).
         head: Makes the head from the length of the embedding and K.
     """
 
@@ -99,7 +99,7 @@ def get_model_transfer_learning(
     Args:
         name: A backbone (see `landmarks.training.models.backbones`).
         num_classes: Number of classes.
-        dropout: Share of the embedding dropped in training.
+        dropout: Fraction of the embedding dropped in training.
         weights: A local weights file, or None for the installed package's.
         pretrained: False builds the network alone, to be filled by `load_state_dict`.
         head: Makes the head from the length of the embedding and the number of classes.

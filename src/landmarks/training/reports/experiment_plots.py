@@ -1,4 +1,4 @@
-"""Pictures over many runs: the curves of two, the trials of a study, which settings counted."""
+"""Plots over many runs: the curves of two, the trials of a study, the importance of settings."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from landmarks.training.reports.plots import BLUE, INK, MUTED, ORANGE, PALE, STYLE
-from landmarks.training.runs.folder import EpochRow
 
 
-def compared_curves(histories: Mapping[str, Sequence[EpochRow]]) -> Figure:
+def compared_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
     """Draw the loss and accuracy of two runs: validation in full lines, training in thin ones.
 
     Args:
-        histories: The epochs of each run by its name; may be empty.
+        histories: Rows of each run by its name, as `plots.learning_curves` takes them; may be empty.
     """
     with mpl.rc_context(dict(STYLE)):
         figure = Figure(figsize=(8.5, 3.4), layout="constrained")
         loss, accuracy = figure.subplots(1, 2)
         for (name, rows), colour in zip(histories.items(), (BLUE, ORANGE), strict=True):
-            epochs = [row.epoch for row in rows]
+            epochs = [row["epoch"] for row in rows]
             marker = "o" if len(rows) <= 15 else None
             for axes, kind in ((loss, "loss"), (accuracy, "accuracy")):
-                valid = [getattr(row, f"valid_{kind}") for row in rows]
+                valid = [row[f"valid_{kind}"] for row in rows]
                 axes.plot(epochs, valid, color=colour, label=name, marker=marker, markersize=3.5)
-                train = [getattr(row, f"train_{kind}") for row in rows]
+                train = [row[f"train_{kind}"] for row in rows]
                 axes.plot(epochs, train, color=colour, linewidth=0.9, linestyle=(0, (2, 2)))
         loss.set(title="Loss")
         loss.set_ylim(bottom=0)
@@ -44,13 +43,13 @@ def compared_curves(histories: Mapping[str, Sequence[EpochRow]]) -> Figure:
 
 
 def study_history(values: Mapping[int, float], pruned: Mapping[int, float], label: str, *, lower: bool) -> Figure:
-    """Draw what each trial of a study reached, and the best so far.
+    """Draw the metric of each trial of a study, and the best so far.
 
     Args:
-        values: Figure of each finished trial by its number, at least one.
-        pruned: The last figure of each trial that was stopped early.
-        label: Name of the figure.
-        lower: Whether a lower figure is better.
+        values: Metric of each finished trial by its number, at least one.
+        pruned: The last metric of each trial that was stopped early.
+        label: Name of the metric.
+        lower: Whether a lower metric is better.
     """
     numbers = sorted(values)
     reached = np.array([values[number] for number in numbers])
@@ -76,10 +75,10 @@ def study_history(values: Mapping[int, float], pruned: Mapping[int, float], labe
 
 
 def importances(shares: Mapping[str, float]) -> Figure:
-    """Draw how much each setting counted, the most important on top.
+    """Draw the importance of each setting, the most important on top.
 
     Args:
-        shares: Share of each setting in [0, 1], at least one.
+        shares: Importance of each setting in [0, 1], at least one.
     """
     rows = sorted(shares.items(), key=lambda item: item[1])
     places = range(len(rows))
@@ -91,7 +90,7 @@ def importances(shares: Mapping[str, float]) -> Figure:
         for place, (_, share) in zip(places, rows, strict=True):
             axes.text(share, place, f" {share:.0%}", va="center", color=INK, fontsize=8)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
-        axes.set(xlim=(0, 1.08), xlabel="share of the variation that the setting explains")
+        axes.set(xlim=(0, 1.08), xlabel="fraction of the variation that the setting explains")
         axes.xaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0))
         axes.spines["left"].set_visible(False)
     return figure

@@ -1,4 +1,4 @@
-"""What the HTML pages of the package share: one look, pictures inside the page, no script, nothing from outside.
+"""Shared parts of the HTML pages: one look, images inside the page, no script, nothing from outside.
 
 `page.html.jinja` has the look, `macros.html.jinja` the tables and pictures; a page extends the one and imports the
 others.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ def write_page(path: Path, template: str, values: Mapping[str, object]) -> None:
     Args:
         path: The file to write.
         template: Name of the template; it extends `page.html.jinja`.
-        values: What it shows; `title` among them.
+        values: Variables of the template, `title` among them.
 
     Raises:
         StorageError: The file cannot be written.
@@ -65,11 +66,10 @@ def write_page(path: Path, template: str, values: Mapping[str, object]) -> None:
 
 
 def drawing(figure: Figure, alt: str) -> Drawing:
-    """Return a figure as a picture of a page; `alt` says what it shows to those who cannot see it."""
+    """Return a figure as an image of a page; `alt` describes it to those who cannot see it."""
     content = png_bytes(figure)
-    with Image.open(io.BytesIO(content)) as image:
-        # A hundred pixels of the page an inch: letters come out as large as those of the text.
-        width, height = (round(side * 100 / DPI) for side in image.size)
+    # From the header of the PNG. A hundred pixels of the page per inch: letters are as large as those of the text.
+    width, height = (round(side * 100 / DPI) for side in struct.unpack(">II", content[16:24]))
     return Drawing(data_uri("png", content), width, height, alt)
 
 

@@ -1,7 +1,7 @@
-"""Every picture of a run: curves, confusion, reliability, scores by class, sheets of photos.
+"""Every plot of a run: curves, confusions, reliability, scores by class, sheets of photos.
 
-Each function returns a figure of its own and leaves no state of matplotlib changed, so pictures can be drawn in a
-service or beside a notebook. `save_figure` writes one as PNG.
+Each function returns a figure of its own and changes no global state of matplotlib, so it can be called in a
+service or a notebook. `save_figure` writes a figure as PNG.
 """
 
 from __future__ import annotations
@@ -33,7 +33,13 @@ INK, MUTED, LINE = "#1f2933", "#66727f", "#dfe4e8"
 BLUE, PALE, ORANGE = "#2f6690", "#b9d0e3", "#d07a2d"
 
 DPI = 150
-"""Dots an inch of every PNG."""
+"""Dots per inch of every PNG."""
+
+MOST_CLASSES = 60
+"""Above this many classes a confusion matrix is too large to read, and the most confused pairs are drawn."""
+
+MOST_PAIRS = 30
+MOST_BARS = 100
 
 STYLE: Mapping[Any, Any] = {
     "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same picture on every machine
@@ -77,7 +83,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def png_bytes(figure: Figure) -> bytes:
-    """Return a figure as PNG with `DPI` dots an inch, cut to its content."""
+    """Return a figure as PNG with `DPI` dots per inch, cut to its content."""
     content = io.BytesIO()
     with _style():
         # Cut, because an axes of fixed aspect leaves a margin that depends on the length of the names.
@@ -96,11 +102,12 @@ def display_names(names: Sequence[str]) -> dict[str, str]:
 
 
 def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Draw loss, accuracy and learning rate by epoch; the epoch of the lowest validation loss is marked.
+    """Draw loss, accuracy and learning rate by epoch; the epoch whose weights were saved is marked.
 
     Args:
-        history: One row an epoch with `epoch`, `train_loss`, `valid_loss`, `train_accuracy`,
-            `valid_accuracy` (in [0, 1]) and `learning_rate`. A figure that a row lacks leaves a gap.
+        history: One row per epoch with `epoch`, `train_loss`, `valid_loss`, `train_accuracy`,
+            `valid_accuracy` (in [0, 1]) and `learning_rate`. A value that a row lacks leaves a gap. Where no row
+            has `saved`, the lowest validation loss is marked.
 
     Raises:
         DataError: The history is empty.
@@ -111,13 +118,14 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
         key: np.array([float(row.get(key, np.nan)) for row in history])
         for key in ("epoch", "train_loss", "valid_loss", "train_accuracy", "valid_accuracy", "learning_rate")
     }
+    saved = [index for index, row in enumerate(history) if row.get("saved")]
     with _style():
         figure = _figure(9.5, 3.3)
         loss, accuracy, speed = figure.subplots(1, 3, width_ratios=[4, 4, 3])
         for axes, kind in ((loss, "loss"), (accuracy, "accuracy")):
             _curve(axes, columns["epoch"], columns[f"train_{kind}"], BLUE, "training")
             _curve(axes, columns["epoch"], columns[f"valid_{kind}"], ORANGE, "validation")
-            _mark_best(axes, columns, kind)
+            _mark_best(axes, columns, kind, saved)
         _curve(speed, columns["epoch"], columns["learning_rate"], MUTED, "learning rate")
         _from_zero(loss, columns["train_loss"], columns["valid_loss"])
         _from_zero(speed, columns["learning_rate"])
@@ -135,10 +143,13 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
 
 
 def confusion_matrix(evaluation: Evaluation) -> Figure:
-    """Draw the confusion matrix: a row is a right class, its colours are shares of the pictures of that row.
+    """Draw the confusion matrix: a row is a true class, its colours are fractions of the images of that row.
 
-    Counts are printed up to 20 classes. A class without pictures has a grey row.
+    Counts are printed up to 20 classes. A class without images has a grey row. Above `MOST_CLASSES` classes the
+    most confused pairs are drawn instead.
     """
+    if len(evaluation.classes) > MOST_CLASSES:
+        return _confused_bars(evaluation)
     counts = np.array(evaluation.confusion)
     classes = len(counts)
     support = counts.sum(axis=1, keepdims=True)
@@ -169,12 +180,36 @@ def confusion_matrix(evaluation: Evaluation) -> Figure:
         bar.set_ticks([0, 0.1, 0.25, 0.5, 0.75, 1], labels=["0%", "10%", "25%", "50%", "75%", "100%"])
         bar.ax.tick_params(length=0)
         bar.outline.set_visible(False)
-        bar.set_label("share of the true class")
+        bar.set_label("fraction of the true class")
+    return figure
+
+
+def _confused_bars(evaluation: Evaluation) -> Figure:
+    """Draw the most frequent confusions as bars, most frequent first."""
+    counts = np.array(evaluation.confusion)
+    np.fill_diagonal(counts, 0)
+    order = np.argsort(-counts, axis=None, kind="stable")[:MOST_PAIRS]
+    pairs = [(true, predicted) for true, predicted in zip(*np.unravel_index(order, counts.shape), strict=True)]
+    pairs = [pair for pair in pairs if counts[pair]]
+    labels = _class_labels(evaluation.class_names)
+    places = np.arange(len(pairs))
+    with _style():
+        figure = _figure(7.5, 1.3 + 0.22 * max(1, len(pairs)))
+        axes = figure.subplots()
+        axes.barh(places, [counts[pair] for pair in pairs], 0.66, color=PALE)
+        axes.set_yticks(places, [f"{labels[true]} → {labels[predicted]}" for true, predicted in pairs], fontsize=7)
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        axes.invert_yaxis()
+        axes.set(title="Most confused pairs: true → predicted", xlabel="images")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.grid(visible=True, axis="x")
+        axes.set_axisbelow(True)
+        axes.spines["left"].set_visible(False)
     return figure
 
 
 def reliability_diagram(evaluation: Evaluation) -> Figure:
-    """Draw accuracy against confidence (Guo et al. 2017) above the number of pictures in each bin."""
+    """Draw accuracy against confidence (Guo et al. 2017) above the number of images per bin."""
     calibration = evaluation.calibration
     held = [one for one in calibration.bins if one.accuracy is not None and one.confidence is not None]
     middles = np.array([(one.low + one.high) / 2 for one in held])
@@ -211,9 +246,9 @@ def reliability_diagram(evaluation: Evaluation) -> Figure:
 
 
 def per_class_bars(evaluation: Evaluation) -> Figure:
-    """Draw F1 of each class as a bar, worst first, with its precision, recall and number of pictures."""
+    """Draw F1 of the `MOST_BARS` weakest classes, worst first, with precision, recall and number of images."""
     labels = dict(zip(evaluation.class_names, _class_labels(evaluation.class_names), strict=True))
-    rows = sorted(evaluation.classes, key=lambda scores: scores.f1)
+    rows = sorted(evaluation.classes, key=lambda scores: scores.f1)[:MOST_BARS]
     places = np.arange(len(rows))
     step = float(np.interp(len(rows), [2, 20, 100], [0.32, 0.27, 0.18]))
     size = float(np.interp(len(rows), [20, 100], [8.5, 7]))
@@ -221,7 +256,7 @@ def per_class_bars(evaluation: Evaluation) -> Figure:
         figure = _figure(7.5, 1.3 + step * len(rows))
         axes = figure.subplots()
         axes.barh(places, [row.f1 for row in rows], 0.66, color=PALE, label="F1")
-        # Where both fall on one place the diamond lies within the ring.
+        # Where both fall on one place the diamond is inside the ring.
         ring: dict[str, Any] = {
             "markersize": 7,
             "markerfacecolor": "none",
@@ -243,33 +278,6 @@ def per_class_bars(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def picture_sheet(
-    pictures: Sequence[NDArray[np.uint8]], titles: Sequence[str] | None = None, columns: int = 6
-) -> Figure:
-    """Lay pictures out in rows, each under its title; used for the worst mistakes.
-
-    Args:
-        pictures: RGB pictures of shape (H, W, 3), of any sizes.
-        titles: One a picture; each line is shortened to fit.
-        columns: Pictures in a row, at least 1.
-
-    Raises:
-        DataError: There is no picture, or titles and pictures differ in number.
-    """
-    shown = _checked_titles(pictures, titles)
-    columns = min(columns, len(pictures))
-    rows = ceil(len(pictures) / columns)
-    with _style():
-        lines = max(title.count("\n") + 1 for title in shown)
-        figure = _figure(1.65 * columns, (1.7 + 0.16 * lines) * rows)
-        grid = figure.subplots(rows, columns, squeeze=False).ravel()
-        for axes in grid:
-            axes.axis("off")
-        for axes, picture, title in zip(grid, pictures, shown, strict=False):
-            _show(axes, picture, title)
-    return figure
-
-
 def sample_batch(
     before: Sequence[NDArray[np.uint8]], after: Sequence[NDArray[np.uint8]], titles: Sequence[str] | None = None
 ) -> Figure:
@@ -278,7 +286,7 @@ def sample_batch(
     Args:
         before: RGB pictures of shape (H, W, 3).
         after: The same pictures after augmentation.
-        titles: One a picture, shortened to fit.
+        titles: One per picture, shortened to fit.
 
     Raises:
         DataError: There is no picture, or the three differ in number.
@@ -298,16 +306,9 @@ def sample_batch(
             _show(grid[2 * band, column], first, shown[index])
             _show(grid[2 * band + 1, column], second, "")
         for row, word in enumerate(["before", "after"] * bands):
-            grid[row, 0].text(
-                -0.06,
-                0.5,
-                word,
-                rotation=90,
-                color=MUTED,
-                ha="right",
-                va="center",
-                transform=grid[row, 0].transAxes,
-            )
+            axes = grid[row, 0]
+            where: dict[str, Any] = {"ha": "right", "va": "center", "transform": axes.transAxes}
+            axes.text(-0.06, 0.5, word, rotation=90, color=MUTED, **where)
     return figure
 
 
@@ -332,12 +333,13 @@ def _from_zero(axes: Axes, *columns: NDArray[Any]) -> None:
     axes.set_ylim(0, 1.06 * finite.max() if finite.size and finite.max() > 0 else 1)
 
 
-def _mark_best(axes: Axes, columns: Mapping[str, NDArray[Any]], kind: str) -> None:
+def _mark_best(axes: Axes, columns: Mapping[str, NDArray[Any]], kind: str, saved: Sequence[int]) -> None:
     if np.isfinite(columns["valid_loss"]).any():
-        best = int(np.nanargmin(columns["valid_loss"]))
+        best = saved[-1] if saved else int(np.nanargmin(columns["valid_loss"]))
+        label = "saved weights" if saved else "lowest loss"
         point = (columns["epoch"][best], columns[f"valid_{kind}"][best])
         axes.axvline(point[0], color=MUTED, linewidth=0.9, linestyle=(0, (2, 3)), zorder=0)
-        axes.plot(*point, "o", markersize=7, markerfacecolor="white", markeredgecolor=ORANGE, label="lowest loss")
+        axes.plot(*point, "o", markersize=7, markerfacecolor="white", markeredgecolor=ORANGE, label=label)
 
 
 def _print_counts(axes: Axes, counts: NDArray[Any], shares: NDArray[Any]) -> None:
@@ -379,7 +381,7 @@ def _drawable(text: str, width: int) -> str:
     """Return `text` in the letters that the font has, at most `width` of them, with no mathematics in it.
 
     matplotlib warns and draws a box for each letter that its font lacks, such as most emoji; they are left
-    out, because a box says nothing. A dollar sign would start a formula.
+    out, because a box carries no information. A dollar sign would start a formula.
     """
     known = " ".join("".join(letter if _has_glyph(letter) else " " for letter in text).split())
     tail = width // 3  # long names often differ at the end only

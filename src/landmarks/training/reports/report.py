@@ -1,6 +1,6 @@
-"""One self-contained page a run: what it reached, what to do next, and the pictures behind it.
+"""One self-contained page per run: its metrics, what to do next, and the pictures behind them.
 
-The advice comes from rules on the figures; each rule is one function here.
+The advice comes from rules on the metrics; each rule is one function here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from landmarks.errors import ImageError
-from landmarks.training.metrics.evaluate import Answer, Evaluation
+from landmarks.training.metrics.evaluate import Evaluation, Prediction
 from landmarks.training.reports import plots
 from landmarks.training.reports.page import (
     Thumbnail,
@@ -39,7 +39,7 @@ class Advice:
 @dataclass(frozen=True)
 class _Photo:
     picture: Thumbnail
-    answer: Answer
+    prediction: Prediction
 
 
 def write_report(
@@ -57,16 +57,16 @@ def write_report(
     """Write the report of a run as one HTML file, whole or not at all.
 
     The split `test` makes the headline and the pictures, or the last split where there is no `test`; the
-    others stand beside it in a table. Pictures that cannot be read are named and left out.
+    others are in a table. Unreadable pictures are named and left out.
 
     Args:
         path: The file to write.
         title: Heading of the page.
-        settings: What the run was told; nested mappings are flattened.
-        summary: Pairs of a name and a value that say what the run was.
-        evaluations: Figures by split; may be empty.
+        settings: Of the run; nested mappings are flattened.
+        summary: Pairs of a name and a value that summarise the run.
+        evaluations: Metrics by split; may be empty.
         history: Rows as `plots.learning_curves` takes them; may be empty.
-        data_summary: What is worth knowing of the data.
+        data_summary: Name, fingerprint and counts of the data.
         class_counts: Training pictures by class name.
         environment: Versions and machine.
 
@@ -81,9 +81,9 @@ def write_report(
         "headline": None,
         "curves": drawing(plots.learning_curves(history), _curves_alt(history)) if history else None,
         "captions": {
-            "settings": "Everything the run was told",
-            "data": "The pictures it learnt from",
-            "versions": "Programs and machine",
+            "settings": "Settings of the run",
+            "data": "The pictures it was trained on",
+            "versions": "Software and machine",
         },
         "tables": [
             ("Settings", "settings", list(flat(settings))),
@@ -99,10 +99,10 @@ def write_report(
 def advise(
     evaluations: Mapping[str, Evaluation], history: Sequence[Mapping[str, float]], class_counts: Mapping[str, int]
 ) -> list[Advice]:
-    """Return what the figures say should be done next, most pressing first; empty where nothing stands out.
+    """Return what to do next, most important first; empty where nothing stands out.
 
     Args:
-        evaluations: Figures by split, at least one; see `write_report` for the split that counts.
+        evaluations: Metrics by split, at least one; see `write_report` for the split that counts.
         history: Rows as `plots.learning_curves` takes them.
         class_counts: Training pictures by class name.
     """
@@ -123,20 +123,20 @@ def advise(
     return [advice for advice in rules if advice is not None]
 
 
-def load_mistakes(evaluation: Evaluation) -> tuple[list[tuple[Answer, Image.Image]], list[str]]:
+def load_mistakes(evaluation: Evaluation) -> tuple[list[tuple[Prediction, Image.Image]], list[str]]:
     """Read the worst mistakes as small pictures.
 
     Returns:
-        Each mistake with its picture, and a sentence for each picture that cannot be read.
+        Each mistake with its picture, and a sentence per unreadable picture.
     """
     read, unreadable = [], []
-    for answer in evaluation.mistakes:
+    for mistake in evaluation.mistakes:
         try:
-            image = small_picture(answer.path, _THUMBNAIL)
+            image = small_picture(mistake.path, _THUMBNAIL)
         except ImageError as error:
-            unreadable.append(f"{answer.path.name}: {error.reason}")
+            unreadable.append(f"{mistake.path.name}: {error.reason}")
             continue
-        read.append((answer, image))
+        read.append((mistake, image))
     return read, unreadable
 
 
@@ -160,16 +160,17 @@ def _headline(
         "classes": sorted(evaluation.classes, key=lambda one: (one.support == 0, one.f1)),
         "confusion": drawing(
             plots.confusion_matrix(evaluation),
-            f"Confusion matrix of {len(evaluation.classes)} classes: {evaluation.count - wrong} of "
-            f"{evaluation.count} pictures lie on the diagonal. The largest mistakes are in the next table.",
+            f"Confusions of {len(evaluation.classes)} classes: {evaluation.count - wrong} of {evaluation.count} "
+            "pictures were recognised. The most frequent mistakes are in the next table.",
         ),
         "reliability": drawing(
             plots.reliability_diagram(evaluation),
             f"Accuracy against confidence: mean confidence {percent(evaluation.calibration.confidence)}, "
             f"accuracy {percent(evaluation.top1.value)}.",
         ),
-        "photos": [_Photo(thumbnail(image), answer) for answer, image in mistakes],
+        "photos": [_Photo(thumbnail(image), mistake) for mistake, image in mistakes],
         "unreadable": unreadable,
+        "matrix": len(evaluation.classes) <= plots.MOST_CLASSES,
     }
 
 
@@ -181,40 +182,46 @@ def _verdict(evaluation: Evaluation, split: str) -> str:
     if top1.low <= common:
         word = "No better than guessing"
     return (
-        f"{word}: on {evaluation.count} {split} pictures the recogniser named {percent(top1.value)} rightly. "
-        f"For pictures like these the rate lies between {percent(top1.low)} and {percent(top1.high)} (95% "
-        f"interval). Always naming the most common class would reach {percent(common)}."
+        f"{word}: the model recognised {percent(top1.value)} of {evaluation.count} {split} pictures. "
+        f"For pictures like these its accuracy is between {percent(top1.low)} and {percent(top1.high)} (95% "
+        f"interval). Always predicting the most common class would reach {percent(common)}."
     )
 
 
-def _best_row(history: Sequence[Mapping[str, float]]) -> Mapping[str, float] | None:
+def _lowest_row(history: Sequence[Mapping[str, float]]) -> Mapping[str, float] | None:
+    """Return the epoch of the lowest validation loss."""
     rows = [row for row in history if isfinite(row.get("valid_loss", float("nan")))]
     return min(rows, key=lambda row: row["valid_loss"], default=None)
 
 
+def _saved_row(history: Sequence[Mapping[str, float]]) -> Mapping[str, float] | None:
+    """Return the epoch whose weights the run kept; where no row tells, that of the lowest validation loss."""
+    return next((row for row in reversed(history) if row.get("saved")), _lowest_row(history))
+
+
 def _overfitting(history: Sequence[Mapping[str, float]]) -> Advice | None:
-    best = _best_row(history)
+    best = _saved_row(history)
     gap = best.get("train_accuracy", 0.0) - best.get("valid_accuracy", 1.0) if best else 0.0
     if best is None or gap <= 0.1:
         return None
     return Advice(
-        "It learns its training pictures by heart",
-        f"At its best epoch it names {percent(best['train_accuracy'])} of the training pictures rightly but "
-        f"{percent(best['valid_accuracy'])} of the validation pictures. Add pictures, add stronger "
-        "augmentation (--augment), raise --dropout or --weight-decay, or start from a pretrained network "
-        "(--model transfer).",
+        "The model overfits",
+        "It memorises training pictures: at its best epoch, training accuracy is "
+        f"{percent(best['train_accuracy'])} and validation accuracy {percent(best['valid_accuracy'])}. Add "
+        "pictures, use stronger augmentation (--augment), raise --dropout or --weight-decay, or start from a "
+        "pretrained network (--model transfer).",
     )
 
 
 def _unfinished(history: Sequence[Mapping[str, float]]) -> Advice | None:
-    best = _best_row(history)
+    best = _lowest_row(history)
     if len(history) < 6 or best is not history[-1]:
         return None
     fall = 1 - best["valid_loss"] / history[-4].get("valid_loss", float("nan"))
     if not fall > 0.03:
         return None
     return Advice(
-        "It was still learning when it stopped",
+        "Training stopped while the model was still improving",
         f"The validation loss fell by {percent(fall)} in the last three epochs. Train longer (--epochs).",
     )
 
@@ -226,7 +233,7 @@ def _optimistic_validation(evaluations: Mapping[str, Evaluation], split: str) ->
     if valid.low <= test.high:
         return None
     return Advice(
-        "Validation promises more than the test keeps",
+        "Validation accuracy is too optimistic",
         f"{percent(valid.value)} on validation, {percent(test.value)} on test, and the intervals do not touch. "
         "Look for near-duplicates of training pictures in the validation split, and for test pictures of another "
         "kind.",
@@ -239,13 +246,13 @@ def _confusions(evaluation: Evaluation) -> Advice | None:
     if not pairs:
         return None
     listed = "; ".join(
-        f"{shown[pair.true]} taken for {shown[pair.predicted]} ({pair.count} times, {percent(pair.share)} of "
+        f"{shown[pair.true]} predicted as {shown[pair.predicted]} ({pair.count} times, {percent(pair.share)} of "
         "its pictures)"
         for pair in pairs
     )
     return Advice(
-        "Classes it mixes up",
-        f"{listed}. Lay the pictures of both classes side by side: mend wrong labels first, then add pictures "
+        "Confused classes",
+        f"{listed}. Compare the pictures of both classes: correct wrong labels first, then add pictures "
         "that show the difference.",
     )
 
@@ -284,7 +291,7 @@ def _weak_sources(evaluation: Evaluation) -> Advice | None:
         return None
     listed = "; ".join(f"{row.source or 'not given'} ({percent(row.accuracy.value)})" for row in weak[:3])
     return Advice(
-        "Sources it fails on",
+        "Weak sources",
         f"{listed}, against {percent(evaluation.top1.value)} over all. Add pictures of these sources to the "
         "training pictures of several classes, so that the source does not give the class away.",
     )
@@ -294,22 +301,22 @@ def _calibration(evaluation: Evaluation) -> Advice | None:
     error, confidence = evaluation.calibration.error, evaluation.calibration.confidence
     if error <= 0.05:
         return None
-    way = "too sure of itself" if confidence > evaluation.top1.value else "less sure of itself than it could be"
+    way = "overconfident" if confidence > evaluation.top1.value else "underconfident"
     return Advice(
-        "Its confidence cannot be taken at its word",
-        f"It is {way}: mean confidence {percent(confidence)}, accuracy {percent(evaluation.top1.value)}, "
+        "Confidence is poorly calibrated",
+        f"The model is {way}: mean confidence {percent(confidence)}, accuracy {percent(evaluation.top1.value)}, "
         f"calibration error {percent(error)}. Fit a temperature on the validation split before a threshold is "
         "chosen.",
     )
 
 
 def _sure_mistakes(evaluation: Evaluation) -> Advice | None:
-    sure = [one for one in evaluation.answers if one.true != one.predicted and one.probability >= 0.9]
+    sure = [one for one in evaluation.predictions if one.true != one.predicted and one.probability >= 0.9]
     if len(sure) < 3:
         return None
     return Advice(
-        "Mistakes it is sure of",
-        f"{len(sure)} wrong answers were given with a confidence of 90% or more. Look at the worst mistakes "
+        "Confident mistakes",
+        f"{len(sure)} wrong predictions have a confidence of 90% or more. Look at the worst mistakes "
         "below: among them are often wrong labels and pictures that show something else.",
     )
 
@@ -322,17 +329,17 @@ def _few_pictures(evaluation: Evaluation) -> Advice | None:
     share = min(max(top1.value, 0.05), 0.95)
     needed = ceil(1.96**2 * share * (1 - share) / 0.03**2 / 10) * 10
     return Advice(
-        "Too few pictures to be certain",
+        "Too few pictures for a precise estimate",
         f"With {evaluation.count} pictures the accuracy is known to {(top1.high - top1.low) * 50:.0f} points to "
         f"either side. About {max(needed, evaluation.count)} pictures would bring that to 3 points.",
     )
 
 
 def _curves_alt(history: Sequence[Mapping[str, float]]) -> str:
-    best = _best_row(history)
+    best = _saved_row(history)
     if best is None:
         return f"Loss, accuracy and learning rate over {len(history)} epochs."
     return (
-        f"Loss, accuracy and learning rate over {len(history)} epochs. The validation loss is lowest, "
-        f"{best['valid_loss']:.3f}, in epoch {best['epoch']:g}."
+        f"Loss, accuracy and learning rate over {len(history)} epochs. The saved weights are those of epoch "
+        f"{best['epoch']:g}, with a validation loss of {best['valid_loss']:.3f}."
     )

@@ -1,7 +1,7 @@
-"""Many runs side by side: what they were told, what they reached, and whether two of them differ.
+"""Many runs side by side: their settings, their metrics, and whether two of them differ.
 
-Reads run folders and needs no PyTorch. Runs of older versions are read as well, because their settings are taken
-as they stand.
+Reads run folders and needs no PyTorch. Runs of older versions are read as well, because their settings are not
+checked.
 """
 
 from __future__ import annotations
@@ -9,21 +9,23 @@ from __future__ import annotations
 import csv
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
+from textwrap import TextWrapper
 from typing import Any
 
 from landmarks.errors import RunError
-from landmarks.training.config.settings import flag_of
-from landmarks.training.metrics.evaluate import Rate
+from landmarks.training.config.settings import argument_of
+from landmarks.training.metrics.evaluate import Proportion
 from landmarks.training.runs.folder import RunFolder, read_history, read_json
 
 _Z95 = NormalDist().inv_cdf(0.975)
 
 Settings = Mapping[str, str]
-"""Settings as text, by the name of their flag without dashes in front."""
+"""Settings as text, by the argument of `landmarks train`."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class RunSummary:
         model: Name of the network, empty where training has not begun.
         data: Name of the data folder.
         fingerprint: Hash of the pictures and their split, empty where training has not begun.
-        settings: What the run was told, without where its pictures and caches lie.
+        settings: Its settings, without the folders of its images and caches.
         epochs: Epochs done.
         loss: Of the split asked for, None where it was not evaluated.
         accuracy: Likewise, with its interval.
@@ -49,7 +51,7 @@ class RunSummary:
     settings: Settings
     epochs: int
     loss: float | None
-    accuracy: Rate | None
+    accuracy: Proportion | None
     seconds: float | None
 
 
@@ -71,12 +73,20 @@ def find_runs(folder: Path, split: str = "test") -> tuple[list[RunSummary], list
         raise RunError(f"{folder}: no such folder: give the folder that holds your runs")
     runs, damaged = [], []
     for path in sorted(folder.rglob("settings.json")):
+        if _is_artifact(path):
+            continue
         try:
             runs.append(read_summary(path.parent, split))
         except RunError as error:
             damaged.append(str(error))
     runs.sort(key=lambda run: (run.data, run.fingerprint, -run.accuracy.value if run.accuracy else 1, run.root))
     return runs, damaged
+
+
+def _is_artifact(path: Path) -> bool:
+    """Tell whether MLflow keeps this file: a copy of the settings in `RUN_ID/artifacts/`."""
+    folder = path.parent
+    return folder.name == "artifacts" and re.fullmatch("[0-9a-f]{32}", folder.parent.name) is not None
 
 
 def read_summary(root: Path, split: str = "test") -> RunSummary:
@@ -86,7 +96,7 @@ def read_summary(root: Path, split: str = "test") -> RunSummary:
         RunError: It is not a run folder, or damaged.
     """
     run = RunFolder(root)
-    told = read_json(run.settings)
+    settings = read_json(run.settings)
     info = read_json(run.info) if run.info.is_file() else {}
     metrics_file = root / f"metrics_{split}.json"
     metrics = read_json(metrics_file) if metrics_file.is_file() else {}
@@ -96,23 +106,23 @@ def read_summary(root: Path, split: str = "test") -> RunSummary:
         return RunSummary(
             root=root,
             model=str(info.get("architecture", "")),
-            data=str(data.get("name", Path(told["data"]).name)),
+            data=str(data.get("name", Path(settings["data"]).name)),
             fingerprint=str(data.get("fingerprint", "")),
-            settings=settings_as_text(told),
+            settings=settings_as_text(settings),
             epochs=len(read_history(run.history)),
             loss=float(metrics["loss"]) if metrics else None,
-            accuracy=Rate(**metrics["top1"]) if metrics else None,
+            accuracy=Proportion(**metrics["top1"]) if metrics else None,
             seconds=float(seconds) if seconds is not None else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(f"{root}: damaged ({error!r}): train again") from error
 
 
-def settings_as_text(told: Mapping[str, Any]) -> dict[str, str]:
-    """Return settings, as `RunSettings.to_dict` gives them, as text by flag; where files lie is left out."""
+def settings_as_text(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return settings, as `RunSettings.to_dict` gives them, as text by argument; folders are left out."""
     return {
-        flag_of(key).removeprefix("--"): _text(value)
-        for group in told.values()
+        argument_of(key): _text(value)
+        for group in settings.values()
         if isinstance(group, Mapping)
         for key, value in group.items()
     }
@@ -126,7 +136,7 @@ def differing(settings: Iterable[Settings]) -> list[str]:
 
 
 def runs_table(runs: Sequence[RunSummary], base: Path) -> tuple[list[str], list[list[str]]]:
-    """Return the list of runs as header and rows of text; a figure that is not there is empty.
+    """Return the list of runs as header and rows of text; a missing value is empty.
 
     Args:
         runs: The runs.
@@ -136,22 +146,43 @@ def runs_table(runs: Sequence[RunSummary], base: Path) -> tuple[list[str], list[
     header = ["run", "model", "data", "hash", *names, "done", "loss", "accuracy", "low", "high", "minutes"]
     rows = []
     for run in runs:
-        told = [run.settings.get(name, "") for name in names]
+        values = [run.settings.get(name, "") for name in names]
         rate = run.accuracy
         shares = [f"{share:.4f}" for share in (rate.value, rate.low, rate.high)] if rate else ["", "", ""]
         loss = "" if run.loss is None else f"{run.loss:.4f}"
         minutes = "" if run.seconds is None else f"{run.seconds / 60:.1f}"
         name = os.path.relpath(run.root, base)
-        rows.append([name, run.model, run.data, run.fingerprint, *told, str(run.epochs), loss, *shares, minutes])
+        rows.append([name, run.model, run.data, run.fingerprint, *values, str(run.epochs), loss, *shares, minutes])
     return header, rows
+
+
+def short_list(runs: Sequence[RunSummary], base: Path, width: int) -> str:
+    """Return the list of runs as text that fits into `width` columns (at least 40); long names are wrapped.
+
+    Each run has a line with its accuracy, loss, epochs and minutes, then its name and the settings that differ.
+    """
+    names = differing(run.settings for run in runs)
+    wrapper = TextWrapper(width, subsequent_indent="    ", break_on_hyphens=False)
+    lines = ["accuracy  95 % interval      loss  epochs  minutes  run and settings that differ"[:width]]
+    for run in runs:
+        rate = run.accuracy
+        shares = f"{rate.value:8.4f}  {rate.low:.4f} to {rate.high:.4f}" if rate else f"{'-':>8}  {'-':16}"
+        loss = "-" if run.loss is None else f"{run.loss:.4f}"
+        minutes = "-" if run.seconds is None else f"{run.seconds / 60:.1f}"
+        lines.append(f"{shares}  {loss:>7}  {run.epochs:6d}  {minutes:>7}"[:width])
+        own = [f"{name}={run.settings[name]}" for name in names if run.settings.get(name)]
+        where = f"on {run.data} ({run.fingerprint})" if run.fingerprint else f"on {run.data}"
+        named = [os.path.relpath(run.root, base), run.model, where]
+        lines += wrapper.wrap("  " + " ".join(filter(None, [*named, *own])))
+    return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Two runs on the same pictures, counted picture by picture.
+    """Two models on the same images, counted image by image.
 
     Attributes:
-        both: Right in both runs.
+        both: Right in both.
         first: Right in the first alone.
         second: Right in the second alone.
         neither: Wrong in both.
@@ -168,29 +199,30 @@ class Pairs:
         return self.both + self.first + self.second + self.neither
 
     @property
-    def difference(self) -> Rate:
+    def difference(self) -> Proportion:
         """Accuracy of the second run minus that of the first, in [-1, 1], with its 95 % interval.
 
         The interval is the adjusted Wald interval of Bonett and Price 2012 (Journal of Educational and Behavioral
-        Statistics 37(4), 479-488), which keeps its promise with few pictures too.
+        Statistics 37(4), 479-488), which holds its level with few images too.
         """
         gain, loss = (self.second + 1) / (self.count + 2), (self.first + 1) / (self.count + 2)
         half = _Z95 * math.sqrt((gain + loss - (gain - loss) ** 2) / (self.count + 2))
         centre = gain - loss
         value = (self.second - self.first) / self.count
-        return Rate(value, max(-1.0, centre - half), min(1.0, centre + half), self.count)
+        return Proportion(value, max(-1.0, centre - half), min(1.0, centre + half), self.count)
 
     @property
     def p_value(self) -> float:
-        """P value of McNemar's test in its mid-p form: how likely so uneven a split is between equal runs.
+        """P value of McNemar's test in its mid-p form: how likely so uneven a split is between equal models.
 
-        Of the pictures that only one run knows, an equal one knows each with probability one half (McNemar 1947,
-        https://doi.org/10.1007/BF02295996). The mid-p form counts half of what was seen and is less timid than the
-        exact test (Fagerland, Lydersen and Laake 2013, https://doi.org/10.1186/1471-2288-13-91).
+        Of the images that only one of two equal models recognises, each recognises half on average (McNemar 1947,
+        https://doi.org/10.1007/BF02295996). The mid-p form counts the observed split by half and is less
+        conservative than the exact test (Fagerland, Lydersen and Laake 2013,
+        https://doi.org/10.1186/1471-2288-13-91).
         """
         less, total = min(self.first, self.second), self.first + self.second
         if total == 0:
-            return 1.0  # nothing was seen that speaks for a difference
+            return 1.0  # no evidence of a difference
         below = sum(math.comb(total, k) for k in range(less))
         seen = math.comb(total, less)
         if self.first == self.second:
@@ -229,18 +261,18 @@ def compare_runs(first: Path, second: Path, split: str = "test") -> Comparison:
         RunError: One is not a run folder or was not evaluated, or the pictures are not the same.
     """
     runs = read_summary(first, split), read_summary(second, split)
-    answers = _read_answers(first, split), _read_answers(second, split)
-    if not answers[0]:
+    predictions = _read_predictions(first, split), _read_predictions(second, split)
+    if not predictions[0]:
         raise RunError(f"{first}: no {split} pictures to compare: run landmarks evaluate {first} again")
-    others = set(answers[0]) ^ set(answers[1])
+    others = set(predictions[0]) ^ set(predictions[1])
     if others:
         raise RunError(
             f"{first} and {second}: not the same {split} pictures ({len(others)} are in one run alone): compare "
-            "runs on one data folder" + (" with one --seed and --valid-size" if split == "valid" else "")
+            "runs on one data folder" + (" with one `seed` and `valid_size`" if split == "valid" else "")
         )
     by_class: dict[str, list[tuple[bool, bool]]] = {}
-    for picture, right in answers[0].items():
-        by_class.setdefault(picture[1], []).append((right, answers[1][picture]))
+    for picture, right in predictions[0].items():
+        by_class.setdefault(picture[1], []).append((right, predictions[1][picture]))
     counted = [(name, _count(rights)) for name, rights in sorted(by_class.items())]
     names = differing(run.settings for run in runs)
     return Comparison(
@@ -262,7 +294,7 @@ def _count(rights: Iterable[tuple[bool, bool]]) -> Pairs:
     return Pairs(*(seen.count(pair) for pair in ((True, True), (True, False), (False, True), (False, False))))
 
 
-def _read_answers(root: Path, split: str) -> dict[tuple[str, str], bool]:
+def _read_predictions(root: Path, split: str) -> dict[tuple[str, str], bool]:
     """Map (picture below the data folder, right class) to whether the run was right."""
     path = root / f"predictions_{split}.csv"
     if not path.is_file() or not (root / f"metrics_{split}.json").is_file():
@@ -275,7 +307,7 @@ def _read_answers(root: Path, split: str) -> dict[tuple[str, str], bool]:
                 for row in csv.DictReader(file)
             }
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
-        raise RunError(f"{path}: cannot be read ({error}): run landmarks evaluate {root} again") from error
+        raise RunError(f"{path}: unreadable ({error}): run landmarks evaluate {root} again") from error
 
 
 def _text(value: object) -> str:

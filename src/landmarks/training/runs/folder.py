@@ -1,16 +1,17 @@
-"""The run folder: what lies in it, and how it is made and read.
+"""The run folder: its files, and how they are made and read.
 
 ```
 RUN/
-  settings.json        everything the run was told
+  settings.json        everything that defines the run
   run.json             classes, preprocessing, data summary, versions, time
-  metrics.csv          a row an epoch
+  train.lock           held by the process that trains the run
+  metrics.csv          one row per epoch
   weights.safetensors  the best weights by validation loss
   head/                history and checkpoint of the head's training, in transfer learning
-  last.ckpt            training state after the last finished epoch, for --resume
+  last.ckpt            training state after the last finished epoch, to resume from
   tensorboard/         the same curves for TensorBoard
   metrics_SPLIT.json, confusion_SPLIT.csv, confusion_SPLIT.png, per_class_SPLIT.csv, predictions_SPLIT.csv
-  report.html          all of it to look at
+  report.html          all of it on one page
 ```
 """
 
@@ -21,8 +22,8 @@ import io
 import json
 import os
 import platform
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from pathlib import Path
@@ -30,12 +31,16 @@ from typing import Any
 
 from landmarks.errors import RunError
 from landmarks.files.atomic import storage_errors, write_json, write_text
+from landmarks.files.locks import locked
 from landmarks.training.config.settings import RunSettings
+
+_RENAMED = {"pictures_per_second": "images_per_second"}
+"""Columns of older versions by their name of today."""
 
 
 @dataclass(frozen=True)
 class EpochRow:
-    """What one epoch brought; a row of `metrics.csv`.
+    """The metrics of one epoch; a row of `metrics.csv`.
 
     Attributes:
         epoch: From 0.
@@ -46,7 +51,7 @@ class EpochRow:
         valid_loss: Mean cross entropy on the validation pictures.
         valid_accuracy: Likewise.
         seconds: Wall time of both passes.
-        pictures_per_second: In training.
+        images_per_second: In training.
         saved: Whether the weights were saved.
     """
 
@@ -58,7 +63,7 @@ class EpochRow:
     valid_loss: float
     valid_accuracy: float
     seconds: float
-    pictures_per_second: float
+    images_per_second: float
     saved: bool
 
 
@@ -70,7 +75,7 @@ class RunFolder:
 
     @property
     def settings(self) -> Path:
-        """What the run was told."""
+        """The settings of the run."""
         return self.root / "settings.json"
 
     @property
@@ -79,8 +84,13 @@ class RunFolder:
         return self.root / "run.json"
 
     @property
+    def lock(self) -> Path:
+        """Lock of the process that trains the run."""
+        return self.root / "train.lock"
+
+    @property
     def history(self) -> Path:
-        """A row an epoch."""
+        """One row per epoch."""
         return self.root / "metrics.csv"
 
     @property
@@ -113,22 +123,43 @@ def create_run(root: Path, settings: RunSettings) -> RunFolder:
     """
     run = RunFolder(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise RunError(f"{root}: this run folder exists: choose another --out, or continue it with --resume")
+        raise RunError(f"{root}: this run folder exists: choose another `out`, or continue it with `resume`")
     with storage_errors(root):
         root.mkdir(parents=True, exist_ok=True)
     write_json(run.settings, settings.to_dict())
     return run
 
 
+@contextmanager
+def locked_run(run: RunFolder) -> Iterator[None]:
+    """Keep other processes from training this run while the block runs.
+
+    Raises:
+        RunError: Another process is training it.
+        StorageError: The folder cannot be written.
+    """
+    with storage_errors(run.lock):
+        run.lock.touch()  # with the permissions of the other files
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(run.lock))
+        except TimeoutError as error:
+            raise RunError(
+                f"{run.root}: another process is training this run: wait until it ends, or stop it first"
+            ) from error
+        yield
+
+
 def discard_run(run: RunFolder) -> None:
-    """Remove a run that came to nothing before its training began, so that its place is free again."""
+    """Remove a run that ended before its training began, so that its place is free again."""
     with suppress(OSError):
         run.settings.unlink(missing_ok=True)
+        run.lock.unlink(missing_ok=True)
         run.root.rmdir()
 
 
 def remove_weights(run: RunFolder) -> None:
-    """Remove weights and checkpoints of a run whose figures alone are kept."""
+    """Remove weights and checkpoints of a run of which only the metrics are kept."""
     with suppress(OSError):
         for path in (*run.root.rglob(run.weights.name), *run.root.rglob(run.checkpoint.name)):
             path.unlink(missing_ok=True)
@@ -180,14 +211,15 @@ def read_history(path: Path) -> list[EpochRow]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return [
-                EpochRow(**{k: kinds.get(k, float)(v) for k, v in row.items()}) for row in csv.DictReader(file)
+                EpochRow(**{_RENAMED.get(k, k): kinds.get(k, float)(v) for k, v in row.items()})
+                for row in csv.DictReader(file)
             ]
     except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise RunError(f"{path}: cannot be read ({error}): train again") from error
+        raise RunError(f"{path}: unreadable ({error}): train again") from error
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of what a run or an export depends on."""
+    """Return the versions of the packages that a run or an export depends on."""
     names = ("landmarks", "torch", "torchvision", "timm", "onnxruntime", "numpy", "pillow")
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
 
@@ -208,11 +240,13 @@ def read_json(path: Path) -> dict[str, Any]:
         RunError: It is missing, damaged or holds no mapping.
     """
     if not path.is_file():
-        raise RunError(f"{path.parent}: not a run folder ({path.name} is missing): give the --out of a training")
+        raise RunError(
+            f"{path.parent}: not a run folder ({path.name} is missing): give the folder of a training run"
+        )
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read ({error}): train again") from error
+        raise RunError(f"{path}: unreadable ({error}): train again") from error
     if not isinstance(value, dict):
         raise RunError(f"{path}: not what landmarks wrote: train again")
     return value

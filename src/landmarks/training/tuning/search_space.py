@@ -1,4 +1,4 @@
-"""What tuning may change, for each way of training, and how far: the one place to add a setting.
+"""The search spaces of tuning, one for each way of training: the one place to add a setting.
 
 A trial is a point of the space; it becomes changes of `RunSettings`. Augmented views of a frozen backbone are
 embedded once and cached, so what changes them (backbone, crop) has few choices: every trial after the first few
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from scipy.stats.qmc import LatinHypercube
 
-from landmarks.training.config.settings import ModelKind, RunSettings, flag_of
+from landmarks.training.config.settings import ModelKind, RunSettings, argument_of
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -37,15 +37,15 @@ class Range:
         return trial.suggest_float(self.name, self.low, self.high, log=self.log)
 
     def at(self, share: float) -> Value:
-        """Return the value that lies a share of the way from the lowest to the highest, in [0, 1)."""
+        """Return the value at a fraction of the way from the lowest to the highest, in [0, 1)."""
         if self.log:
             return float(self.low * (self.high / self.low) ** share)
         return self.low + share * (self.high - self.low)
 
     @property
     def name(self) -> str:
-        """The flag of `landmarks train`, without dashes."""
-        return flag_of(self.key).removeprefix("--")
+        """The argument of `landmarks train`."""
+        return argument_of(self.key)
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,13 @@ class Choice:
         return stored[trial.suggest_categorical(self.name, list(stored))]
 
     def at(self, share: float) -> Value:
-        """Return the value that lies a share of the way through the list, in [0, 1)."""
+        """Return the value at a fraction of the way through the list, in [0, 1)."""
         return _stored(self.values[int(share * len(self.values))])
 
     @property
     def name(self) -> str:
-        """The flag of `landmarks train`, without dashes."""
-        return flag_of(self.key).removeprefix("--")
+        """The argument of `landmarks train`."""
+        return argument_of(self.key)
 
 
 Space = tuple[Range | Choice, ...]
@@ -112,7 +112,7 @@ def suggest(trial: BaseTrial, space: Space) -> dict[str, dict[str, Any]]:
 
 
 def point_of(settings: RunSettings, space: Space) -> dict[str, Value]:
-    """Return where settings lie in a space, by the names of its dimensions."""
+    """Return the point of a space that has these settings, by the names of its dimensions."""
     return {
         dimension.name: _stored(getattr(getattr(settings, dimension.section), dimension.key))
         for dimension in space
@@ -123,7 +123,7 @@ def spread_points(space: Space, count: int, seed: int) -> list[dict[str, Value]]
     """Return points that cover each dimension evenly: a Latin hypercube.
 
     Of `count` points drawn independently, one in three choices may be missing altogether, and a study then never
-    hears of it. Source: McKay, Beckman and Conover, "A comparison of three methods for selecting values of input
+    tries it. Source: McKay, Beckman and Conover, "A comparison of three methods for selecting values of input
     variables", Technometrics 21 (1979).
     """
     rows = LatinHypercube(len(space), rng=seed).random(count)

@@ -1,10 +1,10 @@
-"""Tuning: a study of many short runs that looks for the settings which serve a data set best.
+"""Hyperparameter tuning: a study of many short runs.
 
 A study is a folder:
 
 ```
 STUDY/
-  study.db       every trial with its settings and figures (SQLite, by Optuna)
+  study.db       every trial with its settings and metrics (SQLite, by Optuna)
   trials/NNN/    the run folder of each trial, without its weights
   report.html    history, importance of the settings, the best trials
   best.toml      the best settings, for landmarks train --preset
@@ -19,34 +19,27 @@ killed, and several processes may work on one study.
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from landmarks.errors import DataError, SettingsError, StorageError, TrainingError
 from landmarks.files.atomic import storage_errors
-from landmarks.training.config.presets import Changes, changed, write_preset
+from landmarks.training.config.jobs import Metric, TuneSettings
+from landmarks.training.config.presets import changed, write_preset
 from landmarks.training.config.settings import (
-    DataSettings,
-    LoopSettings,
-    ModelKind,
     RunSettings,
-    default_settings,
 )
-from landmarks.training.engine.pipeline import Watcher, train_run
-from landmarks.training.engine.train import Listener
+from landmarks.training.engine.loggers.base import Logger
+from landmarks.training.engine.pipeline import train_run
 from landmarks.training.runs.folder import EpochRow, RunFolder, remove_weights
 from landmarks.training.tuning.search_space import Space, point_of, space_of, spread_points, suggest
-
-Metric = Literal["loss", "accuracy"]
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 TENTHS = 10
@@ -59,66 +52,6 @@ UNPRUNED_TRIALS = 5
 UNPRUNED_TENTHS = 3
 HEARTBEAT_SECONDS = 30
 """How often a running trial shows a sign of life; after twice that without one it counts as failed."""
-
-
-@dataclass(frozen=True)
-class TuneSettings:
-    """What a study is told.
-
-    Attributes:
-        data: The image folder.
-        model: The way of training that is tuned.
-        metric: What is sought on validation: the lowest `loss` or the highest `accuracy`.
-        trials: Finished trials at which the study is complete, those of earlier calls and other processes counted.
-        minutes: Start no trial after this time, or None for no limit.
-        epochs: Epochs of every trial, or None to tune them or take the usual number.
-        limit: Training pictures of every trial, or None for all.
-        seed: Seed of the split and of every training, and of how trials are drawn.
-        threads: Threads of PyTorch, or 0 for one a core.
-        cache: Folder of decoded pictures and features, or None for the user's cache folder.
-    """
-
-    data: Path
-    model: ModelKind = "transfer"
-    metric: Metric = "loss"
-    trials: int = 30
-    minutes: float | None = None
-    epochs: int | None = None
-    limit: int | None = None
-    seed: int = 0
-    threads: int = 0
-    cache: Path | None = None
-
-    def __post_init__(self) -> None:
-        for flag, value, names in (
-            ("--model", self.model, get_args(ModelKind)),
-            ("--metric", self.metric, get_args(Metric)),
-        ):
-            if value not in names:
-                raise SettingsError(f"{flag} must be one of {', '.join(names)}, not {value!r}")
-        if self.trials < 1:
-            raise SettingsError(f"--trials must be at least 1, not {self.trials}")
-        if self.minutes is not None and not 0 < self.minutes < math.inf:
-            raise SettingsError(f"--time must be above 0, not {self.minutes}")
-        # The others are those of a run and check themselves there, before any work.
-        DataSettings(limit=self.limit, seed=self.seed)
-        LoopSettings(epochs=1 if self.epochs is None else self.epochs, threads=self.threads)
-
-    @property
-    def space(self) -> Space:
-        """What the study changes."""
-        return space_of(self.model, ("epochs",) if self.epochs is not None else ())
-
-    def start(self) -> RunSettings:
-        """Return the settings that a trial changes."""
-        settings = default_settings(self.data, self.model)
-        loop: dict[str, Any] = {} if self.epochs is None else {"epochs": self.epochs}
-        return changed(settings, {"loop": loop})
-
-    def of_trial(self, changes: Changes) -> RunSettings:
-        """Return the settings of a trial's run."""
-        own: Changes = {"loading": {"limit": self.limit, "seed": self.seed}, "loop": {"threads": self.threads}}
-        return replace(changed(changed(self.start(), changes), own), cache=self.cache)
 
 
 @dataclass(frozen=True)
@@ -157,13 +90,13 @@ class Study:
         return RunFolder(self.root / "trials" / f"{number:03d}")
 
 
-def tune(settings: TuneSettings, out: Path, told: Callable[[FrozenTrial], None] | None = None) -> Study:
+def tune(settings: TuneSettings, out: Path, on_trial: Callable[[FrozenTrial], None] | None = None) -> Study:
     """Begin a study or go on with it, until its trials or the time of this call are used up.
 
     Args:
-        settings: What the study is told.
+        settings: Of the study.
         out: Its folder.
-        told: Called with each trial of this call when it has ended.
+        on_trial: Called with each trial of this call when it has ended.
 
     Returns:
         The study; its best settings are written as a preset.
@@ -180,7 +113,7 @@ def tune(settings: TuneSettings, out: Path, told: Callable[[FrozenTrial], None] 
         def objective(trial: optuna.Trial) -> float:
             return _run_trial(study, trial)
 
-        callbacks = [lambda _, trial: told(trial)] if told else []
+        callbacks = [lambda _, trial: on_trial(trial)] if on_trial else []
         while study.finished < settings.trials:
             if settings.minutes is not None and time.monotonic() - started >= 60 * settings.minutes:
                 break
@@ -224,19 +157,19 @@ def open_study(settings: TuneSettings, out: Path) -> Study:
             known = found.user_attrs.get(name, value)
             if known != value:
                 raise SettingsError(
-                    f"{out}: this study was begun with --{name} {known}, not {value}: choose another --out, or "
-                    "go on with the same flags"
+                    f"{out}: this study was begun with `{name}` {known}, not {value}: choose another `out`, or "
+                    "continue with the same settings"
                 )
             found.set_user_attr(name, value)
-        found.enqueue_trial(point_of(settings.start(), settings.space), skip_if_exists=True)
+        found.enqueue_trial(point_of(settings.start(), _space(settings)), skip_if_exists=True)
     except optuna.exceptions.StorageInternalError as error:
-        raise StorageError(f"{out / 'study.db'}: cannot be used ({error}): choose another --out") from error
+        raise StorageError(f"{out / 'study.db'}: cannot be used ({error}): choose another `out`") from error
     return Study(out, settings, found)
 
 
 def settings_of(study: Study, trial: FrozenTrial) -> RunSettings:
-    """Return the settings that a trial found, without what its run was told beside them."""
-    return changed(study.settings.start(), suggest(optuna.trial.FixedTrial(trial.params), study.settings.space))
+    """Return the settings that a trial found, without the limits that all trials share."""
+    return changed(study.settings.start(), suggest(optuna.trial.FixedTrial(trial.params), _space(study.settings)))
 
 
 def _write_best(study: Study) -> None:
@@ -244,31 +177,31 @@ def _write_best(study: Study) -> None:
     best = study.best()
     if best is None:
         return
-    told = study.settings
+    settings = study.settings
     comment = (
-        f"Found by landmarks tune on {told.data.resolve().name}: trial {best.number} of {study.finished}, "
-        f"validation {told.metric} {best.value:.4f}."
+        f"Found by landmarks tune on {settings.data.resolve().name}: trial {best.number} of {study.finished}, "
+        f"validation {settings.metric} {best.value:.4f}."
     )
     write_preset(study.preset, settings_of(study, best), comment)
 
 
 def _run_trial(study: Study, trial: optuna.Trial) -> float:
-    told = study.settings
+    goal = study.settings
     # Seeded by the number of the trial: a study that was stopped draws what an undisturbed one would have drawn,
     # and two processes never draw the same.
     sampler: optuna.samplers.BaseSampler
-    sampler = optuna.samplers.TPESampler(seed=(told.seed * 1_000_003 + trial.number) % 2**32)
+    sampler = optuna.samplers.TPESampler(seed=(goal.seed * 1_000_003 + trial.number) % 2**32)
     if 1 <= trial.number <= SPREAD_TRIALS:
-        points = spread_points(told.space, SPREAD_TRIALS, told.seed)
+        points = spread_points(_space(goal), SPREAD_TRIALS, goal.seed)
         sampler = optuna.samplers.PartialFixedSampler(points[trial.number - 1], sampler)
     study.optuna.sampler = sampler
-    settings = told.of_trial(suggest(trial, told.space))
+    settings = goal.of_trial(suggest(trial, _space(goal)))
     trial.set_user_attr("seed", settings.loading.seed)
     folder = study.folder(trial.number)
-    watcher = Watcher(listener=Listener(epoch=_pruner(trial, told.metric, settings.loop.epochs)))
+    pruner = _Pruner(trial, goal.metric, settings.loop.epochs)
     started = time.perf_counter()
     try:
-        run = train_run(settings, folder.root, watcher=watcher, splits=("valid",))
+        run = train_run(settings, folder.root, loggers=[pruner], splits=("valid",))
         _require_same_pictures(study, run.info["data"]["fingerprint"])
         metrics = run.metrics("valid")
     except TrainingError as error:
@@ -279,21 +212,22 @@ def _run_trial(study: Study, trial: optuna.Trial) -> float:
         remove_weights(folder)
     for name, value in (("loss", metrics["loss"]), ("accuracy", metrics["top1"]["value"])):
         trial.set_user_attr(name, value)
-    return float(metrics["loss"] if told.metric == "loss" else metrics["top1"]["value"])
+    return float(metrics["loss"] if goal.metric == "loss" else metrics["top1"]["value"])
 
 
-def _pruner(trial: optuna.Trial, metric: Metric, epochs: int) -> Callable[[EpochRow], None]:
-    """Return a listener that stops a trial which lags behind the median of the others."""
+class _Pruner(Logger):
+    """Stops a trial that is behind the median of the others."""
 
-    def after_epoch(row: EpochRow) -> None:
-        tenth = (row.epoch + 1) * TENTHS // epochs
-        if tenth > row.epoch * TENTHS // epochs:
-            trial.report(row.valid_loss if metric == "loss" else row.valid_accuracy, tenth)
+    def __init__(self, trial: optuna.Trial, metric: Metric, epochs: int) -> None:
+        self._trial, self._metric, self._epochs = trial, metric, epochs
+
+    def epoch(self, row: EpochRow) -> None:
+        tenth = (row.epoch + 1) * TENTHS // self._epochs
+        if tenth > row.epoch * TENTHS // self._epochs:
+            self._trial.report(row.valid_loss if self._metric == "loss" else row.valid_accuracy, tenth)
             # At the end there is nothing left to save by stopping.
-            if row.epoch + 1 < epochs and trial.should_prune():
+            if row.epoch + 1 < self._epochs and self._trial.should_prune():
                 raise optuna.TrialPruned
-
-    return after_epoch
 
 
 def _require_same_pictures(study: Study, fingerprint: str) -> None:
@@ -301,9 +235,14 @@ def _require_same_pictures(study: Study, fingerprint: str) -> None:
     if known != fingerprint:
         raise DataError(
             f"{study.settings.data}: these are not the pictures of the earlier trials of {study.root}: put them "
-            "back, or choose another --out"
+            "back, or choose another `out`"
         )
     study.optuna.set_user_attr("fingerprint", fingerprint)
+
+
+def _space(settings: TuneSettings) -> Space:
+    """Return what a study changes."""
+    return space_of(settings.model, ("epochs",) if settings.epochs is not None else ())
 
 
 @contextmanager

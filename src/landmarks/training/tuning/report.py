@@ -75,7 +75,7 @@ def _value(trial: FrozenTrial) -> float:
 
 
 def _values(trials: list[FrozenTrial]) -> dict[int, float]:
-    """Map trials to what they reached; a trial that was stopped has the last figure it told, or none."""
+    """Map trials to their metric; a trial that was stopped has the last one it reported, or none."""
     return {trial.number: _value(trial) for trial in trials if trial.value is not None}
 
 

@@ -1,8 +1,8 @@
-"""Runs told to MLflow while they go: settings, curves, final figures and the report.
+"""Runs logged to MLflow as they train: settings, curves, final metrics and the report.
 
-The store is a local SQLite file beside the runs, or a server by its URI. What belongs to a run of MLflow is noted
-in `tracking.json` in the run folder, so a resumed run goes on in it. A server that goes away ends no training:
-what it missed is sent with the next epoch.
+The store is a local SQLite file next to the runs, or a server by its URI. The URI and the id of the run in MLflow
+are kept in `tracking.json` in the run folder, so a resumed run continues there. A server that goes away ends no
+training: what it missed is sent with the next epoch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -22,10 +22,10 @@ from typing import Any, Self
 from landmarks.errors import SettingsError
 from landmarks.files.atomic import write_json
 from landmarks.training.config.settings import RunSettings
-from landmarks.training.engine.pipeline import Watcher
+from landmarks.training.engine.loggers.base import Logger
+from landmarks.training.engine.trained import SPLITS, TrainedRun
 from landmarks.training.runs.experiments import settings_as_text
 from landmarks.training.runs.folder import EpochRow, RunFolder, open_run, read_json
-from landmarks.training.runs.trained import SPLITS, TrainedRun
 
 EXPERIMENT = "landmarks"
 """Name of the experiment that all runs belong to."""
@@ -34,24 +34,25 @@ NOTE = "tracking.json"
 
 CURVES = (
     *("train_loss", "train_accuracy", "valid_loss", "valid_accuracy"),
-    *("learning_rate", "pictures_per_second"),
+    *("learning_rate", "images_per_second"),
 )
-"""What is told of each epoch."""
+"""What is logged per epoch."""
 
-# Nothing is told to the makers of MLflow; and a server that is not there is not asked for minutes.
+# No telemetry to the makers of MLflow; and a server that is not there is given up in seconds, not minutes.
 _ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
 
 
 @dataclass
-class Tracker:
-    """Tells one run to MLflow; use as a context manager around the training.
+class MLflowLogger(Logger):
+    """Logs one run to MLflow; use it as a context manager around the training, which sets the final status.
 
     Attributes:
         client: An `mlflow.MlflowClient`.
         uri: Of the store.
         run_id: Of the run in MLflow.
         folder: The run folder.
-        fine_tuning: Whether a head is trained first; its epochs are told apart.
+        fine_tuning: Whether a head is trained first; its epochs are logged under `head/`.
+        warn: Called with a sentence while the store does not answer.
     """
 
     client: Any
@@ -59,8 +60,8 @@ class Tracker:
     run_id: str
     folder: RunFolder
     fine_tuning: bool = False
-    _missed: list[Any] = field(default_factory=list)
-    _say: Watcher = field(default_factory=Watcher)
+    warn: Callable[[str], None] = lambda text: None  # noqa: ARG005
+    _unsent: list[Any] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         return self
@@ -71,41 +72,35 @@ class Tracker:
         status = "FINISHED" if kind is None else "KILLED" if kind is KeyboardInterrupt else "FAILED"
         self._try(lambda: self.client.set_terminated(self.run_id, status))
 
-    def watch(self, watcher: Watcher) -> Watcher:
-        """Return a watcher that tells MLflow of each epoch, after the given one was told."""
-        self._say = watcher
-
-        def epoch(row: EpochRow) -> None:
-            watcher.listener.epoch(row)
-            # Not before: a run that ends before its first epoch leaves no folder.
-            if not (self.folder.root / NOTE).is_file():
-                write_json(self.folder.root / NOTE, {"uri": self.uri, "run_id": self.run_id})
-            # The head learns from embeddings: its epochs have no size of pictures.
-            part = "head/" if self.fine_tuning and row.size == 0 else ""
-            self._log({f"{part}{name}": float(getattr(row, name)) for name in CURVES}, row.epoch)
-
-        return replace(watcher, listener=replace(watcher.listener, epoch=epoch))
+    def epoch(self, row: EpochRow) -> None:
+        """Log the metrics of an epoch."""
+        # Not before: a run that ends before its first epoch leaves no folder.
+        if not (self.folder.root / NOTE).is_file():
+            write_json(self.folder.root / NOTE, {"uri": self.uri, "run_id": self.run_id})
+        # The head learns from embeddings: its epochs have no image size.
+        part = "head/" if self.fine_tuning and row.size == 0 else ""
+        self._log({f"{part}{name}": float(getattr(row, name)) for name in CURVES}, row.epoch)
 
     def finish(self, run: TrainedRun) -> None:
-        """Tell the final figures, and hand over the report and the settings."""
-        figures = {"seconds": float(run.info.get("seconds", 0.0))}
+        """Log the final metrics, and upload the report and the settings."""
+        metrics = {"seconds": float(run.info.get("seconds", 0.0))}
         for split in SPLITS:
-            metrics = run.metrics(split)
-            if metrics:
-                top1 = metrics["top1"]
-                figures |= {f"{split}/loss": metrics["loss"], f"{split}/accuracy": top1["value"]}
-                figures |= {f"{split}/accuracy_{end}": top1[end] for end in ("low", "high")}
-        self._log(figures, 0)
+            found = run.metrics(split)
+            if found:
+                top1 = found["top1"]
+                metrics |= {f"{split}/loss": found["loss"], f"{split}/accuracy": top1["value"]}
+                metrics |= {f"{split}/accuracy_{end}": top1[end] for end in ("low", "high")}
+        self._log(metrics, 0)
         for path in (run.folder.report, run.folder.settings, run.folder.info):
             self._try(partial(self.client.log_artifact, self.run_id, str(path)))
 
-    def _log(self, figures: dict[str, float], step: int) -> None:
+    def _log(self, metrics: dict[str, float], step: int) -> None:
         from mlflow.entities import Metric  # noqa: PLC0415 - takes seconds to import
 
         now = round(time.time() * 1000)
-        self._missed += [Metric(name, value, now, step) for name, value in figures.items()]
-        if self._try(lambda: self.client.log_batch(self.run_id, metrics=self._missed)):
-            self._missed = []
+        self._unsent += [Metric(name, value, now, step) for name, value in metrics.items()]
+        if self._try(lambda: self.client.log_batch(self.run_id, metrics=self._unsent)):
+            self._unsent = []
 
     def _try(self, send: Callable[[], object]) -> bool:
         from mlflow.exceptions import MlflowException  # noqa: PLC0415 - takes seconds to import
@@ -114,19 +109,19 @@ class Tracker:
             with _quiet():
                 send()
         except MlflowException:
-            self._say.stage(f"tracking: {self.uri} does not take figures now; training goes on")
+            self.warn(f"tracking: {self.uri} does not take metrics now; training goes on")
             return False
         return True
 
 
-def start_tracking(settings: RunSettings, out: Path, uri: str | None = None) -> Tracker:
+def start_tracking(settings: RunSettings, out: Path, uri: str | None = None) -> MLflowLogger:
     """Open a run in MLflow.
 
     Args:
         settings: Of the run; they become its parameters.
         out: The run folder to come.
         uri: Of the store: a server (`http://...`) or a database (`sqlite:///...`). None takes the variable
-            MLFLOW_TRACKING_URI, else `mlflow.db` beside the run folder.
+            MLFLOW_TRACKING_URI, else `mlflow.db` next to the run folder.
 
     Raises:
         SettingsError: The store cannot be reached.
@@ -144,13 +139,13 @@ def start_tracking(settings: RunSettings, out: Path, uri: str | None = None) -> 
         run_id = client.create_run(number, run_name=out.name).info.run_id
         from mlflow.entities import Param  # noqa: PLC0415 - takes seconds to import
 
-        told = {"data": str(settings.data), **settings_as_text(settings.to_dict())}
-        client.log_batch(run_id, params=[Param(name, value) for name, value in told.items() if value])
-        return Tracker(client, chosen, run_id, RunFolder(out), settings.model.unfreeze)
+        params = {"data": str(settings.data), **settings_as_text(settings.to_dict())}
+        client.log_batch(run_id, params=[Param(name, value) for name, value in params.items() if value])
+        return MLflowLogger(client, chosen, run_id, RunFolder(out), settings.model.unfreeze)
 
 
-def resume_tracking(out: Path) -> Tracker | None:
-    """Go on telling a resumed run, or return None where it was not tracked.
+def resume_tracking(out: Path) -> MLflowLogger | None:
+    """Continue the log of a resumed run, or return None where it was not tracked.
 
     Raises:
         SettingsError: The store cannot be reached.
@@ -160,7 +155,7 @@ def resume_tracking(out: Path) -> Tracker | None:
     note, (folder, settings) = read_json(out / NOTE), open_run(out)
     with _reached(str(note["uri"])) as client:
         client.update_run(note["run_id"], status="RUNNING")
-        return Tracker(client, str(note["uri"]), str(note["run_id"]), folder, settings.model.unfreeze)
+        return MLflowLogger(client, str(note["uri"]), str(note["run_id"]), folder, settings.model.unfreeze)
 
 
 @contextmanager
@@ -177,13 +172,13 @@ def _reached(uri: str) -> Iterator[Any]:
             yield MlflowClient(tracking_uri=uri)
         except MlflowException as error:
             raise SettingsError(
-                f"--track-uri {uri}: no MLflow store answers there: start the server, or check the address"
+                f"`track_uri` {uri}: no MLflow store answers there: start the server, or check the address"
             ) from error
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep from the user what MLflow and its libraries say of each other's future."""
+    """Hide the deprecation warnings of MLflow and its libraries."""
     with warnings.catch_warnings():
         for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
             warnings.simplefilter("ignore", category)

@@ -1,4 +1,4 @@
-"""A network becomes an ONNX graph that takes uint8 pictures and gives logits and embedding."""
+"""A network as an ONNX graph that maps uint8 images to logits and embeddings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Network(Protocol):
         """Map normalised pictures (B, 3, H, W) to embeddings (B, D)."""
 
 
-class Graph(nn.Module):
+class ExportWrapper(nn.Module):
     """Normalisation, network and both outputs; what is exported.
 
     Args:
@@ -69,7 +69,7 @@ def write_onnx(model: nn.Module, preprocessing: Preprocessing, path: Path) -> No
     Raises:
         StorageError: The file cannot be written.
     """
-    graph = Graph(model, preprocessing).eval()
+    graph = ExportWrapper(model, preprocessing).eval()
     example = torch.zeros(2, preprocessing.crop, preprocessing.crop, 3, dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
@@ -86,9 +86,9 @@ def write_onnx(model: nn.Module, preprocessing: Preprocessing, path: Path) -> No
             verbose=False,
         )
     if program is None:
-        raise AssertionError("the exporter of torch gives a program unless it is told a file")
+        raise AssertionError("the exporter of torch returns a program unless it is given a file")
     model_proto = program.model_proto
     for item in (*model_proto.graph.node, *model_proto.graph.value_info, *model_proto.graph.input):
-        # Where in whose source code a step came from: of no use to a user, and it names folders of the maker.
+        # Where in whose source code a step came from: useless to a user, and it names folders of this machine.
         del item.metadata_props[:]
     write_bytes(path, model_proto.SerializeToString())

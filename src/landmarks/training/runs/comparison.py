@@ -1,7 +1,8 @@
-"""Two runs compared on one page: the verdict of the test, curves, settings and classes."""
+"""Two runs compared on one page: the test result, curves, settings and classes."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from landmarks.training.reports.experiment_plots import compared_curves
@@ -14,18 +15,18 @@ SIGNIFICANT = 0.05
 
 
 def verdict(comparison: Comparison) -> str:
-    """Return what the test says, in a sentence or two."""
+    """Return the result of the test, in a sentence or two."""
     pairs = comparison.pairs
     first, second = (str(run.root) for run in comparison.runs)
     seen = (
-        f"Of {pairs.count} {comparison.split} pictures, {pairs.first} are right in {first} alone and "
-        f"{pairs.second} in {second} alone"
+        f"Of {pairs.count} {comparison.split} pictures, {pairs.first} are recognised by {first} alone and "
+        f"{pairs.second} by {second} alone"
     )
     if pairs.first == pairs.second == 0:
-        return f"Of {pairs.count} {comparison.split} pictures, both runs know the same ones."
+        return f"Of {pairs.count} {comparison.split} pictures, both runs recognise the same ones."
     tested = f"McNemar's test (mid-p) gives p = {pairs.p_value:.2g}"
     if pairs.p_value >= SIGNIFICANT:
-        return f"{seen}. {tested}: the runs cannot be told apart."
+        return f"{seen}. {tested}: no significant difference."
     better = second if pairs.second > pairs.first else first
     return f"{seen}. {tested}: {better} is better."
 
@@ -39,8 +40,11 @@ def write_comparison(path: Path, comparison: Comparison) -> None:
     """
     runs = comparison.runs
     names = _short_names(runs[0].root, runs[1].root)
-    histories = {name: read_history(RunFolder(run.root).history) for name, run in zip(names, runs, strict=True)}
-    last = {name: f"{rows[-1].valid_accuracy:.1%}" for name, rows in histories.items() if rows}
+    histories = {
+        name: [asdict(row) for row in read_history(RunFolder(run.root).history)]
+        for name, run in zip(names, runs, strict=True)
+    }
+    last = {name: f"{rows[-1]['valid_accuracy']:.1%}" for name, rows in histories.items() if rows}
     alt = "Loss and accuracy by epoch of both runs. Last validation accuracy: " + ", ".join(
         f"{name} {value}" for name, value in last.items()
     )

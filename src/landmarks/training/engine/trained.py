@@ -1,4 +1,4 @@
-"""A finished run: loaded, measured, reported."""
+"""A finished run: loaded, evaluated, reported."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class TrainedRun:
     """A finished run, loaded.
 
     Attributes:
-        folder: Where it lies.
-        settings: What it was told.
-        info: What `run.json` says.
+        folder: Its folder.
+        settings: Its settings.
+        info: Content of `run.json`.
         classes: Class names in the order of the logits.
         preprocessing: The contract of the network.
         architecture: Name of the network.
@@ -50,7 +50,7 @@ class TrainedRun:
     model: nn.Module
 
     def metrics(self, split: str) -> dict[str, Any]:
-        """Return the headline figures of a split, or nothing where it was not evaluated."""
+        """Return the main metrics of a split, or nothing where it was not evaluated."""
         path = self.folder.root / f"metrics_{split}.json"
         if not path.is_file():
             return {}
@@ -100,7 +100,7 @@ def require_same_data(run: RunFolder, info: Mapping[str, Any], data: Data) -> No
 
 
 def evaluate_run(run: TrainedRun, data: Data, *, splits: Sequence[str] = SPLITS) -> dict[str, Evaluation]:
-    """Measure a run on splits of its data, and write metrics, tables, pictures and the report into its folder.
+    """Evaluate a run on splits of its data, and write metrics, tables, plots and the report to its folder.
 
     Args:
         run: The run.
@@ -122,7 +122,14 @@ def _evaluate_split(run: TrainedRun, data: Data, split: str) -> Evaluation:
     samples = data.folder.valid if split == "valid" else data.folder.test
     if isinstance(run.model, TransferModel) and not run.settings.model.unfreeze:
         # The embeddings of a frozen backbone are cached, or soon are: no need to run it in PyTorch.
-        embeddings = compute_embeddings(run.model, data.cache, samples, run.preprocessing, data.cache_folder)
+        embeddings = compute_embeddings(
+            run.model,
+            data.cache,
+            samples,
+            run.preprocessing,
+            data.cache_folder,
+            accelerator=run.settings.loop.accelerator,
+        )
         loader: Loader = embedding_loader(embeddings, samples, run.settings.loading.batch_size)
         probabilities, labels = one_epoch_test(loader, Head(run.model))
     else:

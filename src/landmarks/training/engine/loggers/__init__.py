@@ -1,0 +1,1 @@
+"""Where a run reports to: the terminal, TensorBoard, MLflow, a notebook."""
