@@ -491,7 +491,7 @@ def test_options_check_themselves() -> None:
     with pytest.raises(SettingsError, match="full or stem"):
         WriteOptions(sidecar="x")  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="immich"):
-        WriteOptions(program="x")
+        WriteOptions(program="x")  # type: ignore[arg-type]
     lightroom = WriteOptions(program="lightroom")
     assert (lightroom.sidecar, lightroom.in_place) == ("stem", True)
     assert WriteOptions(program="immich", gps=True).key == "sidecar-full+gps"

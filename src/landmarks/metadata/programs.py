@@ -14,6 +14,7 @@ from xml.parsers import expat
 from landmarks.metadata.namespaces import ACDSEE, EXPRESSION, MEDIAPRO, MICROSOFT
 
 SidecarForm = Literal["auto", "full", "stem"]
+ProgramName = Literal["immich", "photoprism", "digikam", "darktable", "lightroom", "nextcloud"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Program:
     in_place: bool = False
 
 
-PROGRAMS = {
+PROGRAMS: dict[ProgramName, Program] = {
     "immich": Program("full"),
     "photoprism": Program("full"),
     "digikam": Program("full"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from landmarks.errors import SettingsError
-from landmarks.metadata.programs import PROGRAMS, SidecarForm
+from landmarks.metadata.programs import PROGRAMS, ProgramName, SidecarForm
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,7 @@ class WriteOptions:
         in_place: Write into the photo, by ExifTool, instead; RAW files get a sidecar all the same.
         iptc: With `in_place`, repeat the keywords as IPTC keywords.
         gps: Give a photo without a position that of the landmark, marked as estimated.
-        program: Write where this photo program looks; one of `landmarks.metadata.programs.PROGRAMS`. It decides
-            `sidecar`, unless that is given, and `in_place`.
+        program: Write where this photo program looks: decides `sidecar`, unless that is given, and `in_place`.
 
     Raises:
         SettingsError: `iptc` without `in_place`, or a name that is not known.
@@ -30,7 +29,7 @@ class WriteOptions:
     in_place: bool = False
     iptc: bool = False
     gps: bool = False
-    program: str | None = None
+    program: ProgramName | None = None
 
     def __post_init__(self) -> None:
         if self.sidecar not in get_args(SidecarForm):
