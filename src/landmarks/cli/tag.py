@@ -101,7 +101,7 @@ def tag(
     ],
     output: Output,
     writing: Annotated[Writing, Fields(title="Writing")],
-    options: Annotated[WriteOptions, Fields(title="Writing")],
+    options: Annotated[WriteOptions, Fields(title="Writing", flags={"program": "--for"})],
     verbosity: Verbosity,
 ) -> int:
     """Tag photos with the landmarks they show: the landmark, else its city, country or kind, else nothing.

@@ -116,7 +116,7 @@ class Batch:
                 yield from self.flush()  # its plan must see what the other one wrote
             planned = self._plan(work, result, target)
         except MetadataError as error:
-            yield self._refuse(work, "unwritable", error.reason)
+            yield self._refuse(work, "unwritable", _reason(error, work.photo))
             return
         except ChangedMeanwhileError:
             yield self._put_off(work)
@@ -138,7 +138,7 @@ class Batch:
         try:
             yield from self._accept(self._plan(work, result, target))
         except MetadataError as error:
-            yield self._refuse(work, "unwritable", error.reason)
+            yield self._refuse(work, "unwritable", _reason(error, work.photo))
 
     def flush(self) -> Iterator[Outcome]:
         """Write what waits; gives one outcome for each edit.
@@ -302,6 +302,11 @@ def judged(tags: Iterable[Tag], verdicts: Iterable[Verdict]) -> tuple[Tag, ...]:
         if verdict.verdict == "confirmed" and verdict.tag is not None and verdict.name not in present:
             kept += tags_from_json(verdict.tag)
     return tuple(kept)
+
+
+def _reason(error: MetadataError, photo: Path) -> str:
+    """Return why a photo's tags cannot be written; what is wrong with its sidecar is not said of the photo."""
+    return error.reason if error.path == photo else f"{error.path.name}: {error.reason}"
 
 
 def names_of(tag: Tag) -> set[str]:
