@@ -16,7 +16,8 @@ import pytest
 from landmarks.errors import InputError, StorageError
 from landmarks.files.atomic import atomic_path, write_bytes, write_json, write_text
 from landmarks.files.checksums import sha256_file
-from landmarks.imaging.photos import SkipCounter, find_photos
+from landmarks.files.walker import Skipped
+from landmarks.imaging.photos import find_photos
 
 NOBODY = 65534
 
@@ -152,9 +153,9 @@ class TestFindPhotos:
         with folder_of_an_ordinary_user() as folder:
             (folder / "closed").mkdir(mode=0o000)
             (folder / "open.jpg").write_bytes(b"")
-            told: list[str] = []
-            assert find_photos([folder], on_skip=SkipCounter(told.append)) == [folder / "open.jpg"]
+            skipped: list[Skipped] = []
+            assert find_photos([folder], on_skip=skipped.append) == [folder / "open.jpg"]
             reason = "the folder cannot be read (permission denied): change its permissions"
-            assert told == [f"{folder / 'closed'}: {reason}"]
+            assert skipped == [Skipped(folder / "closed", "unreadable", reason)]
             with pytest.raises(InputError, match="inside: cannot be reached: check"):
                 find_photos([folder / "closed" / "inside"])

@@ -16,9 +16,9 @@ from landmarks.fewshot.reference import (
     Reference,
     make_reference,
     plain_space,
-    unit,
     whitened_space,
 )
+from landmarks.model.vectors import unit_length
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -43,7 +43,7 @@ def test_whitening_brings_photos_of_a_landmark_together() -> None:
     embeddings, labels = draw()
     whitened = whitened_space(embeddings, labels, 12, 0.05).vectors(embeddings)
     assert whitened.shape == (180, 12)
-    assert nearest_is_right(whitened, labels) > nearest_is_right(unit(embeddings), labels) + 0.3
+    assert nearest_is_right(whitened, labels) > nearest_is_right(unit_length(embeddings, np.float32), labels) + 0.3
 
 
 @settings(max_examples=20, deadline=None)
@@ -57,7 +57,7 @@ def test_the_length_of_an_embedding_does_not_count(factor: float) -> None:
 
 def test_the_plain_space_only_scales() -> None:
     embeddings, _ = draw()
-    np.testing.assert_allclose(plain_space(16).vectors(embeddings), unit(embeddings), atol=1e-6)
+    np.testing.assert_allclose(plain_space(16).vectors(embeddings), unit_length(embeddings, np.float32), atol=1e-6)
 
 
 def test_one_photo_teaches_no_whitening() -> None:

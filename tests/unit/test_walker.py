@@ -9,7 +9,7 @@ import pytest
 from landmarks.errors import InputError
 from landmarks.files.walker import IGNORE_FILE, Skipped, WalkRules, walk
 from landmarks.imaging.formats import FORMATS, PHOTO_SUFFIXES, format_of
-from landmarks.imaging.photos import SkipCounter, find_photos
+from landmarks.imaging.photos import find_photos
 
 
 def make(root: Path, *names: str) -> Path:
@@ -96,13 +96,11 @@ def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_told_or_raised(tmp_path: Path) -> None:
     make(tmp_path, "a.jpg")
-    told: list[str] = []
-    counter = SkipCounter(told.append, missing_ok=True)
-    assert find_photos([tmp_path / "gone", tmp_path], on_skip=counter) == [tmp_path / "a.jpg"]
-    assert told == [f"{tmp_path / 'gone'}: no such file or folder: check the spelling"]
-    assert counter.failed == 1
+    skipped: list[Skipped] = []
+    assert find_photos([tmp_path / "gone", tmp_path], on_skip=skipped.append) == [tmp_path / "a.jpg"]
+    assert skipped == [Skipped(tmp_path / "gone", "missing", "no such file or folder: check the spelling")]
     with pytest.raises(InputError, match="gone: no such file"):
-        find_photos([tmp_path / "gone"], on_skip=SkipCounter(told.append))
+        find_photos([tmp_path / "gone"])
 
 
 def test_where_there_is_no_file_system_to_walk_the_same_is_taken() -> None:
