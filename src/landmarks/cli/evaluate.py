@@ -70,7 +70,9 @@ def _require_run(model: str) -> None:
 
     path = Path(model)
     if path.is_file() or (path / INFO_FILE).is_file() or (model in bundled_models() and not path.is_dir()):
-        raise SettingsError(f"`data` is missing: {model} is no run with data of its own, so give a folder of photos")
+        raise SettingsError(
+            f"`data` is missing: {model} is no run with data of its own, so give a folder of photos"
+        )
 
 
 def _name(path: Path) -> str:
