@@ -83,7 +83,7 @@ def test_models_lists_what_was_learnt(model: Path, yellow: Path) -> None:
     assert "learnt:" not in landmarks("models", model).out
     landmarks("learn", "Atomium", yellow, "--model", model)
     out = landmarks("models", model).out
-    assert "  learnt: Atomium from" in out
+    assert "  learned: Atomium from" in out
     landmarks("forget", "Atomium", "--model", model)
     assert "learnt:" not in landmarks("models", model).out
 

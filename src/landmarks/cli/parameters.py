@@ -38,7 +38,7 @@ class Slot:
     def flag(self) -> str:
         """How the option is called: `--min-confidence`, or `PHOTOS` for an argument."""
         longest = max(self.option.opts, key=lambda name: name.startswith("--"))
-        return str(self.option.metavar) if isinstance(self.option, click.Argument) else longest
+        return str(self.option.metavar).strip("[].") if isinstance(self.option, click.Argument) else longest
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def check_model(table: PhotoTable, embedder: Embedder) -> None:
     if table.header.model != embedder.identity:
         raise SearchError(
             f"{table.place}: built with the model {table.header.model}, not {embedder.identity}: run landmarks "
-            "index again with `rebuild`, or name the old model by `model`"
+            "index FOLDER --rebuild, or name the old model by `model`"
         )
 
 
