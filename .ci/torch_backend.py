@@ -1,7 +1,7 @@
 """Prints `--torch-backend=cpu`, an option of uv, where PyTorch's CPU build is the right one and can be had.
 
-That is where no NVIDIA GPU is found and the index of that build answers within seconds; else it prints nothing, and
-PyTorch comes from the usual index. The CPU build saves several gigabytes of CUDA libraries.
+That is where no NVIDIA GPU is found and the index of that build answers within seconds; else it prints nothing,
+and PyTorch comes from the usual index. The CPU build saves several gigabytes of CUDA libraries.
 """
 
 from __future__ import annotations

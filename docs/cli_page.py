@@ -17,10 +17,10 @@ HEAD = """# Command line
 
 <!-- Made by docs/cli_page.py from the commands: change them, not this page. -->
 
-Answers go to standard output; progress, the closing line and errors go to standard error. A progress bar is shown on a
-terminal alone; in a file or pipe there is one line of progress every ten seconds. The closing line counts the photos,
-those tagged, unknown, unreadable and skipped (with the reason), and gives seconds and photos/s; it is printed after
-Ctrl-C too. `-q` leaves only errors, `-v` lists each file that is skipped.
+Answers go to standard output; progress, the closing line and errors go to standard error. A progress bar is
+shown on a terminal alone; in a file or pipe there is one line of progress every ten seconds. The closing line
+counts the photos, those tagged, unknown, unreadable and skipped (with the reason), and gives seconds and
+photos/s; it is printed after Ctrl-C too. `-q` leaves only errors, `-v` lists each file that is skipped.
 
 ## Exit status
 
@@ -33,15 +33,15 @@ Ctrl-C too. `-q` leaves only errors, `-v` lists each file that is skipped.
 
 ## Which photos
 
-`tag`, `predict` and `learn` take photos and folders. `-` reads a list of paths from standard input, `--from-file` from a
-file; `-0` means that paths end with a null byte:
+`tag`, `predict` and `learn` take photos and folders. `-` reads a list of paths from standard input,
+`--from-file` from a file; `-0` means that paths end with a null byte:
 
 ```bash
 find ~/Pictures -newer last-run -name '*.jpg' -print0 | landmarks tag -0 - --jsonl
 ```
 
-In folders, hidden files, system folders and files that are no photos are skipped, and what `--exclude GLOB` or a file
-`.landmarksignore` names (one pattern per line). A missing path is reported and stops nothing.
+In folders, hidden files, system folders and files that are no photos are skipped, and what `--exclude GLOB` or a
+file `.landmarksignore` names (one pattern per line). A missing path is reported and stops nothing.
 
 ## Configuration file and environment
 
@@ -59,10 +59,10 @@ exclude = ["*.png", "screenshots/"]
 port = 9000
 ```
 
-Above the sections may stand: SHARED. An unknown section or key, or a value that does
-not fit, is an error that names file and key. In the environment, `LANDMARKS_TAG_MIN_CONFIDENCE=0.7` sets an option of
-one command and `LANDMARKS_MODEL=models/mine` one of those above for all. An option on the command line comes first, then
-the environment, the file in the working folder, the user's file, and the default.
+Above the sections may stand: SHARED. An unknown section or key, or a value that does not fit, is an error that
+names file and key. In the environment, `LANDMARKS_TAG_MIN_CONFIDENCE=0.7` sets an option of one command and
+`LANDMARKS_MODEL=models/mine` one of those above for all. An option on the command line comes first, then the
+environment, the file in the working folder, the user's file, and the default.
 
 ## JSON
 
@@ -70,7 +70,8 @@ the environment, the file in the working folder, the user's file, and the defaul
 
 ## Shell completion
 
-`landmarks completion bash --install` (or `zsh`, `fish`) installs it for your user; without `--install` it is printed.
+`landmarks completion bash --install` (or `zsh`, `fish`) installs it for your user; without `--install` it is
+printed.
 """
 
 

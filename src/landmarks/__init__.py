@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from landmarks.errors import (
         DataError,
+        DownloadError,
         ExportError,
         ImageError,
         ImageFormatError,
@@ -52,6 +53,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DataError",
+    "DownloadError",
     "ExportError",
     "ImageError",
     "ImageFormatError",

@@ -103,6 +103,7 @@ class MissingExtraError(InputError):
 
 
 EXTRAS = {
+    "import": {"onnx"},
     "openvino": {"openvino"},
     "train": {
         *("torch", "torchvision", "timm", "lightning_fabric", "matplotlib", "safetensors", "jinja2", "onnx"),
@@ -136,6 +137,10 @@ class StoppedError(LandmarksError):
 
 class ExportError(LandmarksError):
     """An exported model does not answer like the trained one and was not written."""
+
+
+class DownloadError(LandmarksError):
+    """A file cannot be fetched, or is not the one that was expected."""
 
 
 class StorageError(LandmarksError):

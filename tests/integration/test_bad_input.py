@@ -233,7 +233,7 @@ def test_photo_of_200_megapixels_is_refused_at_once(scratch_model, tmp_path):
         ("--epochs", 0), ("--batch-size", 0), ("--batch-size", 1), ("--valid-size", 1), ("--workers", -1),
         ("--limit", 0), ("--sampler", "fair"), ("--seed", -1), ("--augment", "blur"),
         ("--augment", "crop,resized-crop"), ("--crop-scale", 0), ("--mix", 2), ("--sizes", 8),
-        ("--sizes", "64,big"), ("--model", "vit"), ("--views", 0), ("--dropout", 1), ("--unfreeze",),
+        ("--sizes", "64,big"), ("--method", "vit"), ("--views", 0), ("--dropout", 1), ("--unfreeze",),
         ("--optimizer", "lion"), ("--schedule", "step"), ("--learning-rate", 0), ("--learning-rate", "nan"),
         ("--backbone-rate", 2), ("--weight-decay", -1), ("--label-smoothing", 1), ("--ema", 1),
         ("--patience", -1), ("--max-minutes", 0), ("--max-minutes", "nan"), ("--precision", "8"),

@@ -28,10 +28,10 @@ class _Program(click.Group):
     """The commands by name, each imported when it is asked for.
 
     Attributes:
-        command: The one that was asked for, or None.
+        asked: The one that was asked for, or None.
     """
 
-    command: Bound | None = None
+    asked: Bound | None = None
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
@@ -42,10 +42,10 @@ class _Program(click.Group):
         module = importlib.import_module(f"landmarks.cli.{cmd_name}")
         function, summary = getattr(module, cmd_name), COMMANDS[cmd_name]
         inner = getattr(module, "COMMANDS", None)
-        self.command = (
+        self.asked = (
             CommandGroup(cmd_name, function, summary, inner) if inner else Command(cmd_name, function, summary)
         )
-        return self.command
+        return self.asked
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
@@ -87,14 +87,14 @@ def _status(run: Callable[[], object], program: _Program) -> int:  # noqa: PLR09
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "")
         return 2
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
+    except click.UsageError as error:
+        command = f"{error.ctx.command_path} --help" if error.ctx is not None else "landmarks --help"
+        return _complain(f"{error.format_message().rstrip('.')}: see {command}", error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return _complain("stopped", 130)
     except LandmarksError as error:
         sentence = str(error)
-        return _complain(program.command.translate(sentence) if program.command else sentence, error.exit_status)
+        return _complain(program.asked.translate(sentence) if program.asked else sentence, error.exit_status)
     except ModuleNotFoundError as error:
         missing = missing_extra(error)
         if missing is None:

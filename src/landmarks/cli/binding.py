@@ -22,6 +22,7 @@ Function = Callable[..., int | None]
 """A command: takes its options, returns its exit status (None for 0)."""
 
 _WIDTH = 100
+_NAMED = "landmarks.cli.binding.named"
 _HELP_NAMES = ["-h", "--help"]
 
 
@@ -116,3 +117,13 @@ class CommandGroup(Bound, click.Group):
         for name, work in commands.items():
             first_line = (inspect.getdoc(work) or "").partition("\n")[0]
             self.add_command(Command(f"{path} {name}", work, first_line), name)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments; positional ones of the group itself would take the name of a command in."""
+        ctx.meta[_NAMED] = bool(args) and args[0] in self.commands
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the parameters that the arguments at hand are read with."""
+        found = super().get_params(ctx)
+        return [one for one in found if not isinstance(one, click.Argument)] if ctx.meta.get(_NAMED) else found

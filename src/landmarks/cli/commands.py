@@ -16,7 +16,7 @@ COMMANDS = {
     "tune": "Tune hyperparameters.",
     "runs": "List training runs with settings and metrics, or compare two.",
     "pack": "Pack a large image folder into shards that training streams.",
-    "evaluate": "Evaluate a trained run and write its report.",
+    "evaluate": "Evaluate a model on folders of photos, or a run on its own data.",
     "export": "Export a trained run as a model folder that needs no PyTorch.",
     "predict": "Classify photos: the most probable landmarks of each.",
     "serve": "Serve the model over HTTP, with a web UI.",

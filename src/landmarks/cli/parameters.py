@@ -212,7 +212,7 @@ class _AtLeast(click.IntRange):
         return ""
 
 
-class _Words(click.ParamType):
+class _Words(click.ParamType[tuple[Any, ...]]):
     """Values with commas between."""
 
     name = "text"

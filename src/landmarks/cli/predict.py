@@ -48,7 +48,9 @@ def predict(
     summary = Summary(verbosity)
     paths = photos.paths()
     found = find_photos(paths, exclude=photos.exclude, on_skip=summary.skip)
-    if not found and not summary.problems:
+    if not found and summary.problems:
+        return 2  # each path was reported
+    if not found:
         raise InputError(f"{paths[0]}: there are no photos in it: give photos or a folder of them")
     loaded = LoadedModel(find_model(model), TagSettings(engine=engine), threads=threads)
     show = (_Lines if jsonl else _Rows if csv else _Table)(Gazetteer.bundled())

@@ -57,7 +57,7 @@ def search(
         for group in searcher.near_duplicates(0.9 if alike is None else alike):
             _show_group(group, jsonl=jsonl)
         return
-    count = max(1, searcher.count) if all_photos else top
+    count = max(1, len(searcher)) if all_photos else top
     if photo is not None:
         matches = searcher.similar(photo, max(count, rerank), tag=tag, expansion=expand)
         if rerank:

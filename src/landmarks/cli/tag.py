@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from landmarks.cli.display import Also, Display
     from landmarks.cli.summary import Summary
     from landmarks.tagging.tagger import Finding
+    from landmarks.tagging.tags import Tag
     from landmarks.tagging.writers import Format
 
 
@@ -141,19 +142,21 @@ def _show(
     workers: int | None,
     display: Display,
 ) -> None:
+    from landmarks.cli.judging import Judge
     from landmarks.imaging.photos import find_photos
-    from landmarks.library.judging import Judge
     from landmarks.tagging.pipeline import find_tags_parallel
 
     found = find_photos(paths, exclude=exclude, on_skip=display.summary.skip)
-    if not found and not display.summary.problems:
+    if not found and display.summary.problems:
+        return  # each path was reported
+    if not found:
         raise InputError(f"{paths[0]}: there are no photos in it: give photos or a folder of them")
     with display.over(len(found)), Judge() as judge:
         for finding in find_tags_parallel(folder, settings, found, processes=workers):
             display.show(_judged(finding, judge.tags(finding.photo)))
 
 
-def _judged(finding: Finding, tags: tuple[object, ...]) -> Finding:
+def _judged(finding: Finding, tags: tuple[Tag, ...]) -> Finding:
     photo = finding.photo
     return finding if tags is photo.tags else replace(finding, photo=replace(photo, tags=tags))
 

@@ -18,7 +18,7 @@ from landmarks.files.walker import Skipped
 from landmarks.imaging.photos import walk_photos
 from landmarks.library.batch import Outcome
 from landmarks.library.library import Library, library_root
-from landmarks.metadata.edit import WriteOptions
+from landmarks.metadata.settings import WriteOptions
 from landmarks.model.folder import read_info
 from landmarks.tagging.pipeline import find_tags_parallel
 from landmarks.tagging.settings import TagSettings
@@ -61,7 +61,6 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
     A path that does not exist is reported and stops nothing.
 
     Raises:
-        InputError: None of the paths exists.
         SettingsError: Photos of several libraries are to be watched, or to share a ledger.
     """
     summary, writing = display.summary, job.writing
@@ -69,6 +68,8 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
     for path in paths:
         if not path.exists():
             summary.skip(Skipped(path, "missing", "no such file or folder: check the spelling"))
+    if not there:
+        return
     libraries = _by_library(there)
     if len(libraries) > 1 and (writing.watch or writing.ledger is not None):
         roots = " and ".join(map(str, list(libraries)[:2]))

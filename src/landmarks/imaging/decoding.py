@@ -172,7 +172,8 @@ def photo_header(photo: Path | bytes) -> Iterator[ImageFile.ImageFile | None]:
             try:
                 image = plugin(file)
             except Exception:  # noqa: BLE001 - as below
-                image = plugin(mended(file, kind.name))
+                content = mended(file, kind.name)
+                image = None if content is None else plugin(content)
         except Exception:  # noqa: BLE001 - decoders raise nearly every type, depending on the damage
             image = None
         yield image

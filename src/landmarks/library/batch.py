@@ -13,9 +13,10 @@ from landmarks.library.delta import make_delta
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import Change, PhotoRow, PhotoState, Verdict
 from landmarks.library.writing import ChangedMeanwhileError, Snapshot, digest, is_full, put_file
-from landmarks.metadata.edit import Edit, WriteOptions, plan, target_of
+from landmarks.metadata.edit import Edit, plan, target_of
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.exiftool import ExifTool
+from landmarks.metadata.settings import WriteOptions
 from landmarks.tagging.keywords import entries_for
 from landmarks.tagging.tags import ImageTags, Tag, tags_from_json, tags_to_json
 

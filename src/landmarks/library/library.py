@@ -23,29 +23,19 @@ from landmarks.imaging.photos import OnSkip, walk_photos
 from landmarks.library.batch import Batch, Outcome, Work, judged, names_of
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import PhotoRow, PhotoState, RunRow, Verdict
+from landmarks.library.roots import LEDGER, absolute, library_root
 from landmarks.library.undo import Undone, undo
 from landmarks.library.writing import Snapshot, recover
-from landmarks.metadata.edit import WriteOptions
 from landmarks.metadata.exiftool import ExifTool
+from landmarks.metadata.settings import WriteOptions
 from landmarks.tagging.tags import ImageTags, Tag, tags_from_json, tags_to_json
 
-LEDGER = Path(".landmarks", "ledger.sqlite3")
-"""Where the ledger lies below the root of a library, unless another place is named."""
+__all__ = ["LEDGER", "Library", "TagPhotos", "library_root"]
 
 TagPhotos = Callable[[Iterable[Path]], Iterator[ImageTags]]
 """Tags a stream of photos, in any order, each under the path it was given."""
 
 _CLAIMS = 16  # photos that are claimed in one step
-
-
-def library_root(path: Path) -> Path:
-    """Return the root of the library that holds `path`: the nearest folder above with a ledger, else itself."""
-    path = _absolute(path)
-    folder = path if path.is_dir() else path.parent
-    for candidate in (folder, *folder.parents):
-        if (candidate / LEDGER).is_file():
-            return candidate
-    return folder
 
 
 class Library:
@@ -75,7 +65,7 @@ class Library:
         exclude: Sequence[str] = (),
         on_left_out: OnSkip | None = None,
     ) -> None:
-        self.root = _absolute(root)
+        self.root = absolute(root)
         self._exclude = tuple(exclude)
         self._on_left_out = on_left_out
         if not self.root.is_dir():
@@ -261,13 +251,13 @@ class Library:
         Raises:
             InputError: The path lies elsewhere.
         """
-        absolute = _absolute(path)
-        if not absolute.is_relative_to(self.root):
-            absolute, root = absolute.parent.resolve() / absolute.name, self.root.resolve()
-            if not absolute.is_relative_to(root):
+        whole = absolute(path)
+        if not whole.is_relative_to(self.root):
+            whole, root = whole.parent.resolve() / whole.name, self.root.resolve()
+            if not whole.is_relative_to(root):
                 raise InputError(f"{path}: not in the library {self.root}: name a path below it")
-            return os.fsencode(absolute.relative_to(root))
-        return os.fsencode(absolute.relative_to(self.root))
+            return os.fsencode(whole.relative_to(root))
+        return os.fsencode(whole.relative_to(self.root))
 
     def _tag(
         self,
@@ -433,8 +423,3 @@ def _is_at_rest(photo: Path, seconds: float) -> bool:
         return time.time() - photo.stat().st_mtime >= seconds
     except OSError:
         return False
-
-
-def _absolute(path: Path) -> Path:
-    # Links stay: their photos are known by the names that the user sees.
-    return Path(os.path.abspath(path))  # noqa: PTH100

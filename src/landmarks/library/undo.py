@@ -15,9 +15,10 @@ from landmarks.library.delta import apply_delta
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import Change, ChangeState
 from landmarks.library.writing import ChangedMeanwhileError, content_of, digest, is_full, put_file
-from landmarks.metadata.edit import WriteOptions, plan
+from landmarks.metadata.edit import plan
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.exiftool import ExifTool
+from landmarks.metadata.settings import WriteOptions
 
 
 @dataclass(frozen=True)

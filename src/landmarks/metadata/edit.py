@@ -191,7 +191,7 @@ def _fitting(added: Entries, user: Entries) -> Entries:
     """Return what may be added: no city or country of ours beside a user's that differ from it."""
     theirs = [(name, getattr(user, name)) for name in SINGLES]
     if any(values and getattr(added, name) for name, values in theirs):
-        return replace(added, **dict.fromkeys(SINGLES, ()))
+        return replace(added, sublocation=(), city=(), country=(), country_code=())
     return added
 
 

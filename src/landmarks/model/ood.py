@@ -24,7 +24,7 @@ from landmarks.model.probabilities import Floats, log_sum_exp, softmax
 BACKGROUND = "background"
 """The class name that is reserved for pictures without a landmark; it is never a tag and never a candidate."""
 
-ScoreKind = Literal["max_probability", "known_mass", "energy", "class_mean", "mahalanobis"]
+ScoreKind = Literal["max_probability", "known_mass", "energy", "class_mean", "mahalanobis", "cosine_margin"]
 """Ways to tell the known from the unknown, see `ood_scores`."""
 
 SPREAD_RANK = 64
@@ -164,6 +164,8 @@ def ood_scores(
     of_probabilities = scores_of_probabilities(score, softmax(scaled), known=known)
     if of_probabilities is not None:
         return of_probabilities
+    if score == "cosine_margin":
+        return _cosine_margin(np.asarray(logits, dtype=np.float64), known)
     if score == "energy":
         return temperature * log_sum_exp(scaled[:, known])
     if statistics is None:
@@ -176,6 +178,17 @@ def ood_scores(
         np.arange(len(scaled)), likeliest
     ]
     return -of_likeliest
+
+
+def _cosine_margin(cosines: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The best cosine of a landmark plus its lead over the best other class, negative behind background."""
+    rows = np.arange(len(cosines))
+    best = np.where(known, cosines, -np.inf).argmax(axis=1)
+    top = cosines[rows, best]
+    others = cosines.copy()
+    others[rows, best] = -np.inf
+    found: NDArray[np.float64] = 2 * top - others.max(axis=1)
+    return found
 
 
 def scores_of_probabilities(

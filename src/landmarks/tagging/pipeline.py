@@ -127,7 +127,8 @@ class Model:
             for photo in batch:
                 if photo.error is not None:
                     raise photo.error
-            rows.append(self.recognizer.answer(np.stack([photo.picture for photo in batch])).embeddings)
+            pictures = [photo.picture for photo in batch if photo.picture is not None]
+            rows.append(self.recognizer.answer(np.stack(pictures)).embeddings)
         return np.concatenate(rows) if rows else np.empty((0, 0), dtype=np.float32)
 
     def find(

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from landmarks.errors import SettingsError
 from landmarks.model.ood import ScoreKind
+from landmarks.model.origin import parse_licences
 from landmarks.training.config.presets import Changes, changed
 from landmarks.training.config.settings import (
     DataSettings,
@@ -86,6 +87,9 @@ class ExportSettings:
             chosen; without it the model always answers.
         false_tags: Fraction of such photos that may get a tag.
         score: Out-of-distribution score; see docs/training.md.
+        licence: What the weights may be used for; by default what the licences of the training images allow.
+        origin: Collections of the training images, as COLLECTION=LICENCE; the licence `none` means that they carry
+            none.
 
     Raises:
         SettingsError: A value is out of range.
@@ -98,12 +102,15 @@ class ExportSettings:
     negatives: Path | None = None
     false_tags: float = 0.01
     score: ScoreKind = "mahalanobis"
+    licence: str | None = None
+    origin: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.false_tags < 1:
             raise SettingsError(f"`false_tags` must be between 0 and 1, not {self.false_tags}")
         if self.negatives is not None and not self.negatives.is_dir():
             raise SettingsError(f"`negatives` must be a folder of photos, not {str(self.negatives)!r}")
+        parse_licences(self.origin)
 
 
 @dataclass(frozen=True)

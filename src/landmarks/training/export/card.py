@@ -34,6 +34,8 @@ def model_card(info: ModelInfo, notes: str = "") -> str:
         "## Training data",
         _data(info.data),
         *([notes.strip()] if notes.strip() else []),
+        "## Licence and origin",
+        _origin(info),
         "## Limits",
         _unknown(info.calibration),
         "It was measured on pictures from the same sources as its training data; photos from elsewhere will be "
@@ -45,6 +47,13 @@ def model_card(info: ModelInfo, notes: str = "") -> str:
         versions,
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _origin(info: ModelInfo) -> str:
+    lines = [f"Licence of the weights: {info.licence}."]
+    if info.origin:
+        lines.append("It learnt from:\n\n" + "\n".join(f"- {one.words}" for one in info.origin))
+    return "\n\n".join(lines)
 
 
 def _figures(metrics: Mapping[str, Any]) -> str:

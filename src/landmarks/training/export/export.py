@@ -19,6 +19,7 @@ from landmarks.files.atomic import storage_errors, write_text
 from landmarks.files.checksums import sha256_file
 from landmarks.imaging.preprocessing import normalize
 from landmarks.model.folder import CARD_FILE, ONNX_FILE, TORCHSCRIPT_FILE, ModelInfo, write_info
+from landmarks.model.origin import licence_of, origins_of, parse_licences
 from landmarks.model.recognizer import Recognizer
 from landmarks.training.config.jobs import ExportSettings
 from landmarks.training.data.folders import Sample
@@ -111,6 +112,8 @@ def _write(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) 
     save_torchscript(make_predictor(run.model, run.classes, contract), folder / TORCHSCRIPT_FILE)
     fp32 = folder / "fp32.onnx"
     write_onnx(run.model, contract, fp32)
+    sources = (sample.source for sample in data.folder.train)
+    origin = origins_of(sources, parse_licences(settings.origin), fallback=run.info["data"]["name"])
     info = ModelInfo(
         name=settings.name or folder.name,
         architecture=run.architecture,
@@ -120,6 +123,8 @@ def _write(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) 
         data=run.info["data"],
         versions=library_versions(),
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        licence=licence_of(settings.licence, origin),
+        origin=origin,
     )
     shutil.copy(fp32, folder / ONNX_FILE)
     info = _describe(folder, info)

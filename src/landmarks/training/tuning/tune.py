@@ -161,7 +161,7 @@ def open_study(settings: TuneSettings, out: Path) -> Study:
                     "continue with the same settings"
                 )
             found.set_user_attr(name, value)
-        found.enqueue_trial(point_of(settings.start(), _space(settings)), skip_if_exists=True)
+        found.enqueue_trial(point_of(settings.start(), space_of_study(settings)), skip_if_exists=True)
     except optuna.exceptions.StorageInternalError as error:
         raise StorageError(f"{out / 'study.db'}: cannot be used ({error}): choose another `out`") from error
     return Study(out, settings, found)
@@ -169,7 +169,9 @@ def open_study(settings: TuneSettings, out: Path) -> Study:
 
 def settings_of(study: Study, trial: FrozenTrial) -> RunSettings:
     """Return the settings that a trial found, without the limits that all trials share."""
-    return changed(study.settings.start(), suggest(optuna.trial.FixedTrial(trial.params), _space(study.settings)))
+    return changed(
+        study.settings.start(), suggest(optuna.trial.FixedTrial(trial.params), space_of_study(study.settings))
+    )
 
 
 def _write_best(study: Study) -> None:
@@ -192,10 +194,10 @@ def _run_trial(study: Study, trial: optuna.Trial) -> float:
     sampler: optuna.samplers.BaseSampler
     sampler = optuna.samplers.TPESampler(seed=(goal.seed * 1_000_003 + trial.number) % 2**32)
     if 1 <= trial.number <= SPREAD_TRIALS:
-        points = spread_points(_space(goal), SPREAD_TRIALS, goal.seed)
+        points = spread_points(space_of_study(goal), SPREAD_TRIALS, goal.seed)
         sampler = optuna.samplers.PartialFixedSampler(points[trial.number - 1], sampler)
     study.optuna.sampler = sampler
-    settings = goal.of_trial(suggest(trial, _space(goal)))
+    settings = goal.of_trial(suggest(trial, space_of_study(goal)))
     trial.set_user_attr("seed", settings.loading.seed)
     folder = study.folder(trial.number)
     pruner = _Pruner(trial, goal.metric, settings.loop.epochs)
@@ -240,8 +242,8 @@ def _require_same_pictures(study: Study, fingerprint: str) -> None:
     study.optuna.set_user_attr("fingerprint", fingerprint)
 
 
-def _space(settings: TuneSettings) -> Space:
-    """Return what a study changes."""
+def space_of_study(settings: TuneSettings) -> Space:
+    """Return the settings that a study changes."""
     return space_of(settings.model, ("epochs",) if settings.epochs is not None else ())
 
 

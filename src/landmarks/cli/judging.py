@@ -5,10 +5,13 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from landmarks.library.library import LEDGER, Library, library_root
-from landmarks.tagging.tags import ImageTags, Tag
+from landmarks.library.roots import LEDGER, library_root
+
+if TYPE_CHECKING:
+    from landmarks.library.library import Library
+    from landmarks.tagging.tags import ImageTags, Tag
 
 
 class Judge:
@@ -38,6 +41,8 @@ class Judge:
             return photo.tags
         library = self._libraries.get(root_or_none)
         if library is None:
+            from landmarks.library.library import Library  # the database is loaded where there is a ledger
+
             library = self._stack.enter_context(Library(root_or_none, read_only=True))
             self._libraries[root_or_none] = library
         return library.judged(photo)
