@@ -55,8 +55,8 @@ def add(
     preprocessing: Annotated[
         str,
         Option(
-            "How the model takes its images: imagenet, inception, or parts such as short:256,crop:224,range:0..1; see "
-            "docs/models.md."
+            "How the model takes its images: imagenet, inception, or parts such as short:256,crop:224,range:0..1; "
+            "see docs/models.md."
         ),
     ] = "",
     scores: Annotated[
