@@ -1,6 +1,6 @@
-"""One score from what the head says and what the neighbours say: the log odds that the likeliest landmark is right.
+"""One score from what the head says and what the neighbours say: log odds that the likeliest landmark is right.
 
-No single score tells best: the head mistakes things it never saw, and neighbours mistake what looks alike from afar.
+No single score tells best: the head mistakes what it never saw, and neighbours mistake what looks alike from afar.
 A logistic regression over both (the idea of Platt 1999 with more than one input) is fitted on photos of known
 landmarks that the network was not trained on, and on photos of which nothing must be said.
 benchmarks/results/open_world.md compares it with each of its parts.

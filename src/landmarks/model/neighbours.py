@@ -1,9 +1,9 @@
 """Photos that a model was trained on, as vectors: which of them a new photo is close to.
 
-A network is sure of much that it has never seen. Its embedding knows more: photos of a landmark lie close together,
-and a photo of something else lies close to none of them, or closer to photos of no landmark (deep nearest neighbours:
-Sun et al. 2022, https://arxiv.org/abs/2204.06507). A few photos of each class are kept, and some hundred of the
-background, as bytes in a space of fewer dimensions: no photo can be made from them again.
+A network is sure of much that it has never seen. Its embedding knows more: photos of a landmark lie close
+together, and a photo of something else lies close to none of them, or closer to photos of no landmark (deep nearest
+neighbours: Sun et al. 2022, https://arxiv.org/abs/2204.06507). A few photos of each class are kept, and some hundred
+of the background, as bytes in a space of fewer dimensions: no photo can be made from them again.
 
 Pure numpy: what uses a model and what trains one share this module.
 """
@@ -36,8 +36,12 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Closeness:
-    """Cosines of N photos to the nearest kept ones, each (N,): of the class asked for, of any other landmark, of
-    the background (-1 where none is kept).
+    """Cosines of N photos to the nearest kept ones.
+
+    Attributes:
+        own: (N,), to those of the class asked for.
+        other: (N,), to those of the closest other class.
+        background: (N,), to those of no landmark; -1 where none is kept.
     """
 
     own: NDArray[np.float64]
@@ -139,7 +143,7 @@ class Neighbours:
 
     @cached_property
     def _table(self) -> tuple[Vectors, NDArray[np.intp], int]:
-        """Vectors of unit length; positions of each class, padded with one behind the last; where classes begin."""
+        """Vectors of unit length; positions of each class, padded with one past the end; where classes begin."""
         first = int(np.searchsorted(self.labels, 0))
         counts = np.bincount(self.labels[first:], minlength=self.classes)
         starts = first + np.cumsum(counts) - counts
