@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from landmarks.errors import DataError, SettingsError
 from landmarks.model.combination import EVIDENCE, Combination, evidence_of, fit_weights
+from landmarks.model.embedding_space import plain_space
 from landmarks.model.neighbours import NEAREST, Neighbours
 
 SIZE, CLASSES = 24, 4
@@ -36,7 +37,7 @@ def slow_mean_of_nearest(query: np.ndarray, kept: np.ndarray) -> float:
 @given(st.integers(0, 2**32 - 1), st.integers(3, 9))
 def test_closeness_is_that_of_a_slow_search(seed: int, per_class: int) -> None:
     embeddings, labels, background = drawn(seed, per_class)
-    neighbours = Neighbours.fit(embeddings, labels, background, classes=CLASSES, dimensions=SIZE)
+    neighbours = Neighbours.fit(embeddings, labels, background, classes=CLASSES, space=plain_space(SIZE))
     queries = np.random.default_rng(seed + 1).normal(size=(6, SIZE))
     asked = np.arange(6) % CLASSES
     found = neighbours.closeness(queries, asked)
@@ -53,13 +54,13 @@ def test_closeness_is_that_of_a_slow_search(seed: int, per_class: int) -> None:
 def test_a_class_of_one_photo_is_as_close_as_that_photo() -> None:
     embeddings, labels, background = drawn(0)
     few = np.concatenate([[0], np.flatnonzero(labels > 0)])
-    neighbours = Neighbours.fit(embeddings[few], labels[few], background, classes=CLASSES, dimensions=SIZE)
+    neighbours = Neighbours.fit(embeddings[few], labels[few], background, classes=CLASSES, space=plain_space(SIZE))
     assert neighbours.closeness(embeddings[:1], np.array([0])).own[0] == pytest.approx(1, abs=0.01)
 
 
 def test_a_photo_is_closest_to_its_own() -> None:
     embeddings, labels, background = drawn(3)
-    neighbours = Neighbours.fit(embeddings, labels, background, classes=CLASSES, dimensions=16)
+    neighbours = Neighbours.fit(embeddings, labels, background, classes=CLASSES)
     found = neighbours.closeness(embeddings, labels)
     assert (found.own > found.other).all()
     assert (found.own > found.background).all()
@@ -77,11 +78,11 @@ def test_every_class_needs_a_photo() -> None:
         Neighbours.fit(embeddings, labels, background, classes=5)
     fitted = Neighbours.fit(embeddings, labels, background, classes=CLASSES)
     with pytest.raises(SettingsError, match="do not fit"):
-        Neighbours(fitted.projection, fitted.vectors[:, 1:], fitted.labels)
+        Neighbours(fitted.space, fitted.vectors[:, 1:], fitted.labels)
     with pytest.raises(SettingsError, match="must rise"):
-        Neighbours(fitted.projection, fitted.vectors, fitted.labels[::-1].copy())
+        Neighbours(fitted.space, fitted.vectors, fitted.labels[::-1].copy())
     with pytest.raises(SettingsError, match="each class"):
-        Neighbours(fitted.projection, fitted.vectors, np.where(fitted.labels == 1, 0, fitted.labels))
+        Neighbours(fitted.space, fitted.vectors, np.where(fitted.labels == 1, 0, fitted.labels))
 
 
 def logits_of(embeddings: np.ndarray) -> np.ndarray:
@@ -94,7 +95,7 @@ KNOWN = np.array([True] * CLASSES + [False])
 
 def test_the_evidence_is_what_it_says() -> None:
     embeddings, labels, background = drawn(2)
-    neighbours = Neighbours.fit(embeddings, labels, background, classes=CLASSES, dimensions=SIZE)
+    neighbours = Neighbours.fit(embeddings, labels, background, classes=CLASSES, space=plain_space(SIZE))
     logits = logits_of(embeddings)
     found = dict(zip(EVIDENCE, evidence_of(logits, embeddings, KNOWN, neighbours).T, strict=True))
     chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -135,6 +136,7 @@ def test_weights_stay_finite_where_the_groups_are_apart_and_evidence_says_nothin
 def test_a_combination_is_the_same_after_model_json() -> None:
     embeddings, labels, background = drawn(5)
     neighbours = Neighbours.fit(embeddings, labels, background, classes=CLASSES)
+    assert neighbours.space.projection.shape[1] < SIZE + 1
     combination = Combination((1.0, 0.5, 3.0, -2.0, -1.0), 0.25, neighbours)
     again = Combination.from_dict(json.loads(json.dumps(combination.to_dict())))
     logits = logits_of(embeddings)

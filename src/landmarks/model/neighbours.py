@@ -1,9 +1,9 @@
 """Photos that a model was trained on, as vectors: which of them a new photo is close to.
 
 A network is sure of much that it has never seen. Its embedding knows more: photos of a landmark lie close
-together, and a photo of something else lies close to none of them, or closer to photos of no landmark (deep nearest
-neighbours: Sun et al. 2022, https://arxiv.org/abs/2204.06507). A few photos of each class are kept, and some hundred
-of the background, as bytes in a space of fewer dimensions: no photo can be made from them again.
+together, and a photo of something else lies close to none of them, or closer to photos of no landmark (deep
+nearest neighbours: Sun et al. 2022, https://arxiv.org/abs/2204.06507). A few photos of each class are kept, and
+many of the background, as bytes in a space of fewer dimensions: no photo can be made from them again.
 
 Pure numpy: what uses a model and what trains one share this module.
 """
@@ -20,18 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.errors import DataError, SettingsError
-from landmarks.model.probabilities import Floats
+from landmarks.model.embedding_space import EmbeddingSpace, Floats, Vectors, whitened_space
+from landmarks.model.vectors import unit_length
 
 NEAREST = 3
 """How many of the nearest photos of a class count: one alone may be an odd one."""
 
 PHOTOS_PER_CLASS = 20
 BACKGROUND_PHOTOS = 1500
-DIMENSIONS = 192
 
 BACKGROUND_LABEL = -1
-
-Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -54,23 +52,22 @@ class Neighbours:
     """Kept photos of the classes and of the background.
 
     Attributes:
-        projection: (D, d), from embeddings of unit length to the space of the vectors.
-        vectors: (N, d) int8, each a direction; in the order of the labels.
+        space: Where they are compared.
+        vectors: (N, d) int8, each a direction in that space; in the order of the labels.
         labels: (N,), the class of each, `BACKGROUND_LABEL` for the background.
 
     Raises:
         SettingsError: The shapes do not fit, or a class below the largest has no photo.
     """
 
-    projection: NDArray[np.float16]
+    space: EmbeddingSpace
     vectors: NDArray[np.int8]
     labels: NDArray[np.int32]
 
     def __post_init__(self) -> None:
-        shapes = self.projection.shape, self.vectors.shape, self.labels.shape
-        fit = self.projection.ndim == self.vectors.ndim == 2 and self.labels.ndim == 1
-        if not fit or shapes[0][1] != shapes[1][1] or shapes[1][0] != shapes[2][0]:
-            raise SettingsError(f"projection, vectors and labels {shapes} of the neighbours do not fit")
+        size, shape = self.space.projection.shape[1], self.vectors.shape
+        if len(shape) != 2 or shape[1] != size or self.labels.shape != shape[:1]:
+            raise SettingsError(f"vectors {shape} and labels {self.labels.shape} of the neighbours do not fit")
         if np.any(np.diff(self.labels) < 0) or not len(self.labels):
             raise SettingsError("the labels of the neighbours must rise")
         if set(range(self.classes)) - set(self.labels.tolist()):
@@ -89,7 +86,7 @@ class Neighbours:
         background: Floats,
         *,
         classes: int,
-        dimensions: int = DIMENSIONS,
+        space: EmbeddingSpace | None = None,
     ) -> Neighbours:
         """Keep photos of each class and of the background, evenly spread over those given.
 
@@ -98,8 +95,7 @@ class Neighbours:
             labels: (N,), their classes, from 0 to `classes`.
             background: (M, D), of photos of no landmark; may be empty.
             classes: How many classes there are.
-            dimensions: Length of the vectors; the widest directions of all photos are kept (not centred, so that
-                the cosines stay those of the embeddings).
+            space: Where they are compared, or None to learn the whitening of the training photos.
 
         Raises:
             DataError: A class has no photo.
@@ -109,18 +105,14 @@ class Neighbours:
             raise DataError(f"class {missing[0]} has no photo to compare with")
         kept = [_spread(np.flatnonzero(labels == label), PHOTOS_PER_CLASS) for label in range(classes)]
         far = _spread(np.arange(len(background)), BACKGROUND_PHOTOS)
-        values = [_unit(np.asarray(background)[far])] if len(far) else []
-        values += [_unit(np.asarray(embeddings)[places]) for places in kept]
-        together = np.concatenate(values)
-        wide, directions = np.linalg.eigh((together.T @ together).astype(np.float64))
-        chosen = np.argsort(-wide)[:dimensions]
-        projection = directions[:, chosen].astype(np.float16)
-        vectors = _unit(together @ projection.astype(np.float32))
+        chosen = space or whitened_space(embeddings, labels)
+        values = [chosen.vectors(np.asarray(background)[far])] if len(far) else []
+        values += [chosen.vectors(np.asarray(embeddings)[places]) for places in kept]
+        vectors = np.concatenate(values)
         scale = 127 / np.maximum(np.abs(vectors).max(axis=1, keepdims=True), 1e-12)
-        numbers = np.concatenate(
-            [np.full(len(far), BACKGROUND_LABEL), *(np.full(len(k), i) for i, k in enumerate(kept))]
-        )
-        return cls(projection, np.rint(vectors * scale).astype(np.int8), numbers.astype(np.int32))
+        sizes = [len(places) for places in kept]
+        numbers = np.repeat(np.arange(BACKGROUND_LABEL, classes), [len(far), *sizes])
+        return cls(chosen, np.rint(vectors * scale).astype(np.int8), numbers.astype(np.int32))
 
     def closeness(self, embeddings: Floats, asked: NDArray[np.integer[Any]]) -> Closeness:
         """Measure how close photos lie to a class, to the others and to the background.
@@ -130,7 +122,7 @@ class Neighbours:
             asked: (N,), a class for each.
         """
         directions, groups, first = self._table
-        queries = _unit(_unit(embeddings) @ self.projection.astype(np.float32))
+        queries = self.space.vectors(embeddings)
         cosines = queries @ directions.T  # (N, vectors)
         padded = np.concatenate([cosines, np.full((len(queries), 1), -1.0, np.float32)], axis=1)
         of_classes = _mean_of_largest(padded[:, groups])  # (N, classes)
@@ -152,13 +144,14 @@ class Neighbours:
         # A class of one photo or two counts them more than once, else what fills the row would count.
         few = np.arange(counts.max())[None] < np.where(counts < NEAREST, NEAREST, 0)[:, None]
         groups = np.where(few, np.minimum(places, (starts + counts - 1)[:, None]), groups)
-        return _unit(self.vectors), groups, first
+        return unit_length(self.vectors.astype(np.float32), np.float32), groups, first
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values as they stand in `model.json`."""
         return {
             "dimensions": self.vectors.shape[1],
-            "projection": _packed(self.projection.astype("<f2")),
+            "mean": _packed(self.space.mean.astype("<f2")),
+            "projection": _packed(self.space.projection.astype("<f2")),
             "vectors": _packed(self.vectors),
             "labels": _packed(self.labels.astype("<i4")),
         }
@@ -167,11 +160,12 @@ class Neighbours:
     def from_dict(cls, values: Mapping[str, Any]) -> Neighbours:
         """Read back what `to_dict` gave; raises `KeyError`, `TypeError` or `ValueError` where it is damaged."""
         size = int(values["dimensions"])
-        projection = _unpacked(values["projection"], "<f2").reshape(-1, size)
-        if not np.isfinite(projection).all():
-            raise ValueError("the projection of the neighbours is not finite")
+        mean = _unpacked(values["mean"], "<f2").astype(np.float32)
+        projection = _unpacked(values["projection"], "<f2").astype(np.float32).reshape(len(mean), size)
+        if not (np.isfinite(mean).all() and np.isfinite(projection).all()):
+            raise ValueError("the space of the neighbours is not finite")
         vectors = _unpacked(values["vectors"], "i1").reshape(-1, size)
-        return cls(projection, vectors, _unpacked(values["labels"], "<i4"))
+        return cls(EmbeddingSpace(mean, projection), vectors, _unpacked(values["labels"], "<i4"))
 
 
 def _mean_of_largest(cosines: Vectors) -> Vectors:
@@ -185,12 +179,6 @@ def _mean_of_largest(cosines: Vectors) -> Vectors:
 def _spread(places: NDArray[np.intp], most: int) -> NDArray[np.intp]:
     count = min(len(places), most)
     return places[np.linspace(0, len(places) - 1, count).round().astype(np.intp)] if count else places
-
-
-def _unit(rows: NDArray[Any]) -> Vectors:
-    values = np.asarray(rows, dtype=np.float32)
-    scaled: Vectors = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.float32(1e-12))
-    return scaled
 
 
 def _packed(array: NDArray[Any]) -> str:
