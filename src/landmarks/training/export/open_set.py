@@ -2,8 +2,8 @@
 
 The photos that must get no tag come in groups: kinds of ordinary photos (bedrooms, beaches, ...), and landmarks
 that the model must not claim. A library has kinds that are in no folder here, so nothing is measured on what it
-was fitted on: the groups are split into folds, and each fold is judged by what the others lead to: weights, background
-neighbours and thresholds. What is stored in the end is fitted on all of them.
+was fitted on: the groups are split into folds, and each fold is judged by weights, background neighbours and
+thresholds that come from the others. What is stored in the end is fitted on all of them.
 """
 
 from __future__ import annotations
