@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from landmarks.errors import DataError
 from landmarks.model.calibration import Calibration, Outputs, choose_threshold
 from landmarks.model.combination import Combination, evidence_of, fit_weights
+from landmarks.model.embedding_space import EmbeddingSpace, whitened_space
 from landmarks.model.neighbours import Neighbours
 from landmarks.model.ood import is_landmark
 from landmarks.model.operating_points import ExpectedRate, ExpectedRates, OperatingPoint, Preference
@@ -65,6 +66,8 @@ class OpenSetPhotos:
         ordinary: Photos without a landmark, by kind.
         unknown: Photos of landmarks that the model does not know, by landmark; may be empty.
         background: Photos without a landmark that the model was trained on; they are only compared with.
+        compare_with_all: Whether the photos of the groups become neighbours of the background too, each where it
+            is not itself judged.
     """
 
     train: Outputs
@@ -74,6 +77,7 @@ class OpenSetPhotos:
     ordinary: Mapping[str, Outputs]
     unknown: Mapping[str, Outputs] = field(default_factory=dict)
     background: Sequence[Outputs] = ()
+    compare_with_all: bool = True
 
 
 def calibrate_open_set(
@@ -92,7 +96,8 @@ def calibrate_open_set(
     """
     known = is_landmark(classes)
     temperature = fit_temperature(photos.valid.logits, photos.valid_labels)
-    judged = _Judged.of(photos, known, temperature, seed)
+    space = whitened_space(photos.train.embeddings, photos.train_labels)
+    judged = _Judged.of(photos, known, temperature, space, seed)
     thresholds = {name: _threshold(judged, targets, POINTS[name]) for name in POINTS}
     points = {}
     for name, threshold in thresholds.items():
@@ -102,7 +107,7 @@ def calibrate_open_set(
     if "balanced" not in points:
         choose_threshold(judged.pooled, targets.ordinary)  # says what is missing
         raise DataError("there are too few photos for the rate asked for: give more")
-    neighbours = _neighbours(photos, known, [*photos.ordinary.values(), *photos.unknown.values()])
+    neighbours = _neighbours(photos, known, space, [*photos.ordinary.values(), *photos.unknown.values()])
     weights, bias = judged.fit(np.ones(len(judged.folds), dtype=bool))
     rates = _rates_by_group(judged, points["balanced"].threshold)
     return Calibration(
@@ -147,7 +152,14 @@ class _Judged:
     scores: Scores
 
     @classmethod
-    def of(cls, photos: OpenSetPhotos, known: NDArray[np.bool_], temperature: float, seed: int) -> _Judged:
+    def of(
+        cls,
+        photos: OpenSetPhotos,
+        known: NDArray[np.bool_],
+        temperature: float,
+        space: EmbeddingSpace,
+        seed: int,
+    ) -> _Judged:
         named = {f"kind {name}": part for name, part in photos.ordinary.items()}
         named |= {f"landmark {name}": part for name, part in photos.unknown.items()}
         rng = np.random.default_rng(seed)
@@ -161,7 +173,7 @@ class _Judged:
         for fold in range(FOLDS):
             here = folds == fold
             others = (groups >= 0) & ~here
-            bank = _neighbours(photos, known, [Outputs(logits[others], embeddings[others])])
+            bank = _neighbours(photos, known, space, [Outputs(logits[others], embeddings[others])])
             evidence[here] = evidence_of(logits[here], embeddings[here], known, bank)
         likeliest = np.flatnonzero(known)[logits[:, known].argmax(axis=1)]
         truth = np.concatenate([photos.valid_labels, np.full(len(groups) - len(photos.valid_labels), -1)])
@@ -204,12 +216,19 @@ class _Judged:
         return self.scores[self.is_ordinary]
 
 
-def _neighbours(photos: OpenSetPhotos, known: NDArray[np.bool_], others: Sequence[Outputs]) -> Neighbours:
-    far = [part.embeddings for part in (*photos.background, *others) if len(part.embeddings)]
+def _neighbours(
+    photos: OpenSetPhotos, known: NDArray[np.bool_], space: EmbeddingSpace, others: Sequence[Outputs]
+) -> Neighbours:
+    parts = (*photos.background, *others) if photos.compare_with_all else photos.background
+    far = [part.embeddings for part in parts if len(part.embeddings)]
     background = np.concatenate(far) if far else np.empty((0, photos.train.embeddings.shape[1]), np.float32)
     numbers = np.cumsum(known) - 1  # a class among the landmarks
     return Neighbours.fit(
-        photos.train.embeddings, numbers[photos.train_labels], background, classes=int(known.sum())
+        photos.train.embeddings,
+        numbers[photos.train_labels],
+        background,
+        classes=int(known.sum()),
+        space=space,
     )
 
 
