@@ -171,8 +171,8 @@ def evidence_sections(dev: tuple[Roles, Judged, Calibration], final: tuple[Roles
             groups_table(roles, judged, calibration, ("background_valid", "buildings", "unknown_small")),
             "The development network, trained the same way, never saw the following kinds and landmarks. They "
             "chose the thresholds, so these rates are those of the fit; the expected rates of the operating "
-            "points are cross-fitted instead: the folds that choose differ from those that are measured in kinds and "
-            "landmarks.",
+            "points are cross-fitted instead: the folds that choose differ from those that are measured in kinds "
+            "and landmarks.",
             groups_table(dev_roles, dev_judged, dev_calibration, ("kind", "unknown")),
             "The same network on landmarks at 64 pixels that neither trained it nor chose anything:",
             groups_table(dev_roles, dev_judged, dev_calibration, ("unknown_small", "unknown_twin")),

@@ -1,13 +1,13 @@
 """Open-set recognition: which score, and which training, keeps silent about what it does not know.
 
-Run `python benchmarks/open_world.py DATA --cache CACHE` after `benchmarks/bundle.py`, whose networks and outputs lie
-in CACHE. Everything is measured with the development network, which never saw 26 landmarks of world124, six kinds of
-ordinary photos, half of the small landmarks, and `other_source`. What a score learns (weights) it learns on one half
-of these landmarks and kinds and is measured on the other half, six times (three splits, both ways): classes, kinds
-and most sources of the two halves differ. `benchmarks/results/open_world.md` has the tables.
+Run `python benchmarks/open_world.py DATA --cache CACHE` after `benchmarks/bundle.py`, whose networks and outputs
+lie in CACHE. Everything is measured with the development network, which never saw 26 landmarks of world124, six
+kinds of ordinary photos, half of the small landmarks, and `other_source`. What a score learns (weights) it learns
+on one half of these landmarks and kinds and is measured on the other half, six times (three splits, both ways):
+classes, kinds and most sources of the two halves differ. `benchmarks/results/open_world.md` has the tables.
 
 After OpenOOD (Yang et al. 2022, https://arxiv.org/abs/2210.07242; Zhang et al. 2023,
-https://arxiv.org/abs/2306.09301): near out-of-distribution are unknown landmarks, far are ordinary photos; but what
+https://arxiv.org/abs/2306.09301): unknown landmarks are near out-of-distribution, ordinary photos far; but what
 counts here is the share tagged rightly, as in open-set recognition (Vaze et al. 2022,
 https://arxiv.org/abs/2110.06207, whose point is that a better closed-set classifier is a better open-set one).
 """
@@ -50,7 +50,7 @@ Fitted = Callable[[Mapping[str, Places]], Scores]
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """One network with everything measured of it: the likeliest landmark of all photos, and whether it is right."""
+    """One network: what it says of all photos, at its temperature."""
 
     roles: Roles
     logits: NDArray[np.float64]
@@ -59,10 +59,12 @@ class Subject:
 
     @property
     def right(self) -> NDArray[np.bool_]:
+        """(N,), whether the likeliest landmark is the right one."""
         return self.logits[:, self.known].argmax(axis=1) == self.roles.labels
 
     @classmethod
     def of(cls, roles: Roles, outputs: AllOutputs, known: NDArray[np.bool_]) -> Subject:
+        """Scale by the temperature that fits the validation photos."""
         valid = roles.of("valid")
         temperature = fit_temperature(outputs.logits[valid], roles.labels[valid])
         return cls(roles, outputs.logits.astype(np.float64) / temperature, outputs.embeddings, known)
@@ -143,7 +145,7 @@ def simple_scores(subject: Subject) -> dict[str, Fitted]:
         found[f"{name}nearest 3 of the class"] = close.own
         found[f"{name}nearest 3 of the class + 0.2 p"] = close.own + 0.2 * chances
         found[f"{name}nearest 3, class against background"] = close.own - close.background
-    return {name: (lambda fit, scores=scores: scores) for name, scores in found.items()}  # type: ignore[misc]
+    return {name: (lambda _, scores=scores: scores) for name, scores in found.items()}  # type: ignore[misc]
 
 
 def whitened(subject: Subject):  # type: ignore[no-untyped-def]
@@ -220,7 +222,7 @@ def trained_head(subject: Subject, mode: str, *, steps: int = 300, seed: int = 0
     Args:
         subject: Whose embeddings.
         mode: `none` (landmarks alone), `class` (one background class), `groups` (a class for each group of
-            background, joined afterwards), `uniform` (background photos shall be undecided: Hendrycks et al. 2019).
+            background, joined afterwards), `uniform` (background photos undecided: Hendrycks et al. 2019).
         steps: Of the optimiser, on all photos at once.
         seed: Of the first weights.
     """
@@ -268,7 +270,7 @@ def frozen_outputs(roles: Roles, cache: Path) -> AllOutputs:
 
 
 def todays_model(roles: Roles, cache: Path, name: str) -> str:
-    """The curve of an earlier bundled model on what both know: it claims 34 landmarks, the other 124 are unknown."""
+    """The curve of an earlier bundled model, on the same photos as far as it knows their landmarks."""
     folder = find_model(name)
     info = read_info(folder)
     link = cache / "before" / ONNX_FILE

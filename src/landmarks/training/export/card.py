@@ -126,9 +126,9 @@ def _operating_points(calibration: Mapping[str, Any]) -> str:
     text = (
         "The model knows the classes below and nothing else. `landmarks tag` says nothing of a photo whose "
         f"`{calibration['score']}` score is below the threshold. Thresholds were chosen on {fitted['negatives']} "
-        f"photos without a landmark and {fitted.get('unknown_landmarks', 0)} of landmarks it does not know. The rates "
-        "are expected on photos of kinds and of landmarks that chose nothing: folds that choose and folds that are "
-        "measured differ in both.\n\n" + "\n".join(rows)
+        f"photos without a landmark and {fitted.get('unknown_landmarks', 0)} of landmarks it does not know. The "
+        "rates are expected on photos of kinds and of landmarks that chose nothing: folds that choose and folds "
+        "that are measured differ in both.\n\n" + "\n".join(rows)
     )
     worst = sorted(fitted.get("rates", {}).items(), key=lambda item: -float(item[1]["value"]))[:5]
     if worst:
