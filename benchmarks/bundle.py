@@ -38,9 +38,10 @@ from landmarks.files.checksums import sha256_file
 from landmarks.model.calibration import Calibration
 from landmarks.model.folder import CARD_FILE, ONNX_FILE, ModelInfo, write_info
 from landmarks.model.ood import BACKGROUND
+from landmarks.model.origin import NO_LICENCE, Origin, licence_of, origins_of
 from landmarks.model.probabilities import softmax
 from landmarks.training.export.card import model_card
-from landmarks.training.metrics.evaluate import Rate, rate
+from landmarks.training.metrics.evaluate import Proportion, proportion
 from landmarks.training.runs.folder import library_versions
 
 DEV = Recipe()
@@ -65,14 +66,14 @@ def network_of(
     return int8, outputs_of_all(int8, roles.photos)
 
 
-def shown(found: Rate) -> str:
+def shown(found: Proportion) -> str:
     """A rate with its interval, for a table."""
     return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
-def share(flags: NDArray[np.bool_], places: Sequence[int] | NDArray[np.int64]) -> Rate:
+def share(flags: NDArray[np.bool_], places: Sequence[int] | NDArray[np.int64]) -> Proportion:
     """The share of some pictures for which a flag holds."""
-    return rate(int(flags[places].sum()), len(places))
+    return proportion(int(flags[places].sum()), len(places))
 
 
 def split_metrics(roles: Roles, outputs: AllOutputs, calibration: Calibration, split: str) -> dict[str, Any]:
@@ -84,14 +85,14 @@ def split_metrics(roles: Roles, outputs: AllOutputs, calibration: Calibration, s
     first, five = order[:, 0] == labels, (order[:, :5] == labels[:, None]).any(axis=1)
     sources = np.array([roles.photos[i].source for i in places])
     by_source = [
-        {"source": name, "accuracy": asdict(rate(int(first[sources == name].sum()), count))}
+        {"source": name, "accuracy": asdict(proportion(int(first[sources == name].sum()), count))}
         for name, count in Counter(sources.tolist()).most_common()
     ]
     return {
         "count": len(places),
         "loss": float(-np.log(chances[np.arange(len(places)), labels]).mean()),
-        "top1": asdict(rate(int(first.sum()), len(places))),
-        "top5": asdict(rate(int(five.sum()), len(places))),
+        "top1": asdict(proportion(int(first.sum()), len(places))),
+        "top5": asdict(proportion(int(five.sum()), len(places))),
         "sources": by_source,
     }
 
@@ -109,6 +110,13 @@ def summary_of(roles: Roles) -> dict[str, Any]:
         "broken": [],
         "roles": {role: len(roles.of(role)) for role in trained},
     }
+
+
+def origin_of(roles: Roles) -> tuple[Origin, ...]:
+    """The collections that it learnt from. Hardly any says what its pictures may be used for."""
+    trained = roles.of("train", "train_small", "background", "background_landmark")
+    sources = [roles.photos[i].source or f"{roles.photos[i].collection} (ImageNet, COCO)" for i in trained]
+    return origins_of(sources, dict.fromkeys(sources, NO_LICENCE), "")
 
 
 def tagged_table(roles: Roles, judged: Judged, calibration: Calibration) -> str:
@@ -203,6 +211,7 @@ def main() -> None:
     make_reference(outputs.embeddings[train_places], roles.labels[train_places], outputs.embeddings[silent]).save(
         given.out / REFERENCE_FILE
     )
+    origin = origin_of(roles)
     info = ModelInfo(
         name=given.out.name,
         architecture="efficientnet_lite0",
@@ -215,6 +224,8 @@ def main() -> None:
         data=summary_of(roles),
         versions=library_versions(),
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        licence=licence_of(None, origin),
+        origin=origin,
     )
     sections = evidence_sections(
         (dev_roles, judge(dev, dev_roles, dev_outputs), dev), (roles, judged, calibration)

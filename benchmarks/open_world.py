@@ -34,8 +34,8 @@ from landmarks.model.folder import ONNX_FILE, find_model, read_info
 from landmarks.model.neighbours import Neighbours
 from landmarks.model.ood import BACKGROUND, EmbeddingStatistics, ScoreKind, is_landmark, ood_scores
 from landmarks.model.probabilities import fit_temperature, softmax
-from landmarks.training.export.onnx_graph import write_onnx
 from landmarks.training.metrics.ood import auroc
+from landmarks.training.models.onnx_graph import write_onnx
 from landmarks.training.models.transfer import get_model_transfer_learning
 
 RATES = (0.05, 0.08)

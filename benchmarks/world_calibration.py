@@ -25,7 +25,7 @@ from landmarks.model.ood import BACKGROUND, is_landmark, ood_scores
 from landmarks.model.operating_points import ExpectedRate, ExpectedRates
 from landmarks.model.probabilities import fit_temperature, softmax
 from landmarks.training.export.open_set import OpenSetPhotos, OpenSetTargets, calibrate_open_set
-from landmarks.training.metrics.evaluate import rate
+from landmarks.training.metrics.evaluate import proportion
 
 TARGETS = OpenSetTargets(ordinary=0.01, unknown=0.06)
 HIGHEST = 0.1
@@ -127,5 +127,5 @@ def carry_over(
 
 
 def _expected(flags: NDArray[np.bool_], places: Sequence[int] | NDArray[np.int64]) -> ExpectedRate:
-    found = rate(int(flags[places].sum()), len(places))
+    found = proportion(int(flags[places].sum()), len(places))
     return ExpectedRate(found.value, found.low, found.high, found.count)

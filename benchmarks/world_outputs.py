@@ -15,8 +15,8 @@ from world_training import ExportedNetwork, WorldNetwork
 from landmarks.files.checksums import sha256_file
 from landmarks.imaging.preprocessing import Preprocessing, prepare
 from landmarks.model.calibration import Outputs
-from landmarks.training.export.onnx_graph import write_onnx
 from landmarks.training.export.quantization import quantize
+from landmarks.training.models.onnx_graph import write_onnx
 
 PREPROCESSING = Preprocessing(resize=224, crop=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 """The whole short side, at 224 pixels: training crops of 160 and 192 pixels show things larger than they are then

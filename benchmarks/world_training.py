@@ -324,7 +324,7 @@ class ExportedHead(nn.Module):
 
 
 class ExportedNetwork(nn.Module):
-    """What `landmarks.training.export.onnx_graph` writes: embedding and head of a trained network."""
+    """What `landmarks.training.models.onnx_graph` writes: embedding and head of a trained network."""
 
     def __init__(self, network: WorldNetwork, known: int, scale: float) -> None:
         super().__init__()

@@ -120,7 +120,9 @@ class ExportSettings:
             if folder is not None and not folder.is_dir():
                 raise SettingsError(f"`{name}` must be a folder of photos, not {str(folder)!r}")
         if self.unknown_landmarks is not None and self.negatives is None:
-            raise SettingsError("`unknown_landmarks` needs `negatives`: give a folder of photos of no landmark too")
+            raise SettingsError(
+                "`unknown_landmarks` needs `negatives`: give a folder of photos of no landmark too"
+            )
         if self.unknown_landmarks is not None and self.score != "combined":
             raise SettingsError(f"`unknown_landmarks` serves the score combined, not {self.score}: leave one out")
         parse_licences(self.origin)

@@ -23,7 +23,7 @@ from landmarks.model.neighbours import Neighbours
 from landmarks.model.ood import is_landmark
 from landmarks.model.operating_points import ExpectedRate, ExpectedRates, OperatingPoint, Preference
 from landmarks.model.probabilities import fit_temperature, softmax
-from landmarks.training.metrics.evaluate import rate
+from landmarks.training.metrics.evaluate import proportion
 
 FOLDS = 5
 
@@ -317,7 +317,7 @@ def _expected(judged: _Judged, targets: OpenSetTargets, times: float) -> Expecte
 def _expected_rate(passed: NDArray[np.bool_], among: NDArray[np.bool_]) -> ExpectedRate | None:
     if not among.any():
         return None
-    found = rate(int((passed & among).sum()), int(among.sum()))
+    found = proportion(int((passed & among).sum()), int(among.sum()))
     return ExpectedRate(found.value, found.low, found.high, found.count)
 
 
