@@ -18,7 +18,7 @@ _ACCESS_FLAGS = {"origins": "--cors", "hosts": "--allow-host", "api_key": "--api
 
 
 def serve(
-    model: Model = "world34",
+    model: Model = "world",
     host: Annotated[str, Option("Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, Option("Port; 0 takes a free one.", minimum=0)] = 8000,
     workers: Annotated[int | None, Option("Worker processes.", default="one per core", minimum=1)] = None,

@@ -46,7 +46,7 @@ _ERROR: dict[str, Any] = {
     "code": "damaged_picture",
     "message": "the JPEG picture is damaged, cut short or of a rare kind",
 }
-_MODEL = "world34-5d1f0c3a9b7e"
+_MODEL = "world-5d1f0c3a9b7e"
 
 
 def _example(*values: dict[str, Any]) -> ConfigDict:
