@@ -20,10 +20,10 @@ def serve(
     ] = None,
     queue: Annotated[int, typer.Option(min=1, help="Pictures in the service at a time; others get 429.")] = 64,
     files: Annotated[int, typer.Option(min=1, help="Pictures a request may bring.")] = 32,
-    max_mb: Annotated[float, typer.Option(help="Largest picture, in MiB.")] = 20.0,
-    max_megapixels: Annotated[float, typer.Option(help="Largest picture, in megapixels.")] = 50.0,
+    max_mb: Annotated[float, typer.Option(help="Largest picture, in MiB.")] = 50.0,
+    max_megapixels: Annotated[float, typer.Option(help="Largest picture, in megapixels.")] = 200.0,
     decode_seconds: Annotated[float, typer.Option(help="Longest work on one picture.")] = 10.0,
-    request_seconds: Annotated[float, typer.Option(help="Longest time of a request.")] = 30.0,
+    request_seconds: Annotated[float, typer.Option(help="Longest wait for an answer after the upload.")] = 30.0,
     min_confidence: options.MinConfidence = None,
     top: Annotated[int, typer.Option(min=1, help="Candidates a photo.")] = 5,
     places: options.Places = None,
@@ -37,7 +37,13 @@ def serve(
     ] = None,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(help="Host name to answer under; repeat it. [default: localhost on loopback, else any]"),
+        typer.Option(
+            help="Host name to answer under besides addresses; repeat it. [default: localhost; any with a key]"
+        ),
+    ] = None,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option(help="Address or network of a proxy whose X-Forwarded-For is believed; repeat it."),
     ] = None,
     cors: Annotated[
         list[str] | None, typer.Option(help="Origin whose pages may read the answers; repeat it. [default: none]")
@@ -59,15 +65,18 @@ def serve(
         max_file_bytes=max_file_bytes,
         max_pixels=int(max_megapixels * 1e6),
         max_files=files,
-        max_request_bytes=max(5 * max_file_bytes, 2**20),
+        max_request_bytes=max(2 * max_file_bytes, 2**20),
         decode_seconds=decode_seconds,
         request_seconds=request_seconds,
     )
     hosts = tuple(name.lower() for name in allow_host or ())
+    key = _api_key(api_key_file)
     access = Access(
-        api_key=_api_key(api_key_file),
-        hosts=hosts or (LOOPBACK if host in LOOPBACK else ()),
+        api_key=key,
+        # Without a key, a page of another site could have its name resolve to this machine and ask.
+        hosts=hosts or (LOOPBACK if host in LOOPBACK or key is None else ()),
         origins=tuple(cors or ()),
+        proxies=tuple(proxy or ()),
     )
     settings = ServeSettings(
         model=find_model(model),
