@@ -24,6 +24,15 @@ def serve(
     max_megapixels: Annotated[float, typer.Option(help="Largest picture, in megapixels.")] = 200.0,
     decode_seconds: Annotated[float, typer.Option(help="Longest work on one picture.")] = 10.0,
     request_seconds: Annotated[float, typer.Option(help="Longest wait for an answer after the upload.")] = 30.0,
+    upload_rate: Annotated[
+        int, typer.Option(min=1, help="Slowest upload, in bytes per second; a slower one is ended.")
+    ] = 2048,
+    stall_seconds: Annotated[float, typer.Option(help="Time over which an upload must keep that rate.")] = 10.0,
+    client_connections: Annotated[
+        int, typer.Option(min=1, help="Most connections of one client (IPv4 address or IPv6 /64).")
+    ] = 256,
+    header_seconds: Annotated[float, typer.Option(help="Longest time of a request's head.")] = 10.0,
+    idle_seconds: Annotated[float, typer.Option(help="How long an idle connection is kept.")] = 15.0,
     min_confidence: options.MinConfidence = None,
     top: Annotated[int, typer.Option(min=1, help="Candidates a photo.")] = 5,
     places: options.Places = None,
@@ -56,7 +65,7 @@ def serve(
     """
     from landmarks.model.folder import find_model
     from landmarks.serving.server import run
-    from landmarks.serving.settings import LOOPBACK, Access, Limits, ServeSettings
+    from landmarks.serving.settings import LOOPBACK, Access, ConnectionLimits, Limits, ServeSettings
     from landmarks.tagging.settings import TagSettings
     from landmarks.tagging.workers import cores
 
@@ -68,6 +77,8 @@ def serve(
         max_request_bytes=max(2 * max_file_bytes, 2**20),
         decode_seconds=decode_seconds,
         request_seconds=request_seconds,
+        upload_bytes_per_second=upload_rate,
+        stall_seconds=stall_seconds,
     )
     hosts = tuple(name.lower() for name in allow_host or ())
     key = _api_key(api_key_file)
@@ -85,6 +96,9 @@ def serve(
         queue=queue,
         limits=limits,
         access=access,
+        connections=ConnectionLimits(
+            client_connections=client_connections, header_seconds=header_seconds, idle_seconds=idle_seconds
+        ),
     )
     searcher = None
     if index is not None:
