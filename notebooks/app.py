@@ -11,12 +11,12 @@
 # %% [markdown]
 # # An app in a notebook
 #
-# Upload a photo, or many, and see what they show: the five likeliest landmarks, the place, where it is, or "I
-# don't know". The app needs one file, the TorchScript model (`model.pt`) that `landmarks export` writes; size,
-# crop, mean, deviation and class names are inside it.
+# Upload one photo or many and see what they show: the five most likely landmarks, the place on a map, or "I don't
+# know". The app needs a single file, the TorchScript model (`model.pt`) that `landmarks export` writes; size, crop,
+# mean, standard deviation and class names are inside it.
 #
-# `MODEL` is a model folder with a `model.pt`. Without it, the newest one of `transfer_learning.ipynb` is taken,
-# or a small one is trained on drawn scenes.
+# `MODEL` is a model folder with a `model.pt`. By default a small model is trained on drawn scenes, so that this copy
+# can show its photos: photos of places belong to somebody, drawings do not.
 
 # %%
 import html
@@ -29,16 +29,17 @@ OUT = Path(os.environ.get("OUT", "../build/notebooks"))
 DRAWN = Path("../build/drawn")
 MODEL = os.environ.get("MODEL", "")
 NEGATIVES = os.environ.get("NEGATIVES", "")  # a folder of photos without a landmark: see "I don't know"
-PHOTOS = os.environ.get("PHOTOS", "")  # a folder of photos outside train and test; else new scenes are drawn
-HIDE = bool(os.environ.get("HIDE"))  # leave the photos out of a copy that is passed on, where they are not yours
+PHOTOS = os.environ.get(
+    "PHOTOS", ""
+)  # a folder of photos from neither train nor test; by default new scenes are drawn
+HIDE = bool(os.environ.get("HIDE"))  # do not display the photos, if this copy is shared and they are not yours
 
 
 # %%
 def find_model() -> Path:
     if MODEL:
         return Path(MODEL)
-    made = sorted(OUT.glob("model-*/model.pt"), key=lambda path: path.stat().st_mtime)
-    return made[-1].parent if made else train_small()
+    return OUT / "model-app" if (OUT / "model-app" / "model.pt").is_file() else train_small()
 
 
 def train_small() -> Path:
@@ -68,10 +69,10 @@ print(f"{folder.name}: {len(names)} classes, {(folder / 'model.pt').stat().st_si
 # %% [markdown]
 # ## "I don't know"
 #
-# A classifier always answers: shown a cat, it names the likeliest landmark. So it needs a probability below which
-# the app says nothing. The best way to choose it is to show the model photos *without* a landmark, and to take
-# the threshold that at most 1 % of such photos would pass (`choose_threshold`; it wants at least 99 of them).
-# Without such photos, 80 % is a careful guess.
+# A classifier always answers: shown a cat, it names the most likely landmark. So it needs a probability below which
+# the app says "I don't know". The best way to choose this threshold is to show the model photos *without* a landmark
+# and to take the value that at most 1 % of such photos exceed (`choose_threshold`; it needs at least 99 of them).
+# Without such photos, 80 % is a cautious guess.
 
 # %%
 from landmarks.imaging.decoding import load_rgb
@@ -90,9 +91,10 @@ else:
 # %% [markdown]
 # ## The answer to one photo
 #
-# The gazetteer of the package knows name, city, country and position of many class names. The map is drawn here,
-# without any map service: a dot for each place of the gazetteer, and a ring around the one that was found. (Its
-# link opens OpenStreetMap, and only when you click on it.)
+# The gazetteer maps class names to a name, city, country and position. The drawn scenes are no real places, so a table
+# of our own says which place each of them stands for; your own classes get their places in the same way. The map is
+# drawn here, without any map service: a dot for each place of the gazetteer, and a ring around the answer. (The link
+# opens OpenStreetMap, and only when you click it.)
 
 # %%
 import base64
@@ -103,7 +105,19 @@ from PIL import Image
 
 from landmarks.geo.gazetteer import Gazetteer, Place
 
-places = Gazetteer.bundled()
+OWN_PLACES = """key,name,city,country,country_code,kind,latitude,longitude
+Clock_Tower,Big Ben,London,United Kingdom,GB,tower,51.5007,-0.1246
+Arch_Bridge,Pont du Gard,Vers-Pont-du-Gard,France,FR,bridge,43.9475,4.5350
+Pyramid,Great Pyramid,Giza,Egypt,EG,pyramid,29.9792,31.1342
+Domed_Temple,Taj Mahal,Agra,India,IN,mausoleum,27.1750,78.0422
+Snow_Mountain,Mount Fuji,Fujinomiya,Japan,JP,mountain,35.3606,138.7274
+Ferris_Wheel,London Eye,London,United Kingdom,GB,ferris wheel,51.5033,-0.1196
+Lighthouse,Tower of Hercules,A Coruña,Spain,ES,lighthouse,43.3859,-8.4065
+Pagoda,Yasaka Pagoda,Kyoto,Japan,JP,pagoda,34.9985,135.7792
+"""
+OUT.mkdir(parents=True, exist_ok=True)
+(OUT / "places.csv").write_text(OWN_PLACES, encoding="utf-8")
+places = Gazetteer.bundled().with_overrides(OUT / "places.csv")
 WIDTH, HEIGHT = 280, 140
 
 
@@ -124,10 +138,10 @@ def draw_map(place: Place) -> str:
     return f'<svg width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="map">{box}{grid}{crowd}{ring}</svg>'
 
 
-display(HTML(draw_map(places.find("Taj_Mahal"))))
+display(HTML(draw_map(places.find("Pagoda"))))
 
 # %% [markdown]
-# The five likeliest as bars, and what is said: the landmark and where it is, or nothing.
+# The five most likely landmarks as bars, and the answer: the landmark and its position, or "I don't know".
 
 
 # %%
@@ -165,14 +179,14 @@ def thumbnail(picture: np.ndarray) -> str:
 
 
 # %% [markdown]
-# One broken file among many must not stop the others, so what cannot be read gets its reason.
+# One broken file among many must not stop the others, so an unreadable file gets its reason.
 
 # %%
 from landmarks.errors import ImageError
 
 
 def answer(name: str, content: bytes) -> str:
-    """One photo as HTML: the photo, the five likeliest, the place."""
+    """One photo as HTML: the photo, the five most likely landmarks, the place."""
     try:
         picture = load_rgb(content)
     except ImageError as error:
@@ -189,7 +203,7 @@ def answer(name: str, content: bytes) -> str:
 # %% [markdown]
 # ## The app
 #
-# Choose one or many photos. (In a notebook that is only looked at, the button does nothing: open it in Jupyter.)
+# Choose one photo or many. (The button works in Jupyter only, not in a rendered copy of the notebook.)
 
 # %%
 import ipywidgets
@@ -208,7 +222,7 @@ display(upload, result)
 # %% [markdown]
 # ## On photos it has never seen
 #
-# Photos outside train and test, uploaded by hand: this is what the button does.
+# Photos from neither train nor test, uploaded from code: this is what the button does.
 
 # %%
 import datetime
@@ -243,17 +257,25 @@ upload.value = tuple(uploaded(photo.name, photo.read_bytes()) for photo in photo
 display(HTML(result.value))
 
 # %% [markdown]
-# And a file that is no picture at all:
+# A picture of nothing, for which the right answer is "I don't know", and a file that is no picture at all:
+
 
 # %%
-upload.value = (uploaded("notes.jpg", b"this is no picture"),)
+def noise() -> bytes:
+    content = io.BytesIO()
+    grey = np.random.default_rng(0).normal(128, 30, (160, 160, 3)).clip(0, 255).astype(np.uint8)
+    Image.fromarray(grey).save(content, "JPEG")
+    return content.getvalue()
+
+
+upload.value = (uploaded("noise.jpg", noise()), uploaded("notes.jpg", b"this is no picture"))
 display(HTML(result.value))
 
 # %% [markdown]
 # ## From here to a real app
 #
-# - In Python, [docs/python.md](../docs/python.md) has the same in ten lines, without PyTorch.
-# - On a phone or in a browser, take `model.onnx` of the same folder, a quarter of the size in int8:
+# - In Python, [docs/python.md](../docs/python.md) does the same in three lines, without PyTorch.
+# - On a phone or in a browser, use `model.onnx` from the same folder, a quarter of the size in int8:
 #   [docs/javascript.md](../docs/javascript.md) shows it running in JavaScript.
-# - Calibrate with `landmarks export --negatives`: `landmarks tag` then uses a better score than the bare
-#   probability, and falls back from landmark to city, country and kind.
+# - Calibrate with `landmarks export --negatives`: `landmarks tag` then uses a better score than the bare probability,
+#   and falls back from landmark to city, country and kind.
