@@ -28,6 +28,7 @@ from world_data import Roles, assign_roles, list_photos
 from world_outputs import PREPROCESSING, AllOutputs, outputs_of_all, write_int8
 
 from landmarks.imaging.preprocessing import Preprocessing
+from landmarks.model.calibration import Calibration
 from landmarks.model.combination import EVIDENCE, evidence_of, fit_weights
 from landmarks.model.embedding_space import plain_space, whitened_space
 from landmarks.model.folder import ONNX_FILE, find_model, read_info
@@ -273,6 +274,8 @@ def todays_model(roles: Roles, cache: Path, name: str) -> str:
     """The curve of an earlier bundled model, on the same photos as far as it knows their landmarks."""
     folder = find_model(name)
     info = read_info(folder)
+    shown = roles.of("test", "other_source", "unknown", "kind", "background_valid", "buildings")
+    roles = Roles(tuple(roles.photos[i] for i in shown), roles.known, roles.background)
     link = cache / "before" / ONNX_FILE
     link.parent.mkdir(parents=True, exist_ok=True)
     if not link.is_file():
@@ -281,8 +284,6 @@ def todays_model(roles: Roles, cache: Path, name: str) -> str:
         link, roles.photos, preprocessing=Preprocessing.from_dict(info.preprocessing.to_dict())
     )
     known = is_landmark(info.classes)
-    from landmarks.model.calibration import Calibration
-
     calibration = Calibration.from_dict(info.calibration or {})
     scores = ood_scores(
         calibration.score,
