@@ -210,7 +210,7 @@ def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_
         (("--false-tags", 2), "--false-tags must be between 0 and 1, not 2.0"),
         (("--unknown-landmarks", "NOTHING"), "needs --negatives"),
         (("--unknown-tags", 0), "--unknown-tags must be between 0 and 1, not 0.0"),
-        (("--score", "guess"), "--score must be one of"),
+        (("--score", "guess"), "is not one of"),
         (("--notes", "missing.md"), "--notes must be a text file, not 'missing.md'"),
     ],
 )

@@ -33,7 +33,7 @@ WORST = 3.0
 PRIOR = 50
 """A kind's rate is drawn towards the mean of all kinds as by so many further photos: few photos tell little."""
 
-POINTS: Mapping[Preference, float] = {"precision": 0.5, "balanced": 1.0, "recall": 2.5}
+POINTS: Mapping[Preference, float] = {"precision": 0.5, "balanced": 1.0, "recall": 2.0}
 """Named operating points: how many times the rates asked for each may reach."""
 
 MIN_CONFIDENCE = 0.5
