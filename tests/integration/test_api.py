@@ -106,7 +106,7 @@ def run(
     [
         ("tag", "PHOTOS", "--model", "MODEL"),
         ("tag", "PHOTOS", "--model", "MODEL", "--write"),
-        ("predict", "MODEL", "PHOTOS"),
+        ("predict", "--model", "MODEL", "PHOTOS"),
         ("models",),
         ("index", "PHOTOS", "--model", "MODEL"),
     ],
