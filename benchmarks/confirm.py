@@ -23,7 +23,8 @@ from landmarks.fewshot.learned import LearnedLandmark, LearnedLandmarks, read_le
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.folder import find_model
 from landmarks.model.recognizer import Recognition, Recognizer
-from landmarks.tagging.tagger import Tagger, TagSettings
+from landmarks.tagging.settings import TagSettings
+from landmarks.tagging.tagger import Tagger
 
 CONFIRMED = (0, 1, 5, 10)
 LEFT = 5  # pictures that a class must have beside those

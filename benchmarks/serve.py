@@ -46,7 +46,7 @@ from record import record, table
 from landmarks.imaging.photos import find_photos
 from landmarks.model.folder import find_model
 from landmarks.tagging.pipeline import find_tags_parallel
-from landmarks.tagging.tagger import TagSettings
+from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.workers import cores
 
 CLIENTS = (1, 8, 32, 128)

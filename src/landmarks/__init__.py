@@ -1,3 +1,121 @@
-"""Recognise landmarks in photos, and train your own recogniser from a folder of pictures."""
+"""Recognise landmarks in photos, and train your own recogniser from a folder of pictures.
+
+This is the whole public API; every other name is private and may change. Nothing is imported before it is used, so
+`import landmarks` is quick and needs neither ONNX Runtime nor PyTorch.
+
+```python
+import landmarks
+
+model = landmarks.load_model()                        # the one that comes with the package, or a model folder
+for photo in model.tag(["a.jpg", b"...", array, pillow_image]):
+    print(photo.path, photo.error or photo.tags)
+
+for photo in landmarks.tag("holiday", processes=2):   # a folder, in several processes
+    print(photo.path, photo.tags)
+```
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from landmarks.errors import (
+        DataError,
+        ExportError,
+        ImageError,
+        ImageFormatError,
+        ImageTooLargeError,
+        InputError,
+        LandmarksError,
+        LedgerError,
+        MetadataError,
+        MissingExtraError,
+        ModelError,
+        PlacesError,
+        RunError,
+        SearchError,
+        SettingsError,
+        StoppedError,
+        StorageError,
+        TrainingError,
+    )
+    from landmarks.tagging.pipeline import Model, load_model, tag
+    from landmarks.tagging.settings import TagSettings
+    from landmarks.tagging.tags import ImageTags, Tag
+    from landmarks.training.api import evaluate, export, train
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "DataError",
+    "ExportError",
+    "ImageError",
+    "ImageFormatError",
+    "ImageTags",
+    "ImageTooLargeError",
+    "InputError",
+    "LandmarksError",
+    "LedgerError",
+    "MetadataError",
+    "MissingExtraError",
+    "Model",
+    "ModelError",
+    "PlacesError",
+    "RunError",
+    "SearchError",
+    "SettingsError",
+    "StoppedError",
+    "StorageError",
+    "Tag",
+    "TagSettings",
+    "TrainingError",
+    "__version__",
+    "evaluate",
+    "export",
+    "load_model",
+    "tag",
+    "train",
+]
+
+NO_TELEMETRY = {
+    "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime reads it as it is imported
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+}
+"""What keeps the libraries that we use from calling home. Set here, because everything that imports them, child
+processes too, imports this package first. Who wants to be counted sets them otherwise."""
+
+for _name, _value in NO_TELEMETRY.items():
+    os.environ.setdefault(_name, _value)
+
+_HOMES = {
+    **dict.fromkeys(("Model", "load_model", "tag"), "landmarks.tagging.pipeline"),
+    "TagSettings": "landmarks.tagging.settings",
+    **dict.fromkeys(("ImageTags", "Tag"), "landmarks.tagging.tags"),
+    **dict.fromkeys(("evaluate", "export", "train"), "landmarks.training.api"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'landmarks' has no attribute {name!r}")
+    try:
+        value = getattr(import_module(_HOMES.get(name, "landmarks.errors")), name)
+    except ModuleNotFoundError as error:
+        from landmarks.errors import missing_extra  # noqa: PLC0415 - only where something is missing
+
+        missing = missing_extra(error)
+        if missing is None:
+            raise
+        raise missing from error
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,7 +1,7 @@
 """The one exception tree of the package.
 
 Everything that is raised to a user derives from `LandmarksError`. The message is one sentence that names the
-file or flag and the way out. The tree is translated once, at the edge: the command line turns `exit_status`
+file or argument (in backticks) and the way out; the command line puts its flags in the place of arguments. The tree is translated once, at the edge: the command line turns `exit_status`
 into the exit status of the process (see `landmarks.cli.app`), a service turns the class into an HTTP status.
 """
 
@@ -66,7 +66,7 @@ class RunError(InputError):
 
 
 class SettingsError(InputError):
-    """A setting is out of range; the message names the flag."""
+    """A setting is out of range; the message names the argument."""
 
 
 class MetadataError(InputError):
@@ -92,12 +92,32 @@ class SearchError(InputError):
 
 
 class MissingExtraError(InputError):
-    """A command needs an optional dependency that is not installed."""
+    """An optional dependency is needed that is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(
-            f"this command needs {package}, which is not installed: run pip install 'landmarks[{extra}]'"
-        )
+        super().__init__(f"this needs {package}, which is not installed: run pip install 'landmarks[{extra}]'")
+
+
+EXTRAS = {
+    "openvino": {"openvino"},
+    "train": {
+        *("torch", "torchvision", "timm", "lightning_fabric", "matplotlib", "safetensors", "jinja2", "onnx"),
+        *("onnxscript", "sklearn", "torchmetrics"),
+    },
+    "tune": {"optuna", "scipy", "tomli_w"},
+    "track": {"mlflow"},
+    "serve": {"fastapi", "multipart", "prometheus_client", "pydantic", "python_multipart", "starlette", "uvicorn"},
+    "search": {"cv2", "lancedb", "pyarrow"},
+    "cluster": {"fsspec", "pyarrow", "ray"},
+}
+"""The extras of the package, each with the packages that are imported only where it is installed."""
+
+
+def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
+    """Return what to tell about a module that is not installed; None where it is of no extra."""
+    package = (error.name or "").partition(".")[0]
+    extra = next((name for name, packages in EXTRAS.items() if package in packages), None)
+    return None if extra is None else MissingExtraError(package, extra)
 
 
 class TrainingError(LandmarksError):

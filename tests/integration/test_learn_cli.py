@@ -12,7 +12,8 @@ from tiny_model import COLOURS, add_reference, calibrated, make_model, save_colo
 
 from landmarks.fewshot.learned import learned_path, read_learned
 from landmarks.model.folder import bundled_models, read_info
-from landmarks.tagging.tagger import TagSettings, identity_of
+from landmarks.tagging.settings import TagSettings
+from landmarks.tagging.tagger import identity_of
 
 TOWER, GREY = COLOURS["07.Eiffel_Tower"], COLOURS["background"]
 YELLOW = (225, 215, 30)

@@ -44,7 +44,7 @@ def slow_groups(count: int, pairs: list[tuple[int, int]]) -> list[list[int]]:
 )
 def test_groups_are_those_of_merging_sets(drawn_pairs: tuple[int, list[tuple[int, int]]]) -> None:
     count, pairs = drawn_pairs
-    found = connected(count, np.array(pairs, dtype=np.int64).reshape(-1, 2))
+    found = connected(np.array(pairs, dtype=np.int64).reshape(-1, 2))
     assert sorted(found) == slow_groups(count, pairs)
 
 

@@ -20,7 +20,7 @@ from landmarks.imaging.decoding import ImageLimits
 from landmarks.model.folder import ONNX_FILE
 from landmarks.serving.pool.pool import Pool, PoolClosedError, TooSlowError, WorkerLostError
 from landmarks.serving.pool.worker import WorkerSettings
-from landmarks.tagging.tagger import TagSettings
+from landmarks.tagging.settings import TagSettings
 
 
 @pytest.fixture(scope="module")

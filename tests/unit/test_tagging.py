@@ -19,14 +19,8 @@ from landmarks.model.folder import read_info
 from landmarks.model.ood import EmbeddingStatistics
 from landmarks.model.recognizer import Candidate, Recognition, Recognizer
 from landmarks.tagging.pipeline import find_tags_parallel, tag_photos
-from landmarks.tagging.tagger import (
-    UNCALIBRATED_MIN_CONFIDENCE,
-    Finding,
-    Tagger,
-    TagSettings,
-    gazetteer_of,
-    identity_of,
-)
+from landmarks.tagging.settings import TagSettings
+from landmarks.tagging.tagger import UNCALIBRATED_MIN_CONFIDENCE, Finding, Tagger, gazetteer_of, identity_of
 from landmarks.tagging.tags import Tag
 
 PARIS, LISBON = (48.85, 2.29), (38.72, -9.14)

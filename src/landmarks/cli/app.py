@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 from landmarks import __version__
-from landmarks.errors import LandmarksError, MissingExtraError, StorageError
+from landmarks.errors import LandmarksError, StorageError, missing_extra
 
 COMMANDS = {
     "tag": "Say which landmarks photos show, and write it into their metadata if asked.",
@@ -46,20 +46,6 @@ COMMANDS = {
 
 A command with commands of its own is a `Typer` of that name instead.
 """
-
-EXTRAS = {
-    "openvino": {"openvino"},
-    "train": {
-        *("torch", "torchvision", "timm", "lightning_fabric", "matplotlib", "safetensors", "jinja2", "onnx"),
-        *("onnxscript", "sklearn", "torchmetrics"),
-    },
-    "tune": {"optuna", "scipy", "tomli_w"},
-    "track": {"mlflow"},
-    "serve": {"fastapi", "multipart", "prometheus_client", "pydantic", "python_multipart", "starlette", "uvicorn"},
-    "search": {"cv2", "lancedb", "pyarrow"},
-    "cluster": {"fsspec", "pyarrow", "ray"},
-}
-"""The extras of the package, each with the packages that are imported only where it is installed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,11 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(_with_flags(str(error), app, asked))
         return error.exit_status
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        extra = next((name for name, packages in EXTRAS.items() if package in packages), None)
-        if extra is None:
+        missing = missing_extra(error)
+        if missing is None:
             raise
-        missing = MissingExtraError(package, extra)
         _complain(str(missing))
         return missing.exit_status
     except BrokenPipeError:

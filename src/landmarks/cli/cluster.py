@@ -48,7 +48,7 @@ def cluster(
     from landmarks.cluster.plan import Plan
     from landmarks.cluster.source import Columns
     from landmarks.model.folder import find_model
-    from landmarks.tagging.tagger import TagSettings
+    from landmarks.tagging.settings import TagSettings
 
     if table_format not in FORMATS:
         raise SettingsError(f"--format must be one of {', '.join(FORMATS)}, not {table_format!r}")

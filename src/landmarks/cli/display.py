@@ -70,6 +70,11 @@ class Display:
             self.note(sentence)
         self.advance()
 
+    def fail(self, text: str) -> None:
+        """Tell something that could not be read and is no photo, such as a folder."""
+        self.failed += 1
+        self.note(text)
+
     def advance(self) -> None:
         """Count one photo more on the bar."""
         if self._bar is not None:

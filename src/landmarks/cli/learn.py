@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,15 +30,16 @@ def learn(
     What is learnt lies beside your own model, or in your data folder for one that comes with the package.
     """
     from landmarks.fewshot.enrollment import Teacher
-    from landmarks.imaging.photos import find_photos
+    from landmarks.imaging.photos import SkipCounter, find_photos
     from landmarks.library.teaching import learn_from_library
     from landmarks.model.folder import find_model
 
     if (from_library is None) == (name is None) or (name is not None and not photos):
         raise SettingsError("landmarks learn needs a name and photos, or else --from-library FOLDER")
     teacher = Teacher(find_model(model))
+    skipped = SkipCounter(partial(typer.echo, err=True))
     if name is not None:
-        lessons = [teacher.learn(name, find_photos(photos or []))]
+        lessons = [teacher.learn(name, find_photos(photos or [], on_skip=skipped))]
     else:
         from landmarks.cli.verdicts import open_library
 
@@ -47,7 +49,7 @@ def learn(
             typer.echo(f"{from_library}: nothing was confirmed there yet: see landmarks confirm", err=True)
     for lesson in lessons:
         _show(lesson)
-    if any(lesson.failed for lesson in lessons):
+    if skipped.failed or any(lesson.failed for lesson in lessons):
         raise typer.Exit(2)
 
 

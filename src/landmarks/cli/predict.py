@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,22 +33,21 @@ def predict(
     A photo that cannot be read gets its reason and stops nothing; the exit status is then 2.
     """
     from landmarks.errors import SettingsError
-    from landmarks.geo.gazetteer import Gazetteer
-    from landmarks.imaging.photos import find_photos
+    from landmarks.imaging.photos import SkipCounter, find_photos
     from landmarks.model.engines import check_engine
-    from landmarks.model.folder import find_model
-    from landmarks.model.recognizer import Recognizer
+    from landmarks.tagging.pipeline import load_model
+    from landmarks.tagging.settings import TagSettings
 
     if as_json and as_csv:
         raise SettingsError("--json and --csv cannot be given together: choose one")
-    found = find_photos(photos)
+    skipped = SkipCounter(partial(typer.echo, err=True))
+    found = find_photos(photos, on_skip=skipped)
     if not found:
         raise SettingsError(f"{photos[0]}: there are no photos in it: give photos or a folder of them")
-    recognizer = Recognizer(find_model(model), engine=check_engine(engine), threads=threads)
-    places = Gazetteer.bundled()
-    answers = recognizer.recognize(found, top=top)
+    loaded = load_model(model, TagSettings(engine=check_engine(engine)), threads=threads)
+    answers = loaded.predict(found, top=top)
     show = _show_json if as_json else _show_csv if as_csv else _show_table
-    if show(answers, places):
+    if show(answers, loaded.gazetteer) or skipped.failed:
         raise typer.Exit(2)
 
 

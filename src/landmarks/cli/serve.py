@@ -51,7 +51,7 @@ def serve(
     from landmarks.model.folder import find_model
     from landmarks.serving.server import run
     from landmarks.serving.settings import LOOPBACK, Access, Limits, ServeSettings
-    from landmarks.tagging.tagger import TagSettings
+    from landmarks.tagging.settings import TagSettings
     from landmarks.tagging.workers import cores
 
     max_file_bytes = int(max_mb * 2**20)

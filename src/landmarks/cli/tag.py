@@ -14,6 +14,7 @@ from landmarks.errors import InputError, SettingsError
 if TYPE_CHECKING:
     from landmarks.cli.display import Also, Display
     from landmarks.geo.gazetteer import Gazetteer
+    from landmarks.imaging.photos import SkipCounter
     from landmarks.metadata.edit import WriteOptions
     from landmarks.tagging.writers import Format
 
@@ -65,10 +66,12 @@ def tag(
     if len(photos) > 1 or photos[0].is_dir():
         prepare_workers("landmarks.cli", "landmarks.tagging.pipeline")
 
+    from landmarks.imaging.photos import SkipCounter
     from landmarks.model.engines import check_engine
     from landmarks.model.folder import find_model, read_info
     from landmarks.tagging.pipeline import find_tags_parallel
-    from landmarks.tagging.tagger import TagSettings, gazetteer_of
+    from landmarks.tagging.settings import TagSettings
+    from landmarks.tagging.tagger import gazetteer_of
 
     only_writing = {"--in-place": in_place, "--watch": watch, "--retry": retry, "--ledger": ledger is not None}
     _check_flags(only_writing, writing=write or dry_run, heatmap=heatmap, explain=explain)
@@ -95,7 +98,8 @@ def tag(
         job = WriteJob(folder, settings, options, ledger, processes, dry_run=dry_run, watch=watch, retry=retry)
         write_tags(photos, job, display)
     else:
-        found = _found(photos)
+        skipped = SkipCounter(display.fail)
+        found = _found(photos, skipped)
         with display.over(len(found)):
             for finding in find_tags_parallel(folder, settings, found, processes=processes):
                 display.show(finding)
@@ -125,10 +129,10 @@ def _display(form: Format, gazetteer: Gazetteer, *, explain: bool, candidates: b
     return Display(writer, errors=form == "table", also=also)
 
 
-def _found(photos: list[Path]) -> list[Path]:
+def _found(photos: list[Path], skipped: SkipCounter) -> list[Path]:
     from landmarks.imaging.photos import find_photos
 
-    found = find_photos(photos)
+    found = find_photos(photos, on_skip=skipped)
     if not found:
         raise InputError(f"{photos[0]}: there are no photos in it: give photos or a folder of them")
     return found

@@ -14,13 +14,14 @@ from types import FrameType
 
 from landmarks.cli.display import Display
 from landmarks.errors import InputError, SettingsError
-from landmarks.imaging.photos import PHOTO_SUFFIXES
+from landmarks.imaging.photos import walk_photos
 from landmarks.library.batch import Outcome
 from landmarks.library.library import Library, library_root
 from landmarks.metadata.edit import WriteOptions
 from landmarks.model.folder import read_info
 from landmarks.tagging.pipeline import find_tags_parallel
-from landmarks.tagging.tagger import Finding, TagSettings, identity_of
+from landmarks.tagging.settings import TagSettings
+from landmarks.tagging.tagger import Finding, identity_of
 from landmarks.tagging.tags import ImageTags
 
 _WORDS = {
@@ -77,7 +78,11 @@ def write_tags(photos: Sequence[Path], job: WriteJob, display: Display) -> None:
         flag = "--watch" if job.watch else "--ledger"
         raise SettingsError(f"{flag} is for one library, but there are {roots}: give one folder")
     counts: Counter[str] = Counter()
-    total = sum(1 for _ in _count(photos)) if sys.stderr.isatty() and not job.watch else None
+    total = (
+        sum(1 for _ in walk_photos(photos, on_skip=lambda _: None))
+        if sys.stderr.isatty() and not job.watch
+        else None
+    )
     with display.over(total):
         for root, paths in libraries.items():
             with Library(root, ledger=job.ledger, options=job.options, read_only=job.dry_run) as library:
@@ -90,7 +95,7 @@ def _write(library: Library, paths: list[Path], job: WriteJob, display: Display,
     findings: dict[Path, Finding] = {}  # of the photos between tagger and disk, a few at a time
 
     def tagger(due: Iterable[Path]) -> Iterator[ImageTags]:
-        for finding in find_tags_parallel(job.folder, job.settings, due, processes=job.processes):
+        for finding in find_tags_parallel(job.folder, job.settings, due, processes=job.processes, digests=True):
             findings[finding.photo.path] = finding
             yield finding.photo
 
@@ -130,15 +135,6 @@ def _by_library(photos: Iterable[Path]) -> dict[Path, list[Path]]:
         above = [other for other in roots.values() if root.is_relative_to(other)]
         grouped.setdefault(min(above, key=lambda other: len(other.parts)), []).append(photo)
     return grouped
-
-
-def _count(photos: Iterable[Path]) -> Iterator[Path]:
-    """Give about the photos that a library finds, for the progress bar."""
-    for photo in photos:
-        if photo.is_dir():
-            yield from (path for path in photo.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
-        else:
-            yield photo
 
 
 @contextmanager

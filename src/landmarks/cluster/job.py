@@ -105,7 +105,7 @@ def _connect(address: str | None) -> None:
             if local:
                 raise InputError(f"Ray cannot start on this machine ({reason}): free memory or cores") from error
             raise InputError(
-                f"--address {address}: no Ray cluster answers there ({reason}): check it, and set "
+                f"`address` {address}: no Ray cluster answers there ({reason}): check it, and set "
                 "RAY_AUTH_MODE=token where it asks for a token"
             ) from error
 

@@ -13,16 +13,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from landmarks.cluster.plan import Plan
 from landmarks.cluster.source import INPUTS, PartReader
 from landmarks.cluster.storage import Storage
-from landmarks.errors import ImageError
-from landmarks.imaging.preprocessing import prepare
-from landmarks.metadata.reading import embedded_position
-from landmarks.model.recognizer import Recognition, Recognizer
-from landmarks.tagging.tagger import gazetteer_of, make_tagger
+from landmarks.tagging.pipeline import Model
 from landmarks.tagging.workers import BATCH
 from landmarks.tagging.writers import candidate_object, tag_object
 
@@ -63,9 +58,7 @@ class PartTagger:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._recognizer = Recognizer(Path(plan.model))
-        self._gazetteer = gazetteer_of(Path(plan.model), plan.settings)
-        self._tagger = make_tagger(self._recognizer, self._gazetteer, plan.settings)
+        self._model = Model(Path(plan.model), plan.settings)
         self._out = Storage.at(plan.out)
         inputs = self._out.system.cat_file(self._out.inside(INPUTS))
         self._reader = PartReader(Storage.at(plan.source), pa.BufferReader(inputs), plan.columns)
@@ -96,31 +89,21 @@ class PartTagger:
                 yield batch
 
     def _rows(self, batch: list[tuple[str, bytes | str]]) -> Iterator[dict[str, Any]]:
-        prepared: list[NDArray[np.uint8] | str] = []
-        for _, content in batch:
-            try:
-                preprocessing = self._recognizer.info.preprocessing
-                prepared.append(content if isinstance(content, str) else prepare(content, preprocessing))
-            except ImageError as error:
-                prepared.append(error.reason)
-        pictures = [picture for picture in prepared if not isinstance(picture, str)]
-        answers = self._recognizer.answer(np.stack(pictures)) if pictures else None
-        answered = 0
-        for (name, content), result in zip(batch, prepared, strict=True):
+        contents = [content for _, content in batch if isinstance(content, bytes)]
+        findings = self._model.find(contents, embeddings=self._plan.embeddings)
+        for name, content in batch:
             row: dict[str, Any] = {**dict.fromkeys(SCHEMA.names), "path": name}
-            if isinstance(result, str) or isinstance(content, str) or answers is None:
-                yield {**row, "error": str(result)}
+            finding = next(findings) if isinstance(content, bytes) else None
+            error = content if finding is None else finding.photo.error
+            if finding is None or error is not None:
+                yield {**row, "error": str(error)}
                 continue
-            score = None if answers.scores is None else float(answers.scores[answered])
-            recognition = Recognition(Path(name), (), None, answers.probabilities[answered], score)
-            position = embedded_position(content) if self._plan.settings.use_position else None
-            photo = self._tagger.tag(recognition, position).photo
+            photo = finding.photo
             row["tags"] = _json([tag_object(tag) for tag in photo.tags])
-            row["candidates"] = _json([candidate_object(one, self._gazetteer) for one in photo.candidates])
+            row["candidates"] = _json([candidate_object(one, self._model.gazetteer) for one in photo.candidates])
             row["model"] = photo.model
-            if self._plan.embeddings:
-                row["embedding"] = answers.embeddings[answered].astype(np.float16)
-            answered += 1
+            if finding.embedding is not None:
+                row["embedding"] = finding.embedding.astype(np.float16)
             yield row
 
 

@@ -10,7 +10,8 @@ from landmarks.cluster.source import INPUTS, Columns, list_inputs
 from landmarks.cluster.storage import Storage
 from landmarks.errors import InputError, SettingsError
 from landmarks.model.folder import read_info
-from landmarks.tagging.tagger import TagSettings, identity_of
+from landmarks.tagging.settings import TagSettings
+from landmarks.tagging.tagger import identity_of
 
 PLAN = "job.json"
 
@@ -42,7 +43,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.part_size < 1:
-            raise SettingsError(f"--part-size must be at least 1, not {self.part_size}")
+            raise SettingsError(f"`part_size` must be at least 1, not {self.part_size}")
 
     def told(self) -> dict[str, Any]:
         """Return what must be the same when the job goes on: all but where the model lies."""

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from landmarks.cluster.storage import Storage
 from landmarks.errors import InputError
-from landmarks.imaging.photos import PHOTO_SUFFIXES
+from landmarks.imaging.photos import photo_rules
 
 INPUTS = "inputs.parquet"
 PARQUET_SUFFIX = ".parquet"
@@ -67,7 +67,8 @@ def list_inputs(source: Storage, columns: Columns, part_size: int) -> Inputs:
     tables = [path for path in paths if path.lower().endswith(PARQUET_SUFFIX)]
     if tables:
         return _of_tables(source, tables, columns)
-    photos = [path for path in paths if "." + path.rpartition(".")[2].lower() in PHOTO_SUFFIXES]
+    rules = photo_rules()
+    photos = [path for path in paths if rules.takes(path.removeprefix(source.root).lstrip("/") or path)]
     if not photos:
         raise InputError(f"{source.address}: there are no photos and no Parquet files in it: check the address")
     rows = pa.table([photos, [-1] * len(photos)], schema=_SCHEMA)
@@ -86,7 +87,7 @@ def _of_tables(source: Storage, tables: list[str], columns: Columns) -> Inputs:
                 raise InputError(f"{path}: not a Parquet file ({error}): remove it or write it again") from error
             if columns.picture not in opened.schema_arrow.names:
                 known = ", ".join(opened.schema_arrow.names)
-                raise InputError(f"{path}: no column {columns.picture!r}: give --column one of {known}")
+                raise InputError(f"{path}: no column {columns.picture!r}: give `column` one of {known}")
             photos += opened.metadata.num_rows
             groups += range(opened.num_row_groups)
             paths += [path] * opened.num_row_groups

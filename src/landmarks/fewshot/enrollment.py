@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from landmarks.errors import ImageError, InputError, ModelError, SettingsError, StorageError
+from landmarks.errors import InputError, ModelError, SettingsError, StorageError
 from landmarks.fewshot.learned import LearnedLandmark, LearnedLandmarks, learned_path, read_learned
 from landmarks.fewshot.prototypes import Taught
 from landmarks.fewshot.reference import Vectors
 from landmarks.files.locks import locked
 from landmarks.geo.gazetteer import Gazetteer
-from landmarks.imaging.preprocessing import prepare
 from landmarks.model.folder import ModelInfo, read_info
 from landmarks.model.recognizer import Recognizer
 
@@ -100,7 +99,7 @@ class Teacher:
             StorageError: What was learnt cannot be written.
         """
         if not name.strip():
-            raise SettingsError("NAME must not be empty: give the name of the landmark")
+            raise SettingsError("`name` must not be empty: give the name of the landmark")
         shown, failed = self._vectors(photos)
         denied, failed_too = self._vectors(rejected)
         failures = (*failed, *failed_too)
@@ -121,13 +120,11 @@ class Teacher:
 
     def _vectors(self, photos: Iterable[Path]) -> tuple[Vectors, list[tuple[Path, str]]]:
         rows, failed = [], []
-        for photo in photos:
-            try:
-                picture = prepare(photo, self._recognizer.info.preprocessing)
-            except ImageError as error:
-                failed.append((photo, error.reason))
-                continue
-            rows.append(self._recognizer.answer(picture[None]).embeddings[0])
+        for answer in self._recognizer.recognize(photos, embeddings=True):
+            if answer.embedding is None:
+                failed.append((answer.path, str(answer.error)))
+            else:
+                rows.append(answer.embedding)
         size = self._reference.negatives.shape[1]
         found = self._reference.space.vectors(np.stack(rows)) if rows else np.empty((0, size), dtype=np.float32)
         return found.astype(np.float16).astype(np.float32), failed  # as they will be read back

@@ -25,8 +25,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.fewshot.reference import Reference, Vectors, unit
+from landmarks.fewshot.reference import Reference, Vectors
 from landmarks.model.calibration import choose_threshold
+from landmarks.model.vectors import unit_length
 
 TARGET_FPR = 0.01
 """Share of photos of no landmark that may get the tag of any taught landmark, however many there are."""
@@ -62,7 +63,7 @@ class Taught:
     @property
     def prototype(self) -> Vectors:
         """The mean direction of its photos, (d,)."""
-        direction: Vectors = unit(self.vectors.mean(axis=0, keepdims=True))[0]
+        direction: Vectors = unit_length(self.vectors.mean(axis=0, keepdims=True), np.float32)[0]
         return direction
 
 
@@ -141,7 +142,9 @@ class PrototypeRule:
         cosines = (vectors @ self._means.T).astype(np.float64)
         # A photo is part of its class's mean, which would flatter it: it is compared with that of the others.
         sums = np.stack([vectors[labels == label].sum(axis=0) for label in range(len(self._means))])
-        cosines[np.arange(len(vectors)), labels] = (unit(sums[labels] - vectors) * vectors).sum(axis=1)
+        cosines[np.arange(len(vectors)), labels] = (unit_length(sums[labels] - vectors, np.float32) * vectors).sum(
+            axis=1
+        )
         margins = self.similarities(vectors) - RIVAL_WEIGHT * self._rivals(cosines)
         chosen = np.full(len(self._taught), CLEARANCE)
         for number, one in enumerate(self._taught):
@@ -172,7 +175,8 @@ class PrototypeRule:
 def class_means(reference: Reference) -> Vectors:
     """Return the mean directions of the classes of a reference, (K, d), in the order of their labels."""
     labels = np.unique(reference.labels)
-    return unit(np.stack([reference.vectors[reference.labels == label].mean(axis=0) for label in labels]))
+    means = [reference.vectors[reference.labels == label].mean(axis=0) for label in labels]
+    return unit_length(np.stack(means), np.float32)
 
 
 def chance(excess: float, spread: float) -> float:

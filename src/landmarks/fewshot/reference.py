@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from landmarks.errors import DataError, ModelError
 from landmarks.files.atomic import atomic_path
 from landmarks.model.folder import ModelInfo, check_file
+from landmarks.model.vectors import unit_length, within_class
 
 REFERENCE_FILE = "reference.npz"
 DIMENSIONS = 256
@@ -54,14 +55,8 @@ class EmbeddingSpace:
 
     def vectors(self, embeddings: Floats) -> Vectors:
         """Map embeddings (N, D) to vectors (N, d) of unit length."""
-        return unit((unit(embeddings) - self.mean) @ self.projection)
-
-
-def unit(rows: Floats) -> Vectors:
-    """Scale each row of (N, D) to unit length."""
-    values = np.asarray(rows, dtype=np.float32)
-    scaled: Vectors = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.float32(1e-12))
-    return scaled
+        mapped = (unit_length(embeddings, np.float32) - self.mean) @ self.projection
+        return unit_length(mapped, np.float32)
 
 
 def plain_space(size: int) -> EmbeddingSpace:
@@ -94,11 +89,8 @@ def whitened_space(
     """
     if len(embeddings) < 2:
         raise DataError(f"{len(embeddings)} photos are too few to learn a whitening from: give two or more")
-    values = unit(embeddings).astype(np.float64)
-    classes, places = np.unique(labels, return_inverse=True)
-    means = np.stack([values[places == place].mean(axis=0) for place in range(len(classes))])
-    within = values - means[places]
-    covariance = within.T @ within / len(values)
+    values = unit_length(embeddings, np.float32).astype(np.float64)
+    _, covariance = within_class(values, labels)
     level = max(float(np.trace(covariance)) / len(covariance), 1e-12)
     variances, directions = np.linalg.eigh(
         (1 - shrinkage) * covariance + shrinkage * level * np.eye(len(covariance))

@@ -11,26 +11,23 @@ from landmarks.errors import StorageError
 from landmarks.files.atomic import storage_errors
 
 
-@contextmanager
-def locked(path: Path, *, wait: float = 0.0) -> Iterator[None]:
-    """Hold a lock while the block runs.
+def take_lock(path: Path, *, wait: float = 0.0) -> sqlite3.Connection:
+    """Take a lock and keep it until the connection is closed, from whatever thread.
 
     The lock is one on an empty SQLite database, which stays: it works on every system that has SQLite, and other
-    machines see it too where the file system has locks.
+    containers and machines see it too where the file system has locks.
 
     Args:
-        path: The file of the lock; its folder is made when missing.
+        path: The file of the lock; its folder exists.
         wait: Seconds to wait for another holder.
 
     Raises:
         TimeoutError: Another process holds it.
         StorageError: The file cannot be made there.
     """
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
     connection: sqlite3.Connection | None = None
     try:
-        connection = sqlite3.connect(path, timeout=wait, isolation_level=None)
+        connection = sqlite3.connect(path, timeout=wait, isolation_level=None, check_same_thread=False)
         connection.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:
         if connection is not None:
@@ -38,6 +35,15 @@ def locked(path: Path, *, wait: float = 0.0) -> Iterator[None]:
         if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
             raise TimeoutError(f"{path}: another process holds this lock") from error
         raise StorageError(f"{path}: no permission to write here, or the disk is full") from error
+    return connection
+
+
+@contextmanager
+def locked(path: Path, *, wait: float = 0.0) -> Iterator[None]:
+    """Hold a lock while the block runs; its folder is made when missing. See `take_lock`."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    connection = take_lock(path, wait=wait)
     try:
         yield
     finally:

@@ -1,6 +1,6 @@
-"""Bytes or a path in, a checked upright RGB picture out; `ImageError` for everything else.
+"""A path, bytes, an array or a Pillow image in, a checked upright RGB image out; `ImageError` for everything else.
 
-The format is told by the content, never by the suffix, and only the formats of `ACCEPTED_FORMATS` reach a
+The format is told by the content, never by the suffix, and only those of `landmarks.imaging.formats` reach a
 decoder. Pillow's plugins are called directly, not through `Image.open`: each is imported when its first file
 comes, nothing is registered, and the limits here hold in place of Pillow's process-wide pixel limit.
 
@@ -25,36 +25,10 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
 from landmarks.errors import ImageError, ImageFormatError, ImageTooLargeError, SettingsError
+from landmarks.imaging.formats import ACCEPTED_FORMATS, HEAD_BYTES, ImageFormat, format_of
 
-ACCEPTED_FORMATS = "JPEG, PNG, WebP, GIF, TIFF, BMP, HEIC or AVIF"
-"""The formats that are read, for messages."""
-
-_PLUGINS = {
-    # An MPO is a JPEG with more pictures behind it: the plain reader gives the first one.
-    "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),
-    "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
-    "WebP": ("PIL.WebPImagePlugin", "WebPImageFile"),
-    "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
-    "TIFF": ("PIL.TiffImagePlugin", "TiffImageFile"),
-    "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
-    "HEIC": ("pillow_heif", "HeifImageFile"),
-    "AVIF": ("PIL.AvifImagePlugin", "AvifImageFile"),
-}
-_SIGNATURES = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"GIF87a", "GIF"),
-    (b"GIF89a", "GIF"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"II+\0", "TIFF"),
-    (b"MM\0+", "TIFF"),
-    (b"BM", "BMP"),
-)
-_HEIC_BRANDS = frozenset(
-    {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
-)
-_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+Source = str | Path | bytes | NDArray[np.uint8] | Image.Image
+"""A photo: the path of a file, the content of one, RGB pixels (height, width, 3), or a Pillow image."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -93,7 +67,7 @@ DEFAULT_LIMITS = ImageLimits()
 
 
 def load_rgb(
-    source: Path | bytes, *, min_side: int | None = None, limits: ImageLimits = DEFAULT_LIMITS
+    source: Source, *, min_side: int | None = None, limits: ImageLimits = DEFAULT_LIMITS
 ) -> NDArray[np.uint8]:
     """Decode a picture into a writable array of shape (height, width, 3), upright, RGB, values 0 to 255.
 
@@ -103,7 +77,7 @@ def load_rgb(
 
 
 def load_image(
-    source: Path | bytes, *, min_side: int | None = None, limits: ImageLimits = DEFAULT_LIMITS
+    source: Source, *, min_side: int | None = None, limits: ImageLimits = DEFAULT_LIMITS
 ) -> Image.Image:
     """Decode a picture into an upright Pillow image of mode RGB.
 
@@ -112,7 +86,8 @@ def load_image(
     becomes white, or 255 respectively 1.0 where nothing is larger; values below 0 are black.
 
     Args:
-        source: A file or the content of one.
+        source: A file, the content of one, or a picture that is decoded already: pixels are taken as they are, a
+            Pillow image is turned upright and converted.
         min_side: The short side, in pixels and at least 1, to which the caller will shrink the picture anyway.
             A JPEG may then be decoded at 1/2, 1/4 or 1/8, as long as its short side keeps as many pixels
             (benchmarks/results/decode.md shows what that saves and costs). None decodes every pixel.
@@ -126,25 +101,59 @@ def load_image(
     """
     if min_side is not None and min_side < 1:
         raise SettingsError(f"min_side must be at least 1, not {min_side}")
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        with _decoding("decoded", None):
+            return _upright(source)
     path = None if isinstance(source, bytes) else Path(source)
     with _open(source, limits) as file:
         kind = _sniff(file, path)
+        with _decoding(kind.name, path):
+            return _decode(file, kind, path, min_side, limits)
+
+
+def read_content(source: Path | bytes, limits: ImageLimits = DEFAULT_LIMITS) -> bytes:
+    """Return the content of a file, so that it is opened once for all that is asked of it.
+
+    Raises:
+        ImageError: It is missing, not readable, not a regular file, empty or over the limit.
+    """
+    with _open(source, limits) as file:
         try:
-            with _quiet_pillow():
-                return _decode(file, kind, path, min_side, limits)
-        except ImageError:
-            raise
-        except Image.DecompressionBombError as error:
-            # Pillow's own limit still guards places that are read while a GIF, WebP or TIFF is opened.
-            raise ImageTooLargeError(path, "the picture has too many pixels: make it smaller first") from error
-        except MemoryError as error:
-            raise ImageError(path, "the picture does not fit in memory: make it smaller first") from error
-        except Exception as error:  # decoders raise nearly every type, depending on the damage
-            raise ImageError(
-                path,
-                f"the {kind} picture is damaged, cut short or of a rare kind: "
-                "copy it again from its source, or save it as an ordinary JPEG or PNG",
-            ) from error
+            return file.read()
+        except OSError as error:
+            path = None if isinstance(source, bytes) else source
+            raise ImageError(path, "the file cannot be read: check the disk and copy it again") from error
+
+
+@contextmanager
+def _decoding(kind: str, path: Path | None) -> Iterator[None]:
+    """Say in one sentence why a picture cannot be decoded."""
+    try:
+        with _quiet_pillow():
+            yield
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        # Pillow's own limit still guards places that are read while a GIF, WebP or TIFF is opened.
+        raise ImageTooLargeError(path, "the picture has too many pixels: make it smaller first") from error
+    except MemoryError as error:
+        raise ImageError(path, "the picture does not fit in memory: make it smaller first") from error
+    except Exception as error:  # decoders raise nearly every type, depending on the damage
+        raise ImageError(
+            path,
+            f"the {kind} picture is damaged, cut short or of a rare kind: "
+            "copy it again from its source, or save it as an ordinary JPEG or PNG",
+        ) from error
+
+
+def _from_array(array: NDArray[np.uint8]) -> Image.Image:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise ImageError(
+            None, f"expected a uint8 array of shape (height, width, 3), not {array.dtype} {array.shape}"
+        )
+    return Image.fromarray(array)
 
 
 @contextmanager
@@ -154,15 +163,15 @@ def photo_header(photo: Path | bytes) -> Iterator[ImageFile.ImageFile | None]:
         image: ImageFile.ImageFile | None = None
         try:
             file = stack.enter_context(_open(photo, DEFAULT_LIMITS))
-            module, name = _PLUGINS[_sniff(file, None if isinstance(photo, bytes) else photo)]
+            kind = _sniff(file, None if isinstance(photo, bytes) else photo)
             stack.enter_context(_quiet_pillow())
-            image = getattr(import_module(module), name)(file)
+            image = _plugin(kind)(file)
         except Exception:  # noqa: BLE001 - decoders raise nearly every type, depending on the damage
             image = None
         yield image
 
 
-def _open(source: Path | bytes, limits: ImageLimits) -> BinaryIO:
+def _open(source: str | Path | bytes, limits: ImageLimits) -> BinaryIO:
     """Open the source for reading after its kind and size were checked."""
     if isinstance(source, bytes):
         _check_size(len(source), None, limits)
@@ -197,35 +206,31 @@ def _check_size(size: int, path: Path | None, limits: ImageLimits) -> None:
         )
 
 
-def _sniff(file: BinaryIO, path: Path | None) -> str:
-    """Return the key of `_PLUGINS` that the first bytes of `file` call for."""
+def _sniff(file: BinaryIO, path: Path | None) -> ImageFormat:
+    """Return the format that the first bytes of `file` call for."""
     try:
-        head = file.read(64)
+        head = file.read(HEAD_BYTES)
         file.seek(0)
     except OSError as error:
         raise ImageError(path, "the file cannot be read: check the disk and copy it again") from error
-    for signature, kind in _SIGNATURES:
-        if head.startswith(signature):
-            return kind
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WebP"
-    if head[4:8] == b"ftyp":
-        # The same container carries both: the brands tell, the major one first and then the compatible ones.
-        length = int.from_bytes(head[:4], "big")
-        brands = {head[start : start + 4] for start in (8, *range(16, min(length, len(head)), 4))}
-        if brands & _AVIF_BRANDS:
-            return "AVIF"
-        if brands & _HEIC_BRANDS:
-            return "HEIC"
-    raise ImageFormatError(path, f"the content is not a picture of an accepted format: give {ACCEPTED_FORMATS}")
+    found = format_of(head)
+    if found is None:
+        raise ImageFormatError(
+            path, f"the content is not a picture of an accepted format: give {ACCEPTED_FORMATS}"
+        )
+    return found
+
+
+def _plugin(kind: ImageFormat) -> type[ImageFile.ImageFile]:
+    module, name = kind.plugin
+    plugin: type[ImageFile.ImageFile] = getattr(import_module(module), name)
+    return plugin
 
 
 def _decode(
-    file: BinaryIO, kind: str, path: Path | None, min_side: int | None, limits: ImageLimits
+    file: BinaryIO, kind: ImageFormat, path: Path | None, min_side: int | None, limits: ImageLimits
 ) -> Image.Image:
-    module, name = _PLUGINS[kind]
-    plugin: type[ImageFile.ImageFile] = getattr(import_module(module), name)
-    image: Image.Image = plugin(file)
+    image: Image.Image = _plugin(kind)(file)
     width, height = image.size
     if width * height > limits.max_pixels:
         raise ImageTooLargeError(
@@ -233,11 +238,15 @@ def _decode(
             f"the picture has {width} x {height} pixels, more than the limit of "
             f"{limits.max_pixels / 1e6:g} megapixels: make it smaller first",
         )
-    if kind == "JPEG" and min_side is not None:
+    if kind.name == "JPEG" and min_side is not None:
         image.draft(None, (min_side, min_side))
     image.load()
     if min(image.size) < 1:
         raise ImageError(path, "the picture has no pixels: copy it again from its source")
+    return _upright(image)
+
+
+def _upright(image: Image.Image) -> Image.Image:
     turn = _UPRIGHT.get(_orientation(image))
     rgb = _to_rgb(image)
     return rgb if turn is None else rgb.transpose(turn)

@@ -1,56 +1,78 @@
-"""The photos that paths name: which files of a folder count as photos, and which are left out."""
+"""The photos that paths name, listed by the one walker of `landmarks.files.walker`."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from landmarks.errors import InputError
+from landmarks.files.walker import Reason, Skipped, WalkRules, walk
+from landmarks.imaging.formats import PHOTO_SUFFIXES
 
-PHOTO_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".heic", ".heif"}
-)
-"""Suffixes, in lower case, that count as photos when a folder is read."""
+OnSkip = Callable[[Skipped], None]
+"""Told of each file and folder that is left out."""
 
 
-def find_photos(paths: Iterable[Path]) -> list[Path]:
-    """List the photos that `paths` name: files as given, folders searched below in sorted order.
+class SkipCounter:
+    """Counts what a walk leaves out and tells what cannot be read; give it as `on_skip`.
 
-    Hidden files and folders inside a folder are left out, and links to folders are not followed, so a loop of
-    links cannot trap the search. A file named by itself is taken whatever its suffix.
+    Args:
+        tell: Called with one sentence for each folder that is unreadable.
+        missing_ok: Whether a path that does not exist is told like those; else it raises `InputError`.
+
+    Attributes:
+        counts: How many were left out for each reason.
+    """
+
+    def __init__(self, tell: Callable[[str], None], *, missing_ok: bool = False) -> None:
+        self._tell = tell
+        self._missing_ok = missing_ok
+        self.counts: Counter[Reason] = Counter()
+
+    def __call__(self, skipped: Skipped) -> None:
+        """Count one."""
+        if skipped.reason == "missing" and not self._missing_ok:
+            raise InputError(f"{skipped.path}: {skipped.message}")
+        self.counts[skipped.reason] += 1
+        if skipped.reason in {"missing", "unreadable"}:
+            self._tell(f"{skipped.path}: {skipped.message}")
+
+    @property
+    def failed(self) -> int:
+        """How many paths could not be read."""
+        return self.counts["missing"] + self.counts["unreadable"]
+
+
+def photo_rules(exclude: Iterable[str] = ()) -> WalkRules:
+    """Return what counts as a photo, less what glob patterns exclude (see `landmarks.files.walker.WalkRules`)."""
+    return WalkRules(PHOTO_SUFFIXES, tuple(exclude))
+
+
+def walk_photos(
+    paths: Iterable[Path], *, exclude: Iterable[str] = (), on_skip: OnSkip | None = None
+) -> Iterator[Path]:
+    """Give the photos that `paths` name one by one: files as given, folders searched below.
 
     Args:
         paths: Files and folders.
-
-    Returns:
-        Each photo once, in the order of `paths`.
+        exclude: Glob patterns of what is left out.
+        on_skip: Told of all that is left out.
 
     Raises:
-        InputError: A path does not exist, or a folder cannot be read.
+        InputError: A path does not exist and there is no `on_skip` to tell.
     """
-    found: dict[Path, None] = {}
-    for path in paths:
-        try:
-            is_folder, exists = path.is_dir(), path.exists()
-        except OSError as error:
-            raise InputError(f"{path}: cannot be reached: check the spelling and the permissions") from error
-        if is_folder:
-            found.update(dict.fromkeys(_photos_below(path)))
-        elif exists:
-            found[path] = None
-        else:
-            raise InputError(f"{path}: no such file or folder: check the spelling")
-    return list(found)
+    for found in walk(paths, photo_rules(exclude)):
+        if isinstance(found, Path):
+            yield found
+        elif on_skip is not None:
+            on_skip(found)
+        elif found.reason == "missing":
+            raise InputError(f"{found.path}: {found.message}")
 
 
-def _photos_below(folder: Path) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        raise InputError(f"{error.filename}: the folder cannot be read: change its permissions") from error
-
-    for root, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            path = Path(root, name)
-            if not name.startswith(".") and path.suffix.lower() in PHOTO_SUFFIXES:
-                yield path
+def find_photos(
+    paths: Iterable[Path], *, exclude: Iterable[str] = (), on_skip: OnSkip | None = None
+) -> list[Path]:
+    """List the photos that `paths` name, each once; the arguments and errors are those of `walk_photos`."""
+    return list(dict.fromkeys(walk_photos(paths, exclude=exclude, on_skip=on_skip)))

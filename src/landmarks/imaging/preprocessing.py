@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from landmarks.errors import ImageError, ModelError, SettingsError
-from landmarks.imaging.decoding import DEFAULT_LIMITS, ImageLimits, load_image
+from landmarks.imaging.decoding import DEFAULT_LIMITS, ImageLimits, Source, load_image
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -98,14 +98,14 @@ def _is_finite(value: object) -> bool:
 
 
 def prepare(
-    source: Path | bytes | NDArray[np.uint8],
+    source: Source,
     preprocessing: Preprocessing,
     limits: ImageLimits = DEFAULT_LIMITS,
 ) -> NDArray[np.uint8]:
     """Turn a picture into the array that a network takes, before scaling and normalising.
 
     Args:
-        source: A file, the content of one, or a decoded RGB picture of shape (height, width, 3).
+        source: A file, the content of one, a decoded RGB picture of shape (height, width, 3), or a Pillow image.
         preprocessing: Sizes of resize and crop.
         limits: Largest file and picture to accept; a decoded picture is taken as it is.
 
@@ -115,11 +115,8 @@ def prepare(
     Raises:
         ImageError: The picture cannot be read or is too long and thin.
     """
-    if isinstance(source, np.ndarray):
-        image, path = _from_array(source), None
-    else:
-        image = load_image(source, min_side=preprocessing.resize, limits=limits)
-        path = source if isinstance(source, Path) else None
+    image = load_image(source, min_side=preprocessing.resize, limits=limits)
+    path = Path(source) if isinstance(source, str | Path) else None
     return center_crop(np.asarray(_resize(image, preprocessing.resize, path)), preprocessing.crop).copy()
 
 
@@ -133,7 +130,7 @@ def resize_short_side(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     Raises:
         ImageError: The array is not an RGB picture or is too long and thin.
     """
-    return np.array(_resize(_from_array(image), size, None))
+    return np.array(_resize(load_image(image), size, None))
 
 
 def center_crop(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -168,14 +165,6 @@ def normalize(batch: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray
     std = np.array(preprocessing.std, dtype=np.float32)
     scaled = (batch.astype(np.float32) / np.float32(255) - mean) / std
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
-
-
-def _from_array(array: NDArray[np.uint8]) -> Image.Image:
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
-        raise ImageError(
-            None, f"expected a uint8 array of shape (height, width, 3), not {array.dtype} {array.shape}"
-        )
-    return Image.fromarray(array)
 
 
 def _resize(image: Image.Image, size: int, path: Path | None) -> Image.Image:

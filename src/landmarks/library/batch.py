@@ -101,10 +101,12 @@ class Batch:
 
     def take(self, work: Work, result: ImageTags) -> Iterator[Outcome]:
         """Plan what a result changes; gives the outcomes that are certain by now."""
+        if work.snapshot is not None:
+            work = replace(work, snapshot=work.snapshot.with_content(work.photo, result.sha256))
         if result.error is not None:
             yield self._refuse(work, "unreadable", result.error)
             return
-        if work.snapshot is None or not work.snapshot.still_true(work.photo):
+        if work.snapshot is None or work.snapshot.sha256 is None or not work.snapshot.still_true(work.photo):
             yield self._put_off(work)
             return
         try:
@@ -254,14 +256,17 @@ class Batch:
         snapshot = work.snapshot
         if snapshot is None:
             return
-        row = PhotoRow(work.key, snapshot.size, snapshot.mtime_ns, snapshot.sha256, work.model_key)
+        row = PhotoRow(work.key, snapshot.size, snapshot.mtime_ns, snapshot.sha256 or b"", work.model_key)
         if edit.target == work.photo and edit.changes:
             row = replace(row, size=len(edit.after), sha256=digest(edit.after) or b"")
         self._ledger.record(row)
 
     def _record_refusal(self, work: Work, state: PhotoState, reason: str) -> None:
-        snapshot = work.snapshot or Snapshot(-1, -1, (0, 0), b"")
-        row = PhotoRow(work.key, snapshot.size, snapshot.mtime_ns, snapshot.sha256, work.model_key, state, reason)
+        seen = work.snapshot
+        size, mtime_ns, sha256 = -1, -1, b""
+        if seen is not None and seen.sha256 is not None:
+            size, mtime_ns, sha256 = seen.size, seen.mtime_ns, seen.sha256
+        row = PhotoRow(work.key, size, mtime_ns, sha256, work.model_key, state, reason)
         self._ledger.record(row)
 
     def _refuse(self, work: Work, state: PhotoState, reason: str) -> Outcome:

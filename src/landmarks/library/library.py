@@ -16,7 +16,8 @@ from threading import Event
 from types import TracebackType
 
 from landmarks.errors import InputError, MetadataError, StorageError
-from landmarks.imaging.photos import PHOTO_SUFFIXES
+from landmarks.files.walker import Skipped
+from landmarks.imaging.photos import walk_photos
 from landmarks.library.batch import Batch, Outcome, Work
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import PhotoRow, PhotoState, RunRow, Verdict
@@ -105,7 +106,7 @@ class Library:
         """Tag what is due among photos and folders, and write it, or show it where the library is read-only.
 
         Args:
-            paths: Photos, and folders with everything below them but hidden files and links to folders.
+            paths: Photos, and folders with everything below them (see `landmarks.files.walker`).
             tag_photos: The tagger. It may read ahead, also in a thread of its own.
             model: Identity of the model; photos that were done with another one are due again.
             retry: Take up photos again that could not be read, though they have not changed since.
@@ -288,26 +289,18 @@ class Library:
         for path in paths:
             folder = path if path.is_dir() else path.parent
             if folder.is_dir() and not os.access(folder, os.W_OK):
-                raise StorageError(f"{folder}: no permission to write here, or read-only: see --dry-run")
+                raise StorageError(f"{folder}: no permission to write here, or read-only: see `dry_run`")
 
     def _walk(self, paths: Iterable[Path], notices: list[Outcome]) -> Iterator[Path]:
-        """Give the photos below `paths` one by one; what cannot be read becomes a notice and stops nothing."""
+        """Give the photos below `paths` one by one; a folder that is unreadable becomes a notice and stops nothing."""
 
-        def refuse(error: OSError) -> None:
-            reason = f"the folder cannot be read ({(error.strerror or 'unknown').lower()})"
-            notices.append(Outcome(Path(os.fsdecode(error.filename)), "quarantined", reason=reason))
+        def refuse(skipped: Skipped) -> None:
+            if skipped.reason == "missing":
+                raise InputError(f"{skipped.path}: {skipped.message}")
+            if skipped.reason == "unreadable":
+                notices.append(Outcome(skipped.path, "quarantined", reason=skipped.message))
 
-        for path in paths:
-            if not path.is_dir():
-                if not path.exists():
-                    raise InputError(f"{path}: no such file or folder: check the spelling")
-                yield path
-                continue
-            for folder, folders, files in os.walk(path, onerror=refuse):
-                folders[:] = sorted(name for name in folders if not name.startswith("."))
-                for name in sorted(files):
-                    if not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES:
-                        yield Path(folder, name)
+        return walk_photos(paths, on_skip=refuse)
 
     def _due(
         self,
@@ -359,7 +352,8 @@ class Library:
                 status = photo.stat()
                 if (status.st_size, status.st_mtime_ns) == (row.size, row.mtime_ns):
                     return None
-            snapshot = Snapshot.of(photo) if photo.is_file() else None
+            # Of a photo that is due anyway the content is read once, by the tagger.
+            snapshot = Snapshot.of(photo, read=row is not None) if photo.is_file() else None
         except OSError:
             snapshot = None  # the tagger will say what is wrong with it
         if row is not None and snapshot is None and not row.sha256:

@@ -6,12 +6,14 @@ import sqlite3
 import uuid
 from pathlib import Path
 
+from landmarks.errors import StorageError
+from landmarks.files.locks import take_lock
+
 
 class Presence:
     """One process at work in a folder, and its view of the others.
 
-    The sign is a lock on an empty SQLite database: it works on every system that has SQLite, other containers and
-    machines see it too where the file system has locks, and the system drops it when the process dies.
+    The sign is a lock (see `landmarks.files.locks`), which the system drops when the process dies.
 
     Args:
         folder: Where the signs lie; None shows none, for a ledger that nobody shares.
@@ -28,10 +30,7 @@ class Presence:
     def show(self) -> None:
         """Set the sign, once."""
         if self._folder is not None and self._lock is None:
-            self._lock = sqlite3.connect(
-                self._sign(self._folder, self.owner), isolation_level=None, check_same_thread=False
-            )
-            self._lock.execute("BEGIN EXCLUSIVE")
+            self._lock = take_lock(self._sign(self._folder, self.owner))
 
     def hide(self) -> None:
         """Take the sign away."""
@@ -46,13 +45,10 @@ class Presence:
             return True
         if self._folder is None or not (sign := self._sign(self._folder, owner)).exists():
             return False
-        connection = sqlite3.connect(sign, timeout=0, isolation_level=None)
         try:
-            connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError:
+            take_lock(sign).close()
+        except (TimeoutError, StorageError):
             return True
-        finally:
-            connection.close()
         sign.unlink(missing_ok=True)
         return False
 

@@ -9,7 +9,7 @@ import re
 import shutil
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from landmarks.errors import LandmarksError, StorageError
@@ -31,21 +31,32 @@ class Snapshot:
         size: Bytes.
         mtime_ns: Time of its last change.
         identity: Inode and time of the last change of any kind, which no program can set back.
-        sha256: Of its content.
+        sha256: Of its content; None before it was read.
     """
 
     size: int
     mtime_ns: int
     identity: tuple[int, int]
-    sha256: bytes
+    sha256: bytes | None
 
     @classmethod
-    def of(cls, path: Path) -> Snapshot:
-        """Read a file; raises `OSError` when it cannot be read."""
+    def of(cls, path: Path, *, read: bool = True) -> Snapshot:
+        """Look at a file, and read its content too unless told otherwise; raises `OSError` when that fails."""
         # The status comes first: a change while the content is read shows as one since.
         status = path.stat()
         identity = (status.st_ino, status.st_ctime_ns)
-        return cls(status.st_size, status.st_mtime_ns, identity, bytes.fromhex(sha256_file(path)))
+        digest = bytes.fromhex(sha256_file(path)) if read else None
+        return cls(status.st_size, status.st_mtime_ns, identity, digest)
+
+    def with_content(self, path: Path, sha256: bytes | None) -> Snapshot:
+        """Return the same with the digest of a content that was read since, or else is read now."""
+        if self.sha256 is not None or sha256 is not None:
+            return self if self.sha256 is not None else replace(self, sha256=sha256)
+        with suppress(OSError):
+            now = Snapshot.of(path)
+            if replace(now, sha256=None) == self:
+                return now
+        return self
 
     def still_true(self, path: Path) -> bool:
         """Tell whether the file has the same content; it is read again only where the system says otherwise."""

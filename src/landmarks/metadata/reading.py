@@ -18,8 +18,12 @@ MAX_SIDECAR_BYTES = 32 * 2**20
 """A larger sidecar is left alone."""
 
 
-def read_position(photo: Path) -> tuple[float, float] | None:
+def read_position(photo: Path, content: bytes | None = None) -> tuple[float, float] | None:
     """Return where the camera stood, latitude and longitude in decimal degrees, or None when that is unknown.
+
+    Args:
+        photo: The photo.
+        content: Of the photo, where it was read already; else the file is opened.
 
     The sidecar is asked first, as it holds what the user corrected; then EXIF, then the embedded XMP. A position
     that we wrote ourselves is the landmark's and does not count, nor does the 0, 0 of a receiver without signal.
@@ -28,7 +32,7 @@ def read_position(photo: Path) -> tuple[float, float] | None:
         packet = _packet(path)
         if packet is not None and (position := _plausible(packet.position())) is not None:
             return position
-    return embedded_position(photo)
+    return embedded_position(photo if content is None else content)
 
 
 def embedded_position(photo: Path | bytes) -> tuple[float, float] | None:

@@ -7,15 +7,15 @@ takes about a second to compile a network, so it is for many photos (benchmarks/
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from landmarks.errors import ModelError, SettingsError
+from landmarks.model import EngineName
 
-EngineName = Literal["onnxruntime", "openvino"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
 Output = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -34,7 +34,7 @@ def check_engine(name: str) -> EngineName:
     for known in ENGINES:
         if name == known:
             return known
-    raise SettingsError(f"--engine must be {' or '.join(ENGINES)}, not {name!r}")
+    raise SettingsError(f"`engine` must be {' or '.join(ENGINES)}, not {name!r}")
 
 
 def load_engine(path: Path, *, name: EngineName, threads: int, crop: int, classes: int) -> Engine:
@@ -118,4 +118,4 @@ def _load_openvino(path: Path, threads: int, crop: int, classes: int) -> tuple[E
         )
         return _OpenVino(core.compile_model(model, "CPU", settings)), fits
     except Exception as error:
-        raise ModelError(f"{path}: OpenVINO cannot load it ({error}): use --engine onnxruntime") from error
+        raise ModelError(f"{path}: OpenVINO cannot load it ({error}): use `engine` onnxruntime") from error

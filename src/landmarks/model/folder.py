@@ -12,12 +12,15 @@ NAME/
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from landmarks.errors import ModelError
@@ -30,6 +33,8 @@ ONNX_FILE = "model.onnx"
 TORCHSCRIPT_FILE = "model.pt"
 INFO_FILE = "model.json"
 CARD_FILE = "README.md"
+DEFAULT_MODEL = "world34"
+"""The model that comes with the package and is taken where none is named."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class ModelInfo:
         versions: Of the libraries that made it.
         created: Date, ISO 8601.
         files: SHA-256 of each file of the folder but `model.json`.
+        digest: SHA-256 of `model.json` itself; empty before it is written.
     """
 
     name: str
@@ -64,27 +70,39 @@ class ModelInfo:
     created: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     calibration: Mapping[str, Any] | None = None
+    digest: str = field(default="", compare=False)
 
 
 def write_info(folder: Path, info: ModelInfo) -> None:
     """Write `model.json`; raises `StorageError` when it cannot be written."""
     values = {**asdict(info), "classes": list(info.classes), "preprocessing": info.preprocessing.to_dict()}
+    del values["digest"]
     write_json(folder / INFO_FILE, {"format": FORMAT, **values})
 
 
 def read_info(folder: Path) -> ModelInfo:
-    """Read `model.json`.
+    """Read `model.json`; a file that has not changed since is not opened again.
 
     Raises:
         ModelError: It is missing, damaged or of a newer format.
     """
     path = folder / INFO_FILE
-    if not path.is_file():
+    try:
+        status = path.stat()
+    except OSError:
+        status = None
+    if status is None or not S_ISREG(status.st_mode):
         raise ModelError(
             f"{folder}: not a model folder ({INFO_FILE} is missing): give one made by landmarks export"
         )
+    return _read_info(path, (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+
+
+@lru_cache(maxsize=8)
+def _read_info(path: Path, _stamp: tuple[int, ...]) -> ModelInfo:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        values = json.loads(content.decode())
         version = values.pop("format")
         if version != FORMAT:
             raise ModelError(f"{path}: format {version} is not known: update landmarks or export the model again")
@@ -92,7 +110,7 @@ def read_info(folder: Path) -> ModelInfo:
         values["temperature"] = float(values["temperature"])
         values["files"] = dict(values["files"])
         values["preprocessing"] = _preprocessing(path, values["preprocessing"])
-        info = ModelInfo(**values)
+        info = ModelInfo(**values, digest=hashlib.sha256(content).hexdigest())
         usable = len(info.classes) >= 2 and 0 < info.temperature < math.inf
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path}: damaged ({error}): export the model again") from error

@@ -1,15 +1,23 @@
-"""A model folder becomes a recogniser: pictures in, probabilities and embeddings out."""
+"""A model folder becomes a recogniser: photos in, probabilities and embeddings out.
+
+A photo is a path, the content of a file, an array or a Pillow image. `Recognizer.prepare` opens it once and makes
+the crop, `Recognizer.answer` runs the network, `Recognizer.recognize_prepared` says what it means. All that answers
+questions about photos goes through these three.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.errors import ImageError, ModelError
+from landmarks.imaging.decoding import DEFAULT_LIMITS, ImageLimits, Source, read_content
 from landmarks.imaging.preprocessing import prepare
 from landmarks.model.calibration import Calibration
 from landmarks.model.engines import EngineName, load_engine
@@ -19,8 +27,8 @@ from landmarks.model.probabilities import softmax
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """What a recogniser says of a batch.
+class NetworkOutput:
+    """What a recogniser gives for a batch.
 
     Attributes:
         probabilities: (N, K) float32; each row sums to 1.
@@ -43,19 +51,41 @@ class Candidate:
     probability: float
 
 
-@dataclass(frozen=True)
-class Recognition:
-    """What a recogniser says of one photo.
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A photo on its way to the network.
 
     Attributes:
-        path: The photo.
-        candidates: The likeliest classes but for the background, likeliest first; empty where the photo cannot
-            be read.
-        error: Why the photo cannot be read, or None.
-        probabilities: (K,) of all classes; None where the photo cannot be read.
+        path: The photo; `<bytes>`, `<array>` or `<image>` for one that came from memory.
+        picture: (crop, crop, 3) uint8; None where the photo is unreadable.
+        error: Why the photo is unreadable, or None.
+        content: Of the file; None for pixels, and where it is unreadable.
+    """
+
+    path: Path
+    picture: NDArray[np.uint8] | None
+    error: ImageError | None = None
+    content: bytes | None = field(default=None, repr=False)
+
+    @property
+    def sha256(self) -> bytes | None:
+        """SHA-256 of the content, or None where there is none."""
+        return None if self.content is None else hashlib.sha256(self.content).digest()
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What a recogniser gives for one photo.
+
+    Attributes:
+        path: The photo; `<bytes>`, `<array>` or `<image>` for one that came from memory.
+        candidates: The likeliest classes but for the background, likeliest first; empty where the photo is
+            unreadable.
+        error: Why the photo is unreadable, or None.
+        probabilities: (K,) of all classes; None where the photo is unreadable.
         score: How well the photo is known; None where the model was not calibrated for it.
-        embedding: (D,), for search and learnt landmarks; None where it was not asked for, or the photo cannot be
-            read.
+        embedding: (D,), for search and learnt landmarks; None where it was not asked for, or the photo is
+            unreadable.
     """
 
     path: Path
@@ -98,7 +128,27 @@ class Recognizer:
             classes=len(self.info.classes),
         )
 
-    def answer(self, pictures: NDArray[np.uint8]) -> Predictions:
+    def prepare(self, photo: Source, limits: ImageLimits = DEFAULT_LIMITS) -> Prepared:
+        """Decode a photo and cut out what the network sees; one that is unreadable carries its error.
+
+        A file is opened once: what else is asked of it is in `Prepared.content`.
+
+        Args:
+            photo: A path, the content of a file, an array (height, width, 3) or a Pillow image.
+            limits: Largest file and picture to accept.
+        """
+        path, content = _path_of(photo), None
+        try:
+            if isinstance(photo, str | Path | bytes):
+                content = photo if isinstance(photo, bytes) else read_content(path, limits)
+            picture = prepare(photo if content is None else content, self.info.preprocessing, limits)
+        except ImageError as error:
+            # Of a content the decoder does not know the name.
+            named = type(error)(path if isinstance(photo, str | Path) else None, error.reason)
+            return Prepared(path, None, named.with_traceback(error.__traceback__), content)
+        return Prepared(path, picture, None, content)
+
+    def answer(self, pictures: NDArray[np.uint8]) -> NetworkOutput:
         """Recognise prepared pictures.
 
         Args:
@@ -109,7 +159,7 @@ class Recognizer:
         """
         logits, embeddings = self._engine.run(pictures)
         probabilities = softmax(logits, self._temperature).astype(np.float32)
-        return Predictions(probabilities, embeddings, logits, self._scores(logits, embeddings))
+        return NetworkOutput(probabilities, embeddings, logits, self._scores(logits, embeddings))
 
     def _scores(self, logits: NDArray[np.float32], embeddings: NDArray[np.float32]) -> NDArray[np.float64] | None:
         calibration = self.calibration
@@ -125,49 +175,51 @@ class Recognizer:
         )
 
     def recognize(
-        self, photos: Iterable[Path], *, top: int = 5, batch_size: int = 4, embeddings: bool = False
+        self, photos: Iterable[Source], *, top: int = 5, batch_size: int = 4, embeddings: bool = False
     ) -> Iterator[Recognition]:
-        """Recognise photos, in order; one that cannot be read gives its reason and stops nothing.
+        """Recognise photos, in order; one that is unreadable gives its reason and stops nothing.
 
         Args:
-            photos: Files.
+            photos: Paths, contents of files, arrays or Pillow images.
             top: How many candidates a photo gets.
             batch_size: Photos that go through the network together.
             embeddings: Whether recognitions carry the embedding.
         """
-        batch: list[Path] = []
-        for photo in photos:
-            batch.append(photo)
-            if len(batch) == batch_size:
-                yield from self._recognize_batch(batch, top, embeddings)
-                batch = []
-        if batch:
-            yield from self._recognize_batch(batch, top, embeddings)
+        source = iter(photos)
+        while batch := [self.prepare(photo) for photo in islice(source, batch_size)]:
+            yield from self.recognize_prepared(batch, top=top, embeddings=embeddings)
 
-    def _recognize_batch(self, photos: Sequence[Path], top: int, embeddings: bool) -> Iterator[Recognition]:
-        prepared: list[NDArray[np.uint8] | str] = []
-        for photo in photos:
-            try:
-                prepared.append(prepare(photo, self.info.preprocessing))
-            except ImageError as error:
-                prepared.append(error.reason)
-        pictures = [picture for picture in prepared if not isinstance(picture, str)]
+    def recognize_prepared(
+        self, photos: Sequence[Prepared], *, top: int = 5, embeddings: bool = False
+    ) -> Iterator[Recognition]:
+        """Recognise photos that `prepare` opened, all of them together; see `recognize`."""
+        pictures = [photo.picture for photo in photos if photo.picture is not None]
         answers = self.answer(np.stack(pictures)) if pictures else None
         row = 0
-        for photo, result in zip(photos, prepared, strict=True):
-            if isinstance(result, str) or answers is None:
-                yield Recognition(photo, (), str(result))
+        for photo in photos:
+            if photo.picture is None or answers is None:
+                yield Recognition(photo.path, (), None if photo.error is None else photo.error.reason)
                 continue
             probabilities = answers.probabilities[row]
             score = None if answers.scores is None else float(answers.scores[row])
             embedding = answers.embeddings[row] if embeddings else None
-            yield Recognition(photo, self._candidates(probabilities, top), None, probabilities, score, embedding)
+            yield Recognition(
+                photo.path, self._candidates(probabilities, top), None, probabilities, score, embedding
+            )
             row += 1
 
     def _candidates(self, probabilities: NDArray[np.float32], top: int) -> tuple[Candidate, ...]:
         order = np.argsort(-probabilities, kind="stable")
         best = [i for i in order if self._known[i]][:top]
         return tuple(Candidate(self.info.classes[i], float(probabilities[i])) for i in best)
+
+
+def _path_of(photo: Source) -> Path:
+    if isinstance(photo, str | Path):
+        return Path(photo)
+    return Path(
+        "<bytes>" if isinstance(photo, bytes) else "<array>" if isinstance(photo, np.ndarray) else "<image>"
+    )
 
 
 def _calibration(folder: Path, info: ModelInfo) -> Calibration | None:

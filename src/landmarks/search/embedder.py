@@ -11,13 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.fewshot.reference import REFERENCE_FILE, EmbeddingSpace, plain_space, read_reference
-from landmarks.imaging.preprocessing import prepare
-from landmarks.metadata.reading import read_position
 from landmarks.model.folder import ONNX_FILE
-from landmarks.model.recognizer import Recognizer
-from landmarks.tagging.tagger import Tagger, TagSettings, gazetteer_of, make_tagger
+from landmarks.tagging.pipeline import Model
+from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tags import Tag
-from landmarks.tagging.workers import BATCH, Job, run_parallel
+from landmarks.tagging.workers import Job, run_parallel
 
 Vectors = NDArray[np.float32]
 
@@ -47,7 +45,6 @@ class Embedder:
         threads: Threads of the network.
 
     Attributes:
-        recognizer: The model.
         space: How its embeddings become vectors: whitened where the model brings a reference, else plain.
         identity: Of the model and the space; vectors of two identities cannot be compared.
         dimensions: Length of the vectors.
@@ -57,8 +54,9 @@ class Embedder:
     """
 
     def __init__(self, folder: Path, *, threads: int = 1) -> None:
-        self.recognizer = Recognizer(folder, threads=threads)
-        info = self.recognizer.info
+        self._model = Model(folder, TagSettings(top=1), threads=threads)
+        recognizer = self._model.recognizer
+        info = recognizer.info
         reference = read_reference(folder, info)
         crop = info.preprocessing.crop
         self.space: EmbeddingSpace
@@ -66,7 +64,7 @@ class Embedder:
             self.space = reference.space
         else:
             grey = np.zeros((1, crop, crop, 3), dtype=np.uint8)
-            self.space = plain_space(self.recognizer.answer(grey).embeddings.shape[1])
+            self.space = plain_space(recognizer.answer(grey).embeddings.shape[1])
         kind = info.files[REFERENCE_FILE][:12] if reference is not None else "plain"
         self.identity = f"{info.name}-{info.files[ONNX_FILE][:12]}-{kind}"
         self.dimensions = self.space.projection.shape[1]
@@ -77,19 +75,18 @@ class Embedder:
         Raises:
             ImageError: It cannot be read.
         """
-        picture = prepare(source, self.recognizer.info.preprocessing)
-        found: Vectors = self.space.vectors(self.recognizer.answer(picture[None]).embeddings)[0]
+        found: Vectors = self.space.vectors(self._model.embed([source]))[0]
         return found
 
-    def photos(self, photos: Iterable[Path], tagger: Tagger) -> Iterator[EmbeddedPhoto]:
-        """Embed and tag photos in this process, in order; one that cannot be read stops nothing."""
-        for answer in self.recognizer.recognize(photos, top=1, batch_size=BATCH, embeddings=True):
-            if answer.embedding is None:
-                yield EmbeddedPhoto(answer.path, error=answer.error)
-                continue
-            position = read_position(answer.path) if tagger.settings.use_position else None
-            tags = tagger.tag(answer, position).photo.tags
-            yield EmbeddedPhoto(answer.path, names_of(tags), self.space.vectors(answer.embedding[None])[0])
+    def photos(self, photos: Iterable[Path]) -> Iterator[EmbeddedPhoto]:
+        """Embed and tag photos in this process, in order; one that is unreadable stops nothing."""
+        for finding in self._model.find(photos, embeddings=True):
+            photo = finding.photo
+            if finding.embedding is None:
+                yield EmbeddedPhoto(photo.path, error=photo.error)
+            else:
+                vector = self.space.vectors(finding.embedding[None])[0]
+                yield EmbeddedPhoto(photo.path, names_of(photo.tags), vector)
 
 
 def names_of(tags: Iterable[Tag]) -> tuple[str, ...]:
@@ -117,11 +114,10 @@ def embed_photos(folder: Path, photos: Iterable[Path], *, processes: int | None 
 
 
 def _start(folder: Path) -> Job[EmbeddedPhoto]:
-    embedder, settings = Embedder(folder), TagSettings(top=1)
-    tagger = make_tagger(embedder.recognizer, gazetteer_of(folder, settings), settings)
+    embedder = Embedder(folder)
 
     def job(photos: Sequence[Path]) -> list[EmbeddedPhoto]:
-        return list(embedder.photos(photos, tagger))
+        return list(embedder.photos(photos))
 
     return job
 

@@ -7,12 +7,13 @@ known by their path below the folder, so the folder may move with the index insi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
 from landmarks.errors import InputError, SearchError
+from landmarks.files.walker import Skipped
 from landmarks.imaging.photos import find_photos
 from landmarks.search.embedder import EmbeddedPhoto, Embedder, embed_photos
 from landmarks.search.table import Header, PhotoTable, Row, exists, writing
@@ -50,7 +51,7 @@ class IndexReport:
         embedded: How many are new or changed.
         kept: How many were there already.
         removed: How many were taken out because they are gone, or cannot be read any more.
-        failed: How many could not be read.
+        failed: How many photos and folders could not be read.
     """
 
     embedded: int = 0
@@ -92,7 +93,7 @@ def check_model(table: PhotoTable, embedder: Embedder) -> None:
     if table.header.model != embedder.identity:
         raise SearchError(
             f"{table.place}: built with the model {table.header.model}, not {embedder.identity}: run landmarks "
-            "index FOLDER --rebuild, or name the old model by --model"
+            "index again with `rebuild`, or name the old model by `model`"
         )
 
 
@@ -124,7 +125,9 @@ def update_index(
     root = Path(os.path.abspath(job.root))  # noqa: PTH100
     if not root.is_dir():
         raise InputError(f"{job.root}: no such folder: check the spelling")
-    photos = {encode(photo.relative_to(root)): photo for photo in find_photos([root])}
+    unread: list[Skipped] = []
+    photos = {encode(photo.relative_to(root)): photo for photo in find_photos([root], on_skip=unread.append)}
+    unread = [one for one in unread if one.reason == "unreadable"]
     if not photos:
         # An empty mount point must not empty the index.
         raise InputError(f"{job.root}: there are no photos in it: give the folder that holds them")
@@ -132,11 +135,15 @@ def update_index(
         table = _open(job, root)
         known = table.known()
         report = IndexReport()
-        gone = [photo for photo in known if photo not in photos]
+        closed = [one.path.relative_to(root) for one in unread]
+        gone = [photo for photo in known if photo not in photos and not _is_below(photo, closed)]
         table.remove(gone)
         stamps = {name: stamp for name, photo in photos.items() if (stamp := _stamp(photo)) is not None}
         due = {name: photo for name, photo in photos.items() if known.get(name) != stamps.get(name, (-1, -1))}
-        report.removed, report.kept = len(gone), len(photos) - len(due)
+        report.removed, report.kept, report.failed = len(gone), len(photos) - len(due), len(unread)
+        for one in unread:
+            if on_error is not None:
+                on_error(one.path, one.message)
         rows: list[Row] = []
         unreadable: list[str] = []
         answers = embed_photos(job.model, due.values(), processes=job.processes)
@@ -164,6 +171,12 @@ def update_index(
     return report
 
 
+def _is_below(photo: str, folders: Iterable[Path]) -> bool:
+    """Tell whether a row is of a folder that cannot be read at the moment: its photos may still be there."""
+    path = decode(photo)
+    return any(path.is_relative_to(folder) for folder in folders)
+
+
 def _open(job: IndexJob, root: Path) -> PhotoTable:
     """Open the table for writing, or make it."""
     embedder = Embedder(job.model)
@@ -180,7 +193,7 @@ def _open(job: IndexJob, root: Path) -> PhotoTable:
     if root_of(table) != root:
         raise SearchError(
             f"{job.place}: the index of {table.header.root}, not of {root}: name that folder, choose another "
-            "--index, or give --rebuild if the photos have moved"
+            "`place`, or give `rebuild` if the photos have moved"
         )
     return table
 

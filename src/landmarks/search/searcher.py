@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from landmarks.errors import SettingsError
 from landmarks.search.embedder import Embedder
+from landmarks.search.groups import Groups
 from landmarks.search.index import check_model, decode, root_of
 from landmarks.search.table import Hit, PhotoTable
 
@@ -109,11 +110,12 @@ class PhotoSearcher:
             Groups of two or more, the largest first, each in the order of its paths.
         """
         if not 0 < alike <= 1:
-            raise SettingsError(f"--alike must be above 0 and at most 1, not {alike}")
-        groups = _Groups()
-        for names, vectors in self._table.pages():
+            raise SettingsError(f"`alike` must be above 0 and at most 1, not {alike}")
+        groups = Groups[str]()
+        table = self._table.snapshot()  # an update meanwhile must not move photos from page to page
+        for names, vectors in table.pages():
             for start in range(0, len(names), _PAGE):
-                found = self._table.nearest(vectors[start : start + _PAGE], _NEIGHBOURS)
+                found = table.nearest(vectors[start : start + _PAGE], _NEIGHBOURS)
                 for name, hits in zip(names[start : start + _PAGE], found, strict=True):
                     for hit in hits:
                         # Rounding leaves a photo a hair short of being the same as itself.
@@ -127,7 +129,7 @@ class PhotoSearcher:
     ) -> list[list[Match]]:
         _check(count)
         if expansion < 0:
-            raise SettingsError(f"--expand must be 0 or more, not {expansion}")
+            raise SettingsError(f"`expansion` must be 0 or more, not {expansion}")
         if expansion:
             near = self._table.nearest(vectors, expansion, tag=tag, vectors=True)
             vectors = np.stack([_expanded(*pair) for pair in zip(vectors, near, strict=True)])
@@ -158,30 +160,4 @@ def _expanded(query: Vectors, hits: Sequence[Hit]) -> Vectors:
 
 def _check(count: int) -> None:
     if count < 1:
-        raise SettingsError(f"-k must be at least 1, not {count}")
-
-
-class _Groups:
-    """Names that are joined pair by pair (union-find)."""
-
-    def __init__(self) -> None:
-        self._parents: dict[str, str] = {}
-
-    def _top(self, name: str) -> str:
-        parents = self._parents
-        parents.setdefault(name, name)
-        while parents[name] != name:
-            parents[name] = parents[parents[name]]
-            name = parents[name]
-        return name
-
-    def join(self, left: str, right: str) -> None:
-        """Put two names and all that is joined to them together."""
-        self._parents[self._top(left)] = self._top(right)
-
-    def all(self) -> list[list[str]]:
-        """Return the groups."""
-        found: dict[str, list[str]] = {}
-        for name in list(self._parents):
-            found.setdefault(self._top(name), []).append(name)
-        return list(found.values())
+        raise SettingsError(f"`count` must be at least 1, not {count}")

@@ -144,6 +144,13 @@ class PhotoTable:
         with _errors(self.place):
             return int(self._table.count_rows())
 
+    def snapshot(self) -> PhotoTable:
+        """Return the table as it is now: what others write later is not seen."""
+        fixed = PhotoTable(self.place)
+        with _errors(self.place):
+            fixed._table.checkout(fixed._table.version)
+        return fixed
+
     def known(self) -> dict[str, tuple[int, int]]:
         """Return size and time of the last change of each photo."""
         with _errors(self.place):
@@ -238,7 +245,7 @@ class PhotoTable:
                 yield found["photo"].to_pylist(), _matrix(found)
 
 
-_REBUILD = "run landmarks index FOLDER --rebuild"
+_REBUILD = "run landmarks index again with `rebuild`"
 
 
 def is_local(place: str) -> bool:
@@ -289,7 +296,7 @@ def _errors(place: str) -> Iterator[None]:
         if "No space left" in text:
             raise StorageError(f"{place}: the disk is full: free some space and run the command again") from error
         if "ermission denied" in text or "ead-only" in text:
-            raise StorageError(f"{place}: no permission to write here: choose another place by --index") from error
+            raise StorageError(f"{place}: no permission to write here: choose another `place`") from error
         raise SearchError(f"{place}: the index is damaged or out of reach ({text[:120]}): {_REBUILD}") from error
 
 

@@ -17,7 +17,7 @@ class LookAlike:
     Attributes:
         name: What the index calls it; shown as it is, never opened.
         similarity: Cosine of the two embeddings, -1 to 1.
-        class_name: The class it is filed under, or None.
+        class_name: The class of the model that it was tagged with, or None.
     """
 
     name: str

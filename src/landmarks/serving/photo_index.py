@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from landmarks.model.folder import read_info
 from landmarks.search.searcher import PhotoSearcher
 from landmarks.serving.look_alikes import LookAlike
+from landmarks.tagging.settings import TagSettings
+from landmarks.tagging.tagger import gazetteer_of
 
 
 class PhotoIndex:
@@ -24,11 +27,18 @@ class PhotoIndex:
 
     def __init__(self, place: str, model: Path) -> None:
         self._photos = PhotoSearcher(place, model)
+        show = gazetteer_of(model, TagSettings()).display_name
+        # An index knows photos by the names that are shown; several classes of one place have one name.
+        self._classes = {show(name).casefold(): name for name in reversed(read_info(model).classes)}
 
     def search(self, embedding: NDArray[np.float32], limit: int) -> list[LookAlike]:
         """Return the nearest photos, named by their path below the indexed folder; see `Searcher`."""
         root = self._photos.root
         return [
-            LookAlike(str(match.path.relative_to(root)), match.score, match.tags[0] if match.tags else None)
+            LookAlike(
+                str(match.path.relative_to(root)),
+                match.score,
+                next((self._classes[tag] for tag in match.tags if tag in self._classes), None),
+            )
             for match in self._photos.of_embedding(embedding, limit)
         ]

@@ -39,7 +39,7 @@ _BODIES = 8
 
 
 @dataclass(frozen=True)
-class Answer:
+class Answered:
     """What is said of one picture, with its embedding where that was asked for."""
 
     photo: Photo
@@ -98,7 +98,7 @@ class Service:
             raise self._problem(code, "; ".join(dict.fromkeys(error.message for error in errors)))
         return photos
 
-    async def look(self, upload: Upload, *, embedding: bool = False) -> Answer:
+    async def look(self, upload: Upload, *, embedding: bool = False) -> Answered:
         """Say what one picture shows; what is wrong with it stands in `photo.error`."""
         limit = self.settings.limits.max_file_bytes
         if len(upload.content) > limit:
@@ -118,12 +118,12 @@ class Service:
         encoded = reply.pop("embedding", None)
         photo = Photo.model_validate({**reply, "file": upload.file, "error": None})
         self.metrics.picture("tagged" if photo.tags else "unknown", seconds)
-        return Answer(photo, None if encoded is None else _vector(encoded))
+        return Answered(photo, None if encoded is None else _vector(encoded))
 
-    def _failed(self, upload: Upload, code: Code, message: str) -> Answer:
+    def _failed(self, upload: Upload, code: Code, message: str) -> Answered:
         self.metrics.picture(code)
         error = ErrorDetail(code=code, message=message)
-        return Answer(Photo(file=upload.file, tags=[], candidates=[], known=False, reasons=[], error=error))
+        return Answered(Photo(file=upload.file, tags=[], candidates=[], known=False, reasons=[], error=error))
 
     def problem_of(self, photo: Photo) -> RequestError | None:
         """Return the problem of a photo that could not be read, or None."""

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from landmarks.errors import SettingsError
 from landmarks.imaging.decoding import ImageLimits
-from landmarks.tagging.tagger import TagSettings
+from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.workers import cores
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")

@@ -10,22 +10,21 @@ Where the camera's position is known, a landmark nearby becomes likelier, and a 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.errors import SettingsError
 from landmarks.fewshot.learned import LearnedLandmarks, learned_digest, read_learned
 from landmarks.files.checksums import sha256_file
 from landmarks.geo.gazetteer import Gazetteer, distance_km
 from landmarks.model.calibration import Calibration
-from landmarks.model.engines import EngineName
-from landmarks.model.folder import INFO_FILE, ModelInfo
+from landmarks.model.folder import ModelInfo
 from landmarks.model.ood import is_landmark, scores_of_probabilities
 from landmarks.model.recognizer import Candidate, Recognition, Recognizer
+from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tags import ImageTags, Level, Tag
 
 UNCALIBRATED_MIN_CONFIDENCE = 0.8
@@ -36,40 +35,6 @@ PLACES_FILE = "places.csv"
 
 _AGREEMENT = 10.0  # a camera nearby multiplies the odds of a landmark by this
 _LEVELS: tuple[Level, ...] = get_args(Level)
-
-
-@dataclass(frozen=True)
-class TagSettings:
-    """What is asked of a tagger.
-
-    Attributes:
-        top: Candidates a photo gets, at least 1.
-        min_confidence: Probability that a tag needs, in (0, 1); None for that of the model.
-        use_position: Whether the camera's position counts.
-        near_km: A landmark within this distance of the camera becomes likelier; above 0.
-        far_km: A place farther away than this contradicts the camera's position; more than `near_km`.
-        own_places: A user's own CSV file of places, or None.
-        engine: What runs the network (see `landmarks.model.engines`).
-
-    Raises:
-        SettingsError: A value is out of range.
-    """
-
-    top: int = 5
-    min_confidence: float | None = None
-    use_position: bool = True
-    near_km: float = 10.0
-    far_km: float = 50.0
-    own_places: Path | None = None
-    engine: EngineName = "onnxruntime"
-
-    def __post_init__(self) -> None:
-        if self.top < 1:
-            raise SettingsError(f"--top must be at least 1, not {self.top}")
-        if self.min_confidence is not None and not 0 < self.min_confidence < 1:
-            raise SettingsError(f"--min-confidence must lie between 0 and 1, not {self.min_confidence}")
-        if not 0 < self.near_km < self.far_km:
-            raise SettingsError(f"near_km must be above 0 and below far_km, not {self.near_km} and {self.far_km}")
 
 
 @dataclass(frozen=True)
@@ -106,10 +71,17 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Finding:
-    """The tags of a photo and why; there is no explanation for a photo that cannot be read."""
+    """The tags of a photo and why.
+
+    Attributes:
+        photo: The tags.
+        explanation: Why; None where the photo is unreadable.
+        embedding: (D,), or None where it was not asked for or the photo is unreadable.
+    """
 
     photo: ImageTags
     explanation: Explanation | None
+    embedding: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -182,7 +154,9 @@ class Tagger:
         photo = replace(photo, candidates=candidates[: self.settings.top])
         learned = self._learned_tag(recognition, candidates[0], position)
         if learned is not None:
-            return Finding(replace(photo, tags=(learned,)), replace(explanation, learned=learned.probability))
+            first = self._first(learned, candidates)[: self.settings.top]
+            photo = replace(photo, tags=(learned,), candidates=first)
+            return Finding(photo, replace(explanation, learned=learned.probability))
         group = self._sure_group(probabilities) if explanation.known else None
         if group is None:
             return Finding(photo, explanation)
@@ -192,6 +166,19 @@ class Tagger:
             sentence = f"looks like {tag.name} ({tag.probability:.0%}), but the camera stood {far:.0f} km away"
             return Finding(photo, replace(explanation, contradiction=sentence))
         return Finding(replace(photo, tags=(tag,)), explanation)
+
+    def with_learned(self, recognition: Recognition, top: int) -> Recognition:
+        """Return a recognition in whose candidates the landmark that was learnt later, if any, comes first."""
+        if recognition.probabilities is None or self._learned is None:
+            return recognition
+        learned = self._learned_tag(recognition, recognition.candidates[0], None)
+        first = recognition.candidates if learned is None else self._first(learned, recognition.candidates)
+        return replace(recognition, candidates=first[:top])
+
+    def _first(self, learned: Tag, candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+        show = self._gazetteer.display_name
+        others = [one for one in candidates if show(one.class_name) != learned.name]
+        return (Candidate(learned.name, learned.probability), *others)
 
     def _learned_tag(
         self, recognition: Recognition, best: Candidate, position: tuple[float, float] | None
@@ -317,7 +304,7 @@ class Tagger:
 
 
 def make_tagger(recognizer: Recognizer, gazetteer: Gazetteer, settings: TagSettings) -> Tagger:
-    """Return the tagger of a model."""
+    """Return the tagger of a model, which knows the landmarks that it was taught later."""
     info = recognizer.info
     identity = identity_of(recognizer.folder, info, settings)
     taught = learned_digest(recognizer.folder, info) is not None
@@ -327,7 +314,7 @@ def make_tagger(recognizer: Recognizer, gazetteer: Gazetteer, settings: TagSetti
 
 def identity_of(folder: Path, info: ModelInfo, settings: TagSettings) -> str:
     """Return the identity of a model with what changes its tags: another text means that photos are due again."""
-    parts = [info.name, sha256_file(folder / INFO_FILE)[:12]]
+    parts = [info.name, info.digest[:12]]
     parts += [f"min_confidence={settings.min_confidence:g}"] if settings.min_confidence is not None else []
     parts += [] if settings.use_position else ["no-position"]
     tables = [folder / PLACES_FILE, *([settings.own_places] if settings.own_places is not None else [])]

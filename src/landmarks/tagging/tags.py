@@ -1,10 +1,10 @@
-"""What is said of a photo: its tags, and the candidates behind them."""
+"""What a photo shows: its tags, and the candidates behind them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,9 +24,10 @@ class Tag:
     Attributes:
         name: The name to show: of the landmark, the city, the country or the kind.
         level: Which of these it is.
-        probability: How sure the recogniser is, 0 to 1, calibrated.
+        probability: How sure the recogniser is, 0 to 1. Calibrated for classes of a calibrated model; for a landmark
+            that was learnt from a few photos an estimate that is not.
         place: The landmark's place, or one in the city or country; None when unknown.
-        class_name: The class of the model, or None where the tag sums up several.
+        class_name: The class of the model; None where the tag sums up several, or was learnt later.
     """
 
     name: str
@@ -38,14 +39,15 @@ class Tag:
 
 @dataclass(frozen=True)
 class ImageTags:
-    """What a model says of one photo.
+    """What a model finds in one photo.
 
     Attributes:
-        path: The photo, as it was asked for.
+        path: The photo, as it was asked for; `<bytes>`, `<array>` or `<image>` for one that came from memory.
         tags: What is sure enough to be said; empty when nothing is.
         candidates: The likeliest classes, likeliest first.
         model: Identity of the model: another text means that photos are due again.
-        error: Why the photo cannot be read, or None.
+        error: Why the photo is unreadable, or None.
+        sha256: Of the content that was read; None where it was not asked for.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class ImageTags:
     candidates: tuple[Candidate, ...]
     model: str
     error: str | None = None
+    sha256: bytes | None = field(default=None, compare=False, repr=False)
 
 
 def tags_to_json(tags: Iterable[Tag]) -> str:

@@ -181,7 +181,7 @@ class _Workers(Generic[Result]):
         self.lives -= 1
         if self.lives < 0:
             raise ModelError(
-                "the processes that load the model die before any answer: free some memory, or give --processes 1"
+                "the processes that load the model die before any answer: free some memory, or give `processes` 1"
             )
         self._pool.shutdown(cancel_futures=True)
         self._pool = self._new()

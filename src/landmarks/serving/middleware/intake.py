@@ -10,7 +10,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from landmarks.imaging.decoding import ACCEPTED_FORMATS
+from landmarks.imaging.formats import ACCEPTED_FORMATS
 from landmarks.serving.errors import RequestError
 from landmarks.serving.middleware.admission import Admission, Ticket
 from landmarks.serving.settings import Limits

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
@@ -41,6 +42,14 @@ class TooSlowError(LandmarksError):
 
 class PoolClosedError(LandmarksError):
     """The service is shutting down."""
+
+
+class _DiedError(EOFError):
+    """A worker ended while it loaded the model; `status` as in `subprocess`."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"it ended with status {status}")
+        self.status = status
 
 
 @dataclass
@@ -101,11 +110,9 @@ class Pool:
         failed = [error for error in first if isinstance(error, BaseException)]
         if failed:
             await self._kill_all()
-            raise (
-                failed[0]
-                if isinstance(failed[0], LandmarksError)
-                else ModelError(f"{self._settings.model}: no process that loads it lives: is there enough memory?")
-            ) from failed[0]
+            if isinstance(failed[0], LandmarksError):
+                raise failed[0]
+            raise ModelError(f"{self._settings.model}: {_start_failure(failed[0])}") from failed[0]
         workers = [process for process in first if isinstance(process, Process)]
         self._tasks = [asyncio.create_task(self._watch(process)) for process in workers]
 
@@ -201,6 +208,10 @@ class Pool:
                 reply = await _ask(process, self._settings.to_dict(), b"")
             if "fatal" in reply:
                 raise ModelError(str(reply["fatal"]))
+        except EOFError as error:
+            status = await process.wait()
+            await self._kill(process)
+            raise _DiedError(status) from error
         except BaseException:
             await self._kill(process)
             raise
@@ -232,6 +243,18 @@ async def _ask(process: Process, head: dict[str, Any], body: bytes) -> dict[str,
     await process.stdin.drain()
     head_size, _ = SIZES.unpack(await process.stdout.readexactly(SIZES.size))
     return frames.parse_head(await process.stdout.readexactly(min(head_size, _MAX_REPLY)))
+
+
+def _start_failure(error: BaseException) -> str:
+    """Return why a worker could not be started, in words."""
+    if isinstance(error, TimeoutError):
+        return f"a process had not loaded it after {START_SECONDS:g} seconds: is the machine too busy?"
+    if isinstance(error, _DiedError) and error.status == -signal.SIGKILL:
+        return "the process that loads it was killed: is there enough memory?"
+    if isinstance(error, _DiedError):
+        return f"the process that loads it ended with status {error.status}: see what it wrote above"
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return f"no process can be started to load it ({reason or type(error).__name__})"
 
 
 def _fail(job: _Job, error: LandmarksError) -> None:

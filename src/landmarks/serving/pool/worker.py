@@ -20,18 +20,14 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from landmarks.errors import ImageError, ImageFormatError, ImageTooLargeError, LandmarksError
-from landmarks.geo.gazetteer import Gazetteer
+from landmarks.errors import ImageFormatError, ImageTooLargeError, LandmarksError
 from landmarks.imaging.decoding import ImageLimits
-from landmarks.imaging.preprocessing import prepare
-from landmarks.metadata.reading import embedded_position
-from landmarks.model.recognizer import Recognition, Recognizer
 from landmarks.serving.pool import protocol as frames
-from landmarks.tagging.tagger import Tagger, TagSettings, gazetteer_of, make_tagger
+from landmarks.tagging.pipeline import Model
+from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.writers import candidate_object, reasons, tag_object
 
 _CODES = {ImageTooLargeError: "too_large", ImageFormatError: "unsupported_format"}
-_NAMELESS = Path("picture")
 
 
 @dataclass(frozen=True)
@@ -75,12 +71,11 @@ class Answerer:
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
-        self._settings = settings
-        self._recognizer = Recognizer(settings.model)
-        self._gazetteer: Gazetteer = gazetteer_of(settings.model, settings.tags)
-        self._tagger: Tagger = make_tagger(self._recognizer, self._gazetteer, settings.tags)
-        side = self._recognizer.info.preprocessing.crop
-        self._recognizer.answer(np.zeros((1, side, side, 3), dtype=np.uint8))  # the first answer is the slowest
+        self._limits = settings.limits
+        self._model = Model(settings.model, settings.tags)
+        side = self._model.recognizer.info.preprocessing.crop
+        # The first answer is the slowest.
+        self._model.recognizer.answer(np.zeros((1, side, side, 3), dtype=np.uint8))
 
     def answer(self, picture: bytes, *, embedding: bool) -> dict[str, Any]:
         """Return what a picture shows, or `error` with its `code` and `message`.
@@ -90,29 +85,24 @@ class Answerer:
             embedding: Whether the vector for search is asked for too, as base64 of float32.
         """
         started = time.perf_counter()
-        info = self._recognizer.info
-        try:
-            prepared = prepare(picture, info.preprocessing, self._settings.limits)
-        except ImageError as error:
+        opened = self._model.open(picture, limits=self._limits)
+        if (error := opened.photo.error) is not None:
             return {"error": {"code": _CODES.get(type(error), "damaged_picture"), "message": error.reason}}
-        position = embedded_position(picture) if self._settings.tags.use_position else None
         decoded = time.perf_counter()
-        answers = self._recognizer.answer(prepared[None])
-        score = None if answers.scores is None else float(answers.scores[0])
-        recognition = Recognition(_NAMELESS, (), None, answers.probabilities[0], score)
-        finding = self._tagger.tag(recognition, position)
+        (finding,) = self._model.answer([opened], embeddings=embedding)
+        gazetteer = self._model.gazetteer
         found: dict[str, Any] = {
             "tags": [tag_object(tag) for tag in finding.photo.tags],
-            "candidates": [candidate_object(each, self._gazetteer) for each in finding.photo.candidates],
+            "candidates": [candidate_object(each, gazetteer) for each in finding.photo.candidates],
             "reasons": [],
             "known": False,
             "seconds": {"decode": decoded - started, "recognise": time.perf_counter() - decoded},
         }
         if finding.explanation is not None:
             found["known"] = finding.explanation.known
-            found["reasons"] = list(reasons(finding.explanation, self._gazetteer))
-        if embedding:
-            vector = np.ascontiguousarray(answers.embeddings[0], dtype="<f4")
+            found["reasons"] = list(reasons(finding.explanation, gazetteer))
+        if finding.embedding is not None:
+            vector = np.ascontiguousarray(finding.embedding, dtype="<f4")
             found["embedding"] = base64.b64encode(vector.tobytes()).decode("ascii")
         return found
 

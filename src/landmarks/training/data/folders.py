@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from landmarks.errors import DataError
-from landmarks.imaging.photos import PHOTO_SUFFIXES
+from landmarks.imaging.photos import photo_rules
 
 MANIFEST = "manifest.csv"
 
@@ -235,7 +235,11 @@ def _class_names(folder: Path) -> list[str]:
 
 def _folder_names(folder: Path) -> list[str]:
     try:
-        names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith("."))
+        names = sorted(
+            entry.name
+            for entry in os.scandir(folder)
+            if entry.is_dir() and photo_rules().skips(entry.name, is_folder=True) is None
+        )
     except OSError as error:
         raise DataError(f"{folder}: the folder cannot be read: change its permissions") from error
     for name in names:
@@ -253,14 +257,14 @@ def _require_classes(folder: Path, names: Sequence[str]) -> None:
 
 
 def _samples(folder: Path, classes: Sequence[str], sources: dict[str, str], split: str) -> list[Sample]:
-    samples = []
+    samples, rules = [], photo_rules()
     for label, name in enumerate(classes):
         try:
             entries = sorted(entry.name for entry in os.scandir(folder / name))
         except OSError as error:
             raise DataError(f"{folder / name}: the folder cannot be read: change its permissions") from error
         for file in entries:
-            if not file.startswith(".") and Path(file).suffix.lower() in PHOTO_SUFFIXES:
+            if rules.skips(file, is_folder=False) is None:
                 source = sources.get(f"{split}/{name}/{file}", "")
                 samples.append(Sample(folder / name / file, label, source))
     return samples

@@ -14,8 +14,8 @@ from itertools import combinations, pairwise
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+
+from landmarks.search.groups import Groups
 
 MAX_BITS = 11
 """Most of the 64 bits in which the hashes of near-duplicates differ."""
@@ -80,7 +80,7 @@ def group_duplicates(
             for part in np.array_split(pairs, len(pairs) // 4096 + 1)
         ]
     )
-    return connected(len(hashes), pairs[cosines >= needed_cosine(bits)])
+    return connected(pairs[cosines >= needed_cosine(bits)])
 
 
 def needed_cosine(bits: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -88,22 +88,19 @@ def needed_cosine(bits: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.interp(bits, [0, MAX_BITS], [0.70, 0.92])
 
 
-def connected(count: int, pairs: NDArray[np.int64]) -> list[list[int]]:
+def connected(pairs: NDArray[np.int64]) -> list[list[int]]:
     """Join pairs to groups.
 
     Args:
-        count: Number of things.
         pairs: (P, 2) positions that belong together.
 
     Returns:
         Groups of two or more, each sorted, in the order of their first members.
     """
-    joined = coo_array((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    _, components = connected_components(joined, directed=False)
-    groups: dict[int, list[int]] = {}
-    for place, component in enumerate(components.tolist()):
-        groups.setdefault(component, []).append(place)
-    return [members for members in groups.values() if len(members) > 1]
+    groups = Groups[int]()
+    for first, second in pairs.tolist():
+        groups.join(first, second)
+    return sorted(sorted(group) for group in groups.all() if len(group) > 1)
 
 
 def _masks(most: int) -> Iterator[int]:

@@ -1,0 +1,244 @@
+"""THE folder walk: what lies below some paths, what is found there, and what is skipped and why.
+
+Every command lists its files here, so all of them find the same ones. The walk is lazy: neither the number of files
+nor that of the skipped ones changes how much memory it uses.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import translate
+from functools import cached_property
+from pathlib import Path, PurePath
+from typing import Literal
+
+IGNORE_FILE = ".landmarksignore"
+"""A file of this name in a folder lists patterns of what is skipped below that folder, one per line."""
+
+SYSTEM_FOLDERS = frozenset(
+    name.casefold()
+    for name in (
+        *("$RECYCLE.BIN", "RECYCLER", "System Volume Information", "lost+found"),  # Windows, Linux
+        *(
+            "__MACOSX",
+            "@eaDir",
+            "#recycle",
+            "#snapshot",
+            "@Recycle",
+            "@Recently-Snapshot",
+        ),  # archives, storage boxes
+    )
+)
+"""Folders of operating systems and storage devices, in folded case: thumbnails, and what was thrown away."""
+
+Reason = Literal["missing", "unreadable", "hidden", "system", "excluded", "unsupported", "seen"]
+"""Why a path is skipped; `seen`: a link leads to a folder that was walked already."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file or folder that is left out.
+
+    Attributes:
+        path: The file or folder.
+        reason: Why.
+        message: The same in a few words, without the path.
+    """
+
+    path: Path
+    reason: Reason
+    message: str
+
+
+_MESSAGES: dict[Reason, str] = {
+    "hidden": "hidden",
+    "system": "a system folder",
+    "excluded": "excluded",
+    "unsupported": "not a supported format",
+    "seen": "a link to a folder that was searched already",
+}
+
+
+@dataclass(frozen=True)
+class WalkRules:
+    """What a walk looks for.
+
+    Attributes:
+        suffixes: Of the files that are found, in lower case with the dot.
+        exclude: Glob patterns of what is skipped, whatever the case. One without a slash is compared with the name
+            of each file and folder, one with a slash with the path below the folder that is walked, or the whole
+            path; one that ends with a slash is for folders alone.
+    """
+
+    suffixes: frozenset[str]
+    exclude: tuple[str, ...] = ()
+
+    def skips(self, name: str, *, is_folder: bool) -> Reason | None:
+        """Return why something of this name is skipped wherever it is stored, or None."""
+        if name.startswith("."):
+            return "hidden"
+        if is_folder:
+            return "system" if name.casefold() in SYSTEM_FOLDERS else None
+        return None if os.path.splitext(name)[1].lower() in self.suffixes else "unsupported"  # noqa: PTH122
+
+    def takes(self, below: str) -> bool:
+        """Tell whether a file is found by its path below the root, where there is no file system to walk."""
+        *folders, name = PurePath(below).parts
+        return not (
+            any(self.skips(folder, is_folder=True) for folder in folders)
+            or self.skips(name, is_folder=False)
+            or any(
+                self._excluded.match(PurePath(*(*folders, name)[:end]), is_folder=end <= len(folders))
+                for end in range(1, len(folders) + 2)
+            )
+        )
+
+    @cached_property
+    def _excluded(self) -> _Patterns:
+        return _Patterns(Path(), self.exclude)
+
+
+def walk(paths: Iterable[Path], rules: WalkRules) -> Iterator[Path | Skipped]:
+    """Walk over files and folders.
+
+    Files of a folder come before its folders, both in sorted order. A file that is named itself is found whatever
+    its suffix, unless a pattern excludes it. Links to folders are followed after everything else, each folder once,
+    so that loops end and a photo has the path without a link where it has one.
+
+    Args:
+        paths: Files and folders.
+        rules: What is looked for.
+
+    Yields:
+        The path of each file that is found, and what is skipped.
+    """
+    walker = _Walker(rules)
+    for path in paths:
+        yield from walker.start(path)
+    yield from walker.follow_links()
+
+
+class _Patterns:
+    """Glob patterns that hold below a folder."""
+
+    def __init__(self, base: Path, patterns: Iterable[str]) -> None:
+        self._base = base
+        self._tests = [_pattern(text) for text in patterns]
+
+    def match(self, path: PurePath, *, is_folder: bool) -> bool:
+        below = path.relative_to(self._base).as_posix() if path.is_relative_to(self._base) else path.name
+        tried = path.name, below, path.as_posix()
+        return any(test(*tried, is_folder) for test in self._tests)
+
+
+def _pattern(text: str) -> Callable[[str, str, str, bool], bool]:
+    only_folders = text.endswith("/")
+    plain = text.rstrip("/").removeprefix("**/")
+    whole = "/" in plain
+    match = re.compile(translate(plain.removeprefix("./").lstrip("/")), re.IGNORECASE).match
+    absolute = re.compile(translate(plain), re.IGNORECASE).match
+
+    def test(name: str, below: str, path: str, is_folder: bool) -> bool:
+        if only_folders and not is_folder:
+            return False
+        return bool(match(below) or absolute(path)) if whole else bool(match(name))
+
+    return test
+
+
+class _Walker:
+    def __init__(self, rules: WalkRules) -> None:
+        self._rules = rules
+        self._seen: set[tuple[int, int] | str] = set()
+        self._links: list[tuple[Path, tuple[_Patterns, ...]]] = []
+
+    def start(self, path: Path) -> Iterator[Path | Skipped]:
+        patterns = (_Patterns(path, self._rules.exclude),) if self._rules.exclude else ()
+        try:
+            is_folder, exists = path.is_dir(), path.exists()
+        except OSError:
+            yield Skipped(path, "missing", "cannot be reached: check the spelling and the permissions")
+            return
+        if not exists:
+            yield Skipped(path, "missing", "no such file or folder: check the spelling")
+        elif any(each.match(path, is_folder=is_folder) for each in patterns):
+            yield _skipped(path, "excluded")
+        elif is_folder:
+            yield from self._folder(path, patterns)
+        else:
+            yield path
+
+    def follow_links(self) -> Iterator[Path | Skipped]:
+        while self._links:
+            path, patterns = self._links.pop(0)
+            yield from self._folder(path, patterns)
+
+    def _folder(self, folder: Path, patterns: tuple[_Patterns, ...]) -> Iterator[Path | Skipped]:
+        waiting = [(folder, patterns)]
+        while waiting:
+            path, known = waiting.pop()
+            try:
+                status = path.stat()
+                mark = (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(path)
+                with os.scandir(path) as found:
+                    entries = sorted(found, key=lambda entry: entry.name)
+            except OSError as error:
+                reason = (error.strerror or "unknown").lower()
+                yield Skipped(path, "unreadable", f"the folder cannot be read ({reason}): change its permissions")
+                continue
+            if mark in self._seen:
+                yield _skipped(path, "seen")
+                continue
+            self._seen.add(mark)
+            known = self._with_ignored(path, entries, known)
+            below: list[tuple[Path, tuple[_Patterns, ...]]] = []
+            for entry in entries:
+                yield from self._entry(Path(path, entry.name), entry, known, below)
+            waiting += reversed(below)
+
+    def _entry(
+        self,
+        path: Path,
+        entry: os.DirEntry[str],
+        patterns: tuple[_Patterns, ...],
+        below: list[tuple[Path, tuple[_Patterns, ...]]],
+    ) -> Iterator[Path | Skipped]:
+        is_folder = _is_folder(entry)
+        reason = self._rules.skips(entry.name, is_folder=is_folder)
+        if reason is None and any(each.match(path, is_folder=is_folder) for each in patterns):
+            reason = "excluded"
+        if reason is not None:
+            yield _skipped(path, reason)
+        elif not is_folder:
+            yield path
+        elif entry.is_symlink():
+            self._links.append((path, patterns))
+        else:
+            below.append((path, patterns))
+
+    @staticmethod
+    def _with_ignored(
+        folder: Path, entries: Sequence[os.DirEntry[str]], known: tuple[_Patterns, ...]
+    ) -> tuple[_Patterns, ...]:
+        if not any(entry.name == IGNORE_FILE for entry in entries):
+            return known
+        try:
+            lines = (folder / IGNORE_FILE).read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        except OSError:
+            return known
+        given = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        return (*known, _Patterns(folder, given))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _skipped(path: Path, reason: Reason) -> Skipped:
+    return Skipped(path, reason, _MESSAGES[reason])

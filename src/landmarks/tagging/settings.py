@@ -1,0 +1,45 @@
+"""What is asked of a tagger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from landmarks.errors import SettingsError
+from landmarks.model import EngineName
+
+
+@dataclass(frozen=True)
+class TagSettings:
+    """What is asked of a tagger.
+
+    Attributes:
+        top: Candidates per photo, at least 1.
+        min_confidence: Minimum probability for a tag, between 0 and 1; by default that of the model.
+        use_position: Use the photo's GPS position.
+        near_km: A landmark within this distance of the camera becomes likelier; above 0.
+        far_km: A place farther away than this contradicts the camera's position; more than `near_km`.
+        own_places: Your own places, a CSV file with at least the columns key and name.
+        engine: Inference engine; openvino is faster for many photos.
+
+    Raises:
+        SettingsError: A value is out of range.
+    """
+
+    top: int = 5
+    min_confidence: float | None = None
+    use_position: bool = True
+    near_km: float = 10.0
+    far_km: float = 50.0
+    own_places: Path | None = None
+    engine: EngineName = "onnxruntime"
+
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise SettingsError(f"`top` must be at least 1, not {self.top}")
+        if self.min_confidence is not None and not 0 < self.min_confidence < 1:
+            raise SettingsError(f"`min_confidence` must lie between 0 and 1, not {self.min_confidence}")
+        if not 0 < self.near_km < self.far_km:
+            raise SettingsError(
+                f"`near_km` must be above 0 and below `far_km`, not {self.near_km} and {self.far_km}"
+            )

@@ -1,0 +1,93 @@
+"""Train, evaluate and export from Python: the public functions of `landmarks` that need the extra `train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from landmarks.errors import SettingsError
+from landmarks.training.config.settings import RunSettings, default_settings
+from landmarks.training.engine.pipeline import train_run
+from landmarks.training.engine.trained import SPLITS, evaluate_run, load_data, load_run
+from landmarks.training.export.export import ExportSettings, export_run
+from landmarks.training.metrics.evaluate import Evaluation
+
+
+def train(
+    data: str | Path | RunSettings,
+    out: str | Path | None = None,
+    *,
+    model: Literal["scratch", "transfer"] = "transfer",
+) -> Path:
+    """Train a network on a folder of pictures, one folder per class.
+
+    Args:
+        data: The folder, or all settings of the run.
+        out: Run folder to make; None for one in `runs`, named after model and data.
+        model: `transfer` fine-tunes a pretrained network, `scratch` trains a small one from nothing. Of no effect
+            where all settings are given.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        DataError: The folder does not hold what training needs.
+        RunError: There is such a run already.
+        SettingsError: A setting is out of range.
+
+    Example:
+        >>> run = landmarks.train("pictures", "runs/mine")
+    """
+    settings = data if isinstance(data, RunSettings) else default_settings(Path(data), model)
+    folder = (
+        Path(out) if out is not None else Path("runs") / f"{settings.model.kind}-{settings.data.resolve().name}"
+    )
+    train_run(settings, folder)
+    return folder
+
+
+def evaluate(run: str | Path, split: Literal["valid", "test", "both"] = "both") -> dict[str, Evaluation]:
+    """Measure a trained run again and write its metrics and report.
+
+    Args:
+        run: Run folder.
+        split: Which pictures.
+
+    Returns:
+        The metrics of each split.
+
+    Raises:
+        RunError: There is no such run, or it is incomplete.
+        SettingsError: There is no such split.
+
+    Example:
+        >>> accuracy = landmarks.evaluate("runs/mine")["test"].top1.value
+    """
+    if split not in (*SPLITS, "both"):
+        raise SettingsError(f"`split` must be one of valid, test, both, not {split!r}")
+    trained = load_run(Path(run))
+    return dict(evaluate_run(trained, load_data(trained), splits=SPLITS if split == "both" else (split,)))
+
+
+def export(run: str | Path, out: str | Path | None = None, settings: ExportSettings | None = None) -> Path:
+    """Turn a trained run into a model folder that needs no PyTorch.
+
+    Args:
+        run: Run folder.
+        out: Model folder to make; None for `model` in the run folder.
+        settings: Precision, name, photos of no landmark to calibrate with.
+
+    Returns:
+        The model folder, for `landmarks.load_model`.
+
+    Raises:
+        RunError: There is no such run, or it is incomplete.
+        ExportError: The exported model does not answer like the trained one.
+
+    Example:
+        >>> model = landmarks.load_model(landmarks.export("runs/mine"))
+    """
+    trained = load_run(Path(run))
+    target = Path(out) if out is not None else Path(run) / "model"
+    export_run(trained, load_data(trained), target, settings or ExportSettings())
+    return target
