@@ -7,7 +7,7 @@ PYTHON    ?= python3
 VENV      := .venv
 BIN       := $(VENV)/bin
 LANDMARKS := $(BIN)/landmarks
-MODEL     := world34
+MODEL     := world
 OUT       := build/runs
 DATA      := build/drawn
 
@@ -56,13 +56,13 @@ drawn := $(filter build/drawn,$(DATA))
 FLAGS := $(if $(drawn),--batch-size 16)
 
 train: runs-free $(FULL) $(drawn)
-	@$(LANDMARKS) train "$$data" --model scratch $(FLAGS) --out "$$out/scratch"
-	@$(LANDMARKS) train "$$data" --model transfer $(FLAGS) --out "$$out/transfer"
+	@$(LANDMARKS) train "$$data" --method scratch $(FLAGS) --out "$$out/scratch"
+	@$(LANDMARKS) train "$$data" --method transfer $(FLAGS) --out "$$out/transfer"
 	@$(LANDMARKS) export "$$out/scratch" --out "$$out/models/scratch"
 	@$(LANDMARKS) export "$$out/transfer" --out "$$out/models/transfer"
 	@picture=$$(find "$$data" -type f \( -iname '*.jpg' -o -iname '*.jpeg' -o -iname '*.png' \) | sort | head -n 1); \
 	for model in scratch transfer; do \
-		$(LANDMARKS) predict "$$out/models/$$model" -- "$$picture" || exit; \
+		$(LANDMARKS) predict --model "$$out/models/$$model" -- "$$picture" || exit; \
 	done
 
 docs: $(FULL)
@@ -112,18 +112,22 @@ $(BIN)/python:
 	@$(PYTHON) -m venv --clear $(VENV)
 
 # uv installs several times faster than pip; where it cannot be had or cannot reach the index, pip does the work.
+# uv downloads everything before it installs anything, so an attempt that fails leaves nothing behind. $(3) prints
+# options of the first attempt.
 comma := ,
 define install
 @test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv || echo 'make: no uv here: installing with pip'
-@$(BIN)/uv pip install --python $(BIN)/python --editable $(1) || \
+@options=$$($(3)); { test -n "$$options" && \
+	$(BIN)/uv pip install $$options --python $(BIN)/python --editable $(1); } || \
+	$(BIN)/uv pip install --python $(BIN)/python --editable $(1) || \
 	$(BIN)/python -m pip install --editable $(1)
 @touch $(2)
 endef
 
 $(CORE): pyproject.toml | $(BIN)/python
 	@echo 'Installing landmarks into $(VENV) (once; about 300 MB with its dependencies)'
-	$(call install,.,$(CORE))
+	$(call install,.,$(CORE),:)
 
 $(FULL): pyproject.toml | $(BIN)/python
 	@echo 'Installing landmarks with PyTorch and the development tools into $(VENV) (once; about 6 GB)'
-	$(call install,'.[train$(comma)tune$(comma)track$(comma)search$(comma)cluster$(comma)openvino$(comma)docs$(comma)notebooks$(comma)dev]',$(CORE) $(FULL))
+	$(call install,'.[train$(comma)tune$(comma)track$(comma)search$(comma)cluster$(comma)openvino$(comma)docs$(comma)notebooks$(comma)dev]',$(CORE) $(FULL),$(BIN)/python .ci/torch_backend.py)

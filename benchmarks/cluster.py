@@ -38,7 +38,7 @@ def link(photos: list[Path], folder: Path, count: int) -> None:
 
 def tag(folder: Path, processes: int) -> tuple[float, float]:
     """Run `landmarks tag`; returns the seconds in all, and those from the first to the last result."""
-    words = [sys.executable, "-m", "landmarks", "tag", str(folder), "--jsonl", "--processes", str(processes)]
+    words = [sys.executable, "-m", "landmarks", "tag", str(folder), "--jsonl", "--workers", str(processes)]
     began = time.perf_counter()
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None

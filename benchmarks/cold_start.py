@@ -35,7 +35,7 @@ def main() -> None:
     script = str(Path(sys.executable).with_name("landmarks"))
     commands = {
         "landmarks tag": [script, "tag", given.photo, "--model", given.model],
-        "landmarks predict": [script, "predict", given.model, given.photo],
+        "landmarks predict": [script, "predict", given.photo, "--model", given.model],
         "landmarks --help": [script, "--help"],
         "python -c pass": [sys.executable, "-c", "pass"],
     }

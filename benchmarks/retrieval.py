@@ -24,7 +24,8 @@ from embeddings import Pictures, Vectors, frozen, world34
 from numpy.typing import NDArray
 from record import record, table
 
-from landmarks.fewshot.reference import EmbeddingSpace, plain_space, unit, whitened_space
+from landmarks.model.embedding_space import EmbeddingSpace, plain_space, whitened_space
+from landmarks.model.vectors import unit_length
 from landmarks.search import rerank as local
 from landmarks.search.searcher import ALPHA, EXPANSION, expand
 
@@ -49,7 +50,7 @@ def mean_average_precision(relevant: NDArray[np.bool_], totals: NDArray[np.integ
 
 def pca_space(embeddings: Vectors, dimensions: int = 256) -> EmbeddingSpace:
     """PCA whitening (Jegou and Chum, ECCV 2012), which knows no classes."""
-    values = unit(embeddings).astype(np.float64)
+    values = unit_length(embeddings, np.float32).astype(np.float64)
     mean = values.mean(axis=0)
     variances, directions = np.linalg.eigh(np.cov(values.T))
     kept = np.argsort(-variances)[:dimensions]

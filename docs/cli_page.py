@@ -9,20 +9,75 @@ from pathlib import Path
 
 from landmarks.cli import main as landmarks
 from landmarks.cli.app import COMMANDS
+from landmarks.cli.config import SHARED
 
 TARGET = Path(__file__).parent / "cli.md"
+SCHEMAS = Path(__file__).parent / "schemas"
 HEAD = """# Command line
 
 <!-- Made by docs/cli_page.py from the commands: change them, not this page. -->
 
-Answers go to standard output, progress and complaints to standard error. The exit status is 0 where all went well,
-2 where you can mend it (a wrong flag, a photo that cannot be read), 1 where the work failed, 130 after Ctrl-C.
+Answers go to standard output; progress, the closing line and errors go to standard error. A progress bar is
+shown on a terminal alone; in a file or pipe there is one line of progress every ten seconds. The closing line
+counts the photos, those tagged, unknown, unreadable and skipped (with the reason), and gives seconds and
+photos/s; it is printed after Ctrl-C too. `-q` leaves only errors, `-v` lists each file that is skipped.
+
+## Exit status
+
+| status | meaning |
+|---|---|
+| 0 | success; photos without a tag are no error |
+| 1 | the work failed: disk full, training diverged, a reader of the pipe went away |
+| 2 | something you can correct: a wrong option, a missing or unreadable photo. All other photos were processed |
+| 130 | stopped by Ctrl-C; what was done before is kept |
+
+## Which photos
+
+`tag`, `predict` and `learn` take photos and folders. `-` reads a list of paths from standard input,
+`--from-file` from a file; `-0` means that paths end with a null byte:
+
+```bash
+find ~/Pictures -newer last-run -name '*.jpg' -print0 | landmarks tag -0 - --jsonl
+```
+
+In folders, hidden files, system folders and files that are no photos are skipped, and what `--exclude GLOB` or a
+file `.landmarksignore` names (one pattern per line). A missing path is reported and stops nothing.
+
+## Configuration file and environment
+
+Any option can be given in `landmarks.toml` in the working folder, or for all folders in
+`~/.config/landmarks/landmarks.toml` (`$XDG_CONFIG_HOME`), in a section per command:
+
+```toml
+model = "models/mine"       # for all commands that have the option
+
+[tag]
+min-confidence = 0.7
+exclude = ["*.png", "screenshots/"]
+
+[serve]
+port = 9000
+```
+
+Above the sections may stand: SHARED. An unknown section or key, or a value that does not fit, is an error that
+names file and key. In the environment, `LANDMARKS_TAG_MIN_CONFIDENCE=0.7` sets an option of one command and
+`LANDMARKS_MODEL=models/mine` one of those above for all. An option on the command line comes first, then the
+environment, the file in the working folder, the user's file, and the default.
+
+## JSON
+
+`--jsonl` prints one JSON object per line. JSON Schemas: SCHEMAS.
+
+## Shell completion
+
+`landmarks completion bash --install` (or `zsh`, `fish`) installs it for your user; without `--install` it is
+printed.
 """
 
 
 def help_of(*command: str) -> str:
-    """Return what a command says of itself, in lines of 80 characters whatever the terminal."""
-    os.environ["COLUMNS"] = "80"
+    """Return what a command says of itself, in lines of 100 characters whatever the terminal."""
+    os.environ["COLUMNS"] = "100"
     text = io.StringIO()
     with redirect_stdout(text):
         landmarks([*command, "--help"])
@@ -31,7 +86,9 @@ def help_of(*command: str) -> str:
 
 def page() -> str:
     """Return the whole page."""
-    parts = [HEAD, f"```text\n{help_of()}\n```\n"]
+    schemas = ", ".join(f"[{path.stem}](schemas/{path.name})" for path in sorted(SCHEMAS.glob("*.json")))
+    head = HEAD.replace("SHARED", ", ".join(f"`{key}`" for key in SHARED)).replace("SCHEMAS", schemas)
+    parts = [head, f"## landmarks\n\n```text\n{help_of()}\n```\n"]
     parts += [f"## landmarks {name}\n\n```text\n{help_of(name)}\n```\n" for name in COMMANDS]
     return "\n".join(parts)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -81,7 +82,7 @@ def add_reference(folder: Path, colours: dict[str, tuple[int, int, int]] = COLOU
     return folder
 
 
-def calibrated(**changes: float) -> Calibration:
+def calibrated(**changes: Any) -> Calibration:
     """Return a calibration for the colours: grey is unknown."""
     values = {"temperature": 1.0, "threshold": 0.5, "target_fpr": 0.01, **changes}
     return Calibration(score="known_mass", **values)

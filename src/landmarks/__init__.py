@@ -18,12 +18,14 @@ for photo in landmarks.tag("holiday", processes=2):   # a folder, in several pro
 from __future__ import annotations
 
 import os
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as type checkers know it: typing alone would take longer to import than all of this
 if TYPE_CHECKING:
+    from typing import Any
+
     from landmarks.errors import (
         DataError,
+        DownloadError,
         ExportError,
         ImageError,
         ImageFormatError,
@@ -51,6 +53,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DataError",
+    "DownloadError",
     "ExportError",
     "ImageError",
     "ImageFormatError",
@@ -104,6 +107,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'landmarks' has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - as above
+
     try:
         value = getattr(import_module(_HOMES.get(name, "landmarks.errors")), name)
     except ModuleNotFoundError as error:

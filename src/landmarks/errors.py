@@ -1,8 +1,9 @@
 """The one exception tree of the package.
 
 Everything that is raised to a user derives from `LandmarksError`. The message is one sentence that names the
-file or argument (in backticks) and the way out; the command line puts its flags in the place of arguments. The tree is translated once, at the edge: the command line turns `exit_status`
-into the exit status of the process (see `landmarks.cli.app`), a service turns the class into an HTTP status.
+file or argument (in backticks) and the way out; the command line puts its flags in the place of arguments. The
+tree is translated once, at the edge: the command line turns `exit_status` into the exit status of the process (see
+`landmarks.cli.app`), a service turns the class into an HTTP status.
 """
 
 from __future__ import annotations
@@ -95,14 +96,18 @@ class MissingExtraError(InputError):
     """An optional dependency is needed that is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"this needs {package}, which is not installed: run pip install 'landmarks[{extra}]'")
+        super().__init__(
+            f"this needs {package}, which is not installed: run pip install 'landmarks[{extra}]', "
+            f"or in a clone pip install -e '.[{extra}]' (make test installs everything)"
+        )
 
 
 EXTRAS = {
+    "import": {"onnx"},
     "openvino": {"openvino"},
     "train": {
         *("torch", "torchvision", "timm", "lightning_fabric", "matplotlib", "safetensors", "jinja2", "onnx"),
-        *("onnxscript", "sklearn", "torchmetrics"),
+        *("onnxscript", "sklearn"),
     },
     "tune": {"optuna", "scipy", "tomli_w"},
     "track": {"mlflow"},
@@ -132,6 +137,10 @@ class StoppedError(LandmarksError):
 
 class ExportError(LandmarksError):
     """An exported model does not answer like the trained one and was not written."""
+
+
+class DownloadError(LandmarksError):
+    """A file cannot be fetched, or is not the one that was expected."""
 
 
 class StorageError(LandmarksError):

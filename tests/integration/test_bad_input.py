@@ -105,7 +105,7 @@ def test_class_names_with_spaces_accents_and_emoji(own_data, tmp_path):
     outcome = landmarks("train", own_data, "--out", run, *TINY)
     assert outcome.status == 0, outcome.err
     assert landmarks("export", run, "--out", model, "--precision", "fp32").status == 0
-    outcome = landmarks("predict", model, own_data / "test" / names[1], "--json")
+    outcome = landmarks("predict", "--model", model, own_data / "test" / names[1], "--jsonl")
     assert outcome.status == 0, outcome.err
     found = {candidate["class_name"] for candidate in json.loads(outcome.out.splitlines()[0])["candidates"]}
     assert set(names) <= found
@@ -192,7 +192,7 @@ def test_damaged_files_of_a_run(name, content, transfer_run, copy_run):
 
 
 def test_unknown_model_name(drawn):
-    outcome = landmarks("predict", "atlantis", next((drawn / "test").rglob("*.jpg")))
+    outcome = landmarks("predict", "--model", "atlantis", next((drawn / "test").rglob("*.jpg")))
     assert_refused(outcome, "atlantis", "no such model")
 
 
@@ -202,21 +202,23 @@ def test_tampered_model(scratch_model, drawn, tmp_path):
     with (model / "model.onnx").open("r+b") as file:
         file.seek(-100, os.SEEK_END)
         file.write(b"\0")
-    outcome = landmarks("predict", model, drawn / "test")
+    outcome = landmarks("predict", "--model", model, drawn / "test")
     assert_refused(outcome, model / "model.onnx", "SHA-256")
 
 
 def test_folder_without_photos(scratch_model, tmp_path):
-    assert_refused(landmarks("predict", scratch_model, tmp_path), tmp_path, "no photos")
+    assert_refused(landmarks("predict", "--model", scratch_model, tmp_path), tmp_path, "no photos")
 
 
 def test_photo_that_is_not_there(scratch_model, tmp_path):
-    assert_refused(landmarks("predict", scratch_model, tmp_path / "a.jpg"), tmp_path / "a.jpg", "no such file")
+    assert_refused(
+        landmarks("predict", "--model", scratch_model, tmp_path / "a.jpg"), tmp_path / "a.jpg", "no such file"
+    )
 
 
 def test_photo_of_200_megapixels_is_refused_at_once(scratch_model, tmp_path):
     started = time.monotonic()
-    outcome = landmarks("predict", scratch_model, bomb(tmp_path / "huge.png"))
+    outcome = landmarks("predict", "--model", scratch_model, bomb(tmp_path / "huge.png"))
     assert time.monotonic() - started < 10
     assert outcome.status == 2
     assert "20000 x 10000 pixels" in outcome.err
@@ -231,7 +233,7 @@ def test_photo_of_200_megapixels_is_refused_at_once(scratch_model, tmp_path):
         ("--epochs", 0), ("--batch-size", 0), ("--batch-size", 1), ("--valid-size", 1), ("--workers", -1),
         ("--limit", 0), ("--sampler", "fair"), ("--seed", -1), ("--augment", "blur"),
         ("--augment", "crop,resized-crop"), ("--crop-scale", 0), ("--mix", 2), ("--sizes", 8),
-        ("--sizes", "64,big"), ("--model", "vit"), ("--views", 0), ("--dropout", 1), ("--unfreeze",),
+        ("--sizes", "64,big"), ("--method", "vit"), ("--views", 0), ("--dropout", 1), ("--unfreeze",),
         ("--optimizer", "lion"), ("--schedule", "step"), ("--learning-rate", 0), ("--learning-rate", "nan"),
         ("--backbone-rate", 2), ("--weight-decay", -1), ("--label-smoothing", 1), ("--ema", 1),
         ("--patience", -1), ("--max-minutes", 0), ("--max-minutes", "nan"), ("--precision", "8"),
@@ -253,7 +255,7 @@ def test_wrong_value_is_answered_with_its_flag(flags, drawn, cache, tmp_path):
         ("export", "RUN", "--precision", "int4"),
         ("export", "RUN", "--negatives", "NOTHING"),
         ("export", "RUN", "--notes", "NOTHING"),
-        ("predict", "MODEL", "PHOTO", "--json", "--csv"),
+        ("predict", "PHOTO", "--jsonl", "--csv"),
         ("batch", "DATA", "--augment", "blur"),
         ("train",),
     ],

@@ -17,10 +17,11 @@ from commands import CALL, landmarks, python, start
 from PIL import Image
 
 from landmarks import __version__
-from landmarks.cli.app import COMMANDS, EXTRAS
+from landmarks.cli.app import COMMANDS
+from landmarks.errors import EXTRAS
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "landmarks"
-CORE_PACKAGES = {"numpy", "PIL", "pillow_heif", "onnxruntime", "rich", "threadpoolctl", "typer", "landmarks"}
+CORE_PACKAGES = {"numpy", "PIL", "pillow_heif", "onnxruntime", "rich", "threadpoolctl", "click", "landmarks"}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def photos(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_predict_shows_a_table(scratch_model, photos):
-    outcome = landmarks("predict", scratch_model, photos / "a.jpg", "--top", 2)
+    outcome = landmarks("predict", "--model", scratch_model, photos / "a.jpg", "--top", 2)
     assert outcome.status == 0, outcome.err
     lines = outcome.out.splitlines()
     assert lines[0] == str(photos / "a.jpg")
@@ -51,7 +52,7 @@ def test_predict_shows_a_table(scratch_model, photos):
 
 
 def test_predict_answers_the_good_photos_and_tells_of_the_broken_one(scratch_model, photos):
-    outcome = landmarks("predict", scratch_model, photos)
+    outcome = landmarks("predict", "--model", scratch_model, photos)
     assert outcome.status == 2
     shown = [line for line in outcome.out.splitlines() if not line.startswith(" ")]
     assert shown == [str(photos / "a.jpg"), str(photos / "sub" / "c.jpg")]
@@ -60,7 +61,7 @@ def test_predict_answers_the_good_photos_and_tells_of_the_broken_one(scratch_mod
 
 
 def test_predict_gives_json_lines(scratch_model, photos):
-    outcome = landmarks("predict", scratch_model, photos, "--json", "--top", 3)
+    outcome = landmarks("predict", "--model", scratch_model, photos, "--jsonl", "--top", 3)
     assert outcome.status == 2
     rows = [json.loads(line) for line in outcome.out.splitlines()]
     assert [Path(row["path"]).name for row in rows] == ["a.jpg", "b.jpg", "c.jpg"]
@@ -71,7 +72,7 @@ def test_predict_gives_json_lines(scratch_model, photos):
 
 
 def test_predict_gives_csv(scratch_model, photos):
-    outcome = landmarks("predict", scratch_model, photos, "--csv", "--top", 2)
+    outcome = landmarks("predict", "--model", scratch_model, photos, "--csv", "--top", 2)
     assert outcome.status == 2
     rows = list(csv.DictReader(io.StringIO(outcome.out)))
     assert [(Path(row["path"]).name, row["rank"]) for row in rows] == [
@@ -82,7 +83,7 @@ def test_predict_gives_csv(scratch_model, photos):
 
 
 def test_predict_recognises_most_scenes(scratch_model, scenes):
-    outcome = landmarks("predict", scratch_model, scenes / "test", "--json", "--top", 1)
+    outcome = landmarks("predict", "--model", scratch_model, scenes / "test", "--jsonl", "--top", 1)
     rows = [json.loads(line) for line in outcome.out.splitlines()]
     hits = [row["candidates"][0]["class_name"] == Path(row["path"]).parent.name for row in rows]
     assert len(hits) == 30
@@ -90,11 +91,11 @@ def test_predict_recognises_most_scenes(scratch_model, scenes):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
-@pytest.mark.parametrize("form", [(), ("--json",), ("--csv",)])
+@pytest.mark.parametrize("form", [(), ("--jsonl",), ("--csv",)])
 def test_predict_takes_file_names_that_are_no_text(scratch_model, photos, tmp_path, form):
     odd = os.fsencode(tmp_path) + b"/caf\xe9.jpg"
     shutil.copy(photos / "a.jpg", odd)
-    outcome = start("predict", scratch_model, tmp_path, *form)
+    outcome = start("predict", "--model", scratch_model, tmp_path, *form)
     assert outcome.status == 0, outcome.err
     assert "caf\\udce9.jpg" in outcome.out
 
@@ -103,7 +104,7 @@ def test_predict_takes_file_names_that_are_no_text(scratch_model, photos, tmp_pa
 def test_cold_prediction_takes_little_memory(scratch_model, photos):
     # The kernel's own account of this process; that of getrusage begins with the parent's.
     peak = "import atexit; atexit.register(lambda: print(open('/proc/self/status').read()))"
-    outcome = start("predict", scratch_model, photos / "a.jpg", before=peak)
+    outcome = start("predict", "--model", scratch_model, photos / "a.jpg", before=peak)
     assert outcome.status == 0, outcome.err
     assert int(outcome.out.split("VmHWM:")[1].split()[0]) < 300 * 1024  # kB
 
@@ -186,7 +187,8 @@ def test_training_without_pytorch_says_what_to_install(command, tmp_path):
     outcome = start(command, tmp_path, before="import sys; sys.modules['torch'] = None")
     assert outcome.status == 2
     assert outcome.err.strip() == (
-        "landmarks: this command needs torch, which is not installed: run pip install 'landmarks[train]'"
+        "landmarks: this needs torch, which is not installed: run pip install 'landmarks[train]', or in a clone "
+        "pip install -e '.[train]' (make test installs everything)"
     )
 
 
@@ -204,7 +206,7 @@ def test_every_package_of_an_extra_is_known_to_the_edge():
 def test_reader_of_a_pipe_may_go_away(scratch_model, photos):
     code = f"""
 import subprocess, sys
-words = [sys.executable, "-c", {CALL!r}, "predict", sys.argv[1], *[sys.argv[2]] * 40, "--json"]
+words = [sys.executable, "-c", {CALL!r}, "predict", "--model", sys.argv[1], *[sys.argv[2]] * 40, "--jsonl"]
 done = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 done.stdout.close()
 print(done.wait(), repr(done.stderr.read()))

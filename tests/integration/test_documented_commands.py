@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 import shlex
 import shutil
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import zip_longest
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -140,6 +142,22 @@ def test_python_of_a_page_runs_in_order(page: str, place: Path, capsys: pytest.C
     for block in python_of(page):
         exec(compile(block, page, "exec"), names)
     assert capsys.readouterr().out
+
+
+EXAMPLES_OF_API = ("load_model", "tag", "train", "evaluate", "export", "Model.tag", "Model.predict", "Model.embed")
+
+
+@pytest.mark.parametrize("name", EXAMPLES_OF_API)
+def test_examples_in_docstrings_run(name: str, place: Path) -> None:
+    import landmarks as package
+
+    documented = attrgetter(name)(package)
+    examples = doctest.DocTestParser().get_examples(documented.__doc__)
+    assert examples
+    if name == "train":  # it makes the run itself
+        (place / "DATA").rename(place / "pictures")
+        shutil.rmtree(place / "runs/mine")
+    exec(compile("".join(example.source for example in examples), name, "exec"), {"landmarks": package})
 
 
 def test_targets_of_make_in_the_pages_exist() -> None:

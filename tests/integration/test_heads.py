@@ -59,7 +59,7 @@ def test_an_export_answers_like_the_run(cosine_run, drawn, tmp_path):
     outcome = landmarks("export", cosine_run, "--out", model)  # which compares ONNX, TorchScript and the network
     assert outcome.status == 0, outcome.err
     assert read_info(model).precision == "int8"
-    answers = landmarks("predict", model, *sorted((drawn / "test").rglob("*.jpg")), "--json")
+    answers = landmarks("predict", "--model", model, *sorted((drawn / "test").rglob("*.jpg")), "--jsonl")
     assert answers.status == 0, answers.err
 
 

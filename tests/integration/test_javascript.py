@@ -68,7 +68,7 @@ def test_example_answers_like_the_package(
     (tmp_path / "node_modules").symlink_to(packages, target_is_directory=True)
     photos = sorted(scenes.glob("test/*/*.jpg"))[::5]
     lines = node(tmp_path / "recognise.mjs", scratch_model, *photos).splitlines()
-    expected = landmarks("predict", scratch_model, "--json", *photos).out.splitlines()
+    expected = landmarks("predict", "--model", scratch_model, "--jsonl", *photos).out.splitlines()
     assert len(lines) == len(expected) == len(photos)
     for ours, theirs in zip(map(json.loads, expected), map(json.loads, lines), strict=True):
         assert ours["candidates"][0]["class_name"] == theirs["candidates"][0]["class_name"]

@@ -252,4 +252,5 @@ def test_an_index_answers_with_look_alikes(model: Path, tmp_path: Path, tower: b
     assert answer.status_code == 200, answer.text
     neighbours = answer.json()["neighbours"]
     assert neighbours[0]["name"] == "07.Eiffel_Tower.png"
+    assert neighbours[0]["class_name"] == "07.Eiffel_Tower"
     assert len(neighbours) == 2

@@ -125,7 +125,7 @@ def begun(folder: Path, model: Path, count: int) -> subprocess.Popen[str]:
     """Start writing tags, and return when the first sidecars are there."""
     for number in range(count):
         save_colour(folder / f"{number:03d}.jpg", TOWER)
-    words = [sys.executable, "-c", CALL, "tag", str(folder), "--model", str(model), "--write", "--processes", "2"]
+    words = [sys.executable, "-c", CALL, "tag", str(folder), "--model", str(model), "--write", "--workers", "2"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 100
     while not list(folder.glob("[!.]*.xmp")):  # a dot begins the name of a temporary file

@@ -92,7 +92,7 @@ def test_an_unknown_engine_is_told() -> None:
         check_engine("tflite")
 
 
-@pytest.mark.parametrize("command", [["tag"], ["predict", "MODEL"]])
+@pytest.mark.parametrize("command", [["tag"], ["predict"]])
 def test_a_missing_openvino_names_its_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
 ) -> None:
@@ -115,8 +115,8 @@ def test_tagging_says_the_same_in_order(tmp_path: Path, engine: str, processes: 
     model = make_model(tmp_path / "model")
     shades = list(COLOURS.values())
     photos = [save_colour(tmp_path / f"{number:02d}.png", shades[number % len(shades)]) for number in range(30)]
-    said = landmarks("tag", *photos, "--model", model, "--jsonl", "--engine", engine, "--processes", processes)
-    usual = landmarks("tag", *photos, "--model", model, "--jsonl", "--processes", "1")
+    said = landmarks("tag", *photos, "--model", model, "--jsonl", "--engine", engine, "--workers", processes)
+    usual = landmarks("tag", *photos, "--model", model, "--jsonl", "--workers", "1")
     assert said.out == usual.out
     assert len(said.out.splitlines()) == len(photos)
 

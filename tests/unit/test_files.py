@@ -16,6 +16,7 @@ import pytest
 from landmarks.errors import InputError, StorageError
 from landmarks.files.atomic import atomic_path, write_bytes, write_json, write_text
 from landmarks.files.checksums import sha256_file
+from landmarks.files.walker import Skipped
 from landmarks.imaging.photos import find_photos
 
 NOBODY = 65534
@@ -148,10 +149,13 @@ class TestFindPhotos:
         with pytest.raises(InputError, match=f"{name}: {sentence}.*check the spelling"):
             find_photos([tmp_path / name])
 
-    def test_an_unreadable_folder_is_told(self) -> None:
+    def test_an_unreadable_folder_is_told_and_stops_nothing(self) -> None:
         with folder_of_an_ordinary_user() as folder:
             (folder / "closed").mkdir(mode=0o000)
-            with pytest.raises(InputError, match="closed: the folder cannot be read: change its permissions"):
-                find_photos([folder])
+            (folder / "open.jpg").write_bytes(b"")
+            skipped: list[Skipped] = []
+            assert find_photos([folder], on_skip=skipped.append) == [folder / "open.jpg"]
+            reason = "the folder cannot be read (permission denied): change its permissions"
+            assert skipped == [Skipped(folder / "closed", "unreadable", reason)]
             with pytest.raises(InputError, match="inside: cannot be reached: check"):
                 find_photos([folder / "closed" / "inside"])

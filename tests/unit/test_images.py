@@ -466,3 +466,94 @@ def test_real_pictures() -> None:
         loaded = load_rgb(path)
         with Image.open(path) as image:
             assert loaded.shape in {(image.height, image.width, 3), (image.width, image.height, 3)}
+
+
+class TestBrokenMetadata:
+    """Good pixels are read, whatever stands around them."""
+
+    @staticmethod
+    def chunk(name: bytes, data: bytes) -> bytes:
+        checksum = zlib.crc32(name + data)
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", checksum)
+
+    @pytest.mark.parametrize("at", [33, -12])
+    @pytest.mark.parametrize("size", [1_500_000, 70_000_000])
+    @pytest.mark.parametrize("head", [b"zTXt", b"iTXt"])
+    def test_png_with_a_huge_text(self, at: int, size: int, head: bytes) -> None:
+        png = samples()["png"]
+        start = b"k\0\0" if head == b"zTXt" else b"k\0\1\0\0\0"
+        text = self.chunk(head, start + zlib.compress(b"a" * size))
+        assert np.array_equal(load_rgb(png[:at] + text + png[at:]), load_rgb(png))
+
+    def test_png_with_a_damaged_chunk_and_without_its_end(self) -> None:
+        png = samples()["png"]
+        text = self.chunk(b"tEXt", b"k\0v")
+        assert np.array_equal(load_rgb(png[:33] + text[:-1] + b"?" + png[33:]), load_rgb(png))
+        assert np.array_equal(load_rgb(png[:-12]), load_rgb(png))
+
+    def test_png_keeps_its_orientation(self) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        png = encode(scene(40, 28), "PNG", exif=exif)
+        text = self.chunk(b"zTXt", b"k\0\0" + zlib.compress(b"a" * 1_500_000))
+        assert np.array_equal(load_rgb(png[:33] + text + png[33:]), load_rgb(png))
+
+    @pytest.mark.parametrize("kind", ["jpeg", "progressive"])
+    @pytest.mark.parametrize("cut", [1, 2])
+    def test_jpeg_without_its_end(self, kind: str, cut: int) -> None:
+        jpeg = samples()[kind]
+        assert np.array_equal(load_rgb(jpeg[:-cut]), load_rgb(jpeg))
+
+    @pytest.mark.parametrize(
+        "segment",
+        [
+            b"\xff\xe1\xff\xf0Exif\0\0MM",
+            b"\xff\xe1\0\0Exif\0\0MM",
+            b"\xff\xe1\0\x12Exif\0\0MM\0*\xff\xff\xff\xffxx",
+            b"\xff\xed\0\x20Photoshop 3.0\x008BIM\x04\x04\xff\xff\xffzzzzzz",
+        ],
+    )
+    def test_jpeg_with_a_broken_segment(self, segment: bytes) -> None:
+        jpeg = samples()["jpeg"]
+        assert np.array_equal(load_rgb(jpeg[:2] + segment + jpeg[2:]), load_rgb(jpeg))
+
+
+class TestColour:
+    @staticmethod
+    def wide() -> bytes:
+        """A profile with the primaries of ProPhoto RGB."""
+        from PIL import ImageCms
+
+        profile = ImageCms.createProfile("sRGB")
+        raw = bytearray(ImageCms.ImageCmsProfile(profile).tobytes())
+        # ProPhoto's colorants in D50, as 16.16 fixed point.
+        colorants = {
+            b"rXYZ": (0.7977, 0.2880, 0.0),
+            b"gXYZ": (0.1352, 0.7119, 0.0),
+            b"bXYZ": (0.0313, 0.0001, 0.8249),
+        }
+        for number in range(int.from_bytes(raw[128:132], "big")):
+            entry = 132 + 12 * number
+            values = colorants.get(bytes(raw[entry : entry + 4]))
+            if values is not None:
+                at = int.from_bytes(raw[entry + 4 : entry + 8], "big") + 8
+                raw[at : at + 12] = b"".join(round(v * 65536).to_bytes(4, "big") for v in values)
+        return bytes(raw)
+
+    def test_a_wide_profile_counts(self) -> None:
+        pixels = np.array([[[128, 128, 128], [140, 120, 100]]], np.uint8)
+        shown = load_rgb(encode(Image.fromarray(pixels), "PNG", icc_profile=self.wide()))
+        assert np.abs(shown[0, 0].astype(int) - 128).max() <= 2, "grey is grey everywhere"
+        assert shown[0, 1, 0] - shown[0, 1, 2] > 60, "the same numbers mean stronger colours"
+        clear = Image.fromarray(pixels).convert("RGBA")
+        assert np.array_equal(load_rgb(encode(clear, "PNG", icc_profile=self.wide())), shown)
+
+    def test_srgb_and_damaged_profiles_change_nothing(self) -> None:
+        from PIL import ImageCms
+
+        plain = encode(scene(40, 28), "PNG")
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        for icc in (profile, profile[:200], b"nonsense", self.wide()[:-40]):
+            raw = encode(scene(40, 28), "PNG", icc_profile=icc)
+            assert icc is not profile or np.array_equal(load_rgb(raw), load_rgb(plain))
+            assert load_rgb(raw).shape == load_rgb(plain).shape

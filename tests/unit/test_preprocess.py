@@ -220,10 +220,19 @@ class TestPreprocessing:
 
 
 @pytest.mark.shared
-def test_real_pictures_equal_torchvision() -> None:
+def test_real_pictures_are_torchvisions_but_for_roundings() -> None:
+    # Both round between the two passes of the resize, not always alike; of 256 pictures two had one value that
+    # differed by 2, and one value in a thousand by 1.
     if not DATA.is_dir():
         pytest.skip("the real pictures do not lie beside the project")
-    for path in sorted(DATA.glob("*/test/*/*.jpg"))[::150]:
+    paths = sorted(DATA.glob("*/test/*/*.jpg"))
+    chosen = {*paths[::150], *DATA.glob("world34/test/25.Petra/397ee9cbf98d4782.jpg")}
+    differences = []
+    for path in sorted(chosen):
         with Image.open(path) as image:
             expected = torchvision_reference(np.array(image.convert("RGB")))
-        assert difference(prepare(path, CONTRACT), expected).max() <= 1
+        differences.append(difference(prepare(path, CONTRACT), expected))
+    found = np.stack(differences)
+    assert found.max() <= 2
+    assert (found == 2).mean() < 1e-6
+    assert (found == 1).mean() < 2e-3

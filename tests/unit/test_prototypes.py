@@ -17,13 +17,15 @@ from landmarks.fewshot.prototypes import (
     Taught,
     chance,
 )
-from landmarks.fewshot.reference import Reference, Vectors, plain_space, unit
+from landmarks.fewshot.reference import Reference
+from landmarks.model.embedding_space import Vectors, plain_space
+from landmarks.model.vectors import unit_length
 
 SIZE = 16
 
 
 def cloud(centre: NDArray[np.floating], count: int, seed: int, noise: float = 0.15) -> Vectors:
-    return unit(centre + noise * np.random.default_rng(seed).normal(size=(count, SIZE)))
+    return unit_length(centre + noise * np.random.default_rng(seed).normal(size=(count, SIZE)), np.float32)
 
 
 def axis(number: int) -> NDArray[np.float64]:

@@ -11,14 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from landmarks.errors import DataError, ModelError
-from landmarks.fewshot.reference import (
-    PHOTOS_A_CLASS,
-    Reference,
-    make_reference,
-    plain_space,
-    unit,
-    whitened_space,
-)
+from landmarks.fewshot.reference import PHOTOS_A_CLASS, Reference, make_reference
+from landmarks.model.embedding_space import plain_space, whitened_space
+from landmarks.model.vectors import unit_length
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -57,7 +52,7 @@ def test_the_length_of_an_embedding_does_not_count(factor: float) -> None:
 
 def test_the_plain_space_only_scales() -> None:
     embeddings, _ = draw()
-    np.testing.assert_allclose(plain_space(16).vectors(embeddings), unit(embeddings), atol=1e-6)
+    np.testing.assert_allclose(plain_space(16).vectors(embeddings), unit_length(embeddings, np.float32), atol=1e-6)
 
 
 def test_one_photo_teaches_no_whitening() -> None:

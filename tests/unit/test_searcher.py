@@ -52,3 +52,18 @@ def test_an_expanded_query_is_nearer_to_its_neighbours() -> None:
     # A weight of 0 to the power 0 is 1: the plain average of Chum et al.
     np.testing.assert_allclose(moved, expected / np.linalg.norm(expected), atol=1e-6)
     assert expand(query, neighbours, np.zeros(3)) == pytest.approx(query, abs=1e-6)
+
+
+def test_a_snapshot_does_not_see_what_is_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("landmarks.search.table._PAGE", 10)
+    place, rows = str(tmp_path / "index"), unit_rows(40, 8, 0)
+    table = PhotoTable.create(place, Header("m", str(tmp_path), 8))
+    table.put([Row(f"{number:02d}.jpg", 1, 1, (), row) for number, row in enumerate(rows)])
+    pages = table.snapshot().pages()
+    seen = list(next(pages)[0])
+    writer = PhotoTable(place)
+    writer.remove(seen)
+    writer.put([Row("new.jpg", 1, 1, (), rows[0])])
+    writer.settle()
+    seen += [name for names, _ in pages for name in names]
+    assert sorted(seen) == [f"{number:02d}.jpg" for number in range(40)]

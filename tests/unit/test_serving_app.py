@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,15 @@ from PIL import ExifTags, Image
 from starlette.testclient import TestClient
 from tiny_model import COLOURS, calibrated, make_model
 
-from landmarks.errors import ModelError
+from landmarks.errors import ModelError, SettingsError
 from landmarks.metadata.xmp import XmpPacket
+from landmarks.model.folder import read_info, write_info
+from landmarks.model.operating_points import ExpectedRate, ExpectedRates, OperatingPoint
+from landmarks.model.origin import Origin
 from landmarks.serving.app import create_app
+from landmarks.serving.service import Service
 from landmarks.serving.settings import Access, Limits, ServeSettings
+from landmarks.tagging.settings import TagSettings
 
 KEY = "a-key-of-sixteen-or-more"
 
@@ -264,6 +270,8 @@ def test_models_and_landmarks(client: TestClient) -> None:
     body = client.get("/v1/models").json()
     (card,) = body["models"]
     assert (card["name"], card["landmarks"], card["calibrated"]) == ("colours", 4, True)
+    assert (card["licence"], card["origin"]) == ("not stated", [])
+    assert (card["prefer"], card["operating_points"]) == ("balanced", {})
     assert body["search"] is False
     assert body["limits"]["max_files"] == 4
     places = client.get("/v1/landmarks").json()
@@ -272,6 +280,22 @@ def test_models_and_landmarks(client: TestClient) -> None:
     assert set(names) == {"Eiffel Tower", "Casa da Música", "Clérigos Tower", "Stonehenge"}
     assert names["Eiffel Tower"]["geometry"]["coordinates"][0] == pytest.approx(2.294, abs=0.01)
     assert names["Eiffel Tower"]["properties"]["classes"] == ["07.Eiffel_Tower"]
+
+
+def test_models_say_licence_origin_and_the_rates_to_expect(tmp_path: Path) -> None:
+    rates = ExpectedRates(tagged_rightly=ExpectedRate(0.8, 0.7, 0.9, 100))
+    points = {"balanced": OperatingPoint(0.5, 0.5, rates), "recall": OperatingPoint(0.1, 0.5)}
+    folder = make_model(tmp_path / "colours", calibration=calibrated(operating_points=points))
+    origin = (Origin("holiday", 12, "CC0"),)
+    write_info(folder, replace(read_info(folder), licence="experiments only", origin=origin))
+    service = Service(ServeSettings(folder, workers=1, tags=TagSettings(prefer="recall")))
+    (card,) = service.models(search=False).models
+    assert (card.licence, card.prefer) == ("experiments only", "recall")
+    assert card.origin[0].model_dump() == {"collection": "holiday", "pictures": 12, "licence": "CC0"}
+    assert card.operating_points["balanced"].expected["tagged_rightly"].count == 100
+    assert card.operating_points["recall"].expected == {}
+    with pytest.raises(SettingsError, match="`prefer` is precision"):
+        Service(ServeSettings(folder, workers=1, tags=TagSettings(prefer="precision")))
 
 
 def test_metrics_count_pictures_by_outcome(client: TestClient) -> None:

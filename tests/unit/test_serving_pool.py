@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import signal
+import sys
 import time
 from collections.abc import Coroutine
 from pathlib import Path
@@ -124,7 +125,9 @@ def test_a_caller_that_gives_up_takes_its_picture_out_of_the_line(settings: Work
         os.kill(pool.pids[0], signal.SIGCONT)
         assert (await first)["known"] is True
         assert (await third)["known"] is True
-        assert second.cancelled() or isinstance(await asyncio.gather(second, return_exceptions=True), list)
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        assert pool.waiting == 0
         await pool.close()
 
     run(work())
@@ -163,3 +166,29 @@ def test_settings_survive_the_pipe(tmp_path: Path) -> None:
         ImageLimits(5, 6),
     )
     assert WorkerSettings.from_dict(settings.to_dict()) == settings
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("import sys; sys.exit(3)", "ended with status 3"),
+        ("import os; os.kill(os.getpid(), 9)", "was killed: is there enough memory"),
+        ("import time; time.sleep(60)", "had not loaded it after 0.5 seconds"),
+        (None, "no process can be started to load it .no such file or directory"),
+    ],
+)
+def test_why_a_worker_does_not_start_is_told(
+    settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str | None, reason: str
+) -> None:
+    monkeypatch.setattr("landmarks.serving.pool.pool.START_SECONDS", 0.5 if "sleep" in str(program) else 30.0)
+    script = tmp_path / "python"
+    if program is not None:
+        script.write_text(f"#!{sys.executable}\n{program}\n")
+        script.chmod(0o755)
+    monkeypatch.setattr("landmarks.serving.pool.pool.sys.executable", str(script))
+
+    async def work() -> None:
+        with pytest.raises(ModelError, match=reason):
+            await Pool(settings, count=1, decode_seconds=30).open()
+
+    run(work())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,10 +20,11 @@ from landmarks.model.calibration import Calibration
 from landmarks.model.folder import read_info
 from landmarks.model.ood import EmbeddingStatistics
 from landmarks.model.recognizer import Candidate, Recognition, Recognizer
-from landmarks.tagging.pipeline import find_tags_parallel, tag_photos
+from landmarks.tagging.pipeline import Model, find_tags_parallel
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import UNCALIBRATED_MIN_CONFIDENCE, Finding, Tagger, gazetteer_of, identity_of
-from landmarks.tagging.tags import Tag
+from landmarks.tagging.tags import ImageTags, Tag
+from landmarks.tagging.writers import Shown, make_writer
 
 PARIS, LISBON = (48.85, 2.29), (38.72, -9.14)
 CLASSES = (
@@ -211,11 +214,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
 
 
-def test_one_bad_photo_does_not_stop_the_others(model: Path, gazetteer: Gazetteer, tmp_path: Path) -> None:
+def test_one_bad_photo_does_not_stop_the_others(model: Path, tmp_path: Path) -> None:
     photos = [save_colour(tmp_path / f"{n}.jpg", COLOURS["07.Eiffel_Tower"]) for n in range(6)]
     photos[2].write_text("no picture")
     photos[4].unlink()
-    found = list(tag_photos(Recognizer(model), gazetteer, TagSettings(), photos))
+    found = list(Model(model).tag(photos))
     assert [photo.path for photo in found] == photos
     assert [photo.error is None for photo in found] == [True, True, False, True, False, True]
     assert all(photo.tags[0].name == "Eiffel Tower" for photo in found if photo.error is None)
@@ -302,3 +305,13 @@ def test_places_beside_the_model_and_the_users_own_win(model: Path, tmp_path: Pa
     gazetteer = gazetteer_of(beside, TagSettings(own_places=own))
     assert gazetteer.display_name("31.Stonehenge") == "The Stones"
     assert gazetteer.display_name("our shed") == "My Shed"
+
+
+@pytest.mark.parametrize("name", ["=1+1.jpg", "+a.jpg", "-a.jpg", "@SUM(A1).jpg"])
+def test_no_cell_of_csv_is_a_formula(gazetteer: Gazetteer, name: str) -> None:
+    tag = Tag("=cmd|' /C calc'!A0", "kind", 0.9, None, None)
+    photo = ImageTags(Path(name), (tag,), (), "m")
+    writer = make_writer("csv", gazetteer)
+    [row] = list(csv.DictReader(io.StringIO(writer.begin() + writer.photo(Shown(Finding(photo, None))))))
+    assert (row["path"], row["name"]) == (f"'{name}", f"'{tag.name}")
+    assert row["probability"] == "0.900000"

@@ -5,24 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+import click
+
+from landmarks.cli.declare import Argument, Option
+from landmarks.training.config.settings import AugmentationName, AugmentSettings
 
 
 def batch(
-    data: Annotated[Path, typer.Argument(help="Image folder.")],
-    out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("batch.png"),
-    augment: Annotated[str | None, typer.Option(help="Augmentations, as in landmarks train.")] = None,
-    count: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 8,
-    seed: Annotated[int, typer.Option(help="Seed of the draw and the augmentation.")] = 0,
-    cache: Annotated[Path | None, typer.Option(help="Folder for decoded pictures.")] = None,
+    data: Annotated[Path, Argument("Image folder.")],
+    out: Annotated[Path, Option("PNG to write.")] = Path("batch.png"),
+    augment: Annotated[
+        tuple[AugmentationName, ...] | None, Option("Augmentations, as for landmarks train.")
+    ] = None,
+    count: Annotated[int, Option("Number of images.", minimum=1)] = 8,
+    seed: Annotated[int, Option("Seed of the draw and the augmentation.")] = 0,
+    cache: Annotated[Path | None, Option("Folder for decoded images.")] = None,
 ) -> None:
-    """Save a picture of sample training pictures before and after augmentation."""
-    from typing import Any
-
-    from landmarks.training.config.settings import AugmentSettings
+    """Save an image of sample training images before and after augmentation."""
     from landmarks.training.data.loaders import get_data_loaders, visualize_one_batch
 
-    names: Any = tuple(augment.split(",")) if augment is not None else AugmentSettings().names
+    names = AugmentSettings().names if augment is None else augment
     loaders = get_data_loaders(
         data,
         augment=AugmentSettings(names=names, sizes=(224,)),
@@ -31,4 +33,4 @@ def batch(
         cache=cache,
     )
     visualize_one_batch(loaders, out, count=count, seed=seed)
-    typer.echo(f"picture: {out}")
+    click.echo(f"picture: {out}")

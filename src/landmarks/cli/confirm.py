@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from landmarks.cli.declare import Argument, Jsonl
+from landmarks.cli.verdicts import Ledger, open_library, show_outcomes
 
 
 def confirm(
-    photo: Annotated[Path, typer.Argument(help="The photo.")],
-    tag: Annotated[str, typer.Argument(help="Name of a tag that the photo has or had.")],
-    ledger: Annotated[Path | None, typer.Option(help="The ledger, where it is not beside the photos.")] = None,
+    photo: Annotated[Path, Argument("The photo.")],
+    tag: Annotated[str, Argument("Name of a tag that the photo has or had.")],
+    jsonl: Jsonl = False,
+    ledger: Ledger = None,
 ) -> None:
-    """Keep a tag on a photo whatever later models say; one that was rejected comes back."""
-    from landmarks.cli.verdicts import open_library, show_outcomes
-
+    """Keep a tag on a photo, whatever later models answer; a rejected one comes back."""
     with open_library(photo, ledger) as library:
-        show_outcomes(library.confirm(photo, tag))
+        show_outcomes(library.confirm(photo, tag), jsonl=jsonl)

@@ -2,36 +2,139 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+import click
+
+from landmarks.cli.declare import Argument, Fields, Jsonl, Option, Verbosity
+from landmarks.cli.output import print_json
+from landmarks.errors import SettingsError
+from landmarks.tagging.settings import TagSettings
+
+if TYPE_CHECKING:
+    from landmarks.training.evaluation.evaluation import EvaluateSettings
+    from landmarks.training.metrics.evaluate import Evaluation
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run folder made by landmarks train.")],
-    split: Annotated[str, typer.Option(help="valid, test or both.")] = "both",
+    model: Annotated[str, Argument("Run folder, model folder, bundled model, .pt or .onnx file.")],
+    data: Annotated[
+        tuple[Path, ...],
+        Argument("Folders of photos, one folder per class; without one, a run is evaluated on its own data."),
+    ] = (),
+    negatives: Annotated[
+        tuple[Path, ...], Option("Folder of photos without a landmark; its subfolders are kinds.", repeat=True)
+    ] = (),
+    split: Annotated[
+        Literal["valid", "test", "both"] | None, Option("Split of a run's own data.", default="both")
+    ] = None,
+    out: Annotated[
+        Path | None, Option("Folder for metrics and report.", default="runs/evaluate-MODEL-DATA")
+    ] = None,
+    jsonl: Jsonl = False,
+    workers: Annotated[
+        int | None, Option("Worker processes for many photos.", default="one per core", minimum=1)
+    ] = None,
+    *,
+    settings: Annotated[
+        TagSettings,
+        Fields(omit=("top", "near_km", "far_km"), flags={"own_places": "--places", "use_position": "--position"}),
+    ],
+    verbosity: Verbosity,
 ) -> None:
-    """Measure a trained run again and write its metrics, tables and report.
+    """Evaluate a model on folders of photos, or a run on its own data.
 
-    Prints loss and accuracy with 95 % intervals; everything else is in the run folder.
+    Classes are matched by name; those the model does not know count as unknown landmarks. Writes metrics.json,
+    photos.jsonl and report.html. For a run without DATA everything is written into the run folder.
     """
+    if not data and not negatives:
+        if out is not None:
+            raise SettingsError("`out` is about other data: a run is evaluated in its own folder")
+        _require_run(model)
+        _evaluate_run(Path(model), split or "both", jsonl=jsonl, verbosity=verbosity)
+        return
+    if split is not None:
+        raise SettingsError("`split` is about a run's own data: give it without `data`")
+    from landmarks.training.evaluation.evaluation import EvaluateSettings
+
+    folder = out or Path("runs") / f"evaluate-{_name(Path(model))}-{_name((data or negatives)[0])}"
+    asked = EvaluateSettings(model, data, negatives, replace(settings, top=5), workers)
+    _evaluate_folder(asked, folder, jsonl=jsonl, verbosity=verbosity)
+
+
+def _require_run(model: str) -> None:
+    """Refuse a model that has no data of its own."""
+    from landmarks.model.folder import INFO_FILE, added_models, bundled_models
+
+    path = Path(model)
+    named = not path.is_dir() and model in added_models() | bundled_models()
+    if path.is_file() or (path / INFO_FILE).is_file() or named:
+        raise SettingsError(
+            f"`data` is missing: {model} is no run with data of its own, so give a folder of photos"
+        )
+
+
+def _name(path: Path) -> str:
+    resolved = path.resolve()
+    return resolved.parent.name if resolved.is_file() else resolved.name
+
+
+def _evaluate_folder(asked: EvaluateSettings, folder: Path, *, jsonl: bool, verbosity: Verbosity) -> None:
     from landmarks.cli.progress import RunProgress
-    from landmarks.errors import SettingsError
+    from landmarks.training.evaluation.evaluation import REPORT_FILE, evaluate_folder, write_metrics
+    from landmarks.training.evaluation.judgement import Judgement
+    from landmarks.training.evaluation.report import write_report
+    from landmarks.training.evaluation.table import source_lines, text_lines
+
+    def show(judgement: Judgement) -> None:
+        print_json(judgement.to_dict())
+
+    with RunProgress(verbosity, unit="photos", answers=jsonl) as shown:
+        shown.stage("evaluating")
+        found = evaluate_folder(asked, progress=shown.progress, on_judgement=show if jsonl else None)
+    for line in (*text_lines(found), *source_lines(found.summary)):
+        click.echo(line, err=jsonl)
+    write_metrics(found, folder)
+    write_report(found, folder / REPORT_FILE)
+    click.echo(f"report: {folder / REPORT_FILE}", err=jsonl)
+
+
+def _evaluate_run(
+    run: Path, split: Literal["valid", "test", "both"], *, jsonl: bool, verbosity: Verbosity
+) -> None:
+    from landmarks.cli.progress import RunProgress
     from landmarks.training.engine.trained import SPLITS, evaluate_run, load_data, load_run
 
-    if split not in (*SPLITS, "both"):
-        raise SettingsError(f"--split must be one of valid, test, both, not {split!r}")
     trained = load_run(run)
-    with RunProgress() as shown:
+    with RunProgress(verbosity, unit="images") as shown:
         data = load_data(trained, progress=shown.progress)
         shown.stage("evaluating")
         evaluations = evaluate_run(trained, data, splits=SPLITS if split == "both" else (split,))
-    typer.echo("split  pictures  loss    top-1   95 % interval     top-5   macro F1  ECE")
+    if not jsonl:
+        click.echo("split  images    loss    top-1   95 % interval     top-5   macro F1  ECE")
     for name, found in evaluations.items():
-        typer.echo(
+        _show_split(name, found, jsonl=jsonl)
+    click.echo(f"report: {trained.folder.report}", err=jsonl)
+
+
+def _show_split(name: str, found: Evaluation, *, jsonl: bool) -> None:
+    if jsonl:
+        print_json(
+            {
+                "split": name,
+                "images": found.count,
+                "loss": found.loss,
+                "top1": {"value": found.top1.value, "low": found.top1.low, "high": found.top1.high},
+                "top5": found.top5.value,
+                "macro_f1": found.macro.f1,
+                "calibration_error": found.calibration.error,
+            }
+        )
+    else:
+        click.echo(
             f"{name:5}  {found.count:8d}  {found.loss:.4f}  {found.top1.value:.4f}  "
             f"{found.top1.low:.4f} - {found.top1.high:.4f}  {found.top5.value:.4f}  {found.macro.f1:.4f}    "
             f"{found.calibration.error:.4f}"
         )
-    typer.echo(f"report: {trained.folder.report}")

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
+import click
 
-from landmarks.cli import options
+from landmarks.cli.declare import Argument, Model
 
 
 def forget(
-    name: Annotated[str, typer.Argument(help="Name of a landmark that was learnt.")],
-    model: options.Model = "world34",
+    name: Annotated[str, Argument("Name of a landmark that was learned.")],
+    model: Model = "world",
 ) -> None:
-    """Take a landmark away that landmarks learn has taught a model."""
+    """Remove a landmark that landmarks learn taught a model."""
     from landmarks.fewshot.enrollment import forget as forget_landmark
     from landmarks.model.folder import find_model
 
     forget_landmark(find_model(model), name)
-    typer.echo(f"{name}: forgotten")
+    click.echo(f"{name}: forgotten")

@@ -32,7 +32,7 @@ class HeatmapFolder:
         for photo in photos:
             if photo.is_dir() and folder.resolve().is_relative_to(photo.resolve()):
                 raise SettingsError(
-                    f"--heatmap {folder} lies in {photo}, where the next run would take its pictures for photos: "
+                    f"`heatmap` {folder} is inside {photo}, where the next run would take its images for photos: "
                     "choose a folder outside"
                 )
         self._folder = folder
@@ -55,7 +55,7 @@ class HeatmapFolder:
         best = explanation.best
         name = self._gazetteer.display_name(best.class_name)
         said = describe(photo.tags[0]) if photo.tags else "nothing"
-        title = f"{name} {best.probability:.1%}; said: {said}"
+        title = f"{name} {best.probability:.1%}; tagged: {said}"
         path = self._folder / self._free_name(photo.path.name)
         try:
             save_heatmap(path, photo.path, self._recognizer, best.class_name, title)

@@ -5,38 +5,64 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+import click
 
-from landmarks.cli import options
+from landmarks.cli.declare import Argument, Jsonl, Model, Option, Verbosity
+from landmarks.cli.output import print_json
 
 
 def index(
-    folder: Annotated[Path, typer.Argument(help="Folder of photos.")],
-    model: options.Model = "world34",
+    folder: Annotated[Path, Argument("Folder of photos.")],
+    model: Model = "world",
     place: Annotated[
         str | None,
-        typer.Option("--index", help="Folder or s3:// address of the index. [default: FOLDER/.landmarks/index]"),
+        Option("Folder or s3:// address of the index.", default="FOLDER/.landmarks/index", flag="--index"),
     ] = None,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Begin anew.")] = False,
-    processes: Annotated[
-        int | None, typer.Option(min=1, help="Processes for many photos. [default: one a core]")
-    ] = None,
-) -> None:
+    exclude: Annotated[
+        tuple[str, ...], Option("Glob pattern of files and folders to skip; repeat it.", repeat=True)
+    ] = (),
+    rebuild: Annotated[bool, Option("Rebuild from scratch.")] = False,
+    workers: Annotated[int | None, Option("Worker processes.", default="one per core", minimum=1)] = None,
+    jsonl: Jsonl = False,
+    *,
+    verbosity: Verbosity,
+) -> int:
     """Build or update the index of a folder, for landmarks search.
 
-    Only new and changed photos are read; those that are gone are taken out. A run that was broken off goes on
-    where it stopped. The exit status is 2 where a photo could not be read.
+    Only new and changed photos are read; deleted ones are removed. An interrupted run continues where it stopped.
+    The exit status is 2 where a photo was unreadable.
     """
-    from landmarks.cli.display import photo_bar
+    from landmarks.cli.progress import RunProgress
+    from landmarks.cli.summary import Summary
     from landmarks.model.folder import find_model
     from landmarks.search.index import IndexJob, default_place, update_index
 
-    job = IndexJob(folder, place or default_place(folder), find_model(model), rebuild=rebuild, processes=processes)
-    with photo_bar() as (advance, note):
-        report = update_index(job, on_photo=advance, on_error=lambda photo, why: note(f"{photo}: {why}"))
-    typer.echo(
-        f"{job.place}: {report.embedded + report.kept} photos: {report.embedded} new or changed, {report.kept} "
-        f"there before; {report.removed} taken out"
+    job = IndexJob(
+        folder,
+        place or default_place(folder),
+        find_model(model),
+        rebuild=rebuild,
+        processes=workers,
+        exclude=exclude,
     )
-    if report.failed:
-        raise typer.Exit(2)
+    summary = Summary(verbosity)
+    with RunProgress(verbosity, unit="photos") as shown, summary.reported():
+        report = update_index(
+            job,
+            on_photo=shown.progress,
+            on_error=lambda photo, why: shown.note(f"{photo}: {why}"),
+            on_skip=summary.skip,
+        )
+        summary.counts.update(
+            {"new or changed": report.embedded, "unchanged": report.kept, "unreadable": report.failed}
+        )
+    row = {"index": job.place, "photos": report.embedded + report.kept, "new": report.embedded}
+    row |= {"unchanged": report.kept, "removed": report.removed, "unreadable": report.failed}
+    if jsonl:
+        print_json(row)
+    else:
+        click.echo(
+            f"{job.place}: {row['photos']} photos: {report.embedded} new or changed, {report.kept} unchanged; "
+            f"{report.removed} removed"
+        )
+    return 2 if report.failed or summary.problems else 0

@@ -2,43 +2,183 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
+import click
+
+from landmarks.cli.declare import Argument, Jsonl, Option, Verbosity
+from landmarks.cli.output import print_json
+from landmarks.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from landmarks.model.folder import ModelInfo
+
+COLLECTIONS = 4
+"""Collections that are listed; the model card has them all."""
 
 
 def models(
     folders: Annotated[
-        list[Path] | None, typer.Argument(help="Folders made by landmarks export, beside the bundled models.")
-    ] = None,
+        tuple[Path, ...], Argument("Folders made by landmarks export, besides the bundled and the added models.")
+    ] = (),
+    jsonl: Jsonl = False,
 ) -> None:
-    """List the models that come with the package, and what each was taught by landmarks learn."""
-    from landmarks.model.folder import bundled_models, read_info
+    """List the bundled and the added models, and what each was taught by landmarks learn."""
+    from landmarks.model.folder import added_models, bundled_models, read_info
 
-    found = bundled_models()
+    found = added_models() | bundled_models()
     if not found:
-        typer.echo("no model comes with this package: train one and name its folder with --model", err=True)
-    for folder in [*found.values(), *(folders or [])]:
-        _show(folder, read_info(folder))
+        click.echo("no model comes with this package: train one and name its folder with --model", err=True)
+    for folder in [*found.values(), *folders]:
+        row = _describe(folder, read_info(folder))
+        print_json(row) if jsonl else _show(row)
 
 
-def _show(folder: Path, info: ModelInfo) -> None:
+def add(
+    model: Annotated[str, Argument("google-landmarks, an .onnx file, or a TensorFlow.js model.json.")],
+    source: Annotated[
+        Path | None, Option("google-landmarks: folder with the files, fetched by hand.", flag="--from")
+    ] = None,
+    regions: Annotated[
+        tuple[str, ...],
+        Option(
+            "google-landmarks: parts of the world: africa, asia, europe, north_america, oceania, south_america.",
+            default="all",
+        ),
+    ] = (),
+    address: Annotated[str, Option("google-landmarks: where to fetch the files.", default="the known one")] = "",
+    labels: Annotated[Path | None, Option("Names of the classes: text, CSV, JSON, or a TFLite file.")] = None,
+    preprocessing: Annotated[
+        str,
+        Option(
+            "How the model takes its images: imagenet, inception, or parts such as short:256,crop:224,range:0..1; "
+            "see docs/models.md."
+        ),
+    ] = "",
+    scores: Annotated[
+        Literal["logits", "probabilities", "sigmoid", "cosines"], Option("What the model gives per class.")
+    ] = "logits",
+    name: Annotated[str, Option("Name of the added model.", default="that of the file")] = "",
+    licence: Annotated[str, Option("Licence of the weights.", default="not stated")] = "not stated",
+    negatives: Annotated[Path | None, Option("Photos without a landmark, for the threshold.")] = None,
+    target_fpr: Annotated[float, Option("Share of such photos that may get a tag.")] = 0.01,
+    *,
+    verbosity: Verbosity,
+) -> None:
+    """Add a recognizer that somebody else trained: Google's landmark classifiers, ONNX or TensorFlow.js.
+
+    The other commands then take it by its name: landmarks tag PHOTO --model NAME.
+    """
+    from landmarks.cli.progress import RunProgress
+    from landmarks.model.importing.add import Told, add_google, add_other
+    from landmarks.model.importing.google import ADDRESS, NAME
+    from landmarks.model.importing.names import REGIONS
+    from landmarks.model.importing.threshold import Negatives
+
+    chosen = None if negatives is None else Negatives(negatives, target_fpr)
+    with RunProgress(verbosity, unit="bytes") as shown:
+        count = [0, 0]
+
+        def size(total: int) -> None:
+            count[1] = total
+            shown.stage("fetching")
+
+        def fetched(more: int) -> None:
+            count[0] += more
+            shown.progress(*count)
+
+        told = Told(size, fetched, shown.stage)
+        if model == NAME:
+            folder = add_google(
+                source=source,
+                regions=regions or REGIONS,
+                address=address or ADDRESS,
+                name=name or NAME,
+                negatives=chosen,
+                told=told,
+            )
+        else:
+            if labels is None or not preprocessing:
+                missing = "`labels`" if labels is None else "`preprocessing`"
+                raise SettingsError(f"{model}: {missing} must be given: the file does not tell")
+            folder = add_other(
+                Path(model),
+                labels=labels,
+                preprocessing=preprocessing,
+                scores=scores,
+                name=name,
+                licence=licence,
+                negatives=chosen,
+                told=told,
+            )
+    click.echo(f"model: {folder}")
+
+
+COMMANDS = {"add": add}
+
+
+def _describe(folder: Path, info: ModelInfo) -> dict[str, Any]:
     from landmarks.fewshot.learned import read_learned
+    from landmarks.model.calibration import Calibration
     from landmarks.model.folder import ONNX_FILE
     from landmarks.model.ood import is_landmark
+    from landmarks.model.operating_points import points_to_dict
 
-    size = (folder / ONNX_FILE).stat().st_size / 1e6
-    calibrated = "knows what it does not know" if info.calibration is not None else "not calibrated"
-    landmarks = int(is_landmark(info.classes).sum())
-    typer.echo(
-        f"{info.name}: {landmarks} landmarks, {info.architecture}, {info.precision}, {size:.1f} MB, {calibrated}, "
-        f"{info.created}  {folder}"
-    )
     learned = read_learned(folder, info)
-    for landmark in learned.landmarks if learned is not None else ():
-        rejected = f", {len(landmark.rejected)} rejected" if len(landmark.rejected) else ""
-        typer.echo(f"  learnt: {landmark.name} from {len(landmark.vectors)} photos{rejected}")
+    points = {} if info.calibration is None else Calibration.from_dict(info.calibration).operating_points
+    return {
+        "name": info.name,
+        "path": str(folder),
+        "landmarks": int(is_landmark(info.classes).sum()),
+        "architecture": info.architecture,
+        "precision": info.precision,
+        "bytes": (folder / ONNX_FILE).stat().st_size,
+        "calibrated": info.calibration is not None,
+        "created": str(info.created),
+        "licence": info.licence,
+        "origin": [asdict(one) for one in info.origin],
+        "operating_points": points_to_dict(points),
+        "learned": [
+            {"name": one.name, "photos": len(one.vectors), "rejected": len(one.rejected)}
+            for one in (learned.landmarks if learned is not None else ())
+        ],
+    }
+
+
+def _show(row: dict[str, Any]) -> None:
+    calibrated = "calibrated for unknown photos" if row["calibrated"] else "not calibrated"
+    click.echo(
+        f"{row['name']}: {row['landmarks']} landmarks, {row['architecture']}, {row['precision']}, "
+        f"{row['bytes'] / 1e6:.1f} MB, {calibrated}, {row['created']}  {row['path']}"
+    )
+    click.echo(f"  licence: {row['licence']}")
+    for line in _origin(row["origin"]):
+        click.echo(line)
+    for name, point in row["operating_points"].items():
+        click.echo(f"  --prefer {name}: {_expected(point['expected'])}")
+    for one in row["learned"]:
+        rejected = f", {one['rejected']} rejected" if one["rejected"] else ""
+        click.echo(f"  learned: {one['name']} from {one['photos']} photos{rejected}")
+
+
+def _origin(origin: list[dict[str, Any]]) -> Iterator[str]:
+    from landmarks.model.origin import Origin
+
+    if origin:
+        shown = [Origin(**one).words for one in origin[:COLLECTIONS]]
+        more = f" and {len(origin) - COLLECTIONS} more: see the model card" if len(origin) > COLLECTIONS else ""
+        yield f"  learned from: {', '.join(shown)}{more}"
+
+
+def _expected(rates: dict[str, Any]) -> str:
+    from landmarks.model.operating_points import WORDS
+
+    shown = [
+        f"{WORDS[key]} {rate['value']:.1%} ({rate['low']:.1%} to {rate['high']:.1%})"
+        for key, rate in rates.items()
+    ]
+    return ", ".join(shown) or "not measured"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
-from collections.abc import Iterable
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
-import typer
+import click
+
+from landmarks.cli.declare import Jsonl, Model, Option, Verbosity
+from landmarks.cli.inputs import PhotoPaths
+from landmarks.cli.output import print_json
+from landmarks.errors import InputError, SettingsError
+from landmarks.model import EngineName
 
 if TYPE_CHECKING:
     from landmarks.geo.gazetteer import Gazetteer
@@ -18,81 +20,90 @@ if TYPE_CHECKING:
 
 
 def predict(
-    model: Annotated[str, typer.Argument(help="Model folder, or the name of a bundled one (world34).")],
-    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of them.")],
-    top: Annotated[int, typer.Option(min=1, help="Candidates a photo.")] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON lines, one object a photo.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="CSV, one row a candidate.")] = False,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the network.")] = 1,
-    engine: Annotated[
-        str, typer.Option(help="What runs the network: onnxruntime, or openvino for many photos.")
-    ] = "onnxruntime",
-) -> None:
-    """Say which landmarks photos show, likeliest first.
+    model: Model = "world",
+    top: Annotated[int, Option("Candidates per photo.", minimum=1)] = 5,
+    jsonl: Jsonl = False,
+    csv: Annotated[bool, Option("Print CSV, one row per candidate.")] = False,
+    threads: Annotated[int, Option("Threads of the network.", minimum=1)] = 1,
+    engine: Annotated[EngineName, Option("Inference engine; openvino is faster for many photos.")] = "onnxruntime",
+    *,
+    photos: PhotoPaths,
+    verbosity: Verbosity,
+) -> int:
+    """Classify photos: the most probable landmarks, without thresholds and GPS (see landmarks tag for those).
 
-    A photo that cannot be read gets its reason and stops nothing; the exit status is then 2.
+    An unreadable photo is reported and stops nothing; the exit status is then 2.
     """
-    from landmarks.errors import SettingsError
-    from landmarks.imaging.photos import SkipCounter, find_photos
-    from landmarks.model.engines import check_engine
-    from landmarks.tagging.pipeline import load_model
+    if jsonl and csv:
+        raise SettingsError("`jsonl` and `csv` cannot be given together: choose one")
+
+    from landmarks.cli.progress import RunProgress
+    from landmarks.cli.summary import Summary
+    from landmarks.geo.gazetteer import Gazetteer
+    from landmarks.imaging.photos import find_photos
+    from landmarks.model.folder import find_model
+    from landmarks.tagging.pipeline import Model as LoadedModel
     from landmarks.tagging.settings import TagSettings
 
-    if as_json and as_csv:
-        raise SettingsError("--json and --csv cannot be given together: choose one")
-    skipped = SkipCounter(partial(typer.echo, err=True))
-    found = find_photos(photos, on_skip=skipped)
+    summary = Summary(verbosity)
+    paths = photos.paths()
+    found = find_photos(paths, exclude=photos.exclude, on_skip=summary.skip)
+    if not found and summary.problems:
+        return 2  # each path was reported
     if not found:
-        raise SettingsError(f"{photos[0]}: there are no photos in it: give photos or a folder of them")
-    loaded = load_model(model, TagSettings(engine=check_engine(engine)), threads=threads)
-    answers = loaded.predict(found, top=top)
-    show = _show_json if as_json else _show_csv if as_csv else _show_table
-    if show(answers, loaded.gazetteer) or skipped.failed:
-        raise typer.Exit(2)
+        raise InputError(f"{paths[0]}: there are no photos in it: give photos or a folder of them")
+    loaded = LoadedModel(find_model(model), TagSettings(engine=engine), threads=threads)
+    show = (_Lines if jsonl else _Rows if csv else _Table)(Gazetteer.bundled())
+    with RunProgress(verbosity, unit="photos", answers=True, total=len(found)) as shown, summary.reported():
+        for answer in loaded.predict(found, top=top):
+            show(answer)
+            summary.counts["classified" if answer.error is None else "unreadable"] += 1
+            if answer.error is not None and not (jsonl or csv):
+                shown.note(f"{answer.path}: {answer.error}")
+            shown.advance()
+    return 2 if summary.counts["unreadable"] or summary.problems else 0
 
 
-def _show_table(answers: Iterable[Recognition], places: Gazetteer) -> bool:
-    failed = False
-    for answer in answers:
+class _Show(Protocol):
+    def __init__(self, places: Gazetteer) -> None: ...
+
+    def __call__(self, answer: Recognition) -> None: ...
+
+
+class _Table:
+    def __init__(self, places: Gazetteer) -> None:
+        self._places = places
+
+    def __call__(self, answer: Recognition) -> None:
         if answer.error is not None:
-            typer.echo(f"{answer.path}: {answer.error}", err=True)
-            failed = True
-            continue
-        typer.echo(str(answer.path))
+            return  # reported on standard error
+        click.echo(str(answer.path))
         for candidate in answer.candidates:
-            typer.echo(f"  {candidate.probability:6.1%}  {places.display_name(candidate.class_name)}")
-    return failed
+            click.echo(f"  {candidate.probability:6.1%}  {self._places.display_name(candidate.class_name)}")
 
 
-def _show_json(answers: Iterable[Recognition], places: Gazetteer) -> bool:
-    failed = False
-    for answer in answers:
-        row: dict[str, object] = {"path": str(answer.path)}
+class _Lines:
+    def __init__(self, places: Gazetteer) -> None:
+        self._places = places
+
+    def __call__(self, answer: Recognition) -> None:
+        from landmarks.tagging.writers import candidate_object
+
+        candidates = [candidate_object(one, self._places) for one in answer.candidates]
+        rest = {"candidates": candidates} if answer.error is None else {"error": answer.error}
+        print_json({"path": str(answer.path), **rest})
+
+
+class _Rows:
+    def __init__(self, places: Gazetteer) -> None:
+        self._places = places
+        self._writer = csv.writer(sys.stdout, lineterminator="\n")
+        self._writer.writerow(["path", "rank", "class_name", "name", "probability", "error"])
+
+    def __call__(self, answer: Recognition) -> None:
         if answer.error is not None:
-            row["error"] = answer.error
-            failed = True
-        else:
-            row["candidates"] = [
-                {
-                    "class_name": candidate.class_name,
-                    "name": places.display_name(candidate.class_name),
-                    "probability": round(candidate.probability, 6),
-                }
-                for candidate in answer.candidates
-            ]
-        typer.echo(json.dumps(row, ensure_ascii=False))
-    return failed
-
-
-def _show_csv(answers: Iterable[Recognition], places: Gazetteer) -> bool:
-    failed = False
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["path", "rank", "class_name", "name", "probability", "error"])
-    for answer in answers:
-        if answer.error is not None:
-            writer.writerow([answer.path, "", "", "", "", answer.error])
-            failed = True
-        for rank, candidate in enumerate(answer.candidates, start=1):
-            name = places.display_name(candidate.class_name)
-            writer.writerow([answer.path, rank, candidate.class_name, name, f"{candidate.probability:.6f}", ""])
-    return failed
+            self._writer.writerow([answer.path, "", "", "", "", answer.error])
+            return
+        for rank, one in enumerate(answer.candidates, start=1):
+            name = self._places.display_name(one.class_name)
+            self._writer.writerow([answer.path, rank, one.class_name, name, f"{one.probability:.6f}", ""])

@@ -7,79 +7,83 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import Annotated
+from typing import Annotated, Literal
 
-import typer
+import click
 
-from landmarks.errors import SettingsError
+from landmarks.cli.declare import Argument, Jsonl, Option
+from landmarks.cli.output import print_json
 
-SplitFlag = Annotated[str, typer.Option("--split", help="Split to show: valid or test.")]
-
-runs = typer.Typer(
-    invoke_without_command=True,
-    rich_markup_mode=None,
-    help="List runs with the settings that differ, loss, accuracy with its 95 % interval, and time.",
-)
+Split = Annotated[Literal["valid", "test"], Option("Split to show.")]
 
 
-@runs.callback()
-def list_runs(
-    context: typer.Context,
-    folder: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
-    layout: Annotated[str, typer.Option("--format", help="table, csv or markdown.")] = "table",
-    split: SplitFlag = "test",
+def runs(
+    folder: Annotated[Path, Option("Folder that holds the runs.")] = Path("runs"),
+    layout: Annotated[
+        Literal["table", "csv", "markdown"], Option("Format of the list.", flag="--format")
+    ] = "table",
+    jsonl: Jsonl = False,
+    split: Split = "test",
 ) -> None:
     """List runs with the settings that differ, loss, accuracy with its 95 % interval, and time."""
-    if context.invoked_subcommand is not None:
-        return
     from landmarks.training.runs.experiments import find_runs, runs_table, short_list
 
     writers = {"table": _as_table, "csv": _as_csv, "markdown": _as_markdown}
-    if layout not in writers:
-        raise SettingsError(f"--format must be one of {', '.join(writers)}, not {layout!r}")
-    _require_split(split)
     found, damaged = find_runs(folder, split)
-    if found:
+    if jsonl:
+        for run in found:
+            rate = run.accuracy
+            print_json(
+                {
+                    "path": str(run.root),
+                    "model": run.model,
+                    "data": run.data,
+                    "fingerprint": run.fingerprint,
+                    "settings": dict(run.settings),
+                    "epochs": run.epochs,
+                    "split": split,
+                    "loss": run.loss,
+                    "accuracy": None
+                    if rate is None
+                    else {"value": rate.value, "low": rate.low, "high": rate.high},
+                    "seconds": run.seconds,
+                }
+            )
+    elif found:
         text, width = writers[layout](*runs_table(found, folder)), get_terminal_size().columns
         if layout == "table" and max(map(len, text.splitlines())) > width:
             text = short_list(found, folder, width)
-        typer.echo(text, nl=False)
-    else:
-        typer.echo(f"{folder}: no runs here: train one, or name another folder with --folder", err=True)
+        click.echo(text, nl=False)
+    if not found:
+        click.echo(f"{folder}: no runs here: train one, or name another folder with --folder", err=True)
     for sentence in damaged:
-        typer.echo(f"left out: {sentence}", err=True)
+        click.echo(f"left out: {sentence}", err=True)
 
 
-@runs.command()
 def compare(
-    first: Annotated[Path, typer.Argument(help="A run folder.")],
-    second: Annotated[Path, typer.Argument(help="Another, on the same pictures.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Page to write. [default: FIRST-SECOND.html beside FIRST]")
-    ] = None,
-    split: SplitFlag = "test",
+    first: Annotated[Path, Argument("A run folder.")],
+    second: Annotated[Path, Argument("Another, on the same images.")],
+    out: Annotated[Path | None, Option("Page to write.", default="FIRST-SECOND.html beside FIRST")] = None,
+    split: Split = "test",
 ) -> None:
-    """Say whether two runs differ (McNemar's test), and write a page with their curves and settings."""
+    """Test whether two runs differ (McNemar's test), and write a page with their curves and settings."""
     from landmarks.training.runs.comparison import verdict, write_comparison
     from landmarks.training.runs.experiments import compare_runs
 
-    _require_split(split)
     comparison = compare_runs(first, second, split)
     page = out or first.resolve().parent / f"{first.resolve().name}-{second.resolve().name}.html"
     write_comparison(page, comparison)
     for run in comparison.runs:
         if run.accuracy is not None:
             rate = run.accuracy
-            typer.echo(f"{run.root}: accuracy {rate.value:.4f} (95 % interval {rate.low:.4f} to {rate.high:.4f})")
+            click.echo(f"{run.root}: accuracy {rate.value:.4f} (95 % interval {rate.low:.4f} to {rate.high:.4f})")
     gain = comparison.pairs.difference
-    typer.echo(f"difference {gain.value:+.4f} (95 % interval {gain.low:+.4f} to {gain.high:+.4f})")
-    typer.echo(verdict(comparison))
-    typer.echo(f"page: {page}")
+    click.echo(f"difference {gain.value:+.4f} (95 % interval {gain.low:+.4f} to {gain.high:+.4f})")
+    click.echo(verdict(comparison))
+    click.echo(f"page: {page}")
 
 
-def _require_split(split: str) -> None:
-    if split not in {"valid", "test"}:
-        raise SettingsError(f"--split must be one of valid, test, not {split!r}")
+COMMANDS = {"compare": compare}
 
 
 def _as_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -2,154 +2,178 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+import click
 
-from landmarks.cli import options
+from landmarks.cli.declare import Fields, Model, Option, Verbosity
+from landmarks.cli.inputs import PhotoPaths
 from landmarks.errors import InputError, SettingsError
+from landmarks.metadata.settings import WriteOptions
+from landmarks.tagging.settings import TagSettings
 
 if TYPE_CHECKING:
     from landmarks.cli.display import Also, Display
-    from landmarks.geo.gazetteer import Gazetteer
-    from landmarks.imaging.photos import SkipCounter
-    from landmarks.metadata.edit import WriteOptions
+    from landmarks.cli.summary import Summary
+    from landmarks.tagging.tagger import Finding
+    from landmarks.tagging.tags import Tag
     from landmarks.tagging.writers import Format
 
 
-def tag(
-    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of them.")],
-    model: options.Model = "world34",
-    top: Annotated[int | None, typer.Option(min=1, help="Candidates a photo; the table then lists them.")] = None,
-    min_confidence: options.MinConfidence = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Say why.")] = False,
-    heatmap: Annotated[
-        Path | None,
-        typer.Option(help="With --explain: folder for a picture a photo that shows where the reasons lie."),
-    ] = None,
-    jsonl: Annotated[bool, typer.Option("--jsonl", help="JSON lines, one object a photo.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="CSV, one row a tag.")] = False,
-    geojson: Annotated[bool, typer.Option("--geojson", help="GeoJSON, one feature a tag.")] = False,
-    places: options.Places = None,
-    position: options.Position = True,
-    processes: Annotated[
-        int | None, typer.Option(min=1, help="Processes for many photos. [default: one a core]")
-    ] = None,
-    engine: Annotated[
-        str, typer.Option(help="What runs the network: onnxruntime, or openvino for many photos.")
-    ] = "onnxruntime",
-    write: Annotated[
-        bool, typer.Option("--write", help="Write the tags into sidecars beside the photos.")
-    ] = False,
-    in_place: Annotated[bool, typer.Option("--in-place", help="With --write: into the photos.")] = False,
-    sidecar: Annotated[str, typer.Option(help="New sidecars: full (photo.jpg.xmp) or stem (photo.xmp).")] = "full",
-    iptc: Annotated[bool, typer.Option("--iptc", help="With --in-place: IPTC keywords too.")] = False,
-    gps: Annotated[
-        bool, typer.Option("--gps", help="With --in-place: the landmark's position where there is none.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="With --write: tag new photos as they arrive.")] = False,
-    retry: Annotated[bool, typer.Option("--retry", help="With --write: what could not be read, too.")] = False,
-    ledger: Annotated[
-        Path | None, typer.Option(help="With --write: where to note what is written. [default: beside the photos]")
-    ] = None,
-) -> None:
-    """Say which landmarks photos show: the landmark, else its city, country or kind, else nothing.
+@dataclass(frozen=True)
+class Output:
+    """How the answers are shown.
 
-    The answer goes to standard output, everything else to standard error. The exit status is 2 where a photo
-    could not be read or written.
+    Attributes:
+        explain: Explain each answer: probability, threshold, score.
+        heatmap: With --explain: write one heat map per photo to this folder.
+        only_tagged: Leave out photos without a tag.
+        jsonl: Print JSON lines, one object per photo; see docs/schemas.
+        csv: Print CSV, one row per tag.
+        geojson: Print GeoJSON, one feature per tag.
+    """
+
+    explain: bool = False
+    heatmap: Path | None = None
+    only_tagged: bool = False
+    jsonl: bool = False
+    csv: bool = False
+    geojson: bool = False
+
+    def __post_init__(self) -> None:
+        if self.heatmap is not None and not self.explain:
+            raise SettingsError("`heatmap` shows the reasons: give `explain` too")
+        asked = [form for form in ("jsonl", "csv", "geojson") if getattr(self, form)]
+        if len(asked) > 1:
+            raise SettingsError(f"`{asked[0]}` and `{asked[1]}` cannot be given together: choose one")
+
+    @property
+    def form(self) -> Format:
+        """The format of the answers."""
+        return "jsonl" if self.jsonl else "csv" if self.csv else "geojson" if self.geojson else "table"
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Whether and how tags are written.
+
+    Attributes:
+        write: Write the tags into sidecar files.
+        dry_run: Show what would be written; write nothing.
+        watch: With --write: tag new photos as they arrive, until stopped.
+        retry: With --write: also retry photos that failed before.
+        ledger: With --write: file that records what is written; by default stored with the photos.
+    """
+
+    write: bool = False
+    dry_run: bool = False
+    watch: bool = False
+    retry: bool = False
+    ledger: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.watch and self.dry_run:
+            raise SettingsError("`watch` and `dry_run` cannot be given together: choose one")
+
+    def check(self, options: WriteOptions) -> None:
+        """Refuse options that are about writing where nothing is written."""
+        only = {"in_place": options.in_place, "watch": self.watch, "retry": self.retry, "ledger": self.ledger}
+        misplaced = [name for name, given in only.items() if given]
+        if misplaced and not (self.write or self.dry_run):
+            raise SettingsError(f"`{misplaced[0]}` is about writing: give `write` too")
+
+
+def tag(
+    model: Model = "world",
+    top: Annotated[
+        int | None, Option("Candidates per photo; also shown in the table.", default="5", minimum=1)
+    ] = None,
+    workers: Annotated[
+        int | None, Option("Worker processes for many photos.", default="one per core", minimum=1)
+    ] = None,
+    *,
+    photos: PhotoPaths,
+    settings: Annotated[
+        TagSettings,
+        Fields(omit=("top", "near_km", "far_km"), flags={"own_places": "--places", "use_position": "--position"}),
+    ],
+    output: Output,
+    writing: Annotated[Writing, Fields(title="Writing")],
+    options: Annotated[WriteOptions, Fields(title="Writing", flags={"program": "--for"})],
+    verbosity: Verbosity,
+) -> int:
+    """Tag photos with the landmarks they show: the landmark, else its city, country or kind, else nothing.
+
+    Answers go to standard output, everything else to standard error. A missing or unreadable photo is reported and
+    stops nothing; the exit status is then 2.
     """
     from landmarks.tagging.workers import prepare_workers
 
-    if len(photos) > 1 or photos[0].is_dir():
+    paths = photos.paths()
+    if len(paths) > 1 or paths[0].is_dir():
         prepare_workers("landmarks.cli", "landmarks.tagging.pipeline")
 
-    from landmarks.imaging.photos import SkipCounter
-    from landmarks.model.engines import check_engine
+    from landmarks.cli.summary import Summary
     from landmarks.model.folder import find_model, read_info
-    from landmarks.tagging.pipeline import find_tags_parallel
-    from landmarks.tagging.settings import TagSettings
-    from landmarks.tagging.tagger import gazetteer_of
 
-    only_writing = {"--in-place": in_place, "--watch": watch, "--retry": retry, "--ledger": ledger is not None}
-    _check_flags(only_writing, writing=write or dry_run, heatmap=heatmap, explain=explain)
-    form = _format(jsonl=jsonl, csv=csv, geojson=geojson)
-    settings = TagSettings(
-        top=top or 5,
-        min_confidence=min_confidence,
-        use_position=position,
-        own_places=places,
-        engine=check_engine(engine),
-    )
-    options = _write_options(sidecar, in_place=in_place, iptc=iptc, gps=gps)
+    writing.check(options)
+    settings = replace(settings, top=top or 5)
     folder = find_model(model)
     if read_info(folder).calibration is None:
-        typer.echo(
-            f"{model}: not calibrated for what it does not know, so it may name landmarks wrongly", err=True
-        )
-    gazetteer = gazetteer_of(folder, settings)
-    heatmaps = None if heatmap is None else _heatmaps(heatmap, photos, folder, gazetteer)
-    display = _display(form, gazetteer, explain=explain, candidates=top is not None, also=heatmaps)
-    if write or dry_run:
+        click.echo(f"{model}: not calibrated for unknown photos, so it may name landmarks wrongly", err=True)
+    summary = Summary(verbosity)
+    display = _display(output, summary, paths, folder, settings, candidates=top is not None)
+    if writing.write or writing.dry_run:
         from landmarks.cli.writing import WriteJob, write_tags
 
-        job = WriteJob(folder, settings, options, ledger, processes, dry_run=dry_run, watch=watch, retry=retry)
-        write_tags(photos, job, display)
+        write_tags(paths, WriteJob(folder, settings, options, writing, workers, photos.exclude), display)
     else:
-        skipped = SkipCounter(display.fail)
-        found = _found(photos, skipped)
-        with display.over(len(found)):
-            for finding in find_tags_parallel(folder, settings, found, processes=processes):
-                display.show(finding)
-    if display.failed:
-        raise typer.Exit(2)
+        _show(paths, photos.exclude, folder, settings, workers, display)
+    return 2 if summary.counts["unreadable"] or summary.problems else 0
 
 
-def _check_flags(only_writing: Mapping[str, bool], *, writing: bool, heatmap: Path | None, explain: bool) -> None:
-    misplaced = [flag for flag, given in only_writing.items() if given and not writing]
-    if misplaced:
-        raise SettingsError(f"{misplaced[0]} is about writing: give --write too")
-    if heatmap is not None and not explain:
-        raise SettingsError("--heatmap shows the reasons: give --explain too")
+def _show(
+    paths: list[Path],
+    exclude: tuple[str, ...],
+    folder: Path,
+    settings: TagSettings,
+    workers: int | None,
+    display: Display,
+) -> None:
+    from landmarks.cli.judging import Judge
+    from landmarks.imaging.photos import find_photos
+    from landmarks.tagging.pipeline import find_tags_parallel
+
+    found = find_photos(paths, exclude=exclude, on_skip=display.summary.skip)
+    if not found and display.summary.problems:
+        return  # each path was reported
+    if not found:
+        raise InputError(f"{paths[0]}: there are no photos in it: give photos or a folder of them")
+    with display.over(len(found)), Judge() as judge:
+        for finding in find_tags_parallel(folder, settings, found, processes=workers):
+            display.show(_judged(finding, judge.tags(finding.photo)))
 
 
-def _heatmaps(heatmap: Path, photos: list[Path], folder: Path, gazetteer: Gazetteer) -> Also:
-    from landmarks.cli.heatmaps import HeatmapFolder
+def _judged(finding: Finding, tags: tuple[Tag, ...]) -> Finding:
+    photo = finding.photo
+    return finding if tags is photo.tags else replace(finding, photo=replace(photo, tags=tags))
 
-    return HeatmapFolder(heatmap, photos, folder, gazetteer).add
 
-
-def _display(form: Format, gazetteer: Gazetteer, *, explain: bool, candidates: bool, also: Also | None) -> Display:
+def _display(
+    output: Output, summary: Summary, paths: list[Path], folder: Path, settings: TagSettings, *, candidates: bool
+) -> Display:
     from landmarks.cli.display import Display
+    from landmarks.tagging.tagger import gazetteer_of
     from landmarks.tagging.writers import make_writer
 
-    writer = make_writer(form, gazetteer, explain=explain, candidates=candidates)
-    return Display(writer, errors=form == "table", also=also)
+    gazetteer = gazetteer_of(folder, settings)
+    heatmaps: Also | None = None
+    if output.heatmap is not None:
+        from landmarks.cli.heatmaps import HeatmapFolder
 
-
-def _found(photos: list[Path], skipped: SkipCounter) -> list[Path]:
-    from landmarks.imaging.photos import find_photos
-
-    found = find_photos(photos, on_skip=skipped)
-    if not found:
-        raise InputError(f"{photos[0]}: there are no photos in it: give photos or a folder of them")
-    return found
-
-
-def _format(*, jsonl: bool, csv: bool, geojson: bool) -> Format:
-    given: dict[Format, bool] = {"jsonl": jsonl, "csv": csv, "geojson": geojson}
-    asked = [form for form, wanted in given.items() if wanted]
-    if len(asked) > 1:
-        raise SettingsError(f"--{asked[0]} and --{asked[1]} cannot be given together: choose one")
-    return asked[0] if asked else "table"
-
-
-def _write_options(sidecar: str, *, in_place: bool, iptc: bool, gps: bool) -> WriteOptions:
-    from landmarks.metadata.edit import WriteOptions
-
-    if sidecar not in {"full", "stem"}:
-        raise SettingsError(f"--sidecar must be full or stem, not {sidecar!r}")
-    kind: Literal["full", "stem"] = "full" if sidecar == "full" else "stem"
-    return WriteOptions(sidecar=kind, in_place=in_place, iptc=iptc, gps=gps)
+        heatmaps = HeatmapFolder(output.heatmap, paths, folder, gazetteer).add
+    writer = make_writer(output.form, gazetteer, explain=output.explain, candidates=candidates)
+    shown_elsewhere = output.form == "table"
+    return Display(writer, summary, errors=shown_elsewhere, only_tagged=output.only_tagged, also=heatmaps)

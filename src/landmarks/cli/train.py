@@ -3,181 +3,164 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
+import click
 
+from landmarks.cli.declare import Argument, Fields, Option, Verbosity
 from landmarks.errors import SettingsError, StoppedError
+from landmarks.training.config.settings import (
+    AugmentSettings,
+    DataSettings,
+    LoopSettings,
+    ModelKind,
+    ModelSettings,
+    OptimizationSettings,
+    RunSettings,
+)
 
 if TYPE_CHECKING:
-    from landmarks.training.config.settings import RunSettings
     from landmarks.training.engine.loggers.mlflow import MLflowLogger
+    from landmarks.training.engine.trained import TrainedRun
+
+Given = dict[str, Any]
+"""The settings of a group that were given; the others are those of the method or the preset."""
 
 
 def train(
-    data: Annotated[
-        Path | None, typer.Argument(help="Folder with train/ and test/, or with one folder a class.")
+    data: Annotated[Path | None, Argument("Folder with train/ and test/, or with one folder per class.")] = None,
+    method: Annotated[
+        ModelKind | None,
+        Option("scratch trains the whole network, transfer a pretrained one.", default="scratch"),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder to make. [default: runs/MODEL-DATA]")] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="Settings by name, or a TOML file; other flags change them.")
+    preset: Annotated[str | None, Option("Name of a preset, or a TOML file; other options override it.")] = None,
+    unfreeze: Annotated[bool, Option("With --method transfer: fine-tune the backbone too.")] = False,
+    out: Annotated[Path | None, Option("Run folder to make.", default="runs/METHOD-DATA")] = None,
+    resume: Annotated[Path | None, Option("Run to continue, with its own settings.")] = None,
+    cache: Annotated[
+        Path | None, Option("Folder for decoded images and embeddings.", default="the user's cache folder")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="scratch or transfer. [default: scratch]")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Pretrained network of transfer.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Local weights file of the backbone.")] = None,
-    unfreeze: Annotated[bool | None, typer.Option("--unfreeze", help="Fine-tune the backbone too.")] = None,
-    init: Annotated[Path | None, typer.Option(help="Run whose weights this one starts from.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Run to continue; nothing else is needed.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training pictures.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Pictures a step, over all devices.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    backbone_rate: Annotated[float | None, typer.Option(help="Rate of the backbone as a share of it.")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Decay of weights, not of norms and biases.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="sgd, adam or adamw.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="plateau, cosine or onecycle.")] = None,
-    label_smoothing: Annotated[float | None, typer.Option(help="Share of the target spread out.")] = None,
-    dropout: Annotated[float | None, typer.Option(help="Share of the embedding dropped.")] = None,
-    head: Annotated[str | None, typer.Option(help="linear, or cosine for very many classes.")] = None,
-    sub_centers: Annotated[int | None, typer.Option(help="Centres a class of a cosine head.")] = None,
-    scale: Annotated[float | None, typer.Option(help="What a cosine head multiplies cosines by.")] = None,
-    margin: Annotated[
-        float | None, typer.Option(help="Radians by which a cosine head makes the target harder (ArcFace).")
-    ] = None,
-    ema: Annotated[float | None, typer.Option(help="Decay of the average of the weights; 0 for none.")] = None,
-    augment: Annotated[
-        str | None,
-        typer.Option(
-            help="Names with commas between: resized-crop, crop, flip, jitter, rotation, trivial, rand, erasing, "
-            "mixup, cutmix."
-        ),
-    ] = None,
-    crop_scale: Annotated[float | None, typer.Option(help="Smallest share resized-crop keeps.")] = None,
-    mix: Annotated[float | None, typer.Option(help="Share of the batches that are blended.")] = None,
-    sizes: Annotated[str | None, typer.Option(help="Crop sizes in pixels, in turn, e.g. 96,128,160.")] = None,
-    views: Annotated[
-        int | None, typer.Option(help="Embedded views of each picture, for a frozen backbone.")
-    ] = None,
-    valid_size: Annotated[float | None, typer.Option(help="Share kept for validation.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="plain or balanced.")] = None,
-    limit: Annotated[int | None, typer.Option(help="At most so many training pictures.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Loader processes.")] = None,
-    patience: Annotated[int | None, typer.Option(help="Epochs without improvement before stopping.")] = None,
-    max_minutes: Annotated[float | None, typer.Option(help="Stop after this time.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, 32-true, bf16-mixed or 16-mixed.")] = None,
-    accelerator: Annotated[str | None, typer.Option(help="auto, cpu, gpu, ...")] = None,
-    devices: Annotated[int | None, typer.Option(help="How many devices of each machine.")] = None,
-    nodes: Annotated[int | None, typer.Option(help="How many machines; see docs/scaling.md.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads on a CPU; 0 for all cores.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder for decoded pictures and embeddings.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of split, weights and augmentation.")] = None,
-    track: Annotated[str | None, typer.Option(help="Tell the run to mlflow while it goes.")] = None,
+    track: Annotated[Literal["mlflow"] | None, Option("Log the run to MLflow.")] = None,
     track_uri: Annotated[
-        str | None, typer.Option(help="Server or database of --track. [default: mlflow.db beside the run]")
+        str | None, Option("Server or database of --track.", default="mlflow.db beside the run")
     ] = None,
+    *,
+    model: Annotated[
+        Given, Fields(ModelSettings, ("kind", "unfreeze"), {"kind": "--method", "model": "--method"}, "Network")
+    ],
+    loading: Annotated[Given, Fields(DataSettings, title="Data")],
+    augment: Annotated[
+        Given,
+        Fields(
+            AugmentSettings,
+            flags={"names": "--augment", "augment": "--augment", "mix_probability": "--mix", "mix": "--mix"},
+            title="Augmentation",
+        ),
+    ],
+    optimization: Annotated[Given, Fields(OptimizationSettings, title="Optimization")],
+    loop: Annotated[Given, Fields(LoopSettings, title="Duration and hardware")],
+    verbosity: Verbosity,
 ) -> None:
-    """Train a recogniser from a folder of pictures, measure it and write a report.
+    """Train a recognizer from an image folder, evaluate it and write a report.
 
-    DATA holds train/CLASS/picture and test/CLASS/picture, or CLASS/picture, of which a share becomes the test.
+    DATA holds train/CLASS/image and test/CLASS/image, or CLASS/image, of which a fraction becomes the test split.
+    Settings that are not given are the usual ones of the method, or those of the preset.
     """
-    flags = {key: value for key, value in locals().items() if value is not None}
-    _train(flags)
-
-
-GROUPS = {
-    "model": ("backbone", "weights", "init", "views", "dropout", "head", "sub_centers", "scale", "margin"),
-    "loading": ("batch_size", "valid_size", "workers", "limit", "sampler", "seed"),
-    "augment": ("augment", "crop_scale", "mix", "sizes"),
-    "optimization": (
-        "optimizer",
-        "learning_rate",
-        "backbone_rate",
-        "weight_decay",
-        "label_smoothing",
-        "schedule",
-        "ema",
-    ),
-    "loop": ("epochs", "patience", "max_minutes", "precision", "accelerator", "devices", "threads", "nodes"),
-}
-"""Which flags belong to which group of `RunSettings`."""
-
-RENAMED = {"augment": "names", "mix": "mix_probability"}
-
-
-def _train(flags: dict[str, Any]) -> None:
-    from landmarks.cli.progress import RunProgress
-    from landmarks.training.engine.loggers.mlflow import resume_tracking
-    from landmarks.training.engine.pipeline import resume_run, train_run
-
-    with RunProgress() as shown:
-        if "resume" in flags:
-            out: Path = flags["resume"]
-            _refuse_others(flags)
-            tracker, work = resume_tracking(out), partial(resume_run, out)
-        else:
-            settings = _settings(flags)
-            out = flags.get("out") or Path("runs") / f"{settings.model.kind}-{settings.data.resolve().name}"
-            tracker, work = _tracker(flags, settings, out), partial(train_run, settings, out)
-        with _stoppable(out), tracker or nullcontext():
-            if tracker:
-                tracker.warn = shown.stage
-            run = work(loggers=[shown, tracker] if tracker else [shown])
+    groups = {
+        "model": model,
+        "loading": loading,
+        "augment": augment,
+        "optimization": optimization,
+        "loop": loop,
+    }
+    if resume is not None:
+        _refuse_others(
+            {"data": data, "method": method, "preset": preset, "unfreeze": unfreeze, "out": out, "cache": cache}
+            | {"track": track, "track_uri": track_uri},
+            groups,
+        )
+        run = _continue(resume, verbosity)
+    else:
+        if data is None:
+            raise SettingsError("landmarks train needs `data`, or `resume` RUN")
+        settings = replace(_settings(data, method, preset, unfreeze=unfreeze, groups=groups), cache=cache)
+        out = out or Path("runs") / f"{settings.model.kind}-{settings.data.resolve().name}"
+        run = _train(settings, out, _tracker(track, track_uri, settings, out), verbosity)
     for split in ("valid", "test"):
         top1 = run.metrics(split)["top1"]
-        typer.echo(f"{split} accuracy {top1['value']:.4f} (95 % interval {top1['low']:.4f} to {top1['high']:.4f})")
-    typer.echo(f"report: {run.folder.report}")
+        click.echo(f"{split} accuracy {top1['value']:.4f} (95 % interval {top1['low']:.4f} to {top1['high']:.4f})")
+    click.echo(f"report: {run.folder.report}")
 
 
-def _tracker(flags: dict[str, Any], settings: RunSettings, out: Path) -> MLflowLogger | None:
+def _train(settings: RunSettings, out: Path, tracker: MLflowLogger | None, verbosity: Verbosity) -> TrainedRun:
+    from landmarks.training.engine.pipeline import train_run
+
+    return _run(partial(train_run, settings, out), out, tracker, verbosity)
+
+
+def _continue(out: Path, verbosity: Verbosity) -> TrainedRun:
+    from landmarks.training.engine.loggers.mlflow import resume_tracking
+    from landmarks.training.engine.pipeline import resume_run
+
+    return _run(partial(resume_run, out), out, resume_tracking(out), verbosity)
+
+
+def _run(
+    work: Callable[..., TrainedRun], out: Path, tracker: MLflowLogger | None, verbosity: Verbosity
+) -> TrainedRun:
+    from landmarks.cli.progress import RunProgress
+
+    with RunProgress(verbosity) as shown, _stoppable(out), tracker or nullcontext():
+        if tracker:
+            tracker.warn = shown.note
+        return work(loggers=[shown, tracker] if tracker else [shown])
+
+
+def _tracker(track: str | None, uri: str | None, settings: RunSettings, out: Path) -> MLflowLogger | None:
+    if track is None:
+        if uri is not None:
+            raise SettingsError("`track_uri` needs `track` mlflow")
+        return None
     from landmarks.training.engine.loggers.mlflow import start_tracking
 
-    if flags.get("track", "mlflow") != "mlflow":
-        raise SettingsError(f"--track must be mlflow, not {flags['track']!r}")
-    if "track" not in flags:
-        if "track_uri" in flags:
-            raise SettingsError("--track-uri needs --track mlflow")
-        return None
-    return start_tracking(settings, out, flags.get("track_uri"))
+    return start_tracking(settings, out, uri)
 
 
-def _settings(flags: dict[str, Any]) -> RunSettings:
+def _settings(
+    data: Path,
+    method: ModelKind | None,
+    preset: str | None,
+    *,
+    unfreeze: bool,
+    groups: Mapping[str, Given],
+) -> RunSettings:
     from landmarks.training.config.presets import load_preset
     from landmarks.training.config.settings import default_settings
 
-    if "data" not in flags:
-        raise SettingsError("landmarks train needs a data folder, or --resume RUN")
-    if "preset" in flags:
-        _refuse_kind(flags)
-        settings = load_preset(flags["preset"], flags["data"])
+    if preset is None:
+        settings = default_settings(data, method or "scratch", unfreeze=unfreeze)
     else:
-        settings = default_settings(
-            flags["data"], flags.get("model", "scratch"), unfreeze=flags.get("unfreeze", False)
-        )
-    groups = {}
-    for group, names in GROUPS.items():
-        changes = {RENAMED.get(name, name): _value(name, flags[name]) for name in names if name in flags}
-        groups[group] = replace(getattr(settings, group), **changes)
-    return replace(settings, cache=flags.get("cache"), **groups)  # at once: the groups must fit each other
+        # A preset is made for one way of training; the usual settings of another would be lost in it.
+        for name, given in (("method", method), ("unfreeze", unfreeze)):
+            if given:
+                raise SettingsError(f"`{name}` is set by `preset` {preset}: leave out one of the two")
+        settings = load_preset(preset, data)
+    changed = {name: replace(getattr(settings, name), **given) for name, given in groups.items()}
+    return replace(settings, **changed)  # at once: the groups must fit each other
 
 
-def _refuse_kind(flags: dict[str, Any]) -> None:
-    """A preset is made for one way of training; the usual settings of another would be lost in it."""
-    for name in ("model", "unfreeze"):
-        if name in flags:
-            raise SettingsError(f"--{name} is said by --preset {flags['preset']}: leave out one of the two")
-
-
-def _refuse_others(flags: dict[str, Any]) -> None:
-    """A resumed run keeps its settings; a flag that would be ignored is refused instead."""
-    others = [name for name in flags if name != "resume"]
+def _refuse_others(options: Mapping[str, object], groups: Mapping[str, Given]) -> None:
+    """A resumed run keeps its settings; an option that would be ignored is refused instead."""
+    others = [name for name, value in options.items() if value not in {None, False}]
+    others += [name for given in groups.values() for name in given]
     if others:
-        shown = "DATA" if others[0] == "data" else "--" + others[0].replace("_", "-")
         raise SettingsError(
-            f"--resume goes on with the settings of the run: leave out {shown}, or train a new run"
+            f"`resume` continues with the settings of the run: leave out `{others[0]}`, or train a new run"
         )
 
 
@@ -188,14 +171,3 @@ def _stoppable(out: Path) -> Iterator[None]:
     except KeyboardInterrupt as stop:
         way_on = f"landmarks train --resume {shlex.quote(str(out))}"
         raise StoppedError(f"{out}: stopped: continue with {way_on}") from stop
-
-
-def _value(name: str, given: Any) -> Any:
-    if name == "augment":
-        return tuple(word.strip() for word in given.split(",") if word.strip())
-    if name == "sizes":
-        try:
-            return tuple(int(word) for word in given.split(","))
-        except ValueError as error:
-            raise SettingsError(f"--sizes must be numbers with commas between, not {given!r}") from error
-    return given

@@ -2,39 +2,62 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
-import typer
+import click
+
+from landmarks.cli.declare import Argument, Jsonl, Option, Verbosity
+from landmarks.cli.output import print_json
+from landmarks.cli.verdicts import Ledger, open_library
 
 
 def undo(
-    path: Annotated[Path, typer.Argument(help="Library, a folder in it, or one photo.")] = Path(),
-    run: Annotated[int | None, typer.Option(help="Only what this run wrote; see --list.")] = None,
-    list_runs: Annotated[bool, typer.Option("--list", help="List the runs and change nothing.")] = False,
-    ledger: Annotated[Path | None, typer.Option(help="The ledger, where it is not beside the photos.")] = None,
-) -> None:
-    """Take back what landmarks tag --write has written: all of it, below a folder, or of one run.
+    path: Annotated[Path, Argument("Library, a folder in it, or one photo.")] = Path(),
+    run: Annotated[int | None, Option("Undo only this run; see --list.")] = None,
+    list_runs: Annotated[bool, Option("List the runs and change nothing.", flag="--list")] = False,
+    dry_run: Annotated[bool, Option("List the files that would be restored; change nothing.")] = False,
+    jsonl: Jsonl = False,
+    ledger: Ledger = None,
+    *,
+    verbosity: Verbosity,
+) -> int:
+    """Take back what landmarks tag --write wrote: all of it, below a folder, or in one run.
 
-    A file that nobody has touched since becomes what it was, byte for byte; from others only our entries go.
+    A file that nobody has changed since is restored byte for byte; from other files only our entries are removed.
+    The exit status is 2 where a file had to be kept as it is.
     """
-    from landmarks.cli.verdicts import open_library
-
-    with open_library(path, ledger) as library:
+    with open_library(path, ledger, must_exist=False) as library:
         if list_runs:
             for row in library.runs():
-                ended = "" if row.finished is not None else "  (broken off)"
-                typer.echo(f"run {row.id}  {_time(row.started)}  {row.standing} changes stand  {row.model}{ended}")
-            return
+                if jsonl:
+                    ended = row.finished is not None
+                    print_json(
+                        {"run": row.id, "started": row.started, "finished": row.finished, "complete": ended}
+                        | {"changes_in_place": row.standing, "model": row.model}
+                    )
+                else:
+                    ended_text = "" if row.finished is not None else "  (interrupted)"
+                    started = _time(row.started)
+                    click.echo(
+                        f"run {row.id}  {started}  {row.standing} changes in place  {row.model}{ended_text}"
+                    )
+            return 0
         below = None if path.resolve() == library.root.resolve() else path
-        kept = 0
-        for undone in library.undo(run=run, below=below):
-            typer.echo(f"{undone.status}: {undone.target}")
-            if undone.status == "kept":
-                typer.echo(f"{undone.target}: {undone.reason}", err=True)
-                kept += 1
-    if kept:
-        raise typer.Exit(2)
+        counts: Counter[str] = Counter()
+        for undone in library.undo(run=run, below=below, dry_run=dry_run):
+            counts[undone.status] += 1
+            if jsonl:
+                print_json({"path": str(undone.target), "status": undone.status, "reason": undone.reason})
+            else:
+                click.echo(f"{undone.status}: {undone.target}")
+            if undone.reason is not None:
+                click.echo(f"{undone.target}: {undone.reason}", err=True)
+    if not verbosity.quiet:
+        ends = ", ".join(f"{count} {status}" for status, count in counts.items())
+        click.echo(f"{sum(counts.values())} files" + (f": {ends}" if ends else ""), err=True)
+    return 2 if counts["kept"] else 0
 
 
 def _time(seconds: float) -> str:

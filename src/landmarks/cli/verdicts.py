@@ -4,27 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
 
-import typer
+import click
 
+from landmarks.cli.declare import Option
+from landmarks.cli.output import print_json
 from landmarks.errors import InputError
 from landmarks.library.batch import Outcome
 from landmarks.library.library import LEDGER, Library, library_root
 
+Ledger = Annotated[Path | None, Option("The ledger, where it is not stored with the photos.")]
 
-def open_library(path: Path, ledger: Path | None) -> Library:
-    """Open the library that `path` lies in.
+
+def open_library(path: Path, ledger: Path | None, *, must_exist: bool = True) -> Library:
+    """Open the library that holds `path`.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or the path does not exist.
     """
     root = library_root(path)
-    if not (ledger or root / LEDGER).is_file():
-        raise InputError(f"{path}: nothing was ever written here by landmarks tag --write: name another folder")
+    known = (ledger or root / LEDGER).is_file()
+    if not path.exists() and (must_exist or not known):
+        raise InputError(f"{path}: no such file or folder: check the spelling")
+    if not known:
+        raise InputError(f"{path}: landmarks tag --write never wrote here: name another folder")
     return Library(root, ledger=ledger)
 
 
-def show_outcomes(outcomes: Iterable[Outcome]) -> None:
-    """Say what a verdict changed."""
+def show_outcomes(outcomes: Iterable[Outcome], *, jsonl: bool) -> None:
+    """Print what a verdict changed."""
     for outcome in outcomes:
-        typer.echo(outcome.diff if outcome.diff is not None else f"{outcome.path}: nothing to change")
+        if jsonl:
+            print_json({"path": str(outcome.path), "status": outcome.status, "diff": outcome.diff})
+        else:
+            click.echo(outcome.diff if outcome.diff is not None else f"{outcome.path}: nothing to change")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,11 +12,13 @@ from threading import Event
 from types import FrameType
 
 from landmarks.cli.display import Display
-from landmarks.errors import InputError, SettingsError
+from landmarks.cli.tag import Writing
+from landmarks.errors import SettingsError
+from landmarks.files.walker import Skipped
 from landmarks.imaging.photos import walk_photos
 from landmarks.library.batch import Outcome
 from landmarks.library.library import Library, library_root
-from landmarks.metadata.edit import WriteOptions
+from landmarks.metadata.settings import WriteOptions
 from landmarks.model.folder import read_info
 from landmarks.tagging.pipeline import find_tags_parallel
 from landmarks.tagging.settings import TagSettings
@@ -29,8 +30,7 @@ _WORDS = {
     "planned": "would be written",
     "unchanged": "with nothing to write",
     "changed": "changed meanwhile, left to the next run",
-    "quarantined": "could not be read or written",
-    "skipped": "done before",
+    "quarantined": "not written",
 }
 
 
@@ -42,77 +42,80 @@ class WriteJob:
         folder: Model folder.
         settings: What is asked of the tagger.
         options: Where tags are written.
-        ledger: Another place for the ledger, or None.
-        processes: How many, or None for one a core.
-        dry_run: Only show what would be written.
-        watch: Go on until stopped.
-        retry: Take up again what could not be read.
+        writing: Whether and how.
+        workers: How many processes, or None for one per core.
+        exclude: Glob patterns of what is skipped.
     """
 
     folder: Path
     settings: TagSettings
     options: WriteOptions
-    ledger: Path | None
-    processes: int | None
-    dry_run: bool
-    watch: bool
-    retry: bool
+    writing: Writing
+    workers: int | None
+    exclude: tuple[str, ...] = ()
 
 
-def write_tags(photos: Sequence[Path], job: WriteJob, display: Display) -> None:
-    """Write the tags of photos, each into the library it lies in, and show what became of each.
+def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
+    """Write the tags of photos, each into the library it is stored in, and show what became of each.
+
+    A path that does not exist is reported and stops nothing.
 
     Raises:
-        InputError: A path does not exist.
-        SettingsError: Photos of several libraries are to be watched, or to share a ledger, or what is only shown
-            is to be watched.
+        SettingsError: Photos of several libraries are to be watched, or to share a ledger.
     """
-    if job.watch and job.dry_run:
-        raise SettingsError("--watch and --dry-run cannot be given together: choose one")
-    for photo in photos:
-        if not photo.exists():
-            raise InputError(f"{photo}: no such file or folder: check the spelling")
-    libraries = _by_library(photos)
-    if len(libraries) > 1 and (job.watch or job.ledger is not None):
+    summary, writing = display.summary, job.writing
+    there = [path for path in paths if path.exists()]
+    for path in paths:
+        if not path.exists():
+            summary.skip(Skipped(path, "missing", "no such file or folder: check the spelling"))
+    if not there:
+        return
+    libraries = _by_library(there)
+    if len(libraries) > 1 and (writing.watch or writing.ledger is not None):
         roots = " and ".join(map(str, list(libraries)[:2]))
-        flag = "--watch" if job.watch else "--ledger"
-        raise SettingsError(f"{flag} is for one library, but there are {roots}: give one folder")
-    counts: Counter[str] = Counter()
-    total = (
-        sum(1 for _ in walk_photos(photos, on_skip=lambda _: None))
-        if sys.stderr.isatty() and not job.watch
-        else None
-    )
+        name = "watch" if writing.watch else "ledger"
+        raise SettingsError(f"`{name}` is for one library, but there are {roots}: give one folder")
+    total = None
+    if sys.stderr.isatty() and not writing.watch:
+        total = sum(1 for _ in walk_photos(there, exclude=job.exclude, on_skip=lambda _left_out: None))
     with display.over(total):
-        for root, paths in libraries.items():
-            with Library(root, ledger=job.ledger, options=job.options, read_only=job.dry_run) as library:
-                _write(library, paths, job, display, counts)
-    said = [f"{counts[status]} {words}" for status, words in _WORDS.items() if counts[status]]
-    display.note(f"photos: {', '.join(said) or 'none'}")
+        for root, inside in libraries.items():
+            with Library(
+                root,
+                ledger=writing.ledger,
+                options=job.options,
+                read_only=writing.dry_run,
+                exclude=job.exclude,
+                on_left_out=summary.skip,
+            ) as library:
+                _write(library, inside, job, display)
 
 
-def _write(library: Library, paths: list[Path], job: WriteJob, display: Display, counts: Counter[str]) -> None:
+def _write(library: Library, paths: list[Path], job: WriteJob, display: Display) -> None:
     findings: dict[Path, Finding] = {}  # of the photos between tagger and disk, a few at a time
+    summary, writing = display.summary, job.writing
 
     def tagger(due: Iterable[Path]) -> Iterator[ImageTags]:
-        for finding in find_tags_parallel(job.folder, job.settings, due, processes=job.processes, digests=True):
+        for finding in find_tags_parallel(job.folder, job.settings, due, processes=job.workers, digests=True):
             findings[finding.photo.path] = finding
             yield finding.photo
 
-    def skipped(_photo: Path) -> None:
-        counts["skipped"] += 1
+    def settled(photo: Path) -> None:
+        summary.skipped["done before"] += 1
+        if summary.verbosity.verbose:
+            display.note(f"{photo}: skipped: done before")
         display.advance()
 
     model = identity_of(job.folder, read_info(job.folder), job.settings)
-    with _stoppable(job.watch) as stop:
-        if job.watch:
+    with _stoppable(writing.watch) as stop:
+        if writing.watch:
             outcomes = library.watch(paths, tagger, model=model, stop=stop)
         else:
-            outcomes = library.tag(paths, tagger, model=model, retry=job.retry, on_skip=skipped)
+            outcomes = library.tag(paths, tagger, model=model, retry=writing.retry, on_skip=settled)
         for outcome in outcomes:
-            counts[outcome.status] += 1
+            summary.notes[_WORDS[outcome.status]] += 1
             finding = _told(outcome, findings.pop(outcome.path, None))
-            display.show(finding, outcome.diff if job.dry_run else None)
+            display.show(finding, outcome.diff if writing.dry_run else None)
 
 
 def _told(outcome: Outcome, finding: Finding | None) -> Finding:
@@ -121,9 +124,9 @@ def _told(outcome: Outcome, finding: Finding | None) -> Finding:
     explanation = finding.explanation if finding is not None else None
     reason = photo.error
     if outcome.status == "quarantined":
-        reason = outcome.reason or "it cannot be read"
+        reason = outcome.reason or "unreadable"
     elif outcome.status == "changed":
-        reason = "somebody changed it meanwhile: it is left to the next run"
+        reason = "it was changed meanwhile: it is left to the next run"
     return Finding(replace(photo, tags=outcome.tags, error=reason), explanation)
 
 

@@ -25,8 +25,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.fewshot.reference import Reference, Vectors
+from landmarks.fewshot.reference import Reference
 from landmarks.model.calibration import choose_threshold
+from landmarks.model.embedding_space import Vectors
 from landmarks.model.vectors import unit_length
 
 TARGET_FPR = 0.01
@@ -119,11 +120,12 @@ class PrototypeRule:
         return found
 
     def _choose_heights(self) -> Scores:
-        """Choose heights that photos of no landmark reach at most at the promised rate, all landmarks together.
+        """Choose heights that about `TARGET_FPR` of photos of no landmark reach, all landmarks together.
 
         The scores of each landmark are scaled by their mean and deviation over these photos (Z-norm), and one
-        threshold is chosen on the largest (split conformal, see `choose_threshold`), so that a landmark taught
-        from odd photos raises its own height more than that of others.
+        threshold is chosen on the largest, so that a landmark taught from odd photos raises its own height more
+        than that of others. This is no split conformal bound: mean, deviation, cohort and threshold come from the
+        same photos, so the rate is an estimate (benchmarks/results/enroll.md measures it).
         """
         negatives = self._negatives
         similar = self.similarities(negatives)

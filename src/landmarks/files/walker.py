@@ -1,7 +1,7 @@
 """THE folder walk: what lies below some paths, what is found there, and what is skipped and why.
 
-Every command lists its files here, so all of them find the same ones. The walk is lazy: neither the number of files
-nor that of the skipped ones changes how much memory it uses.
+Every command lists its files here, so all of them find the same ones. The walk is lazy: the number of files does
+not change how much memory it uses.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def walk(paths: Iterable[Path], rules: WalkRules) -> Iterator[Path | Skipped]:
     """Walk over files and folders.
 
     Files of a folder come before its folders, both in sorted order. A file that is named itself is found whatever
-    its suffix, unless a pattern excludes it. Links to folders are followed after everything else, each folder once,
-    so that loops end and a photo has the path without a link where it has one.
+    its suffix, unless a pattern excludes it. Links to folders are followed after everything else, each folder
+    once, so that loops end and a photo has the path without a link where it has one.
 
     Args:
         paths: Files and folders.

@@ -4,7 +4,7 @@ The format is told by the content, never by the suffix, and only those of `landm
 decoder. Pillow's plugins are called directly, not through `Image.open`: each is imported when its first file
 comes, nothing is registered, and the limits here hold in place of Pillow's process-wide pixel limit.
 
-All functions are safe to call from several threads. Colour profiles are not applied.
+All functions are safe to call from several threads.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
 from landmarks.errors import ImageError, ImageFormatError, ImageTooLargeError, SettingsError
+from landmarks.imaging.colour import in_srgb
 from landmarks.imaging.formats import ACCEPTED_FORMATS, HEAD_BYTES, ImageFormat, format_of
+from landmarks.imaging.mending import mended
 
 Source = str | Path | bytes | NDArray[np.uint8] | Image.Image
 """A photo: the path of a file, the content of one, RGB pixels (height, width, 3), or a Pillow image."""
@@ -81,8 +83,9 @@ def load_image(
 ) -> Image.Image:
     """Decode a picture into an upright Pillow image of mode RGB.
 
-    Animations give their first frame. The EXIF orientation is applied, transparency is laid over white, and
-    16-bit grey is scaled to 8 bits. 32-bit integers and floats have no agreed white: their largest value
+    Animations give their first frame. The EXIF orientation and the colour profile are applied, transparency is
+    laid over white, and 16-bit grey is scaled to 8 bits. Broken metadata and a missing end do not matter where the
+    pixels are all there. 32-bit integers and floats have no agreed white: their largest value
     becomes white, or 255 respectively 1.0 where nothing is larger; values below 0 are black.
 
     Args:
@@ -110,7 +113,7 @@ def load_image(
     with _open(source, limits) as file:
         kind = _sniff(file, path)
         with _decoding(kind.name, path):
-            return _decode(file, kind, path, min_side, limits)
+            return _decode_or_mend(file, kind, path, min_side, limits)
 
 
 def read_content(source: Path | bytes, limits: ImageLimits = DEFAULT_LIMITS) -> bytes:
@@ -165,7 +168,12 @@ def photo_header(photo: Path | bytes) -> Iterator[ImageFile.ImageFile | None]:
             file = stack.enter_context(_open(photo, DEFAULT_LIMITS))
             kind = _sniff(file, None if isinstance(photo, bytes) else photo)
             stack.enter_context(_quiet_pillow())
-            image = _plugin(kind)(file)
+            plugin = _plugin(kind)
+            try:
+                image = plugin(file)
+            except Exception:  # noqa: BLE001 - as below
+                content = mended(file, kind.name)
+                image = None if content is None else plugin(content)
         except Exception:  # noqa: BLE001 - decoders raise nearly every type, depending on the damage
             image = None
         yield image
@@ -227,6 +235,20 @@ def _plugin(kind: ImageFormat) -> type[ImageFile.ImageFile]:
     return plugin
 
 
+def _decode_or_mend(
+    file: BinaryIO, kind: ImageFormat, path: Path | None, min_side: int | None, limits: ImageLimits
+) -> Image.Image:
+    try:
+        return _decode(file, kind, path, min_side, limits)
+    except (ImageError, MemoryError, Image.DecompressionBombError):
+        raise
+    except Exception:  # decoders raise nearly every type, depending on the damage
+        content = mended(file, kind.name)
+        if content is None:
+            raise
+        return _decode(content, kind, path, min_side, limits)
+
+
 def _decode(
     file: BinaryIO, kind: ImageFormat, path: Path | None, min_side: int | None, limits: ImageLimits
 ) -> Image.Image:
@@ -272,9 +294,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         overlay = image.convert("RGBA")
         canvas = Image.new("RGB", overlay.size, (255, 255, 255))
-        canvas.paste(overlay, mask=overlay)
+        canvas.paste(in_srgb(overlay), mask=overlay)
         return canvas
-    return image.convert("RGB")
+    return in_srgb(image)
 
 
 _filter_lock = threading.Lock()

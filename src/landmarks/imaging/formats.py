@@ -16,7 +16,7 @@ class ImageFormat:
         name: For people.
         suffixes: Of its files, in lower case.
         plugin: Module and class of the Pillow plugin that reads it.
-        signatures: What the content begins with; of WebP, what follows the length of the RIFF container.
+        signatures: What the content begins with; a `?` stands for any byte.
         brands: Of an ISO media container (HEIC, AVIF), the brands that say it.
     """
 
@@ -36,7 +36,7 @@ FORMATS = (
         (b"\xff\xd8\xff",),
     ),
     ImageFormat("PNG", (".png", ".apng"), ("PIL.PngImagePlugin", "PngImageFile"), (b"\x89PNG\r\n\x1a\n",)),
-    ImageFormat("WebP", (".webp",), ("PIL.WebPImagePlugin", "WebPImageFile"), (b"WEBP",)),
+    ImageFormat("WebP", (".webp",), ("PIL.WebPImagePlugin", "WebPImageFile"), (b"RIFF????WEBP",)),
     ImageFormat("GIF", (".gif",), ("PIL.GifImagePlugin", "GifImageFile"), (b"GIF87a", b"GIF89a")),
     ImageFormat(
         "TIFF",
@@ -63,6 +63,7 @@ FORMATS = (
 PHOTO_SUFFIXES = frozenset(suffix for each in FORMATS for suffix in each.suffixes)
 """Suffixes, in lower case, that count as photos when a folder is read."""
 
+_ANY = ord("?")
 _NAMES = [each.name for each in FORMATS]
 ACCEPTED_FORMATS = f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}"
 """The formats that are read, for messages."""
@@ -70,10 +71,18 @@ ACCEPTED_FORMATS = f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}"
 
 def format_of(head: bytes) -> ImageFormat | None:
     """Return the format of a content that begins with `head` (`HEAD_BYTES` or all), or None."""
-    start = head[8:] if head[:4] == b"RIFF" else head
     brands: frozenset[bytes] = frozenset()
     if head[4:8] == b"ftyp":
         # The major brand first, then the compatible ones.
         length = int.from_bytes(head[:4], "big")
         brands = frozenset(head[at : at + 4] for at in (8, *range(16, min(length, len(head)), 4)))
-    return next((each for each in FORMATS if each.brands & brands or start.startswith(each.signatures)), None)
+    for each in FORMATS:
+        if each.brands & brands or any(_begins(head, signature) for signature in each.signatures):
+            return each
+    return None
+
+
+def _begins(head: bytes, signature: bytes) -> bool:
+    if len(head) < len(signature):
+        return False
+    return all(wanted in (found, _ANY) for found, wanted in zip(head, signature, strict=False))

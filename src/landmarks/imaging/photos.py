@@ -2,46 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from landmarks.errors import InputError
-from landmarks.files.walker import Reason, Skipped, WalkRules, walk
+from landmarks.files.walker import Skipped, WalkRules, walk
 from landmarks.imaging.formats import PHOTO_SUFFIXES
 
 OnSkip = Callable[[Skipped], None]
 """Told of each file and folder that is left out."""
-
-
-class SkipCounter:
-    """Counts what a walk leaves out and tells what cannot be read; give it as `on_skip`.
-
-    Args:
-        tell: Called with one sentence for each folder that is unreadable.
-        missing_ok: Whether a path that does not exist is told like those; else it raises `InputError`.
-
-    Attributes:
-        counts: How many were left out for each reason.
-    """
-
-    def __init__(self, tell: Callable[[str], None], *, missing_ok: bool = False) -> None:
-        self._tell = tell
-        self._missing_ok = missing_ok
-        self.counts: Counter[Reason] = Counter()
-
-    def __call__(self, skipped: Skipped) -> None:
-        """Count one."""
-        if skipped.reason == "missing" and not self._missing_ok:
-            raise InputError(f"{skipped.path}: {skipped.message}")
-        self.counts[skipped.reason] += 1
-        if skipped.reason in {"missing", "unreadable"}:
-            self._tell(f"{skipped.path}: {skipped.message}")
-
-    @property
-    def failed(self) -> int:
-        """How many paths could not be read."""
-        return self.counts["missing"] + self.counts["unreadable"]
 
 
 def photo_rules(exclude: Iterable[str] = ()) -> WalkRules:

@@ -13,9 +13,10 @@ from landmarks.library.delta import make_delta
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import Change, PhotoRow, PhotoState, Verdict
 from landmarks.library.writing import ChangedMeanwhileError, Snapshot, digest, is_full, put_file
-from landmarks.metadata.edit import Edit, WriteOptions, plan, target_of
+from landmarks.metadata.edit import Edit, plan, target_of
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.exiftool import ExifTool
+from landmarks.metadata.settings import WriteOptions
 from landmarks.tagging.keywords import entries_for
 from landmarks.tagging.tags import ImageTags, Tag, tags_from_json, tags_to_json
 
@@ -115,7 +116,7 @@ class Batch:
                 yield from self.flush()  # its plan must see what the other one wrote
             planned = self._plan(work, result, target)
         except MetadataError as error:
-            yield self._refuse(work, "unwritable", error.reason)
+            yield self._refuse(work, "unwritable", _reason(error, work.photo))
             return
         except ChangedMeanwhileError:
             yield self._put_off(work)
@@ -137,7 +138,7 @@ class Batch:
         try:
             yield from self._accept(self._plan(work, result, target))
         except MetadataError as error:
-            yield self._refuse(work, "unwritable", error.reason)
+            yield self._refuse(work, "unwritable", _reason(error, work.photo))
 
     def flush(self) -> Iterator[Outcome]:
         """Write what waits; gives one outcome for each edit.
@@ -295,7 +296,7 @@ def judged(tags: Iterable[Tag], verdicts: Iterable[Verdict]) -> tuple[Tag, ...]:
     """
     verdicts = list(verdicts)
     rejected = {verdict.name for verdict in verdicts if verdict.verdict == "rejected"}
-    kept = [tag for tag in tags if not rejected & _names(tag)]
+    kept = [tag for tag in tags if not rejected & names_of(tag)]
     present = {tag.name.casefold() for tag in kept}
     for verdict in verdicts:
         if verdict.verdict == "confirmed" and verdict.tag is not None and verdict.name not in present:
@@ -303,7 +304,13 @@ def judged(tags: Iterable[Tag], verdicts: Iterable[Verdict]) -> tuple[Tag, ...]:
     return tuple(kept)
 
 
-def _names(tag: Tag) -> set[str]:
+def _reason(error: MetadataError, photo: Path) -> str:
+    """Return why a photo's tags cannot be written; what is wrong with its sidecar is not said of the photo."""
+    return error.reason if error.path == photo else f"{error.path.name}: {error.reason}"
+
+
+def names_of(tag: Tag) -> set[str]:
+    """Return the names by which a tag is rejected, in folded case: its own, and those of its city and country."""
     names = [tag.name]
     if tag.place is not None and tag.level in {"landmark", "city"}:
         names.append(tag.place.country)

@@ -9,41 +9,33 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from types import TracebackType
 
 from landmarks.errors import InputError, MetadataError, StorageError
+from landmarks.files.checksums import sha256_file
 from landmarks.files.walker import Skipped
-from landmarks.imaging.photos import walk_photos
-from landmarks.library.batch import Batch, Outcome, Work
+from landmarks.geo.gazetteer import Gazetteer
+from landmarks.imaging.photos import OnSkip, walk_photos
+from landmarks.library.batch import Batch, Outcome, Work, judged, names_of
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import PhotoRow, PhotoState, RunRow, Verdict
+from landmarks.library.roots import LEDGER, absolute, library_root
 from landmarks.library.undo import Undone, undo
 from landmarks.library.writing import Snapshot, recover
-from landmarks.metadata.edit import WriteOptions
 from landmarks.metadata.exiftool import ExifTool
+from landmarks.metadata.settings import WriteOptions
 from landmarks.tagging.tags import ImageTags, Tag, tags_from_json, tags_to_json
 
-LEDGER = Path(".landmarks", "ledger.sqlite3")
-"""Where the ledger lies below the root of a library, unless another place is named."""
+__all__ = ["LEDGER", "Library", "TagPhotos", "library_root"]
 
 TagPhotos = Callable[[Iterable[Path]], Iterator[ImageTags]]
 """Tags a stream of photos, in any order, each under the path it was given."""
 
 _CLAIMS = 16  # photos that are claimed in one step
-
-
-def library_root(path: Path) -> Path:
-    """Return the root of the library that holds `path`: the nearest folder above with a ledger, else itself."""
-    path = _absolute(path)
-    folder = path if path.is_dir() else path.parent
-    for candidate in (folder, *folder.parents):
-        if (candidate / LEDGER).is_file():
-            return candidate
-    return folder
 
 
 class Library:
@@ -54,6 +46,8 @@ class Library:
         ledger: Another place for the ledger, for photos on a read-only file system.
         options: Where tags are written.
         read_only: Write nothing, not even a ledger; for previews.
+        exclude: Glob patterns of what is skipped below folders.
+        on_left_out: Told of each file and folder that the folder walk skips.
 
     Raises:
         InputError: The root is no folder.
@@ -68,8 +62,12 @@ class Library:
         ledger: Path | None = None,
         options: WriteOptions | None = None,
         read_only: bool = False,
+        exclude: Sequence[str] = (),
+        on_left_out: OnSkip | None = None,
     ) -> None:
-        self.root = _absolute(root)
+        self.root = absolute(root)
+        self._exclude = tuple(exclude)
+        self._on_left_out = on_left_out
         if not self.root.is_dir():
             raise InputError(f"{root}: no such folder: check the spelling")
         self.options = options or WriteOptions()
@@ -165,10 +163,32 @@ class Library:
         """Give the runs that wrote something, the newest first."""
         return self._ledger.runs()
 
-    def undo(self, *, run: int | None = None, below: Path | None = None) -> Iterator[Undone]:
-        """Take back what was written: all of it, that of a run, or that below a folder."""
+    def undo(
+        self, *, run: int | None = None, below: Path | None = None, dry_run: bool = False
+    ) -> Iterator[Undone]:
+        """Take back what was written: all of it, that of a run, or that below a folder.
+
+        Args:
+            run: Only what this run wrote.
+            below: Only photos in this folder, or this photo.
+            dry_run: Give what would be undone and change nothing.
+
+        Raises:
+            InputError: There is no such run, or `below` neither exists nor was ever written to.
+        """
         folder = b"" if below is None else self.key(below)
-        yield from undo(self._ledger, self.root, run=run, below=b"" if folder == b"." else folder)
+        folder = b"" if folder == b"." else folder
+        if run is not None and all(row.id != run for row in self._ledger.runs()):
+            raise InputError(f"{self.root}: there is no run {run}: landmarks undo --list shows the runs")
+        pages = self._ledger.standing(run=run, below=folder)
+        if below is not None and not below.exists() and next(pages, None) is None:
+            raise InputError(f"{below}: no such file or folder, and nothing was written there: check the spelling")
+        if dry_run:
+            for page in self._ledger.standing(run=run, below=folder):
+                for change in page:
+                    yield Undone(self.root / os.fsdecode(change.target), "planned")
+            return
+        yield from undo(self._ledger, self.root, run=run, below=folder)
 
     def reject(self, photo: Path, tag: str) -> list[Outcome]:
         """Take a tag off a photo for good: no run and no model brings it back.
@@ -178,9 +198,17 @@ class Library:
             tag: Name of the tag, or of its city or country, which rejects all that is said to lie there.
 
         Raises:
+            InputError: Nothing is called so: neither a tag that the photo had nor a place.
             MetadataError: The file cannot be edited; the verdict stands all the same.
         """
-        return self._judge(photo, Verdict(tag.casefold(), "rejected", None))
+        name = tag.casefold()
+        mine = {known for each in self._known_tags(self.key(photo)).values() for known in names_of(each)}
+        if name not in mine and name not in _place_names():
+            raise InputError(
+                f"{photo}: it never had a tag {tag!r}, and no landmark, city or country is called so; its tags: "
+                f"{', '.join(sorted(mine)) or 'none'}"
+            )
+        return self._judge(photo, Verdict(name, "rejected", None))
 
     def confirm(self, photo: Path, tag: str | Tag) -> list[Outcome]:
         """Keep a tag on a photo whatever later models say; one that was rejected comes back.
@@ -208,19 +236,28 @@ class Library:
             if path.is_file():
                 yield path, verdict
 
+    def judged(self, photo: ImageTags) -> tuple[Tag, ...]:
+        """Return the tags of a photo after what the user said of them, without writing anything."""
+        try:
+            digest = photo.sha256 or bytes.fromhex(sha256_file(photo.path))
+        except OSError:
+            digest = None
+        verdicts = self._ledger.verdicts(self.key(photo.path), digest)
+        return judged(photo.tags, verdicts) if verdicts else photo.tags
+
     def key(self, path: Path) -> bytes:
         """Return a path below the root as the ledger knows it.
 
         Raises:
             InputError: The path lies elsewhere.
         """
-        absolute = _absolute(path)
-        if not absolute.is_relative_to(self.root):
-            absolute, root = absolute.parent.resolve() / absolute.name, self.root.resolve()
-            if not absolute.is_relative_to(root):
+        whole = absolute(path)
+        if not whole.is_relative_to(self.root):
+            whole, root = whole.parent.resolve() / whole.name, self.root.resolve()
+            if not whole.is_relative_to(root):
                 raise InputError(f"{path}: not in the library {self.root}: name a path below it")
-            return os.fsencode(absolute.relative_to(root))
-        return os.fsencode(absolute.relative_to(self.root))
+            return os.fsencode(whole.relative_to(root))
+        return os.fsencode(whole.relative_to(self.root))
 
     def _tag(
         self,
@@ -292,15 +329,17 @@ class Library:
                 raise StorageError(f"{folder}: no permission to write here, or read-only: see `dry_run`")
 
     def _walk(self, paths: Iterable[Path], notices: list[Outcome]) -> Iterator[Path]:
-        """Give the photos below `paths` one by one; a folder that is unreadable becomes a notice and stops nothing."""
+        """Give the photos below `paths` one by one; an unreadable folder becomes a notice and stops nothing."""
 
         def refuse(skipped: Skipped) -> None:
             if skipped.reason == "missing":
                 raise InputError(f"{skipped.path}: {skipped.message}")
             if skipped.reason == "unreadable":
                 notices.append(Outcome(skipped.path, "quarantined", reason=skipped.message))
+            elif self._on_left_out is not None:
+                self._on_left_out(skipped)
 
-        return walk_photos(paths, on_skip=refuse)
+        return walk_photos(paths, exclude=self._exclude, on_skip=refuse)
 
     def _due(
         self,
@@ -365,6 +404,15 @@ class Library:
         return Work(photo, key, snapshot, model_key)
 
 
+def _place_names() -> set[str]:
+    """The names that tags may have: of landmarks, cities, countries and kinds, in folded case."""
+    return {
+        name.casefold()
+        for place in Gazetteer.bundled()
+        for name in (place.name, place.city, place.country, place.kind)
+    }
+
+
 def _drained(notices: list[Outcome]) -> Iterator[Outcome]:
     while notices:
         yield notices.pop(0)
@@ -375,8 +423,3 @@ def _is_at_rest(photo: Path, seconds: float) -> bool:
         return time.time() - photo.stat().st_mtime >= seconds
     except OSError:
         return False
-
-
-def _absolute(path: Path) -> Path:
-    # Links stay: their photos are known by the names that the user sees.
-    return Path(os.path.abspath(path))  # noqa: PTH100

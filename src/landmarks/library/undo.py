@@ -15,9 +15,10 @@ from landmarks.library.delta import apply_delta
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import Change, ChangeState
 from landmarks.library.writing import ChangedMeanwhileError, content_of, digest, is_full, put_file
-from landmarks.metadata.edit import WriteOptions, plan
+from landmarks.metadata.edit import plan
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.exiftool import ExifTool
+from landmarks.metadata.settings import WriteOptions
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,13 @@ class Undone:
     Attributes:
         target: The file that had been written.
         status: `restored`: it is again what it was, byte for byte; `cleaned`: others changed it since, so only
-            our entries were taken out; `gone`: the file is not there any more; `kept`: nothing was done.
+            our entries were taken out; `gone`: the file is not there any more; `kept`: nothing was done;
+            `planned`: it would be undone.
         reason: Why it was kept, or None.
     """
 
     target: Path
-    status: Literal["restored", "cleaned", "gone", "kept"]
+    status: Literal["restored", "cleaned", "gone", "kept", "planned"]
     reason: str | None = None
 
 

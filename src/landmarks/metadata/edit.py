@@ -8,57 +8,32 @@ name is not UTF-8. pyexiv2 is under the GPL 3, so this package under the MIT lic
 extra, and a damaged photo could take the whole run down with it, since Exiv2 runs inside the process.
 
 The landmark's coordinates go into `Iptc4xmpExt:LocationShown`, the place that is seen; a camera position, in
-EXIF or `exif:GPSLatitude`, is never changed. EXIF GPS is written only if asked, into a photo without a position,
-and says in `GPSProcessingMethod` whose position it is, so `read_position` does not take it for the camera's.
+EXIF or `exif:GPSLatitude`, is never changed. Such a position is written only if asked, where there is none, and
+says in `GPSProcessingMethod` whose it is, so `read_position` does not take it for the camera's.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-from landmarks.errors import MetadataError, SettingsError
-from landmarks.metadata.entries import Entries, seed_tag_paths
+from landmarks.errors import MetadataError
+from landmarks.metadata.entries import SINGLES, Entries, distinct, seed_tag_paths
 from landmarks.metadata.exiftool import ExifTool
-from landmarks.metadata.reading import MAX_SIDECAR_BYTES, embedded_entries, read_position
-from landmarks.metadata.xmp import PacketError, XmpPacket
-
-
-@dataclass(frozen=True)
-class WriteOptions:
-    """Where tags are written.
-
-    Attributes:
-        sidecar: Name of a new sidecar: `full` makes `photo.jpg.xmp`, `stem` makes `photo.xmp`.
-        in_place: Write into the photo, by ExifTool, instead.
-        iptc: With `in_place`, repeat the keywords as IPTC keywords.
-        gps: With `in_place`, give a photo without a position that of the landmark.
-
-    Raises:
-        SettingsError: `iptc` or `gps` without `in_place`, or a name that is not known.
-    """
-
-    sidecar: Literal["full", "stem"] = "full"
-    in_place: bool = False
-    iptc: bool = False
-    gps: bool = False
-
-    def __post_init__(self) -> None:
-        if self.sidecar not in {"full", "stem"}:
-            raise SettingsError(f"sidecar must be full or stem, not {self.sidecar!r}")
-        for name in ("iptc", "gps"):
-            if getattr(self, name) and not self.in_place:
-                raise SettingsError(f"{name} writes into the photo itself: give --in-place too")
-
-    @property
-    def key(self) -> str:
-        """Text that differs where the options do."""
-        flags = [name for name in ("iptc", "gps") if getattr(self, name)]
-        return "+".join(["in-place", *flags]) if self.in_place else f"sidecar-{self.sidecar}"
+from landmarks.metadata.packet import PacketError
+from landmarks.metadata.reading import embedded_entries, read_position
+from landmarks.metadata.settings import WriteOptions
+from landmarks.metadata.sidecars import (
+    MAX_SIDECAR_BYTES,
+    is_raw,
+    may_own_stem,
+    own_sidecar,
+    read_sidecar,
+    shared_sidecar,
+)
+from landmarks.metadata.xmp import XmpPacket
 
 
 @dataclass(frozen=True)
@@ -107,28 +82,20 @@ def target_of(photo: Path, options: WriteOptions) -> Path:
     Raises:
         MetadataError: `photo.xmp` is asked for and would belong to several photos.
     """
-    if options.in_place:
+    raw = is_raw(photo)
+    if options.in_place and not raw:
         return photo
-    full, stem = photo.with_name(photo.name + ".xmp"), photo.with_suffix(".xmp")
-    if os.path.lexists(full):
-        return full
-    if options.sidecar == "full" and not os.path.lexists(stem):
-        return full
-    alone = not any(_siblings(photo))
-    if options.sidecar == "full":
-        return stem if alone else full
-    if not alone:
-        raise MetadataError(photo, f"{stem.name} would belong to several photos: name sidecars photo.jpg.xmp")
-    return stem
-
-
-def _siblings(photo: Path) -> Iterator[str]:
-    """Give the other files that share the photo's name but for the suffix."""
-    with os.scandir(photo.parent) as entries:
-        for entry in entries:
-            name = Path(entry.name)
-            if name.stem == photo.stem and name.name != photo.name and name.suffix.lower() != ".xmp":
-                yield entry.name
+    existing = own_sidecar(photo)
+    if existing is not None:
+        return existing
+    if options.sidecar == "full" or (options.sidecar == "auto" and not raw):
+        return photo.with_name(photo.name + ".xmp")
+    stem = photo.with_name(photo.stem + ".xmp")
+    if may_own_stem(photo):
+        return stem
+    if options.sidecar == "auto":
+        return photo.with_name(photo.name + ".xmp")
+    raise MetadataError(photo, f"{stem.name} would belong to several photos: name sidecars photo.jpg.xmp")
 
 
 def plan(
@@ -168,32 +135,64 @@ def plan(
 def _plan_sidecar(
     photo: Path, path: Path, *, before: bytes | None, status: os.stat_result | None, wanted: Entries, ours: Entries
 ) -> Edit:
-    wanted = replace(wanted, iptc_keywords=(), position=None)
+    wanted = replace(wanted, iptc_keywords=())
     if before is None:
         ours = Entries()
     try:
-        packet = XmpPacket(before)
+        packet = _packet_of(photo, path, before)
         present = packet.entries()
         gone, removed = ours.without(present), ours.without(wanted).common(present)
         wanted = wanted.without(gone)
         packet.remove(removed)
-        user = present.without(ours)
-        seed = embedded_entries(photo) if before is None else user
+        user, carried = _carried(photo, packet, present.without(ours), inside=not ours)
         if wanted.tag_paths and not user.tag_paths and not ours.tag_paths:
-            paths = seed.tag_paths or seed_tag_paths(seed.keywords + seed.iptc_keywords, seed.hierarchy)
-            packet.add(Entries(tag_paths=paths))
-            user = user.plus(Entries(tag_paths=paths))
-        if before is None:
-            copied = Entries(keywords=seed.keywords, hierarchy=seed.hierarchy)
-            packet.add(copied)
-            user = user.plus(copied)
+            packet.add(Entries(tag_paths=carried))
+            user = user.plus(Entries(tag_paths=carried))
         kept = ours.common(wanted).without(gone)
-        added = wanted.without(user).without(kept)
+        added = _fitting(wanted.without(user).without(kept), user)
+        if added.position is not None and (packet.has_position() or read_position(photo) is not None):
+            added = replace(added, position=None)
         packet.add(added)
-        after = packet.to_bytes()
+        after = packet.to_bytes() if added or removed or before is None else before
     except PacketError as error:
         raise MetadataError(path, f"{error}: mend or move the sidecar; it was left alone") from error
     return Edit(path, before, after, status, kept.plus(added), added, removed, gone)
+
+
+def _packet_of(photo: Path, path: Path, before: bytes | None) -> XmpPacket:
+    """Return the packet to edit."""
+    if before is None:
+        shared = shared_sidecar(photo)
+        if shared is not None and shared != path:
+            # Programs that find the new sidecar read the shared one no more: it goes on in the new one.
+            return read_sidecar(shared) or XmpPacket()
+    return XmpPacket(before)
+
+
+def _carried(photo: Path, packet: XmpPacket, user: Entries, *, inside: bool) -> tuple[Entries, tuple[str, ...]]:
+    """Return the user's entries, and as digiKam paths all that is said only where digiKam would not look any more.
+
+    A sidecar without keywords gets those that the photo has `inside`, which ours would hide from programs.
+    """
+    others = packet.other_paths()
+    seed = user
+    if inside and not (user.keywords or user.hierarchy or user.tag_paths):
+        embedded, inner = embedded_entries(photo)
+        others += inner
+        copied = Entries(distinct(embedded.keywords + embedded.iptc_keywords), embedded.hierarchy)
+        packet.add(copied)
+        user = user.plus(copied)
+        seed = user.plus(embedded)
+    paths = seed.tag_paths or seed_tag_paths(seed.keywords, distinct(seed.hierarchy + others))
+    return user, paths
+
+
+def _fitting(added: Entries, user: Entries) -> Entries:
+    """Return what may be added: no city or country of ours beside a user's that differ from it."""
+    theirs = [(name, getattr(user, name)) for name in SINGLES]
+    if any(values and getattr(added, name) for name, values in theirs):
+        return replace(added, sublocation=(), city=(), country=(), country_code=())
+    return added
 
 
 def _plan_embedded(
@@ -206,10 +205,11 @@ def _plan_embedded(
     wanted = wanted.without(gone)
     user = present.without(ours)
     kept = ours.common(wanted)
-    added = wanted.without(user).without(kept)
+    added = _fitting(wanted.without(user).without(kept), user)
     put = added
     if added.tag_paths and not user.tag_paths and not ours.tag_paths:
-        paths = seed_tag_paths(user.keywords + user.iptc_keywords, user.hierarchy)
+        others = embedded_entries(before)[1]
+        paths = seed_tag_paths(user.keywords + user.iptc_keywords, distinct(user.hierarchy + others))
         put = replace(added, tag_paths=paths + added.tag_paths)
     after = tool.edit(photo, before, remove=removed, add=put) if added or removed else before
     return Edit(photo, before, after, status, kept.plus(added), added, removed, gone)

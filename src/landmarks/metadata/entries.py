@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -33,7 +34,7 @@ class Location:
     @property
     def key(self) -> str:
         """What makes two descriptions the same place, whatever a program did to the numbers."""
-        return "\t".join((self.name, self.city, self.country)).casefold()
+        return _folded("\t".join((self.name, self.city, self.country)))
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,23 @@ class Entries:
         hierarchy: `lr:hierarchicalSubject`, levels parted by `|`.
         tag_paths: `digiKam:TagsList`, levels parted by `/`.
         locations: `Iptc4xmpExt:LocationShown`.
+        sublocation: `Iptc4xmpCore:Location`, the landmark; like the next three at most one, for programs that do
+            not know `Iptc4xmpExt:LocationShown`.
+        city: `photoshop:City`.
+        country: `photoshop:Country`.
+        country_code: `Iptc4xmpCore:CountryCode`.
         iptc_keywords: IPTC keywords; never in a sidecar.
-        position: EXIF GPS position that we wrote for lack of one; never in a sidecar.
+        position: GPS position that we wrote for lack of one, in EXIF or, in a sidecar, `exif:GPSLatitude`.
     """
 
     keywords: tuple[str, ...] = ()
     hierarchy: tuple[str, ...] = ()
     tag_paths: tuple[str, ...] = ()
     locations: tuple[Location, ...] = ()
+    sublocation: tuple[str, ...] = ()
+    city: tuple[str, ...] = ()
+    country: tuple[str, ...] = ()
+    country_code: tuple[str, ...] = ()
     iptc_keywords: tuple[str, ...] = ()
     position: tuple[float, float] | None = None
 
@@ -78,7 +88,7 @@ class Entries:
         for name in LISTS:
             there = {compare_key(entry) for entry in getattr(others, name)}
             kept[name] = tuple(e for e in getattr(self, name) if (compare_key(e) in there) is keep)
-        position = self.position if (others.position is not None) is keep else None
+        position = self.position if _same_position(self.position, others.position) is keep else None
         return Entries(**kept, position=position)
 
     def lines(self) -> Iterator[str]:
@@ -87,7 +97,7 @@ class Entries:
             for entry in getattr(self, name):
                 yield f"{label}: {describe(entry)}"
         if self.position is not None:
-            yield "EXIF GPS of the landmark: {:.5f}, {:.5f}".format(*self.position)
+            yield "GPS position of the landmark: {:.5f}, {:.5f}".format(*self.position)
 
     def to_json(self) -> str:
         """Return the entries as text for `from_json`."""
@@ -108,14 +118,45 @@ LISTS = {
     "hierarchy": "lr:hierarchicalSubject",
     "tag_paths": "digiKam:TagsList",
     "locations": "Iptc4xmpExt:LocationShown",
+    "sublocation": "Iptc4xmpCore:Location",
+    "city": "photoshop:City",
+    "country": "photoshop:Country",
+    "country_code": "Iptc4xmpCore:CountryCode",
     "iptc_keywords": "IPTC:Keywords",
 }
 """Lists of `Entries` and the names of their properties."""
 
+SINGLES = ("sublocation", "city", "country", "country_code")
+"""Lists of `Entries` with one entry at most, which together name one place."""
+
 
 def compare_key(entry: str | Location) -> str:
-    """Return the form in which entries are compared: photo programs do not tell upper from lower case."""
-    return entry.key if isinstance(entry, Location) else entry.casefold()
+    """Return the form in which entries are compared.
+
+    Photo programs tell neither upper from lower case nor the two ways in which Unicode writes an accent.
+    """
+    return entry.key if isinstance(entry, Location) else _folded(entry)
+
+
+def _same_position(one: tuple[float, float] | None, other: tuple[float, float] | None) -> bool:
+    # Writing rounds; 0.001 degrees are 100 m.
+    return (
+        one is not None and other is not None and all(abs(a - b) < 0.001 for a, b in zip(one, other, strict=True))
+    )
+
+
+def _folded(text: str) -> str:
+    if text.isascii():
+        return text.casefold()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def distinct(entries: Iterable[str]) -> tuple[str, ...]:
+    """Return each entry once, as it was written first."""
+    first: dict[str, str] = {}
+    for entry in entries:
+        first.setdefault(compare_key(entry), entry)
+    return tuple(first.values())
 
 
 def describe(entry: str | Location) -> str:
@@ -145,6 +186,6 @@ def seed_tag_paths(keywords: Iterable[str], hierarchy: Iterable[str]) -> tuple[s
     therefore carry the user's own keywords in it, or they would vanish from these programs.
     """
     nested = [path.split("|") for path in hierarchy]
-    known = {level.casefold() for path in nested for level in path}
-    flat = [[keyword] for keyword in keywords if keyword.casefold() not in known]
-    return tuple(dict.fromkeys(join_path(path, "/") for path in [*nested, *flat]))
+    known = {compare_key(level) for path in nested for level in path}
+    flat = [[keyword] for keyword in keywords if compare_key(keyword) not in known]
+    return distinct(join_path(path, "/") for path in [*nested, *flat])

@@ -7,7 +7,6 @@ through its standard input, so no shell is involved; the copies have plain names
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import tempfile
@@ -20,36 +19,26 @@ from typing import IO, Any
 
 from landmarks.errors import MetadataError
 from landmarks.files.atomic import storage_errors
-from landmarks.metadata.entries import Entries, Location
+from landmarks.metadata import gps
+from landmarks.metadata.entries import SINGLES, Entries, Location
 
 COMMAND = "exiftool"
 _SECONDS = 60  # a photo that keeps ExifTool busy for longer is not one
-_READ = [
-    *("-j", "-struct", "-n", "-G1", "-IPTC:Keywords"),
-    *("-XMP-dc:Subject", "-XMP-lr:HierarchicalSubject", "-XMP-digiKam:TagsList", "-XMP-iptcExt:LocationShown"),
-    *("-GPS:GPSLatitude", "-GPS:GPSLongitude", "-GPS:GPSProcessingMethod", "-XMP-exif:GPSLatitude"),
-]
 _LISTS = {
     "keywords": "XMP-dc:Subject",
     "hierarchy": "XMP-lr:HierarchicalSubject",
     "tag_paths": "XMP-digiKam:TagsList",
+    "sublocation": "XMP-iptcCore:Location",
+    "city": "XMP-photoshop:City",
+    "country": "XMP-photoshop:Country",
+    "country_code": "XMP-iptcCore:CountryCode",
     "iptc_keywords": "IPTC:Keywords",
 }
-_OUR_METHOD = "of the landmark at {:.4f},{:.4f}, not of the camera"
-_OUR_METHOD_PARTS = re.compile(r"of the landmark at (-?\d+\.\d+),(-?\d+\.\d+), not of the camera")
+_READ = [
+    *("-j", "-struct", "-n", "-G1", *(f"-{tag}" for tag in _LISTS.values()), "-XMP-iptcExt:LocationShown"),
+    *("-GPS:GPSLatitude", "-GPS:GPSLongitude", "-GPS:GPSProcessingMethod", "-XMP-exif:GPSLatitude"),
+]
 _GPS_TAGS = ("GPSLatitude", "GPSLatitudeRef", "GPSLongitude", "GPSLongitudeRef", "GPSProcessingMethod")
-
-
-def is_ours(method: str, position: tuple[float, float]) -> bool:
-    """Tell whether an EXIF position is one that we wrote and nobody has changed since.
-
-    Args:
-        method: `GPSProcessingMethod`, where we note the position we wrote: other programs that correct a
-            position may leave that note as it is.
-        position: Latitude and longitude that stand in EXIF.
-    """
-    match = _OUR_METHOD_PARTS.search(method)
-    return match is not None and all(abs(float(match[i + 1]) - position[i]) < 0.001 for i in (0, 1))
 
 
 class ExifTool:
@@ -110,7 +99,7 @@ class ExifTool:
         position = None
         if "GPS:GPSLatitude" in values and "GPS:GPSLongitude" in values:
             there = float(values["GPS:GPSLatitude"]), float(values["GPS:GPSLongitude"])
-            if is_ours(str(values.get("GPS:GPSProcessingMethod", "")), there):
+            if gps.is_ours(str(values.get("GPS:GPSProcessingMethod", "")), there):
                 position, taken = there, "XMP-exif:GPSLatitude" in values
         return Entries(**lists, position=position), taken
 
@@ -130,7 +119,8 @@ class ExifTool:
         arguments = ["-n", "-overwrite_original"]
         for sign, entries in (("-", remove), ("+", add)):
             for name, tag in _LISTS.items():
-                arguments += [f"-{tag}{sign}={value}" for value in getattr(entries, name)]
+                how = "" if sign == "+" and name in SINGLES else sign
+                arguments += [f"-{tag}{how}={value}" for value in getattr(entries, name)]
             arguments += [f"-XMP-iptcExt:LocationShown{sign}={_struct(place)}" for place in entries.locations]
         arguments += _position_arguments(remove, add)
         if add.iptc_keywords and b"8BIM\x04\x04" not in content:
@@ -247,7 +237,7 @@ def _position_arguments(remove: Entries, add: Entries) -> list[str]:
             "S" if latitude < 0 else "N",
             f"{abs(longitude):.7f}",
             "W" if longitude < 0 else "E",
-            _OUR_METHOD.format(latitude, longitude),
+            gps.our_method(add.position),
         )
         return [f"-GPS:{tag}={value}" for tag, value in zip(_GPS_TAGS, values, strict=True)]
     if remove.position is not None:

@@ -1,21 +1,19 @@
-"""What a photo and its sidecar say already: where the camera stood, and the keywords inside the photo."""
+"""What a photo and its sidecars say already: where the camera stood, and the keywords inside the photo."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from PIL import ExifTags, ImageFile, IptcImagePlugin
 
 from landmarks.imaging.decoding import photo_header
+from landmarks.metadata import gps
 from landmarks.metadata.entries import Entries
-from landmarks.metadata.exiftool import is_ours
-from landmarks.metadata.xmp import PacketError, XmpPacket
-
-MAX_SIDECAR_BYTES = 32 * 2**20
-"""A larger sidecar is left alone."""
+from landmarks.metadata.packet import PacketError
+from landmarks.metadata.sidecars import read_sidecar, sidecars_of
+from landmarks.metadata.xmp import XmpPacket
 
 
 def read_position(photo: Path, content: bytes | None = None) -> tuple[float, float] | None:
@@ -25,12 +23,12 @@ def read_position(photo: Path, content: bytes | None = None) -> tuple[float, flo
         photo: The photo.
         content: Of the photo, where it was read already; else the file is opened.
 
-    The sidecar is asked first, as it holds what the user corrected; then EXIF, then the embedded XMP. A position
+    The sidecars are asked first, as they hold what the user corrected; then EXIF, then the embedded XMP. One
     that we wrote ourselves is the landmark's and does not count, nor does the 0, 0 of a receiver without signal.
     """
-    for path in (photo.with_name(photo.name + ".xmp"), photo.with_suffix(".xmp")):
-        packet = _packet(path)
-        if packet is not None and (position := _plausible(packet.position())) is not None:
+    for path in sidecars_of(photo):
+        packet = read_sidecar(path)
+        if packet is not None and (position := packet.position()) is not None:
             return position
     return embedded_position(photo if content is None else content)
 
@@ -44,38 +42,30 @@ def embedded_position(photo: Path | bytes) -> tuple[float, float] | None:
         if position is not None:
             return position
         packet = _embedded_packet(image)
-    return None if packet is None else _plausible(packet.position())
-
-
-def _packet(path: Path) -> XmpPacket | None:
-    try:
-        if not path.is_file() or path.stat().st_size > MAX_SIDECAR_BYTES:
-            return None
-        return XmpPacket(path.read_bytes())
-    except (OSError, PacketError):
-        return None
+    return None if packet is None else packet.position()
 
 
 def _exif_position(image: ImageFile.ImageFile) -> tuple[float, float] | None:
     try:
-        gps = image.getexif().get_ifd(ExifTags.IFD.GPSInfo)
-        latitude = _exif_degrees(gps[ExifTags.GPS.GPSLatitude], gps[ExifTags.GPS.GPSLatitudeRef], "S")
-        longitude = _exif_degrees(gps[ExifTags.GPS.GPSLongitude], gps[ExifTags.GPS.GPSLongitudeRef], "W")
-        method = bytes(gps.get(ExifTags.GPS.GPSProcessingMethod, b"")).decode("latin-1")
-        return None if is_ours(method, (latitude, longitude)) else _plausible((latitude, longitude))
+        tags = image.getexif().get_ifd(ExifTags.IFD.GPSInfo)
+        latitude = _exif_degrees(tags, ExifTags.GPS.GPSLatitude, ExifTags.GPS.GPSLatitudeRef, "latitude")
+        longitude = _exif_degrees(tags, ExifTags.GPS.GPSLongitude, ExifTags.GPS.GPSLongitudeRef, "longitude")
+        position = gps.plausible((latitude, longitude))
+        method = tags.get(ExifTags.GPS.GPSProcessingMethod, b"")
+        said = method if isinstance(method, str) else bytes(method).decode("latin-1")
+        return None if position is None or gps.is_ours(said, position) else position
     except Exception:  # noqa: BLE001 - damaged EXIF raises nearly every type
         return None
 
 
-def _exif_degrees(parts: Sequence[float], reference: str, negative: str) -> float:
-    value: float = sum(float(part) / 60**power for power, part in enumerate(parts))
-    return -value if reference.strip("\0 ").upper() == negative else value
-
-
-def _plausible(position: tuple[float, float] | None) -> tuple[float, float] | None:
-    if position is None or position == (0, 0) or not all(map(math.isfinite, position)):
+def _exif_degrees(tags: dict[int, Any], value: int, reference: int, axis: str) -> float | None:
+    parts = tags.get(value)
+    if parts is None:
         return None
-    return position if abs(position[0]) <= 90 and abs(position[1]) <= 180 else None
+    if isinstance(parts, bytes | str):  # text, as some programs write it
+        text = parts.decode("latin-1") if isinstance(parts, bytes) else parts
+        return gps.parse_degrees(text.strip("\0 "), axis, str(tags.get(reference) or ""))
+    return gps.exif_degrees(parts if isinstance(parts, tuple | list) else (parts,), tags.get(reference), axis)
 
 
 def _embedded_packet(image: ImageFile.ImageFile) -> XmpPacket | None:
@@ -86,11 +76,15 @@ def _embedded_packet(image: ImageFile.ImageFile) -> XmpPacket | None:
         return None
 
 
-def embedded_entries(photo: Path) -> Entries:
-    """Return the keywords inside a photo, which a new sidecar would hide from programs that read it first."""
+def embedded_entries(photo: Path | bytes) -> tuple[Entries, tuple[str, ...]]:
+    """Return what a photo says inside, which a new sidecar would hide from programs that read it first.
+
+    Returns:
+        The entries, and the hierarchies in other programs' own lists, see `XmpPacket.other_paths`.
+    """
     with photo_header(photo) as image:
         if image is None:
-            return Entries()
+            return Entries(), ()
         packet = _embedded_packet(image)
         entries = packet.entries() if packet is not None else Entries()
         try:
@@ -99,7 +93,8 @@ def embedded_entries(photo: Path) -> Entries:
             records = {}
     keywords = records.get((2, 25), [])
     texts = [_iptc_text(raw) for raw in (keywords if isinstance(keywords, list) else [keywords])]
-    return replace(entries, iptc_keywords=tuple(filter(None, texts)))
+    paths = packet.other_paths() if packet is not None else ()
+    return replace(entries, iptc_keywords=tuple(filter(None, texts))), paths
 
 
 def _iptc_text(raw: bytes) -> str:

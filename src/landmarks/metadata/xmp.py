@@ -1,293 +1,267 @@
-"""XMP packets, edited in place: every byte that is not ours stays where it is.
-
-A packet is parsed with Expat, which tells at which byte each element begins. What is added is spliced in as text
-and what is removed is cut out, so comments, prefixes, order and white space of other programs survive, which a
-parse and a re-serialisation would not give. A document type declaration is refused, and with it every entity
-trick. The format: XMP Specification Part 1 (ISO 16684-1); IPTC Photo Metadata Standard for the locations.
-"""
+"""What an XMP packet says of a photo, and how our entries get into it and out of it again."""
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from xml.parsers import expat
+from dataclasses import replace
 from xml.sax.saxutils import escape
 
-from landmarks.metadata.entries import LISTS, Entries, Location, compare_key
-
-RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-IPTC_EXT = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
-EXIF = "http://ns.adobe.com/exif/1.0/"
-
-_PROPERTIES = {
-    # field of Entries -> namespace, prefix to use, local name, kind of list
-    "keywords": ("http://purl.org/dc/elements/1.1/", "dc", "subject", "Bag"),
-    "hierarchy": ("http://ns.adobe.com/lightroom/1.0/", "lr", "hierarchicalSubject", "Bag"),
-    "tag_paths": ("http://www.digikam.org/ns/1.0/", "digiKam", "TagsList", "Seq"),
-    "locations": (IPTC_EXT, "Iptc4xmpExt", "LocationShown", "Bag"),
-}
-_EMPTY = (
-    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
-    '<x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="landmarks">\n'
-    f' <rdf:RDF xmlns:rdf="{RDF}">\n'
-    '  <rdf:Description rdf:about="">\n'
-    "  </rdf:Description>\n"
-    " </rdf:RDF>\n"
-    "</x:xmpmeta>\n"
-    '<?xpacket end="w"?>\n'
+from landmarks.metadata import gps
+from landmarks.metadata.entries import SINGLES, Entries, Location, compare_key, distinct
+from landmarks.metadata.namespaces import (
+    CAMERA_RAW,
+    DC,
+    DIGIKAM,
+    EXIF,
+    IPTC_CORE,
+    IPTC_EXT,
+    LIGHTROOM,
+    MEDIA_MANAGEMENT,
+    PHOTOSHOP,
+    RDF,
+    Prefixes,
 )
-_START_TAG = re.compile(rb"<([^\s/>]+)(?:\s+[^\s=/>]+\s*=\s*(?:\"[^\"]*\"|'[^']*'))*\s*/?>")
+from landmarks.metadata.packet import Attribute, Node, Packet
+from landmarks.metadata.programs import CATEGORIES, PATH_LISTS, category_paths
+from landmarks.metadata.rdf import fields_of, items_of, lists_of, text_of
+
+_LISTS = {
+    # field of Entries -> namespace, local name, kind of list
+    "keywords": (DC, "subject", "Bag"),
+    "hierarchy": (LIGHTROOM, "hierarchicalSubject", "Bag"),
+    "tag_paths": (DIGIKAM, "TagsList", "Seq"),
+    "locations": (IPTC_EXT, "LocationShown", "Bag"),
+}
+_SINGLES = {
+    "sublocation": (IPTC_CORE, "Location"),
+    "city": (PHOTOSHOP, "City"),
+    "country": (PHOTOSHOP, "Country"),
+    "country_code": (IPTC_CORE, "CountryCode"),
+}
+_POSITION = ("GPSLatitude", "GPSLongitude", "GPSProcessingMethod")
+_PHOTO_NAMES = (
+    (CAMERA_RAW, "RawFileName"),  # Lightroom, Camera Raw
+    (MEDIA_MANAGEMENT, "DerivedFrom"),  # darktable
+    (PHOTOSHOP, "SidecarForExtension"),
+)
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_GPS = re.compile(r"(\d{1,3}),(\d{1,2}(?:\.\d+)?)(?:,(\d{1,2}(?:\.\d+)?))?([NSEW])")
-_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-_DECLARED = re.compile(rb"<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
-_MAX_DEPTH = 100
 
 
-class PacketError(ValueError):
-    """The packet is broken, or of a form that cannot be edited safely; the text says why."""
-
-
-@dataclass
-class _Node:
-    """An element: `start` to `inside` is its start tag, `until` to `end` its end tag."""
-
-    name: str  # namespace, space, local name
-    attributes: dict[str, str]
-    start: int
-    inside: int
-    until: int = 0
-    end: int = 0
-    text: str = ""
-    children: list[_Node] = field(default_factory=list)
-
-    @property
-    def is_list(self) -> bool:
-        return self.name in {f"{RDF} Bag", f"{RDF} Seq", f"{RDF} Alt"}
-
-
-class XmpPacket:
+class XmpPacket(Packet):
     """One XMP packet.
 
     Args:
-        raw: Its bytes; None makes an empty packet.
+        raw: Its bytes; None, or bytes without any text in them, make an empty packet.
 
     Raises:
         PacketError: The bytes are not a packet that can be read.
     """
 
-    def __init__(self, raw: bytes | None = None) -> None:
-        # Work goes on in UTF-8, the only encoding where Expat's byte offsets fit text that is spliced in.
-        self._codec = "utf-8" if raw is None else _codec_of(raw)
-        try:
-            self._text = _EMPTY.encode() if raw is None else raw.decode(self._codec).encode()
-        except (UnicodeError, LookupError) as error:
-            raise PacketError(f"the text is not {self._codec}") from error
-        self._root = _parse(self._text)
-        if self._root is None:
-            raise PacketError("there is no rdf:RDF element in it")
-
-    def to_bytes(self) -> bytes:
-        """Return the packet in the encoding it came in."""
-        return self._text.decode().encode(self._codec, "xmlcharrefreplace")
-
     def entries(self) -> Entries:
-        """Return what the packet says, whoever wrote it."""
+        """Return what the packet says, whoever wrote it; a position counts only where it is ours."""
         found: dict[str, tuple[object, ...]] = {}
-        for name in _PROPERTIES:
-            items = [item for node in self._properties(name) for item in _items(node)]
-            read = _location if name == "locations" else _text
-            found[name] = tuple(entry for entry in map(read, items) if entry)
-        return Entries(**found)  # type: ignore[arg-type]
+        for name, (namespace, local, _) in _LISTS.items():
+            read = _location if name == "locations" else text_of
+            items = [item for node in self._elements(namespace, local) for item in items_of(node)]
+            values: list[object] = [read(item) for item in items]
+            if name != "locations":
+                values += self._attribute_values(namespace, local)
+            found[name] = tuple(filter(None, values))
+        for name in SINGLES:
+            found[name] = tuple(filter(None, self._texts(*_SINGLES[name])))[:1]
+        position, method = self._position()
+        ours = position is not None and gps.is_ours(method, position)
+        return Entries(**found, position=position if ours else None)  # type: ignore[arg-type]
 
     def position(self) -> tuple[float, float] | None:
         """Return the camera's position, from `exif:GPSLatitude` and `exif:GPSLongitude`, or None."""
-        values = {}
-        for description in self._descriptions():
-            values.update(_fields(description, EXIF))
-        latitude, longitude = _degrees(values.get("GPSLatitude")), _degrees(values.get("GPSLongitude"))
-        return None if latitude is None or longitude is None else (latitude, longitude)
+        position, method = self._position()
+        return None if position is None or gps.is_ours(method, position) else position
+
+    def has_position(self) -> bool:
+        """Tell whether anything stands where a position would, sensible or not."""
+        return any(text for local in _POSITION for text in self._texts(EXIF, local))
+
+    def other_paths(self) -> tuple[str, ...]:
+        """Return the hierarchies that other programs keep in lists of their own, levels parted by `|`."""
+        paths = []
+        for namespace, local, separator in PATH_LISTS:
+            paths += [text.strip(separator).replace(separator, "|") for text in self._texts(namespace, local)]
+        for text in self._texts(*CATEGORIES):
+            paths += ["|".join(level.replace("|", "-") for level in path) for path in category_paths(text)]
+        return distinct(filter(None, paths))
+
+    def photo_name(self) -> str:
+        """Return the name, or only the suffix, of the photo that a sidecar says it belongs to; else nothing."""
+        return next((text for where in _PHOTO_NAMES for text in self._texts(*where) if text), "")
 
     def add(self, entries: Entries) -> None:
-        """Add entries at the end of their lists; lists that are missing are made.
-
-        Raises:
-            PacketError: A list has a form that is not known.
-        """
-        for name in _PROPERTIES:
+        """Add entries at the end of their lists; lists that are missing are made."""
+        new: list[str] = []
+        for name in _LISTS:
             values: Sequence[str | Location] = getattr(entries, name)
             if values:
-                self._add(name, values)
+                new += self._add(name, values)
+        for name in SINGLES:
+            for value in getattr(entries, name)[:1]:
+                new += self._set(*_SINGLES[name], value)
+        if entries.position is not None:
+            latitude, longitude = entries.position
+            new += self._set(EXIF, "GPSLatitude", gps.degrees_text(latitude, "latitude"))
+            new += self._set(EXIF, "GPSLongitude", gps.degrees_text(longitude, "longitude"))
+            new += self._set(EXIF, "GPSProcessingMethod", gps.our_method(entries.position))
+        if new:
+            self.insert(self._description(), new)
 
     def remove(self, entries: Entries) -> None:
         """Take entries out; a list that becomes empty goes with them, and so does an emptied frame."""
-        for name in _PROPERTIES:
+        for name, (namespace, local, _) in _LISTS.items():
             keys = {compare_key(entry) for entry in getattr(entries, name)}
             if not keys:
                 continue
-            cuts: list[_Node] = []
-            read = _location if name == "locations" else _text
-            for node in self._properties(name):
-                items = list(_items(node))
+            cuts: list[Node | Attribute] = []
+            read = _location if name == "locations" else text_of
+            for node in self._elements(namespace, local):
+                items = items_of(node)
                 ours = [item for item in items if (entry := read(item)) and compare_key(entry) in keys]
                 cuts += [node] if ours and len(ours) == len(items) else ours
-            self._cut(cuts)
+            self.cut(cuts)
+            self._cut_single(namespace, local, keys, elements=False)
+        for name in SINGLES:
+            self._cut_single(*_SINGLES[name], {compare_key(value) for value in getattr(entries, name)})
+        if entries.position is not None and self.entries().position is not None:
+            for local in _POSITION:
+                self._cut_single(EXIF, local, None)
 
-    def _descriptions(self) -> Iterator[_Node]:
-        if self._root is not None:
-            yield from self._root.children
+    def _descriptions(self) -> list[Node]:
+        return self.root.children
 
-    def _properties(self, name: str) -> Iterator[_Node]:
-        namespace, _, local, _ = _PROPERTIES[name]
+    def _elements(self, namespace: str, local: str) -> Iterator[Node]:
+        name = f"{namespace} {local}"
         for description in self._descriptions():
-            yield from (node for node in description.children if node.name == f"{namespace} {local}")
+            yield from (node for node in description.children if node.name == name)
 
-    def _add(self, name: str, values: Iterable[str | Location]) -> None:
-        existing = next(self._properties(name), None)
-        if existing is None:
-            self._insert(self._description(), _property_text(name, values))
-            return
-        lists = [node for node in existing.children if node.is_list]
-        if len(lists) != 1:
-            raise PacketError(f"{LISTS[name]} is not written as a list")
-        # The prefix that stands for RDF in the user's file.
-        tag = _START_TAG.match(self._text, lists[0].start)
-        prefix = "" if tag is None or b":" not in tag[1] else tag[1].partition(b":")[0].decode() + ":"
-        self._insert(lists[0], [_item_text(value, prefix, f' xmlns:rdf="{RDF}"') for value in values])
+    def _attribute_values(self, namespace: str, local: str) -> Iterator[str]:
+        name = f"{namespace} {local}"
+        for description in self._descriptions():
+            if name in description.attributes:
+                yield description.attributes[name].strip()
 
-    def _description(self) -> _Node:
+    def _texts(self, namespace: str, local: str) -> Iterator[str]:
+        """Give the texts of a property, be it a list or not."""
+        yield from self._attribute_values(namespace, local)
+        for node in self._elements(namespace, local):
+            yield from map(text_of, items_of(node))
+
+    def _position(self) -> tuple[tuple[float, float] | None, str]:
+        values: dict[str, str] = {}
+        for description in self._descriptions():
+            values.update(fields_of(description, EXIF))
+        return _position_of(values), values.get("GPSProcessingMethod", "")
+
+    def _add(self, name: str, values: Sequence[str | Location]) -> list[str]:
+        """Put values into the list that is there; returns the text of a property where there is none."""
+        namespace, local, kind = _LISTS[name]
+        carried = self._take_attributes(namespace, local)
+        needed = (RDF, IPTC_EXT, EXIF) if name == "locations" else (RDF,)
+        node = next(self._elements(namespace, local), None)
+        if node is not None and not lists_of(node):
+            if items_of(node):
+                self._make_list(node, kind)
+            elif node.attributes:  # what is said of no value does not fit a list
+                self.cut([node])
+            node = next(self._elements(namespace, local), None)
+        groups = lists_of(node) if node is not None else []
+        if groups:
+            lines = []
+            for value in values:
+                prefixes = self.prefixes(groups[0], needed)
+                lines.append(_item_text(value, prefixes, prefixes.declarations))
+            prefixes = self.prefixes(groups[0], (RDF,))
+            self.insert(groups[0], [*_carried_text(carried, prefixes, prefixes.declarations), *lines])
+            return []
+        place = self._description() if node is None else node
+        prefixes = self.prefixes(place, dict.fromkeys((namespace, *needed)) if node is None else needed)
+        lines = [*_carried_text(carried, prefixes, ""), *(_item_text(value, prefixes, "") for value in values)]
+        listing = prefixes.name(RDF, kind)
+        inner = "".join(f"\n{line}" for line in lines).replace("\n", "\n ")
+        if node is not None:
+            self.insert(node, [f"<{listing}{prefixes.declarations}>{inner}\n</{listing}>"])
+            return []
+        own = prefixes.name(namespace, local)
+        listed = f"<{listing}>{inner}\n</{listing}>".replace("\n", "\n ")
+        return [f"<{own}{prefixes.declarations}>\n {listed}\n</{own}>"]
+
+    def _make_list(self, node: Node, kind: str) -> None:
+        """Make a list with one item of a value that is none; what describes the value moves to the item."""
+        prefixes = self.prefixes(node, (RDF,))
+        item, listing = prefixes.name(RDF, "li"), prefixes.name(RDF, kind)
+        moved = list(self.attributes(node))
+        tag = self.text[node.start : node.inside]
+        written = b"".join(self.text[attribute.start : attribute.end] for attribute in moved)
+        for attribute in reversed(moved):
+            tag = tag[: attribute.start - node.start] + tag[attribute.end - node.start :]
+        inner = self.text[node.inside : node.until]
+        opened = tag.rstrip(b">").rstrip(b"/") + b">"
+        middle = f"<{listing}{prefixes.declarations}><{item}".encode() + written + b">" + inner
+        closed = f"</{item}></{listing}></{self.start_tag(node)}>".encode()
+        self.replace(node.start, node.end, opened + middle + closed)
+
+    def _take_attributes(self, namespace: str, local: str) -> list[bytes]:
+        """Take a property out that is written as an attribute; returns its values as they are written."""
+        name, values = f"{namespace} {local}", []
+        while (found := self._attribute(name)) is not None:
+            if found.raw.strip():
+                values.append(found.raw)
+            self.cut([found])
+        return values
+
+    def _attribute(self, name: str) -> Attribute | None:
+        for description in self._descriptions():
+            if name in description.attributes:
+                return next(found for found in self.attributes(description) if found.name == name)
+        return None
+
+    def _set(self, namespace: str, local: str, value: str) -> list[str]:
+        """Return the text that gives a property its one value, none if it has one; an empty one goes."""
+        if any(self._texts(namespace, local)):
+            return []
+        self._cut_single(namespace, local, {""})
+        prefixes = self.prefixes(self._description(), (namespace,))
+        name = prefixes.name(namespace, local)
+        return [f"<{name}{prefixes.declarations}>{_escaped(value)}</{name}>"]
+
+    def _cut_single(self, namespace: str, local: str, keys: set[str] | None, *, elements: bool = True) -> None:
+        """Cut a property of one value where the value is one of `keys`, or whatever it is if they are None."""
+        name = f"{namespace} {local}"
+        cuts: list[Node | Attribute] = []
+        for description in self._descriptions():
+            written = description.attributes.get(name)
+            if written is not None and (keys is None or compare_key(written.strip()) in keys):
+                cuts += [found for found in self.attributes(description) if found.name == name]
+        for node in self._elements(namespace, local) if elements else ():
+            texts = [text_of(item) for item in items_of(node)] or [""]
+            if keys is None or compare_key(texts[0]) in keys:
+                cuts.append(node)
+        if cuts:
+            self.cut(cuts)
+
+    def _description(self) -> Node:
         """Return the first description, which is made where there is none."""
-        description = next(self._descriptions(), None)
-        if description is None and self._root is not None:
-            self._insert(self._root, [f'<rdf:Description xmlns:rdf="{RDF}" rdf:about=""></rdf:Description>'])
-            description = next(self._descriptions())
+        name = f"{RDF} Description"
+        description = next((node for node in self._descriptions() if node.name == name), None)
         if description is None:
-            raise PacketError("there is no rdf:RDF element in it")
+            prefixes = self.prefixes(self.root, (RDF,))
+            tag = prefixes.name(RDF, "Description")
+            about = prefixes.name(RDF, "about")
+            self.insert(self.root, [f'<{tag}{prefixes.declarations} {about}=""></{tag}>'])
+            description = next(node for node in self._descriptions() if node.name == name)
         return description
 
-    def _insert(self, node: _Node, lines: Iterable[str]) -> None:
-        """Put lines at the end of an element's content, indented like what stands before them."""
-        text, indent = self._text, self._indent_of(node)
-        inner = indent + " "
-        if node.children:
-            inner = self._indent_of(node.children[-1])
-        added = "".join(inner + line.replace("\n", inner) for line in lines).encode()
-        if node.until == node.end:  # <x/> becomes <x>...</x>
-            tag = _START_TAG.match(text, node.start)
-            name = tag[1] if tag is not None else b""
-            opened = text[: node.inside].rstrip(b">").rstrip(b"/") + b">"
-            self._reparse(opened + added + indent.encode() + b"</" + name + b">" + text[node.end :])
-            return
-        at = node.inside + len(text[node.inside : node.until].rstrip())
-        tail = b"" if node.children or b"\n" in text[at : node.until] else indent.encode()
-        self._reparse(text[:at] + added + tail + text[at:])
 
-    def _indent_of(self, node: _Node) -> str:
-        before = self._text[: node.start]
-        spaces = before[len(before.rstrip()) :].decode()
-        return "\n" + spaces.rpartition("\n")[2] if "\n" in spaces else "\n"
-
-    def _cut(self, nodes: Iterable[_Node]) -> None:
-        text = self._text
-        for node in sorted(nodes, key=lambda node: node.start, reverse=True):
-            start = len(text[: node.start].rstrip())
-            text = text[:start] + text[node.end :]
-        self._reparse(text)
-
-    def _reparse(self, text: bytes) -> None:
-        self._text, self._root = text, _parse(text)
-
-
-def _codec_of(raw: bytes) -> str:
-    for mark, codec in _BOMS:
-        if raw.startswith(mark):
-            return codec
-    declared = _DECLARED.match(raw.lstrip()[:200])
-    return declared[1].decode("ascii").lower() if declared is not None else "utf-8"
-
-
-def _parse(text: bytes) -> _Node | None:
-    """Return the tree below rdf:RDF of a packet in UTF-8, or None where there is none."""
-    stack: list[_Node] = []
-    found: list[_Node] = []
-    parser = expat.ParserCreate(encoding="utf-8", namespace_separator=" ")
-    parser.buffer_text = True
-
-    def start(name: str, attributes: dict[str, str]) -> None:
-        if len(stack) >= _MAX_DEPTH:
-            raise PacketError("its elements are nested too deeply")
-        at = parser.CurrentByteIndex
-        tag = _START_TAG.match(text, at)
-        if tag is None:
-            raise PacketError("an element in it cannot be told apart")
-        node = _Node(name, attributes, at, tag.end())
-        if stack:
-            stack[-1].children.append(node)
-        if name == f"{RDF} RDF":
-            found.append(node)
-        stack.append(node)
-
-    def end(_name: str) -> None:
-        node = stack.pop()
-        if text[node.inside - 2 : node.inside] == b"/>":
-            node.until = node.end = node.inside
-        else:
-            node.until = parser.CurrentByteIndex
-            node.end = text.index(b">", node.until) + 1
-
-    def characters(data: str) -> None:
-        if stack:
-            stack[-1].text += data
-
-    def refuse(*_: object) -> None:
-        raise PacketError("it has a document type declaration, which XMP forbids")
-
-    parser.StartElementHandler, parser.EndElementHandler = start, end
-    parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = characters, refuse
-    try:
-        parser.Parse(text, True)
-    except expat.ExpatError as error:
-        raise PacketError(f"the XML is broken ({error})") from error
-    finally:
-        # The parser and its handlers hold each other: parted, they go at once, and the tree with them.
-        parser.StartElementHandler = parser.EndElementHandler = None
-        parser.CharacterDataHandler = parser.StartDoctypeDeclHandler = None
-    return found[0] if found else None
-
-
-def _items(node: _Node) -> Iterator[_Node]:
-    """Give the items of a property; one that is no list is its own single item."""
-    lists = [child for child in node.children if child.is_list]
-    if not lists:
-        yield node
-    for group in lists:
-        yield from (item for item in group.children if item.name == f"{RDF} li")
-
-
-def _text(node: _Node) -> str:
-    return node.text.strip()
-
-
-def _fields(node: _Node, *namespaces: str) -> dict[str, str]:
-    """Return the simple fields of a structure, in whichever of RDF's notations it is written."""
-    values = {}
-    for name, value in node.attributes.items():
-        namespace, _, local = name.rpartition(" ")
-        if namespace in namespaces:
-            values[local] = value
-    for child in node.children:
-        namespace, _, local = child.name.rpartition(" ")
-        if child.name == f"{RDF} Description":
-            values.update(_fields(child, *namespaces))
-        elif namespace in namespaces:
-            values[local] = next((_text(item) for item in _items(child)), "")
-    return values
-
-
-def _location(node: _Node) -> Location | None:
-    values = _fields(node, IPTC_EXT, EXIF)
+def _location(node: Node) -> Location | None:
+    values = fields_of(node, IPTC_EXT, EXIF)
     location = Location(
         name=values.get("LocationName", ""),
         city=values.get("City", ""),
@@ -295,68 +269,55 @@ def _location(node: _Node) -> Location | None:
         country_code=values.get("CountryCode", ""),
         identifier=values.get("LocationId", ""),
     )
-    latitude, longitude = _degrees(values.get("GPSLatitude")), _degrees(values.get("GPSLongitude"))
-    if latitude is not None and longitude is not None:
-        location = replace(location, latitude=latitude, longitude=longitude)
+    position = _position_of(values)
+    if position is not None:
+        location = replace(location, latitude=position[0], longitude=position[1])
     return None if location == Location("") else location
 
 
-def _degrees(text: str | None) -> float | None:
-    """Return the degrees of XMP's `48,51.498N` or `48,51,29.9N`, or None."""
-    match = _GPS.fullmatch((text or "").strip())
-    if match is None:
-        return None
-    value = int(match[1]) + float(match[2]) / 60 + float(match[3] or 0) / 3600
-    limit = 90 if match[4] in "NS" else 180
-    return None if value > limit else -value if match[4] in "SW" else value
+def _position_of(values: dict[str, str]) -> tuple[float, float] | None:
+    latitude = gps.parse_degrees(values.get("GPSLatitude"), "latitude", values.get("GPSLatitudeRef"))
+    longitude = gps.parse_degrees(values.get("GPSLongitude"), "longitude", values.get("GPSLongitudeRef"))
+    return gps.plausible((latitude, longitude))
 
 
-def _degrees_text(value: float, letters: str) -> str:
-    minutes = round(abs(value) * 60, 5)
-    return f"{int(minutes // 60)},{minutes % 60:.5f}{letters[value < 0]}"
+def _carried_text(values: Iterable[bytes], prefixes: Prefixes, declared: str) -> list[str]:
+    """Return items for values that were attributes; there, white space is a space and `]]>` means nothing."""
+    item = prefixes.name(RDF, "li")
+    texts = (re.sub(rb"[\t\r\n]", b" ", value).replace(b">", b"&gt;").decode() for value in values)
+    return [f"<{item}{declared}>{text}</{item}>" for text in texts]
 
 
-def _property_text(name: str, values: Iterable[str | Location]) -> list[str]:
-    namespace, prefix, local, kind = _PROPERTIES[name]
-    # Each property brings its own namespaces: what the prefixes mean outside does not matter.
-    items = "".join(f"\n{_item_text(value, 'rdf:', '')}".replace("\n", "\n  ") for value in values)
-    return [
-        f'<{prefix}:{local} xmlns:{prefix}="{namespace}" xmlns:rdf="{RDF}">\n'
-        f" <rdf:{kind}>{items}\n </rdf:{kind}>\n</{prefix}:{local}>"
-    ]
-
-
-def _item_text(value: str | Location, prefix: str, declared: str) -> str:
-    """Return one `rdf:li`; `declared` binds the prefix `rdf` where it may not be bound."""
+def _item_text(value: str | Location, prefixes: Prefixes, declared: str) -> str:
+    """Return one `rdf:li`; `declared` binds the prefixes that are not bound around it."""
+    item = prefixes.name(RDF, "li")
     if isinstance(value, str):
-        return f"<{prefix}li>{_escaped(value)}</{prefix}li>"
-    lines = [f"  <Iptc4xmpExt:{name}>{_escaped(text)}</Iptc4xmpExt:{name}>" for name, text in _simple(value)]
-    if value.name:
-        lines.append(
-            "  <Iptc4xmpExt:LocationName><rdf:Alt>"
-            f'<rdf:li xml:lang="x-default">{_escaped(value.name)}</rdf:li>'
-            "</rdf:Alt></Iptc4xmpExt:LocationName>"
-        )
-    if value.identifier:
-        lines.append(
-            f"  <Iptc4xmpExt:LocationId><rdf:Bag><rdf:li>{_escaped(value.identifier)}</rdf:li></rdf:Bag>"
-            "</Iptc4xmpExt:LocationId>"
-        )
-    if value.latitude is not None and value.longitude is not None:
-        lines.append(f"  <exif:GPSLatitude>{_degrees_text(value.latitude, 'NS')}</exif:GPSLatitude>")
-        lines.append(f"  <exif:GPSLongitude>{_degrees_text(value.longitude, 'EW')}</exif:GPSLongitude>")
-    body = "\n".join(lines)
-    return (
-        f"<{prefix}li>\n"
-        f' <rdf:Description{declared} xmlns:Iptc4xmpExt="{IPTC_EXT}" xmlns:exif="{EXIF}">\n'
-        f"{body}\n </rdf:Description>\n</{prefix}li>"
-    )
+        return f"<{item}{declared}>{_escaped(value)}</{item}>"
+    description = prefixes.name(RDF, "Description")
+    lines = "".join(f"  {line}\n" for line in _field_lines(value, prefixes))
+    return f"<{item}{declared}>\n <{description}>\n{lines} </{description}>\n</{item}>"
 
 
-def _simple(location: Location) -> Iterator[tuple[str, str]]:
-    values = (("City", location.city), ("CountryCode", location.country_code), ("CountryName", location.country))
-    yield from (pair for pair in values if pair[1])
+def _field_lines(location: Location, prefixes: Prefixes) -> Iterator[str]:
+    def element(namespace: str, local: str, content: str, attributes: str = "") -> str:
+        name = prefixes.name(namespace, local)
+        return f"<{name}{attributes}>{content}</{name}>"
+
+    simple = (("City", location.city), ("CountryCode", location.country_code), ("CountryName", location.country))
+    for local, text in simple:
+        if text:
+            yield element(IPTC_EXT, local, _escaped(text))
+    if location.name:
+        item = element(RDF, "li", _escaped(location.name), ' xml:lang="x-default"')
+        yield element(IPTC_EXT, "LocationName", element(RDF, "Alt", item))
+    if location.identifier:
+        item = element(RDF, "li", _escaped(location.identifier))
+        yield element(IPTC_EXT, "LocationId", element(RDF, "Bag", item))
+    if location.latitude is not None and location.longitude is not None:
+        yield element(EXIF, "GPSLatitude", gps.degrees_text(location.latitude, "latitude"))
+        yield element(EXIF, "GPSLongitude", gps.degrees_text(location.longitude, "longitude"))
 
 
 def _escaped(text: str) -> str:
-    return escape(_NOT_XML.sub("", text))
+    # As references, or indenting would reach into the text.
+    return escape(_NOT_XML.sub("", text), {"\n": "&#10;", "\r": "&#13;", "\t": "&#9;"})

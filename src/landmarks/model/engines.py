@@ -37,7 +37,7 @@ def check_engine(name: str) -> EngineName:
     raise SettingsError(f"`engine` must be {' or '.join(ENGINES)}, not {name!r}")
 
 
-def load_engine(path: Path, *, name: EngineName, threads: int, crop: int, classes: int) -> Engine:
+def load_engine(path: Path, *, name: EngineName, threads: int, crop: int, classes: int | None) -> Engine:
     """Load a network.
 
     Args:
@@ -45,7 +45,7 @@ def load_engine(path: Path, *, name: EngineName, threads: int, crop: int, classe
         name: What runs it.
         threads: Threads of one answer, at least 1.
         crop: Side of the pictures that it must take, in pixels.
-        classes: How many logits it must give.
+        classes: How many logits it must give; None where it gives the embedding alone, and logits have no columns.
 
     Raises:
         ModelError: The file cannot be loaded, or its input and outputs are others.
@@ -61,16 +61,17 @@ def load_engine(path: Path, *, name: EngineName, threads: int, crop: int, classe
 
 
 class _OnnxRuntime:
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, outputs: list[str]) -> None:
         self._session = session
         self._input = session.get_inputs()[0].name
+        self._outputs = outputs
 
     def run(self, pictures: NDArray[np.uint8]) -> Output:
-        logits, embeddings = self._session.run(["logits", "embedding"], {self._input: pictures})
-        return logits, embeddings
+        embeddings, *logits = self._session.run(self._outputs, {self._input: pictures})
+        return (logits[0] if logits else _no_logits(embeddings)), embeddings
 
 
-def _load_onnxruntime(path: Path, threads: int, crop: int, classes: int) -> tuple[Engine, bool]:
+def _load_onnxruntime(path: Path, threads: int, crop: int, classes: int | None) -> tuple[Engine, bool]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -83,10 +84,18 @@ def _load_onnxruntime(path: Path, threads: int, crop: int, classes: int) -> tupl
     outputs = {output.name: output.shape for output in session.get_outputs()}
     fits = (
         inputs == [("tensor(uint8)", [crop, crop, 3])]
-        and {"logits", "embedding"} <= set(outputs)
-        and outputs["logits"][-1] == classes
+        and set(_outputs(classes)) <= set(outputs)
+        and (classes is None or outputs["logits"][-1] == classes)
     )
-    return _OnnxRuntime(session), fits
+    return _OnnxRuntime(session, _outputs(classes)), fits
+
+
+def _outputs(classes: int | None) -> list[str]:
+    return ["embedding"] if classes is None else ["embedding", "logits"]
+
+
+def _no_logits(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.empty((len(embeddings), 0), dtype=np.float32)
 
 
 class _OpenVino:
@@ -99,7 +108,7 @@ class _OpenVino:
         return found["logits"].copy(), found["embedding"].copy()
 
 
-def _load_openvino(path: Path, threads: int, crop: int, classes: int) -> tuple[Engine, bool]:
+def _load_openvino(path: Path, threads: int, crop: int, classes: int | None) -> tuple[Engine, bool]:
     import openvino  # noqa: PLC0415 - an extra, and half a second to import
 
     # Unpinned: the processes of a bulk run would otherwise all sit on the first core. And float32 stays float32:

@@ -4,6 +4,7 @@
 NAME/
   model.onnx   uint8 pictures (N, 224, 224, 3) in; logits (N, K) and embedding (N, D) out
   model.json   classes, preprocessing, calibration, metrics, data, versions, SHA-256 of the files
+  head.onnx, prototypes.bin, prototypes.npz  where the head is of prototypes; the network then gives no logits
   reference.npz  a whitened space of the embeddings, and some vectors to compare with (optional)
   model.pt     the same network as TorchScript, with preprocessing and softmax inside (optional)
   README.md    the model card
@@ -15,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -27,13 +29,14 @@ from landmarks.errors import ModelError
 from landmarks.files.atomic import write_json
 from landmarks.files.checksums import sha256_file
 from landmarks.imaging.preprocessing import Preprocessing
+from landmarks.model.origin import NOT_STATED, Origin, origin_from_list
 
 FORMAT = 1
 ONNX_FILE = "model.onnx"
 TORCHSCRIPT_FILE = "model.pt"
 INFO_FILE = "model.json"
 CARD_FILE = "README.md"
-DEFAULT_MODEL = "world34"
+DEFAULT_MODEL = "world"
 """The model that comes with the package and is taken where none is named."""
 
 
@@ -55,6 +58,10 @@ class ModelInfo:
         versions: Of the libraries that made it.
         created: Date, ISO 8601.
         files: SHA-256 of each file of the folder but `model.json`.
+        licence: What the weights may be used for.
+        origin: The collections it learnt from.
+        head: `linear` where the network gives logits, `prototypes` where `landmarks.model.heads` makes them of the
+            embedding.
         digest: SHA-256 of `model.json` itself; empty before it is written.
     """
 
@@ -70,6 +77,9 @@ class ModelInfo:
     created: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     calibration: Mapping[str, Any] | None = None
+    licence: str = NOT_STATED
+    origin: tuple[Origin, ...] = ()
+    head: str = "linear"
     digest: str = field(default="", compare=False)
 
 
@@ -110,12 +120,18 @@ def _read_info(path: Path, _stamp: tuple[int, ...]) -> ModelInfo:
         values["temperature"] = float(values["temperature"])
         values["files"] = dict(values["files"])
         values["preprocessing"] = _preprocessing(path, values["preprocessing"])
+        values["licence"] = str(values.get("licence", NOT_STATED))  # older models state neither
+        values["origin"] = origin_from_list(values.get("origin", []))
         info = ModelInfo(**values, digest=hashlib.sha256(content).hexdigest())
-        usable = len(info.classes) >= 2 and 0 < info.temperature < math.inf
+        usable = (
+            len(info.classes) >= 2 and info.head in {"linear", "prototypes"} and 0 < info.temperature < math.inf
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path}: damaged ({error}): export the model again") from error
     if not usable:
-        raise ModelError(f"{path}: needs two classes or more and a temperature above 0: export the model again")
+        raise ModelError(
+            f"{path}: needs two classes or more, a known head and a temperature above 0: export the model again"
+        )
     return info
 
 
@@ -157,8 +173,19 @@ def is_bundled(folder: Path) -> bool:
     return any(folder.resolve() == bundled.resolve() for bundled in bundled_models().values())
 
 
+def models_folder() -> Path:
+    """Return the folder of the models that `landmarks models add` made: `$XDG_DATA_HOME/landmarks/models`."""
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "landmarks" / "models"
+
+
+def added_models() -> dict[str, Path]:
+    """Return the models that `landmarks models add` made, by name."""
+    return {path.parent.name: path.parent for path in sorted(models_folder().glob(f"[!.]*/{INFO_FILE}"))}
+
+
 def find_model(name: str) -> Path:
-    """Return the folder of a model named by path or, for a bundled one, by name.
+    """Return the folder of a model named by path or, for a bundled or an added one, by name.
 
     Raises:
         ModelError: There is no such model.
@@ -166,8 +193,8 @@ def find_model(name: str) -> Path:
     folder = Path(name)
     if folder.is_dir():
         return folder
-    bundled = bundled_models()
-    if name in bundled:
-        return bundled[name]
-    known = ", ".join(bundled) or "none"
-    raise ModelError(f"{name}: no such model: give a folder made by landmarks export or a bundled name ({known})")
+    named = added_models() | bundled_models()
+    if name in named:
+        return named[name]
+    known = ", ".join(named) or "none"
+    raise ModelError(f"{name}: no such model: give a folder made by landmarks export or a known name ({known})")

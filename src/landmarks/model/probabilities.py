@@ -52,3 +52,17 @@ def fit_temperature(logits: Floats, labels: NDArray[np.integer[Any]]) -> float:
         else:
             high = middle
     return math.exp(-(low + high) / 2)
+
+
+def highest(values: Floats, count: int, *, allowed: NDArray[np.bool_]) -> list[int]:
+    """Return where the highest allowed values (K,) are, highest first; of equal ones the first.
+
+    Takes one pass where there are very many values.
+    """
+    places = np.flatnonzero(allowed)
+    kept = np.asarray(values)[places]
+    if len(kept) > count > 0:
+        least = np.partition(kept, len(kept) - count)[len(kept) - count]
+        places, kept = places[kept >= least], kept[kept >= least]
+    order = np.argsort(-kept, kind="stable")[:count]
+    return [int(place) for place in places[order]]

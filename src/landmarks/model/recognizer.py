@@ -1,8 +1,8 @@
 """A model folder becomes a recogniser: photos in, probabilities and embeddings out.
 
 A photo is a path, the content of a file, an array or a Pillow image. `Recognizer.prepare` opens it once and makes
-the crop, `Recognizer.answer` runs the network, `Recognizer.recognize_prepared` says what it means. All that answers
-questions about photos goes through these three.
+the crop, `Recognizer.answer` runs the network, `Recognizer.recognize_prepared` says what it means. All that
+answers questions about photos goes through these three.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from landmarks.errors import ImageError, ModelError
 from landmarks.imaging.decoding import DEFAULT_LIMITS, ImageLimits, Source, read_content
 from landmarks.imaging.preprocessing import prepare
+from landmarks.model import EngineName
 from landmarks.model.calibration import Calibration
-from landmarks.model.engines import EngineName, load_engine
+from landmarks.model.engines import load_engine
 from landmarks.model.folder import INFO_FILE, ONNX_FILE, ModelInfo, check_file, read_info
+from landmarks.model.heads import HEAD_FILES, PrototypeHead, load_head
 from landmarks.model.ood import is_landmark, ood_scores
-from landmarks.model.probabilities import softmax
+from landmarks.model.probabilities import highest, softmax
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,9 @@ class Recognizer:
             name=engine,
             threads=threads,
             crop=self.info.preprocessing.crop,
-            classes=len(self.info.classes),
+            classes=len(self.info.classes) if self.info.head == "linear" else None,
         )
+        self._head = None if self.info.head == "linear" else _head(folder, self.info, threads)
 
     def prepare(self, photo: Source, limits: ImageLimits = DEFAULT_LIMITS) -> Prepared:
         """Decode a photo and cut out what the network sees; one that is unreadable carries its error.
@@ -158,6 +161,8 @@ class Recognizer:
             Calibrated probabilities and embeddings, in the order of the pictures.
         """
         logits, embeddings = self._engine.run(pictures)
+        if self._head is not None:
+            logits = self._head.cosines(embeddings)
         probabilities = softmax(logits, self._temperature).astype(np.float32)
         return NetworkOutput(probabilities, embeddings, logits, self._scores(logits, embeddings))
 
@@ -172,6 +177,7 @@ class Recognizer:
             known=self._known,
             temperature=calibration.temperature,
             statistics=calibration.statistics,
+            combination=calibration.combination,
         )
 
     def recognize(
@@ -209,8 +215,7 @@ class Recognizer:
             row += 1
 
     def _candidates(self, probabilities: NDArray[np.float32], top: int) -> tuple[Candidate, ...]:
-        order = np.argsort(-probabilities, kind="stable")
-        best = [i for i in order if self._known[i]][:top]
+        best = highest(probabilities, top, allowed=self._known)
         return tuple(Candidate(self.info.classes[i], float(probabilities[i])) for i in best)
 
 
@@ -220,6 +225,12 @@ def _path_of(photo: Source) -> Path:
     return Path(
         "<bytes>" if isinstance(photo, bytes) else "<array>" if isinstance(photo, np.ndarray) else "<image>"
     )
+
+
+def _head(folder: Path, info: ModelInfo, threads: int) -> PrototypeHead:
+    for name in HEAD_FILES:
+        check_file(folder, info, name)
+    return load_head(folder, classes=len(info.classes), threads=threads)
 
 
 def _calibration(folder: Path, info: ModelInfo) -> Calibration | None:
@@ -232,4 +243,7 @@ def _calibration(folder: Path, info: ModelInfo) -> Calibration | None:
     statistics = calibration.statistics
     if statistics is not None and len(statistics.means) != len(info.classes):
         raise ModelError(f"{folder / INFO_FILE}: the class means do not fit the classes: export the model again")
+    combination = calibration.combination
+    if combination is not None and combination.neighbours.classes != int(is_landmark(info.classes).sum()):
+        raise ModelError(f"{folder / INFO_FILE}: the neighbours do not fit the classes: export the model again")
     return calibration

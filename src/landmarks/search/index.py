@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from landmarks.errors import InputError, SearchError
 from landmarks.files.walker import Skipped
-from landmarks.imaging.photos import find_photos
+from landmarks.imaging.photos import OnSkip, find_photos
 from landmarks.search.embedder import EmbeddedPhoto, Embedder, embed_photos
 from landmarks.search.table import Header, PhotoTable, Row, exists, writing
 
@@ -33,7 +33,8 @@ class IndexJob:
         place: Where the index lies: a folder, or the address of object storage.
         model: Model folder.
         rebuild: Begin anew, whatever was built before.
-        processes: How many, or None for one a core.
+        processes: How many, or None for one per core.
+        exclude: Glob patterns of what is skipped.
     """
 
     root: Path
@@ -41,6 +42,7 @@ class IndexJob:
     model: Path
     rebuild: bool = False
     processes: int | None = None
+    exclude: tuple[str, ...] = ()
 
 
 @dataclass
@@ -93,7 +95,7 @@ def check_model(table: PhotoTable, embedder: Embedder) -> None:
     if table.header.model != embedder.identity:
         raise SearchError(
             f"{table.place}: built with the model {table.header.model}, not {embedder.identity}: run landmarks "
-            "index again with `rebuild`, or name the old model by `model`"
+            "index FOLDER --rebuild, or name the old model by `model`"
         )
 
 
@@ -109,6 +111,7 @@ def update_index(
     *,
     on_photo: Callable[[int, int], None] | None = None,
     on_error: Callable[[Path, str], None] | None = None,
+    on_skip: OnSkip | None = None,
 ) -> IndexReport:
     """Bring an index up to date.
 
@@ -116,18 +119,27 @@ def update_index(
         job: What to index.
         on_photo: Told (photos done, photos that are due) after each.
         on_error: Told each photo that cannot be read, and why.
+        on_skip: Told what else the folder walk leaves out.
 
     Raises:
         InputError: The folder is missing or holds no photo.
         SearchError: The index is of another model, of another folder, damaged, or being written.
         StorageError: It cannot be written there.
     """
+    tell = on_error or (lambda _path, _reason: None)
     root = Path(os.path.abspath(job.root))  # noqa: PTH100
     if not root.is_dir():
         raise InputError(f"{job.root}: no such folder: check the spelling")
     unread: list[Skipped] = []
-    photos = {encode(photo.relative_to(root)): photo for photo in find_photos([root], on_skip=unread.append)}
-    unread = [one for one in unread if one.reason == "unreadable"]
+
+    def left_out(skipped: Skipped) -> None:
+        if skipped.reason == "unreadable":
+            unread.append(skipped)
+        elif on_skip is not None:
+            on_skip(skipped)
+
+    found = find_photos([root], exclude=job.exclude, on_skip=left_out)
+    photos = {encode(photo.relative_to(root)): photo for photo in found}
     if not photos:
         # An empty mount point must not empty the index.
         raise InputError(f"{job.root}: there are no photos in it: give the folder that holds them")
@@ -141,9 +153,9 @@ def update_index(
         stamps = {name: stamp for name, photo in photos.items() if (stamp := _stamp(photo)) is not None}
         due = {name: photo for name, photo in photos.items() if known.get(name) != stamps.get(name, (-1, -1))}
         report.removed, report.kept, report.failed = len(gone), len(photos) - len(due), len(unread)
+        tell = on_error or (lambda _photo, _why: None)
         for one in unread:
-            if on_error is not None:
-                on_error(one.path, one.message)
+            tell(one.path, one.message)
         rows: list[Row] = []
         unreadable: list[str] = []
         answers = embed_photos(job.model, due.values(), processes=job.processes)
@@ -155,8 +167,7 @@ def update_index(
                 report.failed += 1
                 if name in known:
                     unreadable.append(name)
-                if on_error is not None:
-                    on_error(answer.path, answer.error or "it vanished meanwhile")
+                tell(answer.path, answer.error or "it vanished meanwhile")
             if len(rows) == _ROWS:
                 table.put(rows)
                 rows = []

@@ -70,6 +70,7 @@ class PhotoSearcher:
         self.root = root_of(self._table)
 
     def __len__(self) -> int:
+        """How many photos the index holds."""
         return len(self._table)
 
     def similar(

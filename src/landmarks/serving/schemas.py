@@ -46,7 +46,7 @@ _ERROR: dict[str, Any] = {
     "code": "damaged_picture",
     "message": "the JPEG picture is damaged, cut short or of a rare kind",
 }
-_MODEL = "world34-5d1f0c3a9b7e"
+_MODEL = "world-5d1f0c3a9b7e"
 
 
 def _example(*values: dict[str, Any]) -> ConfigDict:
@@ -169,6 +169,33 @@ class LimitsCard(BaseModel):
     max_request_bytes: int
 
 
+class OriginCard(BaseModel):
+    """A collection that the model learnt from."""
+
+    collection: str
+    pictures: int = Field(description="Training pictures; 0 where they were not counted.")
+    licence: str = Field(
+        description="Of the pictures; `none` where they carry none, `not stated` where nobody said."
+    )
+
+
+class ExpectedRateCard(BaseModel):
+    """A share of photos, with the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    count: int
+
+
+class OperatingPointCard(BaseModel):
+    """Thresholds to choose from, and what was measured at them; a rate that was not measured is left out."""
+
+    min_confidence: float
+    threshold: float
+    expected: dict[str, ExpectedRateCard]
+
+
 class ModelCard(BaseModel):
     """The model that answers."""
 
@@ -182,6 +209,10 @@ class ModelCard(BaseModel):
     promised_false_tag_rate: float | None = Field(
         description="Share of photos without a known landmark that still get a tag, as calibrated."
     )
+    licence: str = Field(description="What the weights may be used for.")
+    origin: list[OriginCard]
+    prefer: str = Field(description="The operating point in use.")
+    operating_points: dict[str, OperatingPointCard]
 
 
 class ModelsResponse(BaseModel):

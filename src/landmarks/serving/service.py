@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.geo.gazetteer import Gazetteer
-from landmarks.model.calibration import Calibration
+from landmarks.model.calibration import Calibration, operating_point
 from landmarks.model.folder import ONNX_FILE, ModelInfo, check_file, read_info
 from landmarks.model.ood import is_landmark
+from landmarks.model.operating_points import points_to_dict
 from landmarks.serving.errors import Code, RequestError, as_code
 from landmarks.serving.middleware.admission import Admission
 from landmarks.serving.middleware.intake import Upload
@@ -28,6 +29,8 @@ from landmarks.serving.schemas import (
     LimitsCard,
     ModelCard,
     ModelsResponse,
+    OperatingPointCard,
+    OriginCard,
     Photo,
     Point,
 )
@@ -63,12 +66,16 @@ class Service:
     Raises:
         ModelError: The model folder is damaged.
         PlacesError: A table of places is broken.
+        SettingsError: The model has no such operating point.
     """
 
     def __init__(self, settings: ServeSettings) -> None:
         self.settings = settings
         self.info: ModelInfo = read_info(settings.model)
         check_file(settings.model, self.info, ONNX_FILE)
+        stored = self.info.calibration
+        self._calibration = None if stored is None else Calibration.from_dict(stored)
+        operating_point(self._calibration, settings.tags.prefer)  # a worker would say so much later
         self._gazetteer: Gazetteer = gazetteer_of(settings.model, settings.tags)
         self.version = identity_of(settings.model, self.info, settings.tags)
         limits = settings.limits
@@ -135,8 +142,7 @@ class Service:
 
     def models(self, *, search: bool) -> ModelsResponse:
         """Return what this service has and allows."""
-        info, limits = self.info, self.settings.limits
-        calibration = None if info.calibration is None else Calibration.from_dict(info.calibration)
+        info, limits, calibration = self.info, self.settings.limits, self._calibration
         card = ModelCard(
             name=info.name,
             version=self.version,
@@ -146,6 +152,15 @@ class Service:
             landmarks=int(is_landmark(info.classes).sum()),
             calibrated=calibration is not None,
             promised_false_tag_rate=None if calibration is None else calibration.target_fpr,
+            licence=info.licence,
+            origin=[OriginCard(**asdict(one)) for one in info.origin],
+            prefer=self.settings.tags.prefer,
+            operating_points={
+                name: OperatingPointCard(**values)
+                for name, values in points_to_dict(
+                    {} if calibration is None else calibration.operating_points
+                ).items()
+            },
         )
         allowed = LimitsCard(
             max_file_bytes=limits.max_file_bytes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from landmarks.metadata.entries import Entries, Location, join_path, one_line
+from landmarks.metadata.entries import Entries, Location, distinct, join_path, one_line
 from landmarks.tagging.tags import Tag
 
 ROOT_KEYWORD = "Places"
@@ -37,14 +37,25 @@ def entries_for(tags: Iterable[Tag], *, iptc: bool = False, gps: bool = False) -
             position = tag.place.coordinates
     # A path says all that its beginnings say.
     leaves = [path for path in paths if not any(len(o) > len(path) and o[: len(path)] == path for o in paths)]
+    words = distinct(map(one_line, keywords))
+    first = next(iter(locations.values()), Location(""))
     return Entries(
-        keywords=tuple(map(one_line, keywords)),
-        hierarchy=tuple(join_path(path, "|") for path in leaves),
-        tag_paths=tuple(join_path(path, "/") for path in leaves),
+        keywords=words,
+        hierarchy=distinct(join_path(path, "|") for path in leaves),
+        tag_paths=distinct(join_path(path, "/") for path in leaves),
         locations=tuple(locations.values()),
-        iptc_keywords=tuple(filter(_fits_iptc, map(one_line, keywords))) if iptc else (),
+        # The older properties name one place, so that of the first tag.
+        sublocation=_if_any(first.name),
+        city=_if_any(first.city),
+        country=_if_any(first.country),
+        country_code=_if_any(first.country_code),
+        iptc_keywords=tuple(filter(_fits_iptc, words)) if iptc else (),
         position=position,
     )
+
+
+def _if_any(name: str) -> tuple[str, ...]:
+    return (one_line(name),) if name.strip() else ()
 
 
 def _location(tag: Tag) -> Location | None:

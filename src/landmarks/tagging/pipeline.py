@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from landmarks.imaging.decoding import DEFAULT_LIMITS, ImageLimits, Source
 from landmarks.imaging.photos import find_photos
@@ -43,6 +44,8 @@ class Opened:
 
 class Model:
     """A model folder, loaded, with its places and what it was taught; one may be used from several threads.
+
+    Public are `name`, `classes`, `tag`, `predict` and `embed`; the rest serves the package and may change.
 
     Args:
         folder: Made by `landmarks.export`, or one that comes with the package (see `landmarks.load_model`).
@@ -77,23 +80,23 @@ class Model:
         return self.recognizer.info.classes
 
     def tag(
-        self, photos: Iterable[Source], *, positions: Iterable[Position | None] | None = None
+        self, photos: Source | Iterable[Source], *, positions: Iterable[Position | None] | None = None
     ) -> Iterator[ImageTags]:
         """Tag photos, in order; one that is unreadable has `error` set and stops nothing.
 
         Args:
-            photos: Paths, contents of files, RGB arrays (height, width, 3) uint8, or Pillow images.
-            positions: Where the camera stood for each photo, latitude and longitude; None for what the photo or its
-                sidecar says. Arrays and Pillow images say nothing.
+            photos: Paths, contents of files, RGB arrays (height, width, 3) uint8, or Pillow images; or only one.
+            positions: Where the camera stood for each photo, latitude and longitude; None for what the photo or
+                its sidecar says. Arrays and Pillow images say nothing.
 
         Example:
             >>> for photo in landmarks.load_model().tag(["photo.jpg"]):
             ...     print(photo.path, photo.error or [tag.name for tag in photo.tags])
         """
-        for finding in self.find(photos, positions=positions):
+        for finding in self.find(_listed(photos), positions=positions):
             yield finding.photo
 
-    def predict(self, photos: Iterable[Source], *, top: int = 5) -> Iterator[Recognition]:
+    def predict(self, photos: Source | Iterable[Source], *, top: int = 5) -> Iterator[Recognition]:
         """Recognise photos, in order: classes and probabilities, without thresholds and positions.
 
         Args:
@@ -105,10 +108,10 @@ class Model:
             ...     print(answer.candidates)
         """
         wanted = self._tagger.needs_embeddings
-        for recognition in self.recognizer.recognize(photos, top=top, embeddings=wanted):
+        for recognition in self.recognizer.recognize(_listed(photos), top=top, embeddings=wanted):
             yield self._tagger.with_learned(recognition, top)
 
-    def embed(self, photos: Iterable[Source]) -> NDArray[np.float32]:
+    def embed(self, photos: Source | Iterable[Source]) -> NDArray[np.float32]:
         """Return the embeddings (N, D) of photos; those of one landmark point in nearly one direction.
 
         Raises:
@@ -119,12 +122,13 @@ class Model:
             (1, 1280)
         """
         rows = []
-        source = iter(photos)
+        source = iter(_listed(photos))
         while batch := [self.recognizer.prepare(photo) for photo in islice(source, BATCH)]:
             for photo in batch:
                 if photo.error is not None:
                     raise photo.error
-            rows.append(self.recognizer.answer(np.stack([photo.picture for photo in batch])).embeddings)
+            pictures = [photo.picture for photo in batch if photo.picture is not None]
+            rows.append(self.recognizer.answer(np.stack(pictures)).embeddings)
         return np.concatenate(rows) if rows else np.empty((0, 0), dtype=np.float32)
 
     def find(
@@ -175,6 +179,14 @@ class Model:
         for recognition, opened in zip(answers, photos, strict=True):
             finding = self._tagger.tag(recognition, opened.position)
             yield replace(finding, embedding=recognition.embedding) if embeddings else finding
+
+
+def _listed(photos: Source | Iterable[Source]) -> Iterable[Source]:
+    if isinstance(photos, str | Path | bytes | Image.Image):
+        return [photos]
+    if isinstance(photos, np.ndarray) and photos.ndim == 3:
+        return [photos]
+    return photos
 
 
 def load_model(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from landmarks.errors import SettingsError
 from landmarks.model import EngineName
+from landmarks.model.operating_points import Preference
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,7 @@ class TagSettings:
 
     Attributes:
         top: Candidates per photo, at least 1.
+        prefer: Operating point of the model: precision for fewer wrong tags, recall for more tags.
         min_confidence: Minimum probability for a tag, between 0 and 1; by default that of the model.
         use_position: Use the photo's GPS position.
         near_km: A landmark within this distance of the camera becomes likelier; above 0.
@@ -27,6 +30,7 @@ class TagSettings:
     """
 
     top: int = 5
+    prefer: Preference = "balanced"
     min_confidence: float | None = None
     use_position: bool = True
     near_km: float = 10.0
@@ -35,6 +39,8 @@ class TagSettings:
     engine: EngineName = "onnxruntime"
 
     def __post_init__(self) -> None:
+        if self.prefer not in get_args(Preference):
+            raise SettingsError(f"`prefer` must be {', '.join(get_args(Preference))}, not {self.prefer!r}")
         if self.top < 1:
             raise SettingsError(f"`top` must be at least 1, not {self.top}")
         if self.min_confidence is not None and not 0 < self.min_confidence < 1:

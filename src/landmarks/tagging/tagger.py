@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from landmarks.fewshot.learned import LearnedLandmarks, learned_digest, read_learned
 from landmarks.files.checksums import sha256_file
 from landmarks.geo.gazetteer import Gazetteer, distance_km
-from landmarks.model.calibration import Calibration
+from landmarks.model.calibration import Calibration, operating_point
 from landmarks.model.folder import ModelInfo
 from landmarks.model.ood import is_landmark, scores_of_probabilities
+from landmarks.model.probabilities import highest
 from landmarks.model.recognizer import Candidate, Recognition, Recognizer
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tags import ImageTags, Level, Tag
@@ -130,7 +131,11 @@ class Tagger:
         ]
         self._names = [gazetteer.display_name(name) for name in classes]
         self._groups = self._grouped()
-        usual = UNCALIBRATED_MIN_CONFIDENCE if calibration is None else calibration.min_confidence
+        # Members of all groups of a level in one row, and whose they are: sixty thousand sums take one call.
+        self._members = {level: _flat(groups) for level, groups in self._groups.items()}
+        point = operating_point(calibration, settings.prefer)
+        self._threshold = None if point is None else point.threshold
+        usual = UNCALIBRATED_MIN_CONFIDENCE if point is None else point.min_confidence
         self._min_confidence = settings.min_confidence if settings.min_confidence is not None else usual
         self._model = model
         self._gazetteer = gazetteer
@@ -226,9 +231,10 @@ class Tagger:
         """Return what says most of all that is sure enough, or None."""
         for level in _LEVELS:
             groups = self._groups[level]
-            sums = [float(probabilities[list(group.members)].sum()) for group in groups]
-            if sums and max(sums) >= self._min_confidence:
-                return groups[int(np.argmax(sums))]
+            members, owners = self._members[level]
+            sums = np.bincount(owners, weights=probabilities[members], minlength=len(groups))
+            if groups and sums.max() >= self._min_confidence:
+                return groups[int(sums.argmax())]
         return None
 
     def _tag(self, group: _Group, probabilities: NDArray[np.float64]) -> Tag:
@@ -245,8 +251,7 @@ class Tagger:
         return Tag(group.name, level, probability, place, self._classes[best])
 
     def _candidates(self, probabilities: NDArray[np.float64], top: int) -> tuple[Candidate, ...]:
-        order = np.argsort(-probabilities, kind="stable")
-        best = [index for index in order.tolist() if self._landmarks[index]][:top]
+        best = highest(probabilities, top, allowed=self._landmarks)
         return tuple(Candidate(self._classes[index], float(probabilities[index])) for index in best)
 
     def _explain(
@@ -272,7 +277,7 @@ class Tagger:
             # What the position does to the probabilities it does to a score made of them.
             raised = scores_of_probabilities(calibration.score, probabilities[None], known=self._landmarks)
             score = score if raised is None else float(raised[0])
-        return replace(explanation, score=score, score_needed=calibration.threshold, score_name=calibration.score)
+        return replace(explanation, score=score, score_needed=self._threshold, score_name=calibration.score)
 
     def _distances(self, position: tuple[float, float] | None) -> NDArray[np.float64] | None:
         """Return the kilometres from the camera to the place of each class, not-a-number where unknown."""
@@ -303,6 +308,12 @@ class Tagger:
         return nearest if nearest > self.settings.far_km else None
 
 
+def _flat(groups: Sequence[_Group]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    members = [index for group in groups for index in group.members]
+    owners = np.repeat(np.arange(len(groups)), [len(group.members) for group in groups])
+    return np.array(members, dtype=np.int64), owners.astype(np.int64)
+
+
 def make_tagger(recognizer: Recognizer, gazetteer: Gazetteer, settings: TagSettings) -> Tagger:
     """Return the tagger of a model, which knows the landmarks that it was taught later."""
     info = recognizer.info
@@ -316,6 +327,7 @@ def identity_of(folder: Path, info: ModelInfo, settings: TagSettings) -> str:
     """Return the identity of a model with what changes its tags: another text means that photos are due again."""
     parts = [info.name, info.digest[:12]]
     parts += [f"min_confidence={settings.min_confidence:g}"] if settings.min_confidence is not None else []
+    parts += [f"prefer={settings.prefer}"] if settings.prefer != "balanced" else []
     parts += [] if settings.use_position else ["no-position"]
     tables = [folder / PLACES_FILE, *([settings.own_places] if settings.own_places is not None else [])]
     parts += [f"places={sha256_file(table)[:12]}" for table in tables if table.is_file()]

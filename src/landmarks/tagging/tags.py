@@ -24,8 +24,8 @@ class Tag:
     Attributes:
         name: The name to show: of the landmark, the city, the country or the kind.
         level: Which of these it is.
-        probability: How sure the recogniser is, 0 to 1. Calibrated for classes of a calibrated model; for a landmark
-            that was learnt from a few photos an estimate that is not.
+        probability: How sure the recogniser is, 0 to 1. Calibrated for classes of a calibrated model; an estimate
+            for a landmark that was learnt from a few photos.
         place: The landmark's place, or one in the city or country; None when unknown.
         class_name: The class of the model; None where the tag sums up several, or was learnt later.
     """

@@ -163,7 +163,10 @@ class _JsonLines:
 
 
 class _Csv:
-    """One row a tag, and one without a name for a photo that has none."""
+    """One row a tag, and one without a name for a photo that has none.
+
+    A cell of text that begins with `=`, `+`, `-` or `@` gets an apostrophe before it.
+    """
 
     def begin(self) -> str:
         return _csv_row(_CSV_COLUMNS)
@@ -260,5 +263,10 @@ def _blank(value: object) -> object:
 
 def _csv_row(values: tuple[object, ...]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(values)
+    csv.writer(text, lineterminator="\n").writerow(map(_safe_cell, values))
     return text.getvalue()
+
+
+def _safe_cell(value: object) -> object:
+    """Return a cell that no spreadsheet takes for a formula: names of files and places may come from anybody."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

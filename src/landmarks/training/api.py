@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 from landmarks.errors import SettingsError
+from landmarks.training.config.jobs import ExportSettings
 from landmarks.training.config.settings import RunSettings, default_settings
 from landmarks.training.engine.pipeline import train_run
 from landmarks.training.engine.trained import SPLITS, evaluate_run, load_data, load_run
-from landmarks.training.export.export import ExportSettings, export_run
+from landmarks.training.export.export import export_run
 from landmarks.training.metrics.evaluate import Evaluation
 
 

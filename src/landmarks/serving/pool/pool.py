@@ -253,8 +253,8 @@ def _start_failure(error: BaseException) -> str:
         return "the process that loads it was killed: is there enough memory?"
     if isinstance(error, _DiedError):
         return f"the process that loads it ended with status {error.status}: see what it wrote above"
-    reason = error.strerror if isinstance(error, OSError) else str(error)
-    return f"no process can be started to load it ({reason or type(error).__name__})"
+    reason = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
+    return f"no process can be started to load it ({reason.lower()})"
 
 
 def _fail(job: _Job, error: LandmarksError) -> None:

@@ -1,6 +1,7 @@
 /** The page: photos come in by choice, drop and paste, and go through the queue to the cards and the map. */
 
 import { getLandmarks, getModels, ServiceError, useKey, xmp } from "./api.js";
+import { about } from "./about.js";
 import { Cards } from "./cards.js";
 import { byId } from "./dom.js";
 import { asCsv, asJson, asText, copy, forXmp, keywordsOf, save } from "./exports.js";
@@ -120,6 +121,8 @@ async function meet() {
   }
   map.showKnown(features);
   byId("model").textContent = `${model.name}: knows ${model.landmarks} landmarks`;
+  byId("about-text").replaceChildren(...about(model));
+  byId("about").hidden = false;
 }
 
 async function start() {

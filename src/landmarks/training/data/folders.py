@@ -115,7 +115,7 @@ def list_pictures(root: Path) -> Listing:
     classes = tuple(sorted({name for found in names.values() for name in found}))
     _require_classes(root / parts[0], classes)
     labels = {name: label for label, name in enumerate(classes)}
-    sources = _read_sources(root)
+    sources = read_sources(root)
     splits = {}
     for split in parts:
         found = _samples(root / split, names[split], sources, split)
@@ -143,7 +143,7 @@ def read_data_folder(root: Path, *, valid_size: float, seed: int, limit: int | N
             class without pictures, with too few to split or with a name that is not UTF-8.
     """
     has_train, has_test = _has_folder(root, "train"), _has_folder(root, "test")
-    sources = _read_sources(root)
+    sources = read_sources(root)
     if has_train:
         classes = _class_names(root / "train")
         test: list[Sample] = []
@@ -282,7 +282,12 @@ def _require_pictures(folder: Path, classes: Sequence[str], samples: Sequence[Sa
             )
 
 
-def _read_sources(root: Path) -> dict[str, str]:
+def read_sources(root: Path) -> dict[str, str]:
+    """Return where pictures come from, by `SPLIT/CLASS/FILE`, as the manifest of a data set tells; else nothing.
+
+    Raises:
+        DataError: The manifest cannot be read.
+    """
     path = root / MANIFEST
     if not path.is_file():
         return {}

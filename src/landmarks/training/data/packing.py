@@ -15,40 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from landmarks.errors import DataError, ImageError, SettingsError
+from landmarks.errors import DataError, ImageError
 from landmarks.files.atomic import atomic_path, storage_errors, write_bytes, write_json
 from landmarks.imaging.decoding import load_rgb
 from landmarks.imaging.preprocessing import MAX_ASPECT, Preprocessing, resize_short_side
+from landmarks.training.config.jobs import PackSettings
 from landmarks.training.data.cache import Progress
 from landmarks.training.data.folders import Sample, limit_evenly, read_data_folder
 from landmarks.training.data.shards import INDEX, ShardSet, index_of, read_shard_set
 
 QUALITY = 95
 """JPEG quality of pictures that had to be made smaller; the others are packed as they are."""
-
-
-@dataclass(frozen=True)
-class PackSettings:
-    """How an image folder is packed.
-
-    Attributes:
-        valid_size: Fraction of the training images kept for validation, in (0, 1).
-        shard_size: Images per shard, at least 1.
-        sample: Training pictures that are also kept as files, for what needs a few.
-        seed: Seed of the split and of the order.
-    """
-
-    valid_size: float = 0.15
-    shard_size: int = 5000
-    sample: int = 2000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.valid_size < 1:
-            raise SettingsError(f"`valid_size` must be between 0 and 1, not {self.valid_size}")
-        for name in ("shard_size", "sample"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"`{name}` must be at least 1, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.errors import DataError, SettingsError
+from landmarks.errors import DataError
 from landmarks.imaging.preprocessing import Preprocessing
+from landmarks.training.config.jobs import DoctorSettings
 from landmarks.training.data.cache import (
     BrokenPicture,
     PictureCache,
@@ -33,35 +34,6 @@ from landmarks.training.models.transfer import get_model_transfer_learning
 
 BACKBONE = "efficientnet_lite0"
 """The frozen network whose embeddings tell which pictures are alike and which labels are odd."""
-
-
-@dataclass(frozen=True)
-class DoctorSettings:
-    """Settings of an examination.
-
-    Attributes:
-        data: Folder with `train/` and `test/`, or with one folder per class.
-        min_side: A picture whose short side has fewer pixels is called small.
-        seed: Seed of the folds.
-        cache: Folder for decoded pictures and embeddings, or None for the user's cache folder.
-
-    Raises:
-        SettingsError: `min_side` is below 1.
-    """
-
-    data: Path
-    min_side: int = 64
-    seed: int = 0
-    cache: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.min_side < 1:
-            raise SettingsError(f"`min_side` must be at least 1, not {self.min_side}")
-
-    @property
-    def cache_folder(self) -> Path:
-        """Where decoded pictures and embeddings are kept."""
-        return self.cache or default_cache_folder()
 
 
 @dataclass(frozen=True)
@@ -108,7 +80,9 @@ def examine(settings: DoctorSettings, logger: Logger | None = None) -> Diagnosis
     log.stage("reading images")
     pictures = _with_headers(listing)
     paths = [picture.path for picture in pictures]
-    cache = build_cache(paths, settings.cache_folder, side=Preprocessing().resize, progress=log.progress)
+    cache = build_cache(
+        paths, settings.cache or default_cache_folder(), side=Preprocessing().resize, progress=log.progress
+    )
     broken = find_broken(paths, cache)
     gone = {one.path for one in broken}
     readable = [picture for picture in pictures if picture.path not in gone]
@@ -143,7 +117,7 @@ def _measure(
 ) -> Measured:
     """Compute what all parts of the examination look at."""
     log.stage("embedding images with a frozen backbone")
-    embeddings = _embed(pictures, cache, settings.cache_folder, log.progress)
+    embeddings = _embed(pictures, cache, settings.cache or default_cache_folder(), log.progress)
     log.stage("looking for near-duplicates")
     hashes = np.array([difference_hash(cache.picture(picture.path)) for picture in pictures], dtype=np.uint64)
     groups = tuple(map(tuple, group_duplicates(hashes, embeddings)))

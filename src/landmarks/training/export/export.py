@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,13 +18,17 @@ from landmarks.fewshot.reference import REFERENCE_FILE
 from landmarks.files.atomic import storage_errors, write_text
 from landmarks.files.checksums import sha256_file
 from landmarks.imaging.preprocessing import normalize
+from landmarks.model.calibration import Calibration
 from landmarks.model.folder import CARD_FILE, ONNX_FILE, TORCHSCRIPT_FILE, ModelInfo, write_info
-from landmarks.model.ood import ScoreKind
+from landmarks.model.origin import licence_of, origins_of, parse_licences
 from landmarks.model.recognizer import Recognizer
+from landmarks.training.config.jobs import ExportSettings
 from landmarks.training.data.folders import Sample
 from landmarks.training.data.loaders import Data, EvalTransform
 from landmarks.training.engine.trained import TrainedRun
+from landmarks.training.export.background_table import BackgroundTable, table_fits
 from landmarks.training.export.card import model_card
+from landmarks.training.export.open_set import OpenSetTargets
 from landmarks.training.export.predictor import (
     load_torchscript,
     make_predictor,
@@ -34,9 +37,10 @@ from landmarks.training.export.predictor import (
 )
 from landmarks.training.export.quantization import quantize
 from landmarks.training.export.references import write_reference
-from landmarks.training.export.thresholds import calibrate_export
+from landmarks.training.export.thresholds import Silence, calibrate_by_table, calibrate_export
 from landmarks.training.metrics.evaluate import Proportion
 from landmarks.training.models.onnx_graph import write_onnx
+from landmarks.training.models.transfer import TransferModel
 from landmarks.training.runs.experiments import Pairs
 from landmarks.training.runs.folder import library_versions
 
@@ -50,8 +54,6 @@ CALIBRATION_PICTURES = 200
 FP32_PICTURES = 16
 INT8_TRAINING_PICTURES = 1000
 """Training images on which int8 is compared with fp32, in addition to all validation images."""
-
-OnnxPrecision = Literal["fp32", "int8"]
 
 
 @dataclass(frozen=True)
@@ -74,30 +76,6 @@ class ParityReport:
     valid_accuracy: float
     int8_valid_accuracy: float | None = None
     int8_difference: Proportion | None = None
-
-
-@dataclass(frozen=True)
-class ExportSettings:
-    """Content of an export.
-
-    Attributes:
-        precision: Of `model.onnx`.
-        name: Name of the model, or None for that of the folder.
-        torchscript: Whether `model.pt` is included.
-        notes: Markdown about the data and the purpose, for the model card.
-        negatives: Folder of photos without a landmark, on which the threshold for "I don't know" is chosen, or
-            None for a model that always answers.
-        false_tags: Share of such photos that may get a tag, in (0, 1).
-        score: What tells the unknown, see `landmarks.model.calibration.ood_scores`.
-    """
-
-    precision: OnnxPrecision = "int8"
-    name: str | None = None
-    torchscript: bool = True
-    notes: str = ""
-    negatives: Path | None = None
-    false_tags: float = 0.01
-    score: ScoreKind = "mahalanobis"
 
 
 def export_run(run: TrainedRun, data: Data, out: Path, settings: ExportSettings | None = None) -> ParityReport:
@@ -138,6 +116,8 @@ def _write(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) 
     save_torchscript(make_predictor(run.model, run.classes, contract), folder / TORCHSCRIPT_FILE)
     fp32 = folder / "fp32.onnx"
     write_onnx(run.model, contract, fp32)
+    sources = (sample.source for sample in data.folder.train)
+    origin = origins_of(sources, parse_licences(settings.origin), fallback=run.info["data"]["name"])
     info = ModelInfo(
         name=settings.name or folder.name,
         architecture=run.architecture,
@@ -147,6 +127,8 @@ def _write(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) 
         data=run.info["data"],
         versions=library_versions(),
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        licence=licence_of(settings.licence, origin),
+        origin=origin,
     )
     shutil.copy(fp32, folder / ONNX_FILE)
     info = _describe(folder, info)
@@ -166,11 +148,10 @@ def _write(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) 
         accuracy = float(after[: len(samples)].mean())
         parity = replace(parity, int8_valid_accuracy=accuracy, int8_difference=difference)
     fp32.unlink()
-    if settings.negatives is not None:
-        calibration = calibrate_export(
-            folder, data, settings.negatives, score=settings.score, target_fpr=settings.false_tags
-        )
+    calibration = _calibrated(run, data, folder, settings)
+    if calibration is not None:
         info = replace(info, temperature=calibration.temperature, calibration=calibration.to_dict())
+    if settings.negatives is not None:
         write_reference(folder, data, settings.negatives)
     metrics = {"valid": run.metrics("valid"), "test": run.metrics("test"), "export": asdict(parity)}
     info = replace(info, metrics=metrics)
@@ -179,6 +160,17 @@ def _write(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) 
         (folder / TORCHSCRIPT_FILE).unlink()
     _describe(folder, info)
     return parity
+
+
+def _calibrated(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> Calibration | None:
+    targets = OpenSetTargets(settings.false_tags, settings.unknown_tags)
+    if settings.negatives is not None:
+        silence = Silence(settings.negatives, settings.unknown_landmarks, settings.score, targets)
+        return calibrate_export(folder, data, silence)
+    if isinstance(run.model, TransferModel) and table_fits(run.settings.model):
+        table = BackgroundTable.bundled().without(run.classes).seen_by(run.model)
+        return calibrate_by_table(folder, data, table, targets)
+    return None
 
 
 def _describe(folder: Path, info: ModelInfo) -> ModelInfo:

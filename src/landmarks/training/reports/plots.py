@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from functools import cache
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import matplotlib as mpl
 import numpy as np
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from landmarks.errors import DataError
 from landmarks.files.atomic import atomic_path
-from landmarks.training.metrics.evaluate import Evaluation
+from landmarks.training.metrics.evaluate import Evaluation, Reliability
 
 INK, MUTED, LINE = "#1f2933", "#66727f", "#dfe4e8"
 BLUE, PALE, ORANGE = "#2f6690", "#b9d0e3", "#d07a2d"
@@ -142,13 +142,25 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     return figure
 
 
-def confusion_matrix(evaluation: Evaluation) -> Figure:
+class Confusion(Protocol):
+    """Counts of predicted classes (columns) for each true class (rows), in the order of the names."""
+
+    @property
+    def confusion(self) -> Sequence[Sequence[int]]:
+        """K rows of K counts."""
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """K names."""
+
+
+def confusion_matrix(evaluation: Confusion) -> Figure:
     """Draw the confusion matrix: a row is a true class, its colours are fractions of the images of that row.
 
     Counts are printed up to 20 classes. A class without images has a grey row. Above `MOST_CLASSES` classes the
     most confused pairs are drawn instead.
     """
-    if len(evaluation.classes) > MOST_CLASSES:
+    if len(evaluation.class_names) > MOST_CLASSES:
         return _confused_bars(evaluation)
     counts = np.array(evaluation.confusion)
     classes = len(counts)
@@ -184,7 +196,7 @@ def confusion_matrix(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def _confused_bars(evaluation: Evaluation) -> Figure:
+def _confused_bars(evaluation: Confusion) -> Figure:
     """Draw the most frequent confusions as bars, most frequent first."""
     counts = np.array(evaluation.confusion)
     np.fill_diagonal(counts, 0)
@@ -208,7 +220,15 @@ def _confused_bars(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def reliability_diagram(evaluation: Evaluation) -> Figure:
+class Calibrated(Protocol):
+    """Anything whose confidence was compared with its accuracy."""
+
+    @property
+    def calibration(self) -> Reliability:
+        """Expected calibration error and its bins."""
+
+
+def reliability_diagram(evaluation: Calibrated) -> Figure:
     """Draw accuracy against confidence (Guo et al. 2017) above the number of images per bin."""
     calibration = evaluation.calibration
     held = [one for one in calibration.bins if one.accuracy is not None and one.confidence is not None]

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from landmarks.training.reports.experiment_plots import importances, study_history
 from landmarks.training.reports.page import drawing, write_page
-from landmarks.training.tuning.tune import Study
+from landmarks.training.tuning.tune import Study, space_of_study
 
 SHOWN = 10
 """Best trials in the table."""
@@ -62,7 +62,7 @@ def write_study_report(study: Study) -> None:
         )
         if shares
         else None,
-        "names": [dimension.name for dimension in study.settings.space],
+        "names": [dimension.name for dimension in space_of_study(study.settings)],
         "ranked": [(trial, _texts(trial.params)) for trial in ranked[:SHOWN]],
         "preset": study.preset,
         "data": study.settings.data,

@@ -19,34 +19,27 @@ killed, and several processes may work on one study.
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from landmarks.errors import DataError, SettingsError, StorageError, TrainingError
 from landmarks.files.atomic import storage_errors
-from landmarks.training.config.presets import Changes, changed, write_preset
+from landmarks.training.config.jobs import Metric, TuneSettings
+from landmarks.training.config.presets import changed, write_preset
 from landmarks.training.config.settings import (
-    DataSettings,
-    LoopSettings,
-    ModelKind,
     RunSettings,
-    default_settings,
 )
 from landmarks.training.engine.loggers.base import Logger
 from landmarks.training.engine.pipeline import train_run
 from landmarks.training.runs.folder import EpochRow, RunFolder, remove_weights
 from landmarks.training.tuning.search_space import Space, point_of, space_of, spread_points, suggest
-
-Metric = Literal["loss", "accuracy"]
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 TENTHS = 10
@@ -59,66 +52,6 @@ UNPRUNED_TRIALS = 5
 UNPRUNED_TENTHS = 3
 HEARTBEAT_SECONDS = 30
 """How often a running trial shows a sign of life; after twice that without one it counts as failed."""
-
-
-@dataclass(frozen=True)
-class TuneSettings:
-    """Settings of a study.
-
-    Attributes:
-        data: The image folder.
-        model: The way of training that is tuned.
-        metric: What is sought on validation: the lowest `loss` or the highest `accuracy`.
-        trials: Finished trials at which the study is complete, those of earlier calls and other processes counted.
-        minutes: Start no trial after this time, or None for no limit.
-        epochs: Epochs of every trial, or None to tune them or take the usual number.
-        limit: Training pictures of every trial, or None for all.
-        seed: Seed of the split and of every training, and of how trials are drawn.
-        threads: Threads of PyTorch, or 0 for one a core.
-        cache: Folder of decoded pictures and features, or None for the user's cache folder.
-    """
-
-    data: Path
-    model: ModelKind = "transfer"
-    metric: Metric = "loss"
-    trials: int = 30
-    minutes: float | None = None
-    epochs: int | None = None
-    limit: int | None = None
-    seed: int = 0
-    threads: int = 0
-    cache: Path | None = None
-
-    def __post_init__(self) -> None:
-        for argument, value, names in (
-            ("model", self.model, get_args(ModelKind)),
-            ("metric", self.metric, get_args(Metric)),
-        ):
-            if value not in names:
-                raise SettingsError(f"`{argument}` must be one of {', '.join(names)}, not {value!r}")
-        if self.trials < 1:
-            raise SettingsError(f"`trials` must be at least 1, not {self.trials}")
-        if self.minutes is not None and not 0 < self.minutes < math.inf:
-            raise SettingsError(f"`minutes` must be above 0, not {self.minutes}")
-        # The others are those of a run and check themselves there, before any work.
-        DataSettings(limit=self.limit, seed=self.seed)
-        LoopSettings(epochs=1 if self.epochs is None else self.epochs, threads=self.threads)
-
-    @property
-    def space(self) -> Space:
-        """What the study changes."""
-        return space_of(self.model, ("epochs",) if self.epochs is not None else ())
-
-    def start(self) -> RunSettings:
-        """Return the settings that a trial changes."""
-        settings = default_settings(self.data, self.model)
-        loop: dict[str, Any] = {} if self.epochs is None else {"epochs": self.epochs}
-        return changed(settings, {"loop": loop})
-
-    def of_trial(self, changes: Changes) -> RunSettings:
-        """Return the settings of a trial's run."""
-        own: Changes = {"loading": {"limit": self.limit, "seed": self.seed}, "loop": {"threads": self.threads}}
-        return replace(changed(changed(self.start(), changes), own), cache=self.cache)
 
 
 @dataclass(frozen=True)
@@ -228,7 +161,7 @@ def open_study(settings: TuneSettings, out: Path) -> Study:
                     "continue with the same settings"
                 )
             found.set_user_attr(name, value)
-        found.enqueue_trial(point_of(settings.start(), settings.space), skip_if_exists=True)
+        found.enqueue_trial(point_of(settings.start(), space_of_study(settings)), skip_if_exists=True)
     except optuna.exceptions.StorageInternalError as error:
         raise StorageError(f"{out / 'study.db'}: cannot be used ({error}): choose another `out`") from error
     return Study(out, settings, found)
@@ -236,7 +169,9 @@ def open_study(settings: TuneSettings, out: Path) -> Study:
 
 def settings_of(study: Study, trial: FrozenTrial) -> RunSettings:
     """Return the settings that a trial found, without the limits that all trials share."""
-    return changed(study.settings.start(), suggest(optuna.trial.FixedTrial(trial.params), study.settings.space))
+    return changed(
+        study.settings.start(), suggest(optuna.trial.FixedTrial(trial.params), space_of_study(study.settings))
+    )
 
 
 def _write_best(study: Study) -> None:
@@ -259,10 +194,10 @@ def _run_trial(study: Study, trial: optuna.Trial) -> float:
     sampler: optuna.samplers.BaseSampler
     sampler = optuna.samplers.TPESampler(seed=(goal.seed * 1_000_003 + trial.number) % 2**32)
     if 1 <= trial.number <= SPREAD_TRIALS:
-        points = spread_points(goal.space, SPREAD_TRIALS, goal.seed)
+        points = spread_points(space_of_study(goal), SPREAD_TRIALS, goal.seed)
         sampler = optuna.samplers.PartialFixedSampler(points[trial.number - 1], sampler)
     study.optuna.sampler = sampler
-    settings = goal.of_trial(suggest(trial, goal.space))
+    settings = goal.of_trial(suggest(trial, space_of_study(goal)))
     trial.set_user_attr("seed", settings.loading.seed)
     folder = study.folder(trial.number)
     pruner = _Pruner(trial, goal.metric, settings.loop.epochs)
@@ -305,6 +240,11 @@ def _require_same_pictures(study: Study, fingerprint: str) -> None:
             "back, or choose another `out`"
         )
     study.optuna.set_user_attr("fingerprint", fingerprint)
+
+
+def space_of_study(settings: TuneSettings) -> Space:
+    """Return the settings that a study changes."""
+    return space_of(settings.model, ("epochs",) if settings.epochs is not None else ())
 
 
 @contextmanager

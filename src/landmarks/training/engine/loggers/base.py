@@ -22,18 +22,23 @@ class Logger(Protocol):
 
     def stage(self, name: str) -> None:
         """A part of the run begins: `reading images`, `training`, `evaluating`."""
+        return
 
     def progress(self, done: int, total: int) -> None:
         """Images were decoded or embedded."""
+        return
 
     def step(self, epoch: int, done: int, total: int) -> None:
         """`done` of the `total` steps of an epoch (from 0) are finished."""
+        return
 
     def epoch(self, row: EpochRow) -> None:
         """An epoch is finished, validated and saved."""
+        return
 
     def finish(self, run: TrainedRun) -> None:
         """The run is trained and evaluated."""
+        return
 
 
 class Loggers(Logger):

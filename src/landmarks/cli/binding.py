@@ -1,0 +1,129 @@
+"""Turns a function into a command of click: its parameters and the fields of its settings become options."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from landmarks.cli.config import config_defaults
+from landmarks.cli.parameters import shown_flags, slots_of
+
+if TYPE_CHECKING:
+    _Base = click.Command
+else:
+    _Base = object
+
+Function = Callable[..., int | None]
+"""A command: takes its options, returns its exit status (None for 0)."""
+
+_WIDTH = 100
+_NAMED = "landmarks.cli.binding.named"
+_HELP_NAMES = ["-h", "--help"]
+
+
+class Bound(_Base):
+    """What a command and a group of commands share.
+
+    Args:
+        path: The command as it is typed, without the program: `runs compare`.
+        function: What it does.
+        summary: One line about it.
+
+    Attributes:
+        flags: The option that sets a Python argument, by the name of the argument.
+    """
+
+    def __init__(self, path: str, function: Function, summary: str = "", **extra: Any) -> None:
+        self._function = function
+        self._path = path
+        self._slots, self._classes = slots_of(path, function)
+        self.flags = shown_flags(function, self._slots)
+        super().__init__(
+            path.rpartition(" ")[2],
+            params=[slot.option for slot in self._slots],
+            callback=self._call,
+            help=inspect.getdoc(function),
+            short_help=summary,
+            context_settings={"help_option_names": _HELP_NAMES, "max_content_width": _WIDTH},
+            **extra,
+        )
+        self.help = self.translate(self.help or "")
+        for slot in self._slots:
+            slot.option.help = self.translate(slot.option.help or "")
+
+    def translate(self, sentence: str) -> str:
+        """Return a sentence in which each argument that it names in backticks is called by its option."""
+        return re.sub("`([^`]*)`", lambda match: self.flags.get(match[1].rpartition(".")[2], match[1]), sentence)
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Take the defaults from the configuration files, then read the arguments."""
+        if not extra.get("resilient_parsing") and not set(args) & set(_HELP_NAMES):
+            extra["default_map"] = config_defaults(self._path, self.params)
+        return super().make_context(info_name, args, parent, **extra)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options in sections: those of the command, then those of each of its settings."""
+        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
+        titles = {slot.option.name: slot.title for slot in self._slots}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and not isinstance(parameter, click.Argument):
+                sections.setdefault(titles.get(parameter.name, "Options"), []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+        if isinstance(self, click.Group):
+            self.format_commands(ctx, formatter)
+
+    def _call(self, /, **values: Any) -> int | None:
+        context = click.get_current_context()
+        if context.invoked_subcommand is not None:
+            return None
+        given: dict[str, dict[str, Any]] = {slot.parameter: {} for slot in self._slots if slot.field is not None}
+        plain: dict[str, Any] = {}
+        for slot in self._slots:
+            name = str(slot.option.name)
+            if slot.field is None:
+                plain[slot.parameter] = values[name]
+            elif not slot.partial or context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+                given[slot.parameter][slot.field] = values[name]
+        settings = {name: self._classes.get(name, dict)(**fields) for name, fields in given.items()}
+        return self._function(**plain, **settings)
+
+
+class Command(Bound, click.Command):
+    """A command that takes settings."""
+
+
+class CommandGroup(Bound, click.Group):
+    """A command that takes settings and has commands of its own.
+
+    Args:
+        path: As it is typed, without the program.
+        function: What it does where none of its commands is given.
+        summary: One line about it.
+        commands: Its commands.
+    """
+
+    def __init__(self, path: str, function: Function, summary: str, commands: Mapping[str, Function]) -> None:
+        super().__init__(path, function, summary, invoke_without_command=True)
+        for name, work in commands.items():
+            first_line = (inspect.getdoc(work) or "").partition("\n")[0]
+            self.add_command(Command(f"{path} {name}", work, first_line), name)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments; positional ones of the group itself would take the name of a command in."""
+        ctx.meta[_NAMED] = bool(args) and args[0] in self.commands
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the parameters that the arguments at hand are read with."""
+        found = super().get_params(ctx)
+        return [one for one in found if not isinstance(one, click.Argument)] if ctx.meta.get(_NAMED) else found

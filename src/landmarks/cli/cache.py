@@ -1,0 +1,23 @@
+"""`landmarks cache`."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Annotated
+
+import click
+
+from landmarks.cli.declare import Option
+
+
+def cache(
+    clear: Annotated[bool, Option("Remove it; everything in it can be computed again.")] = False,
+) -> None:
+    """Show the folder in which training keeps decoded images and embeddings, and how large it is."""
+    from landmarks.training.data.cache import default_cache_folder
+
+    folder = default_cache_folder()
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+    if clear and folder.is_dir():
+        shutil.rmtree(folder)
+    click.echo(f"{folder}: {size / 1e6:.1f} MB{' removed' if clear else ''}")

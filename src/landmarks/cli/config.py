@@ -1,0 +1,116 @@
+"""Defaults of options from configuration files and environment variables.
+
+A flag comes before the environment, the environment before `landmarks.toml` in the working folder, that before
+`landmarks/landmarks.toml` in the user's configuration folder, and that before the default of the option.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from landmarks.errors import SettingsError
+
+CONFIG_FILE = "landmarks.toml"
+SHARED = ("model", "places", "workers", "cache", "ledger", "engine", "exclude", "quiet", "verbose")
+"""Options that may stand above the sections, for every command that has them."""
+
+
+def config_files() -> list[Path]:
+    """Return the configuration files that exist, the weaker one first."""
+    home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    places = (Path(home).expanduser() / "landmarks" / CONFIG_FILE, Path(CONFIG_FILE))
+    return [path for path in places if path.is_file()]
+
+
+def variables(command: str, flag: str) -> list[str]:
+    """Return the environment variables of an option, the stronger one first."""
+    key = _key(flag)
+    names = [f"LANDMARKS_{command} {key}"] + ([f"LANDMARKS_{key}"] if key in SHARED else [])
+    return [name.upper().replace("-", "_").replace(" ", "_") for name in names]
+
+
+def config_defaults(command: str, parameters: Sequence[click.Parameter]) -> dict[str, Any]:
+    """Return what the configuration files say for a command, by the name of the parameter.
+
+    Args:
+        command: The command as it is typed; its section is called alike, with dots for spaces.
+        parameters: Its options.
+
+    Raises:
+        SettingsError: A file is not TOML, or has an unknown section or key or a value that does not fit.
+    """
+    options = {
+        _key(name): option
+        for option in parameters
+        if isinstance(option, click.Option)
+        for name in option.opts
+        if name.startswith("--")
+    }
+    found: dict[str, Any] = {}
+    for path in config_files():
+        values = _read(path)
+        _require_known(path, values)
+        shared = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
+        for key, value in shared.items():
+            if key not in SHARED:
+                raise SettingsError(
+                    f"{path}: unknown key {key!r}: put it into the section of its command, e.g. [tag]"
+                )
+            if key in options:
+                found[str(options[key].name)] = _converted(path, key, value, options[key])
+        for written, value in _section(values, command).items():
+            key = written.replace("_", "-")
+            if key not in options:
+                raise SettingsError(
+                    f"{path}: [{command.replace(' ', '.')}] has no key {key!r}: see landmarks {command} --help"
+                )
+            found[str(options[key].name)] = _converted(path, f"[{command}] {key}", value, options[key])
+    return found
+
+
+def _key(flag: str) -> str:
+    return flag.lstrip("-")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({error.strerror}): check its permissions") from error
+    except ValueError as error:  # of TOML or of UTF-8
+        raise SettingsError(f"{path}: not a TOML file ({error}): correct it") from error
+
+
+def _require_known(path: Path, values: Mapping[str, Any]) -> None:
+    from landmarks.cli.commands import COMMANDS
+
+    for name, value in values.items():
+        if isinstance(value, Mapping) and name not in COMMANDS:
+            raise SettingsError(f"{path}: unknown section [{name}]: sections are named after commands")
+
+
+def _section(values: Mapping[str, Any], command: str) -> Mapping[str, Any]:
+    for word in command.split():
+        inner = values.get(word, {})
+        values = inner if isinstance(inner, Mapping) else {}
+    return {key: value for key, value in values.items() if not isinstance(value, Mapping)}
+
+
+def _converted(path: Path, key: str, value: Any, option: click.Option) -> Any:
+    """Check a value and return it as click takes a default."""
+    if option.multiple and not isinstance(value, list):
+        value = [value]
+    if option.is_flag and not isinstance(value, bool):
+        raise SettingsError(f"{path}: {key}: must be true or false, not {value!r}")
+    context = click.Context(click.Command("config"))
+    try:
+        return option.type_cast_value(context, value if isinstance(value, list | bool) else str(value))
+    except click.BadParameter as error:
+        raise SettingsError(f"{path}: {key}: {error.message.rstrip('.')}") from error

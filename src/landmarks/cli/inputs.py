@@ -1,0 +1,61 @@
+"""The photos that a command is given: as arguments, as a list in a file or on standard input, in folders."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from landmarks.cli.declare import Argument, Option
+from landmarks.errors import InputError, SettingsError
+
+_STDIN = Path("-")
+
+
+@dataclass(frozen=True)
+class PhotoPaths:
+    """Which photos.
+
+    Attributes:
+        photos: Photos, or folders of them; - reads a list of paths from standard input.
+        from_file: File with one path per line; - is standard input.
+        null: Paths in the list end with a null byte, as find -print0 writes them.
+        exclude: Glob pattern of files and folders to skip; repeat it.
+    """
+
+    photos: Annotated[tuple[Path, ...], Argument()] = ()
+    from_file: Path | None = None
+    null: Annotated[bool, Option(short="-0")] = False
+    exclude: Annotated[tuple[str, ...], Option(repeat=True)] = ()
+
+    def paths(self) -> list[Path]:
+        """Return the paths as given, lists read.
+
+        Raises:
+            SettingsError: There are none, or standard input is asked for twice.
+            InputError: A list cannot be read.
+        """
+        lists = [path for path in (*self.photos, self.from_file) if path == _STDIN]
+        if len(lists) > 1:
+            raise SettingsError("standard input can be read once: give - once")
+        found: list[Path] = []
+        for path in self.photos:
+            found += self._listed(path) if path == _STDIN else [path]
+        if self.from_file is not None:
+            found += self._listed(self.from_file)
+        if not found:
+            raise SettingsError("no photos given: give photos or folders, or a list of them with `from_file`")
+        return found
+
+    def _listed(self, path: Path) -> Iterator[Path]:
+        try:
+            content = sys.stdin.buffer.read() if path == _STDIN else path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path}: the list of photos cannot be read: check path and permissions") from error
+        for line in content.split(b"\0" if self.null else b"\n"):
+            name = line if self.null else line.removesuffix(b"\r")
+            if name:
+                yield Path(os.fsdecode(name))

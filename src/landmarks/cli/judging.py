@@ -1,0 +1,48 @@
+"""What users said of tags, for photos of any library that are only looked at."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from landmarks.library.roots import LEDGER, library_root
+
+if TYPE_CHECKING:
+    from landmarks.library.library import Library
+    from landmarks.tagging.tags import ImageTags, Tag
+
+
+class Judge:
+    """Applies the verdicts of the library that a photo is stored in; use it in a `with` block."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._roots: dict[Path, Path | None] = {}
+        self._libraries: dict[Path, Library] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def tags(self, photo: ImageTags) -> tuple[Tag, ...]:
+        """Return the tags of a photo without the rejected ones, with the confirmed ones."""
+        folder = photo.path.parent
+        if folder not in self._roots:
+            root = library_root(photo.path)
+            self._roots[folder] = root if (root / LEDGER).is_file() else None
+        root_or_none = self._roots[folder]
+        if root_or_none is None or photo.error is not None:
+            return photo.tags
+        library = self._libraries.get(root_or_none)
+        if library is None:
+            from landmarks.library.library import Library  # the database is loaded where there is a ledger
+
+            library = self._stack.enter_context(Library(root_or_none, read_only=True))
+            self._libraries[root_or_none] = library
+        return library.judged(photo)

@@ -1,0 +1,229 @@
+"""The options of a function: one per parameter, and one per field of each settings class that it takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import click
+
+from landmarks.cli.config import variables
+from landmarks.cli.declare import ALIASES, HIDDEN, Argument, Fields, Option, field_help
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One option and where its value goes.
+
+    Attributes:
+        parameter: Parameter of the function.
+        field: Field of the settings that the parameter takes, or None where it takes the value itself.
+        partial: Whether the parameter takes only the fields that were given.
+        title: Section of the help.
+        option: What click reads.
+    """
+
+    parameter: str
+    field: str | None
+    partial: bool
+    title: str
+    option: click.Option | click.Argument
+
+    @property
+    def flag(self) -> str:
+        """How the option is called: `--min-confidence`, or `PHOTOS` for an argument."""
+        longest = max(self.option.opts, key=lambda name: name.startswith("--"))
+        return str(self.option.metavar).strip("[].") if isinstance(self.option, click.Argument) else longest
+
+
+@dataclass(frozen=True)
+class _Declared:
+    """A parameter or field before it is an option."""
+
+    path: str
+    key: str
+    hint: Any
+    mark: Option | Argument
+    default: Any
+    required: bool
+    partial: bool = False
+
+
+def slots_of(path: str, function: Callable[..., Any]) -> tuple[list[Slot], dict[str, type[Any]]]:
+    """Return the options of a command, and the settings classes of the parameters that take one whole.
+
+    Args:
+        path: The command as it is typed.
+        function: What it does.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    slots: list[Slot] = []
+    classes: dict[str, type[Any]] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        hint, marks = _unwrap(hints[parameter.name])
+        fields = next((mark for mark in marks if isinstance(mark, Fields)), Fields())
+        settings = fields.of or hint
+        if is_dataclass(settings):
+            slots += _of_settings(path, parameter.name, settings, fields)
+            if fields.of is None:
+                classes[parameter.name] = settings
+        else:
+            mark = next(mark for mark in marks if isinstance(mark, Option | Argument))
+            required = parameter.default is parameter.empty
+            default = None if required else parameter.default
+            declared = _Declared(path, parameter.name, hint, mark, default, required)
+            slots.append(Slot(parameter.name, None, False, "Options", _option(parameter.name, declared)))
+    return slots, classes
+
+
+def shown_flags(function: Callable[..., Any], slots: list[Slot]) -> dict[str, str]:
+    """Return the option that sets each Python argument, also of those that have another name."""
+    flags = {slot.field or slot.parameter: slot.flag for slot in slots}
+    for hint in get_type_hints(function, include_extras=True).values():
+        for mark in _unwrap(hint)[1]:
+            if isinstance(mark, Fields):
+                flags |= mark.flags
+    return flags
+
+
+def _of_settings(path: str, parameter: str, settings: Any, fields: Fields) -> Iterator[Slot]:
+    hints, texts = get_type_hints(settings, include_extras=True), field_help(settings)
+    title = fields.title or "Options"
+    for item in dataclasses.fields(settings):
+        if not item.init or item.name in fields.omit:
+            continue
+        hint, marks = _unwrap(hints[item.name])
+        mark = next((each for each in marks if isinstance(each, Option | Argument)), Option())
+        flag = fields.flags.get(item.name, "")
+        mark = dataclasses.replace(mark, help=mark.help or texts.get(item.name, ""))
+        if flag and isinstance(mark, Option):
+            mark = dataclasses.replace(mark, flag=flag)
+        partial = fields.of is not None
+        if item.default_factory is not dataclasses.MISSING:
+            default = item.default_factory()
+        else:
+            default = None if item.default is dataclasses.MISSING else item.default
+        missing = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        declared = _Declared(path, item.name, hint, mark, default, missing and not partial, partial)
+        yield Slot(parameter, item.name, partial, title, _option(f"{parameter}__{item.name}", declared))
+
+
+def _unwrap(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Return a type without `Annotated` and `| None`, and the marks that it had."""
+    marks: tuple[Any, ...] = ()
+    while True:
+        if get_origin(hint) is Annotated:
+            hint, *found = get_args(hint)
+            marks += tuple(found)
+        elif get_origin(hint) in {Union, UnionType} and NoneType in get_args(hint):
+            hint = next(each for each in get_args(hint) if each is not NoneType)
+        else:
+            return hint, marks
+
+
+def _option(name: str, declared: _Declared) -> click.Option | click.Argument:
+    hint, mark = declared.hint, declared.mark
+    several = get_origin(hint) is tuple
+    if isinstance(mark, Argument):
+        kind = _kind(get_args(hint)[0] if several else hint, mark)
+        return click.Argument(
+            [name],
+            metavar=_metavar(declared.key, several=several, required=declared.required),
+            type=kind,
+            nargs=-1 if several else 1,
+            required=declared.required,
+            help=mark.help,
+            **({} if declared.required else {"default": declared.default}),
+        )
+    flag = mark.flag or "--" + declared.key.replace("_", "-")
+    return _Option(flag, name, declared, mark)
+
+
+class _Option(click.Option):
+    """An option of click with names that it takes and does not show."""
+
+    def __init__(self, flag: str, name: str, declared: _Declared, mark: Option) -> None:
+        hint, several = declared.hint, get_origin(declared.hint) is tuple
+        self._unshown = HIDDEN.get(flag, ())
+        names = [flag, *((mark.short,) if mark.short else ()), *ALIASES.get(flag, ()), *self._unshown]
+        extra: dict[str, Any] = {}
+        if hint is bool:
+            extra["is_flag"] = True
+            if declared.default is True or declared.partial:
+                names[0] = f"{flag}/--no-{flag[2:]}"
+        elif several and mark.repeat:
+            extra |= {"type": _kind(get_args(hint)[0], mark), "multiple": True}
+        else:
+            extra["type"] = _Words(_kind(get_args(hint)[0], mark)) if several else _kind(hint, mark)
+        super().__init__(
+            [name, *names],
+            default=None if declared.partial else declared.default,
+            help=_help(declared, mark),
+            required=declared.required,
+            envvar=variables(declared.path, flag),
+            **extra,
+        )
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        taken = self.opts
+        self.opts = [name for name in taken if name not in self._unshown]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = taken
+
+
+def _help(declared: _Declared, mark: Option) -> str:
+    text, value = mark.help, declared.default
+    if declared.partial or isinstance(value, bool) or value in (None, "", ()):
+        shown = mark.default
+    else:
+        shown = mark.default or (",".join(map(str, value)) if isinstance(value, tuple) else str(value))
+    return f"{text} [default: {shown}]" if shown else text
+
+
+def _metavar(key: str, *, several: bool, required: bool) -> str:
+    shown = key.upper() if required else f"[{key.upper()}]"
+    return f"{shown}..." if several else shown
+
+
+def _kind(hint: Any, mark: Option | Argument) -> Any:
+    """Return the type of click for the type of a value."""
+    if get_origin(hint) is Literal:
+        return click.Choice([str(value) for value in get_args(hint)])
+    if hint is Path:
+        return click.Path(path_type=Path, allow_dash=True)
+    if hint is int and isinstance(mark, Option) and mark.minimum is not None:
+        return _AtLeast(min=mark.minimum)
+    return hint
+
+
+class _AtLeast(click.IntRange):
+    """A whole number with a least value, which the help does not repeat."""
+
+    name = "integer"
+
+    def _describe_range(self) -> str:
+        return ""
+
+
+class _Words(click.ParamType[tuple[Any, ...]]):
+    """Values with commas between."""
+
+    name = "text"
+
+    def __init__(self, kind: Any) -> None:
+        self._kind = click.types.convert_type(kind)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002
+        return "NAME,..." if isinstance(self._kind, click.Choice) else f"{self._kind.name.upper()},..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        words = value.split(",") if isinstance(value, str) else value
+        stripped = [word.strip() if isinstance(word, str) else word for word in words]
+        return tuple(self._kind.convert(word, param, ctx) for word in stripped if word != "")

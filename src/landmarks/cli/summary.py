@@ -1,0 +1,77 @@
+"""The closing line of a command on standard error: what became of the photos, also after Ctrl-C."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import click
+
+from landmarks.cli.declare import Verbosity
+from landmarks.files.walker import Skipped
+
+_REASONS = {
+    "missing": "missing",
+    "unreadable": "unreadable folders",
+    "hidden": "hidden",
+    "system": "system folders",
+    "excluded": "excluded",
+    "unsupported": "not a supported format",
+    "seen": "links to folders seen before",
+}
+"""How the reasons of the walker are shown."""
+
+_ENDS = ("tagged", "unknown", "classified", "new or changed", "unchanged", "unreadable")
+"""What becomes of a photo, in the order in which it is reported."""
+
+
+@dataclass
+class Summary:
+    """Counts what becomes of photos.
+
+    Attributes:
+        verbosity: Quiet shows no closing line; verbose lists each file that is skipped.
+        counts: How many photos came to which end, one of `_ENDS`.
+        skipped: How many files and folders were left out, by reason.
+        notes: What else is reported, such as how many were written.
+        problems: Whether a path was missing or could not be read, so that the exit status is 2.
+    """
+
+    verbosity: Verbosity
+    counts: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+    problems: bool = False
+
+    def skip(self, left_out: Skipped) -> None:
+        """Count something that the folder walk leaves out; report a path that is missing or unreadable."""
+        self.skipped[_REASONS.get(left_out.reason, left_out.reason)] += 1
+        wrong = left_out.reason in {"missing", "unreadable"}
+        self.problems |= wrong
+        if wrong or self.verbosity.verbose:
+            click.echo(f"{left_out.path}: {'' if wrong else 'skipped: '}{left_out.message}", err=True)
+
+    @contextmanager
+    def reported(self) -> Iterator[None]:
+        """Print the closing line at the end, whatever the end is."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            if not self.verbosity.quiet:
+                click.echo(self.line(time.monotonic() - started), err=True)
+
+    def line(self, seconds: float) -> str:
+        """Return the closing line."""
+        photos = sum(self.counts.values())
+        ends = ", ".join(f"{self.counts[end]} {end}" for end in _ENDS if self.counts[end])
+        parts = [f"{photos} photo{'' if photos == 1 else 's'}" + (f": {ends}" if ends else "")]
+        parts += [", ".join(f"{count} {note}" for note, count in self.notes.items())] if self.notes else []
+        if skipped := sum(self.skipped.values()):
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self.skipped.most_common())
+            parts.append(f"skipped {skipped} ({reasons})")
+        rate = f", {photos / seconds:.3g} photos/s" if photos > 1 and seconds > 0 else ""
+        return f"{'; '.join(parts)}; {seconds:.1f} s{rate}"

@@ -1,0 +1,69 @@
+"""Colour profiles: a picture in another colour space than sRGB is brought into it, by littleCMS through Pillow.
+
+What a profile does is asked once per profile: where it leaves colours as they are, give or take what the eye does
+not see, its pictures are not touched, so the many photos in sRGB cost a look-up.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from PIL.ImageCms import ImageCmsTransform
+
+_SAME = 6  # of 255: profiles that differ from sRGB by so little are sRGB from another maker
+_LARGEST = 4 * 2**20  # bytes of a profile; printing profiles have about two million
+
+
+def in_srgb(image: Image.Image) -> Image.Image:
+    """Return a picture in RGB as sRGB means it; transparency is left out.
+
+    A profile that is damaged or does not fit the picture counts as none.
+    """
+    profile = image.info.get("icc_profile")
+    if isinstance(profile, bytes) and 0 < len(profile) <= _LARGEST:
+        fitting = image if image.mode in {"RGB", "L", "CMYK", "LAB"} else image.convert("RGB")
+        transform = _transform(profile, fitting.mode)
+        if transform is not None:
+            return transform.apply(fitting)
+    return image.convert("RGB")
+
+
+@lru_cache(maxsize=16)
+def _transform(profile: bytes, mode: str) -> ImageCmsTransform | None:
+    """Return what brings pictures with a profile into sRGB, None where nothing is to be done or can be."""
+    from PIL import ImageCms  # noqa: PLC0415 - most runs never see a profile
+
+    try:
+        transform = ImageCms.buildTransform(
+            ImageCms.ImageCmsProfile(BytesIO(profile)),
+            ImageCms.createProfile("sRGB"),
+            mode,
+            "RGB",
+            ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+        if mode in {"RGB", "L"}:
+            probe = _probe(mode)
+            plain, meant = (
+                np.asarray(picture, np.int16) for picture in (probe.convert("RGB"), transform.apply(probe))
+            )
+            if np.abs(plain - meant).max() <= _SAME:
+                return None
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError, SyntaxError):
+        return None
+    return transform
+
+
+def _probe(mode: str) -> Image.Image:
+    """Return colours from all over a colour space."""
+    steps = np.linspace(0, 255, 9).astype(np.uint8)
+    if mode == "L":
+        return Image.fromarray(steps[None])
+    cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1)
+    return Image.fromarray(cube.reshape(27, 27, 3))

@@ -1,0 +1,51 @@
+"""Where tags are written; a module of its own, so that the command line can name it at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import get_args
+
+from landmarks.errors import SettingsError
+from landmarks.metadata.programs import PROGRAMS, ProgramName, SidecarForm
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """Where tags are written.
+
+    Attributes:
+        sidecar: Name of a new sidecar: `full` makes `photo.jpg.xmp`, `stem` makes `photo.xmp`; `auto` makes
+            `photo.xmp` for RAW files and `photo.jpg.xmp` for others. One that is there is used whatever its name.
+        in_place: Write into the photo, by ExifTool, instead; RAW files get a sidecar all the same.
+        iptc: With `in_place`, repeat the keywords as IPTC keywords.
+        gps: Give a photo without a position that of the landmark, marked as estimated.
+        program: Write where this photo program looks: decides `sidecar`, unless that is given, and `in_place`.
+
+    Raises:
+        SettingsError: `iptc` without `in_place`, or a name that is not known.
+    """
+
+    sidecar: SidecarForm = "auto"
+    in_place: bool = False
+    iptc: bool = False
+    gps: bool = False
+    program: ProgramName | None = None
+
+    def __post_init__(self) -> None:
+        if self.sidecar not in get_args(SidecarForm):
+            raise SettingsError(f"`sidecar` must be auto, full or stem, not {self.sidecar!r}")
+        if self.program is not None:
+            preset = PROGRAMS.get(self.program)
+            if preset is None:
+                raise SettingsError(f"`program` must be one of {', '.join(PROGRAMS)}, not {self.program!r}")
+            if self.sidecar == "auto":
+                object.__setattr__(self, "sidecar", preset.sidecar)
+            object.__setattr__(self, "in_place", self.in_place or preset.in_place)
+        if self.iptc and not self.in_place:
+            raise SettingsError("`iptc` writes into the photo itself: give `in_place` too")
+
+    @property
+    def key(self) -> str:
+        """Text that differs where the options do."""
+        flags = [name for name in ("iptc", "gps") if getattr(self, name)]
+        return "+".join(["in-place" if self.in_place else f"sidecar-{self.sidecar}", *flags])

@@ -1,0 +1,127 @@
+"""What makes class scores of an embedding where the network itself gives none: prototypes.
+
+A prototype head holds many vectors of length 1 under each name, in int8 with one scale per vector. One integer
+matrix product in ONNX Runtime compares an embedding with all of them, and a name scores the best of its own.
+
+```
+NAME/
+  head.onnx        the product: uint8 digits of the embeddings (N, D) in, int32 products (N, R) out
+  prototypes.bin   int8 (D, R), which ONNX Runtime maps into memory
+  prototypes.npz   scales (R,) float32, and starts (K,) int64: the first row of each name
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from landmarks.errors import ModelError
+
+HEAD_FILE = "head.onnx"
+PROTOTYPES_FILE = "prototypes.bin"
+SCALES_FILE = "prototypes.npz"
+HEAD_FILES = (HEAD_FILE, PROTOTYPES_FILE, SCALES_FILE)
+
+LARGEST_DIGIT = 63
+"""Digits of an embedding lie in -63..63. Processors without VNNI add pairs of products in 16 bits, which seven
+bits times eight cannot overflow: 2 * 127 * 127 < 2 ** 15."""
+
+_MIDDLE = LARGEST_DIGIT + 1
+
+
+@dataclass(frozen=True, eq=False)
+class PrototypeHead:
+    """A loaded head. One thread at a time may use it.
+
+    Attributes:
+        scales: (R,) what a unit of each prototype is worth.
+        starts: (K,) the first row of each name, rising.
+        product: Multiplies digits (N, D) with the prototypes.
+    """
+
+    scales: NDArray[np.float32]
+    starts: NDArray[np.int64]
+    product: Callable[[NDArray[np.uint8]], NDArray[np.int32]]
+
+    def cosines(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return how close each embedding is to the nearest prototype of each name.
+
+        Args:
+            embeddings: (N, D), of length 1.
+
+        Returns:
+            (N, K), each in -1..1.
+        """
+        scored = np.empty((len(embeddings), len(self.starts)), dtype=np.float32)
+        for row, embedding in enumerate(embeddings):
+            # Picture by picture, so that a batch takes no more memory than one.
+            np.maximum.reduceat(self._rows(embedding), self.starts, out=scored[row])
+        return scored
+
+    def _rows(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compare one embedding with every prototype, (R,)."""
+        digits, worth = split_digits(embedding)
+        coarse, fine = self.product((digits + _MIDDLE).astype(np.uint8))
+        found: NDArray[np.float32] = coarse * worth[0]
+        found += fine * worth[1]
+        found *= self.scales
+        return found
+
+
+def split_digits(embedding: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Write a vector as two whole-number digits: `digits.T @ worth` is the vector to one part in eight thousand.
+
+    Returns:
+        Digits (2, D) from -63 to 63, and what a unit of each is worth, (2,).
+    """
+    largest = np.float32(max(float(np.abs(embedding).max()), float(np.finfo(np.float32).tiny)))
+    coarse_unit = largest / np.float32(LARGEST_DIGIT)
+    fine_unit = coarse_unit / np.float32(2 * LARGEST_DIGIT)
+    coarse = np.rint(embedding / coarse_unit)
+    fine = np.rint((embedding - coarse * coarse_unit) / fine_unit)
+    return np.stack([coarse, fine]), np.array([coarse_unit, fine_unit], dtype=np.float32)
+
+
+def quantize(prototypes: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Round prototypes (R, D) to int8 with a scale per row, (R,)."""
+    largest = np.abs(prototypes).max(axis=1)
+    scales = (np.maximum(largest, np.finfo(np.float32).tiny) / 127).astype(np.float32)
+    return np.rint(prototypes / scales[:, None]).astype(np.int8), scales
+
+
+def load_head(folder: Path, *, classes: int, threads: int = 1) -> PrototypeHead:
+    """Load the head of a model folder, whose files are checked by the caller.
+
+    Args:
+        folder: With the files of `HEAD_FILES`.
+        classes: How many names it must have.
+        threads: Threads of one product.
+
+    Raises:
+        ModelError: A file is damaged, or the head has another number of names.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        with np.load(folder / SCALES_FILE, allow_pickle=False) as stored:
+            scales, starts = stored["scales"], stored["starts"]
+        session = onnxruntime.InferenceSession(str(folder / HEAD_FILE), options, ["CPUExecutionProvider"])
+    except Exception as error:
+        raise ModelError(f"{folder}: the prototypes cannot be loaded ({error}): add the model again") from error
+    rising = len(starts) > 0 and starts[0] == 0 and bool((np.diff(starts) > 0).all()) and starts[-1] < len(scales)
+    if len(starts) != classes or not rising or session.get_outputs()[0].shape[-1] != len(scales):
+        raise ModelError(f"{folder}: the prototypes do not fit the names: add the model again")
+
+    def product(digits: NDArray[np.uint8]) -> NDArray[np.int32]:
+        found: NDArray[np.int32] = session.run(["products"], {"digits": digits})[0]
+        return found
+
+    return PrototypeHead(scales, starts, product)

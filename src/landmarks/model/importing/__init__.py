@@ -1,0 +1,1 @@
+"""Recognizers that others trained, turned into model folders."""

@@ -1,0 +1,59 @@
+"""A model folder appears whole or not at all, and two commands never make the same one."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from landmarks.errors import ModelError
+from landmarks.files.atomic import storage_errors
+from landmarks.files.checksums import sha256_file
+from landmarks.files.locks import locked
+from landmarks.model.folder import INFO_FILE
+
+
+@contextmanager
+def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Give an empty folder that becomes `target` when the block ends well.
+
+    What a killed command left behind is removed by the next one.
+
+    Args:
+        target: The model folder to make.
+        replace: Whether one that is there makes room.
+
+    Raises:
+        ModelError: The folder exists, or another command is making it.
+        StorageError: The folder cannot be made there.
+    """
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(target.parent / f".{target.name}.lock"), storage_errors(target):
+            if target.exists() and not replace:
+                raise ModelError(
+                    f"{target}: this model is there already: remove the folder or choose another `name`"
+                )
+            for left in target.parent.glob(f".{target.name}-*.new"):
+                shutil.rmtree(left)
+            made = target.parent / f".{target.name}-{secrets.token_hex(4)}.new"
+            try:
+                made.mkdir()
+                yield made
+                if target.exists():
+                    target.rename(target.parent / f".{target.name}-{secrets.token_hex(4)}.new")
+                made.rename(target)
+                for left in target.parent.glob(f".{target.name}-*.new"):
+                    shutil.rmtree(left)
+            finally:
+                shutil.rmtree(made, ignore_errors=True)
+    except TimeoutError as error:
+        raise ModelError(f"{target}: another command is adding this model: wait until it is done") from error
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file of a model folder but `model.json`."""
+    return {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.name != INFO_FILE}

@@ -1,0 +1,1 @@
+"""TensorFlow.js graph models: read them, and convert them to ONNX without TensorFlow."""

@@ -1,0 +1,81 @@
+"""The threshold of a model that others trained: chosen on the user's own photos without a landmark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from landmarks.errors import DataError, SettingsError
+from landmarks.imaging.photos import find_photos
+from landmarks.model.calibration import Calibration, choose_threshold
+from landmarks.model.ood import ScoreKind
+from landmarks.model.recognizer import Recognizer
+
+TARGET_FPR = 0.01
+
+COSINE_TEMPERATURE = 0.03
+"""Divisor of cosines before softmax: a name that leads by 0.1 is about thirty times as likely."""
+
+CAUTIOUS = {"cosine_margin": 0.95, "max_probability": 0.9}
+"""Thresholds where there are no negatives. For prototypes: a cosine of 0.9, which is the one that Nextcloud
+Recognize takes for these networks, and a lead of 0.05 over the next name. They keep no promised rate."""
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """The user's photos without a landmark.
+
+    Attributes:
+        folder: Where they are.
+        target_fpr: Share of such photos that may get a tag, in (0, 1).
+
+    Raises:
+        SettingsError: The rate is out of range.
+    """
+
+    folder: Path
+    target_fpr: float = TARGET_FPR
+
+    def __post_init__(self) -> None:
+        if not 0 < self.target_fpr < 1:
+            raise SettingsError(f"`target_fpr` must lie between 0 and 1, not {self.target_fpr}")
+
+
+def cautious(score: ScoreKind, temperature: float) -> Calibration:
+    """Return the calibration of a model for which there are no negatives."""
+    return Calibration(
+        temperature=temperature,
+        score=score,
+        threshold=CAUTIOUS[score],
+        target_fpr=TARGET_FPR,
+        fitted_on={"negatives": 0},
+    )
+
+
+def fitted(folder: Path, usual: Calibration, negatives: Negatives) -> Calibration:
+    """Choose the threshold of a model folder on negatives.
+
+    Args:
+        folder: A complete model folder that has `usual` as its calibration.
+        usual: What it is calibrated with so far; its score is kept.
+        negatives: Photos without a landmark, and the rate to keep.
+
+    Raises:
+        DataError: There are too few readable photos for the rate.
+    """
+    photos = find_photos([negatives.folder])
+    scores = np.array([*_scores(Recognizer(folder), photos)])
+    if len(scores) == 0:
+        raise DataError(f"{negatives.folder}: no readable photo: give a folder of photos without a landmark")
+    values = {**usual.to_dict(), "threshold": choose_threshold(scores, negatives.target_fpr)}
+    values |= {"target_fpr": negatives.target_fpr, "fitted_on": {"negatives": len(scores)}}
+    return Calibration.from_dict(values)
+
+
+def _scores(recognizer: Recognizer, photos: Iterable[Path]) -> Iterable[float]:
+    for recognition in recognizer.recognize(photos, top=1, batch_size=8):
+        if recognition.score is not None:
+            yield recognition.score

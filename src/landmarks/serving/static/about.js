@@ -1,0 +1,41 @@
+/** What the model may be used for, what it learnt from, and what its thresholds lead to. */
+
+import { el, percent } from "./dom.js";
+
+const RATES = {
+  tagged_rightly: "tagged rightly",
+  tagged_wrongly: "tagged wrongly",
+  false_tags_ordinary: "false tags on ordinary photos",
+  false_tags_unknown: "false tags on landmarks it does not know",
+};
+const LICENCES = { none: "no licence", "not stated": "licence not stated" };
+
+/** Return the paragraphs and the table about a model of `/v1/models`. */
+export function about(model) {
+  const parts = [el("p", {}, `Licence of the model: ${model.licence}.`)];
+  if (model.origin.length > 0) {
+    const items = model.origin.map(({ collection, pictures, licence }) => {
+      const count = pictures > 0 ? `${pictures} pictures, ` : "";
+      return el("li", {}, `${collection}: ${count}${LICENCES[licence] ?? licence}`);
+    });
+    parts.push(el("p", {}, "It learnt from:"), el("ul", {}, ...items));
+  }
+  const points = Object.entries(model.operating_points);
+  if (points.length > 0) parts.push(table(points, model.prefer));
+  return parts;
+}
+
+function table(points, inUse) {
+  const measured = Object.keys(RATES).filter((rate) => points.some(([, { expected }]) => rate in expected));
+  const head = el("tr", {}, cell("th", "Rates to expect", "col"), ...points.map(([name]) => cell("th", name, "col")));
+  const rows = measured.map((rate) =>
+    el("tr", {}, cell("th", RATES[rate], "row"), ...points.map(([, { expected }]) => cell("td", shown(expected[rate]))))
+  );
+  const caption = el("caption", {}, `Operating points; in use: ${inUse}`);
+  return el("div", { class: "scroll" }, el("table", {}, caption, el("thead", {}, head), el("tbody", {}, ...rows)));
+}
+
+const cell = (kind, text, scope) => el(kind, { scope }, text);
+
+const shown = (rate) =>
+  rate === undefined ? "–" : `${percent(rate.value)} (${percent(rate.low)} to ${percent(rate.high)})`;

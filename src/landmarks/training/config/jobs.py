@@ -1,0 +1,185 @@
+"""Settings of the jobs around training: checking a data set, packing it, tuning, exporting."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from landmarks.errors import SettingsError
+from landmarks.model.ood import ScoreKind
+from landmarks.model.origin import parse_licences
+from landmarks.training.config.presets import Changes, changed
+from landmarks.training.config.settings import (
+    DataSettings,
+    LoopSettings,
+    ModelKind,
+    RunSettings,
+    default_settings,
+)
+
+OnnxPrecision = Literal["fp32", "int8"]
+Metric = Literal["loss", "accuracy"]
+
+
+@dataclass(frozen=True)
+class DoctorSettings:
+    """What one examination is told.
+
+    Attributes:
+        data: Folder with train/ and test/, or with one folder per class.
+        min_side: A picture whose short side has fewer pixels is called small.
+        seed: Seed of the cross-validation.
+        cache: Folder for decoded images and embeddings; by default the user's cache folder.
+
+    Raises:
+        SettingsError: `min_side` is below 1.
+    """
+
+    data: Path
+    min_side: int = 64
+    seed: int = 0
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.min_side < 1:
+            raise SettingsError(f"`min_side` must be at least 1, not {self.min_side}")
+
+
+@dataclass(frozen=True)
+class PackSettings:
+    """How an image folder is packed.
+
+    Attributes:
+        valid_size: Fraction of the training pictures used for validation.
+        shard_size: Pictures per shard, at least 1.
+        sample: Training pictures also kept as files, for export, at least 1.
+        seed: Seed of the split and of the order.
+
+    Raises:
+        SettingsError: A value is out of range.
+    """
+
+    valid_size: float = 0.15
+    shard_size: int = 5000
+    sample: int = 2000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.valid_size < 1:
+            raise SettingsError(f"`valid_size` must be between 0 and 1, not {self.valid_size}")
+        for name in ("shard_size", "sample"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"`{name}` must be at least 1, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What an export holds.
+
+    Attributes:
+        precision: int8 is small and fast, fp32 exact.
+        name: Name of the model; by default that of its folder.
+        torchscript: Also write model.pt (TorchScript).
+        notes: Markdown about data and purpose, for the model card.
+        negatives: Folder of at least 99 photos without a landmark, best with a folder for each kind, on which the
+            threshold for unknown photos is chosen; without it a bundled table serves a frozen
+            efficientnet_lite0, and any other model always answers.
+        unknown_landmarks: Folder of photos of landmarks that the model must not claim, with a folder for each;
+            used with negatives.
+        false_tags: Fraction of photos without a landmark that may get a tag.
+        unknown_tags: Fraction of photos of landmarks that it does not know that may get a tag.
+        score: Out-of-distribution score; see docs/training.md.
+        licence: What the weights may be used for; by default what the licences of the training images allow.
+        origin: Collections of the training images, as COLLECTION=LICENCE; the licence `none` means that they carry
+            none.
+
+    Raises:
+        SettingsError: A value is out of range.
+    """
+
+    precision: OnnxPrecision = "int8"
+    name: str | None = None
+    torchscript: bool = True
+    notes: str = ""
+    negatives: Path | None = None
+    unknown_landmarks: Path | None = None
+    false_tags: float = 0.01
+    unknown_tags: float = 0.05
+    score: ScoreKind = "combined"
+    licence: str | None = None
+    origin: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("false_tags", "unknown_tags"):
+            if not 0 < getattr(self, name) < 1:
+                raise SettingsError(f"`{name}` must be between 0 and 1, not {getattr(self, name)}")
+        for name in ("negatives", "unknown_landmarks"):
+            folder = getattr(self, name)
+            if folder is not None and not folder.is_dir():
+                raise SettingsError(f"`{name}` must be a folder of photos, not {str(folder)!r}")
+        if self.unknown_landmarks is not None and self.negatives is None:
+            raise SettingsError(
+                "`unknown_landmarks` needs `negatives`: give a folder of photos of no landmark too"
+            )
+        if self.unknown_landmarks is not None and self.score != "combined":
+            raise SettingsError(f"`unknown_landmarks` serves the score combined, not {self.score}: leave one out")
+        parse_licences(self.origin)
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """What a study is told.
+
+    Attributes:
+        data: Folder with train/ and test/, or with one folder per class.
+        model: The way of training that is tuned.
+        metric: Metric on the validation split: the lowest loss or the highest accuracy.
+        trials: Finished trials of the whole study, those of earlier calls and other processes counted.
+        minutes: Start no trial after this time, in minutes.
+        epochs: Epochs per trial; by default they are tuned, or the usual number.
+        limit: Training pictures per trial; by default all.
+        seed: Seed of the split, of every training and of the search.
+        threads: CPU threads of PyTorch; 0 for one per core.
+        cache: Folder for decoded images and embeddings; by default the user's cache folder.
+
+    Raises:
+        SettingsError: A value is out of range.
+    """
+
+    data: Path
+    model: ModelKind = "transfer"
+    metric: Metric = "loss"
+    trials: int = 30
+    minutes: float | None = None
+    epochs: int | None = None
+    limit: int | None = None
+    seed: int = 0
+    threads: int = 0
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, names in (
+            ("model", self.model, get_args(ModelKind)),
+            ("metric", self.metric, get_args(Metric)),
+        ):
+            if value not in names:
+                raise SettingsError(f"`{name}` must be one of {', '.join(names)}, not {value!r}")
+        if self.trials < 1:
+            raise SettingsError(f"`trials` must be at least 1, not {self.trials}")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise SettingsError(f"`minutes` must be above 0, not {self.minutes}")
+        # The others are those of a run and check themselves there, before any work.
+        DataSettings(limit=self.limit, seed=self.seed)
+        LoopSettings(epochs=1 if self.epochs is None else self.epochs, threads=self.threads)
+
+    def start(self) -> RunSettings:
+        """Return the settings that a trial changes."""
+        loop: dict[str, Any] = {} if self.epochs is None else {"epochs": self.epochs}
+        return changed(default_settings(self.data, self.model), {"loop": loop})
+
+    def of_trial(self, changes: Changes) -> RunSettings:
+        """Return the settings of a trial's run."""
+        own: Changes = {"loading": {"limit": self.limit, "seed": self.seed}, "loop": {"threads": self.threads}}
+        return replace(changed(changed(self.start(), changes), own), cache=self.cache)

@@ -1,0 +1,48 @@
+"""The form a model comes in, told by its path: folder, bundled name, run, TorchScript or ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from landmarks.errors import ModelError
+from landmarks.model.folder import INFO_FILE, ONNX_FILE, find_model
+from landmarks.tagging.settings import TagSettings
+from landmarks.training.evaluation.subjects import Subject, subject_of_folder
+from landmarks.training.runs.folder import RunFolder
+
+
+def open_subject(model: str, settings: TagSettings, *, processes: int | None = None) -> Subject:
+    """Open a model by its name or path.
+
+    Args:
+        model: A bundled name, a model folder, a run folder, `model.pt`, or the `model.onnx` of a model folder.
+        settings: What is asked of the tagger.
+        processes: How many work on photos, or None for one per core; PyTorch models use one.
+
+    Raises:
+        ModelError: There is no such model, or it is damaged or of another kind.
+        PlacesError: A table of places is broken.
+    """
+    path = Path(model)
+    if path.is_file():
+        if path.suffix == ".onnx":
+            return subject_of_folder(_folder_of_onnx(path), settings, processes=processes)
+        if path.suffix == ".pt":
+            from landmarks.training.evaluation.networks import subject_of_torchscript  # noqa: PLC0415 - loads PyTorch
+
+            return subject_of_torchscript(path, settings)
+        raise ModelError(f"{path}: not a model: give a model folder, a run folder, a .pt or a .onnx file")
+    if RunFolder(path).info.is_file():
+        from landmarks.training.evaluation.networks import subject_of_run  # noqa: PLC0415 - loads PyTorch
+
+        return subject_of_run(path, settings)
+    return subject_of_folder(find_model(model), settings, processes=processes)
+
+
+def _folder_of_onnx(path: Path) -> Path:
+    if path.name != ONNX_FILE or not (path.parent / INFO_FILE).is_file():
+        raise ModelError(
+            f"{path}: without {INFO_FILE} beside it nothing tells its classes and preprocessing: give the "
+            f"{ONNX_FILE} of a model folder, or add the file with landmarks models add first"
+        )
+    return path.parent

@@ -1,0 +1,164 @@
+"""The photos to measure a model on, each with what it shows.
+
+A folder of classes is read as `DATA/test/CLASS/photo`, else as `DATA/CLASS/photo`; one without class folders holds
+photos without a landmark. Folders of negatives may have a folder for each kind of photo.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from landmarks.errors import DataError
+from landmarks.files.walker import Skipped
+from landmarks.geo.gazetteer import normalise
+from landmarks.imaging.photos import find_photos
+from landmarks.model.ood import BACKGROUND
+from landmarks.training.data.folders import read_sources
+from landmarks.training.evaluation.matching import KnownLandmarks
+
+Role = Literal["known", "unknown", "negative"]
+"""A landmark that the model knows, one that it does not know, or no landmark."""
+
+_SPLITS = ("test", "any", "", "train", "valid")  # of a manifest, in the order in which they are asked
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One photo and what it shows.
+
+    Attributes:
+        path: The file.
+        role: Whether the model should name it.
+        group: The key of its landmark (see `KnownLandmarks.key`), or the kind of a photo without a landmark.
+        source: Where it comes from, as `manifest.csv` has it, or empty.
+    """
+
+    path: Path
+    role: Role
+    group: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class PhotoSet:
+    """All photos of an evaluation.
+
+    Attributes:
+        photos: Each file once.
+        names: The name to show of each landmark, by its key.
+        notes: What a reader should know: what was left out, and names that look like slips.
+    """
+
+    photos: tuple[Photo, ...]
+    names: dict[str, str]
+    notes: tuple[str, ...]
+
+
+def collect_photos(data: Sequence[Path], negatives: Sequence[Path], known: KnownLandmarks) -> PhotoSet:
+    """List the photos of folders with what they show.
+
+    Args:
+        data: Folders of classes, or of photos without a landmark.
+        negatives: Folders of photos without a landmark; their subfolders are kinds. One inside a folder of `data`
+            is no class of it.
+        known: The landmarks of the model.
+
+    Raises:
+        DataError: A folder is missing or there is no photo at all.
+    """
+    listing = _Listing(known, {_resolved(folder) for folder in negatives})
+    for folder in negatives:
+        listing.add_kinds(folder)
+    for folder in data:
+        listing.add_data(folder)
+    if not listing.photos:
+        folders = ", ".join(map(str, [*data, *negatives]))
+        raise DataError(f"{folders}: there are no photos in it: give a folder with one folder of photos per class")
+    return PhotoSet(tuple(listing.photos.values()), listing.names, tuple(listing.notes))
+
+
+class _Listing:
+    def __init__(self, known: KnownLandmarks, negatives: set[str]) -> None:
+        self.photos: dict[str, Photo] = {}
+        self.names: dict[str, str] = {}
+        self.notes: list[str] = []
+        self._known = known
+        self._negatives = negatives
+
+    def add_data(self, folder: Path) -> None:
+        """Add a folder of classes or, where it has none, of photos without a landmark."""
+        top = _subfolders(folder)
+        root = folder / "test" if "test" in top and _subfolders(folder / "test") else folder
+        if root == folder and "train" in top:
+            raise DataError(f"{folder}: there is train/ but no test/ with classes: give the folder to measure on")
+        classes = [root / name for name in (_subfolders(root) if root != folder else top)]
+        classes = [one for one in classes if _resolved(one) not in self._negatives]
+        if not classes:
+            self.add_kinds(folder)
+            return
+        sources = read_sources(folder)
+        slips = []
+        for one in classes:
+            if normalise(one.name) == BACKGROUND:
+                self._add(one, "negative", BACKGROUND, sources)
+                continue
+            key = self._known.key(one.name)
+            self.names.setdefault(key, self._known.display_name(one.name))
+            found = self._add(one, "known" if key in self._known else "unknown", key, sources)
+            similar = None if key in self._known else self._known.similar(one.name)
+            if similar is not None and found:
+                slips.append(f"{one.name} counts as unknown to the model, which knows {similar}: one landmark?")
+        self.notes += slips
+        self._tell_loose(root)
+
+    def add_kinds(self, folder: Path) -> None:
+        """Add a folder of photos without a landmark; each subfolder is a kind."""
+        sources = read_sources(folder)
+        for kind in _subfolders(folder):
+            self._add(folder / kind, "negative", f"{folder.name}/{kind}", sources)
+        # What is not in a subfolder is a kind of its own; photos that are listed already stay what they are.
+        self._add(folder, "negative", folder.name, sources)
+
+    def _add(self, folder: Path, role: Role, group: str, sources: dict[str, str]) -> int:
+        found = find_photos([folder], on_skip=self._skip)
+        for path in found:
+            self.photos.setdefault(_resolved(path), Photo(path, role, group, _source(path, sources)))
+        return len(found)
+
+    def _skip(self, skipped: Skipped) -> None:
+        if skipped.reason == "unreadable":
+            self.notes.append(f"{skipped.path}: {skipped.message}")
+
+    def _tell_loose(self, root: Path) -> None:
+        loose = sum(_resolved(path) not in self.photos for path in find_photos([root], on_skip=lambda _: None))
+        if loose:
+            self.notes.append(f"{root}: {loose} photos are in no class folder and were left out")
+
+
+def roles(photos: Sequence[Photo]) -> dict[Role, int]:
+    """Count photos by what the model should say of them."""
+    counted = Counter(photo.role for photo in photos)
+    return {role: counted[role] for role in ("known", "unknown", "negative")}
+
+
+def _source(path: Path, sources: dict[str, str]) -> str:
+    keys = (f"{split}/{path.parent.name}/{path.name}" for split in _SPLITS) if sources else ()
+    return next((sources[key] for key in keys if key in sources), "")
+
+
+def _subfolders(folder: Path) -> list[str]:
+    try:
+        return sorted(one.name for one in os.scandir(folder) if one.is_dir() and not one.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"{folder}: no such folder: give a folder of photos") from error
+    except OSError as error:
+        raise DataError(f"{folder}: the folder cannot be read: change its permissions") from error
+
+
+def _resolved(path: Path) -> str:
+    return os.path.realpath(path)

@@ -1,0 +1,56 @@
+"""What can be measured: a model in whatever form, with its classes and its places.
+
+A model folder goes through the same pipeline as `landmarks tag`; it needs no PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from landmarks.fewshot.learned import learned_digest, read_learned
+from landmarks.geo.gazetteer import Gazetteer
+from landmarks.model.folder import read_info
+from landmarks.tagging.pipeline import find_tags_parallel
+from landmarks.tagging.settings import TagSettings
+from landmarks.tagging.tagger import Finding, gazetteer_of, identity_of
+
+Answer = Callable[[Iterable[Path]], Iterator[Finding]]
+"""Gives the finding of each photo, in order."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model that can be measured.
+
+    Attributes:
+        name: To show.
+        identity: Name and hash, which change with anything that changes an answer.
+        classes: What it can answer, landmarks that it was taught later among them.
+        gazetteer: The places it goes by.
+        calibrated: Whether it was calibrated for telling unknown photos.
+        answer: Gives its findings.
+    """
+
+    name: str
+    identity: str
+    classes: tuple[str, ...]
+    gazetteer: Gazetteer
+    calibrated: bool
+    answer: Answer
+
+
+def subject_of_folder(folder: Path, settings: TagSettings, *, processes: int | None = None) -> Subject:
+    """Open a model folder; raises `ModelError` or `PlacesError` where something in it is broken."""
+    info = read_info(folder)
+    learned = read_learned(folder, info) if learned_digest(folder, info) is not None else None
+    taught = () if learned is None else tuple(landmark.name for landmark in learned.landmarks)
+    return Subject(
+        name=info.name,
+        identity=identity_of(folder, info, settings),
+        classes=(*info.classes, *taught),
+        gazetteer=gazetteer_of(folder, settings),
+        calibrated=info.calibration is not None,
+        answer=lambda photos: find_tags_parallel(folder, settings, photos, processes=processes),
+    )

@@ -1,0 +1,97 @@
+"""`landmarks evaluate` on other data than a run's own, and `landmarks models` with operating points."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from commands import landmarks
+from tiny_model import calibrated, make_model, save_colour
+
+from landmarks.model.folder import read_info, write_info
+from landmarks.model.operating_points import ExpectedRate, ExpectedRates, OperatingPoint
+from landmarks.model.origin import Origin
+
+SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
+RATE = ExpectedRate(0.01, 0.005, 0.02, 900)
+POINTS = {
+    "precision": OperatingPoint(0.8, 0.6),
+    "balanced": OperatingPoint(0.5, 0.5, ExpectedRates(false_tags_ordinary=RATE)),
+    "recall": OperatingPoint(0.1, 0.5),
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = make_model(tmp_path / "colours", calibration=calibrated(operating_points=POINTS))
+    origin = (Origin("holiday", 12, "CC BY 4.0"), Origin("the web", 3, "none"))
+    write_info(folder, replace(read_info(folder), licence="experiments only", origin=origin))
+    save_colour(tmp_path / "data/Stonehenge/0.png", (30, 30, 230))
+    save_colour(tmp_path / "data/Moon/0.png", (128, 128, 128))
+    (tmp_path / "data/Moon/broken.jpg").write_bytes(b"nothing")
+    save_colour(tmp_path / "nothing/rooms/0.png", (128, 128, 128))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def check(kind: str, line: str) -> dict[str, object]:
+    jsonschema = pytest.importorskip("jsonschema")
+    row = json.loads(line)
+    jsonschema.validate(row, json.loads((SCHEMAS / f"{kind}.json").read_text()))
+    return row
+
+
+def test_metrics_are_printed_and_the_files_are_written(place: Path) -> None:
+    outcome = landmarks("evaluate", "colours", "data", "--negatives", "nothing", "--workers", "1")
+    assert outcome.status == 0, outcome.err
+    for text in ("1 photos of 1 landmarks", "nothing/rooms", "Moon", "unreadable: 1 photos", "AUROC"):
+        assert text in outcome.out
+    folder = place / "runs/evaluate-colours-data"
+    assert outcome.out.splitlines()[-1] == "report: runs/evaluate-colours-data/report.html"
+    assert {path.name for path in folder.iterdir()} == {"metrics.json", "photos.jsonl", "report.html"}
+
+
+def test_json_lines_are_as_the_schema_says(place: Path) -> None:
+    outcome = landmarks("evaluate", "colours", "data", "--jsonl", "--workers", "1", "--out", "here")
+    rows = [check("evaluate", line) for line in outcome.out.splitlines()]
+    assert [row["outcome"] for row in rows] == ["untagged", "unreadable", "rightly"]
+    assert "report: here/report.html" in outcome.err
+
+
+def test_another_operating_point_is_asked_for_by_name(place: Path) -> None:
+    assert landmarks("evaluate", "colours", "data", "--prefer", "recall", "--workers", "1").status == 0
+    metrics = json.loads((place / "runs/evaluate-colours-data/metrics.json").read_text())
+    assert metrics["tagging"]["prefer"] == "recall"
+    plain = make_model(place / "plain")
+    outcome = landmarks("tag", "--model", plain, "--prefer", "recall", "data/Moon/0.png")
+    assert outcome.status == 2
+    assert outcome.complaint.startswith("--prefer is recall, but the model has no such operating point")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("colours",), "DATA is missing: colours is no run"),
+        (("world",), "DATA is missing: world is no run"),
+        (("colours", "data", "--split", "test"), "--split is about a run's own data"),
+        (("colours", "--out", "there"), "--out is about other data"),
+        (("colours", "nowhere"), "nowhere: no such folder"),
+    ],
+)
+def test_mistakes_are_told_in_one_sentence(place: Path, arguments: tuple[str, ...], words: str) -> None:
+    outcome = landmarks("evaluate", *arguments)
+    assert outcome.status == 2
+    assert words in outcome.complaint
+    assert not (place / "runs").exists()
+
+
+def test_models_say_licence_origin_and_rates(place: Path) -> None:
+    out = landmarks("models", "colours").out
+    assert "licence: experiments only" in out
+    assert "learned from: holiday (12 pictures, CC BY 4.0), the web (3 pictures, no licence)" in out
+    assert "--prefer balanced: false tags on ordinary photos 1.0% (0.5% to 2.0%)" in out
+    assert "--prefer precision: not measured" in out
+    rows = [check("models", line) for line in landmarks("models", "colours", "--jsonl").out.splitlines()]
+    assert rows[-1]["operating_points"]["balanced"]["expected"]["false_tags_ordinary"]["count"] == 900

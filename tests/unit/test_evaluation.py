@@ -1,0 +1,210 @@
+"""A recogniser of colours measured on folders of colours, where every number can be counted by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tiny_model import calibrated, make_model, save_colour
+
+from landmarks.errors import DataError, ModelError, SettingsError
+from landmarks.tagging.tagger import TagSettings
+from landmarks.training.evaluation.evaluation import (
+    EvaluateSettings,
+    FolderEvaluation,
+    evaluate_folder,
+    write_metrics,
+)
+from landmarks.training.evaluation.report import write_report
+from landmarks.training.evaluation.table import source_lines, text_lines
+
+RED, GREEN, BLUE, GREY, YELLOW = (230, 30, 30), (30, 230, 30), (30, 30, 230), (128, 128, 128), (235, 225, 40)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return make_model(tmp_path / "colours", calibration=calibrated())
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two known landmarks under other spellings, one photo of each mislabelled or dull, and an unknown one."""
+    root = tmp_path / "data"
+    for number in range(3):
+        save_colour(root / "test/3.eiffel tower" / f"{number}.png", RED)
+    save_colour(root / "test/3.eiffel tower/mislabelled.png", BLUE)
+    save_colour(root / "test/Stonehenge/0.png", BLUE)
+    save_colour(root / "test/Stonehenge/dull.png", GREY)
+    (root / "test/Stonehenge/broken.png").write_bytes(b"nothing")
+    save_colour(root / "test/Yellow_House/0.png", RED)
+    save_colour(root / "test/Yellow_House/1.png", GREY)
+    save_colour(root / "train/Stonehenge/0.png", RED)  # training pictures count nowhere
+    rows = ["split,class,file,source,width,height", "test,Stonehenge,0.png,archive,64,48"]
+    rows += [f"test,3.eiffel tower,{number}.png,holiday,64,48" for number in range(3)]
+    (root / "manifest.csv").write_text("\n".join(rows))
+    return root
+
+
+@pytest.fixture
+def negatives(tmp_path: Path) -> Path:
+    root = tmp_path / "nothing"
+    for number in range(4):
+        save_colour(root / "rooms" / f"{number}.png", GREY)
+    save_colour(root / "fields/0.png", GREEN)
+    save_colour(root / "fields/1.png", GREY)
+    return root
+
+
+def run(model: Path | str, *data: Path, negatives: tuple[Path, ...] = (), **changes: object) -> FolderEvaluation:
+    settings = TagSettings(**changes)
+    return evaluate_folder(EvaluateSettings(str(model), data, negatives, settings, processes=1))
+
+
+def test_every_photo_is_counted_once_where_it_belongs(model: Path, data: Path, negatives: Path) -> None:
+    evaluation = run(model, data, negatives=(negatives,))
+    summary = evaluation.summary
+    known, unknown, ordinary = (summary.totals[role] for role in ("known", "unknown", "negative"))
+    assert (known.count, known.unreadable, unknown.count, ordinary.count) == (6, 1, 2, 6)
+    # Four red and blue ones rightly; the mislabelled one wrongly; the dull one gets no tag.
+    assert [round(rate.value * 6) for rate in (known.rightly, known.wrongly, known.untagged)] == [4, 1, 1]
+    assert known.rightly.low < known.rightly.value < known.rightly.high
+    assert unknown.tagged.value == pytest.approx(0.5)
+    assert unknown.most_said == ("Eiffel Tower", 1)
+    assert {group.name: group.tagged.value for group in summary.kinds} == {
+        "nothing/fields": 0.5,
+        "nothing/rooms": 0.0,
+    }
+    assert {group.name: group.count for group in summary.landmarks} == {"eiffel_tower": 4, "stonehenge": 2}
+    confused = {(pair.true, pair.predicted): (pair.count, pair.share) for pair in summary.confused}
+    assert confused["eiffel_tower", "stonehenge"] == (1, 0.25)
+    assert [one.photo.path.name for one in summary.mistakes] == ["mislabelled.png"]
+    assert {one.photo.group for one in summary.false_tags} == {"yellow_house", "nothing/fields"}
+    assert [Path(path).name for path, _ in summary.unreadable] == ["broken.png"]
+
+
+def test_sources_come_from_the_manifest(model: Path, data: Path) -> None:
+    summary = run(model, data).summary
+    found = {(one.name, one.role): one.count for one in summary.sources}
+    assert found[("holiday", "known")] == 3
+    assert found[("archive", "known")] == 1
+    assert found[("", "unknown")] == 2
+    assert any(line.startswith("holiday") for line in source_lines(summary))
+
+
+def test_metrics_rows_and_report_are_written(model: Path, data: Path, negatives: Path, tmp_path: Path) -> None:
+    evaluation = run(model, data, negatives=(negatives,))
+    write_metrics(evaluation, tmp_path / "out")
+    write_report(evaluation, tmp_path / "out/report.html")
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert metrics["photos"] == {"known": 7, "unknown": 2, "negative": 6}
+    assert metrics["totals"]["known"]["rightly"]["count"] == 6
+    assert [one["others"] for one in metrics["detection"]] == ["negative", "unknown", "both"]
+    assert 0 <= metrics["aurc"] <= 1
+    rows = [json.loads(line) for line in (tmp_path / "out/photos.jsonl").read_text().splitlines()]
+    assert len(rows) == 15
+    wrong = next(row for row in rows if row["path"].endswith("mislabelled.png"))
+    assert (wrong["outcome"], wrong["tag"]["name"], wrong["group"]) == ("wrongly", "Stonehenge", "eiffel_tower")
+    page = (tmp_path / "out/report.html").read_text()
+    for text in ("Landmarks with a wrong tag", "nothing/fields", "Yellow House", "holiday", "broken.png"):
+        assert text in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_text_says_what_a_reader_asks_first(model: Path, data: Path, negatives: Path) -> None:
+    text = "\n".join(text_lines(run(model, data, negatives=(negatives,))))
+    for line in ("6 photos of 2 landmarks", "tagged rightly", "66.7%", "nothing/fields", "unreadable: 1 photos"):
+        assert line in text
+
+
+def test_a_folder_without_classes_holds_no_landmark(model: Path, tmp_path: Path) -> None:
+    flat = save_colour(tmp_path / "flat/0.png", GREY).parent
+    save_colour(flat / "1.png", RED)
+    summary = run(model, flat).summary
+    assert list(summary.totals) == ["negative"]
+    assert summary.totals["negative"].tagged.value == 0.5
+    assert summary.uap is None
+    assert summary.curve is None
+
+
+def test_classes_may_lie_in_the_folder_itself_and_negatives_within_it(model: Path, tmp_path: Path) -> None:
+    root = save_colour(tmp_path / "all/Stonehenge/deep/0.png", BLUE).parents[2]
+    save_colour(root / "nothing/0.png", GREY)
+    save_colour(root / "background/0.png", GREY)
+    save_colour(root / "loose.png", RED)
+    evaluation = run(model, root, negatives=(root / "nothing",))
+    assert {role: group.count for role, group in evaluation.summary.totals.items()} == {"known": 1, "negative": 2}
+    assert "1 photos are in no class folder" in " ".join(evaluation.photos.notes)
+
+
+def test_a_name_that_looks_like_a_slip_is_told(model: Path, tmp_path: Path) -> None:
+    save_colour(tmp_path / "all/Stonehendge/0.png", BLUE)
+    save_colour(tmp_path / "all/Eiffel_Tower/0.png", RED)
+    notes = run(model, tmp_path / "all").photos.notes
+    assert notes == ("Stonehendge counts as unknown to the model, which knows 31.Stonehenge: one landmark?",)
+
+
+def test_aliases_of_the_gazetteer_are_one_landmark(model: Path, tmp_path: Path) -> None:
+    places = tmp_path / "places.csv"
+    places.write_text("key,aliases,name\nstonehenge,steine,Stonehenge\n")
+    save_colour(tmp_path / "all/Steine/0.png", BLUE)
+    assert run(model, tmp_path / "all", own_places=places).summary.totals["known"].rightly.value == 1
+
+
+def test_a_city_is_neither_right_nor_wrong_but_coarser(model: Path, tmp_path: Path) -> None:
+    between = (30, 215, 65)  # as near to one tower of Porto as to the other
+    save_colour(tmp_path / "all/Clerigos_Tower/0.png", between)
+    save_colour(tmp_path / "all/Stonehenge/0.png", between)
+    total = run(model, tmp_path / "all", min_confidence=0.9).summary.totals["known"]
+    assert (total.coarser.value, total.coarser_true, total.rightly.value, total.wrongly.value) == (1, 1, 0, 0)
+
+
+def test_an_uncalibrated_model_is_judged_by_its_probability(tmp_path: Path, data: Path) -> None:
+    summary = run(make_model(tmp_path / "plain"), data).summary
+    known = summary.totals["known"]
+    assert known.rightly.value == pytest.approx(4 / 6)
+    assert all(one.score == one.probability for one in summary.mistakes)
+
+
+def test_onnx_means_its_folder(model: Path, data: Path, tmp_path: Path) -> None:
+    assert run(model / "model.onnx", data).summary.to_dict() == run(model, data).summary.to_dict()
+    alone = tmp_path / "alone.onnx"
+    alone.write_bytes((model / "model.onnx").read_bytes())
+    with pytest.raises(ModelError, match=r"alone.onnx: without model.json"):
+        run(alone, data)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "photo.png", "folder"])
+def test_what_is_no_model_is_refused(name: str, data: Path, tmp_path: Path) -> None:
+    save_colour(tmp_path / "photo.png", RED)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ModelError, match=name):
+        run(tmp_path / name, data)
+
+
+def test_folders_without_photos_are_refused(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty/CLASS").mkdir(parents=True)
+    with pytest.raises(DataError, match="there are no photos"):
+        run(model, tmp_path / "empty")
+    with pytest.raises(DataError, match="no such folder"):
+        run(model, tmp_path / "nowhere")
+    (tmp_path / "half/train/A").mkdir(parents=True)
+    with pytest.raises(DataError, match="no test/"):
+        run(model, tmp_path / "half")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/0.jpg").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="none of 1 photos is readable"):
+        run(model, tmp_path / "broken")
+    with pytest.raises(SettingsError, match="`data` is empty"):
+        EvaluateSettings(str(model), ())
+
+
+def test_pictures_of_old_names_are_spelt_out(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    Image.new("RGB", (32, 32), RED).save(folder / "caf\udce9.png")
+    evaluation = run(model, folder)
+    write_metrics(evaluation, tmp_path / "out")
+    write_report(evaluation, tmp_path / "out/report.html")
+    assert "caf\\udce9.png" in (tmp_path / "out/report.html").read_text()

@@ -1,0 +1,198 @@
+"""The one way from photos to tags: every way in gives one answer, and reads a photo once."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import landmarks
+from PIL import ExifTags, Image
+from tiny_model import COLOURS, CROP, add_reference, calibrated, make_model, save_colour
+
+from landmarks.errors import ImageError
+from landmarks.fewshot.enrollment import Teacher
+from landmarks.imaging.decoding import ImageLimits
+from landmarks.serving.pool.worker import Answerer, WorkerSettings
+from landmarks.tagging.pipeline import Model, load_model
+from landmarks.tagging.settings import TagSettings
+
+TOWER = COLOURS["07.Eiffel_Tower"]
+YELLOW = (225, 215, 30)
+PARIS, ROME = (48.86, 2.29), (41.89, 12.49)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return add_reference(make_model(tmp_path / "models" / "colours", calibration=calibrated()))
+
+
+@pytest.fixture
+def taught(folder: Path, tmp_path: Path) -> Path:
+    photos = [
+        save_colour(tmp_path / "yellow" / f"{number}.png", (220 + 3 * number, 225 - 4 * number, 25 + number))
+        for number in range(5)
+    ]
+    Teacher(folder).learn("Atomium", photos)
+    return folder
+
+
+def exif_of(position: tuple[float, float]) -> Image.Exif:
+    exif = Image.Exif()
+    exif[ExifTags.IFD.GPSInfo] = {
+        ExifTags.GPS.GPSLatitudeRef: "N",
+        ExifTags.GPS.GPSLatitude: (position[0], 0.0, 0.0),
+        ExifTags.GPS.GPSLongitudeRef: "E",
+        ExifTags.GPS.GPSLongitude: (position[1], 0.0, 0.0),
+    }
+    return exif
+
+
+_opened: Counter[str] | None = None
+
+
+def _count(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "open" and _opened is not None:
+        _opened[str(arguments[0])] += 1
+
+
+sys.addaudithook(_count)  # one for good: a hook cannot be taken out again
+
+
+@contextmanager
+def opens() -> Iterator[Counter[str]]:
+    """Count how often each file is opened."""
+    global _opened  # noqa: PLW0603 - one hook for the process
+    _opened = counted = Counter()
+    try:
+        yield counted
+    finally:
+        _opened = None
+
+
+class TestOneAnswer:
+    def test_what_was_taught_counts_whoever_asks(self, taught: Path, tmp_path: Path) -> None:
+        photo = save_colour(tmp_path / "photos" / "new.png", YELLOW)
+        answers: dict[str, object] = {}
+        (line,) = landmarks("tag", photo, "--model", taught, "--jsonl").out.splitlines()
+        tagged = json.loads(line)
+        answers["tag"] = tagged["tags"]
+        found = Answerer(WorkerSettings(taught, TagSettings(), ImageLimits())).answer(
+            photo.read_bytes(), embedding=False
+        )
+        answers["serve"] = found["tags"]
+        assert [tag["name"] for tag in tagged["tags"]] == ["Atomium"]
+        assert found["candidates"] == tagged["candidates"]
+        (line,) = landmarks("predict", taught, photo, "--json").out.splitlines()
+        first = json.loads(line)["candidates"][0]
+        assert (first["name"], first["probability"]) == ("Atomium", tagged["tags"][0]["probability"])
+        (of_api,) = Model(taught).tag([photo])
+        assert [tag.name for tag in of_api.tags] == ["Atomium"]
+        assert of_api.model == tagged["model"]
+        assert all(each == tagged["tags"] for each in answers.values()), answers
+
+    def test_what_was_taught_counts_in_a_cluster_job(self, taught: Path, tmp_path: Path) -> None:
+        pytest.importorskip("pyarrow", reason="needs the extra cluster")
+        pytest.importorskip("fsspec", reason="needs the extra cluster")
+        import pyarrow.parquet as pq
+
+        from landmarks.cluster.part import PartTagger
+        from landmarks.cluster.plan import Plan, begin_or_continue
+
+        save_colour(tmp_path / "photos" / "new.png", YELLOW)
+        plan = Plan(str(tmp_path / "photos"), str(tmp_path / "out"), str(taught))
+        begin_or_continue(plan)
+        PartTagger(plan).work(0)
+        (row,) = pq.read_table(next((tmp_path / "out").glob("part-*.parquet"))).to_pylist()
+        assert [tag["name"] for tag in json.loads(row["tags"])] == ["Atomium"]
+        assert "learned=" in row["model"]
+        assert row["embedding"] is None
+
+    def test_what_was_taught_counts_in_an_index(self, taught: Path, tmp_path: Path) -> None:
+        from landmarks.search.embedder import Embedder
+
+        photo = save_colour(tmp_path / "photos" / "new.png", YELLOW)
+        (row,) = Embedder(taught).photos([photo])
+        assert row.tags[0] == "atomium"
+
+    def test_path_bytes_array_and_image_are_one_photo(self, folder: Path, tmp_path: Path) -> None:
+        photo = save_colour(tmp_path / "tower.png", TOWER)
+        with Image.open(photo) as image:
+            sources = [photo, str(photo), photo.read_bytes(), np.array(image), image.copy(), image.convert("RGBA")]
+            found = list(Model(folder).tag(sources))
+        assert {one.tags for one in found} == {found[0].tags}
+        assert found[0].tags[0].name == "Eiffel Tower"
+        (alone,) = Model(folder).tag(str(photo))
+        assert alone.tags == found[0].tags
+        assert [len(Model(folder).embed(given)) for given in (photo, sources[3], [photo] * 5)] == [1, 1, 5]
+        assert [str(one.path) for one in found[2:]] == ["<bytes>", "<array>", "<image>", "<image>"]
+
+    def test_a_pillow_image_is_turned_upright(self, folder: Path) -> None:
+        picture = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = 6
+        content = io.BytesIO()
+        Image.fromarray(picture).save(content, "PNG", exif=exif)
+        recognizer = Model(folder).recognizer
+        with Image.open(content) as image:
+            of_image = recognizer.prepare(image).picture
+        np.testing.assert_array_equal(of_image, recognizer.prepare(content.getvalue()).picture)
+        assert of_image is not None
+        assert of_image.shape == (CROP, CROP, 3)
+
+    def test_one_that_is_unreadable_stops_nothing(self, folder: Path, tmp_path: Path) -> None:
+        sources = [tmp_path / "gone.jpg", b"no picture", np.zeros((4, 4), dtype=np.uint8), b""]
+        found = list(Model(folder).tag([*sources, save_colour(tmp_path / "a.png", TOWER)]))
+        assert [bool(one.error) for one in found] == [True] * 4 + [False]
+        with pytest.raises(ImageError, match=r"gone\.jpg: no such file"):
+            Model(folder).embed(sources[:1])
+
+    def test_embeddings_are_those_of_findings(self, folder: Path, tmp_path: Path) -> None:
+        photos = [save_colour(tmp_path / f"{n}.png", colour) for n, colour in enumerate(COLOURS.values())] * 2
+        model = Model(folder)
+        rows = np.stack([found.embedding for found in model.find(photos, embeddings=True)])
+        np.testing.assert_array_equal(model.embed(photos), rows)
+        assert model.embed([]).size == 0
+
+
+class TestPosition:
+    def test_bytes_say_it_and_pixels_only_what_is_passed(self, folder: Path, tmp_path: Path) -> None:
+        photo = save_colour(tmp_path / "far.jpg", TOWER, exif=exif_of(ROME))
+        pixels = np.array(Image.open(photo))
+        model = Model(folder)
+        far = [bool(one.tags) for one in model.tag([photo, photo.read_bytes(), pixels])]
+        assert far == [False, False, True]
+        asked = [pixels, photo, pixels]
+        assert [bool(one.tags) for one in model.tag(asked, positions=[ROME, PARIS, None])] == [False, True, True]
+        off = Model(folder, TagSettings(use_position=False))
+        assert all(one.tags for one in off.tag([photo, pixels], positions=[None, ROME]))
+
+
+class TestOpens:
+    def test_a_photo_and_model_json_are_opened_once(self, folder: Path, tmp_path: Path) -> None:
+        photo = save_colour(tmp_path / "photos" / "a.jpg", TOWER)
+        with opens() as counted:
+            assert landmarks("tag", photo, "--model", folder, "--jsonl").status == 0
+        assert counted[str(photo)] == 1
+        assert counted[str(folder / "model.json")] <= 1
+
+    def test_a_photo_whose_tags_are_written_is_opened_twice(self, folder: Path, tmp_path: Path) -> None:
+        photo = save_colour(tmp_path / "photos" / "a.jpg", TOWER)
+        with opens() as counted:
+            done = landmarks("tag", photo, "--model", folder, "--write")
+        assert done.status == 0, done.err
+        assert (photo.parent / "a.jpg.xmp").is_file()
+        assert counted[str(photo)] <= 2
+        assert counted[str(folder / "model.json")] <= 1
+
+    def test_model_json_that_changed_is_read_again(self, folder: Path) -> None:
+        before = load_model(folder).name
+        path = folder / "model.json"
+        path.write_text(path.read_text("utf-8").replace(f'"name": "{before}"', '"name": "renamed"'), "utf-8")
+        assert load_model(folder).name == "renamed"

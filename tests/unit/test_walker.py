@@ -1,0 +1,123 @@
+"""The one folder walk: what is found, what is skipped, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from landmarks.errors import InputError
+from landmarks.files.walker import IGNORE_FILE, Skipped, WalkRules, walk
+from landmarks.imaging.formats import FORMATS, PHOTO_SUFFIXES, format_of
+from landmarks.imaging.photos import find_photos
+
+
+def make(root: Path, *names: str) -> Path:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    return root
+
+
+def walked(root: Path, *exclude: str) -> tuple[list[str], dict[str, str]]:
+    found, skipped = [], {}
+    for one in walk([root], WalkRules(PHOTO_SUFFIXES, exclude)):
+        if isinstance(one, Skipped):
+            skipped[one.path.relative_to(root).as_posix()] = one.reason
+        else:
+            found.append(one.relative_to(root).as_posix())
+    return found, skipped
+
+
+def test_each_reason_is_given(tmp_path: Path) -> None:
+    names = ("b.jpg", "a/c.HIF", ".x.jpg", ".trash/d.jpg", "@eaDir/e.jpg", "$recycle.bin/f.jpg", "g.xmp", "h.avif")
+    found, skipped = walked(make(tmp_path, *names))
+    assert found == ["b.jpg", "h.avif", "a/c.HIF"]
+    assert skipped == {
+        ".x.jpg": "hidden",
+        ".trash": "hidden",
+        "@eaDir": "system",
+        "$recycle.bin": "system",
+        "g.xmp": "unsupported",
+    }
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left"),
+    [
+        ("*.png", ["a.jpg", "sub/raw/c.jpg"]),
+        ("RAW", ["a.jpg", "b.png"]),
+        ("raw/", ["a.jpg", "b.png"]),
+        ("a.jpg/", ["a.jpg", "b.png", "sub/raw/c.jpg"]),
+        ("sub/raw", ["a.jpg", "b.png"]),
+        ("sub/*", ["a.jpg", "b.png"]),
+        ("/a.jpg", ["b.png", "sub/raw/c.jpg"]),
+        ("**/c.jpg", ["a.jpg", "b.png"]),
+        ("raw/c.jpg", ["a.jpg", "b.png", "sub/raw/c.jpg"]),
+    ],
+)
+def test_patterns_exclude(tmp_path: Path, pattern: str, left: list[str]) -> None:
+    found, skipped = walked(make(tmp_path, "a.jpg", "b.png", "sub/raw/c.jpg"), pattern)
+    assert found == left
+    assert len(left) == 3 or set(skipped.values()) == {"excluded"}
+
+
+def test_a_pattern_may_name_the_path_as_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "album/private/a.jpg", "album/b.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert find_photos([Path("album")], exclude=["album/private"]) == [Path("album/b.jpg")]
+
+
+def test_a_file_that_is_named_is_taken_unless_a_pattern_excludes_it(tmp_path: Path) -> None:
+    make(tmp_path, "notes.txt", "a_edited.jpg")
+    named = [tmp_path / "notes.txt", tmp_path / "a_edited.jpg"]
+    assert find_photos(named) == named
+    assert find_photos(named, exclude=["*_edited.*"]) == named[:1]
+
+
+def test_an_ignore_file_holds_below_its_folder(tmp_path: Path) -> None:
+    make(tmp_path, "trip/a.jpg", "trip/drafts/b.jpg", "trip/sub/c_raw.jpg", "d_raw.jpg")
+    (tmp_path / "trip" / IGNORE_FILE).write_text("# ours\n\ndrafts/\n*_raw.jpg\n", encoding="utf-8")
+    assert walked(tmp_path)[0] == ["d_raw.jpg", "trip/a.jpg"]
+
+
+def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
+    outside = make(tmp_path / "outside", "far.jpg")
+    album = make(tmp_path / "album", "sub/near.jpg")
+    (album / "a-link").symlink_to(album / "sub", target_is_directory=True)
+    (album / "sub" / "loop").symlink_to(album, target_is_directory=True)
+    (album / "z-link").symlink_to(outside, target_is_directory=True)
+    found, skipped = walked(album)
+    assert found == ["sub/near.jpg", "z-link/far.jpg"]
+    assert skipped == {"a-link": "seen", "sub/loop": "seen"}
+    assert find_photos([album, outside, album / "sub"]) == [album / "sub" / "near.jpg", outside / "far.jpg"]
+
+
+def test_what_is_missing_is_told_or_raised(tmp_path: Path) -> None:
+    make(tmp_path, "a.jpg")
+    skipped: list[Skipped] = []
+    assert find_photos([tmp_path / "gone", tmp_path], on_skip=skipped.append) == [tmp_path / "a.jpg"]
+    assert skipped == [Skipped(tmp_path / "gone", "missing", "no such file or folder: check the spelling")]
+    with pytest.raises(InputError, match="gone: no such file"):
+        find_photos([tmp_path / "gone"])
+
+
+def test_where_there_is_no_file_system_to_walk_the_same_is_taken() -> None:
+    rules = WalkRules(PHOTO_SUFFIXES, ("drafts/", "*_raw.*"))
+    assert rules.takes("trip/a.JPG")
+    for name in (".x.jpg", ".trash/a.jpg", "@eaDir/a.jpg", "a.txt", "trip/drafts/a.jpg", "trip/a_raw.jpg"):
+        assert not rules.takes(name), name
+
+
+def test_every_suffix_and_every_signature_belongs_to_one_format() -> None:
+    suffixes = [suffix for each in FORMATS for suffix in each.suffixes]
+    assert len(suffixes) == len(set(suffixes))
+    assert {".avif", ".hif", ".heics", ".jfif", ".mpo", ".dib", ".apng"} <= PHOTO_SUFFIXES
+    for each in FORMATS:
+        for signature in each.signatures:
+            assert format_of(signature.replace(b"?", b"\0") + b"\0" * 50) is each
+        for brand in each.brands:
+            assert format_of(b"\0\0\0\x18ftyp" + brand + b"\0" * 12) is each
+    assert format_of(b"WEBP" + b"\0" * 60) is None
+    assert format_of(b"") is None
