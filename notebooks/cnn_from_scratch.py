@@ -401,7 +401,7 @@ short.pivot_table(index=["architecture", "optimizer"], columns="augmentation", v
 
 # %% [markdown]
 # A short schedule tells how *fast* something learns, not where it ends. Augmentation shows this best: it makes
-# each epoch harder, so it loses in the short run, and the network that never saw it begins to learn by heart
+# each epoch harder, so it loses in the short run, and the network that never saw it begins to overfit
 # later on. `--long` trains with and without squeeze-and-excitation, MixUp and CutMix for longer; other schedules
 # in the table are shown here:
 

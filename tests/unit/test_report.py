@@ -154,7 +154,7 @@ def test_every_section_is_there(tmp_path: Path, photos: tuple[Path, ...]) -> Non
         *("next", "splits", "curves", "confusion", "pairs", "classes", "calibration", "sources"),
         *("mistakes", "settings", "data", "versions"),
     }
-    assert "Right at first guess 50.0%" in page.text
+    assert "Top-1 accuracy 50.0%" in page.text
     assert "95% interval 21.5% to 78.5%" in page.text
     assert "class 0 class 1 4 50.0%" in page.text
     assert "loop: epochs 3 loop: max minutes none sizes 96, 128" in page.text

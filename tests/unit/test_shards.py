@@ -139,7 +139,7 @@ def test_a_start_reads_no_shard(shards: ShardSet, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "sentence"),
-    [(DataSettings(limit=5), "--limit cannot"), (DataSettings(sampler="balanced"), "--sampler balanced cannot")],
+    [(DataSettings(limit=5), "`limit` cannot"), (DataSettings(sampler="balanced"), "`sampler` balanced cannot")],
 )
 def test_what_needs_a_list_is_refused(shards: ShardSet, asked: DataSettings, sentence: str) -> None:
     with pytest.raises(SettingsError, match=sentence):

@@ -77,7 +77,7 @@ def examine(settings: DoctorSettings, logger: Logger | None = None) -> Diagnosis
     """
     log = logger or Loggers()
     listing = list_pictures(settings.data)
-    log.stage("reading pictures")
+    log.stage("reading images")
     pictures = _with_headers(listing)
     paths = [picture.path for picture in pictures]
     cache = build_cache(
@@ -116,7 +116,7 @@ def _measure(
     log: Logger,
 ) -> Measured:
     """Compute what all parts of the examination look at."""
-    log.stage("embedding pictures with a frozen backbone")
+    log.stage("embedding images with a frozen backbone")
     embeddings = _embed(pictures, cache, settings.cache or default_cache_folder(), log.progress)
     log.stage("looking for near-duplicates")
     hashes = np.array([difference_hash(cache.picture(picture.path)) for picture in pictures], dtype=np.uint64)

@@ -182,7 +182,7 @@ def _verdict(evaluation: Evaluation, split: str) -> str:
     if top1.low <= common:
         word = "No better than guessing"
     return (
-        f"{word}: the model recognised {percent(top1.value)} of {evaluation.count} {split} pictures. "
+        f"{word}: on {evaluation.count} {split} pictures, top-1 accuracy is {percent(top1.value)}. "
         f"For pictures like these its accuracy is between {percent(top1.low)} and {percent(top1.high)} (95% "
         f"interval). Always predicting the most common class would reach {percent(common)}."
     )
