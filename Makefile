@@ -7,7 +7,7 @@ PYTHON    ?= python3
 VENV      := .venv
 BIN       := $(VENV)/bin
 LANDMARKS := $(BIN)/landmarks
-MODEL     := world34
+MODEL     := world
 OUT       := build/runs
 DATA      := build/drawn
 

@@ -24,7 +24,7 @@ from embeddings import Pictures, Vectors, frozen, world34
 from numpy.typing import NDArray
 from record import record, table
 
-from landmarks.fewshot.reference import EmbeddingSpace, plain_space, whitened_space
+from landmarks.model.embedding_space import EmbeddingSpace, plain_space, whitened_space
 from landmarks.model.vectors import unit_length
 from landmarks.search import rerank as local
 from landmarks.search.searcher import ALPHA, EXPANSION, expand

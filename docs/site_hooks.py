@@ -17,7 +17,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
-NOT_PAGES = {"world34-notes.md"}
+NOT_PAGES = {"world-notes.md"}
 
 
 def outside_pages() -> dict[str, str]:
@@ -27,7 +27,7 @@ def outside_pages() -> dict[str, str]:
         for path in sorted((ROOT / "benchmarks/results").glob("*.md"))
     }
     others = {
-        "src/landmarks/model/bundled/world34/README.md": "model-card.md",
+        "src/landmarks/model/bundled/world/README.md": "model-card.md",
         "CHANGELOG.md": "changelog.md",
         "CONTRIBUTING.md": "contributing.md",
     }

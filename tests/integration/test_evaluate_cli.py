@@ -74,7 +74,7 @@ def test_another_operating_point_is_asked_for_by_name(place: Path) -> None:
     ("arguments", "words"),
     [
         (("colours",), "DATA is missing: colours is no run"),
-        (("world34",), "DATA is missing: world34 is no run"),
+        (("world",), "DATA is missing: world is no run"),
         (("colours", "data", "--split", "test"), "--split is about a run's own data"),
         (("colours", "--out", "there"), "--out is about other data"),
         (("colours", "nowhere"), "nowhere: no such folder"),

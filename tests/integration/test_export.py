@@ -167,11 +167,37 @@ def test_export_learns_from_negatives_when_to_say_nothing(transfer_run, nothing,
     assert set(info.files) == {"model.onnx", "README.md", "reference.npz"}
     card = (model / "README.md").read_text(encoding="utf-8")
     assert "Drawn by code." in card
-    assert "at most 20.0% of such photos" in card
+    assert "| balanced |" in card
     tagged = landmarks("tag", *sorted(nothing.glob("*.png")), "--model", model, "--jsonl")
     assert sum(bool(json.loads(line)["tags"]) for line in tagged.out.splitlines()) <= 2
     known = landmarks("tag", drawn / "test", "--model", model, "--jsonl")
     assert sum(bool(json.loads(line)["tags"]) for line in known.out.splitlines()) >= 8
+
+
+def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_run, drawn, tmp_path):
+    rng = np.random.default_rng(0)
+    for kind in ("noise", "grey", "stripes"):
+        (tmp_path / "negatives" / kind).mkdir(parents=True)
+        for number in range(8):
+            picture = rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)
+            picture = {"noise": picture, "grey": picture // 8 + 100, "stripes": picture[:1].repeat(96, 0)}[kind]
+            Image.fromarray(picture).save(tmp_path / "negatives" / kind / f"{number}.png")
+    unknown = tmp_path / "unknown" / "Elsewhere"
+    unknown.mkdir(parents=True)
+    for number in range(8):
+        Image.fromarray(rng.integers(0, 60, (96, 96, 3), dtype=np.uint8)).save(unknown / f"{number}.png")
+    model = tmp_path / "calibrated"
+    flags = ("--precision", "fp32", "--no-torchscript", "--false-tags", 0.2, "--unknown-tags", 0.2)
+    given = ("--negatives", tmp_path / "negatives", "--unknown-landmarks", unknown.parent)
+    outcome = landmarks("export", transfer_run, "--out", model, *flags, *given)
+    assert outcome.status == 0, outcome.err
+    calibration = read_info(model).calibration
+    assert calibration is not None
+    rates = calibration["fitted_on"]["rates"]
+    assert set(rates) == {"kind grey", "kind noise", "kind stripes", "landmark Elsewhere"}
+    assert all(rate["count"] == 8 and rate["low"] <= rate["value"] <= rate["high"] for rate in rates.values())
+    expected = calibration["operating_points"]["balanced"]["expected"]
+    assert set(expected) == {"tagged_rightly", "tagged_wrongly", "false_tags_ordinary", "false_tags_unknown"}
 
 
 @pytest.mark.parametrize(
@@ -182,6 +208,8 @@ def test_export_learns_from_negatives_when_to_say_nothing(transfer_run, nothing,
             "12 negatives cannot promise a rate of 0.01: give at least 99",
         ),
         (("--false-tags", 2), "--false-tags must be between 0 and 1, not 2.0"),
+        (("--unknown-landmarks", "NOTHING"), "needs --negatives"),
+        (("--unknown-tags", 0), "--unknown-tags must be between 0 and 1, not 0.0"),
         (("--score", "guess"), "--score must be one of"),
         (("--notes", "missing.md"), "--notes must be a text file, not 'missing.md'"),
     ],

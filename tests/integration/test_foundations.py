@@ -172,12 +172,12 @@ def test_make_says_in_one_sentence_what_is_wrong(make, tmp_path, arguments, sent
 def test_make_tag_passes_any_name_on(make, installed, name):
     (installed / name).touch()
     result = make("tag", f"PHOTOS={name}")
-    assert result.stdout == f"[tag][--model][world34][--][{name}]", result.stderr
+    assert result.stdout == f"[tag][--model][world][--][{name}]", result.stderr
 
 
 def test_make_tag_opens_the_home_folder(make, installed, monkeypatch):
     result = make("tag", "PHOTOS=~/", "HOME=" + str(installed))
-    assert result.stdout == f"[tag][--model][world34][--][{installed}/]", result.stderr
+    assert result.stdout == f"[tag][--model][world][--][{installed}/]", result.stderr
 
 
 def test_make_train_keeps_an_earlier_run(make, installed):

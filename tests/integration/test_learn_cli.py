@@ -128,7 +128,7 @@ def test_what_a_bundled_model_was_taught_lies_with_the_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    folder = bundled_models()["world34"]
+    folder = bundled_models()["world"]
     assert learned_path(folder, read_info(folder)).is_relative_to(tmp_path)
 
 

@@ -484,7 +484,9 @@ class TestBadInput:
         photo.chmod(0o444)
         assert statuses(run(tmp_path)) == ["written"], "a sidecar does not touch the photo"
         sidecar.chmod(0o444)
-        assert "read-only" in (run(tmp_path, "three")[0].reason or "")
+        reason = run(tmp_path, "three")[0].reason or ""
+        assert reason.startswith(sidecar.name), "it is not the photo that is to blame"
+        assert "read-only" in reason
 
     def test_no_permission_for_one_file_stops_nothing(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

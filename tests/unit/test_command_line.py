@@ -155,7 +155,7 @@ def test_flag_then_environment_then_folder_then_user(tmp_path: Path, monkeypatch
 
 
 def test_a_shared_key_stands_above_the_sections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def ask(model: Annotated[str, Option("A model.")] = "world34") -> None:
+    def ask(model: Annotated[str, Option("A model.")] = "world") -> None:
         GIVEN.append(model)
 
     config(tmp_path, 'model = "mine"\nworkers = 2\n')

@@ -53,7 +53,7 @@ def test_the_heat_lies_on_what_was_drawn(colours: Recognizer, row: int, column: 
     ("folder", "where"), [("32.Sydney_Opera_House", (0, 1)), ("10.Golden_Gate_Bridge", (1, 0))]
 )
 def test_the_heat_lies_on_a_real_landmark(shared_data: Path, folder: str, where: tuple[int, int]) -> None:
-    recognizer = Recognizer(find_model("world34"))
+    recognizer = Recognizer(find_model("world"))
     class_name = next(name for name in recognizer.info.classes if name.endswith(folder[3:]))
     preprocessing = recognizer.info.preprocessing
     half = preprocessing.crop // 2

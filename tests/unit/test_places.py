@@ -20,17 +20,21 @@ SHARED = PROJECT.parent / "shared" / "data"
 
 # fmt: off
 KINDS = {
-    "bridge", "building", "castle", "cave", "church", "fort", "fountain", "gate", "lake", "landscape",
-    "monastery", "monument", "mosque", "mountain", "museum", "palace", "park", "rock", "ruins", "stadium",
-    "statue", "temple", "tomb", "tower", "town", "waterfall",
+    "artefact", "bridge", "building", "castle", "cave", "church", "fort", "fountain", "gate", "lake",
+    "landscape", "monastery", "monument", "mosque", "mountain", "museum", "palace", "park", "rock", "ruins",
+    "square", "stadium", "statue", "street", "stupa", "temple", "tomb", "tower", "town", "waterfall",
 }
 NO_PLACE = {
     "bhudha_temple", "byzantine_architecture", "cathederal", "cheese", "dome", "fortification", "hindu_temple",
 }
-ON_A_BORDER = {"dead_sea", "matterhorn", "niagara_falls"}
+ON_A_BORDER = {"dead_sea", "dome_of_the_rock", "matterhorn", "niagara_falls"}
 WITHOUT_POINT = NO_PLACE | {
     "barsi_gate_hansi_old", "bharat_mata_mandir_haridwar", "chhatisgarh_ke_saat_ajube",
     "chittorgarh_padmini_lake_palace", "daman", "diu", "diu_museum",
+    "ajoba_temple_goa", "akhenaten_statue", "bateau_sculpture_toulon", "gyeongju_baedong_buddha_triad",
+    "gyeongju_bulgok_rock_buddha", "gyeongju_mireukgok_seated_buddha", "gyeongju_sinseonam_rock_bodhisattva",
+    "gyeongju_yongjangsa_three_story_pagoda", "mask_of_tutankhamun", "ramses_ii_red_granite_statue",
+    "sura_and_baya_statue_surabaya",
 }
 # The classes of the original exercise, in the order of their number prefixes.
 EXERCISE = [
@@ -119,7 +123,7 @@ def test_places_of_one_city_lie_together(gazetteer):
             towns.setdefault((place.city, place.country), []).append(place)
     assert len(towns["Porto", "Portugal"]) == 5
     for (city, _), places in towns.items():
-        limit = 80 if city in {"Beijing", "Goa"} else 15
+        limit = 100 if city in {"Aurangabad district", "Beijing", "Goa", "Xi'an"} else 15
         for place in places:
             assert distance_km(places[0].coordinates, place.coordinates) < limit, (places[0], place)
 
@@ -153,7 +157,7 @@ def test_every_class_of_the_exercise_is_found(gazetteer, number, name):
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("data_set", ["world34", "monuments49", "landmarks10"])
+@pytest.mark.parametrize("data_set", ["world34", "world124", "monuments49", "landmarks10"])
 def test_every_class_of_the_shared_sets_is_found(gazetteer, data_set):
     folder = SHARED / data_set / "train"
     if not folder.is_dir():

@@ -17,7 +17,8 @@ from landmarks.fewshot.prototypes import (
     Taught,
     chance,
 )
-from landmarks.fewshot.reference import Reference, Vectors, plain_space
+from landmarks.fewshot.reference import Reference
+from landmarks.model.embedding_space import Vectors, plain_space
 from landmarks.model.vectors import unit_length
 
 SIZE = 16

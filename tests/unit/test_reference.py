@@ -11,13 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from landmarks.errors import DataError, ModelError
-from landmarks.fewshot.reference import (
-    PHOTOS_A_CLASS,
-    Reference,
-    make_reference,
-    plain_space,
-    whitened_space,
-)
+from landmarks.fewshot.reference import PHOTOS_A_CLASS, Reference, make_reference
+from landmarks.model.embedding_space import plain_space, whitened_space
 from landmarks.model.vectors import unit_length
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))

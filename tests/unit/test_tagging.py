@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +23,8 @@ from landmarks.model.recognizer import Candidate, Recognition, Recognizer
 from landmarks.tagging.pipeline import Model, find_tags_parallel
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import UNCALIBRATED_MIN_CONFIDENCE, Finding, Tagger, gazetteer_of, identity_of
-from landmarks.tagging.tags import Tag
+from landmarks.tagging.tags import ImageTags, Tag
+from landmarks.tagging.writers import Shown, make_writer
 
 PARIS, LISBON = (48.85, 2.29), (38.72, -9.14)
 CLASSES = (
@@ -302,3 +305,13 @@ def test_places_beside_the_model_and_the_users_own_win(model: Path, tmp_path: Pa
     gazetteer = gazetteer_of(beside, TagSettings(own_places=own))
     assert gazetteer.display_name("31.Stonehenge") == "The Stones"
     assert gazetteer.display_name("our shed") == "My Shed"
+
+
+@pytest.mark.parametrize("name", ["=1+1.jpg", "+a.jpg", "-a.jpg", "@SUM(A1).jpg"])
+def test_no_cell_of_csv_is_a_formula(gazetteer: Gazetteer, name: str) -> None:
+    tag = Tag("=cmd|' /C calc'!A0", "kind", 0.9, None, None)
+    photo = ImageTags(Path(name), (tag,), (), "m")
+    writer = make_writer("csv", gazetteer)
+    [row] = list(csv.DictReader(io.StringIO(writer.begin() + writer.photo(Shown(Finding(photo, None))))))
+    assert (row["path"], row["name"]) == (f"'{name}", f"'{tag.name}")
+    assert row["probability"] == "0.900000"

@@ -14,7 +14,7 @@ from landmarks.tagging.settings import TagSettings
 def cluster(
     source: Annotated[str, Argument("Folder of photos or of Parquet files; a path or s3://... address.")],
     out: Annotated[str, Argument("Folder for the results; all machines must see it.")],
-    model: Model = "world34",
+    model: Model = "world",
     address: Annotated[
         str | None, Option("Ray cluster, e.g. auto.", default="RAY_ADDRESS, else this machine")
     ] = None,

@@ -66,10 +66,11 @@ def evaluate(
 
 def _require_run(model: str) -> None:
     """Refuse a model that has no data of its own."""
-    from landmarks.model.folder import INFO_FILE, bundled_models
+    from landmarks.model.folder import INFO_FILE, added_models, bundled_models
 
     path = Path(model)
-    if path.is_file() or (path / INFO_FILE).is_file() or (model in bundled_models() and not path.is_dir()):
+    named = not path.is_dir() and model in added_models() | bundled_models()
+    if path.is_file() or (path / INFO_FILE).is_file() or named:
         raise SettingsError(
             f"`data` is missing: {model} is no run with data of its own, so give a folder of photos"
         )

@@ -11,7 +11,7 @@ from landmarks.cli.declare import Argument, Model
 
 def forget(
     name: Annotated[str, Argument("Name of a landmark that was learned.")],
-    model: Model = "world34",
+    model: Model = "world",
 ) -> None:
     """Remove a landmark that landmarks learn taught a model."""
     from landmarks.fewshot.enrollment import forget as forget_landmark

@@ -13,7 +13,7 @@ from landmarks.cli.output import print_json
 
 def index(
     folder: Annotated[Path, Argument("Folder of photos.")],
-    model: Model = "world34",
+    model: Model = "world",
     place: Annotated[
         str | None,
         Option("Folder or s3:// address of the index.", default="FOLDER/.landmarks/index", flag="--index"),

@@ -21,7 +21,7 @@ def learn(
     from_library: Annotated[
         Path | None, Option("Learn from the tags that were confirmed and rejected in this library.")
     ] = None,
-    model: Model = "world34",
+    model: Model = "world",
     jsonl: Jsonl = False,
     *,
     photos: Annotated[PhotoPaths, Fields()],

@@ -63,7 +63,7 @@ def add(
         Literal["logits", "probabilities", "sigmoid", "cosines"], Option("What the model gives per class.")
     ] = "logits",
     name: Annotated[str, Option("Name of the added model.", default="that of the file")] = "",
-    licence: Annotated[str, Option("Licence of the weights, for the model card.")] = "not given",
+    licence: Annotated[str, Option("Licence of the weights.", default="not stated")] = "not stated",
     negatives: Annotated[Path | None, Option("Photos without a landmark, for the threshold.")] = None,
     target_fpr: Annotated[float, Option("Share of such photos that may get a tag.")] = 0.01,
     *,

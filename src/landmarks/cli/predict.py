@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    model: Model = "world34",
+    model: Model = "world",
     top: Annotated[int, Option("Candidates per photo.", minimum=1)] = 5,
     jsonl: Jsonl = False,
     csv: Annotated[bool, Option("Print CSV, one row per candidate.")] = False,

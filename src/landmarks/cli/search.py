@@ -30,7 +30,7 @@ def search(
     ] = False,
     expand: Annotated[int, Option("Expand the query by this many neighbours; 0 for none.", minimum=0)] = 0,
     rerank: Annotated[int, Option("Re-rank the top N by local features; 0 for none.", minimum=0)] = 0,
-    model: Model = "world34",
+    model: Model = "world",
     index: Annotated[
         str | None, Option("Folder or s3:// address of the index.", default="that of the folder")
     ] = None,

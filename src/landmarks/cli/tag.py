@@ -86,7 +86,7 @@ class Writing:
 
 
 def tag(
-    model: Model = "world34",
+    model: Model = "world",
     top: Annotated[
         int | None, Option("Candidates per photo; also shown in the table.", default="5", minimum=1)
     ] = None,

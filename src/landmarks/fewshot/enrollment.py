@@ -12,9 +12,9 @@ import numpy as np
 from landmarks.errors import InputError, ModelError, SettingsError, StorageError
 from landmarks.fewshot.learned import LearnedLandmark, LearnedLandmarks, learned_path, read_learned
 from landmarks.fewshot.prototypes import Taught
-from landmarks.fewshot.reference import Vectors
 from landmarks.files.locks import locked
 from landmarks.geo.gazetteer import Gazetteer
+from landmarks.model.embedding_space import Vectors
 from landmarks.model.folder import ModelInfo, read_info
 from landmarks.model.recognizer import Recognizer
 

@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 
 from landmarks.errors import ModelError
 from landmarks.fewshot.prototypes import PrototypeRule, Taught, chance
-from landmarks.fewshot.reference import REFERENCE_FILE, Reference, Vectors, read_reference
+from landmarks.fewshot.reference import REFERENCE_FILE, Reference, read_reference
 from landmarks.files.atomic import atomic_path
 from landmarks.files.checksums import sha256_file
 from landmarks.geo.gazetteer import Gazetteer
+from landmarks.model.embedding_space import Vectors
 from landmarks.model.folder import ONNX_FILE, ModelInfo, is_bundled
 
 LEARNED_FILE = "learned.npz"

@@ -25,8 +25,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.fewshot.reference import Reference, Vectors
+from landmarks.fewshot.reference import Reference
 from landmarks.model.calibration import choose_threshold
+from landmarks.model.embedding_space import Vectors
 from landmarks.model.vectors import unit_length
 
 TARGET_FPR = 0.01

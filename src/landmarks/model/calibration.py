@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.errors import DataError, ModelError, SettingsError
+from landmarks.model.combination import Combination
 from landmarks.model.ood import EmbeddingStatistics, ScoreKind, is_landmark, needs_statistics, ood_scores
 from landmarks.model.operating_points import (
     NO_POINT,
@@ -41,6 +42,7 @@ class Calibration:
         fitted_on: What the numbers were fitted on, for the model card.
         statistics: Of the embeddings of the training pictures; None where the score needs none.
         operating_points: Other thresholds to choose from, by name; empty where none were measured.
+        combination: Weights and neighbours of the score `combined`; None for the other scores.
 
     Raises:
         SettingsError: A value is out of range, the statistics that the score needs are missing, or the operating
@@ -55,6 +57,7 @@ class Calibration:
     fitted_on: Mapping[str, Any] = field(default_factory=dict)
     statistics: EmbeddingStatistics | None = None
     operating_points: Mapping[Preference, OperatingPoint] = field(default_factory=dict)
+    combination: Combination | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
@@ -68,6 +71,8 @@ class Calibration:
                 raise SettingsError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
         if needs_statistics(self.score) and self.statistics is None:
             raise SettingsError(f"the score {self.score} needs the statistics of the embeddings")
+        if self.score == "combined" and self.combination is None:
+            raise SettingsError("the score combined needs its weights and neighbours")
         check_points(self.operating_points, threshold=self.threshold, min_confidence=self.min_confidence)
 
     def at(self, prefer: Preference) -> OperatingPoint:
@@ -87,7 +92,8 @@ class Calibration:
         statistics = None if self.statistics is None else self.statistics.to_dict()
         plain = {item.name: getattr(self, item.name) for item in fields(self)}
         points = points_to_dict(self.operating_points)
-        return {**plain, "fitted_on": dict(self.fitted_on), "statistics": statistics, "operating_points": points}
+        made = {"fitted_on": dict(self.fitted_on), "statistics": statistics, "operating_points": points}
+        return {**plain, **made, "combination": None if self.combination is None else self.combination.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
@@ -101,7 +107,11 @@ class Calibration:
             if statistics is not None:
                 statistics = EmbeddingStatistics.from_dict(statistics)
             points = points_from_dict(values.get("operating_points", {}))  # older models have none
-            return cls(**{**values, "statistics": statistics, "operating_points": points})
+            combination = values.get("combination")  # likewise
+            if combination is not None:
+                combination = Combination.from_dict(combination)
+            made = {"statistics": statistics, "operating_points": points, "combination": combination}
+            return cls(**{**values, **made})
         except (AttributeError, KeyError, TypeError, ValueError, SettingsError) as error:
             raise ModelError(f"the calibration is damaged ({error}): export the model again") from error
 

@@ -36,7 +36,7 @@ ONNX_FILE = "model.onnx"
 TORCHSCRIPT_FILE = "model.pt"
 INFO_FILE = "model.json"
 CARD_FILE = "README.md"
-DEFAULT_MODEL = "world34"
+DEFAULT_MODEL = "world"
 """The model that comes with the package and is taken where none is named."""
 
 

@@ -19,12 +19,15 @@ from numpy.typing import NDArray
 
 from landmarks.errors import DataError, SettingsError
 from landmarks.geo.gazetteer import normalise
+from landmarks.model.combination import Combination
 from landmarks.model.probabilities import Floats, log_sum_exp, softmax
 
 BACKGROUND = "background"
 """The class name that is reserved for pictures without a landmark; it is never a tag and never a candidate."""
 
-ScoreKind = Literal["max_probability", "known_mass", "energy", "class_mean", "mahalanobis", "cosine_margin"]
+ScoreKind = Literal[
+    "max_probability", "known_mass", "energy", "class_mean", "mahalanobis", "cosine_margin", "combined"
+]
 """Ways to tell the known from the unknown, see `ood_scores`."""
 
 SPREAD_RANK = 64
@@ -138,6 +141,7 @@ def ood_scores(
     known: NDArray[np.bool_],
     temperature: float = 1.0,
     statistics: EmbeddingStatistics | None = None,
+    combination: Combination | None = None,
 ) -> NDArray[np.float64]:
     """Return how well each picture is known, (N,): higher is better known.
 
@@ -147,7 +151,7 @@ def ood_scores(
     `class_mean`: the cosine to the nearest class mean. `mahalanobis`: minus the squared distance to the mean of
     the likeliest landmark, in units of the common spread (Lee et al. 2018, https://arxiv.org/abs/1807.03888,
     take the nearest mean): head and embedding must agree, and benchmarks/results/unknown.md shows that it tells
-    more.
+    more. `combined`: see `landmarks.model.combination`.
 
     Args:
         score: Which one.
@@ -156,9 +160,10 @@ def ood_scores(
         known: (K,), from `is_landmark`.
         temperature: Of the softmax and of the energy.
         statistics: Of the training pictures, where the score needs them.
+        combination: For the score `combined`.
 
     Raises:
-        SettingsError: The score needs statistics and there are none.
+        SettingsError: The score needs statistics or a combination and there is none.
     """
     scaled = np.asarray(logits, dtype=np.float64) / temperature
     of_probabilities = scores_of_probabilities(score, softmax(scaled), known=known)
@@ -168,6 +173,10 @@ def ood_scores(
         return _cosine_margin(np.asarray(logits, dtype=np.float64), known)
     if score == "energy":
         return temperature * log_sum_exp(scaled[:, known])
+    if score == "combined":
+        if combination is None:
+            raise SettingsError("the score combined needs its weights and neighbours")
+        return combination.scores(scaled, embeddings, known)
     if statistics is None:
         raise SettingsError(f"the score {score} needs the statistics of the embeddings")
     if score == "class_mean":

@@ -177,6 +177,7 @@ class Recognizer:
             known=self._known,
             temperature=calibration.temperature,
             statistics=calibration.statistics,
+            combination=calibration.combination,
         )
 
     def recognize(
@@ -242,4 +243,7 @@ def _calibration(folder: Path, info: ModelInfo) -> Calibration | None:
     statistics = calibration.statistics
     if statistics is not None and len(statistics.means) != len(info.classes):
         raise ModelError(f"{folder / INFO_FILE}: the class means do not fit the classes: export the model again")
+    combination = calibration.combination
+    if combination is not None and combination.neighbours.classes != int(is_landmark(info.classes).sum()):
+        raise ModelError(f"{folder / INFO_FILE}: the neighbours do not fit the classes: export the model again")
     return calibration

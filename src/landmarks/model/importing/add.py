@@ -31,6 +31,7 @@ from landmarks.model.importing.preprocessing import parse_preprocessing
 from landmarks.model.importing.tfjs.conversion import convert
 from landmarks.model.importing.tfjs.graph import read_graph
 from landmarks.model.importing.threshold import COSINE_TEMPERATURE, Negatives, cautious, fitted
+from landmarks.model.origin import NOT_STATED
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -115,7 +116,7 @@ def add_other(
     preprocessing: str,
     scores: Scores = "logits",
     name: str = "",
-    licence: str = "not given",
+    licence: str = NOT_STATED,
     negatives: Negatives | None = None,
     told: Told = Told(),
 ) -> Path:
@@ -191,17 +192,18 @@ def _finish(
         versions=versions,
         calibration=usual.to_dict(),
         files=checksums(folder),
+        licence=licence,
     )
     write_info(folder, made)
     calibration = usual
     if negatives is not None:
         told.step("choosing the threshold")
         calibration = fitted(folder, usual, negatives)
-    write_text(folder / CARD_FILE, _card(made, calibration, licence))
+    write_text(folder / CARD_FILE, _card(made, calibration))
     write_info(folder, replace(made, calibration=calibration.to_dict(), files=checksums(folder)))
 
 
-def _card(info: ModelInfo, calibration: Calibration, licence: str) -> str:
+def _card(info: ModelInfo, calibration: Calibration) -> str:
     count = calibration.fitted_on["negatives"]
     chosen = (
         f"chosen on {count} photos without a landmark, of which at most {calibration.target_fpr:.1%} get a tag"
@@ -211,7 +213,7 @@ def _card(info: ModelInfo, calibration: Calibration, licence: str) -> str:
     rows = "\n".join(f"- {key}: {value}" for key, value in info.data.items())
     return (
         f"# {info.name}\n\nMade by `landmarks models add` on {info.created}, of weights that others trained.\n\n"
-        f"- classes: {len(info.classes)}\n- licence: {licence}\n- threshold: {calibration.threshold:.3f} "
+        f"- classes: {len(info.classes)}\n- licence: {info.licence}\n- threshold: {calibration.threshold:.3f} "
         f"({calibration.score}), {chosen}\n{rows}\n"
     )
 

@@ -83,9 +83,13 @@ class ExportSettings:
         name: Name of the model; by default that of its folder.
         torchscript: Also write model.pt (TorchScript).
         notes: Markdown about data and purpose, for the model card.
-        negatives: Folder of at least 99 photos without a landmark, on which the threshold for unknown photos is
-            chosen; without it the model always answers.
-        false_tags: Fraction of such photos that may get a tag.
+        negatives: Folder of at least 99 photos without a landmark, best with a folder for each kind, on which the
+            threshold for unknown photos is chosen; without it a bundled table serves a frozen
+            efficientnet_lite0, and any other model always answers.
+        unknown_landmarks: Folder of photos of landmarks that the model must not claim, with a folder for each;
+            used with negatives.
+        false_tags: Fraction of photos without a landmark that may get a tag.
+        unknown_tags: Fraction of photos of landmarks that it does not know that may get a tag.
         score: Out-of-distribution score; see docs/training.md.
         licence: What the weights may be used for; by default what the licences of the training images allow.
         origin: Collections of the training images, as COLLECTION=LICENCE; the licence `none` means that they carry
@@ -100,16 +104,27 @@ class ExportSettings:
     torchscript: bool = True
     notes: str = ""
     negatives: Path | None = None
+    unknown_landmarks: Path | None = None
     false_tags: float = 0.01
-    score: ScoreKind = "mahalanobis"
+    unknown_tags: float = 0.05
+    score: ScoreKind = "combined"
     licence: str | None = None
     origin: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 0 < self.false_tags < 1:
-            raise SettingsError(f"`false_tags` must be between 0 and 1, not {self.false_tags}")
-        if self.negatives is not None and not self.negatives.is_dir():
-            raise SettingsError(f"`negatives` must be a folder of photos, not {str(self.negatives)!r}")
+        for name in ("false_tags", "unknown_tags"):
+            if not 0 < getattr(self, name) < 1:
+                raise SettingsError(f"`{name}` must be between 0 and 1, not {getattr(self, name)}")
+        for name in ("negatives", "unknown_landmarks"):
+            folder = getattr(self, name)
+            if folder is not None and not folder.is_dir():
+                raise SettingsError(f"`{name}` must be a folder of photos, not {str(folder)!r}")
+        if self.unknown_landmarks is not None and self.negatives is None:
+            raise SettingsError(
+                "`unknown_landmarks` needs `negatives`: give a folder of photos of no landmark too"
+            )
+        if self.unknown_landmarks is not None and self.score != "combined":
+            raise SettingsError(f"`unknown_landmarks` serves the score combined, not {self.score}: leave one out")
         parse_licences(self.origin)
 
 

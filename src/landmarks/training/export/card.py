@@ -105,6 +105,8 @@ def _unknown(calibration: Mapping[str, Any] | None) -> str:
             "The model knows the classes below and nothing else: of any other photo it still names one of them, "
             "mostly with a low probability."
         )
+    if calibration.get("operating_points"):
+        return _operating_points(calibration)
     return (
         "The model knows the classes below and nothing else. `landmarks tag` says nothing of a photo whose "
         f"`{calibration['score']}` score is below {calibration['threshold']:.4g}: chosen on "
@@ -112,3 +114,39 @@ def _unknown(calibration: Mapping[str, Any] | None) -> str:
         f"{calibration['target_fpr']:.1%} of such photos get a tag. Photos that look much like one of its "
         "landmarks, another bridge of the same kind, pass more often."
     )
+
+
+def _operating_points(calibration: Mapping[str, Any]) -> str:
+    fitted = calibration["fitted_on"]
+    rows = ["| prefer | score needed | confidence needed | " + " | ".join(_EXPECTED.values()) + " |"]
+    rows.append("|---" * (3 + len(_EXPECTED)) + "|")
+    for name, point in calibration["operating_points"].items():
+        cells = [_share(point["expected"].get(key)) for key in _EXPECTED]
+        rows.append(f"| {name} | {point['threshold']:.4g} | {point['min_confidence']:g} | {' | '.join(cells)} |")
+    text = (
+        "The model knows the classes below and nothing else. `landmarks tag` says nothing of a photo whose "
+        f"`{calibration['score']}` score is below the threshold. Thresholds were chosen on {fitted['negatives']} "
+        f"photos without a landmark and {fitted.get('unknown_landmarks', 0)} of landmarks it does not know. The "
+        "rates are expected on photos of kinds and of landmarks that chose nothing: folds that choose and folds "
+        "that are measured differ in both.\n\n" + "\n".join(rows)
+    )
+    worst = sorted(fitted.get("rates", {}).items(), key=lambda item: -float(item[1]["value"]))[:5]
+    if worst:
+        listed = "; ".join(f"{name} {_share(rate)}" for name, rate in worst)
+        text += f"\n\nMost false tags at `balanced`, of what it was calibrated on: {listed}."
+    return (
+        text
+        + " Photos that look much like one of its landmarks, another bridge of the same kind, pass more often."
+    )
+
+
+_EXPECTED = {
+    "tagged_rightly": "landmarks tagged rightly",
+    "tagged_wrongly": "landmarks tagged wrongly",
+    "false_tags_ordinary": "false tags, ordinary photos",
+    "false_tags_unknown": "false tags, unknown landmarks",
+}
+
+
+def _share(rate: Mapping[str, Any] | None) -> str:
+    return "not measured" if rate is None else f"{rate['value']:.1%} ({rate['low']:.1%} to {rate['high']:.1%})"

@@ -18,6 +18,7 @@ from landmarks.fewshot.reference import REFERENCE_FILE
 from landmarks.files.atomic import storage_errors, write_text
 from landmarks.files.checksums import sha256_file
 from landmarks.imaging.preprocessing import normalize
+from landmarks.model.calibration import Calibration
 from landmarks.model.folder import CARD_FILE, ONNX_FILE, TORCHSCRIPT_FILE, ModelInfo, write_info
 from landmarks.model.origin import licence_of, origins_of, parse_licences
 from landmarks.model.recognizer import Recognizer
@@ -25,7 +26,9 @@ from landmarks.training.config.jobs import ExportSettings
 from landmarks.training.data.folders import Sample
 from landmarks.training.data.loaders import Data, EvalTransform
 from landmarks.training.engine.trained import TrainedRun
+from landmarks.training.export.background_table import BackgroundTable, table_fits
 from landmarks.training.export.card import model_card
+from landmarks.training.export.open_set import OpenSetTargets
 from landmarks.training.export.predictor import (
     load_torchscript,
     make_predictor,
@@ -34,9 +37,10 @@ from landmarks.training.export.predictor import (
 )
 from landmarks.training.export.quantization import quantize
 from landmarks.training.export.references import write_reference
-from landmarks.training.export.thresholds import calibrate_export
+from landmarks.training.export.thresholds import Silence, calibrate_by_table, calibrate_export
 from landmarks.training.metrics.evaluate import Proportion
 from landmarks.training.models.onnx_graph import write_onnx
+from landmarks.training.models.transfer import TransferModel
 from landmarks.training.runs.experiments import Pairs
 from landmarks.training.runs.folder import library_versions
 
@@ -144,11 +148,10 @@ def _write(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) 
         accuracy = float(after[: len(samples)].mean())
         parity = replace(parity, int8_valid_accuracy=accuracy, int8_difference=difference)
     fp32.unlink()
-    if settings.negatives is not None:
-        calibration = calibrate_export(
-            folder, data, settings.negatives, score=settings.score, target_fpr=settings.false_tags
-        )
+    calibration = _calibrated(run, data, folder, settings)
+    if calibration is not None:
         info = replace(info, temperature=calibration.temperature, calibration=calibration.to_dict())
+    if settings.negatives is not None:
         write_reference(folder, data, settings.negatives)
     metrics = {"valid": run.metrics("valid"), "test": run.metrics("test"), "export": asdict(parity)}
     info = replace(info, metrics=metrics)
@@ -157,6 +160,17 @@ def _write(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) 
         (folder / TORCHSCRIPT_FILE).unlink()
     _describe(folder, info)
     return parity
+
+
+def _calibrated(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> Calibration | None:
+    targets = OpenSetTargets(settings.false_tags, settings.unknown_tags)
+    if settings.negatives is not None:
+        silence = Silence(settings.negatives, settings.unknown_landmarks, settings.score, targets)
+        return calibrate_export(folder, data, silence)
+    if isinstance(run.model, TransferModel) and table_fits(run.settings.model):
+        table = BackgroundTable.bundled().without(run.classes).seen_by(run.model)
+        return calibrate_by_table(folder, data, table, targets)
+    return None
 
 
 def _describe(folder: Path, info: ModelInfo) -> ModelInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -38,7 +39,31 @@ def outputs_of(recognizer: Recognizer, pictures: Iterable[NDArray[np.uint8]]) ->
 
 def readable_pictures(folder: Path, recognizer: Recognizer) -> Iterator[NDArray[np.uint8]]:
     """Give the photos of a folder, prepared for a model; one broken photo more or less changes nothing."""
+    return _readable(find_photos([folder]), recognizer)
+
+
+def outputs_by_folder(recognizer: Recognizer, folder: Path) -> dict[str, Outputs]:
+    """Return the outputs of a model for the photos of each folder in a folder, by name.
+
+    Photos that lie directly in `folder` are one more group, named after it. A folder without a readable photo is
+    left out.
+
+    Raises:
+        DataError: There is no readable photo at all.
+    """
+    groups: dict[str, list[Path]] = {}
     for photo in find_photos([folder]):
+        parts = photo.relative_to(folder).parts
+        groups.setdefault(parts[0] if len(parts) > 1 else folder.name, []).append(photo)
+    found = {}
+    for name, photos in sorted(groups.items()):
+        with suppress(DataError):  # not one is readable
+            found[name] = outputs_of(recognizer, _readable(photos, recognizer))
+    return found or {folder.name: outputs_of(recognizer, [])}
+
+
+def _readable(photos: Iterable[Path], recognizer: Recognizer) -> Iterator[NDArray[np.uint8]]:
+    for photo in photos:
         try:
             yield prepare(photo, recognizer.info.preprocessing)
         except ImageError:

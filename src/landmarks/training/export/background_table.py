@@ -1,0 +1,120 @@
+"""Embeddings of photos that most models must say nothing of: for those who give no negatives of their own.
+
+The table holds what the pretrained EfficientNet-Lite0 sees in some hundred ordinary photos, by kind, and in photos
+of landmarks of the world, by landmark. It has no photos, and none can be made from it. With the head of a model
+that kept this backbone it tells what the model would say of them. A fine-tuned backbone, or one from scratch, sees
+other things: there is no table for it.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from landmarks.errors import ModelError
+from landmarks.files.atomic import atomic_path
+from landmarks.geo.gazetteer import Gazetteer, normalise
+from landmarks.model.calibration import Outputs
+from landmarks.training.config.settings import ModelSettings
+from landmarks.training.models.transfer import TransferModel
+
+BACKBONE = "efficientnet_lite0"
+TABLE_FILE = "background_efficientnet_lite0.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class TableGroups:
+    """What a model says of photos by group.
+
+    Attributes:
+        ordinary: Of ordinary photos, by kind.
+        unknown: Of landmarks that it does not know, by landmark.
+    """
+
+    ordinary: Mapping[str, Outputs]
+    unknown: Mapping[str, Outputs]
+
+
+@dataclass(frozen=True, eq=False)
+class BackgroundTable:
+    """Embeddings of unit length by group.
+
+    Attributes:
+        embeddings: (N, D).
+        groups: (N,), the group of each, a position in `names`.
+        names: `kind/NAME` or `landmark/NAME`.
+    """
+
+    embeddings: NDArray[np.float32]
+    groups: NDArray[np.int64]
+    names: tuple[str, ...]
+
+    @classmethod
+    def bundled(cls) -> BackgroundTable:
+        """Read the table that comes with the package."""
+        return cls.load(Path(str(resources.files("landmarks.training.export"))) / TABLE_FILE)
+
+    @classmethod
+    def load(cls, path: Path) -> BackgroundTable:
+        """Read what `save` wrote.
+
+        Raises:
+            ModelError: The file is missing or damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                scaled = stored["embeddings"].astype(np.float32)
+                groups, names = stored["groups"].astype(np.int64), tuple(map(str, stored["names"]))
+            lengths = np.linalg.norm(scaled, axis=1, keepdims=True)
+            if scaled.shape[0] != groups.shape[0] or (lengths == 0).any() or groups.max() >= len(names):
+                raise ValueError("the values do not fit")
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ModelError(f"{path}: damaged ({error}): install landmarks again") from error
+        return cls(scaled / lengths, groups, names)
+
+    def save(self, path: Path) -> None:
+        """Write the file, a byte for each value; raises `StorageError` when it cannot be written."""
+        largest = np.abs(self.embeddings).max(axis=1, keepdims=True)
+        values = np.rint(self.embeddings / largest * 127).astype(np.int8)
+        names = np.array(self.names)
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, embeddings=values, groups=self.groups.astype(np.int32), names=names)
+
+    def without(self, classes: Sequence[str]) -> BackgroundTable:
+        """Leave out the landmarks that a model knows: those of the same name or the same place."""
+        gazetteer = Gazetteer.bundled()
+
+        def keys(name: str) -> set[str]:
+            place = gazetteer.find(name)
+            return {normalise(name)} | ({place.key} if place else set())
+
+        taken = set().union(*map(keys, classes)) if classes else set()
+        kept = [not (name.startswith("landmark/") and keys(name.partition("/")[2]) & taken) for name in self.names]
+        return BackgroundTable(
+            self.embeddings[np.array(kept)[self.groups]], self.groups[np.array(kept)[self.groups]], self.names
+        )
+
+    def seen_by(self, model: TransferModel) -> TableGroups:
+        """Return what a model with the pretrained backbone says of the photos of the table."""
+        with torch.no_grad():
+            logits = model.head(torch.from_numpy(self.embeddings)).numpy()
+        found: dict[str, dict[str, Outputs]] = {"kind": {}, "landmark": {}}
+        for i, name in enumerate(self.names):
+            here = self.groups == i
+            if here.any():
+                sort, _, plain = name.partition("/")
+                found[sort][plain] = Outputs(logits[here], self.embeddings[here])
+        return TableGroups(found["kind"], found["landmark"])
+
+
+def table_fits(settings: ModelSettings) -> bool:
+    """Tell whether a run kept the pretrained backbone that the table was made with."""
+    kept = settings.kind == "transfer" and settings.backbone == BACKBONE
+    return kept and not settings.unfreeze and settings.weights is None and settings.init is None
