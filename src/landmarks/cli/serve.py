@@ -39,7 +39,9 @@ def serve(
     allow_host: Annotated[
         tuple[str, ...],
         Option(
-            "Host name to serve under besides addresses; repeat it.", default="localhost; any with a key", repeat=True
+            "Host name to serve under besides addresses; repeat it.",
+            default="localhost; any with a key",
+            repeat=True,
         ),
     ] = (),
     proxy: Annotated[
