@@ -142,7 +142,7 @@ def test_what_is_wrong_is_said(model: Path, yellow: Path, tmp_path: Path) -> Non
         (("learn", "Atomium", yellow, "--from-library", yellow), "needs a name and photos"),
         (("learn", " ", yellow), "NAME must not be empty"),
         (("learn", "Atomium", broken), "no photo of it that can be read"),
-        (("learn", "--from-library", yellow), "nothing was ever written here"),
+        (("learn", "--from-library", yellow), "never wrote here"),
         (("forget", "Atomium"), "no landmark of this name was learnt"),
     ):
         done = landmarks(*arguments, "--model", model)

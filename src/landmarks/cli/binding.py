@@ -121,6 +121,8 @@ class CommandGroup(Bound, click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the arguments; positional ones of the group itself would take the name of a command in."""
         ctx.meta[_NAMED] = bool(args) and args[0] in self.commands
+        if not ctx.meta[_NAMED] and any(isinstance(one, click.Argument) for one in self.params):
+            ctx.allow_interspersed_args = True  # its own options may follow its arguments, as in every command
         return super().parse_args(ctx, args)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
