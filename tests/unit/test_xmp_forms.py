@@ -175,6 +175,7 @@ class TestForms:
         sidecar = tmp_path / "photo.xmp"
         sidecar.write_text(text)
         properties = {line.split()[0] for line in exiv2(sidecar)[0]}
+        complaints = exiftool(sidecar)["ExifTool:Validate"]
         tried = XmpPacket(text.encode())
         tried.add(OURS)
         sidecar.write_bytes(tried.to_bytes())
@@ -186,7 +187,7 @@ class TestForms:
         assert {*keywords, *OURS.keywords} <= {word for line in subjects for word in words(line)}
         said = exiftool(sidecar)
         # ExifTool knows no namespace without a prefix, where the XMP toolkit takes no second one beside it.
-        assert said["ExifTool:Validate"] == "0 0 0" or form == "no prefix"
+        assert said["ExifTool:Validate"] == complaints or form == "no prefix"
         assert said["XMP-exif:GPSLatitude"] == pytest.approx(48.8583)
         assert (said["XMP-photoshop:City"], said["XMP-iptcCore:CountryCode"]) == ("Paris", "FR")
         assert said["XMP-iptcExt:LocationShown"][-1]["City"] == "Paris"  # type: ignore[index]
