@@ -48,12 +48,10 @@ def countries(path: Path) -> dict[str, MultiPolygon]:
     areas = defaultdict(list)
     for shape in topology["objects"]["countries"]["geometries"]:
         parts = shape["arcs"] if shape["type"] == "MultiPolygon" else [shape["arcs"]]
-        areas[shape.get("id", shape["properties"]["name"])] += [
-            Polygon(ring(outer)).buffer(0) for outer, *_ in parts
-        ]
-    return {
-        code: MultiPolygon([p for a in found for p in getattr(a, "geoms", [a])]) for code, found in areas.items()
-    }
+        rings = [ring(outer) for outer, *_ in parts]
+        # The coarse grid makes points of the smallest islands.
+        areas[shape.get("id", "")] += [Polygon(points).buffer(0) for points in rings if len(points) > 3]
+    return {code: MultiPolygon([p for a in found for p in getattr(a, "geoms", [a])]) for code, found in areas.items()}
 
 
 def cities() -> dict[tuple[str, str], list[tuple[float, float]]]:
@@ -98,13 +96,9 @@ def main() -> None:
         if away is None or away > BORDER_DEGREES or gap is None or gap > allowed:
             doubts.append(row["name"])
             print(f"{row['name']} ({row['city']}, {row['country_code']}): ", end="")
-            print(
-                f"{'?' if away is None else f'{away:.2f}'} degrees off, city {'?' if gap is None else f'{gap:.0f}'} km"
-            )
+            print(f"{'?' if away is None else f'{away:.2f}'} degrees off, city {'?' if gap is None else f'{gap:.0f}'} km")
             row["latitude"] = row["longitude"] = ""
-    print(
-        f"{len(rows)} places, {sum(bool(row['latitude']) for row in rows)} positions confirmed, {len(doubts)} not"
-    )
+    print(f"{len(rows)} places, {sum(bool(row['latitude']) for row in rows)} positions confirmed, {len(doubts)} not")
     if "--write" in sys.argv:
         with TABLE.open("w", encoding="utf-8", newline="") as file:
             table = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")

@@ -398,3 +398,36 @@ def test_coordinates_of_a_place_measure_directly(gazetteer):
     tower = gazetteer.find("eiffel tower")
     assert distance_km(tower.coordinates, PARIS) == pytest.approx(4.2, abs=0.3)
     assert gazetteer.find("cheese").coordinates is None
+
+
+def test_bundled_tables_have_no_place_twice(gazetteer: Gazetteer) -> None:
+    assert len(gazetteer) >= 1500
+    names = Counter((place.name, place.country) for place in gazetteer)
+    assert [name for name, count in names.items() if count > 1] == []
+    positions = Counter(place.coordinates for place in gazetteer if place.coordinates is not None)
+    assert max(positions.values()) <= 3, positions.most_common(3)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("St. Peter's Basilica", "St. Peter's Basilica"),
+        ("saint peters basilica", "St. Peter's Basilica"),
+        ("The Louvre Museum", "Louvre Museum"),
+        ("Chateau de Chambord", "Château de Chambord"),
+        ("Tour Eiffel", "Eiffel Tower"),
+        ("Kölner Dom", "Cologne Cathedral"),
+        ("金阁寺", None),
+    ],
+)
+def test_spellings_and_other_languages_find_a_place(gazetteer: Gazetteer, name: str, expected: str | None) -> None:
+    place = gazetteer.find(name)
+    assert (None if place is None else place.name) == expected
+
+
+def test_best_known_places_have_names_in_ten_languages(gazetteer: Gazetteer) -> None:
+    named = [names for place in gazetteer if len(names := gazetteer.names_of(place)) >= 10]
+    assert len(named) >= 140
+    tower = gazetteer.find("Eiffel Tower")
+    assert tower is not None
+    assert gazetteer.names_of(tower)["de"] == "Eiffelturm"
