@@ -83,7 +83,8 @@ def test_broken_connection_goes_on_where_it_stopped(server: Server, tmp_path: Pa
     server.faults = ["breaks"]
     fetched(server, tmp_path, pauses=(0.0,))
     assert server.asked[0] is None
-    assert server.asked[1] is not None and int(server.asked[1][6:-1]) > 0
+    assert server.asked[1] is not None
+    assert int(server.asked[1][6:-1]) > 0
     assert is_right(tmp_path / "a/one.bin", FILES[0])
 
 
@@ -91,7 +92,7 @@ def test_interrupted_command_goes_on_at_the_next_and_a_server_without_ranges_sta
     server: Server, tmp_path: Path
 ) -> None:
     server.faults = ["breaks"]
-    with pytest.raises(DownloadError, match="the connection broke .*: run the command again"):
+    with pytest.raises(DownloadError, match=r"the connection broke .*: run the command again"):
         fetched(server, tmp_path)
     assert not (tmp_path / "a/one.bin").exists()
     assert 0 < (tmp_path / "a/one.bin.part").stat().st_size < len(CONTENT)
@@ -123,7 +124,7 @@ def test_offline_short_disk_and_no_web_address_are_told(tmp_path: Path, monkeypa
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(DownloadError, match="cannot be reached .*HTTPS_PROXY.*`source`"):
+    with pytest.raises(DownloadError, match=r"cannot be reached .*HTTPS_PROXY.*`source`"):
         fetch(FILES, f"http://127.0.0.1:{port}", tmp_path)
     with pytest.raises(DownloadError, match="not a web address"):
         fetch(FILES, "file:///etc", tmp_path)

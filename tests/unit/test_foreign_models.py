@@ -137,7 +137,7 @@ def test_files_that_are_no_models_are_refused(tmp_path: Path, labels: Path) -> N
 def test_wrong_number_of_labels_is_told_with_the_outputs(tmp_path: Path) -> None:
     path = make_onnx(tmp_path / "made.onnx")
     (tmp_path / "two.txt").write_text("a\nb\n")
-    with pytest.raises(ModelError, match="2 labels fit 0 of its outputs .out with 3 values."):
+    with pytest.raises(ModelError, match=r"2 labels fit 0 of its outputs .out with 3 values."):
         add_other(path, labels=tmp_path / "two.txt", preprocessing="squash:8")
 
 
@@ -206,7 +206,8 @@ def test_squashed_pictures_keep_all_of_the_photo(tmp_path: Path, labels: Path) -
     path = tmp_path / "wide.png"
     Image.fromarray(wide).save(path)
     prepared = Recognizer(folder).prepare(path)
-    assert prepared.picture is not None and prepared.picture.shape == (8, 8, 3)
+    assert prepared.picture is not None
+    assert prepared.picture.shape == (8, 8, 3)
     assert prepared.picture[..., 0].mean() == pytest.approx(85, abs=3)
 
 

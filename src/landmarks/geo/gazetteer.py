@@ -1,11 +1,13 @@
 """The gazetteer: from a class name to a place with a name, a country and coordinates.
 
-Two tables are bundled. `places.csv` beside this module has one row for every class of the data sets the project works
-with. `world_places.csv` has two thousand more of the world's best-known landmarks, and `names.csv` what the best known
-are called in other languages; the first table wins. Coordinates and Wikidata ids are facts as Wikidata (https://www.wikidata.org, CC0) records them; an id stands
-there only where it was confirmed (docs/places.md says how), else the column is empty. A large place, such as a
-national park, has one point inside it. Classes that are no place, and landmarks on a border, leave those columns
-empty that would be wrong.
+Two tables are bundled. `places.csv` beside this module has one row for every class of the data sets the project
+works with. `world_places.csv` has two thousand more of the world's best-known landmarks, and `names.csv` what the
+best known are called in other languages; the first table wins.
+
+Coordinates and Wikidata ids are facts as Wikidata (https://www.wikidata.org, CC0) records them; an id stands there
+only where it was confirmed (docs/places.md says how), else the column is empty. A large place, such as a national
+park, has one point inside it. Classes that are no place, and landmarks on a border, leave those columns empty that
+would be wrong.
 """
 
 from __future__ import annotations

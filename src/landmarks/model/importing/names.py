@@ -79,6 +79,12 @@ def _kind(words: list[str]) -> str:
     return found[0] if found else ""
 
 
+def _pairs(words: list[str]) -> Iterable[str]:
+    """Give the groups of three and of two words that stand together."""
+    yield from ("_".join(words[start : start + 3]) for start in range(len(words) - 2))
+    yield from ("_".join(words[start : start + 2]) for start in range(len(words) - 1))
+
+
 REGIONS = ("africa", "asia", "europe", "north_america", "oceania", "south_america")
 
 _CODES = {region: frozenset(codes.split()) for region, codes in _TABLE["countries"].items()}
