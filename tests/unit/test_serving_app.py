@@ -138,6 +138,18 @@ def test_many_files_come_back_in_order_and_a_broken_one_alone_fails(client: Test
     ]
 
 
+def test_text_fields_beside_the_files_are_no_fault(client: TestClient) -> None:
+    answer = client.post(
+        "/v1/tags", files={"photos": ("a.png", TOWER)}, data={"album": "Paris", "token": "x" * 500}
+    )
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["photos"]) == 1
+    assert error_of(client.post("/v1/tags", data={"album": "Paris"}, files={})) in {
+        (400, "bad_request"),
+        (415, "unsupported_format"),
+    }
+
+
 def test_the_position_of_the_camera_counts(client: TestClient) -> None:
     exif = Image.Exif()
     gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
@@ -206,6 +218,10 @@ def test_a_body_without_length_is_limited_too(client: TestClient) -> None:
 
 def test_parameters_and_addresses_are_checked(client: TestClient) -> None:
     assert error_of(client.post("/v1/tags?format=xml", content=TOWER, headers=RAW)) == (422, "invalid_parameter")
+    misspelt = client.post("/v1/tags?fromat=vision", content=TOWER, headers=RAW)
+    assert error_of(misspelt) == (422, "invalid_parameter")
+    assert "format" in misspelt.json()["error"]["message"]
+    assert error_of(client.get("/v1/models?x=1")) == (422, "invalid_parameter")
     assert error_of(client.get("/v1/tags")) == (405, "method_not_allowed")
     assert error_of(client.get("/nothing/here")) == (404, "not_found")
     assert error_of(client.get("/static/../../settings.py")) == (404, "not_found")
@@ -239,12 +255,63 @@ def test_other_host_names_and_origins_are_refused_unless_told(model: Path) -> No
     access = Access(hosts=("localhost",), origins=("https://photos.example",))
     app = create_app(ServeSettings(model, workers=1, access=access))
     client = TestClient(app, base_url="http://localhost:8000")
-    assert client.get("/healthz").status_code == 200
-    assert error_of(client.get("/healthz", headers={"Host": "evil.example"})) == (403, "forbidden_host")
+    assert client.get("/v1/models").status_code == 200
+    assert error_of(client.get("/v1/models", headers={"Host": "evil.example"})) == (403, "forbidden_host")
     allowed = client.get("/healthz", headers={"Origin": "https://photos.example"})
     assert allowed.headers["access-control-allow-origin"] == "https://photos.example"
     other = client.get("/healthz", headers={"Origin": "https://evil.example"})
     assert "access-control-allow-origin" not in other.headers
+
+
+def test_probes_come_by_any_name_and_everything_by_address(model: Path) -> None:
+    app = create_app(ServeSettings(model, workers=1, access=Access(hosts=("photos.example",))))
+    client = TestClient(app)
+    for host in ("10.1.2.3:8000", "127.0.0.1", "[::1]:8000", "pod-7.cluster.local"):
+        assert client.get("/healthz", headers={"Host": host}).status_code == 200
+    for host in ("10.1.2.3:8000", "[::1]:8000", "photos.example"):
+        assert client.get("/v1/models", headers={"Host": host}).status_code == 200
+
+
+def test_answers_that_refuse_are_answers_like_any_other(model: Path) -> None:
+    origin = "https://photos.example"
+    access = Access(api_key=KEY, hosts=("localhost",), origins=(origin,))
+    limits = Limits(max_file_bytes=1000, max_request_bytes=2000, max_files=1)
+    app = create_app(ServeSettings(model, workers=1, queue=1, limits=limits, access=access))
+    key = {"Authorization": f"Bearer {KEY}"}
+    with TestClient(app, base_url="http://localhost:8000") as client:
+        app.state.service.admission.take("somebody", 1, 0)
+        sent = {"Origin": origin}
+        refused = {
+            401: client.post("/v1/tags", content=TOWER, headers=RAW | sent),
+            403: client.post("/v1/tags", content=TOWER, headers=RAW | sent | {"Host": "evil.example"}),
+            413: client.post("/v1/tags", content=b"x" * 2001, headers=RAW | sent | key),
+            429: client.post("/v1/tags", content=TOWER, headers=RAW | sent | key),
+            404: client.get("/none", headers=sent),
+            405: client.get("/v1/tags", headers=sent | key),
+        }
+        for status, answer in refused.items():
+            assert answer.status_code == status
+            assert answer.headers["x-content-type-options"] == "nosniff", status
+            assert answer.headers["cache-control"] == "no-store", status
+            assert answer.headers["access-control-allow-origin"] == origin, status
+            assert answer.headers["x-request-id"], status
+        counted = client.get("/metrics", headers=key).text
+        for status in (401, 403, 413, 429, 405):
+            assert f'landmarks_requests_total{{route="/v1/tags",status="{status}"}} 1.0' in counted
+        assert 'route="/none"' not in counted
+
+
+def test_a_failure_of_the_service_has_the_headers_too(model: Path) -> None:
+    app = create_app(ServeSettings(model, workers=1))
+
+    def broken() -> None:
+        raise KeyError("secret")
+
+    app.state.service.landmarks = broken
+    answer = TestClient(app, raise_server_exceptions=False).get("/v1/landmarks")
+    assert error_of(answer) == (500, "internal")
+    assert answer.headers["cache-control"] == "no-store"
+    assert "secret" not in answer.text
 
 
 def test_cors_is_off_and_security_headers_are_on(client: TestClient) -> None:

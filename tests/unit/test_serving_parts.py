@@ -6,10 +6,11 @@ import io
 import json
 import logging
 import sys
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from landmarks.errors import SettingsError
@@ -24,18 +25,18 @@ from landmarks.serving.settings import Access, Limits, ServeSettings
 @pytest.mark.parametrize(
     ("make", "flag"),
     [
-        (lambda path: Limits(max_file_bytes=0), "--max-mb"),
-        (lambda path: Limits(max_pixels=0), "--max-megapixels"),
-        (lambda path: Limits(max_files=0), "--files"),
-        (lambda path: Limits(decode_seconds=0), "--decode-seconds"),
-        (lambda path: Limits(decode_seconds=5, request_seconds=4), "--request-seconds"),
+        (lambda path: Limits(max_file_bytes=0), "`max_file_bytes`"),
+        (lambda path: Limits(max_pixels=0), "`max_pixels`"),
+        (lambda path: Limits(max_files=0), "`max_files`"),
+        (lambda path: Limits(decode_seconds=0), "`decode_seconds`"),
+        (lambda path: Limits(decode_seconds=5, request_seconds=4), "`request_seconds`"),
         (lambda path: Limits(max_file_bytes=10, max_request_bytes=9), "room"),
-        (lambda path: ServeSettings(path, workers=0), "--workers"),
-        (lambda path: ServeSettings(path, queue=31), "--queue"),
+        (lambda path: ServeSettings(path, workers=0), "`workers`"),
+        (lambda path: ServeSettings(path, queue=31), "`queue`"),
         (lambda path: Access(api_key="short"), "16"),
         (lambda path: Access(api_key="with a space in it"), "spaces"),
-        (lambda path: Access(origins=("*",)), "--cors"),
-        (lambda path: Access(origins=("https://photos.example/path",)), "--cors"),
+        (lambda path: Access(origins=("*",)), "`cors`"),
+        (lambda path: Access(origins=("https://photos.example/path",)), "`cors`"),
     ],
 )
 def test_settings_name_what_is_wrong(make: Any, flag: str, tmp_path: Any) -> None:
@@ -47,43 +48,53 @@ def test_the_key_is_not_shown() -> None:
     assert "sixteen-or-more" not in repr(Access(api_key="a-key-of-sixteen-or-more"))
 
 
-@given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 60)), max_size=30))
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 6), st.integers(0, 60)), max_size=30))
 def test_admission_never_takes_more_than_there_is_and_gets_everything_back(
-    wishes: list[tuple[int, int]],
+    wishes: list[tuple[str, int, int]],
 ) -> None:
     admission = Admission(places=8, max_bytes=100)
     tickets, places, size = [], 0, 0
-    for extra, bytes_ in wishes:
-        if places == 8:
-            with pytest.raises(RequestError) as refused:
-                admission.enter()
-            assert refused.value.status == 429
-            assert 1 <= (refused.value.retry_after or 0) <= 30
-            continue
-        ticket = admission.enter()
-        tickets.append(ticket)
-        places += 1
-        for take, count, room in (
-            (ticket.take_places, extra, 8 - places),
-            (ticket.take_bytes, bytes_, 100 - size),
-        ):
-            if count <= room:
-                take(count)
-                places += count if take == ticket.take_places else 0
-                size += count if take == ticket.take_bytes else 0
-            else:
-                with pytest.raises(RequestError):
-                    take(count)
+    refusals: list[RequestError] = []
+    for client, count, bytes_ in wishes:
+        try:
+            ticket = admission.enter(client)
+            tickets.append(ticket)
+            ticket.take_bytes(bytes_)
+            size += bytes_
+            ticket.take_places(count)
+            places += count
+        except RequestError as refused:
+            refusals.append(refused)
         assert admission.taken == places <= 8
+        assert size <= 100
+    assert all(refused.status == 429 and 1 <= (refused.retry_after or 0) <= 30 for refused in refusals)
     for ticket in tickets:
         with ticket:
             pass
     assert admission.taken == 0
-    with admission.enter() as ticket:
+    with admission.enter("a") as ticket:
         ticket.take_bytes(100)
+        ticket.take_places(8)
 
 
-@settings(max_examples=30)
+def test_a_client_with_much_leaves_room_for_others() -> None:
+    admission = Admission(places=64, max_bytes=1000)
+    with suppress(RequestError):
+        for _ in range(100):
+            admission.enter("greedy").take_places(1)
+    assert admission.taken == 48
+    for number in range(12):
+        admission.enter(f"honest {number}").take_places(1)
+
+
+def test_an_upload_that_has_not_come_takes_no_place() -> None:
+    admission = Admission(places=2, max_bytes=1000)
+    for _ in range(50):
+        admission.enter("slow").take_bytes(3)
+    admission.enter("honest").take_places(2)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.text(), st.integers() | st.text()), st.binary(max_size=2000))
 def test_frames_come_back_whole(head: dict[str, Any], body: bytes) -> None:
     raw = b"".join(frames.pack(head, body))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
@@ -14,12 +15,12 @@ from starlette.responses import JSONResponse, Response
 from landmarks import __version__
 from landmarks.serving.errors import Code, RequestError, error_response
 from landmarks.serving.look_alikes import Searcher
-from landmarks.serving.middleware.intake import Intake
+from landmarks.serving.middleware.intake import Intake, Stopping
 from landmarks.serving.middleware.metrics import CONTENT_TYPE
-from landmarks.serving.middleware.observability import Observe
+from landmarks.serving.middleware.observability import Answer, Observe
 from landmarks.serving.middleware.security import Gate, SecurityHeaders
 from landmarks.serving.page import page_router
-from landmarks.serving.routes import errors, v1_router
+from landmarks.serving.routes import errors, only_known_parameters, v1_router
 from landmarks.serving.schemas import Status
 from landmarks.serving.service import Service
 from landmarks.serving.settings import ServeSettings
@@ -66,14 +67,17 @@ def create_app(settings: ServeSettings, searcher: Searcher | None = None) -> Fas
         redoc_url=None,
     )
     app.state.service = service
-    app.include_router(v1_router(service, searcher))
-    app.include_router(_operations(service))
-    app.include_router(page_router())
+    app.state.stopping = stopping = Stopping()
+    paths = {"/openapi.json"}
+    for router in (v1_router(service, searcher), _operations(service, stopping), page_router()):
+        app.include_router(router, dependencies=[Depends(only_known_parameters)])
+        paths.update(route.path for route in router.routes if isinstance(route, APIRoute))
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)
     # The last one added is the outermost.
-    app.add_middleware(Intake, admission=service.admission, limits=settings.limits)
+    app.add_middleware(Intake, admission=service.admission, limits=settings.limits, stopping=stopping)
     app.add_middleware(Gate, access=settings.access)
+    app.add_middleware(Answer)
     if settings.access.origins:
         app.add_middleware(
             CORSMiddleware,
@@ -83,11 +87,11 @@ def create_app(settings: ServeSettings, searcher: Searcher | None = None) -> Fas
             expose_headers=["Retry-After", "X-Request-ID"],
         )
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(Observe, metrics=service.metrics)
+    app.add_middleware(Observe, metrics=service.metrics, routes=frozenset(paths))
     return app
 
 
-def _operations(service: Service) -> APIRouter:
+def _operations(service: Service, stopping: Stopping) -> APIRouter:
     """Return the routes for those who run the service."""
     router = APIRouter()
 
@@ -102,7 +106,7 @@ def _operations(service: Service) -> APIRouter:
         responses={503: {"model": Status, "description": "No worker is ready."}, **errors(403)},
     )
     async def readyz() -> Response:
-        ready = service.pool.ready > 0
+        ready = service.pool.ready > 0 and not stopping.begun
         return JSONResponse({"status": "ok" if ready else "starting"}, 200 if ready else 503)
 
     @router.get(

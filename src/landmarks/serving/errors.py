@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Literal, get_args
 
 from starlette.responses import JSONResponse
@@ -21,7 +23,9 @@ Code = Literal[
     "too_large",
     "unsupported_format",
     "invalid_parameter",
+    "headers_too_large",
     "overloaded",
+    "too_many_connections",
     "internal",
     "worker_lost",
     "unavailable",
@@ -40,12 +44,37 @@ STATUS: dict[Code, int] = {
     "too_large": 413,
     "unsupported_format": 415,
     "invalid_parameter": 422,
+    "headers_too_large": 431,
     "overloaded": 429,
+    "too_many_connections": 429,
     "internal": 500,
     "worker_lost": 503,
     "unavailable": 503,
 }
-"""The HTTP status of each code (RFC 9110; 429 is of RFC 6585)."""
+"""The HTTP status of each code (RFC 9110; 429 and 431 are of RFC 6585)."""
+
+ANNOTATE_PATH = "/v1/images:annotate"
+"""Where requests come in Google's shape, and are refused in it."""
+
+GOOGLE: dict[Code, tuple[int, str]] = {
+    "decode_timeout": (4, "DEADLINE_EXCEEDED"),
+    "request_timeout": (4, "DEADLINE_EXCEEDED"),
+    "not_found": (5, "NOT_FOUND"),
+    "forbidden_host": (7, "PERMISSION_DENIED"),
+    "overloaded": (8, "RESOURCE_EXHAUSTED"),
+    "too_many_connections": (8, "RESOURCE_EXHAUSTED"),
+    "method_not_allowed": (12, "UNIMPLEMENTED"),
+    "internal": (13, "INTERNAL"),
+    "worker_lost": (14, "UNAVAILABLE"),
+    "unavailable": (14, "UNAVAILABLE"),
+    "unauthorized": (16, "UNAUTHENTICATED"),
+}
+"""Number and name in google.rpc.Code; what is not here is 3, INVALID_ARGUMENT."""
+
+
+def google_code(code: Code) -> tuple[int, str]:
+    """Return number and name of a code in google.rpc.Code."""
+    return GOOGLE.get(code, (3, "INVALID_ARGUMENT"))
 
 
 class RequestError(LandmarksError):
@@ -79,11 +108,36 @@ def error_body(problem: RequestError) -> dict[str, Any]:
     return {"error": {"code": problem.code, "message": problem.message}}
 
 
-def error_response(problem: RequestError, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """Return the response that tells of a problem."""
+def google_body(problem: RequestError) -> dict[str, Any]:
+    """Return the error as Google's services tell it."""
+    return {"error": {"code": problem.status, "message": problem.message, "status": google_code(problem.code)[1]}}
+
+
+def error_response(
+    problem: RequestError, headers: Mapping[str, str] | None = None, *, path: str = ""
+) -> JSONResponse:
+    """Return the response that tells of a problem, in the shape that clients of a path read."""
     extra = dict(headers or {})
     if problem.retry_after is not None:
         extra["Retry-After"] = str(problem.retry_after)
     if problem.code == "unauthorized":
         extra["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(error_body(problem), problem.status, extra)
+    body = google_body(problem) if path == ANNOTATE_PATH else error_body(problem)
+    return JSONResponse(body, problem.status, extra)
+
+
+def error_bytes(problem: RequestError, headers: Mapping[str, str]) -> bytes:
+    """Return a whole HTTP/1.1 response that tells of a problem and ends the connection."""
+    body = json.dumps(error_body(problem)).encode()
+    lines = {
+        **headers,
+        "Cache-Control": "no-store",
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        "Connection": "close",
+    }
+    if problem.retry_after is not None:
+        lines["Retry-After"] = str(problem.retry_after)
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    status = HTTPStatus(problem.status)
+    return f"HTTP/1.1 {status.value} {status.phrase}\r\n{head}\r\n".encode() + body

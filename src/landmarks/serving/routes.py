@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from landmarks.serving.errors import RequestError
+from landmarks.serving.errors import ANNOTATE_PATH, RequestError
 from landmarks.serving.look_alikes import Searcher
 from landmarks.serving.middleware.intake import read_pictures
 from landmarks.serving.schemas import (
@@ -22,7 +22,7 @@ from landmarks.serving.schemas import (
     XmpRequest,
 )
 from landmarks.serving.service import Service
-from landmarks.serving.vision import VisionResponse, to_vision
+from landmarks.serving.vision import GOOGLE_PARAMETERS, VisionResponse, to_vision
 from landmarks.serving.xmp import XMP_TYPE, ZIP_TYPE, archive_of, packet_of
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -59,6 +59,22 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 _OF_PICTURES = errors(400, 401, 403, 408, 413, 415, 422, 429, 503)
+
+
+def only_known_parameters(request: Request) -> None:
+    """Refuse parameters that a route does not have: a misspelt one would be ignored in silence.
+
+    Raises:
+        RequestError: There is one.
+    """
+    route = request.scope["route"]
+    known = {field.alias for field in route.dependant.query_params}
+    if request.url.path == ANNOTATE_PATH:
+        known |= GOOGLE_PARAMETERS
+    for name in request.query_params:
+        if name not in known:
+            told = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
+            raise RequestError("invalid_parameter", f"{name[:60]!r} is no parameter of {route.path}: {told}")
 
 
 def v1_router(service: Service, searcher: Searcher | None) -> APIRouter:

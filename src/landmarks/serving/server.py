@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 
 import uvicorn
 
 from landmarks.errors import ModelError, SettingsError
 from landmarks.serving.app import create_app
+from landmarks.serving.clients import Clients
+from landmarks.serving.connections import BoundedProtocol
 from landmarks.serving.look_alikes import Searcher
+from landmarks.serving.middleware.intake import STOP_SECONDS
 from landmarks.serving.middleware.logs import log_as_json
 from landmarks.serving.settings import ServeSettings
 
 _BACKLOG = 2048
-_KEEP_ALIVE_SECONDS = 15
 _log = logging.getLogger("landmarks.serving")
 
 
@@ -45,18 +49,21 @@ def run(
     app = create_app(settings, searcher)
     with _listen(host, port) as listener:
         log_as_json()
+        clients = Clients(settings.connections, settings.access.proxies)
+        protocol = partial(BoundedProtocol, clients=clients, refused=app.state.service.metrics.refused)
         config = uvicorn.Config(
             app,
+            http=protocol,  # type: ignore[arg-type]  # it is called like a class
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=int(settings.limits.request_seconds) + 1,
+            timeout_graceful_shutdown=int(settings.limits.request_seconds + STOP_SECONDS) + 1,
         )
         number = listener.getsockname()[1]
         address = f"http://[{host}]:{number}" if ":" in host else f"http://{host}:{number}"
-        server = _Server(config, lambda: started(address))
+        server = _Server(config, lambda: started(address), app.state.stopping.begin)
         # uvicorn raises the signal again once all is done; by then it has been obeyed.
         for ending in (signal.SIGINT, signal.SIGTERM):
             signal.signal(ending, lambda *_: None)
@@ -67,16 +74,41 @@ def run(
 
 
 class _Server(uvicorn.Server):
-    """A server that says when it has started."""
+    """A server that says when it has started, and answers what waits in the backlog before it stops."""
 
-    def __init__(self, config: uvicorn.Config, told: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, told: Callable[[], None], stopping: Callable[[], None]) -> None:
         super().__init__(config)
         self._told = told
+        self._stopping = stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._told()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping()
+        for listener in sockets or ():
+            await self._empty(listener)
+        await super().shutdown(sockets)
+
+    async def _empty(self, listener: socket.socket) -> None:
+        """Take in the connections that wait in the backlog: closing the listener would reset them."""
+        loop = asyncio.get_running_loop()
+        listener.setblocking(False)
+        for _ in range(_BACKLOG):
+            try:
+                connection, _address = listener.accept()
+            except OSError:
+                return
+            connection.setblocking(False)
+            await loop.connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -89,5 +121,5 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         reason = (error.strerror or str(error)).lower()
-        raise SettingsError(f"--host {host} --port {port}: {reason}: choose another address or port") from error
+        raise SettingsError(f"`host` {host} `port` {port}: {reason}: choose another address or port") from error
     return listener

@@ -112,7 +112,7 @@ class Service:
             message = f"the picture has more than the {limit / 2**20:.0f} MiB that are allowed: make it smaller"
             return self._failed(upload, "too_large", message)
         try:
-            reply = await self.pool.answer(upload.content, embedding=embedding)
+            reply = await self.pool.answer(upload.content, embedding=embedding, client=upload.client)
         except TooSlowError as error:
             return self._failed(upload, "decode_timeout", f"{error}: save it as an ordinary JPEG")
         except WorkerLostError as error:

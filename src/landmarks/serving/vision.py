@@ -15,6 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from landmarks.serving.schemas import Photo
 
+GOOGLE_PARAMETERS = frozenset(
+    {"$.xgafv", "$alt", "$prettyPrint", "alt", "fields", "key", "prettyPrint", "quotaUser", "uploadType"}
+)
+"""Query parameters that any Google API takes; none but `key` changes anything here."""
+
 _INVALID_ARGUMENT = 3  # google.rpc.Code
 _EXAMPLE: dict[str, Any] = {
     "responses": [

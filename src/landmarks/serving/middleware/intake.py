@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import TracebackType
 
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from landmarks.imaging.formats import ACCEPTED_FORMATS
@@ -16,6 +18,10 @@ from landmarks.serving.middleware.admission import Admission, Ticket
 from landmarks.serving.settings import Limits
 
 _MAX_NAME = 255  # characters of a file name that are given back
+_MAX_FIELDS = 32  # beside the files; they are not read, but many programs send some
+_MAX_FIELD_BYTES = 64 * 2**10
+STOP_SECONDS = 3.0
+"""How long an upload may still take once the service stops."""
 
 
 @dataclass(frozen=True)
@@ -25,25 +31,29 @@ class Upload:
     Attributes:
         file: The name the client gave it, or None; told back, and used for nothing else.
         content: The bytes.
+        client: Who sent it.
     """
 
     file: str | None
     content: bytes
+    client: str = ""
 
 
 class Intake:
-    """Lets requests with a body in, as far as there is room, and ends those that take too long.
+    """Lets requests with a body in as far as there is room, and ends those that stall or that nobody waits for.
 
     Args:
         app: What lies behind.
         admission: The places.
         limits: What one request may cost.
+        stopping: Tells uploads when the service stops.
     """
 
-    def __init__(self, app: ASGIApp, admission: Admission, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, admission: Admission, limits: Limits, stopping: Stopping) -> None:
         self._app = app
         self._admission = admission
         self._limits = limits
+        self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or raise the problem with it."""
@@ -53,31 +63,18 @@ class Intake:
         length = Headers(scope=scope).get("content-length", "")
         if length.isdecimal():
             self._check_size(int(length))
-        with self._admission.enter() as ticket:
+        with self._admission.enter(scope["state"]["client"]) as ticket:
             scope["state"]["ticket"] = ticket
-            complete = False
+            async with _Visit(receive, send, ticket, self._limits, self._stopping) as visit:
+                await self._app(scope, self._counted(visit), visit.send)
 
-            async def counted() -> Message:
-                nonlocal complete
-                message = await receive()
-                if message["type"] == "http.request":
-                    ticket.take_bytes(len(message.get("body", b"")))
-                    self._check_size(ticket.size)
-                    complete = not message.get("more_body", False)
-                return message
+    def _counted(self, visit: _Visit) -> Receive:
+        async def counted() -> Message:
+            message = await visit.receive()
+            self._check_size(visit.ticket.size)
+            return message
 
-            try:
-                async with asyncio.timeout(self._limits.request_seconds):
-                    await self._app(scope, counted, send)
-            except TimeoutError as error:
-                seconds = f"{self._limits.request_seconds:g} seconds"
-                if not complete:
-                    raise RequestError("request_timeout", f"the upload took longer than {seconds}") from error
-                raise RequestError(
-                    "unavailable",
-                    f"there was no answer within {seconds}",
-                    retry_after=self._admission.retry_after(),
-                ) from error
+        return counted
 
     def _check_size(self, size: int) -> None:
         if size > self._limits.max_request_bytes:
@@ -86,6 +83,116 @@ class Intake:
                 f"the request is larger than the limit of {self._limits.max_request_bytes / 2**20:.0f} MiB: "
                 "send fewer or smaller pictures",
             )
+
+
+class Stopping:
+    """Whether the service stops; by then an upload has a few seconds to come to its end."""
+
+    def __init__(self) -> None:
+        self.begun = False
+        self._told: set[Callable[[], None]] = set()
+
+    def begin(self) -> None:
+        """Stop."""
+        self.begun = True
+        for tell in list(self._told):
+            tell()
+
+    def listen(self, tell: Callable[[], None]) -> None:
+        """Have something called when the service stops."""
+        self._told.add(tell)
+
+    def forget(self, tell: Callable[[], None]) -> None:
+        """Have it not called."""
+        self._told.discard(tell)
+
+
+class _Visit:
+    """One request from its head to its answer, on a clock that each of its steps sets anew.
+
+    While the body comes in, every `stall_seconds` must bring their share of it. Then `request_seconds` run, and a
+    client that leaves ends the work at once.
+    """
+
+    def __init__(self, receive: Receive, send: Send, ticket: Ticket, limits: Limits, stopping: Stopping) -> None:
+        self._receive, self._send = receive, send
+        self._limits = limits
+        self._stopping = stopping
+        self._clock = asyncio.timeout(limits.stall_seconds)
+        self._due = round(limits.upload_bytes_per_second * limits.stall_seconds)
+        self._came = 0  # bytes since the clock was set
+        self._complete = self._answered = self._left = False
+        self._watch: asyncio.Task[Message] | None = None
+        self.ticket = ticket
+
+    async def __aenter__(self) -> _Visit:
+        await self._clock.__aenter__()
+        self._stopping.listen(self._hurry)
+        if self._stopping.begun:
+            self._hurry()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.forget(self._hurry)
+        if self._watch is not None:
+            self._watch.cancel()
+        try:
+            await self._clock.__aexit__(kind, error, trace)
+        except TimeoutError as late:
+            raise self._problem() from late
+
+    async def receive(self) -> Message:
+        """Give the next part of the body."""
+        if self._watch is not None:
+            return await asyncio.shield(self._watch)
+        message = await self._receive()
+        if message["type"] == "http.request":
+            size = len(message.get("body", b""))
+            self.ticket.take_bytes(size)
+            self._came += size
+            if not message.get("more_body", False):
+                self._complete = True
+                self._set(self._limits.request_seconds)
+                self._watch = asyncio.create_task(self._until_left())
+            elif self._came >= self._due and not self._stopping.begun:
+                self._came = 0
+                self._set(self._limits.stall_seconds)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass a part of the answer on."""
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self._answered = True
+        await self._send(message)
+
+    async def _until_left(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and not self._answered:
+            self._left = True
+            self._set(0)
+        return message
+
+    def _hurry(self) -> None:
+        if not self._complete:
+            self._set(STOP_SECONDS)
+
+    def _set(self, seconds: float) -> None:
+        if not self._clock.expired():
+            self._clock.reschedule(asyncio.get_running_loop().time() + seconds)
+
+    def _problem(self) -> Exception:
+        """Return why the clock ran out."""
+        if self._left:
+            return ClientDisconnect()
+        if not self._complete and self._stopping.begun:
+            return RequestError("unavailable", "the service is shutting down: send it again", retry_after=1)
+        if not self._complete:
+            rate = f"{self._limits.upload_bytes_per_second} bytes/s"
+            return RequestError("request_timeout", f"the upload stalled: less than {rate} came")
+        seconds = self._limits.request_seconds
+        return RequestError("unavailable", f"there was no answer within {seconds:g} seconds", retry_after=1)
 
 
 async def read_pictures(request: Request, limits: Limits) -> list[Upload]:
@@ -98,7 +205,7 @@ async def read_pictures(request: Request, limits: Limits) -> list[Upload]:
     if kind == "multipart/form-data":
         uploads = await _read_form(request, limits)
     elif kind.startswith("image/") or kind in {"", "application/octet-stream"}:
-        uploads = [Upload(None, await request.body())]
+        uploads = [Upload(None, await request.body(), request.state.client)]
     else:
         raise RequestError(
             "unsupported_format",
@@ -107,19 +214,28 @@ async def read_pictures(request: Request, limits: Limits) -> list[Upload]:
     if not uploads:
         raise RequestError("bad_request", "there is no picture in the request: send one or more files")
     ticket: Ticket = request.state.ticket
-    ticket.take_places(len(uploads) - 1)
+    ticket.take_places(len(uploads))
     return uploads
 
 
 async def _read_form(request: Request, limits: Limits) -> list[Upload]:
-    parser = _InMemory(request.headers, request.stream(), max_files=limits.max_files, max_fields=0)
+    parser = _InMemory(
+        request.headers,
+        request.stream(),
+        max_files=limits.max_files,
+        max_fields=_MAX_FIELDS,
+        max_part_size=_MAX_FIELD_BYTES,
+    )
     try:
         form = await parser.parse()
     except MultiPartException as error:
         raise RequestError("bad_request", f"the form cannot be read: {error.message}") from error
     try:
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-        return [Upload((file.filename or "")[:_MAX_NAME] or None, await file.read()) for file in files]
+        return [
+            Upload((file.filename or "")[:_MAX_NAME] or None, await file.read(), request.state.client)
+            for file in files
+        ]
     finally:
         await form.close()
 

@@ -49,6 +49,12 @@ class Metrics:
             registry=registry,
         )
         self._replaced = Counter("landmarks_workers_replaced", "Workers replaced.", ["reason"], registry=registry)
+        self._refused = Counter(
+            "landmarks_connections_refused",
+            "Connections ended without a request, by the code of the error.",
+            ["code"],
+            registry=registry,
+        )
         for name, text, value in (
             ("landmarks_pictures_waiting", "Pictures that wait for a worker.", waiting),
             ("landmarks_pictures_inside", "Pictures in the service.", inside),
@@ -70,6 +76,10 @@ class Metrics:
     def replaced(self, reason: str) -> None:
         """Count a worker that was replaced."""
         self._replaced.labels(reason).inc()
+
+    def refused(self, code: str) -> None:
+        """Count a connection that was ended without a request."""
+        self._refused.labels(code).inc()
 
     def text(self) -> bytes:
         """Return everything as Prometheus reads it."""

@@ -6,6 +6,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Collection
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -26,11 +27,13 @@ class Observe:
     Args:
         app: What lies behind.
         metrics: Where requests are counted.
+        routes: The paths that there are; requests for others are counted together.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, routes: Collection[str]) -> None:
         self._app = app
         self._metrics = metrics
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -49,24 +52,15 @@ class Observe:
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
-        scope.setdefault("state", {})
+        scope.setdefault("state", {})["request_id"] = request_id
         try:
             await self._app(scope, receive, with_id)
         except ClientDisconnect:
-            status = _CLIENT_LEFT
-        except RequestError as problem:
-            if status:
-                raise  # half an answer is out: the server can only cut the connection
-            await error_response(problem)(scope, receive, with_id)
-        except Exception:
-            _log.exception("a request failed", extra={"request_id": request_id})
-            if status:
-                raise
-            failure = RequestError("internal", f"the service failed; its log tells more under {request_id}")
-            await error_response(failure)(scope, receive, with_id)
+            status = status or _CLIENT_LEFT
         finally:
             seconds = time.perf_counter() - started
-            route = getattr(scope.get("route"), "path", None) or "other"
+            # What was refused before it was routed counts under its route too, and no client can make names up.
+            route = scope["path"] if scope["path"] in self._routes else "other"
             self._metrics.request(route, status or _FAILED, seconds)
             _log.info(
                 "request",
@@ -78,3 +72,38 @@ class Observe:
                     "ms": round(seconds * 1000, 1),
                 },
             )
+
+
+class Answer:
+    """Makes an answer of whatever goes wrong behind it; the layers around it treat that like any other answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def seen(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, seen)
+        except ClientDisconnect:
+            raise
+        except RequestError as problem:
+            if started:
+                raise  # half an answer is out: the server can only cut the connection
+            await error_response(problem, path=scope["path"])(scope, receive, send)
+        except Exception:
+            request_id = scope["state"]["request_id"]
+            _log.exception("a request failed", extra={"request_id": request_id})
+            if started:
+                raise
+            failure = RequestError("internal", f"the service failed; its log tells more under {request_id}")
+            await error_response(failure, path=scope["path"])(scope, receive, send)

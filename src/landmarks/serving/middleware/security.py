@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hmac
+import ipaddress
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from landmarks.serving.clients import forwarded_client, networks_of
 from landmarks.serving.errors import RequestError
 from landmarks.serving.settings import Access
 
-_HEADERS = {
+HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -22,7 +24,11 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+"""On every answer."""
+
 _PROTECTED = ("/v1/", "/metrics", "/openapi.json")
+_PROBES = ("/healthz", "/readyz")
+"""They tell nothing, and whoever probes may know the service by any name."""
 
 
 class SecurityHeaders:
@@ -37,7 +43,7 @@ class SecurityHeaders:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(_HEADERS)
+                headers.update(HEADERS)
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
@@ -45,29 +51,35 @@ class SecurityHeaders:
 
 
 class Gate:
-    """Refuses requests that are addressed to another host or lack the API key.
+    """Refuses requests that are addressed to another host or lack the API key, and says who the client is.
 
     Args:
-        app: What lies behind.
+        app: What lies behind; it finds the client in `scope["state"]["client"]`.
         access: Who may ask.
     """
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app
         self._access = access
+        self._proxies = networks_of(access.proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or raise the problem with it."""
         if scope["type"] == "http":
             headers = Headers(scope=scope)
-            self._check_host(headers)
+            if scope["path"] not in _PROBES:
+                self._check_host(headers)
             if scope["path"].startswith(_PROTECTED):
                 self._check_key(headers)
+            peer = (scope.get("client") or ("",))[0]
+            forwarded = ",".join(headers.getlist("x-forwarded-for"))
+            scope["state"]["client"] = forwarded_client(peer, forwarded, self._proxies)
         await self._app(scope, receive, send)
 
     def _check_host(self, headers: Headers) -> None:
         host = host_name(headers.get("host", ""))
-        if self._access.hosts and host not in self._access.hosts:
+        # A page that has its name resolve to this machine (DNS rebinding) comes with that name, never an address.
+        if self._access.hosts and host not in self._access.hosts and not _is_address(host):
             raise RequestError(
                 "forbidden_host", "this service does not answer under that host name: see --allow-host"
             )
@@ -88,3 +100,11 @@ def host_name(header: str) -> str:
     if text.startswith("["):
         return text[1:].partition("]")[0]
     return text.partition(":")[0]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

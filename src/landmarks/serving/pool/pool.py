@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +20,7 @@ from typing import Any
 
 from landmarks.errors import LandmarksError, ModelError
 from landmarks.serving.pool import protocol as frames
+from landmarks.serving.pool.line import FairLine
 from landmarks.serving.pool.protocol import SIZES
 from landmarks.serving.pool.worker import WorkerSettings
 
@@ -52,10 +54,10 @@ class _DiedError(EOFError):
         self.status = status
 
 
-@dataclass
+@dataclass(eq=False)
 class _Job:
     picture: bytes
-    embedding: bool
+    wanted: dict[str, bool]
     reply: asyncio.Future[dict[str, Any]]
 
 
@@ -84,7 +86,7 @@ class Pool:
         self._count = count
         self._decode_seconds = decode_seconds
         self._replaced = replaced
-        self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
+        self._jobs: FairLine[_Job] = FairLine()
         self._tasks: list[asyncio.Task[None]] = []
         self._processes: set[Process] = set()
         self._closing = False
@@ -93,7 +95,7 @@ class Pool:
     @property
     def waiting(self) -> int:
         """How many pictures wait for a worker."""
-        return self._jobs.qsize()
+        return len(self._jobs)
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -116,10 +118,18 @@ class Pool:
         workers = [process for process in first if isinstance(process, Process)]
         self._tasks = [asyncio.create_task(self._watch(process)) for process in workers]
 
-    async def answer(self, picture: bytes, *, embedding: bool = False) -> dict[str, Any]:
+    async def answer(
+        self, picture: bytes, *, embedding: bool = False, size: bool = False, client: str = ""
+    ) -> dict[str, Any]:
         """Return what a worker says of a picture (see `landmarks.serving.pool.worker.Answerer.answer`).
 
-        A caller that is cancelled takes its picture out of the line.
+        A caller that is cancelled takes its picture out of the line; what a worker has begun it finishes.
+
+        Args:
+            picture: Content of a file.
+            embedding: Whether its vector is asked for.
+            size: Whether its width and height are asked for.
+            client: Whose picture it is; clients take turns.
 
         Raises:
             WorkerLostError: The worker died over it.
@@ -128,9 +138,14 @@ class Pool:
         """
         if self._closing:
             raise PoolClosedError("the service is shutting down")
-        job = _Job(picture, embedding, asyncio.get_running_loop().create_future())
-        self._jobs.put_nowait(job)
-        return await job.reply
+        wanted = {"embedding": embedding, "size": size}
+        job = _Job(picture, wanted, asyncio.get_running_loop().create_future())
+        self._jobs.put(client, job)
+        try:
+            return await job.reply
+        except asyncio.CancelledError:
+            self._jobs.remove(client, job)
+            raise
 
     async def close(self) -> None:
         """Finish nothing more and end the workers; whoever still waits is told."""
@@ -138,8 +153,9 @@ class Pool:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        while not self._jobs.empty():
-            _fail(self._jobs.get_nowait(), PoolClosedError("the service is shutting down"))
+        while len(self._jobs):
+            _, job = await self._jobs.take()
+            _fail(job, PoolClosedError("the service is shutting down"))
         await self._kill_all()
 
     async def _watch(self, first: Process) -> None:
@@ -166,23 +182,32 @@ class Pool:
     async def _feed(self, process: Process) -> str:
         """Give pictures to a worker until it fails; return why."""
         while True:
-            job = await self._jobs.get()
-            if job.reply.done():  # its request has given up
-                continue
+            client, job = await self._jobs.take()
+            started = time.monotonic()
             try:
-                async with asyncio.timeout(self._decode_seconds):
-                    reply = await _ask(process, {"embedding": job.embedding}, job.picture)
-            except TimeoutError:
-                _fail(job, TooSlowError(f"the picture took longer than {self._decode_seconds:g} seconds"))
-                return "a picture took too long"
-            except (OSError, EOFError, ValueError):
-                _fail(job, WorkerLostError(_LOST))
-                return _DIED
-            except asyncio.CancelledError:
-                _fail(job, WorkerLostError(_LOST))
-                raise
-            if not job.reply.done():
-                job.reply.set_result(reply)
+                problem = await self._work(process, job)
+            finally:
+                self._jobs.done(client, time.monotonic() - started)
+            if problem is not None:
+                return problem
+
+    async def _work(self, process: Process, job: _Job) -> str | None:
+        """Have one picture answered; return what is wrong with the worker, if anything is."""
+        try:
+            async with asyncio.timeout(self._decode_seconds):
+                reply = await _ask(process, job.wanted, job.picture)
+        except TimeoutError:
+            _fail(job, TooSlowError(f"the picture took longer than {self._decode_seconds:g} seconds"))
+            return "a picture took too long"
+        except (OSError, EOFError, ValueError):
+            _fail(job, WorkerLostError(_LOST))
+            return _DIED
+        except asyncio.CancelledError:
+            _fail(job, WorkerLostError(_LOST))
+            raise
+        if not job.reply.done():
+            job.reply.set_result(reply)
+        return None
 
     async def _start_again(self) -> Process | None:
         try:

@@ -1,0 +1,133 @@
+"""Who a client is, and what all of its connections cost together."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from landmarks.serving.settings import ConnectionLimits
+
+_BURST_SECONDS = 0.05
+"""Processor time that a client may use at once before it is slowed down."""
+
+_MAX_HOPS = 20  # of `X-Forwarded-For` that are read
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def networks_of(texts: Sequence[str]) -> tuple[Network, ...]:
+    """Parse addresses and networks."""
+    return tuple(ipaddress.ip_network(text) for text in texts)
+
+
+def client_name(address: str) -> str:
+    """Return the client that an address stands for: itself, or its /64 where it is of IPv6.
+
+    Whoever has one IPv6 address has all of its /64, and could be a new client with each request.
+    """
+    parsed = _parsed(address)
+    if parsed is None:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((parsed, 64), strict=False).network_address)
+    return str(parsed)
+
+
+def is_proxy(address: str, proxies: Sequence[Network]) -> bool:
+    """Tell whether an address is one of the proxies."""
+    parsed = _parsed(address)
+    return parsed is not None and any(parsed in network for network in proxies)
+
+
+def forwarded_client(peer: str, forwarded: str, proxies: Sequence[Network]) -> str:
+    """Return the client of a request, looking through trusted proxies.
+
+    Args:
+        peer: Address at the other end of the connection.
+        forwarded: Value of `X-Forwarded-For`, empty where there is none.
+        proxies: Whom to believe; a client can write anything into the header.
+    """
+    address = peer
+    for hop in reversed(forwarded.split(",")[-_MAX_HOPS:]):
+        if not is_proxy(address, proxies) or _parsed(hop.strip()) is None:
+            break
+        address = hop.strip()
+    return client_name(address)
+
+
+def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return mapped or parsed
+
+
+@dataclass
+class Account:
+    """What one client costs now.
+
+    Attributes:
+        connections: How many it has open.
+    """
+
+    name: str
+    connections: int = 0
+    _debt: float = 0.0
+    _at: float = field(default_factory=time.monotonic)
+
+    def charge(self, seconds: float, share: float) -> float:
+        """Add processor time; return the seconds by which the client is over its share."""
+        now = time.monotonic()
+        self._debt = max(0.0, self._debt - (now - self._at) * share) + seconds
+        self._at = now
+        return max(0.0, self._debt - _BURST_SECONDS) / share
+
+
+class Clients:
+    """The connections of all clients.
+
+    Args:
+        limits: What they may cost.
+        proxies: Whose connections are not counted as those of one client.
+    """
+
+    def __init__(self, limits: ConnectionLimits, proxies: Sequence[str] = ()) -> None:
+        self.limits = limits
+        self._proxies = networks_of(proxies)
+        self._accounts: dict[str, Account] = {}
+        self._connections = 0
+
+    def enter(self, address: str) -> Account | None:
+        """Count a connection; return None where the service, or this client, has too many."""
+        name = client_name(address)
+        account = self._accounts.get(name) or Account(name)
+        trusted = is_proxy(address, self._proxies)
+        if self._connections >= self.limits.connections:
+            return None
+        if account.connections >= self.limits.client_connections and not trusted:
+            return None
+        self._accounts[name] = account
+        account.connections += 1
+        self._connections += 1
+        return account
+
+    def leave(self, account: Account) -> None:
+        """Forget a connection."""
+        account.connections -= 1
+        self._connections -= 1
+        if account.connections == 0:
+            self._accounts.pop(account.name, None)
+
+    def delay(self, account: Account, seconds: float) -> float:
+        """Charge a client for processor time; return how long it has to wait for more.
+
+        A client that is alone, or a proxy that speaks for many, never waits.
+        """
+        over = account.charge(seconds, self.limits.loop_share)
+        if len(self._accounts) == 1 or is_proxy(account.name, self._proxies):
+            return 0.0
+        return over

@@ -1,0 +1,264 @@
+"""Connections under limits: heads, silence, slow readers and small change are cut off before they cost anything.
+
+uvicorn's h11 protocol does the HTTP. It limits the bytes of a head and the idle time between requests, but neither
+the time of a head nor the silence of a new connection, it reads on for ever where an answer came before the end of
+a body, and it does not share its one thread fairly between clients. This adds all of that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from landmarks.serving.clients import Account, Clients
+from landmarks.serving.errors import RequestError, error_bytes
+from landmarks.serving.middleware.security import HEADERS
+
+_REQUEST_COST = 0.0003
+"""Seconds of the loop that a request costs beside the reading of its bytes."""
+
+_FEW_PIECES = 1000  # of a body; from there on they must not be tiny
+_TINY_PIECE = 64  # bytes, on average
+_DISCARD_BYTES = 100 * 2**20
+"""So much of a body is read on after its request was refused: cut off, many clients would miss the answer."""
+
+_DISCARD_SECONDS = 30.0
+_STOP_SECONDS = 0.5
+"""How long a connection without a request stays open once the server stops: one may be on its way."""
+
+
+class _Reader(h11.Connection):
+    """An HTTP parser that refuses bodies in tiny chunks: each costs as much as a large one."""
+
+    def __init__(self, header_bytes: int) -> None:
+        super().__init__(h11.SERVER, header_bytes)
+        self._pieces = self._size = 0
+
+    def next_event(self) -> Any:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._pieces = self._size = 0
+        elif isinstance(event, h11.Data):
+            self._pieces += 1
+            self._size += len(event.data)
+            if self._pieces > _FEW_PIECES and self._size < _TINY_PIECE * self._pieces:
+                raise h11.RemoteProtocolError("the body comes in too small pieces")
+        return event
+
+
+class _HeldFlow(FlowControl):
+    """Flow control in which reading can also be held back for a while, whatever the request wants."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        super().__init__(transport)
+        self.held = False
+
+    def pause_reading(self) -> None:
+        if self.held:
+            self.read_paused = True
+        else:
+            super().pause_reading()
+
+    def resume_reading(self) -> None:
+        if self.held:
+            self.read_paused = False
+        else:
+            super().resume_reading()
+
+    def hold(self) -> None:
+        self.held = True
+        if not self.read_paused:
+            self._transport.pause_reading()
+
+    def release(self) -> None:
+        self.held = False
+        if not self.read_paused:
+            self._transport.resume_reading()
+
+
+class BoundedProtocol(H11Protocol):
+    """One connection.
+
+    Args:
+        clients: All connections, by client.
+        refused: Called with a code each time a connection is ended without a request.
+        given: What uvicorn gives to a protocol.
+    """
+
+    def __init__(self, *, clients: Clients, refused: Callable[[str], None], **given: Any) -> None:
+        super().__init__(**given)
+        self._clients = clients
+        self._limits = clients.limits
+        self._refused = refused
+        self._account: Account | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._sending: asyncio.TimerHandle | None = None
+        self._begun = False  # whether a part of a head is here
+        self._discarded = 0
+        self._kept = bytearray()  # what came while reading was held
+        self._stopping = False
+        self.conn = _Reader(self._limits.header_bytes)
+
+    # --- what the transport calls ---
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection in, or refuse it."""
+        super().connection_made(transport)
+        self.flow = _HeldFlow(transport)
+        self._account = self._clients.enter(self.client[0] if self.client else "")
+        if self._account is None:
+            problem = RequestError("too_many_connections", "there are too many connections", retry_after=5)
+            self._refuse(problem)
+            return
+        self._wait(self._limits.header_seconds, self._silent)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        super().connection_lost(exc)
+        self._wait(None)
+        if self._sending is not None:
+            self._sending.cancel()
+        if self._account is not None:
+            self._clients.leave(self._account)
+            self._account = None
+
+    def data_received(self, data: bytes) -> None:
+        """Read what came, unless the client has to wait for its turn."""
+        if self.transport.is_closing():
+            return
+        if isinstance(self.flow, _HeldFlow) and self.flow.held:
+            self._kept += data
+            return
+        self._read(data)
+
+    def pause_writing(self) -> None:
+        """Give a client that does not read its answer a limited time."""
+        super().pause_writing()
+        self._sending = self.loop.call_later(self._limits.send_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on with a client that reads again."""
+        super().resume_writing()
+        if self._sending is not None:
+            self._sending.cancel()
+
+    # --- what uvicorn calls ---
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request; one that is here already may have to wait for its turn."""
+        delay = self._charge(_REQUEST_COST) if self.flow.read_paused else 0.0
+        if delay:
+            self.loop.call_later(delay, self._next)
+        else:
+            self._next()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP, in the words of the service."""
+        error = sys.exc_info()[1]
+        hint = getattr(error, "error_status_hint", 400)
+        if hint == 431:
+            problem = RequestError("headers_too_large", "the head of the request is too large")
+        else:
+            problem = RequestError("bad_request", f"this is no HTTP request that can be served: {error or msg}")
+        self._refuse(problem)
+
+    def shutdown(self) -> None:
+        """Finish a request that is here or on its way, then close."""
+        self._stopping = True
+        if self._busy():
+            self.cycle.keep_alive = False
+        elif not self.transport.is_closing():
+            self._wait(_STOP_SECONDS, self._close)
+
+    # --- the work ---
+
+    def _busy(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _unfinished(self) -> bool:
+        """Whether a request was answered before its body had come."""
+        return self.conn.their_state is h11.SEND_BODY
+
+    def _next(self) -> None:
+        self._begun = False
+        super().on_response_complete()
+        self._unset_keepalive_if_required()  # the limits here hold in its place
+        if self.transport.is_closing() or self._busy():
+            return
+        if self._unfinished():
+            self._discarded = 0
+            self._wait(_DISCARD_SECONDS, self.transport.abort)
+        else:
+            self._begun = bool(self.conn.trailing_data[0])
+            self._wait(self._limits.header_seconds if self._begun else self._limits.idle_seconds, self._silent)
+        if self._stopping:
+            self.shutdown()
+
+    def _read(self, data: bytes) -> None:
+        unwanted = self._unfinished() and not self._busy()
+        if unwanted:
+            self._discarded += len(data)
+            if self._discarded > _DISCARD_BYTES:
+                self.transport.abort()
+                return
+        elif not self._begun and not self._busy():
+            self._begun = True
+            if not self._stopping:
+                self._wait(self._limits.header_seconds, self._silent)
+        before, started = self.cycle, time.thread_time()
+        super().data_received(data)
+        spent = time.thread_time() - started + (0.0 if self.cycle is before else _REQUEST_COST)
+        if self._busy():
+            self._wait(None)
+            if self._stopping:
+                self.cycle.keep_alive = False
+        elif unwanted and not self._unfinished() and not self.transport.is_closing():
+            self._begun = False
+            self._wait(self._limits.idle_seconds, self._silent)
+        delay = self._charge(spent)
+        if delay and isinstance(self.flow, _HeldFlow) and not self.transport.is_closing():
+            self.flow.hold()
+            self.loop.call_later(delay, self._release)
+
+    def _charge(self, seconds: float) -> float:
+        return 0.0 if self._account is None else self._clients.delay(self._account, seconds)
+
+    def _release(self) -> None:
+        if self.transport.is_closing() or not isinstance(self.flow, _HeldFlow):
+            return
+        self.flow.release()
+        if self._kept:
+            data, self._kept = bytes(self._kept), bytearray()
+            self._read(data)
+
+    def _wait(self, seconds: float | None, then: Callable[[], None] | None = None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if seconds is None or then is None else self.loop.call_later(seconds, then)
+
+    def _silent(self) -> None:
+        if self._begun:
+            self._refuse(RequestError("request_timeout", "the head of the request took too long"))
+        else:
+            self._close()
+
+    def _refuse(self, problem: RequestError) -> None:
+        """Answer without a request, and close."""
+        self._refused(problem.code)
+        if not self.transport.is_closing():
+            if not (self._busy() and self.cycle.response_started):
+                self.transport.write(error_bytes(problem, HEADERS))
+            self._close()
+
+    def _close(self) -> None:
+        """Close; a client that does not even take what is written is cut off."""
+        self.transport.close()
+        if self.transport.get_write_buffer_size():
+            self.loop.call_later(self._limits.send_seconds, self.transport.abort)

@@ -1,0 +1,85 @@
+"""The line before the workers: whoever had the least of their time comes next.
+
+First in, first out would let one client with many or with heavy pictures go before everybody else. Here each
+client has a line of its own. A worker that is free takes from the client with the fewest pictures at work, and
+among those from the one that has used the least worker time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+@dataclass
+class _Client(Generic[Item]):
+    waiting: deque[Item] = field(default_factory=deque)
+    working: int = 0
+    used: float = 0.0  # seconds of workers, counted from what the others had used when it came
+    turn: int = 0
+
+
+class FairLine(Generic[Item]):
+    """Items of many clients, taken in a fair order."""
+
+    def __init__(self) -> None:
+        self._clients: dict[str, _Client[Item]] = {}
+        self._turns = itertools.count()
+        self._wake: deque[asyncio.Future[None]] = deque()
+        self._used = 0.0  # by the client that had the least: a new one starts there
+
+    def __len__(self) -> int:
+        return sum(len(client.waiting) for client in self._clients.values())
+
+    def put(self, client: str, item: Item) -> None:
+        """Add an item of a client."""
+        if client not in self._clients:
+            self._clients[client] = _Client(used=self._used)
+        self._clients[client].waiting.append(item)
+        while self._wake:
+            future = self._wake.popleft()
+            if not future.done():
+                future.set_result(None)
+                break
+
+    def remove(self, client: str, item: Item) -> None:
+        """Take an item out that is not wanted any more; one that is not there is no mistake."""
+        line = self._clients.get(client)
+        if line is not None and item in line.waiting:
+            line.waiting.remove(item)
+            self._tidy()
+
+    async def take(self) -> tuple[str, Item]:
+        """Return the next item and its client, as soon as there is one; `done` must follow."""
+        while not any(client.waiting for client in self._clients.values()):
+            future = asyncio.get_running_loop().create_future()
+            self._wake.append(future)
+            await future
+        name, client = min(
+            ((name, client) for name, client in self._clients.items() if client.waiting),
+            key=lambda pair: (pair[1].working, pair[1].used, pair[1].turn),
+        )
+        active = [each.used for each in self._clients.values() if each.waiting or each.working]
+        self._used = max(self._used, min(active))
+        client.working += 1
+        client.turn = next(self._turns)
+        return name, client.waiting.popleft()
+
+    def done(self, client: str, seconds: float) -> None:
+        """Tell how long the work on an item took."""
+        line = self._clients[client]
+        line.working -= 1
+        line.used += seconds
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Forget clients that have nothing here, once the others have had as much as they."""
+        busy = any(each.waiting or each.working for each in self._clients.values())
+        for name, each in list(self._clients.items()):
+            if not each.waiting and not each.working and (each.used <= self._used or not busy):
+                del self._clients[name]

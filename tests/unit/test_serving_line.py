@@ -1,0 +1,128 @@
+"""Whose picture comes next, and who a client is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from landmarks.serving.clients import Clients, client_name, forwarded_client, networks_of
+from landmarks.serving.pool.line import FairLine
+from landmarks.serving.settings import ConnectionLimits
+
+
+def order(line: FairLine[str], seconds: dict[str, float], count: int) -> list[str]:
+    """Take one item after the other, each of which costs its client some seconds."""
+
+    async def work() -> list[str]:
+        taken = []
+        for _ in range(count):
+            client, _ = await line.take()
+            taken.append(client)
+            line.done(client, seconds[client])
+        return taken
+
+    return asyncio.run(work())
+
+
+def test_one_client_with_many_pictures_does_not_go_before_the_others() -> None:
+    line: FairLine[str] = FairLine()
+    for number in range(50):
+        line.put("many", str(number))
+    for client in ("a", "b", "c"):
+        line.put(client, "one")
+    assert set(order(line, dict.fromkeys(("many", "a", "b", "c"), 0.01), 5)) == {"many", "a", "b", "c"}
+
+
+def test_heavy_pictures_count_by_their_time() -> None:
+    line: FairLine[str] = FairLine()
+    for number in range(200):
+        line.put("heavy", str(number))
+        line.put("light", str(number))
+    taken = Counter(order(line, {"heavy": 1.0, "light": 0.05}, 100))
+    assert taken["heavy"] <= 6
+
+
+def test_a_client_does_not_get_a_second_worker_while_others_wait() -> None:
+    async def work() -> None:
+        line: FairLine[str] = FairLine()
+        for number in range(4):
+            line.put("many", str(number))
+        assert (await line.take())[0] == "many"
+        assert (await line.take())[0] == "many"  # nobody else wants the worker
+        line.put("one", "x")
+        assert (await line.take())[0] == "one"
+        assert len(line) == 2
+
+    asyncio.run(work())
+
+
+def test_who_comes_back_after_a_pause_has_no_credit() -> None:
+    line: FairLine[str] = FairLine()
+    for number in range(100):
+        line.put("steady", str(number))
+        line.put("pair", str(number))
+    order(line, {"steady": 1.0, "pair": 1.0}, 20)
+    for number in range(50):
+        line.put("new", str(number))
+    assert Counter(order(line, dict.fromkeys(("steady", "pair", "new"), 1.0), 30))["new"] <= 11
+
+
+def test_what_is_taken_out_does_not_come_up() -> None:
+    line: FairLine[str] = FairLine()
+    for item in "abc":
+        line.put("one", item)
+    line.remove("one", "b")
+    line.remove("one", "never there")
+    line.remove("nobody", "b")
+    assert len(line) == 2
+
+    async def work() -> list[str]:
+        return [(await line.take())[1] for _ in range(2)]
+
+    assert asyncio.run(work()) == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("2001:db8:1:2:ffff::1", "2001:db8:1:2::"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("fe80::1%eth0", "fe80::"),
+        ("testclient", "testclient"),
+    ],
+)
+def test_a_client_is_an_address_or_a_network(address: str, name: str) -> None:
+    assert client_name(address) == name
+
+
+def test_only_a_trusted_proxy_names_another_client() -> None:
+    proxies = networks_of(["10.0.0.0/8"])
+    assert forwarded_client("192.0.2.1", "198.51.100.9", proxies) == "192.0.2.1"
+    assert forwarded_client("10.0.0.1", "198.51.100.9", proxies) == "198.51.100.9"
+    assert forwarded_client("10.0.0.1", "made-up, 198.51.100.9, 10.2.3.4", proxies) == "198.51.100.9"
+    assert forwarded_client("10.0.0.1", "", proxies) == "10.0.0.1"
+    assert forwarded_client("10.0.0.1", "not an address", proxies) == "10.0.0.1"
+
+
+def test_connections_are_counted_by_client_and_in_all() -> None:
+    clients = Clients(ConnectionLimits(connections=5, client_connections=2), ["10.0.0.1"])
+    first = clients.enter("192.0.2.1")
+    assert first is not None
+    assert clients.enter("192.0.2.1") is first
+    assert clients.enter("192.0.2.1") is None
+    clients.leave(first)
+    assert clients.enter("192.0.2.1") is not None
+    assert [clients.enter("10.0.0.1") is not None for _ in range(4)] == [True, True, True, False]
+
+
+def test_a_client_over_its_share_waits_only_while_there_are_others() -> None:
+    clients = Clients(ConnectionLimits(loop_share=0.5))
+    greedy = clients.enter("192.0.2.1")
+    assert greedy is not None
+    assert clients.delay(greedy, 1.0) == 0.0
+    assert clients.enter("192.0.2.2") is not None
+    assert 1.5 < clients.delay(greedy, 0.5) < 3.0
