@@ -43,10 +43,11 @@ _BODIES = 8
 
 @dataclass(frozen=True)
 class Answered:
-    """What is said of one picture, with its embedding where that was asked for."""
+    """What is said of one picture, with its embedding and its width and height where asked for."""
 
     photo: Photo
     embedding: NDArray[np.float32] | None = None
+    size: tuple[int, int] = (0, 0)
 
 
 class Service:
@@ -105,14 +106,14 @@ class Service:
             raise self._problem(code, "; ".join(dict.fromkeys(error.message for error in errors)))
         return photos
 
-    async def look(self, upload: Upload, *, embedding: bool = False) -> Answered:
+    async def look(self, upload: Upload, *, embedding: bool = False, size: bool = False) -> Answered:
         """Say what one picture shows; what is wrong with it stands in `photo.error`."""
         limit = self.settings.limits.max_file_bytes
         if len(upload.content) > limit:
             message = f"the picture has more than the {limit / 2**20:.0f} MiB that are allowed: make it smaller"
             return self._failed(upload, "too_large", message)
         try:
-            reply = await self.pool.answer(upload.content, embedding=embedding, client=upload.client)
+            reply = await self.pool.answer(upload.content, embedding=embedding, size=size, client=upload.client)
         except TooSlowError as error:
             return self._failed(upload, "decode_timeout", f"{error}: save it as an ordinary JPEG")
         except WorkerLostError as error:
@@ -123,9 +124,10 @@ class Service:
             return self._failed(upload, as_code(reply["error"].get("code")), str(reply["error"].get("message")))
         seconds = reply.pop("seconds", {})
         encoded = reply.pop("embedding", None)
+        width, height = reply.pop("size", (0, 0))
         photo = Photo.model_validate({**reply, "file": upload.file, "error": None})
         self.metrics.picture("tagged" if photo.tags else "unknown", seconds)
-        return Answered(photo, None if encoded is None else _vector(encoded))
+        return Answered(photo, None if encoded is None else _vector(encoded), (width, height))
 
     def _failed(self, upload: Upload, code: Code, message: str) -> Answered:
         self.metrics.picture(code)

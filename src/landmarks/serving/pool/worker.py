@@ -27,6 +27,7 @@ from landmarks.tagging.pipeline import Model
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.writers import candidate_object, reasons, tag_object
 
+_TURNED = range(5, 9)  # EXIF orientations that swap width and height
 _CODES = {ImageTooLargeError: "too_large", ImageFormatError: "unsupported_format"}
 
 
@@ -77,12 +78,13 @@ class Answerer:
         # The first answer is the slowest.
         self._model.recognizer.answer(np.zeros((1, side, side, 3), dtype=np.uint8))
 
-    def answer(self, picture: bytes, *, embedding: bool) -> dict[str, Any]:
+    def answer(self, picture: bytes, *, embedding: bool, size: bool = False) -> dict[str, Any]:
         """Return what a picture shows, or `error` with its `code` and `message`.
 
         Args:
             picture: Content of a file.
             embedding: Whether the vector for search is asked for too, as base64 of float32.
+            size: Whether width and height of the upright picture are asked for too.
         """
         started = time.perf_counter()
         opened = self._model.open(picture, limits=self._limits)
@@ -104,7 +106,22 @@ class Answerer:
         if finding.embedding is not None:
             vector = np.ascontiguousarray(finding.embedding, dtype="<f4")
             found["embedding"] = base64.b64encode(vector.tobytes()).decode("ascii")
+        if size:
+            found["size"] = upright_size(picture)
         return found
+
+
+def upright_size(picture: bytes) -> tuple[int, int]:
+    """Return width and height of a picture as it is shown, (0, 0) where its header does not tell."""
+    with photo_header(picture) as image:
+        if image is None:
+            return 0, 0
+        width, height = image.size
+        try:
+            turned = int(image.getexif().get(ExifTags.Base.Orientation, 1)) in _TURNED
+        except Exception:  # noqa: BLE001 - damaged EXIF raises nearly every type
+            turned = False
+    return (height, width) if turned else (width, height)
 
 
 def main() -> None:
@@ -131,7 +148,7 @@ def main() -> None:
     send({"ready": True})
     while (frame := frames.read(source)) is not None:
         head, picture = frame
-        send(answerer.answer(picture, embedding=bool(head.get("embedding"))))
+        send(answerer.answer(picture, embedding=bool(head.get("embedding")), size=bool(head.get("size"))))
 
 
 if __name__ == "__main__":
