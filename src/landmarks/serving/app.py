@@ -124,17 +124,19 @@ def _operations(service: Service, stopping: Stopping) -> APIRouter:
     return router
 
 
-def _invalid(_: Request, error: Exception) -> Response:
+def _invalid(request: Request, error: Exception) -> Response:
     """Answer a request whose parameters or JSON are wrong."""
     found = error.errors()[0] if isinstance(error, RequestValidationError) else {}
     where = ".".join(str(part) for part in found.get("loc", ()))
-    return error_response(RequestError("invalid_parameter", f"{where}: {found.get('msg', 'invalid')}"))
+    return error_response(
+        RequestError("invalid_parameter", f"{where}: {found.get('msg', 'invalid')}"), path=request.url.path
+    )
 
 
-def _refused(_: Request, error: Exception) -> Response:
+def _refused(request: Request, error: Exception) -> Response:
     """Answer a request for which there is no route."""
     status = error.status_code if isinstance(error, HTTPException) else 400
     code = _HTTP_CODES.get(status, "bad_request")
     text = _HTTP_TEXTS.get(status, "the request cannot be read")
     headers = getattr(error, "headers", None)
-    return error_response(RequestError(code, text), headers)
+    return error_response(RequestError(code, text), headers, path=request.url.path)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from landmarks.serving.errors import ANNOTATE_PATH, RequestError
 from landmarks.serving.look_alikes import Searcher
-from landmarks.serving.middleware.intake import read_pictures
+from landmarks.serving.middleware.admission import Ticket
+from landmarks.serving.middleware.intake import Upload, check_json, read_pictures
 from landmarks.serving.schemas import (
     ErrorBody,
     LandmarksResponse,
@@ -22,14 +25,27 @@ from landmarks.serving.schemas import (
     XmpRequest,
 )
 from landmarks.serving.service import Service
-from landmarks.serving.vision import GOOGLE_PARAMETERS, VisionResponse, to_vision
+from landmarks.serving.vision import (
+    GOOGLE_PARAMETERS,
+    NOT_BASE64,
+    AnnotateImageRequest,
+    AnnotateImageResponse,
+    AnnotateRequest,
+    GoogleErrorBody,
+    VisionResponse,
+    annotation,
+    to_vision,
+    whole_picture,
+)
 from landmarks.serving.xmp import XMP_TYPE, ZIP_TYPE, archive_of, packet_of
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {
     "schema": {
         "type": "object",
-        "properties": {"photos": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+        "properties": {
+            "photos": {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
+        },
         "required": ["photos"],
     }
 }
@@ -77,9 +93,24 @@ def only_known_parameters(request: Request) -> None:
             raise RequestError("invalid_parameter", f"{name[:60]!r} is no parameter of {route.path}: {told}")
 
 
+class _CheckedRoute(APIRoute):
+    """A route whose JSON is checked for its cost before it is parsed."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+        handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
+
+        async def checked(request: Request) -> Response:
+            check_json(await request.body())
+            return await handle(request)
+
+        return checked
+
+
 def v1_router(service: Service, searcher: Searcher | None) -> APIRouter:
     """Return the routes of a service; `/v1/search` is there only with a searcher."""
-    router = APIRouter(prefix="/v1")
+    router = APIRouter(prefix="/v1", route_class=_CheckedRoute)
 
     @router.post(
         "/tags",
@@ -127,9 +158,38 @@ def v1_router(service: Service, searcher: Searcher | None) -> APIRouter:
             return Response(packet_of(wanted.photos[0]), media_type=XMP_TYPE)
         return Response(await asyncio.to_thread(archive_of, wanted.photos), media_type=ZIP_TYPE)
 
+    _add_annotate(router, service)
     if searcher is not None:
         _add_search(router, service, searcher)
     return router
+
+
+def _add_annotate(router: APIRouter, service: Service) -> None:
+    @router.post(
+        ANNOTATE_PATH.removeprefix(router.prefix),
+        summary="Answer Google Cloud Vision's clients",
+        response_model=VisionResponse,
+        responses={
+            status: {"description": _WHEN[status], "model": GoogleErrorBody}
+            for status in (400, 401, 403, 408, 413, 422, 429, 503)
+        },
+    )
+    async def annotate(request: Request, wanted: AnnotateRequest) -> Response:
+        ticket: Ticket = request.state.ticket
+        ticket.take_bytes(ticket.size)  # the text and the files decoded from it
+
+        async def one(asked: AnnotateImageRequest) -> AnnotateImageResponse:
+            problem = asked.problem()
+            content = None if problem else await asyncio.to_thread(asked.content)
+            if problem is not None or content is None:
+                return AnnotateImageResponse(error=problem or NOT_BASE64)
+            ticket.take_places(1)
+            answer = await service.look(Upload(None, content, ticket.client), size=True)
+            found = annotation(answer.photo, whole_picture(*answer.size), asked.results)
+            return found if found.error is not None else found.model_copy(update={"error": asked.warning})
+
+        responses = await asyncio.gather(*(one(asked) for asked in wanted.requests))
+        return _json(VisionResponse(responses=list(responses)), exclude_none=True)
 
 
 def _add_search(router: APIRouter, service: Service, searcher: Searcher) -> None:

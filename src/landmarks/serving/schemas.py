@@ -11,7 +11,7 @@ from landmarks.serving.errors import Code
 from landmarks.tagging.tags import Level
 from landmarks.tagging.tags import Tag as PhotoTag
 
-Probability = Annotated[float, Field(ge=0, le=1)]
+Probability = Annotated[float, Field(strict=True, ge=0, le=1)]
 Text = Annotated[str, StringConstraints(max_length=400)]
 
 _PLACE: dict[str, Any] = {
@@ -63,8 +63,10 @@ class Place(BaseModel):
     country: Text = ""
     country_code: Annotated[str, StringConstraints(max_length=2)] = ""
     kind: Text = Field("", description="What it is in one word, such as bridge or temple.")
-    latitude: Annotated[float, Field(ge=-90, le=90)] | None = Field(None, description="Degrees north, WGS 84.")
-    longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
+    latitude: Annotated[float, Field(strict=True, ge=-90, le=90)] | None = Field(
+        None, description="Degrees north, WGS 84."
+    )
+    longitude: Annotated[float, Field(strict=True, ge=-180, le=180)] | None = None
     wikidata: Annotated[str, StringConstraints(pattern=r"^Q[1-9][0-9]{0,15}$")] | None = None
 
 

@@ -20,6 +20,7 @@ from landmarks.serving.settings import Limits
 _MAX_NAME = 255  # characters of a file name that are given back
 _MAX_FIELDS = 32  # beside the files; they are not read, but many programs send some
 _MAX_FIELD_BYTES = 64 * 2**10
+_MAX_VALUES = 50_000  # of a JSON body, which may hold pictures as text and so must not be limited by its size
 STOP_SECONDS = 3.0
 """How long an upload may still take once the service stops."""
 
@@ -193,6 +194,16 @@ class _Visit:
             return RequestError("request_timeout", f"the upload stalled: less than {rate} came")
         seconds = self._limits.request_seconds
         return RequestError("unavailable", f"there was no answer within {seconds:g} seconds", retry_after=1)
+
+
+def check_json(body: bytes) -> None:
+    """Refuse JSON of very many values: it would hold the only thread of the service up while it is parsed.
+
+    Raises:
+        RequestError: There are too many.
+    """
+    if sum(body.count(mark) for mark in (b",", b"[", b"{")) > _MAX_VALUES:
+        raise RequestError("too_large", f"the JSON has more than {_MAX_VALUES} values: send less at a time")
 
 
 async def read_pictures(request: Request, limits: Limits) -> list[Upload]:

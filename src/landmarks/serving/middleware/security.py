@@ -5,11 +5,11 @@ from __future__ import annotations
 import hmac
 import ipaddress
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from landmarks.serving.clients import forwarded_client, networks_of
-from landmarks.serving.errors import RequestError
+from landmarks.serving.errors import ANNOTATE_PATH, RequestError
 from landmarks.serving.settings import Access
 
 HEADERS = {
@@ -70,7 +70,7 @@ class Gate:
             if scope["path"] not in _PROBES:
                 self._check_host(headers)
             if scope["path"].startswith(_PROTECTED):
-                self._check_key(headers)
+                self._check_key(headers, _key_parameter(scope))
             peer = (scope.get("client") or ("",))[0]
             forwarded = ",".join(headers.getlist("x-forwarded-for"))
             scope["state"]["client"] = forwarded_client(peer, forwarded, self._proxies)
@@ -84,11 +84,12 @@ class Gate:
                 "forbidden_host", "this service does not answer under that host name: see --allow-host"
             )
 
-    def _check_key(self, headers: Headers) -> None:
+    def _check_key(self, headers: Headers, parameter: str) -> None:
         if self._access.api_key is None:
             return
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        given = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        given = token.strip() if scheme.lower() == "bearer" else ""
+        given = given or headers.get("x-api-key") or headers.get("x-goog-api-key") or parameter
         # Compared in a time that does not tell how much of it was right.
         if not hmac.compare_digest(given.encode(), self._access.api_key.encode()):
             raise RequestError("unauthorized", "send the API key as Authorization: Bearer KEY, or as X-API-Key")
@@ -108,3 +109,10 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _key_parameter(scope: Scope) -> str:
+    """Return the key in the address, where Google's clients may put it; no other route takes it there."""
+    if scope["path"] != ANNOTATE_PATH:
+        return ""
+    return QueryParams(scope["query_string"]).get("key", "")

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import ExifTags
 from threadpoolctl import threadpool_limits
 
 from landmarks.errors import ImageFormatError, ImageTooLargeError, LandmarksError
-from landmarks.imaging.decoding import ImageLimits
+from landmarks.imaging.decoding import ImageLimits, photo_header
 from landmarks.serving.pool import protocol as frames
 from landmarks.tagging.pipeline import Model
 from landmarks.tagging.settings import TagSettings

@@ -1,0 +1,110 @@
+"""Google Cloud Vision's request and answer, as its clients send and read them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+from tiny_model import COLOURS, calibrated, make_model
+
+from landmarks.serving.app import create_app
+from landmarks.serving.settings import Access, Limits, ServeSettings
+
+KEY = "a-key-of-sixteen-or-more"
+ROUTE = "/v1/images:annotate"
+LANDMARK = [{"type": "LANDMARK_DETECTION", "maxResults": 3}]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    model = make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
+    limits = Limits(max_file_bytes=100_000, max_pixels=1_000_000, max_files=4, max_request_bytes=300_000)
+    settings = ServeSettings(model, workers=1, queue=32, limits=limits, access=Access(api_key=KEY))
+    with TestClient(create_app(settings), headers={"X-Goog-Api-Key": KEY}) as client:
+        yield client
+
+
+def coded(colour: str, size: tuple[int, int] = (64, 48), **options: Any) -> str:
+    content = io.BytesIO()
+    Image.new("RGB", size, COLOURS[colour]).save(content, "PNG", **options)
+    return base64.b64encode(content.getvalue()).decode()
+
+
+def ask(client: TestClient, *requests: dict[str, Any]) -> list[dict[str, Any]]:
+    answer = client.post(ROUTE, json={"requests": list(requests)})
+    assert answer.status_code == 200, answer.text
+    responses: list[dict[str, Any]] = answer.json()["responses"]
+    return responses
+
+
+def test_a_landmark_comes_with_its_place_and_pixels(client: TestClient) -> None:
+    (answer,) = ask(client, {"image": {"content": coded("07.Eiffel_Tower")}, "features": LANDMARK})
+    (found,) = answer["landmarkAnnotations"]
+    assert (found["mid"], found["description"]) == ("Q243", "Eiffel Tower")
+    assert 0.5 < found["score"] <= 1
+    assert found["boundingPoly"]["vertices"] == [
+        {"x": 0, "y": 0},
+        {"x": 63, "y": 0},
+        {"x": 63, "y": 47},
+        {"x": 0, "y": 47},
+    ]
+    assert found["locations"][0]["latLng"]["latitude"] == pytest.approx(48.858, abs=0.01)
+
+
+def test_pixels_are_those_of_the_upright_picture(client: TestClient) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = {"content": coded("07.Eiffel_Tower", exif=exif)}
+    (answer,) = ask(client, {"image": image, "features": LANDMARK})
+    assert answer["landmarkAnnotations"][0]["boundingPoly"]["vertices"][2] == {"x": 47, "y": 63}
+
+
+def test_each_picture_has_its_own_error(client: TestClient) -> None:
+    tower = {"content": coded("07.Eiffel_Tower")}
+    answers = ask(
+        client,
+        {"image": tower, "features": [{"type": 2}]},
+        {"image": {"content": coded("background")}, "features": LANDMARK},
+        {"image": {"content": "bm8gcGljdHVyZQ=="}, "features": LANDMARK},
+        {"image": {"content": "!!!"}, "features": LANDMARK},
+        {"image": {"source": {"imageUri": "http://localhost/a.jpg"}}, "features": LANDMARK},
+        {"image": {}, "features": LANDMARK},
+        {"image": tower, "features": [{"type": "LABEL_DETECTION"}]},
+        {"image": tower, "features": [{"type": "LANDMARK_DETECTION", "maxResults": -1}]},
+        {"image": tower, "features": [*LANDMARK, {"type": "LABEL_DETECTION"}]},
+    )
+    assert [answer.get("error", {}).get("code") for answer in answers] == [None, None, 3, 3, 3, 3, 12, 3, 12]
+    assert ["landmarkAnnotations" in answer for answer in answers] == [True] + [False] * 7 + [True]
+    assert answers[1] == {}
+    assert "no address is fetched" in answers[4]["error"]["message"]
+
+
+def test_a_request_that_is_refused_is_told_in_googles_words(client: TestClient) -> None:
+    many = [{"image": {"content": "eA=="}, "features": LANDMARK}] * 17
+    for answer, expected in (
+        (
+            client.post(ROUTE, content=b"{", headers={"content-type": "application/json"}),
+            (422, "INVALID_ARGUMENT"),
+        ),
+        (client.post(ROUTE, json={"requests": many}), (422, "INVALID_ARGUMENT")),
+        (client.post(ROUTE, json={}, headers={"X-Goog-Api-Key": "wrong"}), (401, "UNAUTHENTICATED")),
+        (client.post(ROUTE, json={"requests": [[]] * 60_000}), (413, "INVALID_ARGUMENT")),
+        (client.post(f"{ROUTE}?x=1", json={}), (422, "INVALID_ARGUMENT")),
+        (client.get(ROUTE), (405, "UNIMPLEMENTED")),
+    ):
+        error = answer.json()["error"]
+        assert (answer.status_code, error["status"]) == expected
+        assert error["code"] == answer.status_code
+        assert error["message"]
+
+
+def test_the_key_may_stand_in_the_address(client: TestClient) -> None:
+    plain = {"X-Goog-Api-Key": ""}
+    assert client.post(f"{ROUTE}?key={KEY}&$alt=json", json={}, headers=plain).json() == {"responses": []}
+    assert client.get(f"/v1/models?key={KEY}", headers=plain).status_code == 401
