@@ -3,7 +3,7 @@ FROM python:3.13-slim AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
-RUN python -m venv /opt/landmarks && /opt/landmarks/bin/pip install --no-cache-dir ".[serve]"
+RUN python -m venv /opt/landmarks && /opt/landmarks/bin/pip install --no-cache-dir ".[serve,search]"
 
 FROM python:3.13-slim
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin landmarks
