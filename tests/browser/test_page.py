@@ -5,6 +5,7 @@ Screenshots of desktop and phone, light and dark, lie in build/screenshots after
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from serving import Running, serving, serving_by
 from tiny_model import COLOURS, calibrated, make_model, save_colour
 
@@ -243,9 +244,55 @@ def test_a_service_that_is_gone_is_told_and_tried_again(
         page.route("**/v1/tags", lambda route: route.abort())
         give(page, photos[:1])
         expect(card(page, "tower.jpg")).to_contain_text("The service cannot be reached.")
-        page.unroute("**/v1/tags")
-        page.get_by_role("button", name="Try again").click()
+        page.unroute("**/v1/tags")  # and it goes on by itself
         expect(card(page, "tower.jpg").get_by_role("heading")).to_have_text("Eiffel Tower")
+
+
+def test_a_large_photo_is_made_small_and_keeps_its_position(
+    open_page: Callable[..., Page], tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
+    gps.update({1: "S", 2: (33.0, 51.0, 30.5), 3: "E", 4: (151.0, 12.0, 0.0)})
+    exif[ExifTags.Base.Orientation] = 6
+    exif[ExifTags.Base.Model] = "a camera that nobody needs to know"
+    noise = Image.effect_noise((3000, 2000), 60).convert("RGB")
+    noise.save(tmp_path / "large.jpg", quality=95, exif=exif)
+    page = open_page()
+    expect(page.locator("#model")).to_contain_text("knows 4 landmarks")
+    copy = page.evaluate(
+        """async (content) => {
+            const { shrink } = await import("./shrink.js");
+            const small = await shrink(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], "large.jpg"));
+            return Array.from(new Uint8Array(await small.arrayBuffer()));
+        }""",
+        base64.b64encode((tmp_path / "large.jpg").read_bytes()).decode(),
+    )
+    small = Image.open(io.BytesIO(bytes(copy)))
+    assert small.size == (683, 1024)  # upright
+    assert len(copy) < (tmp_path / "large.jpg").stat().st_size / 4
+    kept = small.getexif()
+    assert dict(kept) == {ExifTags.IFD.GPSInfo: kept[ExifTags.IFD.GPSInfo]}
+    position = kept.get_ifd(ExifTags.IFD.GPSInfo)
+    assert (position[1], position[3]) == ("S", "E")
+    assert [float(part) for part in position[2]] == [33.0, 51.0, 30.5]
+    assert [float(part) for part in position[4]] == [151.0, 12.0, 0.0]
+
+
+def test_photos_survive_a_restart_of_the_service(
+    open_page: Callable[..., Page], model: Path, tmp_path: Path
+) -> None:
+    many = [save_colour(tmp_path / f"{number}.png", TOWER) for number in range(20)]
+    with serving("--model", model, "--workers", 1) as running:
+        port = running.address.rpartition(":")[2]
+        page = open_page(running.address)
+        expect(page.locator("#model")).to_contain_text("knows 4 landmarks")
+        running.process.terminate()
+        running.process.wait(20)
+        give(page, many)
+        expect(page.get_by_text("The service cannot be reached. Trying again soon.").first).to_be_visible()
+        with serving("--model", model, "--workers", 1, "--port", port):
+            expect(page.get_by_role("status")).to_contain_text("20 of 20 photos done, 20 tagged", timeout=90_000)
 
 
 def test_the_key_is_asked_for(open_page: Callable[..., Page], model: Path, photos: list[Path]) -> None:

@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPResponse
 from pathlib import Path
 
 import httpx2 as httpx
@@ -71,11 +70,12 @@ def test_requests_beyond_the_room_get_429_and_none_is_lost(service: Running, tow
         os.kill(pid, signal.SIGSTOP)  # nothing moves, so the room fills up
     with ThreadPoolExecutor(48) as clients:
         asked = [clients.submit(tag, service.address, tower) for _ in range(48)]
-        until(lambda: sum(one.done() for one in asked) == 16)
+        until(lambda: sum(one.done() for one in asked) == 24)
         for pid in service.workers():
             os.kill(pid, signal.SIGCONT)
         answers = [one.result() for one in asked]
-    assert Counter(answer.status_code for answer in answers) == {200: 32, 429: 16}
+    # One client has at most three quarters of the 32 places.
+    assert Counter(answer.status_code for answer in answers) == {200: 24, 429: 24}
     for answer in answers:
         if answer.status_code == 429:
             assert 1 <= int(answer.headers["retry-after"]) <= 30
@@ -118,16 +118,6 @@ def test_a_connection_that_breaks_off_frees_its_place(service: Running, tower: b
         half_sent(service, tower).close()
     until(lambda: "landmarks_pictures_inside 0.0" in httpx.get(f"{service.address}/metrics").text)
     assert tag(service.address, tower).status_code == 200
-
-
-def test_a_slow_upload_is_ended(model: Path, tower: bytes) -> None:
-    with serving("--model", model, "--workers", 1, "--decode-seconds", 1, "--request-seconds", 1) as running:
-        with half_sent(running, tower) as broken:
-            answer = HTTPResponse(broken)  # head and body may come in two pieces
-            answer.begin()
-            assert answer.status == 408
-            assert json.loads(answer.read())["error"]["code"] == "request_timeout"
-        until(lambda: tag(running.address, tower).status_code == 200)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
@@ -249,6 +239,9 @@ def test_an_index_answers_with_look_alikes(model: Path, tmp_path: Path, tower: b
     with serving("--model", model, "--workers", 1, "--index", tmp_path / "index") as running:
         files = {"photo": ("tower.png", tower)}
         answer = httpx.post(f"{running.address}/v1/search", files=files, params={"limit": 2}, timeout=60)
+        os.kill(running.workers()[0], signal.SIGKILL)  # the next one is started beside the threads of LanceDB
+        until(lambda: httpx.get(f"{running.address}/readyz").status_code == 200)
+        assert all(line.startswith("{") for line in running.log.read_text().splitlines())
     assert answer.status_code == 200, answer.text
     neighbours = answer.json()["neighbours"]
     assert neighbours[0]["name"] == "07.Eiffel_Tower.png"

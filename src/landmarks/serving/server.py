@@ -55,6 +55,8 @@ def run(
             app,
             http=protocol,  # type: ignore[arg-type]  # it is called like a class
             ws="none",
+            # uvloop forks before it starts a program, which LanceDB's threads do not survive; asyncio does not.
+            loop="auto" if searcher is None else "asyncio",
             log_config=None,
             access_log=False,
             server_header=False,

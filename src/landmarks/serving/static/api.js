@@ -1,5 +1,7 @@
 /** The service, as the page talks to it. The API key lives in this module and is gone with the page. */
 
+import { shrink } from "./shrink.js";
+
 let apiKey = "";
 
 export function useKey(key) {
@@ -44,8 +46,8 @@ export const getModels = async () => (await ask("v1/models")).json();
 
 export const getLandmarks = async () => (await ask("v1/landmarks")).json();
 
-/** Ask for the tags of one file; `progress` is told the share that is uploaded. */
-export function tag(file, progress) {
+/** Ask for the tags of one file under a name; `progress` is told the share that is uploaded. */
+export function tag(file, name, progress) {
   // fetch tells nothing of an upload's progress, so this is the older interface.
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -55,14 +57,18 @@ export function tag(file, progress) {
     request.onerror = () => reject(new ServiceError(0, "unreachable", "The service cannot be reached."));
     request.onload = () => {
       if (request.status === 200) {
-        const { model, photos } = JSON.parse(request.responseText);
-        resolve({ ...photos[0], model });
+        try {
+          const { model, photos } = JSON.parse(request.responseText);
+          resolve({ ...photos[0], model });
+        } catch {
+          reject(new ServiceError(502, "unreachable", "The answer of the service was cut off."));
+        }
       } else {
         reject(problem(request.status, request.responseText, request.getResponseHeader("Retry-After")));
       }
     };
     const form = new FormData();
-    form.append("photos", file);
+    form.append("photos", file, name);
     request.send(form);
   });
 }
@@ -70,7 +76,7 @@ export function tag(file, progress) {
 /** Find pictures that look like a file. */
 export async function search(file) {
   const form = new FormData();
-  form.append("photos", file);
+  form.append("photos", await shrink(file), file.name);
   return (await (await ask("v1/search?limit=6", { method: "POST", body: form })).json()).neighbours;
 }
 

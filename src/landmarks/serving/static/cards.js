@@ -79,7 +79,7 @@ export class Cards {
 
   #content(photo) {
     if (photo.state === "waiting") return [el("p", {}, "Waiting")];
-    if (photo.state === "busy") return [el("p", {}, "The service is busy. Trying again soon.")];
+    if (photo.state === "busy") return [el("p", {}, `${photo.error} Trying again soon.`)];
     if (photo.state === "sending") {
       return [el("progress", { value: photo.progress, max: 1, "aria-label": `Sending ${photo.file.name}` })];
     }

@@ -12,8 +12,8 @@ import { Queue } from "./queue.js";
 const XMP_AT_A_TIME = 200; // the most that the service takes in a request
 
 const photos = new Photos();
-const queue = new Queue(photos, askForKey);
 const service = { search: false, maxBytes: Infinity, places: new Map() };
+const queue = new Queue(photos, () => service.maxBytes, askForKey);
 const onlyConfirmed = byId("only-confirmed");
 
 const cards = new Cards(byId("photos"), photos, {
@@ -27,15 +27,7 @@ let map = null; // until the outline of the land has come; photos are taken befo
 
 function add(files) {
   notice("");
-  for (const file of files) {
-    const photo = photos.add(file);
-    if (file.size > service.maxBytes) {
-      const limit = (service.maxBytes / 2 ** 20).toFixed(0);
-      photos.update(photo, { state: "failed", error: `The file is larger than the ${limit} MiB that this service takes.` });
-    } else {
-      queue.add(photo);
-    }
-  }
+  for (const file of files) queue.add(photos.add(file));
 }
 
 function notice(text) {

@@ -1,35 +1,53 @@
-/** Sends photos to the service, a few at a time, and comes again when it is busy. */
+/**
+ * Sends photos to the service: few at a time where the line is slow, more where it is quick. When the service is busy
+ * or away, the queue rests and goes on by itself.
+ */
 
 import { ServiceError, tag } from "./api.js";
+import { shrink } from "./shrink.js";
 
-const AT_A_TIME = 4;
-const TRIES = 30;
-/** Whether the same photo may go through the next time. */
-const mendable = (status) => status === 0 || status === 401 || status === 408 || status === 429 || status >= 500;
+const MOST_AT_ONCE = 6; // browsers open no more connections
+const QUICK = 2; // seconds of a photo from which on another one may go beside it
+const SLOW = 8;
+const LONGEST_REST = 30; // seconds
+const PATIENCE = 300; // seconds without any answer, after which the user is asked
+const TRIES = 3; // of a photo over which a worker died
 
-const sleep = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
+/** What passes by itself: no connection, a slow line, a busy service, a proxy without its service. */
+const PASSING = new Set([0, 408, 429, 502, 503, 504]);
+/** Whether the same photo may go through when the user asks for it. */
+const mendable = (status) => PASSING.has(status) || status === 401 || status >= 500;
 
 export class Queue {
   #photos;
   #waiting = [];
   #running = 0;
+  #atOnce = 2;
+  #resting = false;
+  #rests = 0; // since the last answer
+  #lost = new Map(); // how often a worker died over a photo
+  #answered = performance.now();
+  #limit;
   #refused;
 
-  /** `refused` is called when the API key is missing or wrong. */
-  constructor(photos, refused) {
+  /** `limit` tells the most bytes of a file; `refused` is called when the API key is missing or wrong. */
+  constructor(photos, limit, refused) {
     this.#photos = photos;
+    this.#limit = limit;
     this.#refused = refused;
   }
 
   add(photo) {
     this.#photos.update(photo, { state: "waiting", progress: 0, error: null });
+    if (this.#running === 0 && this.#waiting.length === 0) this.#answered = performance.now();
     this.#waiting.push(photo);
     this.#run();
   }
 
-  async #run() {
-    while (this.#running < AT_A_TIME && this.#waiting.length > 0) {
+  #run() {
+    while (!this.#resting && this.#running < this.#atOnce && this.#waiting.length > 0) {
       const photo = this.#waiting.shift();
+      if (!this.#photos.has(photo)) continue;
       this.#running += 1;
       this.#send(photo).finally(() => {
         this.#running -= 1;
@@ -39,23 +57,59 @@ export class Queue {
   }
 
   async #send(photo) {
-    for (let attempt = 1; this.#photos.has(photo); attempt += 1) {
-      this.#photos.update(photo, { state: "sending", progress: 0 });
-      try {
-        const answer = await tag(photo.file, (progress) => this.#photos.update(photo, { progress }));
-        this.#photos.update(photo, { state: "done", answer });
-        return;
-      } catch (error) {
-        if (!(error instanceof ServiceError)) throw error;
-        if (error.status !== 429 || attempt === TRIES) {
-          this.#photos.update(photo, { state: "failed", error: error.message, again: mendable(error.status) });
-          if (error.status === 401) this.#refused();
-          return;
-        }
-        this.#photos.update(photo, { state: "busy" });
-        // Not all at the same moment again.
-        await sleep((error.retryAfter || 1) * (0.75 + Math.random() / 2));
-      }
+    this.#photos.update(photo, { state: "sending", progress: 0, error: null });
+    const file = await shrink(photo.file);
+    if (!this.#photos.has(photo)) return;
+    const limit = this.#limit();
+    if (file.size > limit) {
+      const told = (limit / 2 ** 20).toFixed(limit < 2 ** 20 ? 1 : 0);
+      this.#photos.update(photo, { state: "failed", error: `The file is larger than the ${told} MiB that this service takes.` });
+      return;
     }
+    const started = performance.now();
+    try {
+      const answer = await tag(file, photo.file.name, (progress) => this.#photos.update(photo, { progress }));
+      this.#went((performance.now() - started) / 1000);
+      this.#photos.update(photo, { state: "done", answer });
+    } catch (error) {
+      if (!(error instanceof ServiceError)) throw error;
+      this.#failed(photo, error);
+    }
+  }
+
+  #went(seconds) {
+    this.#answered = performance.now();
+    this.#rests = 0;
+    if (seconds < QUICK) this.#atOnce = Math.min(MOST_AT_ONCE, this.#atOnce + 1);
+    else if (seconds > SLOW) this.#atOnce = Math.max(1, this.#atOnce - 1);
+  }
+
+  #failed(photo, error) {
+    if (error.status === 429) this.#answered = performance.now(); // it is there, only busy
+    const lost = (this.#lost.get(photo) ?? 0) + (error.code === "worker_lost" ? 1 : 0);
+    this.#lost.set(photo, lost);
+    const over = (performance.now() - this.#answered) / 1000 > PATIENCE || lost >= TRIES;
+    if (!PASSING.has(error.status) || over) {
+      this.#photos.update(photo, { state: "failed", error: error.message, again: mendable(error.status) });
+      if (error.status === 401) this.#refused();
+      return;
+    }
+    const told = error.status === 429 ? "The service is busy." : error.message;
+    this.#photos.update(photo, { state: "busy", error: told });
+    this.#waiting.unshift(photo);
+    this.#rest(error.retryAfter);
+  }
+
+  #rest(asked) {
+    if (this.#resting) return;
+    this.#resting = true;
+    this.#atOnce = Math.max(1, Math.floor(this.#atOnce / 2));
+    const seconds = Math.min(LONGEST_REST, Math.max(asked, 2 ** this.#rests));
+    this.#rests += 1;
+    // Not everybody at the same moment again.
+    setTimeout(() => {
+      this.#resting = false;
+      this.#run();
+    }, seconds * 1000 * (0.75 + Math.random() / 2));
   }
 }
