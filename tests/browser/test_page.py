@@ -263,7 +263,8 @@ def test_a_large_photo_is_made_small_and_keeps_its_position(
     copy = page.evaluate(
         """async (content) => {
             const { shrink } = await import("./shrink.js");
-            const small = await shrink(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], "large.jpg"));
+            const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+            const small = await shrink(new File([bytes], "large.jpg"));
             return Array.from(new Uint8Array(await small.arrayBuffer()));
         }""",
         base64.b64encode((tmp_path / "large.jpg").read_bytes()).decode(),

@@ -175,11 +175,12 @@ def test_an_address_in_use_is_told_in_one_sentence(service: Running, model: Path
         port,
     )
     assert outcome.status == 2
-    assert outcome.complaint.startswith(f"--host 127.0.0.1 --port {port}: address already in use")
+    assert "127.0.0.1" in outcome.complaint
+    assert f"{port}: address already in use" in outcome.complaint
 
 
 def test_wrong_settings_are_told_in_one_sentence(tmp_path: Path) -> None:
-    assert "--queue" in landmarks("serve", "--queue", 5).complaint
+    assert "queue" in landmarks("serve", "--queue", 5).complaint
     assert "no such model" in landmarks("serve", "--model", tmp_path / "none").complaint
     assert "--api-key-file" in landmarks("serve", "--api-key-file", tmp_path / "none").complaint
 
