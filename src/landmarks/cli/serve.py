@@ -10,11 +10,16 @@ import click
 
 from landmarks.cli.declare import Fields, Model, Option
 from landmarks.errors import SettingsError
-from landmarks.serving.settings import LOOPBACK, Access, Limits, ServeSettings
+from landmarks.serving.settings import LOOPBACK, Access, ConnectionLimits, Limits, ServeSettings
 from landmarks.tagging.settings import TagSettings
 
-_LIMIT_FLAGS = {"max_files": "--files", "max_file_bytes": "--max-mb", "max_pixels": "--max-megapixels"}
-_ACCESS_FLAGS = {"origins": "--cors", "hosts": "--allow-host", "api_key": "--api-key-file"}
+_LIMIT_FLAGS = {
+    "max_files": "--files",
+    "max_file_bytes": "--max-mb",
+    "max_pixels": "--max-megapixels",
+    "upload_bytes_per_second": "--upload-rate",
+}
+_ACCESS_FLAGS = {"origins": "--cors", "hosts": "--allow-host", "api_key": "--api-key-file", "proxies": "--proxy"}
 
 
 def serve(
@@ -23,8 +28,8 @@ def serve(
     port: Annotated[int, Option("Port; 0 takes a free one.", minimum=0)] = 8000,
     workers: Annotated[int | None, Option("Worker processes.", default="one per core", minimum=1)] = None,
     queue: Annotated[int, Option("Maximum images in flight; more get 429.", minimum=1)] = 64,
-    max_mb: Annotated[float, Option("Largest image file, in MiB.")] = 20.0,
-    max_megapixels: Annotated[float, Option("Largest image, in megapixels.")] = 50.0,
+    max_mb: Annotated[float, Option("Largest image file, in MiB.")] = 50.0,
+    max_megapixels: Annotated[float, Option("Largest image, in megapixels.")] = 200.0,
     index: Annotated[
         str | None, Option("Index made by landmarks index, for POST /v1/search and similar photos.")
     ] = None,
@@ -33,16 +38,28 @@ def serve(
     ] = None,
     allow_host: Annotated[
         tuple[str, ...],
-        Option("Host name to serve under; repeat it.", default="localhost on loopback, else any", repeat=True),
+        Option(
+            "Host name to serve under besides addresses; repeat it.",
+            default="localhost; any with an API key",
+            repeat=True,
+        ),
     ] = (),
     cors: Annotated[
         tuple[str, ...],
         Option("Origin whose pages may read the answers; repeat it.", default="none", repeat=True),
     ] = (),
+    proxy: Annotated[
+        tuple[str, ...],
+        Option("Address or network of a proxy whose X-Forwarded-For is believed; repeat it.", repeat=True),
+    ] = (),
     *,
     limits: Annotated[
         Limits,
         Fields(omit=("max_file_bytes", "max_pixels", "max_request_bytes"), flags=_LIMIT_FLAGS | _ACCESS_FLAGS),
+    ],
+    connections: Annotated[
+        ConnectionLimits,
+        Fields(omit=("connections", "header_bytes", "send_seconds", "loop_share")),
     ],
     tags: Annotated[
         TagSettings,
@@ -64,6 +81,7 @@ def serve(
 
     max_file_bytes = int(max_mb * 2**20)
     hosts = tuple(name.lower() for name in allow_host)
+    key = _api_key(api_key_file)
     settings = ServeSettings(
         model=find_model(model),
         tags=tags,
@@ -73,11 +91,16 @@ def serve(
             limits,
             max_file_bytes=max_file_bytes,
             max_pixels=int(max_megapixels * 1e6),
-            max_request_bytes=max(5 * max_file_bytes, 2**20),
+            max_request_bytes=max(2 * max_file_bytes, 2**20),
         ),
         access=Access(
-            api_key=_api_key(api_key_file), hosts=hosts or (LOOPBACK if host in LOOPBACK else ()), origins=cors
+            api_key=key,
+            # Without a key, a page of another site could have its name resolve to this machine and ask.
+            hosts=hosts or (LOOPBACK if host in LOOPBACK or key is None else ()),
+            origins=cors,
+            proxies=proxy,
         ),
+        connections=connections,
     )
     searcher = None
     if index is not None:
