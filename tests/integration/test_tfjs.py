@@ -28,14 +28,28 @@ VERSION = "4.22.0"
 SIDE = 321
 
 INTEGERS = {
-    "reduction_indices": [1, 2], "axes": [3], "free": [0, 1, 2], "axis": 0, "perm": [1, 0],
-    "Const": [0], "Const_1": [0], "Const_2": [64], "prelogits_norm/Sum/reduction_indices": 1,
+    "reduction_indices": [1, 2],
+    "axes": [3],
+    "free": [0, 1, 2],
+    "axis": 0,
+    "perm": [1, 0],
+    "Const": [0],
+    "Const_1": [0],
+    "Const_2": [64],
+    "prelogits_norm/Sum/reduction_indices": 1,
 }
 """Shapes and axes of the real graphs, which random numbers would break, by the end of the name."""
 SCALARS = {
-    "hard_swish/mul_1/y": 1 / 6, "Conv_1/mul/y": 1 / 6, "/add/y": 3.0, "gem_power": 3.0, "gem/truediv": 1 / 3,
-    "module_apply_default/hub_input/Mul/y": 255.0, "module_apply_default/hub_input/Add/y": 0.5,
-    "convert_image": 2 / 255, "tfhub_input_scaling/y": -1.0, "Maximum/y": 1e-12,
+    "hard_swish/mul_1/y": 1 / 6,
+    "Conv_1/mul/y": 1 / 6,
+    "/add/y": 3.0,
+    "gem_power": 3.0,
+    "gem/truediv": 1 / 3,
+    "module_apply_default/hub_input/Mul/y": 255.0,
+    "module_apply_default/hub_input/Add/y": 0.5,
+    "convert_image": 2 / 255,
+    "tfhub_input_scaling/y": -1.0,
+    "Maximum/y": 1e-12,
 }
 
 

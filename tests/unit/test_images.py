@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from landmarks.errors import ImageError, SettingsError
+from landmarks.errors import ImageError, ImageTooLargeError, SettingsError
 from landmarks.imaging.decoding import ImageLimits, load_image, load_rgb
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -557,3 +557,14 @@ class TestColour:
             raw = encode(scene(40, 28), "PNG", icc_profile=icc)
             assert icc is not profile or np.array_equal(load_rgb(raw), load_rgb(plain))
             assert load_rgb(raw).shape == load_rgb(plain).shape
+
+
+def test_a_large_jpeg_counts_by_what_is_decoded(tmp_path: Path) -> None:
+    limits = ImageLimits(max_pixels=4_000_000, max_decoded_pixels=1_000_000)
+    image = Image.new("RGB", (2000, 1500), (200, 40, 40))
+    for name, options in (("a.jpg", {}), ("b.jpg", {"progressive": True}), ("c.png", {})):
+        image.save(tmp_path / name, **options)
+    assert load_image(tmp_path / "a.jpg", min_side=256, limits=limits).size == (500, 375)
+    for name, side in (("a.jpg", None), ("b.jpg", 256), ("c.png", 256)):
+        with pytest.raises(ImageTooLargeError, match="to decode"):
+            load_image(tmp_path / name, min_side=side, limits=limits)

@@ -40,17 +40,17 @@ def serve(
         tuple[str, ...],
         Option(
             "Host name to serve under besides addresses; repeat it.",
-            default="localhost; any with a key",
+            default="localhost; any with an API key",
             repeat=True,
         ),
-    ] = (),
-    proxy: Annotated[
-        tuple[str, ...],
-        Option("Address or network of a proxy whose X-Forwarded-For is trusted; repeat it.", repeat=True),
     ] = (),
     cors: Annotated[
         tuple[str, ...],
         Option("Origin whose pages may read the answers; repeat it.", default="none", repeat=True),
+    ] = (),
+    proxy: Annotated[
+        tuple[str, ...],
+        Option("Address or network of a proxy whose X-Forwarded-For is believed; repeat it.", repeat=True),
     ] = (),
     *,
     limits: Annotated[
@@ -58,7 +58,8 @@ def serve(
         Fields(omit=("max_file_bytes", "max_pixels", "max_request_bytes"), flags=_LIMIT_FLAGS | _ACCESS_FLAGS),
     ],
     connections: Annotated[
-        ConnectionLimits, Fields(omit=("connections", "header_bytes", "send_seconds", "loop_share"))
+        ConnectionLimits,
+        Fields(omit=("connections", "header_bytes", "send_seconds", "loop_share")),
     ],
     tags: Annotated[
         TagSettings,

@@ -50,6 +50,8 @@ class ImageLimits:
     Attributes:
         max_bytes: Largest file, in bytes, at least 1. Checked before reading.
         max_pixels: Most pixels, width times height, at least 1. Checked before decoding.
+        max_decoded_pixels: Most pixels that are in memory while decoding, at least 1. A JPEG that is decoded at
+            reduced size has fewer than its width times height, unless it is progressive.
 
     Raises:
         SettingsError: A limit is below 1.
@@ -57,9 +59,10 @@ class ImageLimits:
 
     max_bytes: int = 100 * 2**20
     max_pixels: int = 100_000_000
+    max_decoded_pixels: int = 100_000_000
 
     def __post_init__(self) -> None:
-        for name in ("max_bytes", "max_pixels"):
+        for name in ("max_bytes", "max_pixels", "max_decoded_pixels"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} must be at least 1, not {getattr(self, name)}")
 
@@ -262,6 +265,14 @@ def _decode(
         )
     if kind.name == "JPEG" and min_side is not None:
         image.draft(None, (min_side, min_side))
+        if not image.info.get("progressive"):
+            width, height = image.size
+    if width * height > limits.max_decoded_pixels:
+        raise ImageTooLargeError(
+            path,
+            f"the picture has {width} x {height} pixels to decode, more than the limit of "
+            f"{limits.max_decoded_pixels / 1e6:g} megapixels: make it smaller, or save it as an ordinary JPEG",
+        )
     image.load()
     if min(image.size) < 1:
         raise ImageError(path, "the picture has no pixels: copy it again from its source")

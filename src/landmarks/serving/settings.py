@@ -16,6 +16,10 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 """Names under which a machine reaches itself."""
 
 
+_MAX_DECODED_PIXELS = 64_000_000
+"""Most pixels in the memory of a worker: a phone's HEIC fits, and a 200-megapixel JPEG at reduced size."""
+
+
 def _at_least_one(settings: object, name: str) -> None:
     if getattr(settings, name) < 1:
         raise SettingsError(f"`{name}` must be at least 1, not {getattr(settings, name)}")
@@ -37,7 +41,7 @@ class Limits:
         max_request_bytes: Largest body, in bytes, at least `max_file_bytes`.
         decode_seconds: Longest work on one picture, above 0; the process that takes longer is replaced.
         request_seconds: Longest wait for the answer once the upload is complete, at least `decode_seconds`.
-        upload_bytes_per_second: Slowest upload, at least 1. An upload may take as long as it needs while it keeps
+        upload_bytes_per_second: Slowest upload, in bytes per second, at least 1. An upload may take as long as it needs while it keeps
             this rate, measured over `stall_seconds`.
         stall_seconds: Longest time in which an upload may fall short of its rate, above 0.
 
@@ -73,7 +77,7 @@ class Limits:
     @property
     def image(self) -> ImageLimits:
         """The limits of one picture."""
-        return ImageLimits(self.max_file_bytes, self.max_pixels)
+        return ImageLimits(self.max_file_bytes, self.max_pixels, min(self.max_pixels, _MAX_DECODED_PIXELS))
 
 
 @dataclass(frozen=True)
