@@ -1,7 +1,7 @@
 """Makes docs/images/tour.png, the picture of the README: tagging in a terminal, and the web UI.
 
-Run `.venv/bin/python docs/tour.py`. It runs the real commands on the drawings in docs/examples and takes screenshots
-in a real browser, so the picture shows what the package does today. It needs chromium.
+Run `.venv/bin/python docs/tour.py`. It runs the real commands on the drawings in docs/examples and takes
+screenshots in a real browser, so the picture shows what the package does today. It needs chromium.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ COMMAND = ("tag", "docs/examples", "--explain")
 SIZE = {"width": 760, "height": 560}
 
 sys.path.append(str(ROOT / "tests"))
-from serving import serving
+from serving import serving  # noqa: E402 - a folder of tests is no package
 
 TERMINAL = """<style>
-body {{ margin: 0; background: #1b2127; color: #d8dee4; font: 15px/1.6 "DejaVu Sans Mono", monospace; padding: 24px }}
+body {{ margin: 0; background: #1b2127; color: #d8dee4; padding: 24px;
+  font: 15px/1.6 "DejaVu Sans Mono", monospace }}
 pre {{ margin: 0; white-space: pre-wrap }} b {{ color: #8fd18f }}
 </style><pre><b>$</b> landmarks {command}
 {output}</pre>"""
@@ -34,7 +35,7 @@ pre {{ margin: 0; white-space: pre-wrap }} b {{ color: #8fd18f }}
 def terminal(browser: Browser) -> Image.Image:
     """Run the command and draw a terminal with its output."""
     run = [sys.executable, "-m", "landmarks", *COMMAND]
-    output = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S603 - ours
     page = browser.new_page(viewport=SIZE, device_scale_factor=2)
     page.set_content(TERMINAL.format(command=html.escape(" ".join(COMMAND)), output=html.escape(output)))
     return screenshot(page)

@@ -12,11 +12,11 @@
 # # An app in a notebook
 #
 # Upload one photo or many and see what they show: the five most likely landmarks, the place on a map, or "I don't
-# know". The app needs a single file, the TorchScript model (`model.pt`) that `landmarks export` writes; size, crop,
-# mean, standard deviation and class names are inside it.
+# know". The app needs a single file, the TorchScript model (`model.pt`) that `landmarks export` writes; size,
+# crop, mean, standard deviation and class names are inside it.
 #
-# `MODEL` is a model folder with a `model.pt`. By default a small model is trained on drawn scenes, so that this copy
-# can show its photos: photos of places belong to somebody, drawings do not.
+# `MODEL` is a model folder with a `model.pt`. By default a small model is trained on drawn scenes, so that this
+# copy can show its photos: photos of places belong to somebody, drawings do not.
 
 # %%
 import html
@@ -69,10 +69,10 @@ print(f"{folder.name}: {len(names)} classes, {(folder / 'model.pt').stat().st_si
 # %% [markdown]
 # ## "I don't know"
 #
-# A classifier always answers: shown a cat, it names the most likely landmark. So it needs a probability below which
-# the app says "I don't know". The best way to choose this threshold is to show the model photos *without* a landmark
-# and to take the value that at most 1 % of such photos exceed (`choose_threshold`; it needs at least 99 of them).
-# Without such photos, 80 % is a cautious guess.
+# A classifier always answers: shown a cat, it names the most likely landmark. So it needs a probability below
+# which the app says "I don't know". The best way to choose this threshold is to show the model photos *without* a
+# landmark and to take the value that at most 1 % of such photos exceed (`choose_threshold`; it needs at least 99
+# of them). Without such photos, 80 % is a cautious guess.
 
 # %%
 from landmarks.imaging.decoding import load_rgb
@@ -91,10 +91,10 @@ else:
 # %% [markdown]
 # ## The answer to one photo
 #
-# The gazetteer maps class names to a name, city, country and position. The drawn scenes are no real places, so a table
-# of our own says which place each of them stands for; your own classes get their places in the same way. The map is
-# drawn here, without any map service: a dot for each place of the gazetteer, and a ring around the answer. (The link
-# opens OpenStreetMap, and only when you click it.)
+# The gazetteer maps class names to a name, city, country and position. The drawn scenes are no real places, so a
+# table of our own says which place each of them stands for; your own classes get their places in the same way.
+# The map is drawn here, without any map service: a dot for each place of the gazetteer, and a ring around the
+# answer. (The link opens OpenStreetMap, and only when you click it.)
 
 # %%
 import base64
@@ -277,5 +277,5 @@ display(HTML(result.value))
 # - In Python, [docs/python.md](../docs/python.md) does the same in three lines, without PyTorch.
 # - On a phone or in a browser, use `model.onnx` from the same folder, a quarter of the size in int8:
 #   [docs/javascript.md](../docs/javascript.md) shows it running in JavaScript.
-# - Calibrate with `landmarks export --negatives`: `landmarks tag` then uses a better score than the bare probability,
-#   and falls back from landmark to city, country and kind.
+# - Calibrate with `landmarks export --negatives`: `landmarks tag` then uses a better score than the bare
+#   probability, and falls back from landmark to city, country and kind.

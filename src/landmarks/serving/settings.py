@@ -41,8 +41,8 @@ class Limits:
         max_request_bytes: Largest body, in bytes, at least `max_file_bytes`.
         decode_seconds: Longest work on one picture, above 0; the process that takes longer is replaced.
         request_seconds: Longest wait for the answer once the upload is complete, at least `decode_seconds`.
-        upload_bytes_per_second: Slowest upload, in bytes per second, at least 1. An upload may take as long as it needs while it keeps
-            this rate, measured over `stall_seconds`.
+        upload_bytes_per_second: Slowest upload, in bytes per second, at least 1. An upload may take as long as it
+            needs while it keeps this rate, measured over `stall_seconds`.
         stall_seconds: Longest time in which an upload may fall short of its rate, above 0.
 
     Raises:

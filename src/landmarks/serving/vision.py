@@ -74,7 +74,7 @@ class Source(BaseModel):
 class Image(BaseModel):
     """A picture."""
 
-    content: str | None = Field(None, description="The file, in base64.")
+    content: str | None = Field(default=None, description="The file, in base64.")
     source: Source | None = None
 
 
@@ -89,7 +89,7 @@ class Feature(BaseModel):
 class AnnotateImageRequest(BaseModel):
     """One picture, and what is asked of it."""
 
-    image: Image = Image()
+    image: Image = Field(default_factory=Image)
     features: list[Feature] = []
     imageContext: dict[str, Any] | None = None  # noqa: N815 - Google's name
 
