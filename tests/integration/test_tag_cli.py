@@ -109,8 +109,8 @@ def test_geojson_is_a_feature_collection(model: Path, photos: Path) -> None:
 
 def test_explain_says_why(model: Path, photos: Path) -> None:
     out = landmarks("tag", photos / "grey.jpg", photos / "a tower.jpg", "--model", model, "--explain").out
-    assert "unknown, so nothing is said" in out
-    assert "a tag needs 50.0%" in out
+    assert "below the threshold: no tag" in out
+    assert "(needs 50.0%: " in out
     assert "next: " in out
 
 

@@ -86,7 +86,7 @@ def test_what_is_unknown_gets_no_tag_but_candidates(client: TestClient) -> None:
     assert photo["tags"] == []
     assert photo["known"] is False
     assert len(photo["candidates"]) == 4
-    assert any("unknown" in reason for reason in photo["reasons"])
+    assert any("no tag" in reason for reason in photo["reasons"])
 
 
 def test_an_unsure_landmark_falls_back_to_its_city(client: TestClient) -> None:

@@ -31,7 +31,7 @@ _PHOTO: dict[str, Any] = {
     "tags": [_TAG],
     "candidates": [_CANDIDATE],
     "known": True,
-    "reasons": ["likeliest: Eiffel Tower 99.8%; a tag needs 50.0%: enough for the landmark"],
+    "reasons": ["top: Eiffel Tower 99.8% (needs 50.0%: passed)"],
     "error": None,
 }
 _UNKNOWN: dict[str, Any] = {
@@ -40,7 +40,7 @@ _UNKNOWN: dict[str, Any] = {
     "tags": [],
     "candidates": [{"class_name": "33.Taj_Mahal", "name": "Taj Mahal", "probability": 0.21}],
     "known": False,
-    "reasons": ["score: 0.210; a known photo has at least 0.930: unknown, so nothing is said"],
+    "reasons": ["score (combined): 0.210 (needs 0.930: not passed), below the threshold: no tag"],
 }
 _ERROR: dict[str, Any] = {
     "code": "damaged_picture",

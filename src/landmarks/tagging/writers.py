@@ -78,29 +78,31 @@ def describe(tag: Tag) -> str:
 
 
 def reasons(explanation: Explanation, gazetteer: Gazetteer) -> Iterator[str]:
-    """Give the reasons for an answer, one sentence a line."""
+    """Give the reasons for an answer, one sentence per line."""
     best = explanation.best
     if explanation.learned is not None:
-        yield f"like the photos that a landmark was learnt from: {explanation.learned:.1%}"
-    enough = "enough" if best.probability >= explanation.needed else "not enough"
-    yield (
-        f"likeliest: {gazetteer.display_name(best.class_name)} {best.probability:.1%}; a tag needs "
-        f"{explanation.needed:.1%}: {enough} for the landmark"
-    )
+        yield f"similar to the photos of a taught landmark: {explanation.learned:.1%}"
+    name = gazetteer.display_name(best.class_name)
+    verdict = _passed(best.probability >= explanation.needed)
+    yield f"top: {name} {best.probability:.1%} (needs {explanation.needed:.1%}: {verdict})"
     if explanation.runner_up is not None:
         second = explanation.runner_up
         yield f"next: {gazetteer.display_name(second.class_name)} {second.probability:.1%}"
     if explanation.score is not None and explanation.score_needed is not None:
-        nothing = "unknown to the model" if explanation.learned is not None else "unknown, so nothing is said"
-        verdict = "known" if explanation.known else nothing
+        below = "" if explanation.known or explanation.learned is not None else ", below the threshold: no tag"
+        verdict = _passed(explanation.known)
         yield (
-            f"score ({explanation.score_name}): {explanation.score:.3f}; a known photo has at least "
-            f"{explanation.score_needed:.3f}: {verdict}"
+            f"score ({explanation.score_name}): {explanation.score:.3f} (needs {explanation.score_needed:.3f}: "
+            f"{verdict}){below}"
         )
     if explanation.distance is not None:
-        yield f"the camera stood {explanation.distance:.1f} km from {gazetteer.display_name(best.class_name)}"
+        yield f"the photo's GPS position is {explanation.distance:.1f} km from {name}"
     if explanation.contradiction is not None:
-        yield f"not said: {explanation.contradiction}"
+        yield f"not tagged: {explanation.contradiction}"
+
+
+def _passed(passed: bool) -> str:
+    return "passed" if passed else "not passed"
 
 
 class _Table:
