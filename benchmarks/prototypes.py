@@ -39,12 +39,19 @@ def cold(folder: Path) -> None:
     began, cpu = time.perf_counter(), time.process_time()
     from landmarks.model.heads import load_head
 
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    before = resident()
     head = load_head(folder, classes=NAMES)
     head.cosines(unit(np.ones((1, WIDTH))))
     took, spent = time.perf_counter() - began, time.process_time() - cpu
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    print(f"cold start: {took:.2f} s ({spent:.2f} s CPU); memory {before:.0f} MB before, {after:.0f} MB after")
+    print(
+        f"cold start: {took:.2f} s ({spent:.2f} s CPU); memory {before:.0f} MB before, {resident():.0f} MB after"
+    )
+
+
+def resident() -> float:
+    """Megabytes that this process holds now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
 
 
 def main() -> None:
@@ -55,7 +62,8 @@ def main() -> None:
     if arguments.cold:
         cold(arguments.cold)
         return
-    from landmarks.model.heads import HEAD_FILES, load_head
+    from landmarks.model.folder import HEAD_FILES
+    from landmarks.model.heads import load_head
     from landmarks.model.importing.prototypes import write_head
 
     prototypes, labels = made()

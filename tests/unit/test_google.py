@@ -122,7 +122,7 @@ def test_other_backbone_is_refused_and_nothing_is_left(download: Path) -> None:
 
 
 def test_damaged_files_and_a_model_that_is_there_are_told(download: Path) -> None:
-    shard = download / "models/landmarks_europe/group1-shard1of2.bin"
+    shard = download / "models/landmarks_europe/group1-shard2of2.bin"
     right = shard.read_bytes()
     files = google.remote_files(["europe"])
     shard.write_bytes(right[:-1] + b"x")

@@ -124,7 +124,7 @@ COMMANDS = {"add": add}
 def _describe(folder: Path, info: ModelInfo) -> dict[str, Any]:
     from landmarks.fewshot.learned import read_learned
     from landmarks.model.calibration import Calibration
-    from landmarks.model.folder import ONNX_FILE
+    from landmarks.model.folder import HEAD_FILES, ONNX_FILE
     from landmarks.model.ood import is_landmark
     from landmarks.model.operating_points import points_to_dict
 
@@ -136,8 +136,8 @@ def _describe(folder: Path, info: ModelInfo) -> dict[str, Any]:
         "landmarks": int(is_landmark(info.classes).sum()),
         "architecture": info.architecture,
         "precision": info.precision,
-        "bytes": (folder / ONNX_FILE).stat().st_size,
-        "calibrated": info.calibration is not None,
+        "bytes": sum((folder / name).stat().st_size for name in (ONNX_FILE, *HEAD_FILES) if name in info.files),
+        "calibrated": info.calibration is not None and info.calibration["fitted_on"].get("negatives") != 0,
         "created": str(info.created),
         "licence": info.licence,
         "origin": [asdict(one) for one in info.origin],

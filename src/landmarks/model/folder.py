@@ -36,6 +36,11 @@ ONNX_FILE = "model.onnx"
 TORCHSCRIPT_FILE = "model.pt"
 INFO_FILE = "model.json"
 CARD_FILE = "README.md"
+HEAD_FILE = "head.onnx"
+PROTOTYPES_FILE = "prototypes.bin"
+SCALES_FILE = "prototypes.npz"
+HEAD_FILES = (HEAD_FILE, PROTOTYPES_FILE, SCALES_FILE)
+"""What a head of prototypes is kept in."""
 DEFAULT_MODEL = "world"
 """The model that comes with the package and is taken where none is named."""
 

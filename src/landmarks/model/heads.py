@@ -22,11 +22,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from landmarks.errors import ModelError
-
-HEAD_FILE = "head.onnx"
-PROTOTYPES_FILE = "prototypes.bin"
-SCALES_FILE = "prototypes.npz"
-HEAD_FILES = (HEAD_FILE, PROTOTYPES_FILE, SCALES_FILE)
+from landmarks.model.folder import HEAD_FILE, SCALES_FILE
 
 LARGEST_DIGIT = 63
 """Digits of an embedding lie in -63..63. Processors without VNNI add pairs of products in 16 bits, which seven
@@ -99,7 +95,7 @@ def load_head(folder: Path, *, classes: int, threads: int = 1) -> PrototypeHead:
     """Load the head of a model folder, whose files are checked by the caller.
 
     Args:
-        folder: With the files of `HEAD_FILES`.
+        folder: With the files of `landmarks.model.folder.HEAD_FILES`.
         classes: How many names it must have.
         threads: Threads of one product.
 

@@ -22,8 +22,8 @@ from landmarks.imaging.preprocessing import prepare
 from landmarks.model import EngineName
 from landmarks.model.calibration import Calibration
 from landmarks.model.engines import load_engine
-from landmarks.model.folder import INFO_FILE, ONNX_FILE, ModelInfo, check_file, read_info
-from landmarks.model.heads import HEAD_FILES, PrototypeHead, load_head
+from landmarks.model.folder import HEAD_FILES, INFO_FILE, ONNX_FILE, ModelInfo, check_file, read_info
+from landmarks.model.heads import PrototypeHead, load_head
 from landmarks.model.ood import is_landmark, ood_scores
 from landmarks.model.probabilities import highest, softmax
 

@@ -10,7 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from landmarks.model.heads import HEAD_FILE, LARGEST_DIGIT, PROTOTYPES_FILE, SCALES_FILE, quantize
+from landmarks.model.folder import HEAD_FILE, PROTOTYPES_FILE, SCALES_FILE
+from landmarks.model.heads import LARGEST_DIGIT, quantize
 from landmarks.model.importing.tfjs.builder import IR_VERSION, OPSET
 
 
