@@ -110,7 +110,7 @@ def test_parquet_of_bytes_goes_in(model: Path, photos: Path, tmp_path: Path) -> 
     assert tags_of(rows[:6]) == {path.name: tags_of(plain)[path.name] for path in paths}
     assert rows[6]["error"] == "there is no picture in this row"
     assert str(rows[6]["path"]).endswith("b.parquet#0.2")
-    with pytest.raises(InputError, match="no column 'bytes': give --column one of name, photo"):
+    with pytest.raises(InputError, match="no column 'bytes': give `column` one of name, photo"):
         begin_or_continue(Plan(source, str(tmp_path / "other"), str(model)))
 
 
@@ -189,7 +189,7 @@ def test_a_table_of_something_else_is_left_alone(model: Path, photos: Path, tmp_
 def test_another_format_is_refused_before_any_work(photos: Path, tmp_path: Path) -> None:
     outcome = landmarks("cluster", photos, tmp_path / "out", "--format", "csv")
     assert outcome.status == 2
-    assert "--format must be one of parquet, lance, not 'csv'" in outcome.complaint
+    assert "'csv' is not one of 'parquet', 'lance'" in outcome.complaint
     assert not (tmp_path / "out").exists()
 
 
@@ -240,5 +240,5 @@ def test_what_cannot_be_is_refused(model: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="there are no photos and no Parquet files in it"):
         begin_or_continue(Plan(str(tmp_path / "empty"), str(tmp_path / "out"), str(model)))
-    with pytest.raises(SettingsError, match="--part-size must be at least 1, not 0"):
+    with pytest.raises(SettingsError, match="`part_size` must be at least 1, not 0"):
         Plan("a", "b", str(model), part_size=0)

@@ -136,7 +136,7 @@ def test_every_command_takes_the_same_name_for_the_same_thing() -> None:
 def test_options_may_follow_the_arguments_also_where_a_command_has_commands() -> None:
     from landmarks.model.folder import bundled_models
 
-    folder = bundled_models()["world34"]
+    folder = bundled_models()["world"]
     assert landmarks("models", folder, "--jsonl").out == landmarks("models", "--jsonl", folder).out
     assert landmarks("models", "add", "-h").out.startswith("Usage: landmarks models add")
 

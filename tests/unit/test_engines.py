@@ -88,7 +88,7 @@ def test_a_broken_network_is_told(tmp_path: Path, name: EngineName) -> None:
 
 def test_an_unknown_engine_is_told() -> None:
     assert check_engine("openvino") == "openvino"
-    with pytest.raises(SettingsError, match="--engine must be onnxruntime or openvino, not 'tflite'"):
+    with pytest.raises(SettingsError, match="`engine` must be onnxruntime or openvino, not 'tflite'"):
         check_engine("tflite")
 
 

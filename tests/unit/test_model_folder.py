@@ -63,9 +63,9 @@ def change(**values: Any) -> Callable[[Path], object]:
         (change(format=2), "format 2 is not known: update landmarks or export the model again"),
         (change(colour="red"), r"model\.json: damaged .*colour"),
         (change(classes="AB"), r"model\.json: damaged .*not a list of names"),
-        (change(classes=["A"]), "needs two classes or more and a temperature above 0"),
-        (change(temperature=0), "needs two classes or more and a temperature above 0"),
-        (change(temperature=float("inf")), "needs two classes or more and a temperature above 0"),
+        (change(classes=["A"]), "needs two classes or more, a known head and a temperature above 0"),
+        (change(temperature=0), "needs two classes or more, a known head and a temperature above 0"),
+        (change(temperature=float("inf")), "needs two classes or more, a known head and a temperature above 0"),
         (change(temperature="warm"), r"model\.json: damaged"),
         (change(files=7), r"model\.json: damaged"),
         (change(preprocessing={"crop": 224}), r"model\.json: preprocessing has missing or unknown entries"),
@@ -104,7 +104,7 @@ def test_a_model_is_found_by_folder_or_by_bundled_name(
     assert bundled_models() == {"towers": tmp_path / "bundled" / "towers"}
     assert find_model("towers") == tmp_path / "bundled" / "towers"
     assert find_model(str(tmp_path)) == tmp_path
-    with pytest.raises(ModelError, match=r"bridges: no such model: give a folder .* a bundled name \(towers\)"):
+    with pytest.raises(ModelError, match=r"bridges: no such model: give a folder .* a known name \(towers\)"):
         find_model("bridges")
 
 

@@ -424,7 +424,7 @@ def test_bundled_tables_have_no_place_twice(gazetteer: Gazetteer) -> None:
         ("Chateau de Chambord", "Château de Chambord"),
         ("Tour Eiffel", "Eiffel Tower"),
         ("Kölner Dom", "Cologne Cathedral"),
-        ("金阁寺", None),
+        ("金阁寺", "Kinkaku-ji"),
     ],
 )
 def test_spellings_and_other_languages_find_a_place(gazetteer: Gazetteer, name: str, expected: str | None) -> None:

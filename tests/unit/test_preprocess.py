@@ -186,6 +186,7 @@ class TestPreprocessing:
             "mean": [0.485, 0.456, 0.406],
             "std": [0.229, 0.224, 0.225],
             "interpolation": "bilinear",
+            "fit": "crop",
         }
 
     def test_travels_through_json(self) -> None:

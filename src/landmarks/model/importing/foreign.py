@@ -7,14 +7,14 @@ product takes, or the logits where there is no such product.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import TensorProto, helper, numpy_helper, version_converter
+from onnx import TensorProto, compose, helper, numpy_helper, version_converter
 
 from landmarks.errors import ModelError
 from landmarks.model.importing.preprocessing import Layout, Wanted
@@ -24,6 +24,7 @@ Scores = Literal["logits", "probabilities", "sigmoid", "cosines"]
 _OPSET = 18
 _IR_VERSION = 10
 _INPUT = "pictures"
+_PREFIX = "source/"
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,10 @@ def adapted(
             model = version_converter.convert_version(model, _OPSET)
         except Exception as error:
             raise ModelError(f"{path}: opset {version} cannot be read: export it with opset {_OPSET}") from error
-    output = _class_output(path, model, picture, classes)
-    graph = model.graph
+    # Its own names could be those of the model folder, such as `pictures`.
+    output = _PREFIX + _class_output(path, model, picture, classes)
+    graph = compose.add_prefix(model, _PREFIX).graph
+    picture = replace(picture, name=_PREFIX + picture.name)
     before, weights = _before(picture, wanted)
     after = _after(output, scores, graph)
     new = helper.make_graph(
