@@ -36,9 +36,17 @@ from world_training import Recipe, train
 from landmarks.fewshot.reference import REFERENCE_FILE, make_reference
 from landmarks.files.checksums import sha256_file
 from landmarks.model.calibration import Calibration
-from landmarks.model.folder import CARD_FILE, ONNX_FILE, ModelInfo, write_info
+from landmarks.model.folder import (
+    CARD_FILE,
+    NO_LICENCE,
+    ONNX_FILE,
+    ModelInfo,
+    Origin,
+    licence_of,
+    origins_of,
+    write_info,
+)
 from landmarks.model.ood import BACKGROUND
-from landmarks.model.origin import NO_LICENCE, Origin, licence_of, origins_of
 from landmarks.model.probabilities import softmax
 from landmarks.training.export.card import model_card
 from landmarks.training.metrics.evaluate import Proportion, proportion

@@ -111,7 +111,16 @@ EXTRAS = {
     },
     "tune": {"optuna", "scipy", "tomli_w"},
     "track": {"mlflow"},
-    "serve": {"fastapi", "multipart", "prometheus_client", "pydantic", "python_multipart", "starlette", "uvicorn"},
+    "serve": {
+        "fastapi",
+        "h11",
+        "multipart",
+        "prometheus_client",
+        "pydantic",
+        "python_multipart",
+        "starlette",
+        "uvicorn",
+    },
     "search": {"cv2", "lancedb", "pyarrow"},
     "cluster": {"fsspec", "pyarrow", "ray"},
 }

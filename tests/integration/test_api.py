@@ -47,7 +47,9 @@ def test_every_public_name_is_there_and_no_other() -> None:
 def test_every_error_class_is_public() -> None:
     from landmarks import errors
 
-    classes = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    classes = {
+        name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)
+    }
     assert classes <= set(landmarks.__all__)
 
 
@@ -65,7 +67,10 @@ def test_a_missing_extra_is_told() -> None:
         "try:\n    landmarks.train\nexcept landmarks.MissingExtraError as error:\n    print(error)"
     )
     done = python(code)
-    assert done.out == "this needs torch, which is not installed: run pip install 'landmarks[train]'\n", done.err
+    assert done.out == (
+        "this needs torch, which is not installed: run pip install 'landmarks[train]', "
+        "or in a clone pip install -e '.[train]' (make test installs everything)\n"
+    ), done.err
 
 
 def test_a_folder_is_tagged(tmp_path: Path) -> None:
@@ -153,13 +158,17 @@ def test_a_library_that_is_installed_has_understood(library: str, home: dict[str
     assert done.stdout.strip().endswith("True"), done.stderr
 
 
-def test_no_module_but_one_imports_onnx_runtime() -> None:
+def test_few_modules_import_onnx_runtime() -> None:
     importing = [
         path.relative_to(ROOT / "src").as_posix()
         for path in sorted((ROOT / "src").rglob("*.py"))
         if re.search(r"^\s*(import|from) onnxruntime\b", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     ]
-    assert [name for name in importing if "/training/" not in name] == ["landmarks/model/engines.py"]
+    assert [name for name in importing if "/training/" not in name] == [
+        "landmarks/model/engines.py",
+        "landmarks/model/heads.py",  # a product with very many prototypes
+        "landmarks/model/importing/foreign.py",  # tries what it imports
+    ]
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")

@@ -10,9 +10,8 @@ import pytest
 from commands import landmarks
 from tiny_model import calibrated, make_model, save_colour
 
-from landmarks.model.folder import read_info, write_info
+from landmarks.model.folder import Origin, read_info, write_info
 from landmarks.model.operating_points import ExpectedRate, ExpectedRates, OperatingPoint
-from landmarks.model.origin import Origin
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 RATE = ExpectedRate(0.01, 0.005, 0.02, 900)

@@ -23,7 +23,7 @@ def core_modules() -> list[str]:
     """The dotted name of every module outside `landmarks.training`."""
     files = sorted(path.relative_to(PACKAGE.parent).with_suffix("") for path in PACKAGE.rglob("*.py"))
     names = [".".join(file.parts).removesuffix(".__init__") for file in files if file.name != "__main__"]
-    return [name for name in names if not name.startswith("landmarks.training")]
+    return [name for name in names if not name.startswith(("landmarks.training", "landmarks.model.importing"))]
 
 
 def run_python(code: str) -> str:

@@ -100,7 +100,7 @@ def found(tmp_path: Path, **settings: object) -> Finding:
     folder = tmp_path / "colours"
     if not folder.is_dir():
         make_model(folder, calibration=calibrated(threshold=0.7, operating_points=points))
-    photo = save_colour(tmp_path / "photo.png", (104, 104, 156))
+    photo = save_colour(tmp_path / "photo.png", (86, 86, 195))
     return next(Model(folder, TagSettings(**settings)).find([photo]))
 
 

@@ -10,8 +10,16 @@ import pytest
 from tiny_model import make_model
 
 from landmarks.errors import ModelError, SettingsError
-from landmarks.model.folder import INFO_FILE, read_info, write_info
-from landmarks.model.origin import EXPERIMENTS_ONLY, Origin, licence_of, origins_of, parse_licences
+from landmarks.model.folder import (
+    EXPERIMENTS_ONLY,
+    INFO_FILE,
+    Origin,
+    licence_of,
+    origins_of,
+    parse_licences,
+    read_info,
+    write_info,
+)
 
 
 def test_licence_and_origin_are_the_same_after_model_json(tmp_path: Path) -> None:

@@ -17,9 +17,8 @@ from tiny_model import COLOURS, calibrated, make_model
 
 from landmarks.errors import ModelError, SettingsError
 from landmarks.metadata.xmp import XmpPacket
-from landmarks.model.folder import read_info, write_info
+from landmarks.model.folder import Origin, read_info, write_info
 from landmarks.model.operating_points import ExpectedRate, ExpectedRates, OperatingPoint
-from landmarks.model.origin import Origin
 from landmarks.serving.app import create_app
 from landmarks.serving.service import Service
 from landmarks.serving.settings import Access, Limits, ServeSettings

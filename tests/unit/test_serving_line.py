@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from landmarks.serving.clients import Clients, client_name, forwarded_client, networks_of
+from landmarks.serving.middleware.clients import Clients, client_name, forwarded_client, networks_of
 from landmarks.serving.pool.line import FairLine
 from landmarks.serving.settings import ConnectionLimits
 

@@ -166,7 +166,7 @@ def _show(row: dict[str, Any]) -> None:
 
 
 def _origin(origin: list[dict[str, Any]]) -> Iterator[str]:
-    from landmarks.model.origin import Origin
+    from landmarks.model.folder import Origin
 
     if origin:
         shown = [Origin(**one).words for one in origin[:COLLECTIONS]]

@@ -13,9 +13,9 @@ import uvicorn
 
 from landmarks.errors import ModelError, SettingsError
 from landmarks.serving.app import create_app
-from landmarks.serving.clients import Clients
-from landmarks.serving.connections import BoundedProtocol
 from landmarks.serving.look_alikes import Searcher
+from landmarks.serving.middleware.clients import Clients
+from landmarks.serving.middleware.connections import BoundedProtocol
 from landmarks.serving.middleware.intake import STOP_SECONDS
 from landmarks.serving.middleware.logs import log_as_json
 from landmarks.serving.settings import ServeSettings

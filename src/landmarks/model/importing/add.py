@@ -20,7 +20,7 @@ from landmarks.files.atomic import write_text
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.model.calibration import Calibration
-from landmarks.model.folder import CARD_FILE, ONNX_FILE, ModelInfo, models_folder, write_info
+from landmarks.model.folder import CARD_FILE, NOT_STATED, ONNX_FILE, ModelInfo, models_folder, write_info
 from landmarks.model.importing import google
 from landmarks.model.importing.download import fetch
 from landmarks.model.importing.foreign import Scores, adapted, picture_input, read_model
@@ -31,7 +31,6 @@ from landmarks.model.importing.preprocessing import parse_preprocessing
 from landmarks.model.importing.tfjs.conversion import convert
 from landmarks.model.importing.tfjs.graph import read_graph
 from landmarks.model.importing.threshold import COSINE_TEMPERATURE, Negatives, cautious, fitted
-from landmarks.model.origin import NOT_STATED
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 

@@ -8,8 +8,8 @@ import ipaddress
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from landmarks.serving.clients import forwarded_client, networks_of
 from landmarks.serving.errors import ANNOTATE_PATH, RequestError
+from landmarks.serving.middleware.clients import forwarded_client, networks_of
 from landmarks.serving.settings import Access
 
 HEADERS = {

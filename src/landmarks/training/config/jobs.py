@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from landmarks.errors import SettingsError
+from landmarks.model.folder import parse_licences
 from landmarks.model.ood import ScoreKind
-from landmarks.model.origin import parse_licences
 from landmarks.training.config.presets import Changes, changed
 from landmarks.training.config.settings import (
     DataSettings,

@@ -90,33 +90,35 @@ def _complete(
     """Do what a run lacks: the whole of it, or what an earlier attempt left."""
     if not is_first_process():
         _assist(folder, settings, resume=resume)
-    with locked_run(folder):
-        started = time.perf_counter() - sum(row.seconds for row in read_history(folder.history))
-        try:
+    ready = resume
+    try:
+        with locked_run(folder):
+            started = time.perf_counter() - sum(row.seconds for row in read_history(folder.history))
             data, network = _prepare(folder, settings, logger, resume=resume)
-        except LandmarksError:
-            if not resume:
-                discard_run(folder)
-            raise
-        info = _describe(data, network)
-        write_json(folder.info, info)
-        unfreeze = settings.model.unfreeze
-        # Fine-tuning that has begun, here or in the run it starts from, has left the head of before behind.
-        begun = settings.model.init is not None or (resume and folder.checkpoint.is_file())
-        if isinstance(network.model, TransferModel) and not (unfreeze and begun):
-            _train_head(folder, settings, data, network, logger, resume=resume)
-        if settings.model.kind == "scratch" or unfreeze:
-            logger.stage("training")
-            if settings.loop.processes > 1:
-                train_distributed(folder.root, settings.loop, resume=resume, logger=logger)
-            else:
-                fabric = launch_fabric(settings.loop)
-                train_images(fabric, data, network, settings, folder, resume=resume, logger=logger)
-        write_json(folder.info, {**info, "seconds": round(time.perf_counter() - started, 1)})
-        logger.stage("evaluating")
-        run = load_run(folder.root)
-        evaluate_run(run, data, splits=splits)
-        logger.finish(run)
+            ready = True
+            info = _describe(data, network)
+            write_json(folder.info, info)
+            unfreeze = settings.model.unfreeze
+            # Fine-tuning that has begun, here or in the run it starts from, has left the head of before behind.
+            begun = settings.model.init is not None or (resume and folder.checkpoint.is_file())
+            if isinstance(network.model, TransferModel) and not (unfreeze and begun):
+                _train_head(folder, settings, data, network, logger, resume=resume)
+            if settings.model.kind == "scratch" or unfreeze:
+                logger.stage("training")
+                if settings.loop.processes > 1:
+                    train_distributed(folder.root, settings.loop, resume=resume, logger=logger)
+                else:
+                    fabric = launch_fabric(settings.loop)
+                    train_images(fabric, data, network, settings, folder, resume=resume, logger=logger)
+            write_json(folder.info, {**info, "seconds": round(time.perf_counter() - started, 1)})
+            logger.stage("evaluating")
+            run = load_run(folder.root)
+            evaluate_run(run, data, splits=splits)
+            logger.finish(run)
+    except LandmarksError:
+        if not ready:
+            discard_run(folder)  # not before its lock is released: the lock has files of its own in it
+        raise
     return run
 
 

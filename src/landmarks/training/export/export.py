@@ -19,8 +19,16 @@ from landmarks.files.atomic import storage_errors, write_text
 from landmarks.files.checksums import sha256_file
 from landmarks.imaging.preprocessing import normalize
 from landmarks.model.calibration import Calibration
-from landmarks.model.folder import CARD_FILE, ONNX_FILE, TORCHSCRIPT_FILE, ModelInfo, write_info
-from landmarks.model.origin import licence_of, origins_of, parse_licences
+from landmarks.model.folder import (
+    CARD_FILE,
+    ONNX_FILE,
+    TORCHSCRIPT_FILE,
+    ModelInfo,
+    licence_of,
+    origins_of,
+    parse_licences,
+    write_info,
+)
 from landmarks.model.recognizer import Recognizer
 from landmarks.training.config.jobs import ExportSettings
 from landmarks.training.data.folders import Sample

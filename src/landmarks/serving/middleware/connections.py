@@ -17,8 +17,8 @@ import h11
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from landmarks.serving.clients import Account, Clients
 from landmarks.serving.errors import RequestError, error_bytes
+from landmarks.serving.middleware.clients import Account, Clients
 from landmarks.serving.middleware.security import HEADERS
 
 _REQUEST_COST = 0.0003
