@@ -52,7 +52,7 @@ def test_a_landmark_is_learnt_and_forgotten(model: Path, yellow: Path, tmp_path:
     assert tags(model, new, *others) == [["Atomium"], *before[1:]]
     assert identity_of(model, read_info(model), TagSettings()) != untaught, "photos are due again"
     explained = landmarks("tag", new, "--model", model, "--explain").out
-    assert "like the photos that a landmark was learnt from" in explained
+    assert "similar to the photos of a taught landmark" in explained
     assert landmarks("forget", "atomium", "--model", model).status == 0
     assert tags(model, new, *others) == before
     assert identity_of(model, read_info(model), TagSettings()) == untaught

@@ -78,8 +78,8 @@ def test_two_runs_are_compared(runs):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--format", "xml"), "--format must be one of table, csv, markdown, not 'xml'"),
-        (("--split", "train"), "--split must be one of valid, test, not 'train'"),
+        (("--format", "xml"), "Invalid value for '--format': 'xml' is not one of 'table', 'csv', 'markdown'"),
+        (("--split", "train"), "Invalid value for '--split': 'train' is not one of 'valid', 'test'"),
         (("--folder", "gone"), "gone: no such folder: give the folder that holds your runs"),
         (("compare", "gone", "away"), "gone: not a run folder (settings.json is missing)"),
     ],

@@ -24,7 +24,15 @@ def config_files() -> list[Path]:
     """Return the configuration files that exist, the weaker one first."""
     home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
     places = (Path(home).expanduser() / "landmarks" / CONFIG_FILE, Path(CONFIG_FILE))
-    return [path for path in places if path.is_file()]
+    return [path for path in places if _is_file(path)]
+
+
+def _is_file(path: Path) -> bool:
+    """Tell whether a file is there; a home folder that may not be searched holds none of ours."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def variables(command: str, flag: str) -> list[str]:
