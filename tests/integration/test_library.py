@@ -34,7 +34,7 @@ needs_exiftool = pytest.mark.skipif(
 needs_mount = pytest.mark.skipif(os.geteuid() != 0, reason="only an administrator can mount a file system")
 PLACES = [
     Place("eiffel_tower", "Eiffel Tower", "Paris", "France", "FR", "tower", 48.8583, 2.2944, "Q243"),
-    Place("louvre", "Louvre", "Paris", "France", "FR", "museum", 48.8611, 2.3364, "Q19675"),
+    Place("louvre", "Louvre Museum", "Paris", "France", "FR", "museum", 48.8611, 2.3364, "Q19675"),
     Place("colosseum", "Colosseum", "Rome", "Italy", "IT", "ruin", 41.8902, 12.4922, "Q10285"),
 ]
 TAGS = [Tag(place.name, "landmark", 0.9, place, place.key) for place in PLACES]
@@ -330,16 +330,16 @@ class TestVerdicts:
         everything = tagger(tags=lambda _: TAGS)
         with Library(tmp_path) as library:
             list(library.tag([photo], everything, model="one"))
-            assert "Louvre" in keywords(tmp_path / "a.jpg.xmp")
+            assert "Louvre Museum" in keywords(tmp_path / "a.jpg.xmp")
             assert statuses(library.reject(photo, "louvre")) == ["written"]
-            assert "Louvre" not in keywords(tmp_path / "a.jpg.xmp")
+            assert "Louvre Museum" not in keywords(tmp_path / "a.jpg.xmp")
             assert "Eiffel Tower" in keywords(tmp_path / "a.jpg.xmp")
             list(library.tag([photo], everything, model="two"))
-            assert "Louvre" not in keywords(tmp_path / "a.jpg.xmp")
+            assert "Louvre Museum" not in keywords(tmp_path / "a.jpg.xmp")
             moved = tmp_path / "moved.jpg"
             moved.write_bytes(photo.read_bytes())
             list(library.tag([moved], everything, model="two"))
-            assert "Louvre" not in keywords(tmp_path / "moved.jpg.xmp"), "found by its content"
+            assert "Louvre Museum" not in keywords(tmp_path / "moved.jpg.xmp"), "found by its content"
             moved.unlink()
             library.reject(photo, "Paris")
             assert keywords(tmp_path / "a.jpg.xmp") == ("Colosseum", "Rome", "Italy")
@@ -350,16 +350,16 @@ class TestVerdicts:
         photo = tmp_path / "a.jpg"
         photo.write_bytes(jpeg())
         with Library(tmp_path) as library:
-            with pytest.raises(InputError, match="never had a tag 'Louvre'; its tags: none"):
-                library.confirm(photo, "Louvre")
+            with pytest.raises(InputError, match="never had a tag 'Louvre Museum'; its tags: none"):
+                library.confirm(photo, "Louvre Museum")
             list(library.tag([photo], tagger(tags=lambda _: TAGS[:2]), model="one"))
-            library.reject(photo, "Louvre")
+            library.reject(photo, "Louvre Museum")
             library.confirm(photo, "LOUVRE")
-            assert "Louvre" in keywords(tmp_path / "a.jpg.xmp")
+            assert "Louvre Museum" in keywords(tmp_path / "a.jpg.xmp")
             library.confirm(photo, TAGS[2])
             list(library.tag([photo], tagger(tags=lambda _: []), model="two"))
             assert set(keywords(tmp_path / "a.jpg.xmp")) == {
-                *("Louvre", "Paris", "France"),
+                *("Louvre Museum", "Paris", "France"),
                 *("Colosseum", "Rome", "Italy"),
             }
 
