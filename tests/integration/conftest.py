@@ -20,8 +20,8 @@ UNCHECKED = frozenset(
 )
 """Files of tests that were not run to the end since the rooms, the trainer and the command line changed.
 
-A failure in them is reported (`xfailed`) and does not fail the run. Run a file alone, mend what it finds, and take it
-off this list; the list is to become empty.
+A failure in them is reported (`xfailed`) and does not fail the run. Run a file alone, mend what it finds, and take
+it off this list; the list is to become empty.
 """
 
 
