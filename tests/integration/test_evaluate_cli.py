@@ -72,8 +72,8 @@ def test_another_operating_point_is_asked_for_by_name(place: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("colours",), "DATA is missing: colours is no run"),
-        (("world",), "DATA is missing: world is no run"),
+        (("colours",), "colours: no run with data of its own"),
+        (("world",), "world: no run with data of its own"),
         (("colours", "data", "--split", "test"), "--split is about a run's own data"),
         (("colours", "--out", "there"), "--out is about other data"),
         (("colours", "nowhere"), "nowhere: no such folder"),

@@ -71,9 +71,7 @@ def _require_run(model: str) -> None:
     path = Path(model)
     named = not path.is_dir() and model in added_models() | bundled_models()
     if path.is_file() or (path / INFO_FILE).is_file() or named:
-        raise SettingsError(
-            f"`data` is missing: {model} is no run with data of its own, so give a folder of photos"
-        )
+        raise SettingsError(f"{model}: no run with data of its own: give folders of photos to evaluate it on")
 
 
 def _name(path: Path) -> str:
