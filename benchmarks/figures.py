@@ -46,8 +46,6 @@ SETS = (
     Set("photos without a landmark", negatives="negatives"),
     Set("ordinary photos, other sources", negatives="negatives_wide"),
     Set("ordinary castles, churches, bridges", negatives="negatives_buildings"),
-    Set("landmarks10: 64 px", data="landmarks10"),
-    Set("monuments49: 64 px, noisy labels", data="monuments49"),
 )
 KNOWN = ["set", "photos", "top-1", "top-5", "tagged rightly", "wrongly", "city, country, kind", "uAP", "ECE"]
 FALSE = ["photos", "kind", "count", "false tags", "said most often"]
