@@ -56,12 +56,16 @@ class Summary:
 
     @contextmanager
     def reported(self) -> Iterator[None]:
-        """Print the closing line at the end, whatever the end is."""
+        """Print the closing line at the end, whatever the end is, unless the reader of the answers went away."""
         started = time.monotonic()
+        wanted = not self.verbosity.quiet
         try:
             yield
+        except BrokenPipeError:
+            wanted = False
+            raise
         finally:
-            if not self.verbosity.quiet:
+            if wanted:
                 click.echo(self.line(time.monotonic() - started), err=True)
 
     def line(self, seconds: float) -> str:
