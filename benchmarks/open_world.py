@@ -1,10 +1,11 @@
 """Open-set recognition: which score, and which training, keeps silent about what it does not know.
 
-Run `python benchmarks/open_world.py DATA --cache CACHE` after `benchmarks/bundle.py`, whose networks and outputs
-lie in CACHE. Everything is measured with the development network, which never saw 26 landmarks of world124, six
-kinds of ordinary photos, half of the small landmarks, and `other_source`. What a score learns (weights) it learns
-on one half of these landmarks and kinds and is measured on the other half, six times (three splits, both ways):
-classes, kinds and most sources of the two halves differ. `benchmarks/results/open_world.md` has the tables.
+Run `python benchmarks/open_world.py DATA --cache CACHE` after `benchmarks/bundle.py --compare`, whose networks and
+outputs are in CACHE. Everything is measured with the development network, which never saw 26 landmarks of
+world124, six kinds of ordinary photos, half of the small landmarks, and `other_source`. What a score learns
+(weights) it learns on one half of these landmarks and kinds and is measured on the other half, six times (three
+splits, both ways): classes, kinds and most sources of the two halves differ. The tables are in
+`benchmarks/results/open_world.md`.
 
 After OpenOOD (Yang et al. 2022, https://arxiv.org/abs/2210.07242; Zhang et al. 2023,
 https://arxiv.org/abs/2306.09301): unknown landmarks are near out-of-distribution, ordinary photos far; but what
@@ -25,7 +26,8 @@ import torch
 from numpy.typing import NDArray
 from record import record, table
 from world_data import Roles, assign_roles, list_photos
-from world_outputs import PREPROCESSING, AllOutputs, outputs_of_all, write_int8
+from world_outputs import PREPROCESSING, AllOutputs, outputs_of_all, write_int8, write_network
+from world_training import TEACHER, VARIANTS, read_network
 
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.model.calibration import Calibration
@@ -270,6 +272,28 @@ def frozen_outputs(roles: Roles, cache: Path) -> AllOutputs:
     return outputs_of_all(write_int8(path, roles), roles.photos)
 
 
+NETWORKS = {
+    "plain": "fine-tuned, margin 0.1, background: groups; combined",
+    "no_margin": "fine-tuned, no margin; combined",
+    "margin_3": "fine-tuned, margin 0.3; combined",
+    "teacher": "fine-tuned Lite2, margin 0.1 (the teacher, fp32); combined",
+    "student": "**fine-tuned with the teacher, margin 0.1, background: groups; combined**",
+}
+"""Networks of `world_training.py`, as rows of the table."""
+
+
+def variant(roles: Roles, cache: Path, name: str, known: NDArray[np.bool_]) -> Subject | None:
+    """A network that was trained for comparison, or None where `bundle.py` ran without `--compare`."""
+    weights = cache / "dev" / f"{name}.pt"
+    if not weights.is_file():
+        return None
+    recipe = TEACHER if name == "teacher" else VARIANTS[name]
+    trained = read_network(weights, recipe)
+    fp32 = write_network(trained, len(roles.known), recipe.scale, cache / "dev" / name)
+    network = fp32 if name == "teacher" else write_int8(fp32, roles)
+    return Subject.of(roles, outputs_of_all(network, roles.photos), known)
+
+
 def todays_model(roles: Roles, cache: Path, name: str) -> str:
     """The curve of an earlier bundled model, on the same photos as far as it knows their landmarks."""
     folder = find_model(name)
@@ -320,7 +344,7 @@ def main() -> None:
     given = parser.parse_args()
     roles = assign_roles(list_photos(given.data), "dev")
     known = is_landmark([*roles.known, BACKGROUND])
-    dev = Subject.of(roles, outputs_of_all(given.cache / "dev" / "int8.onnx", roles.photos), known)
+    dev = Subject.of(roles, outputs_of_all(given.cache / "dev" / "student" / "int8.onnx", roles.photos), known)
     scores = {**simple_scores(dev), **combined_scores(dev)}
     best = "**combined: head, whitened neighbours**"
     body = ["## Scores, fine-tuned network with a background of groups", ""]
@@ -337,8 +361,13 @@ def main() -> None:
         chosen: dict[str, Fitted] = {"max_probability": lambda _, values=chances: values, "combined": learned}
         for name, score in chosen.items():
             rows.append([f"frozen, background: {mode}; {name}", *top1, *measure(subject, score)])
-    top1 = [f"{dev.right[places].mean():.3f}" for places in test_sets(roles).values()]
-    rows.append(["**fine-tuned, background: groups; combined**", *top1, *measure(dev, scores[best])])
+    every = ("unknown", "kinds", "trained kinds", "small")
+    for name, words in NETWORKS.items():
+        subject = dev if name == "student" else variant(roles, given.cache, name, known)
+        if subject is not None:
+            learned = combined(subject, bank(subject, whitened(subject)), EVIDENCE, every)
+            top1 = [f"{subject.right[places].mean():.3f}" for places in test_sets(roles).values()]
+            rows.append([words, *top1, *measure(subject, learned)])
     header = ["training; score", "top-1 world34", "world124", "other", *HEADER[1:]]
     body += ["## Trainings", "", table(header, rows), ""]
     body += ["## Curve after", "", table(CURVE_HEADER, curve(dev, scores[best])), ""]

@@ -1,4 +1,4 @@
-"""Fine-tuning for `world`: EfficientNet-Lite0, a cosine head, and a background of many groups.
+"""Fine-tuning for `world`: EfficientNet-Lite, a cosine head, and a background of many groups.
 
 - The head has a direction for each landmark and for each *group* of background: kinds of ordinary photos, and
   landmarks that must not be claimed (outlier exposure: Hendrycks, Mazeika and Dietterich 2019,
@@ -7,6 +7,11 @@
 - Landmarks are learnt with a margin (Wang et al. 2018, CosFace, https://arxiv.org/abs/1801.09414).
 - Batch norms are folded into the convolutions first, which makes a step on a CPU more than twice as fast; their
   statistics would stay fixed anyway. The stem and the first stages keep the weights of ImageNet.
+- A larger network (the teacher) is trained first; the exported one learns from its probabilities as well as from
+  the labels (Hinton et al. 2015, https://arxiv.org/abs/1503.02531). Both see the same view, the teacher at its
+  full size (Beyer et al. 2022, https://arxiv.org/abs/2106.05237).
+
+Several networks may be trained on the same views at once, so that a comparison costs no second augmentation.
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +33,8 @@ from world_data import Pictures, Roles
 
 from landmarks.training.models.backbones import load_backbone
 
-BACKBONE = "efficientnet_lite0"
+VIEW = 224
+"""Side of the views in pixels; a network that trains on smaller ones shrinks them."""
 
 
 @dataclass(frozen=True)
@@ -36,42 +42,71 @@ class Recipe:
     """How one network is trained.
 
     Attributes:
-        epochs: Passes over the drawn pictures.
+        backbone: Name of a pretrained network.
         frozen: Stages after the stem that keep their weights.
         rate: Peak learning rate of the backbone.
-        head_rate: Of the head.
-        sizes: Side of the crops in pixels, in the last epoch and before it.
-        batch: Pictures a step.
+        head_rate: Peak learning rate of the head.
+        sizes: Side of the training views in pixels, before and in the last epochs.
         scale: What the cosines are multiplied by.
         margin: Taken from the cosine of the right landmark in training.
         smoothing: Label smoothing.
         decay: Weight decay of the convolutions.
-        average: Decay a step of the moving average of the weights, which is what is kept.
-        fewest: A landmark is shown so many times an epoch at least.
-        most: A landmark is shown so many times an epoch at most.
-        small: 64-pixel pictures of a landmark an epoch, at most.
-        background: Pictures of a kind of ordinary photos an epoch, at most.
-        other: Pictures of each landmark that must not be claimed, at most.
-        seed: Of everything that is drawn.
+        average: Decay per step of the moving average of the weights, which is what is saved.
+        distilled: Share of the loss that compares with the teacher, where there is one.
     """
 
-    epochs: int = 7
-    frozen: int = 3
-    rate: float = 4e-4
-    head_rate: float = 2e-3
-    sizes: tuple[int, int] = (192, 160)
-    batch: int = 48
+    backbone: str = "efficientnet_lite0"
+    frozen: int = 2
+    rate: float = 6e-4
+    head_rate: float = 3e-3
+    sizes: tuple[int, int] = (176, 208)
     scale: float = 24.0
     margin: float = 0.1
     smoothing: float = 0.05
     decay: float = 0.02
-    average: float = 0.997
+    average: float = 0.998
+    distilled: float = 0.7
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all networks of a training see.
+
+    Attributes:
+        epochs: Passes over the drawn images.
+        last: How many of them, at the end, show larger parts at a larger size.
+        batch: Images per step.
+        fewest: A landmark is shown at least so many times per epoch.
+        most: A landmark is shown at most so many times per epoch.
+        small: Most 64-pixel images of a landmark per epoch.
+        background: Most images of a kind of ordinary photos per epoch.
+        other: Most images of each landmark that must not be claimed per epoch.
+        seconds: Wall-clock limit; where it is short, the schedule follows the clock and ends with it.
+        seed: Of everything that is drawn.
+    """
+
+    epochs: int = 26
+    last: int = 4
+    batch: int = 128
     fewest: int = 30
     most: int = 110
     small: int = 60
     background: int = 100
     other: int = 30
+    seconds: float = math.inf
     seed: int = 0
+
+
+STUDENT = Recipe()
+VARIANTS = {
+    "plain": Recipe(distilled=0),
+    "no_margin": Recipe(distilled=0, margin=0.0),
+    "margin_3": Recipe(distilled=0, margin=0.3),
+}
+"""For comparison: without the teacher, and with other margins."""
+
+TEACHER = Recipe(backbone="efficientnet_lite2", rate=4e-4, sizes=(208, 224), distilled=0)
+TEACHER_PLAN = Plan(epochs=12, last=3, seed=1)
 
 
 class WorldNetwork(nn.Module):
@@ -79,16 +114,16 @@ class WorldNetwork(nn.Module):
 
     Args:
         groups: How many landmarks and groups.
-        frozen: Stages that keep their weights.
+        recipe: Names the backbone and how much of it keeps its weights.
     """
 
-    def __init__(self, groups: int, frozen: int) -> None:
+    def __init__(self, groups: int, recipe: Recipe) -> None:
         super().__init__()
-        loaded = load_backbone(BACKBONE)
+        loaded = load_backbone(recipe.backbone)
         self.backbone: Any = loaded.network.eval()
         fold_norms(self.backbone)
         self.weight = nn.Parameter(torch.randn(groups, loaded.size) / loaded.size**0.5)
-        self.frozen = frozen
+        self.frozen = recipe.frozen
 
     def early(self, x: Tensor) -> Tensor:
         """The part that keeps its weights."""
@@ -101,11 +136,15 @@ class WorldNetwork(nn.Module):
         """The rest, to embeddings (B, D) of unit length."""
         for block in self.backbone.blocks[self.frozen :]:
             x = block(x)
-        features = self.backbone.bn2(self.backbone.conv_head(x)).mean((2, 3))
+        features = self.backbone.bn2(self.backbone.conv_head(x)).float().mean((2, 3))
         return features / features.norm(dim=1, keepdim=True).clamp_min(1e-12)
 
-    def cosines(self, embeddings: Tensor) -> Tensor:
-        """Cosine to each direction, (B, groups)."""
+    def cosines(self, x: Tensor) -> Tensor:
+        """Cosine of normalised images (B, 3, H, W) to each direction, (B, groups); bf16 inside on a GPU."""
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=x.device.type == "cuda"):
+            with torch.no_grad():
+                early = self.early(x)
+            embeddings = self.late(early)
         return embeddings @ nn.functional.normalize(self.weight, dim=1).t()
 
 
@@ -131,10 +170,10 @@ def fold_norms(network: nn.Module) -> None:
 
 
 class Sampler:
-    """Which pictures an epoch shows: landmarks of few pictures more than once, of many not all."""
+    """Which images an epoch shows: landmarks of few images more than once, of many not all."""
 
-    def __init__(self, roles: Roles, recipe: Recipe) -> None:
-        self._recipe, self._roles = recipe, roles
+    def __init__(self, roles: Roles, plan: Plan) -> None:
+        self._plan, self._roles = plan, roles
         groups = len(roles.known) + len(roles.background)
         self.own: list[list[int]] = [[] for _ in range(groups)]
         self._small: list[list[int]] = [[] for _ in range(groups)]
@@ -144,166 +183,233 @@ class Sampler:
             self._small[roles.photos[i].label].append(int(i))
 
     def epoch(self, epoch: int) -> np.ndarray:
-        """Positions of the pictures of an epoch, shuffled."""
-        recipe, known = self._recipe, len(self._roles.known)
-        rng = np.random.default_rng((recipe.seed, epoch, 7))
+        """Positions of the images of an epoch, shuffled."""
+        plan, known = self._plan, len(self._roles.known)
+        rng = np.random.default_rng((plan.seed, epoch, 7))
         drawn = []
         for group, own in enumerate(self.own):
             places = rng.permutation(np.array(own))
             if group >= known:
                 is_other = "/" in self._roles.background[group - known]
-                drawn.append(places[: recipe.other if is_other else recipe.background])
+                drawn.append(places[: plan.other if is_other else plan.background])
                 continue
-            missing = recipe.fewest - len(places)
+            missing = plan.fewest - len(places)
             if missing > 0:
                 places = np.concatenate([places, rng.choice(places, missing)])
-            drawn.append(places[: recipe.most])
+            drawn.append(places[: plan.most])
             if self._small[group]:
-                drawn.append(rng.permutation(self._small[group])[: recipe.small])
+                drawn.append(rng.permutation(self._small[group])[: plan.small])
         return rng.permutation(np.concatenate(drawn))
 
 
 class _Batches(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    """Whole batches, each from its own seed, so that a worker process may make them."""
+    """The batches of all epochs, each from its own seed, so that any worker process may make them."""
 
-    def __init__(self, places: np.ndarray, pictures: Pictures, roles: Roles, recipe: Recipe, epoch: int) -> None:
-        self._places, self._pictures, self._labels, self._recipe = places, pictures, roles.labels, recipe
-        self._epoch = epoch
-        self._last = epoch == recipe.epochs - 1
+    def __init__(self, sampler: Sampler, pictures: Pictures, labels: np.ndarray, plan: Plan) -> None:
+        self._pictures, self._labels, self._plan = pictures, labels, plan
+        self.batches: list[tuple[int, np.ndarray]] = []
+        for epoch in range(plan.epochs):
+            places = sampler.epoch(epoch)
+            whole = len(places) // plan.batch
+            self.batches += [(epoch, places[i * plan.batch : (i + 1) * plan.batch]) for i in range(whole)]
 
     def __len__(self) -> int:
-        return len(self._places) // self._recipe.batch
+        return len(self.batches)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        batch = self._recipe.batch
-        places = self._places[index * batch : (index + 1) * batch]
-        rng = np.random.default_rng((self._recipe.seed, self._epoch, index))
-        size, smallest = (self._recipe.sizes[0], 0.5) if self._last else (self._recipe.sizes[1], 0.3)
-        views = [augment(self._pictures[i], rng, size, smallest=smallest) for i in places]
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        epoch, places = self.batches[step]
+        rng = np.random.default_rng((self._plan.seed, step))
+        smallest = 0.5 if epoch >= self._plan.epochs - self._plan.last else 0.3
+        views = [augment(self._pictures[i], rng, VIEW, smallest=smallest) for i in places]
         return torch.from_numpy(np.stack(views)), torch.from_numpy(self._labels[places])
 
 
-def normalised(views: Tensor) -> Tensor:
-    """Views (B, H, W, 3) uint8 as the backbone takes them."""
-    return (views.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+def normalised(views: Tensor, size: int = VIEW) -> Tensor:
+    """Views (B, H, W, 3) uint8 at a size, as the backbone takes them."""
+    inputs = views.permute(0, 3, 1, 2).float() / 127.5 - 1
+    if size != views.shape[1]:
+        inputs = nn.functional.interpolate(inputs, (size, size), mode="bilinear", antialias=True)
+    return inputs.contiguous(memory_format=torch.channels_last)
 
 
-def train(
-    pictures: Pictures, roles: Roles, recipe: Recipe, target: Path, *, start: Path | None = None
+class _Learner:
+    """One network in training with its optimizer and the moving average of its weights."""
+
+    def __init__(self, network: WorldNetwork, recipe: Recipe, known: int) -> None:
+        self.recipe, self.network, self._known = recipe, network, known
+        fixed = [network.backbone.conv_stem, *network.backbone.blocks[: recipe.frozen]]
+        for part in fixed:
+            part.requires_grad_(False)
+        self._trained = [p for p in network.backbone.parameters() if p.requires_grad]
+        parts = [
+            {"params": [p for p in self._trained if p.ndim > 1], "weight_decay": recipe.decay},
+            {"params": [p for p in self._trained if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": [network.weight], "lr": recipe.head_rate, "weight_decay": 0.0},
+        ]
+        self._optimizer = torch.optim.AdamW(parts, recipe.rate)
+        self._peaks = [group["lr"] for group in self._optimizer.param_groups]
+        self.average = copy.deepcopy(network)
+        self.right = torch.zeros((), device=network.weight.device)
+
+    def learn(
+        self, views: Tensor, labels: Tensor, taught: Tensor | None, *, rate: float, step: int, is_last: bool
+    ) -> None:
+        """Learn from one batch; `taught` are the teacher's cosines times its scale."""
+        for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * rate
+        recipe = self.recipe
+        cosines = self.network.cosines(normalised(views, recipe.sizes[is_last]))
+        is_known = (labels < self._known)[:, None]
+        margins = recipe.margin * nn.functional.one_hot(labels, cosines.shape[1]) * is_known
+        loss = nn.functional.cross_entropy(
+            recipe.scale * (cosines - margins), labels, label_smoothing=recipe.smoothing
+        )
+        if taught is not None and recipe.distilled:
+            learned = nn.functional.kl_div(
+                (recipe.scale * cosines).log_softmax(1),
+                taught.log_softmax(1),
+                reduction="batchmean",
+                log_target=True,
+            )
+            loss = (1 - recipe.distilled) * loss + recipe.distilled * learned
+        self._optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._trained, 5.0)
+        self._optimizer.step()
+        self.right += (cosines.argmax(1) == labels).sum()
+        decay = min(recipe.average, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
+
+
+def train_student(
+    pictures: Pictures, roles: Roles, folder: Path, *, device: str, workers: int, compare: bool = False
 ) -> WorldNetwork:
-    """Train a network and keep it in a file; a file that is there is read instead.
+    """Train the teacher and the network that is exported, unless `folder` holds them.
 
     Args:
         pictures: Decoded.
         roles: Which of them are trained on.
-        recipe: How.
-        target: Where weights and recipe go.
-        start: A file from an earlier training that this one goes on from; what both know keeps its direction.
+        folder: For the weights.
+        device: `cpu` or `cuda`.
+        workers: Processes that augment.
+        compare: Also train `VARIANTS`, on the same views.
+    """
+    recipes = {"student": STUDENT, **(VARIANTS if compare else {})}
+    teacher = None
+    if not all((folder / f"{name}.pt").is_file() for name in recipes):
+        found = train(
+            pictures, roles, {"teacher": TEACHER}, folder, plan=TEACHER_PLAN, device=device, workers=workers
+        )
+        teacher = found["teacher"], TEACHER.scale
+    trained = train(pictures, roles, recipes, folder, plan=Plan(), teacher=teacher, device=device, workers=workers)
+    return trained["student"]
+
+
+def train(
+    pictures: Pictures,
+    roles: Roles,
+    recipes: Mapping[str, Recipe],
+    folder: Path,
+    *,
+    plan: Plan,
+    teacher: tuple[WorldNetwork, float] | None = None,
+    device: str = "cpu",
+    workers: int = 1,
+) -> dict[str, WorldNetwork]:
+    """Train networks on the same views and save each in a file; files that are all there are read instead.
+
+    Args:
+        pictures: Decoded.
+        roles: Which of them are trained on.
+        recipes: By the name of the network.
+        folder: Where `NAME.pt` goes: weights in 16 bits, recipe, plan.
+        plan: What they see.
+        teacher: A trained network and its scale.
+        device: `cpu` or `cuda`.
+        workers: Processes that augment.
     """
     groups = [*roles.known, *roles.background]
-    torch.manual_seed(recipe.seed)
-    network = WorldNetwork(len(groups), recipe.frozen)
-    if target.is_file():
-        network.load_state_dict(torch.load(target, weights_only=True)["state"])
-        return network
-    known_directions = _start(network, start) if start else {}
-    network = network.to(memory_format=torch.channels_last)
-    sampler = Sampler(roles, recipe)
-    _point_head(network, pictures, sampler, groups, known_directions)
-    average = copy.deepcopy(network)
-    steps = sum(len(sampler.epoch(epoch)) // recipe.batch for epoch in range(recipe.epochs))
-    optimizer, trained = _optimizer(network, recipe)
-    peaks = [group["lr"] for group in optimizer.param_groups]
-    began, step = time.monotonic(), 0
-    for epoch in range(recipe.epochs):
-        hits = seen = 0
-        for views, labels in _batches(sampler.epoch(epoch), pictures, roles, recipe, epoch):
-            rate = min(1.0, (step + 1) / 150) * 0.5 * (1 + math.cos(math.pi * step / steps))
-            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["lr"] = peak * rate
-            with torch.no_grad():
-                early = network.early(normalised(views))
-            cosines = network.cosines(network.late(early))
-            is_known = (labels < len(roles.known))[:, None]
-            margins = recipe.margin * nn.functional.one_hot(labels, len(groups)) * is_known
-            loss = nn.functional.cross_entropy(
-                recipe.scale * (cosines - margins), labels, label_smoothing=recipe.smoothing
-            )
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(trained, 5.0)
-            optimizer.step()
-            step += 1
-            _follow(average, network, min(recipe.average, (1 + step) / (10 + step)))
-            hits += int((cosines.argmax(1) == labels).sum())
-            seen += len(labels)
-        print(f"epoch {epoch + 1}/{recipe.epochs}: {hits / seen:.3f} right, {time.monotonic() - began:.0f} s")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"state": average.state_dict(), "groups": groups, "recipe": asdict(recipe)}, target)
-    return average
+    targets = {name: folder / f"{name}.pt" for name in recipes}
+    if all(target.is_file() for target in targets.values()):
+        return {name: read_network(targets[name], recipe) for name, recipe in recipes.items()}
+    torch.manual_seed(plan.seed)
+    networks = {name: WorldNetwork(len(groups), recipe) for name, recipe in recipes.items()}
+    sampler = Sampler(roles, plan)
+    views, groups_shown = _first_views(pictures, sampler)
+    learners = []
+    for name, network in networks.items():
+        network.to(device, memory_format=torch.channels_last)
+        _point_head(network, views, groups_shown)
+        learners.append(_Learner(network, recipes[name], len(roles.known)))
+    if teacher is not None:
+        teacher[0].to(device, memory_format=torch.channels_last)
+    batches = _Batches(sampler, pictures, roles.labels, plan)
+    loader = torch.utils.data.DataLoader(
+        batches, batch_size=None, num_workers=workers, prefetch_factor=4, pin_memory=device == "cuda"
+    )
+    began, seen = time.monotonic(), 0
+    for step, (views, labels) in enumerate(loader):
+        views, labels = views.to(device, non_blocking=True), labels.to(device, non_blocking=True)  # noqa: PLW2901
+        progress = max(step / len(batches), (time.monotonic() - began) / plan.seconds)
+        if progress >= 1:
+            break
+        rate = min(1.0, (step + 1) / 150) * 0.5 * (1 + math.cos(math.pi * progress))
+        taught = None if teacher is None else _taught(views, *teacher)
+        is_last = progress >= 1 - plan.last / plan.epochs
+        for learner in learners:
+            learner.learn(views, labels, taught, rate=rate, step=step, is_last=is_last)
+        seen += len(labels)
+        epoch = batches.batches[step][0]
+        if step + 1 == len(batches) or batches.batches[step + 1][0] != epoch:
+            right = {
+                name: f"{learner.right.item() / seen:.3f}"
+                for name, learner in zip(networks, learners, strict=True)
+            }
+            print(f"epoch {epoch + 1}/{plan.epochs}: right {right}, {time.monotonic() - began:.0f} s", flush=True)
+            seen = 0
+            for learner in learners:
+                learner.right.zero_()
+    folder.mkdir(parents=True, exist_ok=True)
+    for (name, target), learner in zip(targets.items(), learners, strict=True):
+        state = {key: value.half().cpu() for key, value in learner.average.state_dict().items()}
+        found = {"state": state, "groups": groups, "recipe": asdict(recipes[name]), "plan": asdict(plan)}
+        torch.save(found, target)
+    return {name: read_network(targets[name], recipe) for name, recipe in recipes.items()}
 
 
-def _start(network: WorldNetwork, start: Path) -> dict[str, Tensor]:
-    """Fill the backbone from an earlier training and return the directions that it had learnt, by name."""
-    earlier = torch.load(start, weights_only=True)
-    state = earlier["state"]
-    directions = nn.functional.normalize(state.pop("weight"), dim=1)
-    network.load_state_dict(state, strict=False)
-    return dict(zip(earlier["groups"], directions, strict=True))
+def read_network(path: Path, recipe: Recipe) -> WorldNetwork:
+    """Read a network that `train` saved."""
+    found = torch.load(path, weights_only=True)
+    network = WorldNetwork(len(found["groups"]), recipe)
+    network.load_state_dict(found["state"])
+    return network
 
 
 @torch.no_grad()
-def _point_head(
-    network: WorldNetwork,
-    pictures: Pictures,
-    sampler: Sampler,
-    groups: Sequence[str],
-    known_directions: dict[str, Tensor],
-) -> None:
-    """Point each direction at the mean of some of its pictures, seen as they are, or where it pointed before."""
+def _taught(views: Tensor, teacher: WorldNetwork, scale: float) -> Tensor:
+    return scale * teacher.cosines(normalised(views))
+
+
+def _first_views(pictures: Pictures, sampler: Sampler, size: int = 160) -> tuple[Tensor, Tensor]:
+    """Some images of each group, seen as they are, (N, size, size, 3), and the group of each."""
     import cv2
 
-    places = [own[:12] for own in sampler.own]
-    flat = [i for own in places for i in own]
-    labels = torch.tensor([group for group, own in enumerate(places) for _ in own])
-    embeddings = []
-    for first in range(0, len(flat), 64):
-        crops = [
-            cv2.resize(pictures.crop(i), (160, 160), interpolation=cv2.INTER_AREA)
-            for i in flat[first : first + 64]
-        ]
-        embeddings.append(network.late(network.early(normalised(torch.from_numpy(np.stack(crops))))))
-    together = torch.cat(embeddings)
-    middle = together.mean(0)
-    for group, name in enumerate(groups):
-        mean = together[labels == group].mean(0) - middle
-        network.weight[group] = known_directions.get(name, nn.functional.normalize(mean, dim=0))
-
-
-def _optimizer(network: WorldNetwork, recipe: Recipe) -> tuple[torch.optim.Optimizer, list[nn.Parameter]]:
-    fixed = [network.backbone.conv_stem, *network.backbone.blocks[: recipe.frozen]]
-    for part in fixed:
-        part.requires_grad_(False)
-    trained = [parameter for parameter in network.backbone.parameters() if parameter.requires_grad]
-    parts = [
-        {"params": [p for p in trained if p.ndim > 1], "lr": recipe.rate, "weight_decay": recipe.decay},
-        {"params": [p for p in trained if p.ndim <= 1], "lr": recipe.rate, "weight_decay": 0.0},
-        {"params": [network.weight], "lr": recipe.head_rate, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(parts), trained
-
-
-def _batches(
-    places: np.ndarray, pictures: Pictures, roles: Roles, recipe: Recipe, epoch: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    batches = _Batches(places, pictures, roles, recipe, epoch)
-    yield from torch.utils.data.DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=8)
+    places = [(group, i) for group, own in enumerate(sampler.own) for i in own[:12]]
+    views = [cv2.resize(pictures.crop(i), (size, size), interpolation=cv2.INTER_AREA) for _, i in places]
+    return torch.from_numpy(np.stack(views)), torch.tensor([group for group, _ in places])
 
 
 @torch.no_grad()
-def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
-    for mean, value in zip(average.parameters(), network.parameters(), strict=True):
-        mean.lerp_(value, 1 - decay)
+def _point_head(network: WorldNetwork, views: Tensor, groups: Tensor) -> None:
+    """Point each direction at the mean embedding of its views."""
+    device = network.weight.device
+    batches = [normalised(batch.to(device), batch.shape[1]) for batch in views.split(64)]
+    embeddings = torch.cat([network.late(network.early(batch)) for batch in batches]).cpu()
+    middle = embeddings.mean(0)
+    for group in range(len(network.weight)):
+        mean = embeddings[groups == group].mean(0) - middle
+        network.weight[group] = nn.functional.normalize(mean, dim=0).to(device)
 
 
 class ExportedHead(nn.Module):
