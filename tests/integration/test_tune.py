@@ -99,7 +99,7 @@ def test_the_report_stands_alone_and_says_how_to_go_on(study):
     assert page.count("data:image/png") == 2
     assert "<script" not in page
     assert "--preset" in page
-    assert "Which settings counted" in page
+    assert "Importance of the settings" in page
 
 
 def test_trials_can_be_listed_by_their_validation_figures(study):
@@ -150,8 +150,11 @@ def test_the_time_ends_a_study(drawn, cache, study, tmp_path):
         (("--time", "soon"), "--time must be minutes"),
         (("--time", "0"), "--time must be above 0"),
         (("--trials", 0), "--trials must be at least 1"),
-        (("--metric", "f1"), "--metric must be one of loss, accuracy"),
-        (("--model", "magic"), "--model must be one of scratch, transfer"),
+        (("--metric", "f1"), "Invalid value for '--metric': 'f1' is not one of 'loss', 'accuracy'"),
+        (
+            ("--model", "magic"),
+            "Invalid value for '--method' / '--model': 'magic' is not one of 'scratch', 'transfer'",
+        ),
         (("--epochs", 0), "--epochs must be at least 1"),
     ],
 )

@@ -198,11 +198,11 @@ class Library:
             tag: Name of the tag, or of its city or country, which rejects all that is said to lie there.
 
         Raises:
-            InputError: Nothing is called so: neither a tag that the photo had nor a place.
+            InputError: There is no such photo, or nothing is called so: neither a tag that it had nor a place.
             MetadataError: The file cannot be edited; the verdict stands all the same.
         """
         name = tag.casefold()
-        mine = {known for each in self._known_tags(self.key(photo)).values() for known in names_of(each)}
+        mine = {known for each in self._known_tags(photo).values() for known in names_of(each)}
         if name not in mine and name not in _place_names():
             raise InputError(
                 f"{photo}: it never had a tag {tag!r}, and no landmark, city or country is called so; its tags: "
@@ -218,11 +218,11 @@ class Library:
             tag: A tag, or the name of one that the photo has or had.
 
         Raises:
-            InputError: The photo never had a tag of this name.
+            InputError: There is no such photo, or it never had a tag of this name.
             MetadataError: The file cannot be edited; the verdict stands all the same.
         """
         if isinstance(tag, str):
-            known = self._known_tags(self.key(photo))
+            known = self._known_tags(photo)
             if tag.casefold() not in known:
                 names = ", ".join(sorted(known)) or "none"
                 raise InputError(f"{photo}: it never had a tag {tag!r}; its tags: {names}")
@@ -315,11 +315,14 @@ class Library:
             self._ledger.judge(key, now.sha256, verdict)  # writing into the photo changed its content
         return outcomes
 
-    def _known_tags(self, key: bytes) -> dict[str, Tag]:
+    def _known_tags(self, photo: Path) -> dict[str, Tag]:
+        """Tags that a photo has or had, by their name in lower case."""
         known: dict[str, Tag] = {}
-        for text in self._ledger.tags_of(key):
+        for text in self._ledger.tags_of(self.key(photo)):
             for tag in tags_from_json(text):
                 known.setdefault(tag.name.casefold(), tag)
+        if not known and not photo.exists():
+            raise InputError(f"{photo}: no such file, and nothing was written for it: check the spelling")
         return known
 
     def _check_writable(self, paths: Iterable[Path]) -> None:
