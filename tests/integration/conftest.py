@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from commands import landmarks
 from drawn import draw_dataset
+from shared_fixture import made_once
 
 UNCHECKED = frozenset(
     {
@@ -47,34 +48,33 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("shared-cache")
 
 
+def _made(*words: object) -> None:
+    outcome = landmarks(*words)
+    assert outcome.status == 0, outcome.err
+
+
 @pytest.fixture(scope="session")
 def scratch_run(scenes: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run from scratch."""
-    run = tmp_path_factory.mktemp("runs") / "scratch"
     small = ("--epochs", 30, "--sizes", 64, "--batch-size", 16, "--ema", 0.9)
     gentle = ("--augment", "resized-crop,flip", "--crop-scale", 0.5)
-    outcome = landmarks("train", scenes, "--out", run, "--cache", cache, *small, *gentle)
-    assert outcome.status == 0, outcome.err
-    return run
+    train = ("train", scenes, "--cache", cache, *small, *gentle, "--out")
+    return made_once(tmp_path_factory, "scratch", lambda run: _made(*train, run))
 
 
 @pytest.fixture(scope="session")
 def transfer_run(drawn: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of a frozen backbone."""
-    run = tmp_path_factory.mktemp("runs") / "transfer"
     small = ("--epochs", 10, "--views", 2, "--batch-size", 16)
-    outcome = landmarks("train", drawn, "--model", "transfer", "--out", run, "--cache", cache, *small)
-    assert outcome.status == 0, outcome.err
-    return run
+    train = ("train", drawn, "--model", "transfer", "--cache", cache, *small, "--out")
+    return made_once(tmp_path_factory, "transfer", lambda run: _made(*train, run))
 
 
 @pytest.fixture(scope="session")
 def scratch_model(scratch_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run from scratch, exported in fp32."""
-    model = tmp_path_factory.mktemp("models") / "scratch"
-    outcome = landmarks("export", scratch_run, "--out", model, "--precision", "fp32")
-    assert outcome.status == 0, outcome.err
-    return model
+    export = ("export", scratch_run, "--precision", "fp32", "--out")
+    return made_once(tmp_path_factory, "scratch-model", lambda model: _made(*export, model))
 
 
 @pytest.fixture
