@@ -63,7 +63,7 @@ class Size:
         tiny: The same of the set that is learned.
         epochs: Epochs of learning.
         thorough: Whether to measure what tells nothing, and takes long, at a small size: `torch.compile`, cuDNN's
-            choice of algorithms, bf16 in the contiguous layout and whole runs of transfer learning.
+            choice of algorithms, the speed in bf16 and whole runs of transfer learning.
     """
 
     scratch: tuple[int, int] = (128, 256)
@@ -149,7 +149,7 @@ def ended_after(seconds: float | None) -> Iterator[None]:
 
 
 def measure_speed(report: Report, size: Size, setups: dict[str, Setup]) -> None:
-    """Add the tables of loaders, throughput and DDP."""
+    """Add the tables of loaders and throughput."""
     report.section("Loaders", ["crop", "loader processes", "first batch after, s", "images/s afterwards"])
     speeds: dict[str, float] = {}
 
@@ -176,15 +176,12 @@ def measure_speed(report: Report, size: Size, setups: dict[str, Setup]) -> None:
         "The last column divides our training by the network alone or by the loaders, whichever is slower. "
         "`32-true` computes convolutions in TF32 on an NVIDIA GPU, which is PyTorch's default."
     )
-    report.section("DDP of one process", ["precision", "without, images/s", "with", "ratio", "validation loss"])
-    precision: Precision = "bf16-mixed" if size.thorough else "32-true"
-    report.row([precision], partial(ddp, setups["scratch"], precision))
 
 
 def configurations(size: Size, device: str) -> tuple[Configuration, ...]:
     """Return what is worth measuring at this size: a CPU does not train in 16 bits."""
     possible = [how for how in CONFIGURATIONS if device == "cuda" or how.precision != "16-mixed"]
-    return tuple(possible) if size.thorough else tuple(how for how in possible[:3])
+    return tuple(possible) if size.thorough else tuple(possible[:2])
 
 
 def compare_learning(report: Report, tiny: Setup, epochs: int) -> None:
@@ -249,6 +246,9 @@ def measure(report: Report, size: Size, seconds: float, device: str, root: Path)
     report.section("Waiting for the device", ["network", "steps", "waits"])
     for name, setup in (("scratch", tiny), ("fine-tuning", tuned)):
         report.row([name], partial(waits, setup))
+    report.section("DDP of one process", ["precision", "without, images/s", "with", "ratio", "validation loss"])
+    precision: Precision = "bf16-mixed" if size.thorough else "32-true"
+    report.row([precision], partial(ddp, setups["scratch"], precision))
     if size.thorough:
         header = ["network", "precision", "layout", "also", "batch", "network alone, images/s"]
         header += ["our loop on a batch in memory", "our training, images/s", "of the network alone"]

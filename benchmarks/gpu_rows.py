@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -197,7 +198,9 @@ def ddp(setup: Setup, precision: Precision) -> list[str]:
 def one_process(device: str, precision: Precision) -> Iterator[Fabric]:
     """Give Fabric with DDP of this process alone."""
     before = dict(os.environ)
-    fabric = Fabric(accelerator=device, devices=1, strategy=DDPStrategy(), precision=precision)
+    fabric = Fabric(
+        accelerator=device, devices=1, strategy=DDPStrategy(timeout=timedelta(minutes=1)), precision=precision
+    )
     try:
         fabric.launch()
         yield fabric
