@@ -36,10 +36,19 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def record(name: str, title: str, command: str, body: str, packages: Sequence[str] = ()) -> None:
-    """Print a result and write it to benchmarks/results/NAME.md."""
+def record(
+    name: str,
+    title: str,
+    command: str,
+    body: str,
+    packages: Sequence[str] = (),
+    *,
+    folders: Sequence[Path] = (RESULTS,),
+) -> None:
+    """Print a result and write it to NAME.md in each folder, by default benchmarks/results."""
     today = datetime.now(UTC).date().isoformat()
     text = f"# {title}\n\n`{command}`: {today}, {machine(*packages)}.\n\n{body}\n"
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.md").write_text(text, encoding="utf-8")
     print(text)

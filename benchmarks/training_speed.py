@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -39,9 +40,29 @@ BATCH = 64
 
 
 class Plain:
-    """The reference loop."""
+    """The reference loop.
 
-    def __init__(self, data: Path, size: int, pictures: int, workers: int) -> None:
+    Args:
+        data: Image folder with `train/`.
+        size: Side of the crop in pixels.
+        pictures: Images per epoch; those of the folder again and again where it has fewer.
+        workers: Loader processes.
+        device: Where the network computes.
+        batch: Images per step.
+        network: Makes the network from the number of classes.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        size: int,
+        pictures: int,
+        workers: int,
+        *,
+        device: str = "cpu",
+        batch: int = BATCH,
+        network: Callable[[int], nn.Module] = MyModel,
+    ) -> None:
         transform = transforms.Compose(
             [
                 transforms.RandomResizedCrop(size, scale=(0.25, 1.0)),
@@ -52,16 +73,18 @@ class Plain:
             ]
         )
         folder = ImageFolder(str(data / "train"), transform)
-        order = torch.randperm(len(folder), generator=torch.Generator().manual_seed(0))[:pictures].tolist()
+        order = torch.randperm(len(folder), generator=torch.Generator().manual_seed(0))
+        order = order.repeat(-(-pictures // len(folder)))[:pictures]
         self.loader = DataLoader(
-            Subset(folder, order),
-            BATCH,
+            Subset(folder, order.tolist()),
+            batch,
             shuffle=True,
             drop_last=True,
             num_workers=workers,
             persistent_workers=workers > 0,
         )
-        self.model = MyModel(len(folder.classes))
+        self.device = device
+        self.model = network(len(folder.classes)).to(device)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), 1e-3)
 
     def epoch(self) -> float:
@@ -69,11 +92,13 @@ class Plain:
         self.model.train()
         started, count = time.perf_counter(), 0
         for pictures, labels in self.loader:
-            loss = nn.functional.cross_entropy(self.model(pictures), labels)
+            logits = self.model(pictures.to(self.device))
+            loss = nn.functional.cross_entropy(logits, labels.to(self.device))
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
             count += len(labels)
+        loss.item()  # a GPU has done its work when its result is there
         return count / (time.perf_counter() - started)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,20 +14,23 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import Precision
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
 from landmarks.errors import RunError, TrainingError
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.training.config.settings import LoopSettings, RunSettings, default_settings
+from landmarks.training.data import loaders as loading
 from landmarks.training.data.cache import build_cache
 from landmarks.training.data.folders import Sample
-from landmarks.training.engine import train
+from landmarks.training.engine import devices, distributed, train
 from landmarks.training.engine.loggers.base import Logger
 from landmarks.training.engine.pipeline import resume_run
 from landmarks.training.engine.train import optimize, train_one_epoch
 from landmarks.training.models import features
 from landmarks.training.models.features import compute_embeddings
-from landmarks.training.models.networks import NetworkOfRun
+from landmarks.training.models.heads import MarginLoss
+from landmarks.training.models.networks import NetworkOfRun, build_network
 from landmarks.training.models.transfer import Head, get_model_transfer_learning
 from landmarks.training.runs.folder import EpochRow, RunFolder, create_run, locked_run
 
@@ -117,7 +121,70 @@ def test_an_accelerator_is_waited_for_only_now_and_then(
     train_one_epoch(
         loaders["train"], model, torch.optim.SGD(model.parameters(), 0.1), nn.CrossEntropyLoss(), fabric=remote
     )
-    assert remote.waited == looks + 1  # once at the end
+    assert remote.waited == looks + 2  # for the sums at the end, and then for the time
+
+
+class Faraway:
+    """A fabric whose device computes nothing and cannot be asked for a value: a step that tries raises."""
+
+    device = torch.device("meta")
+    world_size = 1
+
+    def backward(self, value: torch.Tensor) -> None:
+        value.backward()
+
+    def all_reduce(self, values: torch.Tensor, **_: object) -> torch.Tensor:
+        return torch.ones(values.shape)
+
+    def epoch(self, loss: nn.Module | None = None) -> train.EpochResult:
+        model = nn.Linear(8, 3, device="meta")
+        batch = torch.zeros(4, 8, device="meta"), torch.zeros(4, dtype=torch.int64, device="meta")
+        loader, fabric = cast(DataLoader[Any], [batch] * 3), cast(Fabric, self)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        return train_one_epoch(loader, model, optimizer, loss or nn.CrossEntropyLoss(), fabric=fabric)
+
+
+class FromNumbers(TorchDispatchMode):
+    """Counts the tensors made of Python numbers: on a GPU each is a copy that waits for all work before it."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten.lift_fresh.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), MarginLoss(nn.CrossEntropyLoss(), 30.0, 0.1)])
+def test_no_step_waits_for_the_device(loss: nn.Module) -> None:
+    with FromNumbers() as made:
+        Faraway().epoch(loss)
+    assert made.count == 0
+
+
+def test_the_clock_is_stopped_when_the_device_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = []
+
+    class Heard(Faraway):
+        def all_reduce(self, values: torch.Tensor, **how: object) -> torch.Tensor:
+            events.append("waited")
+            return super().all_reduce(values, **how)
+
+    monkeypatch.setattr(train.time, "perf_counter", lambda: events.append("clock") or 0.0)
+    Heard().epoch()
+    assert events == ["clock", "waited", "clock", "waited"]
+
+
+@pytest.mark.parametrize(("computes", "best"), [(True, "bf16-mixed"), (False, "16-mixed")])
+def test_a_gpu_that_emulates_bf16_trains_in_16_bits(
+    monkeypatch: pytest.MonkeyPatch, computes: bool, best: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    native = lambda including_emulation=True: including_emulation or computes  # noqa: E731
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", native)
+    asked: list[Any] = []
+    monkeypatch.setattr(devices, "Fabric", lambda **how: asked.append(how["precision"]))
+    devices.make_fabric(LoopSettings())
+    assert asked == [best]
 
 
 def test_a_loss_that_is_not_finite_ends_the_epoch(loaders: dict[str, Any]) -> None:
@@ -193,3 +260,32 @@ def test_the_cpu_embeds_where_the_settings_say_so(monkeypatch: pytest.MonkeyPatc
     model, contract = get_model_transfer_learning(num_classes=2, pretrained=False)
     assert features._embedder(model, contract, tmp_path, "auto") == "the GPU"
     assert features._embedder(model, contract, tmp_path, "cpu") != "the GPU"
+
+
+def test_embedding_on_a_gpu_leaves_the_network_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[nn.Module] = []
+    monkeypatch.setattr(nn.Module, "cuda", lambda module: moved.append(module) or module)
+    monkeypatch.setattr(torch.Tensor, "cuda", lambda tensor: tensor)
+    model, contract = get_model_transfer_learning(num_classes=2, pretrained=False)
+    rows = features._torch_embedder(model, contract)(np.zeros((2, 64, 64, 3), dtype=np.uint8))
+    assert rows.shape == (2, model.embedding_size)
+    assert moved
+    assert all(module is not model for module in moved)
+
+
+def test_batches_for_a_gpu_are_in_pinned_memory(
+    monkeypatch: pytest.MonkeyPatch, drawn: Path, tmp_path: Path
+) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(loading, "DataLoader", lambda **how: asked.append(how))
+    usual = default_settings(drawn)
+    data = loading.prepare_data(drawn, usual.loading, cache=tmp_path)
+    for device, pinned in (("cuda", True), ("cpu", False)):
+        fabric = SimpleNamespace(device=torch.device(device), global_rank=0, world_size=1)
+        monkeypatch.setattr(distributed, "optimize", lambda *_, **__: None)
+        network = build_network(usual.model, data.folder.classes, data.preprocessing)
+        asked.clear()
+        distributed.train_images(
+            cast(Fabric, fabric), data, network, usual, RunFolder(tmp_path / "run"), resume=False, logger=None
+        )
+        assert [how["pin_memory"] for how in asked] == [pinned] * 3

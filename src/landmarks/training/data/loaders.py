@@ -214,6 +214,7 @@ def make_loaders(
     preprocessing: Preprocessing | None = None,
     rank: int = 0,
     world_size: int = 1,
+    pin_memory: bool = False,
 ) -> dict[str, Loader]:
     """Build the loaders of the three splits.
 
@@ -225,6 +226,7 @@ def make_loaders(
             (a pretrained backbone), or None for those of the data.
         rank: Which training process this is, from 0.
         world_size: Number of training processes.
+        pin_memory: Put batches in memory from which an NVIDIA GPU copies them while it computes.
 
     Returns:
         `train`, `valid` and `test`. Each gives (pictures, targets): float32 (B, 3, S, S), normalised; and
@@ -252,14 +254,15 @@ def make_loaders(
         )
         how = {"dataset": pictures, "batch_sampler": sampler}
     collate = Collate(contract, len(classes), mixes, augment.mix_probability)
-    loaders: dict[str, Loader] = {"train": DataLoader(**how, num_workers=settings.workers, collate_fn=collate)}
+    shared: dict[str, Any] = {"num_workers": settings.workers, "pin_memory": pin_memory}
+    loaders: dict[str, Loader] = {"train": DataLoader(**how, **shared, collate_fn=collate)}
     for name, samples in (("valid", data.folder.valid), ("test", data.folder.test)):
         loaders[name] = DataLoader(
-            PictureDataset(data.cache, samples, EvalTransform(contract), classes),
+            dataset=PictureDataset(data.cache, samples, EvalTransform(contract), classes),
             batch_size=local_batch_size(settings.batch_size, world_size),
             sampler=DistributedEvalSampler(len(samples), rank=rank, world_size=world_size),
-            num_workers=settings.workers,
             collate_fn=Collate(contract, len(classes)),
+            **shared,
         )
     return loaders
 

@@ -61,6 +61,7 @@ def train_images(
         preprocessing=network.preprocessing,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
+        pin_memory=fabric.device.type == "cuda",
     )
     resume = resume and folder.checkpoint.is_file()
     optimize(network, loaders, settings, folder, fabric=fabric, resume=resume, logger=logger)

@@ -195,6 +195,7 @@ def _train_head(
         logger=logger,
     )
     load_weights(stage.weights, head, network.architecture)
+    head.cpu()  # back to its backbone, which took no part
     save_weights(folder.weights, model, network.architecture, data.folder.classes)
     if not unfreeze:
         write_history(folder.history, rows)

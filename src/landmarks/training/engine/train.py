@@ -358,7 +358,9 @@ class _Meter:
         labels = targets.argmax(dim=1) if targets.ndim == 2 else targets
         hits = (logits.argmax(dim=1) == labels).sum()
         count = len(labels)
-        self._sums += torch.stack([loss.double() * count, hits.double(), hits.new_tensor(count).double()])
+        # Filled on the device: a tensor made of a Python number would be copied to it, and the copy waits.
+        counted = torch.full_like(hits, count, dtype=torch.float32)
+        self._sums += torch.stack([loss.float() * count, hits.float(), counted]).to(self._sums)
 
     def check(self, step: int) -> None:
         """Refuse a loss that is not finite; on all devices at the same step, so that none waits for another."""
@@ -366,8 +368,10 @@ class _Meter:
         _require_finite(loss / count, f"by step {step} the loss")
 
     def result(self) -> EpochResult:
-        spent = self._sums.new_tensor([time.perf_counter() - self._started])
-        loss, hits, count, seconds = self._over_devices(torch.cat([self._sums, spent])).tolist()
+        loss, hits, count = self._over_devices(self._sums).tolist()
+        # Not before the device has done what was asked of it, which may be many steps.
+        spent = self._sums.new_full((1,), time.perf_counter() - self._started)
+        (seconds,) = self._over_devices(spent).tolist()
         if count == 0:
             raise TrainingError("the loader gave no image: check `batch_size` and `limit`")
         # The same seconds on all devices, so that all of them find the time used up after the same epoch.

@@ -12,6 +12,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -213,7 +214,8 @@ def _embedder(model: TransferModel, preprocessing: Preprocessing, graph: Path, a
 def _torch_embedder(model: TransferModel, preprocessing: Preprocessing) -> Embed:
     mean = torch.tensor(preprocessing.mean).view(1, 3, 1, 1).cuda()
     std = torch.tensor(preprocessing.std).view(1, 3, 1, 1).cuda()
-    model = model.cuda().eval()
+    # A copy: the caller goes on with its network where it was, to export it for example.
+    model = deepcopy(model).cuda().eval()
 
     @torch.no_grad()
     def embed(batch: NDArray[np.uint8]) -> NDArray[np.float32]:

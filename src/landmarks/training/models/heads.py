@@ -74,7 +74,8 @@ def add_margin(cosine: Tensor, margin: float | Tensor) -> Tensor:
         cosine: Any shape, in [-1, 1]; values outside by a rounding error are fine.
         margin: Radians in [0, pi / 2), one for all or one for each.
     """
-    turn = torch.as_tensor(margin, dtype=cosine.dtype, device=cosine.device)
+    # A number is filled in on the device: `as_tensor` would copy it there, and wait.
+    turn = margin.to(cosine) if isinstance(margin, Tensor) else cosine.new_full((), margin)
     sine = (1 - cosine.square()).clamp_min(1e-12).sqrt()
     turned = cosine * turn.cos() - sine * turn.sin()
     return torch.where(cosine > -turn.cos(), turned, cosine + turn.cos() - 1)
