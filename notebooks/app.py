@@ -29,9 +29,7 @@ OUT = Path(os.environ.get("OUT", "../build/notebooks"))
 DRAWN = Path("../build/drawn")
 MODEL = os.environ.get("MODEL", "")
 NEGATIVES = os.environ.get("NEGATIVES", "")  # a folder of photos without a landmark: see "I don't know"
-PHOTOS = os.environ.get(
-    "PHOTOS", ""
-)  # a folder of photos from neither train nor test; by default new scenes are drawn
+PHOTOS = os.environ.get("PHOTOS", "")  # a folder of photos it was not trained on; else new scenes are drawn
 HIDE = bool(os.environ.get("HIDE"))  # do not display the photos, if this copy is shared and they are not yours
 
 
@@ -43,17 +41,13 @@ def find_model() -> Path:
 
 
 def train_small() -> Path:
-    from landmarks.training.config.settings import default_settings
-    from landmarks.training.engine.pipeline import train_run
-    from landmarks.training.engine.trained import load_data
-    from landmarks.training.export.export import ExportSettings, export_run
+    import landmarks
 
     if not DRAWN.exists():
         draw = [sys.executable, "../tests/drawn.py", DRAWN, "--classes", "8", "--train", "30", "--test", "8"]
         subprocess.run(draw, check=True)
-    run = train_run(default_settings(DRAWN, "transfer"), OUT / "transfer-app")
-    export_run(run, load_data(run), OUT / "model-app", ExportSettings(precision="fp32"))
-    return OUT / "model-app"
+    run = landmarks.train(DRAWN, OUT / "transfer-app", model="transfer")
+    return landmarks.export(run, OUT / "model-app")
 
 
 # %%
@@ -231,20 +225,8 @@ if PHOTOS:
     photos = find_photos([Path(PHOTOS)])
 else:
     new = OUT / "new-scenes"
-    draw = [
-        sys.executable,
-        "../tests/drawn.py",
-        new,
-        "--classes",
-        "8",
-        "--train",
-        "1",
-        "--test",
-        "1",
-        "--seed",
-        "99",
-    ]
-    subprocess.run(draw, check=True)
+    flags = ["--classes", "8", "--train", "1", "--test", "1", "--seed", "99"]
+    subprocess.run([sys.executable, "../tests/drawn.py", new, *flags], check=True)
     photos = find_photos([new / "train"])
 
 
@@ -272,10 +254,27 @@ upload.value = (uploaded("noise.jpg", noise()), uploaded("notes.jpg", b"this is 
 display(HTML(result.value))
 
 # %% [markdown]
+# ## The same without PyTorch
+#
+# `model.onnx` from the same folder answers alike, and `landmarks.load_model` needs nothing but ONNX Runtime. A tag
+# is what the model is sure of; the candidates are its guesses in order. The classes of the drawn scenes are not in
+# the gazetteer, so their tags have no place.
+
+# %%
+import landmarks
+
+model = landmarks.load_model(folder)
+for found in model.tag(photos):
+    guess = found.candidates[0]
+    print(
+        f"{found.path.name}: {[tag.name for tag in found.tags]}, best guess {guess.class_name} {guess.probability:.1%}"
+    )
+
+# %% [markdown]
 # ## From here to a real app
 #
-# - In Python, [docs/python.md](../docs/python.md) does the same in three lines, without PyTorch.
-# - On a phone or in a browser, use `model.onnx` from the same folder, a quarter of the size in int8:
-#   [docs/javascript.md](../docs/javascript.md) shows it running in JavaScript.
+# - [docs/python.md](../docs/python.md) has the whole Python API.
+# - On a phone or in a browser, `model.onnx` runs too: [docs/javascript.md](../docs/javascript.md) shows it in
+#   JavaScript.
 # - Calibrate with `landmarks export --negatives`: `landmarks tag` then uses a better score than the bare
 #   probability, and falls back from landmark to city, country and kind.

@@ -15,8 +15,13 @@
 # will look at the data, see what augmentation does, build the network, train it, read its report, and export it
 # to a file that answers like the trained network.
 #
-# Everything here calls the public functions of `landmarks.training`; `landmarks train DATA` does the same in one
-# command.
+# Everything here calls the parts of `landmarks.training` one by one, to show them. `landmarks.train(DATA,
+# model="scratch")` does all of it in one line of Python, `landmarks train DATA` in one command.
+#
+# **How good it gets here.** The training below is cut to what a laptop does while you watch: 18 epochs, crops of
+# at most 128 pixels. On the 34 landmarks that the outputs here come from, that ends near 65 %.
+# [benchmarks/results/accuracy.md](../benchmarks/results/accuracy.md) reports 89 to 92 % for the same network: with
+# 48 and more epochs, crops of up to 192 pixels, and the pictures of two more collections to learn from.
 #
 # **The data.** `DATA` is a folder with `train/CLASS/picture` and `test/CLASS/picture`. Without it, the notebook
 # draws a small set of its own. Set the variables in the environment, or here:
@@ -67,7 +72,7 @@ def show(figure: Figure, width: int = 900) -> None:
 #
 # - **training** pictures move the weights;
 # - **validation** pictures choose between epochs, networks and settings;
-# - **test** pictures are looked at once, at the end. A figure that helped to choose is no longer honest.
+# - **test** pictures are looked at once, at the end. A metric that helped to choose is no longer honest.
 
 # %%
 from landmarks.training.config.settings import DataSettings
@@ -105,8 +110,8 @@ pd.DataFrame(statistics, index=["red", "green", "blue"]).T.round(3)
 # teaches that sky is a tower.
 #
 # `get_data_loaders` builds the loaders of a folder in one call, `visualize_one_batch` draws what they give.
-# (Photos of places may only be passed on where their licence allows it, so a published copy of this notebook
-# shows drawn scenes: `SHOWN` names the set whose pictures appear.)
+# (Photos of places may only be passed on where their licence allows it, so this copy of the notebook shows drawn
+# scenes here, whatever it trains on: `SHOWN` names the set whose pictures appear.)
 
 # %%
 from landmarks.training.config.settings import AugmentSettings
@@ -280,12 +285,12 @@ print(f"{len(history)} epochs in {minutes:.1f} minutes; the best weights are tho
 # - **both stay high:** too small a network, too short a training, or too low a learning rate;
 # - **training is worse than validation:** normal here. Training pictures are augmented and their labels smoothed.
 #
-# The jumps of the losses come from the larger crops: the sizes change twice.
+# Where the losses jump, the crops became larger: their size changes twice in these epochs (not with `QUICK`).
 #
 # ## The report
 #
-# The run folder now holds `report.html`: figures with intervals, curves, confusions, the worst mistakes with
-# their pictures, and advice. Here are its figures.
+# The run folder now holds `report.html`: metrics with intervals, curves, confusions, the worst mistakes with
+# their pictures, and advice. Here are its metrics.
 
 # %%
 headline = []
@@ -309,12 +314,13 @@ display(pd.DataFrame(headline, columns=columns).round(3))
 print("the report:", run.folder.report.relative_to(OUT))
 
 # %% [markdown]
-# The interval says how far chance alone could move the figure with so few test pictures. Two networks whose
+# The interval shows how far chance alone could move the accuracy with so few test pictures. Two networks whose
 # intervals overlap widely have not been told apart.
 #
 # ## Confusion matrix
 #
-# `one_epoch_test` collects the answers to the test pictures, `evaluate` turns answers into figures.
+# `one_epoch_test` collects the predictions for the test pictures, `evaluate` turns them into metrics.
+# (`landmarks.evaluate(run.folder.root)` does both.)
 
 # %%
 from landmarks.training.engine.train import one_epoch_test
@@ -333,8 +339,8 @@ evaluation = evaluate(predictions)
 show(confusion_matrix(evaluation), 760)
 
 # %% [markdown]
-# A row is what a picture shows, a column is what the network said. Off the diagonal are the mistakes, and they
-# are seldom random: things of one kind are taken for each other.
+# A row is what a picture shows, a column is what the network predicted. Off the diagonal are the mistakes, and
+# they are seldom random: things of one kind are taken for each other.
 
 # %%
 pd.DataFrame(
@@ -418,5 +424,5 @@ longer[["schedule", "architecture", "augmentation", "valid_accuracy", "valid_los
 #
 # - `transfer_learning.ipynb`: the same data with a pretrained backbone. Better in seconds.
 # - `app.ipynb`: put the exported file to use.
-# - `landmarks train DATA --model scratch` trains longer and at larger sizes; the figures that come out are in
+# - `landmarks train DATA --method scratch` trains longer and at larger sizes; what comes out is in
 #   [benchmarks/results/accuracy.md](../benchmarks/results/accuracy.md).

@@ -365,6 +365,7 @@ pd.DataFrame(
 #
 # `export_run` writes the model folder that `landmarks tag` and `app.ipynb` use: ONNX for servers, phones and
 # browsers, TorchScript for those who load it in PyTorch or C++. It compares both with the trained network first.
+# (`landmarks.export(run, folder)` does the same in one line, `landmarks.load_model(folder)` reads it.)
 
 # %%
 from landmarks.training.export.export import ExportSettings, export_run
@@ -375,6 +376,13 @@ print(f"on {proof.pictures} pictures TorchScript differs by {proof.torchscript:.
 pd.DataFrame(
     [(p.name, round(p.stat().st_size / 1e6, 2)) for p in sorted(folder.iterdir())], columns=["file", "MB"]
 )
+
+# %%
+import landmarks
+
+model = landmarks.load_model(folder)
+for found in model.predict([sample.path for sample in data.folder.test[:3]]):
+    print([f"{guess.class_name} {guess.probability:.1%}" for guess in found.candidates[:3]])
 
 # %% [markdown]
 # ## What is it good for?
