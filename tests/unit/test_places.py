@@ -139,7 +139,7 @@ def test_the_gazetteers_page_counts_as_the_table_does(curated):
     page = (PROJECT / "docs/places.md").read_text(encoding="utf-8")
     confirmed = sum(place.wikidata is not None for place in curated)
     without = len(curated) - len(NO_PLACE) - confirmed
-    assert f"{confirmed} of the {len(curated)} rows have an id." in page
+    assert f"{confirmed} of the {len(curated)} rows have an ID." in page
     assert f"the other {without} could not be confirmed" in page
 
 

@@ -1,4 +1,4 @@
-"""What is found in photos as text: a table to read, JSON lines, CSV, GeoJSON, and the reasons in words."""
+"""Formats of tagging results: a table, JSON lines, CSV, GeoJSON, and explanations in words."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _CSV_COLUMNS = (
 
 @dataclass(frozen=True)
 class Shown:
-    """One photo on its way to the reader.
+    """One photo to show.
 
     Attributes:
-        finding: What was found.
-        diff: What is, or would be, written about it, or None.
+        finding: Its tags.
+        diff: The metadata that is, or would be, written, or None.
     """
 
     finding: Finding
@@ -37,16 +37,16 @@ class Shown:
 
 
 class Writer(Protocol):
-    """A format; the texts of all calls, one after the other, are the document."""
+    """An output format; the document is the concatenation of all returned texts."""
 
     def begin(self) -> str:
-        """Return what stands before the first photo."""
+        """Return the text before the first photo."""
 
     def photo(self, shown: Shown) -> str:
-        """Return what is said of one photo."""
+        """Return the text for one photo."""
 
     def end(self) -> str:
-        """Return what stands behind the last photo."""
+        """Return the text after the last photo."""
 
 
 def make_writer(form: Format, gazetteer: Gazetteer, *, explain: bool = False, candidates: bool = False) -> Writer:
@@ -54,8 +54,8 @@ def make_writer(form: Format, gazetteer: Gazetteer, *, explain: bool = False, ca
 
     Args:
         form: The format.
-        gazetteer: For the names of candidates.
-        explain: Say why; in the table and in JSON lines.
+        gazetteer: Provides the names of candidates.
+        explain: Add explanations to the table and to JSON lines.
         candidates: List the candidates in the table; JSON lines always have them.
     """
     if form == "jsonl":
@@ -78,7 +78,7 @@ def describe(tag: Tag) -> str:
 
 
 def reasons(explanation: Explanation, gazetteer: Gazetteer) -> Iterator[str]:
-    """Give the reasons for an answer, one sentence per line."""
+    """Yield the reasons for an answer, one sentence each."""
     best = explanation.best
     if explanation.learned is not None:
         yield f"similar to the photos of a taught landmark: {explanation.learned:.1%}"
@@ -106,7 +106,7 @@ def _passed(passed: bool) -> str:
 
 
 class _Table:
-    """Text for people: a line for each photo, indented lines for what belongs to it."""
+    """Plain text: one line per photo, with indented details."""
 
     def __init__(self, gazetteer: Gazetteer, explain: bool, candidates: bool) -> None:
         self._gazetteer = gazetteer
@@ -119,7 +119,7 @@ class _Table:
     def photo(self, shown: Shown) -> str:
         finding = shown.finding
         if finding.photo.error is not None:
-            return ""  # told on standard error
+            return ""  # reported on standard error
         tags = [f"{tag.probability:6.1%}  {describe(tag)}" for tag in finding.photo.tags]
         lines = [f"{finding.photo.path}: {'; '.join(tag.strip() for tag in tags) or '-'}"]
         if self._candidates:
@@ -136,7 +136,7 @@ class _Table:
 
 
 class _JsonLines:
-    """One JSON object a line: `path`, `tags`, `candidates`, `model`, or `path` and `error`."""
+    """One JSON object per line: `path`, `tags`, `candidates`, `model`, or `path` and `error`."""
 
     def __init__(self, gazetteer: Gazetteer, explain: bool) -> None:
         self._gazetteer = gazetteer
@@ -165,9 +165,9 @@ class _JsonLines:
 
 
 class _Csv:
-    """One row a tag, and one without a name for a photo that has none.
+    """One row per tag, and one without a name for a photo without tags.
 
-    A cell of text that begins with `=`, `+`, `-` or `@` gets an apostrophe before it.
+    A text cell that begins with `=`, `+`, `-` or `@` is prefixed with an apostrophe.
     """
 
     def begin(self) -> str:
@@ -191,7 +191,7 @@ class _Csv:
 
 
 class _GeoJson:
-    """A feature collection (RFC 7946): each tag at its landmark, without a geometry where that is unknown."""
+    """A feature collection (RFC 7946): each tag at its landmark, without a geometry if its position is unknown."""
 
     def __init__(self) -> None:
         self._first = True
@@ -226,19 +226,19 @@ def _place_of(tag: Tag) -> Place | None:
 
 
 def tag_object(tag: Tag) -> dict[str, Any]:
-    """Return a tag as it stands in JSON: `name`, `level`, `probability` and `place`, which may be None."""
+    """Return a tag as a JSON object: `name`, `level`, `probability` and `place`, which may be None."""
     probability = round(tag.probability, 6)
     return {"name": tag.name, "level": tag.level, "probability": probability, "place": _place_object(tag)}
 
 
 def candidate_object(candidate: Candidate, gazetteer: Gazetteer) -> dict[str, Any]:
-    """Return a candidate as it stands in JSON: `class_name`, `name` and `probability`."""
+    """Return a candidate as a JSON object: `class_name`, `name` and `probability`."""
     name = gazetteer.display_name(candidate.class_name)
     return {"class_name": candidate.class_name, "name": name, "probability": round(candidate.probability, 6)}
 
 
 def _place_object(tag: Tag) -> dict[str, Any] | None:
-    """Return what is known of where a tag lies: of a city or country not the position of one landmark in it."""
+    """Return the place of a tag; for a city or country, without the position of one landmark in it."""
     place = _place_of(tag)
     if place is None:
         return None
@@ -270,5 +270,5 @@ def _csv_row(values: tuple[object, ...]) -> str:
 
 
 def _safe_cell(value: object) -> object:
-    """Return a cell that no spreadsheet takes for a formula: names of files and places may come from anybody."""
+    """Escape a cell that a spreadsheet would take for a formula: names of files and places are untrusted."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
