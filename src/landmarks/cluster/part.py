@@ -31,8 +31,8 @@ SCHEMA = pa.schema(
         ("error", pa.string()),
     ]
 )
-"""One row per photo: `tags` and `candidates` are JSON lists as in `landmarks tag --jsonl`; for an unreadable photo,
-`error` has the reason and the others are null."""
+"""One row per photo: `tags` and `candidates` are JSON lists as in `landmarks tag --jsonl`; for an unreadable
+photo, `error` has the reason and the others are null."""
 
 
 ATTEMPTS = 3

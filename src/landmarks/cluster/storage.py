@@ -86,13 +86,13 @@ class Storage:
             self.system.rm(self.inside(name), recursive=True)
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file of this folder whole or not at all; raises `StorageError` where it cannot be written."""
+        """Write a file in this folder atomically; raises `StorageError` if it cannot be written."""
         path = self.inside(name)
         if self.is_local:
             write_bytes(Path(path), content)
             return
         try:
-            # Object storage shows a file when all of it has arrived, and not before.
+            # Object storage shows a file only when it is complete.
             self.system.pipe_file(path, content)
         except OSError as error:
             raise StorageError(f"{self.address}: {name} cannot be written ({error}): check the rights") from error
