@@ -1,4 +1,4 @@
-"""Recognise landmarks in photos, and train your own recogniser from a folder of pictures.
+"""Recognise landmarks in photos, and train your own recogniser from a folder of images.
 
 This is the whole public API; every other name is private and may change. Nothing is imported before it is used, so
 `import landmarks` is quick and needs neither ONNX Runtime nor PyTorch.

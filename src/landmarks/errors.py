@@ -29,10 +29,10 @@ class InputError(LandmarksError):
 
 
 class ImageError(InputError):
-    """A picture cannot be read.
+    """An image cannot be read.
 
     Attributes:
-        path: The picture, or None where it came as bytes.
+        path: The image, or None if it came as bytes.
         reason: Why, without the path, so that a table of failures can show both in columns.
     """
 

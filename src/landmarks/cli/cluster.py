@@ -39,7 +39,7 @@ def cluster(
     """Tag many photos on a Ray cluster or on all cores of this machine; writes Parquet files or a Lance table.
 
     The same command continues a job that was stopped. The exit status is 2 where photos were unreadable (see the
-    column error), and 1 where parts are missing.
+    column error), and 1 if parts are missing.
     """
     from landmarks.cli.progress import RunProgress
     from landmarks.cluster.job import run_job

@@ -48,7 +48,7 @@ class Fields:
 
     Attributes:
         of: The dataclass whose fields are meant where the parameter takes only those that were given, as a
-            mapping; None where the parameter is the dataclass itself.
+            mapping; None if the parameter is the dataclass itself.
         omit: Fields that are no options.
         flags: Options of another name than their field; for a field that is left out, the one that stands for it.
         title: Section of the help that lists them.

@@ -51,7 +51,7 @@ class Display:
         """Show a whole document, with progress meanwhile and the closing line after it.
 
         Args:
-            total: How many photos there will be, or None where that is not known.
+            total: How many photos there will be, or None if that is not known.
         """
         click.echo(self._writer.begin(), nl=False)
         shown = RunProgress(self.summary.verbosity, unit="photos", answers=True, total=total)

@@ -37,7 +37,7 @@ def doctor(
     """Check a data set for problems before training on it; change nothing unless asked to.
 
     Finds broken files, near-duplicates, leakage between train and test, wrong labels, odd classes, uneven classes
-    and shortcuts. The exit status is 0 whatever is found, and 2 where a picture could not be moved.
+    and shortcuts. The exit status is 0 whatever is found, and 2 where an image could not be moved.
     """
     from landmarks.training.doctor.findings import parse_problems
     from landmarks.training.doctor.treatment import default_quarantine, restore

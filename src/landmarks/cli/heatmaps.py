@@ -15,17 +15,17 @@ from landmarks.tagging.writers import describe
 
 
 class HeatmapFolder:
-    """Makes a picture for each finding it is given.
+    """Makes an image for each finding it is given.
 
     Args:
-        folder: Where the pictures go; made when the first one comes.
+        folder: Where the images go; made when the first one comes.
         photos: What is tagged.
         model: Model folder.
         gazetteer: For the names.
 
     Raises:
         ModelError: The model folder is damaged.
-        SettingsError: The pictures would lie among the photos.
+        SettingsError: The images would lie among the photos.
     """
 
     def __init__(self, folder: Path, photos: Iterable[Path], model: Path, gazetteer: Gazetteer) -> None:
@@ -41,13 +41,13 @@ class HeatmapFolder:
         self._taken: set[str] = set()
 
     def add(self, finding: Finding) -> str | None:
-        """Write the picture of a photo; one that cannot be read has none.
+        """Write the image of a photo; one that cannot be read has none.
 
         Returns:
             What went wrong, as a sentence, or None.
 
         Raises:
-            StorageError: The picture cannot be written.
+            StorageError: The image cannot be written.
         """
         photo, explanation = finding.photo, finding.explanation
         if explanation is None or photo.error is not None:

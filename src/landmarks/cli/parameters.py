@@ -22,7 +22,7 @@ class Slot:
 
     Attributes:
         parameter: Parameter of the function.
-        field: Field of the settings that the parameter takes, or None where it takes the value itself.
+        field: Field of the settings that the parameter takes, or None if it takes the value itself.
         partial: Whether the parameter takes only the fields that were given.
         title: Section of the help.
         option: What click reads.

@@ -29,7 +29,7 @@ class RunProgress:
         unit: What is counted, in the plural.
         answers: Whether answers go to standard output meanwhile: on a terminal they are progress enough, and a bar
             would stand between them.
-        total: How many there are, or None where that is not known yet.
+        total: How many there are, or None if that is not known yet.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ def train(
     *,
     model: Literal["scratch", "transfer"] = "transfer",
 ) -> Path:
-    """Train a network on a folder of pictures, one folder per class.
+    """Train a network on a folder of images, one folder per class.
 
     Args:
         data: The folder, or all settings of the run.
@@ -52,7 +52,7 @@ def evaluate(run: str | Path, split: Literal["valid", "test", "both"] = "both") 
 
     Args:
         run: Run folder.
-        split: Which pictures.
+        split: Which images.
 
     Returns:
         The metrics of each split.

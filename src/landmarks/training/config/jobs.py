@@ -29,7 +29,7 @@ class DoctorSettings:
 
     Attributes:
         data: Folder with train/ and test/, or with one folder per class.
-        min_side: A picture whose short side has fewer pixels is called small.
+        min_side: An image whose short side has fewer pixels is called small.
         seed: Seed of the cross-validation.
         cache: Folder for decoded images and embeddings; by default the user's cache folder.
 
@@ -52,9 +52,9 @@ class PackSettings:
     """How an image folder is packed.
 
     Attributes:
-        valid_size: Fraction of the training pictures used for validation.
-        shard_size: Pictures per shard, at least 1.
-        sample: Training pictures also kept as files, for export, at least 1.
+        valid_size: Fraction of the training images used for validation.
+        shard_size: Images per shard, at least 1.
+        sample: Training images also kept as files, for export, at least 1.
         seed: Seed of the split and of the order.
 
     Raises:
@@ -139,7 +139,7 @@ class TuneSettings:
         trials: Finished trials of the whole study, those of earlier calls and other processes counted.
         minutes: Start no trial after this time, in minutes.
         epochs: Epochs per trial; by default they are tuned, or the usual number.
-        limit: Training pictures per trial; by default all.
+        limit: Training images per trial; by default all.
         seed: Seed of the split, of every training and of the search.
         threads: CPU threads of PyTorch; 0 for one per core.
         cache: Folder for decoded images and embeddings; by default the user's cache folder.

@@ -111,7 +111,7 @@ def differences(settings: RunSettings) -> dict[str, dict[str, Any]]:
 
 
 def write_preset(path: Path, settings: RunSettings, comment: str) -> None:
-    """Write settings as a preset that `load_preset` reads back, whole or not at all.
+    """Write settings as a preset that `load_preset` reads back, atomically.
 
     Args:
         path: The file.

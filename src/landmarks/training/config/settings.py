@@ -242,7 +242,7 @@ class RunSettings:
 
     Attributes:
         data: The image folder.
-        cache: Folder of decoded pictures and features, or None for the user's cache folder.
+        cache: Folder of decoded images and features, or None for the user's cache folder.
     """
 
     data: Path

@@ -21,7 +21,7 @@ MIXES = ("mixup", "cutmix")
 
 
 class TrainTransform:
-    """Cached picture to augmented training crop.
+    """Cached image to augmented training crop.
 
     Args:
         settings: Which augmentations.

@@ -48,10 +48,10 @@ class BrokenPicture:
 
 
 class PictureCache:
-    """Read access to the decoded pictures.
+    """Read access to the decoded images.
 
     Args:
-        file: The decoded pictures.
+        file: The decoded images.
         paths: The images of the cache, in order.
         index: Which of them are in the file, their shapes, and why the others are not, by position, because the
             same image has several paths (relative to here, to there, absolute).
@@ -82,10 +82,10 @@ class PictureCache:
         return {**self.__dict__, "_pixels": None}
 
     def picture(self, path: Path) -> NDArray[np.uint8]:
-        """Return the picture of `path` as a uint8 array (H, W, 3) that shares memory with the file.
+        """Return the image of `path` as a uint8 array (H, W, 3) that shares memory with the file.
 
         Raises:
-            KeyError: The picture is not in this cache.
+            KeyError: The image is not in this cache.
         """
         if self._pixels is None:
             # Copy on write: torch wants writable memory, and the file must never change.
@@ -99,19 +99,19 @@ class PictureCache:
 def build_cache(
     paths: Sequence[Path], folder: Path, *, side: int = 256, progress: Progress | None = None
 ) -> PictureCache:
-    """Open the cache of these pictures, decoding them first when there is none yet.
+    """Open the cache of these images, decoding them first when there is none yet.
 
     Args:
-        paths: The pictures.
+        paths: The images.
         folder: Where caches are stored; made when missing.
-        side: Short side in pixels to which larger pictures are reduced.
+        side: Short side in pixels to which larger images are reduced.
         progress: Called after each group of images.
 
     Returns:
         The cache; unreadable images are listed in `broken`.
 
     Raises:
-        DataError: None of the pictures can be read.
+        DataError: None of the images can be read.
         StorageError: The cache cannot be written.
     """
     key = _key(paths, side)
@@ -190,12 +190,12 @@ def _decode(paths: Sequence[Path], side: int) -> Iterator[NDArray[np.uint8] | st
         try:
             picture = load_rgb(path, min_side=side)
             short, long = sorted(picture.shape[:2])
-            # A picture that is too long and thin is refused here, not in the middle of the training.
+            # An image that is too long and thin is refused here, not in the middle of the training.
             return resize_short_side(picture, side) if short > side or long > MAX_ASPECT * short else picture
         except ImageError as error:
             return error.reason
 
-    # Groups, so that decoded pictures never pile up in memory ahead of the writer.
+    # Groups, so that decoded images never pile up in memory ahead of the writer.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(paths), 64):
             group = paths[start : start + 64]

@@ -23,10 +23,10 @@ MANIFEST = "manifest.csv"
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture of a data set.
+    """One image of a data set.
 
     Attributes:
-        path: The picture.
+        path: The image.
         label: Index of its class in `DataFolder.classes`.
         source: Where it came from, when the manifest of the data set tells, else "".
     """
@@ -66,10 +66,10 @@ class DataFolder:
         return digest.hexdigest()[:16]
 
     def without(self, broken: Iterable[Path]) -> DataFolder:
-        """Return the data set without the pictures in `broken`.
+        """Return the data set without the images in `broken`.
 
         Raises:
-            DataError: A class is left without a training picture, or validation or test without any.
+            DataError: A class is left without a training image, or validation or test without any.
         """
         gone = set(broken)
         kept = replace(
@@ -94,8 +94,8 @@ class Listing:
 
     Attributes:
         root: The data set.
-        classes: Names of the class folders of all splits, sorted; a class may have no picture.
-        splits: The pictures of `train` and `test`, or of "" where the class folders are in `root` itself.
+        classes: Names of the class folders of all splits, sorted; a class may have no image.
+        splits: The images of `train` and `test`, or of "" where the class folders are in `root` itself.
     """
 
     root: Path
@@ -104,10 +104,10 @@ class Listing:
 
 
 def list_pictures(root: Path) -> Listing:
-    """List the pictures of an image folder without splitting or judging it.
+    """List the images of an image folder without splitting or judging it.
 
     Raises:
-        DataError: The folder is missing, unreadable, or holds fewer than two classes, no picture at all, or a
+        DataError: The folder is missing, unreadable, or holds fewer than two classes, no image at all, or a
             class whose name is not UTF-8.
     """
     parts = [split for split in ("train", "test") if _has_folder(root, split)] or [""]
@@ -130,17 +130,17 @@ def read_data_folder(root: Path, *, valid_size: float, seed: int, limit: int | N
 
     Args:
         root: Folder with `train/` and `test/`, or with one folder per class.
-        valid_size: Fraction of the training pictures of each class that becomes validation, in (0, 1).
+        valid_size: Fraction of the training images of each class that becomes validation, in (0, 1).
         seed: Seed of the split; the same seed gives the same split.
-        limit: At most this many training pictures, drawn evenly over the classes, or None for all.
+        limit: At most this many training images, drawn evenly over the classes, or None for all.
 
     Returns:
-        The data set; every class has at least one training and one validation picture. A class may be missing
+        The data set; every class has at least one training and one validation image. A class may be missing
         from `test/`.
 
     Raises:
         DataError: The folder is missing, unreadable or empty, has one class, a split without its partner, a
-            class without pictures, with too few to split or with a name that is not UTF-8.
+            class without images, with too few to split or with a name that is not UTF-8.
     """
     has_train, has_test = _has_folder(root, "train"), _has_folder(root, "test")
     sources = read_sources(root)
@@ -171,7 +171,7 @@ def read_data_folder(root: Path, *, valid_size: float, seed: int, limit: int | N
 
 
 def read_split(folder: Path, classes: Sequence[str]) -> list[Sample]:
-    """List the pictures `folder/CLASS/picture` of known classes; a class may be missing.
+    """List the images `folder/CLASS/picture` of known classes; a class may be missing.
 
     Raises:
         DataError: A folder is unreadable.
@@ -186,7 +186,7 @@ def split_stratified(samples: Sequence[Sample], share: float, seed: int) -> tupl
 
     Takes linear time.
 
-    The split of a class depends on its own pictures and the seed alone, so adding a class moves no picture of
+    The split of a class depends on its own images and the seed alone, so adding a class moves no image of
     another.
     """
     positions: dict[int, list[int]] = {}
@@ -283,7 +283,7 @@ def _require_pictures(folder: Path, classes: Sequence[str], samples: Sequence[Sa
 
 
 def read_sources(root: Path) -> dict[str, str]:
-    """Return where pictures come from, by `SPLIT/CLASS/FILE`, as the manifest of a data set tells; else nothing.
+    """Return where images come from, by `SPLIT/CLASS/FILE`, as the manifest of a data set tells; else nothing.
 
     Raises:
         DataError: The manifest cannot be read.

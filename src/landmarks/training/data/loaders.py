@@ -40,12 +40,12 @@ Loader = DataLoader[Any]
 
 
 class PictureDataset(Dataset[tuple[Tensor, int]]):
-    """Pictures of one split, from the cache, through a transform.
+    """Images of one split, from the cache, through a transform.
 
     Args:
-        cache: The decoded pictures.
+        cache: The decoded images.
         samples: The split.
-        transform: Picture (H, W, 3) uint8 to (3, S, S) uint8.
+        transform: Image (H, W, 3) uint8 to (3, S, S) uint8.
         classes: Names of the labels.
     """
 
@@ -91,11 +91,11 @@ class Data:
 
     Attributes:
         folder: Classes and splits, without the unreadable images.
-        cache: The decoded pictures of all splits.
+        cache: The decoded images of all splits.
         cache_folder: Folder of the cache.
         broken: The unreadable images, with the reason.
-        preprocessing: The contract, with the mean and deviation of the training pictures.
-        shards: Where the training pictures are, if not in the folder: its `train` is then a sample of them.
+        preprocessing: The contract, with the mean and deviation of the training images.
+        shards: Where the training images are, if not in the folder: its `train` is then a sample of them.
     """
 
     folder: DataFolder
@@ -135,8 +135,8 @@ def prepare_data(
     Args:
         root: See `landmarks.training.data.folders.read_data_folder`; or a folder made by `landmarks pack`.
         settings: Split, limit and seed.
-        cache: Folder for decoded pictures, or None for the user's cache folder.
-        progress: Told how many pictures are decoded.
+        cache: Folder for decoded images, or None for the user's cache folder.
+        progress: Told how many images are decoded.
 
     Raises:
         DataError: The folder does not hold what training needs.
@@ -189,9 +189,9 @@ def get_data_loaders(
         num_workers: Loader processes; 0 loads in this process.
         limit: At most this many training images, drawn evenly over the classes, or None for all.
         sampler: `plain`, or `balanced` to draw every class equally often.
-        augment: What training pictures go through, or None for the usual.
+        augment: What training images go through, or None for the usual.
         seed: Seed of the split.
-        cache: Folder for decoded pictures, or None for the user's cache folder.
+        cache: Folder for decoded images, or None for the user's cache folder.
 
     Returns:
         As `make_loaders`.
@@ -220,14 +220,14 @@ def make_loaders(
     Args:
         data: From `prepare_data`.
         settings: Batch size, sampler and workers.
-        augment: What training pictures go through.
+        augment: What training images go through.
         preprocessing: The contract of the network, where its mean and deviation are not those of the data
             (a pretrained backbone), or None for those of the data.
         rank: Which training process this is, from 0.
         world_size: Number of training processes.
 
     Returns:
-        `train`, `valid` and `test`. Each gives (pictures, targets): float32 (B, 3, S, S), normalised; and
+        `train`, `valid` and `test`. Each gives (images, targets): float32 (B, 3, S, S), normalised; and
         int64 (B,), or float32 (B, K) where MixUp or CutMix blended a training batch. Training batches are
         random crops of the last of `augment.sizes` until `set_train_size` says otherwise, the others centre
         crops. The order and the augmentation follow torch's global seed.
@@ -270,14 +270,14 @@ def set_train_size(loader: Loader, augment: AugmentSettings, size: int, preproce
 
 
 def visualize_one_batch(loaders: dict[str, Loader], path: Path, *, count: int = 8, seed: int = 0) -> None:
-    """Save a PNG of training pictures before and after augmentation.
+    """Save a PNG of training images before and after augmentation.
 
     MixUp and CutMix, which blend whole batches, are not shown.
 
     Args:
         loaders: From `get_data_loaders`.
         path: The PNG to write.
-        count: How many pictures, drawn with `seed`.
+        count: How many images, drawn with `seed`.
         seed: Seed of the draw and of the augmentation.
     """
     training = cast(PictureDataset, loaders["train"].dataset)

@@ -48,7 +48,7 @@ def pack(data: Path, out: Path, settings: PackSettings, *, progress: Progress | 
         data: See `landmarks.training.data.folders.read_data_folder`.
         out: The folder to make.
         settings: Split, size of the shards, seed.
-        progress: Called after each group of pictures.
+        progress: Called after each group of images.
 
     Raises:
         DataError: The folder does not hold what training needs, or `out` is taken.
@@ -93,7 +93,7 @@ def _pack(data: Path, out: Path, settings: PackSettings, progress: Progress | No
         ("test", folder.test),
     ):
         for number, (sample, content) in enumerate(packing.readable(samples)):
-            # Numbered, because two pictures of a class may differ in their suffix alone.
+            # Numbered, because two images of a class may differ in their suffix alone.
             name = f"{number:08d}-{sample.path.stem[:100]}{_suffix(sample, content)}"
             write_bytes(out / split / folder.classes[sample.label] / name, content)
     index = index_of(folder.classes, shards, [counts[label] for label in range(len(folder.classes))])

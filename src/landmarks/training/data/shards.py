@@ -3,8 +3,8 @@
 ```
 SHARDS/
   index.json                    classes, splits, counts: all that is read at the start
-  shards/train-000000.tar ...   the training pictures, shuffled, in WebDataset's layout: NNN.jpg, NNN.cls
-  train/CLASS/...               a small even sample of them, for what needs a few pictures at random
+  shards/train-000000.tar ...   the training images, shuffled, in WebDataset's layout: NNN.jpg, NNN.cls
+  train/CLASS/...               a small even sample of them, for what needs a few images at random
   valid/CLASS/..., test/CLASS/...
 ```
 
@@ -57,9 +57,9 @@ class ShardSet:
     Attributes:
         root: The folder.
         classes: Class names.
-        shards: The training pictures.
+        shards: The training images.
         class_counts: How many of them each class has.
-        mean: Of the training pictures, per channel, in [0, 1].
+        mean: Of the training images, per channel, in [0, 1].
         std: Likewise.
         fingerprint: Hash of the index.
     """
@@ -114,15 +114,15 @@ def read_shard_set(root: Path) -> ShardSet:
 
 
 class ShardDataset(IterableDataset[tuple[Tensor, int]]):
-    """The training pictures of one process, streamed.
+    """The training images of one process, streamed.
 
-    Every epoch the files are put in a new order; their pictures, one after the other, are cut into one run of
+    Every epoch the files are put in a new order; their images, one after the other, are cut into one run of
     whole batches for each loader process, and each training process gets the same number of batches. As with a
-    folder, pictures that fill no batch are left out of an epoch, others each time.
+    folder, images that fill no batch are left out of an epoch, others each time.
 
     Args:
         source: The shards.
-        transform: Picture (H, W, 3) uint8 to (3, S, S) uint8.
+        transform: Image (H, W, 3) uint8 to (3, S, S) uint8.
         batch_size: Images per batch over all training processes, a multiple of `world_size`.
         rank: Which training process this is, from 0.
         world_size: Number of training processes.

@@ -30,11 +30,11 @@ class ClassHealth:
 
     Attributes:
         name: The class.
-        counts: Readable pictures by split.
-        recognised: Share of its pictures whose class a classifier that has not seen them names, or None.
-        coherence: Mean cosine between its pictures and their mean direction, or None for fewer than two.
-        lookalike: The other class its pictures are confidently taken for most often, or "".
-        lookalike_share: Share of its pictures for which that holds.
+        counts: Readable images by split.
+        recognised: Share of its images whose class a classifier that has not seen them names, or None.
+        coherence: Mean cosine between its images and their mean direction, or None for fewer than two.
+        lookalike: The other class its images are confidently taken for most often, or "".
+        lookalike_share: Share of its images for which that holds.
         notes: What is odd, in words; empty for a healthy class.
     """
 

@@ -16,9 +16,9 @@ _SURE = 0.5
 
 
 def propose_copies(measured: Measured) -> list[Proposal]:
-    """Propose all pictures of each group of near-duplicates but the best one.
+    """Propose all images of each group of near-duplicates but the best one.
 
-    The best is of the class that the pictures outside the group speak for, then of the test split, whose metrics
+    The best is of the class that the images outside the group speak for, then of the test split, whose metrics
     would change without it, then the one with the most pixels and bytes. Another class than that of the best is a
     `conflict`, another split `leakage`, else it is a `duplicate`.
     """

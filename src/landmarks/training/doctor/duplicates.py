@@ -1,8 +1,8 @@
-"""Groups of pictures that are nearly the same.
+"""Groups of images that are nearly the same.
 
-A picture is told by 64 bits: whether each of 8 x 8 places is darker than the place to its right (difference hash,
+An image is told by 64 bits: whether each of 8 x 8 places is darker than the place to its right (difference hash,
 N. Krawetz, "Kind of Like That", 2013). Re-encoding, resizing and brightness change few of the bits, a small crop
-about five. Two pictures are one when their hashes differ in few bits and their embeddings point the same way,
+about five. Two images are one when their hashes differ in few bits and their embeddings point the same way,
 because skies and lawns alone can make hashes alike.
 """
 
@@ -35,9 +35,9 @@ def similar_hashes(hashes: NDArray[np.uint64], max_bits: int = MAX_BITS) -> NDAr
     """Find all pairs of hashes that differ in at most `max_bits` bits.
 
     Multi-index hashing (Norouzi, Punjani, Fleet 2012, https://arxiv.org/abs/1307.2982): two hashes that differ in
-    r bits differ in at most r/4 bits of one of their four blocks of 16, so only pictures that share such a block
-    are compared. For evenly spread hashes and the default, N pictures cost 548 look-ups each and N**2 / 120
-    cheap comparisons in all: some seconds for 100,000 pictures. Memory is O(N) beside the pairs found.
+    r bits differ in at most r/4 bits of one of their four blocks of 16, so only images that share such a block
+    are compared. For evenly spread hashes and the default, N images cost 548 look-ups each and N**2 / 120
+    cheap comparisons in all: some seconds for 100,000 images. Memory is O(N) beside the pairs found.
 
     Args:
         hashes: (N,) hashes.

@@ -42,12 +42,12 @@ class Diagnosis:
 
     Attributes:
         data: The data set.
-        pictures: Every picture of it, readable or not.
-        proposals: What to do about single pictures, in the order of the report.
+        pictures: Every image of it, readable or not.
+        proposals: What to do about single images, in the order of the report.
         classes: Every class, and what is odd about it.
-        shortcuts: What the files give away, or None where there are too few pictures to tell.
+        shortcuts: What the files give away, or None if there are too few images to tell.
         notes: Sentences on the data set as a whole.
-        measured: What was computed of the readable pictures.
+        measured: What was computed of the readable images.
     """
 
     data: Path
@@ -72,7 +72,7 @@ def examine(settings: DoctorSettings, logger: Logger | None = None) -> Diagnosis
         logger: Gets the stages and their progress.
 
     Raises:
-        DataError: The folder is no data set, or no picture of it can be read.
+        DataError: The folder is no data set, or no image of it can be read.
         StorageError: The cache cannot be written.
     """
     log = logger or Loggers()

@@ -34,10 +34,10 @@ COLUMNS = ("problem", "path", "split", "class", "proposal", "class_proposed", "o
 
 @dataclass(frozen=True)
 class Proposal:
-    """One problem of one picture, and what to do about it.
+    """One problem of one image, and what to do about it.
 
     Attributes:
-        path: The picture.
+        path: The image.
         problem: What is wrong.
         action: Move it to quarantine, move it to the class `suggested`, or have a look.
         evidence: Why the doctor thinks so, in a few words.
@@ -45,7 +45,7 @@ class Proposal:
         class_name: The class of its folder.
         split: `train`, `test`, or "" where the data set is not split.
         suggested: The class it seems to belong to, or "".
-        other: The picture it is compared with, or None.
+        other: The image it is compared with, or None.
     """
 
     path: Path
@@ -84,7 +84,7 @@ def in_order(proposals: Sequence[Proposal]) -> list[Proposal]:
 
 
 def write_proposals(path: Path, proposals: Sequence[Proposal], root: Path) -> None:
-    """Write the table of proposals as CSV, whole or not at all.
+    """Write the table of proposals as CSV, atomically.
 
     Args:
         path: The file.

@@ -25,7 +25,7 @@ def split_folds(
         seed: Seed of the folds.
 
     Yields:
-        `FOLDS` folds, fewer where there are fewer pictures; none where the pictures do not suffice for two.
+        `FOLDS` folds, fewer where there are fewer images; none if the images do not suffice for two.
     """
     group_of = np.arange(len(labels))
     for members in groups:
@@ -35,7 +35,7 @@ def split_folds(
         return
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        # A class of fewer pictures than folds is missing from some of them, which is all that can be done.
+        # A class of fewer images than folds is missing from some of them, which is all that can be done.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
         parts = list(splitter.split(np.zeros(len(labels)), labels, group_of))
     yield from ((known, asked) for known, asked in parts if len(known) and len(asked))

@@ -1,9 +1,9 @@
 """Likely wrong labels by confident learning on the embeddings of a frozen backbone.
 
 Confident learning (Northcutt, Jiang, Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR
-2021, https://arxiv.org/abs/1911.00068) asks a classifier that has not seen a picture what it shows. A picture of
+2021, https://arxiv.org/abs/1911.00068) asks a classifier that has not seen an image what it shows. An image of
 class i that looks like class j with at least the confidence that is usual for class j counts for the cell (i, j)
-of the confident joint: off the diagonal are the likely wrong labels. Pictures that fall short of that confidence,
+of the confident joint: off the diagonal are the likely wrong labels. Images that fall short of that confidence,
 though the classifier gives another class many times the probability of their own, are worth a look.
 """
 
@@ -29,12 +29,12 @@ ODDS = 10.0
 
 @dataclass(frozen=True)
 class LabelIssue:
-    """A picture that looks like another class than its own.
+    """An image that looks like another class than its own.
 
     Attributes:
-        position: Row of the picture.
+        position: Row of the image.
         suggested: The class it looks like.
-        own: Probability of its own class, by a classifier that has not seen the picture.
+        own: Probability of its own class, by a classifier that has not seen the image.
         other: Probability of `suggested`.
         confident: Whether it is off the diagonal of the confident joint.
     """
@@ -60,7 +60,7 @@ def out_of_fold_probabilities(
     seed: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float64] | None:
-    """Return what a logistic regression that learnt from the other folds says of each picture.
+    """Return what a logistic regression that learned from the other folds says of each image.
 
     Args:
         embeddings: (N, D) of unit length.
@@ -71,7 +71,7 @@ def out_of_fold_probabilities(
         progress: Told (folds done, folds in all).
 
     Returns:
-        (N, K), or None where there are too few pictures to cross-validate. A class that the other folds lack has
+        (N, K), or None if there are too few images to cross-validate. A class that the other folds lack has
         probability 0 in a fold.
     """
     folds = list(split_folds(labels, groups, seed=seed))
@@ -94,9 +94,9 @@ def out_of_fold_probabilities(
 
 
 def confident_classes(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return, for each picture, the most probable class that reaches its threshold, -1 where none does.
+    """Return, for each image, the most probable class that reaches its threshold, -1 if none does.
 
-    The threshold of a class is its mean probability over its own pictures.
+    The threshold of a class is its mean probability over its own images.
 
     Args:
         probabilities: (N, K).
@@ -121,7 +121,7 @@ def confident_joint(probabilities: NDArray[np.float64], labels: NDArray[np.int64
 
 
 def find_label_issues(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> list[LabelIssue]:
-    """Return the pictures that look like another class, most confident first.
+    """Return the images that look like another class, most confident first.
 
     Args:
         probabilities: (N, K) out of fold.

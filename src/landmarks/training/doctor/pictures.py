@@ -24,16 +24,16 @@ _STANDARD_SUM = 3679
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of a data set with what its header tells.
+    """One image of a data set with what its header tells.
 
     Attributes:
         path: The file.
         label: Index of its class.
         split: `train`, `test`, or "" where the data set is not split.
         source: Where it came from, or "" where no manifest tells.
-        width: Pixels, before any rotation by EXIF; 0 where the header is unreadable.
+        width: Pixels, before any rotation by EXIF; 0 if the header is unreadable.
         height: Pixels.
-        size: Bytes of the file; 0 where there is none.
+        size: Bytes of the file; 0 if there is none.
         quality: JPEG quality from 1 to 100 as its quantisation table tells, or 0 for other formats.
     """
 
@@ -54,15 +54,15 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """The N readable pictures of a data set of K classes, with what was computed of them.
+    """The N readable images of a data set of K classes, with what was computed of them.
 
     Attributes:
         classes: K names.
-        pictures: N pictures.
+        pictures: N images.
         hashes: (N,) difference hashes.
         embeddings: (N, D) of unit length.
         groups: Positions of near-duplicates, two or more a group.
-        probabilities: (N, K) by a classifier that has not seen the picture, or None where there are too few.
+        probabilities: (N, K) by a classifier that has not seen the image, or None if there are too few.
     """
 
     classes: tuple[str, ...]
@@ -107,11 +107,11 @@ def jpeg_quality(luminance: Sequence[int]) -> float:
 
 
 def find_broken(paths: Sequence[Path], cache: PictureCache) -> list[BrokenPicture]:
-    """Return the pictures that are unreadable, that end too early, or that show one flat colour.
+    """Return the images that are unreadable, that end too early, or that show one flat colour.
 
     Args:
-        paths: The pictures of the cache.
-        cache: Their decoded pictures.
+        paths: The images of the cache.
+        cache: Their decoded images.
     """
     broken = list(cache.broken)
     unreadable = {one.path for one in broken}
@@ -126,7 +126,7 @@ def find_broken(paths: Sequence[Path], cache: PictureCache) -> list[BrokenPictur
 
 
 def _ends_early(path: Path) -> bool:
-    """Tell whether a JPEG lacks the end of its last scan, as a download does whose rest was filled with zeros.
+    """Return whether a JPEG lacks the end of its last scan, as a download does whose rest was filled with zeros.
 
     Decoders draw what is there and leave the rest grey. Inside a scan no two bytes look like a marker, and what
     cameras append after the end (a preview, a film) has an end of its own.

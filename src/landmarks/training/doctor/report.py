@@ -58,7 +58,7 @@ class _Section:
 
 
 def write_report(folder: Path, diagnosis: Diagnosis) -> Path:
-    """Write `report.html` and `proposals.csv`, each whole or not at all.
+    """Write `report.html` and `proposals.csv`, each atomically.
 
     Args:
         folder: Where; made when missing.
@@ -120,5 +120,5 @@ def _show(proposal: Proposal, data: Path) -> _Shown:
 def _small(path: Path) -> Thumbnail | None:
     try:
         return thumbnail(small_picture(path, _SIDE))
-    except ImageError:  # a broken picture; its reason is given next to it
+    except ImageError:  # a broken image; its reason is given next to it
         return None

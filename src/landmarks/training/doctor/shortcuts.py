@@ -1,6 +1,6 @@
-"""Shortcuts: can the class be told from the file alone, without looking at the picture?
+"""Shortcuts: can the class be told from the file alone, without looking at the image?
 
-Where the pictures of a class come from one source, their size, shape and compression give the class away, and a
+Where the images of a class come from one source, their size, shape and compression give the class away, and a
 network may learn the source in place of the landmark (Geirhos et al., "Shortcut learning in deep neural networks",
 2020, https://arxiv.org/abs/2004.07780). A small decision tree on such clues, cross-validated, shows how far that
 goes.
@@ -42,7 +42,7 @@ class Shortcuts:
         baseline: Share of the most common class: what knowing nothing reaches.
         together: All clues at once.
         clues: Each clue alone, best first.
-        one_source: Classes all of whose pictures come from one source, by source; empty where no manifest names
+        one_source: Classes all of whose images come from one source, by source; empty if no manifest names
             several.
     """
 
@@ -80,11 +80,11 @@ def find_shortcuts(measured: Measured, *, seed: int) -> Shortcuts | None:
     """Measure how far the class can be told from the files.
 
     Args:
-        measured: The readable pictures; near-duplicates are kept in one fold.
+        measured: The readable images; near-duplicates are kept in one fold.
         seed: Seed of the folds and the trees.
 
     Returns:
-        The result, or None where there are too few pictures to cross-validate.
+        The result, or None if there are too few images to cross-validate.
     """
     labels, pictures = measured.labels, measured.pictures
     folds = list(split_folds(labels, measured.groups, seed=seed))

@@ -1,7 +1,7 @@
-"""Moving pictures into quarantine and back, without losing one whatever happens in between.
+"""Moving images into quarantine and back, without losing one whatever happens in between.
 
 `undo.json` in the quarantine names every move before the first one is made, so a run that is killed leaves each
-picture in one of two known places. A picture is moved by renaming: its bytes and times stay as they are.
+image in one of two known places. An image is moved by renaming: its bytes and times stay as they are.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class MoveResult:
     """The result of one move.
 
     Attributes:
-        path: The place of the picture in the data set.
+        path: The place of the image in the data set.
         status: `moved` into quarantine, `restored` from it, or `refused`.
         reason: Why it was refused, else "".
     """
@@ -51,7 +51,7 @@ def default_quarantine(data: Path) -> Path:
 
 
 def quarantine(pictures: Iterable[Path], data: Path, folder: Path) -> list[MoveResult]:
-    """Move pictures out of a data set.
+    """Move images out of a data set.
 
     Args:
         pictures: Which, all below `data`.
@@ -59,7 +59,7 @@ def quarantine(pictures: Iterable[Path], data: Path, folder: Path) -> list[MoveR
         folder: Where they go, under the same relative paths; made when missing. It is on the same disk.
 
     Returns:
-        What became of each picture, once each, in order. One that cannot be moved stays and stops no other.
+        What became of each image, once each, in order. One that cannot be moved stays and stops no other.
 
     Raises:
         SettingsError: `folder` would be taken for a class or split of the data set.
@@ -83,9 +83,9 @@ def quarantine(pictures: Iterable[Path], data: Path, folder: Path) -> list[MoveR
 
 
 def restore(data: Path, folder: Path) -> list[MoveResult]:
-    """Put every picture back to where it was; the quarantine goes when it is empty.
+    """Put every image back to where it was; the quarantine goes when it is empty.
 
-    A picture whose old place is taken stays in quarantine: nothing is overwritten. The command can be stopped and
+    An image whose old place is taken stays in quarantine: nothing is overwritten. The command can be stopped and
     given again at any time.
 
     Args:
@@ -93,7 +93,7 @@ def restore(data: Path, folder: Path) -> list[MoveResult]:
         folder: Its quarantine.
 
     Returns:
-        What became of each picture that was in quarantine.
+        What became of each image that was in quarantine.
 
     Raises:
         DataError: There is no undo file, or it is damaged or of another data set.

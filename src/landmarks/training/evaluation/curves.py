@@ -19,10 +19,10 @@ _PERCENT = PercentFormatter(xmax=1.0, decimals=0)
 
 
 def threshold_curves(summary: Summary) -> Figure | None:
-    """Draw both curves side by side, or the second alone where there is no photo that should get no tag.
+    """Draw both curves side by side, or the second alone if there is no photo that should get no tag.
 
     Returns:
-        The figure, or None where no photo shows a landmark that the model knows.
+        The figure, or None if no photo shows a landmark that the model knows.
     """
     curve = summary.curve
     if curve is None:

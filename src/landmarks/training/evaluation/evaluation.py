@@ -133,7 +133,7 @@ def evaluate_folder(
 
 
 def write_metrics(evaluation: FolderEvaluation, folder: Path) -> None:
-    """Write `metrics.json` and `photos.jsonl` into a folder, each whole or not at all.
+    """Write `metrics.json` and `photos.jsonl` into a folder, each atomically.
 
     Raises:
         StorageError: A file cannot be written.

@@ -24,12 +24,12 @@ class Judgement:
     Attributes:
         photo: The photo and what it shows.
         outcome: Never `rightly` for a photo without a landmark or of one that the model does not know.
-        ranked: The likeliest landmarks with their probabilities, likeliest first; each landmark once.
+        ranked: The most likely landmarks with their probabilities, most likely first; each landmark once.
         score: How well the model knows the photo: the out-of-distribution score, else the probability of the
-            likeliest landmark.
+            most likely landmark.
         tag: What was said, or None.
         tag_is_true: Whether the tag holds of the photo, also a coarser one; None without a tag.
-        confident: Whether the likeliest landmark could be a tag if its score passed the threshold.
+        confident: Whether the most likely landmark could be a tag if its score passed the threshold.
         error: Why the photo is unreadable, or None.
     """
 

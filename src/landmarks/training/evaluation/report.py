@@ -73,7 +73,7 @@ class _Reliability:
 
 
 def write_report(evaluation: FolderEvaluation, path: Path) -> None:
-    """Write the page, whole or not at all.
+    """Write the page, atomically.
 
     Raises:
         StorageError: The file cannot be written.

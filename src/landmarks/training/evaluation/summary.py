@@ -39,15 +39,15 @@ class Group:
     Attributes:
         name: Key of the landmark, kind, source, or role.
         role: What the model should say of the photos.
-        count: Readable photos; shares are of these, and None where there is none.
+        count: Readable photos; shares are of these, and None if there is none.
         unreadable: Photos that gave no answer.
         rightly: Share whose tag names the right landmark.
-        wrongly: Share whose tag names another landmark, or any where there is none to name.
+        wrongly: Share whose tag names another landmark, or any if there is none to name.
         coarser: Share whose tag is a city, a country or a kind.
         coarser_true: How many of those tags hold of the photo.
         untagged: Share without a tag.
-        top1: Share whose likeliest landmark is right, tagged or not; None unless the model knows the landmark.
-        top5: Likewise among the five likeliest.
+        top1: Share whose most likely landmark is right, tagged or not; None unless the model knows the landmark.
+        top5: Likewise among the five most likely.
         most_said: The tag that is said most often and how often, or None.
     """
 
@@ -113,12 +113,12 @@ class Summary:
         landmarks: Known landmarks, lowest share of right tags first.
         unknown: Unknown landmarks, highest share of false tags first.
         kinds: Photos without a landmark by kind, likewise.
-        sources: By source and role, largest first; empty where no source is known.
+        sources: By source and role, largest first; empty if no source is known.
         uap: GAP of the Google Landmarks challenge; None without a photo of a known landmark.
-        aurc: Area under the risk-coverage curve of the likeliest landmark on photos of known landmarks.
+        aurc: Area under the risk-coverage curve of the most likely landmark on photos of known landmarks.
         risk: That curve as (coverage, risk), at most `CURVE_POINTS` points.
         detection: Known against others, by role of the others.
-        calibration: Of the probability of the likeliest landmark, on photos of known landmarks.
+        calibration: Of the probability of the most likely landmark, on photos of known landmarks.
         curve: True against false tags; None without a photo of a known landmark.
         confused: Landmarks taken for others, most frequent first; all that occur.
         mistakes: Known landmarks with a wrong tag, the surest first.

@@ -20,10 +20,10 @@ BATCH = 8
 
 
 def outputs_of(recognizer: Recognizer, pictures: Iterable[NDArray[np.uint8]]) -> Outputs:
-    """Return the outputs of a model for prepared pictures (S, S, 3) uint8, in their order.
+    """Return the outputs of a model for prepared images (S, S, 3) uint8, in their order.
 
     Raises:
-        DataError: There is no picture.
+        DataError: There is no image.
     """
     rest = iter(pictures)
     answers = []

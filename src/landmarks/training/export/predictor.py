@@ -25,10 +25,10 @@ from landmarks.training.data.folders import Sample
 
 
 class Predictor(nn.Module):
-    """Pictures as they come to probabilities.
+    """Images as they come to probabilities.
 
     Args:
-        model: Normalised pictures (B, 3, crop, crop) to logits (B, K).
+        model: Normalised images (B, 3, crop, crop) to logits (B, K).
         class_names: Names in the order of the logits; they travel in the file.
         mean: Mean of each channel, in [0, 1].
         std: Deviation of each channel, above 0.
@@ -76,7 +76,7 @@ def make_predictor(model: nn.Module, class_names: Sequence[str], preprocessing: 
 
 
 def save_torchscript(predictor: Predictor, path: Path) -> None:
-    """Compile a predictor with `torch.jit.script` and write it, whole or not at all.
+    """Compile a predictor with `torch.jit.script` and write it, atomically.
 
     Raises:
         StorageError: The file cannot be written.
@@ -117,11 +117,11 @@ def predict_picture(predictor: nn.Module, picture: NDArray[np.uint8]) -> NDArray
 def predictor_test(
     predictor: nn.Module, samples: Iterable[Sample]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Test a reloaded predictor on picture files, as a user of the file would call it.
+    """Test a reloaded predictor on image files, as a user of the file would call it.
 
     Args:
         predictor: From `load_torchscript`, or a `Predictor`.
-        samples: Pictures and their labels.
+        samples: Images and their labels.
 
     Returns:
         Probabilities (N, K) and labels (N,).

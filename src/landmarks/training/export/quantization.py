@@ -1,4 +1,4 @@
-"""Static int8 of an ONNX model: 7-bit weights a channel, 8-bit activations, ranges from training pictures.
+"""Static int8 of an ONNX model: 7-bit weights a channel, 8-bit activations, ranges from training images.
 
 The method is post-training quantisation in QDQ form (Jacob et al. 2018, https://arxiv.org/abs/1712.05877), by
 ONNX Runtime.
@@ -50,7 +50,7 @@ def _quiet_root_logger() -> Iterator[None]:
 
 
 def quantize(source: Path, target: Path, pictures: Sequence[NDArray[np.uint8]]) -> None:
-    """Write an int8 copy of an fp32 model, whole or not at all.
+    """Write an int8 copy of an fp32 model, atomically.
 
     Convolutions and the steps between them are quantised; normalisation, pooling of the last features and the
     head stay in fp32: they cost next to nothing, and logits and embedding keep their resolution.
@@ -58,7 +58,7 @@ def quantize(source: Path, target: Path, pictures: Sequence[NDArray[np.uint8]]) 
     Args:
         source: From `landmarks.training.models.onnx_graph.write_onnx`.
         target: The file to write.
-        pictures: Prepared training pictures (S, S, 3) uint8 that set the ranges; a hundred or two are enough.
+        pictures: Prepared training images (S, S, 3) uint8 that set the ranges; a hundred or two are enough.
 
     Raises:
         StorageError: The file cannot be written.
@@ -88,7 +88,7 @@ def quantize(source: Path, target: Path, pictures: Sequence[NDArray[np.uint8]]) 
 def _normalisation(path: Path) -> list[str]:
     """Return the names of the steps before the first convolution.
 
-    Quantised, they would round the picture twice before the network sees it, and take longer than in fp32.
+    Quantised, they would round the image twice before the network sees it, and take longer than in fp32.
     """
     steps = takewhile(lambda node: node.op_type != "Conv", onnx.load(path).graph.node)
     return [node.name for node in steps]

@@ -19,7 +19,7 @@ def write_reference(folder: Path, data: Data, negatives: Path) -> None:
 
     Args:
         folder: The model folder.
-        data: Its training pictures teach the whitening; those of the background class are left out.
+        data: Its training images teach the whitening; those of the background class are left out.
         negatives: Folder of photos without a landmark, which the model was not trained on.
 
     Raises:

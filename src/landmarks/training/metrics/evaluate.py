@@ -42,7 +42,7 @@ class Predictions:
         labels: Shape (N,), the index of the right class, in [0, K).
         class_names: K different names, in the order of the columns.
         paths: N image files.
-        sources: N names of where a picture comes from, or None without a manifest.
+        sources: N names of where an image comes from, or None without a manifest.
 
     Raises:
         DataError: A shape, an index or a probability does not fit.
@@ -165,16 +165,16 @@ class Evaluation:
     """All metrics of one split.
 
     Attributes:
-        count: Number of pictures.
+        count: Number of images.
         loss: Mean cross-entropy in nats.
         top1: Fraction of images whose most probable class is right.
         top5: Fraction of images whose true class is among the five most probable.
-        macro: Mean scores over the classes that have a picture.
+        macro: Mean scores over the classes that have an image.
         classes: Scores of each class, in the order of the network.
         confusion: K rows of K counts: row = right class, column = predicted class.
         confused_pairs: The most frequent confusions, most frequent first.
         calibration: Expected calibration error and reliability bins.
-        sources: Accuracy by source, largest source first; empty where no source is known.
+        sources: Accuracy by source, largest source first; empty if no source is known.
         mistakes: Wrong predictions with the highest probability, worst first.
         predictions: The prediction for each image, in the order given.
     """
@@ -262,7 +262,7 @@ def proportion(successes: int, count: int) -> Proportion:
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path, split: str) -> None:
-    """Write the metrics of one split, each file whole or not at all.
+    """Write the metrics of one split, each file atomically.
 
     Files: `metrics_<split>.json`; `confusion_<split>.csv` (first column the true class, then one column per
     predicted class); `per_class_<split>.csv`; `predictions_<split>.csv`.

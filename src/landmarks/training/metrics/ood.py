@@ -9,16 +9,16 @@ from landmarks.model.probabilities import Floats
 
 
 def micro_average_precision(confidences: Floats, right: NDArray[np.bool_], landmarks: int) -> float:
-    """Return uAP, the GAP of the Google Landmarks challenge: one ranking over the predictions for all pictures.
+    """Return uAP, the GAP of the Google Landmarks challenge: one ranking over the predictions for all images.
 
     Source: Weyand, Araujo, Cao and Sim, "Google Landmarks Dataset v2", CVPR 2020,
     https://arxiv.org/abs/2004.01804; the measure is from Perronnin, Liu and Renders, "A family of contextual
     measures of similarity between distributions with application to image retrieval", CVPR 2009.
 
     Args:
-        confidences: One per picture with a prediction; of equal ones the earlier counts as higher.
-        right: Whether the prediction is right; never for a picture without a landmark.
-        landmarks: How many pictures show a landmark, answered or not; at least 1.
+        confidences: One per image with a prediction; of equal ones the earlier counts as higher.
+        right: Whether the prediction is right; never for an image without a landmark.
+        landmarks: How many images show a landmark, answered or not; at least 1.
     """
     order = np.argsort(-np.asarray(confidences, dtype=np.float64), kind="stable")
     hits = np.asarray(right, dtype=np.float64)[order]
@@ -32,8 +32,8 @@ def auroc(positives: Floats, negatives: Floats) -> float:
     This is the area under the ROC curve (Hanley and McNeil, Radiology 143, 1982).
 
     Args:
-        positives: Scores of pictures that are known, at least one.
-        negatives: Scores of pictures that are not, at least one.
+        positives: Scores of images that are known, at least one.
+        negatives: Scores of images that are not, at least one.
     """
     ordered = np.sort(negatives)
     below = np.searchsorted(ordered, positives, side="left")
@@ -42,7 +42,7 @@ def auroc(positives: Floats, negatives: Floats) -> float:
 
 
 def share_at(scores: Floats, threshold: float, right: NDArray[np.bool_] | None = None) -> float:
-    """Return the share of pictures that reach a threshold and, where `right` is given, are right.
+    """Return the share of images that reach a threshold and, where `right` is given, are right.
 
     Of negatives this is the false-tag rate, of landmarks with `right` the recall.
     """

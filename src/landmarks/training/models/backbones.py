@@ -48,7 +48,7 @@ class Backbone:
     """A network without its classifier.
 
     Attributes:
-        network: Normalised pictures (B, 3, H, W) to features (B, size), averaged over positions.
+        network: Normalised images (B, 3, H, W) to features (B, size), averaged over positions.
         size: Length of the features.
         mean: Mean of each channel its input is normalised by, for values in [0, 1].
         std: Deviation of each channel.

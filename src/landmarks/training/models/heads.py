@@ -1,8 +1,8 @@
 """Heads for many classes: logits from cosines, and the additive angular margin that their training can have.
 
 A linear head tells classes apart by direction and length of its rows, and rows of frequent classes grow long. A
-cosine head has directions alone, called centres, which suits very many classes with few pictures of some, such as
-the 81,000 of Google Landmarks v2. The network stays a function of the picture: the margin, which needs the label,
+cosine head has directions alone, called centres, which suits very many classes with few images of some, such as
+the 81,000 of Google Landmarks v2. The network stays a function of the image: the margin, which needs the label,
 is part of the loss, so that export, calibration and evaluation see plain logits however a head was trained.
 """
 
@@ -24,7 +24,7 @@ class CosineHead(nn.Module):
     """Scaled cosine between an embedding and the nearest of the centres of each class.
 
     One centre per class is the head of ArcFace (Deng et al. 2019, https://arxiv.org/abs/1801.07698). Several let
-    the pictures of a class fall into groups, such as a building from outside and from within, or wrong labels
+    the images of a class fall into groups, such as a building from outside and from within, or wrong labels
     (Deng et al. 2020, https://doi.org/10.1007/978-3-030-58621-8_43).
 
     Args:

@@ -1,7 +1,7 @@
 """`MyModel`: our own network, trained from scratch.
 
 Both networks of the package, this one and `landmarks.training.models.transfer.TransferModel`, have the same
-three methods: `embed` (pictures to embedding), `head` (embedding to logits) and `forward` (pictures to logits).
+three methods: `embed` (images to embedding), `head` (embedding to logits) and `forward` (images to logits).
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class ResidualBlock(nn.Module):
         )
         shortcut: list[nn.Module] = []
         if stride == 2:
-            # Rounded up as the strided convolution does, so that any size of picture goes through.
+            # Rounded up as the strided convolution does, so that any size of image goes through.
             shortcut.append(nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False))
         if inputs != outputs:
             shortcut.append(conv_norm(inputs, outputs, 1, relu=False))
@@ -104,8 +104,8 @@ class MyModel(nn.Module):
 
     A stem of two strided convolutions brings 224 pixels to 56 at once, because full resolution costs most and
     tells least; then four stages of residual blocks, each half as large and twice as wide; then the mean over
-    all positions, dropout and a head. Because the head sees a mean, the network takes any picture
-    from 32 pixels up: training begins with small crops and ends with larger ones, and test pictures may be
+    all positions, dropout and a head. Because the head sees a mean, the network takes any image
+    from 32 pixels up: training begins with small crops and ends with larger ones, and test images may be
     larger still (Touvron et al. 2019, https://arxiv.org/abs/1906.06423). Dense 3 x 3 convolutions compute three
     to six times faster on a CPU than the depthwise ones of mobile networks, which counts for more here than
     their larger number of operations. How the parts compare on a short

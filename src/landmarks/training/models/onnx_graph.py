@@ -49,17 +49,17 @@ class ExportWrapper(nn.Module):
         """Map pictures (B, S, S, 3) uint8 to logits (B, K) and embeddings (B, D)."""
         network = cast(Network, self.model)
         rows = pictures.to(torch.float32).flatten(2) * self.scale - self.offset
-        # Contiguous: from strided pictures the exporter makes an index computation of the last pooling.
+        # Contiguous: from strided images the exporter makes an index computation of the last pooling.
         x = rows.reshape(pictures.shape).permute(0, 3, 1, 2).contiguous()
         embedding = network.embed(x)
         return network.head(embedding), embedding
 
 
 def write_onnx(model: nn.Module, preprocessing: Preprocessing, path: Path) -> None:
-    """Write a network as ONNX, whole or not at all.
+    """Write a network as ONNX, atomically.
 
-    The picture size is fixed to the crop of the preprocessing, so every padding is a constant; the number of
-    pictures is free.
+    The image size is fixed to the crop of the preprocessing, so every padding is a constant; the number of
+    images is free.
 
     Args:
         model: `MyModel` or `TransferModel`; it is left in evaluation mode.

@@ -45,9 +45,9 @@ class TransferModel(nn.Module):
         self.backbone.requires_grad_(True)
 
     def train(self, mode: bool = True) -> Self:
-        """Switch drop-out; the statistics of the backbone's batch norms stay those it was pretrained with.
+        """Switch dropout; the statistics of the backbone's batch norms stay those it was pretrained with.
 
-        A few thousand pictures in small batches would only make them worse.
+        A few thousand images in small batches would only make them worse.
         """
         super().train(mode)
         self.backbone.eval()
@@ -71,7 +71,7 @@ class Head(nn.Module):
     """The trainable end of a `TransferModel`, for training on cached embeddings.
 
     Args:
-        model: Whose drop-out and head are used; they are shared, not copied.
+        model: Whose dropout and head are used; they are shared, not copied.
     """
 
     def __init__(self, model: TransferModel) -> None:

@@ -1,6 +1,6 @@
 """Weights on disk: safetensors with the class names, the architecture and a checksum in the header.
 
-The file cannot run code and is written whole or not at all. The checksum detects damage, such as a flipped bit or
+The file cannot run code and is written atomically. The checksum detects damage, such as a flipped bit or
 a bad copy. It does not detect tampering: whoever changes the tensors can change the checksum next to them.
 """
 

@@ -1,6 +1,6 @@
 """Shared parts of the HTML pages: one look, images inside the page, no script, nothing from outside.
 
-`page.html.jinja` has the look, `macros.html.jinja` the tables and pictures; a page extends the one and imports the
+`page.html.jinja` has the look, `macros.html.jinja` the tables and images; a page extends the one and imports the
 others.
 """
 
@@ -42,7 +42,7 @@ class Thumbnail:
 
 
 def write_page(path: Path, template: str, values: Mapping[str, object]) -> None:
-    """Fill a template of this package and write the page, whole or not at all.
+    """Fill a template of this package and write the page, atomically.
 
     Args:
         path: The file to write.

@@ -1,4 +1,4 @@
-"""One self-contained page per run: its metrics, what to do next, and the pictures behind them.
+"""One self-contained page per run: its metrics, what to do next, and the images behind them.
 
 The advice comes from rules on the metrics; each rule is one function here.
 """
@@ -54,10 +54,10 @@ def write_report(
     class_counts: Mapping[str, int],
     environment: Mapping[str, object],
 ) -> None:
-    """Write the report of a run as one HTML file, whole or not at all.
+    """Write the report of a run as one HTML file, atomically.
 
-    The split `test` makes the headline and the pictures, or the last split where there is no `test`; the
-    others are in a table. Unreadable pictures are named and left out.
+    The split `test` makes the headline and the images, or the last split if there is no `test`; the
+    others are in a table. Unreadable images are named and left out.
 
     Args:
         path: The file to write.
@@ -67,7 +67,7 @@ def write_report(
         evaluations: Metrics by split; may be empty.
         history: Rows as `plots.learning_curves` takes them; may be empty.
         data_summary: Name, fingerprint and counts of the data.
-        class_counts: Training pictures by class name.
+        class_counts: Training images by class name.
         environment: Versions and machine.
 
     Raises:
@@ -99,12 +99,12 @@ def write_report(
 def advise(
     evaluations: Mapping[str, Evaluation], history: Sequence[Mapping[str, float]], class_counts: Mapping[str, int]
 ) -> list[Advice]:
-    """Return what to do next, most important first; empty where nothing stands out.
+    """Return what to do next, most important first; empty if nothing stands out.
 
     Args:
         evaluations: Metrics by split, at least one; see `write_report` for the split that counts.
         history: Rows as `plots.learning_curves` takes them.
-        class_counts: Training pictures by class name.
+        class_counts: Training images by class name.
     """
     split = _headline_split(evaluations)
     evaluation = evaluations[split]
@@ -124,10 +124,10 @@ def advise(
 
 
 def load_mistakes(evaluation: Evaluation) -> tuple[list[tuple[Prediction, Image.Image]], list[str]]:
-    """Read the worst mistakes as small pictures.
+    """Read the worst mistakes as small images.
 
     Returns:
-        Each mistake with its picture, and a sentence per unreadable picture.
+        Each mistake with its image, and a sentence per unreadable image.
     """
     read, unreadable = [], []
     for mistake in evaluation.mistakes:

@@ -32,7 +32,7 @@ def verdict(comparison: Comparison) -> str:
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
-    """Write the comparison as one HTML file, whole or not at all.
+    """Write the comparison as one HTML file, atomically.
 
     Raises:
         RunError: The history of a run is damaged.

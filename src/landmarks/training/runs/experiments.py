@@ -34,14 +34,14 @@ class RunSummary:
 
     Attributes:
         root: The run folder.
-        model: Name of the network, empty where training has not begun.
+        model: Name of the network, empty if training has not begun.
         data: Name of the data folder.
-        fingerprint: Hash of the pictures and their split, empty where training has not begun.
+        fingerprint: Hash of the images and their split, empty if training has not begun.
         settings: Its settings, without the folders of its images and caches.
         epochs: Epochs done.
-        loss: Of the split asked for, None where it was not evaluated.
+        loss: Of the split asked for, None if it was not evaluated.
         accuracy: Likewise, with its interval.
-        seconds: Wall time of the whole run, None where it is not finished.
+        seconds: Wall time of the whole run, None if it is not finished.
     """
 
     root: Path
@@ -236,8 +236,8 @@ class Comparison:
 
     Attributes:
         runs: The first and the second.
-        split: On whose pictures.
-        pairs: The pictures counted.
+        split: On whose images.
+        pairs: The images counted.
         classes: The same by right class, only those on which the runs differ, the largest difference first.
         settings: Name and both values of each setting that differs.
     """
@@ -250,7 +250,7 @@ class Comparison:
 
 
 def compare_runs(first: Path, second: Path, split: str = "test") -> Comparison:
-    """Compare two runs on the same pictures.
+    """Compare two runs on the same images.
 
     Args:
         first: A run folder.
@@ -258,7 +258,7 @@ def compare_runs(first: Path, second: Path, split: str = "test") -> Comparison:
         split: `valid` or `test`.
 
     Raises:
-        RunError: One is not a run folder or was not evaluated, or the pictures are not the same.
+        RunError: One is not a run folder or was not evaluated, or the images are not the same.
     """
     runs = read_summary(first, split), read_summary(second, split)
     predictions = _read_predictions(first, split), _read_predictions(second, split)

@@ -44,11 +44,11 @@ class EpochRow:
 
     Attributes:
         epoch: From 0.
-        size: Side of the training crops in pixels, 0 where the training did not see pictures.
+        size: Side of the training crops in pixels, 0 if the training did not see images.
         learning_rate: Of the first parameter group when the epoch began.
-        train_loss: Mean loss in training, with augmentation, smoothing and drop-out.
+        train_loss: Mean loss in training, with augmentation, smoothing and dropout.
         train_accuracy: Likewise.
-        valid_loss: Mean cross entropy on the validation pictures.
+        valid_loss: Mean cross entropy on the validation images.
         valid_accuracy: Likewise.
         seconds: Wall time of both passes.
         images_per_second: In training.
@@ -200,7 +200,7 @@ def write_history(path: Path, rows: Sequence[EpochRow]) -> None:
 
 
 def read_history(path: Path) -> list[EpochRow]:
-    """Read `metrics.csv`; an empty list where there is none.
+    """Read `metrics.csv`; an empty list if there is none.
 
     Raises:
         RunError: It is damaged.

@@ -33,7 +33,7 @@ def importance(study: Study) -> dict[str, float]:
 
 
 def write_study_report(study: Study) -> None:
-    """Write `report.html` of a study, whole or not at all; does nothing where no trial has finished.
+    """Write `report.html` of a study, atomically; does nothing if no trial has finished.
 
     Raises:
         StorageError: The file cannot be written.

@@ -10,7 +10,7 @@ STUDY/
   best.toml      the best settings, for landmarks train --preset
 ```
 
-Trials are judged on the validation pictures alone; none reads the test split. The first has the usual settings,
+Trials are judged on the validation images alone; none reads the test split. The first has the usual settings,
 the next are spread over the space, and each further one is drawn from those before by the tree-structured Parzen
 estimator (Bergstra et al. 2011, https://papers.nips.cc/paper/4443). A trial that lags behind the median is stopped
 early (Golovin et al. 2017, https://doi.org/10.1145/3097983.3098043). A call goes on where the last stopped or was
@@ -103,7 +103,7 @@ def tune(settings: TuneSettings, out: Path, on_trial: Callable[[FrozenTrial], No
 
     Raises:
         SettingsError: The folder holds a study of another kind.
-        DataError: The pictures are not those of the study's earlier trials.
+        DataError: The images are not those of the study's earlier trials.
         LandmarksError: As the runs do; a run whose loss is no number only ends its trial.
     """
     started = time.monotonic()
