@@ -1,6 +1,6 @@
-"""An image folder becomes a list of samples, class names and a stratified split.
+"""Reads an image folder into samples, class names and a stratified split.
 
-Two layouts are read: `ROOT/train/CLASS/picture` with `ROOT/test/CLASS/picture` (torchvision's `ImageFolder`,
+Two layouts are supported: `ROOT/train/CLASS/picture` with `ROOT/test/CLASS/picture` (torchvision's `ImageFolder`,
 twice), or one folder `ROOT/CLASS/picture`, of which a seeded, stratified part becomes the test split.
 """
 
@@ -28,7 +28,7 @@ class Sample:
     Attributes:
         path: The image.
         label: Index of its class in `DataFolder.classes`.
-        source: Where it came from, when the manifest of the data set tells, else "".
+        source: Its source according to the manifest of the data set, else "".
     """
 
     path: Path
@@ -90,12 +90,12 @@ class DataFolder:
 
 @dataclass(frozen=True)
 class Listing:
-    """Every image of a data set, before any check whether it can be trained on.
+    """All images of a data set, before checking whether it can be trained on.
 
     Attributes:
         root: The data set.
-        classes: Names of the class folders of all splits, sorted; a class may have no image.
-        splits: The images of `train` and `test`, or of "" where the class folders are in `root` itself.
+        classes: Names of the class folders of all splits, sorted; a class may have no images.
+        splits: The images of `train` and `test`, or of "" if the class folders are in `root` itself.
     """
 
     root: Path
@@ -104,7 +104,7 @@ class Listing:
 
 
 def list_pictures(root: Path) -> Listing:
-    """List the images of an image folder without splitting or judging it.
+    """List the images of an image folder without splitting or checking it.
 
     Raises:
         DataError: The folder is missing, unreadable, or holds fewer than two classes, no image at all, or a
@@ -243,7 +243,7 @@ def _folder_names(folder: Path) -> list[str]:
     except OSError as error:
         raise DataError(f"{folder}: the folder cannot be read: change its permissions") from error
     for name in names:
-        # Names go into files that others read: the bytes of an old encoding would break there.
+        # Names go into files that other programs read, where bytes of an old encoding would break.
         if name != name.encode("utf-8", "replace").decode("utf-8"):
             raise DataError(f"{folder}: the folder name {name!r} is not UTF-8: rename it")
     return names
@@ -283,7 +283,7 @@ def _require_pictures(folder: Path, classes: Sequence[str], samples: Sequence[Sa
 
 
 def read_sources(root: Path) -> dict[str, str]:
-    """Return where images come from, by `SPLIT/CLASS/FILE`, as the manifest of a data set tells; else nothing.
+    """Return the sources of images by `SPLIT/CLASS/FILE`, from the manifest of a data set; empty without one.
 
     Raises:
         DataError: The manifest cannot be read.

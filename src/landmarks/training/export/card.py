@@ -1,6 +1,6 @@
-"""The model card: what a model is, what it was trained on, how good it is and what it must not be used for.
+"""The model card: what a model is, what it was trained on, its metrics and its limits.
 
-The form follows Mitchell et al. 2019, https://arxiv.org/abs/1810.03993.
+The format follows Mitchell et al. 2019, https://arxiv.org/abs/1810.03993.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ def model_card(info: ModelInfo, notes: str = "") -> str:
     """Return the card as Markdown.
 
     Args:
-        info: What `model.json` says; nearly all of the card comes from it.
-        notes: Markdown that the maker adds: where the data came from, its licence, the purpose.
+        info: The content of `model.json`, which nearly all of the card is made from.
+        notes: Additional Markdown: source and licence of the data, purpose.
     """
     classes = "\n".join(f"- {name}" for name in info.classes)
     versions = ", ".join(f"{name} {version}" for name, version in info.versions.items())

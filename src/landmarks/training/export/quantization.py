@@ -1,6 +1,6 @@
-"""Static int8 of an ONNX model: 7-bit weights a channel, 8-bit activations, ranges from training images.
+"""Static int8 quantisation of an ONNX model: 7-bit weights per channel, 8-bit activations, ranges from training images.
 
-The method is post-training quantisation in QDQ form (Jacob et al. 2018, https://arxiv.org/abs/1712.05877), by
+The method is post-training quantisation in QDQ format (Jacob et al. 2018, https://arxiv.org/abs/1712.05877), by
 ONNX Runtime.
 """
 
@@ -39,7 +39,7 @@ class _Pictures(CalibrationDataReader):  # type: ignore[misc]
 
 @contextmanager
 def _quiet_root_logger() -> Iterator[None]:
-    """Keep ONNX Runtime's advice on preparing models, given through the root logger, from the user."""
+    """Hide ONNX Runtime's advice on preparing models, which it logs to the root logger."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
@@ -52,8 +52,8 @@ def _quiet_root_logger() -> Iterator[None]:
 def quantize(source: Path, target: Path, pictures: Sequence[NDArray[np.uint8]]) -> None:
     """Write an int8 copy of an fp32 model, atomically.
 
-    Convolutions and the steps between them are quantised; normalisation, pooling of the last features and the
-    head stay in fp32: they cost next to nothing, and logits and embedding keep their resolution.
+    Convolutions and the steps between them are quantised; normalisation, the last pooling and the head stay in
+    fp32: they cost next to nothing, and logits and embedding keep their precision.
 
     Args:
         source: From `landmarks.training.models.onnx_graph.write_onnx`.
@@ -65,7 +65,7 @@ def quantize(source: Path, target: Path, pictures: Sequence[NDArray[np.uint8]]) 
     """
     with _quiet_root_logger(), tempfile.TemporaryDirectory() as folder, atomic_path(target) as temporary:
         folded = Path(folder) / "folded.onnx"
-        # Folds padding and batch norms into the convolutions first, so that no step between them is rounded.
+        # Fold padding and batch norms into the convolutions first, so that no step between them is rounded.
         quant_pre_process(str(source), str(folded), skip_symbolic_shape=True)
         quantize_static(
             str(folded),
@@ -75,8 +75,8 @@ def quantize(source: Path, target: Path, pictures: Sequence[NDArray[np.uint8]]) 
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
-            # Weights of 7 bits: the sums of 8-bit ones overflow on processors without VNNI, so that the same
-            # model would give other answers there.
+            # 7-bit weights: sums of 8-bit ones overflow on processors without VNNI, where the same model would
+            # give different answers.
             reduce_range=True,
             calibrate_method=CalibrationMethod.MinMax,
             nodes_to_exclude=_normalisation(folded),

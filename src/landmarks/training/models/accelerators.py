@@ -1,4 +1,4 @@
-"""Which accelerator the settings mean on this machine."""
+"""The accelerator that the settings select on this machine."""
 
 from __future__ import annotations
 

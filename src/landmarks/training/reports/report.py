@@ -56,16 +56,16 @@ def write_report(
 ) -> None:
     """Write the report of a run as one HTML file, atomically.
 
-    The split `test` makes the headline and the images, or the last split if there is no `test`; the
-    others are in a table. Unreadable images are named and left out.
+    The headline and the images are from the split `test`, or the last one if there is no `test`; the others are in
+    a table. Unreadable images are named and left out.
 
     Args:
         path: The file to write.
         title: Heading of the page.
-        settings: Of the run; nested mappings are flattened.
+        settings: Settings of the run; nested mappings are flattened.
         summary: Pairs of a name and a value that summarise the run.
         evaluations: Metrics by split; may be empty.
-        history: Rows as `plots.learning_curves` takes them; may be empty.
+        history: Rows for `plots.learning_curves`; may be empty.
         data_summary: Name, fingerprint and counts of the data.
         class_counts: Training images by class name.
         environment: Versions and machine.
@@ -102,8 +102,8 @@ def advise(
     """Return what to do next, most important first; empty if nothing stands out.
 
     Args:
-        evaluations: Metrics by split, at least one; see `write_report` for the split that counts.
-        history: Rows as `plots.learning_curves` takes them.
+        evaluations: Metrics by split, at least one; see `write_report` for the split that is used.
+        history: Rows for `plots.learning_curves`.
         class_counts: Training images by class name.
     """
     split = _headline_split(evaluations)
@@ -195,7 +195,7 @@ def _lowest_row(history: Sequence[Mapping[str, float]]) -> Mapping[str, float] |
 
 
 def _saved_row(history: Sequence[Mapping[str, float]]) -> Mapping[str, float] | None:
-    """Return the epoch whose weights the run kept; where no row tells, that of the lowest validation loss."""
+    """Return the epoch whose weights were saved, or that of the lowest validation loss if no row has it."""
     return next((row for row in reversed(history) if row.get("saved")), _lowest_row(history))
 
 
@@ -325,7 +325,7 @@ def _few_pictures(evaluation: Evaluation) -> Advice | None:
     top1 = evaluation.top1
     if top1.high - top1.low <= 0.1:
         return None
-    # Size at which the normal approximation gives 3 points to either side.
+    # Sample size at which the normal approximation is +/- 3 points.
     share = min(max(top1.value, 0.05), 0.95)
     needed = ceil(1.96**2 * share * (1 - share) / 0.03**2 / 10) * 10
     return Advice(
