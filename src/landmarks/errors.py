@@ -43,11 +43,11 @@ class ImageError(InputError):
 
 
 class ImageTooLargeError(ImageError):
-    """A picture has more bytes or pixels than the limits allow."""
+    """An image has more bytes or pixels than the limits allow."""
 
 
 class ImageFormatError(ImageError):
-    """The content is not a picture of an accepted format."""
+    """The content is not an image of an accepted format."""
 
 
 class DataError(InputError):
@@ -128,7 +128,7 @@ EXTRAS = {
 
 
 def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
-    """Return what to tell about a module that is not installed; None where it is of no extra."""
+    """Return what to tell about a module that is not installed; None if it is of no extra."""
     package = (error.name or "").partition(".")[0]
     extra = next((name for name, packages in EXTRAS.items() if package in packages), None)
     return None if extra is None else MissingExtraError(package, extra)

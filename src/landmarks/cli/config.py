@@ -28,7 +28,7 @@ def config_files() -> list[Path]:
 
 
 def _is_file(path: Path) -> bool:
-    """Tell whether a file is there; a home folder that may not be searched holds none of ours."""
+    """Return whether a file is there; a home folder that may not be searched holds none of ours."""
     try:
         return path.is_file()
     except OSError:

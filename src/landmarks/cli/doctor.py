@@ -86,7 +86,7 @@ def _show(diagnosis: Diagnosis) -> None:
 
 
 def _report(outcomes: Sequence[MoveResult], place: Path) -> int:
-    """Print how many pictures moved and each that could not; return the exit status."""
+    """Print how many images moved and each that could not; return the exit status."""
     refused = [one for one in outcomes if one.status == "refused"]
     for one in refused:
         click.echo(f"{one.path}: {one.reason}", err=True)

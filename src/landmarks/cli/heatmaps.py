@@ -1,4 +1,4 @@
-"""`landmarks tag --explain --heatmap FOLDER`: a picture of the reasons for each photo."""
+"""`landmarks tag --explain --heatmap FOLDER`: an image of the reasons for each photo."""
 
 from __future__ import annotations
 

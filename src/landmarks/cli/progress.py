@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from landmarks.training.runs.folder import EpochRow
 
 SECONDS = 10.0
-"""Time between two lines of progress where there is no bar."""
+"""Time between two lines of progress if there is no bar."""
 
 
 class RunProgress:

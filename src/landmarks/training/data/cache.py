@@ -154,7 +154,7 @@ def _channels(values: Sequence[float]) -> Channels:
 
 
 def _open_cache(file: Path, paths: Sequence[Path], index_file: Path) -> PictureCache | None:
-    """Open a cache, or return None where there is none or it is damaged."""
+    """Open a cache, or return None if there is none or it is damaged."""
     try:
         cache = PictureCache(file, paths, json.loads(index_file.read_text(encoding="utf-8")))
         return cache if file.stat().st_size == max(1, cache.size) else None

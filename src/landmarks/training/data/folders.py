@@ -47,7 +47,7 @@ class DataFolder:
     test: tuple[Sample, ...]
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Return the number of pictures of each class in each split."""
+        """Return the number of images of each class in each split."""
         table: dict[str, dict[str, int]] = {name: {} for name in self.classes}
         for split, samples in (("train", self.train), ("valid", self.valid), ("test", self.test)):
             counted = Counter(sample.label for sample in samples)
@@ -56,7 +56,7 @@ class DataFolder:
         return table
 
     def fingerprint(self) -> str:
-        """Return a hash of which pictures (relative path and size) are in which split with which class."""
+        """Return a hash of which images (relative path and size) are in which split with which class."""
         digest = hashlib.sha256()
         for split, samples in (("train", self.train), ("valid", self.valid), ("test", self.test)):
             for sample in samples:

@@ -82,7 +82,7 @@ class ShardSet:
 
 
 def is_shard_set(root: Path) -> bool:
-    """Tell whether a folder was made by `landmarks pack`."""
+    """Return whether a folder was made by `landmarks pack`."""
     return (root / INDEX).is_file() and (root / "shards").is_dir()
 
 

@@ -15,10 +15,10 @@ from landmarks.training.doctor.labels import confident_joint
 from landmarks.training.doctor.pictures import Measured
 
 FEW = 20
-"""A class with fewer training pictures is hard to learn and harder to measure."""
+"""A class with fewer training images is hard to learn and harder to measure."""
 
 UNEVEN = 10
-"""A largest class with this many times the pictures of the smallest is reported."""
+"""A largest class with this many times the images of the smallest is reported."""
 
 _OVERLAP = 0.15  # fraction of a class that confidently looks like one other
 _OUTLIER = 3.0  # robust deviations below the median class

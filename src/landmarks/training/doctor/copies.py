@@ -1,4 +1,4 @@
-"""Groups of near-duplicates become proposals: which picture stays, and what is wrong with the others."""
+"""Groups of near-duplicates become proposals: which image stays, and what is wrong with the others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from landmarks.training.doctor.findings import Problem, Proposal
 from landmarks.training.doctor.pictures import Measured, Picture
 
 _SURE = 0.5
-"""A conflict is settled where the pictures outside the group give one class at least this probability."""
+"""A conflict is settled where the images outside the group give one class at least this probability."""
 
 
 def propose_copies(measured: Measured) -> list[Proposal]:

@@ -25,7 +25,7 @@ _CHUNK = 2**21  # pairs compared at once, which keeps memory below 100 MB
 
 
 def difference_hash(picture: NDArray[np.uint8]) -> int:
-    """Return the 64-bit difference hash of a picture (H, W, 3)."""
+    """Return the 64-bit difference hash of an image (H, W, 3)."""
     grey = Image.fromarray(picture).convert("L").resize((9, 8), Image.Resampling.BILINEAR)
     values = np.asarray(grey, dtype=np.int16)
     return int.from_bytes(np.packbits(values[:, 1:] > values[:, :-1]).tobytes(), "big")

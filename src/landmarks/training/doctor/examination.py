@@ -1,4 +1,4 @@
-"""The examination: every picture of a data set is looked at, and nothing is changed."""
+"""The examination: every image of a data set is looked at, and nothing is changed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from landmarks.training.models.features import compute_embeddings
 from landmarks.training.models.transfer import get_model_transfer_learning
 
 BACKBONE = "efficientnet_lite0"
-"""The frozen network whose embeddings tell which pictures are alike and which labels are odd."""
+"""The frozen network whose embeddings tell which images are alike and which labels are odd."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Findings of the doctor: one proposal per picture and problem, and the table of all of them."""
+"""Findings of the doctor: one proposal per image and problem, and the table of all of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Problem = Literal["broken", "duplicate", "leakage", "conflict", "label", "small"
 Action = Literal["quarantine", "move", "look"]
 
 PROBLEMS: tuple[Problem, ...] = get_args(Problem)
-"""The problems that a picture may have, in the order of the report."""
+"""The problems that an image may have, in the order of the report."""
 
 MEANINGS: dict[Problem, str] = {
     "broken": "unreadable, cut short or shows one flat colour",

@@ -24,7 +24,7 @@ STRENGTH = 10.0
 """Inverse strength of the L2 penalty of the logistic regression, for embeddings of unit length."""
 
 ODDS = 10.0
-"""How many times more probable than its own another class must be for a picture to be worth a look."""
+"""How many times more probable than its own another class must be for an image to be worth a look."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def confident_classes(probabilities: NDArray[np.float64], labels: NDArray[np.int
 
 
 def confident_joint(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count the pictures of class i (row) that confidently look like class j (column), (K, K)."""
+    """Count the images of class i (row) that confidently look like class j (column), (K, K)."""
     confident = confident_classes(probabilities, labels)
     sure = confident >= 0
     joint = np.zeros((probabilities.shape[1],) * 2, dtype=np.int64)

@@ -13,7 +13,7 @@ from landmarks.imaging.decoding import photo_header
 from landmarks.training.data.cache import BrokenPicture, PictureCache
 
 FLAT = 2.0
-"""A picture whose grey values deviate less than this, of 255, shows nothing."""
+"""An image whose grey values deviate less than this, of 255, shows nothing."""
 
 _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
 
@@ -74,7 +74,7 @@ class Measured:
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """The class of each picture, (N,) in [0, K)."""
+        """The class of each image, (N,) in [0, K)."""
         return np.array([picture.label for picture in self.pictures], dtype=np.int64)
 
 

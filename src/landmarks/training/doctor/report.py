@@ -1,4 +1,4 @@
-"""The doctor's report: one page with pictures and a table of proposals."""
+"""The doctor's report: one page with images and a table of proposals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from landmarks.training.reports.plots import display_names
 REPORT, TABLE = "report.html", "proposals.csv"
 
 SHOWN = 48
-"""Most pictures of one problem on the page; the table has all of them."""
+"""Most images of one problem on the page; the table has all of them."""
 
 _SIDE = 200
 
@@ -38,7 +38,7 @@ _ADVICE: dict[Problem, str] = {
 
 @dataclass(frozen=True)
 class _Shown:
-    """One proposal with its picture, and the picture it is compared with."""
+    """One proposal with its image, and the image it is compared with."""
 
     proposal: Proposal
     name: str

@@ -28,7 +28,7 @@ _SMALLEST_LEAF = 3
 
 @dataclass(frozen=True)
 class Clue:
-    """How often a tree names the class rightly from one clue, or from all, on pictures it did not learn."""
+    """How often a tree names the class rightly from one clue, or from all, on images it did not learn."""
 
     name: str
     accuracy: Proportion

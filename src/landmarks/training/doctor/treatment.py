@@ -23,7 +23,7 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Move:
-    """One picture and its place in quarantine."""
+    """One image and its place in quarantine."""
 
     origin: Path
     kept_at: Path
@@ -118,7 +118,7 @@ def _refuse_inside(data: Path, folder: Path) -> None:
 
 
 def _standing(moves: list[Move]) -> list[Move]:
-    """Return the moves whose picture is in quarantine now."""
+    """Return the moves whose image is in quarantine now."""
     return [move for move in moves if os.path.lexists(move.kept_at)]
 
 
@@ -164,7 +164,7 @@ def _write(folder: Path, data: Path, moves: list[Move]) -> None:
 
 
 def _settle(folder: Path, data: Path) -> None:
-    """Keep in the undo file what is in quarantine now; with the last picture the folder goes too."""
+    """Keep in the undo file what is in quarantine now; with the last image the folder goes too."""
     standing = _standing(_read(folder, data))
     if standing:
         _write(folder, data, standing)

@@ -44,11 +44,11 @@ class Judgement:
 
     @property
     def probability(self) -> float:
-        """Probability of the likeliest landmark."""
+        """Probability of the most likely landmark."""
         return self.ranked[0][1] if self.ranked else 0.0
 
     def right_within(self, count: int) -> bool:
-        """Tell whether the landmark is among the `count` likeliest."""
+        """Return whether the landmark is among the `count` most likely."""
         return self.photo.role == "known" and self.photo.group in {key for key, _ in self.ranked[:count]}
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def judge(photo: Photo, finding: Finding, known: KnownLandmarks) -> Judgement:
 
 
 def _ranked(finding: Finding, known: KnownLandmarks) -> tuple[tuple[str, float], ...]:
-    """Return the likeliest landmarks; several classes of one landmark stand once, at their best."""
+    """Return the most likely landmarks; several classes of one landmark stand once, at their best."""
     said = finding.photo
     found: dict[str, float] = {}
     for tag in said.tags:
@@ -113,7 +113,7 @@ def _key(tag: Tag, known: KnownLandmarks) -> str:
 
 
 def _holds(tag: Tag, place: Place | None) -> bool:
-    """Tell whether a city, country or kind is that of the place that the photo shows."""
+    """Return whether a city, country or kind is that of the place that the photo shows."""
     if place is None:
         return False
     if tag.level == "kind":

@@ -46,6 +46,6 @@ class KnownLandmarks:
         return self._gazetteer.display_name(name)
 
     def similar(self, name: str) -> str | None:
-        """Return the class of the model whose name looks most like `name`, or None where none does."""
+        """Return the class of the model whose name looks most like `name`, or None if none does."""
         found = get_close_matches(self.key(name), self._names, n=1, cutoff=_SIMILAR)
         return self._names[found[0]] if found else None

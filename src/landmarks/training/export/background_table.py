@@ -115,6 +115,6 @@ class BackgroundTable:
 
 
 def table_fits(settings: ModelSettings) -> bool:
-    """Tell whether a run kept the pretrained backbone that the table was made with."""
+    """Return whether a run has the unchanged pretrained backbone that the table was made with."""
     kept = settings.kind == "transfer" and settings.backbone == BACKBONE
     return kept and not settings.unfreeze and settings.weights is None and settings.init is None

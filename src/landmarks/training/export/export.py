@@ -56,7 +56,7 @@ TOLERANCE = 1e-4
 """Maximum difference in probability between the trained network and an fp32 export."""
 
 INT8_LOSS = 0.01
-"""Accuracy that int8 may lose. A larger loss is refused only if significant at 95 %, not by a few unlucky images."""
+"""Accuracy that int8 may lose. A larger loss is refused only if it is significant at 95 %."""
 
 CALIBRATION_PICTURES = 200
 FP32_PICTURES = 16

@@ -1,7 +1,7 @@
-"""Static int8 quantisation of an ONNX model: 7-bit weights per channel, 8-bit activations, ranges from training images.
+"""Static int8 quantisation of an ONNX model: 7-bit weights per channel, 8-bit activations.
 
 The method is post-training quantisation in QDQ format (Jacob et al. 2018, https://arxiv.org/abs/1712.05877), by
-ONNX Runtime.
+ONNX Runtime; ranges come from training images.
 """
 
 from __future__ import annotations

@@ -6,5 +6,5 @@ import torch
 
 
 def uses_cuda(accelerator: str) -> bool:
-    """Tell whether this accelerator of the settings is an NVIDIA GPU here."""
+    """Return whether this accelerator setting selects an NVIDIA GPU on this machine."""
     return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()

@@ -46,10 +46,10 @@ class ExportWrapper(nn.Module):
         self.register_buffer("offset", (mean / std).repeat(preprocessing.crop))
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Map pictures (B, S, S, 3) uint8 to logits (B, K) and embeddings (B, D)."""
+        """Map images (B, S, S, 3) uint8 to logits (B, K) and embeddings (B, D)."""
         network = cast(Network, self.model)
         rows = pictures.to(torch.float32).flatten(2) * self.scale - self.offset
-        # Contiguous: from strided images the exporter makes an index computation of the last pooling.
+        # Contiguous: with strided images the exporter turns the last pooling into index computations.
         x = rows.reshape(pictures.shape).permute(0, 3, 1, 2).contiguous()
         embedding = network.embed(x)
         return network.head(embedding), embedding

@@ -55,9 +55,9 @@ class TransferModel(nn.Module):
 
     @torch.jit.export
     def embed(self, x: Tensor) -> Tensor:
-        """Map normalised pictures (B, 3, H, W) to embeddings (B, D) of unit length."""
+        """Map normalised images (B, 3, H, W) to embeddings (B, D) of unit length."""
         features: Tensor = self.backbone(x)
-        # `functional.normalize` without its expansion, which would ask for the shape in an exported graph.
+        # `functional.normalize` without its expansion, which would query the shape in an exported graph.
         length: Tensor = features.norm(p=2.0, dim=1, keepdim=True)
         return features / length.clamp_min(1e-12)
 

@@ -83,7 +83,7 @@ def find_runs(folder: Path, split: str = "test") -> tuple[list[RunSummary], list
 
 
 def _is_artifact(path: Path) -> bool:
-    """Tell whether MLflow keeps this file: a copy of the settings in `RUN_ID/artifacts/`."""
+    """Return whether this file is MLflow's copy of the settings in `RUN_ID/artifacts/`."""
     folder = path.parent
     return folder.name == "artifacts" and re.fullmatch("[0-9a-f]{32}", folder.parent.name) is not None
 

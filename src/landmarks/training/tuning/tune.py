@@ -82,7 +82,7 @@ class Study:
         return len(self.trials(*FINISHED))
 
     def best(self) -> FrozenTrial | None:
-        """Return the best trial, or None where none has finished."""
+        """Return the best trial, or None if none has finished."""
         return self.optuna.best_trial if self.trials(TrialState.COMPLETE) else None
 
     def folder(self, number: int) -> RunFolder:
@@ -175,7 +175,7 @@ def settings_of(study: Study, trial: FrozenTrial) -> RunSettings:
 
 
 def _write_best(study: Study) -> None:
-    """Write the best settings as a preset; does nothing where no trial has finished."""
+    """Write the best settings as a preset; does nothing if no trial has finished."""
     best = study.best()
     if best is None:
         return
