@@ -38,7 +38,7 @@ def cluster(
 ) -> int:
     """Tag many photos on a Ray cluster or on all cores of this machine; writes Parquet files or a Lance table.
 
-    The same command continues a job that was stopped. The exit status is 2 where photos were unreadable (see the
+    Run the same command again to continue a stopped job. The exit status is 2 if photos were unreadable (see the
     column error), and 1 if parts are missing.
     """
     from landmarks.cli.progress import RunProgress
@@ -74,5 +74,5 @@ def cluster(
 
 
 def _absolute(address: str) -> str:
-    """Return a path that means the same in every process; addresses are left alone."""
+    """Return an absolute path, valid in every process; URLs are unchanged."""
     return address if "://" in address else str(Path(address).absolute())

@@ -16,7 +16,7 @@ from pathlib import Path, PurePath
 from typing import Literal
 
 IGNORE_FILE = ".landmarksignore"
-"""A file of this name in a folder lists patterns to skip below that folder, one per line."""
+"""A file with this name in a folder lists patterns to skip below that folder, one per line."""
 
 SYSTEM_FOLDERS = frozenset(
     name.casefold()
@@ -129,6 +129,7 @@ class _Patterns:
         self._tests = [_pattern(text) for text in patterns]
 
     def match(self, path: PurePath, *, is_folder: bool) -> bool:
+        """Return whether a pattern matches a path."""
         below = path.relative_to(self._base).as_posix() if path.is_relative_to(self._base) else path.name
         tried = path.name, below, path.as_posix()
         return any(test(*tried, is_folder) for test in self._tests)
@@ -156,6 +157,7 @@ class _Walker:
         self._links: list[tuple[Path, tuple[_Patterns, ...]]] = []
 
     def start(self, path: Path) -> Iterator[Path | Skipped]:
+        """Walk one of the given paths."""
         patterns = (_Patterns(path, self._rules.exclude),) if self._rules.exclude else ()
         try:
             is_folder, exists = path.is_dir(), path.exists()
@@ -172,6 +174,7 @@ class _Walker:
             yield path
 
     def follow_links(self) -> Iterator[Path | Skipped]:
+        """Walk the folders behind links, each once."""
         while self._links:
             path, patterns = self._links.pop(0)
             yield from self._folder(path, patterns)

@@ -231,6 +231,7 @@ class _Table:
         self._line = 1
 
     def gazetteer(self) -> Gazetteer:
+        """Parse the table; raises `PlacesError` if a row is wrong."""
         places: dict[str, Place] = {}
         names: dict[str, str] = {}
         first_seen: dict[str, int] = {}

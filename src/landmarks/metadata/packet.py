@@ -264,14 +264,17 @@ class _Builder:
         self._new: dict[str, str] = {}  # declarations of the next element
 
     def tree(self) -> _Tree:
+        """Return the finished tree; raises `PacketError` without rdf:RDF."""
         if self._top is None:
             raise PacketError("there is no rdf:RDF element in it")
         return _Tree(self._top, self._root, self._bound)
 
     def bind(self, prefix: str | None, namespace: str | None) -> None:
+        """Record a prefix declaration of the next element."""
         self._new[prefix or ""] = namespace or ""
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
+        """Open an element; raises `PacketError` if it is nested too deeply or ambiguous."""
         above = self._stack[-1] if self._stack else None
         if len(self._stack) >= _MAX_DEPTH:
             raise PacketError("its elements are nested too deeply")
@@ -296,6 +299,7 @@ class _Builder:
         self._stack.append(node)
 
     def end(self, _name: str) -> None:
+        """Close the innermost element."""
         node = self._stack.pop()
         if self._text[node.inside - 2 : node.inside] == b"/>":
             node.until = node.end = node.inside
@@ -306,8 +310,10 @@ class _Builder:
             self._stack[-1].text += node.text
 
     def characters(self, data: str) -> None:
+        """Add text to the innermost element."""
         if self._stack:
             self._stack[-1].text += data
 
     def refuse(self, *_: object) -> None:
+        """Refuse a document type declaration."""
         raise PacketError("it has a document type declaration, which XMP forbids")

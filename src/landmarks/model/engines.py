@@ -67,6 +67,7 @@ class _OnnxRuntime:
         self._outputs = outputs
 
     def run(self, pictures: NDArray[np.uint8]) -> Output:
+        """See `Engine.run`."""
         embeddings, *logits = self._session.run(self._outputs, {self._input: pictures})
         return (logits[0] if logits else _no_logits(embeddings)), embeddings
 
@@ -103,6 +104,7 @@ class _OpenVino:
         self._request = network.create_infer_request()
 
     def run(self, pictures: NDArray[np.uint8]) -> Output:
+        """See `Engine.run`."""
         # The next run overwrites the memory of the outputs, so they are copied.
         found = self._request.infer([np.ascontiguousarray(pictures)], share_inputs=True)
         return found["logits"].copy(), found["embedding"].copy()

@@ -96,6 +96,7 @@ def _operations(service: Service, stopping: Stopping) -> APIRouter:
 
     @router.get("/healthz", summary="Liveness", responses=errors(403))
     async def healthz() -> Status:
+        """Return 200 while the process is running."""
         return Status(status="ok")
 
     @router.get(
@@ -105,6 +106,7 @@ def _operations(service: Service, stopping: Stopping) -> APIRouter:
         responses={503: {"model": Status, "description": "No worker is ready."}, **errors(403)},
     )
     async def readyz() -> Response:
+        """Return 200 if images are accepted now, else 503."""
         ready = service.pool.ready > 0 and not stopping.begun
         return JSONResponse({"status": "ok" if ready else "starting"}, 200 if ready else 503)
 
@@ -118,6 +120,7 @@ def _operations(service: Service, stopping: Stopping) -> APIRouter:
         },
     )
     async def metrics() -> Response:
+        """Return the metrics in the Prometheus text format."""
         return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     return router

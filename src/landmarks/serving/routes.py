@@ -97,6 +97,7 @@ class _CheckedRoute(APIRoute):
     """A route whose JSON is checked for its cost before it is parsed."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return a handler that checks the JSON first."""
         handle = super().get_route_handler()
         if self.body_field is None:
             return handle

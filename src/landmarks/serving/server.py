@@ -84,11 +84,13 @@ class _Server(uvicorn.Server):
         self._stopping = stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then report that the service has started."""
         await super().startup(sockets)
         if self.started:
             self._told()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve the backlog, then shut down."""
         self._stopping()
         for listener in sockets or ():
             await self._empty(listener)

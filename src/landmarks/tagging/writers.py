@@ -114,9 +114,11 @@ class _Table:
         self._candidates = candidates
 
     def begin(self) -> str:
+        """Return nothing."""
         return ""
 
     def photo(self, shown: Shown) -> str:
+        """Return the lines of one photo."""
         finding = shown.finding
         if finding.photo.error is not None:
             return ""  # reported on standard error
@@ -132,6 +134,7 @@ class _Table:
         return "\n".join(lines) + "\n"
 
     def end(self) -> str:
+        """Return nothing."""
         return ""
 
 
@@ -143,9 +146,11 @@ class _JsonLines:
         self._explain = explain
 
     def begin(self) -> str:
+        """Return nothing."""
         return ""
 
     def photo(self, shown: Shown) -> str:
+        """Return one JSON object on a line."""
         photo = shown.finding.photo
         row: dict[str, Any] = {"path": str(photo.path)}
         if photo.error is not None:
@@ -161,6 +166,7 @@ class _JsonLines:
         return _json(row) + "\n"
 
     def end(self) -> str:
+        """Return nothing."""
         return ""
 
 
@@ -171,9 +177,11 @@ class _Csv:
     """
 
     def begin(self) -> str:
+        """Return the header row."""
         return _csv_row(_CSV_COLUMNS)
 
     def photo(self, shown: Shown) -> str:
+        """Return the rows of one photo."""
         photo = shown.finding.photo
         if photo.error is not None:
             return _csv_row((str(photo.path), *[""] * (len(_CSV_COLUMNS) - 2), photo.error))
@@ -187,6 +195,7 @@ class _Csv:
         return "".join(map(_csv_row, rows))
 
     def end(self) -> str:
+        """Return nothing."""
         return ""
 
 
@@ -197,9 +206,11 @@ class _GeoJson:
         self._first = True
 
     def begin(self) -> str:
+        """Return the start of the collection."""
         return '{"type": "FeatureCollection", "features": ['
 
     def photo(self, shown: Shown) -> str:
+        """Return the features of one photo."""
         photo = shown.finding.photo
         if photo.error is not None:
             return self._feature(None, {"path": str(photo.path), "error": photo.error})
@@ -218,6 +229,7 @@ class _GeoJson:
         return f"{separator}\n" + _json({"type": "Feature", "geometry": geometry, "properties": properties})
 
     def end(self) -> str:
+        """Return the end of the collection."""
         return "\n]}\n"
 
 

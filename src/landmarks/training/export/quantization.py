@@ -33,6 +33,7 @@ class _Pictures(CalibrationDataReader):  # type: ignore[misc]
         self._rest: Iterator[NDArray[np.uint8]] = iter(pictures)
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        """Return the next image as a batch of one, or None at the end."""
         picture = next(self._rest, None)
         return None if picture is None else {"pictures": picture[None]}
 

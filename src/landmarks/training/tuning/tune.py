@@ -224,6 +224,7 @@ class _Pruner(Logger):
         self._trial, self._metric, self._epochs = trial, metric, epochs
 
     def epoch(self, row: EpochRow) -> None:
+        """Report the metric of an epoch to the study; stop the trial if it is behind the others."""
         tenth = (row.epoch + 1) * TENTHS // self._epochs
         if tenth > row.epoch * TENTHS // self._epochs:
             self._trial.report(row.valid_loss if self._metric == "loss" else row.valid_accuracy, tenth)
