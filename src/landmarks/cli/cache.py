@@ -11,7 +11,7 @@ from landmarks.cli.declare import Option
 
 
 def cache(
-    clear: Annotated[bool, Option("Remove it; everything in it can be computed again.")] = False,
+    clear: Annotated[bool, Option("Clear the cache; its content can be recomputed.")] = False,
 ) -> None:
     """Show the cache folder of decoded images and embeddings, and its size."""
     from landmarks.training.data.cache import default_cache_folder

@@ -22,12 +22,12 @@ def cluster(
         int | None, Option("Worker processes.", default="one per core of the cluster", minimum=1)
     ] = None,
     part_size: Annotated[int, Option("Photos per part (one result file each).")] = 1000,
-    column: Annotated[str, Option("Column of Parquet files that holds the photos.")] = "bytes",
-    path_column: Annotated[str, Option("Column of Parquet files that holds their names.")] = "path",
+    column: Annotated[str, Option("Column with the photos, in Parquet files.")] = "bytes",
+    path_column: Annotated[str, Option("Column with their names, in Parquet files.")] = "path",
     embeddings: Annotated[bool, Option("Also write embeddings (16-bit floats).")] = False,
     table_format: Annotated[
         Literal["parquet", "lance"],
-        Option("lance also writes a table that LanceDB searches.", flag="--format"),
+        Option("lance also writes a table for search with LanceDB.", flag="--format"),
     ] = "parquet",
     *,
     settings: Annotated[

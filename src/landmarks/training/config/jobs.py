@@ -90,7 +90,7 @@ class ExportSettings:
             used with negatives.
         false_tags: Fraction of photos without a landmark that may get a tag.
         unknown_tags: Fraction of photos of unknown landmarks that may get a tag.
-        score: Out-of-distribution score; see docs/training.md.
+        score: Out-of-distribution score (see landmarks.model.ood).
         licence: Permitted use of the weights; by default what the licences of the training images allow.
         origin: Collections of the training images, as COLLECTION=LICENCE; the licence `none` means that they have
             none.
@@ -138,7 +138,7 @@ class TuneSettings:
         metric: Metric on the validation split: the lowest loss or the highest accuracy.
         trials: Finished trials of the whole study, including those of earlier calls and other processes.
         minutes: Start no trial after this time, in minutes.
-        epochs: Epochs per trial; by default they are tuned, or the usual number.
+        epochs: Epochs per trial; by default tuned, or that of the method.
         limit: Training images per trial; by default all.
         seed: Seed of the split, of every training and of the search.
         threads: CPU threads of PyTorch; 0 for one per core.

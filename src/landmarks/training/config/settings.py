@@ -52,7 +52,7 @@ class DataSettings:
         batch_size: Images per step over all devices together, at least 1.
         valid_size: Fraction of the training images used for validation, in (0, 1).
         workers: Loader processes; 0 loads in the training process, which is fastest with few cores.
-        limit: Use at most this many training images (drawn evenly over the classes), or None for all.
+        limit: Maximum number of training images, drawn evenly over the classes; by default all.
         sampler: `plain` shuffles; `balanced` draws every class equally often.
         seed: Seed of the split, the shuffle, the augmentation and the weights, from 0 to 2147483647.
     """
@@ -117,7 +117,7 @@ class ModelSettings:
     Attributes:
         kind: `scratch` for `MyModel`, `transfer` for a pretrained backbone with a new head.
         backbone: Name of the backbone of `transfer` (see `landmarks.training.models.backbones`).
-        weights: A local weights file for the backbone, or None for the weights of the installed package.
+        weights: Local weights file for the backbone; by default that of the installed package.
         unfreeze: Fine-tune the backbone too, starting from the trained head.
         views: Views of each training image that a frozen backbone embeds (the centre crop and augmented
             ones), at least 1.
@@ -203,7 +203,7 @@ class LoopSettings:
     Attributes:
         epochs: Passes over the training images, at least 1.
         patience: Stop after this many epochs without a better validation loss, or 0 to never stop early.
-        max_minutes: Stop after the epoch in which this time is used up, or None for no limit.
+        max_minutes: Stop after the epoch in which this time is used up; by default no limit.
         precision: `auto` uses bf16 if the processor supports it, else 32 bits.
         accelerator: Accelerator of Fabric: `auto`, `cpu`, `gpu`, ...
         devices: Number of devices per machine.

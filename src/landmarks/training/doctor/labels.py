@@ -1,10 +1,10 @@
-"""Likely wrong labels by confident learning on the embeddings of a frozen backbone.
+"""Finds likely wrong labels by confident learning on the embeddings of a frozen backbone.
 
 Confident learning (Northcutt, Jiang, Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR
-2021, https://arxiv.org/abs/1911.00068) asks a classifier that has not seen an image what it shows. An image of
-class i that looks like class j with at least the confidence that is usual for class j counts for the cell (i, j)
-of the confident joint: off the diagonal are the likely wrong labels. Images that fall short of that confidence,
-though the classifier gives another class many times the probability of their own, are worth a look.
+2021, https://arxiv.org/abs/1911.00068) predicts each image with a classifier that has not seen it. An image of
+class i that looks like class j with at least the mean confidence for class j counts towards cell (i, j) of the
+confident joint: off the diagonal are the likely wrong labels. Images below that confidence, but for which another
+class is many times more probable than their own, are worth a look.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STRENGTH = 10.0
 """Inverse strength of the L2 penalty of the logistic regression, for embeddings of unit length."""
 
 ODDS = 10.0
-"""How many times more probable than its own another class must be for an image to be worth a look."""
+"""Ratio of the probability of another class to that of its own from which an image is worth a look."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class LabelIssue:
     Attributes:
         position: Row of the image.
         suggested: The class it looks like.
-        own: Probability of its own class, by a classifier that has not seen the image.
+        own: Out-of-fold probability of its own class.
         other: Probability of `suggested`.
         confident: Whether it is off the diagonal of the confident joint.
     """
@@ -60,7 +60,7 @@ def out_of_fold_probabilities(
     seed: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float64] | None:
-    """Return what a logistic regression that learned from the other folds says of each image.
+    """Return the out-of-fold probabilities of a logistic regression for each image.
 
     Args:
         embeddings: (N, D) of unit length.
@@ -68,10 +68,10 @@ def out_of_fold_probabilities(
         groups: Positions of near-duplicates, which are kept in one fold.
         classes: Number of classes K.
         seed: Seed of the folds.
-        progress: Told (folds done, folds in all).
+        progress: Called with (folds done, total folds).
 
     Returns:
-        (N, K), or None if there are too few images to cross-validate. A class that the other folds lack has
+        (N, K), or None if there are too few images to cross-validate. A class missing from the other folds has
         probability 0 in a fold.
     """
     folds = list(split_folds(labels, groups, seed=seed))
@@ -84,7 +84,7 @@ def out_of_fold_probabilities(
             probabilities[asked, present[0]] = 1.0
         else:
             with warnings.catch_warnings():
-                # A little short of the optimum is as good here.
+                # Close to the optimum is good enough here.
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 model = LogisticRegression(C=STRENGTH, max_iter=200).fit(embeddings[known], labels[known])
             probabilities[np.ix_(asked, model.classes_)] = model.predict_proba(embeddings[asked])
@@ -124,7 +124,7 @@ def find_label_issues(probabilities: NDArray[np.float64], labels: NDArray[np.int
     """Return the images that look like another class, most confident first.
 
     Args:
-        probabilities: (N, K) out of fold.
+        probabilities: (N, K), out of fold.
         labels: (N,) in [0, K).
     """
     rows = np.arange(len(labels))

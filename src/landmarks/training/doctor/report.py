@@ -16,7 +16,7 @@ from landmarks.training.reports.plots import display_names
 REPORT, TABLE = "report.html", "proposals.csv"
 
 SHOWN = 48
-"""Most images of one problem on the page; the table has all of them."""
+"""Maximum number of images per problem on the page; the table has all of them."""
 
 _SIDE = 200
 
@@ -48,7 +48,7 @@ class _Shown:
 
 @dataclass(frozen=True)
 class _Section:
-    """All that the page says of one problem."""
+    """The section of the page about one problem."""
 
     problem: Problem
     meaning: str
@@ -61,11 +61,11 @@ def write_report(folder: Path, diagnosis: Diagnosis) -> Path:
     """Write `report.html` and `proposals.csv`, each atomically.
 
     Args:
-        folder: Where; made when missing.
-        diagnosis: What to tell.
+        folder: Output folder; created if missing.
+        diagnosis: The diagnosis.
 
     Returns:
-        The page.
+        The path of the page.
 
     Raises:
         StorageError: A file cannot be written.

@@ -1,7 +1,7 @@
-"""Moving images into quarantine and back, without losing one whatever happens in between.
+"""Moves images into quarantine and back, without losing any, whatever happens in between.
 
-`undo.json` in the quarantine names every move before the first one is made, so a run that is killed leaves each
-image in one of two known places. An image is moved by renaming: its bytes and times stay as they are.
+`undo.json` in the quarantine lists every move before the first one is made, so a killed run leaves each image in
+one of two known places. Images are moved by renaming: their bytes and timestamps do not change.
 """
 
 from __future__ import annotations
@@ -54,16 +54,17 @@ def quarantine(pictures: Iterable[Path], data: Path, folder: Path) -> list[MoveR
     """Move images out of a data set.
 
     Args:
-        pictures: Which, all below `data`.
+        pictures: The images, all below `data`.
         data: The data set.
-        folder: Where they go, under the same relative paths; made when missing. It is on the same disk.
+        folder: Where they are moved, under the same relative paths; created if missing. It must be on the same
+            disk.
 
     Returns:
-        What became of each image, once each, in order. One that cannot be moved stays and stops no other.
+        One result per image, in order. One that cannot be moved stays and does not stop the others.
 
     Raises:
         SettingsError: `folder` would be taken for a class or split of the data set.
-        DataError: The undo file there is damaged or of another data set.
+        DataError: The undo file there is damaged or belongs to another data set.
         StorageError: The undo file cannot be written.
     """
     _refuse_inside(data, folder)
@@ -83,20 +84,20 @@ def quarantine(pictures: Iterable[Path], data: Path, folder: Path) -> list[MoveR
 
 
 def restore(data: Path, folder: Path) -> list[MoveResult]:
-    """Put every image back to where it was; the quarantine goes when it is empty.
+    """Move every image back to where it was; the quarantine is removed when it is empty.
 
-    An image whose old place is taken stays in quarantine: nothing is overwritten. The command can be stopped and
-    given again at any time.
+    An image whose old path is taken stays in quarantine: nothing is overwritten. The command can be stopped and
+    repeated at any time.
 
     Args:
         data: The data set.
         folder: Its quarantine.
 
     Returns:
-        What became of each image that was in quarantine.
+        One result per image that was in quarantine.
 
     Raises:
-        DataError: There is no undo file, or it is damaged or of another data set.
+        DataError: There is no undo file, or it is damaged or belongs to another data set.
         StorageError: The undo file cannot be written.
     """
     if not (folder / UNDO_FILE).exists():
@@ -164,7 +165,7 @@ def _write(folder: Path, data: Path, moves: list[Move]) -> None:
 
 
 def _settle(folder: Path, data: Path) -> None:
-    """Keep in the undo file what is in quarantine now; with the last image the folder goes too."""
+    """Update the undo file to the images now in quarantine; after the last one, remove the folder."""
     standing = _standing(_read(folder, data))
     if standing:
         _write(folder, data, standing)
