@@ -25,8 +25,8 @@ def train(
     Args:
         data: The folder, or all settings of the run.
         out: Run folder to make; None for one in `runs`, named after model and data.
-        model: `transfer` trains on a pretrained network, `scratch` trains a small one from scratch. Ignored if all
-            settings are given.
+        model: `transfer` trains a new head on a pretrained network, `scratch` a small network from scratch.
+            Ignored if all settings are given.
 
     Returns:
         The run folder.

@@ -1,9 +1,9 @@
 """Finds groups of near-duplicates.
 
 An image is described by 64 bits: whether each of 8 x 8 cells is darker than the cell to its right (difference
-hash, N. Krawetz, "Kind of Like That", 2013). Re-encoding, resizing and brightness change few of the bits, a small crop
-about five. Two images are near-duplicates if their hashes differ in few bits and their embeddings are similar,
-because skies and lawns alone can make hashes similar.
+hash, N. Krawetz, "Kind of Like That", 2013). Re-encoding, resizing and brightness change few of the bits, a small
+crop about five. Two images are near-duplicates if their hashes differ in few bits and their embeddings are
+similar, because skies and lawns alone can make hashes similar.
 """
 
 from __future__ import annotations
