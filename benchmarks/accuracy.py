@@ -4,7 +4,7 @@ Run `python benchmarks/accuracy.py DATA --out RUNS`, DATA being the folder that 
 monuments49. Every figure comes from `landmarks train` with the flags of the table; a run that is finished in RUNS
 is not trained again. The table goes to the screen and to benchmarks/results/accuracy.md.
 
-No run sees a test picture before it is finished: the weights are chosen on a validation split of `train`.
+No run sees a test image before it is finished: the weights are chosen on a validation split of `train`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def read(run: Path, before: float = 0.0) -> dict[str, float]:
 
 
 def read_part(run: Path, classes: set[str]) -> dict[str, float]:
-    """Of a run over several sets: its accuracy on the test pictures of one, among the classes of all."""
+    """Of a run over several sets: its accuracy on the test images of one, among the classes of all."""
     with (run / "predictions_test.csv").open(encoding="utf-8", newline="") as file:
         answers = [(line["true"], line["predicted"]) for line in csv.DictReader(file)]
     part = [true == predicted for true, predicted in answers if true in classes]
@@ -80,7 +80,7 @@ def row(way: str, name: str, found: dict[str, float], flags: str) -> list[str]:
 
 
 def by_source(out: Path) -> str:
-    """World34 by source of the pictures: most classes have one source, so a model can learn the source."""
+    """World34 by source of the images: most classes have one source, so a model can learn the source."""
     runs = {way: out / f"{way}-world34" for way in TARGETS if (out / f"{way}-world34").is_dir()}
     sources = {}
     for way, run in runs.items():

@@ -4,13 +4,13 @@ Run `python benchmarks/architectures.py DATA`, DATA being an image folder such a
 augmentations and two optimisers are 18 trainings of about a minute. Each one is noted in
 benchmarks/results/architectures.csv as soon as it is finished, and a row that is there is not trained again, so
 the command can be stopped at any time, or be told to stop with `--minutes`, and goes on where it was. Remove the
-file to begin anew. The table goes to benchmarks/results/architectures.md; the notebook `cnn_from_scratch` reads
+file to begin again. The table goes to benchmarks/results/architectures.md; the notebook `cnn_from_scratch` reads
 the CSV.
 
 `--long` trains the two that differ by squeeze-and-excitation alone for longer, with and without MixUp and CutMix,
 and notes them in the same files.
 
-Accuracy and loss are those of the validation pictures, split off `train`, after the last epoch. The test split is
+Accuracy and loss are those of the validation images, split off `train`, after the last epoch. The test split is
 never read.
 """
 
@@ -80,7 +80,7 @@ BATCH = 16  # small batches give a short schedule enough steps
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long, at which size in pixels, on how many training pictures."""
+    """How long, at which size in pixels, on how many training images."""
 
     epochs: int
     size: int

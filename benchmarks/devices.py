@@ -20,7 +20,7 @@ from landmarks.training.runs.folder import read_history
 
 
 def train(data: Path, run: Path, devices: int, seed: int, flags: list[str]) -> tuple[float, float, float]:
-    """Train; returns accuracy and loss in validation, and pictures a second."""
+    """Train; returns accuracy and loss in validation, and images a second."""
     words = [sys.executable, "-m", "landmarks", "train", str(data), "--out", str(run), "--devices", str(devices)]
     words += ["--accelerator", "cpu", "--threads", "1", "--seed", str(seed), *flags]
     subprocess.run(words, check=True, capture_output=True)

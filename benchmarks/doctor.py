@@ -1,11 +1,11 @@
 """What `landmarks doctor` finds of faults planted in world34, and what it finds in monuments49 as it is.
 
 Run `python benchmarks/doctor.py DATA --seed 1`, DATA being the folder that holds world34 and monuments49; it takes
-about six minutes on two cores, most of it to embed the pictures, and one when they are cached in build/doctor. The
+about six minutes on two cores, most of it to embed the images, and one when they are cached in build/doctor. The
 doctor's thresholds were chosen with seed 0 of the planting.
 
 world34 has near-duplicates and broken files of its own, which would count as wrong against the planted ones. So it
-is examined first, and a copy without them is made: of each group of near-duplicates one picture stays. What was
+is examined first, and a copy without them is made: of each group of near-duplicates one image stays. What was
 left out is shown apart, with a sheet of 20 of the pairs, drawn by chance, to be judged by eye (`JUDGED` below).
 Into the copy 5 % wrong labels, 5 % near-duplicates and 2 % broken files are planted (benchmarks/planting.py), and
 what the doctor proposes is counted against these. Wrong labels that world34 had before are still in it: how many
@@ -53,13 +53,13 @@ def examined(data: Path, name: str) -> tuple[Diagnosis, float]:
 
 
 def proposed(diagnosis: Diagnosis, *problems: Problem) -> set[str]:
-    """The pictures with one of these problems, relative to the data set."""
+    """The images with one of these problems, relative to the data set."""
     found = [one for one in diagnosis.proposals if one.problem in problems]
     return {os.path.relpath(one.path, diagnosis.data) for one in found}
 
 
 def own_faults(diagnosis: Diagnosis) -> set[str]:
-    """The pictures to leave out so that no known copy and no broken file is left."""
+    """The images to leave out so that no known copy and no broken file is left."""
     return proposed(diagnosis, "broken", *COPIES)
 
 
@@ -100,7 +100,7 @@ def judge(planted: Planted, after: Diagnosis, before: Diagnosis) -> list[list[st
     names = {old: new for new, old in planted.wrong_labels.items()}
 
     def here(paths: Iterable[str]) -> set[str]:
-        """Where pictures of the untouched set lie after planting."""
+        """Where images of the untouched set lie after planting."""
         return {names.get(path, path) for path in paths}
 
     broken = proposed(after, "broken")
@@ -130,7 +130,7 @@ def judge(planted: Planted, after: Diagnosis, before: Diagnosis) -> list[list[st
 
 
 def wrong_labels(planted: Planted) -> set[str]:
-    """Every picture that was put into a class not its own: moved ones and copies."""
+    """Every image that was put into a class not its own: moved ones and copies."""
     crossed = {c for c, o in planted.copies.items() if Path(c).parts[1] != Path(o).parts[1]}
     return set(planted.wrong_labels) | crossed
 

@@ -30,14 +30,14 @@ BATCH = 4
 
 @dataclass(frozen=True)
 class Pictures:
-    """The pictures of a split with the numbers of their classes."""
+    """The images of a split with the numbers of their classes."""
 
     paths: Sequence[Path]
     labels: NDArray[np.int64]
 
 
 def world34(data: Path, split: str) -> Pictures:
-    """The pictures of `train` or `test`, class by class."""
+    """The images of `train` or `test`, class by class."""
     folders = sorted((data / "world34" / split).iterdir())
     paths = [(path, label) for label, folder in enumerate(folders) for path in sorted(folder.glob("*.jpg"))]
     return Pictures([path for path, _ in paths], np.array([label for _, label in paths]))

@@ -1,14 +1,14 @@
-"""Landmarks learnt from five photos each: recall, false tags, and what the landmarks known before lose.
+"""Landmarks learned from five photos each: recall, false tags, and what the landmarks known before lose.
 
 Run `python benchmarks/enroll.py DATA`, DATA being the folder that holds world34 and negatives; the embeddings are
 those of the frozen backbone (see `benchmarks/embeddings.py`), computed once and cached. In each of 5 draws, 5
 landmarks are left out of world34; on the rest a linear head and the reference are trained, with the first half of
-the negatives. Each landmark left out is then learnt from 5 training pictures, by the code of `landmarks learn`,
-and all are measured on world34's test pictures and the second half of the negatives. The table goes to the screen
+the negatives. Each landmark left out is then learned from 5 training images, by the code of `landmarks learn`,
+and all are measured on world34's test images and the second half of the negatives. The table goes to the screen
 and to benchmarks/results/enroll.md.
 
 The rule and its numbers (`landmarks.fewshot.prototypes`) were chosen without either of these: with `--choose`,
-which takes 16 other draws, shows training pictures that nothing was fitted on in place of test pictures, and
+which takes 16 other draws, shows training images that nothing was fitted on in place of test images, and
 learns the thresholds on three quarters of the first half of the negatives to count false tags on the last quarter.
 """
 
@@ -37,11 +37,11 @@ class Figures:
     """What one draw shows, all of them shares.
 
     Attributes:
-        recall: Pictures of the learnt landmarks that get the right name, mean over the landmarks.
-        alone: Photos of no landmark that get a tag where one landmark is learnt, mean over the landmarks.
-        together: The same where all are learnt.
-        accuracy: Pictures of the other landmarks that the head names rightly.
-        lost: Those of them that get the tag of a learnt landmark.
+        recall: Images of the learned landmarks that get the right name, mean over the landmarks.
+        alone: Photos of no landmark that get a tag where one landmark is learned, mean over the landmarks.
+        together: The same where all are learned.
+        accuracy: Images of the other landmarks that the head names rightly.
+        lost: Those of them that get the tag of a learned landmark.
     """
 
     recall: float
@@ -51,13 +51,13 @@ class Figures:
     lost: float
 
     def cells(self) -> list[str]:
-        """The shares as they stand in the table."""
+        """The shares as stored in the table."""
         return [f"{value:.2%}" for value in astuple(self)]
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a draw is measured on, embedded: pictures of landmarks with their classes, and photos of none."""
+    """What a draw is measured on, embedded: images of landmarks with their classes, and photos of none."""
 
     pictures: Vectors
     labels: NDArray[np.int64]
@@ -65,7 +65,7 @@ class Shown:
 
 
 def said(learned: LearnedLandmarks, embeddings: Vectors) -> NDArray[np.str_]:
-    """The names that are said, empty where none is."""
+    """The names that are said, empty if none is."""
     matches = [learned.match(embedding, min_confidence=SURE) for embedding in embeddings]
     return np.array(["" if match is None else match.landmark.name for match in matches])
 
@@ -99,7 +99,7 @@ def measure(
 
 
 def choose(photos: Vectors, labels: NDArray[np.int64], first: Vectors) -> list[Figures]:
-    """Measure without the test pictures and the second half of the negatives."""
+    """Measure without the test images and the second half of the negatives."""
     found = []
     for draw in range(FIRST_CHOOSING, FIRST_CHOOSING + CHOOSING):
         rng = np.random.default_rng(draw)

@@ -38,7 +38,7 @@ class Load:
 
 
 def multipart(pictures: Sequence[bytes], path: str = "/v1/tags") -> bytes:
-    """A POST with pictures as files of a form."""
+    """A POST with images as files of a form."""
     parts = [
         b'--frontier\r\nContent-Disposition: form-data; name="photos"; filename="p.jpg"\r\n'
         b"Content-Type: image/jpeg\r\n\r\n" + picture + b"\r\n"
@@ -78,7 +78,7 @@ async def load(
         clients: How many at a time.
         seconds: How long.
         pause: Seconds that a client waits after anything but 200.
-        per_answer: How often an answer counts, for requests with several pictures.
+        per_answer: How often an answer counts, for requests with several images.
     """
     seen = Load()
     started = time.perf_counter()
@@ -113,7 +113,7 @@ async def load(
 
 
 async def once(port: int, request: bytes) -> tuple[int, bytes]:
-    """One request on a connection of its own; status 0 where there is no answer."""
+    """One request on a connection of its own; status 0 if there is no answer."""
     try:
         reader, writer = await asyncio.open_connection(HOST, port)
         try:

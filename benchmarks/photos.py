@@ -29,7 +29,7 @@ def make_photos(folder: Path, count: int, size: tuple[int, int], seed: int = 0) 
 
 
 def texture(size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A picture of octaves of noise whose strength falls with their frequency, like that of photographs.
+    """An image of octaves of noise whose strength falls with their frequency, like that of photographs.
 
     Args:
         size: Width and height.

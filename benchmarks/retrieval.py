@@ -1,9 +1,9 @@
-"""Search by picture on world34: test pictures as queries, training pictures as the photos that are searched.
+"""Search by image on world34: test images as queries, training images as the photos that are searched.
 
 Run `python benchmarks/retrieval.py DATA`, DATA being the folder that holds world34; the embeddings are those of
 the frozen backbone (see `benchmarks/embeddings.py`), computed once and cached. Compared are both poolings, raw,
-with PCA whitening and with the discriminative whitening of `landmarks.fewshot.reference`, each learnt on the
-training pictures alone, and query expansion on top; then, for every sixth query, what `landmarks search --rerank`
+with PCA whitening and with the discriminative whitening of `landmarks.fewshot.reference`, each learned on the
+training images alone, and query expansion on top; then, for every sixth query, what `landmarks search --rerank`
 makes of the first 30 photos. The tables go to the screen and to benchmarks/results/retrieval.md. It takes about
 three minutes, most of it for the local features; the numbers of `landmarks.search.rerank` were set before and not
 tuned.
@@ -111,7 +111,7 @@ def main() -> None:
 
 
 def _reranked(photos: dict, there: Pictures, queries: dict, asked: Pictures) -> str:
-    """What comes of the first results, with mean pooling, when they are put in order anew."""
+    """What comes of the first results, with mean pooling, when they are put in order again."""
     chosen = np.arange(0, len(asked.paths), EVERY)
     totals = (there.labels[None] == asked.labels[chosen, None]).sum(axis=1)
     features = cache(local.local_features)
@@ -151,7 +151,7 @@ def _reranked(photos: dict, there: Pictures, queries: dict, asked: Pictures) -> 
 
 
 def _unseen(photos: dict, labels: NDArray, queries: dict, of_queries: NDArray) -> list[str]:
-    """Of each row: mAP@10 of landmarks that no space was learnt on, among the photos of all."""
+    """Of each row: mAP@10 of landmarks that no space was learned on, among the photos of all."""
     found: dict[tuple[str, int], list[float]] = {}
     for draw in range(DRAWS):
         held = np.random.default_rng(draw).choice(labels.max() + 1, UNSEEN, replace=False)

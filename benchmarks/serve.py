@@ -4,10 +4,10 @@
 FastAPI + TorchScript and with LitServe (needs the extras `serve`, `train` and `dev`), and images/s with bulk
 tagging. The services take turns, so that whatever else the machine does meets all of them.
 
-`python benchmarks/serve.py faults PHOTOS --minutes 10` keeps 128 clients at a service with room for 64 pictures,
+`python benchmarks/serve.py faults PHOTOS --minutes 10` keeps 128 clients at a service with room for 64 images,
 then kills workers with signal 9, one and all of them.
 
-PHOTOS is a folder of pictures. TorchScript runs the same network as the bundled model, EfficientNet-Lite0 with a
+PHOTOS is a folder of images. TorchScript runs the same network as the bundled model, EfficientNet-Lite0 with a
 linear head; its weights do not matter for its speed.
 """
 

@@ -1,13 +1,13 @@
 """How a training starts on a large set: from a folder of files, and from shards.
 
-Run `python benchmarks/shards.py`. It makes tiny pictures (32 x 32 JPEG of noise, 1,000 different ones, linked
+Run `python benchmarks/shards.py`. It makes tiny images (32 x 32 JPEG of noise, 1,000 different ones, linked
 under many names), packs them by `landmarks pack`, and starts training in a process of its own each time, up to the
 first batch:
 
 - folder, first time: lists the files and decodes them all into the cache;
 - folder, again: lists the files and opens the cache;
-- shards, first time: reads the index, decodes the pictures beside the shards, opens one shard;
-- shards, again: the same, with those pictures in the cache.
+- shards, first time: reads the index, decodes the images beside the shards, opens one shard;
+- shards, again: the same, with those images in the cache.
 
 Time is wall time after the imports; memory is the peak of the process above what it has after the imports, pages
 of mapped files included.
@@ -47,7 +47,7 @@ CLASSES = 100
 
 
 def make(folder: Path, count: int) -> None:
-    """Link `count` pictures into CLASSES folders."""
+    """Link `count` images into CLASSES folders."""
     rng = np.random.default_rng(0)
     originals = []
     for number in range(DIFFERENT):

@@ -27,10 +27,10 @@ class Short:
     """How a network is trained.
 
     Attributes:
-        augment: What its pictures go through.
+        augment: What its images go through.
         optimization: How its weights move.
-        epochs: Passes over the training pictures.
-        batch_size: Pictures a step.
+        epochs: Passes over the training images.
+        batch_size: Images a step.
     """
 
     augment: AugmentSettings
@@ -42,7 +42,7 @@ class Short:
 def fitting(preprocessing: Preprocessing, size: int) -> Preprocessing:
     """The contract for a network that was trained on crops of `size` pixels.
 
-    The usual crop of 224 pixels would show it things far larger than it has learnt them. A quarter more than the
+    The usual crop of 224 pixels would show it things far larger than it has learned them. A quarter more than the
     training crop shows them as large as random crops do (Touvron et al. 2019, https://arxiv.org/abs/1906.06423).
     """
     crop = round(1.25 * size)
@@ -50,7 +50,7 @@ def fitting(preprocessing: Preprocessing, size: int) -> Preprocessing:
 
 
 def train_short(model: nn.Module, data: Data, short: Short) -> list[EpochRow]:
-    """Train a network and return a row an epoch, measured on the validation pictures with the averaged weights."""
+    """Train a network and return a row an epoch, measured on the validation images with the averaged weights."""
     contract = fitting(data.preprocessing, short.augment.sizes[-1])
     settings = DataSettings(batch_size=short.batch_size)
     loaders = make_loaders(data, settings, short.augment, preprocessing=contract)

@@ -1,12 +1,12 @@
 """What tuning brings: the usual settings against those that `landmarks tune` finds.
 
 Run `python benchmarks/tuning.py DATA --model scratch|transfer`, DATA being an image folder such as landmarks10. A
-study of `--trials` trials looks for the settings on validation pictures; then both settings train with each of the
+study of `--trials` trials looks for the settings on validation images; then both settings train with each of the
 seeds (another split, other views, other weights), and all are measured on the test split, which the study never
 read. All is done by the commands `landmarks tune` and `landmarks train`; what is finished in `--out` is not done
 again. `--epochs` gives every run, of both settings, so many epochs.
 
-`--keep` leaves settings out of the search (`--keep backbone,crop-scale` embeds the pictures once for each seed).
+`--keep` leaves settings out of the search (`--keep backbone,crop-scale` embeds the images once for each seed).
 """
 
 from __future__ import annotations
