@@ -1,11 +1,11 @@
-"""What confirmed photos do for the landmarks that the bundled model knows already.
+"""The effect of confirmed photos on landmarks that the bundled model already knows.
 
-Run `python benchmarks/confirm.py DATA`, DATA being the folder that holds world34 and negatives; it takes about a
-minute. Of each class with enough test images some are set aside as the library of a user who confirmed their
-tags. The bundled model learns N of them a class, as `landmarks learn --from-library` does, and tags the other
-test images. Confirmed are images whatever the model said of them; a user rather confirms what it said rightly,
-which teaches less. False tags are counted on the half of the negatives that the model has not seen. The table goes
-to the screen and to benchmarks/results/confirm.md.
+Run `python benchmarks/confirm.py DATA`, DATA being the folder with world34 and negatives; it takes about a minute.
+Of each class with enough test images some are set aside as the library of a user who confirmed their tags. The
+bundled model learns N of them per class, like `landmarks learn --from-library`, and tags the other test images.
+Images are confirmed whatever the model predicted; a real user mostly confirms correct predictions, which teach
+less. False tags are counted on the half of the negatives that the model has not seen. The table is printed and
+written to benchmarks/results/confirm.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""LitServe with TorchScript in batches of up to 16, for `benchmarks/serve.py` to compare with.
+"""LitServe with TorchScript in batches of up to 16, for comparison in `benchmarks/serve.py`.
 
 `python benchmarks/rival_litserve.py PORT MODEL.pt`. Images are resized one by one, and go through the network of
 the script together.
@@ -20,7 +20,7 @@ from landmarks.training.export.predictor import load_torchscript
 
 BATCH = 16
 SECONDS = 0.01
-"""How long an image waits for others."""
+"""How long an image waits for others, in seconds."""
 PREPROCESSING = Preprocessing()
 
 

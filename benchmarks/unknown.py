@@ -1,4 +1,4 @@
-"""Which score tells photos of no landmark best: false tags, recall and uAP of a model, score by score.
+"""Compares the OOD scores: false tags, recall and uAP of a model, score by score.
 
 Run `python benchmarks/unknown.py RUN MODEL DATA`: RUN is what `landmarks train` made, MODEL its export, DATA the
 folder that holds world34, negatives and negatives_buildings. The statistics of the embeddings come from the
@@ -40,7 +40,7 @@ Score = Callable[[Outputs], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Sets:
-    """What the network says of each set of images."""
+    """Outputs of the network for each set of images."""
 
     train: Outputs
     valid: Outputs
@@ -93,7 +93,7 @@ def show(
     right: NDArray[np.bool_],
     promised: float,
 ) -> list[str]:
-    """One row: everything measured at the threshold that the choosing negatives give."""
+    """One row: all metrics at the threshold chosen on the negatives."""
     threshold = choose_threshold(score(sets.choosing), promised)
     of_test, of_shown, of_buildings = score(sets.test), score(sets.shown), score(sets.buildings)
     tagged = (of_test >= threshold) & (best["test"] >= SURE)
