@@ -1,4 +1,4 @@
-"""Run the command line as a user would: in this process, or in one of its own where the process matters."""
+"""Run the command line as a user would: in this process, or in a separate one if the process matters."""
 
 from __future__ import annotations
 

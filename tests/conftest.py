@@ -1,4 +1,4 @@
-"""What every test has: caches of its own, few threads, drawn pictures, and the real ones where they lie near."""
+"""Shared fixtures: separate caches, few threads, drawn images, and the real ones if they are available."""
 
 from __future__ import annotations
 

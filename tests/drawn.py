@@ -1,4 +1,4 @@
-"""Draw a small data set of landmark scenes: made up, free to use, and learnt in a minute.
+"""Draw a small data set of landmark scenes: synthetic, free to use, and learned in a minute.
 
 Every picture is a scene of its own. Sky, light, ground, material, place, size, tilt, clutter and noise are drawn
 at random; only the shape of the landmark tells its class.

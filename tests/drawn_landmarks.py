@@ -1,4 +1,4 @@
-"""The landmarks of the drawn scenes: a pen that knows light and tilt, and eight shapes."""
+"""The landmarks of the drawn scenes: a pen with light and tilt, and eight shapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run `landmarks serve` as a user would: in a process of its own, on a free port of this machine."""
+"""Run `landmarks serve` as a user would: in a separate process, on a free port of this machine."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A recogniser of colours, made by code in a moment: enough for everything that only needs some model.
+"""A generated recogniser of colours: enough for every test that only needs some model.
 
-The network takes the mean colour of a picture as its embedding and compares it with one colour a class.
+The network uses the mean colour of an image as its embedding and compares it with one colour per class.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pictures are decoded once, those that cannot be read are told, and a changed one is never read by mistake."""
+"""Images are decoded once, unreadable ones are reported, and a stale one is never read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thresholds against their promise; model.json there and back."""
+"""Thresholds against their target rate; round trip through model.json."""
 
 from __future__ import annotations
 

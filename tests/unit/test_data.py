@@ -1,4 +1,4 @@
-"""From a folder to loaders: every picture at its place, broken ones left out, the contract kept to the bit."""
+"""From a folder to loaders: order of images, broken ones left out, preprocessing exact to the bit."""
 
 from __future__ import annotations
 

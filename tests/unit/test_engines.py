@@ -1,4 +1,4 @@
-"""Whatever runs the network, and however many pictures at once, the answers are the same."""
+"""The answers do not depend on the engine or the batch size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and a folder is searched without surprises."""
+"""Files are written atomically, and a folder is searched without surprises."""
 
 from __future__ import annotations
 

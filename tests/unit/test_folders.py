@@ -1,4 +1,4 @@
-"""An image folder is read, checked and split: the same way each time, and with a sentence where it cannot be."""
+"""An image folder is read, checked and split: reproducibly, or with a clear error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recognizers of others: ONNX files, TensorFlow.js graphs, label files, preprocessing, and what is refused."""
+"""Imported recognizers: ONNX files, TensorFlow.js graphs, label files, preprocessing, and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operating points: model.json there and back, and what is refused."""
+"""Operating points: round trip through model.json, and errors."""
 
 from __future__ import annotations
 

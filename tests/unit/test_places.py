@@ -1,4 +1,4 @@
-"""The gazetteer: the bundled table is sound, look-up is forgiving, broken files are refused with a way out."""
+"""The gazetteer: the bundled table is consistent, look-up is lenient, broken files are refused with a fix."""
 
 from __future__ import annotations
 

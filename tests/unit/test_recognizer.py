@@ -1,4 +1,4 @@
-"""A recogniser answers for every photo, in order, and a photo that cannot be read stops nothing."""
+"""A recogniser answers for every photo, in order, and an unreadable photo does not stop the others."""
 
 from __future__ import annotations
 

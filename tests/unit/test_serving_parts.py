@@ -1,4 +1,4 @@
-"""Settings, places, frames, host names and logs of the service."""
+"""Settings, slots, frames, host names and logs of the service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many processes: the same answers in the same order, whatever becomes of a process."""
+"""Many processes: the same answers in the same order, even if a process dies."""
 
 from __future__ import annotations
 
