@@ -1,4 +1,4 @@
-"""Augmentations return crops of the requested size, follow the seed, and blend the requested fraction of batches."""
+"""Augmentations return crops of the requested size, follow the seed, and blend the requested share of batches."""
 
 from __future__ import annotations
 
