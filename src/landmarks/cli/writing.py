@@ -29,7 +29,7 @@ _WORDS = {
     "written": "written",
     "planned": "would be written",
     "unchanged": "with nothing to write",
-    "changed": "changed meanwhile, left to the next run",
+    "changed": "changed in the meantime, left to the next run",
     "quarantined": "not written",
 }
 
@@ -126,7 +126,7 @@ def _told(outcome: Outcome, finding: Finding | None) -> Finding:
     if outcome.status == "quarantined":
         reason = outcome.reason or "unreadable"
     elif outcome.status == "changed":
-        reason = "it was changed meanwhile: it is left to the next run"
+        reason = "it was changed in the meantime: it is left to the next run"
     return Finding(replace(photo, tags=outcome.tags, error=reason), explanation)
 
 

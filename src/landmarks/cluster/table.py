@@ -90,6 +90,6 @@ def _errors(place: str) -> Iterator[None]:
     except (RuntimeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:120]
         raise StorageError(
-            f"{place}: the Lance table cannot be written ({reason}): mend this and run the command again; the "
+            f"{place}: the Lance table cannot be written ({reason}): fix this and run the command again; the "
             "Parquet files are complete"
         ) from error

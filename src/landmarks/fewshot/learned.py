@@ -209,7 +209,7 @@ def read_learned(folder: Path, info: ModelInfo) -> LearnedLandmarks | None:
         model, rows = str(described["model"]), described["landmarks"]
         if model != identity:
             raise ModelError(
-                f"{path}: learnt with the model {model}, not {identity}: remove it and learn the landmarks again"
+                f"{path}: learned with the model {model}, not {identity}: remove it and learn the landmarks again"
             )
         size = reference.space.projection.shape[1]
         if described["format"] != FORMAT or taught.shape[1] != size or rejected.shape[1] != size:

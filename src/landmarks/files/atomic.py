@@ -57,9 +57,9 @@ def storage_errors(path: Path) -> Iterator[None]:
             errno.EROFS: "the file system is read-only: choose another place",
             errno.EACCES: "no permission to write here: choose another place or change the permissions",
             errno.EPERM: "no permission to write here: choose another place or change the permissions",
-            errno.EEXIST: "a file stands where a folder is needed: choose another place",
-            errno.ENOTDIR: "a file stands where a folder is needed: choose another place",
-            errno.EISDIR: "a folder stands where the file belongs: choose another place",
+            errno.EEXIST: "a file exists where a folder is needed: choose another place",
+            errno.ENOTDIR: "a file exists where a folder is needed: choose another place",
+            errno.EISDIR: "a folder exists where the file belongs: choose another place",
             errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
         }
         reason = reasons.get(error.errno or 0)

@@ -241,8 +241,7 @@ class _Table:
             for name in (place.key, *filter(None, aliases)):
                 if name in names:
                     raise self._error(
-                        f"the name {name!r} already stands on line {first_seen[name]}: "
-                        "give each key and alias once"
+                        f"the name {name!r} is already on line {first_seen[name]}: give each key and alias once"
                     )
                 names[name] = place.key
                 first_seen[name] = self._line
@@ -257,7 +256,9 @@ class _Table:
             for column in self._needed:
                 if column not in header:
                     needed = ", ".join(self._needed)
-                    raise self._error(f"there is no column {column!r}: name the columns {needed}, with commas")
+                    raise self._error(
+                        f"there is no column {column!r}: name the columns {needed}, separated by commas"
+                    )
             for values in reader:
                 self._line = reader.line_num
                 if not any(value.strip() for value in values):

@@ -127,7 +127,7 @@ def put_file(
 
 def _expect(path: Path, expected: bytes | None) -> None:
     if digest(content_of(path)) != expected:
-        raise ChangedMeanwhileError(f"{path}: another program changed it meanwhile")
+        raise ChangedMeanwhileError(f"{path}: another program changed it in the meantime")
 
 
 def is_full(error: StorageError) -> bool:

@@ -156,7 +156,7 @@ def _plan_sidecar(
         packet.add(added)
         after = packet.to_bytes() if added or removed or before is None else before
     except PacketError as error:
-        raise MetadataError(path, f"{error}: mend or move the sidecar; it was left alone") from error
+        raise MetadataError(path, f"{error}: repair or move the sidecar; it was left alone") from error
     return Edit(path, before, after, status, kept.plus(added), added, removed, gone)
 
 

@@ -281,7 +281,7 @@ class _Builder:
         at = self._at()
         tag = _START_TAG.match(self._text, at)
         if tag is None:
-            raise PacketError("an element in it cannot be told apart")
+            raise PacketError("an element in it is ambiguous")
         outer = above.scope if above is not None else {}
         scope = outer
         if self._new:

@@ -54,9 +54,7 @@ def load_engine(path: Path, *, name: EngineName, threads: int, crop: int, classe
     load = _load_openvino if name == "openvino" else _load_onnxruntime
     engine, fits = load(path, threads, crop, classes)
     if not fits:
-        raise ModelError(
-            f"{path}: the network does not have the input and outputs that model.json says: export it again"
-        )
+        raise ModelError(f"{path}: the network does not have the input and outputs in model.json: export it again")
     return engine
 
 

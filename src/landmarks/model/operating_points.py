@@ -116,7 +116,7 @@ def check_points(points: Mapping[Preference, OperatingPoint], *, threshold: floa
         return
     unknown = sorted(set(points) - set(get_args(Preference)))
     if unknown:
-        raise SettingsError(f"{unknown[0]!r} is no operating point: use {', '.join(get_args(Preference))}")
+        raise SettingsError(f"{unknown[0]!r} is not an operating point: use {', '.join(get_args(Preference))}")
     balanced = points.get("balanced")
     if balanced is None or (balanced.threshold, balanced.min_confidence) != (threshold, min_confidence):
         raise SettingsError("the operating point balanced must have the threshold and the confidence of the model")

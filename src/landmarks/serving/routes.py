@@ -90,7 +90,7 @@ def only_known_parameters(request: Request) -> None:
     for name in request.query_params:
         if name not in known:
             told = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
-            raise RequestError("invalid_parameter", f"{name[:60]!r} is no parameter of {route.path}: {told}")
+            raise RequestError("invalid_parameter", f"{name[:60]!r} is not a parameter of {route.path}: {told}")
 
 
 class _CheckedRoute(APIRoute):

@@ -71,7 +71,7 @@ def run(
             signal.signal(ending, lambda *_: None)
         server.run(sockets=[listener])
     if not server.started:
-        raise ModelError(f"{settings.model}: the service could not start: its log says why")
+        raise ModelError(f"{settings.model}: the service could not start: see its log")
     _log.info("stopped")
 
 

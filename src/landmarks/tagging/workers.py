@@ -131,7 +131,7 @@ def _alone(workers: _Workers[Result], photo: Path, failed: Callable[[Path, str],
         result = workers.submit([photo]).result()[0]
     except BrokenProcessPool:
         workers.renew()
-        return failed(photo, "the process that recognised it died: is it too large for the memory?")
+        return failed(photo, "the process that recognised it died: is there enough memory?")
     workers.lives = _LIVES
     return result
 

@@ -73,7 +73,7 @@ def describe(tag: Tag) -> str:
     around = [place.city, place.country] if place is not None else []
     inside = ", ".join(name for name in around if name and name != tag.name)
     if tag.level == "kind":
-        inside = "which one is not sure" if tag.class_name is None else ""
+        inside = "which one is uncertain" if tag.class_name is None else ""
     return f"{tag.name} ({inside})" if inside else tag.name
 
 

@@ -146,7 +146,9 @@ def add_other(
         picture = picture_input(path, found, None)
         wanted = parse_preprocessing(preprocessing, side=picture.side)
         if wanted.layout not in {None, picture.layout}:
-            raise ModelError(f"{path}: its layout is {picture.layout}, not {wanted.layout}: mend `preprocessing`")
+            raise ModelError(
+                f"{path}: its layout is {picture.layout}, not {wanted.layout}: correct `preprocessing`"
+            )
         onnx.save(adapted(path, found, picture, wanted, classes=len(classes), scores=scores), folder / ONNX_FILE)
         info = ModelInfo(
             name=title,

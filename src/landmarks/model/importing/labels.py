@@ -70,7 +70,7 @@ def _from_json(path: Path, text: str) -> list[str]:
     try:
         values: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: not JSON ({error}): mend it or give the labels as text") from error
+        raise ModelError(f"{path}: not JSON ({error}): correct it or give the labels as text") from error
     if isinstance(values, dict) and len(values) == 1 and isinstance(next(iter(values.values())), dict | list):
         values = next(iter(values.values()))
     if isinstance(values, dict) and all(isinstance(number, int) for number in values.values()):
@@ -112,4 +112,4 @@ def _carried(path: Path) -> bytes:
             texts = [name for name in archive.namelist() if name.endswith(".txt")]
             return archive.read(texts[0])
     except (OSError, zipfile.BadZipFile, IndexError) as error:
-        raise ModelError(f"{path}: it carries no labels: name a file of labels with `labels`") from error
+        raise ModelError(f"{path}: it has no embedded labels: name a file of labels with `labels`") from error

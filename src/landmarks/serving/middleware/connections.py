@@ -171,7 +171,7 @@ class BoundedProtocol(H11Protocol):
         if hint == 431:
             problem = RequestError("headers_too_large", "the head of the request is too large")
         else:
-            problem = RequestError("bad_request", f"this is no HTTP request that can be served: {error or msg}")
+            problem = RequestError("bad_request", f"this is not a valid HTTP request: {error or msg}")
         self._refuse(problem)
 
     def shutdown(self) -> None:

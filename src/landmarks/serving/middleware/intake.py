@@ -220,10 +220,10 @@ async def read_pictures(request: Request, limits: Limits) -> list[Upload]:
     else:
         raise RequestError(
             "unsupported_format",
-            f"{kind} is no picture: send {ACCEPTED_FORMATS} with Content-Type image/..., or multipart/form-data",
+            f"{kind} is not an image: send {ACCEPTED_FORMATS} with Content-Type image/..., or multipart/form-data",
         )
     if not uploads:
-        raise RequestError("bad_request", "there is no picture in the request: send one or more files")
+        raise RequestError("bad_request", "there is no image in the request: send one or more files")
     ticket: Ticket = request.state.ticket
     ticket.take_places(len(uploads))
     return uploads

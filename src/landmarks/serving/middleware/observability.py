@@ -105,5 +105,5 @@ class Answer:
             _log.exception("a request failed", extra={"request_id": request_id})
             if started:
                 raise
-            failure = RequestError("internal", f"the service failed; its log tells more under {request_id}")
+            failure = RequestError("internal", f"the service failed; see its log under {request_id}")
             await error_response(failure, path=scope["path"])(scope, receive, send)

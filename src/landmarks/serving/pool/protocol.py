@@ -44,5 +44,5 @@ def parse_head(text: bytes) -> dict[str, Any]:
     """
     head = json.loads(text)
     if not isinstance(head, dict):
-        raise ValueError("the head of a frame is no JSON object")
+        raise ValueError("the header of a frame is not a JSON object")
     return head

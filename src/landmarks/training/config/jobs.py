@@ -121,7 +121,7 @@ class ExportSettings:
                 raise SettingsError(f"`{name}` must be a folder of photos, not {str(folder)!r}")
         if self.unknown_landmarks is not None and self.negatives is None:
             raise SettingsError(
-                "`unknown_landmarks` needs `negatives`: give a folder of photos of no landmark too"
+                "`unknown_landmarks` needs `negatives`: give a folder of photos without a landmark too"
             )
         if self.unknown_landmarks is not None and self.score != "combined":
             raise SettingsError(f"`unknown_landmarks` serves the score combined, not {self.score}: leave one out")

@@ -53,7 +53,7 @@ def load_preset(name: str, data: Path) -> RunSettings:
             f"`preset` {name}: no such preset or file: give a path, or one of {', '.join(bundled)}"
         ) from error
     except ValueError as error:  # of TOML or of UTF-8
-        raise SettingsError(f"{path}: not a TOML file ({error}): mend it") from error
+        raise SettingsError(f"{path}: not a TOML file ({error}): correct it") from error
     _require_shape(path, values)
     model = values.get("model", {})
     kind, unfreeze = model.get("kind", "scratch"), model.get("unfreeze", False)
@@ -133,7 +133,7 @@ def _require_shape(path: Path, values: Mapping[str, Any]) -> None:
     hints = _hints()
     for section, keys in values.items():
         if section not in hints or not isinstance(keys, Mapping):
-            raise SettingsError(f"{path}: [{section}] is no section of settings: use {', '.join(SECTIONS)}")
+            raise SettingsError(f"{path}: [{section}] is not a section of settings: use {', '.join(SECTIONS)}")
         for key, value in keys.items():
             if key not in hints[section]:
                 known = ", ".join(hints[section])

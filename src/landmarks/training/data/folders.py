@@ -81,10 +81,10 @@ class DataFolder:
         missing = set(range(len(self.classes))) - {sample.label for sample in kept.train}
         if missing:
             name = self.classes[min(missing)]
-            raise DataError(f"{self.root}: class {name!r} has no readable training picture: mend or remove it")
+            raise DataError(f"{self.root}: class {name!r} has no readable training image: repair or remove it")
         for split, samples in (("validation", kept.valid), ("test", kept.test)):
             if not samples:
-                raise DataError(f"{self.root}: no {split} picture can be read: mend them or add others")
+                raise DataError(f"{self.root}: no {split} image can be read: repair them or add others")
         return kept
 
 
@@ -296,4 +296,6 @@ def read_sources(root: Path) -> dict[str, str]:
             rows = list(csv.DictReader(file))
         return {f"{row['split']}/{row['class']}/{row['file']}": row["source"] or "" for row in rows}
     except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
-        raise DataError(f"{path}: not a manifest with split, class, file and source: mend or remove it") from error
+        raise DataError(
+            f"{path}: not a manifest with split, class, file and source: correct or remove it"
+        ) from error

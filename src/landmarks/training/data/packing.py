@@ -85,7 +85,7 @@ def _pack(data: Path, out: Path, settings: PackSettings, progress: Progress | No
     counts = Counter(sample.label for sample in kept)
     missing = [name for label, name in enumerate(folder.classes) if not counts[label]]
     if missing:
-        raise DataError(f"{data}: class {missing[0]!r} has no readable training picture: mend or remove it")
+        raise DataError(f"{data}: class {missing[0]!r} has no readable training image: repair or remove it")
     mean, std = packing.statistics()
     for split, samples in (
         ("train", limit_evenly(kept, settings.sample, settings.seed)),

@@ -42,7 +42,7 @@ def open_subject(model: str, settings: TagSettings, *, processes: int | None = N
 def _folder_of_onnx(path: Path) -> Path:
     if path.name != ONNX_FILE or not (path.parent / INFO_FILE).is_file():
         raise ModelError(
-            f"{path}: without {INFO_FILE} beside it nothing tells its classes and preprocessing: give the "
+            f"{path}: without {INFO_FILE} beside it, its classes and preprocessing are unknown: give the "
             f"{ONNX_FILE} of a model folder, or add the file with landmarks models add first"
         )
     return path.parent

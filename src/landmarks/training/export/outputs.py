@@ -30,7 +30,9 @@ def outputs_of(recognizer: Recognizer, pictures: Iterable[NDArray[np.uint8]]) ->
     while batch := list(islice(rest, BATCH)):
         answers.append(recognizer.answer(np.stack(batch)))
     if not answers:
-        raise DataError("there is no readable photo among the negatives: give a folder with photos of no landmark")
+        raise DataError(
+            "there is no readable photo among the negatives: give a folder of photos without a landmark"
+        )
     return Outputs(
         np.concatenate([answer.logits for answer in answers]),
         np.concatenate([answer.embeddings for answer in answers]),
