@@ -77,8 +77,8 @@ class Teacher:
         learned = read_learned(self._folder, self._info)
         if learned is None:
             raise ModelError(
-                f"{self._folder}: this model has no reference photos to compare new landmarks with: export it again "
-                "with --negatives"
+                f"{self._folder}: this model has no reference photos to compare new landmarks with: export it "
+                "again with --negatives"
             )
         return learned
 
