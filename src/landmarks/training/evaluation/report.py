@@ -146,7 +146,7 @@ def _cards(summary: Summary) -> list[_Card]:
 
     known = summary.totals.get("known")
     if known is not None:
-        add("Likeliest is right", known.top1)
+        add("Top-1 accuracy", known.top1)
         add("Tagged rightly", known.rightly)
         add("Tagged wrongly", known.wrongly)
     for role, name in (("negative", "False tags, no landmark"), ("unknown", "False tags, unknown landmarks")):
