@@ -77,7 +77,7 @@ printed.
 
 
 def help_of(*command: str) -> str:
-    """Return what a command says of itself, in lines of 100 characters whatever the terminal."""
+    """Return the help of a command, in lines of 100 characters whatever the terminal."""
     os.environ["COLUMNS"] = "100"
     text = io.StringIO()
     with redirect_stdout(text):
