@@ -1,7 +1,7 @@
-"""What each part of `MyModel` and of its training brings: one change at a time, on one short schedule.
+"""Ablation of `MyModel` and its training: one change at a time, on a short schedule.
 
 Run `python benchmarks/ablation.py DATA`, DATA being an image folder. Each row trains from scratch with the same
-seed, split, epochs and steps; accuracy and loss are those of the validation pictures after the last epoch, with
+seed, split, epochs and steps; accuracy and loss are those of the validation images after the last epoch, with
 the averaged weights. The test split is never read.
 """
 
@@ -24,7 +24,7 @@ from landmarks.training.runs.folder import EpochRow
 
 @dataclass(frozen=True)
 class Variant:
-    """One row: what differs from the default."""
+    """One row: the difference from the default."""
 
     name: str
     model: dict[str, Any] = field(default_factory=dict)

@@ -1,10 +1,10 @@
-"""Accuracy and time of every way of training, on the data sets that lie beside the project.
+"""Accuracy and time of every way of training, on the data sets stored beside the project.
 
-Run `python benchmarks/accuracy.py DATA --out RUNS`, DATA being the folder that holds world34, landmarks10 and
-monuments49. Every figure comes from `landmarks train` with the flags of the table; a run that is finished in RUNS
-is not trained again. The table goes to the screen and to benchmarks/results/accuracy.md.
+Run `python benchmarks/accuracy.py DATA --out RUNS`, DATA being the folder with world34, landmarks10 and
+monuments49. Every number comes from `landmarks train` with the flags in the table; a finished run in RUNS is not
+trained again. The table is printed and written to benchmarks/results/accuracy.md.
 
-No run sees a test picture before it is finished: the weights are chosen on a validation split of `train`.
+No run sees a test image before it is finished: the weights are selected on a validation split of `train`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FINETUNE = ["--model", "transfer", "--unfreeze"]
 
 
 def link_together(data: Path, folder: Path) -> None:
-    """One folder with the classes of all sets, as links: their train splits may be used together."""
+    """Link the classes of all sets into one folder, to train on all of them together."""
     for name in SETS:
         for split in ("train", "test"):
             (folder / split).mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def read(run: Path, before: float = 0.0) -> dict[str, float]:
 
 
 def read_part(run: Path, classes: set[str]) -> dict[str, float]:
-    """Of a run over several sets: its accuracy on the test pictures of one, among the classes of all."""
+    """Accuracy of a run over several sets on the test images of one, among the classes of all."""
     with (run / "predictions_test.csv").open(encoding="utf-8", newline="") as file:
         answers = [(line["true"], line["predicted"]) for line in csv.DictReader(file)]
     part = [true == predicted for true, predicted in answers if true in classes]
@@ -80,7 +80,7 @@ def row(way: str, name: str, found: dict[str, float], flags: str) -> list[str]:
 
 
 def by_source(out: Path) -> str:
-    """World34 by source of the pictures: most classes have one source, so a model can learn the source."""
+    """Accuracy on world34 by source: most classes have one source, so a model can learn the source."""
     runs = {way: out / f"{way}-world34" for way in TARGETS if (out / f"{way}-world34").is_dir()}
     sources = {}
     for way, run in runs.items():

@@ -1,12 +1,12 @@
 """A million vectors: the table of `landmarks index` against FAISS, exact and with an inverted file, in one run.
 
 Run `pip install faiss-cpu`, then `python benchmarks/ann.py --folder SCRATCH`. It makes 1,000,000 vectors of 256
-dimensions from a seed: points around 20,000 centres, which lie themselves around 200, all of unit length, as
-photos gather around landmarks and landmarks around kinds. The queries are other points of the same draw. Each
-engine builds its index and is asked in calls of 1,000 queries for 10 neighbours; recall is the share of the exact
-answer (FAISS Flat) that it finds. All queries are asked twice: at first LanceDB still reads cells from the disk,
-the second time they lie in memory, where FAISS has all of them from the start. Each engine has a process of its
-own, whose largest memory is shown. The table goes to the screen and to benchmarks/results/ann.md.
+dimensions from a seed: points around 20,000 centres, which are themselves around 200, all of unit length, just as
+photos cluster around landmarks and landmarks around kinds. The queries are other points from the same
+distribution. Each engine builds its index and answers calls of 1,000 queries for 10 neighbours; recall is the
+fraction of the exact result (FAISS Flat) that it finds. All queries run twice: the first time LanceDB still reads
+cells from disk, the second time they are in memory, where FAISS has all of them from the start. Each engine runs
+in a separate process, whose peak memory is shown. The table is printed and written to benchmarks/results/ann.md.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ ENGINES = {"FAISS Flat": faiss_flat, "FAISS IVF": faiss_ivf, "landmarks (LanceDB
 
 
 def measure(engine: str, folder: Path, count: int, queries: int) -> None:
-    """In a process of its own: build, ask, and print one JSON line for each number of probes."""
+    """In a separate process: build, query, and print one JSON line per number of probes."""
     photos, asked = draw(count, 1), draw(queries, 2)
     begun = time.perf_counter()
     ask = ENGINES[engine](folder, photos)

@@ -1,16 +1,15 @@
-"""Architectures, augmentations and optimisers against each other: every combination, on one short schedule.
+"""Compares architectures, augmentations and optimisers: every combination, on a short schedule.
 
 Run `python benchmarks/architectures.py DATA`, DATA being an image folder such as world34. Three networks, three
-augmentations and two optimisers are 18 trainings of about a minute. Each one is noted in
-benchmarks/results/architectures.csv as soon as it is finished, and a row that is there is not trained again, so
-the command can be stopped at any time, or be told to stop with `--minutes`, and goes on where it was. Remove the
-file to begin anew. The table goes to benchmarks/results/architectures.md; the notebook `cnn_from_scratch` reads
-the CSV.
+augmentations and two optimisers are 18 trainings of about a minute. Each result is stored in
+benchmarks/results/architectures.csv as soon as it is finished, and stored ones are not trained again, so the
+command can be stopped at any time, or after `--minutes`, and continues where it stopped. Remove the file to start
+over. The table is written to benchmarks/results/architectures.md; the notebook `cnn_from_scratch` reads the CSV.
 
-`--long` trains the two that differ by squeeze-and-excitation alone for longer, with and without MixUp and CutMix,
-and notes them in the same files.
+`--long` trains the two that differ only in squeeze-and-excitation for longer, with and without MixUp and CutMix,
+and stores them in the same files.
 
-Accuracy and loss are those of the validation pictures, split off `train`, after the last epoch. The test split is
+Accuracy and loss are those of the validation images, split off `train`, after the last epoch. The test split is
 never read.
 """
 
@@ -80,7 +79,7 @@ BATCH = 16  # small batches give a short schedule enough steps
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long, at which size in pixels, on how many training pictures."""
+    """How long, at which size in pixels, on how many training images."""
 
     epochs: int
     size: int
@@ -101,11 +100,11 @@ class Variant:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return what tells its row from the others."""
+        """Return the key of its row."""
         return (str(self.schedule), self.architecture, self.augmentation, self.optimizer)
 
     def train(self, data: Data) -> dict[str, float]:
-        """Train it and return its figures."""
+        """Train it and return its metrics."""
         torch.manual_seed(0)
         model = ARCHITECTURES[self.architecture](len(data.folder.classes))
         augment = AugmentSettings(names=AUGMENTATIONS[self.augmentation], sizes=(self.schedule.size,))
@@ -130,7 +129,7 @@ def long_variants(schedule: Schedule) -> Iterator[Variant]:
 
 
 def read() -> dict[tuple[str, ...], dict[str, float]]:
-    """What is noted already."""
+    """Return the stored results."""
     if not FILE.is_file():
         return {}
     with FILE.open(encoding="utf-8", newline="") as file:
@@ -141,7 +140,7 @@ def read() -> dict[tuple[str, ...], dict[str, float]]:
 
 
 def note(known: dict[tuple[str, ...], dict[str, float]]) -> None:
-    """Write all that is known."""
+    """Write all results."""
     with FILE.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*COLUMNS, *FIGURES])

@@ -1,4 +1,4 @@
-"""Makes the bundled table of background embeddings, and shows what it does for a model without negatives.
+"""Makes the bundled table of background embeddings, and measures its effect on a model without negatives.
 
 Run `python benchmarks/background_table.py DATA --cache CACHE --out TABLE`, TABLE being
 `src/landmarks/training/export/background_efficientnet_lite0.npz` for the one that is bundled. The table has photos
@@ -37,7 +37,7 @@ CONTRACT = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
 def chosen(photos: Sequence[Photo]) -> tuple[list[int], list[int]]:
-    """Positions of the photos of the table, and of those that it is measured on."""
+    """Positions of the photos in the table, and of those it is evaluated on."""
     groups = defaultdict(list)
     for i, photo in enumerate(photos):
         if photo.collection in ("negatives", "negatives_wide"):
@@ -58,7 +58,7 @@ def chosen(photos: Sequence[Photo]) -> tuple[list[int], list[int]]:
 
 
 def embeddings_of(photos: Sequence[Photo], roles: Roles, cache: Path) -> NDArray[np.float32]:
-    """What the pretrained backbone sees, at the precision of an export."""
+    """Embeddings by the pretrained backbone, at the precision of an export."""
     path = cache / "frozen256" / "fp32.onnx"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,16 +1,15 @@
-"""Images a second of `landmarks tag` on many photos, against other ways and against what the cores allow.
+"""Photos/s of `landmarks tag` on many photos, compared with other tools and with the limit of the cores.
 
-Run `python benchmarks/bulk.py --photos CACHE [--model MODEL]`. CACHE is a folder for the photos, which are made by
-code at the first run; MODEL is that of `landmarks tag`. The TorchScript of the peers is of the same architecture.
-Ultralytics runs its classifier of the nearest size where `--ultralytics` names a Python that has it. The ways take
-turns, each in processes of its own, and the ratios are medians over the rounds. Run it alone: PyTorch with as many
-threads as cores, as the peers have it, collapses where others use the cores too.
+Run `python benchmarks/bulk.py --photos CACHE [--model MODEL]`. CACHE is a folder for the photos, which are
+generated on the first run; MODEL is that of `landmarks tag`. The peers use TorchScript of the same architecture.
+Ultralytics runs its classifier of the nearest size if `--ultralytics` names a Python that has it. The tools take
+turns, each in separate processes, and the ratios are medians over the rounds. Run it alone: PyTorch with as many
+threads as cores, as in the peers, collapses when something else uses the cores too.
 
-Every way has two speeds. Without its start: `landmarks tag` between two lines of its output, a peer once its
-network is loaded and warm. The whole command: from the start of the process to its end, and of a peer to its last
-photo, without its warming up. The limit is what the cores allow: one process a core that only decodes gives D
-photos a second in all, one that only runs the network M, and a photo needs both on the same cores, which makes
-1 / (1/D + 1/M).
+Each tool has two speeds. Without its start: `landmarks tag` between two lines of its output, a peer once its
+network is loaded and warm. The whole command: from the start of the process to its end, or for a peer to its last
+photo, without its warm-up. The limit: one process per core that only decodes reaches D photos/s in total, one that
+only runs the network M, and a photo needs both on the same cores, which makes 1 / (1/D + 1/M).
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from landmarks.tagging.workers import cores
 PEERS = Path(__file__).with_name("peers.py")
 COUNTS = {"800 x 600": 300, "12 MP": 60}
 SKIPPED = {"800 x 600": 64, "12 MP": 16}
-"""Lines of output before the clock of the steady speed starts."""
+"""Lines of output before the measurement of the steady speed starts."""
 
 
 def main() -> None:
@@ -95,7 +94,7 @@ def torchscript(model: Path, cache: Path) -> Path:
 
 @dataclass(frozen=True)
 class Speed:
-    """Images a second, without the start of the processes; and of the whole command."""
+    """Photos/s without the start of the processes, and of the whole command."""
 
     steady: float
     whole: float
@@ -104,7 +103,7 @@ class Speed:
 def ways_of(
     name: str, folder: Path, model: Path, script: Path, given: argparse.Namespace
 ) -> dict[str, Callable[[], Speed]]:
-    """Every way with what runs it once."""
+    """Every tool with a function that runs it once."""
     ways: dict[str, Callable[[], Speed]] = {}
     for engine in given.engines.split(","):
         ways[f"tag, {engine}"] = lambda engine=engine: tag(folder, model, engine, SKIPPED[name])

@@ -1,10 +1,10 @@
-"""What Ray costs: `landmarks cluster` against `landmarks tag` on the same photos with as many processes.
+"""The overhead of Ray: `landmarks cluster` and `landmarks tag` on the same photos with as many processes.
 
 Run `python benchmarks/cluster.py FOLDER...`, each folder with photos of one kind, such as those that `bulk.py`
-makes; they are linked under many names up to `--photos`. `landmarks cluster` runs twice: joining a Ray that runs
-already, as that of a cluster does, and starting one of its own. All take their turns `--rounds` times. Beside the
-whole command (with the start of Python, of Ray and of the processes) the table shows photos a second between the
-first and the last result, which is what counts for a million photos.
+makes; they are linked under many names up to `--photos`. `landmarks cluster` runs twice: joining a running Ray, as
+on a cluster, and starting its own. All take turns `--rounds` times. Besides the whole command (including the start
+of Python, Ray and the processes), the table shows photos/s between the first and the last result, which is what
+matters for a million photos.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def cluster(folder: Path, out: Path, given: argparse.Namespace, address: str | N
 
 @contextmanager
 def running_ray(processes: int) -> Iterator[str]:
-    """Run a Ray beside; gives its address."""
+    """Run a separate Ray; yields its address."""
     ray = str(Path(sys.executable).with_name("ray"))
     words = [ray, "start", "--head", "--port", str(PORT), "--num-cpus", str(processes)]
     subprocess.run([*words, "--include-dashboard=false", "--disable-usage-stats"], check=True, capture_output=True)

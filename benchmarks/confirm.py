@@ -1,11 +1,11 @@
-"""What confirmed photos do for the landmarks that the bundled model knows already.
+"""The effect of confirmed photos on landmarks that the bundled model already knows.
 
-Run `python benchmarks/confirm.py DATA`, DATA being the folder that holds world34 and negatives; it takes about a
-minute. Of each class with enough test pictures some are set aside as the library of a user who confirmed their
-tags. The bundled model learns N of them a class, as `landmarks learn --from-library` does, and tags the other
-test pictures. Confirmed are pictures whatever the model said of them; a user rather confirms what it said rightly,
-which teaches less. False tags are counted on the half of the negatives that the model has not seen. The table goes
-to the screen and to benchmarks/results/confirm.md.
+Run `python benchmarks/confirm.py DATA`, DATA being the folder with world34 and negatives; it takes about a minute.
+Of each class with enough test images some are set aside as the library of a user who confirmed their tags. The
+bundled model learns N of them per class, like `landmarks learn --from-library`, and tags the other test images.
+Images are confirmed whatever the model predicted; a real user mostly confirms correct predictions, which teach
+less. False tags are counted on the half of the negatives that the model has not seen. The table is printed and
+written to benchmarks/results/confirm.md.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import Tagger
 
 CONFIRMED = (0, 1, 5, 10)
-LEFT = 5  # pictures that a class must have beside those
+LEFT = 5  # images that a class must have beside those
 DRAWS = 5
 
 
 def names(tagger: Tagger, recognitions: Sequence[Recognition]) -> NDArray[np.str_]:
-    """The landmark that each photo is tagged with, empty where none is."""
+    """The landmark that each photo is tagged with, empty if none is."""
     tags = [tagger.tag(one).photo.tags for one in recognitions]
     return np.array([found[0].name if found and found[0].level == "landmark" else "" for found in tags])
 

@@ -1,8 +1,8 @@
-"""What decoding a JPEG at a fraction saves in time and costs in pixels.
+"""Time saved and pixel error caused by decoding a JPEG at reduced size.
 
-Run `python benchmarks/decode.py [--data DIR]`; the table goes to the screen and to benchmarks/results/decode.md.
-With `--data`, a folder of photos (any depth), the pixel cost is measured on real content too; with `--model` and
-`--test`, what it does to the answers of a model.
+Run `python benchmarks/decode.py [--data DIR]`; the table is printed and written to benchmarks/results/decode.md.
+With `--data`, a folder of photos (any depth), the pixel error is measured on real content too; with `--model` and
+`--test`, the effect on the answers of a model.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from landmarks.model.recognizer import Recognizer
 
 CONTRACT = Preprocessing()
 TINY = Preprocessing(resize=128, crop=112)
-"""At half the size, test pictures are to their crop what photos of twice their pixels are to that of a network."""
+"""At half the size, test images are to their crop what photos of twice their pixels are to that of a network."""
 BIG = (4000, 3000)
 SMALL = (800, 600)
 MARGINS = (1, 2, 4)
 
 
 def made_picture(size: tuple[int, int], seed: int, fall: float = 1.0) -> Image.Image:
-    """A made picture: the spectrum of photographs, colours that mostly move together, hard edges, grain.
+    """A synthetic image: the spectrum of photographs, mostly correlated colours, hard edges, grain.
 
     The spectrum falls as 1 / frequency ** `fall`: 1 is a scene in full detail, 1.35 what a phone's lens and noise
     reduction leave of it.
@@ -98,7 +98,7 @@ def with_margin(content: bytes, margin: int) -> NDArray[np.uint8]:
 
 
 def milliseconds(runs: int, *actions: Callable[[], object]) -> list[float]:
-    """Median time of each action; they take turns, so that a busy moment hits all alike."""
+    """Median time of each action; they take turns, so that a busy moment affects all equally."""
     times: list[list[float]] = [[] for _ in actions]
     for _ in range(runs):
         for action, spent in zip(actions, times, strict=True):
@@ -166,13 +166,13 @@ def enlarged(path: Path, side: int) -> bytes:
 
 
 def crop_of(source: bytes | NDArray[np.uint8], contract: Preprocessing) -> NDArray[np.uint8]:
-    """What a network gets of a picture; a smaller crop is enlarged to its size."""
+    """Input of a network for an image; a smaller crop is enlarged to its size."""
     crop = Image.fromarray(prepare(source, contract))
     return np.asarray(crop.resize((CONTRACT.crop, CONTRACT.crop), Image.Resampling.BICUBIC))
 
 
 def accuracy_table(model: str, data: Path, count: int) -> list[str]:
-    """Predictions of a model on test pictures, decoded in full and at a fraction."""
+    """Predictions of a model on test images, decoded in full and at a fraction."""
     recognizer = Recognizer(find_model(model), threads=os.cpu_count() or 1)
     labels = {name: label for label, name in enumerate(recognizer.info.classes)}
     paths = [path for path in sorted(data.rglob("*.jpg")) if path.parent.name in labels]

@@ -1,8 +1,8 @@
-"""Training on two processes of one machine against one process: the same accuracy within noise.
+"""Training on two processes of one machine compared with one process: the same accuracy within noise.
 
 Run `python benchmarks/devices.py DATA`, DATA being an image folder. Trains from scratch with `--seeds` seeds on
-one and on two CPU processes of one thread each, with the same global batch, and compares validation figures.
-On a machine with idle cores the speed tells something too; elsewhere it does not.
+one and on two CPU processes of one thread each, with the same global batch, and compares validation metrics.
+The speed is meaningful only on a machine with idle cores.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from landmarks.training.runs.folder import read_history
 
 
 def train(data: Path, run: Path, devices: int, seed: int, flags: list[str]) -> tuple[float, float, float]:
-    """Train; returns accuracy and loss in validation, and pictures a second."""
+    """Train; return validation accuracy and loss, and images/s."""
     words = [sys.executable, "-m", "landmarks", "train", str(data), "--out", str(run), "--devices", str(devices)]
     words += ["--accelerator", "cpu", "--threads", "1", "--seed", str(seed), *flags]
     subprocess.run(words, check=True, capture_output=True)

@@ -1,16 +1,17 @@
-"""What `landmarks doctor` finds of faults planted in world34, and what it finds in monuments49 as it is.
+"""Which planted faults in world34 `landmarks doctor` finds, and what it finds in the original monuments49.
 
-Run `python benchmarks/doctor.py DATA --seed 1`, DATA being the folder that holds world34 and monuments49; it takes
-about six minutes on two cores, most of it to embed the pictures, and one when they are cached in build/doctor. The
-doctor's thresholds were chosen with seed 0 of the planting.
+Run `python benchmarks/doctor.py DATA --seed 1`, DATA being the folder with world34 and monuments49; it takes about
+six minutes on two cores, mostly to embed the images, and one if they are cached in build/doctor. The doctor's
+thresholds were chosen with seed 0 of the planting.
 
 world34 has near-duplicates and broken files of its own, which would count as wrong against the planted ones. So it
-is examined first, and a copy without them is made: of each group of near-duplicates one picture stays. What was
-left out is shown apart, with a sheet of 20 of the pairs, drawn by chance, to be judged by eye (`JUDGED` below).
-Into the copy 5 % wrong labels, 5 % near-duplicates and 2 % broken files are planted (benchmarks/planting.py), and
-what the doctor proposes is counted against these. Wrong labels that world34 had before are still in it: how many
-of the proposals it shows without planting too is told in a column. Where cleanlab is installed, its label issues
-from the same probabilities stand beside the doctor's. The tables go to the screen and to
+is examined first, and copied without them: of each group of near-duplicates one image stays. Those left out are
+shown separately, with a sheet of 20 random pairs to be judged by eye (`JUDGED` below).
+
+Then 5 % wrong labels, 5 % near-duplicates and 2 % broken files are planted in the copy (benchmarks/planting.py),
+and the doctor's proposals are compared with these. Wrong labels that world34 already had are still in it: one
+column counts the proposals that are also made without planting. If cleanlab is installed, its label issues from
+the same probabilities are shown beside the doctor's. The tables are printed and written to
 benchmarks/results/doctor.md.
 """
 
@@ -41,7 +42,7 @@ JUDGED = (
     "17 are nearly the same picture, 15 of them one photo cut, coloured or stored otherwise and 2 taken a moment "
     "apart; the other 3 are two photos from one spot at different times"
 )
-"""What the pairs of the sheet show."""
+"""Verdicts on the pairs of the sheet."""
 
 
 def examined(data: Path, name: str) -> tuple[Diagnosis, float]:
@@ -53,18 +54,18 @@ def examined(data: Path, name: str) -> tuple[Diagnosis, float]:
 
 
 def proposed(diagnosis: Diagnosis, *problems: Problem) -> set[str]:
-    """The pictures with one of these problems, relative to the data set."""
+    """The images with one of these problems, relative to the data set."""
     found = [one for one in diagnosis.proposals if one.problem in problems]
     return {os.path.relpath(one.path, diagnosis.data) for one in found}
 
 
 def own_faults(diagnosis: Diagnosis) -> set[str]:
-    """The pictures to leave out so that no known copy and no broken file is left."""
+    """The images to leave out so that no known copy and no broken file is left."""
     return proposed(diagnosis, "broken", *COPIES)
 
 
 def draw_pairs(diagnosis: Diagnosis, path: Path) -> None:
-    """Put pairs of near-duplicates on one sheet, drawn by chance, four pairs a row."""
+    """Draw random pairs of near-duplicates on one sheet, four pairs per row."""
     pairs = [(one.path, one.other) for one in diagnosis.proposals if one.problem in COPIES and one.other]
     side, gap = 150, 12
     sheet = Image.new("RGB", (4 * (2 * side + gap), PAIRS // 4 * (side + gap)), "white")
@@ -100,7 +101,7 @@ def judge(planted: Planted, after: Diagnosis, before: Diagnosis) -> list[list[st
     names = {old: new for new, old in planted.wrong_labels.items()}
 
     def here(paths: Iterable[str]) -> set[str]:
-        """Where pictures of the untouched set lie after planting."""
+        """Paths of images of the original set after planting."""
         return {names.get(path, path) for path in paths}
 
     broken = proposed(after, "broken")
@@ -130,13 +131,13 @@ def judge(planted: Planted, after: Diagnosis, before: Diagnosis) -> list[list[st
 
 
 def wrong_labels(planted: Planted) -> set[str]:
-    """Every picture that was put into a class not its own: moved ones and copies."""
+    """Every image that was put into a class not its own: moved ones and copies."""
     crossed = {c for c, o in planted.copies.items() if Path(c).parts[1] != Path(o).parts[1]}
     return set(planted.wrong_labels) | crossed
 
 
 def cleanlab_issues(diagnosis: Diagnosis) -> set[str]:
-    """What cleanlab's default filter says of the same out-of-fold probabilities."""
+    """Label issues by cleanlab's default filter from the same out-of-fold probabilities."""
     from cleanlab.filter import find_label_issues
 
     measured = diagnosis.measured
@@ -162,7 +163,7 @@ def by_way(planted: Planted, after: Diagnosis) -> list[list[str]]:
 
 
 def summary(diagnosis: Diagnosis) -> str:
-    """What the doctor says of a data set as it is."""
+    """The doctor's findings in an unchanged data set."""
     counts = diagnosis.counts()
     moves = Counter((one.problem, one.action) for one in diagnosis.proposals)
     rows = [

@@ -1,9 +1,9 @@
-"""What the benchmarks of search share: the data sets, and their embeddings, computed once.
+"""Shared by the search benchmarks: the data sets and their embeddings, computed once.
 
-The frozen backbone is EfficientNet-Lite0 with its ImageNet weights, run by ONNX Runtime. From its last feature
-map come two embeddings of unit length: the mean over positions, which is what `landmarks train --model transfer`
-uses, and the generalised mean (GeM) of Radenovic, Tolias and Chum, "Fine-tuning CNN image retrieval with no human
-annotation", TPAMI 2018, https://arxiv.org/abs/1711.02512, with its power at 3.
+The frozen backbone is EfficientNet-Lite0 with its ImageNet weights, run by ONNX Runtime. Its last feature map is
+pooled to two embeddings of unit length: the mean over positions, which `landmarks train --model transfer` uses,
+and the generalised mean (GeM) with power 3 of Radenovic, Tolias and Chum, "Fine-tuning CNN image retrieval with no
+human annotation", TPAMI 2018, https://arxiv.org/abs/1711.02512.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ BATCH = 4
 
 @dataclass(frozen=True)
 class Pictures:
-    """The pictures of a split with the numbers of their classes."""
+    """The images of a split with the numbers of their classes."""
 
     paths: Sequence[Path]
     labels: NDArray[np.int64]
 
 
 def world34(data: Path, split: str) -> Pictures:
-    """The pictures of `train` or `test`, class by class."""
+    """The images of `train` or `test`, class by class."""
     folders = sorted((data / "world34" / split).iterdir())
     paths = [(path, label) for label, folder in enumerate(folders) for path in sorted(folder.glob("*.jpg"))]
     return Pictures([path for path, _ in paths], np.array([label for _, label in paths]))
@@ -49,7 +49,7 @@ def class_names(data: Path) -> list[str]:
 
 
 def negatives(data: Path) -> tuple[list[Path], list[Path]]:
-    """Photos of no landmark: one half to choose thresholds on, the other to show."""
+    """Photos without a landmark: one half to choose thresholds, the other to evaluate."""
     return halves(data)
 
 
@@ -75,7 +75,7 @@ def frozen(paths: Sequence[Path], cache: Path) -> Mapping[str, Vectors]:
 
 
 def of_model(folder: Path, paths: Sequence[Path], cache: Path) -> Mapping[str, Vectors]:
-    """What a model folder gives: `plain` (N, D) of unit length, `logits` (N, K)."""
+    """Outputs of a model folder: `plain` (N, D) of unit length, `logits` (N, K)."""
     recognizer = Recognizer(folder)
 
     def answer(batch: NDArray[np.uint8]) -> Mapping[str, Vectors]:
@@ -107,7 +107,7 @@ def _cached(
 
 
 def _export(path: Path) -> None:
-    """Write the frozen backbone as ONNX; its embedding is that of both poolings, one after the other."""
+    """Write the frozen backbone as ONNX; its embedding concatenates both poolings."""
     import torch
     from torch import Tensor, nn
     from torch.nn.functional import normalize

@@ -1,9 +1,9 @@
-"""How far the answers of OpenVINO are from those of ONNX Runtime, for a model folder and photos.
+"""Differences between the answers of OpenVINO and ONNX Runtime, for a model folder and photos.
 
-Run `python benchmarks/engines.py PHOTOS [--model MODEL ...]`; it needs the extra `openvino`. Beside OpenVINO
-stands ONNX Runtime itself without its optimisations of the graph, which computes each operation as the file has
-it: engines that fuse operations round at other places, and what that changes is no fault of one of them. The table
-goes to the screen and to benchmarks/results/engines.md.
+Run `python benchmarks/engines.py PHOTOS [--model MODEL ...]`; it needs the extra `openvino`. OpenVINO is compared
+with ONNX Runtime without graph optimisations too, which computes each operation as in the file: engines that fuse
+operations round at different points, and neither is wrong. The table is printed and written to
+benchmarks/results/engines.md.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ BATCH = 4
 
 
 def probabilities(batches: Sequence[Pictures], recognizer: Recognizer) -> NDArray[np.float32]:
-    """(N, K) of what a recogniser says."""
+    """(N, K), probabilities of a recogniser."""
     return np.concatenate([recognizer.answer(batch).probabilities for batch in batches])
 
 
 def as_the_file_has_it(batches: Sequence[Pictures], recognizer: Recognizer) -> NDArray[np.float64]:
-    """(N, K) of ONNX Runtime without optimisations."""
+    """(N, K), probabilities of ONNX Runtime without optimisations."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(

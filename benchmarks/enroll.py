@@ -1,15 +1,16 @@
-"""Landmarks learnt from five photos each: recall, false tags, and what the landmarks known before lose.
+"""Landmarks learned from five photos each: recall, false tags, and the loss on landmarks known before.
 
-Run `python benchmarks/enroll.py DATA`, DATA being the folder that holds world34 and negatives; the embeddings are
-those of the frozen backbone (see `benchmarks/embeddings.py`), computed once and cached. In each of 5 draws, 5
-landmarks are left out of world34; on the rest a linear head and the reference are trained, with the first half of
-the negatives. Each landmark left out is then learnt from 5 training pictures, by the code of `landmarks learn`,
-and all are measured on world34's test pictures and the second half of the negatives. The table goes to the screen
-and to benchmarks/results/enroll.md.
+Run `python benchmarks/enroll.py DATA`, DATA being the folder with world34 and negatives; the embeddings are those
+of the frozen backbone (see `benchmarks/embeddings.py`), computed once and cached. In each of 5 draws, 5 landmarks
+are left out of world34; a linear head and the reference are trained on the rest, with the first half of the
+negatives. Each landmark left out is then learned from 5 training images, with the code of `landmarks learn`, and
+all are evaluated on world34's test images and the second half of the negatives. The table is printed and written
+to benchmarks/results/enroll.md.
 
-The rule and its numbers (`landmarks.fewshot.prototypes`) were chosen without either of these: with `--choose`,
-which takes 16 other draws, shows training pictures that nothing was fitted on in place of test pictures, and
-learns the thresholds on three quarters of the first half of the negatives to count false tags on the last quarter.
+The rule and its constants (`landmarks.fewshot.prototypes`) were chosen without either of these: with `--choose`,
+which uses 16 other draws, evaluates on training images that nothing was fitted on instead of test images, and
+chooses the thresholds on three quarters of the first half of the negatives to count false tags on the last
+quarter.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ CHOOSING, FIRST_CHOOSING, SHOWN = 16, 100, 0.2
 
 @dataclass(frozen=True)
 class Figures:
-    """What one draw shows, all of them shares.
+    """Results of one draw, as fractions.
 
     Attributes:
-        recall: Pictures of the learnt landmarks that get the right name, mean over the landmarks.
-        alone: Photos of no landmark that get a tag where one landmark is learnt, mean over the landmarks.
-        together: The same where all are learnt.
-        accuracy: Pictures of the other landmarks that the head names rightly.
-        lost: Those of them that get the tag of a learnt landmark.
+        recall: Images of the learned landmarks that get the correct name, mean over the landmarks.
+        alone: Photos without a landmark that get a tag if one landmark is learned, mean over the landmarks.
+        together: The same if all are learned.
+        accuracy: Images of the other landmarks that the head recognises.
+        lost: Images among these that get the tag of a learned landmark.
     """
 
     recall: float
@@ -51,13 +52,13 @@ class Figures:
     lost: float
 
     def cells(self) -> list[str]:
-        """The shares as they stand in the table."""
+        """The shares as stored in the table."""
         return [f"{value:.2%}" for value in astuple(self)]
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a draw is measured on, embedded: pictures of landmarks with their classes, and photos of none."""
+    """Embedded evaluation data of a draw: images of landmarks with their classes, and negatives."""
 
     pictures: Vectors
     labels: NDArray[np.int64]
@@ -65,7 +66,7 @@ class Shown:
 
 
 def said(learned: LearnedLandmarks, embeddings: Vectors) -> NDArray[np.str_]:
-    """The names that are said, empty where none is."""
+    """The predicted names, empty without a tag."""
     matches = [learned.match(embedding, min_confidence=SURE) for embedding in embeddings]
     return np.array(["" if match is None else match.landmark.name for match in matches])
 
@@ -73,7 +74,7 @@ def said(learned: LearnedLandmarks, embeddings: Vectors) -> NDArray[np.str_]:
 def measure(
     photos: Vectors, labels: NDArray[np.int64], choosing: Vectors, shown: Shown, rng: np.random.Generator
 ) -> Figures:
-    """Hold landmarks out, train on the photos of the others, learn those held out, and look at what is shown."""
+    """Hold landmarks out, train on the photos of the others, learn those held out, and evaluate."""
     held = rng.choice(labels.max() + 1, LANDMARKS, replace=False)
     fit = ~np.isin(labels, held)
     reference = make_reference(photos[fit], labels[fit], choosing)
@@ -99,7 +100,7 @@ def measure(
 
 
 def choose(photos: Vectors, labels: NDArray[np.int64], first: Vectors) -> list[Figures]:
-    """Measure without the test pictures and the second half of the negatives."""
+    """Measure without the test images and the second half of the negatives."""
     found = []
     for draw in range(FIRST_CHOOSING, FIRST_CHOOSING + CHOOSING):
         rng = np.random.default_rng(draw)

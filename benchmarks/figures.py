@@ -1,8 +1,8 @@
-"""The bundled recogniser on every set of photos beside the project: the table of the README.
+"""Evaluates the bundled recogniser on every set of photos beside the project: the table of the README.
 
 Run `python benchmarks/figures.py ../shared/data`. It is `landmarks evaluate` once per set: known landmarks by
-source, known landmarks from other sources, and false tags on photos without a landmark by kind. The table goes to
-the screen and to benchmarks/results/world.md, the report of each set to `--out`.
+source, known landmarks from other sources, and false tags on photos without a landmark by kind. The table is
+printed and written to benchmarks/results/world.md, the report of each set to `--out`.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from landmarks.training.evaluation.summary import Group
 from landmarks.training.metrics.evaluate import Proportion
 
 LEAST = 10
-"""Photos a source or kind must have to get a row of its own."""
+"""Minimum number of photos for a source or kind to get its own row."""
 
 
 @dataclass(frozen=True)
 class Set:
-    """Photos that are measured together: in words, as classes, or as negatives."""
+    """Photos that are evaluated together: a description, and folders of classes or negatives."""
 
     words: str
     data: str = ""

@@ -4,11 +4,11 @@ Run `python benchmarks/heads.py DATA`, DATA being an image folder such as world3
 and 8 GB of memory.
 
 - Accuracy: frozen EfficientNet-Lite0, embedded once; each head is trained by `landmarks.training` with the usual
-  settings of `--model transfer`, for several seeds. A seed is another split into training and validation, another
-  start and another order. Scale and margin are compared on validation pictures alone; the test pictures see the
-  heads of `HEADS` only, all of which are in the table.
-- Room and time: made embeddings and labels, one step with AdamW at a time. Every figure is of a process of its
-  own, with one thread; the processes take turns, and the times are medians.
+  settings of `--model transfer`, for several seeds. Each seed has another split into training and validation,
+  other initial weights and another order. Scale and margin are compared on validation images only; the test images
+  are used only for the heads in `HEADS`, all of which are in the table.
+- Memory and time: synthetic embeddings and labels, one step with AdamW at a time. Each number is from a separate
+  process with one thread; the processes take turns, and the times are medians.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ WARM_UP, STEPS, ROUNDS = 1, 3, 3
 
 @dataclass(frozen=True)
 class Embedded:
-    """The pictures of a data set as a frozen backbone sees them.
+    """The images of a data set, embedded by a frozen backbone.
 
     Attributes:
-        settings: The usual ones.
-        train: Views (V, D) of each picture of `train/` by its path; the first is the centre crop.
+        settings: The default settings.
+        train: Views (V, D) of each image of `train/` by its path; the first is the centre crop.
         test: Likewise, one view of each.
     """
 
@@ -79,7 +79,7 @@ class Embedded:
 
     @classmethod
     def of(cls, folder: Path) -> Embedded:
-        """Embed the pictures of a folder once, for every split and every head."""
+        """Embed the images of a folder once, for every split and every head."""
         settings = default_settings(folder, "transfer")
         data = prepare_data(folder, settings.loading)
         network = network_of(settings, data)

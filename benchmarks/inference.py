@@ -1,4 +1,4 @@
-"""Images a second of an exported model at batch 16: TorchScript, ONNX Runtime fp32 and int8, in one run.
+"""Images/s of an exported model at batch 16: TorchScript, ONNX Runtime fp32 and int8, in one run.
 
 Run `python benchmarks/inference.py INT8 FP32`, two model folders of one run made by `landmarks export`. The input
 is prepared crops; TorchScript is given the network alone, without its resizing, and the ONNX models normalise too.

@@ -1,6 +1,6 @@
-"""Load for services on this machine: clients that ask again as soon as they are answered, each on one connection.
+"""Load for services on this machine: each client has one connection and sends a request after each response.
 
-The client speaks just enough HTTP/1.1 to take little of the processor that it shares with the service.
+The client implements just enough HTTP/1.1 to take little of the processor that it shares with the service.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HOST = "127.0.0.1"
 
 @dataclass
 class Load:
-    """What clients saw: seconds of the answers with status 200, and how often each status came (0: none came)."""
+    """Results of the clients: seconds of responses with status 200, and counts by status (0: no response)."""
 
     wall: float = 0.0
     seconds: list[float] = field(default_factory=list)
@@ -29,16 +29,16 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Predictions with status 200 a second."""
+        """Responses with status 200 per second."""
         return len(self.seconds) / self.wall
 
     def quantile(self, share: float) -> float:
-        """Seconds within which a share of the answers came."""
+        """Seconds within which a fraction of the responses arrived."""
         return statistics.quantiles(self.seconds, n=1000, method="inclusive")[round(share * 1000) - 1]
 
 
 def multipart(pictures: Sequence[bytes], path: str = "/v1/tags") -> bytes:
-    """A POST with pictures as files of a form."""
+    """A POST with images as files of a form."""
     parts = [
         b'--frontier\r\nContent-Disposition: form-data; name="photos"; filename="p.jpg"\r\n'
         b"Content-Type: image/jpeg\r\n\r\n" + picture + b"\r\n"
@@ -73,12 +73,12 @@ async def load(
     """Keep a service busy.
 
     Args:
-        port: Of the service.
-        requests: Sent in turns.
-        clients: How many at a time.
-        seconds: How long.
-        pause: Seconds that a client waits after anything but 200.
-        per_answer: How often an answer counts, for requests with several pictures.
+        port: Port of the service.
+        requests: Requests, sent in turn.
+        clients: Number of concurrent clients.
+        seconds: Duration.
+        pause: Seconds that a client waits after any status but 200.
+        per_answer: Images per request.
     """
     seen = Load()
     started = time.perf_counter()
@@ -113,7 +113,7 @@ async def load(
 
 
 async def once(port: int, request: bytes) -> tuple[int, bytes]:
-    """One request on a connection of its own; status 0 where there is no answer."""
+    """Send one request on a separate connection; status 0 without a response."""
     try:
         reader, writer = await asyncio.open_connection(HOST, port)
         try:
@@ -131,7 +131,7 @@ def metrics_of(body: bytes) -> dict[str, float]:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started and that live."""
+    """The live child processes of a process."""
     return [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in _words(task / "children")]
 
 

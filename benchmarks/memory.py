@@ -1,8 +1,8 @@
-"""Memory of `landmarks tag --jsonl` over 20,000 photos: the processes together and the largest one, over time.
+"""Memory of `landmarks tag --jsonl` over 20,000 photos: all processes together and the largest one, over time.
 
-Run `python benchmarks/memory.py --photos CACHE`: a few hundred photos are made by code at the first run and linked
-under 20,000 names. It needs /proc (Linux). Of each process its proportional set size counts, which divides what
-they share; the memory is flat where the last tenth of the run needs no more than the second tenth.
+Run `python benchmarks/memory.py --photos CACHE`: a few hundred photos are generated on the first run and linked
+under 20,000 names. It needs /proc (Linux). The proportional set size of each process is measured, which divides
+shared memory; memory is flat if the last tenth of the run needs no more than the second tenth.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The ways to classify a folder of photos that `bulk.py` compares with; each run is a process of its own.
+"""The tools that `bulk.py` compares with; each runs in a separate process.
 
-`python benchmarks/peers.py WAY FOLDER MODEL [ENGINE]` prints the images a second, after a first pass over a few
-photos, and when its network was loaded, on the clock of `time.perf_counter`. WAY is pillow-torchscript,
+`python benchmarks/peers.py WAY FOLDER MODEL [ENGINE]` prints images/s, after a first pass over a few photos, and
+when its network was loaded, on the clock of `time.perf_counter`. WAY is pillow-torchscript,
 dataloader, ultralytics, decode or model; MODEL is a model folder, with `model.pt` for the first two.
 """
 

@@ -1,4 +1,4 @@
-"""Photos made by code for the speed benchmarks: natural texture, edges and grain, the same for the same seed."""
+"""Generated photos for the speed benchmarks: natural texture, edges and grain, the same for the same seed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIZES = {"800 x 600": (800, 600), "12 MP": (4000, 3000)}
 
 
 def make_photos(folder: Path, count: int, size: tuple[int, int], seed: int = 0) -> list[Path]:
-    """Write JPEGs of quality 90, each another part of one large texture; those that lie there already are kept."""
+    """Write JPEGs of quality 90, each another part of one large texture; existing ones are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{number:04d}.jpg" for number in range(count)]
     if all(path.exists() for path in paths):
@@ -29,11 +29,11 @@ def make_photos(folder: Path, count: int, size: tuple[int, int], seed: int = 0) 
 
 
 def texture(size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A picture of octaves of noise whose strength falls with their frequency, like that of photographs.
+    """An image of octaves of noise whose strength falls with their frequency, like that of photographs.
 
     Args:
         size: Width and height.
-        rng: Where the noise comes from.
+        rng: Source of the noise.
     """
     width, height = size
     light = np.full((height, width), 120, np.float32)

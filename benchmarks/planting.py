@@ -1,4 +1,4 @@
-"""Faults of known place in a copy of a data set: wrong labels, near-duplicates and broken files."""
+"""Plants known faults in a copy of a data set: wrong labels, near-duplicates and broken files."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Planted:
     """What was planted; paths are relative to the data set.
 
     Attributes:
-        wrong_labels: Pictures in a class that is not theirs.
+        wrong_labels: Images in a class that is not theirs.
         copies: Altered copies, each with its original.
         alterations: What was done to each copy.
-        broken: Files that are no whole picture, each with its damage.
-        pictures: Pictures of the data set after planting.
-        left_out: Pictures of the source that the copy does not have.
+        broken: Damaged files, each with its damage.
+        pictures: Images of the data set after planting.
+        left_out: Images of the source that the copy does not have.
     """
 
     wrong_labels: dict[str, str]
@@ -48,17 +48,17 @@ def plant(
 ) -> Planted:
     """Copy a data set with `train/` and `test/`, and plant faults in the copy.
 
-    Each fault takes other pictures, drawn evenly over the data set. A wrong label is any other class. Half of the
-    copies lie beside their original, a quarter in the other split and a quarter in another class.
+    Each fault affects different images, drawn evenly over the data set. A wrong label is any other class. Half of
+    the copies are placed beside their original, a quarter in the other split and a quarter in another class.
 
     Args:
-        source: The data set; it stays as it is.
-        target: The folder to make. Where it is there already, what was planted in it is read back.
-        wrong_labels: Share of the pictures that are moved to another class.
-        copies: Share of the pictures that get an altered copy.
-        broken: Share of the pictures that are damaged.
-        seed: Decides everything.
-        left_out: Pictures that the copy shall not have, relative to the source.
+        source: The data set; it is not changed.
+        target: The folder to create. If it exists, the planted faults are read from it.
+        wrong_labels: Fraction of the images that are moved to another class.
+        copies: Fraction of the images that get an altered copy.
+        broken: Fraction of the images that are damaged.
+        seed: Seed of all random choices.
+        left_out: Images to leave out of the copy, relative to the source.
     """
     truth = target.with_suffix(".json")
     if truth.is_file():

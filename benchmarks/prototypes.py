@@ -1,4 +1,4 @@
-"""Measure the prototype head at the size of Google's six landmark classifiers, with made prototypes.
+"""Measures the prototype head at the size of Google's six landmark classifiers, with synthetic prototypes.
 
     python benchmarks/prototypes.py [--queries 200]
 
@@ -35,7 +35,7 @@ def made(seed: int = 0):
 
 
 def cold(folder: Path) -> None:
-    """In a fresh process: load, answer one embedding, tell what it took."""
+    """In a fresh process: load, answer one embedding, print time and memory."""
     began, cpu = time.perf_counter(), time.process_time()
     from landmarks.model.heads import load_head
 

@@ -1,4 +1,4 @@
-"""What every benchmark shares: the machine in words, and a results file with date, command and table."""
+"""Shared by all benchmarks: a description of the machine, and a results file with date, command and table."""
 
 from __future__ import annotations
 

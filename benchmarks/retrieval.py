@@ -1,15 +1,14 @@
-"""Search by picture on world34: test pictures as queries, training pictures as the photos that are searched.
+"""Search by image on world34: test images as queries, training images as the photos that are searched.
 
-Run `python benchmarks/retrieval.py DATA`, DATA being the folder that holds world34; the embeddings are those of
-the frozen backbone (see `benchmarks/embeddings.py`), computed once and cached. Compared are both poolings, raw,
-with PCA whitening and with the discriminative whitening of `landmarks.fewshot.reference`, each learnt on the
-training pictures alone, and query expansion on top; then, for every sixth query, what `landmarks search --rerank`
-makes of the first 30 photos. The tables go to the screen and to benchmarks/results/retrieval.md. It takes about
-three minutes, most of it for the local features; the numbers of `landmarks.search.rerank` were set before and not
-tuned.
+Run `python benchmarks/retrieval.py DATA`, DATA being the folder with world34; the embeddings are those of the
+frozen backbone (see `benchmarks/embeddings.py`), computed once and cached. It compares both poolings: raw, with
+PCA whitening and with the discriminative whitening of `landmarks.fewshot.reference`, each learned on the training
+images only, and with query expansion; then, for every sixth query, `landmarks search --rerank` on the top 30
+photos. The tables are printed and written to benchmarks/results/retrieval.md. It takes about three minutes, mostly
+for the local features; the constants of `landmarks.search.rerank` were set before and not tuned.
 
-mAP@10 is that of the retrieval track of Google Landmarks v2 with 10 results in place of 100 (Weyand, Araujo, Cao
-and Sim, CVPR 2020, https://arxiv.org/abs/2004.01804).
+mAP@10 is the metric of the retrieval track of Google Landmarks v2, with 10 results instead of 100 (Weyand, Araujo,
+Cao and Sim, CVPR 2020, https://arxiv.org/abs/2004.01804).
 """
 
 from __future__ import annotations
@@ -40,8 +39,8 @@ def mean_average_precision(relevant: NDArray[np.bool_], totals: NDArray[np.integ
     """Return mAP@k.
 
     Args:
-        relevant: (Q, k), whether each result is right, best first.
-        totals: (Q,), how many right photos there are to be found, at least 1.
+        relevant: (Q, k), whether each result is relevant, best first.
+        totals: (Q,), number of relevant photos, at least 1.
     """
     count = relevant.shape[1]
     precision = np.cumsum(relevant, axis=1) / np.arange(1, count + 1)
@@ -49,7 +48,7 @@ def mean_average_precision(relevant: NDArray[np.bool_], totals: NDArray[np.integ
 
 
 def pca_space(embeddings: Vectors, dimensions: int = 256) -> EmbeddingSpace:
-    """PCA whitening (Jegou and Chum, ECCV 2012), which knows no classes."""
+    """PCA whitening (Jegou and Chum, ECCV 2012), which ignores classes."""
     values = unit_length(embeddings, np.float32).astype(np.float64)
     mean = values.mean(axis=0)
     variances, directions = np.linalg.eigh(np.cov(values.T))
@@ -111,7 +110,7 @@ def main() -> None:
 
 
 def _reranked(photos: dict, there: Pictures, queries: dict, asked: Pictures) -> str:
-    """What comes of the first results, with mean pooling, when they are put in order anew."""
+    """mAP@10 of the top results after re-ranking, with mean pooling."""
     chosen = np.arange(0, len(asked.paths), EVERY)
     totals = (there.labels[None] == asked.labels[chosen, None]).sum(axis=1)
     features = cache(local.local_features)
@@ -151,7 +150,7 @@ def _reranked(photos: dict, there: Pictures, queries: dict, asked: Pictures) -> 
 
 
 def _unseen(photos: dict, labels: NDArray, queries: dict, of_queries: NDArray) -> list[str]:
-    """Of each row: mAP@10 of landmarks that no space was learnt on, among the photos of all."""
+    """mAP@10 of each row for landmarks that no space was learned on, among the photos of all."""
     found: dict[tuple[str, int], list[float]] = {}
     for draw in range(DRAWS):
         held = np.random.default_rng(draw).choice(labels.max() + 1, UNSEEN, replace=False)

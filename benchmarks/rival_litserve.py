@@ -1,6 +1,6 @@
-"""LitServe with TorchScript in batches of up to 16, for `benchmarks/serve.py` to compare with.
+"""LitServe with TorchScript in batches of up to 16, for comparison in `benchmarks/serve.py`.
 
-`python benchmarks/rival_litserve.py PORT MODEL.pt`. Pictures are resized one by one, and go through the network of
+`python benchmarks/rival_litserve.py PORT MODEL.pt`. Images are resized one by one, and go through the network of
 the script together.
 """
 
@@ -20,12 +20,12 @@ from landmarks.training.export.predictor import load_torchscript
 
 BATCH = 16
 SECONDS = 0.01
-"""How long a picture waits for others."""
+"""How long an image waits for others, in seconds."""
 PREPROCESSING = Preprocessing()
 
 
 class Tagger(litserve.LitAPI):
-    """Pictures as base64 in JSON, as LitServe's own examples send them."""
+    """Images as base64 in JSON, as LitServe's own examples send them."""
 
     def __init__(self, model: Path) -> None:
         super().__init__(max_batch_size=BATCH, batch_timeout=SECONDS, api_path="/tags")
@@ -36,11 +36,11 @@ class Tagger(litserve.LitAPI):
         self._network = load_torchscript(self._model).model
 
     def decode_request(self, request: dict[str, str]) -> np.ndarray:
-        """Decode and resize one picture."""
+        """Decode and resize one image."""
         return prepare(base64.b64decode(request["picture"]), PREPROCESSING)
 
     def batch(self, inputs: list[np.ndarray]) -> torch.Tensor:
-        """Put pictures together, normalised."""
+        """Put images together, normalised."""
         return torch.from_numpy(normalize(np.stack(inputs), PREPROCESSING))
 
     def predict(self, pictures: torch.Tensor) -> torch.Tensor:
@@ -49,7 +49,7 @@ class Tagger(litserve.LitAPI):
             return torch.softmax(self._network(pictures), dim=1)
 
     def unbatch(self, output: torch.Tensor) -> list[list[float]]:
-        """Give each picture its probabilities."""
+        """Give each image its probabilities."""
         return output.tolist()
 
     def encode_response(self, output: list[float]) -> dict[str, list[float]]:

@@ -1,6 +1,6 @@
-"""Plain FastAPI with TorchScript, one picture after the other, for `benchmarks/serve.py` to compare with.
+"""Plain FastAPI with TorchScript, one image at a time, for comparison in `benchmarks/serve.py`.
 
-`python benchmarks/rival_plain.py PORT MODEL.pt`. The picture goes into the script as it was decoded: the script
+`python benchmarks/rival_plain.py PORT MODEL.pt`. The image goes into the script as it was decoded: the script
 resizes it.
 """
 

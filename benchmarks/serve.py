@@ -1,13 +1,13 @@
-"""The service under load, on loopback: how fast it is, what overload does, what becomes of killed workers.
+"""The service under load, on loopback: speed, overload, and killed workers.
 
 `python benchmarks/serve.py speed PHOTOS` compares requests/s and times at 1, 8, 32 and 128 clients with plain
 FastAPI + TorchScript and with LitServe (needs the extras `serve`, `train` and `dev`), and images/s with bulk
-tagging. The services take turns, so that whatever else the machine does meets all of them.
+tagging. The services take turns, so that other load on the machine affects all of them.
 
-`python benchmarks/serve.py faults PHOTOS --minutes 10` keeps 128 clients at a service with room for 64 pictures,
+`python benchmarks/serve.py faults PHOTOS --minutes 10` keeps 128 clients at a service with room for 64 images,
 then kills workers with signal 9, one and all of them.
 
-PHOTOS is a folder of pictures. TorchScript runs the same network as the bundled model, EfficientNet-Lite0 with a
+PHOTOS is a folder of images. TorchScript runs the same network as the bundled model, EfficientNet-Lite0 with a
 linear head; its weights do not matter for its speed.
 """
 
@@ -58,7 +58,7 @@ PLAIN, LITSERVE = (Path(__file__).with_name(name) for name in ("rival_plain.py",
 
 @dataclass(frozen=True)
 class Candidate:
-    """A service to measure: how it is started, given a port, and what it is sent."""
+    """A service to measure: how to start it on a port, and which requests to send."""
 
     command: Callable[[int], list[str]]
     requests: Sequence[bytes]
@@ -66,7 +66,7 @@ class Candidate:
 
 @contextmanager
 def running(candidate: Candidate) -> Iterator[tuple[int, int]]:
-    """Start a service, wait for its first answer, and end it; gives its port and process id."""
+    """Start a service, wait for its first response, and stop it; yields its port and process ID."""
     port = free_port()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(candidate.command(port), stdout=log, stderr=log, start_new_session=True)
@@ -102,7 +102,7 @@ def save_network(path: Path, classes: int) -> None:
 
 
 def bulk_rate(photos: Sequence[Path], count: int) -> float:
-    """Images/s of bulk tagging once its processes are at work."""
+    """Images/s of bulk tagging after start-up."""
     model = find_model("world34")
     skipped = 40 * cores()
     findings = find_tags_parallel(model, TagSettings(), islice(cycle(photos), count + skipped))
@@ -224,7 +224,7 @@ def faults(given: argparse.Namespace) -> None:
 async def overloaded(
     port: int, pid: int, requests: Sequence[bytes], seconds: float
 ) -> tuple[Load, list[tuple[float, float, float]]]:
-    """128 clients; gives what they saw, and minute and memory of the service and its workers over time."""
+    """Run 128 clients; return their results, and the memory of the service and its workers over time."""
     samples: list[tuple[float, float, float]] = []
     started = time.monotonic()
 
@@ -247,7 +247,7 @@ def spread(samples: Sequence[tuple[float, float, float]]) -> list[tuple[float, f
 
 
 async def killing(port: int, pid: int, requests: Sequence[bytes], count: int) -> list[object]:
-    """Kill workers under load; gives how many, what was lost, and the seconds until the service was well again."""
+    """Kill workers under load; return how many, the lost requests, and the seconds until the service recovered."""
     busy = asyncio.create_task(load(port, requests, 8, 8))
     await asyncio.sleep(2)
     for child in children(pid)[:count]:

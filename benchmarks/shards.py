@@ -1,16 +1,16 @@
-"""How a training starts on a large set: from a folder of files, and from shards.
+"""Start-up of training on a large set: from a folder of files, and from shards.
 
-Run `python benchmarks/shards.py`. It makes tiny pictures (32 x 32 JPEG of noise, 1,000 different ones, linked
-under many names), packs them by `landmarks pack`, and starts training in a process of its own each time, up to the
-first batch:
+Run `python benchmarks/shards.py`. It makes tiny images (32 x 32 JPEG of noise, 1,000 different ones, linked under
+many names), packs them with `landmarks pack`, and starts training in a separate process each time, up to the first
+batch:
 
 - folder, first time: lists the files and decodes them all into the cache;
 - folder, again: lists the files and opens the cache;
-- shards, first time: reads the index, decodes the pictures beside the shards, opens one shard;
-- shards, again: the same, with those pictures in the cache.
+- shards, first time: reads the index, decodes the images beside the shards, opens one shard;
+- shards, again: the same, with those images in the cache.
 
-Time is wall time after the imports; memory is the peak of the process above what it has after the imports, pages
-of mapped files included.
+Time is wall time after the imports; memory is the peak of the process minus its memory after the imports,
+including pages of mapped files.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ CLASSES = 100
 
 
 def make(folder: Path, count: int) -> None:
-    """Link `count` pictures into CLASSES folders."""
+    """Link `count` images into CLASSES folders."""
     rng = np.random.default_rng(0)
     originals = []
     for number in range(DIFFERENT):
@@ -62,7 +62,7 @@ def make(folder: Path, count: int) -> None:
 
 
 def start(data: Path, cache: Path) -> dict[str, float]:
-    """Start training in a process of its own."""
+    """Start training in a separate process."""
     words = [sys.executable, "-c", START, str(data), str(cache)]
     done = subprocess.run(words, check=True, capture_output=True, text=True)
     return dict(json.loads(done.stdout))

@@ -1,4 +1,4 @@
-"""One short training from scratch, which the comparisons of architectures and of their parts share."""
+"""One short training from scratch, shared by the comparisons of architectures and of their parts."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Short:
     """How a network is trained.
 
     Attributes:
-        augment: What its pictures go through.
-        optimization: How its weights move.
-        epochs: Passes over the training pictures.
-        batch_size: Pictures a step.
+        augment: Augmentation.
+        optimization: Optimizer and schedule.
+        epochs: Passes over the training images.
+        batch_size: Images per step.
     """
 
     augment: AugmentSettings
@@ -40,17 +40,18 @@ class Short:
 
 
 def fitting(preprocessing: Preprocessing, size: int) -> Preprocessing:
-    """The contract for a network that was trained on crops of `size` pixels.
+    """The preprocessing for a network that was trained on crops of `size` pixels.
 
-    The usual crop of 224 pixels would show it things far larger than it has learnt them. A quarter more than the
-    training crop shows them as large as random crops do (Touvron et al. 2019, https://arxiv.org/abs/1906.06423).
+    In the usual crop of 224 pixels, objects would appear far larger than in training. With a crop a quarter larger
+    than the training crop they appear as large as in random crops (Touvron et al. 2019,
+    https://arxiv.org/abs/1906.06423).
     """
     crop = round(1.25 * size)
     return replace(preprocessing, crop=crop, resize=round(crop * preprocessing.resize / preprocessing.crop))
 
 
 def train_short(model: nn.Module, data: Data, short: Short) -> list[EpochRow]:
-    """Train a network and return a row an epoch, measured on the validation pictures with the averaged weights."""
+    """Train a network; return one row per epoch, measured on the validation images with the averaged weights."""
     contract = fitting(data.preprocessing, short.augment.sizes[-1])
     settings = DataSettings(batch_size=short.batch_size)
     loaders = make_loaders(data, settings, short.augment, preprocessing=contract)

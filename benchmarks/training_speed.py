@@ -1,11 +1,11 @@
-"""Images a second of training from scratch, against a plain loop of torchvision, in one run.
+"""Images/s of training from scratch, compared with a plain torchvision loop, in one run.
 
 Run `python benchmarks/training_speed.py DATA`, DATA being an image folder with train/. Both train `MyModel` on the
-same pictures with the same crop size and augmentation (random resized crop, flip, TrivialAugment), in turns:
+same images with the same crop size and augmentation (random resized crop, flip, TrivialAugment), in turns:
 
-- ours: `landmarks.training` as `landmarks train` uses it: decoded-picture cache, bf16 where the processor has it,
+- ours: `landmarks.training` as in `landmarks train`: decoded-image cache, bf16 if the processor supports it,
   channels_last;
-- plain: `ImageFolder`, `DataLoader`, 32 bits, torchvision transforms on PIL pictures, no cache; without
+- plain: `ImageFolder`, `DataLoader`, 32 bits, torchvision transforms on PIL images, no cache; without
   loader workers and with two.
 """
 

@@ -1,12 +1,12 @@
-"""What tuning brings: the usual settings against those that `landmarks tune` finds.
+"""The gain from tuning: the default settings compared with those found by `landmarks tune`.
 
 Run `python benchmarks/tuning.py DATA --model scratch|transfer`, DATA being an image folder such as landmarks10. A
-study of `--trials` trials looks for the settings on validation pictures; then both settings train with each of the
-seeds (another split, other views, other weights), and all are measured on the test split, which the study never
-read. All is done by the commands `landmarks tune` and `landmarks train`; what is finished in `--out` is not done
-again. `--epochs` gives every run, of both settings, so many epochs.
+study of `--trials` trials searches on validation images; then both settings train with each of the seeds (another
+split, other views, other weights), and all are evaluated on the test split, which the study never read. Everything
+is done by the commands `landmarks tune` and `landmarks train`; finished runs in `--out` are not repeated.
+`--epochs` sets the number of epochs of every run, with both settings.
 
-`--keep` leaves settings out of the search (`--keep backbone,crop-scale` embeds the pictures once for each seed).
+`--keep` leaves settings out of the search (`--keep backbone,crop-scale` embeds the images once for each seed).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def accuracy(run: Path, split: str) -> float:
 
 
 def notes(given: argparse.Namespace, gains: list[float], sums: list[int], preset: Path) -> str:
-    """What the table says over all seeds, and the settings that were found."""
+    """The table over all seeds, and the settings that were found."""
     interval = ttest_1samp(gains, 0).confidence_interval()
     half = (interval.high - interval.low) / 2
     summed = Pairs(*sums)

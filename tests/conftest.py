@@ -1,4 +1,4 @@
-"""What every test has: caches of its own, few threads, drawn pictures, and the real ones where they lie near."""
+"""Shared fixtures: separate caches, few threads, drawn images, and the real ones if they are available."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ sys.path.append(str(PROJECT / "tests"))
 
 @pytest.fixture(autouse=True, scope="session")
 def _session_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep what session-wide fixtures do out of the user's caches."""
+    """Keep session-wide fixtures out of the user's caches."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         # One for all tests: without it every process that draws with matplotlib lists the fonts anew.
@@ -29,7 +29,7 @@ def _session_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def _own_cache(
     _session_caches: None, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Give each test an empty cache folder, so that none lives on what another left."""
+    """Give each test an empty cache folder, so that none depends on another."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
@@ -55,7 +55,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The real pictures beside the project; a test that asks for them is skipped where they are not."""
+    """The real images beside the project; tests that need them are skipped if they are missing."""
     folder = PROJECT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("the real pictures (../shared/data) do not lie beside the project")

@@ -1,4 +1,4 @@
-"""Draw a small data set of landmark scenes: made up, free to use, and learnt in a minute.
+"""Draw a small data set of landmark scenes: synthetic, free to use, and learned in a minute.
 
 Every picture is a scene of its own. Sky, light, ground, material, place, size, tilt, clutter and noise are drawn
 at random; only the shape of the landmark tells its class.
@@ -115,7 +115,7 @@ def draw_scene(name: str, rng: random.Random, side: int = 160) -> Image.Image:
 
     Args:
         name: Name of the landmark, one of `LANDMARKS`.
-        rng: Decides everything but the landmark.
+        rng: Random numbers for everything but the landmark.
         side: Shorter side in pixels; the other is up to 1.4 times as long.
     """
     longer = round(side * rng.uniform(1, 1.4))
@@ -157,14 +157,14 @@ def draw_dataset(
 
     Args:
         root: Folder to make.
-        classes: How many landmarks, from 2 to 8.
+        classes: Number of landmarks, from 2 to 8.
         train_per_class: Pictures of each in `train/`.
         test_per_class: Pictures of each in `test/`.
-        seed: Decides everything.
+        seed: Seed of all random choices.
         side: Shorter side of a picture in pixels.
 
     Raises:
-        ValueError: There are not so many landmarks.
+        ValueError: `classes` is out of range.
     """
     if not 2 <= classes <= len(LANDMARKS):
         raise ValueError(f"classes must be from 2 to {len(LANDMARKS)}, not {classes}")

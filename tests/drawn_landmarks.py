@@ -1,4 +1,4 @@
-"""The landmarks of the drawn scenes: a pen that knows light and tilt, and eight shapes."""
+"""The landmarks of the drawn scenes: a pen with light and tilt, and eight shapes."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ class Pen:
     """Draws in the landmark's own measure: x to the right, y up from its foot, about 2 high.
 
     Args:
-        image: What is drawn on.
-        foot: Where the middle of the landmark's foot stands, in pixels.
-        unit: Pixels a unit.
+        image: The image to draw on.
+        foot: Position of the middle of the landmark's foot, in pixels.
+        unit: Pixels per unit.
         tilt: Turn in radians, as of a camera that is not held level.
         mood: Tints every colour.
         sun: 1 when the light comes from the right, -1 from the left.

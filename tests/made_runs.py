@@ -1,4 +1,4 @@
-"""Run folders made by hand, for tests that look at many runs and train none."""
+"""Run folders made by hand, for tests that need many runs without training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tiny TensorFlow.js model with prototypes, made by code: mean colour, squared, scaled to length 1, compared."""
+"""A tiny generated TensorFlow.js model with prototypes: mean colour, squared, normalised, compared."""
 
 from __future__ import annotations
 

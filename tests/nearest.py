@@ -1,4 +1,4 @@
-"""A small real search: the nearest of some pictures, by the cosine of their embeddings.
+"""A small real search backend: the nearest of some images, by the cosine of their embeddings.
 
 `python tests/nearest.py MODEL PICTURE...` serves it, on a free port that it prints.
 """

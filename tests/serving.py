@@ -1,4 +1,4 @@
-"""Run `landmarks serve` as a user would: in a process of its own, on a free port of this machine."""
+"""Run `landmarks serve` as a user would: in a separate process, on a free port of this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from commands import CALL
 
 @dataclass(frozen=True)
 class Running:
-    """A service at work."""
+    """A running service."""
 
     address: str
     process: subprocess.Popen[str]
@@ -29,7 +29,7 @@ class Running:
 
 
 def serving(*flags: object, environment: Mapping[str, str] | None = None) -> AbstractContextManager[Running]:
-    """Start `landmarks serve`, wait until it takes pictures, and end it."""
+    """Start `landmarks serve`, wait until it accepts images, and stop it."""
     return serving_by([sys.executable, "-c", CALL, "serve", "--port", "0", *map(str, flags)], environment)
 
 

@@ -1,6 +1,6 @@
-"""A recogniser of colours, made by code in a moment: enough for everything that only needs some model.
+"""A generated recogniser of colours: enough for every test that only needs some model.
 
-The network takes the mean colour of a picture as its embedding and compares it with one colour a class.
+The network uses the mean colour of an image as its embedding and compares it with one colour per class.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COLOURS = {
     "31.Stonehenge": (30, 30, 230),
     "background": (128, 128, 128),
 }
-"""Class name -> the colour it is told by. Two of them are in Porto and close together."""
+"""Class name -> its colour. Two of them are in Porto and close together."""
 
 CROP = 32
 
@@ -44,9 +44,9 @@ def make_model(
     """Write a model folder.
 
     Args:
-        folder: To make.
+        folder: The folder to create.
         colours: Classes and their colours.
-        calibration: Of the model, or None.
+        calibration: Calibration of the model, or None.
         sharpness: How steeply the logits fall with the distance of the colours.
     """
     folder.mkdir(parents=True)
@@ -67,7 +67,7 @@ def make_model(
 
 
 def add_reference(folder: Path, colours: dict[str, tuple[int, int, int]] = COLOURS) -> Path:
-    """Give a model a reference: shades of its colours, and of grey as photos of no landmark."""
+    """Give a model a reference: shades of its colours, and of grey as photos without a landmark."""
     rng = np.random.default_rng(0)
 
     def shades(colour: tuple[int, int, int], count: int) -> NDArray[np.float32]:

@@ -23,7 +23,7 @@ def start_recognizer(folder: Path) -> Job[Recognition]:
 
 
 def start_deadly() -> Job[str]:
-    """A photo called deadly kills the process that takes it up; one called once does so the first time."""
+    """A photo called deadly kills its process; one called once does so the first time."""
 
     def job(photos: Sequence[Path]) -> list[str]:
         for photo in photos:
@@ -44,7 +44,7 @@ def start_stillborn() -> Job[str]:
 
 
 def start_slow() -> Job[str]:
-    """Each photo takes long; the process says who it is."""
+    """Each photo takes long; the result identifies the process."""
     if parent_process() is not None:
         # In one write: two processes that print at the same moment may mix number and line end.
         os.write(1, f"{os.getpid()}\n".encode())

@@ -1,12 +1,12 @@
-"""Recognise landmarks in photos, and train your own recogniser from a folder of pictures.
+"""Recognise landmarks in photos, and train your own recogniser from a folder of images.
 
-This is the whole public API; every other name is private and may change. Nothing is imported before it is used, so
-`import landmarks` is quick and needs neither ONNX Runtime nor PyTorch.
+This is the whole public API; every other name is private and may change. Everything is imported lazily, so
+`import landmarks` is fast and needs neither ONNX Runtime nor PyTorch.
 
 ```python
 import landmarks
 
-model = landmarks.load_model()                        # the one that comes with the package, or a model folder
+model = landmarks.load_model()                        # the bundled model, or a model folder
 for photo in model.tag(["a.jpg", b"...", array, pillow_image]):
     print(photo.path, photo.error or photo.tags)
 
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import os
 
-TYPE_CHECKING = False  # as type checkers know it: typing alone would take longer to import than all of this
+TYPE_CHECKING = False  # type checkers assume True; importing typing alone would take longer than all of this
 if TYPE_CHECKING:
     from typing import Any
 
@@ -84,14 +84,14 @@ __all__ = [
 ]
 
 NO_TELEMETRY = {
-    "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime reads it as it is imported
+    "ORT_DISABLE_TELEMETRY": "1",  # read when ONNX Runtime is imported
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "RAY_USAGE_STATS_ENABLED": "0",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
 }
-"""What keeps the libraries that we use from calling home. Set here, because everything that imports them, child
-processes too, imports this package first. Who wants to be counted sets them otherwise."""
+"""Environment variables that turn off the telemetry of libraries. Set here, because everything that imports them,
+including child processes, imports this package first. Values set by the user are kept."""
 
 for _name, _value in NO_TELEMETRY.items():
     os.environ.setdefault(_name, _value)

@@ -1,9 +1,9 @@
 """The one exception tree of the package.
 
-Everything that is raised to a user derives from `LandmarksError`. The message is one sentence that names the
-file or argument (in backticks) and the way out; the command line puts its flags in the place of arguments. The
-tree is translated once, at the edge: the command line turns `exit_status` into the exit status of the process (see
-`landmarks.cli.app`), a service turns the class into an HTTP status.
+Every error shown to a user derives from `LandmarksError`. The message is one sentence that names the file or
+argument (in backticks) and the fix; the command line replaces arguments by its flags. Errors are translated once,
+at the edge: the command line turns `exit_status` into the exit status of the process (see `landmarks.cli.app`),
+the service turns the class into an HTTP status.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ class LandmarksError(Exception):
 
     Attributes:
         exit_status: Exit status of a command that ends with this error: 2 for a mistake that the user can
-            mend (a wrong path, a broken file, a bad flag), 1 for a failure of the work itself.
+            correct (a wrong path, a broken file, a bad flag), 1 for a failure of the work itself.
     """
 
     exit_status: int = 1
 
 
 class InputError(LandmarksError):
-    """The input is wrong and the user can mend it."""
+    """The input is wrong and the user can correct it."""
 
     exit_status = 2
 
 
 class ImageError(InputError):
-    """A picture cannot be read.
+    """An image cannot be read.
 
     Attributes:
-        path: The picture, or None where it came as bytes.
+        path: The image, or None if it was given as bytes.
         reason: Why, without the path, so that a table of failures can show both in columns.
     """
 
@@ -43,15 +43,15 @@ class ImageError(InputError):
 
 
 class ImageTooLargeError(ImageError):
-    """A picture has more bytes or pixels than the limits allow."""
+    """An image has more bytes or pixels than the limits allow."""
 
 
 class ImageFormatError(ImageError):
-    """The content is not a picture of an accepted format."""
+    """The content is not an image in an accepted format."""
 
 
 class DataError(InputError):
-    """A data folder does not hold what training or evaluation needs."""
+    """A data folder lacks what training or evaluation needs."""
 
 
 class PlacesError(InputError):
@@ -71,7 +71,7 @@ class SettingsError(InputError):
 
 
 class MetadataError(InputError):
-    """The metadata of a photo cannot be read or written; the file was left as it is.
+    """The metadata of a photo cannot be read or written; the file was left unchanged.
 
     Attributes:
         path: The photo or its sidecar.
@@ -93,7 +93,7 @@ class SearchError(InputError):
 
 
 class MissingExtraError(InputError):
-    """An optional dependency is needed that is not installed."""
+    """A required optional dependency is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
@@ -124,32 +124,32 @@ EXTRAS = {
     "search": {"cv2", "lancedb", "pyarrow"},
     "cluster": {"fsspec", "pyarrow", "ray"},
 }
-"""The extras of the package, each with the packages that are imported only where it is installed."""
+"""The extras of the package, each with the packages that it provides."""
 
 
 def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
-    """Return what to tell about a module that is not installed; None where it is of no extra."""
+    """Return the error for a module that is not installed; None if it belongs to no extra."""
     package = (error.name or "").partition(".")[0]
     extra = next((name for name, packages in EXTRAS.items() if package in packages), None)
     return None if extra is None else MissingExtraError(package, extra)
 
 
 class TrainingError(LandmarksError):
-    """Training could not go on, for example because the loss is not a number."""
+    """Training cannot continue, for example because the loss is not a number."""
 
 
 class StoppedError(LandmarksError):
-    """The user stopped the work; the message says how to go on."""
+    """The user stopped the work; the message explains how to continue."""
 
     exit_status = 130
 
 
 class ExportError(LandmarksError):
-    """An exported model does not answer like the trained one and was not written."""
+    """An exported model does not predict like the trained one and was not written."""
 
 
 class DownloadError(LandmarksError):
-    """A file cannot be fetched, or is not the one that was expected."""
+    """A file cannot be downloaded, or is not the expected one."""
 
 
 class StorageError(LandmarksError):

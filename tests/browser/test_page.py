@@ -1,6 +1,6 @@
 """The page in a real browser, against a real service: photos in, tags, verdicts, downloads, errors, overload.
 
-Screenshots of desktop and phone, light and dark, lie in build/screenshots after a run.
+Screenshots of desktop and phone, light and dark, are written to build/screenshots.
 """
 
 from __future__ import annotations

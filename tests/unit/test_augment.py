@@ -1,4 +1,4 @@
-"""Augmentations give crops of the size asked for, follow the seed, and blend batches as often as told."""
+"""Augmentations return crops of the requested size, follow the seed, and blend the requested share of batches."""
 
 from __future__ import annotations
 

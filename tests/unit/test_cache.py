@@ -1,4 +1,4 @@
-"""Pictures are decoded once, those that cannot be read are told, and a changed one is never read by mistake."""
+"""Images are decoded once, unreadable ones are reported, and a stale one is never read."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_a_cache_goes_to_loader_processes_without_its_pixels(pictures: list[Path
 
 def test_a_cache_folder_that_cannot_be_made_is_told(pictures: list[Path], tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StorageError, match="a file stands where a folder is needed"):
+    with pytest.raises(StorageError, match="a file exists where a folder is needed"):
         build_cache(pictures, tmp_path / "file")
 
 

@@ -1,4 +1,4 @@
-"""Thresholds against their promise; model.json there and back."""
+"""Thresholds against their target rate; round trip through model.json."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_threshold_does_not_let_ties_through() -> None:
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, float("nan")])
 def test_threshold_refuses_rates_that_are_none(rate: float) -> None:
-    with pytest.raises(SettingsError, match="promised rate"):
+    with pytest.raises(SettingsError, match="target false-positive rate"):
         choose_threshold(np.arange(10.0), rate)
 
 

@@ -1,4 +1,4 @@
-"""Weights and training state come back as they were, or a sentence says why not; no file runs code."""
+"""Weights and training state survive a round trip, or an error explains why not; no file runs code."""
 
 from __future__ import annotations
 

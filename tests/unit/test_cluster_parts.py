@@ -1,4 +1,4 @@
-"""The parts of a cluster job, without a cluster: what goes in, what comes out, how it goes on."""
+"""The parts of a cluster job, without a cluster: inputs, outputs, and resuming."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a folder to loaders: every picture at its place, broken ones left out, the contract kept to the bit."""
+"""From a folder to loaders: order of images, broken ones left out, preprocessing exact to the bit."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_a_class_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     root = flat_set(tmp_path, {"A": 6, "B": 6})
     for path in (root / "B").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="class 'B' has no readable training picture: mend or remove it"):
+    with pytest.raises(DataError, match="class 'B' has no readable training image: repair or remove it"):
         get_data_loaders(root)
 
 

@@ -1,4 +1,4 @@
-"""Near-duplicates: the fast search finds what a slow, obvious one finds, and copies are told from look-alikes."""
+"""Near-duplicates: the fast search equals a slow, obvious one, and copies are distinguished from look-alikes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file says without its pixels, and which files are not whole."""
+"""Properties of a file without its pixels, and incomplete files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quarantine and back: byte for byte, whatever the name, and with nothing lost when it is cut off."""
+"""Quarantine and back: byte for byte, whatever the name, and with nothing lost when interrupted."""
 
 from __future__ import annotations
 

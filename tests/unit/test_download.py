@@ -1,4 +1,4 @@
-"""Fetching files from a local server that fails in each of the usual ways."""
+"""Downloading files from a local server that fails in each of the usual ways."""
 
 from __future__ import annotations
 

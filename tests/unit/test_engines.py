@@ -1,4 +1,4 @@
-"""Whatever runs the network, and however many pictures at once, the answers are the same."""
+"""The answers do not depend on the engine or the batch size."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_an_answer_outlives_the_next_one(engines: dict[EngineName, Engine], name
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("wrong", [{"crop": 32}, {"classes": 4}], ids=["crop", "classes"])
 def test_another_network_than_described_is_told(network: Path, name: EngineName, wrong: dict[str, int]) -> None:
-    with pytest.raises(ModelError, match=r"the input and outputs that model\.json says"):
+    with pytest.raises(ModelError, match=r"the input and outputs in model\.json"):
         load(network, name, **wrong)
 
 

@@ -1,4 +1,4 @@
-"""Each figure against a slow, obvious computation, and the invariants between figures."""
+"""Each metric against a slow, obvious computation, and invariants between metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recogniser of colours measured on folders of colours, where every number can be counted by hand."""
+"""A recogniser of colours evaluated on folders of colours, where every number can be counted by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fast measures of answers that may be withheld against slow, obvious ones."""
+"""Fast metrics of selective prediction against slow, obvious ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs side by side: McNemar's test against a slow count, the list, and two runs picture by picture."""
+"""Comparing runs: McNemar's test against a slow count, the list, and two runs image by image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and a folder is searched without surprises."""
+"""Files are written atomically, and a folder is searched without surprises."""
 
 from __future__ import annotations
 
@@ -95,11 +95,11 @@ class TestWriting:
     def test_a_folder_or_file_in_the_way_is_told(self, tmp_path: Path) -> None:
         (tmp_path / "folder").mkdir()
         (tmp_path / "file").write_bytes(b"")
-        with pytest.raises(StorageError, match="a folder stands where the file belongs"):
+        with pytest.raises(StorageError, match="a folder exists where the file belongs"):
             write_text(tmp_path / "folder", "new")
-        with pytest.raises(StorageError, match="a file stands where a folder is needed"):
+        with pytest.raises(StorageError, match="a file exists where a folder is needed"):
             write_text(tmp_path / "file" / "note.txt", "new")
-        with pytest.raises(StorageError, match="a file stands where a folder is needed"):
+        with pytest.raises(StorageError, match="a file exists where a folder is needed"):
             write_text(tmp_path / "file" / "deeper" / "note.txt", "new")
 
     def test_a_finished_file_is_as_open_as_any_new_file(self, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""An image folder is read, checked and split: the same way each time, and with a sentence where it cannot be."""
+"""An image folder is read, checked and split: reproducibly, or with a clear error."""
 
 from __future__ import annotations
 
@@ -176,9 +176,9 @@ def test_pictures_that_cannot_be_read_are_taken_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("split", "sentence"),
     [
-        ("train", "class 'A' has no readable training picture: mend or remove it"),
-        ("valid", "no validation picture can be read: mend them or add others"),
-        ("test", "no test picture can be read: mend them or add others"),
+        ("train", "class 'A' has no readable training image: repair or remove it"),
+        ("valid", "no validation image can be read: repair them or add others"),
+        ("test", "no test image can be read: repair them or add others"),
     ],
 )
 def test_a_split_of_which_nothing_can_be_read_is_told(tmp_path: Path, split: str, sentence: str) -> None:

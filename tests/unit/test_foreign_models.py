@@ -1,4 +1,4 @@
-"""Recognizers of others: ONNX files, TensorFlow.js graphs, label files, preprocessing, and what is refused."""
+"""Imported recognizers: ONNX files, TensorFlow.js graphs, label files, preprocessing, and errors."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_labels_are_read(tmp_path: Path, name: str, content: str, expected: tupl
         ("e.json", b"{", "not JSON"),
         ("f.json", b'{"0": "a", "2": "b"}', "there is no label 1"),
         ("g.csv", b"a,b\n1,2\n", "no column name, label, class"),
-        ("h.tflite", b"TFL3", "it carries no labels"),
+        ("h.tflite", b"TFL3", "it has no embedded labels"),
     ],
 )
 def test_label_files_that_are_wrong_are_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:

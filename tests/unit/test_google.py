@@ -1,4 +1,4 @@
-"""Google's classifiers, in small: two made regions become one model that tags."""
+"""Google's classifiers in miniature: two synthetic regions become one model that tags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The heat map: it lies on the landmark, and the picture of it says what it shows."""
+"""The heat map: it highlights the landmark, and its image has a caption."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger and what it stands on: rows, claims, signs of life, deltas and careful writing."""
+"""The ledger and its foundations: rows, claims, liveness locks, deltas and safe writing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What photos share point by point, and what that makes of search results."""
+"""Matching local features, and re-ranking search results by them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sidecars, embedded metadata and positions: what comes in, and that nothing of the user's goes."""
+"""Sidecars, embedded metadata and positions: entries are added, and nothing of the user's is lost."""
 
 from __future__ import annotations
 

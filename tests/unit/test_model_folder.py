@@ -1,4 +1,4 @@
-"""A model folder says what it is, and a damaged one says so."""
+"""A model folder describes itself, and a damaged one is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Neighbours against a slow, obvious search; the combined score against what it is made of."""
+"""Neighbours against a slow, obvious search; the combined score against its parts."""
 
 from __future__ import annotations
 

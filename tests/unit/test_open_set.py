@@ -1,4 +1,4 @@
-"""Calibration by kind on made embeddings: rates that hold on kinds never seen, and the bundled table."""
+"""Calibration by kind on synthetic embeddings: rates that hold on unseen kinds, and the bundled table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operating points: model.json there and back, and what is refused."""
+"""Operating points: round trip through model.json, and errors."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_rates_of_a_newer_version_are_passed_over() -> None:
     [
         (
             {"best": BALANCED, "balanced": BALANCED},
-            "'best' is no operating point: use precision, balanced, recall",
+            "'best' is not an operating point: use precision, balanced, recall",
         ),
         ({"recall": OperatingPoint(0.2, 0.5)}, "balanced must have the threshold"),
         ({"balanced": replace(BALANCED, min_confidence=0.4)}, "balanced must have the threshold"),

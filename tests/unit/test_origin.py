@@ -1,4 +1,4 @@
-"""Licence and origin of a model: model.json there and back, counts from sources, what is refused."""
+"""Licence and origin of a model: round trip through model.json, counts from sources, errors."""
 
 from __future__ import annotations
 

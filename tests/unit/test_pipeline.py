@@ -1,4 +1,4 @@
-"""The one way from photos to tags: every way in gives one answer, and reads a photo once."""
+"""The pipeline from photos to tags: every entry point gives the same answer, and reads a photo once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gazetteer: the bundled table is sound, look-up is forgiving, broken files are refused with a way out."""
+"""The gazetteer: the bundled table is consistent, look-up is lenient, broken files are refused with a fix."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_the_gazetteers_page_counts_as_the_table_does(curated):
     page = (PROJECT / "docs/places.md").read_text(encoding="utf-8")
     confirmed = sum(place.wikidata is not None for place in curated)
     without = len(curated) - len(NO_PLACE) - confirmed
-    assert f"{confirmed} of the {len(curated)} rows have an id." in page
+    assert f"{confirmed} of the {len(curated)} rows have an ID." in page
     assert f"the other {without} could not be confirmed" in page
 
 
@@ -306,9 +306,9 @@ HEADER = ",".join(COLUMNS)
         ([HEADER, "a,,A,,,,,1,,"], 2, "fill in both or neither"),
         ([HEADER, "a,,A,,,FRA,,,,"], 2, "country_code is 'FRA': write two capital letters"),
         ([HEADER, "a,,A,,,,,,,243"], 2, "wikidata is '243': write an id such as Q243"),
-        ([HEADER, "a,,A,,,,,,,", "", "b,,B,,,,,,,", "02.A,,A,,,,,,,"], 5, "'a' already stands on line 2"),
-        ([HEADER, "a b,,A,,,,,,,", "c,x|A-B,C,,,,,,,"], 3, "'a_b' already stands on line 2"),
-        ([HEADER, "a,x,A,,,,,,,", "b,y|X,B,,,,,,,"], 3, "'x' already stands on line 2"),
+        ([HEADER, "a,,A,,,,,,,", "", "b,,B,,,,,,,", "02.A,,A,,,,,,,"], 5, "'a' is already on line 2"),
+        ([HEADER, "a b,,A,,,,,,,", "c,x|A-B,C,,,,,,,"], 3, "'a_b' is already on line 2"),
+        ([HEADER, "a,x,A,,,,,,,", "b,y|X,B,,,,,,,"], 3, "'x' is already on line 2"),
         ([HEADER, "--,,A,,,,,,,"], 2, "the key is empty"),
         ([HEADER, "a,,,,,,,,,"], 2, "the name is empty"),
         ([HEADER, "a,,A,,,,,,,,too many"], 2, "more values than columns"),

@@ -1,4 +1,4 @@
-"""Every picture can be drawn for any number of classes and any names, with warnings as errors."""
+"""Every plot can be drawn for any number of classes and any names, with warnings as errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The preprocessing contract: equal to torchvision, the same size whatever comes, and described in full."""
+"""The preprocessing contract: equal to torchvision, a fixed output size, and fully described."""
 
 from __future__ import annotations
 

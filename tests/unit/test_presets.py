@@ -1,4 +1,4 @@
-"""Presets: those of the package load, any settings come back as they were, a mistake is told where it stands."""
+"""Presets: bundled ones load, settings survive a round trip, and errors name their position."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ def test_a_preset_leaves_out_what_belongs_to_one_machine_or_run() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("[model", r"own\.toml: not a TOML file .*: mend it"),
-        ("[modell]", r"own\.toml: \[modell\] is no section of settings: use model, loading"),
-        ("model = 3", r"own\.toml: \[model\] is no section of settings"),
+        ("[model", r"own\.toml: not a TOML file .*: correct it"),
+        ("[modell]", r"own\.toml: \[modell\] is not a section of settings: use model, loading"),
+        ("model = 3", r"own\.toml: \[model\] is not a section of settings"),
         ("[model]\nvews = 2", r"own\.toml: \[model\] has no key 'vews': its keys are kind, backbone"),
         ("[model]\nweights = 'w'", r"own\.toml: \[model\] has no key 'weights'"),
         ("[model]\nkind = 'magic'", r"own\.toml: \[model\] `model` must be one of scratch, transfer, not 'magic'"),

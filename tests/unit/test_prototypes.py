@@ -1,4 +1,4 @@
-"""What a photo must reach to show a landmark taught from a few photos."""
+"""The thresholds for landmarks taught from a few photos."""
 
 from __future__ import annotations
 

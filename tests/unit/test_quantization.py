@@ -1,4 +1,4 @@
-"""An int8 copy is smaller, answers nearly alike, and is written whole or not at all."""
+"""An int8 copy is smaller, gives nearly the same answers, and is written atomically."""
 
 from __future__ import annotations
 

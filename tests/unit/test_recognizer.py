@@ -1,4 +1,4 @@
-"""A recogniser answers for every photo, in order, and a photo that cannot be read stops nothing."""
+"""A recogniser answers for every photo, in order, and an unreadable photo does not stop the others."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_no_photos_give_no_answers(recognizer: Recognizer) -> None:
 def test_a_network_that_is_not_the_described_one_is_told(tmp_path: Path, wrong: dict[str, object]) -> None:
     folder = write_model(tmp_path / "model")
     describe(folder, **wrong)
-    with pytest.raises(ModelError, match=r"the input and outputs that model\.json says"):
+    with pytest.raises(ModelError, match=r"the input and outputs in model\.json"):
         Recognizer(folder)
 
 

@@ -1,4 +1,4 @@
-"""The whitened space of a model's embeddings, and what is kept to compare with."""
+"""The whitened space of a model's embeddings, and the vectors stored for comparison."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report: self-contained, safe against names, readable by a screen reader, and right in its advice."""
+"""The report: self-contained, safe against names, readable by a screen reader, and with correct advice."""
 
 from __future__ import annotations
 

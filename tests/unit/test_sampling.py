@@ -1,4 +1,4 @@
-"""What each process sees of an epoch: together what one process sees, none twice and none lost."""
+"""What each process sees of an epoch: together what one process sees, without repeats or gaps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table and the queries of an index, on vectors drawn by code."""
+"""The table and the queries of an index, on synthetic vectors."""
 
 from __future__ import annotations
 

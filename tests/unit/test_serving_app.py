@@ -1,4 +1,4 @@
-"""The service in this process: its routes, what it says of pictures, and what it refuses."""
+"""The service in this process: its routes, its answers, and its errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose picture comes next, and who a client is."""
+"""The fair queue, and the identity of clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings, places, frames, host names and logs of the service."""
+"""Settings, slots, frames, host names and logs of the service."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_frames_come_back_whole(head: dict[str, Any], body: bytes) -> None:
 
 
 def test_a_head_that_is_no_object_is_refused() -> None:
-    with pytest.raises(ValueError, match="no JSON object"):
+    with pytest.raises(ValueError, match="not a JSON object"):
         frames.parse_head(b"[1]")
 
 

@@ -1,4 +1,4 @@
-"""Worker processes under watch: what happens when they die, hang or cannot start."""
+"""Supervised worker processes: what happens when they die, hang or cannot start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Google Cloud Vision's request and answer, as its clients send and read them."""
+"""Google Cloud Vision's requests and responses, as its clients send and read them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings check themselves, name the argument, and come back from the run folder as they were."""
+"""Settings check themselves, name the argument, and survive a round trip through the run folder."""
 
 from __future__ import annotations
 

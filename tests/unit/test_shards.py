@@ -1,4 +1,4 @@
-"""Shards: what a folder holds, streamed; every picture once, however many processes share it."""
+"""Shards: the images of a folder, streamed; each image once, however many processes share it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which sidecar belongs to which photo, and what a new one must carry on."""
+"""Which sidecar belongs to which photo, and what a new one must preserve."""
 
 from __future__ import annotations
 

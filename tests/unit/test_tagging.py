@@ -1,4 +1,4 @@
-"""What is said of a photo, how much, and when nothing is."""
+"""Which tag a photo gets, at which level, and when it gets none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trainer alone: what it saves, how often it waits for the device, what it does not overwrite."""
+"""The trainer alone: what it saves, how often it synchronises with the device, and what it does not overwrite."""
 
 from __future__ import annotations
 

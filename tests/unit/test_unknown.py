@@ -1,4 +1,4 @@
-"""Scores that tell the unknown: as their papers say, and distances as a slow reference measures them."""
+"""OOD scores as defined in their papers, and distances against a slow reference."""
 
 from __future__ import annotations
 

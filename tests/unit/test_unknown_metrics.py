@@ -1,4 +1,4 @@
-"""Fast measures of telling the unknown against slow, obvious ones."""
+"""Fast metrics of OOD detection against slow, obvious ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many processes: the same answers in the same order, whatever becomes of a process."""
+"""Many processes: the same answers in the same order, even if a process dies."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_photo_that_kills_its_process_is_reported_and_the_others_are_done() ->
     photos = names(60)
     photos[30] = Path("deadly")
     found = list(run_parallel(start_deadly, photos, failed, processes=2))
-    died = "deadly: the process that recognised it died: is it too large for the memory?"
+    died = "deadly: the process that recognised it died: is there enough memory?"
     assert found == [died if photo.name == "deadly" else photo.name for photo in photos]
 
 

@@ -1,4 +1,4 @@
-"""The command line; `main` is its entry point, one small file a command."""
+"""The command line; `main` is its entry point, with one small file per command."""
 
 from landmarks.cli.app import main
 

@@ -1,8 +1,8 @@
-"""The edge: finds the command, runs it, and turns every error into a sentence and an exit status.
+"""The entry point: finds the command, runs it, and turns every error into a sentence and an exit status.
 
-A command's module is imported only when that command is asked for, so `landmarks --help` answers at once. Errors
-of the package name Python arguments in backticks; here they get the name of the option. The exit status is 2 for
-the user's mistakes, 1 for failures, 130 for Ctrl-C.
+A command's module is imported only when the command is used, so `landmarks --help` is fast. Errors of the package
+name Python arguments in backticks; here they are replaced by the names of options. The exit status is 2 for the
+user's mistakes, 1 for failures, 130 for Ctrl-C.
 """
 
 from __future__ import annotations
@@ -25,18 +25,20 @@ __all__ = ["COMMANDS", "main"]
 
 
 class _Program(click.Group):
-    """The commands by name, each imported when it is asked for.
+    """The commands by name, each imported on first use.
 
     Attributes:
-        asked: The one that was asked for, or None.
+        asked: The requested command, or None.
     """
 
     asked: Bound | None = None
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names of the commands."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import and return a command, or None if there is none with this name."""
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"landmarks.cli.{cmd_name}")
@@ -48,10 +50,12 @@ class _Program(click.Group):
         return self.asked
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the list of commands, without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the name of a command, without importing it."""
         names = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
         return names + click.Command.shell_complete(self, ctx, incomplete)
 
@@ -60,13 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: What follows the program's name, or None for those of the process.
+        arguments: Arguments after the program's name, or None for those of the process.
 
     Returns:
         The exit status.
     """
     for stream in (sys.stdout, sys.stderr):
-        # A file name may hold bytes that are no text; it is shown with escapes rather than not at all.
+        # A file name may contain undecodable bytes; it is shown with escapes rather than not at all.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     program = _Program(
@@ -101,7 +105,7 @@ def _status(run: Callable[[], object], program: _Program) -> int:  # noqa: PLR09
             raise
         return _complain(str(missing), missing.exit_status)
     except BrokenPipeError:
-        # The reader of a pipe went away; nothing more can be shown on standard output.
+        # The reader of the pipe has closed it; nothing more can be written to standard output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:

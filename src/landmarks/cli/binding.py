@@ -1,4 +1,4 @@
-"""Turns a function into a command of click: its parameters and the fields of its settings become options."""
+"""Turns a function into a click command: its parameters and the fields of its settings become options."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _HELP_NAMES = ["-h", "--help"]
 
 
 class Bound(_Base):
-    """What a command and a group of commands share.
+    """Common base of commands and command groups.
 
     Args:
-        path: The command as it is typed, without the program: `runs compare`.
-        function: What it does.
-        summary: One line about it.
+        path: The command as typed, without the program: `runs compare`.
+        function: The function it runs.
+        summary: One-line summary.
 
     Attributes:
-        flags: The option that sets a Python argument, by the name of the argument.
+        flags: Option for each Python argument, by the name of the argument.
     """
 
     def __init__(self, path: str, function: Function, summary: str = "", **extra: Any) -> None:
@@ -57,19 +57,19 @@ class Bound(_Base):
             slot.option.help = self.translate(slot.option.help or "")
 
     def translate(self, sentence: str) -> str:
-        """Return a sentence in which each argument that it names in backticks is called by its option."""
+        """Return a sentence with each argument in backticks replaced by its option."""
         return re.sub("`([^`]*)`", lambda match: self.flags.get(match[1].rpartition(".")[2], match[1]), sentence)
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        """Take the defaults from the configuration files, then read the arguments."""
+        """Read the defaults from the configuration files, then parse the arguments."""
         if not extra.get("resilient_parsing") and not set(args) & set(_HELP_NAMES):
             extra["default_map"] = config_defaults(self._path, self.params)
         return super().make_context(info_name, args, parent, **extra)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options in sections: those of the command, then those of each of its settings."""
+        """Write the options in sections: the command's own, then those of each settings class."""
         sections: dict[str, list[tuple[str, str]]] = {"Options": []}
         titles = {slot.option.name: slot.title for slot in self._slots}
         for parameter in self.get_params(ctx):
@@ -103,13 +103,13 @@ class Command(Bound, click.Command):
 
 
 class CommandGroup(Bound, click.Group):
-    """A command that takes settings and has commands of its own.
+    """A command that takes settings and has subcommands.
 
     Args:
-        path: As it is typed, without the program.
-        function: What it does where none of its commands is given.
-        summary: One line about it.
-        commands: Its commands.
+        path: The command as typed, without the program.
+        function: The function it runs without a subcommand.
+        summary: One-line summary.
+        commands: Its subcommands.
     """
 
     def __init__(self, path: str, function: Function, summary: str, commands: Mapping[str, Function]) -> None:
@@ -119,13 +119,13 @@ class CommandGroup(Bound, click.Group):
             self.add_command(Command(f"{path} {name}", work, first_line), name)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the arguments; positional ones of the group itself would take the name of a command in."""
+        """Parse the arguments; positional arguments of the group itself would consume the name of a subcommand."""
         ctx.meta[_NAMED] = bool(args) and args[0] in self.commands
         if not ctx.meta[_NAMED] and any(isinstance(one, click.Argument) for one in self.params):
-            ctx.allow_interspersed_args = True  # its own options may follow its arguments, as in every command
+            ctx.allow_interspersed_args = True  # its own options may follow its arguments, as for any command
         return super().parse_args(ctx, args)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the parameters that the arguments at hand are read with."""
+        """Return the parameters for parsing the current arguments."""
         found = super().get_params(ctx)
         return [one for one in found if not isinstance(one, click.Argument)] if ctx.meta.get(_NAMED) else found

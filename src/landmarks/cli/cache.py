@@ -11,9 +11,9 @@ from landmarks.cli.declare import Option
 
 
 def cache(
-    clear: Annotated[bool, Option("Remove it; everything in it can be computed again.")] = False,
+    clear: Annotated[bool, Option("Clear the cache; its content can be recomputed.")] = False,
 ) -> None:
-    """Show the folder in which training keeps decoded images and embeddings, and how large it is."""
+    """Show the cache folder of decoded images and embeddings, and its size."""
     from landmarks.training.data.cache import default_cache_folder
 
     folder = default_cache_folder()

@@ -22,12 +22,12 @@ def cluster(
         int | None, Option("Worker processes.", default="one per core of the cluster", minimum=1)
     ] = None,
     part_size: Annotated[int, Option("Photos per part (one result file each).")] = 1000,
-    column: Annotated[str, Option("Column of Parquet files that holds the photos.")] = "bytes",
-    path_column: Annotated[str, Option("Column of Parquet files that holds their names.")] = "path",
+    column: Annotated[str, Option("Column with the photos, in Parquet files.")] = "bytes",
+    path_column: Annotated[str, Option("Column with their names, in Parquet files.")] = "path",
     embeddings: Annotated[bool, Option("Also write embeddings (16-bit floats).")] = False,
     table_format: Annotated[
         Literal["parquet", "lance"],
-        Option("lance also writes a table that LanceDB searches.", flag="--format"),
+        Option("lance also writes a table for search with LanceDB.", flag="--format"),
     ] = "parquet",
     *,
     settings: Annotated[
@@ -38,8 +38,8 @@ def cluster(
 ) -> int:
     """Tag many photos on a Ray cluster or on all cores of this machine; writes Parquet files or a Lance table.
 
-    The same command continues a job that was stopped. The exit status is 2 where photos were unreadable (see the
-    column error), and 1 where parts are missing.
+    Run the same command again to continue a stopped job. The exit status is 2 if photos were unreadable (see the
+    column error), and 1 if parts are missing.
     """
     from landmarks.cli.progress import RunProgress
     from landmarks.cluster.job import run_job
@@ -74,5 +74,5 @@ def cluster(
 
 
 def _absolute(address: str) -> str:
-    """Return a path that means the same in every process; addresses are left alone."""
+    """Return an absolute path, valid in every process; URLs are unchanged."""
     return address if "://" in address else str(Path(address).absolute())

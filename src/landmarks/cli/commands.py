@@ -1,10 +1,10 @@
-"""Which commands there are."""
+"""The commands."""
 
 COMMANDS = {
     "tag": "Tag photos with the landmarks they show; write the tags into metadata if asked.",
-    "undo": "Take back what landmarks tag --write wrote.",
+    "undo": "Undo what landmarks tag --write wrote.",
     "reject": "Remove a tag from a photo for good.",
-    "confirm": "Keep a tag on a photo, whatever later models answer.",
+    "confirm": "Keep a tag on a photo, whatever later models predict.",
     "index": "Build or update an index of photos for search.",
     "search": "Find similar photos, photos with a tag, and near-duplicates.",
     "learn": "Teach a model a landmark from a few photos, without training.",
@@ -21,10 +21,10 @@ COMMANDS = {
     "predict": "Classify photos: the most probable landmarks of each.",
     "serve": "Serve the model over HTTP, with a web UI.",
     "batch": "Save an image of a sample batch before and after augmentation.",
-    "cache": "Show where decoded images are cached and how much; clear it.",
+    "cache": "Show the cache of decoded images and its size, or clear it.",
     "completion": "Print or install shell completion.",
 }
 """Name and summary of each command; the function of that name in `landmarks.cli.NAME` runs it.
 
-Where that module has a dictionary `COMMANDS` too, they are commands of the command.
+If that module has a dictionary `COMMANDS`, they are its subcommands.
 """

@@ -15,7 +15,7 @@ Shell = Literal["bash", "zsh", "fish"]
 
 def completion(
     shell: Annotated[Shell, Argument("The shell.")],
-    install: Annotated[bool, Option("Write it where the shell looks for it.")] = False,
+    install: Annotated[bool, Option("Write it to where the shell looks for it.")] = False,
 ) -> None:
     """Print the completion script of a shell, or install it for this user.
 

@@ -1,7 +1,7 @@
 """Defaults of options from configuration files and environment variables.
 
-A flag comes before the environment, the environment before `landmarks.toml` in the working folder, that before
-`landmarks/landmarks.toml` in the user's configuration folder, and that before the default of the option.
+Precedence: a flag, an environment variable, `landmarks.toml` in the working folder, `landmarks/landmarks.toml` in
+the user's configuration folder, the default of the option.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from landmarks.errors import SettingsError
 
 CONFIG_FILE = "landmarks.toml"
 SHARED = ("model", "places", "workers", "cache", "ledger", "engine", "exclude", "quiet", "verbose")
-"""Options that may stand above the sections, for every command that has them."""
+"""Options that may be set above the sections, for every command that has them."""
 
 
 def config_files() -> list[Path]:
-    """Return the configuration files that exist, the weaker one first."""
+    """Return the configuration files that exist, lowest precedence first."""
     home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
     places = (Path(home).expanduser() / "landmarks" / CONFIG_FILE, Path(CONFIG_FILE))
     return [path for path in places if _is_file(path)]
 
 
 def _is_file(path: Path) -> bool:
-    """Tell whether a file is there; a home folder that may not be searched holds none of ours."""
+    """Return whether a file exists; false in a home folder without access."""
     try:
         return path.is_file()
     except OSError:
@@ -36,21 +36,21 @@ def _is_file(path: Path) -> bool:
 
 
 def variables(command: str, flag: str) -> list[str]:
-    """Return the environment variables of an option, the stronger one first."""
+    """Return the environment variables of an option, highest precedence first."""
     key = _key(flag)
     names = [f"LANDMARKS_{command} {key}"] + ([f"LANDMARKS_{key}"] if key in SHARED else [])
     return [name.upper().replace("-", "_").replace(" ", "_") for name in names]
 
 
 def config_defaults(command: str, parameters: Sequence[click.Parameter]) -> dict[str, Any]:
-    """Return what the configuration files say for a command, by the name of the parameter.
+    """Return the defaults for a command from the configuration files, by the name of the parameter.
 
     Args:
-        command: The command as it is typed; its section is called alike, with dots for spaces.
+        command: The command as typed; its section has the same name, with dots for spaces.
         parameters: Its options.
 
     Raises:
-        SettingsError: A file is not TOML, or has an unknown section or key or a value that does not fit.
+        SettingsError: A file is not TOML, or has an unknown section or key or an invalid value.
     """
     options = {
         _key(name): option
@@ -112,7 +112,7 @@ def _section(values: Mapping[str, Any], command: str) -> Mapping[str, Any]:
 
 
 def _converted(path: Path, key: str, value: Any, option: click.Option) -> Any:
-    """Check a value and return it as click takes a default."""
+    """Check a value and convert it to a default for click."""
     if option.multiple and not isinstance(value, list):
         value = [value]
     if option.is_flag and not isinstance(value, bool):

@@ -15,6 +15,6 @@ def confirm(
     jsonl: Jsonl = False,
     ledger: Ledger = None,
 ) -> None:
-    """Keep a tag on a photo, whatever later models answer; a rejected one comes back."""
+    """Keep a tag on a photo, whatever later models predict; a rejected tag is restored."""
     with open_library(photo, ledger) as library:
         show_outcomes(library.confirm(photo, tag), jsonl=jsonl)

@@ -1,8 +1,8 @@
-"""How a command declares its options: marks for its parameters, and for the settings that it takes whole.
+"""Markers with which a command declares its options.
 
-A command is a function. Each of its parameters is an option, whose name, type and default are those of the
-parameter and whose help is in its `Option` mark. A parameter that is a dataclass stands for one option per field,
-with the help text of the field's entry in the docstring, so nothing about a setting is written twice.
+A command is a function. Each of its parameters is an option with the parameter's name, type and default, and the
+help text in its `Option` marker. A dataclass parameter becomes one option per field, with the help text from the
+field's entry in the docstring, so nothing about a setting is written twice.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ class Option:
     """An option of a command.
 
     Attributes:
-        help: What it does; empty for a field whose docstring tells.
-        default: What is taken where it is not given, in words, for a default that only the command knows.
-        minimum: Smallest number.
-        repeat: Whether it is given once per value; a tuple is written with commas between otherwise.
-        flag: Its name, where that is not the name of the parameter.
-        short: One letter.
+        help: Help text; empty for a field documented in its docstring.
+        default: The default in words, if only the command knows it.
+        minimum: Smallest allowed number.
+        repeat: Repeat the option for each value; otherwise a tuple is a comma-separated list.
+        flag: Name of the option, if not that of the parameter.
+        short: One-letter name.
     """
 
     help: str = ""
@@ -44,14 +44,14 @@ class Argument:
 
 @dataclass(frozen=True)
 class Fields:
-    """A parameter that stands for the fields of a dataclass.
+    """A parameter that takes the fields of a dataclass.
 
     Attributes:
-        of: The dataclass whose fields are meant where the parameter takes only those that were given, as a
-            mapping; None where the parameter is the dataclass itself.
-        omit: Fields that are no options.
-        flags: Options of another name than their field; for a field that is left out, the one that stands for it.
-        title: Section of the help that lists them.
+        of: The dataclass, if the parameter takes only the fields that were given, as a mapping; None if the
+            parameter is the dataclass itself.
+        omit: Fields that are not options.
+        flags: Options with another name than their field; for an omitted field, the option that replaces it.
+        title: Title of their section in the help.
     """
 
     of: type[Any] | None = None
@@ -84,14 +84,14 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "--accelerator": ("--device",),
     "--top": ("-k",),
 }
-"""Other names of options, which people know from other programs."""
+"""Aliases of options, known from other programs."""
 
 HIDDEN: Mapping[str, tuple[str, ...]] = {
     "--workers": ("--processes",),
     "--method": ("--model",),
     "--top": ("--count",),
 }
-"""Earlier names of options, still taken and no longer shown."""
+"""Former names of options, still accepted but not shown."""
 
 
 def field_help(settings: type[Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Shows findings: the answers on standard output, everything else on standard error."""
+"""Shows findings: answers on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Display:
 
     Args:
         writer: The format.
-        summary: Counts what becomes of the photos.
-        errors: Whether unreadable photos are reported on standard error, because the format leaves them out.
-        only_tagged: Whether photos without a tag are left out of the answers.
-        also: Something else to do with each.
+        summary: Counts the outcomes.
+        errors: Report unreadable photos on standard error, because the format leaves them out.
+        only_tagged: Leave photos without a tag out of the answers.
+        also: Called with each finding.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class Display:
 
     @contextmanager
     def over(self, total: int | None) -> Iterator[None]:
-        """Show a whole document, with progress meanwhile and the closing line after it.
+        """Show a whole document, with progress during it and the closing line after it.
 
         Args:
-            total: How many photos there will be, or None where that is not known.
+            total: Number of photos, or None if it is not known.
         """
         click.echo(self._writer.begin(), nl=False)
         shown = RunProgress(self.summary.verbosity, unit="photos", answers=True, total=total)
@@ -77,9 +77,9 @@ class Display:
         self._progress.advance()
 
     def note(self, text: str) -> None:
-        """Report something that is no answer."""
+        """Report something that is not an answer."""
         self._progress.note(text)
 
     def advance(self) -> None:
-        """Count one photo more that needs no answer."""
+        """Count one more photo without an answer."""
         self._progress.advance()

@@ -24,20 +24,20 @@ def doctor(
     apply: Annotated[
         str | None,
         Option(
-            "Move pictures with these problems to quarantine, with commas between: broken, duplicate, leakage, "
-            "conflict, label, small. Proposals to look at stay."
+            "Move images with these problems to quarantine (comma-separated): broken, duplicate, leakage, "
+            "conflict, label, small. Proposals to look at are not moved."
         ),
     ] = None,
     undo: Annotated[bool, Option("Restore what --apply moved; run no checks.")] = False,
-    quarantine: Annotated[Path | None, Option("Where --apply moves pictures.", default="DATA.quarantine")] = None,
+    quarantine: Annotated[Path | None, Option("Where --apply moves images.", default="DATA.quarantine")] = None,
     *,
     chosen: Annotated[dict[str, object], Fields(DoctorSettings, omit=("data",), title="Options")],
     verbosity: Verbosity,
 ) -> int:
-    """Check a data set for problems before training on it; change nothing unless asked to.
+    """Check a data set for problems before training on it; changes nothing without --apply or --undo.
 
-    Finds broken files, near-duplicates, leakage between train and test, wrong labels, odd classes, uneven classes
-    and shortcuts. The exit status is 0 whatever is found, and 2 where a picture could not be moved.
+    Finds broken files, near-duplicates, leakage between train and test, wrong labels, odd classes, class imbalance
+    and shortcuts. The exit status is 0 whatever is found, and 2 if an image could not be moved.
     """
     from landmarks.training.doctor.findings import parse_problems
     from landmarks.training.doctor.treatment import default_quarantine, restore
@@ -86,7 +86,7 @@ def _show(diagnosis: Diagnosis) -> None:
 
 
 def _report(outcomes: Sequence[MoveResult], place: Path) -> int:
-    """Print how many pictures moved and each that could not; return the exit status."""
+    """Print how many images were moved, and those that could not be; return the exit status."""
     refused = [one for one in outcomes if one.status == "refused"]
     for one in refused:
         click.echo(f"{one.path}: {one.reason}", err=True)

@@ -47,7 +47,7 @@ def evaluate(
     """Evaluate a model on folders of photos, or a run on its own data.
 
     Classes are matched by name; those the model does not know count as unknown landmarks. Writes metrics.json,
-    photos.jsonl and report.html. For a run without DATA everything is written into the run folder.
+    photos.jsonl and report.html; for a run without DATA, into the run folder.
     """
     if not data and not negatives:
         if out is not None:
@@ -65,7 +65,7 @@ def evaluate(
 
 
 def _require_run(model: str) -> None:
-    """Refuse a model that has no data of its own."""
+    """Refuse a model without data of its own."""
     from landmarks.model.folder import INFO_FILE, added_models, bundled_models
 
     path = Path(model)

@@ -10,7 +10,7 @@ from landmarks.cli.declare import Argument, Model
 
 
 def forget(
-    name: Annotated[str, Argument("Name of a landmark that was learned.")],
+    name: Annotated[str, Argument("Name of a learned landmark.")],
     model: Model = "world",
 ) -> None:
     """Remove a landmark that landmarks learn taught a model."""

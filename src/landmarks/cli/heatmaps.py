@@ -1,4 +1,4 @@
-"""`landmarks tag --explain --heatmap FOLDER`: a picture of the reasons for each photo."""
+"""`landmarks tag --explain --heatmap FOLDER`: one heat map per photo."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from landmarks.tagging.writers import describe
 
 
 class HeatmapFolder:
-    """Makes a picture for each finding it is given.
+    """Writes a heat map for each finding.
 
     Args:
-        folder: Where the pictures go; made when the first one comes.
-        photos: What is tagged.
+        folder: Output folder; created with the first heat map.
+        photos: The photos to tag.
         model: Model folder.
-        gazetteer: For the names.
+        gazetteer: Provides the names.
 
     Raises:
         ModelError: The model folder is damaged.
-        SettingsError: The pictures would lie among the photos.
+        SettingsError: The heat maps would be among the photos.
     """
 
     def __init__(self, folder: Path, photos: Iterable[Path], model: Path, gazetteer: Gazetteer) -> None:
@@ -41,13 +41,13 @@ class HeatmapFolder:
         self._taken: set[str] = set()
 
     def add(self, finding: Finding) -> str | None:
-        """Write the picture of a photo; one that cannot be read has none.
+        """Write the heat map of a photo, unless it is unreadable.
 
         Returns:
-            What went wrong, as a sentence, or None.
+            The problem, as a sentence, or None.
 
         Raises:
-            StorageError: The picture cannot be written.
+            StorageError: The heat map cannot be written.
         """
         photo, explanation = finding.photo, finding.explanation
         if explanation is None or photo.error is not None:
@@ -64,7 +64,7 @@ class HeatmapFolder:
         return None
 
     def _free_name(self, photo: str) -> str:
-        """Return a name that no other photo of this run has taken."""
+        """Return a name that no other photo of this run uses."""
         number, name = 1, f"{photo}-explained.png"
         while name in self._taken:
             number += 1

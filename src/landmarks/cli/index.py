@@ -30,7 +30,7 @@ def index(
     """Build or update the index of a folder, for landmarks search.
 
     Only new and changed photos are read; deleted ones are removed. An interrupted run continues where it stopped.
-    The exit status is 2 where a photo was unreadable.
+    The exit status is 2 if a photo was unreadable.
     """
     from landmarks.cli.progress import RunProgress
     from landmarks.cli.summary import Summary

@@ -1,4 +1,4 @@
-"""The photos that a command is given: as arguments, as a list in a file or on standard input, in folders."""
+"""The input photos of a command: as arguments, as a list in a file or on standard input, or in folders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STDIN = Path("-")
 
 @dataclass(frozen=True)
 class PhotoPaths:
-    """Which photos.
+    """Input photos.
 
     Attributes:
         photos: Photos, or folders of them; - reads a list of paths from standard input.
@@ -32,10 +32,10 @@ class PhotoPaths:
     exclude: Annotated[tuple[str, ...], Option(repeat=True)] = ()
 
     def paths(self) -> list[Path]:
-        """Return the paths as given, lists read.
+        """Return the given paths, including those in lists.
 
         Raises:
-            SettingsError: There are none, or standard input is asked for twice.
+            SettingsError: There are none, or standard input is given twice.
             InputError: A list cannot be read.
         """
         lists = [path for path in (*self.photos, self.from_file) if path == _STDIN]

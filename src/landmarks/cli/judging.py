@@ -1,4 +1,4 @@
-"""What users said of tags, for photos of any library that are only looked at."""
+"""Applies the user's verdicts to photos of any library, without writing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Judge:
-    """Applies the verdicts of the library that a photo is stored in; use it in a `with` block."""
+    """Applies the verdicts of the library that a photo is stored in; a context manager."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -31,7 +31,7 @@ class Judge:
         self._stack.close()
 
     def tags(self, photo: ImageTags) -> tuple[Tag, ...]:
-        """Return the tags of a photo without the rejected ones, with the confirmed ones."""
+        """Return the tags of a photo without rejected and with confirmed ones."""
         folder = photo.path.parent
         if folder not in self._roots:
             root = library_root(photo.path)
@@ -41,7 +41,7 @@ class Judge:
             return photo.tags
         library = self._libraries.get(root_or_none)
         if library is None:
-            from landmarks.library.library import Library  # the database is loaded where there is a ledger
+            from landmarks.library.library import Library  # load the database only if there is a ledger
 
             library = self._stack.enter_context(Library(root_or_none, read_only=True))
             self._libraries[root_or_none] = library

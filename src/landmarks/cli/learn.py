@@ -27,7 +27,7 @@ def learn(
     photos: Annotated[PhotoPaths, Fields()],
     verbosity: Verbosity,
 ) -> int:
-    """Teach a model a landmark from five or more photos, without training; landmarks tag then knows it too.
+    """Teach a model a landmark from five or more photos, without training; landmarks tag then recognizes it too.
 
     What is learned is stored with your own model, or in your data folder for a bundled one.
     """

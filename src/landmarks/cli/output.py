@@ -1,4 +1,4 @@
-"""What commands print on standard output besides plain text: one JSON object per line."""
+"""Prints JSON on standard output, one object per line."""
 
 from __future__ import annotations
 

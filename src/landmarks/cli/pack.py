@@ -18,7 +18,7 @@ def pack(
     settings: PackSettings,
     verbosity: Verbosity,
 ) -> None:
-    """Pack a large image folder into shards: landmarks train OUT streams them and starts without a scan."""
+    """Pack a large image folder into shards, which landmarks train OUT streams without scanning a folder first."""
     from landmarks.cli.progress import RunProgress
     from landmarks.training.data.packing import pack as pack_folder
 

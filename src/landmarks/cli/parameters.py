@@ -1,4 +1,4 @@
-"""The options of a function: one per parameter, and one per field of each settings class that it takes."""
+"""Options of a function: one per parameter, and one per field of each settings class that it takes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from landmarks.cli.declare import ALIASES, HIDDEN, Argument, Fields, Option, fie
 
 @dataclass(frozen=True)
 class Slot:
-    """One option and where its value goes.
+    """One option and the parameter that gets its value.
 
     Attributes:
         parameter: Parameter of the function.
-        field: Field of the settings that the parameter takes, or None where it takes the value itself.
+        field: Field of the parameter's settings class, or None if the parameter takes the value itself.
         partial: Whether the parameter takes only the fields that were given.
         title: Section of the help.
-        option: What click reads.
+        option: The click option.
     """
 
     parameter: str
@@ -36,14 +36,14 @@ class Slot:
 
     @property
     def flag(self) -> str:
-        """How the option is called: `--min-confidence`, or `PHOTOS` for an argument."""
+        """Displayed name: `--min-confidence`, or `PHOTOS` for an argument."""
         longest = max(self.option.opts, key=lambda name: name.startswith("--"))
         return str(self.option.metavar).strip("[].") if isinstance(self.option, click.Argument) else longest
 
 
 @dataclass(frozen=True)
 class _Declared:
-    """A parameter or field before it is an option."""
+    """A parameter or field before it becomes an option."""
 
     path: str
     key: str
@@ -55,11 +55,11 @@ class _Declared:
 
 
 def slots_of(path: str, function: Callable[..., Any]) -> tuple[list[Slot], dict[str, type[Any]]]:
-    """Return the options of a command, and the settings classes of the parameters that take one whole.
+    """Return the options of a command, and the settings class of each parameter that takes a whole one.
 
     Args:
-        path: The command as it is typed.
-        function: What it does.
+        path: The command as typed.
+        function: The function it runs.
     """
     hints = get_type_hints(function, include_extras=True)
     slots: list[Slot] = []
@@ -82,7 +82,7 @@ def slots_of(path: str, function: Callable[..., Any]) -> tuple[list[Slot], dict[
 
 
 def shown_flags(function: Callable[..., Any], slots: list[Slot]) -> dict[str, str]:
-    """Return the option that sets each Python argument, also of those that have another name."""
+    """Return the option that sets each Python argument, including those with another name."""
     flags = {slot.field or slot.parameter: slot.flag for slot in slots}
     for hint in get_type_hints(function, include_extras=True).values():
         for mark in _unwrap(hint)[1]:
@@ -114,7 +114,7 @@ def _of_settings(path: str, parameter: str, settings: Any, fields: Fields) -> It
 
 
 def _unwrap(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Return a type without `Annotated` and `| None`, and the marks that it had."""
+    """Return a type without `Annotated` and `| None`, and its markers."""
     marks: tuple[Any, ...] = ()
     while True:
         if get_origin(hint) is Annotated:
@@ -145,7 +145,7 @@ def _option(name: str, declared: _Declared) -> click.Option | click.Argument:
 
 
 class _Option(click.Option):
-    """An option of click with names that it takes and does not show."""
+    """A click option with hidden names."""
 
     def __init__(self, flag: str, name: str, declared: _Declared, mark: Option) -> None:
         hint, several = declared.hint, get_origin(declared.hint) is tuple
@@ -170,6 +170,7 @@ class _Option(click.Option):
         )
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the help of the option, without its hidden names."""
         taken = self.opts
         self.opts = [name for name in taken if name not in self._unshown]
         try:
@@ -193,7 +194,7 @@ def _metavar(key: str, *, several: bool, required: bool) -> str:
 
 
 def _kind(hint: Any, mark: Option | Argument) -> Any:
-    """Return the type of click for the type of a value."""
+    """Return the click type for the type of a value."""
     if get_origin(hint) is Literal:
         return click.Choice([str(value) for value in get_args(hint)])
     if hint is Path:
@@ -204,7 +205,7 @@ def _kind(hint: Any, mark: Option | Argument) -> Any:
 
 
 class _AtLeast(click.IntRange):
-    """A whole number with a least value, which the help does not repeat."""
+    """An integer with a minimum, which the help does not repeat."""
 
     name = "integer"
 
@@ -213,7 +214,7 @@ class _AtLeast(click.IntRange):
 
 
 class _Words(click.ParamType[tuple[Any, ...]]):
-    """Values with commas between."""
+    """Comma-separated values."""
 
     name = "text"
 
@@ -221,9 +222,11 @@ class _Words(click.ParamType[tuple[Any, ...]]):
         self._kind = click.types.convert_type(kind)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002
+        """Return the placeholder in the help."""
         return "NAME,..." if isinstance(self._kind, click.Choice) else f"{self._kind.name.upper()},..."
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        """Split and convert the values."""
         words = value.split(",") if isinstance(value, str) else value
         stripped = [word.strip() if isinstance(word, str) else word for word in words]
         return tuple(self._kind.convert(word, param, ctx) for word in stripped if word != "")

@@ -32,7 +32,7 @@ def predict(
 ) -> int:
     """Classify photos: the most probable landmarks, without thresholds and GPS (see landmarks tag for those).
 
-    An unreadable photo is reported and stops nothing; the exit status is then 2.
+    An unreadable photo is reported and does not stop the others; the exit status is then 2.
     """
     if jsonl and csv:
         raise SettingsError("`jsonl` and `csv` cannot be given together: choose one")

@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar where somebody watches, one line every ten seconds in a file or pipe."""
+"""Progress on standard error: a bar on a terminal, one line every ten seconds in a file or pipe."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from landmarks.training.runs.folder import EpochRow
 
 SECONDS = 10.0
-"""Time between two lines of progress where there is no bar."""
+"""Seconds between two lines of progress if there is no bar."""
 
 
 class RunProgress:
-    """Shows how far a command is; use as a context manager. It is a logger of training runs, too.
+    """Shows the progress of a command; a context manager, and also a logger of training runs.
 
     Args:
-        verbosity: Quiet shows nothing but errors.
-        unit: What is counted, in the plural.
-        answers: Whether answers go to standard output meanwhile: on a terminal they are progress enough, and a bar
-            would stand between them.
-        total: How many there are, or None where that is not known yet.
+        verbosity: Quiet shows only errors.
+        unit: The counted things, in the plural.
+        answers: Whether answers are written to standard output at the same time: on a terminal they show the
+            progress, and a bar would get between them.
+        total: Total number, or None if it is not known yet.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class RunProgress:
             self._bar = None
 
     def stage(self, text: str) -> None:
-        """Report what begins."""
+        """Report the start of a stage."""
         self._report(text)
         self._text = text
         self._started = time.monotonic()
@@ -73,7 +73,7 @@ class RunProgress:
             bar.update(task, description=text, visible=False)
 
     def progress(self, done: int, total: int | None = None) -> None:
-        """Report how far the current part is."""
+        """Report the progress of the current stage."""
         self._done, self._total = done, total if total is not None else self._total
         if self._bar is not None:
             bar, task = self._bar
@@ -86,7 +86,7 @@ class RunProgress:
         self.progress(self._done + 1)
 
     def step(self, epoch: int, done: int, total: int) -> None:
-        """Report how far an epoch is."""
+        """Report the progress of an epoch."""
         self._text = f"epoch {epoch + 1}"
         if self._bar is not None:
             self._bar[0].update(self._bar[1], description=self._text)
@@ -101,7 +101,7 @@ class RunProgress:
         )
 
     def note(self, text: str) -> None:
-        """Report something on a line of its own, quiet or not: an error."""
+        """Report an error on a separate line, even if quiet."""
         if self._bar is not None:
             self._bar[0].console.print(text, highlight=False, markup=False, soft_wrap=True)
         else:
@@ -136,12 +136,12 @@ def _bar(unit: str) -> Bar:
     from rich.text import Text
 
     class Rate(ProgressColumn):
-        """How many per second."""
+        """Speed per second."""
 
         def render(self, task: Task) -> Text:
             return Text(f"{task.speed:.0f}{unit}/s" if unit and task.speed is not None else "")
 
-    # Standard output is left as it is: the answers go there, maybe into a file.
+    # Standard output is left alone: the answers go there, maybe into a file.
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -15,6 +15,6 @@ def reject(
     jsonl: Jsonl = False,
     ledger: Ledger = None,
 ) -> None:
-    """Remove a tag from a photo for good: it never comes back, not even with a newer model."""
+    """Remove a tag from a photo for good; not even a newer model brings it back."""
     with open_library(photo, ledger) as library:
         show_outcomes(library.reject(photo, tag), jsonl=jsonl)

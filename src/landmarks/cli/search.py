@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def search(
-    photo: Annotated[Path | None, Argument("A photo; similar ones are found.")] = None,
+    photo: Annotated[Path | None, Argument("Find photos similar to this one.")] = None,
     folder: Annotated[Path, Option("Folder that was indexed, or one below it.", flag="--in")] = Path(),
     tag: Annotated[str | None, Option("Only photos with this tag: a landmark, city, country or kind.")] = None,
     near_duplicates: Annotated[bool, Option("List groups of nearly identical photos.")] = False,

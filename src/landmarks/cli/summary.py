@@ -1,4 +1,4 @@
-"""The closing line of a command on standard error: what became of the photos, also after Ctrl-C."""
+"""The closing line of a command on standard error, with the outcomes of the photos; printed after Ctrl-C too."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _REASONS = {
     "unsupported": "not a supported format",
     "seen": "links to folders seen before",
 }
-"""How the reasons of the walker are shown."""
+"""Labels of the walker's reasons."""
 
 _ENDS = ("tagged", "unknown", "classified", "new or changed", "unchanged", "unreadable")
-"""What becomes of a photo, in the order in which it is reported."""
+"""Outcomes of a photo, in the order in which they are reported."""
 
 
 @dataclass
 class Summary:
-    """Counts what becomes of photos.
+    """Counts the outcomes of photos.
 
     Attributes:
-        verbosity: Quiet shows no closing line; verbose lists each file that is skipped.
-        counts: How many photos came to which end, one of `_ENDS`.
-        skipped: How many files and folders were left out, by reason.
-        notes: What else is reported, such as how many were written.
-        problems: Whether a path was missing or could not be read, so that the exit status is 2.
+        verbosity: Quiet shows no closing line; verbose lists each skipped file.
+        counts: Number of photos by outcome, one of `_ENDS`.
+        skipped: Number of skipped files and folders, by reason.
+        notes: Further counts to report, such as photos written.
+        problems: Whether a path was missing or unreadable, so that the exit status is 2.
     """
 
     verbosity: Verbosity
@@ -47,7 +47,7 @@ class Summary:
     problems: bool = False
 
     def skip(self, left_out: Skipped) -> None:
-        """Count something that the folder walk leaves out; report a path that is missing or unreadable."""
+        """Count a file or folder skipped by the folder walk; report it if it is missing or unreadable."""
         self.skipped[_REASONS.get(left_out.reason, left_out.reason)] += 1
         wrong = left_out.reason in {"missing", "unreadable"}
         self.problems |= wrong
@@ -56,7 +56,7 @@ class Summary:
 
     @contextmanager
     def reported(self) -> Iterator[None]:
-        """Print the closing line at the end, whatever the end is, unless the reader of the answers went away."""
+        """Print the closing line however the block ends, unless the reader of the answers has closed the pipe."""
         started = time.monotonic()
         wanted = not self.verbosity.quiet
         try:

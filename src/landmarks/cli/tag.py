@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Output:
-    """How the answers are shown.
+    """Output of the answers.
 
     Attributes:
         explain: Explain each answer: probability, threshold, score.
@@ -51,7 +51,7 @@ class Output:
 
     @property
     def form(self) -> Format:
-        """The format of the answers."""
+        """Format of the answers."""
         return "jsonl" if self.jsonl else "csv" if self.csv else "geojson" if self.geojson else "table"
 
 
@@ -64,7 +64,7 @@ class Writing:
         dry_run: Show what would be written; write nothing.
         watch: With --write: tag new photos as they arrive, until stopped.
         retry: With --write: also retry photos that failed before.
-        ledger: With --write: file that records what is written; by default stored with the photos.
+        ledger: With --write: file that records all changes; by default stored with the photos.
     """
 
     write: bool = False
@@ -78,7 +78,7 @@ class Writing:
             raise SettingsError("`watch` and `dry_run` cannot be given together: choose one")
 
     def check(self, options: WriteOptions) -> None:
-        """Refuse options that are about writing where nothing is written."""
+        """Refuse options about writing if nothing is written."""
         only = {"in_place": options.in_place, "watch": self.watch, "retry": self.retry, "ledger": self.ledger}
         misplaced = [name for name, given in only.items() if given]
         if misplaced and not (self.write or self.dry_run):
@@ -107,7 +107,7 @@ def tag(
     """Tag photos with the landmarks they show: the landmark, else its city, country or kind, else nothing.
 
     Answers go to standard output, everything else to standard error. A missing or unreadable photo is reported and
-    stops nothing; the exit status is then 2.
+    does not stop the others; the exit status is then 2.
     """
     from landmarks.tagging.workers import prepare_workers
 

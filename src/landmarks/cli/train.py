@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from landmarks.training.engine.trained import TrainedRun
 
 Given = dict[str, Any]
-"""The settings of a group that were given; the others are those of the method or the preset."""
+"""The given settings of a group; the others are those of the method or the preset."""
 
 
 def train(
@@ -68,8 +68,8 @@ def train(
 ) -> None:
     """Train a recognizer from an image folder, evaluate it and write a report.
 
-    DATA holds train/CLASS/image and test/CLASS/image, or CLASS/image, of which a fraction becomes the test split.
-    Settings that are not given are the usual ones of the method, or those of the preset.
+    DATA contains train/CLASS/image and test/CLASS/image, or CLASS/image, of which a fraction becomes the test
+    split. Other settings default to those of the method, or of the preset.
     """
     groups = {
         "model": model,
@@ -145,13 +145,13 @@ def _settings(
     if preset is None:
         settings = default_settings(data, method or "scratch", unfreeze=unfreeze)
     else:
-        # A preset is made for one way of training; the usual settings of another would be lost in it.
+        # A preset is made for one way of training; it would override the defaults of another.
         for name, given in (("method", method), ("unfreeze", unfreeze)):
             if given:
                 raise SettingsError(f"`{name}` is set by `preset` {preset}: leave out one of the two")
         settings = load_preset(preset, data)
     changed = {name: replace(getattr(settings, name), **given) for name, given in groups.items()}
-    return replace(settings, **changed)  # at once: the groups must fit each other
+    return replace(settings, **changed)  # all at once: the groups must fit each other
 
 
 def _refuse_others(options: Mapping[str, object], groups: Mapping[str, Given]) -> None:

@@ -28,7 +28,7 @@ def tune(
         Fields(TuneSettings, omit=("data", "minutes"), flags={"model": "--method", "minutes": "--time"}),
     ],
 ) -> None:
-    """Tune hyperparameters on the validation pictures of a data set.
+    """Tune hyperparameters on the validation images of a data set.
 
     Run it again to continue a study; two processes share the work (give each --threads 1). The best settings
     become a preset for landmarks train.

@@ -23,10 +23,10 @@ def undo(
     *,
     verbosity: Verbosity,
 ) -> int:
-    """Take back what landmarks tag --write wrote: all of it, below a folder, or in one run.
+    """Undo what landmarks tag --write wrote: all of it, below a folder, or in one run.
 
     A file that nobody has changed since is restored byte for byte; from other files only our entries are removed.
-    The exit status is 2 where a file had to be kept as it is.
+    The exit status is 2 if a file could not be restored.
     """
     with open_library(path, ledger, must_exist=False) as library:
         if list_runs:

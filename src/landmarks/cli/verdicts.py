@@ -1,4 +1,4 @@
-"""What `landmarks undo`, `reject` and `confirm` share."""
+"""Shared parts of `landmarks undo`, `reject` and `confirm`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from landmarks.errors import InputError
 from landmarks.library.batch import Outcome
 from landmarks.library.library import LEDGER, Library, library_root
 
-Ledger = Annotated[Path | None, Option("The ledger, where it is not stored with the photos.")]
+Ledger = Annotated[Path | None, Option("The ledger, if it is not stored with the photos.")]
 
 
 def open_library(path: Path, ledger: Path | None, *, must_exist: bool = True) -> Library:
-    """Open the library that holds `path`.
+    """Open the library that contains `path`.
 
     Raises:
         InputError: There is none, or the path does not exist.
@@ -33,7 +33,7 @@ def open_library(path: Path, ledger: Path | None, *, must_exist: bool = True) ->
 
 
 def show_outcomes(outcomes: Iterable[Outcome], *, jsonl: bool) -> None:
-    """Print what a verdict changed."""
+    """Print the changes of a verdict."""
     for outcome in outcomes:
         if jsonl:
             print_json({"path": str(outcome.path), "status": outcome.status, "diff": outcome.diff})

@@ -1,4 +1,4 @@
-"""`landmarks tag --write`: the tags go into a library."""
+"""`landmarks tag --write`: writes tags into a library."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ _WORDS = {
     "written": "written",
     "planned": "would be written",
     "unchanged": "with nothing to write",
-    "changed": "changed meanwhile, left to the next run",
+    "changed": "changed in the meantime, left to the next run",
     "quarantined": "not written",
 }
 
 
 @dataclass(frozen=True)
 class WriteJob:
-    """What to write, where and how.
+    """A job that writes tags.
 
     Attributes:
         folder: Model folder.
-        settings: What is asked of the tagger.
+        settings: How to tag.
         options: Where tags are written.
-        writing: Whether and how.
-        workers: How many processes, or None for one per core.
-        exclude: Glob patterns of what is skipped.
+        writing: Whether and how to write.
+        workers: Number of processes, or None for one per core.
+        exclude: Glob patterns to skip.
     """
 
     folder: Path
@@ -56,9 +56,9 @@ class WriteJob:
 
 
 def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
-    """Write the tags of photos, each into the library it is stored in, and show what became of each.
+    """Write the tags of photos, each into the library it is stored in, and show the outcomes.
 
-    A path that does not exist is reported and stops nothing.
+    A path that does not exist is reported and does not stop the others.
 
     Raises:
         SettingsError: Photos of several libraries are to be watched, or to share a ledger.
@@ -92,7 +92,7 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
 
 
 def _write(library: Library, paths: list[Path], job: WriteJob, display: Display) -> None:
-    findings: dict[Path, Finding] = {}  # of the photos between tagger and disk, a few at a time
+    findings: dict[Path, Finding] = {}  # for the few photos between tagger and disk
     summary, writing = display.summary, job.writing
 
     def tagger(due: Iterable[Path]) -> Iterator[ImageTags]:
@@ -119,19 +119,19 @@ def _write(library: Library, paths: list[Path], job: WriteJob, display: Display)
 
 
 def _told(outcome: Outcome, finding: Finding | None) -> Finding:
-    """Return what to show: the tags after the user's verdicts, or why the photo was left alone."""
+    """Return the finding to show: the tags after the user's verdicts, or why the photo was left alone."""
     photo = finding.photo if finding is not None else ImageTags(outcome.path, (), (), "")
     explanation = finding.explanation if finding is not None else None
     reason = photo.error
     if outcome.status == "quarantined":
         reason = outcome.reason or "unreadable"
     elif outcome.status == "changed":
-        reason = "it was changed meanwhile: it is left to the next run"
+        reason = "it was changed in the meantime: it is left to the next run"
     return Finding(replace(photo, tags=outcome.tags, error=reason), explanation)
 
 
 def _by_library(photos: Iterable[Path]) -> dict[Path, list[Path]]:
-    """Group photos by the library they lie in; a new library is never made inside another one."""
+    """Group photos by the library they are in; a new library is never created inside another one."""
     roots = {photo: library_root(photo) for photo in photos}
     grouped: dict[Path, list[Path]] = {}
     for photo, root in roots.items():
@@ -142,7 +142,7 @@ def _by_library(photos: Iterable[Path]) -> dict[Path, list[Path]]:
 
 @contextmanager
 def _stoppable(watching: bool) -> Iterator[Event]:
-    """Give an event that Ctrl-C or a polite end of the process sets; a second one ends at once."""
+    """Yield an event that is set by Ctrl-C or SIGTERM; a second signal ends the process at once."""
     stop = Event()
     if not watching:
         yield stop

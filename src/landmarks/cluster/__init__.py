@@ -1,1 +1,1 @@
-"""Tagging on a cluster: many photos in files, object storage or Parquet; Parquet out (extra: cluster)."""
+"""Tagging on a cluster: reads files, object storage or Parquet, writes Parquet (extra: cluster)."""

@@ -1,11 +1,11 @@
-"""A job on a cluster: Ray hands its parts to processes, one a core, each with the model loaded once.
+"""A job on a cluster: Ray distributes its parts to processes, one per core, each of which loads the model once.
 
-Only the numbers of parts travel through Ray. Each process reads the photos of its part itself, a few at a time,
-and writes its results itself: memory stays flat however many photos there are, and no photo is copied between
-machines. What is done is seen from the files of results alone, so a job that was stopped goes on where it stood.
+Only part numbers travel through Ray. Each process reads the photos of its part itself, a few at a time, and writes
+its own results: memory does not grow with the number of photos, and no photo is copied between machines. Progress
+is derived from the result files alone, so a stopped job continues where it stopped.
 
-Ray's actors do this by themselves. Ray Data, which stands on them, moves tables of pictures and results between
-machines; here it would only take seven seconds more to start.
+Ray's actors suffice for this. Ray Data, which is built on them, moves tables of photos and results between
+machines; here it would only add seven seconds to the start.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from landmarks.cluster.storage import Storage
 from landmarks.errors import InputError, ModelError
 
 STARTS = 3
-"""How often a Ray of this machine alone is started before the job gives up."""
+"""Attempts to start Ray on this machine before the job gives up."""
 
 Progress = Callable[[int, int], None]
-"""Called with (photos done, photos in all)."""
+"""Called with (photos done, total photos)."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a job, or its continuation, has done.
+    """The result of starting or continuing a job.
 
     Attributes:
-        photos: Photos of the job.
-        done: Photos tagged in this start, failed ones included.
-        failed: Photos of this start that cannot be read.
+        photos: Number of photos in the job.
+        done: Photos tagged this time, including unreadable ones.
+        failed: Unreadable photos this time.
         missing: Parts of the job that are still not done.
     """
 
@@ -52,16 +52,16 @@ class Report:
 def run_job(
     plan: Plan, *, address: str | None = None, workers: int | None = None, progress: Progress | None = None
 ) -> Report:
-    """Begin a job or go on with it, until every part has its results.
+    """Start or continue a job, until every part has its results.
 
     Args:
         plan: The job.
-        address: Of a Ray cluster; None for the one of `RAY_ADDRESS`, else for this machine alone.
-        workers: Processes that tag, or None for one a core of the cluster.
-        progress: Told after each part.
+        address: Address of a Ray cluster; None for `RAY_ADDRESS`, else for this machine alone.
+        workers: Number of tagging processes, or None for one per core of the cluster.
+        progress: Called after each part.
 
     Raises:
-        InputError: As `begin_or_continue`; or there is no cluster at the address.
+        InputError: As for `begin_or_continue`; or there is no cluster at the address.
         ModelError: The model is damaged, or no process can load it.
     """
     work = begin_or_continue(plan)
@@ -83,8 +83,8 @@ def run_job(
 
 
 def _connect(address: str | None) -> None:
-    """Join the cluster, or start one on this machine for the time of the job."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # says nothing to anybody unless asked to
+    """Join the cluster, or start one on this machine for the duration of the job."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry unless the user enables it
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     local = address is None and not os.environ.get("RAY_ADDRESS")
     # Ray waits half a minute for its own processes to start, which is not enough on a busy machine.
@@ -97,7 +97,7 @@ def _connect(address: str | None) -> None:
                 logging_level=logging.ERROR,
             )
             return
-        except Exception as error:  # it raises nearly every type, bare `Exception` among them
+        except Exception as error:  # it raises nearly every type, even bare `Exception`
             ray.shutdown()
             if left:
                 continue
@@ -111,11 +111,11 @@ def _connect(address: str | None) -> None:
 
 
 def _work(plan: Plan, due: list[int], workers: int | None) -> Iterator[tuple[int, int]]:
-    """Hand the parts out; gives (photos, failed ones) of each finished part.
+    """Distribute the parts; yields (photos, failed photos) of each finished part.
 
-    A process gets its first part when it has loaded the model, so one that waits for a machine to join the cluster
-    keeps no part from the others. Ray starts a process that died anew, with its part; the part says itself when
-    that was once too often. A part that raises is missing and counted, the others are done.
+    A process gets its first part once it has loaded the model, so one that waits for a machine to join the cluster
+    holds up no part. Ray restarts a process that died, with its part; the part itself detects too many attempts. A
+    part that raises is counted as missing, and the others are done.
     """
     cores = max(1, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
     kind: Any = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(PartTagger)
@@ -128,7 +128,7 @@ def _work(plan: Plan, due: list[int], workers: int | None) -> Iterator[tuple[int
         tagger, part = working.pop(ready) if ready in working else (starting.pop(ready), None)
         try:
             counts = ray.get(ready)
-        except RayActorError as error:  # it cannot be made, here or anew: its part is for the others
+        except RayActorError as error:  # it cannot be started or restarted: others take its part
             if part is not None:
                 left.append(part)
             if not working and not starting:

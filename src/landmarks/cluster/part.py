@@ -1,4 +1,4 @@
-"""One part of a job: its photos tagged, and one Parquet file of results written whole."""
+"""One part of a job: tags its photos and writes one Parquet file of results atomically."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ SCHEMA = pa.schema(
         ("error", pa.string()),
     ]
 )
-"""A row a photo: `tags` and `candidates` are JSON lists as in `landmarks tag --jsonl`; of a photo that cannot be
-read, `error` says why and the others are null."""
+"""One row per photo: `tags` and `candidates` are JSON lists as in `landmarks tag --jsonl`; for an unreadable
+photo, `error` has the reason and the others are null."""
 
 
 ATTEMPTS = 3
-"""So often is a part tried in one start of a job."""
+"""Attempts per part each time a job is started."""
 
 
 def attempts_name(part: int) -> str:
-    """Return the name of the file that counts how often a part was begun and not ended."""
+    """Return the name of the file that counts unfinished attempts at a part."""
     return f"attempts/part-{part:06d}.json"
 
 
 def part_name(part: int) -> str:
-    """Return the name of the results of a part."""
+    """Return the name of the result file of a part."""
     return f"part-{part:06d}.parquet"
 
 
 class PartTagger:
-    """Tags parts, one after the other; made once in each process, so the model is loaded once.
+    """Tags parts, one after another; created once per process, so the model is loaded once.
 
     Args:
-        plan: Of the job.
+        plan: Plan of the job.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -64,9 +64,10 @@ class PartTagger:
         self._reader = PartReader(Storage.at(plan.source), pa.BufferReader(inputs), plan.columns)
 
     def work(self, part: int) -> tuple[int, int]:
-        """Tag the photos of one part and write its results; returns how many there are and how many failed.
+        """Tag the photos of one part and write its results; return the numbers of photos and of failures.
 
-        A part whose process has died `ATTEMPTS` times is left out, so that one photo cannot stop the others.
+        A part on which the process has died `ATTEMPTS` times is left out, so that one photo cannot stop the
+        others.
         """
         attempts = self._out.read_json(attempts_name(part)) if self._out.has(attempts_name(part)) else 0
         if attempts >= ATTEMPTS:
@@ -80,7 +81,7 @@ class PartTagger:
         return len(rows), sum(row["error"] is not None for row in rows)
 
     def _batches(self, part: int) -> Iterator[list[tuple[str, bytes | str]]]:
-        """Give the photos in batches, the next of which is read while one is worked on, and no more."""
+        """Yield the photos in batches; only the next one is read ahead while one is processed."""
         photos = self._reader.photos(part)
         with ThreadPoolExecutor(1) as pool:
             coming = pool.submit(lambda: list(islice(photos, BATCH)))

@@ -1,4 +1,4 @@
-"""What a job was told, written beside its results so that a restart goes on with the same."""
+"""The settings of a job, stored beside its results so that a restart continues with the same ones."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Plan:
     """A job.
 
     Attributes:
-        source: Where the photos are.
+        source: Folder or URL of the photos.
         out: Folder of the results.
-        model: Model folder; every machine must see it there.
-        settings: What is asked of the tagger.
-        columns: Of Parquet files.
-        embeddings: Whether the results hold embeddings.
-        part_size: Photos of a part, at least 1.
+        model: Model folder; every machine must see it under this path.
+        settings: How to tag.
+        columns: Columns of Parquet files.
+        embeddings: Include embeddings in the results.
+        part_size: Photos per part, at least 1.
 
     Raises:
         SettingsError: A value is out of range.
@@ -46,7 +46,7 @@ class Plan:
             raise SettingsError(f"`part_size` must be at least 1, not {self.part_size}")
 
     def told(self) -> dict[str, Any]:
-        """Return what must be the same when the job goes on: all but where the model lies."""
+        """Return the settings that must not change when the job continues: all but the path of the model."""
         model = identity_of(Path(self.model), read_info(Path(self.model)), self.settings)
         settings = {key: None if value is None else str(value) for key, value in asdict(self.settings).items()}
         return {
@@ -61,11 +61,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Work:
-    """How much there is to do.
+    """The size of a job.
 
     Attributes:
-        parts: How many parts.
-        photos: How many photos.
+        parts: Number of parts.
+        photos: Number of photos.
     """
 
     parts: int
@@ -73,12 +73,12 @@ class Work:
 
 
 def begin_or_continue(plan: Plan) -> Work:
-    """List the inputs of a new job, or find those of one that was stopped.
+    """List the inputs of a new job, or find those of a stopped one.
 
-    Photos that come to the source later belong to another job: a list that grows would never be done.
+    Photos added to the source later belong to another job: a growing list would never be done.
 
     Raises:
-        InputError: There is nothing to do, or the results of another job lie in the folder.
+        InputError: There is nothing to do, or the folder has the results of another job.
         StorageError: The folder cannot be written.
     """
     out, told = Storage.at(plan.out), plan.told()
@@ -98,6 +98,6 @@ def begin_or_continue(plan: Plan) -> Work:
         raise InputError(f"{plan.out}: there are Parquet files of something else in it: choose another folder")
     inputs = list_inputs(Storage.at(plan.source), plan.columns, plan.part_size)
     out.write(INPUTS, inputs.table)
-    # Last, because it says that the list is whole.
+    # Last, because it marks the list as complete.
     out.write_json(PLAN, {**told, "parts": inputs.parts, "photos": inputs.photos})
     return Work(inputs.parts, inputs.photos)

@@ -1,8 +1,8 @@
-"""The inputs of a job, cut into parts: a part is worked on by one process and becomes one file of results.
+"""The inputs of a job, split into parts: one process works on a part and writes one result file.
 
-`inputs.parquet` lists them, one row group a part, so a process reads the rows of its part alone and nobody holds
-a list of a hundred million photos. A photo is a row; of Parquet files with photos inside, each row group is a row
-and a part of its own.
+`inputs.parquet` lists them, one row group per part, so a process reads only the rows of its part and nobody holds
+a list of a hundred million photos. Each photo is a row; for Parquet files that contain photos, each row group is a
+row and a separate part.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _SCHEMA = pa.schema([("path", pa.string()), ("group", pa.int32())])
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of Parquet files hold what.
+    """Column names in Parquet files.
 
     Attributes:
-        picture: The bytes of a photo file.
-        path: The name of the photo; where there is no such column, file and row stand for it.
+        picture: Column with the bytes of a photo file.
+        path: Column with the name of the photo; without it, file and row are used.
     """
 
     picture: str = "bytes"
@@ -39,12 +39,12 @@ class Columns:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a job works on.
+    """The inputs of a job.
 
     Attributes:
         table: `inputs.parquet`.
-        parts: How many parts.
-        photos: How many photos.
+        parts: Number of parts.
+        photos: Number of photos.
     """
 
     table: bytes
@@ -53,12 +53,12 @@ class Inputs:
 
 
 def list_inputs(source: Storage, columns: Columns, part_size: int) -> Inputs:
-    """List the photos at a place, or the row groups of the Parquet files there.
+    """List the photos in a folder, or the row groups of its Parquet files.
 
     Args:
         source: A folder, or one Parquet file.
-        columns: Of Parquet files.
-        part_size: Photos of a part; the row groups of Parquet files are parts as they are.
+        columns: Columns of Parquet files.
+        part_size: Photos per part; for Parquet files, each row group is a part.
 
     Raises:
         InputError: There are neither photos nor Parquet files, or those lack the column of the photos.
@@ -104,9 +104,9 @@ class PartReader:
     """Reads the photos of parts.
 
     Args:
-        source: Where the photos are.
+        source: Folder or URL of the photos.
         inputs: The open `inputs.parquet`.
-        columns: Of Parquet files.
+        columns: Columns of Parquet files.
     """
 
     def __init__(self, source: Storage, inputs: Any, columns: Columns) -> None:
@@ -115,7 +115,7 @@ class PartReader:
         self._columns = columns
 
     def photos(self, part: int) -> Iterator[tuple[str, bytes | str]]:
-        """Give name and content of each photo of a part; in place of the content why it cannot be had."""
+        """Yield name and content of each photo of a part, or the reason as text if it cannot be read."""
         rows = self._inputs.read_row_group(part)
         for path, group in zip(rows["path"].to_pylist(), rows["group"].to_pylist(), strict=True):
             if group < 0:

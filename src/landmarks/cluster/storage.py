@@ -1,4 +1,4 @@
-"""Folders and files by path or address (fsspec): the local disk, object storage, an archive."""
+"""Folders and files by path or URL (fsspec): local disk, object storage, archives."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from landmarks.files.atomic import storage_errors, write_bytes
 
 @dataclass(frozen=True)
 class Storage:
-    """A folder or file somewhere.
+    """A folder or file in any file system.
 
     Attributes:
-        address: As the user gave it: a path, or an address such as `s3://bucket/photos`.
+        address: As given by the user: a path, or a URL such as `s3://bucket/photos`.
         system: Its file system.
         root: Its path there.
     """
@@ -32,10 +32,10 @@ class Storage:
 
     @classmethod
     def at(cls, address: str) -> Storage:
-        """Find the file system of an address.
+        """Open the file system of a path or URL.
 
         Raises:
-            InputError: The kind of address is not known, or its package is not installed.
+            InputError: The URL scheme is unknown, or its package is not installed.
         """
         try:
             system, root = fsspec.core.url_to_fs(address)
@@ -45,7 +45,7 @@ class Storage:
 
     @property
     def is_local(self) -> bool:
-        """Whether it lies on a disk of this machine."""
+        """Whether it is on a local disk."""
         return isinstance(self.system, LocalFileSystem)
 
     def inside(self, name: str) -> str:
@@ -53,7 +53,7 @@ class Storage:
         return f"{self.root.rstrip('/')}/{name}"
 
     def files(self) -> list[tuple[str, int]]:
-        """List path and size in bytes of every file below, hidden ones left out, in sorted order.
+        """List path and size in bytes of every file below, except hidden ones, sorted.
 
         Raises:
             InputError: There is nothing there, or it cannot be read.
@@ -70,29 +70,29 @@ class Storage:
         return any(part.startswith(".") for part in path.removeprefix(self.root).split("/"))
 
     def names(self) -> set[str]:
-        """Return the names of what lies in this folder; empty where there is no such folder yet."""
+        """Return the names of the entries in this folder; empty if it does not exist yet."""
         try:
             return {path.rstrip("/").rpartition("/")[2] for path in self.system.ls(self.root, detail=False)}
         except FileNotFoundError:
             return set()
 
     def has(self, name: str) -> bool:
-        """Whether this folder holds a file."""
+        """Return whether this folder contains a file."""
         return bool(self.system.exists(self.inside(name)))
 
     def remove(self, name: str) -> None:
-        """Remove a file or folder of this folder with all that is in it, where there is one."""
+        """Remove a file or folder in this folder, recursively, if it exists."""
         with suppress(FileNotFoundError):
             self.system.rm(self.inside(name), recursive=True)
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file of this folder whole or not at all; raises `StorageError` where it cannot be written."""
+        """Write a file in this folder atomically; raises `StorageError` if it cannot be written."""
         path = self.inside(name)
         if self.is_local:
             write_bytes(Path(path), content)
             return
         try:
-            # Object storage shows a file when all of it has arrived, and not before.
+            # Object storage shows a file only when it is complete.
             self.system.pipe_file(path, content)
         except OSError as error:
             raise StorageError(f"{self.address}: {name} cannot be written ({error}): check the rights") from error
@@ -102,7 +102,7 @@ class Storage:
         self.write(name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
     def read_json(self, name: str) -> Any:
-        """Read what `write_json` wrote.
+        """Read a file written by `write_json`.
 
         Raises:
             InputError: It is missing or damaged.
@@ -115,7 +115,7 @@ class Storage:
             raise InputError(f"{self.address}/{name}: damaged: choose another folder for the results") from error
 
     def sweep(self) -> None:
-        """Remove what a process that was killed has left on a local disk half-written."""
+        """Remove partial files that a killed process left on a local disk."""
         if self.is_local and Path(self.root).is_dir():
             with storage_errors(Path(self.root)):
                 for left in Path(self.root).glob(".part-*.parquet"):

@@ -1,8 +1,7 @@
-"""The results of a finished job as one Lance table, for search by LanceDB (extra: search).
+"""Writes the results of a finished job as one Lance table, for search with LanceDB (extra: search).
 
-The table is written from the files of results, not by the processes that tag. Lance shows a table when all of it
-is there: with `Dataset.write_lance` of Ray Data a job that was stopped would have lost all it had done, while each
-file of results stays.
+The table is written from the result files, not by the tagging processes. Lance shows a table only when it is
+complete: with Ray Data's `Dataset.write_lance` a stopped job would lose all its work, while result files are kept.
 """
 
 from __future__ import annotations
@@ -21,23 +20,23 @@ from landmarks.cluster.storage import Storage
 from landmarks.errors import InputError, StorageError
 
 TABLE = "tagged"
-"""Name of the table; it lies in the folder `tagged.lance` beside the files of results."""
+"""Name of the table, stored in the folder `tagged.lance` beside the result files."""
 
 _ROWS = 1024  # of a batch, in memory at a time
 
 
 def write_table(plan: Plan, photos: int) -> None:
-    """Write the table of a job whose parts are all done, unless it is there already.
+    """Write the table of a finished job, unless it exists.
 
-    It has the columns of the files of results. Embeddings have a fixed length, as search needs it; where there are
-    none, the column is left out. A table that an earlier start has not finished is written anew.
+    It has the columns of the result files. Embeddings have a fixed length, as search requires; without embeddings
+    the column is left out. An incomplete table is rewritten.
 
     Args:
         plan: The job.
-        photos: How many photos it has.
+        photos: Number of photos in it.
 
     Raises:
-        InputError: A table of something else has its name.
+        InputError: There is another table with this name.
         StorageError: The table cannot be written.
     """
     out = Storage.at(plan.out)
@@ -52,12 +51,12 @@ def write_table(plan: Plan, photos: int) -> None:
         out.remove(f"{TABLE}.lance")
         schema = _schema(out, parts if plan.embeddings else [])
         rows = pa.RecordBatchReader.from_batches(schema, _batches(out, parts, schema))
-        # A photo that cannot be read has no embedding; without the last argument it could not be in the table.
+        # An unreadable photo has no embedding, which only the last argument allows.
         connection.create_table(TABLE, rows, schema=schema, on_bad_vectors="null")
 
 
 def _open(connection: Any) -> Any | None:
-    """Return the table, or None where there is none, or one whose writing has not come to its end."""
+    """Return the table, or None if it does not exist or is incomplete."""
     try:
         return connection.open_table(TABLE)
     except (ValueError, RuntimeError, OSError):
@@ -65,7 +64,7 @@ def _open(connection: Any) -> Any | None:
 
 
 def _schema(out: Storage, parts: list[str]) -> Any:
-    """Return the schema with the length of the first embedding in the parts, which is that of all."""
+    """Return the schema, with the length of the embeddings taken from the first one in the parts."""
     place = SCHEMA.get_field_index("embedding")
     for part in parts:
         with out.system.open(out.inside(part)) as file:
@@ -85,12 +84,12 @@ def _batches(out: Storage, parts: list[str], schema: Any) -> Iterator[Any]:
 
 @contextmanager
 def _errors(place: str) -> Iterator[None]:
-    """Say in one sentence what LanceDB says in many; it raises these three."""
+    """Translate errors of LanceDB, which raises these three types."""
     try:
         yield
     except (RuntimeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:120]
         raise StorageError(
-            f"{place}: the Lance table cannot be written ({reason}): mend this and run the command again; the "
+            f"{place}: the Lance table cannot be written ({reason}): fix this and run the command again; the "
             "Parquet files are complete"
         ) from error

@@ -1,4 +1,4 @@
-"""A landmark is learnt from a few photos, without training; `landmarks.fewshot.prototypes` has the rule."""
+"""Teaches a model landmarks from a few photos, without training; `landmarks.fewshot.prototypes` has the rule."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from landmarks.model.embedding_space import Vectors
 from landmarks.model.folder import ModelInfo, read_info
 from landmarks.model.recognizer import Recognizer
 
-_NAMED = 3  # landmarks that are named as easily confused
-_WAIT = 60.0  # seconds for another process that is writing what it learnt: that takes milliseconds
+_NAMED = 3  # confusable landmarks to report
+_WAIT = 60.0  # seconds to wait for another process to finish writing, which takes milliseconds
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """A landmark that is like the learnt one.
+    """A landmark similar to the learned one.
 
     Attributes:
         name: Its name.
         similarity: Cosine of the two prototypes.
-        confused: Whether photos of it would be taken for the learnt one, but for the comparison with its own mean.
+        confused: Whether photos of it would pass for the learned one if they were not compared with its own mean.
     """
 
     name: str
@@ -39,15 +39,15 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What was learnt.
+    """The result of learning a landmark.
 
     Attributes:
-        landmark: The landmark as it is now.
-        added: Photos that were new to it.
-        confusions: The landmarks most like it, the most alike first.
-        weak: How many of its own photos would not be recognised from the others; many mean that they show
+        landmark: The updated landmark.
+        added: Number of photos that were new.
+        confusions: The most similar landmarks, most similar first.
+        weak: How many of its photos would not be recognised from the others; a high count means that they show
             different things.
-        failed: Photos that cannot be read, each with the reason.
+        failed: Unreadable photos, each with the reason.
     """
 
     landmark: LearnedLandmark
@@ -58,7 +58,7 @@ class Lesson:
 
 
 class Teacher:
-    """Teaches a model landmarks, and keeps what it was taught.
+    """Teaches a model landmarks and stores them.
 
     Args:
         folder: Model folder.
@@ -77,26 +77,26 @@ class Teacher:
         learned = read_learned(self._folder, self._info)
         if learned is None:
             raise ModelError(
-                f"{self._folder}: this model brings no photos to compare new landmarks with: export it again with "
-                "--negatives"
+                f"{self._folder}: this model has no reference photos to compare new landmarks with: export it "
+                "again with --negatives"
             )
         return learned
 
     def learn(self, name: str, photos: Sequence[Path], rejected: Sequence[Path] = ()) -> Lesson:
-        """Learn a landmark, or learn more of one, from photos of it.
+        """Learn a landmark from photos, or add photos to one that was learned before.
 
         Several processes may teach one model at once: each adds to what the others have written.
 
         Args:
-            name: Its name.
-            photos: Photos that show it; one that was taught before counts once.
-            rejected: Photos that do not show it, though it was said of them.
+            name: Name of the landmark.
+            photos: Photos that show it; a repeated photo counts once.
+            rejected: Photos that were wrongly tagged with it.
 
         Raises:
             SettingsError: The name is empty.
             InputError: No photo can be read.
-            DataError: The model's reference has too few photos of no landmark.
-            StorageError: What was learnt cannot be written.
+            DataError: The model's reference has too few photos without a landmark.
+            StorageError: The file of learned landmarks cannot be written.
         """
         if not name.strip():
             raise SettingsError("`name` must not be empty: give the name of the landmark")
@@ -127,12 +127,12 @@ class Teacher:
                 rows.append(answer.embedding)
         size = self._reference.negatives.shape[1]
         found = self._reference.space.vectors(np.stack(rows)) if rows else np.empty((0, size), dtype=np.float32)
-        return found.astype(np.float16).astype(np.float32), failed  # as they will be read back
+        return found.astype(np.float16).astype(np.float32), failed  # at the stored precision
 
 
 @contextmanager
 def _writing(folder: Path, info: ModelInfo) -> Iterator[None]:
-    """Let one process at a time read what a model was taught and write it anew."""
+    """Let only one process at a time update the learned landmarks of a model."""
     path = learned_path(folder, info)
     try:
         with locked(path.with_suffix(".lock"), wait=_WAIT):
@@ -142,10 +142,10 @@ def _writing(folder: Path, info: ModelInfo) -> Iterator[None]:
 
 
 def forget(folder: Path, name: str) -> None:
-    """Take a learnt landmark away.
+    """Remove a learned landmark.
 
     Raises:
-        InputError: There is none of this name.
+        InputError: There is none with this name.
     """
     info = read_info(folder)
     with _writing(folder, info):
@@ -159,7 +159,7 @@ def forget(folder: Path, name: str) -> None:
 
 
 def _joined(old: Vectors, new: Vectors) -> Vectors:
-    """Return old vectors and those new ones that are not among them."""
+    """Return the old vectors followed by the new ones not among them."""
     rows = list(old)
     for vector in new:
         if not any(float(vector @ row) > 1 - 1e-3 for row in rows):
@@ -168,7 +168,7 @@ def _joined(old: Vectors, new: Vectors) -> Vectors:
 
 
 def _weak(learned: LearnedLandmarks) -> int:
-    """Count the photos of the landmark learnt last that its others alone would not recognise."""
+    """Count the photos of the landmark learned last that its other photos would not recognise."""
     vectors, number = learned.landmarks[-1].vectors, len(learned.landmarks) - 1
     if learned.rule is None or len(vectors) < 2:
         return 0
@@ -180,7 +180,7 @@ def _weak(learned: LearnedLandmarks) -> int:
 
 
 def _confusions(learned: LearnedLandmarks) -> tuple[Confusion, ...]:
-    """Name the landmarks that the one learnt last is most like."""
+    """Return the landmarks most similar to the one learned last."""
     *before, landmark = learned.landmarks
     show = Gazetteer.bundled().display_name
     labels, vectors = learned.reference.labels, learned.reference.vectors

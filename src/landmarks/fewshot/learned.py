@@ -1,9 +1,9 @@
 """Landmarks that a user taught a model after its training, from a few photos each.
 
-A landmark is its photos' vectors and those of photos that do not show it. They lie in one file beside the model
-(see `learned_path`), without pickle, so that it is safe to copy from one machine to another. What a new photo must
-reach follows from them and the model's reference (`landmarks.fewshot.prototypes`), for all landmarks at once, and
-is reckoned when the file is read. `landmarks.fewshot.enrollment` writes it; the tagger reads it. Pure numpy.
+A landmark consists of the vectors of its photos and of rejected photos. All landmarks are stored in one file
+beside the model (see `learned_path`), without pickle, so it is safe to copy between machines. The thresholds for a
+new photo follow from these vectors and the model's reference (`landmarks.fewshot.prototypes`), for all landmarks
+at once, and are computed on load. `landmarks.fewshot.enrollment` writes the file; the tagger reads it. Pure numpy.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LEARNED_FILE = "learned.npz"
 FORMAT = 2
 
 NETWORK_SURE = 0.5
-"""Probability that the network gives a class of its own before photos that were confirmed may settle it."""
+"""Minimum probability from the network before confirmed photos of one of its own classes count."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +41,9 @@ class LearnedLandmark:
     """One landmark.
 
     Attributes:
-        name: The name to show; the gazetteer may know where it lies.
-        vectors: (n, d) of the photos it was learnt from, of unit length.
-        rejected: (m, d) of photos that the user said do not show it.
+        name: Display name; the gazetteer may know its position.
+        vectors: (n, d), unit vectors of the photos it was learned from.
+        rejected: (m, d), unit vectors of photos for which the user rejected it.
     """
 
     name: str
@@ -53,31 +53,31 @@ class LearnedLandmark:
 
 @dataclass(frozen=True)
 class LearnedMatch:
-    """A learnt landmark that a photo shows, and how sure that is."""
+    """A learned landmark that a photo shows, with its probability, an uncalibrated estimate."""
 
     landmark: LearnedLandmark
     probability: float
 
 
 class LearnedLandmarks:
-    """What a model was taught.
+    """All landmarks that a model was taught.
 
     Args:
-        model: Identity of the model and of its space, from `teachable_identity`.
-        reference: Of the model.
-        classes: Names of the reference's classes, in the order of their labels. A landmark of which the gazetteer
-            shows the same name as of a class is that class.
-        landmarks: In the order in which they were learnt.
+        model: Identity of the model and its embedding space, from `teachable_identity`.
+        reference: Reference of the model.
+        classes: Names of the reference's classes, in the order of their labels. A landmark with the same display
+            name as a class is that class.
+        landmarks: The landmarks, in the order in which they were learned.
 
     Attributes:
         model: As given.
         reference: As given.
         classes: As given.
         landmarks: As given.
-        rule: What tells them; None where there is no landmark.
+        rule: The rule that recognises them; None if there are no landmarks.
 
     Raises:
-        DataError: The reference has too few photos of no landmark.
+        DataError: The reference has too few photos without a landmark.
     """
 
     def __init__(
@@ -103,24 +103,24 @@ class LearnedLandmarks:
         ]
 
     def with_landmarks(self, landmarks: Iterable[LearnedLandmark]) -> LearnedLandmarks:
-        """Return the same with other landmarks."""
+        """Return a copy with other landmarks."""
         return LearnedLandmarks(self.model, self.reference, self.classes, tuple(landmarks))
 
     def find(self, name: str) -> LearnedLandmark | None:
-        """Return the landmark of this name, whatever the case of its letters, or None."""
+        """Return the landmark with this name, ignoring case, or None."""
         return next((one for one in self.landmarks if one.name.casefold() == name.casefold()), None)
 
     def match(
         self, embedding: NDArray[np.float32], *, min_confidence: float, likeliest: tuple[str, float] | None = None
     ) -> LearnedMatch | None:
-        """Return the most similar landmark of those that a photo surely shows, or None.
+        """Return the most similar landmark that a photo shows with enough confidence, or None.
 
         Args:
-            embedding: (D,) that the model gave.
-            min_confidence: Probability that is needed.
-            likeliest: The class that the network finds likeliest, and its probability; None where it was not
-                asked. A landmark that is a class of the model needs the network's word too, `NETWORK_SURE` of it:
-                a few photos alone brought as many false tags as right ones.
+            embedding: (D,), from the model.
+            min_confidence: Minimum probability.
+            likeliest: The network's top class and its probability, or None to ignore the network. A landmark that
+                is a class of the model must also be the network's top class, with at least `NETWORK_SURE`: a few
+                photos alone led to as many false tags as correct ones.
         """
         if self.rule is None:
             return None
@@ -135,12 +135,12 @@ class LearnedLandmarks:
         return None
 
     def _agrees(self, number: int, class_name: str, probability: float) -> bool:
-        """Tell whether the network does not speak against a landmark; it knows nothing of one that is no class."""
+        """Return whether the network agrees with a landmark; always true for one that is not a class."""
         known = self._taught[number].known
         return known is None or (self.classes[known] == class_name and probability >= NETWORK_SURE)
 
     def save(self, path: Path) -> None:
-        """Write the file, or remove it where there is no landmark.
+        """Write the file, or remove it if there are no landmarks.
 
         Raises:
             StorageError: It cannot be written.
@@ -164,15 +164,15 @@ class LearnedLandmarks:
 
 
 def teachable_identity(info: ModelInfo) -> str:
-    """Return the identity of a model and of its space: what was learnt with another one does not fit."""
+    """Return the identity of a model and its space; landmarks learned with another one do not fit."""
     return f"{info.name}-{info.files[ONNX_FILE][:12]}-{info.files.get(REFERENCE_FILE, 'none')[:12]}"
 
 
 def learned_path(folder: Path, info: ModelInfo) -> Path:
-    """Return where what a model was taught lies.
+    """Return the file in which the learned landmarks of a model are stored.
 
-    Beside a model of the user's own; for one that comes with the package, whose folder may be read-only and is
-    replaced by an update, in the user's data folder (`$XDG_DATA_HOME`, else `~/.local/share`).
+    It is beside a model of the user's own. For a bundled model, whose folder may be read-only and is replaced by
+    an update, it is in the user's data folder (`$XDG_DATA_HOME`, else `~/.local/share`).
     """
     if not is_bundled(folder):
         return folder / LEARNED_FILE
@@ -181,16 +181,16 @@ def learned_path(folder: Path, info: ModelInfo) -> Path:
 
 
 def learned_digest(folder: Path, info: ModelInfo) -> str | None:
-    """Return the SHA-256 of what a model was taught, or None where that is nothing."""
+    """Return the SHA-256 of the learned landmarks of a model, or None if there are none."""
     path = learned_path(folder, info)
     return sha256_file(path) if path.is_file() else None
 
 
 def read_learned(folder: Path, info: ModelInfo) -> LearnedLandmarks | None:
-    """Return what a model was taught; None where it cannot be taught, because it was exported without a reference.
+    """Return the learned landmarks of a model; None if it was exported without a reference and cannot be taught.
 
     Raises:
-        ModelError: A file is damaged, or what was learnt is of another model.
+        ModelError: A file is damaged, or belongs to another model.
     """
     reference = read_reference(folder, info)
     path = learned_path(folder, info)
@@ -209,7 +209,7 @@ def read_learned(folder: Path, info: ModelInfo) -> LearnedLandmarks | None:
         model, rows = str(described["model"]), described["landmarks"]
         if model != identity:
             raise ModelError(
-                f"{path}: learnt with the model {model}, not {identity}: remove it and learn the landmarks again"
+                f"{path}: learned with the model {model}, not {identity}: remove it and learn the landmarks again"
             )
         size = reference.space.projection.shape[1]
         if described["format"] != FORMAT or taught.shape[1] != size or rejected.shape[1] != size:

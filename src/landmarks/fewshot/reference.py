@@ -1,9 +1,9 @@
-"""What a model folder knows of its own embeddings: a space to compare them in, and photos to compare with.
+"""The reference of a model: a space to compare embeddings in, and photos to compare with.
 
-The photos to compare with, some of each class and some of no landmark, are what the threshold of a landmark that
-is learnt later is chosen on. They are vectors alone: no photo can be made from them again.
+The thresholds of landmarks learned later are chosen on these photos, some of each class and some without a
+landmark. Only their vectors are stored, not the photos.
 
-Pure numpy: `landmarks export` writes the file, search and learning read it.
+Pure numpy: `landmarks export` writes the file; search and learning read it.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from landmarks.model.folder import ModelInfo, check_file
 
 REFERENCE_FILE = "reference.npz"
 PHOTOS_A_CLASS = 20
-"""Training photos of each class that a reference keeps."""
+"""Training photos per class in a reference."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A space and photos in it.
+    """A space and the vectors of photos in it.
 
     Attributes:
-        space: How embeddings become vectors.
-        vectors: (N, d) of training photos.
+        space: Maps embeddings to vectors.
+        vectors: (N, d), training photos.
         labels: (N,), their classes.
-        negatives: (M, d) of photos without a landmark.
+        negatives: (M, d), photos without a landmark.
     """
 
     space: EmbeddingSpace
@@ -44,7 +44,7 @@ class Reference:
     negatives: Vectors
 
     def save(self, path: Path) -> None:
-        """Write the file; raises `StorageError` when it cannot be written."""
+        """Write the file; raises `StorageError` if it cannot be written."""
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
                 file,
@@ -57,7 +57,7 @@ class Reference:
 
     @classmethod
     def load(cls, path: Path) -> Reference:
-        """Read what `save` wrote.
+        """Read a file written by `save`.
 
         Raises:
             ModelError: The file is missing or damaged.
@@ -78,7 +78,7 @@ class Reference:
 
 
 def read_reference(folder: Path, info: ModelInfo) -> Reference | None:
-    """Return the reference of a model, or None where it was exported without one.
+    """Return the reference of a model, or None if it was exported without one.
 
     Raises:
         ModelError: The file is missing, damaged, or not the one that was exported.
@@ -91,13 +91,13 @@ def read_reference(folder: Path, info: ModelInfo) -> Reference | None:
 def make_reference(
     embeddings: Floats, labels: NDArray[np.integer[Any]], negatives: Floats, *, dimensions: int = DIMENSIONS
 ) -> Reference:
-    """Learn the whitening from training photos, and keep some of them.
+    """Learn the whitening from training photos, and select some of them.
 
     Args:
-        embeddings: (N, D), of training photos.
+        embeddings: (N, D), training photos.
         labels: (N,), their classes.
-        negatives: (M, D), of photos without a landmark.
-        dimensions: Length of the vectors.
+        negatives: (M, D), photos without a landmark.
+        dimensions: Dimensions of the vectors.
     """
     space = whitened_space(embeddings, labels, dimensions)
     kept = np.concatenate([_spread(np.flatnonzero(labels == label)) for label in np.unique(labels)])
@@ -110,6 +110,6 @@ def make_reference(
 
 
 def _spread(places: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return up to `PHOTOS_A_CLASS` of the places, evenly spread."""
+    """Return up to `PHOTOS_A_CLASS` of the indices, evenly spaced."""
     count = min(len(places), PHOTOS_A_CLASS)
     return places[np.linspace(0, len(places) - 1, count).round().astype(np.intp)]

@@ -1,1 +1,1 @@
-"""Files written whole or not at all, checksums, locks between processes."""
+"""Atomic file writes, checksums, locks between processes and the folder walk."""

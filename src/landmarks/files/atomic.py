@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Atomic file writes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from landmarks.errors import StorageError
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` that takes its place when the block ends well.
+    """Yield a temporary path that replaces `path` when the block ends without an error.
 
-    A reader sees the old file or the new one, never a part. When the block raises, the temporary file is
-    removed and `path` is left as it was.
+    A reader sees the old file or the new one, never a partial one. If the block raises, the temporary file is
+    removed and `path` is left unchanged.
 
     Args:
-        path: The file to write. Its folder is made when missing.
+        path: The file to write. Its folder is created if missing.
 
     Yields:
         The temporary path, on the same file system, with the same suffix as `path`.
@@ -47,7 +47,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Translate the operating system's refusal to write `path` into a `StorageError`."""
+    """Translate an operating-system error on writing `path` into a `StorageError`."""
     try:
         yield
     except OSError as error:
@@ -57,9 +57,9 @@ def storage_errors(path: Path) -> Iterator[None]:
             errno.EROFS: "the file system is read-only: choose another place",
             errno.EACCES: "no permission to write here: choose another place or change the permissions",
             errno.EPERM: "no permission to write here: choose another place or change the permissions",
-            errno.EEXIST: "a file stands where a folder is needed: choose another place",
-            errno.ENOTDIR: "a file stands where a folder is needed: choose another place",
-            errno.EISDIR: "a folder stands where the file belongs: choose another place",
+            errno.EEXIST: "a file exists where a folder is needed: choose another place",
+            errno.ENOTDIR: "a file exists where a folder is needed: choose another place",
+            errno.EISDIR: "a folder exists where the file belongs: choose another place",
             errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
         }
         reason = reasons.get(error.errno or 0)
@@ -69,20 +69,20 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; raises `StorageError` when it cannot be written."""
+    """Write a file atomically; raises `StorageError` if it cannot be written."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    r"""Write a UTF-8 text file whole or not at all; raises `StorageError` when it cannot be written.
+    r"""Write a UTF-8 text file atomically; raises `StorageError` if it cannot be written.
 
-    What UTF-8 cannot hold, the odd bytes of an old file name, is spelt out: `caf\udce9.jpg`. In JSON this is an
-    escape, so it is read back as it was.
+    Undecodable bytes of an old file name, which UTF-8 cannot represent, are escaped: `caf\udce9.jpg`. In JSON this
+    is an escape sequence, so it is read back unchanged.
     """
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, whole or not at all; raises `StorageError` when it cannot be written."""
+    """Write `value` atomically as indented JSON; raises `StorageError` if it cannot be written."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,4 +1,4 @@
-"""A lock between processes, which the system lets go when its holder dies."""
+"""A lock between processes, released by the operating system when its holder dies."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from landmarks.files.atomic import storage_errors
 
 
 def take_lock(path: Path, *, wait: float = 0.0) -> sqlite3.Connection:
-    """Take a lock and keep it until the connection is closed, from whatever thread.
+    """Take a lock and hold it until the connection is closed, from any thread.
 
-    The lock is one on an empty SQLite database, which stays: it works on every system that has SQLite, and other
-    containers and machines see it too where the file system has locks.
+    The lock is a write lock on an empty SQLite database, which is not deleted: it works on every system that has
+    SQLite, and across containers and machines if the file system supports locks.
 
     Args:
-        path: The file of the lock; its folder exists.
+        path: The lock file; its folder must exist.
         wait: Seconds to wait for another holder.
 
     Raises:
         TimeoutError: Another process holds it.
-        StorageError: The file cannot be made there.
+        StorageError: The file cannot be created there.
     """
     connection: sqlite3.Connection | None = None
     try:
@@ -40,7 +40,7 @@ def take_lock(path: Path, *, wait: float = 0.0) -> sqlite3.Connection:
 
 @contextmanager
 def locked(path: Path, *, wait: float = 0.0) -> Iterator[None]:
-    """Hold a lock while the block runs; its folder is made when missing. See `take_lock`."""
+    """Hold a lock while the block runs; its folder is created if missing. See `take_lock`."""
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     connection = take_lock(path, wait=wait)

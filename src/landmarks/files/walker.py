@@ -1,7 +1,7 @@
-"""THE folder walk: what lies below some paths, what is found there, and what is skipped and why.
+"""THE folder walk: the files below some paths, and what is skipped and why.
 
-Every command lists its files here, so all of them find the same ones. The walk is lazy: the number of files does
-not change how much memory it uses.
+Every command lists its files here, so all of them find the same ones. The walk is lazy: its memory use does not
+depend on the number of files.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path, PurePath
 from typing import Literal
 
 IGNORE_FILE = ".landmarksignore"
-"""A file of this name in a folder lists patterns of what is skipped below that folder, one per line."""
+"""A file with this name in a folder lists patterns to skip below that folder, one per line."""
 
 SYSTEM_FOLDERS = frozenset(
     name.casefold()
@@ -32,15 +32,15 @@ SYSTEM_FOLDERS = frozenset(
         ),  # archives, storage boxes
     )
 )
-"""Folders of operating systems and storage devices, in folded case: thumbnails, and what was thrown away."""
+"""Folders of operating systems and storage devices, case-folded: thumbnails and deleted files."""
 
 Reason = Literal["missing", "unreadable", "hidden", "system", "excluded", "unsupported", "seen"]
-"""Why a path is skipped; `seen`: a link leads to a folder that was walked already."""
+"""Why a path is skipped; `seen`: a link to a folder that was already walked."""
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file or folder that is left out.
+    """A file or folder that is skipped.
 
     Attributes:
         path: The file or folder.
@@ -67,17 +67,17 @@ class WalkRules:
     """What a walk looks for.
 
     Attributes:
-        suffixes: Of the files that are found, in lower case with the dot.
-        exclude: Glob patterns of what is skipped, whatever the case. One without a slash is compared with the name
-            of each file and folder, one with a slash with the path below the folder that is walked, or the whole
-            path; one that ends with a slash is for folders alone.
+        suffixes: Suffixes of the files to find, in lower case with the dot.
+        exclude: Case-insensitive glob patterns to skip. A pattern without a slash is compared with the name of
+            each file and folder, one with a slash with the path relative to the walked folder, or the whole path;
+            one that ends with a slash matches folders only.
     """
 
     suffixes: frozenset[str]
     exclude: tuple[str, ...] = ()
 
     def skips(self, name: str, *, is_folder: bool) -> Reason | None:
-        """Return why something of this name is skipped wherever it is stored, or None."""
+        """Return why a file or folder of this name is skipped wherever it is stored, or None."""
         if name.startswith("."):
             return "hidden"
         if is_folder:
@@ -85,7 +85,7 @@ class WalkRules:
         return None if os.path.splitext(name)[1].lower() in self.suffixes else "unsupported"  # noqa: PTH122
 
     def takes(self, below: str) -> bool:
-        """Tell whether a file is found by its path below the root, where there is no file system to walk."""
+        """Return whether a file is accepted by its path relative to the root, without a file system to walk."""
         *folders, name = PurePath(below).parts
         return not (
             any(self.skips(folder, is_folder=True) for folder in folders)
@@ -102,18 +102,18 @@ class WalkRules:
 
 
 def walk(paths: Iterable[Path], rules: WalkRules) -> Iterator[Path | Skipped]:
-    """Walk over files and folders.
+    """Walk files and folders.
 
-    Files of a folder come before its folders, both in sorted order. A file that is named itself is found whatever
-    its suffix, unless a pattern excludes it. Links to folders are followed after everything else, each folder
-    once, so that loops end and a photo has the path without a link where it has one.
+    The files of a folder come before its subfolders, both sorted. A file in `paths` is found whatever its suffix,
+    unless a pattern excludes it. Links to folders are followed last, each folder once, so that loops end and a
+    photo gets its path without a link if it has one.
 
     Args:
         paths: Files and folders.
-        rules: What is looked for.
+        rules: What to look for.
 
     Yields:
-        The path of each file that is found, and what is skipped.
+        The path of each file found, and each file or folder skipped.
     """
     walker = _Walker(rules)
     for path in paths:
@@ -122,13 +122,14 @@ def walk(paths: Iterable[Path], rules: WalkRules) -> Iterator[Path | Skipped]:
 
 
 class _Patterns:
-    """Glob patterns that hold below a folder."""
+    """Glob patterns that apply below a folder."""
 
     def __init__(self, base: Path, patterns: Iterable[str]) -> None:
         self._base = base
         self._tests = [_pattern(text) for text in patterns]
 
     def match(self, path: PurePath, *, is_folder: bool) -> bool:
+        """Return whether a pattern matches a path."""
         below = path.relative_to(self._base).as_posix() if path.is_relative_to(self._base) else path.name
         tried = path.name, below, path.as_posix()
         return any(test(*tried, is_folder) for test in self._tests)
@@ -156,6 +157,7 @@ class _Walker:
         self._links: list[tuple[Path, tuple[_Patterns, ...]]] = []
 
     def start(self, path: Path) -> Iterator[Path | Skipped]:
+        """Walk one of the given paths."""
         patterns = (_Patterns(path, self._rules.exclude),) if self._rules.exclude else ()
         try:
             is_folder, exists = path.is_dir(), path.exists()
@@ -172,6 +174,7 @@ class _Walker:
             yield path
 
     def follow_links(self) -> Iterator[Path | Skipped]:
+        """Walk the folders behind links, each once."""
         while self._links:
             path, patterns = self._links.pop(0)
             yield from self._folder(path, patterns)

@@ -1,13 +1,12 @@
 """The gazetteer: from a class name to a place with a name, a country and coordinates.
 
-Two tables are bundled. `places.csv` beside this module has one row for every class of the data sets the project
-works with. `world_places.csv` has two thousand more of the world's best-known landmarks, and `names.csv` what the
-best known are called in other languages; the first table wins.
+Two tables are bundled. `places.csv` beside this module has one row for every class of the project's data sets.
+`world_places.csv` has two thousand more of the world's best-known landmarks, and `names.csv` has the names of the
+best known in other languages; the first table wins.
 
-Coordinates and Wikidata ids are facts as Wikidata (https://www.wikidata.org, CC0) records them; an id stands there
-only where it was confirmed (docs/places.md says how), else the column is empty. A large place, such as a national
-park, has one point inside it. Classes that are no place, and landmarks on a border, leave those columns empty that
-would be wrong.
+Coordinates and Wikidata IDs are facts as recorded by Wikidata (https://www.wikidata.org, CC0); an ID is given only
+if it was confirmed (see docs/places.md), else the column is empty. A large place, such as a national park, has one
+point inside it. For classes that are not places, and landmarks on a border, columns that would be wrong are empty.
 """
 
 from __future__ import annotations
@@ -50,18 +49,18 @@ _COUNTRY_CODE = re.compile(r"[A-Z]{2}")
 
 @dataclass(frozen=True)
 class Place:
-    """One landmark, or the little that is known of a class that is no place.
+    """One landmark, or the little that is known about a class that is not a place.
 
     Attributes:
-        key: The class name in its plain form, as `normalise` writes it.
-        name: The name to show.
+        key: The class name as normalised by `normalise`.
+        name: Display name.
         city: City or region, empty when unknown.
-        country: Country in English, empty when unknown or when the place lies in more than one.
+        country: Country in English, empty when unknown or when the place is in more than one.
         country_code: Its ISO 3166-1 alpha-2 code, or empty.
-        kind: What it is in one word, such as bridge or temple, or empty.
+        kind: Kind of place in one word, such as bridge or temple, or empty.
         latitude: Decimal degrees north (WGS 84), or None when unknown.
-        longitude: Decimal degrees east, None exactly when `latitude` is.
-        wikidata: Wikidata id, such as Q243, or None when unknown.
+        longitude: Decimal degrees east, None if and only if `latitude` is.
+        wikidata: Wikidata ID, such as Q243, or None when unknown.
     """
 
     key: str
@@ -83,12 +82,12 @@ class Place:
 
 
 class Gazetteer:
-    """Places by class name; iterating gives each place once.
+    """Places by class name; iterating yields each place once.
 
     Args:
         places: The places, each under its own key.
-        names: Normalised class name -> key of its place; holds the keys themselves and the aliases.
-        languages: Key of a place -> language -> what it is called.
+        names: Normalised class name -> key of its place; includes the keys themselves and the aliases.
+        languages: Key of a place -> language -> its name.
     """
 
     def __init__(
@@ -103,7 +102,7 @@ class Gazetteer:
 
     @classmethod
     def bundled(cls) -> Gazetteer:
-        """Return the tables that come with the package; they are read once."""
+        """Return the bundled tables; they are read once."""
         return _bundled()
 
     @classmethod
@@ -111,27 +110,27 @@ class Gazetteer:
         """Read a complete table of places.
 
         Args:
-            path: A CSV file in UTF-8 whose first line names all of `COLUMNS`; further columns are ignored.
+            path: A CSV file in UTF-8 whose header has all of `COLUMNS`; other columns are ignored.
 
         Returns:
             The places of the file.
 
         Raises:
-            PlacesError: The file cannot be read or a row is wrong; the message names the line and the way out.
+            PlacesError: The file cannot be read or a row is wrong; the message names the line and the fix.
         """
         return _Table(str(path), _read_bytes(path), COLUMNS).gazetteer()
 
     def with_overrides(self, path: Path) -> Gazetteer:
-        """Add a user's own places, which win over the ones here.
+        """Add a user's own places, which override the existing ones.
 
-        A row whose key or alias is the key of a place here takes over that place, as a whole and with all its
-        names; one that is only an alias here takes that name alone.
+        A row whose key or alias is the key of an existing place replaces that place as a whole, with all its
+        names; a row that matches only an alias takes over that name alone.
 
         Args:
-            path: A CSV file like that of `from_csv`, in which only the columns `key` and `name` are needed.
+            path: A CSV file as for `from_csv`, with only the columns `key` and `name` required.
 
         Returns:
-            A new gazetteer; this one stays as it is.
+            A new gazetteer; this one is unchanged.
 
         Raises:
             PlacesError: As for `from_csv`.
@@ -139,7 +138,7 @@ class Gazetteer:
         return self._over(_Table(str(path), _read_bytes(path), _NEEDED_OF_USERS).gazetteer())
 
     def _over(self, own: Gazetteer) -> Gazetteer:
-        """Return this gazetteer with the places of another, which win."""
+        """Return this gazetteer with the places of another, which take precedence."""
         taken_over = {key: own._names[key] for key in self._places if key in own._names}
         names = {name: taken_over.get(key, key) for name, key in self._names.items()} | own._names
         kept = {key: place for key, place in self._places.items() if key not in taken_over}
@@ -149,18 +148,18 @@ class Gazetteer:
         """Return the place of a class, or None when there is none.
 
         Args:
-            class_name: As a model or folder names it; a number prefix such as `00.`, upper case, and the
-                choice between space, hyphen and underscore do not matter.
+            class_name: As named by a model or folder; a number prefix such as `00.`, case, and the choice
+                between space, hyphen and underscore do not matter.
         """
         key = self._names.get(normalise(class_name)) or self._spellings.get(folded(class_name))
         return None if key is None else self._places[key]
 
     def names_of(self, place: Place) -> dict[str, str]:
-        """Return what a place is called, by language (ISO 639-1); empty where only its name is known."""
+        """Return the names of a place by language (ISO 639-1); empty if only its display name is known."""
         return dict(self._languages.get(place.key, {}))
 
     def display_name(self, class_name: str) -> str:
-        """Return the name to show for a class: that of its place, else the class name tidied up."""
+        """Return the display name of a class: that of its place, else the class name tidied up."""
         place = self.find(class_name)
         if place is not None:
             return place.name
@@ -169,7 +168,7 @@ class Gazetteer:
 
     @cached_property
     def _spellings(self) -> dict[str, str]:
-        """Folded names and their places; one that is several places in this form is none."""
+        """Return folded names and their places; a name that fits several places in this form is left out."""
         found: dict[str, str] = {}
         for name, key in self._all_names():
             spelling = folded(name)
@@ -190,9 +189,9 @@ class Gazetteer:
 
 
 def normalise(class_name: str) -> str:
-    """Return the form in which class names are compared, for example `06.Taj Mahal` -> `taj_mahal`.
+    """Return the form in which class names are compared: `06.Taj Mahal` -> `taj_mahal`.
 
-    Accents stay, but a letter with its accent as one or as two code points is the same.
+    Accents are kept, but an accented letter as one code point equals the same letter as two.
     """
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFD", class_name).casefold())
     return _NUMBER_PREFIX.sub("", _SEPARATORS.sub("_", folded).strip("_"))
@@ -202,7 +201,7 @@ def distance_km(a: tuple[float, float], b: tuple[float, float]) -> float:
     """Return the great-circle distance between two points on the mean sphere of the Earth.
 
     The haversine formula keeps its precision for close points (R. W. Sinnott, "Virtues of the Haversine",
-    Sky and Telescope 68 (2), 1984, p. 159). The Earth is not a sphere, which makes it wrong by up to 0.6 %.
+    Sky and Telescope 68 (2), 1984, p. 159). The Earth is not a sphere, so the error is up to 0.6 %.
 
     Args:
         a: Latitude and longitude in decimal degrees.
@@ -217,12 +216,12 @@ def distance_km(a: tuple[float, float], b: tuple[float, float]) -> float:
 
 
 class _Table:
-    """One CSV file on its way to a gazetteer; `line` is where the reader stands, for the messages.
+    """A CSV file being parsed into a gazetteer; the current line is kept for error messages.
 
     Args:
-        source: The file as messages name it.
+        source: Name of the file in error messages.
         raw: Its content.
-        needed: Columns without which it is refused.
+        needed: Required columns.
     """
 
     def __init__(self, source: str, raw: bytes, needed: Sequence[str]) -> None:
@@ -232,6 +231,7 @@ class _Table:
         self._line = 1
 
     def gazetteer(self) -> Gazetteer:
+        """Parse the table; raises `PlacesError` if a row is wrong."""
         places: dict[str, Place] = {}
         names: dict[str, str] = {}
         first_seen: dict[str, int] = {}
@@ -241,8 +241,7 @@ class _Table:
             for name in (place.key, *filter(None, aliases)):
                 if name in names:
                     raise self._error(
-                        f"the name {name!r} already stands on line {first_seen[name]}: "
-                        "give each key and alias once"
+                        f"the name {name!r} is already on line {first_seen[name]}: give each key and alias once"
                     )
                 names[name] = place.key
                 first_seen[name] = self._line
@@ -250,14 +249,16 @@ class _Table:
         return Gazetteer(places, names)
 
     def _rows(self) -> Iterator[dict[str, str]]:
-        # newline="" leaves line breaks to the reader, which knows those inside a quoted value.
+        # newline="" leaves line breaks to the CSV reader, which handles those inside quoted values.
         reader = csv.reader(io.StringIO(self._text(), newline=""), strict=True)
         try:
             header = [column.strip().casefold() for column in next(reader, [])]
             for column in self._needed:
                 if column not in header:
                     needed = ", ".join(self._needed)
-                    raise self._error(f"there is no column {column!r}: name the columns {needed}, with commas")
+                    raise self._error(
+                        f"there is no column {column!r}: name the columns {needed}, separated by commas"
+                    )
             for values in reader:
                 self._line = reader.line_num
                 if not any(value.strip() for value in values):

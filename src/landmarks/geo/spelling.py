@@ -1,4 +1,4 @@
-"""Spellings of one name: with or without accents, "St." or "Saint", with or without "the"."""
+"""Spelling variants of a name: with or without accents, "St." or "Saint", with or without "the"."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ def folded_words(name: str) -> list[str]:
 
 
 def folded(name: str) -> str:
-    """Return the form in which spellings of a name are equal: its folded words without "the"."""
+    """Return the form in which spelling variants are equal: the folded words without "the"."""
     return " ".join(word for word in folded_words(name) if word != "the")

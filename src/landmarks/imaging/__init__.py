@@ -1,1 +1,1 @@
-"""From bytes to an upright RGB image and to the input of a network."""
+"""From bytes to an upright RGB image, and on to the input of a network."""

@@ -1,7 +1,7 @@
-"""Colour profiles: a picture in another colour space than sRGB is brought into it, by littleCMS through Pillow.
+"""Colour profiles: converts images from other colour spaces to sRGB, with littleCMS through Pillow.
 
-What a profile does is asked once per profile: where it leaves colours as they are, give or take what the eye does
-not see, its pictures are not touched, so the many photos in sRGB cost a look-up.
+Each profile is probed once. If it leaves colours unchanged, within what the eye can see, its images are not
+converted, so the many photos in sRGB cost one look-up.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from PIL import Image
 if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsTransform
 
-_SAME = 6  # of 255: profiles that differ from sRGB by so little are sRGB from another maker
+_SAME = 6  # of 255 levels: a profile that differs from sRGB by no more is another maker's sRGB
 _LARGEST = 4 * 2**20  # bytes of a profile; printing profiles have about two million
 
 
 def in_srgb(image: Image.Image) -> Image.Image:
-    """Return a picture in RGB as sRGB means it; transparency is left out.
+    """Convert an image to sRGB, without transparency.
 
-    A profile that is damaged or does not fit the picture counts as none.
+    A profile that is damaged or does not fit the image is ignored.
     """
     profile = image.info.get("icc_profile")
     if isinstance(profile, bytes) and 0 < len(profile) <= _LARGEST:
@@ -36,7 +36,7 @@ def in_srgb(image: Image.Image) -> Image.Image:
 
 @lru_cache(maxsize=16)
 def _transform(profile: bytes, mode: str) -> ImageCmsTransform | None:
-    """Return what brings pictures with a profile into sRGB, None where nothing is to be done or can be."""
+    """Return the transform from a profile to sRGB, or None if none is needed or possible."""
     from PIL import ImageCms  # noqa: PLC0415 - most runs never see a profile
 
     try:
@@ -61,7 +61,7 @@ def _transform(profile: bytes, mode: str) -> ImageCmsTransform | None:
 
 
 def _probe(mode: str) -> Image.Image:
-    """Return colours from all over a colour space."""
+    """Return an image that samples the whole colour space."""
     steps = np.linspace(0, 255, 9).astype(np.uint8)
     if mode == "L":
         return Image.fromarray(steps[None])

@@ -1,8 +1,8 @@
-"""A path, bytes, an array or a Pillow image in, a checked upright RGB image out; `ImageError` for everything else.
+"""Decodes a path, bytes, an array or a Pillow image to an upright RGB image; `ImageError` for anything else.
 
-The format is told by the content, never by the suffix, and only those of `landmarks.imaging.formats` reach a
-decoder. Pillow's plugins are called directly, not through `Image.open`: each is imported when its first file
-comes, nothing is registered, and the limits here hold in place of Pillow's process-wide pixel limit.
+The format is detected from the content, never from the suffix, and only those of `landmarks.imaging.formats` reach
+a decoder. Pillow's plugins are called directly, not through `Image.open`: each is imported with its first file,
+nothing is registered, and the limits here replace Pillow's process-wide pixel limit.
 
 All functions are safe to call from several threads.
 """
@@ -30,7 +30,7 @@ from landmarks.imaging.formats import ACCEPTED_FORMATS, HEAD_BYTES, ImageFormat,
 from landmarks.imaging.mending import mended
 
 Source = str | Path | bytes | NDArray[np.uint8] | Image.Image
-"""A photo: the path of a file, the content of one, RGB pixels (height, width, 3), or a Pillow image."""
+"""A photo: a path, the content of a file, RGB pixels (height, width, 3), or a Pillow image."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -45,12 +45,12 @@ _UPRIGHT = {
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What a picture may cost; a larger one is refused before anything is spent on it.
+    """Limits on the size of an image; a larger one is refused before any work is done.
 
     Attributes:
-        max_bytes: Largest file, in bytes, at least 1. Checked before reading.
-        max_pixels: Most pixels, width times height, at least 1. Checked before decoding.
-        max_decoded_pixels: Most pixels that are in memory while decoding, at least 1. A JPEG that is decoded at
+        max_bytes: Maximum file size, in bytes, at least 1. Checked before reading.
+        max_pixels: Maximum number of pixels, width times height, at least 1. Checked before decoding.
+        max_decoded_pixels: Maximum number of pixels in memory while decoding, at least 1. A JPEG decoded at
             reduced size has fewer than its width times height, unless it is progressive.
 
     Raises:
@@ -74,9 +74,9 @@ DEFAULT_LIMITS = ImageLimits()
 def load_rgb(
     source: Source, *, min_side: int | None = None, limits: ImageLimits = DEFAULT_LIMITS
 ) -> NDArray[np.uint8]:
-    """Decode a picture into a writable array of shape (height, width, 3), upright, RGB, values 0 to 255.
+    """Decode an image to a writable array of shape (height, width, 3), upright, RGB, values 0 to 255.
 
-    The arguments and the errors are those of `load_image`.
+    Arguments and errors are those of `load_image`.
     """
     return np.array(load_image(source, min_side=min_side, limits=limits))
 
@@ -84,25 +84,25 @@ def load_rgb(
 def load_image(
     source: Source, *, min_side: int | None = None, limits: ImageLimits = DEFAULT_LIMITS
 ) -> Image.Image:
-    """Decode a picture into an upright Pillow image of mode RGB.
+    """Decode an image to an upright Pillow image of mode RGB.
 
-    Animations give their first frame. The EXIF orientation and the colour profile are applied, transparency is
-    laid over white, and 16-bit grey is scaled to 8 bits. Broken metadata and a missing end do not matter where the
-    pixels are all there. 32-bit integers and floats have no agreed white: their largest value
-    becomes white, or 255 respectively 1.0 where nothing is larger; values below 0 are black.
+    Of an animation, the first frame is decoded. The EXIF orientation and the colour profile are applied,
+    transparency is composited over white, and 16-bit grey is scaled to 8 bits. Broken metadata or a missing end is
+    tolerated if all pixels are there. 32-bit integers and floats have no agreed white: the largest value becomes
+    white, or 255 and 1.0 respectively if nothing is larger; values below 0 are black.
 
     Args:
-        source: A file, the content of one, or a picture that is decoded already: pixels are taken as they are, a
-            Pillow image is turned upright and converted.
-        min_side: The short side, in pixels and at least 1, to which the caller will shrink the picture anyway.
-            A JPEG may then be decoded at 1/2, 1/4 or 1/8, as long as its short side keeps as many pixels
-            (benchmarks/results/decode.md shows what that saves and costs). None decodes every pixel.
-        limits: Largest file and picture to accept.
+        source: A file, the content of one, or a decoded image: pixels are used as they are, a Pillow image is
+            turned upright and converted.
+        min_side: The short side, in pixels and at least 1, to which the caller will downscale the image anyway.
+            A JPEG may then be decoded at 1/2, 1/4 or 1/8, as long as its short side keeps at least as many pixels
+            (benchmarks/results/decode.md shows the savings and the cost). None decodes every pixel.
+        limits: Largest file and image to accept.
 
     Raises:
         ImageError: The source is missing, not readable, not a regular file, empty or damaged.
-        ImageTooLargeError: It is over a limit.
-        ImageFormatError: It is not of an accepted format.
+        ImageTooLargeError: It exceeds a limit.
+        ImageFormatError: Its format is not accepted.
         SettingsError: `min_side` is below 1.
     """
     if min_side is not None and min_side < 1:
@@ -120,7 +120,7 @@ def load_image(
 
 
 def read_content(source: Path | bytes, limits: ImageLimits = DEFAULT_LIMITS) -> bytes:
-    """Return the content of a file, so that it is opened once for all that is asked of it.
+    """Return the content of a file, so that it is opened only once.
 
     Raises:
         ImageError: It is missing, not readable, not a regular file, empty or over the limit.
@@ -135,14 +135,14 @@ def read_content(source: Path | bytes, limits: ImageLimits = DEFAULT_LIMITS) -> 
 
 @contextmanager
 def _decoding(kind: str, path: Path | None) -> Iterator[None]:
-    """Say in one sentence why a picture cannot be decoded."""
+    """Translate decoder errors into an `ImageError` of one sentence."""
     try:
         with _quiet_pillow():
             yield
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
-        # Pillow's own limit still guards places that are read while a GIF, WebP or TIFF is opened.
+        # Pillow's own limit still applies to what it reads while opening a GIF, WebP or TIFF.
         raise ImageTooLargeError(path, "the picture has too many pixels: make it smaller first") from error
     except MemoryError as error:
         raise ImageError(path, "the picture does not fit in memory: make it smaller first") from error
@@ -164,7 +164,7 @@ def _from_array(array: NDArray[np.uint8]) -> Image.Image:
 
 @contextmanager
 def photo_header(photo: Path | bytes) -> Iterator[ImageFile.ImageFile | None]:
-    """Open a photo, or its content, for its metadata, without decoding it; gives None where it cannot be read."""
+    """Open a photo, or its content, for its metadata, without decoding it; yields None if it cannot be read."""
     with ExitStack() as stack:
         image: ImageFile.ImageFile | None = None
         try:
@@ -183,7 +183,7 @@ def photo_header(photo: Path | bytes) -> Iterator[ImageFile.ImageFile | None]:
 
 
 def _open(source: str | Path | bytes, limits: ImageLimits) -> BinaryIO:
-    """Open the source for reading after its kind and size were checked."""
+    """Check the kind and size of the source, then open it for reading."""
     if isinstance(source, bytes):
         _check_size(len(source), None, limits)
         return BytesIO(source)
@@ -193,7 +193,7 @@ def _open(source: str | Path | bytes, limits: ImageLimits) -> BinaryIO:
         if S_ISDIR(status.st_mode):
             raise ImageError(path, "this is a folder, not a picture: name a file in it")
         if not S_ISREG(status.st_mode):
-            # Opening a FIFO would wait for its writer, for ever if there is none.
+            # Opening a FIFO would block until it has a writer, perhaps forever.
             raise ImageError(path, "this is a pipe or device, not a picture: copy its content to a file first")
         _check_size(status.st_size, path, limits)
         return path.open("rb")
@@ -218,7 +218,7 @@ def _check_size(size: int, path: Path | None, limits: ImageLimits) -> None:
 
 
 def _sniff(file: BinaryIO, path: Path | None) -> ImageFormat:
-    """Return the format that the first bytes of `file` call for."""
+    """Return the format detected from the first bytes of `file`."""
     try:
         head = file.read(HEAD_BYTES)
         file.seek(0)
@@ -286,7 +286,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 where the metadata is missing or damaged: the pixels may still be good."""
+    """Return the EXIF orientation, or 1 if the metadata is missing or damaged: the pixels may still be good."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # noqa: BLE001 - damaged EXIF raises nearly every type
@@ -294,7 +294,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode that the accepted formats give to RGB; transparency shows white."""
+    """Convert any mode of the accepted formats to RGB; transparency becomes white."""
     if image.mode.startswith("I;16"):
         wide = np.asarray(image).astype(np.uint32)
         return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
@@ -317,10 +317,10 @@ _filter_entry: Any = None
 
 @contextmanager
 def _quiet_pillow() -> Iterator[None]:
-    """Keep Pillow's warnings (damaged EXIF, odd TIFF tags) to itself while any thread decodes.
+    """Suppress Pillow's warnings (damaged EXIF, odd TIFF tags) while any thread decodes.
 
-    `warnings.catch_warnings` swaps the whole state of the process and loses changes when threads overlap, so
-    one filter is put in by the first user and taken out by the last.
+    `warnings.catch_warnings` swaps process-wide state and loses changes when threads overlap, so the first user
+    adds one filter and the last removes it.
     """
     global _filter_users, _filter_entry  # noqa: PLW0603 - one count for the process, as the filters are
     with _filter_lock:
@@ -334,6 +334,6 @@ def _quiet_pillow() -> Iterator[None]:
         with _filter_lock:
             _filter_users -= 1
             if _filter_users == 0:
-                # It is gone already where somebody has reset the filters meanwhile.
+                # Already gone if somebody has reset the filters in the meantime.
                 with suppress(ValueError):
                     cast("list[Any]", warnings.filters).remove(_filter_entry)

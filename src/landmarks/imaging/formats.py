@@ -1,11 +1,11 @@
-"""THE table of formats: which suffixes count as photos, how the content tells a format, and what decodes it."""
+"""THE table of formats: which suffixes count as photos, how a format is detected, and what decodes it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 HEAD_BYTES = 64
-"""So many first bytes of a file tell its format."""
+"""Number of leading bytes from which the format of a file is detected."""
 
 
 @dataclass(frozen=True)
@@ -13,11 +13,11 @@ class ImageFormat:
     """One format.
 
     Attributes:
-        name: For people.
-        suffixes: Of its files, in lower case.
+        name: Display name.
+        suffixes: File suffixes, in lower case.
         plugin: Module and class of the Pillow plugin that reads it.
-        signatures: What the content begins with; a `?` stands for any byte.
-        brands: Of an ISO media container (HEIC, AVIF), the brands that say it.
+        signatures: Leading bytes of the content; `?` matches any byte.
+        brands: Brands that identify it in an ISO media container (HEIC, AVIF).
     """
 
     name: str
@@ -28,7 +28,7 @@ class ImageFormat:
 
 
 FORMATS = (
-    # An MPO is a JPEG with more pictures behind it: the plain reader gives the first one.
+    # An MPO is a JPEG with more images appended: the plain reader decodes the first.
     ImageFormat(
         "JPEG",
         (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
@@ -45,7 +45,7 @@ FORMATS = (
         (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
     ),
     ImageFormat("BMP", (".bmp", ".dib"), ("PIL.BmpImagePlugin", "BmpImageFile"), (b"BM",)),
-    # The brands of both may stand in one container, so the more telling ones are asked for first.
+    # One container may list the brands of both, so the more specific ones are checked first.
     ImageFormat(
         "AVIF", (".avif",), ("PIL.AvifImagePlugin", "AvifImageFile"), brands=frozenset({b"avif", b"avis"})
     ),
@@ -58,7 +58,7 @@ FORMATS = (
         ),
     ),
 )
-"""The formats that are read."""
+"""Supported formats."""
 
 PHOTO_SUFFIXES = frozenset(suffix for each in FORMATS for suffix in each.suffixes)
 """Suffixes, in lower case, that count as photos when a folder is read."""
@@ -66,11 +66,11 @@ PHOTO_SUFFIXES = frozenset(suffix for each in FORMATS for suffix in each.suffixe
 _ANY = ord("?")
 _NAMES = [each.name for each in FORMATS]
 ACCEPTED_FORMATS = f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}"
-"""The formats that are read, for messages."""
+"""Supported formats, for messages."""
 
 
 def format_of(head: bytes) -> ImageFormat | None:
-    """Return the format of a content that begins with `head` (`HEAD_BYTES` or all), or None."""
+    """Return the format of content that begins with `head` (`HEAD_BYTES` bytes, or all of it), or None."""
     brands: frozenset[bytes] = frozenset()
     if head[4:8] == b"ftyp":
         # The major brand first, then the compatible ones.

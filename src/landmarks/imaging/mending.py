@@ -1,7 +1,7 @@
-"""Pictures whose pixels are good and whose metadata is not: their content without what stands in the way.
+"""Repairs images with good pixels and broken metadata, by dropping the metadata.
 
-Asked only where a decoder has refused a picture, so that ordinary ones pay nothing. What is left out is never
-unpacked: a text chunk that would fill the memory does not.
+Used only after a decoder has refused an image, so ordinary ones cost nothing. Dropped parts are never
+decompressed, so a text chunk cannot exhaust the memory.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\0\0\0\0IEND" + zlib.crc32(b"IEND").to_bytes(4, "big")
 _PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"eXIf"})
 _JPEG_END = b"\xff\xd9"
-_JPEG_NOISE = bytes(range(1, 251)) * 64  # no 0xFF in it, so all of it would be picture
-_COMPARED = 1024  # pixels of the short side at which two readings of a JPEG are compared
+_JPEG_NOISE = bytes(range(1, 251)) * 64  # has no 0xFF, so all of it would be image data
+_COMPARED = 1024  # short side, in pixels, at which two decodings of a JPEG are compared
 
 
 def mended(file: BinaryIO, kind: str) -> BinaryIO | None:
-    """Return the content of a picture without broken metadata, or with the end that it lacks.
+    """Return the content of an image without broken metadata, or with its missing end marker.
 
     Args:
-        file: The picture.
-        kind: Its format, by name.
+        file: The image.
+        kind: Name of its format.
 
     Returns:
-        A content to try, or None where there is nothing to mend: a picture that was cut short stays damaged.
+        Content to try, or None if there is nothing to repair: a truncated image stays damaged.
     """
     mend = {"PNG": _mended_png, "JPEG": _mended_jpeg}.get(kind)
     if mend is None:
@@ -39,7 +39,7 @@ def mended(file: BinaryIO, kind: str) -> BinaryIO | None:
 
 
 def _mended_png(content: bytes) -> bytes | None:
-    """Return a PNG with the chunks alone that its pixels need, and its orientation."""
+    """Return a PNG with only its orientation and the chunks that its pixels need."""
     kept, at = [_PNG_SIGNATURE], len(_PNG_SIGNATURE)
     while at + 12 <= len(content):
         end = at + 12 + int.from_bytes(content[at : at + 4], "big")
@@ -72,7 +72,7 @@ def _mended_jpeg(content: bytes) -> bytes | None:
 
 
 def _is_whole(content: bytes) -> bool:
-    """Tell whether a JPEG without an end has all its pixels: then what comes behind them changes none."""
+    """Return whether a JPEG without an end marker has all its pixels: then appended data changes none of them."""
     try:
         plain, noisy = (_small(content + tail + _JPEG_END) for tail in (b"", _JPEG_NOISE))
     except Exception:  # noqa: BLE001 - decoders raise nearly every type, depending on the damage
@@ -88,7 +88,7 @@ def _small(content: bytes) -> JpegImagePlugin.JpegImageFile:
 
 
 def _without_segments(content: bytes) -> bytes | None:
-    """Return a JPEG without metadata but its colour model and its sound EXIF; None where it has no picture."""
+    """Return a JPEG with only its colour model and intact EXIF as metadata, or None if it has no image data."""
     kept, at = [content[:2]], 2
     while at + 4 <= len(content) and content[at] == 0xFF:
         marker = content[at + 1]
@@ -99,7 +99,7 @@ def _without_segments(content: bytes) -> bytes | None:
             return b"".join([*kept, content[at:]])
         end = at + 2 + int.from_bytes(content[at + 2 : at + 4], "big")
         if content[end : end + 1] != b"\xff":
-            # Its length is wrong: the tables of the picture come next.
+            # Its length is wrong: the tables of the image come next.
             tables = content.find(b"\xff\xdb\0", at + 4)
             return None if tables < 0 else b"".join([*kept, content[tables:]])
         segment = content[at:end]

@@ -1,4 +1,4 @@
-"""The photos that paths name, listed by the one walker of `landmarks.files.walker`."""
+"""Lists photos with the folder walk of `landmarks.files.walker`."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from landmarks.files.walker import Skipped, WalkRules, walk
 from landmarks.imaging.formats import PHOTO_SUFFIXES
 
 OnSkip = Callable[[Skipped], None]
-"""Told of each file and folder that is left out."""
+"""Called with each file and folder that is skipped."""
 
 
 def photo_rules(exclude: Iterable[str] = ()) -> WalkRules:
-    """Return what counts as a photo, less what glob patterns exclude (see `landmarks.files.walker.WalkRules`)."""
+    """Return what counts as a photo, except excluded glob patterns (see `landmarks.files.walker.WalkRules`)."""
     return WalkRules(PHOTO_SUFFIXES, tuple(exclude))
 
 
 def walk_photos(
     paths: Iterable[Path], *, exclude: Iterable[str] = (), on_skip: OnSkip | None = None
 ) -> Iterator[Path]:
-    """Give the photos that `paths` name one by one: files as given, folders searched below.
+    """Yield the photos in `paths` one by one: files as given, folders searched recursively.
 
     Args:
         paths: Files and folders.
-        exclude: Glob patterns of what is left out.
-        on_skip: Told of all that is left out.
+        exclude: Glob patterns to skip.
+        on_skip: Called with everything that is skipped.
 
     Raises:
-        InputError: A path does not exist and there is no `on_skip` to tell.
+        InputError: A path does not exist and there is no `on_skip`.
     """
     for found in walk(paths, photo_rules(exclude)):
         if isinstance(found, Path):
@@ -43,5 +43,5 @@ def walk_photos(
 def find_photos(
     paths: Iterable[Path], *, exclude: Iterable[str] = (), on_skip: OnSkip | None = None
 ) -> list[Path]:
-    """List the photos that `paths` name, each once; the arguments and errors are those of `walk_photos`."""
+    """List the photos in `paths`, each once; arguments and errors are those of `walk_photos`."""
     return list(dict.fromkeys(walk_photos(paths, exclude=exclude, on_skip=on_skip)))

@@ -1,9 +1,9 @@
-"""THE preprocessing contract: short side to 256 pixels with antialias, centre crop of 224, scale, normalise.
+"""THE preprocessing contract: resize the short side to 256 (antialiased), crop the centre 224, scale, normalise.
 
-Training, evaluation and use all go through here or are tested to be equal to it. `prepare` makes the uint8 crop
-that a model file takes, that of torchvision's `v2.Resize` and `v2.CenterCrop` but for roundings: of 256 real
-pictures one value in a thousand differed by 1 of 255 levels and two of 38 million by 2. `normalize` is the numpy
-reference of the first step inside the model.
+Training, evaluation and inference all go through here or are tested to be equal to it. `prepare` makes the uint8
+crop that a model file takes, the same as torchvision's `v2.Resize` and `v2.CenterCrop` except for rounding: in 256
+real photos one value in a thousand differed by 1 of 255 levels, and two of 38 million by 2. `normalize` is the
+numpy reference for the first step inside the model.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 MAX_SIDE = 1024
-"""Largest `resize` that is accepted, so that a damaged model file cannot ask for all memory."""
+"""Largest accepted `resize`, so that a damaged model file cannot ask for all the memory."""
 
 MAX_ASPECT = 100
-"""A picture longer than this many times its short side is refused: resized it would not fit in memory."""
+"""Largest accepted aspect ratio: a longer image would not fit in memory after resizing."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture becomes the input of a network; travels in the model file.
+    """How an image becomes the input of a network; stored with the model.
 
     Attributes:
         resize: Short side after resizing, in pixels, 1 to `MAX_SIDE`.
         crop: Side of the centre crop, in pixels, 1 to `resize`.
         mean: Mean of each channel in R, G, B order, for values scaled to 0..1.
         std: Standard deviation of each channel, above 0.
-        interpolation: Filter of the resize; it always covers the whole source area (antialias).
-        fit: `crop` resizes the short side and cuts the middle out; `squash` resizes to a square of `crop` pixels,
-            whatever the aspect.
+        interpolation: Filter of the resize, always antialiased.
+        fit: `crop` resizes the short side and crops the centre; `squash` resizes to a square of `crop` pixels,
+            ignoring the aspect ratio.
 
     Raises:
         SettingsError: A value is out of range.
@@ -74,12 +74,12 @@ class Preprocessing:
             raise SettingsError(f"fit must be 'crop' or 'squash', not {self.fit!r}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the values as they stand in `model.json`."""
+        """Return the values as stored in `model.json`."""
         return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
-        """Read back what `to_dict` gave.
+        """Create the preprocessing from the values of `to_dict`.
 
         Raises:
             ModelError: A value is missing, unknown or out of range.
@@ -87,7 +87,7 @@ class Preprocessing:
         if not isinstance(values, Mapping):
             raise ModelError(f"preprocessing must be a table of values, not {values!r}: export the model again")
         known = {field.name for field in fields(cls)}
-        if set(values) | {"fit"} != known:  # models made before there was a choice lack it
+        if set(values) | {"fit"} != known:  # older models lack it
             wrong = ", ".join(sorted((set(map(str, values)) | {"fit"}) ^ known))
             raise ModelError(f"preprocessing has missing or unknown entries ({wrong}): export the model again")
         listed: dict[str, Any] = dict(values)
@@ -109,18 +109,18 @@ def prepare(
     preprocessing: Preprocessing,
     limits: ImageLimits = DEFAULT_LIMITS,
 ) -> NDArray[np.uint8]:
-    """Turn a picture into the array that a network takes, before scaling and normalising.
+    """Turn an image into the input array of a network, before scaling and normalising.
 
     Args:
-        source: A file, the content of one, a decoded RGB picture of shape (height, width, 3), or a Pillow image.
+        source: A file, the content of one, a decoded RGB image of shape (height, width, 3), or a Pillow image.
         preprocessing: Sizes of resize and crop.
-        limits: Largest file and picture to accept; a decoded picture is taken as it is.
+        limits: Largest file and image to accept; not applied to a decoded image.
 
     Returns:
         A writable array of shape (crop, crop, 3).
 
     Raises:
-        ImageError: The picture cannot be read or is too long and thin.
+        ImageError: The image cannot be read, or its aspect ratio is too large.
     """
     image = load_image(source, min_side=preprocessing.resize, limits=limits)
     path = Path(source) if isinstance(source, str | Path) else None
@@ -132,45 +132,45 @@ def prepare(
 
 
 def resize_short_side(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Resize with antialias so that the short side has `size` pixels; the long side is rounded down.
+    """Resize with antialiasing so that the short side has `size` pixels; the long side is rounded down.
 
     Args:
         image: Shape (height, width, 3).
         size: New short side in pixels, at least 1.
 
     Raises:
-        ImageError: The array is not an RGB picture or is too long and thin.
+        ImageError: The array is not an RGB image, or its aspect ratio is too large.
     """
     return np.array(_resize(load_image(image), size, None))
 
 
 def center_crop(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Cut the middle square out of a picture; the result is a view.
+    """Crop the centre square of an image; the result is a view.
 
     Args:
         image: Shape (height, width, 3), both sides at least `size`.
         size: Side of the square in pixels.
 
     Raises:
-        ImageError: The picture is smaller than the square.
+        ImageError: The image is smaller than the square.
     """
     height, width = image.shape[:2]
     if min(height, width) < size:
         raise ImageError(None, f"{width} x {height} pixels are too few for a crop of {size}: resize it first")
-    # Half pixels go to the even side, as in torchvision's CenterCrop.
+    # Half pixels round to even, as in torchvision's CenterCrop.
     top, left = round((height - size) / 2), round((width - size) / 2)
     return image[top : top + size, left : left + size]
 
 
 def normalize(batch: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
-    """Scale to 0..1 and normalise each channel, as the first step of an exported network does.
+    """Scale to 0..1 and normalise each channel, like the first step of an exported network.
 
     Args:
-        batch: Shape (pictures, height, width, 3).
+        batch: Shape (N, height, width, 3).
         preprocessing: Mean and standard deviation.
 
     Returns:
-        A contiguous array of shape (pictures, 3, height, width).
+        A contiguous array of shape (N, 3, height, width).
     """
     mean = np.array(preprocessing.mean, dtype=np.float32)
     std = np.array(preprocessing.std, dtype=np.float32)
@@ -179,7 +179,7 @@ def normalize(batch: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray
 
 
 def _resize(image: Image.Image, size: int, path: Path | None) -> Image.Image:
-    # Resizing the crop box alone would be quicker, but rounds about one value in 25 of noise differently.
+    # Resizing the crop box alone would be faster, but rounds about one value in 25 differently on noise.
     _check_aspect(image, path)
     width, height = image.size
     short, long = min(width, height), max(width, height)

@@ -1,1 +1,1 @@
-"""Photos in bulk: a ledger of what was read and written, resume, quarantine, undo, and verdicts on tags."""
+"""Tags photos in bulk: a ledger of reads and writes, resuming, quarantine, undo, and verdicts on tags."""

@@ -1,4 +1,4 @@
-"""What the tagger said becomes changes of files, a few at a time: planned, written down, done, marked done."""
+"""Turns tags into file changes, a few at a time: planned, recorded, written, marked as done."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from landmarks.metadata.settings import WriteOptions
 from landmarks.tagging.keywords import entries_for
 from landmarks.tagging.tags import ImageTags, Tag, tags_from_json, tags_to_json
 
-_EDITS = 16  # in one batch: the ledger is forced to the disk twice a batch
-_BYTES = 32 * 2**20  # of files that wait in memory
+_EDITS = 16  # per batch: the ledger is synced to the disk twice per batch
+_BYTES = 32 * 2**20  # of files waiting in memory
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a photo.
+    """The outcome for one photo.
 
     Attributes:
-        path: The photo, as it was found.
-        status: `written`; `planned` in a preview; `unchanged` where there was nothing to write; `quarantined`
-            where it cannot be read or written; `changed` where somebody changed it meanwhile, so that it is left
-            to the next run.
-        tags: What is said of it, after the user's verdicts.
+        path: The photo, as found.
+        status: `written`; `planned` in a preview; `unchanged` if there was nothing to write; `quarantined` if it
+            cannot be read or written; `changed` if somebody changed it in the meantime, so that it is left to the
+            next run.
+        tags: Its tags, after the user's verdicts.
         reason: Why it is in quarantine, or None.
         diff: What is, or would be, written, as lines that begin with `-` or `+`; or None.
     """
@@ -47,13 +47,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Work:
-    """A photo that is due.
+    """A photo to process.
 
     Attributes:
         photo: Its path.
-        key: Its path below the root, as bytes.
-        snapshot: What it was when it was claimed; None where it cannot be read.
-        model_key: Model and options it is worked on with.
+        key: Its path relative to the root, as bytes.
+        snapshot: Its state when it was claimed; None if it cannot be read.
+        model_key: The model and options used.
     """
 
     photo: Path
@@ -71,14 +71,14 @@ class _Planned:
 
 
 class Batch:
-    """Edits on their way to the disk.
+    """Edits waiting to be written.
 
     Args:
         ledger: The ledger; this process has claimed the photos.
         root: Root of the library.
         options: Where tags are written.
-        tool: For writing into photos.
-        run: The run that the changes belong to; None begins one with the first change.
+        tool: ExifTool, to write into photos.
+        run: The run that the changes belong to; None starts one with the first change.
         read_only: Plan only.
     """
 
@@ -101,7 +101,7 @@ class Batch:
         self._planned: list[_Planned] = []
 
     def take(self, work: Work, result: ImageTags) -> Iterator[Outcome]:
-        """Plan what a result changes; gives the outcomes that are certain by now."""
+        """Plan the edit for a result; yields the outcomes that are already certain."""
         if work.snapshot is not None:
             work = replace(work, snapshot=work.snapshot.with_content(work.photo, result.sha256))
         if result.error is not None:
@@ -113,7 +113,7 @@ class Batch:
         try:
             target = target_of(work.photo, self._options)
             if any(planned.edit.target == target for planned in self._planned):
-                yield from self.flush()  # its plan must see what the other one wrote
+                yield from self.flush()  # the plan must see what the other edit wrote
             planned = self._plan(work, result, target)
         except MetadataError as error:
             yield self._refuse(work, "unwritable", _reason(error, work.photo))
@@ -127,7 +127,7 @@ class Batch:
         yield from self._accept(planned)
 
     def amend(self, work: Work, result: ImageTags, prior: Change) -> Iterator[Outcome]:
-        """Plan the change of an earlier change after a verdict of the user."""
+        """Plan an update of an earlier change after a verdict of the user."""
         target = self._root / os.fsdecode(prior.target)
         ours = prior.ours
         self._options = WriteOptions(
@@ -141,10 +141,10 @@ class Batch:
             yield self._refuse(work, "unwritable", _reason(error, work.photo))
 
     def flush(self) -> Iterator[Outcome]:
-        """Write what waits; gives one outcome for each edit.
+        """Write the waiting edits; yields one outcome per edit.
 
         Raises:
-            StorageError: The disk is full. What was written is marked so, the rest never was.
+            StorageError: The disk is full. Finished edits are recorded as such, the others are dropped.
         """
         planned, self._planned = self._planned, []
         if not planned:
@@ -169,7 +169,7 @@ class Batch:
         yield from outcomes.values()
 
     def abandon(self) -> None:
-        """Give back the photos of edits that were never written."""
+        """Release the photos of edits that were never written."""
         if self._planned and not self._read_only:
             self._ledger.release([item.work.key for item in self._planned])
         self._planned = []
@@ -182,7 +182,7 @@ class Batch:
         edit = self._edit(work, tags, ours, target)
         taken_out = {name.casefold() for name in edit.gone.keywords}
         if taken_out:
-            # Whoever took our keyword out by hand has rejected the tag.
+            # Removing our keyword by hand counts as rejecting the tag.
             for name in taken_out:
                 if not self._read_only:
                     self._ledger.judge(work.key, sha256, Verdict(name, "rejected", None))
@@ -219,7 +219,7 @@ class Batch:
         work, edit = item.work, item.edit
         if work.snapshot is None or not work.snapshot.still_true(work.photo):
             return Outcome(work.photo, "changed")
-        # A photo keeps its time, by which it is sorted; a sidecar gets a new one, by which programs see news.
+        # A photo keeps its timestamp, by which it is sorted; a sidecar gets a new one, so that programs notice it.
         keep = edit.status.st_mtime_ns if edit.status is not None and edit.target == work.photo else None
         try:
             put_file(edit.target, edit.after, expected=digest(edit.before), mtime_ns=keep)
@@ -250,7 +250,7 @@ class Batch:
         )
 
     def _key_of(self, work: Work, target: Path) -> bytes:
-        """Return the target's path below the root: it lies beside the photo."""
+        """Return the target's path relative to the root: it is beside the photo."""
         return os.fsencode(Path(os.fsdecode(work.key)).with_name(target.name))
 
     def _record(self, work: Work, edit: Edit) -> None:
@@ -290,9 +290,9 @@ class Batch:
 
 
 def judged(tags: Iterable[Tag], verdicts: Iterable[Verdict]) -> tuple[Tag, ...]:
-    """Return the tags after what the user said: without the rejected ones, with the confirmed ones.
+    """Return the tags after the user's verdicts: without the rejected ones, with the confirmed ones.
 
-    To reject a city or a country rejects what is said to lie in it.
+    Rejecting a city or a country rejects all tags in it.
     """
     verdicts = list(verdicts)
     rejected = {verdict.name for verdict in verdicts if verdict.verdict == "rejected"}
@@ -305,12 +305,12 @@ def judged(tags: Iterable[Tag], verdicts: Iterable[Verdict]) -> tuple[Tag, ...]:
 
 
 def _reason(error: MetadataError, photo: Path) -> str:
-    """Return why a photo's tags cannot be written; what is wrong with its sidecar is not said of the photo."""
+    """Return why a photo's tags cannot be written; names the sidecar if that is at fault."""
     return error.reason if error.path == photo else f"{error.path.name}: {error.reason}"
 
 
 def names_of(tag: Tag) -> set[str]:
-    """Return the names by which a tag is rejected, in folded case: its own, and those of its city and country."""
+    """Return the names by which a tag can be rejected, case-folded: its own, and those of its city and country."""
     names = [tag.name]
     if tag.place is not None and tag.level in {"landmark", "city"}:
         names.append(tag.place.country)

@@ -1,7 +1,7 @@
-"""What it takes to make an old file from its new version: small, because a photo's pixels are in both.
+"""Reverse deltas: restore an old file from its new version. They are small, because a photo's pixels are in both.
 
-Writing metadata moves the compressed picture by some bytes and leaves it as it is. The delta is a list of runs
-to copy from the new file and of bytes that only the old one has, packed with zlib.
+Writing metadata shifts the compressed image data without changing it. The delta is a list of runs to copy from the
+new file and of bytes that only the old one has, compressed with zlib.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-_RUN = struct.Struct("<QQ")  # where in the new file, or _LITERAL; how many bytes
+_RUN = struct.Struct("<QQ")  # offset in the new file, or _LITERAL; number of bytes
 _LITERAL = 2**64 - 1
-_ANCHOR = 64  # bytes that are looked for in the new file to find the way back after a difference
+_ANCHOR = 64  # bytes to search for in the new file to resynchronise after a difference
 _BLOCK = 2**16
 
 
 def make_delta(old: bytes, new: bytes) -> bytes:
-    """Return the delta with which `apply_delta` makes `old` from `new`."""
+    """Return the delta with which `apply_delta` restores `old` from `new`."""
     parts: list[bytes] = []
     for start, length, at in _runs(old, new):
         if at is None:
@@ -31,8 +31,8 @@ def apply_delta(delta: bytes, new: bytes) -> bytes:
     """Return the old content.
 
     Args:
-        delta: From `make_delta`.
-        new: Exactly the content the delta was made for.
+        delta: Delta from `make_delta`.
+        new: Exactly the content that the delta was made for.
     """
     packed = zlib.decompress(delta)
     parts: list[bytes] = []
@@ -49,7 +49,7 @@ def apply_delta(delta: bytes, new: bytes) -> bytes:
 
 
 def _runs(old: bytes, new: bytes) -> Iterator[tuple[int, int, int | None]]:
-    """Cut `old` into runs: start, length, and where `new` has the same bytes, or None."""
+    """Split `old` into runs: start, length, and the offset of the same bytes in `new`, or None."""
     position = at = 0
     while position < len(old):
         length = _common(old, position, new, at)
@@ -63,12 +63,12 @@ def _runs(old: bytes, new: bytes) -> Iterator[tuple[int, int, int | None]]:
 
 
 def _common(old: bytes, position: int, new: bytes, at: int) -> int:
-    """Return how many bytes are the same from these two places on."""
+    """Return how many bytes are equal from these two offsets on."""
     length = 0
     while (block := old[position + length : position + length + _BLOCK]) and new.startswith(block, at + length):
         length += len(block)
     low, high = 0, len(block)
-    while low < high:  # the first difference lies in this block
+    while low < high:  # the first difference is in this block
         middle = (low + high + 1) // 2
         if new.startswith(block[:middle], at + length):
             low = middle
@@ -78,9 +78,9 @@ def _common(old: bytes, position: int, new: bytes, at: int) -> int:
 
 
 def _next_anchor(old: bytes, position: int, new: bytes, at: int) -> tuple[int, int]:
-    """Return the next place from `position` on that `new` has too, and where; else the end of `old`.
+    """Return the next offset from `position` on whose bytes `new` has too, and where; else the end of `old`.
 
-    The steps double, so a difference of any size costs few searches; the overshoot is walked back.
+    The steps double, so a difference of any size costs few searches; an overshoot is walked back.
     """
     step = 0
     while position + step + _ANCHOR <= len(old):

@@ -1,9 +1,9 @@
-"""The ledger of a library: what was read, what was written and what stood there before, in one SQLite file.
+"""The ledger of a library: records what was read, what was written and the previous content, in one SQLite file.
 
-A change is written down before its file is touched and marked done afterwards, so whatever kills the process, the
-next one can tell by the content of the file how far it came. Several processes may share a ledger: each claims
-photos before it works on them, and shows that it lives by a lock that the system drops when it dies. Paths are
-bytes relative to the root of the library: names need not be UTF-8, and a library may move.
+A change is recorded before its file is touched and marked as done afterwards, so if the process is killed, the
+next one can tell from the content of the file how far it got. Several processes may share a ledger: each claims
+photos before it works on them, and holds a liveness lock that the system releases when it dies. Paths are bytes
+relative to the root of the library: names need not be UTF-8, and a library can be moved.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ class Ledger:
     """An open ledger; use it in a `with` block.
 
     Args:
-        path: The SQLite file, made with its folder when missing; None keeps a ledger in memory.
+        path: The SQLite file, created with its folder if missing; None for a ledger in memory.
 
     Raises:
-        LedgerError: The file is damaged, no ledger, or of a newer version.
-        StorageError: It cannot be made or written there.
+        LedgerError: The file is damaged, not a ledger, or from a newer version.
+        StorageError: It cannot be created or written there.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -77,7 +77,7 @@ class Ledger:
             if not os.access(path.parent, os.W_OK):
                 raise StorageError(f"{path.parent}: no ledger can be written here: choose another place for it")
         with self._errors():
-            # Autocommit: transactions are begun by hand. Threads take turns by our own lock.
+            # Autocommit: transactions are explicit. Our own lock serialises threads.
             self._connection = sqlite3.connect(
                 path or ":memory:", timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
@@ -91,7 +91,7 @@ class Ledger:
     def _prepare(self) -> None:
         with self._errors():
             self._connection.execute("PRAGMA journal_mode=WAL")
-            # A change must be on the disk before its file is, even if the power fails.
+            # A change must reach the disk before its file does, even on power failure.
             self._connection.execute("PRAGMA synchronous=FULL")
             with self.transaction():
                 version = self._one("PRAGMA user_version")[0]
@@ -111,7 +111,7 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Give back all claims and close the file."""
+        """Release all claims and close the file."""
         with suppress(LedgerError, StorageError), self.transaction():
             self._connection.execute("DELETE FROM claims WHERE owner = ?", (self._presence.owner,))
         self._closed = True
@@ -120,7 +120,7 @@ class Ledger:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Do all of a block or nothing, alone among all processes. Blocks may be nested."""
+        """Run a block atomically and exclusively among all processes. Blocks may be nested."""
         with self._lock, self._errors():
             if self._depth == 0:
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -136,10 +136,10 @@ class Ledger:
             if self._depth == 0:
                 self._connection.execute("COMMIT")
 
-    # Runs and who is alive
+    # Runs and liveness
 
     def start_run(self, kind: str, model: str) -> int:
-        """Begin a run and return its number."""
+        """Start a run and return its number."""
         with self.transaction():
             row = (kind, model, self._presence.owner, socket.gethostname(), time.time())
             cursor = self._connection.execute(
@@ -148,12 +148,12 @@ class Ledger:
         return int(cursor.lastrowid or 0)
 
     def finish_run(self, run: int) -> None:
-        """Note that a run came to its end."""
+        """Record that a run has finished."""
         with self.transaction():
             self._connection.execute("UPDATE runs SET finished = ? WHERE id = ?", (time.time(), run))
 
     def runs(self) -> Iterator[RunRow]:
-        """Give the runs, the newest first."""
+        """Yield the runs, newest first."""
         last = 2**62
         while rows := self._all(
             "SELECT id, kind, model, host, started, finished, (SELECT count(*) FROM changes WHERE run = runs.id "
@@ -164,23 +164,23 @@ class Ledger:
             last = rows[-1]["id"]
 
     def drop_dead_claims(self) -> None:
-        """Free the photos that dead processes had claimed."""
+        """Release the photos claimed by dead processes."""
         with self.transaction():
             owners = [row[0] for row in self._connection.execute("SELECT DISTINCT owner FROM claims")]
             dead = [(owner,) for owner in owners if not self._presence.is_alive(owner)]
             self._connection.executemany("DELETE FROM claims WHERE owner = ?", dead)
 
     def claim(self, photo: bytes) -> bool:
-        """Take a photo for this process; False where another one has it."""
+        """Claim a photo for this process; return False if another process has it."""
         with self._errors():
-            self._presence.show()  # from now on others can tell that this process lives
+            self._presence.show()  # from now on others can see that this process is alive
         with self.transaction():
             row = (photo, self._presence.owner)
             taken = self._connection.execute("INSERT OR IGNORE INTO claims (photo, owner) VALUES (?, ?)", row)
         return taken.rowcount == 1
 
     def release(self, photos: Iterable[bytes]) -> None:
-        """Give photos back; closing the ledger has given back all of them."""
+        """Release photos; closing the ledger releases all of them."""
         rows = [(photo, self._presence.owner) for photo in photos]
         if not rows or self._closed:
             return
@@ -190,23 +190,23 @@ class Ledger:
     # Photos
 
     def photo(self, photo: bytes) -> PhotoRow | None:
-        """Return what is known of a photo."""
+        """Return the row of a photo, or None."""
         row = self._one("SELECT * FROM photos WHERE photo = ?", photo)
         return None if row is None else _photo(row)
 
     def record(self, row: PhotoRow) -> None:
-        """Write down the state of a photo."""
+        """Record the state of a photo."""
         values = (row.photo, row.size, row.mtime_ns, row.sha256, row.key, row.state, row.reason, time.time())
         with self.transaction():
             self._connection.execute("INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def forget(self, photo: bytes) -> None:
-        """Make a photo due again."""
+        """Remove the row of a photo, so that it is processed again."""
         with self.transaction():
             self._connection.execute("DELETE FROM photos WHERE photo = ?", (photo,))
 
     def quarantine(self) -> Iterator[PhotoRow]:
-        """Give the photos that could not be worked on, in order of their paths."""
+        """Yield the photos that could not be processed, ordered by path."""
         last = b""
         while rows := self._all(
             "SELECT * FROM photos WHERE state <> 'done' AND photo > ? ORDER BY photo LIMIT ?", last, _PAGE
@@ -217,7 +217,7 @@ class Ledger:
     # Changes
 
     def intend(self, changes: Sequence[Change]) -> list[int]:
-        """Write changes down before their files are touched; returns their row numbers."""
+        """Record changes before their files are touched; return their row numbers."""
         numbers = []
         with self.transaction():
             for change in changes:
@@ -228,7 +228,7 @@ class Ledger:
         return numbers
 
     def set_state(self, change: int, state: ChangeState | None) -> None:
-        """Say how far a change is; None takes it out, as if it had never been."""
+        """Set the state of a change; None deletes it."""
         with self.transaction():
             if state is None:
                 self._connection.execute("DELETE FROM changes WHERE id = ?", (change,))
@@ -237,7 +237,7 @@ class Ledger:
                 self._connection.execute("UPDATE changes SET state = ?, owner = ? WHERE id = ?", values)
 
     def newest(self, target: bytes) -> Change | None:
-        """Return the last change of a file that still stands."""
+        """Return the last change of a file that is still in place, or None."""
         row = self._one(
             "SELECT * FROM changes WHERE target = ? AND state IN ('done', 'undoing') ORDER BY id DESC LIMIT 1",
             target,
@@ -245,20 +245,20 @@ class Ledger:
         return None if row is None else _change(row)
 
     def of_photo(self, photo: bytes) -> Change | None:
-        """Return the last change for a photo that still stands, whichever file it wrote."""
+        """Return the last change for a photo that is still in place, whichever file it wrote; or None."""
         row = self._one("SELECT * FROM changes WHERE photo = ? AND state = 'done' ORDER BY id DESC LIMIT 1", photo)
         return None if row is None else _change(row)
 
     def tags_of(self, photo: bytes) -> Iterator[str]:
-        """Give the tags, as JSON, of all changes for a photo, newest first."""
+        """Yield the tags, as JSON, of all changes for a photo, newest first."""
         yield from (r[0] for r in self._all("SELECT tags FROM changes WHERE photo = ? ORDER BY id DESC", photo))
 
     def standing(self, *, run: int | None = None, below: bytes = b"") -> Iterator[list[Change]]:
-        """Give the changes that still stand, newest first, in pages that fit in memory.
+        """Yield the changes that are still in place, newest first, in pages that fit in memory.
 
         Args:
-            run: Only those of a run.
-            below: Only those of photos in this folder, or of this very photo; empty means all.
+            run: Only changes of this run.
+            below: Only changes for photos in this folder, or for this photo; empty for all.
         """
         last = 2**62
         while rows := self._all(
@@ -270,7 +270,7 @@ class Ledger:
             last = rows[-1]["id"]
 
     def left_open(self) -> list[Change]:
-        """Return the changes that dead processes have not brought to an end."""
+        """Return the changes that dead processes left unfinished."""
         with self.transaction():
             rows = self._all("SELECT * FROM changes WHERE state IN ('writing', 'undoing')")
             alive = {owner: self._presence.is_alive(owner) for owner in {row["owner"] for row in rows}}
@@ -279,20 +279,20 @@ class Ledger:
     # Verdicts
 
     def judge(self, photo: bytes, sha256: bytes | None, verdict: Verdict) -> None:
-        """Write down what the user said of a tag; the last word counts."""
+        """Record the user's verdict on a tag; the last one counts."""
         values = (photo, sha256, verdict.name, verdict.verdict, verdict.tag, time.time())
         with self.transaction():
             self._connection.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def verdicts(self, photo: bytes, sha256: bytes | None) -> list[Verdict]:
-        """Return what the user said of a photo, found by its path or, after a move, by its content."""
+        """Return the user's verdicts on a photo, found by its path or, after a move, by its content."""
         rows = self._all(
             "SELECT name, verdict, tag FROM verdicts WHERE photo = ? OR sha256 = ? ORDER BY time", photo, sha256
         )
         return [Verdict(*row) for row in rows]
 
     def all_verdicts(self) -> Iterator[tuple[bytes, Verdict]]:
-        """Give every verdict with its photo, in order of the paths."""
+        """Yield every verdict with its photo, ordered by path."""
         last = (b"", "")
         while rows := self._all(
             "SELECT photo, name, verdict, tag FROM verdicts WHERE (photo, name) > (?, ?) "

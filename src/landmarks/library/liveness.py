@@ -1,4 +1,4 @@
-"""Signs of life: a process shows others that it runs, in a way that no crash can leave standing."""
+"""Liveness locks: a process shows others that it is running, without leaving a trace if it crashes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from landmarks.files.locks import take_lock
 
 
 class Presence:
-    """One process at work in a folder, and its view of the others.
+    """The liveness of one process in a folder, and its view of the others.
 
-    The sign is a lock (see `landmarks.files.locks`), which the system drops when the process dies.
+    It holds a lock (see `landmarks.files.locks`), which the system releases when the process dies.
 
     Args:
-        folder: Where the signs lie; None shows none, for a ledger that nobody shares.
+        folder: Folder of the lock files; None for no locks, if nobody shares the ledger.
 
     Attributes:
-        owner: Name of this process among all that ever worked here.
+        owner: Unique name of this process.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -28,19 +28,19 @@ class Presence:
         self._lock: sqlite3.Connection | None = None
 
     def show(self) -> None:
-        """Set the sign, once."""
+        """Take the lock, once."""
         if self._folder is not None and self._lock is None:
             self._lock = take_lock(self._sign(self._folder, self.owner))
 
     def hide(self) -> None:
-        """Take the sign away."""
+        """Release the lock."""
         if self._folder is not None and self._lock is not None:
             self._lock.close()
             self._lock = None
             self._sign(self._folder, self.owner).unlink(missing_ok=True)
 
     def is_alive(self, owner: str) -> bool:
-        """Tell whether the process of this name still runs."""
+        """Return whether the process with this name is still running."""
         if owner == self.owner:
             return True
         if self._folder is None or not (sign := self._sign(self._folder, owner)).exists():

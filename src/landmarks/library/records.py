@@ -13,15 +13,15 @@ ChangeState = Literal["writing", "done", "undoing", "undone"]
 
 @dataclass(frozen=True)
 class PhotoRow:
-    """What is known of a photo that was worked on.
+    """A photo that was processed.
 
     Attributes:
-        photo: Its path below the root, as bytes.
-        size: Bytes.
-        mtime_ns: Time of its last change.
-        sha256: Of its content.
-        key: Model and options it was worked on with.
-        state: `done`, or which kind of quarantine.
+        photo: Its path relative to the root, as bytes.
+        size: Size in bytes.
+        mtime_ns: Time of its last change, in nanoseconds.
+        sha256: SHA-256 of its content.
+        key: The model and options used.
+        state: `done`, or the kind of quarantine.
         reason: Why it is in quarantine.
     """
 
@@ -36,23 +36,23 @@ class PhotoRow:
 
 @dataclass(frozen=True)
 class Change:
-    """One write: enough to tell whose bytes stand in the file, and to bring the old ones back.
+    """One write, with enough data to recognise our content in the file and to restore the previous one.
 
     Attributes:
         run: The run it belongs to.
-        photo: The photo's path below the root, as bytes.
-        target: Path of the file that was written, likewise.
-        before_hash: SHA-256 of the old content, None where there was no file.
+        photo: The photo's path relative to the root, as bytes.
+        target: Path of the written file, likewise.
+        before_hash: SHA-256 of the old content, None if there was no file.
         before_mode: Permissions of the old file.
-        before_mtime_ns: Its time.
+        before_mtime_ns: Modification time of the old file, in nanoseconds.
         after_hash: SHA-256 of what we wrote.
         undo: Delta from the new content to the old, see `landmarks.library.delta`.
-        ours: What of the new content is ours.
+        ours: Our entries in the new content.
         tags: Tags with their probabilities, as JSON.
         model: Identity of the model.
-        state: How far it is.
-        id: Row number; 0 before it is written down.
-        time: When it was written down, in seconds since 1970.
+        state: Its progress.
+        id: Row number; 0 before it is recorded.
+        time: When it was recorded, in seconds since 1970.
     """
 
     run: int
@@ -73,7 +73,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the user said of a tag: `name` is folded to lower case, `tag` is its JSON where known."""
+    """The user's verdict on a tag: `name` is case-folded, `tag` is the tag as JSON if known."""
 
     name: str
     verdict: Literal["rejected", "confirmed"]
@@ -86,12 +86,12 @@ class RunRow:
 
     Attributes:
         id: Its number, for `landmarks undo`.
-        kind: What it did: `tag`.
+        kind: Kind of run: `tag`.
         model: Identity of the model.
         host: Name of the machine.
         started: Seconds since 1970.
-        finished: Likewise; None where it was broken off or still runs.
-        standing: How many of its changes have not been undone.
+        finished: Likewise; None if it was interrupted or is still running.
+        standing: Number of its changes that are still in place.
     """
 
     id: int

@@ -1,4 +1,4 @@
-"""Where a library begins: the folder with the ledger. Known without opening the ledger."""
+"""Finds the root of a library, the folder with the ledger, without opening the ledger."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 LEDGER = Path(".landmarks", "ledger.sqlite3")
-"""Where the ledger lies below the root of a library, unless another place is named."""
+"""Default path of the ledger, relative to the root of a library."""
 
 
 def library_root(path: Path) -> Path:
-    """Return the root of the library that holds `path`: the nearest folder above with a ledger, else itself."""
+    """Return the root of the library that contains `path`: the nearest folder above with a ledger, else itself."""
     path = absolute(path)
     folder = path if path.is_dir() else path.parent
     for candidate in (folder, *folder.parents):
@@ -20,6 +20,6 @@ def library_root(path: Path) -> Path:
 
 
 def absolute(path: Path) -> Path:
-    """Return a path from the root of the file system, links kept."""
-    # Links stay: their photos are known by the names that the user sees.
+    """Return an absolute path without resolving links."""
+    # Links are kept: photos are known by the names that the user sees.
     return Path(os.path.abspath(path))  # noqa: PTH100

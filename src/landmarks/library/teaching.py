@@ -1,6 +1,6 @@
-"""What a user confirmed and rejected in a library teaches a model.
+"""Teaches a model from the confirmed and rejected tags of a library.
 
-Photos on which a tag was confirmed are examples of it, photos on which it was rejected are counter-examples.
+Photos on which a tag was confirmed are examples of it; photos on which it was rejected are counter-examples.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from landmarks.tagging.tags import tags_from_json
 
 
 def learn_from_library(teacher: Teacher, library: Library) -> list[Lesson]:
-    """Learn from the verdicts of a library: the landmarks that its user confirmed on photos, or rejected."""
+    """Learn from the verdicts of a library: the landmarks that its user confirmed or rejected on photos."""
     confirmed: dict[str, list[Path]] = defaultdict(list)
     rejected: dict[str, list[Path]] = defaultdict(list)
     names: dict[str, str] = {}

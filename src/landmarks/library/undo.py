@@ -1,4 +1,4 @@
-"""Taking back what was written: byte for byte, or only our entries where others have changed the file since."""
+"""Undoes writes: byte for byte, or only our entries if others have changed the file since."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from landmarks.metadata.settings import WriteOptions
 
 @dataclass(frozen=True)
 class Undone:
-    """What became of one change.
+    """The outcome of undoing one change.
 
     Attributes:
         target: The file that had been written.
-        status: `restored`: it is again what it was, byte for byte; `cleaned`: others changed it since, so only
-            our entries were taken out; `gone`: the file is not there any more; `kept`: nothing was done;
-            `planned`: it would be undone.
+        status: `restored`: its previous content is back, byte for byte; `cleaned`: others changed it since, so
+            only our entries were removed; `gone`: the file no longer exists; `kept`: nothing was done; `planned`:
+            it would be undone.
         reason: Why it was kept, or None.
     """
 
@@ -39,19 +39,19 @@ class Undone:
 
 
 def undo(ledger: Ledger, root: Path, *, run: int | None = None, below: bytes = b"") -> Iterator[Undone]:
-    """Take back changes, the newest first.
+    """Undo changes, newest first.
 
     Args:
         ledger: The ledger, in which a run was started.
         root: Root of the library.
-        run: Only the changes of this run.
-        below: Only those of photos in this folder (bytes below the root), or of this photo.
+        run: Only changes of this run.
+        below: Only changes for photos in this folder (bytes, relative to the root), or for this photo.
 
     Yields:
-        One report for each change.
+        One report per change.
 
     Raises:
-        StorageError: The disk is full; the rest stays as it is.
+        StorageError: The disk is full; the remaining changes stay in place.
     """
     with ExifTool() as tool:
         for page in ledger.standing(run=run, below=below):
@@ -75,7 +75,7 @@ def _undo_page(ledger: Ledger, root: Path, page: list[Change], tool: ExifTool) -
                 continue
             reports[change.id] = _undo_one(ledger, root, change, tool)
             if times[change.target] > 1:
-                # The older change of the same file asks whether this one still stands above it.
+                # An older change of the same file checks whether this one is still in place.
                 ledger.set_state(change.id, _state(reports[change.id]))
     finally:
         with ledger.transaction():

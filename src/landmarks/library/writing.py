@@ -1,4 +1,4 @@
-"""Files of a library on the disk: what they are now, how they are replaced, and what a killed process left."""
+"""Files of a library on disk: their state, safe replacement, and recovery after a killed process."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from landmarks.library.records import Change
 
 
 class ChangedMeanwhileError(LandmarksError):
-    """A file is not any more what it was when the work on it began; it was left alone."""
+    """A file has changed since the work on it began; it was left alone."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A file at one moment.
+    """The state of a file at one moment.
 
     Attributes:
-        size: Bytes.
-        mtime_ns: Time of its last change.
-        identity: Inode and time of the last change of any kind, which no program can set back.
-        sha256: Of its content; None before it was read.
+        size: Size in bytes.
+        mtime_ns: Time of its last change, in nanoseconds.
+        identity: Inode and ctime, which no program can set back.
+        sha256: SHA-256 of its content; None before it was read.
     """
 
     size: int
@@ -41,15 +41,15 @@ class Snapshot:
 
     @classmethod
     def of(cls, path: Path, *, read: bool = True) -> Snapshot:
-        """Look at a file, and read its content too unless told otherwise; raises `OSError` when that fails."""
-        # The status comes first: a change while the content is read shows as one since.
+        """Take a snapshot of a file, with its content unless `read` is False; raises `OSError` if that fails."""
+        # The status comes first, so that a change while the content is read is noticed.
         status = path.stat()
         identity = (status.st_ino, status.st_ctime_ns)
         digest = bytes.fromhex(sha256_file(path)) if read else None
         return cls(status.st_size, status.st_mtime_ns, identity, digest)
 
     def with_content(self, path: Path, sha256: bytes | None) -> Snapshot:
-        """Return the same with the digest of a content that was read since, or else is read now."""
+        """Return a copy with the digest of the content, given or else read now."""
         if self.sha256 is not None or sha256 is not None:
             return self if self.sha256 is not None else replace(self, sha256=sha256)
         with suppress(OSError):
@@ -59,7 +59,7 @@ class Snapshot:
         return self
 
     def still_true(self, path: Path) -> bool:
-        """Tell whether the file has the same content; it is read again only where the system says otherwise."""
+        """Return whether the file has the same content; it is read again only if its status has changed."""
         try:
             now = path.stat()
             stamp = (now.st_size, now.st_mtime_ns, (now.st_ino, now.st_ctime_ns))
@@ -71,12 +71,12 @@ class Snapshot:
 
 
 def digest(content: bytes | None) -> bytes | None:
-    """Return the SHA-256 of a content, None for no file."""
+    """Return the SHA-256 of content, None for no file."""
     return None if content is None else hashlib.sha256(content).digest()
 
 
 def content_of(path: Path) -> bytes | None:
-    """Return the content of a file, None where there is none; raises `OSError` when it cannot be read."""
+    """Return the content of a file, None if it does not exist; raises `OSError` if it cannot be read."""
     try:
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -91,19 +91,19 @@ def put_file(
     mode: int | None = None,
     mtime_ns: int | None = None,
 ) -> None:
-    """Replace a file whole or not at all, if it still is what we think it is.
+    """Replace a file atomically, if it has the expected content.
 
-    Owner, permissions and extended attributes of the old file stay.
+    Owner, permissions and extended attributes of the old file are preserved.
 
     Args:
         path: The file.
-        content: What shall stand there; None removes the file.
-        expected: SHA-256 of what must stand there now, None for no file.
+        content: The new content; None removes the file.
+        expected: SHA-256 of the expected current content, None for no file.
         mode: Permissions to set.
-        mtime_ns: Time of the last change to set; None is now.
+        mtime_ns: Modification time to set, in nanoseconds; None for now.
 
     Raises:
-        ChangedMeanwhileError: Something else stands there.
+        ChangedMeanwhileError: The file has other content.
         StorageError: The file cannot be written.
     """
     if content is None:
@@ -116,7 +116,7 @@ def put_file(
             with suppress(FileNotFoundError):
                 shutil.copystat(path, temporary)
                 old = path.stat()
-                with suppress(OSError):  # only an administrator may give files away
+                with suppress(OSError):  # only root may change the owner
                     os.chown(temporary, old.st_uid, old.st_gid)
         if mode is not None:
             temporary.chmod(mode & 0o7777)
@@ -127,17 +127,17 @@ def put_file(
 
 def _expect(path: Path, expected: bytes | None) -> None:
     if digest(content_of(path)) != expected:
-        raise ChangedMeanwhileError(f"{path}: another program changed it meanwhile")
+        raise ChangedMeanwhileError(f"{path}: another program changed it in the meantime")
 
 
 def is_full(error: StorageError) -> bool:
-    """Tell whether the disk is full, so that going on with other files is of no use."""
+    """Return whether the disk is full, so that there is no point in trying other files."""
     cause = error.__cause__
     return isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
 def recover(ledger: Ledger, root: Path) -> None:
-    """Bring to an end what killed processes left half done; the content of each file tells how far they came."""
+    """Complete the unfinished changes of killed processes; the content of each file shows how far they got."""
     for change in ledger.left_open():
         path = root / os.fsdecode(change.target)
         with suppress(OSError):
@@ -145,7 +145,7 @@ def recover(ledger: Ledger, root: Path) -> None:
         try:
             now = digest(content_of(path))
         except OSError:
-            continue  # unreachable at the moment: the next run asks again
+            continue  # unreachable at the moment: the next run tries again
         with ledger.transaction():
             if change.state == "writing" and now == change.before_hash:
                 ledger.set_state(change.id, None)
@@ -153,13 +153,13 @@ def recover(ledger: Ledger, root: Path) -> None:
                 ledger.set_state(change.id, "undone")
                 ledger.forget(change.photo)
             else:
-                # Also where others changed the file since: an undo then takes out our entries alone.
+                # Even if others changed the file since: undo then removes only our entries.
                 ledger.set_state(change.id, "done")
     ledger.drop_dead_claims()
 
 
 def _remove_temporaries(path: Path, change: Change) -> None:
-    """Remove what `atomic_path` had begun to write beside `path`, told by its name and its age."""
+    """Remove temporary files of `atomic_path` beside `path`, recognised by name and age."""
     name = re.compile(re.escape(f".{path.stem[:40]}-") + "[a-z0-9_]{8}" + re.escape(path.suffix))
     with os.scandir(path.parent) as entries:
         for entry in entries:

@@ -1,1 +1,1 @@
-"""What is written about a photo and read from it: entries, XMP packets, ExifTool, the camera's position, edits."""
+"""Reads and writes the metadata of photos: entries, XMP packets, ExifTool, GPS positions, edits."""

@@ -1,15 +1,16 @@
-"""What is written about a photo, and where: planned here, put in place by `landmarks.library`.
+"""Plans metadata edits: what is written about a photo, and where. `landmarks.library` carries them out.
 
-By default nothing touches the photo: its tags go into an XMP sidecar, edited by `landmarks.metadata.xmp` with the
-standard library alone. Writing into photos (`in_place`) is the work of ExifTool, an external program that a user
-installs. ExifTool 12.57 and pyexiv2 2.16 (Exiv2 0.28.8) were tried on a JPEG, PNG, WebP, TIFF, GIF, HEIC, AVIF and
-BMP file: ExifTool writes XMP to all but BMP; pyexiv2 refuses GIF, HEIC, AVIF and BMP and cannot open a file whose
-name is not UTF-8. pyexiv2 is under the GPL 3, so this package under the MIT licence could at most have it as an
-extra, and a damaged photo could take the whole run down with it, since Exiv2 runs inside the process.
+By default the photo is not touched: its tags go into an XMP sidecar, edited by `landmarks.metadata.xmp` with only
+the standard library. Photos themselves (`in_place`) are written by ExifTool, an external program that the user
+installs. ExifTool 12.57 and pyexiv2 2.16 (Exiv2 0.28.8) were tested on a JPEG, PNG, WebP, TIFF, GIF, HEIC, AVIF
+and BMP file: ExifTool writes XMP to all but BMP; pyexiv2 refuses GIF, HEIC, AVIF and BMP and cannot open a file
+whose name is not UTF-8. pyexiv2 is under the GPL 3, so this MIT-licensed package could at most have it as an
+extra, and because Exiv2 runs inside the process, a damaged photo could crash the whole run.
 
-The landmark's coordinates go into `Iptc4xmpExt:LocationShown`, the place that is seen; a camera position, in
-EXIF or `exif:GPSLatitude`, is never changed. Such a position is written only if asked, where there is none, and
-says in `GPSProcessingMethod` whose it is, so `read_position` does not take it for the camera's.
+The landmark's coordinates go into `Iptc4xmpExt:LocationShown`, the place shown; a camera position, in EXIF or
+`exif:GPSLatitude`, is never changed. Only on request, and only if there is none, is the landmark's position
+written there, with a `GPSProcessingMethod` that marks it as ours, so `read_position` does not take it for the
+camera's.
 """
 
 from __future__ import annotations
@@ -42,13 +43,13 @@ class Edit:
 
     Attributes:
         target: The photo or its sidecar.
-        before: Its content, None where there is no file.
-        after: Its content afterwards.
-        status: What the file system said of it when it was read, or None.
-        ours: All that is ours in it afterwards.
-        added: What comes in.
-        removed: What goes out; it was ours.
-        gone: What was ours and somebody has removed since.
+        before: Its content, or None if there is no file.
+        after: Its content after the edit.
+        status: File status when it was read, or None.
+        ours: All entries that are ours after the edit.
+        added: Entries to add.
+        removed: Entries of ours to remove.
+        gone: Entries of ours that somebody else has removed.
     """
 
     target: Path
@@ -62,7 +63,7 @@ class Edit:
 
     @property
     def changes(self) -> bool:
-        """Whether the file becomes another one."""
+        """Whether the content changes."""
         return bool(self.added or self.removed)
 
     def diff(self) -> str:
@@ -74,13 +75,13 @@ class Edit:
 
 
 def target_of(photo: Path, options: WriteOptions) -> Path:
-    """Return the file that gets the tags of `photo`.
+    """Return the file to which the tags of `photo` are written.
 
-    A sidecar that exists is used whatever its form of name: a second one would hide it from photo programs. But
-    `photo.xmp` is not taken for `photo.jpg` when `photo.cr2` may be its owner.
+    An existing sidecar is used whatever its naming scheme: a second one would hide it from photo programs. But
+    `photo.xmp` is not used for `photo.jpg` if it may belong to `photo.cr2`.
 
     Raises:
-        MetadataError: `photo.xmp` is asked for and would belong to several photos.
+        MetadataError: `photo.xmp` is requested and would belong to several photos.
     """
     raw = is_raw(photo)
     if options.in_place and not raw:
@@ -107,21 +108,21 @@ def plan(
     tool: ExifTool,
     target: Path | None = None,
 ) -> Edit:
-    """Plan how a file comes to say `wanted`, beside all that others wrote into it.
+    """Plan the edit that makes our entries in a file equal to `wanted`, and leaves all others unchanged.
 
     Args:
         photo: The photo.
-        wanted: What we want to say of it.
-        ours: What is ours in the file now, from the last edit; it goes where it is not wanted any more.
+        wanted: The entries we want.
+        ours: Our entries in the file, from the last edit; those no longer wanted are removed.
         options: Where tags are written.
-        tool: For writing into photos.
-        target: The file, where it is known already.
+        tool: ExifTool, to write into photos.
+        target: The file, if it is already known.
 
     Returns:
-        The edit; what the user said already is not said again and never becomes ours.
+        The edit. Entries that the user already has are not repeated and never become ours.
 
     Raises:
-        MetadataError: The file cannot be edited without risk, for example broken XML; nothing was changed.
+        MetadataError: The file cannot be edited safely, for example because of broken XML; nothing was changed.
     """
     path = target if target is not None else target_of(photo, options)
     before, status = _read(path)
@@ -155,7 +156,7 @@ def _plan_sidecar(
         packet.add(added)
         after = packet.to_bytes() if added or removed or before is None else before
     except PacketError as error:
-        raise MetadataError(path, f"{error}: mend or move the sidecar; it was left alone") from error
+        raise MetadataError(path, f"{error}: repair or move the sidecar; it was left alone") from error
     return Edit(path, before, after, status, kept.plus(added), added, removed, gone)
 
 
@@ -164,15 +165,15 @@ def _packet_of(photo: Path, path: Path, before: bytes | None) -> XmpPacket:
     if before is None:
         shared = shared_sidecar(photo)
         if shared is not None and shared != path:
-            # Programs that find the new sidecar read the shared one no more: it goes on in the new one.
+            # Programs that find the new sidecar ignore the shared one, so the new one starts as a copy of it.
             return read_sidecar(shared) or XmpPacket()
     return XmpPacket(before)
 
 
 def _carried(photo: Path, packet: XmpPacket, user: Entries, *, inside: bool) -> tuple[Entries, tuple[str, ...]]:
-    """Return the user's entries, and as digiKam paths all that is said only where digiKam would not look any more.
+    """Return the user's entries, and as digiKam paths those that digiKam would no longer read.
 
-    A sidecar without keywords gets those that the photo has `inside`, which ours would hide from programs.
+    A sidecar without keywords gets those `inside` the photo, which our sidecar would hide from programs.
     """
     others = packet.other_paths()
     seed = user
@@ -188,7 +189,7 @@ def _carried(photo: Path, packet: XmpPacket, user: Entries, *, inside: bool) -> 
 
 
 def _fitting(added: Entries, user: Entries) -> Entries:
-    """Return what may be added: no city or country of ours beside a user's that differ from it."""
+    """Return the entries that may be added, without a city or country that contradicts the user's."""
     theirs = [(name, getattr(user, name)) for name in SINGLES]
     if any(values and getattr(added, name) for name, values in theirs):
         return replace(added, sublocation=(), city=(), country=(), country_code=())
@@ -216,7 +217,7 @@ def _plan_embedded(
 
 
 def _read(path: Path) -> tuple[bytes | None, os.stat_result | None]:
-    """Read a file that we may replace; refuse what a replacement would harm."""
+    """Read a file that we may replace; refuse it if replacing would do harm."""
     try:
         status = path.lstat()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What stands in the metadata of a file: keywords, hierarchies and locations, and how they are compared."""
+"""Metadata entries of a file: keywords, hierarchies and locations, and how they are compared."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Location:
-    """A place that is seen in a photo, as `Iptc4xmpExt:LocationShown` describes one.
+    """A place shown in a photo, as in `Iptc4xmpExt:LocationShown`.
 
     Attributes:
         name: Name of the landmark, empty for a whole city or country.
         city: City or region, or empty.
         country: Country, or empty.
         country_code: ISO 3166-1 alpha-2 code, or empty.
-        latitude: Of the landmark, not of the camera; None when unknown.
-        longitude: None exactly when `latitude` is.
-        identifier: Wikidata address, or empty.
+        latitude: Latitude of the landmark, not of the camera, in degrees; None when unknown.
+        longitude: Likewise; None if and only if `latitude` is.
+        identifier: Wikidata URL, or empty.
     """
 
     name: str
@@ -33,26 +33,26 @@ class Location:
 
     @property
     def key(self) -> str:
-        """What makes two descriptions the same place, whatever a program did to the numbers."""
+        """Key that is equal for two descriptions of the same place, even if a program has rounded the numbers."""
         return _folded("\t".join((self.name, self.city, self.country)))
 
 
 @dataclass(frozen=True)
 class Entries:
-    """What stands, or shall stand, in the metadata of one file.
+    """Entries that are, or will be, in the metadata of one file.
 
     Attributes:
         keywords: `dc:subject`.
-        hierarchy: `lr:hierarchicalSubject`, levels parted by `|`.
-        tag_paths: `digiKam:TagsList`, levels parted by `/`.
+        hierarchy: `lr:hierarchicalSubject`, levels separated by `|`.
+        tag_paths: `digiKam:TagsList`, levels separated by `/`.
         locations: `Iptc4xmpExt:LocationShown`.
-        sublocation: `Iptc4xmpCore:Location`, the landmark; like the next three at most one, for programs that do
-            not know `Iptc4xmpExt:LocationShown`.
+        sublocation: `Iptc4xmpCore:Location`, the landmark; like the next three it has at most one value, for
+            programs that do not support `Iptc4xmpExt:LocationShown`.
         city: `photoshop:City`.
         country: `photoshop:Country`.
         country_code: `Iptc4xmpCore:CountryCode`.
         iptc_keywords: IPTC keywords; never in a sidecar.
-        position: GPS position that we wrote for lack of one, in EXIF or, in a sidecar, `exif:GPSLatitude`.
+        position: GPS position that we wrote because there was none, in EXIF or, in a sidecar, `exif:GPSLatitude`.
     """
 
     keywords: tuple[str, ...] = ()
@@ -70,15 +70,15 @@ class Entries:
         return any(getattr(self, field.name) for field in fields(self))
 
     def without(self, others: Entries) -> Entries:
-        """Return what is here and not in `others`, in the order of here."""
+        """Return the entries that are not in `others`, in their order here."""
         return self._filtered(others, keep=False)
 
     def common(self, others: Entries) -> Entries:
-        """Return what is here and in `others` too, in the order of here."""
+        """Return the entries that are also in `others`, in their order here."""
         return self._filtered(others, keep=True)
 
     def plus(self, others: Entries) -> Entries:
-        """Return everything from here, then from `others` what is not here."""
+        """Return these entries, followed by those of `others` that are not here."""
         new = others.without(self)
         joined = {name: getattr(self, name) + getattr(new, name) for name in LISTS}
         return Entries(**joined, position=self.position or others.position)
@@ -92,7 +92,7 @@ class Entries:
         return Entries(**kept, position=position)
 
     def lines(self) -> Iterator[str]:
-        """Give one line of text for each entry, as a diff shows them."""
+        """Yield one line of text per entry, for a diff."""
         for name, label in LISTS.items():
             for entry in getattr(self, name):
                 yield f"{label}: {describe(entry)}"
@@ -100,12 +100,12 @@ class Entries:
             yield "GPS position of the landmark: {:.5f}, {:.5f}".format(*self.position)
 
     def to_json(self) -> str:
-        """Return the entries as text for `from_json`."""
+        """Return the entries as JSON, for `from_json`."""
         return json.dumps({key: value for key, value in asdict(self).items() if value}, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Entries:
-        """Read what `to_json` wrote."""
+        """Parse the output of `to_json`."""
         values = json.loads(text)
         lists = {name: tuple(values.get(name, ())) for name in LISTS}
         lists["locations"] = tuple(Location(**location) for location in lists["locations"])
@@ -124,16 +124,16 @@ LISTS = {
     "country_code": "Iptc4xmpCore:CountryCode",
     "iptc_keywords": "IPTC:Keywords",
 }
-"""Lists of `Entries` and the names of their properties."""
+"""Lists in `Entries` and the names of their properties."""
 
 SINGLES = ("sublocation", "city", "country", "country_code")
-"""Lists of `Entries` with one entry at most, which together name one place."""
+"""Lists in `Entries` with at most one entry, which together name one place."""
 
 
 def compare_key(entry: str | Location) -> str:
     """Return the form in which entries are compared.
 
-    Photo programs tell neither upper from lower case nor the two ways in which Unicode writes an accent.
+    Photo programs ignore case and the two ways in which Unicode encodes an accent.
     """
     return entry.key if isinstance(entry, Location) else _folded(entry)
 
@@ -152,7 +152,7 @@ def _folded(text: str) -> str:
 
 
 def distinct(entries: Iterable[str]) -> tuple[str, ...]:
-    """Return each entry once, as it was written first."""
+    """Return each entry once, in its first spelling."""
     first: dict[str, str] = {}
     for entry in entries:
         first.setdefault(compare_key(entry), entry)
@@ -170,20 +170,20 @@ def describe(entry: str | Location) -> str:
 
 
 def join_path(path: Iterable[str], separator: str) -> str:
-    """Join the levels of a hierarchy; a separator inside a name would make a level of its own."""
+    """Join the levels of a hierarchy; a separator inside a name is replaced, as it would start a new level."""
     return separator.join(one_line(level).replace(separator, "-") for level in path)
 
 
 def one_line(name: str) -> str:
-    """Return a name with every run of white space as one space: a keyword has no line breaks."""
+    """Collapse white space in a name to single spaces: a keyword has no line breaks."""
     return " ".join(name.split())
 
 
 def seed_tag_paths(keywords: Iterable[str], hierarchy: Iterable[str]) -> tuple[str, ...]:
-    """Return the digiKam paths that say what a user's other keyword lists say.
+    """Return a user's other keyword lists as digiKam paths.
 
-    digiKam and Immich read `digiKam:TagsList` alone where it exists. A file that gets its first such list must
-    therefore carry the user's own keywords in it, or they would vanish from these programs.
+    If there is a `digiKam:TagsList`, digiKam and Immich read nothing else. A file that gets its first such list
+    must therefore include the user's own keywords in it, or they would disappear from these programs.
     """
     nested = [path.split("|") for path in hierarchy]
     known = {compare_key(level) for path in nested for level in path}

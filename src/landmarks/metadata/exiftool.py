@@ -1,7 +1,8 @@
-"""ExifTool (https://exiftool.org) as a helper process that never sees a file of the user's, only copies.
+"""ExifTool (https://exiftool.org) as a helper process that never sees the user's files, only copies.
 
-One process serves many photos (`-stay_open`): starting Perl for each would cost 0.2 s. Arguments go line by line
-through its standard input, so no shell is involved; the copies have plain names, so no name of the user's is.
+One process serves many photos (`-stay_open`): starting Perl for each would take 0.2 s. Arguments are passed line
+by line on its standard input, without a shell; the copies have plain names, so the user's file names are not
+passed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from landmarks.metadata import gps
 from landmarks.metadata.entries import SINGLES, Entries, Location
 
 COMMAND = "exiftool"
-_SECONDS = 60  # a photo that keeps ExifTool busy for longer is not one
+_SECONDS = 60  # timeout per photo
 _LISTS = {
     "keywords": "XMP-dc:Subject",
     "hierarchy": "XMP-lr:HierarchicalSubject",
@@ -42,7 +43,7 @@ _GPS_TAGS = ("GPSLatitude", "GPSLatitudeRef", "GPSLongitude", "GPSLongitudeRef",
 
 
 class ExifTool:
-    """The helper process, started when first needed; use it in a `with` block. One thread at a time."""
+    """The helper process, started on first use; a context manager. Not thread-safe."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -60,11 +61,11 @@ class ExifTool:
         """End the process; the next use starts a new one."""
         process, self._process = self._process, None
         if process is not None:
-            process.kill()  # it holds nothing that could be lost
+            process.kill()  # it has no state to lose
             process.wait()
             for stream in (process.stdin, process.stdout, process.stderr):
                 if stream is not None:
-                    with suppress(OSError):  # what it had not read yet goes nowhere
+                    with suppress(OSError):  # unread input is discarded
                         stream.close()
         if self._folder is not None:
             self._folder.cleanup()
@@ -74,11 +75,11 @@ class ExifTool:
         """Read what is embedded in a photo.
 
         Args:
-            photo: For messages.
+            photo: Path of the photo, for messages.
             content: The photo's bytes.
 
         Returns:
-            The entries, and whether the photo has a camera position. Our own position is an entry.
+            The entries, and whether the photo has a camera position. A position that we wrote is an entry.
 
         Raises:
             MetadataError: ExifTool is missing or cannot read the photo.
@@ -88,7 +89,7 @@ class ExifTool:
         copy = self._copy(content)
         output, errors = self._run(photo, [*_READ, str(copy)])
         try:
-            # Numbers stay text: a keyword 2015 is no number.
+            # Numbers stay text: a keyword 2015 is not a number.
             values = json.loads(output, parse_int=str, parse_float=str)[0]
         except (ValueError, LookupError) as error:
             raise MetadataError(photo, f"ExifTool cannot read it ({_reason(errors)})") from error
@@ -104,13 +105,13 @@ class ExifTool:
         return Entries(**lists, position=position), taken
 
     def edit(self, photo: Path, content: bytes, *, remove: Entries, add: Entries) -> bytes:
-        """Return the photo with entries removed and added; the compressed picture stays as it is.
+        """Return the photo with entries removed and added; the compressed image data is unchanged.
 
         Args:
-            photo: For messages.
+            photo: Path of the photo, for messages.
             content: The photo's bytes.
-            remove: Entries to take out.
-            add: Entries to put at the end of their lists.
+            remove: Entries to remove.
+            add: Entries to append to their lists.
 
         Raises:
             MetadataError: ExifTool is missing, or cannot write this photo.
@@ -124,7 +125,7 @@ class ExifTool:
             arguments += [f"-XMP-iptcExt:LocationShown{sign}={_struct(place)}" for place in entries.locations]
         arguments += _position_arguments(remove, add)
         if add.iptc_keywords and b"8BIM\x04\x04" not in content:
-            arguments.append("-IPTC:CodedCharacterSet=UTF8")  # the standard's default knows no accents
+            arguments.append("-IPTC:CodedCharacterSet=UTF8")  # the standard's default has no accents
         output, errors = self._run(photo, [*arguments, str(copy)])
         if b"1 image files updated" not in output:
             raise MetadataError(photo, f"ExifTool cannot write it ({_reason(errors)}): use a sidecar")
@@ -140,7 +141,7 @@ class ExifTool:
 
     def _run(self, photo: Path, arguments: Sequence[str]) -> tuple[bytes, str]:
         process = self._started(photo)
-        # A line break would begin a new argument.
+        # A line break would start a new argument.
         lines = [" ".join(argument.splitlines()) for argument in arguments]
         command = "\n".join([*lines, "-echo4", "{ready}", "-execute", ""])
         timer = threading.Timer(_SECONDS, process.kill)
@@ -151,7 +152,7 @@ class ExifTool:
             process.stdin.write(command.encode("utf-8", "replace"))
             process.stdin.flush()
             return _until_ready(process.stdout), _until_ready(process.stderr).decode("utf-8", "replace")
-        except OSError as error:  # also the end of its output: it was killed or crashed on this photo
+        except OSError as error:  # includes the end of its output: it was killed or crashed on this photo
             self.close()
             raise MetadataError(photo, "ExifTool broke down on it: use a sidecar") from error
         finally:
@@ -166,7 +167,7 @@ class ExifTool:
                     "writing into photos needs ExifTool: install it (Debian: libimage-exiftool-perl; "
                     "others: exiftool.org) or use sidecars",
                 )
-            # An empty -config keeps a configuration file, which is a program, from running.
+            # An empty -config prevents a configuration file, which is code, from running.
             self._process = subprocess.Popen(  # noqa: S603 - fixed arguments, no shell
                 [command, "-config", "", "-stay_open", "True", "-@", "-"],
                 stdin=subprocess.PIPE,
@@ -212,7 +213,7 @@ def _location(values: dict[str, Any]) -> Location:
 
 
 def _struct(place: Location) -> str:
-    """Return a place in ExifTool's notation for structures."""
+    """Return a place in ExifTool's structure syntax."""
     values: dict[str, str] = {
         "LocationName": place.name,
         "City": place.city,

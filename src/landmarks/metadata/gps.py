@@ -1,7 +1,7 @@
-"""Positions: every way in which programs write degrees, and how a position is marked as ours.
+"""GPS positions: parses all notations of degrees in use, and marks a position as ours.
 
 XMP writes `48,51.498N` or `48,51,29.9N` (XMP Specification Part 2, GPSCoordinate). Programs also write decimal
-degrees with a letter or a sign, degree signs, fractions, and the letter in a property of its own.
+degrees with a letter or a sign, degree signs, fractions, and the letter in a separate property.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ def our_method(position: tuple[float, float]) -> str:
 
 
 def is_ours(method: str, position: tuple[float, float]) -> bool:
-    """Tell whether a position is one that we wrote and nobody has changed since.
+    """Return whether we wrote a position and nobody has changed it since.
 
     Args:
-        method: `GPSProcessingMethod`, where we note the position we wrote: other programs that correct a
-            position may leave that note as it is.
-        position: Latitude and longitude that stand there now.
+        method: `GPSProcessingMethod`, which includes the position we wrote: a program that corrects the position
+            may leave this text unchanged.
+        position: The current latitude and longitude in degrees.
     """
     match = _OURS_PARTS.search(method)
     return match is not None and all(abs(float(match[i + 1]) - position[i]) < 0.001 for i in (0, 1))
 
 
 def plausible(position: tuple[float | None, float | None] | None) -> tuple[float, float] | None:
-    """Return a position if it can be one: on the globe, and not the 0, 0 of a receiver without signal."""
+    """Return a position if it is plausible: in range, and not the 0, 0 of a receiver without signal."""
     if position is None:
         return None
     latitude, longitude = position
@@ -59,12 +59,12 @@ def plausible(position: tuple[float | None, float | None] | None) -> tuple[float
 
 
 def parse_degrees(text: str | None, axis: str, reference: str | None = None) -> float | None:
-    """Return the degrees that a text means, north and east positive; None where it means none.
+    """Parse degrees, north and east positive; None if the text has none.
 
     Args:
         text: For example `48,51.498N`, `48.8583`, `-33.9`, `48 deg 51' 29.9" N` or `48/1 51/1 299/10`.
         axis: `latitude` or `longitude`.
-        reference: What stands in `GPSLatitudeRef` or `GPSLongitudeRef`; a letter in the text itself goes before.
+        reference: Value of `GPSLatitudeRef` or `GPSLongitudeRef`; a letter in the text itself takes precedence.
     """
     match = _VALUE.fullmatch(text or "")
     if match is None or (match["before"] and match["after"]):
@@ -85,16 +85,16 @@ def parse_degrees(text: str | None, axis: str, reference: str | None = None) -> 
 
 
 def exif_degrees(parts: Sequence[float], reference: object, axis: str) -> float | None:
-    """Return the degrees of EXIF's numbers; without a usable letter they count as north and east.
+    """Convert degrees from EXIF; without a valid reference they are taken as north and east.
 
     Args:
-        parts: Degrees, minutes and seconds, of which the last ones may be missing.
-        reference: `GPSLatitudeRef` or `GPSLongitudeRef` as it stands there, or None.
+        parts: Degrees, minutes and seconds; the last ones may be missing.
+        reference: Raw value of `GPSLatitudeRef` or `GPSLongitudeRef`, or None.
         axis: `latitude` or `longitude`.
     """
     numbers = [float(part) for part in parts]
     below = bool(numbers) and math.copysign(1, numbers[0]) < 0
-    # Seconds of 0/0 are how some cameras write that they have none.
+    # Some cameras write missing seconds as 0/0.
     value = degrees_of([abs(number) for number in numbers if not math.isnan(number)] if numbers[:1] else [])
     if value is None or math.isnan(numbers[0]):
         return None
@@ -104,14 +104,14 @@ def exif_degrees(parts: Sequence[float], reference: object, axis: str) -> float 
 
 
 def degrees_of(parts: Sequence[float]) -> float | None:
-    """Return degrees, minutes and seconds as one number, or None where they are no angle."""
+    """Return degrees, minutes and seconds as one number, or None if they are not an angle."""
     if not 1 <= len(parts) <= 3 or any(part > 60 for part in parts[1:]):
         return None
     return sum((part / 60.0**power for power, part in enumerate(parts)), 0.0)
 
 
 def degrees_text(value: float, axis: str) -> str:
-    """Return degrees as XMP writes them, to the hundred-thousandth of a minute (2 cm)."""
+    """Format degrees for XMP, to a hundred-thousandth of a minute (2 cm)."""
     letters = "NS" if axis == "latitude" else "EW"
     minutes = round(abs(value) * 60, 5)
     return f"{int(minutes // 60)},{minutes % 60:.5f}{letters[value < 0]}"

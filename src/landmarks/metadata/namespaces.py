@@ -1,7 +1,7 @@
-"""The namespaces of XMP that we read or write, and the prefix that stands for each in one packet.
+"""The XMP namespaces that we read or write, and their prefixes in a packet.
 
-The XMP toolkit, on which exiv2, digiKam and darktable are built, takes one prefix for a namespace in a whole
-packet and refuses the packet where it meets a second one. So what we add uses the prefix that is there.
+The XMP toolkit, on which exiv2, digiKam and darktable are built, accepts only one prefix per namespace in a packet
+and refuses a packet with a second one. So what we add uses the existing prefixes.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _USUAL = {
 
 
 class Prefixes:
-    """The prefixes for a piece of text that is to be put into a packet.
+    """The prefixes for text to insert into a packet.
 
     Args:
-        scope: What prefixes mean at its place.
-        bound: Every binding of the packet, wherever it holds, as pairs of prefix and namespace.
-        needed: The namespaces that the text uses.
+        scope: Namespace of each prefix at the insertion point.
+        bound: All bindings in the packet, as pairs of prefix and namespace.
+        needed: Namespaces that the text uses.
     """
 
     def __init__(self, scope: Mapping[str, str], bound: Iterable[tuple[str, str]], needed: Iterable[str]) -> None:
@@ -52,7 +52,7 @@ class Prefixes:
         for namespace in needed:
             here = [prefix for prefix, meaning in scope.items() if meaning == namespace]
             there = [prefix for prefix, meaning in bound if meaning == namespace]
-            # A prefix before none: the text's own prefixes hold for attributes too.
+            # Prefer a prefix to the default namespace, which does not apply to attributes.
             prefix = next(filter(None, here), next(filter(None, there), (here + there + [None])[0]))
             if prefix is None or prefix in self._declared:
                 prefix = _free(_USUAL[namespace], {prefix for prefix, _ in bound} | set(self._declared))
@@ -62,12 +62,12 @@ class Prefixes:
 
     @property
     def declarations(self) -> str:
-        """The attributes that bind what is not bound at the place, for the outermost element of the text."""
+        """Attributes that declare missing prefixes, for the outermost element of the text."""
         names = ((f"xmlns:{prefix}" if prefix else "xmlns", space) for prefix, space in self._declared.items())
         return "".join(f' {name}="{space}"' for name, space in names)
 
     def name(self, namespace: str, local: str) -> str:
-        """Return the name of an element."""
+        """Return the prefixed name of an element."""
         prefix = self._prefixes[namespace]
         return f"{prefix}:{local}" if prefix else local
 

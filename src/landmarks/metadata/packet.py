@@ -1,9 +1,9 @@
-"""The text of an XMP packet, edited in place: every byte that is not ours stays where it is.
+"""Edits the text of an XMP packet in place, without changing any byte that is not ours.
 
-A packet is parsed with Expat, which tells at which byte each element begins. What is added is spliced in as text
-and what is removed is cut out, so comments, prefixes, order and white space of other programs survive, which a
-parse and a re-serialisation would not give. A document type declaration is refused, and with it every entity
-trick. The format: XMP Specification Part 1 (ISO 16684-1).
+A packet is parsed with Expat, which reports the byte offset of each element. Additions are spliced in as text and
+removals are cut out, so comments, prefixes, order and white space of other programs are preserved, which parsing
+and re-serialising would not do. Document type declarations are refused, and with them all entity attacks. The
+format: XMP Specification Part 1 (ISO 16684-1).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _EMPTY = (
     '<?xpacket end="w"?>\n'
 )
 _MARKS = (
-    # UTF-32 first: its mark in little endian begins like that of UTF-16.
+    # UTF-32 first: its little-endian mark starts with that of UTF-16.
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF8, "utf-8"),
@@ -35,7 +35,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _ZEROS = {
-    # Which of the first four bytes are zero where the text begins with a character of ASCII.
+    # Which of the first four bytes are zero if the text starts with an ASCII character.
     (False, True, True, True): "utf-32-le",
     (True, True, True, False): "utf-32-be",
     (False, True, False, True): "utf-16-le",
@@ -51,20 +51,20 @@ _MAX_DEPTH = 100
 
 
 class PacketError(ValueError):
-    """The packet is broken, or of a form that cannot be edited safely; the text says why."""
+    """The packet is broken, or in a form that cannot be edited safely; the text explains why."""
 
 
 @dataclass
 class Node:
-    """An element: `start` to `inside` is its start tag, `until` to `end` its end tag."""
+    """An element; `start` to `inside` are the byte offsets of its start tag, `until` to `end` of its end tag."""
 
     name: str  # namespace, space, local name
     attributes: dict[str, str]
     start: int
     inside: int
-    outer: dict[str, str]  # what prefixes mean around it
-    scope: dict[str, str]  # what they mean in it
-    literal: bool  # in, or itself, an element whose content is said to be text, markup and all
+    outer: dict[str, str]  # namespace of each prefix around it
+    scope: dict[str, str]  # namespace of each prefix inside it
+    literal: bool  # is, or is inside, an element whose content is declared as literal text
     until: int = 0
     end: int = 0
     text: str = ""
@@ -72,13 +72,13 @@ class Node:
 
     @property
     def closed_at_once(self) -> bool:
-        """Whether it is written as `<x/>`."""
+        """Whether it is a self-closing tag, `<x/>`."""
         return self.until == self.end
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """An attribute as it is written: `start` is where the white space before it begins, `raw` is not unescaped."""
+    """An attribute as written: `start` is the offset of the white space before it, `raw` is not unescaped."""
 
     name: str
     raw: bytes
@@ -90,14 +90,14 @@ class Packet:
     """A packet and its text.
 
     Args:
-        raw: Its bytes; None, or bytes without any text in them, make an empty packet.
+        raw: Its bytes; None, or bytes without any text, make an empty packet.
 
     Raises:
-        PacketError: The bytes are not a packet that can be read.
+        PacketError: The bytes are not a readable packet.
     """
 
     def __init__(self, raw: bytes | None = None) -> None:
-        # Work goes on in UTF-8, the only encoding where Expat's byte offsets fit text that is spliced in.
+        # All work is done in UTF-8, the only encoding in which Expat's byte offsets fit the spliced text.
         self._tail = b""
         if raw is None or is_blank(raw):
             self._codec, self.text = "utf-8", _EMPTY.encode()
@@ -113,7 +113,7 @@ class Packet:
         self._take(tree)
 
     def to_bytes(self) -> bytes:
-        """Return the packet in the encoding it came in."""
+        """Return the packet in its original encoding."""
         return self.text.decode().encode(self._codec, "xmlcharrefreplace") + self._tail
 
     def prefixes(self, node: Node, needed: Iterable[str], *, own: bool = True) -> Prefixes:
@@ -122,12 +122,12 @@ class Packet:
         Args:
             node: The element.
             needed: Namespaces that the text uses.
-            own: Count the prefixes that the element itself binds; not where the text takes its place.
+            own: Include the prefixes declared by the element itself; False if the text replaces the element.
         """
         return Prefixes(node.scope if own else node.outer, self._bound, needed)
 
     def attributes(self, node: Node) -> Iterator[Attribute]:
-        """Give the attributes of an element as they are written, without those that bind prefixes."""
+        """Yield the attributes of an element as written, without those that declare prefixes."""
         scope = node.scope | {"xml": "http://www.w3.org/XML/1998/namespace"}
         for match in _ATTRIBUTES.finditer(self.text, node.start, node.inside):
             prefix, colon, local = match[1].decode().rpartition(":")
@@ -137,12 +137,12 @@ class Packet:
             yield Attribute(name, match[2][1:-1], match.start(), match.end())
 
     def start_tag(self, node: Node) -> str:
-        """Return the name of an element as it is written, with its prefix."""
+        """Return the name of an element as written, with its prefix."""
         tag = _START_TAG.match(self.text, node.start)
         return "" if tag is None else tag[1].decode()
 
     def insert(self, node: Node, lines: Iterable[str]) -> None:
-        """Put lines at the end of an element's content, indented like what is there before them."""
+        """Append lines to an element's content, indented like the existing content."""
         text, indent = self.text, self._indent_of(node)
         inner = indent + " "
         if node.children:
@@ -158,11 +158,11 @@ class Packet:
         self._reparse(text[:at] + added + tail + text[at:])
 
     def replace(self, start: int, end: int, text: bytes) -> None:
-        """Put other text in place of a part."""
+        """Replace the bytes from `start` to `end` with other text."""
         self._reparse(self.text[:start] + text + self.text[end:])
 
     def cut(self, parts: Iterable[Node | Attribute]) -> None:
-        """Take elements and attributes out, each with the white space before it."""
+        """Remove elements and attributes, each with the white space before it."""
         parts, text = list(parts), self.text
         if not parts:
             return
@@ -196,12 +196,12 @@ class Packet:
 
 
 def is_blank(raw: bytes) -> bool:
-    """Tell whether a file holds no text at all: no bytes, or white space, zeros and byte order marks alone."""
+    """Return whether a file has no text: no bytes, or only white space, zeros and byte order marks."""
     return not raw.strip(_NOTHING)
 
 
 def _codec_of(raw: bytes) -> str:
-    """Return the codec of a packet, `utf-8` where nothing else is said."""
+    """Return the codec of a packet, `utf-8` by default."""
     for mark, codec in _MARKS:
         if raw.startswith(mark):
             return codec
@@ -210,19 +210,19 @@ def _codec_of(raw: bytes) -> str:
         return zeros
     declared = _DECLARED.match(raw[:1000].lstrip())
     name = declared[1].decode("ascii").lower() if declared is not None else "utf-8"
-    # The declaration itself could be read byte by byte, so the text has no wide characters whatever it says.
+    # The declaration itself was readable byte by byte, so the text has no wide characters, whatever it declares.
     return "utf-8" if name.replace("_", "-").startswith(("utf-16", "utf-32", "ucs")) else name
 
 
 def _whole_characters(raw: bytes, codec: str) -> int:
-    """Return how many bytes there are before a character that is cut off at the end, such as one padding zero."""
+    """Return the number of bytes before an incomplete last character, such as a single padding zero."""
     width = 4 if codec.startswith("utf-32") else 2 if codec.startswith("utf-16") else 1
     return len(raw) - len(raw) % width
 
 
 @dataclass(frozen=True)
 class _Tree:
-    """A parsed packet: its outermost element, its rdf:RDF, and every binding of a prefix, wherever it holds."""
+    """A parsed packet: its outermost element, its rdf:RDF, and all prefix declarations."""
 
     top: Node
     root: Node | None
@@ -230,8 +230,8 @@ class _Tree:
 
 
 def _parse(text: bytes) -> _Tree:
-    """Return the tree of a packet in UTF-8."""
-    # Packets are padded, some with zeros; what is before an XML declaration would break it.
+    """Parse a packet in UTF-8."""
+    # Packets are padded, some with zeros; anything before an XML declaration would break it.
     lead = len(text) - len(text.lstrip(b" \t\r\n\0")) if b"<?xml " in text[:100] else 0
     parser = expat.ParserCreate(encoding="utf-8", namespace_separator=" ")
     parser.buffer_text = True
@@ -244,7 +244,7 @@ def _parse(text: bytes) -> _Tree:
     except expat.ExpatError as error:
         raise PacketError(f"the XML is broken ({error})") from error
     finally:
-        # The parser and its handlers hold each other: parted, they go at once, and the tree with them.
+        # Break the reference cycle of the parser and its handlers, so that they are freed at once.
         parser.StartNamespaceDeclHandler = None
         parser.StartElementHandler = parser.EndElementHandler = None
         parser.CharacterDataHandler = parser.StartDoctypeDeclHandler = None
@@ -252,7 +252,7 @@ def _parse(text: bytes) -> _Tree:
 
 
 class _Builder:
-    """Makes the tree from what Expat tells; `at` gives the byte where it is."""
+    """Builds the tree from Expat's events; `at` returns the current byte offset."""
 
     def __init__(self, text: bytes, at: Callable[[], int]) -> None:
         self._text = text
@@ -261,24 +261,27 @@ class _Builder:
         self._top: Node | None = None
         self._root: Node | None = None
         self._bound: list[tuple[str, str]] = []
-        self._new: dict[str, str] = {}  # what the element that comes next binds
+        self._new: dict[str, str] = {}  # declarations of the next element
 
     def tree(self) -> _Tree:
+        """Return the finished tree; raises `PacketError` without rdf:RDF."""
         if self._top is None:
             raise PacketError("there is no rdf:RDF element in it")
         return _Tree(self._top, self._root, self._bound)
 
     def bind(self, prefix: str | None, namespace: str | None) -> None:
+        """Record a prefix declaration of the next element."""
         self._new[prefix or ""] = namespace or ""
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
+        """Open an element; raises `PacketError` if it is nested too deeply or ambiguous."""
         above = self._stack[-1] if self._stack else None
         if len(self._stack) >= _MAX_DEPTH:
             raise PacketError("its elements are nested too deeply")
         at = self._at()
         tag = _START_TAG.match(self._text, at)
         if tag is None:
-            raise PacketError("an element in it cannot be told apart")
+            raise PacketError("an element in it is ambiguous")
         outer = above.scope if above is not None else {}
         scope = outer
         if self._new:
@@ -296,6 +299,7 @@ class _Builder:
         self._stack.append(node)
 
     def end(self, _name: str) -> None:
+        """Close the innermost element."""
         node = self._stack.pop()
         if self._text[node.inside - 2 : node.inside] == b"/>":
             node.until = node.end = node.inside
@@ -306,8 +310,10 @@ class _Builder:
             self._stack[-1].text += node.text
 
     def characters(self, data: str) -> None:
+        """Add text to the innermost element."""
         if self._stack:
             self._stack[-1].text += data
 
     def refuse(self, *_: object) -> None:
+        """Refuse a document type declaration."""
         raise PacketError("it has a document type declaration, which XMP forbids")

@@ -1,8 +1,8 @@
-"""Other programs: which file each of them reads, and in which lists of its own it keeps hierarchies.
+"""Photo programs: which file each of them reads, and in which properties of its own it stores hierarchies.
 
-Where the files were looked up: docs.immich.app (XMP sidecars), docs.photoprism.app (Metadata), digiKam's handbook
-(Metadata settings, Sidecars), darktable's manual (Sidecar files), Adobe's help for Lightroom Classic (Metadata
-basics), and Nextcloud's apps Photos and Memories, which ask ExifTool about the photo itself.
+Sources: docs.immich.app (XMP sidecars), docs.photoprism.app (Metadata), digiKam's handbook (Metadata settings,
+Sidecars), darktable's manual (Sidecar files), Adobe's help for Lightroom Classic (Metadata basics), and
+Nextcloud's apps Photos and Memories, which run ExifTool on the photo itself.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Program:
     """Where a photo program looks for tags.
 
     Attributes:
-        sidecar: The form of name it reads.
-        in_place: It reads the photo itself and no sidecar of it; for RAW files, the sidecar.
+        sidecar: Naming scheme of the sidecars it reads.
+        in_place: Whether it reads the photo itself and no sidecar; for RAW files it reads the sidecar.
     """
 
     sidecar: SidecarForm = "auto"
@@ -38,16 +38,16 @@ PROGRAMS: dict[ProgramName, Program] = {
     "lightroom": Program("stem", in_place=True),
     "nextcloud": Program("auto", in_place=True),
 }
-"""The programs there is a preset for."""
+"""Programs with a preset."""
 
 PATH_LISTS = (
-    # Lists of hierarchies, and what parts the levels.
+    # Lists of hierarchies, with their level separators.
     (MICROSOFT, "LastKeywordXMP", "/"),
     (MEDIAPRO, "CatalogSets", "|"),
     (EXPRESSION, "CatalogSets", "|"),
 )
 CATEGORIES = (ACDSEE, "categories")
-"""XML of ACDSee's own, inside the text of a property."""
+"""ACDSee's own XML, inside the text of a property."""
 
 _MAX_DEPTH = 100
 
@@ -60,7 +60,15 @@ class _Category:
 
 
 def category_paths(text: str) -> list[tuple[str, ...]]:
-    """Return the categories that are assigned, each with those above it; none where the XML is broken."""
+    """Parse ACDSee's categories.
+
+    Args:
+        text: XML text of the property.
+
+    Returns:
+        The assigned categories, each as a path from the top level; the leaves if none is marked as assigned; empty
+        if the XML is broken.
+    """
     stack: list[_Category] = []
     paths: list[tuple[str, ...]] = []
     leaves: list[tuple[str, ...]] = []

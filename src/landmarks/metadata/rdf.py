@@ -1,7 +1,7 @@
-"""What an element of RDF says, in whichever of RDF's notations it is written.
+"""Reads RDF elements in any of RDF's notations.
 
-A property may be an attribute, an element with text, one with a list, one with a nested description, one that is a
-description itself (`rdf:parseType="Resource"`), and any value may carry qualifiers beside its `rdf:value`.
+A property may be an attribute, an element with text, one with a list, one with a nested description, or one that
+is a description itself (`rdf:parseType="Resource"`), and any value may have qualifiers beside its `rdf:value`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from landmarks.metadata.packet import Node
 _LISTS = frozenset({f"{RDF} Bag", f"{RDF} Seq", f"{RDF} Alt"})
 _VALUE = f"{RDF} value"
 _LANGUAGE = "http://www.w3.org/XML/1998/namespace lang"
-_MANNERS = frozenset({f"{RDF} parseType", f"{RDF} ID", f"{RDF} datatype", _LANGUAGE})  # they say no value
+_MANNERS = frozenset({f"{RDF} parseType", f"{RDF} ID", f"{RDF} datatype", _LANGUAGE})  # they are not values
 
 
 def lists_of(node: Node) -> list[Node]:
-    """Return the lists that are a property's value, also where qualifiers stand beside them."""
+    """Return the lists that are a property's value, even if it has qualifiers."""
     lists = [child for child in node.children if child.name in _LISTS]
     if lists:
         return lists
@@ -26,7 +26,7 @@ def lists_of(node: Node) -> list[Node]:
 
 
 def items_of(node: Node) -> list[Node]:
-    """Return the items of a property; one that is no list is its own single item, unless it is empty."""
+    """Return the items of a property; a value that is not a list is its own single item, unless it is empty."""
     lists = lists_of(node)
     if lists:
         return [item for group in lists for item in group.children if _is_item(item)]
@@ -65,14 +65,14 @@ def fields_of(node: Node, *namespaces: str) -> dict[str, str]:
 
 
 def _first_text(node: Node) -> str:
-    """Return a value's text, of several languages the default one, of a list the first."""
+    """Return a value's text: the default language of several, the first item of a list."""
     items = items_of(node)
     default = [item for item in items if item.attributes.get(_LANGUAGE) == "x-default"]
     return next((text for item in [*default, *items] if (text := text_of(item))), "")
 
 
 def _properties(node: Node) -> Iterator[Node]:
-    """Give the properties in a value that is a structure or has qualifiers, or in a description."""
+    """Yield the properties of a structure, a value with qualifiers, or a description."""
     for child in node.children:
         if _is_description(node, child):
             yield from child.children
@@ -87,12 +87,12 @@ def _inner_attributes(node: Node) -> Iterator[tuple[str, str]]:
 
 
 def _is_description(node: Node, child: Node) -> bool:
-    """Tell whether a child is a description of the value, `rdf:Description` or typed, and no property."""
+    """Return whether a child is a description of the value, `rdf:Description` or typed, and not a property."""
     if child.name == f"{RDF} Description":
         return True
     if child.name.startswith(f"{RDF} ") or node.attributes.get(f"{RDF} parseType") == "Resource":
         return False
-    # RDF alternates: in a description come properties, in a property comes a description.
+    # RDF alternates: a description contains properties, a property contains a description.
     typed = any(" " in name and name not in _MANNERS for name in child.attributes)
     return node.name != f"{RDF} Description" and (typed or bool(child.children))
 

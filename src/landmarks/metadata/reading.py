@@ -1,4 +1,4 @@
-"""What a photo and its sidecars say already: where the camera stood, and the keywords inside the photo."""
+"""Reads the metadata of a photo and its sidecars: the camera's position, and embedded keywords."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from landmarks.metadata.xmp import XmpPacket
 
 
 def read_position(photo: Path, content: bytes | None = None) -> tuple[float, float] | None:
-    """Return where the camera stood, latitude and longitude in decimal degrees, or None when that is unknown.
+    """Return the camera's position, latitude and longitude in decimal degrees, or None when unknown.
+
+    Sidecars come first, as they contain the user's corrections; then EXIF, then the embedded XMP. A position that
+    we wrote ourselves is the landmark's and does not count, nor does the 0, 0 of a receiver without signal.
 
     Args:
         photo: The photo.
-        content: Of the photo, where it was read already; else the file is opened.
-
-    The sidecars are asked first, as they hold what the user corrected; then EXIF, then the embedded XMP. One
-    that we wrote ourselves is the landmark's and does not count, nor does the 0, 0 of a receiver without signal.
+        content: Content of the photo, if it was already read; else the file is opened.
     """
     for path in sidecars_of(photo):
         packet = read_sidecar(path)
@@ -34,7 +34,7 @@ def read_position(photo: Path, content: bytes | None = None) -> tuple[float, flo
 
 
 def embedded_position(photo: Path | bytes) -> tuple[float, float] | None:
-    """Return where the camera stood as the photo itself says, from a file or its content; see `read_position`."""
+    """Return the camera's position in the photo itself, given as a file or its content; see `read_position`."""
     with photo_header(photo) as image:
         if image is None:
             return None
@@ -62,7 +62,7 @@ def _exif_degrees(tags: dict[int, Any], value: int, reference: int, axis: str) -
     parts = tags.get(value)
     if parts is None:
         return None
-    if isinstance(parts, bytes | str):  # text, as some programs write it
+    if isinstance(parts, bytes | str):  # some programs write text
         text = parts.decode("latin-1") if isinstance(parts, bytes) else parts
         return gps.parse_degrees(text.strip("\0 "), axis, str(tags.get(reference) or ""))
     return gps.exif_degrees(parts if isinstance(parts, tuple | list) else (parts,), tags.get(reference), axis)
@@ -77,10 +77,10 @@ def _embedded_packet(image: ImageFile.ImageFile) -> XmpPacket | None:
 
 
 def embedded_entries(photo: Path | bytes) -> tuple[Entries, tuple[str, ...]]:
-    """Return what a photo says inside, which a new sidecar would hide from programs that read it first.
+    """Return the embedded entries of a photo, which a new sidecar would hide from programs that prefer sidecars.
 
     Returns:
-        The entries, and the hierarchies in other programs' own lists, see `XmpPacket.other_paths`.
+        The entries, and the hierarchies in other programs' own lists (see `XmpPacket.other_paths`).
     """
     with photo_header(photo) as image:
         if image is None:
@@ -101,4 +101,4 @@ def _iptc_text(raw: bytes) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError:
-        return raw.decode("latin-1")  # what old programs write without saying so
+        return raw.decode("latin-1")  # old programs write it without declaring it

@@ -1,4 +1,4 @@
-"""Where tags are written; a module of its own, so that the command line can name it at once."""
+"""Settings of writing tags, in a module of their own so that the command line can import them quickly."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class WriteOptions:
 
     Attributes:
         sidecar: Name of a new sidecar: `full` makes `photo.jpg.xmp`, `stem` makes `photo.xmp`; `auto` makes
-            `photo.xmp` for RAW files and `photo.jpg.xmp` for others. One that is there is used whatever its name.
-        in_place: Write into the photo, by ExifTool, instead; RAW files get a sidecar all the same.
+            `photo.xmp` for RAW files and `photo.jpg.xmp` for others. An existing one is used whatever its name.
+        in_place: Write into the photo instead, with ExifTool; RAW files still get a sidecar.
         iptc: With `in_place`, repeat the keywords as IPTC keywords.
-        gps: Give a photo without a position that of the landmark, marked as estimated.
-        program: Write where this photo program looks: decides `sidecar`, unless that is given, and `in_place`.
+        gps: Add the landmark's position to a photo without one, marked as estimated.
+        program: Write what this photo program reads: sets `in_place`, and `sidecar` unless that is given.
 
     Raises:
-        SettingsError: `iptc` without `in_place`, or a name that is not known.
+        SettingsError: `iptc` without `in_place`, or an unknown name.
     """
 
     sidecar: SidecarForm = "auto"
@@ -46,6 +46,6 @@ class WriteOptions:
 
     @property
     def key(self) -> str:
-        """Text that differs where the options do."""
+        """Text that identifies the options."""
         flags = [name for name in ("iptc", "gps") if getattr(self, name)]
         return "+".join(["in-place" if self.in_place else f"sidecar-{self.sidecar}", *flags])

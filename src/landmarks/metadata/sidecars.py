@@ -1,8 +1,8 @@
-"""Which sidecar belongs to which photo.
+"""Matches sidecars to photos.
 
-Sidecars come as `photo.jpg.xmp` and as `photo.xmp`, in upper and lower case, and beside `photo.xmp` there may be
-much else that shares the name: `photo.cr2`, `photo.heic`, `photo.AAE`, `photo.MOV`. Whose it is then, its content
-or the kinds of the files tell.
+Sidecars are named `photo.jpg.xmp` or `photo.xmp`, in upper or lower case, and several files may share the name of
+`photo.xmp`: `photo.cr2`, `photo.heic`, `photo.AAE`, `photo.MOV`. Its owner is then found from its content or from
+the types of these files.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from landmarks.metadata.packet import PacketError
 from landmarks.metadata.xmp import XmpPacket
 
 MAX_SIDECAR_BYTES = 32 * 2**20
-"""A larger sidecar is left alone."""
+"""Maximum size of a sidecar in bytes; larger ones are left alone."""
 
 RAW_SUFFIXES = frozenset(
     f".{name}"
@@ -30,14 +30,14 @@ RAW_SUFFIXES = frozenset(
 """Suffixes, in lower case, of RAW formats that no program writes metadata into; DNG is not one of them."""
 
 _PICTURES = PHOTO_SUFFIXES | RAW_SUFFIXES | {".dng", ".jxl", ".jp2", ".psd"}
-_SCANS = 20  # a listing of a huge folder serves this many times as long as it took
+_SCANS = 20  # a listing of a huge folder is reused for this many times its own duration
 _HUGE = 0.002  # seconds that such a listing takes
-_TICK = 50_000_000  # nanoseconds: clocks of file systems are coarse
+_TICK = 50_000_000  # nanoseconds: file-system clocks are coarse
 
 
 @dataclass(frozen=True)
 class _Folder:
-    """Names of pictures and sidecars in a folder, by their folded names without the suffix."""
+    """Names of photos and sidecars in a folder, by their case-folded stems."""
 
     stamp: tuple[int, int, int]
     names: dict[str, list[str]]
@@ -50,17 +50,17 @@ _folders: dict[str, _Folder] = {}
 
 
 def is_raw(photo: Path) -> bool:
-    """Tell whether a photo is of a RAW format that no program writes metadata into."""
+    """Return whether a photo is in a RAW format that no program writes metadata into."""
     return photo.suffix.lower() in RAW_SUFFIXES
 
 
 def own_sidecar(photo: Path) -> Path | None:
-    """Return the sidecar that a photo has, or None: `photo.jpg.xmp` before `photo.xmp`, in whatever case."""
+    """Return the sidecar of a photo, or None: `photo.jpg.xmp` before `photo.xmp`, ignoring case."""
     return _full(photo) or (_stem(photo) if _owns_stem(photo) else None)
 
 
 def shared_sidecar(photo: Path) -> Path | None:
-    """Return a `photo.xmp` that may be this photo's as well as another's, for example of a HEIC and its JPEG."""
+    """Return a `photo.xmp` that this photo may share with another, for example a HEIC with its JPEG; else None."""
     stem = _stem(photo)
     if stem is None or is_raw(photo) or any(is_raw(Path(name)) for name in _siblings(photo)):
         return None
@@ -68,19 +68,19 @@ def shared_sidecar(photo: Path) -> Path | None:
 
 
 def sidecars_of(photo: Path) -> list[Path]:
-    """Return the sidecars that say something of a photo, the one that counts most first."""
+    """Return the sidecars that apply to a photo, in order of precedence."""
     stem = _stem(photo) if _owns_stem(photo) else shared_sidecar(photo)
     return [path for path in (_full(photo), stem) if path is not None]
 
 
 def may_own_stem(photo: Path) -> bool:
-    """Tell whether a new `photo.xmp` would be this photo's alone."""
+    """Return whether a new `photo.xmp` would belong to this photo alone."""
     others = _siblings(photo)
     return not others or (is_raw(photo) and not any(is_raw(Path(name)) for name in others))
 
 
 def read_sidecar(path: Path) -> XmpPacket | None:
-    """Read a sidecar; None where there is none or it cannot be read."""
+    """Read a sidecar; None if it does not exist or cannot be read."""
     try:
         if not path.is_file() or path.stat().st_size > MAX_SIDECAR_BYTES:
             return None
@@ -97,7 +97,7 @@ def _owns_stem(photo: Path) -> bool:
 
 
 def _named_owner(stem: Path, photo: Path) -> str | None:
-    """Return which of the photos that share a name a sidecar says it belongs to; None where it says nothing."""
+    """Return which of the photos that share its name a sidecar declares as its owner, or None."""
     packet = read_sidecar(stem)
     said = packet.photo_name() if packet is not None else ""
     if not said:
@@ -118,12 +118,12 @@ def _stem(photo: Path) -> Path | None:
 
 
 def _sidecar(photo: Path, base: str) -> Path | None:
-    """Return the sidecar whose name is `base` and `.xmp`, in whatever case."""
+    """Return the sidecar named `base` plus `.xmp`, ignoring case, or None."""
     found = [photo.with_name(name) for name in _named(photo.parent, base) if _suffix(name) == ".xmp"]
-    # A listing may be a moment old.
+    # A listing may be slightly out of date.
     found = [photo.with_name(base + suffix) for suffix in (".xmp", ".XMP")] + sorted(found)
     for path in found:
-        # In a folder with a.jpg and A.jpg, a.xmp is that of a.jpg.
+        # In a folder with a.jpg and A.jpg, a.xmp belongs to a.jpg.
         others = _siblings(photo) if path.name[:-4] != base else []
         taken = any(path.name[:-4] in {name, Path(name).stem} for name in others)
         if not taken and os.path.lexists(path):
@@ -132,22 +132,22 @@ def _sidecar(photo: Path, base: str) -> Path | None:
 
 
 def _siblings(photo: Path) -> list[str]:
-    """Return the other pictures that share the photo's name but for the suffix and the case."""
+    """Return the other photos with the same name, ignoring suffix and case."""
     names = _named(photo.parent, photo.stem)
     return [name for name in names if name != photo.name and _suffix(name) in _PICTURES]
 
 
 def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - a name, of which there are very many
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - a name, and there are very many
 
 
 def _named(folder: Path, stem: str) -> list[str]:
-    """Return the pictures and sidecars in a folder that have a name, whatever its case, with any suffix."""
+    """Return the photos and sidecars in a folder with a given stem, ignoring case."""
     return _listing(folder).names.get(compare_key(stem), [])
 
 
 def _listing(folder: Path) -> _Folder:
-    """Return the names in a folder; in one that changes all the time, of a moment ago."""
+    """Return the names in a folder; slightly out of date if the folder changes all the time."""
     key = str(folder)
     try:
         status = folder.stat()
@@ -156,7 +156,7 @@ def _listing(folder: Path) -> _Folder:
     stamp = (status.st_dev, status.st_ino, status.st_mtime_ns)
     known, now, now_ns = _folders.get(key), time.monotonic(), time.time_ns()
     if known is not None and known.stamp[:2] == stamp[:2]:
-        # A listing made just after a change may lack another change with the same time.
+        # A listing made just after a change may miss another change with the same timestamp.
         settled = known.stamp == stamp and known.begun_ns - status.st_mtime_ns > _TICK
         if settled or (known.cost > _HUGE and now - known.seen < _SCANS * known.cost):
             return known

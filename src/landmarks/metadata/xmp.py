@@ -1,4 +1,4 @@
-"""What an XMP packet says of a photo, and how our entries get into it and out of it again."""
+"""Reads the entries of an XMP packet, and adds and removes ours."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ class XmpPacket(Packet):
     """One XMP packet.
 
     Args:
-        raw: Its bytes; None, or bytes without any text in them, make an empty packet.
+        raw: Its bytes; None, or bytes without any text, make an empty packet.
 
     Raises:
-        PacketError: The bytes are not a packet that can be read.
+        PacketError: The bytes are not a readable packet.
     """
 
     def entries(self) -> Entries:
-        """Return what the packet says, whoever wrote it; a position counts only where it is ours."""
+        """Return the entries of the packet, whoever wrote them; a position is included only if it is ours."""
         found: dict[str, tuple[object, ...]] = {}
         for name, (namespace, local, _) in _LISTS.items():
             read = _location if name == "locations" else text_of
@@ -80,11 +80,11 @@ class XmpPacket(Packet):
         return None if position is None or gps.is_ours(method, position) else position
 
     def has_position(self) -> bool:
-        """Tell whether anything stands where a position would, sensible or not."""
+        """Return whether there is any position, valid or not."""
         return any(text for local in _POSITION for text in self._texts(EXIF, local))
 
     def other_paths(self) -> tuple[str, ...]:
-        """Return the hierarchies that other programs keep in lists of their own, levels parted by `|`."""
+        """Return the hierarchies in other programs' own lists, levels separated by `|`."""
         paths = []
         for namespace, local, separator in PATH_LISTS:
             paths += [text.strip(separator).replace(separator, "|") for text in self._texts(namespace, local)]
@@ -93,11 +93,11 @@ class XmpPacket(Packet):
         return distinct(filter(None, paths))
 
     def photo_name(self) -> str:
-        """Return the name, or only the suffix, of the photo that a sidecar says it belongs to; else nothing."""
+        """Return the name, or only the suffix, of the photo that a sidecar belongs to; empty if it has none."""
         return next((text for where in _PHOTO_NAMES for text in self._texts(*where) if text), "")
 
     def add(self, entries: Entries) -> None:
-        """Add entries at the end of their lists; lists that are missing are made."""
+        """Append entries to their lists; missing lists are created."""
         new: list[str] = []
         for name in _LISTS:
             values: Sequence[str | Location] = getattr(entries, name)
@@ -115,7 +115,7 @@ class XmpPacket(Packet):
             self.insert(self._description(), new)
 
     def remove(self, entries: Entries) -> None:
-        """Take entries out; a list that becomes empty goes with them, and so does an emptied frame."""
+        """Remove entries, along with properties that become empty."""
         for name, (namespace, local, _) in _LISTS.items():
             keys = {compare_key(entry) for entry in getattr(entries, name)}
             if not keys:
@@ -149,7 +149,7 @@ class XmpPacket(Packet):
                 yield description.attributes[name].strip()
 
     def _texts(self, namespace: str, local: str) -> Iterator[str]:
-        """Give the texts of a property, be it a list or not."""
+        """Yield the texts of a property, whether or not it is a list."""
         yield from self._attribute_values(namespace, local)
         for node in self._elements(namespace, local):
             yield from map(text_of, items_of(node))
@@ -161,7 +161,7 @@ class XmpPacket(Packet):
         return _position_of(values), values.get("GPSProcessingMethod", "")
 
     def _add(self, name: str, values: Sequence[str | Location]) -> list[str]:
-        """Put values into the list that is there; returns the text of a property where there is none."""
+        """Add values to an existing list, or return the text of a new property if there is none."""
         namespace, local, kind = _LISTS[name]
         carried = self._take_attributes(namespace, local)
         needed = (RDF, IPTC_EXT, EXIF) if name == "locations" else (RDF,)
@@ -169,7 +169,7 @@ class XmpPacket(Packet):
         if node is not None and not lists_of(node):
             if items_of(node):
                 self._make_list(node, kind)
-            elif node.attributes:  # what is said of no value does not fit a list
+            elif node.attributes:  # qualifiers without a value do not fit a list
                 self.cut([node])
             node = next(self._elements(namespace, local), None)
         groups = lists_of(node) if node is not None else []
@@ -194,7 +194,7 @@ class XmpPacket(Packet):
         return [f"<{own}{prefixes.declarations}>\n {listed}\n</{own}>"]
 
     def _make_list(self, node: Node, kind: str) -> None:
-        """Make a list with one item of a value that is none; what describes the value moves to the item."""
+        """Turn a single value into a list with one item; qualifiers of the value move to the item."""
         prefixes = self.prefixes(node, (RDF,))
         item, listing = prefixes.name(RDF, "li"), prefixes.name(RDF, kind)
         moved = list(self.attributes(node))
@@ -209,7 +209,7 @@ class XmpPacket(Packet):
         self.replace(node.start, node.end, opened + middle + closed)
 
     def _take_attributes(self, namespace: str, local: str) -> list[bytes]:
-        """Take a property out that is written as an attribute; returns its values as they are written."""
+        """Remove a property written as an attribute; return its values as written."""
         name, values = f"{namespace} {local}", []
         while (found := self._attribute(name)) is not None:
             if found.raw.strip():
@@ -224,7 +224,7 @@ class XmpPacket(Packet):
         return None
 
     def _set(self, namespace: str, local: str, value: str) -> list[str]:
-        """Return the text that gives a property its one value, none if it has one; an empty one goes."""
+        """Return the text that sets a single-valued property, none if it has a value; remove an empty one."""
         if any(self._texts(namespace, local)):
             return []
         self._cut_single(namespace, local, {""})
@@ -233,7 +233,7 @@ class XmpPacket(Packet):
         return [f"<{name}{prefixes.declarations}>{_escaped(value)}</{name}>"]
 
     def _cut_single(self, namespace: str, local: str, keys: set[str] | None, *, elements: bool = True) -> None:
-        """Cut a property of one value where the value is one of `keys`, or whatever it is if they are None."""
+        """Remove a single-valued property if its value is one of `keys`, or any value if they are None."""
         name = f"{namespace} {local}"
         cuts: list[Node | Attribute] = []
         for description in self._descriptions():
@@ -248,7 +248,7 @@ class XmpPacket(Packet):
             self.cut(cuts)
 
     def _description(self) -> Node:
-        """Return the first description, which is made where there is none."""
+        """Return the first description, creating one if there is none."""
         name = f"{RDF} Description"
         description = next((node for node in self._descriptions() if node.name == name), None)
         if description is None:
@@ -282,14 +282,14 @@ def _position_of(values: dict[str, str]) -> tuple[float, float] | None:
 
 
 def _carried_text(values: Iterable[bytes], prefixes: Prefixes, declared: str) -> list[str]:
-    """Return items for values that were attributes; there, white space is a space and `]]>` means nothing."""
+    """Return items for values that were attributes, where white space is a space and `]]>` has no meaning."""
     item = prefixes.name(RDF, "li")
     texts = (re.sub(rb"[\t\r\n]", b" ", value).replace(b">", b"&gt;").decode() for value in values)
     return [f"<{item}{declared}>{text}</{item}>" for text in texts]
 
 
 def _item_text(value: str | Location, prefixes: Prefixes, declared: str) -> str:
-    """Return one `rdf:li`; `declared` binds the prefixes that are not bound around it."""
+    """Return one `rdf:li`; `declared` declares the prefixes that are missing around it."""
     item = prefixes.name(RDF, "li")
     if isinstance(value, str):
         return f"<{item}{declared}>{_escaped(value)}</{item}>"
@@ -319,5 +319,5 @@ def _field_lines(location: Location, prefixes: Prefixes) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
-    # As references, or indenting would reach into the text.
+    # Escaped, else indenting would change the text.
     return escape(_NOT_XML.sub("", text), {"\n": "&#10;", "\r": "&#13;", "\t": "&#9;"})

@@ -1,6 +1,6 @@
-"""A model folder, what runs it, its probabilities, out-of-distribution scores and calibration."""
+"""Model folders: engines, probabilities, out-of-distribution scores and calibration."""
 
 from typing import Literal
 
 EngineName = Literal["onnxruntime", "openvino"]
-"""What runs a network; known here so that settings can name it without loading one."""
+"""Inference engines, named here so that settings can refer to one without importing it."""

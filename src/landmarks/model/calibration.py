@@ -1,7 +1,7 @@
-"""How far an answer can be trusted: temperature, and the threshold that keeps a promised rate of false tags.
+"""Calibration of a model: the temperature, and the threshold for a target false-positive rate.
 
-A score of `landmarks.model.ood` is high for what a model knows; a threshold is chosen so that photos without a
-landmark pass it at most at a promised rate. All of it travels in `model.json` as a `Calibration`.
+An OOD score of `landmarks.model.ood` is high for what a model knows; the threshold is chosen so that photos
+without a landmark pass it at most at the target rate. A `Calibration` is stored in `model.json`.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from landmarks.model.probabilities import Floats, fit_temperature
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What turns the logits and the embedding of a model into calibrated answers and "I don't know".
+    """Turns the logits and embeddings of a model into calibrated answers or "I don't know".
 
     Attributes:
         temperature: Divisor of the logits before softmax, above 0.
-        score: Which score tells the unknown.
-        threshold: A photo whose score is lower is unknown.
-        target_fpr: Share of photos without a landmark that may pass, in (0, 1).
+        score: The OOD score.
+        threshold: A photo with a lower score is unknown.
+        target_fpr: Target false-positive rate: fraction of photos without a landmark that may pass, in (0, 1).
         min_confidence: Minimum probability for a tag: of a landmark, or the sum over a city, country or kind; in
             (0, 1).
-        fitted_on: What the numbers were fitted on, for the model card.
-        statistics: Of the embeddings of the training pictures; None where the score needs none.
-        operating_points: Other thresholds to choose from, by name; empty where none were measured.
+        fitted_on: Description of the data it was fitted on, for the model card.
+        statistics: Statistics of the training embeddings; None if the score needs none.
+        operating_points: Other thresholds to choose from, by name; empty if none were measured.
         combination: Weights and neighbours of the score `combined`; None for the other scores.
 
     Raises:
@@ -76,7 +76,7 @@ class Calibration:
         check_points(self.operating_points, threshold=self.threshold, min_confidence=self.min_confidence)
 
     def at(self, prefer: Preference) -> OperatingPoint:
-        """Return the thresholds of a named operating point; `balanced` is that of the calibration itself.
+        """Return the thresholds of a named operating point; `balanced` is the calibration's own.
 
         Raises:
             SettingsError: The model has no such operating point.
@@ -88,7 +88,7 @@ class Calibration:
         raise SettingsError(NO_POINT.format(prefer=prefer))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the values as they stand in `model.json`."""
+        """Return the values as stored in `model.json`."""
         statistics = None if self.statistics is None else self.statistics.to_dict()
         plain = {item.name: getattr(self, item.name) for item in fields(self)}
         points = points_to_dict(self.operating_points)
@@ -97,7 +97,7 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
-        """Read back what `to_dict` gave.
+        """Create a calibration from the values of `to_dict`.
 
         Raises:
             ModelError: A value is missing, unknown or out of range.
@@ -117,7 +117,7 @@ class Calibration:
 
 
 def operating_point(calibration: Calibration | None, prefer: Preference) -> OperatingPoint | None:
-    """Return the thresholds of a named operating point; None for the only one of a model without a calibration.
+    """Return the thresholds of a named operating point; None for `balanced` of an uncalibrated model.
 
     Raises:
         SettingsError: The model has no such operating point.
@@ -130,26 +130,26 @@ def operating_point(calibration: Calibration | None, prefer: Preference) -> Oper
 
 
 def choose_threshold(negatives: Floats, target_fpr: float) -> float:
-    """Return the lowest threshold that keeps a promised rate of false tags.
+    """Return the lowest threshold that keeps a target false-positive rate.
 
-    Split conformal: if the photos to come are like the negatives, a new one reaches the threshold with a
-    probability of at most `target_fpr`, whatever the distribution of the scores. Of n negatives at most
-    `target_fpr * (n + 1) - 1` may therefore reach it, one less than the plain quantile allows. Source: Bates,
+    Split conformal: if future photos are like the negatives, a new one reaches the threshold with a probability of
+    at most `target_fpr`, whatever the distribution of the scores. Of n negatives at most
+    `target_fpr * (n + 1) - 1` may therefore reach it, one fewer than the plain quantile allows. Source: Bates,
     Candes, Lei, Romano and Sesia, "Testing for outliers with conformal p-values", Annals of Statistics 51 (2023),
     https://arxiv.org/abs/2104.08279.
 
     Args:
-        negatives: Scores of photos without a landmark that no other number was fitted on.
-        target_fpr: In (0, 1).
+        negatives: Scores of photos without a landmark that nothing else was fitted on.
+        target_fpr: Target false-positive rate, in (0, 1).
 
     Raises:
         SettingsError: The rate is out of range.
-        DataError: There are too few negatives for such a promise.
+        DataError: There are too few negatives for this rate.
     """
     if not 0 < target_fpr < 1:
-        raise SettingsError(f"the promised rate must lie between 0 and 1, not {target_fpr}")
+        raise SettingsError(f"the target false-positive rate must lie between 0 and 1, not {target_fpr}")
     count = len(negatives)
-    # A hair more, because 0.01 * 300 must be 3.
+    # The small term makes 0.01 * 300 round to 3.
     allowed = math.floor(target_fpr * (count + 1) * (1 + 1e-12)) - 1
     if allowed < 0:
         needed = math.ceil(1 / target_fpr) - 1
@@ -160,7 +160,7 @@ def choose_threshold(negatives: Floats, target_fpr: float) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """What a network gives for N pictures: logits (N, K) and embeddings (N, D)."""
+    """Outputs of a network for N images: logits (N, K) and embeddings (N, D)."""
 
     logits: Floats
     embeddings: Floats
@@ -176,20 +176,19 @@ def calibrate(
     target_fpr: float = 0.01,
     statistics: EmbeddingStatistics | None = None,
 ) -> Calibration:
-    """Fit the temperature on validation pictures and choose the threshold on negatives.
+    """Fit the temperature on validation images and choose the threshold on negatives.
 
     Args:
-        valid: Of validation pictures, best of the exported model itself; those of the background class may be
-            among them.
+        valid: Outputs for validation images, preferably of the exported model; may include the background class.
         labels: Their classes.
-        negatives: Of photos without a landmark.
+        negatives: Outputs for photos without a landmark.
         classes: Names of the classes.
-        score: What shall tell the unknown.
-        target_fpr: Share of photos without a landmark that may get a tag.
-        statistics: Of the training pictures, where the score needs them.
+        score: The OOD score.
+        target_fpr: Target false-positive rate, in (0, 1).
+        statistics: Statistics of the training images, if the score needs them.
 
     Raises:
-        DataError: There are too few negatives for the promise.
+        DataError: There are too few negatives for the target false-positive rate.
         SettingsError: A value is out of range, or the score lacks its statistics.
     """
     temperature = fit_temperature(valid.logits, labels)

@@ -1,11 +1,11 @@
-"""One score from what the head says and what the neighbours say: log odds that the likeliest landmark is right.
+"""The score `combined`, from the head and the neighbours: log odds that the most likely landmark is correct.
 
-No single score tells best: the head mistakes what it never saw, and neighbours mistake what looks alike from afar.
-A logistic regression over both (the idea of Platt 1999 with more than one input) is fitted on photos of known
-landmarks that the network was not trained on, and on photos of which nothing must be said.
-benchmarks/results/open_world.md compares it with each of its parts.
+No single score is best: the head is wrong about what it never saw, and neighbours confuse what only looks similar.
+A logistic regression over both (Platt 1999, with more than one input) is fitted on photos of known landmarks that
+the network was not trained on, and on photos that must get no tag. benchmarks/results/open_world.md compares it
+with each of its parts.
 
-Pure numpy: what uses a model and what trains one share this module.
+Pure numpy: inference and training share this module.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from landmarks.model.neighbours import Neighbours
 from landmarks.model.probabilities import Floats, log_sum_exp
 
 EVIDENCE = ("odds", "mass", "own", "other", "background")
-"""What is weighed, see `evidence_of`."""
+"""The inputs, see `evidence_of`."""
 
 _CLIP = 30.0  # log odds beyond which nothing changes
-_RIDGE = 1e-2  # of the standardised weights, which few photos determine badly
+_RIDGE = 1e-2  # on the standardised weights, which a few photos determine poorly
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +36,10 @@ class Combination:
     Attributes:
         weights: One for each of `EVIDENCE`.
         bias: Added to the weighted sum.
-        neighbours: Kept photos.
+        neighbours: Stored photos.
 
     Raises:
-        SettingsError: There are more or fewer weights, or one is no number.
+        SettingsError: The number of weights is wrong, or one is not finite.
     """
 
     weights: tuple[float, ...]
@@ -51,20 +51,20 @@ class Combination:
             raise SettingsError(f"the weights of the evidence must be {len(EVIDENCE)} numbers and a bias")
 
     def scores(self, logits: Floats, embeddings: Floats, known: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Return the log odds (N,) that the likeliest landmark of each photo is right; see `evidence_of`."""
+        """Return the log odds (N,) that the most likely landmark of each photo is correct; see `evidence_of`."""
         found: NDArray[np.float64] = (
             evidence_of(logits, embeddings, known, self.neighbours) @ np.array(self.weights) + self.bias
         )
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the values as they stand in `model.json`."""
+        """Return the values as stored in `model.json`."""
         weights = dict(zip(EVIDENCE, self.weights, strict=True))
         return {"weights": weights, "bias": self.bias, "neighbours": self.neighbours.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Combination:
-        """Read back what `to_dict` gave; raises `KeyError`, `TypeError` or `ValueError` where it is damaged."""
+        """Create it from `to_dict` values; raises `KeyError`, `TypeError` or `ValueError` if they are damaged."""
         weights = tuple(float(values["weights"][name]) for name in EVIDENCE)
         return cls(weights, float(values["bias"]), Neighbours.from_dict(values["neighbours"]))
 
@@ -72,9 +72,9 @@ class Combination:
 def evidence_of(
     logits: Floats, embeddings: Floats, known: NDArray[np.bool_], neighbours: Neighbours
 ) -> NDArray[np.float64]:
-    """Return what speaks for the likeliest landmark of each photo, (N, `EVIDENCE`).
+    """Return the evidence for the most likely landmark of each photo, (N, `EVIDENCE`).
 
-    `odds`: the log odds of its probability. `mass`: the log odds of all landmarks against the background; 0 where
+    `odds`: the log odds of its probability. `mass`: the log odds of all landmarks against the background; 0 if
     the model has no background class. `own`, `other`, `background`: the mean cosine to the nearest photos of that
     landmark, of any other, and of the background.
 
@@ -82,7 +82,7 @@ def evidence_of(
         logits: (N, K), divided by the temperature.
         embeddings: (N, D).
         known: (K,), from `landmarks.model.ood.is_landmark`.
-        neighbours: Their classes are the landmarks, in the order of the logits.
+        neighbours: Stored photos; their classes are the landmarks, in the order of the logits.
     """
     values = np.asarray(logits, dtype=np.float64)
     landmarks = values[:, known]
@@ -110,18 +110,18 @@ def fit_weights(
 
     Args:
         evidence: (N, `EVIDENCE`).
-        right: (N,), whether the likeliest landmark is right; never for photos of which nothing must be said.
-        shares: (N,), how much each photo counts; groups of very different size should count alike.
+        right: (N,), whether the most likely landmark is correct; False for photos that must get no tag.
+        shares: (N,), sample weights; groups of very different size should have equal totals.
 
     Raises:
-        DataError: All are right or all are wrong.
+        DataError: All are correct or all are wrong.
     """
     if right.all() or not right.any():
         raise DataError("photos of known landmarks and of others are needed: give both")
     counts = shares / shares.sum()
     middle = counts @ evidence
     spread = np.sqrt(counts @ (evidence - middle) ** 2)
-    spread[spread < 1e-9] = 1.0  # says nothing; its weight stays 0
+    spread[spread < 1e-9] = 1.0  # constant, so its weight stays 0
     inputs = np.concatenate([(evidence - middle) / spread, np.ones((len(evidence), 1))], axis=1)
     ridge = np.diag([*np.full(evidence.shape[1], _RIDGE / 2), 1e-9])
     solution = np.zeros(inputs.shape[1])

@@ -1,8 +1,8 @@
 """A space in which the embeddings of a model are compared.
 
 Cosines of raw embeddings are dominated by directions in which photos of the same landmark differ too. A whitening
-that is learnt on the training photos takes these down and leaves a few hundred dimensions.
-benchmarks/results/retrieval.md compares it with raw embeddings and with PCA whitening, which knows no classes.
+learned on the training photos scales these down and leaves a few hundred dimensions.
+benchmarks/results/retrieval.md compares it with raw embeddings and with PCA whitening, which ignores classes.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from landmarks.errors import DataError
 from landmarks.model.vectors import unit_length, within_class
 
 DIMENSIONS = 256
-"""Length of the vectors: a fifth of the embeddings of EfficientNet-Lite0."""
+"""Dimensions of the vectors: a fifth of those of EfficientNet-Lite0."""
 
 SHRINKAGE = 0.3
-"""Little is best for the landmarks of the training photos, much for all others; see `whitened_space`."""
+"""A small value is best for landmarks in the training photos, a large one for all others; see `whitened_space`."""
 
 Floats = NDArray[np.floating[Any]]
 Vectors = NDArray[np.float32]
@@ -29,11 +29,11 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class EmbeddingSpace:
-    """A linear map from the embeddings of a model to vectors whose inner product says how alike two photos are.
+    """A linear map from the embeddings of a model to vectors whose inner product is the similarity of two photos.
 
     Attributes:
-        mean: (D,), taken from embeddings of unit length.
-        projection: (D, d), what follows.
+        mean: (D,), subtracted from the unit-length embeddings.
+        projection: (D, d), applied after that.
     """
 
     mean: Vectors
@@ -46,7 +46,7 @@ class EmbeddingSpace:
 
 
 def plain_space(size: int) -> EmbeddingSpace:
-    """Return the space in which embeddings of `size` dimensions are only scaled to unit length."""
+    """Return the space that only scales embeddings of `size` dimensions to unit length."""
     return EmbeddingSpace(np.zeros(size, dtype=np.float32), np.eye(size, dtype=np.float32))
 
 
@@ -58,16 +58,16 @@ def whitened_space(
 ) -> EmbeddingSpace:
     """Learn the discriminative whitening of embeddings.
 
-    The directions in which photos of one landmark differ are scaled to the same variance; of what is left, the
-    directions with the largest variance are kept (Mikolajczyk and Matas, "Improving descriptors for fast tree
+    The directions in which photos of one landmark differ are scaled to equal variance; then the directions with
+    the largest total variance are kept (Mikolajczyk and Matas, "Improving descriptors for fast tree
     matching by optimal linear projection", ICCV 2007; Radenovic, Tolias and Chum, TPAMI 2018,
     https://arxiv.org/abs/1711.02512).
 
     Args:
         embeddings: (N, D), of training photos.
         labels: (N,), their classes.
-        dimensions: Length of the vectors; fewer where there are fewer directions in which the photos vary.
-        shrinkage: Share of the mean variance in that of each direction, in (0, 1]: landmarks that are not among
+        dimensions: Dimensions of the vectors; fewer if the photos vary in fewer directions.
+        shrinkage: Fraction of the mean variance mixed into that of each direction, in (0, 1]: landmarks not among
             the training photos differ in other directions too.
 
     Raises:
@@ -86,10 +86,10 @@ def whitened_space(
     centred = (values - mean) @ whitening
     spread, axes = np.linalg.eigh(centred.T @ centred / len(values))
     kept = np.argsort(-spread)[: min(dimensions, len(values) - 1)]
-    # float16 is what the file holds; the rounding is far below what separates two photos.
+    # The file stores float16; the rounding error is far below the difference between two photos.
     return EmbeddingSpace(half(mean), half(whitening @ axes[:, kept] * math.sqrt(level)))
 
 
 def half(values: Floats) -> Vectors:
-    """Round to half precision, which is what files hold."""
+    """Round to half precision, as stored in files."""
     return values.astype(np.float16).astype(np.float32)

@@ -1,7 +1,7 @@
-"""What runs the network of a model folder: ONNX Runtime, or OpenVINO where it is installed (extra `openvino`).
+"""Inference engines: ONNX Runtime, or OpenVINO if it is installed (extra `openvino`).
 
-Both read the same `model.onnx`. ONNX Runtime comes with the package and is ready in a tenth of a second; OpenVINO
-takes about a second to compile a network, so it is for many photos (benchmarks/results/bulk.md).
+Both read the same `model.onnx`. ONNX Runtime is a core dependency and is ready in a tenth of a second; OpenVINO
+takes about a second to compile a network, so it pays off for many photos (benchmarks/results/bulk.md).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Output = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 class Engine(Protocol):
-    """A loaded network. One thread at a time may use it."""
+    """A loaded network; not thread-safe."""
 
     def run(self, pictures: NDArray[np.uint8]) -> Output:
-        """Map pictures (N, crop, crop, 3) to logits and embeddings, in their order."""
+        """Map images (N, crop, crop, 3) to logits and embeddings, in the same order."""
 
 
 def check_engine(name: str) -> EngineName:
-    """Return the name of an engine, checked; raises `SettingsError` for an unknown one."""
+    """Check and return the name of an engine; raises `SettingsError` for an unknown one."""
     for known in ENGINES:
         if name == known:
             return known
@@ -42,21 +42,19 @@ def load_engine(path: Path, *, name: EngineName, threads: int, crop: int, classe
 
     Args:
         path: The ONNX file.
-        name: What runs it.
-        threads: Threads of one answer, at least 1.
-        crop: Side of the pictures that it must take, in pixels.
-        classes: How many logits it must give; None where it gives the embedding alone, and logits have no columns.
+        name: The engine.
+        threads: Threads per inference, at least 1.
+        crop: Required side of the input images, in pixels.
+        classes: Required number of logits; None if it outputs only the embedding, and the logits have no columns.
 
     Raises:
-        ModelError: The file cannot be loaded, or its input and outputs are others.
-        ModuleNotFoundError: OpenVINO is asked for and not installed.
+        ModelError: The file cannot be loaded, or has other inputs or outputs.
+        ModuleNotFoundError: OpenVINO is requested and not installed.
     """
     load = _load_openvino if name == "openvino" else _load_onnxruntime
     engine, fits = load(path, threads, crop, classes)
     if not fits:
-        raise ModelError(
-            f"{path}: the network does not have the input and outputs that model.json says: export it again"
-        )
+        raise ModelError(f"{path}: the network does not have the input and outputs in model.json: export it again")
     return engine
 
 
@@ -67,6 +65,7 @@ class _OnnxRuntime:
         self._outputs = outputs
 
     def run(self, pictures: NDArray[np.uint8]) -> Output:
+        """See `Engine.run`."""
         embeddings, *logits = self._session.run(self._outputs, {self._input: pictures})
         return (logits[0] if logits else _no_logits(embeddings)), embeddings
 
@@ -103,7 +102,8 @@ class _OpenVino:
         self._request = network.create_infer_request()
 
     def run(self, pictures: NDArray[np.uint8]) -> Output:
-        # The outputs lie in memory that the next run writes over, so they are copied.
+        """See `Engine.run`."""
+        # The next run overwrites the memory of the outputs, so they are copied.
         found = self._request.infer([np.ascontiguousarray(pictures)], share_inputs=True)
         return found["logits"].copy(), found["embedding"].copy()
 
@@ -111,8 +111,8 @@ class _OpenVino:
 def _load_openvino(path: Path, threads: int, crop: int, classes: int | None) -> tuple[Engine, bool]:
     import openvino  # noqa: PLC0415 - an extra, and half a second to import
 
-    # Unpinned: the processes of a bulk run would otherwise all sit on the first core. And float32 stays float32:
-    # where the processor computes in bfloat16, OpenVINO would, and change probabilities by up to 0.13.
+    # Unpinned, else the processes of a bulk run would all be pinned to the first core. float32 is kept: on CPUs
+    # with bfloat16 OpenVINO would use it, and change probabilities by up to 0.13.
     settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     settings |= {"ENABLE_CPU_PINNING": False, "INFERENCE_PRECISION_HINT": "f32"}
     try:

@@ -1,10 +1,10 @@
-"""The folder a model travels in.
+"""The model folder.
 
 ```
 NAME/
-  model.onnx   uint8 pictures (N, 224, 224, 3) in; logits (N, K) and embedding (N, D) out
+  model.onnx   uint8 images (N, 224, 224, 3) in; logits (N, K) and embedding (N, D) out
   model.json   classes, preprocessing, calibration, metrics, data, versions, SHA-256 of the files
-  head.onnx, prototypes.bin, prototypes.npz  where the head is of prototypes; the network then gives no logits
+  head.onnx, prototypes.bin, prototypes.npz  only with a prototype head; the network then has no logits
   reference.npz  a whitened space of the embeddings, and some vectors to compare with (optional)
   model.pt     the same network as TorchScript, with preprocessing and softmax inside (optional)
   README.md    the model card
@@ -32,23 +32,23 @@ from landmarks.files.checksums import sha256_file
 from landmarks.imaging.preprocessing import Preprocessing
 
 NOT_STATED = "not stated"
-"""Where nobody said what the licence is."""
+"""The licence is unknown."""
 
 NO_LICENCE = "none"
-"""The licence of pictures that carry none: nobody gave leave to use them."""
+"""Images without a licence: nobody gave permission to use them."""
 
 EXPERIMENTS_ONLY = "experiments only: pictures it learnt from carry no licence"
-"""What the weights of a model may be used for that learnt from pictures without a licence."""
+"""Permitted use of a model that was trained on images without a licence."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """One collection that a model learnt from.
+    """One collection that a model was trained on.
 
     Attributes:
         collection: Its name.
-        pictures: Training pictures of it; 0 where they were not counted.
-        licence: Of the pictures: a name such as `CC BY 4.0`, `none` where they carry none, or `not stated`.
+        pictures: Number of training images from it; 0 if they were not counted.
+        licence: Licence of the images: a name such as `CC BY 4.0`, `none` if they have none, or `not stated`.
 
     Raises:
         SettingsError: The name is empty or the count is negative.
@@ -64,7 +64,7 @@ class Origin:
 
     @property
     def words(self) -> str:
-        """The collection with its count and licence, for people."""
+        """The collection with its count and licence, for display."""
         count = f"{self.pictures} pictures, " if self.pictures else ""
         licence = {NOT_STATED: "licence not stated", NO_LICENCE: "no licence"}.get(self.licence, self.licence)
         return f"{self.collection} ({count}{licence})"
@@ -74,9 +74,9 @@ def origins_of(sources: Iterable[str], licences: Mapping[str, str], fallback: st
     """Return the collections of a data set, largest first.
 
     Args:
-        sources: Source of each training picture, empty where none is known.
-        licences: What is known of collections, by name; those that no picture names are kept with a count of 0.
-        fallback: Name of the collection of pictures without a source.
+        sources: Source of each training image, empty if unknown.
+        licences: Known licences of collections, by name; a collection without images is listed with a count of 0.
+        fallback: Name of the collection of images without a source.
     """
     counted = Counter(source or fallback for source in sources)
     for name in licences:
@@ -86,10 +86,10 @@ def origins_of(sources: Iterable[str], licences: Mapping[str, str], fallback: st
 
 
 def parse_licences(texts: Sequence[str]) -> dict[str, str]:
-    """Read `COLLECTION=LICENCE` texts; a collection alone has the licence `not stated`.
+    """Parse `COLLECTION=LICENCE` texts; a collection alone has the licence `not stated`.
 
     Raises:
-        SettingsError: A text has no name before the equals sign, or a name comes twice.
+        SettingsError: A text has no name before the equals sign, or a name is repeated.
     """
     licences: dict[str, str] = {}
     for text in texts:
@@ -103,14 +103,14 @@ def parse_licences(texts: Sequence[str]) -> dict[str, str]:
 
 
 def licence_of(stated: str | None, origin: Iterable[Origin]) -> str:
-    """Return what the weights may be used for: as stated, else what the pictures allow."""
+    """Return the permitted use of the weights: as stated, else as the images allow."""
     if stated:
         return stated
     return EXPERIMENTS_ONLY if any(one.licence == NO_LICENCE for one in origin) else NOT_STATED
 
 
 def origin_from_list(values: Any) -> tuple[Origin, ...]:
-    """Read the collections of `model.json`; raises `ValueError` or `TypeError` where they are damaged."""
+    """Parse the collections of `model.json`; raises `ValueError` or `TypeError` if they are damaged."""
     if not isinstance(values, list):
         raise ValueError("the origin is not a list of collections")
     try:
@@ -128,33 +128,33 @@ HEAD_FILE = "head.onnx"
 PROTOTYPES_FILE = "prototypes.bin"
 SCALES_FILE = "prototypes.npz"
 HEAD_FILES = (HEAD_FILE, PROTOTYPES_FILE, SCALES_FILE)
-"""What a head of prototypes is kept in."""
+"""Files of a prototype head."""
 DEFAULT_MODEL = "world"
-"""The model that comes with the package and is taken where none is named."""
+"""The default model, bundled with the package."""
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What `model.json` says.
+    """The content of `model.json`.
 
     Attributes:
         name: Short name, also of the folder.
         architecture: The network, for example `scratch` or `efficientnet_lite0`.
         precision: `fp32` or `int8`.
         classes: Class names in the order of the logits.
-        preprocessing: The contract for its input.
-        temperature: Divisor of the logits before softmax; 1 where it was not calibrated.
-        calibration: What `landmarks.model.calibration.Calibration.to_dict` gave; None where the model was not
-            calibrated for telling the unknown.
-        metrics: Figures of the trained network and of the exported one.
+        preprocessing: Preprocessing of its input.
+        temperature: Divisor of the logits before softmax; 1 if it was not calibrated.
+        calibration: Values of `landmarks.model.calibration.Calibration.to_dict`; None if the model was not
+            calibrated for unknown photos.
+        metrics: Metrics of the trained network and of the exported one.
         data: Summary of the training data.
-        versions: Of the libraries that made it.
+        versions: Versions of the libraries that made it.
         created: Date, ISO 8601.
-        files: SHA-256 of each file of the folder but `model.json`.
-        licence: What the weights may be used for.
-        origin: The collections it learnt from.
-        head: `linear` where the network gives logits, `prototypes` where `landmarks.model.heads` makes them of the
-            embedding.
+        files: SHA-256 of each file of the folder except `model.json`.
+        licence: Permitted use of the weights.
+        origin: The collections it was trained on.
+        head: `linear` if the network outputs logits, `prototypes` if `landmarks.model.heads` computes them from
+            the embedding.
         digest: SHA-256 of `model.json` itself; empty before it is written.
     """
 
@@ -177,17 +177,17 @@ class ModelInfo:
 
 
 def write_info(folder: Path, info: ModelInfo) -> None:
-    """Write `model.json`; raises `StorageError` when it cannot be written."""
+    """Write `model.json`; raises `StorageError` if it cannot be written."""
     values = {**asdict(info), "classes": list(info.classes), "preprocessing": info.preprocessing.to_dict()}
     del values["digest"]
     write_json(folder / INFO_FILE, {"format": FORMAT, **values})
 
 
 def read_info(folder: Path) -> ModelInfo:
-    """Read `model.json`; a file that has not changed since is not opened again.
+    """Read `model.json`; the result is cached until the file changes.
 
     Raises:
-        ModelError: It is missing, damaged or of a newer format.
+        ModelError: It is missing, damaged or in a newer format.
     """
     path = folder / INFO_FILE
     try:
@@ -256,29 +256,29 @@ def check_file(folder: Path, info: ModelInfo, name: str) -> Path:
 
 
 def bundled_models() -> dict[str, Path]:
-    """Return the models that come with the package, by name."""
+    """Return the bundled models, by name."""
     folder = Path(str(resources.files("landmarks.model"))) / "bundled"
     return {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{INFO_FILE}"))}
 
 
 def is_bundled(folder: Path) -> bool:
-    """Tell whether a model folder is one that comes with the package."""
+    """Return whether a model folder is bundled with the package."""
     return any(folder.resolve() == bundled.resolve() for bundled in bundled_models().values())
 
 
 def models_folder() -> Path:
-    """Return the folder of the models that `landmarks models add` made: `$XDG_DATA_HOME/landmarks/models`."""
+    """Return the folder of models added with `landmarks models add`: `$XDG_DATA_HOME/landmarks/models`."""
     base = os.environ.get("XDG_DATA_HOME")
     return (Path(base) if base else Path.home() / ".local" / "share") / "landmarks" / "models"
 
 
 def added_models() -> dict[str, Path]:
-    """Return the models that `landmarks models add` made, by name."""
+    """Return the models added with `landmarks models add`, by name."""
     return {path.parent.name: path.parent for path in sorted(models_folder().glob(f"[!.]*/{INFO_FILE}"))}
 
 
 def find_model(name: str) -> Path:
-    """Return the folder of a model named by path or, for a bundled or an added one, by name.
+    """Return the folder of a model, given its path or the name of a bundled or added one.
 
     Raises:
         ModelError: There is no such model.

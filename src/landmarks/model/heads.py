@@ -1,7 +1,7 @@
-"""What makes class scores of an embedding where the network itself gives none: prototypes.
+"""Prototype heads: class scores from the embedding, for networks without logits.
 
-A prototype head holds many vectors of length 1 under each name, in int8 with one scale per vector. One integer
-matrix product in ONNX Runtime compares an embedding with all of them, and a name scores the best of its own.
+A prototype head has one or more unit vectors per name, in int8 with one scale per vector. One integer matrix
+product in ONNX Runtime compares an embedding with all of them, and a name scores the best of its own.
 
 ```
 NAME/
@@ -25,19 +25,19 @@ from landmarks.errors import ModelError
 from landmarks.model.folder import HEAD_FILE, SCALES_FILE
 
 LARGEST_DIGIT = 63
-"""Digits of an embedding lie in -63..63. Processors without VNNI add pairs of products in 16 bits, which seven
-bits times eight cannot overflow: 2 * 127 * 127 < 2 ** 15."""
+"""Digits of an embedding are in -63..63. CPUs without VNNI add pairs of products in 16 bits, which 7 bits times 8
+cannot overflow: 2 * 127 * 127 < 2 ** 15."""
 
 _MIDDLE = LARGEST_DIGIT + 1
 
 
 @dataclass(frozen=True, eq=False)
 class PrototypeHead:
-    """A loaded head. One thread at a time may use it.
+    """A loaded head; not thread-safe.
 
     Attributes:
-        scales: (R,) what a unit of each prototype is worth.
-        starts: (K,) the first row of each name, rising.
+        scales: (R,), scale of each prototype.
+        starts: (K,), first row of each name, ascending.
         product: Multiplies digits (N, D) with the prototypes.
     """
 
@@ -46,17 +46,17 @@ class PrototypeHead:
     product: Callable[[NDArray[np.uint8]], NDArray[np.int32]]
 
     def cosines(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return how close each embedding is to the nearest prototype of each name.
+        """Return the cosine of each embedding to the nearest prototype of each name.
 
         Args:
-            embeddings: (N, D), of length 1.
+            embeddings: (N, D), unit vectors.
 
         Returns:
             (N, K), each in -1..1.
         """
         scored = np.empty((len(embeddings), len(self.starts)), dtype=np.float32)
         for row, embedding in enumerate(embeddings):
-            # Picture by picture, so that a batch takes no more memory than one.
+            # One image at a time, so that a batch takes no more memory than one.
             np.maximum.reduceat(self._rows(embedding), self.starts, out=scored[row])
         return scored
 
@@ -71,10 +71,10 @@ class PrototypeHead:
 
 
 def split_digits(embedding: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Write a vector as two whole-number digits: `digits.T @ worth` is the vector to one part in eight thousand.
+    """Write a vector as two integer digits: `digits.T @ worth` is the vector to one part in eight thousand.
 
     Returns:
-        Digits (2, D) from -63 to 63, and what a unit of each is worth, (2,).
+        Digits (2, D) from -63 to 63, and the value of each digit, (2,).
     """
     largest = np.float32(max(float(np.abs(embedding).max()), float(np.finfo(np.float32).tiny)))
     coarse_unit = largest / np.float32(LARGEST_DIGIT)
@@ -92,15 +92,15 @@ def quantize(prototypes: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray
 
 
 def load_head(folder: Path, *, classes: int, threads: int = 1) -> PrototypeHead:
-    """Load the head of a model folder, whose files are checked by the caller.
+    """Load the head of a model folder, whose files the caller has checked.
 
     Args:
-        folder: With the files of `landmarks.model.folder.HEAD_FILES`.
-        classes: How many names it must have.
-        threads: Threads of one product.
+        folder: Folder with the files of `landmarks.model.folder.HEAD_FILES`.
+        classes: Required number of names.
+        threads: Threads per product.
 
     Raises:
-        ModelError: A file is damaged, or the head has another number of names.
+        ModelError: A file is damaged, or the head has a different number of names.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

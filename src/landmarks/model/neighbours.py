@@ -1,11 +1,12 @@
-"""Photos that a model was trained on, as vectors: which of them a new photo is close to.
+"""Nearest neighbours: how close a new photo is to stored training photos.
 
-A network is sure of much that it has never seen. Its embedding knows more: photos of a landmark lie close
-together, and a photo of something else lies close to none of them, or closer to photos of no landmark (deep
-nearest neighbours: Sun et al. 2022, https://arxiv.org/abs/2204.06507). A few photos of each class are kept, and
-many of the background, as bytes in a space of fewer dimensions: no photo can be made from them again.
+A network is often confident about things it has never seen. Its embedding is more informative: photos of one
+landmark are close together, and a photo of something else is close to none of them, or closer to photos without a
+landmark (deep nearest neighbours: Sun et al. 2022, https://arxiv.org/abs/2204.06507). A few photos per class are
+stored, and many of the background, as int8 vectors in a space of fewer dimensions; the photos cannot be
+reconstructed from them.
 
-Pure numpy: what uses a model and what trains one share this module.
+Pure numpy: inference and training share this module.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from landmarks.model.embedding_space import EmbeddingSpace, Floats, Vectors, whi
 from landmarks.model.vectors import unit_length
 
 NEAREST = 3
-"""How many of the nearest photos of a class count: one alone may be an odd one."""
+"""Number of nearest photos of a class to average: one alone may be an outlier."""
 
 PHOTOS_PER_CLASS = 20
 BACKGROUND_PHOTOS = 1500
@@ -34,12 +35,12 @@ BACKGROUND_LABEL = -1
 
 @dataclass(frozen=True)
 class Closeness:
-    """Cosines of N photos to the nearest kept ones.
+    """Cosines of N photos to the nearest stored ones.
 
     Attributes:
-        own: (N,), to those of the class asked for.
-        other: (N,), to those of the closest other class.
-        background: (N,), to those of no landmark; -1 where none is kept.
+        own: (N,), to photos of the given class.
+        other: (N,), to photos of the closest other class.
+        background: (N,), to photos without a landmark; -1 if none are stored.
     """
 
     own: NDArray[np.float64]
@@ -49,11 +50,11 @@ class Closeness:
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """Kept photos of the classes and of the background.
+    """Stored photos of the classes and of the background.
 
     Attributes:
-        space: Where they are compared.
-        vectors: (N, d) int8, each a direction in that space; in the order of the labels.
+        space: Space in which they are compared.
+        vectors: (N, d) int8, directions in that space, in the order of the labels.
         labels: (N,), the class of each, `BACKGROUND_LABEL` for the background.
 
     Raises:
@@ -75,7 +76,7 @@ class Neighbours:
 
     @property
     def classes(self) -> int:
-        """How many classes have photos here."""
+        """Number of classes."""
         return int(self.labels[-1]) + 1
 
     @classmethod
@@ -88,14 +89,14 @@ class Neighbours:
         classes: int,
         space: EmbeddingSpace | None = None,
     ) -> Neighbours:
-        """Keep photos of each class and of the background, evenly spread over those given.
+        """Select photos of each class and of the background, evenly spaced over those given.
 
         Args:
-            embeddings: (N, D), of training photos.
+            embeddings: (N, D), training photos.
             labels: (N,), their classes, from 0 to `classes`.
-            background: (M, D), of photos of no landmark; may be empty.
-            classes: How many classes there are.
-            space: Where they are compared, or None to learn the whitening of the training photos.
+            background: (M, D), photos without a landmark; may be empty.
+            classes: Number of classes.
+            space: Space in which to compare them, or None to learn a whitening from the training photos.
 
         Raises:
             DataError: A class has no photo.
@@ -115,11 +116,11 @@ class Neighbours:
         return cls(chosen, np.rint(vectors * scale).astype(np.int8), numbers.astype(np.int32))
 
     def closeness(self, embeddings: Floats, asked: NDArray[np.integer[Any]]) -> Closeness:
-        """Measure how close photos lie to a class, to the others and to the background.
+        """Measure how close photos are to a class, to the others and to the background.
 
         Args:
             embeddings: (N, D).
-            asked: (N,), a class for each.
+            asked: (N,), a class for each photo.
         """
         directions, groups, first = self._table
         queries = self.space.vectors(embeddings)
@@ -135,19 +136,19 @@ class Neighbours:
 
     @cached_property
     def _table(self) -> tuple[Vectors, NDArray[np.intp], int]:
-        """Vectors of unit length; positions of each class, padded with one past the end; where classes begin."""
+        """Unit vectors; indices of each class, padded with one past the end; first index of the classes."""
         first = int(np.searchsorted(self.labels, 0))
         counts = np.bincount(self.labels[first:], minlength=self.classes)
         starts = first + np.cumsum(counts) - counts
         places = starts[:, None] + np.arange(counts.max())[None]
         groups = np.where(np.arange(counts.max())[None] < counts[:, None], places, len(self.labels))
-        # A class of one photo or two counts them more than once, else what fills the row would count.
+        # A class of one or two photos repeats them, else the padding would count.
         few = np.arange(counts.max())[None] < np.where(counts < NEAREST, NEAREST, 0)[:, None]
         groups = np.where(few, np.minimum(places, (starts + counts - 1)[:, None]), groups)
         return unit_length(self.vectors.astype(np.float32), np.float32), groups, first
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the values as they stand in `model.json`."""
+        """Return the values as stored in `model.json`."""
         return {
             "dimensions": self.vectors.shape[1],
             "mean": _packed(self.space.mean.astype("<f2")),
@@ -158,7 +159,7 @@ class Neighbours:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Neighbours:
-        """Read back what `to_dict` gave; raises `KeyError`, `TypeError` or `ValueError` where it is damaged."""
+        """Create it from `to_dict` values; raises `KeyError`, `TypeError` or `ValueError` if they are damaged."""
         size = int(values["dimensions"])
         mean = _unpacked(values["mean"], "<f2").astype(np.float32)
         projection = _unpacked(values["projection"], "<f2").astype(np.float32).reshape(len(mean), size)

@@ -1,9 +1,9 @@
-"""Scores that tell what a model knows from what it has never seen.
+"""Out-of-distribution (OOD) scores: distinguish what a model knows from what it has never seen.
 
-A recogniser has an answer to every photo, also to one of a cat. Here its logits and embeddings become a score that
-is high for what it knows. `landmarks.model.calibration` chooses the threshold.
+A recogniser has an answer to every photo, even of a cat. The scores are computed from its logits and embeddings
+and are high for what it knows. `landmarks.model.calibration` chooses the threshold.
 
-Pure numpy: what uses a model and what trains one share this module.
+Pure numpy: inference and training share this module.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ from landmarks.model.combination import Combination
 from landmarks.model.probabilities import Floats, log_sum_exp, softmax
 
 BACKGROUND = "background"
-"""The class name that is reserved for pictures without a landmark; it is never a tag and never a candidate."""
+"""Class name reserved for images without a landmark; never a tag or a candidate."""
 
 ScoreKind = Literal[
     "max_probability", "known_mass", "energy", "class_mean", "mahalanobis", "cosine_margin", "combined"
 ]
-"""Ways to tell the known from the unknown, see `ood_scores`."""
+"""The OOD scores, see `ood_scores`."""
 
 SPREAD_RANK = 64
-"""Directions in which the common spread is kept; the others are taken as equally wide."""
+"""Number of directions in which the shared covariance is stored; the others are assumed to have equal variance."""
 
 SHRINKAGE = 0.1
-"""Share of the mean variance that is mixed into the common spread, which few pictures estimate badly."""
+"""Fraction of the mean variance mixed into the shared covariance, which few images estimate poorly."""
 
-_TINY = 1e-12  # keeps logarithms finite
+_TINY = 1e-12  # avoids log(0)
 
 
 @dataclass(frozen=True, eq=False)
 class EmbeddingStatistics:
-    """Where the classes lie among the embeddings of unit length, and how far their pictures spread around them.
+    """Class means of the unit-length embeddings, and one covariance shared by all classes.
 
-    The spread is one covariance for all classes. It is kept as its `R` widest directions and one variance for all
-    others, the model of probabilistic principal components (Tipping and Bishop 1999,
-    https://doi.org/10.1111/1467-9868.00196), so that it takes a hundredth of a full matrix in a model file.
+    The covariance is stored as its `R` widest directions and one variance for all others, the model of
+    probabilistic PCA (Tipping and Bishop 1999, https://doi.org/10.1111/1467-9868.00196), so that it takes a
+    hundredth of a full matrix in a model file.
 
     Attributes:
-        means: (K, D) mean embedding of each class.
-        factor: (R, D) directions, scaled so that the squared Mahalanobis distance of a gap `g` is
+        means: (K, D), mean embedding of each class.
+        factor: (R, D), directions, scaled so that the squared Mahalanobis distance of a difference `g` is
             `g @ g / noise - |factor @ g|^2`.
         noise: Variance in every other direction, above 0.
 
@@ -69,7 +69,7 @@ class EmbeddingStatistics:
 
     @classmethod
     def fit(cls, embeddings: Floats, labels: NDArray[np.integer[Any]], classes: int) -> EmbeddingStatistics:
-        """Measure the embeddings (N, D) of training pictures with `labels` (N,) of `classes` classes.
+        """Fit to the embeddings (N, D) of training images with `labels` (N,) of `classes` classes.
 
         Raises:
             DataError: A class has no embedding.
@@ -85,7 +85,7 @@ class EmbeddingStatistics:
         spread = max(float(np.trace(covariance)) / size, _TINY)
         widths, directions = np.linalg.eigh((1 - SHRINKAGE) * covariance + SHRINKAGE * spread * np.eye(size))
         rank = min(SPREAD_RANK, size - 1)
-        noise = float(widths[: size - rank].mean())  # eigh gives the narrowest first
+        noise = float(widths[: size - rank].mean())  # eigh returns the narrowest first
         wide, axes = widths[size - rank :], directions[:, size - rank :]
         factor = (axes * np.sqrt(np.maximum(0.0, 1 / noise - 1 / wide))).T
         return cls(_halved(means), _halved(factor), noise)
@@ -109,27 +109,27 @@ class EmbeddingStatistics:
 
     @cached_property
     def _near(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Means, factor and the means along the factor, which every batch needs in double precision."""
+        """Means, factor and the means projected on the factor, cached in double precision for every batch."""
         means, factor = self.means.astype(np.float64), self.factor.astype(np.float64)
         return means, factor, means @ factor.T
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the values as they stand in `model.json`: arrays as base64 of little-endian float16."""
+        """Return the values as stored in `model.json`: arrays as base64 of little-endian float16."""
         return {"means": _packed(self.means), "factor": _packed(self.factor), "noise": self.noise}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> EmbeddingStatistics:
-        """Read back what `to_dict` gave; raises `KeyError`, `TypeError` or `ValueError` where it is damaged."""
+        """Create it from `to_dict` values; raises `KeyError`, `TypeError` or `ValueError` if they are damaged."""
         return cls(_unpacked(values["means"]), _unpacked(values["factor"]), float(values["noise"]))
 
 
 def needs_statistics(score: ScoreKind) -> bool:
-    """Tell whether a score looks at the embedding."""
+    """Return whether a score needs the statistics of the embeddings."""
     return score in {"class_mean", "mahalanobis"}
 
 
 def is_landmark(classes: Sequence[str]) -> NDArray[np.bool_]:
-    """Return, for each class, whether it is one that may be said: all but the background class."""
+    """Return for each class whether it is a landmark, that is, not the background class."""
     return np.array([normalise(name) != BACKGROUND for name in classes], dtype=bool)
 
 
@@ -143,24 +143,24 @@ def ood_scores(
     statistics: EmbeddingStatistics | None = None,
     combination: Combination | None = None,
 ) -> NDArray[np.float64]:
-    """Return how well each picture is known, (N,): higher is better known.
+    """Return the OOD score of each image, (N,): higher for what the model knows.
 
     `max_probability`: the largest probability of a landmark (Hendrycks and Gimpel 2017,
-    https://arxiv.org/abs/1610.02136). `known_mass`: the log odds of all that is not background. `energy`: the
+    https://arxiv.org/abs/1610.02136). `known_mass`: the log odds of everything but the background. `energy`: the
     log-sum-exp of the logits of the landmarks (Liu et al. 2020, https://arxiv.org/abs/2010.03759).
-    `class_mean`: the cosine to the nearest class mean. `mahalanobis`: minus the squared distance to the mean of
-    the likeliest landmark, in units of the common spread (Lee et al. 2018, https://arxiv.org/abs/1807.03888,
-    take the nearest mean): head and embedding must agree, and benchmarks/results/unknown.md shows that it tells
-    more. `combined`: see `landmarks.model.combination`.
+    `class_mean`: the cosine to the nearest class mean. `mahalanobis`: minus the squared Mahalanobis distance to
+    the mean of the most likely landmark (Lee et al. 2018, https://arxiv.org/abs/1807.03888, take the nearest
+    mean): head and embedding must agree, which benchmarks/results/unknown.md shows to work better. `combined`: see
+    `landmarks.model.combination`.
 
     Args:
-        score: Which one.
+        score: The score to compute.
         logits: (N, K).
         embeddings: (N, D).
         known: (K,), from `is_landmark`.
-        temperature: Of the softmax and of the energy.
-        statistics: Of the training pictures, where the score needs them.
-        combination: For the score `combined`.
+        temperature: Temperature of the softmax and of the energy.
+        statistics: Statistics of the training images, if the score needs them.
+        combination: Weights and neighbours for the score `combined`.
 
     Raises:
         SettingsError: The score needs statistics or a combination and there is none.
@@ -190,7 +190,7 @@ def ood_scores(
 
 
 def _cosine_margin(cosines: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The best cosine of a landmark plus its lead over the best other class, negative behind background."""
+    """Return the best cosine of a landmark plus its lead over the best other class, negative behind background."""
     rows = np.arange(len(cosines))
     best = np.where(known, cosines, -np.inf).argmax(axis=1)
     top = cosines[rows, best]
@@ -203,7 +203,7 @@ def _cosine_margin(cosines: NDArray[np.float64], known: NDArray[np.bool_]) -> ND
 def scores_of_probabilities(
     score: ScoreKind, probabilities: Floats, *, known: NDArray[np.bool_]
 ) -> NDArray[np.float64] | None:
-    """Return the scores that follow from probabilities (N, K) alone, or None where a score needs more."""
+    """Return the scores if they follow from probabilities (N, K) alone, else None."""
     values = np.asarray(probabilities, dtype=np.float64)
     if score == "max_probability":
         largest: NDArray[np.float64] = values[:, known].max(axis=1)
@@ -216,7 +216,7 @@ def scores_of_probabilities(
 
 
 def unit_length(vectors: Floats) -> NDArray[np.float64]:
-    """Return vectors (N, D) scaled to length 1; a zero vector stays."""
+    """Return vectors (N, D) scaled to unit length; a zero vector is unchanged."""
     values = np.asarray(vectors, dtype=np.float64)
     scaled: NDArray[np.float64] = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), _TINY)
     return scaled
@@ -229,7 +229,7 @@ def _squared_gaps(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDAr
 
 
 def _halved(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Round to what a model file keeps, so that thresholds are chosen on the very numbers that are read back."""
+    """Round to the precision of a model file, so that thresholds are chosen on the numbers that are read back."""
     return values.astype(np.float16).astype(np.float32)
 
 

@@ -1,8 +1,7 @@
-"""Named operating points of a model: how much it says, and what that costs.
+"""Named operating points of a model: a trade-off between missed and wrong tags.
 
-A threshold is a choice between tags that are missed and tags that are wrong. A model offers up to three:
-`precision` says less and is wrong less often, `recall` says more, `balanced` is what a model does unasked. Each is
-stored with the rates that were measured at it, on photos that did not choose it.
+A model offers up to three: `precision` for fewer wrong tags, `recall` for more tags, and `balanced`, the default.
+Each is stored with its expected rates, measured on photos that were not used to choose it.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from typing import Any, Literal, get_args
 from landmarks.errors import SettingsError
 
 Preference = Literal["precision", "balanced", "recall"]
-"""Operating points by name, from the one that says least to the one that says most."""
+"""Names of the operating points, from the fewest tags to the most."""
 
 NO_POINT = (
     "`prefer` is {prefer}, but the model has no such operating point: use balanced, or export the model again "
     "with landmarks export --negatives"
 )
-"""The message where a model lacks an operating point."""
+"""Error message if a model lacks an operating point."""
 
 WORDS = {
     "tagged_rightly": "tagged rightly",
@@ -29,15 +28,15 @@ WORDS = {
     "false_tags_ordinary": "false tags on ordinary photos",
     "false_tags_unknown": "false tags on unknown landmarks",
 }
-"""The rates of an operating point, by the name they are stored under, in words."""
+"""Labels of the rates of an operating point, by their stored name."""
 
 
 @dataclass(frozen=True)
 class ExpectedRate:
-    """A share of `count` photos, with the ends of its 95 % interval; all three in [0, 1].
+    """A fraction of `count` photos, with its 95 % interval; all three in [0, 1].
 
     Raises:
-        SettingsError: The values are no such share.
+        SettingsError: The values are out of range or not in order.
     """
 
     value: float
@@ -54,13 +53,14 @@ class ExpectedRate:
 
 @dataclass(frozen=True)
 class ExpectedRates:
-    """What to expect at an operating point; None where it was not measured.
+    """Expected rates at an operating point; None if not measured.
 
     Attributes:
-        tagged_rightly: Of photos of landmarks that the model knows.
-        tagged_wrongly: Of the same photos.
-        false_tags_ordinary: Of photos without a landmark, of kinds that chose no threshold.
-        false_tags_unknown: Of photos of landmarks that the model does not know, none of which chose the threshold.
+        tagged_rightly: Photos of known landmarks that get the correct tag.
+        tagged_wrongly: Photos of known landmarks that get a wrong tag.
+        false_tags_ordinary: Photos without a landmark that get a tag, of kinds not used to choose the threshold.
+        false_tags_unknown: Photos of unknown landmarks that get a tag, of landmarks not used to choose the
+            threshold.
     """
 
     tagged_rightly: ExpectedRate | None = None
@@ -69,7 +69,7 @@ class ExpectedRates:
     false_tags_unknown: ExpectedRate | None = None
 
     def measured(self) -> Iterator[tuple[str, ExpectedRate]]:
-        """Give what was measured, as (words, rate)."""
+        """Yield the measured rates, as (label, rate)."""
         for name, words in WORDS.items():
             rate: ExpectedRate | None = getattr(self, name)
             if rate is not None:
@@ -78,10 +78,10 @@ class ExpectedRates:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Two thresholds and what they lead to.
+    """Two thresholds and their expected rates.
 
     Attributes:
-        threshold: A photo whose out-of-distribution score is lower gets no tag.
+        threshold: A photo with a lower OOD score gets no tag.
         min_confidence: Minimum probability for a tag, in (0, 1).
         expected: Rates measured at these thresholds.
 
@@ -101,22 +101,22 @@ class OperatingPoint:
 
 
 def check_points(points: Mapping[Preference, OperatingPoint], *, threshold: float, min_confidence: float) -> None:
-    """Refuse operating points that contradict each other or the thresholds a model uses unasked.
+    """Refuse operating points that contradict each other or the default thresholds of a model.
 
     Args:
-        points: By name; may be empty.
-        threshold: Of the calibration.
-        min_confidence: Likewise.
+        points: Operating points by name; may be empty.
+        threshold: Threshold of the calibration.
+        min_confidence: Minimum confidence of the calibration.
 
     Raises:
-        SettingsError: A name is unknown, `balanced` is missing or another than the calibration's, or the
-            thresholds fall from `recall` to `precision`.
+        SettingsError: A name is unknown, `balanced` is missing or differs from the calibration, or the thresholds
+            decrease from `recall` to `precision`.
     """
     if not points:
         return
     unknown = sorted(set(points) - set(get_args(Preference)))
     if unknown:
-        raise SettingsError(f"{unknown[0]!r} is no operating point: use {', '.join(get_args(Preference))}")
+        raise SettingsError(f"{unknown[0]!r} is not an operating point: use {', '.join(get_args(Preference))}")
     balanced = points.get("balanced")
     if balanced is None or (balanced.threshold, balanced.min_confidence) != (threshold, min_confidence):
         raise SettingsError("the operating point balanced must have the threshold and the confidence of the model")
@@ -134,17 +134,18 @@ def points_to_dict(points: Mapping[Preference, OperatingPoint]) -> dict[str, Any
 
 
 def points_from_dict(values: Mapping[str, Any]) -> dict[Preference, OperatingPoint]:
-    """Read back what `points_to_dict` gave.
+    """Create operating points from the values of `points_to_dict`.
 
     Raises:
         SettingsError: A value is out of range.
-        KeyError: A value is missing; `TypeError` where one is of another kind or unknown.
+        KeyError: A value is missing.
+        TypeError: A value is unknown or has the wrong type.
     """
     points: dict[Any, OperatingPoint] = {}
     for name, point in values.items():
         expected = point.get("expected", {})
         known = {item.name for item in fields(ExpectedRates)}
-        # A newer version may store further rates; these here keep their meaning.
+        # A newer version may store more rates; the known ones keep their meaning.
         rates = {key: ExpectedRate(**rate) for key, rate in expected.items() if key in known}
         points[name] = OperatingPoint(
             float(point["threshold"]), float(point["min_confidence"]), ExpectedRates(**rates)

@@ -1,4 +1,4 @@
-"""From logits to probabilities that can be believed: softmax at a temperature, and the temperature that fits."""
+"""From logits to calibrated probabilities: softmax at a temperature, and temperature scaling."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def log_sum_exp(values: Floats) -> NDArray[np.float64]:
 
 
 def fit_temperature(logits: Floats, labels: NDArray[np.integer[Any]]) -> float:
-    """Return the temperature under which the logits are most probable.
+    """Return the temperature that minimises the cross-entropy of the labels.
 
     Temperature scaling of Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017,
-    https://arxiv.org/abs/1706.04599. The cross-entropy is convex in the inverse of the temperature, so its slope
-    has one zero, which bisection finds.
+    https://arxiv.org/abs/1706.04599. The cross-entropy is convex in the inverse temperature, so its slope has one
+    zero, which bisection finds.
 
     Args:
-        logits: (N, K), of pictures the network was not trained on.
-        labels: (N,), the right classes.
+        logits: (N, K), of images the network was not trained on.
+        labels: (N,), the correct classes.
 
     Returns:
         The temperature, from 0.01 to 100.
@@ -55,9 +55,9 @@ def fit_temperature(logits: Floats, labels: NDArray[np.integer[Any]]) -> float:
 
 
 def highest(values: Floats, count: int, *, allowed: NDArray[np.bool_]) -> list[int]:
-    """Return where the highest allowed values (K,) are, highest first; of equal ones the first.
+    """Return the indices of the highest allowed values (K,), highest first; ties go to the first.
 
-    Takes one pass where there are very many values.
+    Takes one pass over very many values.
     """
     places = np.flatnonzero(allowed)
     kept = np.asarray(values)[places]

@@ -1,8 +1,8 @@
-"""A model folder becomes a recogniser: photos in, probabilities and embeddings out.
+"""The recogniser, loaded from a model folder: photos in, probabilities and embeddings out.
 
 A photo is a path, the content of a file, an array or a Pillow image. `Recognizer.prepare` opens it once and makes
-the crop, `Recognizer.answer` runs the network, `Recognizer.recognize_prepared` says what it means. All that
-answers questions about photos goes through these three.
+the crop, `Recognizer.answer` runs the network, and `Recognizer.recognize_prepared` turns its output into
+recognitions. All recognition goes through these three.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from landmarks.model.probabilities import highest, softmax
 
 @dataclass(frozen=True)
 class NetworkOutput:
-    """What a recogniser gives for a batch.
+    """Output of a recogniser for a batch.
 
     Attributes:
         probabilities: (N, K) float32; each row sums to 1.
-        embeddings: (N, D) float32, for search and for telling the unknown.
+        embeddings: (N, D) float32, for search and OOD scores.
         logits: (N, K) float32.
-        scores: (N,) how well each picture is known; None where the model was not calibrated for it.
+        scores: (N,), OOD scores; None if the model is not calibrated for unknown photos.
     """
 
     probabilities: NDArray[np.float32]
@@ -55,13 +55,13 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A photo on its way to the network.
+    """A photo prepared for the network.
 
     Attributes:
-        path: The photo; `<bytes>`, `<array>` or `<image>` for one that came from memory.
-        picture: (crop, crop, 3) uint8; None where the photo is unreadable.
+        path: The photo; `<bytes>`, `<array>` or `<image>` for one from memory.
+        picture: (crop, crop, 3) uint8; None if the photo is unreadable.
         error: Why the photo is unreadable, or None.
-        content: Of the file; None for pixels, and where it is unreadable.
+        content: Content of the file; None for pixels, and if it is unreadable.
     """
 
     path: Path
@@ -71,22 +71,22 @@ class Prepared:
 
     @property
     def sha256(self) -> bytes | None:
-        """SHA-256 of the content, or None where there is none."""
+        """SHA-256 of the content, or None if there is none."""
         return None if self.content is None else hashlib.sha256(self.content).digest()
 
 
 @dataclass(frozen=True)
 class Recognition:
-    """What a recogniser gives for one photo.
+    """Result of a recogniser for one photo.
 
     Attributes:
-        path: The photo; `<bytes>`, `<array>` or `<image>` for one that came from memory.
-        candidates: The likeliest classes but for the background, likeliest first; empty where the photo is
+        path: The photo; `<bytes>`, `<array>` or `<image>` for one from memory.
+        candidates: The most likely classes except the background, most likely first; empty if the photo is
             unreadable.
         error: Why the photo is unreadable, or None.
-        probabilities: (K,) of all classes; None where the photo is unreadable.
-        score: How well the photo is known; None where the model was not calibrated for it.
-        embedding: (D,), for search and learnt landmarks; None where it was not asked for, or the photo is
+        probabilities: (K,), of all classes; None if the photo is unreadable.
+        score: OOD score; None if the model is not calibrated for unknown photos.
+        embedding: (D,), for search and learned landmarks; None if it was not requested, or the photo is
             unreadable.
     """
 
@@ -99,21 +99,21 @@ class Recognition:
 
 
 class Recognizer:
-    """A model folder, loaded.
+    """A loaded model folder.
 
     Args:
-        folder: Made by `landmarks export`.
-        engine: What runs the network (see `landmarks.model.engines`).
-        threads: Threads of one answer. One is best where several processes share the cores.
+        folder: Model folder made by `landmarks export`.
+        engine: Inference engine (see `landmarks.model.engines`).
+        threads: Threads per inference. One is best if several processes share the cores.
 
     Attributes:
-        folder: Where the model lies.
-        info: What `model.json` says.
-        calibration: What it says of the unknown; None where the model was not calibrated for it.
+        folder: The model folder.
+        info: The content of `model.json`.
+        calibration: Calibration for unknown photos; None if the model has none.
 
     Raises:
-        ModelError: The folder is damaged, or does not hold what `model.json` says.
-        ModuleNotFoundError: OpenVINO is asked for and not installed.
+        ModelError: The folder is damaged, or does not match `model.json`.
+        ModuleNotFoundError: OpenVINO is requested and not installed.
     """
 
     def __init__(self, folder: Path, *, engine: EngineName = "onnxruntime", threads: int = 1) -> None:
@@ -132,13 +132,13 @@ class Recognizer:
         self._head = None if self.info.head == "linear" else _head(folder, self.info, threads)
 
     def prepare(self, photo: Source, limits: ImageLimits = DEFAULT_LIMITS) -> Prepared:
-        """Decode a photo and cut out what the network sees; one that is unreadable carries its error.
+        """Decode a photo and crop the input of the network; an unreadable one carries its error.
 
-        A file is opened once: what else is asked of it is in `Prepared.content`.
+        A file is opened once: its content is in `Prepared.content` for any further use.
 
         Args:
             photo: A path, the content of a file, an array (height, width, 3) or a Pillow image.
-            limits: Largest file and picture to accept.
+            limits: Largest file and image to accept.
         """
         path, content = _path_of(photo), None
         try:
@@ -146,19 +146,19 @@ class Recognizer:
                 content = photo if isinstance(photo, bytes) else read_content(path, limits)
             picture = prepare(photo if content is None else content, self.info.preprocessing, limits)
         except ImageError as error:
-            # Of a content the decoder does not know the name.
+            # The decoder does not know the name that the content came from.
             named = type(error)(path if isinstance(photo, str | Path) else None, error.reason)
             return Prepared(path, None, named.with_traceback(error.__traceback__), content)
         return Prepared(path, picture, None, content)
 
     def answer(self, pictures: NDArray[np.uint8]) -> NetworkOutput:
-        """Recognise prepared pictures.
+        """Recognise prepared images.
 
         Args:
             pictures: (N, crop, crop, 3) uint8, from `landmarks.imaging.preprocessing.prepare`.
 
         Returns:
-            Calibrated probabilities and embeddings, in the order of the pictures.
+            Probabilities and embeddings, in the order of the images.
         """
         logits, embeddings = self._engine.run(pictures)
         if self._head is not None:
@@ -183,13 +183,13 @@ class Recognizer:
     def recognize(
         self, photos: Iterable[Source], *, top: int = 5, batch_size: int = 4, embeddings: bool = False
     ) -> Iterator[Recognition]:
-        """Recognise photos, in order; one that is unreadable gives its reason and stops nothing.
+        """Recognise photos, in order; an unreadable one has `error` set and does not stop the others.
 
         Args:
-            photos: Paths, contents of files, arrays or Pillow images.
-            top: How many candidates a photo gets.
-            batch_size: Photos that go through the network together.
-            embeddings: Whether recognitions carry the embedding.
+            photos: Paths, file contents, arrays or Pillow images.
+            top: Candidates per photo.
+            batch_size: Photos per batch of the network.
+            embeddings: Include the embedding.
         """
         source = iter(photos)
         while batch := [self.prepare(photo) for photo in islice(source, batch_size)]:
@@ -198,7 +198,7 @@ class Recognizer:
     def recognize_prepared(
         self, photos: Sequence[Prepared], *, top: int = 5, embeddings: bool = False
     ) -> Iterator[Recognition]:
-        """Recognise photos that `prepare` opened, all of them together; see `recognize`."""
+        """Recognise photos opened with `prepare`, as one batch; see `recognize`."""
         pictures = [photo.picture for photo in photos if photo.picture is not None]
         answers = self.answer(np.stack(pictures)) if pictures else None
         row = 0

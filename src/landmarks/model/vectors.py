@@ -1,4 +1,4 @@
-"""Vector helpers that scores, few-shot learning and search share. Pure numpy."""
+"""Vector helpers shared by scores, few-shot learning and search. Pure numpy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TINY = 1e-12
 
 
 def unit_length(rows: NDArray[np.floating[Any]], dtype: type[Float]) -> NDArray[Float]:
-    """Return the rows of (N, D) scaled to length 1, as `dtype`; a zero row stays."""
+    """Return the rows of (N, D) scaled to unit length, as `dtype`; a zero row is unchanged."""
     values = np.asarray(rows, dtype=dtype)
     scaled: NDArray[Float] = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), dtype(_TINY))
     return scaled
@@ -22,7 +22,7 @@ def unit_length(rows: NDArray[np.floating[Any]], dtype: type[Float]) -> NDArray[
 def within_class(
     values: NDArray[np.float64], labels: NDArray[np.integer[Any]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean of each class that occurs, (K, D), and the covariance around them, (D, D).
+    """Return the mean of each class that occurs, (K, D), and the within-class covariance, (D, D).
 
     Args:
         values: (N, D).

@@ -1,1 +1,1 @@
-"""Search by picture and by tag, near-duplicates, and landmarks learnt from a few photos (extra: search)."""
+"""Search by photo and by tag, and near-duplicates (extra: search)."""

@@ -1,4 +1,4 @@
-"""Photos become vectors: by the recogniser that also tags them, so one pass through the network serves both."""
+"""Embeds photos with the recogniser that also tags them: one forward pass for both."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class EmbeddedPhoto:
-    """A photo as the index holds it.
+    """A photo as stored in the index.
 
     Attributes:
-        path: The photo, as it was asked for.
-        tags: Names it is found by, in lower case: of its tags, their cities, countries and kinds.
-        vector: (d,) of unit length; None where the photo cannot be read.
-        error: Why the photo cannot be read, or None.
+        path: The photo, as given.
+        tags: Searchable names, in lower case: of its tags, their cities, countries and kinds.
+        vector: (d,), a unit vector; None if the photo is unreadable.
+        error: Why the photo is unreadable, or None.
     """
 
     path: Path
@@ -46,9 +46,9 @@ class Embedder:
         threads: Threads of the network.
 
     Attributes:
-        space: How its embeddings become vectors: whitened where the model brings a reference, else plain.
-        identity: Of the model and the space; vectors of two identities cannot be compared.
-        dimensions: Length of the vectors.
+        space: Maps embeddings to vectors: whitened if the model has a reference, else plain.
+        identity: Identity of the model and the space; vectors of two identities cannot be compared.
+        dimensions: Dimensions of the vectors.
 
     Raises:
         ModelError: The folder is damaged.
@@ -71,7 +71,7 @@ class Embedder:
         self.dimensions = self.space.projection.shape[1]
 
     def vector(self, source: Path | bytes) -> Vectors:
-        """Return the vector (d,) of a photo or of the content of one.
+        """Return the vector (d,) of a photo, given as a file or its content.
 
         Raises:
             ImageError: It cannot be read.
@@ -80,7 +80,7 @@ class Embedder:
         return found
 
     def photos(self, photos: Iterable[Path]) -> Iterator[EmbeddedPhoto]:
-        """Embed and tag photos in this process, in order; one that is unreadable stops nothing."""
+        """Embed and tag photos in this process, in order; an unreadable one does not stop the others."""
         for finding in self._model.find(photos, embeddings=True):
             photo = finding.photo
             if finding.embedding is None:
@@ -91,12 +91,12 @@ class Embedder:
 
 
 def names_of(tags: Iterable[Tag]) -> tuple[str, ...]:
-    """Return the names that tags are found by, in lower case, each once."""
+    """Return the searchable names of tags, in lower case, each once."""
     names: dict[str, None] = {}
     for tag in tags:
         place = tag.place
         of_place = (place.city, place.country, place.kind) if place is not None else ()
-        # The place of a tag that sums up several is only one of them, so the tag's own name says it all.
+        # A tag that combines several places has the place of only one of them, so only its own name counts.
         for name in (tag.name, *(of_place if tag.level == "landmark" else ())):
             if name:
                 names[name.casefold()] = None
@@ -108,8 +108,8 @@ def embed_photos(folder: Path, photos: Iterable[Path], *, processes: int | None 
 
     Args:
         folder: Model folder.
-        photos: Files; they are asked for as they are needed.
-        processes: How many, or None for one a core.
+        photos: Files; consumed lazily.
+        processes: Number of processes, or None for one per core.
     """
     return run_parallel(partial(_start, folder), photos, _failed, processes=processes)
 

@@ -1,4 +1,4 @@
-"""Things that are joined pair by pair (union-find with path halving, in nearly linear time)."""
+"""Groups built from pairs: union-find with path halving, in nearly linear time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Groups(Generic[Thing]):
         self._parents: dict[Thing, Thing] = {}
 
     def join(self, left: Thing, right: Thing) -> None:
-        """Put two things and all that is joined to them together."""
+        """Merge the groups of two things."""
         self._parents[self._top(left)] = self._top(right)
 
     def all(self) -> list[list[Thing]]:

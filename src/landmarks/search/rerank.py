@@ -1,10 +1,10 @@
-"""Photos that were found, put in order anew by what they share with the picture point by point.
+"""Re-ranks search results by matching local features.
 
-A vector says how alike two photos are as a whole; local features say whether they show the same stones. SIFT
-features (Lowe, IJCV 2004) of two photos, as RootSIFT (Arandjelovic and Zisserman, CVPR 2012), are matched by the
-ratio test, and those count that one plane seen from two places explains: the inliers of a homography (MAGSAC++:
-Barath, Noskova, Ivashechkin and Matas, CVPR 2020). Philbin, Chum, Isard, Sivic and Zisserman (CVPR 2007) put
-search results in order by such inliers. benchmarks/results/retrieval.md shows what it brings, and costs.
+A vector measures how similar two photos are as a whole; local features show whether the same details match. SIFT
+features (Lowe, IJCV 2004) of two photos, as RootSIFT (Arandjelovic and Zisserman, CVPR 2012), are matched with the
+ratio test, and the inliers of one homography are counted (MAGSAC++: Barath, Noskova, Ivashechkin and Matas, CVPR
+2020). Philbin, Chum, Isard, Sivic and Zisserman (CVPR 2007) re-rank search results by such inliers.
+benchmarks/results/retrieval.md has the gain and the cost.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from landmarks.imaging.decoding import load_image
 from landmarks.search.searcher import Match
 
 SIDE = 512
-"""Longest side of the photos whose features are taken, in pixels."""
+"""Longest side, in pixels, of the photos from which features are extracted."""
 
 FEATURES = 1000
-"""Features of a photo, the strongest."""
+"""Number of features per photo, the strongest."""
 
 LEAST, ENOUGH = 12, 60
-"""Inliers from which on two photos may show the same, and from which on more say nothing new."""
+"""Number of inliers from which two photos may match, and from which more make no difference."""
 
 BONUS = 0.5
-"""What `ENOUGH` inliers add to a score."""
+"""Amount that `ENOUGH` inliers add to a score."""
 
-_RATIO = 0.8  # of the distances to the nearest and the second nearest feature
-_PIXELS = 4.0  # that a point may lie off where the homography puts it
+_RATIO = 0.8  # maximum ratio of the distances to the nearest and the second nearest feature
+_PIXELS = 4.0  # maximum reprojection error of an inlier
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class LocalFeatures:
 
 
 def local_features(source: Path | bytes) -> LocalFeatures:
-    """Take the features of a photo or of the content of one.
+    """Extract the features of a photo, given as a file or its content.
 
     Raises:
         ImageError: It cannot be read.
@@ -69,7 +69,7 @@ def local_features(source: Path | bytes) -> LocalFeatures:
 
 
 def count_inliers(one: LocalFeatures, other: LocalFeatures) -> int:
-    """Count the features of two photos that belong together by one homography."""
+    """Count the matching features of two photos that fit one homography."""
     if min(len(one.points), len(other.points)) < LEAST:
         return 0
     pairs: Any = cv2.BFMatcher(cv2.NORM_L2).knnMatch(one.descriptors, other.descriptors, k=2)
@@ -83,24 +83,24 @@ def count_inliers(one: LocalFeatures, other: LocalFeatures) -> int:
 
 
 def raised(score: float, inliers: int) -> float:
-    """Return a score with what inliers add to it."""
+    """Return a score raised by the number of inliers."""
     return score if inliers < LEAST else score + BONUS * min(inliers, ENOUGH) / ENOUGH
 
 
 def rerank(picture: Path | bytes, matches: Sequence[Match]) -> list[Match]:
-    """Put matches in order by score and inliers together.
+    """Re-rank matches by score and inliers together.
 
-    A match whose photo cannot be read, or vanished, keeps its score alone.
+    A match whose photo is unreadable or missing is ranked by its score alone.
 
     Args:
-        picture: What was searched for, a file or the content of one.
-        matches: What was found.
+        picture: The query photo, a file or its content.
+        matches: The search results.
 
     Returns:
         The same matches, best first, with their inliers.
 
     Raises:
-        ImageError: The picture cannot be read.
+        ImageError: The query photo cannot be read.
     """
     asked = local_features(picture)
     counted = []

@@ -1,4 +1,4 @@
-"""Questions to an index: the photos most like a picture, those with a tag, and groups of near-duplicates."""
+"""Queries an index: the most similar photos, photos with a tag, and groups of near-duplicates."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from landmarks.search.index import check_model, decode, root_of
 from landmarks.search.table import Hit, PhotoTable
 
 EXPANSION = 5
-"""Neighbours that a query is expanded by, where it is asked for."""
+"""Number of neighbours for query expansion, if requested."""
 
 ALPHA = 3.0
-"""How much more near neighbours count in an expansion than far ones."""
+"""Exponent that weights near neighbours more than far ones in query expansion."""
 
-_PAGE = 256  # queries in one call
-_NEIGHBOURS = 24  # of each photo, when near-duplicates are looked for
+_PAGE = 256  # queries per call
+_NEIGHBOURS = 24  # per photo, in the search for near-duplicates
 
 Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Match:
-    """A photo that was found.
+    """A search result.
 
     Attributes:
         path: The photo.
         score: Cosine of the two photos in the space of the index, -1 to 1.
-        tags: Names it is found by, in lower case.
-        inliers: Local features that it shares with the picture, or None where they were not compared (see
+        tags: Its searchable names, in lower case.
+        inliers: Number of local features shared with the query, or None if not compared (see
             `landmarks.search.rerank`).
     """
 
@@ -46,17 +46,17 @@ class Match:
 
 
 class PhotoSearcher:
-    """An open index with the model that asks it.
+    """An open index with its model.
 
-    One searcher serves any number of threads: each question reads the newest state of the table.
+    One searcher serves any number of threads: each query reads the newest state of the table.
 
     Args:
-        place: Where the index lies.
+        place: Folder or URL of the index.
         model: Folder of the model it was built with.
         threads: Threads of the network.
 
     Attributes:
-        root: The folder whose photos it holds.
+        root: The indexed folder.
 
     Raises:
         SearchError: There is no index, it is damaged, or was built with another model.
@@ -70,56 +70,56 @@ class PhotoSearcher:
         self.root = root_of(self._table)
 
     def __len__(self) -> int:
-        """How many photos the index holds."""
+        """Number of photos in the index."""
         return len(self._table)
 
     def similar(
         self, picture: Path | bytes, count: int = 10, *, tag: str | None = None, expansion: int = 0
     ) -> list[Match]:
-        """Find the photos most like a picture, which may be one of them.
+        """Find the photos most similar to a photo, which may be one of them.
 
         Args:
-            picture: A file, or the content of one.
-            count: How many, at least 1.
-            tag: Only photos with this tag, or all.
-            expansion: Neighbours that the query is expanded by first; 0 for none.
+            picture: The query photo, a file or its content.
+            count: Number of results, at least 1.
+            tag: Only photos with this tag; None for all.
+            expansion: Number of neighbours for query expansion; 0 for none.
 
         Raises:
-            ImageError: The picture cannot be read.
+            ImageError: The query photo cannot be read.
         """
         vectors = self._embedder.vector(picture)[None]
         return self._nearest(vectors, count, tag=tag, expansion=expansion)[0]
 
     def of_embedding(self, embedding: NDArray[np.float32], count: int = 10) -> list[Match]:
-        """Find the photos nearest to an embedding (D,) that the model gave."""
+        """Find the photos nearest to an embedding (D,) of the model."""
         return self._nearest(self._embedder.space.vectors(embedding[None]), count)[0]
 
     def tagged(self, tag: str, count: int = 10) -> list[Match]:
-        """Return photos that have a tag, in the order of their paths."""
+        """Return photos with a tag, ordered by path."""
         _check(count)
         return sorted(map(self._match, self._table.tagged(tag, count)), key=lambda match: match.path)
 
     def near_duplicates(self, alike: float) -> list[list[Path]]:
-        """Group photos that are nearly the same picture.
+        """Group nearly identical photos.
 
-        Photos whose score reaches `alike` are in one group, and so are photos that a chain of such pairs joins.
+        Photos whose score reaches `alike` are in one group, and so are photos connected by a chain of such pairs.
 
         Args:
-            alike: Cosine that a pair needs, above 0 and at most 1.
+            alike: Minimum cosine of a pair, above 0 and at most 1.
 
         Returns:
-            Groups of two or more, the largest first, each in the order of its paths.
+            Groups of two or more, largest first, each ordered by path.
         """
         if not 0 < alike <= 1:
             raise SettingsError(f"`alike` must be above 0 and at most 1, not {alike}")
         groups = Groups[str]()
-        table = self._table.snapshot()  # an update meanwhile must not move photos from page to page
+        table = self._table.snapshot()  # a concurrent update must not move photos between pages
         for names, vectors in table.pages():
             for start in range(0, len(names), _PAGE):
                 found = table.nearest(vectors[start : start + _PAGE], _NEIGHBOURS)
                 for name, hits in zip(names[start : start + _PAGE], found, strict=True):
                     for hit in hits:
-                        # Rounding leaves a photo a hair short of being the same as itself.
+                        # Rounding leaves the cosine of a photo with itself slightly below 1.
                         if hit.photo != name and hit.score >= alike - 1e-5:
                             groups.join(name, hit.photo)
         found_groups = [sorted(self.root / decode(name) for name in group) for group in groups.all()]

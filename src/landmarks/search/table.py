@@ -1,8 +1,8 @@
-"""The table of an index: one row a photo, in LanceDB, on a disk or in object storage.
+"""The table of an index: one row per photo, in LanceDB, on disk or in object storage.
 
-Each write makes a new version of the table and readers keep the one they began with, so a search never sees half
-a write. Small tables are searched exactly; from `EXACT_ROWS` photos on, vectors lie in the cells of an inverted
-file, and those in the cells nearest to a query are compared exactly (LanceDB's IVF_FLAT).
+Each write makes a new version of the table and readers keep the one they started with, so a search never sees a
+partial write. Small tables are searched exactly; from `EXACT_ROWS` photos on, vectors are stored in the cells of
+an inverted file, and those in the cells nearest to a query are compared exactly (LanceDB's IVF_FLAT).
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ EXACT_ROWS = 50_000
 """Tables with fewer rows are searched exactly: that takes milliseconds."""
 
 PROBES = 16
-"""Cells of the inverted file that a query looks into; of made vectors 8 find all (benchmarks/results/ann.md)."""
+"""Cells of the inverted file to probe; 8 find everything on synthetic vectors (benchmarks/results/ann.md)."""
 
 _TABLE = "photos"
 _VECTOR = "vector"
 _PAGE = 10_000
-_KEPT = timedelta(hours=1)  # how long a reader may go on with an old version
+_KEPT = timedelta(hours=1)  # how long a reader may continue with an old version
 
 Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an index was built from.
+    """How an index was built.
 
     Attributes:
         model: Identity of the model and of the space of its vectors.
-        root: The folder of photos, absolute; rows name photos below it.
-        dimensions: Length of the vectors.
+        root: Absolute path of the indexed folder; rows have paths relative to it.
+        dimensions: Dimensions of the vectors.
     """
 
     model: str
@@ -60,11 +60,11 @@ class Row:
     """One photo.
 
     Attributes:
-        photo: Its path below the root, percent-encoded.
-        size: Bytes.
-        mtime_ns: Time of its last change.
-        tags: Names it is found by, in lower case.
-        vector: (d,), of unit length.
+        photo: Its path relative to the root, percent-encoded.
+        size: Size in bytes.
+        mtime_ns: Time of its last change, in nanoseconds.
+        tags: Its searchable names, in lower case.
+        vector: (d,), a unit vector.
     """
 
     photo: str
@@ -76,13 +76,13 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Hit:
-    """A row that was found.
+    """A row found by a query.
 
     Attributes:
         photo: As in `Row`.
-        score: Inner product with the query, -1 to 1; 1 where no picture was asked for.
+        score: Inner product with the query, -1 to 1; 1 without a query photo.
         tags: As in `Row`.
-        vector: (d,), or None where it was not asked for.
+        vector: (d,), or None if it was not requested.
     """
 
     photo: str
@@ -95,10 +95,10 @@ class PhotoTable:
     """An open table.
 
     Args:
-        place: A folder, or the address of object storage such as `s3://bucket/index`.
+        place: A folder, or a URL of object storage such as `s3://bucket/index`.
 
     Attributes:
-        header: What the index was built from.
+        header: How the index was built.
 
     Raises:
         SearchError: There is no index, or it is damaged.
@@ -109,7 +109,7 @@ class PhotoTable:
         if not exists(place):
             raise SearchError(f"{place}: there is no index: run landmarks index FOLDER first")
         with _errors(place):
-            # Each question looks for a newer version first, so a service sees what was indexed since.
+            # Each query checks for a newer version first, so a service sees what was indexed since.
             connection = lancedb.connect(place, read_consistency_interval=timedelta(0))
             self._table = connection.open_table(_TABLE)
             stored = self._table.schema.metadata or {}
@@ -124,7 +124,7 @@ class PhotoTable:
 
     @classmethod
     def create(cls, place: str, header: Header) -> PhotoTable:
-        """Make an empty table; one that is there already is replaced.
+        """Create an empty table, replacing an existing one.
 
         Raises:
             StorageError: It cannot be written there.
@@ -136,7 +136,7 @@ class PhotoTable:
                 Path(place).mkdir(parents=True, exist_ok=True)
         with _errors(place):
             connection: Any = lancedb.connect(place)
-            connection.drop_table(_TABLE, ignore_missing=True)  # also one that is too damaged to be opened
+            connection.drop_table(_TABLE, ignore_missing=True)  # even one that is too damaged to be opened
             connection.create_table(_TABLE, schema=schema)
         return cls(place)
 
@@ -145,21 +145,21 @@ class PhotoTable:
             return int(self._table.count_rows())
 
     def snapshot(self) -> PhotoTable:
-        """Return the table as it is now: what others write later is not seen."""
+        """Return the current version of the table, unaffected by later writes."""
         fixed = PhotoTable(self.place)
         with _errors(self.place):
             fixed._table.checkout(fixed._table.version)
         return fixed
 
     def known(self) -> dict[str, tuple[int, int]]:
-        """Return size and time of the last change of each photo."""
+        """Return size and modification time of each photo."""
         with _errors(self.place):
             rows = self._table.search().select(["photo", "size", "mtime_ns"]).limit(None).to_arrow()
         columns = (rows[name].to_pylist() for name in ("photo", "size", "mtime_ns"))
         return {photo: (size, mtime) for photo, size, mtime in zip(*columns, strict=True)}
 
     def put(self, rows: Sequence[Row]) -> None:
-        """Add photos, or replace those that are there, all at once."""
+        """Add or replace photos, in one version."""
         columns = {
             "photo": [row.photo for row in rows],
             "size": [row.size for row in rows],
@@ -173,14 +173,14 @@ class PhotoTable:
             merge.execute(batch)
 
     def remove(self, photos: Sequence[str]) -> None:
-        """Take photos out."""
+        """Remove photos."""
         with _errors(self.place):
             for start in range(0, len(photos), _PAGE):
                 listed = ", ".join(f"'{photo}'" for photo in photos[start : start + _PAGE])
                 self._table.delete(f"photo IN ({listed})")
 
     def settle(self) -> None:
-        """Bring small pieces together and new rows into the cells; makes the cells where they are worth it."""
+        """Compact fragments and add new rows to the cells, creating the cells if the table is large enough."""
         with _errors(self.place):
             self._table.optimize(cleanup_older_than=_KEPT)
             rows = self._table.count_rows()
@@ -188,7 +188,7 @@ class PhotoTable:
                 self.partition(round(math.sqrt(rows)))
 
     def partition(self, cells: int) -> None:
-        """Sort the vectors into an inverted file of so many cells."""
+        """Sort the vectors into an inverted file with this number of cells."""
         with _errors(self.place):
             config = IvfFlat(distance_type="dot", num_partitions=cells)
             self._table.create_index(_VECTOR, config=config, replace=True)
@@ -205,11 +205,11 @@ class PhotoTable:
         """Find the photos nearest to each query, nearest first.
 
         Args:
-            queries: (Q, d) of unit length. Many at once are several times quicker than one by one.
-            count: Photos for each, at least 1.
-            tag: Only photos with this tag, or all.
-            vectors: Whether hits carry their vectors.
-            probes: Cells to look into.
+            queries: (Q, d), unit vectors. Many at once are several times faster than one by one.
+            count: Photos per query, at least 1.
+            tag: Only photos with this tag; None for all.
+            vectors: Include the vectors in the hits.
+            probes: Number of cells to probe.
         """
         if len(queries) == 0:
             return []
@@ -220,7 +220,7 @@ class PhotoTable:
                 search = search.where(_has(tag))
             columns = ["photo", "tags", "_distance", *([_VECTOR] if vectors else [])]
             found = search.select(columns).to_arrow()
-        # One query alone gets no number.
+        # A single query gets no query number.
         numbered = "query_index" in found.schema.names
         numbers = found["query_index"].to_numpy() if numbered else np.zeros(len(found), dtype=np.int32)
         hits = _hits(found, 1 - found["_distance"].to_numpy())
@@ -230,14 +230,14 @@ class PhotoTable:
         return [sorted(group, key=lambda hit: -hit.score) for group in grouped]
 
     def tagged(self, tag: str, count: int) -> list[Hit]:
-        """Return photos that have a tag, in no order."""
+        """Return photos with a tag, in no particular order."""
         with _errors(self.place):
             search = self._table.search().where(_has(tag)).limit(count)
             found = search.select(["photo", "tags"]).to_arrow()
         return _hits(found, np.ones(len(found)))
 
     def pages(self) -> Iterator[tuple[list[str], Vectors]]:
-        """Give all photos with their vectors, in pages."""
+        """Yield all photos with their vectors, in pages."""
         with _errors(self.place):
             for start in range(0, self._table.count_rows(), _PAGE):
                 search = self._table.search().select(["photo", _VECTOR]).limit(_PAGE).offset(start)
@@ -249,15 +249,15 @@ _REBUILD = "run landmarks index again with `rebuild`"
 
 
 def is_local(place: str) -> bool:
-    """Tell whether a place is a folder."""
+    """Return whether a place is a local folder."""
     return "://" not in place
 
 
 def exists(place: str) -> bool:
-    """Tell whether there is an index.
+    """Return whether there is an index.
 
     Raises:
-        SearchError: Object storage is out of reach.
+        SearchError: The object storage cannot be reached.
     """
     if is_local(place):
         return (Path(place) / f"{_TABLE}.lance").is_dir()
@@ -268,9 +268,9 @@ def exists(place: str) -> bool:
 
 @contextmanager
 def writing(place: str) -> Iterator[None]:
-    """Keep other writers away; the system lets go when the process dies.
+    """Lock out other writers; the system releases the lock when the process dies.
 
-    Nothing keeps writers apart in object storage: let one machine at a time build an index there.
+    There is no lock in object storage: let only one machine at a time build an index there.
 
     Raises:
         SearchError: Another process is writing.
@@ -288,7 +288,7 @@ def writing(place: str) -> Iterator[None]:
 
 @contextmanager
 def _errors(place: str) -> Iterator[None]:
-    """Say in one sentence what LanceDB says in many; it raises these three."""
+    """Translate errors of LanceDB, which raises these three types."""
     try:
         yield
     except (RuntimeError, ValueError, OSError) as error:

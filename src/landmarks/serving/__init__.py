@@ -1,1 +1,1 @@
-"""The web service: tags over HTTP, and a page for people."""
+"""The web service: tags over HTTP, and a web page."""

@@ -1,4 +1,4 @@
-"""The application: routes, and the layers around them, put together."""
+"""Builds the application from routes and middleware."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ from landmarks.serving.settings import ServeSettings
 
 _DESCRIPTION = (
     "Names the landmark in a photo: the landmark with its probability, else its city, country or kind, else "
-    "nothing. Pictures are looked at and forgotten: they are never written to disk, and addresses are never "
-    "fetched."
+    "nothing. Images are analysed and not stored: they are never written to disk, and URLs are never fetched."
 )
 _HTTP_CODES: dict[int, Code] = {404: "not_found", 405: "method_not_allowed"}
 _HTTP_TEXTS: dict[int, str] = {
@@ -41,8 +40,8 @@ def create_app(settings: ServeSettings, searcher: Searcher | None = None) -> Fas
     """Return the application; its workers run from its start-up to its shutdown.
 
     Args:
-        settings: Everything the service is told.
-        searcher: For `/v1/search`, which is left out without one.
+        settings: Settings of the service.
+        searcher: Search backend of `/v1/search`; without one, the route is left out.
 
     Raises:
         ModelError: The model folder is damaged.
@@ -63,7 +62,7 @@ def create_app(settings: ServeSettings, searcher: Searcher | None = None) -> Fas
         version=__version__,
         description=_DESCRIPTION,
         lifespan=lifespan,
-        docs_url=None,  # its page loads scripts from elsewhere
+        docs_url=None,  # its page loads third-party scripts
         redoc_url=None,
     )
     app.state.service = service
@@ -74,7 +73,7 @@ def create_app(settings: ServeSettings, searcher: Searcher | None = None) -> Fas
         paths.update(route.path for route in router.routes if isinstance(route, APIRoute))
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)
-    # The last one added is the outermost.
+    # The last middleware added is the outermost.
     app.add_middleware(Intake, admission=service.admission, limits=settings.limits, stopping=stopping)
     app.add_middleware(Gate, access=settings.access)
     app.add_middleware(Answer)
@@ -92,26 +91,28 @@ def create_app(settings: ServeSettings, searcher: Searcher | None = None) -> Fas
 
 
 def _operations(service: Service, stopping: Stopping) -> APIRouter:
-    """Return the routes for those who run the service."""
+    """Return the routes for operating the service."""
     router = APIRouter()
 
-    @router.get("/healthz", summary="Tell that the process lives", responses=errors(403))
+    @router.get("/healthz", summary="Liveness", responses=errors(403))
     async def healthz() -> Status:
+        """Return 200 while the process is running."""
         return Status(status="ok")
 
     @router.get(
         "/readyz",
-        summary="Tell whether pictures can be taken now",
+        summary="Readiness: whether images are accepted",
         response_model=Status,
         responses={503: {"model": Status, "description": "No worker is ready."}, **errors(403)},
     )
     async def readyz() -> Response:
+        """Return 200 if images are accepted now, else 503."""
         ready = service.pool.ready > 0 and not stopping.begun
         return JSONResponse({"status": "ok" if ready else "starting"}, 200 if ready else 503)
 
     @router.get(
         "/metrics",
-        summary="Counters for Prometheus",
+        summary="Prometheus metrics",
         response_class=Response,
         responses={
             200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Counters."},
@@ -119,13 +120,14 @@ def _operations(service: Service, stopping: Stopping) -> APIRouter:
         },
     )
     async def metrics() -> Response:
+        """Return the metrics in the Prometheus text format."""
         return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     return router
 
 
 def _invalid(request: Request, error: Exception) -> Response:
-    """Answer a request whose parameters or JSON are wrong."""
+    """Return the error response for wrong parameters or JSON."""
     found = error.errors()[0] if isinstance(error, RequestValidationError) else {}
     where = ".".join(str(part) for part in found.get("loc", ()))
     return error_response(
@@ -134,7 +136,7 @@ def _invalid(request: Request, error: Exception) -> Response:
 
 
 def _refused(request: Request, error: Exception) -> Response:
-    """Answer a request for which there is no route."""
+    """Return the error response for a request without a route."""
     status = error.status_code if isinstance(error, HTTPException) else 400
     code = _HTTP_CODES.get(status, "bad_request")
     text = _HTTP_TEXTS.get(status, "the request cannot be read")

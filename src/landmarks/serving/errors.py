@@ -1,4 +1,4 @@
-"""What goes wrong with a request: a status, a code for programs, a sentence for people; one JSON shape for all."""
+"""Errors of requests: a status, a code for programs, and a sentence for people, in one JSON format."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Code = Literal[
     "worker_lost",
     "unavailable",
 ]
-"""The codes of `error.code`; a new one is a change that users are told of."""
+"""The values of `error.code`; a new one is announced in the changelog."""
 
 STATUS: dict[Code, int] = {
     "bad_request": 400,
@@ -51,10 +51,10 @@ STATUS: dict[Code, int] = {
     "worker_lost": 503,
     "unavailable": 503,
 }
-"""The HTTP status of each code (RFC 9110; 429 and 431 are of RFC 6585)."""
+"""HTTP status of each code (RFC 9110; 429 and 431 are from RFC 6585)."""
 
 ANNOTATE_PATH = "/v1/images:annotate"
-"""Where requests come in Google's shape, and are refused in it."""
+"""Path of requests, and errors, in Google's format."""
 
 GOOGLE: dict[Code, tuple[int, str]] = {
     "decode_timeout": (4, "DEADLINE_EXCEEDED"),
@@ -69,7 +69,7 @@ GOOGLE: dict[Code, tuple[int, str]] = {
     "unavailable": (14, "UNAVAILABLE"),
     "unauthorized": (16, "UNAUTHENTICATED"),
 }
-"""Number and name in google.rpc.Code; what is not here is 3, INVALID_ARGUMENT."""
+"""Number and name in google.rpc.Code; all others are 3, INVALID_ARGUMENT."""
 
 
 def google_code(code: Code) -> tuple[int, str]:
@@ -78,12 +78,12 @@ def google_code(code: Code) -> tuple[int, str]:
 
 
 class RequestError(LandmarksError):
-    """A request that is not answered as it was asked.
+    """A request that fails.
 
     Args:
-        code: For programs.
+        code: Code for programs.
         message: One sentence for people.
-        retry_after: Seconds after which it is worth asking again, or None.
+        retry_after: Seconds to wait before a retry, or None.
     """
 
     def __init__(self, code: Code, message: str, *, retry_after: int | None = None) -> None:
@@ -99,7 +99,7 @@ class RequestError(LandmarksError):
 
 
 def as_code(text: object) -> Code:
-    """Return a code that came from a worker, or `internal` where it is none of ours."""
+    """Return a code received from a worker, or `internal` if it is unknown."""
     return next((code for code in get_args(Code) if code == text), "internal")
 
 
@@ -109,14 +109,14 @@ def error_body(problem: RequestError) -> dict[str, Any]:
 
 
 def google_body(problem: RequestError) -> dict[str, Any]:
-    """Return the error as Google's services tell it."""
+    """Return the error in the format of Google's services."""
     return {"error": {"code": problem.status, "message": problem.message, "status": google_code(problem.code)[1]}}
 
 
 def error_response(
     problem: RequestError, headers: Mapping[str, str] | None = None, *, path: str = ""
 ) -> JSONResponse:
-    """Return the response that tells of a problem, in the shape that clients of a path read."""
+    """Return the response for an error, in the format of the requested path."""
     extra = dict(headers or {})
     if problem.retry_after is not None:
         extra["Retry-After"] = str(problem.retry_after)
@@ -127,7 +127,7 @@ def error_response(
 
 
 def error_bytes(problem: RequestError, headers: Mapping[str, str]) -> bytes:
-    """Return a whole HTTP/1.1 response that tells of a problem and ends the connection."""
+    """Return a complete HTTP/1.1 response for an error that closes the connection."""
     body = json.dumps(error_body(problem)).encode()
     lines = {
         **headers,

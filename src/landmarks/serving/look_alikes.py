@@ -1,4 +1,4 @@
-"""What a search over pictures looks like to the service; `create_app` takes anything of this shape."""
+"""The protocol of a search backend; `create_app` accepts any implementation."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class LookAlike:
-    """A picture of an index that looks like the one that was asked about.
+    """A photo in the index that looks like the query.
 
     Attributes:
-        name: What the index calls it; shown as it is, never opened.
+        name: Its name in the index; shown as it is, never opened.
         similarity: Cosine of the two embeddings, -1 to 1.
         class_name: The class of the model that it was tagged with, or None.
     """
@@ -26,12 +26,12 @@ class LookAlike:
 
 
 class Searcher(Protocol):
-    """An index of embeddings of the model that is served."""
+    """An index of embeddings of the served model."""
 
     def search(self, embedding: NDArray[np.float32], limit: int) -> Sequence[LookAlike]:
-        """Return the nearest pictures, nearest first; called in a thread, so it may take its time.
+        """Return the nearest photos, nearest first; called in a thread, so it may block.
 
         Args:
-            embedding: (D,) of the picture.
-            limit: How many to give at most.
+            embedding: (D,), of the query.
+            limit: Maximum number of results.
         """

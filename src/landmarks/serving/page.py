@@ -1,4 +1,4 @@
-"""The page for people: its files are read once, so no path of a request ever reaches the disk."""
+"""The web page: its files are read once, so no path of a request ever reaches the disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _START = "index.html"
 
 
 def page_router() -> APIRouter:
-    """Return a router with one route for each file of the page; `/` is its start."""
+    """Return a router with one route for each file of the page; `/` is the start page."""
     router = APIRouter(include_in_schema=False)
     folder = resources.files("landmarks.serving").joinpath("static")
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
@@ -31,7 +31,7 @@ def page_router() -> APIRouter:
 
 def _add(router: APIRouter, path: str, content: bytes, kind: str) -> None:
     tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    headers = {"ETag": tag, "Cache-Control": "no-cache"}  # asked for anew each time, sent only if it changed
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}  # revalidated each time, sent only if changed
 
     def file(request: Request) -> Response:
         if request.headers.get("if-none-match") == tag:

@@ -1,4 +1,4 @@
-"""An index made by `landmarks index`, as the service asks it."""
+"""A search backend that uses an index made by `landmarks index`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from landmarks.tagging.tagger import gazetteer_of
 
 
 class PhotoIndex:
-    """Look-alikes out of the photos of an index.
+    """Finds look-alikes in an index.
 
     Args:
-        place: Where the index lies.
-        model: Folder of the model that is served; the index must have been built with it.
+        place: Folder or URL of the index.
+        model: Folder of the served model; the index must have been built with it.
 
     Raises:
         SearchError: There is no index, it is damaged, or was built with another model.
@@ -28,11 +28,11 @@ class PhotoIndex:
     def __init__(self, place: str, model: Path) -> None:
         self._photos = PhotoSearcher(place, model)
         show = gazetteer_of(model, TagSettings()).display_name
-        # An index knows photos by the names that are shown; several classes of one place have one name.
+        # An index stores display names; several classes of one place have one name.
         self._classes = {show(name).casefold(): name for name in reversed(read_info(model).classes)}
 
     def search(self, embedding: NDArray[np.float32], limit: int) -> list[LookAlike]:
-        """Return the nearest photos, named by their path below the indexed folder; see `Searcher`."""
+        """Return the nearest photos, named by their path relative to the indexed folder; see `Searcher`."""
         root = self._photos.root
         return [
             LookAlike(

@@ -1,4 +1,4 @@
-"""The routes for programs, below /v1."""
+"""The API routes, below /v1."""
 
 from __future__ import annotations
 
@@ -52,25 +52,25 @@ _FORM = {
 _PICTURES: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "One picture as the body itself, or one or many as files of a form, under any field name.",
+        "description": "One image as the body, or one or more as files of a form, under any field name.",
         "content": {"multipart/form-data": _FORM, "image/jpeg": _BINARY, "application/octet-stream": _BINARY},
     }
 }
 _WHEN = {
-    400: "The request or all of its pictures cannot be read.",
+    400: "The request or all of its images cannot be read.",
     401: "The API key is missing or wrong.",
     403: "The service does not answer under this host name.",
     408: "The upload took too long.",
-    413: "The request or all of its pictures are too large.",
-    415: "None of the pictures is of an accepted format.",
+    413: "The request or all of its images are too large.",
+    415: "None of the images is in an accepted format.",
     422: "A parameter is out of range.",
-    429: "The service is busy; Retry-After says when to come again.",
-    503: "The service could not do it now; Retry-After says when to come again.",
+    429: "The service is busy; Retry-After has the seconds to wait.",
+    503: "The service is unavailable; Retry-After has the seconds to wait.",
 }
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return how errors stand in the OpenAPI description."""
+    """Return the OpenAPI descriptions of errors."""
     return {status: {"model": ErrorBody, "description": _WHEN[status]} for status in statuses}
 
 
@@ -78,7 +78,7 @@ _OF_PICTURES = errors(400, 401, 403, 408, 413, 415, 422, 429, 503)
 
 
 def only_known_parameters(request: Request) -> None:
-    """Refuse parameters that a route does not have: a misspelt one would be ignored in silence.
+    """Refuse unknown parameters of a route: a misspelt one would be silently ignored.
 
     Raises:
         RequestError: There is one.
@@ -90,13 +90,14 @@ def only_known_parameters(request: Request) -> None:
     for name in request.query_params:
         if name not in known:
             told = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
-            raise RequestError("invalid_parameter", f"{name[:60]!r} is no parameter of {route.path}: {told}")
+            raise RequestError("invalid_parameter", f"{name[:60]!r} is not a parameter of {route.path}: {told}")
 
 
 class _CheckedRoute(APIRoute):
     """A route whose JSON is checked for its cost before it is parsed."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return a handler that checks the JSON first."""
         handle = super().get_route_handler()
         if self.body_field is None:
             return handle
@@ -109,12 +110,12 @@ class _CheckedRoute(APIRoute):
 
 
 def v1_router(service: Service, searcher: Searcher | None) -> APIRouter:
-    """Return the routes of a service; `/v1/search` is there only with a searcher."""
+    """Return the routes of a service; `/v1/search` only with a searcher."""
     router = APIRouter(prefix="/v1", route_class=_CheckedRoute)
 
     @router.post(
         "/tags",
-        summary="Say which landmarks photos show",
+        summary="Tag photos",
         response_model=TagsResponse | VisionResponse,
         responses=_OF_PICTURES,
         openapi_extra=_PICTURES,
@@ -123,22 +124,23 @@ def v1_router(service: Service, searcher: Searcher | None) -> APIRouter:
         request: Request,
         format: Annotated[  # noqa: A002 - the name that clients write
             Literal["landmarks", "vision"],
-            Query(description="`vision` answers in the shape of Google Cloud Vision's landmarkAnnotations."),
+            Query(description="`vision` returns the format of Google Cloud Vision's landmarkAnnotations."),
         ] = "landmarks",
     ) -> Response:
+        """Return the tags of one image, or of the files of a form, in order."""
         photos = await service.tag(await read_pictures(request, service.settings.limits))
         if format == "vision":
             return _json(to_vision(photos), exclude_none=True)
         return _json(TagsResponse(model=service.version, photos=photos))
 
-    @router.get("/models", summary="Tell the model and the limits", responses=errors(401, 403))
+    @router.get("/models", summary="Model and limits", responses=errors(401, 403))
     async def models() -> ModelsResponse:
+        """Return the model, its operating points and the limits of the service."""
         return service.models(search=searcher is not None)
 
-    @router.get(
-        "/landmarks", summary="Tell where the landmarks of the model lie, as GeoJSON", responses=errors(401, 403)
-    )
+    @router.get("/landmarks", summary="Landmarks of the model, as GeoJSON", responses=errors(401, 403))
     async def landmarks() -> LandmarksResponse:
+        """Return one feature per place; several classes may share one."""
         return service.landmarks()
 
     @router.post(
@@ -147,13 +149,14 @@ def v1_router(service: Service, searcher: Searcher | None) -> APIRouter:
         response_class=Response,
         responses={
             200: {
-                "description": "One photo: its packet. Several: a ZIP with a sidecar each.",
+                "description": "One photo: its packet. Several: a ZIP with one sidecar per photo.",
                 "content": {XMP_TYPE: {"schema": {"type": "string"}}, ZIP_TYPE: _BINARY},
             },
             **errors(400, 401, 403, 408, 413, 422, 429, 503),
         },
     )
     async def xmp(wanted: XmpRequest) -> Response:
+        """Return the sidecar that `landmarks tag --write` would create for each photo."""
         if len(wanted.photos) == 1:
             return Response(packet_of(wanted.photos[0]), media_type=XMP_TYPE)
         return Response(await asyncio.to_thread(archive_of, wanted.photos), media_type=ZIP_TYPE)
@@ -167,7 +170,7 @@ def v1_router(service: Service, searcher: Searcher | None) -> APIRouter:
 def _add_annotate(router: APIRouter, service: Service) -> None:
     @router.post(
         ANNOTATE_PATH.removeprefix(router.prefix),
-        summary="Answer Google Cloud Vision's clients",
+        summary="Google Cloud Vision's images:annotate",
         response_model=VisionResponse,
         responses={
             status: {"description": _WHEN[status], "model": GoogleErrorBody}
@@ -175,8 +178,9 @@ def _add_annotate(router: APIRouter, service: Service) -> None:
         },
     )
     async def annotate(request: Request, wanted: AnnotateRequest) -> Response:
+        """Return the landmarks of each image; an image that fails has an `error` instead."""
         ticket: Ticket = request.state.ticket
-        ticket.take_bytes(ticket.size)  # the text and the files decoded from it
+        ticket.take_bytes(ticket.size)  # the base64 text and the files decoded from it
 
         async def one(asked: AnnotateImageRequest) -> AnnotateImageResponse:
             problem = asked.problem()
@@ -193,12 +197,11 @@ def _add_annotate(router: APIRouter, service: Service) -> None:
 
 
 def _add_search(router: APIRouter, service: Service, searcher: Searcher) -> None:
-    @router.post(
-        "/search", summary="Find pictures that look alike", responses=_OF_PICTURES, openapi_extra=_PICTURES
-    )
+    @router.post("/search", summary="Find similar photos", responses=_OF_PICTURES, openapi_extra=_PICTURES)
     async def search(
-        request: Request, limit: Annotated[int, Query(ge=1, le=100, description="Pictures to find.")] = 10
+        request: Request, limit: Annotated[int, Query(ge=1, le=100, description="Number of results.")] = 10
     ) -> SearchResponse:
+        """Return the photos in the index that look most like one image, nearest first."""
         uploads = await read_pictures(request, service.settings.limits)
         if len(uploads) > 1:
             raise RequestError("bad_request", "a search takes one picture: send one file")

@@ -1,4 +1,4 @@
-"""The JSON of the service. Fields are only ever added; programs may rely on those that are here."""
+"""The JSON of the service. Fields are only ever added; programs may rely on the existing ones."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _example(*values: dict[str, Any]) -> ConfigDict:
 
 
 class Place(BaseModel):
-    """Where a tag lies. Of a city or a country there is no position, only the names."""
+    """The place of a tag. A city or country has names but no position."""
 
     model_config = _example(_PLACE)
 
@@ -62,7 +62,7 @@ class Place(BaseModel):
     city: Text = ""
     country: Text = ""
     country_code: Annotated[str, StringConstraints(max_length=2)] = ""
-    kind: Text = Field("", description="What it is in one word, such as bridge or temple.")
+    kind: Text = Field("", description="Kind of place in one word, such as bridge or temple.")
     latitude: Annotated[float, Field(strict=True, ge=-90, le=90)] | None = Field(
         None, description="Degrees north, WGS 84."
     )
@@ -71,17 +71,19 @@ class Place(BaseModel):
 
 
 class Tag(BaseModel):
-    """One thing said of a photo: the landmark, else its city, country or kind."""
+    """A tag of a photo: the landmark, else its city, country or kind."""
 
     model_config = _example(_TAG)
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=400)]
-    level: Level = Field(description="How much the tag says: the landmark itself, or what it falls back to.")
-    probability: Probability = Field(description="Calibrated.")
+    level: Level = Field(description="The landmark itself, or the level it falls back to.")
+    probability: Probability = Field(
+        description="Calibrated if the model is; an estimate for a tag taught with landmarks learn."
+    )
     place: Place | None = None
 
     def to_tag(self) -> PhotoTag:
-        """Return the tag as the rest of the package knows it."""
+        """Convert to the package's own tag type."""
         place = None
         if self.place is not None:
             values = self.place.model_dump()
@@ -96,13 +98,13 @@ class Candidate(BaseModel):
 
     model_config = _example(_CANDIDATE)
 
-    class_name: str = Field(description="Class of the model; `/v1/landmarks` tells where it lies.")
+    class_name: str = Field(description="Class of the model; `/v1/landmarks` has its position.")
     name: str
     probability: Probability
 
 
 class ErrorDetail(BaseModel):
-    """What went wrong."""
+    """An error."""
 
     model_config = _example(_ERROR)
 
@@ -111,7 +113,7 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """The body of every answer that is an error."""
+    """The body of every error response."""
 
     model_config = _example({"error": _ERROR})
 
@@ -119,29 +121,29 @@ class ErrorBody(BaseModel):
 
 
 class Photo(BaseModel):
-    """What is said of one photo. No tags means that the model does not know it, or is not sure enough."""
+    """The answer for one photo. Without tags, the model does not know it or is not confident enough."""
 
     model_config = _example(_PHOTO, _UNKNOWN)
 
-    file: str | None = Field(description="The name that the request gave to the file; null where it gave none.")
+    file: str | None = Field(description="File name in the request; null if there was none.")
     tags: list[Tag]
-    candidates: list[Candidate] = Field(description="Likeliest first; also there where no tag is said.")
+    candidates: list[Candidate] = Field(description="Most likely first; present even without a tag.")
     known: bool = Field(description="Whether the photo shows something that the model knows.")
-    reasons: list[str] = Field(description="Why it got its tags, or none; sentences for people.")
-    error: ErrorDetail | None = Field(description="Why this photo could not be read; null where it could.")
+    reasons: list[str] = Field(description="Why it got its tags, or none, in sentences.")
+    error: ErrorDetail | None = Field(description="Why this photo could not be read; null if it could.")
 
 
 class TagsResponse(BaseModel):
-    """Tags of the photos of a request, in its order."""
+    """Tags of the photos of a request, in order."""
 
     model_config = _example({"model": _MODEL, "photos": [_PHOTO, _UNKNOWN]})
 
-    model: str = Field(description="Version of the model: another text means that answers may differ.")
+    model: str = Field(description="Version of the model; if it changes, answers may differ.")
     photos: list[Photo]
 
 
 class LookAlike(BaseModel):
-    """A picture of the index that looks like the one asked about."""
+    """A photo in the index that looks like the query."""
 
     name: str
     similarity: float = Field(ge=-1.001, le=1.001, description="Cosine of the embeddings.")
@@ -163,7 +165,7 @@ class SearchResponse(BaseModel):
 
 
 class LimitsCard(BaseModel):
-    """What a request may bring."""
+    """Limits per request."""
 
     max_file_bytes: int
     max_pixels: int
@@ -172,17 +174,15 @@ class LimitsCard(BaseModel):
 
 
 class OriginCard(BaseModel):
-    """A collection that the model learnt from."""
+    """A collection that the model was trained on."""
 
     collection: str
-    pictures: int = Field(description="Training pictures; 0 where they were not counted.")
-    licence: str = Field(
-        description="Of the pictures; `none` where they carry none, `not stated` where nobody said."
-    )
+    pictures: int = Field(description="Number of training images; 0 if not counted.")
+    licence: str = Field(description="Licence of the images; `none` if they have none, `not stated` if unknown.")
 
 
 class ExpectedRateCard(BaseModel):
-    """A share of photos, with the ends of its 95 % interval."""
+    """A fraction of photos, with its 95 % interval."""
 
     value: float
     low: float
@@ -191,7 +191,7 @@ class ExpectedRateCard(BaseModel):
 
 
 class OperatingPointCard(BaseModel):
-    """Thresholds to choose from, and what was measured at them; a rate that was not measured is left out."""
+    """Thresholds and their expected rates; a rate that was not measured is left out."""
 
     min_confidence: float
     threshold: float
@@ -199,29 +199,29 @@ class OperatingPointCard(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """The model that answers."""
+    """The served model."""
 
     name: str
     version: str
     architecture: str
     precision: str
     created: str
-    landmarks: int = Field(description="How many landmarks it knows.")
-    calibrated: bool = Field(description="Whether it was calibrated for saying that it does not know.")
+    landmarks: int = Field(description="Number of landmarks it knows.")
+    calibrated: bool = Field(description="Whether it is calibrated for unknown photos.")
     promised_false_tag_rate: float | None = Field(
-        description="Share of photos without a known landmark that still get a tag, as calibrated."
+        description="Target false-positive rate: fraction of photos without a known landmark that may get a tag."
     )
-    licence: str = Field(description="What the weights may be used for.")
+    licence: str = Field(description="Permitted use of the weights.")
     origin: list[OriginCard]
     prefer: str = Field(description="The operating point in use.")
     operating_points: dict[str, OperatingPointCard]
 
 
 class ModelsResponse(BaseModel):
-    """What this service has and allows."""
+    """The model, features and limits of this service."""
 
     models: list[ModelCard]
-    search: bool = Field(description="Whether /v1/search is there.")
+    search: bool = Field(description="Whether /v1/search is available.")
     limits: LimitsCard
 
 
@@ -233,7 +233,7 @@ class Point(BaseModel):
 
 
 class Feature(BaseModel):
-    """A landmark that the model knows; the properties are those of `Place`, and its classes."""
+    """A landmark that the model knows; its properties are those of `Place`, and its classes."""
 
     type: Literal["Feature"] = "Feature"
     geometry: Point | None
@@ -248,14 +248,14 @@ class LandmarksResponse(BaseModel):
 
 
 class XmpPhoto(BaseModel):
-    """Tags of one photo that shall become metadata."""
+    """Tags of one photo to turn into metadata."""
 
     file: Annotated[str, StringConstraints(min_length=1, max_length=255)]
     tags: Annotated[list[Tag], Field(min_length=1, max_length=5)]
 
 
 class XmpRequest(BaseModel):
-    """Photos with the tags that were kept."""
+    """Photos with the tags to write."""
 
     model_config = _example({"photos": [{"file": "holiday.jpg", "tags": [_TAG]}]})
 
@@ -263,6 +263,6 @@ class XmpRequest(BaseModel):
 
 
 class Status(BaseModel):
-    """Whether the service is well."""
+    """Status of the service."""
 
     status: Literal["ok", "starting"]

@@ -1,4 +1,4 @@
-"""The server process: listens, answers, and ends in good order."""
+"""The server process: listens, serves, and shuts down gracefully."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def run(
     searcher: Searcher | None = None,
     started: Callable[[str], None] = lambda _address: None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; what was taken by then is finished.
+    """Serve until SIGTERM or SIGINT; accepted requests are finished.
 
     Args:
-        settings: Everything the service is told.
+        settings: Settings of the service.
         host: Address to listen on.
-        port: Port; 0 takes a free one.
-        searcher: For `/v1/search`, or None.
-        started: Called with the address once pictures can be taken.
+        port: Port; 0 for a free one.
+        searcher: Search backend of `/v1/search`, or None.
+        started: Called with the URL once images are accepted.
 
     Raises:
-        SettingsError: The address cannot be listened on.
+        SettingsError: The service cannot listen on this address.
         ModelError: The model cannot be loaded.
         PlacesError: A table of places is broken.
     """
@@ -55,7 +55,7 @@ def run(
             app,
             http=protocol,  # type: ignore[arg-type]  # it is called like a class
             ws="none",
-            # uvloop forks before it starts a program, which LanceDB's threads do not survive; asyncio does not.
+            # uvloop forks to start a program, which LanceDB's threads do not survive; asyncio does not fork.
             loop="auto" if searcher is None else "asyncio",
             log_config=None,
             access_log=False,
@@ -66,17 +66,17 @@ def run(
         number = listener.getsockname()[1]
         address = f"http://[{host}]:{number}" if ":" in host else f"http://{host}:{number}"
         server = _Server(config, lambda: started(address), app.state.stopping.begin)
-        # uvicorn raises the signal again once all is done; by then it has been obeyed.
+        # uvicorn raises the signal again after shutdown, when it has been handled already.
         for ending in (signal.SIGINT, signal.SIGTERM):
             signal.signal(ending, lambda *_: None)
         server.run(sockets=[listener])
     if not server.started:
-        raise ModelError(f"{settings.model}: the service could not start: its log says why")
+        raise ModelError(f"{settings.model}: the service could not start: see its log")
     _log.info("stopped")
 
 
 class _Server(uvicorn.Server):
-    """A server that says when it has started, and answers what waits in the backlog before it stops."""
+    """A server that reports when it has started, and serves its backlog before it stops."""
 
     def __init__(self, config: uvicorn.Config, told: Callable[[], None], stopping: Callable[[], None]) -> None:
         super().__init__(config)
@@ -84,18 +84,20 @@ class _Server(uvicorn.Server):
         self._stopping = stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then report that the service has started."""
         await super().startup(sockets)
         if self.started:
             self._told()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve the backlog, then shut down."""
         self._stopping()
         for listener in sockets or ():
             await self._empty(listener)
         await super().shutdown(sockets)
 
     async def _empty(self, listener: socket.socket) -> None:
-        """Take in the connections that wait in the backlog: closing the listener would reset them."""
+        """Accept the connections in the backlog: closing the listener would reset them."""
         loop = asyncio.get_running_loop()
         listener.setblocking(False)
         for _ in range(_BACKLOG):

@@ -1,4 +1,4 @@
-"""The heart of the service: pictures in, what is said of them out, whatever protocol or shape is around it."""
+"""The core of the service: images in, answers out, independent of protocol and format."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ from landmarks.serving.settings import ServeSettings
 from landmarks.tagging.tagger import gazetteer_of, identity_of
 
 _BODIES = 8
-"""So many of the largest requests may be in memory at a time."""
+"""Number of requests of maximum size that may be in memory at a time."""
 
 
 @dataclass(frozen=True)
 class Answered:
-    """What is said of one picture, with its embedding and its width and height where asked for."""
+    """The answer for one image, with its embedding and its width and height if requested."""
 
     photo: Photo
     embedding: NDArray[np.float32] | None = None
@@ -51,18 +51,18 @@ class Answered:
 
 
 class Service:
-    """One model behind its workers.
+    """One model with its workers.
 
     Args:
-        settings: Everything it is told.
+        settings: Settings of the service.
 
     Attributes:
         settings: As given.
-        info: What the model says of itself.
-        version: Identity of the model with what changes its answers.
-        admission: How much work is let in.
+        info: The content of `model.json`.
+        version: Identity of the model and of the settings that affect its answers.
+        admission: Admission control.
         pool: The workers.
-        metrics: What is counted.
+        metrics: The metrics.
 
     Raises:
         ModelError: The model folder is damaged.
@@ -76,7 +76,7 @@ class Service:
         check_file(settings.model, self.info, ONNX_FILE)
         stored = self.info.calibration
         self._calibration = None if stored is None else Calibration.from_dict(stored)
-        operating_point(self._calibration, settings.tags.prefer)  # a worker would say so much later
+        operating_point(self._calibration, settings.tags.prefer)  # fail early, before the workers start
         self._gazetteer: Gazetteer = gazetteer_of(settings.model, settings.tags)
         self.version = identity_of(settings.model, self.info, settings.tags)
         limits = settings.limits
@@ -92,7 +92,7 @@ class Service:
         )
 
     async def tag(self, uploads: Sequence[Upload]) -> list[Photo]:
-        """Say what pictures show, in order; one that cannot be read gets its error and stops nothing.
+        """Tag images, in order; an unreadable one gets its error and does not stop the others.
 
         Raises:
             RequestError: None of them can be read.
@@ -107,7 +107,7 @@ class Service:
         return photos
 
     async def look(self, upload: Upload, *, embedding: bool = False, size: bool = False) -> Answered:
-        """Say what one picture shows; what is wrong with it stands in `photo.error`."""
+        """Tag one image; an error is in `photo.error`."""
         limit = self.settings.limits.max_file_bytes
         if len(upload.content) > limit:
             message = f"the picture has more than the {limit / 2**20:.0f} MiB that are allowed: make it smaller"
@@ -135,7 +135,7 @@ class Service:
         return Answered(Photo(file=upload.file, tags=[], candidates=[], known=False, reasons=[], error=error))
 
     def problem_of(self, photo: Photo) -> RequestError | None:
-        """Return the problem of a photo that could not be read, or None."""
+        """Return the error of an unreadable photo, or None."""
         return None if photo.error is None else self._problem(photo.error.code, photo.error.message)
 
     def _problem(self, code: Code, message: str) -> RequestError:
@@ -143,7 +143,7 @@ class Service:
         return RequestError(code, message, retry_after=retry)
 
     def models(self, *, search: bool) -> ModelsResponse:
-        """Return what this service has and allows."""
+        """Return the model, features and limits of the service."""
         info, limits, calibration = self.info, self.settings.limits, self._calibration
         card = ModelCard(
             name=info.name,
@@ -173,7 +173,7 @@ class Service:
         return ModelsResponse(models=[card], search=search, limits=allowed)
 
     def landmarks(self) -> LandmarksResponse:
-        """Return where the landmarks of the model lie; several classes of one place are one feature."""
+        """Return the landmarks of the model; several classes of one place are one feature."""
         features: dict[str, Feature] = {}
         for class_name, known in zip(self.info.classes, is_landmark(self.info.classes), strict=True):
             if not known:

@@ -1,10 +1,10 @@
-"""Requests and answers in the shape of Google Cloud Vision's `images:annotate`, for programs written for that.
+"""Requests and responses in the format of Google Cloud Vision's `images:annotate`, for programs written for it.
 
-The shapes are those of `BatchAnnotateImagesRequest` and `BatchAnnotateImagesResponse` of the REST API v1, as its
-reference documents them (https://cloud.google.com/vision/docs/reference/rest/v1/images/annotate). Four things
-differ in meaning: `mid`, there an opaque entity id, is the Wikidata id; the bounding polygon is always the whole
-picture, because the whole picture is what was recognised; only landmarks are given, as a city or a country is
-none; and pictures come in the request alone, as no address is ever fetched.
+The formats are `BatchAnnotateImagesRequest` and `BatchAnnotateImagesResponse` of the REST API v1, as documented in
+its reference (https://cloud.google.com/vision/docs/reference/rest/v1/images/annotate). Four things differ: `mid`,
+there an opaque entity ID, is the Wikidata ID; the bounding polygon is always the whole image, because the whole
+image was recognised; only landmarks are returned, not cities or countries; and images must be in the request,
+because no URL is ever fetched.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from landmarks.serving.schemas import Photo
 GOOGLE_PARAMETERS = frozenset(
     {"$.xgafv", "$alt", "$prettyPrint", "alt", "fields", "key", "prettyPrint", "quotaUser", "uploadType"}
 )
-"""Query parameters that any Google API takes; none but `key` changes anything here."""
+"""Query parameters that every Google API accepts; only `key` has an effect here."""
 
 _LANDMARKS = {"LANDMARK_DETECTION", 2}  # Google's own client sends numbers
 _UNIMPLEMENTED = 12  # google.rpc.Code
 _INVALID = 3
 _DEFAULT_RESULTS = 10  # as with Google
 MAX_IMAGES = 16
-"""Pictures in a request, as with Google."""
+"""Maximum number of images per request, as with Google."""
 
 _EXAMPLE: dict[str, Any] = {
     "responses": [
@@ -58,28 +58,28 @@ _URL_SAFE = str.maketrans("-_", "+/", "\r\n")
 
 
 class RpcStatus(BaseModel):
-    """Why one picture has no answer, or not all of it."""
+    """Why one image has no answer, or only part of it."""
 
     code: int = Field(description="Of google.rpc.Code.")
     message: str
 
 
 class Source(BaseModel):
-    """Where a picture is; a request with one is answered with an error, as nothing is fetched."""
+    """Location of an image; a request with one gets an error, because nothing is fetched."""
 
     gcsImageUri: str | None = None  # noqa: N815 - Google's name
     imageUri: str | None = None  # noqa: N815 - Google's name
 
 
 class Image(BaseModel):
-    """A picture."""
+    """An image."""
 
     content: str | None = Field(default=None, description="The file, in base64.")
     source: Source | None = None
 
 
 class Feature(BaseModel):
-    """What is asked of a picture."""
+    """A requested feature."""
 
     type: str | int = Field("TYPE_UNSPECIFIED", description="`LANDMARK_DETECTION`, or its number 2.")
     maxResults: int | None = None  # noqa: N815 - Google's name
@@ -87,14 +87,14 @@ class Feature(BaseModel):
 
 
 class AnnotateImageRequest(BaseModel):
-    """One picture, and what is asked of it."""
+    """One image and the features requested for it."""
 
     image: Image = Field(default_factory=Image)
     features: list[Feature] = []
     imageContext: dict[str, Any] | None = None  # noqa: N815 - Google's name
 
     def problem(self) -> RpcStatus | None:
-        """Return why the picture is not looked at, or None."""
+        """Return why the image is not processed, or None."""
         if not any(feature.type in _LANDMARKS for feature in self.features):
             return RpcStatus(code=_UNIMPLEMENTED, message="ask for LANDMARK_DETECTION: this service has no other")
         if any((feature.maxResults or 0) < 0 for feature in self.features):
@@ -107,7 +107,7 @@ class AnnotateImageRequest(BaseModel):
         return RpcStatus(code=_INVALID, message="the picture is missing: send it as image.content, in base64")
 
     def content(self) -> bytes | None:
-        """Return the file, or None where it is not base64."""
+        """Return the file, or None if it is not base64."""
         text = (self.image.content or "").translate(_URL_SAFE)
         try:
             return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
@@ -116,7 +116,7 @@ class AnnotateImageRequest(BaseModel):
 
     @property
     def results(self) -> int:
-        """How many landmarks to give at most."""
+        """Maximum number of landmarks to return."""
         wanted = [
             feature.maxResults or _DEFAULT_RESULTS for feature in self.features if feature.type in _LANDMARKS
         ]
@@ -124,7 +124,7 @@ class AnnotateImageRequest(BaseModel):
 
     @property
     def warning(self) -> RpcStatus | None:
-        """What of the request is not answered beside its landmarks, or None."""
+        """Requested features that are not supported, or None."""
         others = sorted({str(each.type) for each in self.features if each.type not in _LANDMARKS})
         if not others:
             return None
@@ -132,7 +132,7 @@ class AnnotateImageRequest(BaseModel):
 
 
 class AnnotateRequest(BaseModel):
-    """Several pictures."""
+    """One or more images."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_REQUEST]})
 
@@ -148,14 +148,14 @@ class Vertex(BaseModel):
 
 
 class NormalizedVertex(BaseModel):
-    """A corner, as a share of the picture's width and height."""
+    """A corner, as fractions of the image's width and height."""
 
     x: float
     y: float
 
 
 class BoundingPoly(BaseModel):
-    """The part of the picture: all of it."""
+    """The polygon around the whole image."""
 
     vertices: list[Vertex] = []
     normalizedVertices: list[NormalizedVertex] = []  # noqa: N815 - Google's name
@@ -169,7 +169,7 @@ class LatLng(BaseModel):
 
 
 class LocationInfo(BaseModel):
-    """Where the landmark lies."""
+    """Position of the landmark."""
 
     latLng: LatLng  # noqa: N815 - Google's name
 
@@ -177,7 +177,7 @@ class LocationInfo(BaseModel):
 class EntityAnnotation(BaseModel):
     """One landmark."""
 
-    mid: str = Field("", description="Wikidata id, empty where unknown.")
+    mid: str = Field("", description="Wikidata ID, empty if unknown.")
     description: str
     score: float
     boundingPoly: BoundingPoly  # noqa: N815 - Google's name
@@ -185,14 +185,14 @@ class EntityAnnotation(BaseModel):
 
 
 class AnnotateImageResponse(BaseModel):
-    """What is said of one picture: an empty object where nothing is."""
+    """The answer for one image: an empty object if there is no tag."""
 
     landmarkAnnotations: list[EntityAnnotation] | None = None  # noqa: N815 - Google's name
     error: RpcStatus | None = None
 
 
 class VisionResponse(BaseModel):
-    """The answers, in the order of the pictures."""
+    """The answers, in the order of the images."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
@@ -200,7 +200,7 @@ class VisionResponse(BaseModel):
 
 
 class GoogleError(BaseModel):
-    """Why a whole request is refused."""
+    """Why the whole request was refused."""
 
     code: int = Field(description="The HTTP status.")
     message: str
@@ -208,17 +208,17 @@ class GoogleError(BaseModel):
 
 
 class GoogleErrorBody(BaseModel):
-    """The body of an answer that is an error."""
+    """The body of an error response."""
 
     error: GoogleError
 
 
 NOT_BASE64 = RpcStatus(code=_INVALID, message="image.content is not base64")
-"""For a picture that cannot even be unpacked."""
+"""Error for an image that cannot be decoded from base64."""
 
 
 def to_vision(photos: Iterable[Photo]) -> VisionResponse:
-    """Return the answers in Google's shape, with the polygon as shares of the picture."""
+    """Return the answers in Google's format, with the polygon as fractions of the image."""
     whole = [NormalizedVertex(x=x, y=y) for x, y in ((0, 0), (1, 0), (1, 1), (0, 1))]
     return VisionResponse(
         responses=[annotation(photo, BoundingPoly(normalizedVertices=whole), _DEFAULT_RESULTS) for photo in photos]
@@ -226,7 +226,7 @@ def to_vision(photos: Iterable[Photo]) -> VisionResponse:
 
 
 def whole_picture(width: int, height: int) -> BoundingPoly:
-    """Return the polygon around a picture of some pixels."""
+    """Return the polygon around an image of this size, in pixels."""
     if not width or not height:
         return BoundingPoly()
     corners = ((0, 0), (width - 1, 0), (width - 1, height - 1), (0, height - 1))
@@ -234,12 +234,12 @@ def whole_picture(width: int, height: int) -> BoundingPoly:
 
 
 def annotation(photo: Photo, polygon: BoundingPoly, results: int) -> AnnotateImageResponse:
-    """Return what is said of one photo.
+    """Convert the answer for one photo.
 
     Args:
         photo: The answer.
-        polygon: Of the whole picture.
-        results: Most landmarks.
+        polygon: Polygon around the whole image.
+        results: Maximum number of landmarks.
     """
     if photo.error is not None:
         number, _ = google_code(photo.error.code)

@@ -1,4 +1,4 @@
-"""Tags as XMP, to be put beside photos by whoever asked: one packet, or a ZIP of them."""
+"""Turns tags into XMP sidecars for download: one packet, or a ZIP of them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same tags give the same bytes
 
 
 def packet_of(photo: XmpPhoto) -> bytes:
-    """Return the XMP packet that `landmarks tag --write` would put into a new sidecar."""
+    """Return the XMP packet that `landmarks tag --write` would write to a new sidecar."""
     packet = XmpPacket()
     packet.add(entries_for(tag.to_tag() for tag in photo.tags))
     return packet.to_bytes()
 
 
 def archive_of(photos: Sequence[XmpPhoto]) -> bytes:
-    """Return a ZIP with a sidecar for each photo; names that come twice get a number."""
+    """Return a ZIP with one sidecar per photo; repeated names get a number."""
     content = io.BytesIO()
     taken: set[str] = set()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -38,7 +38,7 @@ def archive_of(photos: Sequence[XmpPhoto]) -> bytes:
 
 
 def _plain_name(name: str) -> str:
-    """Return a file name without folders and without what some system does not allow in names."""
+    """Return a file name without folders and without characters that some systems forbid."""
     last = name.replace("\\", "/").rpartition("/")[2]
     plain = "".join(c if c.isprintable() and c not in '<>:"|?*' else "_" for c in last).strip(". ")
     return plain.encode("utf-8", "replace").decode() or "photo"

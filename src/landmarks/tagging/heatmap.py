@@ -1,8 +1,8 @@
-"""Which part of a photo made the answer: what happens to it when one part after the other is hidden.
+"""Heat maps: which parts of a photo an answer depends on, found by hiding one part after another.
 
 Occlusion sensitivity (M. D. Zeiler and R. Fergus, "Visualizing and Understanding Convolutional Networks", ECCV
-2014, https://arxiv.org/abs/1311.2901) asks only for the network's answers. So it works with every model folder,
-the bundled int8 one included, where methods that need gradients, such as Grad-CAM, have nothing to hold on to.
+2014, https://arxiv.org/abs/1311.2901) needs only the network's outputs. So it works with every model folder,
+including the bundled int8 one, for which methods that need gradients, such as Grad-CAM, are impossible.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from landmarks.imaging.preprocessing import Preprocessing, prepare
 from landmarks.model.recognizer import Recognizer
 
 GRID = 12
-"""Places along each side where the patch is laid: 144 more answers a photo."""
+"""Patch positions per side: 144 more forward passes per photo."""
 
 PATCH = 1 / 3
-"""Side of the patch as a part of the crop; smaller ones hide too little and show the network's own noise."""
+"""Side of the patch as a fraction of the crop; smaller ones hide too little and show the network's own noise."""
 
 _BATCH = 12
-_FLAT = 0.1  # a drop of the log-odds below this is no reason to colour anything
-_SHOWN = (480, 400)  # largest width and height of a photo in the picture
+_FLAT = 0.1  # a smaller drop of the log-odds is not coloured
+_SHOWN = (480, 400)  # maximum width and height of the photo in the output
 _MARGIN = 12
 _TITLE, _SMALL = 20, 14
 _INK, _PAPER = (32, 32, 32), (255, 255, 255)
-# From unlit over red and yellow to white, told apart in grey too.
+# From dark over red and yellow to white, distinguishable in greyscale too.
 _HEAT = ((0.0, (40, 0, 60)), (0.4, (190, 20, 40)), (0.75, (255, 160, 0)), (1.0, (255, 255, 200)))
 
 
 @dataclass(frozen=True)
 class Heatmap:
-    """Where the reasons for an answer lie.
+    """The parts of a photo that an answer depends on.
 
     Attributes:
-        heat: (crop, crop) float64 over the part of the photo that the network sees. Each value is the mean fall of
-            the log-odds of the class over the patches that hid this pixel, scaled so that the largest is 1; all 0
-            where hiding changes nothing.
-        probability: Of the class with nothing hidden, before the camera's position.
-        covered: Of the class with the patch hidden that matters most.
+        heat: (crop, crop) float64, over the part of the photo that the network sees. Each value is the mean drop
+            of the log-odds of the class over the patches that covered this pixel, scaled to a maximum of 1; all 0
+            if hiding changes nothing.
+        probability: Probability of the class with nothing hidden, before GPS is used.
+        covered: Probability of the class with the most important patch hidden.
     """
 
     heat: NDArray[np.float64]
@@ -55,9 +55,9 @@ class Heatmap:
 
 
 def occlusion_heatmap(recognizer: Recognizer, picture: NDArray[np.uint8], class_name: str) -> Heatmap:
-    """Hide one part of a picture after the other and see what that does to a class.
+    """Hide one part of an image after another and measure the effect on a class.
 
-    The odds count and not the probability: a network that is sure stays near 1 whatever is hidden.
+    The effect is measured on the log-odds: the probability of a confident network stays near 1 whatever is hidden.
 
     Args:
         recognizer: The model.
@@ -88,7 +88,7 @@ def occlusion_heatmap(recognizer: Recognizer, picture: NDArray[np.uint8], class_
 
 
 def _boxes(crop: int) -> Iterator[tuple[slice, slice]]:
-    """Give where the patch is laid, row by row; at the edges a part of it hangs out."""
+    """Yield the patch positions, row by row; at the edges the patch is cut off."""
     half = crop * PATCH / 2
     centers = (np.arange(GRID) + 0.5) * crop / GRID
     spans = [slice(max(round(c - half), 0), min(round(c + half), crop)) for c in centers.tolist()]
@@ -101,7 +101,7 @@ def _hide(
     picture: NDArray[np.uint8], boxes: list[tuple[slice, slice]], preprocessing: Preprocessing
 ) -> NDArray[np.uint8]:
     batch = np.repeat(picture[None], len(boxes), axis=0)
-    # The mean colour becomes 0 behind the normalisation: nothing, as far as the network can tell.
+    # The mean colour becomes 0 after normalisation, which carries no information.
     nothing = np.array([round(255 * mean) for mean in preprocessing.mean], dtype=np.uint8)
     for hidden, (rows, columns) in zip(batch, boxes, strict=True):
         hidden[rows, columns] = nothing
@@ -109,21 +109,21 @@ def _hide(
 
 
 def _log_odds(logits: NDArray[np.float32], label: int) -> NDArray[np.float64]:
-    """Return the logarithm of p / (1 - p) of a class for each row, at temperature 1."""
+    """Return log(p / (1 - p)) of a class for each row, at temperature 1."""
     wide = logits.astype(np.float64)
     result: NDArray[np.float64] = wide[:, label] - np.logaddexp.reduce(np.delete(wide, label, axis=1), axis=1)
     return result
 
 
 def save_heatmap(path: Path, photo: Path, recognizer: Recognizer, class_name: str, title: str) -> Heatmap:
-    """Write a PNG that shows a photo, and beside it where the reasons for an answer lie.
+    """Write a PNG that shows a photo beside the heat map of an answer.
 
     Args:
-        path: The PNG, written whole or not at all; its folder is made.
+        path: The PNG, written atomically; its folder is created.
         photo: The photo.
         recognizer: The model.
-        class_name: What the answer is about, one of the model's classes.
-        title: What stands above, such as the landmark's name and probability.
+        class_name: The class to explain, one of the model's classes.
+        title: Heading, such as the landmark's name and probability.
 
     Raises:
         ImageError: The photo cannot be read.
@@ -139,13 +139,13 @@ def save_heatmap(path: Path, photo: Path, recognizer: Recognizer, class_name: st
 
 
 def draw_heatmap(image: Image.Image, heatmap: Heatmap, preprocessing: Preprocessing, title: str) -> Image.Image:
-    """Draw a photo beside itself with the heat laid over it; what the network does not see is darkened.
+    """Draw a photo beside a copy with the heat map over it; the part outside the network's crop is darkened.
 
     Args:
         image: The upright photo, RGB.
-        heatmap: Of this photo.
-        preprocessing: Tells which part of the photo the network sees.
-        title: The line above.
+        heatmap: Heat map of this photo.
+        preprocessing: Defines which part of the photo the network sees.
+        title: Heading.
     """
     shown = image.copy()
     shown.thumbnail(_SHOWN)
@@ -188,7 +188,7 @@ def _overlaid(shown: Image.Image, heat: NDArray[np.float64], seen: tuple[int, in
     values = np.asarray(smooth, dtype=np.float64) / 255
     stops = [stop for stop, _ in _HEAT]
     colours = np.stack([np.interp(values, stops, [c[i] for _, c in _HEAT]) for i in range(3)], axis=-1)
-    # A cold place keeps some of the photo's light, so that one sees what it is.
+    # Cold areas keep some of the photo's brightness, so that they stay recognisable.
     weight = (0.35 + 0.35 * values)[..., None]
     picture = np.asarray(shown, dtype=np.float64)
     result = picture * 0.3
@@ -197,7 +197,7 @@ def _overlaid(shown: Image.Image, heat: NDArray[np.float64], seen: tuple[int, in
 
 
 def _in_font(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """Return the text with what the built-in font lacks spelt without accents, or as a question mark."""
+    """Return the text with characters missing from the built-in font unaccented, or as question marks."""
     missing = bytes(font.getmask("\uffff"))
 
     def has(character: str) -> bool:

@@ -1,4 +1,4 @@
-"""From tags to metadata: which keywords, hierarchies and locations a photo gets."""
+"""From tags to metadata: the keywords, hierarchies and locations of a photo."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from landmarks.metadata.entries import Entries, Location, distinct, join_path, o
 from landmarks.tagging.tags import Tag
 
 ROOT_KEYWORD = "Places"
-"""The keyword under which all hierarchies hang."""
+"""Root keyword of all hierarchies."""
 
 
 def entries_for(tags: Iterable[Tag], *, iptc: bool = False, gps: bool = False) -> Entries:
-    """Return what `tags` become in metadata.
+    """Return the metadata entries for `tags`.
 
     Args:
         tags: Tags of one photo.
-        iptc: Repeat the keywords as IPTC keywords; those over the 64 bytes of that standard are left out.
+        iptc: Repeat the keywords as IPTC keywords; those over that standard's limit of 64 bytes are left out.
         gps: Add the position of the first landmark whose coordinates are known.
     """
     keywords: dict[str, None] = {}
@@ -27,7 +27,7 @@ def entries_for(tags: Iterable[Tag], *, iptc: bool = False, gps: bool = False) -
     for tag in tags:
         location = _location(tag)
         above = [location.country, location.city] if location is not None else []
-        # A city state is its own country: each name once.
+        # A city state is its own country; list each name once.
         names = [*(name for name in dict.fromkeys(above) if name and name != tag.name), tag.name]
         keywords.update(dict.fromkeys(reversed(names)))
         paths[ROOT_KEYWORD, *names] = None
@@ -35,7 +35,7 @@ def entries_for(tags: Iterable[Tag], *, iptc: bool = False, gps: bool = False) -
             locations.setdefault(location.key, location)
         if gps and position is None and tag.level == "landmark" and tag.place is not None:
             position = tag.place.coordinates
-    # A path says all that its beginnings say.
+    # A path implies its prefixes.
     leaves = [path for path in paths if not any(len(o) > len(path) and o[: len(path)] == path for o in paths)]
     words = distinct(map(one_line, keywords))
     first = next(iter(locations.values()), Location(""))
@@ -44,7 +44,7 @@ def entries_for(tags: Iterable[Tag], *, iptc: bool = False, gps: bool = False) -
         hierarchy=distinct(join_path(path, "|") for path in leaves),
         tag_paths=distinct(join_path(path, "/") for path in leaves),
         locations=tuple(locations.values()),
-        # The older properties name one place, so that of the first tag.
+        # The older properties hold one place: that of the first tag.
         sublocation=_if_any(first.name),
         city=_if_any(first.city),
         country=_if_any(first.country),

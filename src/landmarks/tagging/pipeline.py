@@ -1,4 +1,4 @@
-"""THE way from photos to tags: opened once, decoded, cropped, recognised, tagged. All that tags goes through here.
+"""THE pipeline from photos to tags: open once, decode, crop, recognise, tag. All tagging goes through here.
 
 `Model` is also the public API (see `landmarks`).
 """
@@ -31,11 +31,11 @@ Position = tuple[float, float]
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """A photo that was opened for tagging.
+    """A photo opened for tagging.
 
     Attributes:
-        photo: For the network.
-        position: Where the camera stood, or None when unknown.
+        photo: The input of the network.
+        position: Position of the camera, or None when unknown.
     """
 
     photo: Prepared
@@ -43,24 +43,24 @@ class Opened:
 
 
 class Model:
-    """A model folder, loaded, with its places and what it was taught; one may be used from several threads.
+    """A loaded model folder, with its places and learned landmarks; safe to use from several threads.
 
-    Public are `name`, `classes`, `tag`, `predict` and `embed`; the rest serves the package and may change.
+    `name`, `classes`, `tag`, `predict` and `embed` are public; the rest is internal and may change.
 
     Args:
-        folder: Made by `landmarks.export`, or one that comes with the package (see `landmarks.load_model`).
-        settings: What is asked of it.
-        threads: Threads of the network. One is best where several processes share the cores.
+        folder: Model folder made by `landmarks.export`, or a bundled one (see `landmarks.load_model`).
+        settings: How to tag; the defaults if None.
+        threads: Threads of the network. One is best if several processes share the cores.
 
     Attributes:
-        settings: As given.
+        settings: How to tag.
         recognizer: The network.
         gazetteer: The places.
 
     Raises:
         ModelError: The folder is damaged.
         PlacesError: A table of places is broken.
-        ModuleNotFoundError: OpenVINO is asked for and not installed.
+        ModuleNotFoundError: OpenVINO is requested and not installed.
     """
 
     def __init__(self, folder: Path, settings: TagSettings | None = None, *, threads: int = 1) -> None:
@@ -82,12 +82,12 @@ class Model:
     def tag(
         self, photos: Source | Iterable[Source], *, positions: Iterable[Position | None] | None = None
     ) -> Iterator[ImageTags]:
-        """Tag photos, in order; one that is unreadable has `error` set and stops nothing.
+        """Tag photos, in order; an unreadable one has `error` set and does not stop the others.
 
         Args:
-            photos: Paths, contents of files, RGB arrays (height, width, 3) uint8, or Pillow images; or only one.
-            positions: Where the camera stood for each photo, latitude and longitude; None for what the photo or
-                its sidecar says. Arrays and Pillow images say nothing.
+            photos: One or more paths, file contents, RGB arrays (height, width, 3) uint8, or Pillow images.
+            positions: Camera position for each photo, latitude and longitude in degrees; None to read it from the
+                photo or its sidecar. Arrays and Pillow images have none.
 
         Example:
             >>> for photo in landmarks.load_model().tag(["photo.jpg"]):
@@ -101,7 +101,7 @@ class Model:
 
         Args:
             photos: As in `tag`.
-            top: How many candidates a photo gets.
+            top: Candidates per photo.
 
         Example:
             >>> for answer in landmarks.load_model().predict(["photo.jpg"], top=1):
@@ -112,7 +112,7 @@ class Model:
             yield self._tagger.with_learned(recognition, top)
 
     def embed(self, photos: Source | Iterable[Source]) -> NDArray[np.float32]:
-        """Return the embeddings (N, D) of photos; those of one landmark point in nearly one direction.
+        """Return the embeddings (N, D) of photos; photos of one landmark have similar directions.
 
         Raises:
             ImageError: A photo is unreadable.
@@ -139,13 +139,13 @@ class Model:
         embeddings: bool = False,
         digests: bool = False,
     ) -> Iterator[Finding]:
-        """Tag photos, in order, and tell why; see `tag`.
+        """Tag photos, in order, with explanations; see `tag`.
 
         Args:
             photos: As in `tag`.
             positions: As in `tag`.
-            embeddings: Whether findings carry the embedding.
-            digests: Whether `photo.sha256` is filled in.
+            embeddings: Include the embedding.
+            digests: Fill in `photo.sha256`.
         """
         given = zip(photos, repeat(None) if positions is None else positions, strict=positions is not None)
         while batch := [self.open(photo, position) for photo, position in islice(given, BATCH)]:
@@ -156,12 +156,12 @@ class Model:
     def open(
         self, photo: Source, position: Position | None = None, *, limits: ImageLimits = DEFAULT_LIMITS
     ) -> Opened:
-        """Open a photo once for all that tagging needs; one that is unreadable carries its error.
+        """Open a photo once for everything that tagging needs; an unreadable one carries its error.
 
         Args:
             photo: As in `tag`.
-            position: Where the camera stood; None for what the photo or its sidecar says.
-            limits: Largest file and picture to accept.
+            position: Position of the camera; None to read it from the photo or its sidecar.
+            limits: Largest file and image to accept.
         """
         prepared = self.recognizer.prepare(photo, limits)
         if not self.settings.use_position or prepared.error is not None:
@@ -173,7 +173,7 @@ class Model:
         return Opened(prepared, position)
 
     def answer(self, photos: Sequence[Opened], *, embeddings: bool = False) -> Iterator[Finding]:
-        """Tag photos that `open` opened, all of them together."""
+        """Tag photos opened with `open`, as one batch."""
         wanted = embeddings or self._tagger.needs_embeddings
         answers = self.recognizer.recognize_prepared([each.photo for each in photos], top=1, embeddings=wanted)
         for recognition, opened in zip(answers, photos, strict=True):
@@ -195,8 +195,8 @@ def load_model(
     """Load a model.
 
     Args:
-        model: Name of one that comes with the package, or a model folder.
-        settings: What is asked of it.
+        model: Name of a bundled or added model, or a model folder.
+        settings: How to tag; the defaults if None.
         threads: Threads of the network.
 
     Raises:
@@ -216,16 +216,16 @@ def tag(
     processes: int | None = None,
     exclude: Iterable[str] = (),
 ) -> Iterator[ImageTags]:
-    """Tag photos and folders of them in several processes, in order.
+    """Tag photos and folders of photos in several processes, in order.
 
-    Call it from a script under `if __name__ == "__main__":`, as Python asks for processes.
+    In a script, call it under `if __name__ == "__main__":`, as Python's multiprocessing requires.
 
     Args:
         paths: Photos and folders.
-        model: Name of a model that comes with the package, or a model folder.
-        settings: What is asked of it.
-        processes: How many, or None for one per core.
-        exclude: Glob patterns of what is left out (see `landmarks.files.walker.WalkRules`).
+        model: Name of a bundled or added model, or a model folder.
+        settings: How to tag; the defaults if None.
+        processes: Number of processes, or None for one per core.
+        exclude: Glob patterns to skip (see `landmarks.files.walker.WalkRules`).
 
     Raises:
         InputError: A path does not exist.
@@ -249,17 +249,17 @@ def find_tags_parallel(
     processes: int | None = None,
     digests: bool = False,
 ) -> Iterator[Finding]:
-    """Tag photos in several processes, in order, and tell why (see `landmarks.tagging.workers.run_parallel`).
+    """Tag photos in several processes, in order, with explanations (see `landmarks.tagging.workers.run_parallel`).
 
     Args:
         folder: Model folder.
-        settings: What is asked.
-        photos: Files; they are asked for as they are needed.
-        processes: How many, or None for one per core.
-        digests: Whether `photo.sha256` is filled in.
+        settings: How to tag.
+        photos: Files; consumed lazily.
+        processes: Number of processes, or None for one per core.
+        digests: Fill in `photo.sha256`.
 
     Raises:
-        ModelError: The folder is damaged, or the processes die before they have given any answer.
+        ModelError: The folder is damaged, or the processes die before any answer.
         PlacesError: A table of places is broken.
     """
     return run_parallel(partial(_start, folder, settings, digests), photos, _failed, processes=processes)

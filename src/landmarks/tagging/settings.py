@@ -1,4 +1,4 @@
-"""What is asked of a tagger."""
+"""Settings of tagging."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from landmarks.model.operating_points import Preference
 
 @dataclass(frozen=True)
 class TagSettings:
-    """What is asked of a tagger.
+    """How to tag.
 
     Attributes:
         top: Candidates per photo, at least 1.
         prefer: Operating point of the model: precision for fewer wrong tags, recall for more tags.
-        min_confidence: Minimum probability for a tag, between 0 and 1; by default that of the model.
+        min_confidence: Minimum probability for a tag, between 0 and 1; by default the model's.
         use_position: Use the photo's GPS position.
         near_km: A landmark within this distance of the camera becomes likelier; above 0.
         far_km: A place farther away than this contradicts the camera's position; more than `near_km`.

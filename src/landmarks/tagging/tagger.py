@@ -1,10 +1,10 @@
-"""What is said of a photo: the landmark, or else its city, country or kind, or else nothing.
+"""The tag of a photo: the landmark, else its city, country or kind, else nothing.
 
-Two things must hold before anything is said. The photo must be known: its score reaches the threshold of the
-model's calibration, which keeps the promised rate of false tags whatever is said then. And the probability must
-be sure enough, that of a landmark or, failing that, the sum over a city, a country or a kind of landmarks.
+A tag must pass two thresholds. The OOD score of the photo must reach the threshold of the model's calibration,
+which keeps the target false-positive rate whatever the tag. And the probability must reach the minimum confidence:
+that of a landmark or, failing that, the sum over a city, a country or a kind of landmark.
 
-Where the camera's position is known, a landmark nearby becomes likelier, and a place far away is not said.
+If the photo has GPS coordinates, a nearby landmark becomes more likely, and a distant place is not tagged.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tags import ImageTags, Level, Tag
 
 UNCALIBRATED_MIN_CONFIDENCE = 0.8
-"""Probability that a model without a calibration needs: softmax alone is too sure of itself."""
+"""Minimum probability for a model without a calibration: softmax alone is overconfident."""
 
 PLACES_FILE = "places.csv"
-"""A user's own places beside a model."""
+"""Table of the user's own places beside a model."""
 
-_AGREEMENT = 10.0  # a camera nearby multiplies the odds of a landmark by this
+_AGREEMENT = 10.0  # factor on the odds of a landmark near the camera
 _LEVELS: tuple[Level, ...] = get_args(Level)
 
 
@@ -43,15 +43,15 @@ class Explanation:
     """Why a photo got its tags, or none.
 
     Attributes:
-        best: What would be said first: the likeliest landmark, its probability after the camera's position.
-        runner_up: The landmark that comes next, or None.
-        needed: The probability that a tag needs.
-        score: How well the photo is known, or None where the model was not calibrated for it.
-        score_needed: The score that a known photo has at least, or None.
-        score_name: Which score it is, or None.
-        distance: Kilometres from the camera to the best landmark, or None where either is unknown.
-        contradiction: What would have been said but for the camera's position, as a sentence; or None.
-        learned: How sure it is that the photo shows a landmark that was learnt later, or None where it does not.
+        best: The most likely landmark, with its probability after GPS is used.
+        runner_up: The second most likely landmark, or None.
+        needed: Minimum probability for a tag.
+        score: OOD score, or None if the model is not calibrated for unknown photos.
+        score_needed: Minimum score of a known photo, or None.
+        score_name: Name of the score, or None.
+        distance: Kilometres from the camera to the best landmark, or None if either is unknown.
+        contradiction: The tag that GPS ruled out, as a sentence; or None.
+        learned: Estimated probability of the learned landmark that the photo shows, or None if it shows none.
     """
 
     best: Candidate
@@ -72,12 +72,12 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Finding:
-    """The tags of a photo and why.
+    """The tags of a photo and their explanation.
 
     Attributes:
         photo: The tags.
-        explanation: Why; None where the photo is unreadable.
-        embedding: (D,), or None where it was not asked for or the photo is unreadable.
+        explanation: Why it got them; None if the photo is unreadable.
+        embedding: (D,), or None if it was not requested or the photo is unreadable.
     """
 
     photo: ImageTags
@@ -87,7 +87,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class _Group:
-    """Classes that can be said together."""
+    """Classes that share a tag."""
 
     level: Level
     name: str
@@ -99,11 +99,11 @@ class Tagger:
 
     Args:
         classes: Class names in the order of the probabilities.
-        calibration: Of the model, or None.
-        gazetteer: Where the classes lie.
-        settings: What is asked of it.
+        calibration: Calibration of the model, or None.
+        gazetteer: Places of the classes.
+        settings: How to tag.
         model: Identity of the model, from `identity_of`.
-        learned: Landmarks that the model was taught after its training, or None.
+        learned: Landmarks taught after training, or None.
 
     Attributes:
         settings: As given.
@@ -125,13 +125,13 @@ class Tagger:
         self.settings = settings
         self._landmarks = is_landmark(classes)
         self._rows = [gazetteer.find(name) for name in classes]
-        # A row without country and position is no place, only a kind of thing, such as a dome.
+        # A row without country and position is not a place but a kind of thing, such as a dome.
         self._places = [
             row if row is not None and (row.country or row.coordinates) else None for row in self._rows
         ]
         self._names = [gazetteer.display_name(name) for name in classes]
         self._groups = self._grouped()
-        # Members of all groups of a level in one row, and whose they are: sixty thousand sums take one call.
+        # Members of all groups of a level in one array with their groups, to sum 60,000 groups in one call.
         self._members = {level: _flat(groups) for level, groups in self._groups.items()}
         point = operating_point(calibration, settings.prefer)
         self._threshold = None if point is None else point.threshold
@@ -143,11 +143,11 @@ class Tagger:
         self.needs_embeddings = learned is not None
 
     def tag(self, recognition: Recognition, position: tuple[float, float] | None = None) -> Finding:
-        """Say what a photo shows.
+        """Return the tag of a photo and why it got it.
 
         Args:
-            recognition: Of the photo.
-            position: Where the camera stood, latitude and longitude, or None when unknown.
+            recognition: Recognition of the photo.
+            position: Latitude and longitude of the camera in degrees, or None when unknown.
         """
         photo = ImageTags(recognition.path, (), (), self._model, recognition.error)
         if recognition.probabilities is None:
@@ -173,7 +173,7 @@ class Tagger:
         return Finding(replace(photo, tags=(tag,)), explanation)
 
     def with_learned(self, recognition: Recognition, top: int) -> Recognition:
-        """Return a recognition in whose candidates the landmark that was learnt later, if any, comes first."""
+        """Return the recognition with the learned landmark in the photo, if any, as its first candidate."""
         if recognition.probabilities is None or self._learned is None:
             return recognition
         learned = self._learned_tag(recognition, recognition.candidates[0], None)
@@ -188,7 +188,7 @@ class Tagger:
     def _learned_tag(
         self, recognition: Recognition, best: Candidate, position: tuple[float, float] | None
     ) -> Tag | None:
-        """Return the landmark that was learnt later and that the photo shows, or None."""
+        """Return the tag of the learned landmark that the photo shows, or None."""
         if self._learned is None or recognition.embedding is None:
             return None
         likeliest = best.class_name, best.probability
@@ -205,7 +205,7 @@ class Tagger:
         return Tag(self._gazetteer.display_name(name), "landmark", match.probability, place, None)
 
     def _grouped(self) -> dict[Level, list[_Group]]:
-        """Sort the classes into what can be said of them; several classes may be one place."""
+        """Group the classes by the tags they can get; several classes may be one place."""
         found: dict[Level, dict[Hashable, list[int]]] = {level: {} for level in _LEVELS}
         for index in np.flatnonzero(self._landmarks).tolist():
             place, row = self._places[index], self._rows[index]
@@ -228,7 +228,7 @@ class Tagger:
         return self._names[member] if level == "landmark" or row is None else str(getattr(row, level))
 
     def _sure_group(self, probabilities: NDArray[np.float64]) -> _Group | None:
-        """Return what says most of all that is sure enough, or None."""
+        """Return the most specific group that reaches the minimum confidence, or None."""
         for level in _LEVELS:
             groups = self._groups[level]
             members, owners = self._members[level]
@@ -246,7 +246,7 @@ class Tagger:
             return Tag(group.name, "kind", probability, None, None)
         if group.level != "landmark":
             return Tag(group.name, group.level, probability, place, None)
-        # What has a row and is no place is said as the kind of thing it is.
+        # A row that is not a place is tagged as a kind.
         level: Level = "kind" if place is None and self._rows[best] is not None else "landmark"
         return Tag(group.name, level, probability, place, self._classes[best])
 
@@ -274,13 +274,13 @@ class Tagger:
             return explanation
         score = recognition.score
         if distances is not None:
-            # What the position does to the probabilities it does to a score made of them.
+            # GPS changes a score computed from the probabilities as it changes these.
             raised = scores_of_probabilities(calibration.score, probabilities[None], known=self._landmarks)
             score = score if raised is None else float(raised[0])
         return replace(explanation, score=score, score_needed=self._threshold, score_name=calibration.score)
 
     def _distances(self, position: tuple[float, float] | None) -> NDArray[np.float64] | None:
-        """Return the kilometres from the camera to the place of each class, not-a-number where unknown."""
+        """Return the distance in kilometres from the camera to the place of each class, NaN where unknown."""
         if position is None:
             return None
         return np.array(
@@ -300,7 +300,7 @@ class Tagger:
         return result
 
     def _far(self, tag: Tag, group: _Group, distances: NDArray[np.float64] | None) -> float | None:
-        """Return how far the nearest place of a group is from the camera where that contradicts the tag."""
+        """Return the distance in km from the camera to the nearest place of a group if it rules out the tag."""
         if distances is None or tag.level == "kind":
             return None
         known = [distances[index] for index in group.members if not np.isnan(distances[index])]
@@ -315,7 +315,7 @@ def _flat(groups: Sequence[_Group]) -> tuple[NDArray[np.int64], NDArray[np.int64
 
 
 def make_tagger(recognizer: Recognizer, gazetteer: Gazetteer, settings: TagSettings) -> Tagger:
-    """Return the tagger of a model, which knows the landmarks that it was taught later."""
+    """Return the tagger of a model, including its learned landmarks."""
     info = recognizer.info
     identity = identity_of(recognizer.folder, info, settings)
     taught = learned_digest(recognizer.folder, info) is not None
@@ -324,7 +324,7 @@ def make_tagger(recognizer: Recognizer, gazetteer: Gazetteer, settings: TagSetti
 
 
 def identity_of(folder: Path, info: ModelInfo, settings: TagSettings) -> str:
-    """Return the identity of a model with what changes its tags: another text means that photos are due again."""
+    """Return the identity of a model and of all that affects its tags; if it changes, photos are tagged again."""
     parts = [info.name, info.digest[:12]]
     parts += [f"min_confidence={settings.min_confidence:g}"] if settings.min_confidence is not None else []
     parts += [f"prefer={settings.prefer}"] if settings.prefer != "balanced" else []
@@ -337,7 +337,7 @@ def identity_of(folder: Path, info: ModelInfo, settings: TagSettings) -> str:
 
 
 def gazetteer_of(folder: Path, settings: TagSettings) -> Gazetteer:
-    """Return the bundled places, then those of `places.csv` beside the model, then the user's own.
+    """Return the bundled places, overridden by `places.csv` beside the model and by the user's own table.
 
     Raises:
         PlacesError: A table is broken.

@@ -1,4 +1,4 @@
-"""What a photo shows: its tags, and the candidates behind them."""
+"""Tags of a photo, and the candidates behind them."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Literal
 
 from landmarks.geo.gazetteer import Place
 
-if TYPE_CHECKING:  # the recogniser loads ONNX Runtime, which undo and reject do not need
+if TYPE_CHECKING:  # the recogniser imports ONNX Runtime, which undo and reject do not need
     from landmarks.model.recognizer import Candidate
 
 Level = Literal["landmark", "city", "country", "kind"]
-"""How much a tag says, from the most to the least."""
+"""How specific a tag is, from most to least."""
 
 
 @dataclass(frozen=True)
 class Tag:
-    """One thing said of a photo.
+    """A tag of a photo.
 
     Attributes:
-        name: The name to show: of the landmark, the city, the country or the kind.
+        name: Display name of the landmark, city, country or kind.
         level: Which of these it is.
-        probability: How sure the recogniser is, 0 to 1. Calibrated for classes of a calibrated model; an estimate
-            for a landmark that was learnt from a few photos.
+        probability: Confidence, 0 to 1. Calibrated for the classes of a calibrated model; an uncalibrated estimate
+            for a landmark learned from a few photos.
         place: The landmark's place, or one in the city or country; None when unknown.
-        class_name: The class of the model; None where the tag sums up several, or was learnt later.
+        class_name: The class of the model; None if the tag combines several, or was learned later.
     """
 
     name: str
@@ -39,15 +39,15 @@ class Tag:
 
 @dataclass(frozen=True)
 class ImageTags:
-    """What a model finds in one photo.
+    """The tags of one photo.
 
     Attributes:
-        path: The photo, as it was asked for; `<bytes>`, `<array>` or `<image>` for one that came from memory.
-        tags: What is sure enough to be said; empty when nothing is.
-        candidates: The likeliest classes, likeliest first.
-        model: Identity of the model: another text means that photos are due again.
+        path: The photo, as given; `<bytes>`, `<array>` or `<image>` for one from memory.
+        tags: The tags; empty if the model is not confident of any.
+        candidates: The most likely classes, most likely first.
+        model: Identity of the model; if it changes, photos are tagged again.
         error: Why the photo is unreadable, or None.
-        sha256: Of the content that was read; None where it was not asked for.
+        sha256: SHA-256 of the content; None if it was not requested.
     """
 
     path: Path
@@ -59,12 +59,12 @@ class ImageTags:
 
 
 def tags_to_json(tags: Iterable[Tag]) -> str:
-    """Return tags as text for `tags_from_json`."""
+    """Return tags as JSON, for `tags_from_json`."""
     return json.dumps([asdict(tag) for tag in tags], ensure_ascii=False)
 
 
 def tags_from_json(text: str) -> tuple[Tag, ...]:
-    """Read what `tags_to_json` wrote."""
+    """Parse the output of `tags_to_json`."""
     tags = []
     for values in json.loads(text):
         place = values.pop("place")

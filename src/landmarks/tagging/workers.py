@@ -1,9 +1,9 @@
-"""One process a core, each with a one-thread network: the quickest way through many photos on a CPU.
+"""One process per core, each with a single-threaded network: the fastest way to process many photos on a CPU.
 
-Photos go out in small batches and come back in order. Only a few batches are on their way at a time, so memory
-stays flat over any number of photos. A process that dies, for example because the system ran out of memory, is
-replaced; its photos are tried again one by one, and one that kills its process again is reported like a photo
-that cannot be read.
+Photos are sent in small batches and results come back in order. Only a few batches are in flight at a time, so
+memory does not grow with the number of photos. A process that dies, for example because the system ran out of
+memory, is replaced; its photos are retried one by one, and one that kills its process again is reported as
+unreadable.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from threadpoolctl import threadpool_limits
 from landmarks.errors import ModelError
 
 BATCH = 4
-"""Photos that go through a network together; more make no process faster and take more memory."""
+"""Photos per batch; larger batches are no faster and take more memory."""
 
 FEW = 24
-"""So many photos are done before other processes would have started."""
+"""Up to this many photos are finished before other processes would have started."""
 
-_AHEAD = 4  # batches on their way for each process
+_AHEAD = 4  # batches in flight per process
 _METHOD = "forkserver" if sys.platform == "linux" else "spawn"
-"""Never a plain fork: ONNX Runtime may have threads by now, and a fork of those may stand still for ever."""
-_LIVES = 5  # pools that may die one after the other without an answer
+"""Never a plain fork: ONNX Runtime may already have threads, and a fork of those may deadlock."""
+_LIVES = 5  # pools that may die in a row without an answer
 
 Result = TypeVar("Result")
 Job = Callable[[Sequence[Path]], list[Result]]
-"""Turns a batch of photos into one result each."""
+"""Turns a batch of photos into one result per photo."""
 
 
 def cores() -> int:
@@ -51,9 +51,9 @@ def cores() -> int:
 
 
 def prepare_workers(*modules: str) -> None:
-    """Let the process from which the others come begin to import `modules`, while this one goes on.
+    """Let the fork server start to import `modules` in the background.
 
-    Linux alone has such a process (`forkserver`); elsewhere each process imports for itself and this does nothing.
+    Only Linux has a fork server; elsewhere each process imports for itself and this does nothing.
     """
     if _METHOD == "forkserver":
         forkserver.set_forkserver_preload(list(modules))
@@ -67,17 +67,17 @@ def run_parallel(
     *,
     processes: int | None = None,
 ) -> Iterator[Result]:
-    """Do a job for each photo, in order; few photos are done in this process.
+    """Run a job for each photo, in order; a small number of photos is processed in this process.
 
     Args:
-        start: Called once in each process that works; gives its job. It must be picklable, and so must be the
-            results. What it raises is raised here.
-        photos: Files; they are asked for as they are needed.
+        start: Called once in each worker process; returns its job. It and the results must be picklable. What it
+            raises is raised here.
+        photos: Files; consumed lazily.
         failed: Makes the result of a photo whose process died, from the photo and the reason.
-        processes: How many, or None for one a core.
+        processes: Number of processes, or None for one per core.
 
     Raises:
-        ModelError: The processes die before they have given any answer.
+        ModelError: The processes die before any answer.
     """
     count = processes or cores()
     source = iter(photos)
@@ -111,7 +111,7 @@ def _next(
     waiting: deque[tuple[Sequence[Path], Future[list[Result]]]],
     failed: Callable[[Path, str], Result],
 ) -> Iterator[Result]:
-    """Give the results of the batch that has waited longest."""
+    """Return the results of the oldest batch."""
     batch, future = waiting.popleft()
     try:
         results = future.result()
@@ -131,7 +131,7 @@ def _alone(workers: _Workers[Result], photo: Path, failed: Callable[[Path, str],
         result = workers.submit([photo]).result()[0]
     except BrokenProcessPool:
         workers.renew()
-        return failed(photo, "the process that recognised it died: is it too large for the memory?")
+        return failed(photo, "the process that recognised it died: is there enough memory?")
     workers.lives = _LIVES
     return result
 
@@ -141,14 +141,14 @@ def _is_lost(future: Future[Any]) -> bool:
 
 
 class _Workers(Generic[Result]):
-    """The processes; a new set takes the place of a broken one.
+    """A pool of processes; a broken one is replaced.
 
     Args:
         start: Called once in each process.
-        count: How many.
+        count: Number of processes.
 
     Attributes:
-        lives: How many more sets may break before the next answer.
+        lives: How many more pools may break before the next answer.
     """
 
     def __init__(self, start: Callable[[], Job[Result]], count: int) -> None:
@@ -168,7 +168,7 @@ class _Workers(Generic[Result]):
         self._pool.shutdown(cancel_futures=True)
 
     def submit(self, batch: Sequence[Path]) -> Future[list[Result]]:
-        """Send a batch out."""
+        """Submit a batch."""
         try:
             return self._pool.submit(_work, batch)
         except BrokenProcessPool as error:
@@ -177,7 +177,7 @@ class _Workers(Generic[Result]):
             return lost
 
     def renew(self) -> None:
-        """Start anew after a process died, which ends all the others of its set."""
+        """Start a new pool after a process died, which ends all others in its pool."""
         self.lives -= 1
         if self.lives < 0:
             raise ModelError(
@@ -191,13 +191,13 @@ _job: list[Job[Any]] = []  # of this process
 
 
 def _begin(start: Callable[[], Job[Any]]) -> None:
-    # Ctrl-C reaches every process; the first one ends the others.
+    # Ctrl-C reaches every process; the parent ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    threadpool_limits(1)  # numpy's threads would spin on the cores of the other processes
+    threadpool_limits(1)  # numpy's threads would compete for the cores of the other processes
     try:
         job = start()
-    except Exception as error:  # noqa: BLE001 - the first batch raises it where it can be told, here it cannot
+    except Exception as error:  # noqa: BLE001 - raised with the first batch, where it can be reported
         job = partial(_refuse, error)
     _job.append(job)
 
@@ -207,7 +207,7 @@ def _refuse(error: Exception, _batch: Sequence[Path]) -> list[Any]:
 
 
 def _end_with_parent() -> None:
-    """End this process when the one that started it is killed and can no longer do so."""
+    """End this process when its parent is killed and can no longer do so."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

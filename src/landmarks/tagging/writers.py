@@ -1,4 +1,4 @@
-"""What is found in photos as text: a table to read, JSON lines, CSV, GeoJSON, and the reasons in words."""
+"""Formats of tagging results: a table, JSON lines, CSV, GeoJSON, and explanations in words."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _CSV_COLUMNS = (
 
 @dataclass(frozen=True)
 class Shown:
-    """One photo on its way to the reader.
+    """One photo to show.
 
     Attributes:
-        finding: What was found.
-        diff: What is, or would be, written about it, or None.
+        finding: Its tags.
+        diff: The metadata that is, or would be, written, or None.
     """
 
     finding: Finding
@@ -37,16 +37,16 @@ class Shown:
 
 
 class Writer(Protocol):
-    """A format; the texts of all calls, one after the other, are the document."""
+    """An output format; the document is the concatenation of all returned texts."""
 
     def begin(self) -> str:
-        """Return what stands before the first photo."""
+        """Return the text before the first photo."""
 
     def photo(self, shown: Shown) -> str:
-        """Return what is said of one photo."""
+        """Return the text for one photo."""
 
     def end(self) -> str:
-        """Return what stands behind the last photo."""
+        """Return the text after the last photo."""
 
 
 def make_writer(form: Format, gazetteer: Gazetteer, *, explain: bool = False, candidates: bool = False) -> Writer:
@@ -54,8 +54,8 @@ def make_writer(form: Format, gazetteer: Gazetteer, *, explain: bool = False, ca
 
     Args:
         form: The format.
-        gazetteer: For the names of candidates.
-        explain: Say why; in the table and in JSON lines.
+        gazetteer: Provides the names of candidates.
+        explain: Add explanations to the table and to JSON lines.
         candidates: List the candidates in the table; JSON lines always have them.
     """
     if form == "jsonl":
@@ -73,12 +73,12 @@ def describe(tag: Tag) -> str:
     around = [place.city, place.country] if place is not None else []
     inside = ", ".join(name for name in around if name and name != tag.name)
     if tag.level == "kind":
-        inside = "which one is not sure" if tag.class_name is None else ""
+        inside = "which one is uncertain" if tag.class_name is None else ""
     return f"{tag.name} ({inside})" if inside else tag.name
 
 
 def reasons(explanation: Explanation, gazetteer: Gazetteer) -> Iterator[str]:
-    """Give the reasons for an answer, one sentence per line."""
+    """Yield the reasons for an answer, one sentence each."""
     best = explanation.best
     if explanation.learned is not None:
         yield f"similar to the photos of a taught landmark: {explanation.learned:.1%}"
@@ -106,7 +106,7 @@ def _passed(passed: bool) -> str:
 
 
 class _Table:
-    """Text for people: a line for each photo, indented lines for what belongs to it."""
+    """Plain text: one line per photo, with indented details."""
 
     def __init__(self, gazetteer: Gazetteer, explain: bool, candidates: bool) -> None:
         self._gazetteer = gazetteer
@@ -114,12 +114,14 @@ class _Table:
         self._candidates = candidates
 
     def begin(self) -> str:
+        """Return nothing."""
         return ""
 
     def photo(self, shown: Shown) -> str:
+        """Return the lines of one photo."""
         finding = shown.finding
         if finding.photo.error is not None:
-            return ""  # told on standard error
+            return ""  # reported on standard error
         tags = [f"{tag.probability:6.1%}  {describe(tag)}" for tag in finding.photo.tags]
         lines = [f"{finding.photo.path}: {'; '.join(tag.strip() for tag in tags) or '-'}"]
         if self._candidates:
@@ -132,20 +134,23 @@ class _Table:
         return "\n".join(lines) + "\n"
 
     def end(self) -> str:
+        """Return nothing."""
         return ""
 
 
 class _JsonLines:
-    """One JSON object a line: `path`, `tags`, `candidates`, `model`, or `path` and `error`."""
+    """One JSON object per line: `path`, `tags`, `candidates`, `model`, or `path` and `error`."""
 
     def __init__(self, gazetteer: Gazetteer, explain: bool) -> None:
         self._gazetteer = gazetteer
         self._explain = explain
 
     def begin(self) -> str:
+        """Return nothing."""
         return ""
 
     def photo(self, shown: Shown) -> str:
+        """Return one JSON object on a line."""
         photo = shown.finding.photo
         row: dict[str, Any] = {"path": str(photo.path)}
         if photo.error is not None:
@@ -161,19 +166,22 @@ class _JsonLines:
         return _json(row) + "\n"
 
     def end(self) -> str:
+        """Return nothing."""
         return ""
 
 
 class _Csv:
-    """One row a tag, and one without a name for a photo that has none.
+    """One row per tag, and one without a name for a photo without tags.
 
-    A cell of text that begins with `=`, `+`, `-` or `@` gets an apostrophe before it.
+    A text cell that begins with `=`, `+`, `-` or `@` is prefixed with an apostrophe.
     """
 
     def begin(self) -> str:
+        """Return the header row."""
         return _csv_row(_CSV_COLUMNS)
 
     def photo(self, shown: Shown) -> str:
+        """Return the rows of one photo."""
         photo = shown.finding.photo
         if photo.error is not None:
             return _csv_row((str(photo.path), *[""] * (len(_CSV_COLUMNS) - 2), photo.error))
@@ -187,19 +195,22 @@ class _Csv:
         return "".join(map(_csv_row, rows))
 
     def end(self) -> str:
+        """Return nothing."""
         return ""
 
 
 class _GeoJson:
-    """A feature collection (RFC 7946): each tag at its landmark, without a geometry where that is unknown."""
+    """A feature collection (RFC 7946): each tag at its landmark, without a geometry if its position is unknown."""
 
     def __init__(self) -> None:
         self._first = True
 
     def begin(self) -> str:
+        """Return the start of the collection."""
         return '{"type": "FeatureCollection", "features": ['
 
     def photo(self, shown: Shown) -> str:
+        """Return the features of one photo."""
         photo = shown.finding.photo
         if photo.error is not None:
             return self._feature(None, {"path": str(photo.path), "error": photo.error})
@@ -218,6 +229,7 @@ class _GeoJson:
         return f"{separator}\n" + _json({"type": "Feature", "geometry": geometry, "properties": properties})
 
     def end(self) -> str:
+        """Return the end of the collection."""
         return "\n]}\n"
 
 
@@ -226,19 +238,19 @@ def _place_of(tag: Tag) -> Place | None:
 
 
 def tag_object(tag: Tag) -> dict[str, Any]:
-    """Return a tag as it stands in JSON: `name`, `level`, `probability` and `place`, which may be None."""
+    """Return a tag as a JSON object: `name`, `level`, `probability` and `place`, which may be None."""
     probability = round(tag.probability, 6)
     return {"name": tag.name, "level": tag.level, "probability": probability, "place": _place_object(tag)}
 
 
 def candidate_object(candidate: Candidate, gazetteer: Gazetteer) -> dict[str, Any]:
-    """Return a candidate as it stands in JSON: `class_name`, `name` and `probability`."""
+    """Return a candidate as a JSON object: `class_name`, `name` and `probability`."""
     name = gazetteer.display_name(candidate.class_name)
     return {"class_name": candidate.class_name, "name": name, "probability": round(candidate.probability, 6)}
 
 
 def _place_object(tag: Tag) -> dict[str, Any] | None:
-    """Return what is known of where a tag lies: of a city or country not the position of one landmark in it."""
+    """Return the place of a tag; for a city or country, without the position of one landmark in it."""
     place = _place_of(tag)
     if place is None:
         return None
@@ -270,5 +282,5 @@ def _csv_row(values: tuple[object, ...]) -> str:
 
 
 def _safe_cell(value: object) -> object:
-    """Return a cell that no spreadsheet takes for a formula: names of files and places may come from anybody."""
+    """Escape a cell that a spreadsheet would take for a formula: names of files and places are untrusted."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

@@ -20,20 +20,20 @@ def train(
     *,
     model: Literal["scratch", "transfer"] = "transfer",
 ) -> Path:
-    """Train a network on a folder of pictures, one folder per class.
+    """Train a network on a folder of images, one folder per class.
 
     Args:
         data: The folder, or all settings of the run.
         out: Run folder to make; None for one in `runs`, named after model and data.
-        model: `transfer` fine-tunes a pretrained network, `scratch` trains a small one from nothing. Of no effect
-            where all settings are given.
+        model: `transfer` trains a new head on a pretrained network, `scratch` a small network from scratch.
+            Ignored if all settings are given.
 
     Returns:
         The run folder.
 
     Raises:
-        DataError: The folder does not hold what training needs.
-        RunError: There is such a run already.
+        DataError: The folder lacks what training needs.
+        RunError: The run exists already.
         SettingsError: A setting is out of range.
 
     Example:
@@ -52,7 +52,7 @@ def evaluate(run: str | Path, split: Literal["valid", "test", "both"] = "both") 
 
     Args:
         run: Run folder.
-        split: Which pictures.
+        split: The split or splits to evaluate.
 
     Returns:
         The metrics of each split.
@@ -76,14 +76,14 @@ def export(run: str | Path, out: str | Path | None = None, settings: ExportSetti
     Args:
         run: Run folder.
         out: Model folder to make; None for `model` in the run folder.
-        settings: Precision, name, photos of no landmark to calibrate with.
+        settings: Precision, name, photos without a landmark for calibration; the defaults if None.
 
     Returns:
         The model folder, for `landmarks.load_model`.
 
     Raises:
         RunError: There is no such run, or it is incomplete.
-        ExportError: The exported model does not answer like the trained one.
+        ExportError: The exported model does not predict like the trained one.
 
     Example:
         >>> model = landmarks.load_model(landmarks.export("runs/mine"))

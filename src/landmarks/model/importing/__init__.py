@@ -1,1 +1,1 @@
-"""Recognizers that others trained, turned into model folders."""
+"""Turns recognizers that others trained into model folders."""

@@ -1,6 +1,6 @@
-"""`landmarks models add`: a model folder of a recognizer that somebody else trained.
+"""`landmarks models add`: makes a model folder from a recognizer that somebody else trained.
 
-A folder appears whole or not at all; what was downloaded stays for the next attempt.
+The folder is created atomically; downloads are kept for the next attempt.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Told:
     """Callbacks while a model is added.
 
     Attributes:
-        size: Is told how many bytes there are to fetch in all.
-        fetched: Is told how many bytes more are there.
-        step: Is told what is done now.
+        size: Called with the total number of bytes to download.
+        fetched: Called with the number of bytes just received.
+        step: Called with a description of the current step.
     """
 
     size: Callable[[int], None] = lambda _: None
@@ -62,10 +62,10 @@ def add_google(
     """Add Google's landmark classifiers.
 
     Args:
-        source: A folder that holds the files already; None to fetch them.
-        regions: Parts of the world.
-        address: Where the files are.
-        name: Of the model.
+        source: Folder with the files; None to download them.
+        regions: Regions of the world.
+        address: URL of the files.
+        name: Name of the model.
         negatives: The user's photos without a landmark, for the threshold.
         told: Callbacks.
 
@@ -73,8 +73,8 @@ def add_google(
         The model folder.
 
     Raises:
-        DownloadError: The files cannot be had.
-        ModelError: The model is there already, or a file is not what it should be.
+        DownloadError: The files cannot be downloaded.
+        ModelError: The model exists already, or a file is not the expected one.
         SettingsError: A region or the name is wrong.
     """
     files = google.remote_files(regions)
@@ -124,10 +124,10 @@ def add_other(
     Args:
         path: `.onnx`, or the `model.json` of a TensorFlow.js model or its folder.
         labels: Names of its classes, in the order of its output.
-        preprocessing: How it wants its pictures; see `landmarks.model.importing.preprocessing`.
-        scores: What its output gives.
-        name: Of the model; empty for the name of the file.
-        licence: Of the weights, for the model card.
+        preprocessing: Preprocessing of its input; see `landmarks.model.importing.preprocessing`.
+        scores: Meaning of its output.
+        name: Name of the model; empty to use the name of the file.
+        licence: Licence of the weights, for the model card.
         negatives: The user's photos without a landmark, for the threshold.
         told: Callbacks.
 
@@ -135,7 +135,7 @@ def add_other(
         The model folder.
 
     Raises:
-        ModelError: The file is no model that can be used, or the labels do not fit it.
+        ModelError: The file is not a usable model, or the labels do not fit it.
         SettingsError: The preprocessing or the name is wrong.
     """
     classes = read_labels(labels)
@@ -146,7 +146,9 @@ def add_other(
         picture = picture_input(path, found, None)
         wanted = parse_preprocessing(preprocessing, side=picture.side)
         if wanted.layout not in {None, picture.layout}:
-            raise ModelError(f"{path}: its layout is {picture.layout}, not {wanted.layout}: mend `preprocessing`")
+            raise ModelError(
+                f"{path}: its layout is {picture.layout}, not {wanted.layout}: correct `preprocessing`"
+            )
         onnx.save(adapted(path, found, picture, wanted, classes=len(classes), scores=scores), folder / ONNX_FILE)
         info = ModelInfo(
             name=title,
@@ -183,7 +185,7 @@ def _loaded(path: Path) -> onnx.ModelProto:
 def _finish(
     folder: Path, info: ModelInfo, usual: Calibration, *, negatives: Negatives | None, told: Told, licence: str
 ) -> None:
-    """Write `model.json` and the card, with the threshold chosen on negatives where there are any."""
+    """Write `model.json` and the card, with the threshold chosen on negatives if there are any."""
     versions = {"landmarks": version("landmarks"), "onnx": version("onnx"), "onnxruntime": version("onnxruntime")}
     made = replace(
         info,
@@ -207,7 +209,7 @@ def _card(info: ModelInfo, calibration: Calibration) -> str:
     chosen = (
         f"chosen on {count} photos without a landmark, of which at most {calibration.target_fpr:.1%} get a tag"
         if count
-        else "a cautious default, which keeps no promised rate: add the model again with --negatives"
+        else "a cautious default, without a target false-positive rate: add the model again with --negatives"
     )
     rows = "\n".join(f"- {key}: {value}" for key, value in info.data.items())
     return (

@@ -1,7 +1,7 @@
-"""Fetch files over HTTP so that an interrupted fetch goes on where it stopped, and nothing wrong is kept.
+"""Downloads over HTTP: resumes an interrupted download and keeps nothing wrong.
 
-A file is written as `NAME.part` and gets its name only when its size and its git blob SHA-1 are right. A later
-fetch asks for the missing end of a part; a server that knows no ranges sends the whole file again.
+A file is written as `NAME.part` and renamed only when its size and its git blob SHA-1 are right. The next attempt
+requests the missing end of a part; a server without range support sends the whole file again.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from landmarks.files.atomic import storage_errors
 
 _BLOCK = 1 << 18
 _RESERVE = 16 << 20
-"""Bytes that must stay free on the disk."""
+"""Bytes to leave free on the disk."""
 _PAUSES = (1.0, 3.0)
 """Seconds before the second and the third attempt."""
 
 Progress = Callable[[int], None]
-"""Is told how many bytes more there are."""
+"""Called with the number of bytes just received."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file to fetch.
+    """A file to download.
 
     Attributes:
-        path: Below the address, and below the folder it is kept in.
-        size: In bytes.
-        sha1: Git's hash of it: SHA-1 of `blob SIZE`, a zero byte and the content.
+        path: Path relative to the URL, and to the local folder.
+        size: Size in bytes.
+        sha1: Its git hash: SHA-1 of `blob SIZE`, a zero byte and the content.
     """
 
     path: str
@@ -45,7 +45,7 @@ class RemoteFile:
 
 
 def is_right(path: Path, file: RemoteFile) -> bool:
-    """Tell whether a local file is the one that is meant."""
+    """Return whether a local file is the expected one."""
     return path.is_file() and path.stat().st_size == file.size and _git_blob_sha1(path) == file.sha1
 
 
@@ -58,18 +58,18 @@ def fetch(
     timeout: float = 30.0,
     pauses: Sequence[float] = _PAUSES,
 ) -> None:
-    """Fetch files that are not there yet.
+    """Download files that do not exist yet.
 
     Args:
-        files: What to fetch.
-        address: Where they are, `http://` or `https://`; a path is appended to it.
-        folder: Where they go, each below its path.
-        progress: Is told of every block, and of files that are there already.
-        timeout: Seconds without a byte after which a server counts as gone.
-        pauses: Seconds before each further attempt after a connection that broke.
+        files: The files.
+        address: Base URL, `http://` or `https://`; the path of each file is appended.
+        folder: Local folder; each file is stored under its path.
+        progress: Called for every block, and for files that exist already.
+        timeout: Seconds without data before giving up on a server.
+        pauses: Seconds to wait before each retry after a broken connection.
 
     Raises:
-        DownloadError: A file cannot be had, or is not the one that is meant. What is complete stays.
+        DownloadError: A file cannot be downloaded, or is not the expected one. Complete files are kept.
         StorageError: The disk is full or read-only.
     """
     if not address.startswith(("http://", "https://")):
@@ -115,7 +115,7 @@ def _fetch_one(
 
 
 def _append(file: RemoteFile, url: str, part: Path, progress: Progress, timeout: float) -> None:
-    """Fetch what a part is short of."""
+    """Download the missing end of a part."""
     held = part.stat().st_size if part.is_file() else 0
     if held > file.size:
         held = 0

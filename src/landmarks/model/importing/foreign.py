@@ -1,8 +1,8 @@
-"""An ONNX file that others made becomes the `model.onnx` of a model folder.
+"""Turns a foreign ONNX file into the `model.onnx` of a model folder.
 
-What a model folder promises is put around the network: uint8 pictures (N, side, side, 3) in, `logits` (N, K) and
-`embedding` (N, D) out. Probabilities become logits by their logarithm. The embedding is what the last matrix
-product takes, or the logits where there is no such product.
+The network is wrapped in the interface of a model folder: uint8 images (N, side, side, 3) in, `logits` (N, K) and
+`embedding` (N, D) out. Probabilities become logits by their logarithm. The embedding is the input of the last
+matrix product, or the logits if there is none.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Picture:
     """The input of a foreign network.
 
     Attributes:
-        name: In its graph.
-        side: Of the square it takes, in pixels.
+        name: Name in its graph.
+        side: Side of the square, in pixels.
         layout: Order of its dimensions.
-        dtype: Element type, of `onnx.TensorProto`.
+        dtype: Element type, from `onnx.TensorProto`.
     """
 
     name: str
@@ -68,10 +68,10 @@ def read_model(path: Path) -> onnx.ModelProto:
 
 
 def picture_input(path: Path, model: onnx.ModelProto, layout: Layout | None) -> Picture:
-    """Return the one input of a network, which must be square RGB pictures.
+    """Return the single input of a network, which must take square RGB images.
 
     Raises:
-        ModelError: It has no or several inputs, or one that is no picture.
+        ModelError: It has no input or several, or one that is not an image.
     """
     stored = {item.name for item in model.graph.initializer}
     inputs = [item for item in model.graph.input if item.name not in stored]
@@ -104,18 +104,18 @@ def picture_input(path: Path, model: onnx.ModelProto, layout: Layout | None) -> 
 def adapted(
     path: Path, model: onnx.ModelProto, picture: Picture, wanted: Wanted, *, classes: int, scores: Scores
 ) -> onnx.ModelProto:
-    """Put the contract of a model folder around a network.
+    """Wrap a network in the interface of a model folder.
 
     Args:
-        path: Of the model, for messages.
+        path: Path of the model, for messages.
         model: The network.
         picture: Its input.
-        wanted: How pictures are scaled for it.
-        classes: How many labels there are.
-        scores: What its output gives.
+        wanted: How images are scaled for it.
+        classes: Number of labels.
+        scores: Meaning of its output.
 
     Raises:
-        ModelError: No output has one value per label, or the network cannot be brought to the opset in use.
+        ModelError: No output has one value per label, or the network cannot be converted to the opset in use.
     """
     version = next((item.version for item in model.opset_import if item.domain in {"", "ai.onnx"}), 0)
     if version != _OPSET:
@@ -123,7 +123,7 @@ def adapted(
             model = version_converter.convert_version(model, _OPSET)
         except Exception as error:
             raise ModelError(f"{path}: opset {version} cannot be read: export it with opset {_OPSET}") from error
-    # Its own names could be those of the model folder, such as `pictures`.
+    # Its own names could clash with those of the model folder, such as `pictures`.
     output = _PREFIX + _class_output(path, model, picture, classes)
     graph = compose.add_prefix(model, _PREFIX).graph
     picture = replace(picture, name=_PREFIX + picture.name)
@@ -145,7 +145,7 @@ def adapted(
 
 
 def _class_output(path: Path, model: onnx.ModelProto, picture: Picture, classes: int) -> str:
-    """Return the output with one value per label, by running the network once where its shapes do not tell."""
+    """Return the output with one value per label, running the network once if its shapes are not known."""
     widths: dict[str, int] = {}
     for item in model.graph.output:
         shape = item.type.tensor_type.shape.dim
@@ -195,7 +195,7 @@ def _check_runs(path: Path, model: onnx.ModelProto, side: int, classes: int) -> 
 
 
 def _before(picture: Picture, wanted: Wanted) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
-    """Make what the network takes of uint8 pictures: values, order of dimensions and element type."""
+    """Return nodes that convert uint8 images to the network's input: values, layout and element type."""
     if picture.dtype == TensorProto.UINT8:
         source, nodes, weights = _INPUT, [], []
     else:
@@ -215,16 +215,16 @@ def _before(picture: Picture, wanted: Wanted) -> tuple[list[onnx.NodeProto], lis
     if picture.layout == "NCHW":
         nodes.append(helper.make_node("Transpose", [source], ["landmarks_ordered"], perm=[0, 3, 1, 2]))
         source = "landmarks_ordered"
-    # A cast to the type that a value has already costs nothing.
+    # A cast to the same type costs nothing.
     return [*nodes, helper.make_node("Cast", [source], [picture.name], to=picture.dtype)], weights
 
 
 def _after(output: str, scores: Scores, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """Give logits and the embedding of what the network gives."""
+    """Return nodes that convert the network's output to logits and the embedding."""
     nodes = [helper.make_node("Cast", [output], ["landmarks_scores"], to=TensorProto.FLOAT)]
     nodes.append(helper.make_node("Flatten", ["landmarks_scores"], ["landmarks_rows"], axis=1))
     if scores in {"probabilities", "sigmoid"}:
-        # The smallest probability that float32 holds without becoming a subnormal number.
+        # The smallest normal float32.
         least = numpy_helper.from_array(np.array(1e-37, dtype=np.float32))
         nodes.append(helper.make_node("Constant", [], ["landmarks_least"], value=least))
         nodes.append(helper.make_node("Max", ["landmarks_rows", "landmarks_least"], ["landmarks_positive"]))
@@ -237,7 +237,7 @@ def _after(output: str, scores: Scores, graph: onnx.GraphProto) -> list[onnx.Nod
 
 
 def _embedding(output: str, graph: onnx.GraphProto) -> str:
-    """Return what the last matrix product before an output takes, or the output itself."""
+    """Return the input of the last matrix product before an output, or the output itself."""
     makers = {name: node for node in graph.node for name in node.output}
     name = output
     while name in makers:

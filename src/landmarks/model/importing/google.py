@@ -1,8 +1,8 @@
-"""Google's landmark classifiers for mobile phones become one model folder.
+"""Combines Google's landmark classifiers for mobile phones into one model folder.
 
 The six regional networks (Apache-2.0) were trained on Google Landmarks v2 (https://arxiv.org/abs/2004.01804) and
-are alike but for their prototypes. Their tensors are compared when they are converted: one backbone is kept where
-all are equal, and the prototypes of the six are put together in one head.
+are identical except for their prototypes. Conversion compares their tensors: if all are equal, one backbone is
+kept, and the prototypes of the six are combined in one head.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Names:
     """The classes of the model, from the labels of its regions.
 
     Attributes:
-        classes: In their order; the background may be among them.
+        classes: Class names, in order; may include the background.
         labels: For each region, the class of each prototype.
-        kinds: Class -> kind, of the classes that name very many places.
-        dropped: How many names are no place.
+        kinds: Class -> kind, for classes whose name is shared by very many places.
+        dropped: Number of names that are not places.
     """
 
     classes: tuple[str, ...]
@@ -51,10 +51,10 @@ class Names:
 
 
 def remote_files(regions: Sequence[str]) -> list[RemoteFile]:
-    """Return what must be fetched for some regions.
+    """Return the files to download for some regions.
 
     Raises:
-        SettingsError: A region is unknown, or none is named.
+        SettingsError: A region is unknown, or none is given.
     """
     unknown = [region for region in regions if region not in REGIONS]
     if unknown or not regions:
@@ -69,10 +69,10 @@ def remote_files(regions: Sequence[str]) -> list[RemoteFile]:
 
 
 def located(files: Sequence[RemoteFile], folder: Path) -> dict[str, Path]:
-    """Find fetched files in a folder that was filled by hand, whatever it is called, by path or by content.
+    """Find manually downloaded files in a folder, by path or by content.
 
     Raises:
-        ModelError: A file is missing or is another one; the message counts them and names the first.
+        ModelError: Files are missing or are not the expected ones; the message counts them and names the first.
     """
     found: dict[str, Path] = {}
     there = [path for path in sorted(folder.rglob("*")) if path.is_file()]
@@ -97,7 +97,7 @@ def read_names(labels: Mapping[str, Path], gazetteer: Gazetteer) -> Names:
 
     Args:
         labels: Region -> its label file.
-        gazetteer: Knows which names are places, and where.
+        gazetteer: Known places.
 
     Raises:
         ModelError: A label file is damaged.
@@ -132,16 +132,16 @@ def write_model(
     """Convert the networks and write `model.onnx`, the head and the places of a model folder.
 
     Args:
-        folder: Exists and is empty.
-        files: Path of the download -> where it is.
-        names: Of `read_names`.
-        told: Is told which region is being converted.
+        folder: An empty folder.
+        files: Path of the download -> local path.
+        names: From `read_names`.
+        told: Called with each region as it is converted.
 
     Returns:
-        The side of the pictures it takes, and how many backbones, prototypes and names it has.
+        The side of its input images in pixels, and its numbers of backbones, prototypes and names.
 
     Raises:
-        ModelError: The backbones differ, or a graph is not what is expected.
+        ModelError: The backbones differ, or a graph is not the expected one.
     """
     first: Graph | None = None
     prototypes: list[NDArray[np.float32]] = []
@@ -180,7 +180,7 @@ def _country(name: str | None, gazetteer: Gazetteer) -> str:
 def _title(name: str | None, found: Meaning, regions: set[str], *, elsewhere: bool) -> str:
     if name is None or found.what == "nothing":
         return BACKGROUND
-    # A place of the gazetteer has this name in another part of the world: this one must not get its position.
+    # The gazetteer has a place of this name in another part of the world; this one must not get its position.
     if elsewhere and found.what == "place":
         return f"{name} ({', '.join(sorted(regions)).replace('_', ' ')})"
     return name
@@ -197,7 +197,7 @@ def _head(graph: Graph, region: str, labels: int) -> PrototypeHead:
 
 
 def _check_same(first: Graph, other: Graph, head: PrototypeHead, region: str) -> None:
-    """Refuse a region whose backbone is another one: its embeddings could not be compared."""
+    """Refuse a region with a different backbone, because its embeddings could not be compared."""
     same = [
         name == head.prototypes or np.array_equal(values, other.weights[name])
         for name, values in first.weights.items()
@@ -215,13 +215,13 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     if np.allclose(lengths, 1, atol=1e-2):
         return vectors
-    # The products of the network are no cosines then; the prototypes are brought to length 1.
+    # Else the products would not be cosines, so the prototypes are scaled to unit length.
     scaled: NDArray[np.float32] = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
     return scaled
 
 
 def _write_places(folder: Path, names: Names) -> None:
-    """Write `places.csv`: what names very many places is reported as its kind and has no position."""
+    """Write `places.csv`: a name shared by very many places is reported as its kind and has no position."""
     rows = {normalise(name): kind for name, kind in names.kinds.items()}
     with (folder / "places.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, COLUMNS)

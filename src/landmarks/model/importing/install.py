@@ -1,4 +1,4 @@
-"""A model folder appears whole or not at all, and two commands never make the same one."""
+"""Creates model folders atomically, and never the same one from two commands."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from landmarks.model.folder import INFO_FILE
 
 @contextmanager
 def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Give an empty folder that becomes `target` when the block ends well.
+    """Yield an empty folder that becomes `target` when the block ends without an error.
 
-    What a killed command left behind is removed by the next one.
+    Leftovers of a killed command are removed by the next one.
 
     Args:
-        target: The model folder to make.
-        replace: Whether one that is there makes room.
+        target: The model folder to create.
+        replace: Replace an existing folder.
 
     Raises:
-        ModelError: The folder exists, or another command is making it.
-        StorageError: The folder cannot be made there.
+        ModelError: The folder exists, or another command is creating it.
+        StorageError: The folder cannot be created there.
     """
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -55,5 +55,5 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file of a model folder but `model.json`."""
+    """Return the SHA-256 of each file of a model folder except `model.json`."""
     return {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.name != INFO_FILE}

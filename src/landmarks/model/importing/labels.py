@@ -1,6 +1,6 @@
-"""Read the label file of somebody else's recognizer: text, CSV, JSON, or what a TFLite file carries.
+"""Reads the label file of a foreign recognizer: text, CSV, JSON, or the labels embedded in a TFLite file.
 
-A label that is empty, or that comes again, would give tags that nobody can tell apart; both are refused.
+Empty and repeated labels are refused, because their tags would be indistinguishable.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
     Args:
         path: `.txt` with one label per line, `.csv` or `.tsv` with a header, `.json` with a list or numbered
-            entries, or a `.tflite` file that holds a text file of labels.
+            entries, or a `.tflite` file with an embedded text file of labels.
 
     Raises:
         ModelError: The file is unreadable, is not UTF-8, or has empty or repeated labels.
@@ -70,7 +70,7 @@ def _from_json(path: Path, text: str) -> list[str]:
     try:
         values: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: not JSON ({error}): mend it or give the labels as text") from error
+        raise ModelError(f"{path}: not JSON ({error}): correct it or give the labels as text") from error
     if isinstance(values, dict) and len(values) == 1 and isinstance(next(iter(values.values())), dict | list):
         values = next(iter(values.values()))
     if isinstance(values, dict) and all(isinstance(number, int) for number in values.values()):
@@ -106,10 +106,10 @@ def _from_table(path: Path, text: str, delimiter: str) -> list[str]:
 
 
 def _carried(path: Path) -> bytes:
-    """Return the label file inside a TFLite file, which is a ZIP archive at its end."""
+    """Return the label file embedded in a TFLite file, which ends with a ZIP archive."""
     try:
         with zipfile.ZipFile(path) as archive:
             texts = [name for name in archive.namelist() if name.endswith(".txt")]
             return archive.read(texts[0])
     except (OSError, zipfile.BadZipFile, IndexError) as error:
-        raise ModelError(f"{path}: it carries no labels: name a file of labels with `labels`") from error
+        raise ModelError(f"{path}: it has no embedded labels: name a file of labels with `labels`") from error

@@ -1,10 +1,10 @@
-"""Which names of a foreign label list name one place, which many, and which none.
+"""Decides which names of a foreign label list belong to one place, to many, or to none.
 
-Google's list has 60,177 names. Most name one place; "Rathaus" or "St. Nicholas Church" name very many, and
-"Tourism" none. A name that is made only of words for kinds, of saints and of little words names many places: it
-gets no position and is reported as its kind. A name on the list of what is no place is treated as background.
+Google's list has 60,177 names. Most belong to one place; "Rathaus" or "St. Nicholas Church" to very many, and
+"Tourism" to none. A name made up only of kinds, saints and function words belongs to many places: it gets no
+position and is reported as its kind. A name on the list of non-places is treated as background.
 
-The list comes in six regional parts, so that a name of the gazetteer can be told from the same name elsewhere.
+The list comes in six regional parts, so a place of the gazetteer is not confused with the same name elsewhere.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ _NEIGHBOURS = frozenset(
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a name stands for.
+    """The meaning of a name.
 
     Attributes:
-        what: `place`, `kind` where it names very many places, or `nothing`.
-        kind: The kind of thing, or empty.
+        what: `place`, `kind` for a name of very many places, or `nothing`.
+        kind: The kind of place, or empty.
     """
 
     what: Literal["place", "kind", "nothing"]
@@ -51,11 +51,11 @@ class Meaning:
 
 
 def meaning(name: str | None, *, regions: Iterable[str], known: bool = False) -> Meaning:
-    """Decide what a name stands for.
+    """Decide the meaning of a name.
 
     Args:
-        name: As the label list has it; None where it has no name.
-        regions: In which regions of the world it occurs.
+        name: Name in the label list; None if it has none.
+        regions: Regions of the world in which it occurs.
         known: Whether a gazetteer has a place of this name in one of the regions.
     """
     words = folded_words(name or "")
@@ -74,13 +74,13 @@ def meaning(name: str | None, *, regions: Iterable[str], known: bool = False) ->
 
 
 def _kind(words: list[str]) -> str:
-    """The kind that a name speaks of: of its last word, as in "Castle Bridge", else of its first such words."""
+    """Return the kind in a name: of its last word, as in "Castle Bridge", else of the first words with a kind."""
     found = [_KIND_OF[word] for word in [words[-1], *_pairs(words), *words] if word in _KIND_OF]
     return found[0] if found else ""
 
 
 def _pairs(words: list[str]) -> Iterable[str]:
-    """Give the groups of three and of two words that stand together."""
+    """Yield all groups of three and two consecutive words."""
     yield from ("_".join(words[start : start + 3]) for start in range(len(words) - 2))
     yield from ("_".join(words[start : start + 2]) for start in range(len(words) - 1))
 
@@ -91,5 +91,5 @@ _CODES = {region: frozenset(codes.split()) for region, codes in _TABLE["countrie
 
 
 def may_be_in(country_code: str, region: str) -> bool:
-    """Tell whether a landmark of a country may be in the list of a region; a country at a border is in two."""
+    """Return whether a country's landmarks may be in the list of a region; a country on the border is in two."""
     return country_code in _CODES[region]

@@ -1,7 +1,7 @@
-"""How somebody else's recognizer wants its pictures, as one short text.
+"""Preprocessing of a foreign recognizer, described in one short text.
 
-`squash:321,range:0..1` or `short:256,crop:224,mean:0.485/0.456/0.406,std:0.229/0.224/0.225`: the parts are in any
-order, and what is left out is `range:0..1` and no further scaling.
+`squash:321,range:0..1` or `short:256,crop:224,mean:0.485/0.456/0.406,std:0.229/0.224/0.225`: parts may be in any
+order; the defaults are `range:0..1` and no further scaling.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a network takes.
+    """The input that a network expects.
 
     Attributes:
-        preprocessing: How a photo becomes a picture, and how its values are scaled.
-        layout: Order of the dimensions; None to take that of the file.
+        preprocessing: How a photo is resized, cropped and scaled.
+        layout: Order of the dimensions; None to use that of the file.
     """
 
     preprocessing: Preprocessing
@@ -35,11 +35,11 @@ class Wanted:
 
 
 def parse_preprocessing(text: str, *, side: int) -> Wanted:
-    """Read a description of preprocessing.
+    """Parse a description of preprocessing.
 
     Args:
-        text: Such as `squash:321,range:0..1`, or the name of one of `PRESETS`.
-        side: Of the pictures that the network takes, which the description need not repeat.
+        text: Description such as `squash:321,range:0..1`, or the name of one of `PRESETS`.
+        side: Side of the network's input images, which the description need not repeat.
 
     Raises:
         SettingsError: A part is unknown or its value is out of range.
@@ -64,7 +64,7 @@ def parse_preprocessing(text: str, *, side: int) -> Wanted:
         raise SettingsError(f"`preprocessing` gives {max(sides)} pixels and the network takes {side}: give {side}")
     if not high > low or min(std) <= 0:
         raise SettingsError("`preprocessing` must have a range that rises and a std above 0")
-    # (x * (high - low) + low - mean) / std as (x - mean) / std, which is what a model folder holds.
+    # Rewrite (x * (high - low) + low - mean) / std as (x - mean) / std, the form in a model folder.
     span = high - low
     means = [(one - low) / span for one in mean]
     scales = [one / span for one in std]

@@ -1,4 +1,4 @@
-"""Write the prototype head of a model folder (see `landmarks.model.heads`)."""
+"""Writes the prototype head of a model folder (see `landmarks.model.heads`)."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def write_head(
     """Write a prototype head.
 
     Args:
-        folder: The model folder, which exists.
-        prototypes: Parts (R, D), each vector of length 1.
-        labels: For each part, the number of the name of each row, (R,).
-        classes: How many names there are; each has a prototype.
+        folder: The model folder, which must exist.
+        prototypes: Parts (R, D), each row a unit vector.
+        labels: For each part, the name index of each row, (R,).
+        classes: Number of names; each must have a prototype.
     """
     numbers = np.concatenate(labels)
     order = np.argsort(numbers, kind="stable")

@@ -1,4 +1,4 @@
-"""The threshold of a model that others trained: chosen on the user's own photos without a landmark."""
+"""The threshold of an imported model, chosen on the user's own photos without a landmark."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from landmarks.model.recognizer import Recognizer
 TARGET_FPR = 0.01
 
 COSINE_TEMPERATURE = 0.03
-"""Divisor of cosines before softmax: a name that leads by 0.1 is about thirty times as likely."""
+"""Divisor of cosines before softmax: a name that leads by 0.1 is about thirty times as likely as the next."""
 
 CAUTIOUS = {"cosine_margin": 0.95, "max_probability": 0.9}
-"""Thresholds where there are no negatives. For prototypes: a cosine of 0.9, which is the one that Nextcloud
-Recognize takes for these networks, and a lead of 0.05 over the next name. They keep no promised rate."""
+"""Thresholds without negatives. For prototypes: a cosine of 0.9, the value that Nextcloud Recognize uses for these
+networks, and a lead of 0.05 over the next name. They guarantee no false-positive rate."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Negatives:
     """The user's photos without a landmark.
 
     Attributes:
-        folder: Where they are.
-        target_fpr: Share of such photos that may get a tag, in (0, 1).
+        folder: Folder of the photos.
+        target_fpr: Target false-positive rate: fraction of such photos that may get a tag, in (0, 1).
 
     Raises:
         SettingsError: The rate is out of range.
@@ -45,7 +45,7 @@ class Negatives:
 
 
 def cautious(score: ScoreKind, temperature: float) -> Calibration:
-    """Return the calibration of a model for which there are no negatives."""
+    """Return the default calibration of a model without negatives."""
     return Calibration(
         temperature=temperature,
         score=score,
@@ -59,9 +59,9 @@ def fitted(folder: Path, usual: Calibration, negatives: Negatives) -> Calibratio
     """Choose the threshold of a model folder on negatives.
 
     Args:
-        folder: A complete model folder that has `usual` as its calibration.
-        usual: What it is calibrated with so far; its score is kept.
-        negatives: Photos without a landmark, and the rate to keep.
+        folder: A complete model folder with `usual` as its calibration.
+        usual: Its current calibration; the score is kept.
+        negatives: Photos without a landmark, and the target false-positive rate.
 
     Raises:
         DataError: There are too few readable photos for the rate.

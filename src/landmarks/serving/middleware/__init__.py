@@ -1,1 +1,1 @@
-"""What surrounds every request: limits, access, logs and metrics."""
+"""Middleware around every request: limits, access control, logs and metrics."""

@@ -1,7 +1,7 @@
-"""How much work is let in: so many pictures, and so many bytes of them, are in the service at a time.
+"""Admission control: limits the number of images, and of their bytes, in the service at a time.
 
-A picture takes its place once its request is complete: an upload that stalls holds only the bytes that came.
-No client gets everything: it may hold three times of what it leaves free, so there is always room for others.
+An image takes a slot once its request is complete: a stalled upload holds only the bytes received. A client may
+hold at most three times what it leaves free, so there is always room for others.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from types import TracebackType
 
 from landmarks.serving.errors import RequestError
 
-_REMEMBERED = 64  # pictures whose rate tells how long the line will take
-_SHARE = 3  # a client may hold so many times of what it leaves free
+_REMEMBERED = 64  # recent images from which the processing rate is estimated
+_SHARE = 3  # a client may hold at most this many times what it leaves free
 
 
 class Admission:
-    """The places of a service.
+    """The slots of a service.
 
     Args:
-        places: Most pictures at a time.
-        max_bytes: Most bytes of request bodies at a time.
+        places: Maximum number of images at a time.
+        max_bytes: Maximum bytes of request bodies at a time.
 
     Attributes:
-        taken: How many places are taken.
+        taken: Number of slots taken.
     """
 
     def __init__(self, places: int, max_bytes: int) -> None:
@@ -33,23 +33,23 @@ class Admission:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._left: deque[float] = deque(maxlen=_REMEMBERED)
-        self._clients: dict[str, list[int]] = {}  # places and bytes of each
+        self._clients: dict[str, list[int]] = {}  # slots and bytes of each
         self.taken = 0
 
     def enter(self, client: str) -> Ticket:
-        """Return a ticket for a request of a client, which has taken nothing yet.
+        """Return a ticket, still without slots, for a request of a client.
 
         Raises:
-            RequestError: There is no place for a picture, so its upload would be for nothing.
+            RequestError: There is no slot for an image, so uploading it would be pointless.
         """
         self._check(client, 1, 0)
         return Ticket(self, client)
 
     def take(self, client: str, places: int, size: int) -> None:
-        """Take places and bytes, all or none.
+        """Take slots and bytes, all or none.
 
         Raises:
-            RequestError: There are not so many, or not for this client.
+            RequestError: There are not enough, or not for this client.
         """
         self._check(client, places, size)
         held = self._clients.setdefault(client, [0, 0])
@@ -69,7 +69,7 @@ class Admission:
             )
 
     def give_back(self, client: str, places: int, size: int) -> None:
-        """Give back what was taken."""
+        """Return slots and bytes."""
         held = self._clients.get(client)
         if held is None:
             return
@@ -83,7 +83,7 @@ class Admission:
         self._left.extend([now] * places)
 
     def retry_after(self) -> int:
-        """Return in how many seconds half of the places will be free at the present rate, 1 to 30."""
+        """Return the seconds until half of the slots will be free at the current rate, 1 to 30."""
         if len(self._left) < 2:
             return 1
         rate = len(self._left) / max(time.monotonic() - self._left[0], 1e-3)
@@ -91,12 +91,12 @@ class Admission:
 
 
 def _fits(held: int, wanted: int, free: int) -> bool:
-    """Whether a client that holds some may have more; whoever holds nothing may have all that is free."""
+    """Return whether a client may have more; one that holds nothing may have everything that is free."""
     return wanted <= free and (held == 0 or held + wanted <= _SHARE * (free - wanted) or wanted == 0)
 
 
 class Ticket:
-    """What one request has taken; leaving the `with` block gives it back."""
+    """The slots and bytes of one request; leaving the `with` block returns them."""
 
     def __init__(self, admission: Admission, client: str) -> None:
         self._admission = admission
@@ -118,11 +118,11 @@ class Ticket:
         return self._bytes
 
     def take_places(self, count: int) -> None:
-        """Take places for the pictures of the request; raises `RequestError` where there are none."""
+        """Take slots for the images of the request; raises `RequestError` if there are none."""
         self._admission.take(self.client, count, 0)
         self._places += count
 
     def take_bytes(self, count: int) -> None:
-        """Take room for a part of the body; raises `RequestError` where there is none."""
+        """Reserve memory for a part of the body; raises `RequestError` if there is none."""
         self._admission.take(self.client, 0, count)
         self._bytes += count

@@ -1,4 +1,4 @@
-"""Who a client is, and what all of its connections cost together."""
+"""Identifies clients and accounts for the cost of all their connections."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from landmarks.serving.settings import ConnectionLimits
 
 _BURST_SECONDS = 0.05
-"""Processor time that a client may use at once before it is slowed down."""
+"""CPU time that a client may use in a burst before it is slowed down."""
 
-_MAX_HOPS = 20  # of `X-Forwarded-For` that are read
+_MAX_HOPS = 20  # maximum number of `X-Forwarded-For` entries to read
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -23,9 +23,9 @@ def networks_of(texts: Sequence[str]) -> tuple[Network, ...]:
 
 
 def client_name(address: str) -> str:
-    """Return the client that an address stands for: itself, or its /64 where it is of IPv6.
+    """Return the client of an address: the address itself, or its /64 for IPv6.
 
-    Whoever has one IPv6 address has all of its /64, and could be a new client with each request.
+    Whoever has one IPv6 address has its whole /64, and could appear as a new client with each request.
     """
     parsed = _parsed(address)
     if parsed is None:
@@ -36,7 +36,7 @@ def client_name(address: str) -> str:
 
 
 def is_proxy(address: str, proxies: Sequence[Network]) -> bool:
-    """Tell whether an address is one of the proxies."""
+    """Return whether an address is one of the proxies."""
     parsed = _parsed(address)
     return parsed is not None and any(parsed in network for network in proxies)
 
@@ -46,8 +46,8 @@ def forwarded_client(peer: str, forwarded: str, proxies: Sequence[Network]) -> s
 
     Args:
         peer: Address at the other end of the connection.
-        forwarded: Value of `X-Forwarded-For`, empty where there is none.
-        proxies: Whom to believe; a client can write anything into the header.
+        forwarded: Value of `X-Forwarded-For`, empty if there is none.
+        proxies: Trusted proxies; a client can write anything into the header.
     """
     address = peer
     for hop in reversed(forwarded.split(",")[-_MAX_HOPS:]):
@@ -68,10 +68,11 @@ def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
 
 @dataclass
 class Account:
-    """What one client costs now.
+    """The current cost of one client.
 
     Attributes:
-        connections: How many it has open.
+        name: Name of the client, from `client_name`.
+        connections: Number of open connections.
     """
 
     name: str
@@ -80,7 +81,7 @@ class Account:
     _at: float = field(default_factory=time.monotonic)
 
     def charge(self, seconds: float, share: float) -> float:
-        """Add processor time; return the seconds by which the client is over its share."""
+        """Add CPU time; return the seconds by which the client exceeds its share."""
         now = time.monotonic()
         self._debt = max(0.0, self._debt - (now - self._at) * share) + seconds
         self._at = now
@@ -91,8 +92,8 @@ class Clients:
     """The connections of all clients.
 
     Args:
-        limits: What they may cost.
-        proxies: Whose connections are not counted as those of one client.
+        limits: Limits on connections.
+        proxies: Proxies, whose connections are not counted as those of one client.
     """
 
     def __init__(self, limits: ConnectionLimits, proxies: Sequence[str] = ()) -> None:
@@ -102,7 +103,7 @@ class Clients:
         self._connections = 0
 
     def enter(self, address: str) -> Account | None:
-        """Count a connection; return None where the service, or this client, has too many."""
+        """Count a connection; return None if the service, or this client, has too many."""
         name = client_name(address)
         account = self._accounts.get(name) or Account(name)
         trusted = is_proxy(address, self._proxies)
@@ -123,9 +124,9 @@ class Clients:
             self._accounts.pop(account.name, None)
 
     def delay(self, account: Account, seconds: float) -> float:
-        """Charge a client for processor time; return how long it has to wait for more.
+        """Charge a client for CPU time; return how many seconds it has to wait for more.
 
-        A client that is alone, or a proxy that speaks for many, never waits.
+        A single client, or a proxy, which stands for many, never waits.
         """
         over = account.charge(seconds, self.limits.loop_share)
         if len(self._accounts) == 1 or is_proxy(account.name, self._proxies):

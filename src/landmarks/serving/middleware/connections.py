@@ -1,8 +1,8 @@
-"""Connections under limits: heads, silence, slow readers and small change are cut off before they cost anything.
+"""Limits on connections: slow headers, idle connections, slow readers and tiny chunks are cut off early.
 
-uvicorn's h11 protocol does the HTTP. It limits the bytes of a head and the idle time between requests, but neither
-the time of a head nor the silence of a new connection, it reads on for ever where an answer came before the end of
-a body, and it does not share its one thread fairly between clients. This adds all of that.
+uvicorn's h11 protocol handles HTTP. It limits the size of the headers and the idle time between requests, but not
+the time for the headers or the silence of a new connection; it reads on forever if a response was sent before the
+end of a body; and it does not share its one thread fairly between clients. This module adds all of that.
 """
 
 from __future__ import annotations
@@ -22,26 +22,27 @@ from landmarks.serving.middleware.clients import Account, Clients
 from landmarks.serving.middleware.security import HEADERS
 
 _REQUEST_COST = 0.0003
-"""Seconds of the loop that a request costs beside the reading of its bytes."""
+"""Seconds of the event loop per request, besides reading its bytes."""
 
-_FEW_PIECES = 1000  # of a body; from there on they must not be tiny
+_FEW_PIECES = 1000  # chunks of a body; any more must not be tiny
 _TINY_PIECE = 64  # bytes, on average
 _DISCARD_BYTES = 100 * 2**20
-"""So much of a body is read on after its request was refused: cut off, many clients would miss the answer."""
+"""Bytes of a body to read after its request was refused: if cut off, many clients would miss the response."""
 
 _DISCARD_SECONDS = 30.0
 _STOP_SECONDS = 0.5
-"""How long a connection without a request stays open once the server stops: one may be on its way."""
+"""How long a connection without a request stays open once the server stops: one may be in transit."""
 
 
 class _Reader(h11.Connection):
-    """An HTTP parser that refuses bodies in tiny chunks: each costs as much as a large one."""
+    """An HTTP parser that refuses bodies in tiny chunks, each of which costs as much as a large one."""
 
     def __init__(self, header_bytes: int) -> None:
         super().__init__(h11.SERVER, header_bytes)
         self._pieces = self._size = 0
 
     def next_event(self) -> Any:
+        """Return the next HTTP event; raises `h11.RemoteProtocolError` for a body in tiny chunks."""
         event = super().next_event()
         if isinstance(event, h11.Request):
             self._pieces = self._size = 0
@@ -54,30 +55,34 @@ class _Reader(h11.Connection):
 
 
 class _HeldFlow(FlowControl):
-    """Flow control in which reading can also be held back for a while, whatever the request wants."""
+    """Flow control in which reading can also be paused for a while, whatever the request needs."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__(transport)
         self.held = False
 
     def pause_reading(self) -> None:
+        """Pause reading for the request."""
         if self.held:
             self.read_paused = True
         else:
             super().pause_reading()
 
     def resume_reading(self) -> None:
+        """Resume reading for the request, at once or when it is no longer held."""
         if self.held:
             self.read_paused = False
         else:
             super().resume_reading()
 
     def hold(self) -> None:
+        """Hold reading until `release`."""
         self.held = True
         if not self.read_paused:
             self._transport.pause_reading()
 
     def release(self) -> None:
+        """Stop holding; reading continues unless the request has paused it."""
         self.held = False
         if not self.read_paused:
             self._transport.resume_reading()
@@ -88,8 +93,8 @@ class BoundedProtocol(H11Protocol):
 
     Args:
         clients: All connections, by client.
-        refused: Called with a code each time a connection is ended without a request.
-        given: What uvicorn gives to a protocol.
+        refused: Called with a code each time a connection is closed without a request.
+        given: Arguments that uvicorn passes to a protocol.
     """
 
     def __init__(self, *, clients: Clients, refused: Callable[[str], None], **given: Any) -> None:
@@ -100,16 +105,16 @@ class BoundedProtocol(H11Protocol):
         self._account: Account | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._sending: asyncio.TimerHandle | None = None
-        self._begun = False  # whether a part of a head is here
+        self._begun = False  # whether part of the headers has arrived
         self._discarded = 0
-        self._kept = bytearray()  # what came while reading was held
+        self._kept = bytearray()  # data received while reading was held
         self._stopping = False
         self.conn = _Reader(self._limits.header_bytes)
 
-    # --- what the transport calls ---
+    # --- called by the transport ---
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection in, or refuse it."""
+        """Accept a connection, or refuse it."""
         super().connection_made(transport)
         self.flow = _HeldFlow(transport)
         self._account = self._clients.enter(self.client[0] if self.client else "")
@@ -130,7 +135,7 @@ class BoundedProtocol(H11Protocol):
             self._account = None
 
     def data_received(self, data: bytes) -> None:
-        """Read what came, unless the client has to wait for its turn."""
+        """Process received data, unless the client has to wait for its turn."""
         if self.transport.is_closing():
             return
         if isinstance(self.flow, _HeldFlow) and self.flow.held:
@@ -139,20 +144,20 @@ class BoundedProtocol(H11Protocol):
         self._read(data)
 
     def pause_writing(self) -> None:
-        """Give a client that does not read its answer a limited time."""
+        """Limit the time of a client that does not read its response."""
         super().pause_writing()
         self._sending = self.loop.call_later(self._limits.send_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on with a client that reads again."""
+        """Continue with a client that reads again."""
         super().resume_writing()
         if self._sending is not None:
             self._sending.cancel()
 
-    # --- what uvicorn calls ---
+    # --- called by uvicorn ---
 
     def on_response_complete(self) -> None:
-        """Go on to the next request; one that is here already may have to wait for its turn."""
+        """Continue with the next request; one that has already arrived may have to wait for its turn."""
         delay = self._charge(_REQUEST_COST) if self.flow.read_paused else 0.0
         if delay:
             self.loop.call_later(delay, self._next)
@@ -160,17 +165,17 @@ class BoundedProtocol(H11Protocol):
             self._next()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP, in the words of the service."""
+        """Refuse anything that is not HTTP, with an error of the service."""
         error = sys.exc_info()[1]
         hint = getattr(error, "error_status_hint", 400)
         if hint == 431:
             problem = RequestError("headers_too_large", "the head of the request is too large")
         else:
-            problem = RequestError("bad_request", f"this is no HTTP request that can be served: {error or msg}")
+            problem = RequestError("bad_request", f"this is not a valid HTTP request: {error or msg}")
         self._refuse(problem)
 
     def shutdown(self) -> None:
-        """Finish a request that is here or on its way, then close."""
+        """Finish a request that has arrived or is in transit, then close."""
         self._stopping = True
         if self._busy():
             self.cycle.keep_alive = False
@@ -183,13 +188,13 @@ class BoundedProtocol(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _unfinished(self) -> bool:
-        """Whether a request was answered before its body had come."""
+        """Return whether a response was sent before the whole body had arrived."""
         return self.conn.their_state is h11.SEND_BODY
 
     def _next(self) -> None:
         self._begun = False
         super().on_response_complete()
-        self._unset_keepalive_if_required()  # the limits here hold in its place
+        self._unset_keepalive_if_required()  # replaced by the limits here
         if self.transport.is_closing() or self._busy():
             return
         if self._unfinished():
@@ -250,7 +255,7 @@ class BoundedProtocol(H11Protocol):
             self._close()
 
     def _refuse(self, problem: RequestError) -> None:
-        """Answer without a request, and close."""
+        """Send an error without a request, and close."""
         self._refused(problem.code)
         if not self.transport.is_closing():
             if not (self._busy() and self.cycle.response_started):
@@ -258,7 +263,7 @@ class BoundedProtocol(H11Protocol):
             self._close()
 
     def _close(self) -> None:
-        """Close; a client that does not even take what is written is cut off."""
+        """Close; a client that does not read the remaining data is cut off."""
         self.transport.close()
         if self.transport.get_write_buffer_size():
             self.loop.call_later(self._limits.send_seconds, self.transport.abort)

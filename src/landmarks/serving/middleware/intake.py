@@ -1,4 +1,4 @@
-"""How requests with a body come in: places, bytes and time are limited, and nothing touches the disk."""
+"""Receives requests with a body: slots, bytes and time are limited, and nothing touches the disk."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from landmarks.serving.errors import RequestError
 from landmarks.serving.middleware.admission import Admission, Ticket
 from landmarks.serving.settings import Limits
 
-_MAX_NAME = 255  # characters of a file name that are given back
-_MAX_FIELDS = 32  # beside the files; they are not read, but many programs send some
+_MAX_NAME = 255  # maximum characters of a file name to return
+_MAX_FIELDS = 32  # besides the files; they are ignored, but many programs send some
 _MAX_FIELD_BYTES = 64 * 2**10
-_MAX_VALUES = 50_000  # of a JSON body, which may hold pictures as text and so must not be limited by its size
+_MAX_VALUES = 50_000  # in a JSON body, which may contain images as text, so its size cannot be limited
 STOP_SECONDS = 3.0
-"""How long an upload may still take once the service stops."""
+"""Seconds that an upload may still take once the service stops."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A picture as it came.
+    """An uploaded image.
 
     Attributes:
-        file: The name the client gave it, or None; told back, and used for nothing else.
+        file: The name given by the client, or None; only returned in the answer.
         content: The bytes.
-        client: Who sent it.
+        client: The client that sent it.
     """
 
     file: str | None
@@ -41,13 +41,13 @@ class Upload:
 
 
 class Intake:
-    """Lets requests with a body in as far as there is room, and ends those that stall or that nobody waits for.
+    """Admits requests with a body if there is room, and ends those that stall or that nobody waits for.
 
     Args:
-        app: What lies behind.
-        admission: The places.
-        limits: What one request may cost.
-        stopping: Tells uploads when the service stops.
+        app: The next application.
+        admission: The slots.
+        limits: Limits per request.
+        stopping: Notifies uploads when the service stops.
     """
 
     def __init__(self, app: ASGIApp, admission: Admission, limits: Limits, stopping: Stopping) -> None:
@@ -57,7 +57,7 @@ class Intake:
         self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or raise the problem with it."""
+        """Serve one request, or raise its error."""
         if scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
@@ -87,7 +87,7 @@ class Intake:
 
 
 class Stopping:
-    """Whether the service stops; by then an upload has a few seconds to come to its end."""
+    """Whether the service is stopping; uploads then have a few seconds to finish."""
 
     def __init__(self) -> None:
         self.begun = False
@@ -100,19 +100,19 @@ class Stopping:
             tell()
 
     def listen(self, tell: Callable[[], None]) -> None:
-        """Have something called when the service stops."""
+        """Register a callback for when the service stops."""
         self._told.add(tell)
 
     def forget(self, tell: Callable[[], None]) -> None:
-        """Have it not called."""
+        """Unregister a callback."""
         self._told.discard(tell)
 
 
 class _Visit:
-    """One request from its head to its answer, on a clock that each of its steps sets anew.
+    """One request from its headers to its response, with a timeout that each step resets.
 
-    While the body comes in, every `stall_seconds` must bring their share of it. Then `request_seconds` run, and a
-    client that leaves ends the work at once.
+    While the body arrives, each period of `stall_seconds` must bring its share of it. Then `request_seconds`
+    apply, and the work ends at once if the client disconnects.
     """
 
     def __init__(self, receive: Receive, send: Send, ticket: Ticket, limits: Limits, stopping: Stopping) -> None:
@@ -121,7 +121,7 @@ class _Visit:
         self._stopping = stopping
         self._clock = asyncio.timeout(limits.stall_seconds)
         self._due = round(limits.upload_bytes_per_second * limits.stall_seconds)
-        self._came = 0  # bytes since the clock was set
+        self._came = 0  # bytes since the timeout was set
         self._complete = self._answered = self._left = False
         self._watch: asyncio.Task[Message] | None = None
         self.ticket = ticket
@@ -145,7 +145,7 @@ class _Visit:
             raise self._problem() from late
 
     async def receive(self) -> Message:
-        """Give the next part of the body."""
+        """Return the next part of the body."""
         if self._watch is not None:
             return await asyncio.shield(self._watch)
         message = await self._receive()
@@ -163,7 +163,7 @@ class _Visit:
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass a part of the answer on."""
+        """Send a part of the response."""
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             self._answered = True
         await self._send(message)
@@ -184,7 +184,7 @@ class _Visit:
             self._clock.reschedule(asyncio.get_running_loop().time() + seconds)
 
     def _problem(self) -> Exception:
-        """Return why the clock ran out."""
+        """Return the error for the timeout."""
         if self._left:
             return ClientDisconnect()
         if not self._complete and self._stopping.begun:
@@ -197,7 +197,7 @@ class _Visit:
 
 
 def check_json(body: bytes) -> None:
-    """Refuse JSON of very many values: it would hold the only thread of the service up while it is parsed.
+    """Refuse JSON with very many values: parsing it would block the only thread of the service.
 
     Raises:
         RequestError: There are too many.
@@ -207,7 +207,7 @@ def check_json(body: bytes) -> None:
 
 
 async def read_pictures(request: Request, limits: Limits) -> list[Upload]:
-    """Read the pictures of a request: the files of a form, or the body itself.
+    """Read the images of a request: the files of a form, or the body itself.
 
     Raises:
         RequestError: There are none, too many, or the body is neither.
@@ -220,10 +220,10 @@ async def read_pictures(request: Request, limits: Limits) -> list[Upload]:
     else:
         raise RequestError(
             "unsupported_format",
-            f"{kind} is no picture: send {ACCEPTED_FORMATS} with Content-Type image/..., or multipart/form-data",
+            f"{kind} is not an image: send {ACCEPTED_FORMATS} with Content-Type image/..., or multipart/form-data",
         )
     if not uploads:
-        raise RequestError("bad_request", "there is no picture in the request: send one or more files")
+        raise RequestError("bad_request", "there is no image in the request: send one or more files")
     ticket: Ticket = request.state.ticket
     ticket.take_places(len(uploads))
     return uploads
@@ -252,6 +252,6 @@ async def _read_form(request: Request, limits: Limits) -> list[Upload]:
 
 
 class _InMemory(MultiPartParser):
-    """A parser whose files never spill to the disk; how large they may be is limited before it."""
+    """A parser whose files never spill to disk; their size is limited beforehand."""
 
     spool_max_size = 2**62

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on standard error, with request ids and without picture content."""
+"""Structured logs: one JSON object per line on standard error, with request IDs and without image content."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "ta
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as JSON: `time`, `level`, `logger`, `event`, then what the call gave as `extra`."""
+    """Formats a record as JSON: `time`, `level`, `logger`, `event`, then the `extra` of the call."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -29,7 +29,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def log_as_json(level: int = logging.INFO) -> None:
-    """Send everything that the process logs to standard error in this form."""
+    """Log everything in the process to standard error in this format."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(handlers=[handler], level=level, force=True)

@@ -1,4 +1,4 @@
-"""What a service counts, in the text form of Prometheus."""
+"""The metrics of a service, in the text format of Prometheus."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Metrics:
-    """The counters of one service, in a registry of its own.
+    """The metrics of one service, in a separate registry.
 
     Args:
-        waiting: Tells how many pictures wait for a worker.
-        inside: Tells how many pictures are in the service.
-        ready: Tells how many workers are ready.
+        waiting: Returns how many images are waiting for a worker.
+        inside: Returns how many images are in the service.
+        ready: Returns how many workers are ready.
     """
 
     def __init__(
@@ -30,20 +30,20 @@ class Metrics:
         )
         self._request_seconds = Histogram(
             "landmarks_request_seconds",
-            "Time of a request, from its head to the end of the answer.",
+            "Time of a request, from its headers to the end of the response.",
             ["route"],
             buckets=_SECONDS,
             registry=registry,
         )
         self._pictures = Counter(
             "landmarks_pictures",
-            "Pictures by outcome: tagged, unknown, or the code of an error.",
+            "Images by outcome: tagged, unknown, or an error code.",
             ["outcome"],
             registry=registry,
         )
         self._work_seconds = Histogram(
             "landmarks_work_seconds",
-            "Time of a worker for a picture.",
+            "Worker time per image.",
             ["step"],
             buckets=_SECONDS,
             registry=registry,
@@ -51,24 +51,24 @@ class Metrics:
         self._replaced = Counter("landmarks_workers_replaced", "Workers replaced.", ["reason"], registry=registry)
         self._refused = Counter(
             "landmarks_connections_refused",
-            "Connections ended without a request, by the code of the error.",
+            "Connections closed without a request, by error code.",
             ["code"],
             registry=registry,
         )
         for name, text, value in (
-            ("landmarks_pictures_waiting", "Pictures that wait for a worker.", waiting),
-            ("landmarks_pictures_inside", "Pictures in the service.", inside),
-            ("landmarks_workers_ready", "Workers that are ready.", ready),
+            ("landmarks_pictures_waiting", "Images waiting for a worker.", waiting),
+            ("landmarks_pictures_inside", "Images in the service.", inside),
+            ("landmarks_workers_ready", "Workers ready.", ready),
         ):
             Gauge(name, text, registry=registry).set_function(value)
 
     def request(self, route: str, status: int, seconds: float) -> None:
-        """Count a request; `route` is the path of the route, never one that a client made up."""
+        """Count a request; `route` is the path of a known route, never one made up by a client."""
         self._requests.labels(route, str(status)).inc()
         self._request_seconds.labels(route).observe(seconds)
 
     def picture(self, outcome: str, seconds: Mapping[str, float] | None = None) -> None:
-        """Count a picture, and the seconds of each step of the work on it."""
+        """Count an image, and the seconds of each processing step."""
         self._pictures.labels(outcome).inc()
         for step, value in (seconds or {}).items():
             self._work_seconds.labels(step).observe(value)
@@ -78,9 +78,9 @@ class Metrics:
         self._replaced.labels(reason).inc()
 
     def refused(self, code: str) -> None:
-        """Count a connection that was ended without a request."""
+        """Count a connection that was closed without a request."""
         self._refused.labels(code).inc()
 
     def text(self) -> bytes:
-        """Return everything as Prometheus reads it."""
+        """Return all metrics in the Prometheus text format."""
         return generate_latest(self._registry)

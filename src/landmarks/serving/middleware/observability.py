@@ -1,4 +1,4 @@
-"""Around everything: an id for each request, a line in the log, the metrics, and an answer whatever goes wrong."""
+"""Observability: an ID and a log line for each request, the metrics, and a response whatever goes wrong."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from landmarks.serving.middleware.metrics import Metrics
 
 _log = logging.getLogger("landmarks.serving")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_CLIENT_LEFT = 499  # the usual number for a client that did not wait for its answer; only in the log
+_CLIENT_LEFT = 499  # the usual status for a client that disconnected; only in the log
 _FAILED = 500
 
 
@@ -25,9 +25,9 @@ class Observe:
     """The outermost layer.
 
     Args:
-        app: What lies behind.
-        metrics: Where requests are counted.
-        routes: The paths that there are; requests for others are counted together.
+        app: The next application.
+        metrics: The metrics that count requests.
+        routes: The known paths; requests for others are counted together.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, routes: Collection[str]) -> None:
@@ -59,7 +59,7 @@ class Observe:
             status = status or _CLIENT_LEFT
         finally:
             seconds = time.perf_counter() - started
-            # What was refused before it was routed counts under its route too, and no client can make names up.
+            # A request refused before routing counts under its route too, and no client can make up names.
             route = scope["path"] if scope["path"] in self._routes else "other"
             self._metrics.request(route, status or _FAILED, seconds)
             _log.info(
@@ -75,7 +75,7 @@ class Observe:
 
 
 class Answer:
-    """Makes an answer of whatever goes wrong behind it; the layers around it treat that like any other answer."""
+    """Turns any error of the inner application into a response, like any other for the outer middleware."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -98,12 +98,12 @@ class Answer:
             raise
         except RequestError as problem:
             if started:
-                raise  # half an answer is out: the server can only cut the connection
+                raise  # part of the response is sent: the server can only close the connection
             await error_response(problem, path=scope["path"])(scope, receive, send)
         except Exception:
             request_id = scope["state"]["request_id"]
             _log.exception("a request failed", extra={"request_id": request_id})
             if started:
                 raise
-            failure = RequestError("internal", f"the service failed; its log tells more under {request_id}")
+            failure = RequestError("internal", f"the service failed; see its log under {request_id}")
             await error_response(failure, path=scope["path"])(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Who may ask, and what browsers are told to refuse."""
+"""Access control and security headers."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-"""On every answer."""
+"""Headers of every response."""
 
 _PROTECTED = ("/v1/", "/metrics", "/openapi.json")
 _PROBES = ("/healthz", "/readyz")
-"""They tell nothing, and whoever probes may know the service by any name."""
+"""They reveal nothing, and a probe may use any host name."""
 
 
 class SecurityHeaders:
-    """Puts the security headers on every answer, and `no-store` on those that do not say how long they keep."""
+    """Adds the security headers to every response, and `no-store` to those without a `Cache-Control`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -51,11 +51,11 @@ class SecurityHeaders:
 
 
 class Gate:
-    """Refuses requests that are addressed to another host or lack the API key, and says who the client is.
+    """Refuses requests for another host or without the API key, and identifies the client.
 
     Args:
-        app: What lies behind; it finds the client in `scope["state"]["client"]`.
-        access: Who may ask.
+        app: The next application; the client is in `scope["state"]["client"]`.
+        access: Access rules.
     """
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
@@ -64,7 +64,7 @@ class Gate:
         self._proxies = networks_of(access.proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or raise the problem with it."""
+        """Serve one request, or raise its error."""
         if scope["type"] == "http":
             headers = Headers(scope=scope)
             if scope["path"] not in _PROBES:
@@ -78,7 +78,7 @@ class Gate:
 
     def _check_host(self, headers: Headers) -> None:
         host = host_name(headers.get("host", ""))
-        # A page that has its name resolve to this machine (DNS rebinding) comes with that name, never an address.
+        # A page whose name resolves to this machine (DNS rebinding) sends that name, never an address.
         if self._access.hosts and host not in self._access.hosts and not _is_address(host):
             raise RequestError(
                 "forbidden_host", "this service does not answer under that host name: see --allow-host"
@@ -90,7 +90,7 @@ class Gate:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         given = token.strip() if scheme.lower() == "bearer" else ""
         given = given or headers.get("x-api-key") or headers.get("x-goog-api-key") or parameter
-        # Compared in a time that does not tell how much of it was right.
+        # Constant-time comparison.
         if not hmac.compare_digest(given.encode(), self._access.api_key.encode()):
             raise RequestError("unauthorized", "send the API key as Authorization: Bearer KEY, or as X-API-Key")
 
@@ -112,7 +112,7 @@ def _is_address(host: str) -> bool:
 
 
 def _key_parameter(scope: Scope) -> str:
-    """Return the key in the address, where Google's clients may put it; no other route takes it there."""
+    """Return the key in the URL, where Google's clients may put it; no other route accepts it there."""
     if scope["path"] != ANNOTATE_PATH:
         return ""
     return QueryParams(scope["query_string"]).get("key", "")

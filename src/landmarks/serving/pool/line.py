@@ -1,8 +1,8 @@
-"""The line before the workers: whoever had the least of their time comes next.
+"""A fair queue for the workers: the client that has used the least of their time comes next.
 
-First in, first out would let one client with many or with heavy pictures go before everybody else. Here each
-client has a line of its own. A worker that is free takes from the client with the fewest pictures at work, and
-among those from the one that has used the least worker time.
+First in, first out would let one client with many or heavy images go before everybody else. Here each client has a
+queue of its own. A free worker takes from the client with the fewest images in progress, and among those from the
+one that has used the least worker time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 class _Client(Generic[Item]):
     waiting: deque[Item] = field(default_factory=deque)
     working: int = 0
-    used: float = 0.0  # seconds of workers, counted from what the others had used when it came
+    used: float = 0.0  # worker seconds, starting from the least-used client when it arrived
     turn: int = 0
 
 
@@ -31,7 +31,7 @@ class FairLine(Generic[Item]):
         self._clients: dict[str, _Client[Item]] = {}
         self._turns = itertools.count()
         self._wake: deque[asyncio.Future[None]] = deque()
-        self._used = 0.0  # by the client that had the least: a new one starts there
+        self._used = 0.0  # by the client with the least: a new one starts there
 
     def __len__(self) -> int:
         return sum(len(client.waiting) for client in self._clients.values())
@@ -48,14 +48,14 @@ class FairLine(Generic[Item]):
                 break
 
     def remove(self, client: str, item: Item) -> None:
-        """Take an item out that is not wanted any more; one that is not there is no mistake."""
+        """Remove an item that is no longer needed; a missing one is ignored."""
         line = self._clients.get(client)
         if line is not None and item in line.waiting:
             line.waiting.remove(item)
             self._tidy()
 
     async def take(self) -> tuple[str, Item]:
-        """Return the next item and its client, as soon as there is one; `done` must follow."""
+        """Wait for the next item and return its client and the item; `done` must follow."""
         while not any(client.waiting for client in self._clients.values()):
             future = asyncio.get_running_loop().create_future()
             self._wake.append(future)
@@ -71,14 +71,14 @@ class FairLine(Generic[Item]):
         return name, client.waiting.popleft()
 
     def done(self, client: str, seconds: float) -> None:
-        """Tell how long the work on an item took."""
+        """Report how many seconds the work on an item took."""
         line = self._clients[client]
         line.working -= 1
         line.used += seconds
         self._tidy()
 
     def _tidy(self) -> None:
-        """Forget clients that have nothing here, once the others have had as much as they."""
+        """Forget clients without items once the others have used as much as they have."""
         busy = any(each.waiting or each.working for each in self._clients.values())
         for name, each in list(self._clients.items()):
             if not each.waiting and not each.working and (each.used <= self._used or not busy):

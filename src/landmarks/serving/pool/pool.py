@@ -1,7 +1,7 @@
-"""Worker processes under watch: each gets one picture at a time; one that dies or takes too long is replaced.
+"""Supervised worker processes: each gets one image at a time; one that dies or takes too long is replaced.
 
-At most the picture that a process was busy with is lost with it. Everything runs in the event loop of the
-service, which never decodes a picture itself.
+At most the image that a process was working on is lost with it. Everything runs in the event loop of the service,
+which never decodes an image itself.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from landmarks.serving.pool.protocol import SIZES
 from landmarks.serving.pool.worker import WorkerSettings
 
 START_SECONDS = 60.0
-"""A worker that has not loaded its model by then is started anew."""
+"""A worker that has not loaded its model by then is restarted."""
 
 _log = logging.getLogger("landmarks.serving")
-_PAUSE = 0.5  # seconds before a worker that died at its start is started again
+_PAUSE = 0.5  # seconds before restarting a worker that died during start-up
 _MAX_REPLY = 2**24  # bytes
 _DIED = "the process died"
 _LOST = "the process that worked on the picture died"
 
 
 class WorkerLostError(LandmarksError):
-    """The process that was busy with a picture died."""
+    """The process that was working on an image died."""
 
 
 class TooSlowError(LandmarksError):
-    """A picture took longer than the limit, and its process was ended."""
+    """An image took longer than the limit, and its process was killed."""
 
 
 class PoolClosedError(LandmarksError):
@@ -47,7 +47,7 @@ class PoolClosedError(LandmarksError):
 
 
 class _DiedError(EOFError):
-    """A worker ended while it loaded the model; `status` as in `subprocess`."""
+    """A worker exited while it was loading the model; `status` as in `subprocess`."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"it ended with status {status}")
@@ -62,16 +62,16 @@ class _Job:
 
 
 class Pool:
-    """The workers and the pictures that wait for them.
+    """The workers and the images waiting for them.
 
     Args:
-        settings: What each worker is told.
-        count: How many workers.
-        decode_seconds: Longest work on one picture.
+        settings: Settings of each worker.
+        count: Number of workers.
+        decode_seconds: Timeout per image, in seconds.
         replaced: Called with the reason each time a worker is replaced.
 
     Attributes:
-        ready: How many workers have loaded their model and live.
+        ready: Number of live workers that have loaded their model.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Pool:
 
     @property
     def waiting(self) -> int:
-        """How many pictures wait for a worker."""
+        """Number of images waiting for a worker."""
         return len(self._jobs)
 
     @property
@@ -121,18 +121,18 @@ class Pool:
     async def answer(
         self, picture: bytes, *, embedding: bool = False, size: bool = False, client: str = ""
     ) -> dict[str, Any]:
-        """Return what a worker says of a picture (see `landmarks.serving.pool.worker.Answerer.answer`).
+        """Return a worker's answer for an image (see `landmarks.serving.pool.worker.Answerer.answer`).
 
-        A caller that is cancelled takes its picture out of the line; what a worker has begun it finishes.
+        If the caller is cancelled, its image is removed from the queue; work already started is finished.
 
         Args:
             picture: Content of a file.
-            embedding: Whether its vector is asked for.
-            size: Whether its width and height are asked for.
-            client: Whose picture it is; clients take turns.
+            embedding: Include the embedding.
+            size: Include width and height.
+            client: Client that sent the image; clients take turns.
 
         Raises:
-            WorkerLostError: The worker died over it.
+            WorkerLostError: The worker died on it.
             TooSlowError: It took too long.
             PoolClosedError: The pool is closing.
         """
@@ -148,7 +148,7 @@ class Pool:
             raise
 
     async def close(self) -> None:
-        """Finish nothing more and end the workers; whoever still waits is told."""
+        """Stop the workers at once; waiting callers get a `PoolClosedError`."""
         self._closing = True
         for task in self._tasks:
             task.cancel()
@@ -159,7 +159,7 @@ class Pool:
         await self._kill_all()
 
     async def _watch(self, first: Process) -> None:
-        """Keep one worker at work, replacing it whenever it fails."""
+        """Keep one worker running, replacing it whenever it fails."""
         process: Process | None = first
         while True:
             if process is None:
@@ -168,7 +168,7 @@ class Pool:
             feeding = asyncio.create_task(self._feed(process))
             gone = asyncio.create_task(process.wait())
             try:
-                # A worker that dies while it has nothing to do must be missed before the next picture comes.
+                # A worker that dies while idle must be noticed before the next image arrives.
                 await asyncio.wait({feeding, gone}, return_when=asyncio.FIRST_COMPLETED)
                 self._report(feeding.result() if feeding.done() else _DIED)
             finally:
@@ -180,7 +180,7 @@ class Pool:
             process = None
 
     async def _feed(self, process: Process) -> str:
-        """Give pictures to a worker until it fails; return why."""
+        """Send images to a worker until it fails; return why."""
         while True:
             client, job = await self._jobs.take()
             started = time.monotonic()
@@ -192,7 +192,7 @@ class Pool:
                 return problem
 
     async def _work(self, process: Process, job: _Job) -> str | None:
-        """Have one picture answered; return what is wrong with the worker, if anything is."""
+        """Have a worker process one image; return what is wrong with the worker, or None."""
         try:
             async with asyncio.timeout(self._decode_seconds):
                 reply = await _ask(process, job.wanted, job.picture)
@@ -225,7 +225,7 @@ class Pool:
             stdout=PIPE,
             limit=_MAX_REPLY,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
-            start_new_session=True,  # Ctrl-C is for the service, which then ends its workers in good order
+            start_new_session=True,  # Ctrl-C is for the service, which then stops its workers in an orderly way
         )
         self._processes.add(process)
         try:
@@ -261,7 +261,7 @@ class Pool:
 
 
 async def _ask(process: Process, head: dict[str, Any], body: bytes) -> dict[str, Any]:
-    """Send a frame to a worker and return the head of its answer."""
+    """Send a frame to a worker and return the header of its answer."""
     if process.stdin is None or process.stdout is None:
         raise ValueError("the worker was started without pipes")
     process.stdin.writelines(frames.pack(head, body))

@@ -1,6 +1,6 @@
-"""How the service and its worker processes talk: frames of a JSON head and bytes, over a pipe.
+"""The protocol between the service and its workers: frames of a JSON header and bytes, over a pipe.
 
-JSON and not pickle: a decoder that a hostile picture has taken over can send a wrong answer, but no code.
+JSON rather than pickle: a decoder compromised by a malicious image can send a wrong answer, but no code.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 SIZES = struct.Struct(">II")
-"""Length of the head and of the bytes behind it."""
+"""Length of the header and of the bytes after it."""
 
 
 def pack(head: Mapping[str, Any], body: bytes = b"") -> list[bytes]:
-    """Return the parts of a frame, to be written one after the other."""
+    """Return the parts of a frame, to be written in order."""
     text = json.dumps(head, ensure_ascii=False, allow_nan=False).encode()
     return [SIZES.pack(len(text), len(body)) + text, body]
 
 
 def read(file: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
-    """Read one frame, or return None where the other side has closed the pipe.
+    """Read one frame, or return None if the other side has closed the pipe.
 
     Args:
         file: A buffered binary file.
@@ -37,12 +37,12 @@ def read(file: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
 
 
 def parse_head(text: bytes) -> dict[str, Any]:
-    """Read the head of a frame.
+    """Parse the header of a frame.
 
     Raises:
         ValueError: It is not a JSON object.
     """
     head = json.loads(text)
     if not isinstance(head, dict):
-        raise ValueError("the head of a frame is no JSON object")
+        raise ValueError("the header of a frame is not a JSON object")
     return head

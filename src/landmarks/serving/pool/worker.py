@@ -1,8 +1,8 @@
-"""A worker process: pictures in, answers out, one at a time, with a one-thread network.
+"""A worker process: images in, answers out, one at a time, with a single-threaded network.
 
 It is started as `python -m landmarks.serving.pool.worker`, reads frames from standard input and writes frames to
-standard output (see `landmarks.serving.pool.protocol`), and ends when its input ends, which is also what happens
-when the service is killed. Whatever a picture does to this process it does to no other.
+standard output (see `landmarks.serving.pool.protocol`), and exits when its input ends, which also happens when the
+service is killed. An image that crashes this process affects no other.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _CODES = {ImageTooLargeError: "too_large", ImageFormatError: "unsupported_format
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """What a worker is told first.
+    """Settings of a worker, sent to it first.
 
     Attributes:
         model: Model folder.
-        tags: What is asked of the tagger.
-        limits: What a picture may cost.
+        tags: How to tag.
+        limits: Limits per image.
     """
 
     model: Path
@@ -47,14 +47,14 @@ class WorkerSettings:
     limits: ImageLimits
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the values as they go over the pipe."""
+        """Return the values as sent over the pipe."""
         own = self.tags.own_places
         tags = {**asdict(self.tags), "own_places": None if own is None else str(own)}
         return {"model": str(self.model), "tags": tags, "limits": asdict(self.limits)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> WorkerSettings:
-        """Read back what `to_dict` gave."""
+        """Create settings from the values of `to_dict`."""
         tags = TagSettings(**values["tags"])
         if tags.own_places is not None:
             tags = replace(tags, own_places=Path(tags.own_places))
@@ -62,10 +62,10 @@ class WorkerSettings:
 
 
 class Answerer:
-    """Says what a picture shows.
+    """Tags images.
 
     Args:
-        settings: What the worker was told.
+        settings: Settings of the worker.
 
     Raises:
         ModelError: The model folder is damaged.
@@ -76,16 +76,16 @@ class Answerer:
         self._limits = settings.limits
         self._model = Model(settings.model, settings.tags)
         side = self._model.recognizer.info.preprocessing.crop
-        # The first answer is the slowest.
+        # Warm up: the first answer is the slowest.
         self._model.recognizer.answer(np.zeros((1, side, side, 3), dtype=np.uint8))
 
     def answer(self, picture: bytes, *, embedding: bool, size: bool = False) -> dict[str, Any]:
-        """Return what a picture shows, or `error` with its `code` and `message`.
+        """Return the tags of an image, or `error` with its `code` and `message`.
 
         Args:
             picture: Content of a file.
-            embedding: Whether the vector for search is asked for too, as base64 of float32.
-            size: Whether width and height of the upright picture are asked for too.
+            embedding: Include the embedding for search, as base64 of float32.
+            size: Include width and height of the upright image, in pixels.
         """
         started = time.perf_counter()
         opened = self._model.open(picture, limits=self._limits)
@@ -113,7 +113,7 @@ class Answerer:
 
 
 def upright_size(picture: bytes) -> tuple[int, int]:
-    """Return width and height of a picture as it is shown, (0, 0) where its header does not tell."""
+    """Return width and height of an image as displayed, or (0, 0) if its header does not have them."""
     with photo_header(picture) as image:
         if image is None:
             return 0, 0
@@ -128,11 +128,11 @@ def upright_size(picture: bytes) -> tuple[int, int]:
 def main() -> None:
     """Answer until the input ends."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the service says when it is over, by closing the pipe
+        signal.signal(number, signal.SIG_IGN)  # the service stops it by closing the pipe
     source = sys.stdin.buffer
-    threadpool_limits(1)  # numpy's threads would spin on the cores of the other workers
+    threadpool_limits(1)  # numpy's threads would compete for the cores of the other workers
     sink = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not come between the frames
+    os.dup2(2, 1)  # output of libraries must not get between the frames
 
     def send(head: Mapping[str, Any]) -> None:
         sink.writelines(frames.pack(head))

@@ -25,11 +25,11 @@ Metric = Literal["loss", "accuracy"]
 
 @dataclass(frozen=True)
 class DoctorSettings:
-    """What one examination is told.
+    """Settings of one examination.
 
     Attributes:
         data: Folder with train/ and test/, or with one folder per class.
-        min_side: A picture whose short side has fewer pixels is called small.
+        min_side: Report images whose short side has fewer pixels as small.
         seed: Seed of the cross-validation.
         cache: Folder for decoded images and embeddings; by default the user's cache folder.
 
@@ -52,9 +52,9 @@ class PackSettings:
     """How an image folder is packed.
 
     Attributes:
-        valid_size: Fraction of the training pictures used for validation.
-        shard_size: Pictures per shard, at least 1.
-        sample: Training pictures also kept as files, for export, at least 1.
+        valid_size: Fraction of the training images used for validation.
+        shard_size: Images per shard, at least 1.
+        sample: Training images also kept as files, for export, at least 1.
         seed: Seed of the split and of the order.
 
     Raises:
@@ -76,23 +76,23 @@ class PackSettings:
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """What an export holds.
+    """Settings of an export.
 
     Attributes:
         precision: int8 is small and fast, fp32 exact.
         name: Name of the model; by default that of its folder.
         torchscript: Also write model.pt (TorchScript).
         notes: Markdown about data and purpose, for the model card.
-        negatives: Folder of at least 99 photos without a landmark, best with a folder for each kind, on which the
-            threshold for unknown photos is chosen; without it a bundled table serves a frozen
-            efficientnet_lite0, and any other model always answers.
-        unknown_landmarks: Folder of photos of landmarks that the model must not claim, with a folder for each;
+        negatives: Folder of at least 99 photos without a landmark, ideally with a subfolder per kind, to choose
+            the threshold for unknown photos; without it, a frozen efficientnet_lite0 uses a bundled table, and any
+            other model always answers.
+        unknown_landmarks: Folder of photos of landmarks that the model does not know, with a subfolder for each;
             used with negatives.
         false_tags: Fraction of photos without a landmark that may get a tag.
-        unknown_tags: Fraction of photos of landmarks that it does not know that may get a tag.
-        score: Out-of-distribution score; see docs/training.md.
-        licence: What the weights may be used for; by default what the licences of the training images allow.
-        origin: Collections of the training images, as COLLECTION=LICENCE; the licence `none` means that they carry
+        unknown_tags: Fraction of photos of unknown landmarks that may get a tag.
+        score: Out-of-distribution score (see landmarks.model.ood).
+        licence: Permitted use of the weights; by default what the licences of the training images allow.
+        origin: Collections of the training images, as COLLECTION=LICENCE; the licence `none` means that they have
             none.
 
     Raises:
@@ -121,7 +121,7 @@ class ExportSettings:
                 raise SettingsError(f"`{name}` must be a folder of photos, not {str(folder)!r}")
         if self.unknown_landmarks is not None and self.negatives is None:
             raise SettingsError(
-                "`unknown_landmarks` needs `negatives`: give a folder of photos of no landmark too"
+                "`unknown_landmarks` needs `negatives`: give a folder of photos without a landmark too"
             )
         if self.unknown_landmarks is not None and self.score != "combined":
             raise SettingsError(f"`unknown_landmarks` serves the score combined, not {self.score}: leave one out")
@@ -130,16 +130,16 @@ class ExportSettings:
 
 @dataclass(frozen=True)
 class TuneSettings:
-    """What a study is told.
+    """Settings of a study.
 
     Attributes:
         data: Folder with train/ and test/, or with one folder per class.
-        model: The way of training that is tuned.
+        model: The way of training to tune.
         metric: Metric on the validation split: the lowest loss or the highest accuracy.
-        trials: Finished trials of the whole study, those of earlier calls and other processes counted.
+        trials: Finished trials of the whole study, including those of earlier calls and other processes.
         minutes: Start no trial after this time, in minutes.
-        epochs: Epochs per trial; by default they are tuned, or the usual number.
-        limit: Training pictures per trial; by default all.
+        epochs: Epochs per trial; by default tuned, or that of the method.
+        limit: Training images per trial; by default all.
         seed: Seed of the split, of every training and of the search.
         threads: CPU threads of PyTorch; 0 for one per core.
         cache: Folder for decoded images and embeddings; by default the user's cache folder.
@@ -170,7 +170,7 @@ class TuneSettings:
             raise SettingsError(f"`trials` must be at least 1, not {self.trials}")
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise SettingsError(f"`minutes` must be above 0, not {self.minutes}")
-        # The others are those of a run and check themselves there, before any work.
+        # The others are settings of a run, which checks them before any work.
         DataSettings(limit=self.limit, seed=self.seed)
         LoopSettings(epochs=1 if self.epochs is None else self.epochs, threads=self.threads)
 

@@ -1,8 +1,8 @@
 """Presets: small TOML files with settings of a training, for `landmarks train --preset`.
 
-A preset has the sections and keys of `settings.json` and holds what differs from the usual settings of its way of
-training. It is checked by the dataclasses of `landmarks.training.config.settings`. Those that come with the
-package are in `preset_files` next to this module and are given by name, any other by its path.
+A preset has the sections and keys of `settings.json` and lists what differs from the defaults of its way of
+training. It is checked by the dataclasses of `landmarks.training.config.settings`. Bundled presets are in
+`preset_files` next to this module and are given by name, all others by path.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Changes = Mapping[str, Mapping[str, Any]]
 
 
 def bundled_presets() -> dict[str, Path]:
-    """Return the presets that come with the package, by name."""
+    """Return the bundled presets, by name."""
     folder = Path(str(files("landmarks.training.config"))) / "preset_files"
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
@@ -53,7 +53,7 @@ def load_preset(name: str, data: Path) -> RunSettings:
             f"`preset` {name}: no such preset or file: give a path, or one of {', '.join(bundled)}"
         ) from error
     except ValueError as error:  # of TOML or of UTF-8
-        raise SettingsError(f"{path}: not a TOML file ({error}): mend it") from error
+        raise SettingsError(f"{path}: not a TOML file ({error}): correct it") from error
     _require_shape(path, values)
     model = values.get("model", {})
     kind, unfreeze = model.get("kind", "scratch"), model.get("unfreeze", False)
@@ -68,9 +68,9 @@ def changed(settings: RunSettings, changes: Changes, path: Path | None = None) -
     """Return settings with some values replaced.
 
     Args:
-        settings: What to start from.
+        settings: The settings to start from.
         changes: Values by section and key, lists for tuples.
-        path: Where the changes come from, for the error.
+        path: Source of the changes, for the error.
 
     Raises:
         SettingsError: A value is out of range; the message names `path`, section and argument.
@@ -89,9 +89,9 @@ def changed(settings: RunSettings, changes: Changes, path: Path | None = None) -
 
 
 def differences(settings: RunSettings) -> dict[str, dict[str, Any]]:
-    """Return the content of a preset of these settings: the model, and all that differs from its usual settings.
+    """Return these settings as a preset: the model, and everything that differs from its defaults.
 
-    What belongs to one machine or one run (paths, threads, seed, limits) is left out.
+    Settings of one machine or one run (paths, threads, seed, limits) are left out.
     """
     usual = default_settings(settings.data, settings.model.kind, unfreeze=settings.model.unfreeze).to_dict()
     own = settings.to_dict()
@@ -111,12 +111,12 @@ def differences(settings: RunSettings) -> dict[str, dict[str, Any]]:
 
 
 def write_preset(path: Path, settings: RunSettings, comment: str) -> None:
-    """Write settings as a preset that `load_preset` reads back, whole or not at all.
+    """Write settings as a preset that `load_preset` reads back, atomically.
 
     Args:
         path: The file.
-        settings: What to write, as far as it differs from the usual settings.
-        comment: What the preset is for; each line becomes a comment.
+        settings: The settings; only differences from the defaults are written.
+        comment: Purpose of the preset; each line becomes a comment.
 
     Raises:
         StorageError: The file cannot be written.
@@ -129,11 +129,11 @@ def write_preset(path: Path, settings: RunSettings, comment: str) -> None:
 
 
 def _require_shape(path: Path, values: Mapping[str, Any]) -> None:
-    """Refuse unknown sections and keys and values of a wrong type."""
+    """Refuse unknown sections and keys, and values of a wrong type."""
     hints = _hints()
     for section, keys in values.items():
         if section not in hints or not isinstance(keys, Mapping):
-            raise SettingsError(f"{path}: [{section}] is no section of settings: use {', '.join(SECTIONS)}")
+            raise SettingsError(f"{path}: [{section}] is not a section of settings: use {', '.join(SECTIONS)}")
         for key, value in keys.items():
             if key not in hints[section]:
                 known = ", ".join(hints[section])
@@ -146,7 +146,7 @@ def _require_shape(path: Path, values: Mapping[str, Any]) -> None:
 
 @cache
 def _hints() -> dict[str, dict[str, Any]]:
-    """The types of the keys of each section; paths are left out, they are arguments."""
+    """Return the types of the keys of each section, except paths, which are arguments."""
     groups = get_type_hints(RunSettings)
     return {
         section: {

@@ -46,13 +46,13 @@ def _require_name(value: str, names: Iterable[str], argument: str) -> None:
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Which images, in which batches.
+    """Images and batches.
 
     Attributes:
         batch_size: Images per step over all devices together, at least 1.
         valid_size: Fraction of the training images used for validation, in (0, 1).
-        workers: Loader processes; 0 loads in the training process, which is fastest where cores are few.
-        limit: Use at most this many training images (drawn evenly over the classes), or None for all.
+        workers: Loader processes; 0 loads in the training process, which is fastest with few cores.
+        limit: Maximum number of training images, drawn evenly over the classes; by default all.
         sampler: `plain` shuffles; `balanced` draws every class equally often.
         seed: Seed of the split, the shuffle, the augmentation and the weights, from 0 to 2147483647.
     """
@@ -81,7 +81,7 @@ class AugmentSettings:
         names: Augmentations in the order they are applied.
         crop_scale: Smallest fraction of an image's area that `resized-crop` keeps, in (0, 1].
         mix_probability: Probability per batch of `mixup` or `cutmix`, in [0, 1].
-        sizes: Side of the training crop in pixels; the epochs are shared evenly among the sizes in turn
+        sizes: Sides of the training crop in pixels; the epochs are divided evenly among them, in order
             (progressive resizing: small and fast first, large at the end).
     """
 
@@ -112,23 +112,23 @@ class AugmentSettings:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """Which network.
+    """The network.
 
     Attributes:
         kind: `scratch` for `MyModel`, `transfer` for a pretrained backbone with a new head.
         backbone: Name of the backbone of `transfer` (see `landmarks.training.models.backbones`).
-        weights: A local weights file for the backbone, or None for the weights of the installed package.
-        unfreeze: Fine-tune the backbone too, from the solution of the head.
+        weights: Local weights file for the backbone; by default that of the installed package.
+        unfreeze: Fine-tune the backbone too, starting from the trained head.
         views: Views of each training image that a frozen backbone embeds (the centre crop and augmented
             ones), at least 1.
         dropout: Fraction of the embedding dropped before the head in training, in [0, 1).
         head: `linear`, or `cosine` for very many classes (see `landmarks.training.models.heads`).
         sub_centers: Centres per class of a cosine head, at least 1.
         scale: Factor on the cosines of a cosine head, above 0.
-        margin: Radians that are added to the angle of the target of a cosine head in training (ArcFace), in
+        margin: Radians added to the angle of the correct class of a cosine head in training (ArcFace), in
             [0, 1.5]. Scale 64 and margin 0.5, usual for faces, are too much for a few thousand photos: see
             `benchmarks/results/heads.md`.
-        init: A run folder whose weights start this run; its head is used as far as the class names agree.
+        init: Run folder to take initial weights from; rows of its head are used where class names match.
     """
 
     kind: ModelKind = "scratch"
@@ -159,17 +159,17 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class OptimizationSettings:
-    """How the weights move.
+    """Optimizer and learning-rate schedule.
 
     Attributes:
         optimizer: `sgd` (momentum, Nesterov), `adam` or `adamw`.
         learning_rate: Peak learning rate, above 0.
         backbone_rate: Learning rate of an unfrozen backbone as a fraction of `learning_rate`, in (0, 1].
         momentum: Momentum of `sgd`, in [0, 1).
-        weight_decay: Decay of weights; never of norms and biases; at least 0.
+        weight_decay: Weight decay, at least 0; not applied to norms and biases.
         label_smoothing: Fraction of the target spread over all classes, in [0, 1).
         schedule: `plateau` (reduce on plateau), `cosine` (warm-up, then cosine) or `onecycle`.
-        clip: Largest norm of the gradient, or 0 for no clipping.
+        clip: Maximum norm of the gradient, or 0 for no clipping.
         ema: Decay per step of the exponential moving average of the weights, in [0, 1); 0 for none.
     """
 
@@ -198,17 +198,17 @@ class OptimizationSettings:
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """How long, on what.
+    """Duration and hardware.
 
     Attributes:
         epochs: Passes over the training images, at least 1.
         patience: Stop after this many epochs without a better validation loss, or 0 to never stop early.
-        max_minutes: Stop after the epoch in which this time is used up, or None for no limit.
-        precision: `auto` takes bf16 where the processor computes in it, else 32 bits.
-        accelerator: As Fabric names it: `auto`, `cpu`, `gpu`, ...
-        devices: How many devices of each machine.
-        threads: Threads of PyTorch on a CPU, or 0 for all cores, shared evenly by the devices.
-        nodes: How many machines.
+        max_minutes: Stop after the epoch in which this time is used up; by default no limit.
+        precision: `auto` uses bf16 if the processor supports it, else 32 bits.
+        accelerator: Accelerator of Fabric: `auto`, `cpu`, `gpu`, ...
+        devices: Number of devices per machine.
+        threads: Threads of PyTorch on a CPU, or 0 for all cores, divided evenly among the devices.
+        nodes: Number of machines.
     """
 
     epochs: int = 30
@@ -242,7 +242,7 @@ class RunSettings:
 
     Attributes:
         data: The image folder.
-        cache: Folder of decoded pictures and features, or None for the user's cache folder.
+        cache: Folder of decoded images and features, or None for the user's cache folder.
     """
 
     data: Path
@@ -254,7 +254,7 @@ class RunSettings:
     loop: LoopSettings = field(default_factory=LoopSettings)
 
     def __post_init__(self) -> None:
-        # Batch normalisation, which only the network from scratch learns, has no deviation of one image.
+        # Batch normalisation, which only the network from scratch trains, needs more than one image per device.
         batch_size, processes = self.loading.batch_size, self.loop.processes
         least = 2 * processes if self.model.kind == "scratch" else processes
         on = f" on {processes} devices" if processes > 1 else ""
@@ -267,7 +267,7 @@ class RunSettings:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` wrote.
+        """Create settings from the values of `to_dict`.
 
         Raises:
             SettingsError: A setting is unknown, missing or out of range.
@@ -290,10 +290,10 @@ class RunSettings:
 
 
 def default_settings(data: Path, kind: ModelKind = "scratch", *, unfreeze: bool = False) -> RunSettings:
-    """Return good settings for a few thousand images, for each way of training.
+    """Return the default settings of each way of training, suited to a few thousand images.
 
-    The crops of fine-tuning are smaller than those of the contract on purpose: a random crop shows things larger
-    than the centre crop does, and 192 pixels make up for it (Touvron et al. 2019,
+    The crops of fine-tuning are smaller than those of the preprocessing on purpose: objects appear larger in a
+    random crop than in the centre crop, and 192 pixels compensate for that (Touvron et al. 2019,
     https://arxiv.org/abs/1906.06423).
     """
     model = ModelSettings(kind=kind, unfreeze=unfreeze)

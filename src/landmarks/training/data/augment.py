@@ -21,12 +21,12 @@ MIXES = ("mixup", "cutmix")
 
 
 class TrainTransform:
-    """Cached picture to augmented training crop.
+    """Turns a cached image into an augmented training crop.
 
     Args:
-        settings: Which augmentations.
+        settings: The augmentations.
         size: Side of the crop in pixels.
-        preprocessing: Its ratio of resize to crop is kept by the plain `crop`.
+        preprocessing: Preprocessing whose ratio of resize to crop the plain `crop` keeps.
     """
 
     def __init__(self, settings: AugmentSettings, size: int, preprocessing: Preprocessing) -> None:
@@ -55,7 +55,7 @@ class TrainTransform:
         self._rest = [steps[name] for name in names if name in steps]
 
     def __call__(self, picture: NDArray[np.uint8]) -> Tensor:
-        """Return the augmented uint8 crop (3, size, size) of a picture (H, W, 3)."""
+        """Return the augmented uint8 crop (3, size, size) of an image (H, W, 3)."""
         result: Tensor = self._crop(torch.from_numpy(picture).permute(2, 0, 1)).contiguous()
         for step in self._rest:
             result = step(result)
@@ -63,12 +63,12 @@ class TrainTransform:
 
 
 class Collate:
-    """Samples to a batch: stacked, normalised, and in training blended by MixUp or CutMix.
+    """Collates samples into a batch: stacked, normalised, and in training blended by MixUp or CutMix.
 
     Args:
         preprocessing: Mean and deviation of the normalisation.
         classes: Number of classes.
-        mixes: Names out of `mixup` and `cutmix`; one is drawn for each blended batch.
+        mixes: Any of `mixup` and `cutmix`; one is drawn for each blended batch.
         mix_probability: Fraction of the batches that are blended.
     """
 
@@ -91,7 +91,7 @@ class Collate:
         self._probability = mix_probability if self._mixes else 0.0
 
     def __call__(self, samples: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
-        """Return images (B, 3, S, S) float32, normalised, and targets: (B,) int64, or (B, K) where blended."""
+        """Return images (B, 3, S, S) float32, normalised, and targets: (B,) int64, or (B, K) if blended."""
         pictures = torch.stack([picture for picture, _ in samples])
         labels = torch.tensor([label for _, label in samples])
         batch = pictures.to(torch.float32).mul_(self._scale).sub_(self._offset)

@@ -31,7 +31,7 @@ Channels = tuple[float, float, float]
 """One value per channel, in R, G, B order."""
 
 Progress = Callable[[int, int], None]
-"""Called with (pictures done, pictures in all)."""
+"""Called with (images done, total images)."""
 
 
 def default_cache_folder() -> Path:
@@ -48,13 +48,13 @@ class BrokenPicture:
 
 
 class PictureCache:
-    """Read access to the decoded pictures.
+    """Read access to the decoded images.
 
     Args:
-        file: The decoded pictures.
+        file: The decoded images.
         paths: The images of the cache, in order.
-        index: Which of them are in the file, their shapes, and why the others are not, by position, because the
-            same image has several paths (relative to here, to there, absolute).
+        index: Which of them are in the file, their shapes, and why the others are not; by position, because the
+            same image may have several paths (relative, absolute).
 
     Attributes:
         broken: The unreadable images; they are not in the cache.
@@ -74,7 +74,7 @@ class PictureCache:
 
     @property
     def size(self) -> int:
-        """Bytes that the decoded pictures take in the file."""
+        """Size of the decoded images in the file, in bytes."""
         return int(self._ends[-1]) if len(self) else 0
 
     def __getstate__(self) -> dict[str, Any]:
@@ -82,13 +82,13 @@ class PictureCache:
         return {**self.__dict__, "_pixels": None}
 
     def picture(self, path: Path) -> NDArray[np.uint8]:
-        """Return the picture of `path` as a uint8 array (H, W, 3) that shares memory with the file.
+        """Return the image of `path` as a uint8 array (H, W, 3) that shares memory with the file.
 
         Raises:
-            KeyError: The picture is not in this cache.
+            KeyError: The image is not in this cache.
         """
         if self._pixels is None:
-            # Copy on write: torch wants writable memory, and the file must never change.
+            # Copy on write: torch needs writable memory, and the file must never change.
             self._pixels = np.memmap(self._file, dtype=np.uint8, mode="c")
         position = self._positions[path]
         height, width = self._shapes[position]
@@ -99,19 +99,19 @@ class PictureCache:
 def build_cache(
     paths: Sequence[Path], folder: Path, *, side: int = 256, progress: Progress | None = None
 ) -> PictureCache:
-    """Open the cache of these pictures, decoding them first when there is none yet.
+    """Open the cache of these images, decoding them first if there is none yet.
 
     Args:
-        paths: The pictures.
-        folder: Where caches are stored; made when missing.
-        side: Short side in pixels to which larger pictures are reduced.
+        paths: The images.
+        folder: Folder of caches; created if missing.
+        side: Short side in pixels to which larger images are downscaled.
         progress: Called after each group of images.
 
     Returns:
         The cache; unreadable images are listed in `broken`.
 
     Raises:
-        DataError: None of the pictures can be read.
+        DataError: None of the images can be read.
         StorageError: The cache cannot be written.
     """
     key = _key(paths, side)
@@ -141,7 +141,7 @@ def channel_statistics(cache: PictureCache, paths: Sequence[Path], folder: Path)
         total += pixels.sum(axis=0, dtype=np.float64)
         squares += np.square(pixels).sum(axis=0, dtype=np.float64)
     mean = total / count
-    # A data set of one flat colour has no deviation; dividing by it must still be possible.
+    # A data set of one flat colour has no deviation; avoid dividing by zero.
     std = np.sqrt(np.maximum(squares / count - mean**2, 1e-6))
     statistics = _channels(mean.tolist()), _channels(std.tolist())
     write_json(file, {"mean": statistics[0], "std": statistics[1]})
@@ -154,7 +154,7 @@ def _channels(values: Sequence[float]) -> Channels:
 
 
 def _open_cache(file: Path, paths: Sequence[Path], index_file: Path) -> PictureCache | None:
-    """Open a cache, or return None where there is none or it is damaged."""
+    """Open a cache, or return None if there is none or it is damaged."""
     try:
         cache = PictureCache(file, paths, json.loads(index_file.read_text(encoding="utf-8")))
         return cache if file.stat().st_size == max(1, cache.size) else None
@@ -190,12 +190,12 @@ def _decode(paths: Sequence[Path], side: int) -> Iterator[NDArray[np.uint8] | st
         try:
             picture = load_rgb(path, min_side=side)
             short, long = sorted(picture.shape[:2])
-            # A picture that is too long and thin is refused here, not in the middle of the training.
+            # An image with too large an aspect ratio is refused here, not in the middle of training.
             return resize_short_side(picture, side) if short > side or long > MAX_ASPECT * short else picture
         except ImageError as error:
             return error.reason
 
-    # Groups, so that decoded pictures never pile up in memory ahead of the writer.
+    # Groups, so that decoded images never pile up in memory ahead of the writer.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(paths), 64):
             group = paths[start : start + 64]
@@ -203,7 +203,7 @@ def _decode(paths: Sequence[Path], side: int) -> Iterator[NDArray[np.uint8] | st
 
 
 def resolved(paths: Iterable[Path]) -> Iterator[str]:
-    """Give the absolute path of each file, the same however its folder is spelt (`../x`, a link, `/a/x`)."""
+    """Yield the absolute path of each file, however its folder is spelt (`../x`, a link, `/a/x`)."""
     folders: dict[Path, str] = {}
     for path in paths:
         if path.parent not in folders:
@@ -218,6 +218,6 @@ def _key(paths: Sequence[Path], side: int) -> str:
             status = path.stat()
             state = f"{status.st_size}\0{status.st_mtime_ns}"
         except OSError:
-            state = "missing"  # a link to nowhere; the decoder says why it is unreadable
+            state = "missing"  # a broken link; the decoder reports why it is unreadable
         digest.update(f"{place}\0{state}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:20]

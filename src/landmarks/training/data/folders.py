@@ -1,6 +1,6 @@
-"""An image folder becomes a list of samples, class names and a stratified split.
+"""Reads an image folder into samples, class names and a stratified split.
 
-Two layouts are read: `ROOT/train/CLASS/picture` with `ROOT/test/CLASS/picture` (torchvision's `ImageFolder`,
+Two layouts are supported: `ROOT/train/CLASS/picture` with `ROOT/test/CLASS/picture` (torchvision's `ImageFolder`,
 twice), or one folder `ROOT/CLASS/picture`, of which a seeded, stratified part becomes the test split.
 """
 
@@ -23,12 +23,12 @@ MANIFEST = "manifest.csv"
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture of a data set.
+    """One image of a data set.
 
     Attributes:
-        path: The picture.
+        path: The image.
         label: Index of its class in `DataFolder.classes`.
-        source: Where it came from, when the manifest of the data set tells, else "".
+        source: Its source according to the manifest of the data set, else "".
     """
 
     path: Path
@@ -47,7 +47,7 @@ class DataFolder:
     test: tuple[Sample, ...]
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Return the number of pictures of each class in each split."""
+        """Return the number of images of each class in each split."""
         table: dict[str, dict[str, int]] = {name: {} for name in self.classes}
         for split, samples in (("train", self.train), ("valid", self.valid), ("test", self.test)):
             counted = Counter(sample.label for sample in samples)
@@ -56,7 +56,7 @@ class DataFolder:
         return table
 
     def fingerprint(self) -> str:
-        """Return a hash of which pictures (relative path and size) are in which split with which class."""
+        """Return a hash of which images (relative path and size) are in which split with which class."""
         digest = hashlib.sha256()
         for split, samples in (("train", self.train), ("valid", self.valid), ("test", self.test)):
             for sample in samples:
@@ -66,10 +66,10 @@ class DataFolder:
         return digest.hexdigest()[:16]
 
     def without(self, broken: Iterable[Path]) -> DataFolder:
-        """Return the data set without the pictures in `broken`.
+        """Return the data set without the images in `broken`.
 
         Raises:
-            DataError: A class is left without a training picture, or validation or test without any.
+            DataError: A class is left without a training image, or validation or test without any.
         """
         gone = set(broken)
         kept = replace(
@@ -81,21 +81,21 @@ class DataFolder:
         missing = set(range(len(self.classes))) - {sample.label for sample in kept.train}
         if missing:
             name = self.classes[min(missing)]
-            raise DataError(f"{self.root}: class {name!r} has no readable training picture: mend or remove it")
+            raise DataError(f"{self.root}: class {name!r} has no readable training image: repair or remove it")
         for split, samples in (("validation", kept.valid), ("test", kept.test)):
             if not samples:
-                raise DataError(f"{self.root}: no {split} picture can be read: mend them or add others")
+                raise DataError(f"{self.root}: no {split} image can be read: repair them or add others")
         return kept
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Every image of a data set, before any check whether it can be trained on.
+    """All images of a data set, before checking whether it can be trained on.
 
     Attributes:
         root: The data set.
-        classes: Names of the class folders of all splits, sorted; a class may have no picture.
-        splits: The pictures of `train` and `test`, or of "" where the class folders are in `root` itself.
+        classes: Names of the class folders of all splits, sorted; a class may have no images.
+        splits: The images of `train` and `test`, or of "" if the class folders are in `root` itself.
     """
 
     root: Path
@@ -104,10 +104,10 @@ class Listing:
 
 
 def list_pictures(root: Path) -> Listing:
-    """List the pictures of an image folder without splitting or judging it.
+    """List the images of an image folder without splitting or checking it.
 
     Raises:
-        DataError: The folder is missing, unreadable, or holds fewer than two classes, no picture at all, or a
+        DataError: The folder is missing, unreadable, or holds fewer than two classes, no image at all, or a
             class whose name is not UTF-8.
     """
     parts = [split for split in ("train", "test") if _has_folder(root, split)] or [""]
@@ -130,17 +130,17 @@ def read_data_folder(root: Path, *, valid_size: float, seed: int, limit: int | N
 
     Args:
         root: Folder with `train/` and `test/`, or with one folder per class.
-        valid_size: Fraction of the training pictures of each class that becomes validation, in (0, 1).
+        valid_size: Fraction of the training images of each class that becomes validation, in (0, 1).
         seed: Seed of the split; the same seed gives the same split.
-        limit: At most this many training pictures, drawn evenly over the classes, or None for all.
+        limit: At most this many training images, drawn evenly over the classes, or None for all.
 
     Returns:
-        The data set; every class has at least one training and one validation picture. A class may be missing
+        The data set; every class has at least one training and one validation image. A class may be missing
         from `test/`.
 
     Raises:
         DataError: The folder is missing, unreadable or empty, has one class, a split without its partner, a
-            class without pictures, with too few to split or with a name that is not UTF-8.
+            class without images, with too few to split or with a name that is not UTF-8.
     """
     has_train, has_test = _has_folder(root, "train"), _has_folder(root, "test")
     sources = read_sources(root)
@@ -171,7 +171,7 @@ def read_data_folder(root: Path, *, valid_size: float, seed: int, limit: int | N
 
 
 def read_split(folder: Path, classes: Sequence[str]) -> list[Sample]:
-    """List the pictures `folder/CLASS/picture` of known classes; a class may be missing.
+    """List the images `folder/CLASS/picture` of known classes; a class may be missing.
 
     Raises:
         DataError: A folder is unreadable.
@@ -186,7 +186,7 @@ def split_stratified(samples: Sequence[Sample], share: float, seed: int) -> tupl
 
     Takes linear time.
 
-    The split of a class depends on its own pictures and the seed alone, so adding a class moves no picture of
+    The split of a class depends on its own images and the seed alone, so adding a class moves no image of
     another.
     """
     positions: dict[int, list[int]] = {}
@@ -243,7 +243,7 @@ def _folder_names(folder: Path) -> list[str]:
     except OSError as error:
         raise DataError(f"{folder}: the folder cannot be read: change its permissions") from error
     for name in names:
-        # Names go into files that others read: the bytes of an old encoding would break there.
+        # Names go into files that other programs read, where bytes of an old encoding would break.
         if name != name.encode("utf-8", "replace").decode("utf-8"):
             raise DataError(f"{folder}: the folder name {name!r} is not UTF-8: rename it")
     return names
@@ -283,7 +283,7 @@ def _require_pictures(folder: Path, classes: Sequence[str], samples: Sequence[Sa
 
 
 def read_sources(root: Path) -> dict[str, str]:
-    """Return where pictures come from, by `SPLIT/CLASS/FILE`, as the manifest of a data set tells; else nothing.
+    """Return the sources of images by `SPLIT/CLASS/FILE`, from the manifest of a data set; empty without one.
 
     Raises:
         DataError: The manifest cannot be read.
@@ -296,4 +296,6 @@ def read_sources(root: Path) -> dict[str, str]:
             rows = list(csv.DictReader(file))
         return {f"{row['split']}/{row['class']}/{row['file']}": row["source"] or "" for row in rows}
     except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
-        raise DataError(f"{path}: not a manifest with split, class, file and source: mend or remove it") from error
+        raise DataError(
+            f"{path}: not a manifest with split, class, file and source: correct or remove it"
+        ) from error

@@ -1,4 +1,4 @@
-"""From an image folder to the loaders of training, validation and test."""
+"""Builds the training, validation and test loaders of an image folder."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from landmarks.training.data.shards import ShardDataset, ShardSet, is_shard_set,
 from landmarks.training.reports.plots import display_names, sample_batch, save_figure
 
 Loader = DataLoader[Any]
-"""Gives batches of (pictures or embeddings, targets)."""
+"""Yields batches of (images or embeddings, targets)."""
 
 
 class PictureDataset(Dataset[tuple[Tensor, int]]):
-    """Pictures of one split, from the cache, through a transform.
+    """Images of one split, from the cache, through a transform.
 
     Args:
-        cache: The decoded pictures.
+        cache: The decoded images.
         samples: The split.
-        transform: Picture (H, W, 3) uint8 to (3, S, S) uint8.
+        transform: Maps an image (H, W, 3) uint8 to (3, S, S) uint8.
         classes: Names of the labels.
     """
 
@@ -71,12 +71,12 @@ class PictureDataset(Dataset[tuple[Tensor, int]]):
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """The preprocessing contract on a cached picture: resize, centre crop."""
+    """The preprocessing contract for a cached image: resize, centre crop."""
 
     preprocessing: Preprocessing
 
     def __call__(self, picture: NDArray[np.uint8]) -> Tensor:
-        """Return the uint8 crop (3, crop, crop) of a picture (H, W, 3)."""
+        """Return the uint8 crop (3, crop, crop) of an image (H, W, 3)."""
         return torch.from_numpy(self.crop(picture)).permute(2, 0, 1).contiguous()
 
     def crop(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -87,15 +87,15 @@ class EvalTransform:
 
 @dataclass(frozen=True)
 class Data:
-    """An image folder made ready: split, decoded, measured.
+    """A prepared image folder: split, decoded, measured.
 
     Attributes:
         folder: Classes and splits, without the unreadable images.
-        cache: The decoded pictures of all splits.
+        cache: The decoded images of all splits.
         cache_folder: Folder of the cache.
         broken: The unreadable images, with the reason.
-        preprocessing: The contract, with the mean and deviation of the training pictures.
-        shards: Where the training pictures are, if not in the folder: its `train` is then a sample of them.
+        preprocessing: The contract, with the mean and deviation of the training images.
+        shards: Where the training images are, if not in the folder: its `train` is then a sample of them.
     """
 
     folder: DataFolder
@@ -107,12 +107,12 @@ class Data:
 
     @property
     def train_size(self) -> int:
-        """How many training pictures there are."""
+        """Number of training images."""
         return len(self.folder.train) if self.shards is None else len(self.shards)
 
     @property
     def class_counts(self) -> dict[str, int]:
-        """How many training pictures each class has."""
+        """Number of training images per class."""
         if self.shards is not None:
             return dict(zip(self.folder.classes, self.shards.class_counts, strict=True))
         counts = Counter(sample.label for sample in self.folder.train)
@@ -120,7 +120,7 @@ class Data:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of which pictures are in which split with which class."""
+        """Hash of which images are in which split with which class."""
         own = self.folder.fingerprint()
         return own if self.shards is None else f"{own}-{self.shards.fingerprint}"
 
@@ -135,8 +135,8 @@ def prepare_data(
     Args:
         root: See `landmarks.training.data.folders.read_data_folder`; or a folder made by `landmarks pack`.
         settings: Split, limit and seed.
-        cache: Folder for decoded pictures, or None for the user's cache folder.
-        progress: Told how many pictures are decoded.
+        cache: Folder for decoded images, or None for the user's cache folder.
+        progress: Called with the number of decoded images.
 
     Raises:
         DataError: The folder does not hold what training needs.
@@ -161,7 +161,7 @@ def prepare_data(
 
 
 def _check_streamed(settings: DataSettings) -> None:
-    """Refuse what needs a list of all training pictures."""
+    """Refuse settings that need a list of all training images."""
     refused = {"`limit`": settings.limit is not None, "`sampler` balanced": settings.sampler == "balanced"}
     for argument, given in refused.items():
         if given:
@@ -189,9 +189,9 @@ def get_data_loaders(
         num_workers: Loader processes; 0 loads in this process.
         limit: At most this many training images, drawn evenly over the classes, or None for all.
         sampler: `plain`, or `balanced` to draw every class equally often.
-        augment: What training pictures go through, or None for the usual.
+        augment: Augmentation of training images, or None for the default.
         seed: Seed of the split.
-        cache: Folder for decoded pictures, or None for the user's cache folder.
+        cache: Folder for decoded images, or None for the user's cache folder.
 
     Returns:
         As `make_loaders`.
@@ -221,18 +221,18 @@ def make_loaders(
     Args:
         data: From `prepare_data`.
         settings: Batch size, sampler and workers.
-        augment: What training pictures go through.
-        preprocessing: The contract of the network, where its mean and deviation are not those of the data
-            (a pretrained backbone), or None for those of the data.
+        augment: Augmentation of training images.
+        preprocessing: The preprocessing of a network with a mean and deviation of its own (a pretrained backbone),
+            or None to use those of the data.
         rank: Which training process this is, from 0.
         world_size: Number of training processes.
         pin_memory: Put batches in memory from which an NVIDIA GPU copies them while it computes.
 
     Returns:
-        `train`, `valid` and `test`. Each gives (pictures, targets): float32 (B, 3, S, S), normalised; and
-        int64 (B,), or float32 (B, K) where MixUp or CutMix blended a training batch. Training batches are
-        random crops of the last of `augment.sizes` until `set_train_size` says otherwise, the others centre
-        crops. The order and the augmentation follow torch's global seed.
+        `train`, `valid` and `test`. Each yields (images, targets): float32 (B, 3, S, S), normalised; and
+        int64 (B,), or float32 (B, K) if MixUp or CutMix blended a training batch. Training batches are random
+        crops of the last of `augment.sizes` until `set_train_size` is called, the others centre crops. The order
+        and the augmentation follow torch's global seed.
     """
     contract = preprocessing or data.preprocessing
     classes = data.folder.classes
@@ -268,19 +268,19 @@ def make_loaders(
 
 
 def set_train_size(loader: Loader, augment: AugmentSettings, size: int, preprocessing: Preprocessing) -> None:
-    """Let a training loader give crops of `size` pixels from its next epoch on."""
+    """Make a training loader yield crops of `size` pixels from its next epoch on."""
     cast("PictureDataset | ShardDataset", loader.dataset).transform = TrainTransform(augment, size, preprocessing)
 
 
 def visualize_one_batch(loaders: dict[str, Loader], path: Path, *, count: int = 8, seed: int = 0) -> None:
-    """Save a PNG of training pictures before and after augmentation.
+    """Save a PNG of training images before and after augmentation.
 
     MixUp and CutMix, which blend whole batches, are not shown.
 
     Args:
         loaders: From `get_data_loaders`.
         path: The PNG to write.
-        count: How many pictures, drawn with `seed`.
+        count: Number of images, drawn with `seed`.
         seed: Seed of the draw and of the augmentation.
     """
     training = cast(PictureDataset, loaders["train"].dataset)
@@ -303,7 +303,7 @@ def visualize_one_batch(loaders: dict[str, Loader], path: Path, *, count: int = 
 
 
 def _weights(samples: Sequence[Sample], sampler: Sampler) -> list[float] | None:
-    """Return how often each image is drawn: its class counts as much as any other where `sampler` is balanced."""
+    """Return the sampling weights of the images for a balanced `sampler`: equal for all classes; else None."""
     if sampler == "plain":
         return None
     counts = np.bincount([sample.label for sample in samples])

@@ -1,4 +1,4 @@
-"""An image folder becomes shards: read once, in a shuffled order, each picture checked on the way."""
+"""Packs an image folder into shards: reads each image once, in shuffled order, and checks it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from landmarks.training.data.folders import Sample, limit_evenly, read_data_fold
 from landmarks.training.data.shards import INDEX, ShardSet, index_of, read_shard_set
 
 QUALITY = 95
-"""JPEG quality of pictures that had to be made smaller; the others are packed as they are."""
+"""JPEG quality of downscaled images; the others are packed as they are."""
 
 
 @dataclass(frozen=True)
 class Packed:
-    """What was packed.
+    """The result of packing.
 
     Attributes:
         shards: The shards.
@@ -48,7 +48,7 @@ def pack(data: Path, out: Path, settings: PackSettings, *, progress: Progress | 
         data: See `landmarks.training.data.folders.read_data_folder`.
         out: The folder to make.
         settings: Split, size of the shards, seed.
-        progress: Called after each group of pictures.
+        progress: Called after each group of images.
 
     Raises:
         DataError: The folder does not hold what training needs, or `out` is taken.
@@ -56,7 +56,7 @@ def pack(data: Path, out: Path, settings: PackSettings, *, progress: Progress | 
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: exists already: choose another folder for the shards")
-    # Beside its place, so that a folder under its name is whole.
+    # Built beside its target, so that a folder of this name is always complete.
     temporary = out.with_name(f".{out.name}-packing")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -85,7 +85,7 @@ def _pack(data: Path, out: Path, settings: PackSettings, progress: Progress | No
     counts = Counter(sample.label for sample in kept)
     missing = [name for label, name in enumerate(folder.classes) if not counts[label]]
     if missing:
-        raise DataError(f"{data}: class {missing[0]!r} has no readable training picture: mend or remove it")
+        raise DataError(f"{data}: class {missing[0]!r} has no readable training image: repair or remove it")
     mean, std = packing.statistics()
     for split, samples in (
         ("train", limit_evenly(kept, settings.sample, settings.seed)),
@@ -93,7 +93,7 @@ def _pack(data: Path, out: Path, settings: PackSettings, progress: Progress | No
         ("test", folder.test),
     ):
         for number, (sample, content) in enumerate(packing.readable(samples)):
-            # Numbered, because two pictures of a class may differ in their suffix alone.
+            # Numbered, because two images of a class may differ in their suffix alone.
             name = f"{number:08d}-{sample.path.stem[:100]}{_suffix(sample, content)}"
             write_bytes(out / split / folder.classes[sample.label] / name, content)
     index = index_of(folder.classes, shards, [counts[label] for label in range(len(folder.classes))])
@@ -102,7 +102,7 @@ def _pack(data: Path, out: Path, settings: PackSettings, progress: Progress | No
 
 
 def _write_shard(path: Path, pictures: Iterator[tuple[Sample, bytes]], size: int) -> list[Sample]:
-    """Write up to `size` pictures as one shard; none where there are no more."""
+    """Write up to `size` images as one shard, or none if there are no more."""
     first = next(pictures, None)
     written: list[Sample] = []
     if first is None:
@@ -125,7 +125,7 @@ def _write_shard(path: Path, pictures: Iterator[tuple[Sample, bytes]], size: int
 
 
 class _Packing:
-    """Reads pictures, and adds up their pixels the first time it reads a split."""
+    """Reads images, and adds up their pixels the first time it reads a split."""
 
     def __init__(self, total: int, progress: Progress | None) -> None:
         self._total = total
@@ -137,7 +137,7 @@ class _Packing:
         self.broken: list[str] = []
 
     def readable(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, bytes]]:
-        """Give the pictures that can be read, as files with a short side of at most 256 pixels."""
+        """Yield the readable images, as files with a short side of at most 256 pixels."""
         side = Preprocessing().resize
         for sample in samples:
             self._tell()
@@ -145,7 +145,7 @@ class _Packing:
                 content = sample.path.read_bytes()
                 pixels = load_rgb(content, min_side=side)
                 short, long = sorted(pixels.shape[:2])
-                if short > side or long > MAX_ASPECT * short:  # which is refused, as for a folder
+                if short > side or long > MAX_ASPECT * short:  # refused, as for a folder
                     pixels = resize_short_side(pixels, side)
                     content = _jpeg(pixels)
             except (ImageError, OSError) as error:
@@ -156,7 +156,7 @@ class _Packing:
             yield sample, content
 
     def statistics(self) -> tuple[list[float], list[float]]:
-        """Return mean and deviation of the pictures read so far, per channel, in [0, 1]."""
+        """Return mean and deviation of the images read so far, per channel, in [0, 1]."""
         mean = self._sums / self._pixels
         std = np.sqrt(np.maximum(self._squares / self._pixels - mean**2, 1e-6))
         return [round(float(value), 6) for value in mean], [round(float(value), 6) for value in std]

@@ -1,7 +1,7 @@
-"""Which images of an epoch a process sees: its part of every batch, none twice and none lost.
+"""Samplers: which images of an epoch a process sees. Each gets its part of every batch, without repeats or gaps.
 
-All processes draw the same order from the same seed and cut it into the same batches as one process would; each
-then takes its own part of every batch. Two devices thus learn from the very batches that one device learns from.
+All processes draw the same order from the same seed and split it into the same batches as one process would; each
+then takes its own part of every batch. Two devices thus train on exactly the batches that one device would.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Sampler
 
 @runtime_checkable
 class Shuffled(Protocol):
-    """Anything that draws the order of an epoch."""
+    """A sampler or data set that draws the order of an epoch."""
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the next order from the seed and `epoch`, the same in all processes."""
@@ -30,12 +30,12 @@ class DistributedBatchSampler(Sampler[list[int]]):
     in other epochs. Fewer images than `batch_size` make one batch.
 
     Args:
-        count: Number of images, at least `batch_size` where several processes share them.
+        count: Number of images, at least `batch_size` if several processes share them.
         batch_size: Images per batch over all processes, a multiple of `world_size`.
-        rank: Which process this is, from 0.
+        rank: Rank of this process, from 0.
         world_size: Number of processes.
         seed: Seed of the orders, from the first `set_epoch` on; before, they follow torch's global seed.
-        weights: How often to draw each image, relative to the others, with replacement; None to see each once.
+        weights: Relative sampling weight of each image, with replacement; None to see each once.
     """
 
     def __init__(
@@ -75,11 +75,11 @@ class DistributedBatchSampler(Sampler[list[int]]):
 
 
 class DistributedEvalSampler(Sampler[int]):
-    """The validation images that a process measures: each image in one process, without padding.
+    """The validation images of a process: each image in exactly one process, without padding.
 
     Args:
         count: Number of images.
-        rank: Which process this is, from 0.
+        rank: Rank of this process, from 0.
         world_size: Number of processes.
     """
 
@@ -94,7 +94,7 @@ class DistributedEvalSampler(Sampler[int]):
 
 
 def local_batch_size(batch_size: int, world_size: int) -> int:
-    """Return how many images of a batch a process takes at most, at least 1."""
+    """Return the maximum number of images of a batch per process, at least 1."""
     return math.ceil(batch_size / world_size)
 
 
@@ -104,7 +104,7 @@ def seed_of(seed: int, epoch: int) -> int:
 
 
 def set_epoch(loader: DataLoader[Any], epoch: int) -> None:
-    """Let a loader draw the order of `epoch`, where it shuffles by epoch."""
+    """Make a loader draw the order of `epoch`, if it shuffles by epoch."""
     for part in (loader.batch_sampler, loader.dataset):
         if isinstance(part, Shuffled):
             part.set_epoch(epoch)

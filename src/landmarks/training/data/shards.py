@@ -1,16 +1,16 @@
-"""Training images in tar files, read sequentially: for sets too large to be listed at every start.
+"""Training images in tar files, read sequentially: for sets too large to list at every start.
 
 ```
 SHARDS/
-  index.json                    classes, splits, counts: all that is read at the start
-  shards/train-000000.tar ...   the training pictures, shuffled, in WebDataset's layout: NNN.jpg, NNN.cls
-  train/CLASS/...               a small even sample of them, for what needs a few pictures at random
+  index.json                    classes, splits, counts: the only file read at the start
+  shards/train-000000.tar ...   the training images, shuffled, in WebDataset's layout: NNN.jpg, NNN.cls
+  train/CLASS/...               a small, even sample of them, for random access
   valid/CLASS/..., test/CLASS/...
 ```
 
-The layout is that of WebDataset, so its tools read these files. Its reader is not used: it hands whole files to
-processes, which thus get unequal numbers of images, and training on several devices then stops or repeats some.
-Here the counts in the index tell exactly which images of which file belong to which process.
+The layout is that of WebDataset, so its tools can read these files. Its reader is not used: it hands out whole
+files, so processes get unequal numbers of images, and training on several devices deadlocks or repeats some. Here
+the counts in the index determine exactly which images of which file belong to which process.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from landmarks.training.data.sampling import seed_of
 INDEX = "index.json"
 FORMAT = 1
 BUFFER = 1000
-"""Pictures, not yet decoded, from which the next one is drawn: neighbours in a file come apart."""
+"""Size of the shuffle buffer, in images that are not yet decoded; it separates neighbours in a file."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A tar file and how many pictures it holds."""
+    """A tar file and the number of images in it."""
 
     path: Path
     count: int
@@ -57,10 +57,10 @@ class ShardSet:
     Attributes:
         root: The folder.
         classes: Class names.
-        shards: The training pictures.
-        class_counts: How many of them each class has.
-        mean: Of the training pictures, per channel, in [0, 1].
-        std: Likewise.
+        shards: The training images.
+        class_counts: Number of training images per class.
+        mean: Mean of the training images, per channel, in [0, 1].
+        std: Their standard deviation, likewise.
         fingerprint: Hash of the index.
     """
 
@@ -82,15 +82,15 @@ class ShardSet:
 
 
 def is_shard_set(root: Path) -> bool:
-    """Tell whether a folder was made by `landmarks pack`."""
+    """Return whether a folder was made by `landmarks pack`."""
     return (root / INDEX).is_file() and (root / "shards").is_dir()
 
 
 def read_shard_set(root: Path) -> ShardSet:
-    """Read `index.json` and nothing else.
+    """Read only `index.json`.
 
     Raises:
-        DataError: It is damaged or of another version.
+        DataError: It is damaged or from another version.
     """
     path = root / INDEX
     try:
@@ -114,22 +114,22 @@ def read_shard_set(root: Path) -> ShardSet:
 
 
 class ShardDataset(IterableDataset[tuple[Tensor, int]]):
-    """The training pictures of one process, streamed.
+    """The training images of one process, streamed.
 
-    Every epoch the files are put in a new order; their pictures, one after the other, are cut into one run of
-    whole batches for each loader process, and each training process gets the same number of batches. As with a
-    folder, pictures that fill no batch are left out of an epoch, others each time.
+    Every epoch has a new order of files; the sequence of their images is divided into one run of whole batches per
+    loader process, and each training process gets the same number of batches. As with a folder, an incomplete last
+    batch is left out of an epoch, a different one each time.
 
     Args:
         source: The shards.
-        transform: Picture (H, W, 3) uint8 to (3, S, S) uint8.
+        transform: Maps an image (H, W, 3) uint8 to (3, S, S) uint8.
         batch_size: Images per batch over all training processes, a multiple of `world_size`.
-        rank: Which training process this is, from 0.
+        rank: Rank of this training process, from 0.
         world_size: Number of training processes.
         seed: Seed of the orders.
 
     Attributes:
-        transform: As given; may be exchanged between epochs.
+        transform: As given; may be replaced between epochs.
         classes: Class names.
     """
 
@@ -172,13 +172,13 @@ class ShardDataset(IterableDataset[tuple[Tensor, int]]):
         return shards
 
     def _run(self, number: int, workers: int) -> tuple[int, int]:
-        """Return where the run of a loader process begins in the order of the epoch, and its length."""
+        """Return the start of a loader process's run in the order of the epoch, and its length."""
         lengths = [(self._batches // workers + (w < self._batches % workers)) * self._size for w in range(workers)]
         return self._rank * len(self) + sum(lengths[:number]), lengths[number]
 
 
 def _pictures(shards: Sequence[Shard], start: int, count: int) -> Iterator[tuple[bytes, int]]:
-    """Give `count` pictures of the shards from the position `start` on; shards before it are not opened."""
+    """Yield `count` images of the shards from the position `start` on; shards before it are not opened."""
     for shard in shards:
         if count <= 0:
             return
@@ -192,7 +192,7 @@ def _pictures(shards: Sequence[Shard], start: int, count: int) -> Iterator[tuple
 def _of_shard(shard: Shard, start: int, count: int) -> Iterator[tuple[bytes, int]]:
     try:
         with tarfile.open(shard.path, "r:") as archive:
-            # Two members per image: the image and its class. Of those passed over only the headers are read.
+            # Two members per image: the image and its class. Only the headers of skipped ones are read.
             members = islice(archive, 2 * start, 2 * (start + count))
             for picture, label in zip(members, members, strict=True):
                 content, text = archive.extractfile(picture), archive.extractfile(label)

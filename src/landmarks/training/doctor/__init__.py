@@ -1,1 +1,1 @@
-"""The doctor of data sets: what is wrong with the pictures, before a network learns it."""
+"""The doctor: finds problems of a data set before a network learns them."""

@@ -1,4 +1,4 @@
-"""The classes themselves: too small, uneven, odd, overlapping, or no place at all."""
+"""Checks of the classes: too small, imbalanced, odd, overlapping, or not a place at all."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from landmarks.training.doctor.labels import confident_joint
 from landmarks.training.doctor.pictures import Measured
 
 FEW = 20
-"""A class with fewer training pictures is hard to learn and harder to measure."""
+"""A class with fewer training images is hard to learn and harder to measure."""
 
 UNEVEN = 10
-"""A largest class with this many times the pictures of the smallest is reported."""
+"""A largest class with this many times the images of the smallest is reported."""
 
 _OVERLAP = 0.15  # fraction of a class that confidently looks like one other
 _OUTLIER = 3.0  # robust deviations below the median class
@@ -30,12 +30,12 @@ class ClassHealth:
 
     Attributes:
         name: The class.
-        counts: Readable pictures by split.
-        recognised: Share of its pictures whose class a classifier that has not seen them names, or None.
-        coherence: Mean cosine between its pictures and their mean direction, or None for fewer than two.
-        lookalike: The other class its pictures are confidently taken for most often, or "".
-        lookalike_share: Share of its pictures for which that holds.
-        notes: What is odd, in words; empty for a healthy class.
+        counts: Readable images by split.
+        recognised: Fraction of its images that a classifier trained without them recognises, or None.
+        coherence: Mean cosine between its images and their mean direction, or None for fewer than two.
+        lookalike: The other class that its images most often confidently look like, or "".
+        lookalike_share: Fraction of its images that look like `lookalike`.
+        notes: Findings in words; empty for a healthy class.
     """
 
     name: str
@@ -48,7 +48,7 @@ class ClassHealth:
 
 
 def class_health(measured: Measured) -> list[ClassHealth]:
-    """Judge every class of a data set, in their order."""
+    """Check every class of a data set, in order."""
     classes, labels, probabilities = measured.classes, measured.labels, measured.probabilities
     embeddings, splits = measured.embeddings, [picture.split for picture in measured.pictures]
     counted = [Counter[str]() for _ in classes]
@@ -104,12 +104,12 @@ def _coherence(embeddings: NDArray[np.float32]) -> float | None:
 
 
 def _outliers(values: Sequence[float | None]) -> list[bool]:
-    """Tell which values are far below the others: `_OUTLIER` robust deviations (1.4826 MAD) below the median."""
+    """Return which values are `_OUTLIER` robust deviations (1.4826 MAD) below the median."""
     known = np.array([value for value in values if value is not None])
     if len(known) < 5:
         return [False] * len(values)
     median = float(np.median(known))
-    # Where most classes are alike to the last digit, a deviation of next to nothing must not count.
+    # If most classes are equal to the last digit, a tiny deviation must not count.
     spread = max(0.02, 1.4826 * float(np.median(np.abs(known - median))))
     return [value is not None and value < median - _OUTLIER * spread for value in values]
 
@@ -125,7 +125,7 @@ def _count_notes(counts: Counter[str], present: Sequence[str]) -> list[str]:
 
 
 def _place_notes(classes: Sequence[str]) -> list[list[str]]:
-    """Say which classes are no place; of names the gazetteer lacks it says so only where it has most others."""
+    """Report classes that are not places; unknown names are reported only if the gazetteer has most others."""
     gazetteer = Gazetteer.bundled()
     places = [gazetteer.find(name) for name in classes]
     knows_most = 2 * sum(place is not None for place in places) > len(places)

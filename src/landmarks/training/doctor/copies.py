@@ -1,4 +1,4 @@
-"""Groups of near-duplicates become proposals: which picture stays, and what is wrong with the others."""
+"""Turns groups of near-duplicates into proposals: which image stays, and what is wrong with the others."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from landmarks.training.doctor.findings import Problem, Proposal
 from landmarks.training.doctor.pictures import Measured, Picture
 
 _SURE = 0.5
-"""A conflict is settled where the pictures outside the group give one class at least this probability."""
+"""A conflict is settled if the images outside the group give one class at least this probability."""
 
 
 def propose_copies(measured: Measured) -> list[Proposal]:
-    """Propose all pictures of each group of near-duplicates but the best one.
+    """Propose all images of each group of near-duplicates but the best one.
 
-    The best is of the class that the pictures outside the group speak for, then of the test split, whose metrics
-    would change without it, then the one with the most pixels and bytes. Another class than that of the best is a
-    `conflict`, another split `leakage`, else it is a `duplicate`.
+    The best one is in the class supported by the images outside the group, then in the test split, whose metrics
+    would change without it, then has the most pixels and bytes. An image in another class than the best is a
+    `conflict`, in another split `leakage`, else a `duplicate`.
     """
     proposals = []
     for group in measured.groups:

@@ -1,9 +1,9 @@
-"""Groups of pictures that are nearly the same.
+"""Finds groups of near-duplicates.
 
-A picture is told by 64 bits: whether each of 8 x 8 places is darker than the place to its right (difference hash,
-N. Krawetz, "Kind of Like That", 2013). Re-encoding, resizing and brightness change few of the bits, a small crop
-about five. Two pictures are one when their hashes differ in few bits and their embeddings point the same way,
-because skies and lawns alone can make hashes alike.
+An image is described by 64 bits: whether each of 8 x 8 cells is darker than the cell to its right (difference
+hash, N. Krawetz, "Kind of Like That", 2013). Re-encoding, resizing and brightness change few of the bits, a small
+crop about five. Two images are near-duplicates if their hashes differ in few bits and their embeddings are
+similar, because skies and lawns alone can make hashes similar.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from PIL import Image
 from landmarks.search.groups import Groups
 
 MAX_BITS = 11
-"""Most of the 64 bits in which the hashes of near-duplicates differ."""
+"""Maximum number of the 64 bits in which the hashes of near-duplicates may differ."""
 
 _BLOCK_BITS, _BLOCKS = 16, 4
 _CHUNK = 2**21  # pairs compared at once, which keeps memory below 100 MB
 
 
 def difference_hash(picture: NDArray[np.uint8]) -> int:
-    """Return the 64-bit difference hash of a picture (H, W, 3)."""
+    """Return the 64-bit difference hash of an image (H, W, 3)."""
     grey = Image.fromarray(picture).convert("L").resize((9, 8), Image.Resampling.BILINEAR)
     values = np.asarray(grey, dtype=np.int16)
     return int.from_bytes(np.packbits(values[:, 1:] > values[:, :-1]).tobytes(), "big")
@@ -35,22 +35,22 @@ def similar_hashes(hashes: NDArray[np.uint64], max_bits: int = MAX_BITS) -> NDAr
     """Find all pairs of hashes that differ in at most `max_bits` bits.
 
     Multi-index hashing (Norouzi, Punjani, Fleet 2012, https://arxiv.org/abs/1307.2982): two hashes that differ in
-    r bits differ in at most r/4 bits of one of their four blocks of 16, so only pictures that share such a block
-    are compared. For evenly spread hashes and the default, N pictures cost 548 look-ups each and N**2 / 120
-    cheap comparisons in all: some seconds for 100,000 pictures. Memory is O(N) beside the pairs found.
+    r bits differ in at most r/4 bits of one of their four blocks of 16, so only images that share such a block
+    are compared. For evenly distributed hashes and the default, N images take 548 look-ups each and N**2 / 120
+    cheap comparisons in total: a few seconds for 100,000 images. Memory is O(N), plus the pairs found.
 
     Args:
         hashes: (N,) hashes.
         max_bits: From 0 to 64.
 
     Returns:
-        (P, 2) positions, the smaller one first, each pair once, sorted.
+        (P, 2) positions, the smaller one first, without repeats, sorted.
     """
     found = [np.empty((0, 2), dtype=np.int64)]
     for block in range(_BLOCKS):
         keys = ((hashes >> np.uint64(block * _BLOCK_BITS)) & np.uint64(2**_BLOCK_BITS - 1)).astype(np.int64)
         order = np.argsort(keys, kind="stable")
-        # Where the hashes of each value of the block begin in `order`.
+        # Start of the hashes with each value of the block in `order`.
         begins = np.searchsorted(keys[order], np.arange(2**_BLOCK_BITS + 1))
         for mask in _masks(max_bits // _BLOCKS):
             for first, second in _candidates(keys ^ mask, order, begins):
@@ -64,12 +64,12 @@ def similar_hashes(hashes: NDArray[np.uint64], max_bits: int = MAX_BITS) -> NDAr
 def group_duplicates(
     hashes: NDArray[np.uint64], embeddings: NDArray[np.float32], *, max_bits: int = MAX_BITS
 ) -> list[list[int]]:
-    """Return the groups of near-duplicates, each of two or more positions in rising order.
+    """Return the groups of near-duplicates, each of two or more positions in ascending order.
 
     Args:
         hashes: (N,) difference hashes.
         embeddings: (N, D) of unit length.
-        max_bits: Most bits in which hashes may differ.
+        max_bits: Maximum number of bits in which hashes may differ.
     """
     pairs = similar_hashes(hashes, max_bits)
     bits = np.bitwise_count(hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]])
@@ -84,12 +84,12 @@ def group_duplicates(
 
 
 def needed_cosine(bits: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the cosine of the embeddings that confirms hashes which differ in so many bits."""
+    """Return the cosine of the embeddings required for hashes that differ in this many bits."""
     return np.interp(bits, [0, MAX_BITS], [0.70, 0.92])
 
 
 def connected(pairs: NDArray[np.int64]) -> list[list[int]]:
-    """Join pairs to groups.
+    """Merge pairs into groups.
 
     Args:
         pairs: (P, 2) positions that belong together.

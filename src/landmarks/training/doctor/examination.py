@@ -1,4 +1,4 @@
-"""The examination: every picture of a data set is looked at, and nothing is changed."""
+"""Examines every image of a data set, without changing anything."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from landmarks.training.models.features import compute_embeddings
 from landmarks.training.models.transfer import get_model_transfer_learning
 
 BACKBONE = "efficientnet_lite0"
-"""The frozen network whose embeddings tell which pictures are alike and which labels are odd."""
+"""The frozen network whose embeddings are used to find similar images and odd labels."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class Diagnosis:
 
     Attributes:
         data: The data set.
-        pictures: Every picture of it, readable or not.
-        proposals: What to do about single pictures, in the order of the report.
-        classes: Every class, and what is odd about it.
-        shortcuts: What the files give away, or None where there are too few pictures to tell.
-        notes: Sentences on the data set as a whole.
-        measured: What was computed of the readable pictures.
+        pictures: All of its images, readable or not.
+        proposals: What to do about single images, in the order of the report.
+        classes: Every class and its findings.
+        shortcuts: Shortcut learning from the files alone, or None if there are too few images to measure it.
+        notes: Sentences about the data set as a whole.
+        measured: Measurements of the readable images.
     """
 
     data: Path
@@ -65,14 +65,14 @@ class Diagnosis:
 
 
 def examine(settings: DoctorSettings, logger: Logger | None = None) -> Diagnosis:
-    """Examine a data set; its files are read and never changed.
+    """Examine a data set; its files are only read.
 
     Args:
-        settings: Which data set, and what counts as small.
+        settings: The data set, and what counts as small.
         logger: Gets the stages and their progress.
 
     Raises:
-        DataError: The folder is no data set, or no picture of it can be read.
+        DataError: The folder is not a data set, or none of its images can be read.
         StorageError: The cache cannot be written.
     """
     log = logger or Loggers()
@@ -115,7 +115,7 @@ def _measure(
     settings: DoctorSettings,
     log: Logger,
 ) -> Measured:
-    """Compute what all parts of the examination look at."""
+    """Compute the measurements used by all parts of the examination."""
     log.stage("embedding images with a frozen backbone")
     embeddings = _embed(pictures, cache, settings.cache or default_cache_folder(), log.progress)
     log.stage("looking for near-duplicates")

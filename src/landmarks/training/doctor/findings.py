@@ -1,4 +1,4 @@
-"""Findings of the doctor: one proposal per picture and problem, and the table of all of them."""
+"""Findings of the doctor: one proposal per image and problem, and the table of proposals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Problem = Literal["broken", "duplicate", "leakage", "conflict", "label", "small"
 Action = Literal["quarantine", "move", "look"]
 
 PROBLEMS: tuple[Problem, ...] = get_args(Problem)
-"""The problems that a picture may have, in the order of the report."""
+"""Problems of an image, in the order of the report."""
 
 MEANINGS: dict[Problem, str] = {
     "broken": "unreadable, cut short or shows one flat colour",
@@ -34,18 +34,18 @@ COLUMNS = ("problem", "path", "split", "class", "proposal", "class_proposed", "o
 
 @dataclass(frozen=True)
 class Proposal:
-    """One problem of one picture, and what to do about it.
+    """One problem of one image, and what to do about it.
 
     Attributes:
-        path: The picture.
-        problem: What is wrong.
-        action: Move it to quarantine, move it to the class `suggested`, or have a look.
-        evidence: Why the doctor thinks so, in a few words.
+        path: The image.
+        problem: The problem.
+        action: Move it to quarantine, move it to the class `suggested`, or look at it.
+        evidence: The reason, in a few words.
         score: Confidence from 0 to 1; comparable within one problem only.
         class_name: The class of its folder.
-        split: `train`, `test`, or "" where the data set is not split.
+        split: `train`, `test`, or "" if the data set is not split.
         suggested: The class it seems to belong to, or "".
-        other: The picture it is compared with, or None.
+        other: The image it is compared with, or None.
     """
 
     path: Path
@@ -65,10 +65,10 @@ class Proposal:
 
 
 def parse_problems(given: str) -> tuple[Problem, ...]:
-    """Read names of problems with commas between.
+    """Parse comma-separated names of problems.
 
     Raises:
-        SettingsError: A name is not known, or there is none.
+        SettingsError: A name is unknown, or there is none.
     """
     names = [word.strip() for word in given.split(",") if word.strip()]
     unknown = [name for name in names if name not in PROBLEMS]
@@ -84,11 +84,11 @@ def in_order(proposals: Sequence[Proposal]) -> list[Proposal]:
 
 
 def write_proposals(path: Path, proposals: Sequence[Proposal], root: Path) -> None:
-    """Write the table of proposals as CSV, whole or not at all.
+    """Write the table of proposals as CSV, atomically.
 
     Args:
         path: The file.
-        proposals: In the order of the lines.
+        proposals: The proposals, in the order of the lines.
         root: The data set, to which paths are relative.
 
     Raises:

@@ -15,7 +15,7 @@ FOLDS = 5
 def split_folds(
     labels: NDArray[np.int64], groups: Sequence[Sequence[int]], *, seed: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield (positions to learn from, positions to ask), stratified by class, each position asked once.
+    """Yield (training positions, held-out positions), stratified by class, each position held out once.
 
     Near-duplicates stay on one side: a copy would vouch for the label it shares.
 
@@ -25,7 +25,7 @@ def split_folds(
         seed: Seed of the folds.
 
     Yields:
-        `FOLDS` folds, fewer where there are fewer pictures; none where the pictures do not suffice for two.
+        `FOLDS` folds, or fewer if there are fewer images; none if there are too few for two.
     """
     group_of = np.arange(len(labels))
     for members in groups:
@@ -35,7 +35,7 @@ def split_folds(
         return
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        # A class of fewer pictures than folds is missing from some of them, which is all that can be done.
+        # A class with fewer images than folds is unavoidably missing from some of them.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
         parts = list(splitter.split(np.zeros(len(labels)), labels, group_of))
     yield from ((known, asked) for known, asked in parts if len(known) and len(asked))

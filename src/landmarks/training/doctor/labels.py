@@ -1,10 +1,10 @@
-"""Likely wrong labels by confident learning on the embeddings of a frozen backbone.
+"""Finds likely wrong labels by confident learning on the embeddings of a frozen backbone.
 
 Confident learning (Northcutt, Jiang, Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR
-2021, https://arxiv.org/abs/1911.00068) asks a classifier that has not seen a picture what it shows. A picture of
-class i that looks like class j with at least the confidence that is usual for class j counts for the cell (i, j)
-of the confident joint: off the diagonal are the likely wrong labels. Pictures that fall short of that confidence,
-though the classifier gives another class many times the probability of their own, are worth a look.
+2021, https://arxiv.org/abs/1911.00068) predicts each image with a classifier that has not seen it. An image of
+class i that looks like class j with at least the mean confidence for class j counts towards cell (i, j) of the
+confident joint: off the diagonal are the likely wrong labels. Images below that confidence, but for which another
+class is many times more probable than their own, are worth a look.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ STRENGTH = 10.0
 """Inverse strength of the L2 penalty of the logistic regression, for embeddings of unit length."""
 
 ODDS = 10.0
-"""How many times more probable than its own another class must be for a picture to be worth a look."""
+"""Ratio of the probability of another class to that of its own from which an image is worth a look."""
 
 
 @dataclass(frozen=True)
 class LabelIssue:
-    """A picture that looks like another class than its own.
+    """An image that looks like another class than its own.
 
     Attributes:
-        position: Row of the picture.
+        position: Row of the image.
         suggested: The class it looks like.
-        own: Probability of its own class, by a classifier that has not seen the picture.
+        own: Out-of-fold probability of its own class.
         other: Probability of `suggested`.
         confident: Whether it is off the diagonal of the confident joint.
     """
@@ -60,7 +60,7 @@ def out_of_fold_probabilities(
     seed: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float64] | None:
-    """Return what a logistic regression that learnt from the other folds says of each picture.
+    """Return the out-of-fold probabilities of a logistic regression for each image.
 
     Args:
         embeddings: (N, D) of unit length.
@@ -68,10 +68,10 @@ def out_of_fold_probabilities(
         groups: Positions of near-duplicates, which are kept in one fold.
         classes: Number of classes K.
         seed: Seed of the folds.
-        progress: Told (folds done, folds in all).
+        progress: Called with (folds done, total folds).
 
     Returns:
-        (N, K), or None where there are too few pictures to cross-validate. A class that the other folds lack has
+        (N, K), or None if there are too few images to cross-validate. A class missing from the other folds has
         probability 0 in a fold.
     """
     folds = list(split_folds(labels, groups, seed=seed))
@@ -84,7 +84,7 @@ def out_of_fold_probabilities(
             probabilities[asked, present[0]] = 1.0
         else:
             with warnings.catch_warnings():
-                # A little short of the optimum is as good here.
+                # Close to the optimum is good enough here.
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 model = LogisticRegression(C=STRENGTH, max_iter=200).fit(embeddings[known], labels[known])
             probabilities[np.ix_(asked, model.classes_)] = model.predict_proba(embeddings[asked])
@@ -94,9 +94,9 @@ def out_of_fold_probabilities(
 
 
 def confident_classes(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return, for each picture, the most probable class that reaches its threshold, -1 where none does.
+    """Return, for each image, the most probable class that reaches its threshold, -1 if none does.
 
-    The threshold of a class is its mean probability over its own pictures.
+    The threshold of a class is its mean probability over its own images.
 
     Args:
         probabilities: (N, K).
@@ -112,7 +112,7 @@ def confident_classes(probabilities: NDArray[np.float64], labels: NDArray[np.int
 
 
 def confident_joint(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count the pictures of class i (row) that confidently look like class j (column), (K, K)."""
+    """Count the images of class i (row) that confidently look like class j (column), (K, K)."""
     confident = confident_classes(probabilities, labels)
     sure = confident >= 0
     joint = np.zeros((probabilities.shape[1],) * 2, dtype=np.int64)
@@ -121,10 +121,10 @@ def confident_joint(probabilities: NDArray[np.float64], labels: NDArray[np.int64
 
 
 def find_label_issues(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> list[LabelIssue]:
-    """Return the pictures that look like another class, most confident first.
+    """Return the images that look like another class, most confident first.
 
     Args:
-        probabilities: (N, K) out of fold.
+        probabilities: (N, K), out of fold.
         labels: (N,) in [0, K).
     """
     rows = np.arange(len(labels))

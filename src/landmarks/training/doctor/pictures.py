@@ -1,4 +1,4 @@
-"""What a file says of itself without its pixels: size, bytes, JPEG quality; and whether it is whole."""
+"""Properties of a file without its pixels: size, bytes, JPEG quality; and whether it is complete."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from landmarks.imaging.decoding import photo_header
 from landmarks.training.data.cache import BrokenPicture, PictureCache
 
 FLAT = 2.0
-"""A picture whose grey values deviate less than this, of 255, shows nothing."""
+"""An image whose grey values deviate less than this, of 255, is flat."""
 
 _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
 
-# The sum of the luminance table that the JPEG standard gives as an example (ITU-T T.81, table K.1), which the
-# common encoders scale by a quality from 1 to 100.
+# The sum of the example luminance table in the JPEG standard (ITU-T T.81, table K.1), which common encoders scale
+# by a quality from 1 to 100.
 _STANDARD_SUM = 3679
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of a data set with what its header tells.
+    """One image of a data set with the data from its header.
 
     Attributes:
         path: The file.
         label: Index of its class.
-        split: `train`, `test`, or "" where the data set is not split.
-        source: Where it came from, or "" where no manifest tells.
-        width: Pixels, before any rotation by EXIF; 0 where the header is unreadable.
-        height: Pixels.
-        size: Bytes of the file; 0 where there is none.
-        quality: JPEG quality from 1 to 100 as its quantisation table tells, or 0 for other formats.
+        split: `train`, `test`, or "" if the data set is not split.
+        source: Its source, or "" without a manifest.
+        width: Width in pixels, before any rotation by EXIF; 0 if the header is unreadable.
+        height: Height in pixels.
+        size: Size of the file in bytes; 0 if there is none.
+        quality: JPEG quality from 1 to 100, estimated from its quantisation table, or 0 for other formats.
     """
 
     path: Path
@@ -54,15 +54,15 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """The N readable pictures of a data set of K classes, with what was computed of them.
+    """The N readable images of a data set with K classes, and their measurements.
 
     Attributes:
         classes: K names.
-        pictures: N pictures.
+        pictures: N images.
         hashes: (N,) difference hashes.
         embeddings: (N, D) of unit length.
-        groups: Positions of near-duplicates, two or more a group.
-        probabilities: (N, K) by a classifier that has not seen the picture, or None where there are too few.
+        groups: Positions of near-duplicates, two or more per group.
+        probabilities: (N, K), out-of-fold probabilities, or None if there are too few images.
     """
 
     classes: tuple[str, ...]
@@ -74,12 +74,12 @@ class Measured:
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """The class of each picture, (N,) in [0, K)."""
+        """The class of each image, (N,) in [0, K)."""
         return np.array([picture.label for picture in self.pictures], dtype=np.int64)
 
 
 def read_header(path: Path) -> tuple[int, int, int, float]:
-    """Return width, height, bytes and JPEG quality of a file, 0 for what is unknown."""
+    """Return width, height, bytes and JPEG quality of a file, 0 for unknown values."""
     try:
         size = path.stat().st_size
     except OSError:
@@ -92,11 +92,11 @@ def read_header(path: Path) -> tuple[int, int, int, float]:
 
 
 def jpeg_quality(luminance: Sequence[int]) -> float:
-    """Return the quality, 1 to 100, whose luminance table is nearest in sum to this one.
+    """Return the quality, 1 to 100, whose luminance table has the closest sum to this one.
 
-    It inverts the scaling of the Independent JPEG Group's library (`jpeg_quality_scaling`); tables that another
-    encoder made by its own rules get the quality of the same coarseness. Below 25 it comes out up to 5 too high,
-    because steps are cut at 255.
+    It inverts the scaling of the Independent JPEG Group's library (`jpeg_quality_scaling`); tables made by another
+    encoder's rules get the quality of the same coarseness. Below 25 it is up to 5 too high, because steps are
+    capped at 255.
 
     Args:
         luminance: The 64 steps of the first quantisation table, in any order.
@@ -107,11 +107,11 @@ def jpeg_quality(luminance: Sequence[int]) -> float:
 
 
 def find_broken(paths: Sequence[Path], cache: PictureCache) -> list[BrokenPicture]:
-    """Return the pictures that are unreadable, that end too early, or that show one flat colour.
+    """Return the images that are unreadable, truncated, or one flat colour.
 
     Args:
-        paths: The pictures of the cache.
-        cache: Their decoded pictures.
+        paths: The images of the cache.
+        cache: Their decoded images.
     """
     broken = list(cache.broken)
     unreadable = {one.path for one in broken}
@@ -126,10 +126,10 @@ def find_broken(paths: Sequence[Path], cache: PictureCache) -> list[BrokenPictur
 
 
 def _ends_early(path: Path) -> bool:
-    """Tell whether a JPEG lacks the end of its last scan, as a download does whose rest was filled with zeros.
+    """Return whether a JPEG lacks the end of its last scan, like a download whose rest was filled with zeros.
 
-    Decoders draw what is there and leave the rest grey. Inside a scan no two bytes look like a marker, and what
-    cameras append after the end (a preview, a film) has an end of its own.
+    Decoders draw what is there and leave the rest grey. Inside a scan no two bytes look like a marker, and
+    anything that cameras append after the end (a preview, a video) has an end of its own.
     """
     try:
         content = path.read_bytes()

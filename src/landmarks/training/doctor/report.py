@@ -1,4 +1,4 @@
-"""The doctor's report: one page with pictures and a table of proposals."""
+"""The doctor's report: one page with images and a table of proposals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from landmarks.training.reports.plots import display_names
 REPORT, TABLE = "report.html", "proposals.csv"
 
 SHOWN = 48
-"""Most pictures of one problem on the page; the table has all of them."""
+"""Maximum number of images per problem on the page; the table has all of them."""
 
 _SIDE = 200
 
@@ -38,7 +38,7 @@ _ADVICE: dict[Problem, str] = {
 
 @dataclass(frozen=True)
 class _Shown:
-    """One proposal with its picture, and the picture it is compared with."""
+    """One proposal with its image, and the image it is compared with."""
 
     proposal: Proposal
     name: str
@@ -48,7 +48,7 @@ class _Shown:
 
 @dataclass(frozen=True)
 class _Section:
-    """All that the page says of one problem."""
+    """The section of the page about one problem."""
 
     problem: Problem
     meaning: str
@@ -58,14 +58,14 @@ class _Section:
 
 
 def write_report(folder: Path, diagnosis: Diagnosis) -> Path:
-    """Write `report.html` and `proposals.csv`, each whole or not at all.
+    """Write `report.html` and `proposals.csv`, each atomically.
 
     Args:
-        folder: Where; made when missing.
-        diagnosis: What to tell.
+        folder: Output folder; created if missing.
+        diagnosis: The diagnosis.
 
     Returns:
-        The page.
+        The path of the page.
 
     Raises:
         StorageError: A file cannot be written.
@@ -120,5 +120,5 @@ def _show(proposal: Proposal, data: Path) -> _Shown:
 def _small(path: Path) -> Thumbnail | None:
     try:
         return thumbnail(small_picture(path, _SIDE))
-    except ImageError:  # a broken picture; its reason is given next to it
+    except ImageError:  # a broken image; its reason is given next to it
         return None

@@ -1,7 +1,7 @@
-"""Shortcuts: can the class be told from the file alone, without looking at the picture?
+"""Shortcuts: can the class be predicted from the file alone, without looking at the image?
 
-Where the pictures of a class come from one source, their size, shape and compression give the class away, and a
-network may learn the source in place of the landmark (Geirhos et al., "Shortcut learning in deep neural networks",
+If the images of a class come from one source, their size, shape and compression give the class away, and a network
+may learn the source instead of the landmark (Geirhos et al., "Shortcut learning in deep neural networks",
 2020, https://arxiv.org/abs/2004.07780). A small decision tree on such clues, cross-validated, shows how far that
 goes.
 """
@@ -21,14 +21,14 @@ from landmarks.training.doctor.pictures import Measured, Picture
 from landmarks.training.metrics.evaluate import Proportion, proportion
 
 CLUES = ("size", "aspect", "bytes per pixel", "JPEG quality")
-"""What a file tells before its pixels are looked at."""
+"""Properties of a file that are known without its pixels."""
 
 _SMALLEST_LEAF = 3
 
 
 @dataclass(frozen=True)
 class Clue:
-    """How often a tree names the class rightly from one clue, or from all, on pictures it did not learn."""
+    """Accuracy of a tree that predicts the class from one clue, or from all, on held-out images."""
 
     name: str
     accuracy: Proportion
@@ -36,13 +36,13 @@ class Clue:
 
 @dataclass(frozen=True)
 class Shortcuts:
-    """What the files give away.
+    """How well the files alone predict the class.
 
     Attributes:
-        baseline: Share of the most common class: what knowing nothing reaches.
+        baseline: Fraction of the most common class, the accuracy of always predicting it.
         together: All clues at once.
         clues: Each clue alone, best first.
-        one_source: Classes all of whose pictures come from one source, by source; empty where no manifest names
+        one_source: Classes whose images all come from one source, by source; empty unless a manifest names
             several.
     """
 
@@ -53,7 +53,7 @@ class Shortcuts:
 
     @property
     def found(self) -> bool:
-        """Whether the clues tell clearly more than nothing: by 10 points and beyond chance."""
+        """Whether the clues are clearly better than the baseline: by 10 points and significantly."""
         return self.together.accuracy.low > self.baseline and self.together.accuracy.value > self.baseline + 0.1
 
     @property
@@ -77,14 +77,14 @@ class Shortcuts:
 
 
 def find_shortcuts(measured: Measured, *, seed: int) -> Shortcuts | None:
-    """Measure how far the class can be told from the files.
+    """Measure how well the files alone predict the class.
 
     Args:
-        measured: The readable pictures; near-duplicates are kept in one fold.
+        measured: The readable images; near-duplicates are kept in one fold.
         seed: Seed of the folds and the trees.
 
     Returns:
-        The result, or None where there are too few pictures to cross-validate.
+        The result, or None if there are too few images to cross-validate.
     """
     labels, pictures = measured.labels, measured.pictures
     folds = list(split_folds(labels, measured.groups, seed=seed))

@@ -1,7 +1,7 @@
-"""Moving pictures into quarantine and back, without losing one whatever happens in between.
+"""Moves images into quarantine and back, without losing any, whatever happens in between.
 
-`undo.json` in the quarantine names every move before the first one is made, so a run that is killed leaves each
-picture in one of two known places. A picture is moved by renaming: its bytes and times stay as they are.
+`undo.json` in the quarantine lists every move before the first one is made, so a killed run leaves each image in
+one of two known places. Images are moved by renaming: their bytes and timestamps do not change.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Move:
-    """One picture and its place in quarantine."""
+    """One image and its place in quarantine."""
 
     origin: Path
     kept_at: Path
@@ -34,7 +34,7 @@ class MoveResult:
     """The result of one move.
 
     Attributes:
-        path: The place of the picture in the data set.
+        path: The place of the image in the data set.
         status: `moved` into quarantine, `restored` from it, or `refused`.
         reason: Why it was refused, else "".
     """
@@ -51,19 +51,20 @@ def default_quarantine(data: Path) -> Path:
 
 
 def quarantine(pictures: Iterable[Path], data: Path, folder: Path) -> list[MoveResult]:
-    """Move pictures out of a data set.
+    """Move images out of a data set.
 
     Args:
-        pictures: Which, all below `data`.
+        pictures: The images, all below `data`.
         data: The data set.
-        folder: Where they go, under the same relative paths; made when missing. It is on the same disk.
+        folder: Where they are moved, under the same relative paths; created if missing. It must be on the same
+            disk.
 
     Returns:
-        What became of each picture, once each, in order. One that cannot be moved stays and stops no other.
+        One result per image, in order. One that cannot be moved stays and does not stop the others.
 
     Raises:
         SettingsError: `folder` would be taken for a class or split of the data set.
-        DataError: The undo file there is damaged or of another data set.
+        DataError: The undo file there is damaged or belongs to another data set.
         StorageError: The undo file cannot be written.
     """
     _refuse_inside(data, folder)
@@ -83,20 +84,20 @@ def quarantine(pictures: Iterable[Path], data: Path, folder: Path) -> list[MoveR
 
 
 def restore(data: Path, folder: Path) -> list[MoveResult]:
-    """Put every picture back to where it was; the quarantine goes when it is empty.
+    """Move every image back to where it was; the quarantine is removed when it is empty.
 
-    A picture whose old place is taken stays in quarantine: nothing is overwritten. The command can be stopped and
-    given again at any time.
+    An image whose old path is taken stays in quarantine: nothing is overwritten. The command can be stopped and
+    repeated at any time.
 
     Args:
         data: The data set.
         folder: Its quarantine.
 
     Returns:
-        What became of each picture that was in quarantine.
+        One result per image that was in quarantine.
 
     Raises:
-        DataError: There is no undo file, or it is damaged or of another data set.
+        DataError: There is no undo file, or it is damaged or belongs to another data set.
         StorageError: The undo file cannot be written.
     """
     if not (folder / UNDO_FILE).exists():
@@ -118,7 +119,7 @@ def _refuse_inside(data: Path, folder: Path) -> None:
 
 
 def _standing(moves: list[Move]) -> list[Move]:
-    """Return the moves whose picture is in quarantine now."""
+    """Return the moves whose image is in quarantine now."""
     return [move for move in moves if os.path.lexists(move.kept_at)]
 
 
@@ -164,7 +165,7 @@ def _write(folder: Path, data: Path, moves: list[Move]) -> None:
 
 
 def _settle(folder: Path, data: Path) -> None:
-    """Keep in the undo file what is in quarantine now; with the last picture the folder goes too."""
+    """Update the undo file to the images now in quarantine; after the last one, remove the folder."""
     standing = _standing(_read(folder, data))
     if standing:
         _write(folder, data, standing)

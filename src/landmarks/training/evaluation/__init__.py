@@ -1,1 +1,1 @@
-"""Any model measured on any folder of photos: known landmarks, unknown ones, and photos of none."""
+"""Evaluates any model on any folder of photos: known landmarks, unknown landmarks, and photos without one."""

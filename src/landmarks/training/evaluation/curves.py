@@ -1,4 +1,4 @@
-"""Drawings of an evaluation: true against false tags, and risk against coverage."""
+"""Plots of an evaluation: true against false tags, and risk against coverage."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _PERCENT = PercentFormatter(xmax=1.0, decimals=0)
 
 
 def threshold_curves(summary: Summary) -> Figure | None:
-    """Draw both curves side by side, or the second alone where there is no photo that should get no tag.
+    """Draw both curves side by side, or only the second if every photo should get a tag.
 
     Returns:
-        The figure, or None where no photo shows a landmark that the model knows.
+        The figure, or None if no photo shows a landmark that the model knows.
     """
     curve = summary.curve
     if curve is None:

@@ -1,4 +1,4 @@
-"""A model, folders of photos, and everything measured of the one on the other."""
+"""Evaluation of a model on folders of photos."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """What is measured on what.
+    """Settings of an evaluation.
 
     Attributes:
         model: A bundled name, a model folder, a run folder, a `.pt` or a `.onnx` file.
         data: Folders of classes, or of photos without a landmark.
-        negatives: Folders of photos without a landmark, their subfolders being kinds.
-        tagging: What is asked of the tagger; at least five candidates.
-        processes: How many work on photos, or None for one per core.
+        negatives: Folders of photos without a landmark; their subfolders are kinds.
+        tagging: How to tag; at least five candidates.
+        processes: Number of processes, or None for one per core.
 
     Raises:
-        SettingsError: There is nothing to measure on, or too few candidates are asked for.
+        SettingsError: There are no photos to evaluate on, or too few candidates are requested.
     """
 
     model: str
@@ -55,12 +55,12 @@ class EvaluateSettings:
 
 @dataclass(frozen=True)
 class FolderEvaluation:
-    """What was measured, on what, and the result.
+    """An evaluation and its results.
 
     Attributes:
-        settings: What was asked.
+        settings: The settings.
         subject: The model.
-        photos: What it was shown.
+        photos: The photos.
         judgements: One per photo, in the order of the folders.
         summary: The metrics.
     """
@@ -72,14 +72,14 @@ class FolderEvaluation:
     summary: Summary
 
     def display_name(self, key: str) -> str:
-        """Return the name to show of a landmark by its key; a kind of photos is shown as it is."""
+        """Return the display name of a landmark by its key; the name of a kind is unchanged."""
         if key in self.photos.names:
             return self.photos.names[key]
         is_kind = any(group.name == key for group in self.summary.kinds)
         return key if is_kind else self.subject.gazetteer.display_name(key)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the single photos as plain values for JSON."""
+        """Return everything except the single photos as plain values for JSON."""
         tagging = asdict(self.settings.tagging)
         own = tagging["own_places"]
         return {
@@ -108,11 +108,11 @@ def evaluate_folder(
     progress: Progress | None = None,
     on_judgement: Callable[[Judgement], None] | None = None,
 ) -> FolderEvaluation:
-    """Measure a model on folders of photos.
+    """Evaluate a model on folders of photos.
 
     Args:
-        settings: What is measured on what.
-        progress: Called with the photos done and all photos.
+        settings: Settings of the evaluation.
+        progress: Called with (photos done, total photos).
         on_judgement: Called for each photo as it is judged.
 
     Raises:
@@ -133,7 +133,7 @@ def evaluate_folder(
 
 
 def write_metrics(evaluation: FolderEvaluation, folder: Path) -> None:
-    """Write `metrics.json` and `photos.jsonl` into a folder, each whole or not at all.
+    """Write `metrics.json` and `photos.jsonl` into a folder, each atomically.
 
     Raises:
         StorageError: A file cannot be written.

@@ -1,4 +1,4 @@
-"""What a model said of one photo against what the photo shows."""
+"""Compares the answer of a model for one photo with the ground truth."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ Outcome = Literal["rightly", "wrongly", "coarser", "untagged", "unreadable"]
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One photo, what was said of it, and whether that is right.
+    """One photo, its tag, and whether that is correct.
 
     Attributes:
-        photo: The photo and what it shows.
-        outcome: Never `rightly` for a photo without a landmark or of one that the model does not know.
-        ranked: The likeliest landmarks with their probabilities, likeliest first; each landmark once.
-        score: How well the model knows the photo: the out-of-distribution score, else the probability of the
-            likeliest landmark.
-        tag: What was said, or None.
-        tag_is_true: Whether the tag holds of the photo, also a coarser one; None without a tag.
-        confident: Whether the likeliest landmark could be a tag if its score passed the threshold.
+        photo: The photo and its ground truth.
+        outcome: Never `rightly` for a photo without a landmark or of an unknown one.
+        ranked: The most likely landmarks with their probabilities, most likely first; each landmark once.
+        score: The OOD score, or without one the probability of the most likely landmark.
+        tag: The tag, or None.
+        tag_is_true: Whether the tag, even a coarser one, is true of the photo; None without a tag.
+        confident: Whether the most likely landmark could be a tag if its score passed the threshold.
         error: Why the photo is unreadable, or None.
     """
 
@@ -44,11 +43,11 @@ class Judgement:
 
     @property
     def probability(self) -> float:
-        """Probability of the likeliest landmark."""
+        """Probability of the most likely landmark."""
         return self.ranked[0][1] if self.ranked else 0.0
 
     def right_within(self, count: int) -> bool:
-        """Tell whether the landmark is among the `count` likeliest."""
+        """Return whether the landmark is among the `count` most likely."""
         return self.photo.role == "known" and self.photo.group in {key for key, _ in self.ranked[:count]}
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,7 +68,7 @@ class Judgement:
 
 
 def judge_photos(subject: Subject, photos: Iterable[Photo], known: KnownLandmarks) -> Iterator[Judgement]:
-    """Ask a model of photos and judge its answers, in order; an unreadable photo stops nothing."""
+    """Run a model on photos and judge its answers, in order; an unreadable photo does not stop the others."""
     asked = list(photos)
     findings = subject.answer(photo.path for photo in asked)
     for photo, finding in zip(asked, findings, strict=True):
@@ -77,14 +76,14 @@ def judge_photos(subject: Subject, photos: Iterable[Photo], known: KnownLandmark
 
 
 def judge(photo: Photo, finding: Finding, known: KnownLandmarks) -> Judgement:
-    """Compare what was said of a photo with what it shows."""
+    """Compare the answer for a photo with the ground truth."""
     said, why = finding.photo, finding.explanation
     if why is None:
         return Judgement(photo, "unreadable", error=said.error or "unreadable")
     tag = said.tags[0] if said.tags else None
     ranked = _ranked(finding, known)
     score = ranked[0][1] if why.score is None and ranked else (why.score or 0.0)
-    # Without a score of its own the probability is the score, and its threshold is the only one.
+    # Without an OOD score the probability is the score, and its threshold is the only one.
     confident = why.score is None or (bool(ranked) and ranked[0][1] >= why.needed)
     judged = Judgement(photo, "untagged", ranked, score, tag, confident=confident)
     if tag is None:
@@ -97,11 +96,11 @@ def judge(photo: Photo, finding: Finding, known: KnownLandmarks) -> Judgement:
 
 
 def _ranked(finding: Finding, known: KnownLandmarks) -> tuple[tuple[str, float], ...]:
-    """Return the likeliest landmarks; several classes of one landmark stand once, at their best."""
+    """Return the most likely landmarks; several classes of one landmark count once, at their best."""
     said = finding.photo
     found: dict[str, float] = {}
     for tag in said.tags:
-        if tag.level == "landmark" and tag.class_name is None:  # taught later: no class of the network
+        if tag.level == "landmark" and tag.class_name is None:  # taught later: not a class of the network
             found[known.key(tag.name)] = tag.probability
     for candidate in said.candidates:
         found.setdefault(known.key(candidate.class_name), candidate.probability)
@@ -113,7 +112,7 @@ def _key(tag: Tag, known: KnownLandmarks) -> str:
 
 
 def _holds(tag: Tag, place: Place | None) -> bool:
-    """Tell whether a city, country or kind is that of the place that the photo shows."""
+    """Return whether a city, country or kind is that of the place in the photo."""
     if place is None:
         return False
     if tag.level == "kind":

@@ -1,4 +1,4 @@
-"""Which folder of photos shows which landmark of a model, by name alone."""
+"""Matches folders of photos to the landmarks of a model by name."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from difflib import get_close_matches
 from landmarks.geo.gazetteer import Gazetteer, Place, normalise
 from landmarks.model.ood import BACKGROUND
 
-_SIMILAR = 0.85  # a name this close to one the model knows is likely a slip of the pen
+_SIMILAR = 0.85  # a name this similar to a known one is probably a typo
 
 
 class KnownLandmarks:
     """The landmarks of a model, found by any of their names.
 
-    Two names are the same landmark when the gazetteer has them as one place or when they are equal but for a
-    number prefix, case and separators.
+    Two names are the same landmark if the gazetteer has them as one place or if they are equal except for a number
+    prefix, case and separators.
 
     Args:
         gazetteer: Places and their other names.
-        classes: What the model can answer; the background class may be among them.
+        classes: Classes of the model; may include the background class.
     """
 
     def __init__(self, gazetteer: Gazetteer, classes: Iterable[str]) -> None:
@@ -27,7 +27,7 @@ class KnownLandmarks:
         self._names = {self.key(name): name for name in classes if normalise(name) != BACKGROUND}
 
     def key(self, name: str) -> str:
-        """Return the one form that all names of a landmark share."""
+        """Return the canonical form of all names of a landmark."""
         place = self._gazetteer.find(name)
         return place.key if place is not None else normalise(name)
 
@@ -42,10 +42,10 @@ class KnownLandmarks:
         return self._gazetteer.find(name)
 
     def display_name(self, name: str) -> str:
-        """Return the name to show."""
+        """Return the display name."""
         return self._gazetteer.display_name(name)
 
     def similar(self, name: str) -> str | None:
-        """Return the class of the model whose name looks most like `name`, or None where none does."""
+        """Return the class of the model with the most similar name, or None if none is similar."""
         found = get_close_matches(self.key(name), self._names, n=1, cutoff=_SIMILAR)
         return self._names[found[0]] if found else None

@@ -1,7 +1,7 @@
 """Trained runs and TorchScript files as subjects of an evaluation.
 
-They answer with their network in PyTorch and no calibration, as a user of the file would have it; the tagger makes
-tags of their answers as it does for a model folder.
+They run their network in PyTorch without a calibration, as a user of the file would; the tagger turns their
+outputs into tags as for a model folder.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from landmarks.training.export.predictor import load_torchscript, make_predictor
 
 
 def subject_of_torchscript(path: Path, settings: TagSettings) -> Subject:
-    """Open a file made by `landmarks export`; raises `ModelError` where it is none."""
+    """Open a file made by `landmarks export`; raises `ModelError` if it is not one."""
     script = load_torchscript(path)
     names = getattr(script, "class_names", None)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -35,7 +35,7 @@ def subject_of_torchscript(path: Path, settings: TagSettings) -> Subject:
 
 
 def subject_of_run(folder: Path, settings: TagSettings) -> Subject:
-    """Open a finished run; raises `RunError` or `ModelError` where it is damaged."""
+    """Open a finished run; raises `RunError` or `ModelError` if it is damaged."""
     run = load_run(folder)
     predictor = make_predictor(run.model, run.classes, run.preprocessing)
     identity = f"{folder.name}-{sha256_file(run.folder.weights)[:12]}"

@@ -1,4 +1,4 @@
-"""The form a model comes in, told by its path: folder, bundled name, run, TorchScript or ONNX file."""
+"""Opens a model by its path or name: a model folder, a bundled model, a run, a TorchScript or ONNX file."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def open_subject(model: str, settings: TagSettings, *, processes: int | None = N
 
     Args:
         model: A bundled name, a model folder, a run folder, `model.pt`, or the `model.onnx` of a model folder.
-        settings: What is asked of the tagger.
-        processes: How many work on photos, or None for one per core; PyTorch models use one.
+        settings: How to tag.
+        processes: Number of processes, or None for one per core; PyTorch models use one.
 
     Raises:
         ModelError: There is no such model, or it is damaged or of another kind.
@@ -42,7 +42,7 @@ def open_subject(model: str, settings: TagSettings, *, processes: int | None = N
 def _folder_of_onnx(path: Path) -> Path:
     if path.name != ONNX_FILE or not (path.parent / INFO_FILE).is_file():
         raise ModelError(
-            f"{path}: without {INFO_FILE} beside it nothing tells its classes and preprocessing: give the "
+            f"{path}: without {INFO_FILE} beside it, its classes and preprocessing are unknown: give the "
             f"{ONNX_FILE} of a model folder, or add the file with landmarks models add first"
         )
     return path.parent

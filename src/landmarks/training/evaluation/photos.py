@@ -1,7 +1,7 @@
-"""The photos to measure a model on, each with what it shows.
+"""The photos to evaluate a model on, with their ground truth.
 
-A folder of classes is read as `DATA/test/CLASS/photo`, else as `DATA/CLASS/photo`; one without class folders holds
-photos without a landmark. Folders of negatives may have a folder for each kind of photo.
+A folder of classes is read as `DATA/test/CLASS/photo`, else as `DATA/CLASS/photo`; one without class folders
+contains photos without a landmark. Folders of negatives may have a subfolder per kind of photo.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from landmarks.training.evaluation.matching import KnownLandmarks
 Role = Literal["known", "unknown", "negative"]
 """A landmark that the model knows, one that it does not know, or no landmark."""
 
-_SPLITS = ("test", "any", "", "train", "valid")  # of a manifest, in the order in which they are asked
+_SPLITS = ("test", "any", "", "train", "valid")  # of a manifest, in the order in which they are tried
 
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """One photo and what it shows.
+    """One photo and its ground truth.
 
     Attributes:
         path: The file.
-        role: Whether the model should name it.
+        role: Whether it shows a known landmark, an unknown one, or none.
         group: The key of its landmark (see `KnownLandmarks.key`), or the kind of a photo without a landmark.
-        source: Where it comes from, as `manifest.csv` has it, or empty.
+        source: Its source in `manifest.csv`, or empty.
     """
 
     path: Path
@@ -49,9 +49,9 @@ class PhotoSet:
     """All photos of an evaluation.
 
     Attributes:
-        photos: Each file once.
-        names: The name to show of each landmark, by its key.
-        notes: What a reader should know: what was left out, and names that look like slips.
+        photos: The photos, each file once.
+        names: Display name of each landmark, by its key.
+        notes: Notes for the reader: what was left out, and names that look like typos.
     """
 
     photos: tuple[Photo, ...]
@@ -60,12 +60,12 @@ class PhotoSet:
 
 
 def collect_photos(data: Sequence[Path], negatives: Sequence[Path], known: KnownLandmarks) -> PhotoSet:
-    """List the photos of folders with what they show.
+    """List the photos of folders with their ground truth.
 
     Args:
         data: Folders of classes, or of photos without a landmark.
         negatives: Folders of photos without a landmark; their subfolders are kinds. One inside a folder of `data`
-            is no class of it.
+            is not a class of it.
         known: The landmarks of the model.
 
     Raises:
@@ -91,7 +91,7 @@ class _Listing:
         self._negatives = negatives
 
     def add_data(self, folder: Path) -> None:
-        """Add a folder of classes or, where it has none, of photos without a landmark."""
+        """Add a folder of classes or, if it has none, of photos without a landmark."""
         top = _subfolders(folder)
         root = folder / "test" if "test" in top and _subfolders(folder / "test") else folder
         if root == folder and "train" in top:
@@ -121,7 +121,7 @@ class _Listing:
         sources = read_sources(folder)
         for kind in _subfolders(folder):
             self._add(folder / kind, "negative", f"{folder.name}/{kind}", sources)
-        # What is not in a subfolder is a kind of its own; photos that are listed already stay what they are.
+        # Photos outside a subfolder are a separate kind; photos that are already listed keep their role.
         self._add(folder, "negative", folder.name, sources)
 
     def _add(self, folder: Path, role: Role, group: str, sources: dict[str, str]) -> int:
@@ -141,7 +141,7 @@ class _Listing:
 
 
 def roles(photos: Sequence[Photo]) -> dict[Role, int]:
-    """Count photos by what the model should say of them."""
+    """Count photos by role."""
     counted = Counter(photo.role for photo in photos)
     return {role: counted[role] for role in ("known", "unknown", "negative")}
 

@@ -1,4 +1,4 @@
-"""One self-contained page of an evaluation, with the look of the other reports."""
+"""The report of an evaluation: one self-contained page in the style of the other reports."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class _Sheet:
 
 @dataclass(frozen=True)
 class _Confusion:
-    """What `plots.confusion_matrix` draws: rows of counts, and the names of rows and columns."""
+    """Input of `plots.confusion_matrix`: rows of counts, and the names of rows and columns."""
 
     confusion: tuple[tuple[int, ...], ...]
     class_names: tuple[str, ...]
@@ -67,13 +67,13 @@ class _Confusion:
 
 @dataclass(frozen=True)
 class _Reliability:
-    """What `plots.reliability_diagram` draws."""
+    """Input of `plots.reliability_diagram`."""
 
     calibration: Reliability
 
 
 def write_report(evaluation: FolderEvaluation, path: Path) -> None:
-    """Write the page, whole or not at all.
+    """Write the page, atomically.
 
     Raises:
         StorageError: The file cannot be written.
@@ -146,7 +146,7 @@ def _cards(summary: Summary) -> list[_Card]:
 
     known = summary.totals.get("known")
     if known is not None:
-        add("Likeliest is right", known.top1)
+        add("Top-1 accuracy", known.top1)
         add("Tagged rightly", known.rightly)
         add("Tagged wrongly", known.wrongly)
     for role, name in (("negative", "False tags, no landmark"), ("unknown", "False tags, unknown landmarks")):

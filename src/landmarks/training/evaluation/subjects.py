@@ -1,6 +1,6 @@
-"""What can be measured: a model in whatever form, with its classes and its places.
+"""Subjects of an evaluation: a model in any format, with its classes and places.
 
-A model folder goes through the same pipeline as `landmarks tag`; it needs no PyTorch.
+A model folder uses the same pipeline as `landmarks tag` and needs no PyTorch.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import Finding, gazetteer_of, identity_of
 
 Answer = Callable[[Iterable[Path]], Iterator[Finding]]
-"""Gives the finding of each photo, in order."""
+"""Yields the finding of each photo, in order."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model that can be measured.
+    """A model that can be evaluated.
 
     Attributes:
-        name: To show.
-        identity: Name and hash, which change with anything that changes an answer.
-        classes: What it can answer, landmarks that it was taught later among them.
-        gazetteer: The places it goes by.
-        calibrated: Whether it was calibrated for telling unknown photos.
-        answer: Gives its findings.
+        name: Display name.
+        identity: Name and hash, which change with anything that affects an answer.
+        classes: Its classes, including learned landmarks.
+        gazetteer: Its places.
+        calibrated: Whether it is calibrated for unknown photos.
+        answer: Returns its findings.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Subject:
 
 
 def subject_of_folder(folder: Path, settings: TagSettings, *, processes: int | None = None) -> Subject:
-    """Open a model folder; raises `ModelError` or `PlacesError` where something in it is broken."""
+    """Open a model folder; raises `ModelError` or `PlacesError` if it is damaged."""
     info = read_info(folder)
     learned = read_learned(folder, info) if learned_digest(folder, info) is not None else None
     taught = () if learned is None else tuple(landmark.name for landmark in learned.landmarks)

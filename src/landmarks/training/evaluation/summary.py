@@ -1,4 +1,4 @@
-"""From judged photos to the metrics of a model on a folder.
+"""Computes the metrics of a model on a folder from judged photos.
 
 Everything is counted from the judgements alone, so a metric can be checked against the rows of `--jsonl`.
 """
@@ -26,29 +26,30 @@ from landmarks.training.metrics.evaluate import ConfusedPair, Proportion, Reliab
 from landmarks.training.metrics.ood import auroc
 
 WORST = 24
-"""Mistakes of each kind that a summary lists."""
+"""Number of mistakes of each kind in a summary."""
 
 CURVE_POINTS = 200
-"""Thresholds of a stored curve; drawing needs no more, whatever the number of photos."""
+"""Number of points of a stored curve; a plot needs no more, however many photos there are."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """What became of the readable photos of one landmark, one kind, one source, or one role as a whole.
+    """Metrics of the photos of one landmark, one kind, one source, or a whole role.
 
     Attributes:
         name: Key of the landmark, kind, source, or role.
-        role: What the model should say of the photos.
-        count: Readable photos; shares are of these, and None where there is none.
-        unreadable: Photos that gave no answer.
-        rightly: Share whose tag names the right landmark.
-        wrongly: Share whose tag names another landmark, or any where there is none to name.
-        coarser: Share whose tag is a city, a country or a kind.
-        coarser_true: How many of those tags hold of the photo.
-        untagged: Share without a tag.
-        top1: Share whose likeliest landmark is right, tagged or not; None unless the model knows the landmark.
-        top5: Likewise among the five likeliest.
-        most_said: The tag that is said most often and how often, or None.
+        role: Role of the photos.
+        count: Number of readable photos; fractions are of these, and None if there are none.
+        unreadable: Number of unreadable photos.
+        rightly: Fraction whose tag is the correct landmark.
+        wrongly: Fraction whose tag is another landmark, or any landmark if there is no correct one.
+        coarser: Fraction whose tag is a city, a country or a kind.
+        coarser_true: Number of these tags that are true of the photo.
+        untagged: Fraction without a tag.
+        top1: Fraction whose most likely landmark is correct, tagged or not; None unless the model knows the
+            landmark.
+        top5: Likewise for the five most likely.
+        most_said: The most frequent tag and its count, or None.
     """
 
     name: str
@@ -66,19 +67,19 @@ class Group:
 
     @property
     def tagged(self) -> Proportion | None:
-        """Share with any tag; these are false tags unless the model knows the landmark."""
+        """Fraction with any tag; these are false tags unless the model knows the landmark."""
         return None if self.untagged is None else proportion(self.count - _hits(self.untagged), self.count)
 
 
 @dataclass(frozen=True)
 class Detection:
-    """How well the score tells photos of known landmarks from `others`.
+    """How well the score separates photos of known landmarks from `others`.
 
     Attributes:
         others: `unknown` landmarks, `negative` photos, or `both`.
         auroc: Area under the ROC curve, 0.5 for chance.
-        fpr95: Share of the others that pass the threshold which 95 % of the known landmarks pass.
-        count: How many others there are.
+        fpr95: False-positive rate at 95 % recall of the known landmarks.
+        count: Number of others.
     """
 
     others: str
@@ -89,13 +90,13 @@ class Detection:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Tags that name a landmark at every threshold, the confidence that a tag needs staying as it is.
+    """Landmark tags at every threshold of the score, at a fixed minimum confidence.
 
     Attributes:
-        thresholds: Of the score, falling, at most `CURVE_POINTS`.
-        rightly: Share of the photos of known landmarks.
-        wrongly: Likewise.
-        false: Share of the other photos with any landmark as a tag, by role; a role without photos is left out.
+        thresholds: Thresholds of the score, descending, at most `CURVE_POINTS`.
+        rightly: Fraction of the photos of known landmarks that are tagged correctly.
+        wrongly: Fraction of the photos of known landmarks that are tagged wrongly.
+        false: Fraction of the other photos that are tagged with a landmark, by role; only roles with photos.
     """
 
     thresholds: NDArray[np.float64]
@@ -109,20 +110,20 @@ class Summary:
     """All metrics of a model on a set of photos.
 
     Attributes:
-        totals: All photos of each role that has any.
-        landmarks: Known landmarks, lowest share of right tags first.
-        unknown: Unknown landmarks, highest share of false tags first.
+        totals: All photos by role, for roles with photos.
+        landmarks: Known landmarks, lowest rate of correct tags first.
+        unknown: Unknown landmarks, highest false-positive rate first.
         kinds: Photos without a landmark by kind, likewise.
-        sources: By source and role, largest first; empty where no source is known.
-        uap: GAP of the Google Landmarks challenge; None without a photo of a known landmark.
-        aurc: Area under the risk-coverage curve of the likeliest landmark on photos of known landmarks.
+        sources: By source and role, largest first; empty if no source is known.
+        uap: GAP of the Google Landmarks challenge; None without photos of known landmarks.
+        aurc: Area under the risk-coverage curve of the most likely landmark on photos of known landmarks.
         risk: That curve as (coverage, risk), at most `CURVE_POINTS` points.
         detection: Known against others, by role of the others.
-        calibration: Of the probability of the likeliest landmark, on photos of known landmarks.
-        curve: True against false tags; None without a photo of a known landmark.
-        confused: Landmarks taken for others, most frequent first; all that occur.
-        mistakes: Known landmarks with a wrong tag, the surest first.
-        false_tags: Other photos with a tag, the surest first.
+        calibration: Calibration of the probability of the most likely landmark, on photos of known landmarks.
+        curve: True against false tags; None without photos of known landmarks.
+        confused: All confusions of landmarks, most frequent first.
+        mistakes: Known landmarks with a wrong tag, most confident first.
+        false_tags: Other photos with a tag, most confident first.
         unreadable: File and reason.
     """
 
@@ -170,7 +171,7 @@ class Summary:
 
 
 def summarise(judgements: Sequence[Judgement]) -> Summary:
-    """Count judged photos.
+    """Compute the metrics of judged photos.
 
     Raises:
         DataError: No photo is readable.
@@ -235,7 +236,7 @@ def _group(name: str, role: Role, members: Sequence[Judgement]) -> Group:
 
 
 def _by_group(members: Sequence[Judgement]) -> tuple[Group, ...]:
-    """Return the groups of one role, the worst first."""
+    """Return the groups of one role, worst first."""
     groups = [_group(name, one[0].photo.role, one) for name, one in _grouped(members, _group_of).items()]
 
     def badness(group: Group) -> tuple[float, str]:
@@ -267,7 +268,7 @@ def _right(members: Sequence[Judgement]) -> NDArray[np.bool_]:
 
 
 def _reliability(known: Sequence[Judgement]) -> Reliability:
-    # A sum of float32 probabilities may end a hair above 1.
+    # A sum of float32 probabilities may be slightly above 1.
     return reliability(np.array([min(1.0, one.probability) for one in known]), _right(known))
 
 
@@ -303,7 +304,7 @@ def _thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[tuple[floa
 
 
 def _spread(count: int) -> NDArray[np.int64]:
-    """Return at most `CURVE_POINTS` positions out of `count`, both ends among them."""
+    """Return at most `CURVE_POINTS` positions out of `count`, including both ends."""
     return np.unique(np.linspace(0, count - 1, min(count, CURVE_POINTS)).round().astype(np.int64))
 
 

@@ -13,7 +13,7 @@ _OTHERS = {"negative": "no landmark", "unknown": "unknown landmarks", "both": "a
 
 
 def text_lines(evaluation: FolderEvaluation) -> Iterator[str]:
-    """Give the metrics line by line."""
+    """Yield the metrics line by line."""
     summary = evaluation.summary
     known = summary.totals.get("known")
     if known is not None:
@@ -40,7 +40,7 @@ def text_lines(evaluation: FolderEvaluation) -> Iterator[str]:
 
 
 def source_lines(summary: Summary) -> Iterator[str]:
-    """Give one line per source of the photos of known landmarks; nothing where no source is known."""
+    """Yield one line per source of the photos of known landmarks; nothing if no source is known."""
     rows = [one for one in summary.sources if one.role == "known" and one.top1 and one.rightly and one.wrongly]
     if rows:
         yield from _columns(

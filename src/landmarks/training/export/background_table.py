@@ -1,9 +1,9 @@
-"""Embeddings of photos that most models must say nothing of: for those who give no negatives of their own.
+"""A bundled table of negatives, as embeddings, for users who have no negatives of their own.
 
-The table holds what the pretrained EfficientNet-Lite0 sees in some hundred ordinary photos, by kind, and in photos
-of landmarks of the world, by landmark. It has no photos, and none can be made from it. With the head of a model
-that kept this backbone it tells what the model would say of them. A fine-tuned backbone, or one from scratch, sees
-other things: there is no table for it.
+The table has embeddings by the pretrained EfficientNet-Lite0 of several hundred ordinary photos, by kind, and of
+photos of landmarks around the world, by landmark. The photos are not included and cannot be reconstructed. The
+head of a model with this backbone can be applied to them. A fine-tuned backbone, or one from scratch, has other
+embeddings, so there is no table for it.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ TABLE_FILE = "background_efficientnet_lite0.npz"
 
 @dataclass(frozen=True, eq=False)
 class TableGroups:
-    """What a model says of photos by group.
+    """Outputs of a model by group.
 
     Attributes:
-        ordinary: Of ordinary photos, by kind.
-        unknown: Of landmarks that it does not know, by landmark.
+        ordinary: For ordinary photos, by kind.
+        unknown: For photos of unknown landmarks, by landmark.
     """
 
     ordinary: Mapping[str, Outputs]
@@ -48,7 +48,7 @@ class BackgroundTable:
 
     Attributes:
         embeddings: (N, D).
-        groups: (N,), the group of each, a position in `names`.
+        groups: (N,), the group of each, an index into `names`.
         names: `kind/NAME` or `landmark/NAME`.
     """
 
@@ -58,12 +58,12 @@ class BackgroundTable:
 
     @classmethod
     def bundled(cls) -> BackgroundTable:
-        """Read the table that comes with the package."""
+        """Read the bundled table."""
         return cls.load(Path(str(resources.files("landmarks.training.export"))) / TABLE_FILE)
 
     @classmethod
     def load(cls, path: Path) -> BackgroundTable:
-        """Read what `save` wrote.
+        """Read a file written by `save`.
 
         Raises:
             ModelError: The file is missing or damaged.
@@ -88,7 +88,7 @@ class BackgroundTable:
             np.savez_compressed(file, embeddings=values, groups=self.groups.astype(np.int32), names=names)
 
     def without(self, classes: Sequence[str]) -> BackgroundTable:
-        """Leave out the landmarks that a model knows: those of the same name or the same place."""
+        """Return the table without the landmarks that a model knows, by name or by place."""
         gazetteer = Gazetteer.bundled()
 
         def keys(name: str) -> set[str]:
@@ -102,7 +102,7 @@ class BackgroundTable:
         )
 
     def seen_by(self, model: TransferModel) -> TableGroups:
-        """Return what a model with the pretrained backbone says of the photos of the table."""
+        """Return the outputs of a model with the pretrained backbone for the photos of the table."""
         with torch.no_grad():
             logits = model.head(torch.from_numpy(self.embeddings)).numpy()
         found: dict[str, dict[str, Outputs]] = {"kind": {}, "landmark": {}}
@@ -115,6 +115,6 @@ class BackgroundTable:
 
 
 def table_fits(settings: ModelSettings) -> bool:
-    """Tell whether a run kept the pretrained backbone that the table was made with."""
+    """Return whether a run has the unchanged pretrained backbone that the table was made with."""
     kept = settings.kind == "transfer" and settings.backbone == BACKBONE
     return kept and not settings.unfreeze and settings.weights is None and settings.init is None

@@ -1,6 +1,6 @@
-"""The model card: what a model is, what it was trained on, how good it is and what it must not be used for.
+"""The model card: what a model is, what it was trained on, its metrics and its limits.
 
-The form follows Mitchell et al. 2019, https://arxiv.org/abs/1810.03993.
+The format follows Mitchell et al. 2019, https://arxiv.org/abs/1810.03993.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ def model_card(info: ModelInfo, notes: str = "") -> str:
     """Return the card as Markdown.
 
     Args:
-        info: What `model.json` says; nearly all of the card comes from it.
-        notes: Markdown that the maker adds: where the data came from, its licence, the purpose.
+        info: The content of `model.json`, which nearly all of the card is made from.
+        notes: Additional Markdown: source and licence of the data, purpose.
     """
     classes = "\n".join(f"- {name}" for name in info.classes)
     versions = ", ".join(f"{name} {version}" for name, version in info.versions.items())
@@ -26,10 +26,10 @@ def model_card(info: ModelInfo, notes: str = "") -> str:
         f"{info.created} by landmarks.",
         "## Use",
         f"```\nlandmarks tag --model {info.name} PHOTO...\n```",
-        "Input: RGB pictures, short side resized to "
+        "Input: RGB images, short side resized to "
         f"{info.preprocessing.resize} pixels, centre crop of {info.preprocessing.crop}; "
-        "`model.onnx` takes the crops as uint8 (N, height, width, 3) and gives `logits` and `embedding`.",
-        "## Figures",
+        "`model.onnx` takes the crops as uint8 (N, height, width, 3) and outputs `logits` and `embedding`.",
+        "## Metrics",
         _figures(info.metrics),
         "## Training data",
         _data(info.data),
@@ -38,9 +38,9 @@ def model_card(info: ModelInfo, notes: str = "") -> str:
         _origin(info),
         "## Limits",
         _unknown(info.calibration),
-        "It was measured on pictures from the same sources as its training data; photos from elsewhere will be "
-        "recognised less well. Do not use it where a wrong place could harm somebody: to find out where a person "
-        "is, as evidence, or for navigation.",
+        "It was evaluated on images from the same sources as its training data; it is less accurate on photos "
+        "from elsewhere. Do not use it where a wrong place could harm somebody: to find out where a person is, as "
+        "evidence, or for navigation.",
         "## Classes",
         classes,
         "## Made with",
@@ -52,12 +52,12 @@ def model_card(info: ModelInfo, notes: str = "") -> str:
 def _origin(info: ModelInfo) -> str:
     lines = [f"Licence of the weights: {info.licence}."]
     if info.origin:
-        lines.append("It learnt from:\n\n" + "\n".join(f"- {one.words}" for one in info.origin))
+        lines.append("It was trained on:\n\n" + "\n".join(f"- {one.words}" for one in info.origin))
     return "\n\n".join(lines)
 
 
 def _figures(metrics: Mapping[str, Any]) -> str:
-    rows = ["| split | pictures | top-1 (95 % interval) | top-5 | loss |", "|---|---|---|---|---|"]
+    rows = ["| split | images | top-1 (95 % interval) | top-5 | loss |", "|---|---|---|---|---|"]
     for split in ("valid", "test"):
         values = metrics.get(split)
         if values:
@@ -69,22 +69,22 @@ def _figures(metrics: Mapping[str, Any]) -> str:
     text = "\n".join(rows)
     sources = metrics.get("test", {}).get("sources") or []
     if len(sources) > 1:
-        lines = ["| source | test pictures | top-1 (95 % interval) |", "|---|---|---|"]
+        lines = ["| source | test images | top-1 (95 % interval) |", "|---|---|---|"]
         for item in sources:
             found = item["accuracy"]
             interval = f"{found['low']:.3f} to {found['high']:.3f}"
             name = item["source"] or "not in the manifest"
             lines.append(f"| {name} | {found['count']} | {found['value']:.3f} ({interval}) |")
-        text += "\n\nBy source of the pictures:\n\n" + "\n".join(lines)
+        text += "\n\nBy source of the images:\n\n" + "\n".join(lines)
     proof = metrics.get("export")
     if proof:
         text += (
-            f"\n\nThe figures are of the trained network. On {proof['pictures']} validation pictures the fp32 "
-            f"exports differ from it by at most {max(proof['torchscript'], proof['onnx']):.1e} of probability."
+            f"\n\nThese are the metrics of the trained network. On {proof['pictures']} validation images the fp32 "
+            f"exports differ from it by at most {max(proof['torchscript'], proof['onnx']):.1e} in probability."
         )
         if proof["int8_valid_accuracy"] is not None:
             text += (
-                f" On all validation pictures fp32 is right on {proof['valid_accuracy']:.3f} and int8 on "
+                f" On all validation images the accuracy of fp32 is {proof['valid_accuracy']:.3f} and of int8 "
                 f"{proof['int8_valid_accuracy']:.3f}."
             )
     return text
@@ -95,24 +95,24 @@ def _data(data: Mapping[str, Any]) -> str:
         return "Not recorded."
     return (
         f"`{data['name']}` (fingerprint {data['fingerprint']}): {data['train']} training, {data['valid']} "
-        f"validation and {data['test']} test pictures; {len(data['broken'])} could not be read."
+        f"validation and {data['test']} test images; {len(data['broken'])} were unreadable."
     )
 
 
 def _unknown(calibration: Mapping[str, Any] | None) -> str:
     if calibration is None:
         return (
-            "The model knows the classes below and nothing else: of any other photo it still names one of them, "
+            "The model knows the classes below and nothing else: it names one of them for any other photo too, "
             "mostly with a low probability."
         )
     if calibration.get("operating_points"):
         return _operating_points(calibration)
     return (
-        "The model knows the classes below and nothing else. `landmarks tag` says nothing of a photo whose "
-        f"`{calibration['score']}` score is below {calibration['threshold']:.4g}: chosen on "
+        "The model knows the classes below and nothing else. `landmarks tag` gives no tag to a photo whose "
+        f"`{calibration['score']}` score is below {calibration['threshold']:.4g}, chosen on "
         f"{calibration['fitted_on']['negatives']} photos without a landmark so that at most "
-        f"{calibration['target_fpr']:.1%} of such photos get a tag. Photos that look much like one of its "
-        "landmarks, another bridge of the same kind, pass more often."
+        f"{calibration['target_fpr']:.1%} of such photos get a tag. Photos that look very similar to one of its "
+        "landmarks, such as another bridge of the same kind, pass more often."
     )
 
 
@@ -124,24 +124,25 @@ def _operating_points(calibration: Mapping[str, Any]) -> str:
         cells = [_share(point["expected"].get(key)) for key in _EXPECTED]
         rows.append(f"| {name} | {point['threshold']:.4g} | {point['min_confidence']:g} | {' | '.join(cells)} |")
     text = (
-        "The model knows the classes below and nothing else. `landmarks tag` says nothing of a photo whose "
+        "The model knows the classes below and nothing else. `landmarks tag` gives no tag to a photo whose "
         f"`{calibration['score']}` score is below the threshold. Thresholds were chosen on {fitted['negatives']} "
         f"photos without a landmark and {fitted.get('unknown_landmarks', 0)} of landmarks it does not know. The "
-        "rates are expected on photos of kinds and of landmarks that chose nothing: folds that choose and folds "
-        "that are measured differ in both.\n\n" + "\n".join(rows)
+        "expected rates are cross-fitted: measured on folds of other kinds and landmarks than those on which the "
+        "thresholds were chosen.\n\n" + "\n".join(rows)
     )
     worst = sorted(fitted.get("rates", {}).items(), key=lambda item: -float(item[1]["value"]))[:5]
     if worst:
         listed = "; ".join(f"{name} {_share(rate)}" for name, rate in worst)
-        text += f"\n\nMost false tags at `balanced`, of what it was calibrated on: {listed}."
+        text += f"\n\nHighest false-positive rates at `balanced`, on the calibration photos: {listed}."
     return (
         text
-        + " Photos that look much like one of its landmarks, another bridge of the same kind, pass more often."
+        + " Photos that look very similar to one of its landmarks, such as another bridge of the same kind, pass "
+        "more often."
     )
 
 
 _EXPECTED = {
-    "tagged_rightly": "landmarks tagged rightly",
+    "tagged_rightly": "landmarks tagged correctly",
     "tagged_wrongly": "landmarks tagged wrongly",
     "false_tags_ordinary": "false tags, ordinary photos",
     "false_tags_unknown": "false tags, unknown landmarks",

@@ -1,4 +1,4 @@
-"""A finished run as a model folder, which is written only if it predicts what the trained network predicts."""
+"""Exports a finished run as a model folder, only if its predictions match those of the trained network."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ from landmarks.training.runs.experiments import Pairs
 from landmarks.training.runs.folder import library_versions
 
 TOLERANCE = 1e-4
-"""Largest difference of a probability between the trained network and an fp32 export."""
+"""Maximum difference in probability between the trained network and an fp32 export."""
 
 INT8_LOSS = 0.01
-"""Accuracy that int8 may cost. More is refused where it is significant at 95 %, so not by a few unlucky images."""
+"""Accuracy that int8 may lose. A larger loss is refused only if it is significant at 95 %."""
 
 CALIBRATION_PICTURES = 200
 FP32_PICTURES = 16
@@ -70,8 +70,8 @@ class ParityReport:
 
     Attributes:
         pictures: Validation images on which fp32 exports were compared.
-        torchscript: Largest difference of a probability of the TorchScript file.
-        onnx: Likewise of the fp32 ONNX model.
+        torchscript: Maximum difference in probability of the TorchScript file.
+        onnx: Likewise for the fp32 ONNX model.
         valid_accuracy: Accuracy on validation of the fp32 ONNX model.
         int8_valid_accuracy: Accuracy on validation of the int8 model, or None for an fp32 export.
         int8_difference: Accuracy of int8 minus that of fp32 on validation and training images together, with its
@@ -89,7 +89,7 @@ class ParityReport:
 def export_run(run: TrainedRun, data: Data, out: Path, settings: ExportSettings | None = None) -> ParityReport:
     """Write a run as a model folder.
 
-    Everything is made and compared in a temporary folder next to `out`, which takes its place in the end.
+    Everything is written and compared in a temporary folder next to `out`, which is renamed at the end.
 
     Args:
         run: A finished run, loaded.
@@ -226,7 +226,7 @@ def require_parity(fp32: NDArray[np.bool_], int8: NDArray[np.bool_]) -> Proporti
         int8: (N,) whether the int8 model did.
 
     Returns:
-        The accuracy of int8 minus that of fp32, with its 95 % interval.
+        Accuracy of int8 minus that of fp32, with its 95 % interval.
 
     Raises:
         ExportError: int8 is worse by more than `INT8_LOSS`, and not by chance: the whole interval is below.

@@ -1,4 +1,4 @@
-"""What an exported model itself says of pictures: logits and embeddings, for thresholds and references."""
+"""Outputs of an exported model for images: logits and embeddings, for thresholds and references."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ BATCH = 8
 
 
 def outputs_of(recognizer: Recognizer, pictures: Iterable[NDArray[np.uint8]]) -> Outputs:
-    """Return the outputs of a model for prepared pictures (S, S, 3) uint8, in their order.
+    """Return the outputs of a model for prepared images (S, S, 3) uint8, in their order.
 
     Raises:
-        DataError: There is no picture.
+        DataError: There is no image.
     """
     rest = iter(pictures)
     answers = []
     while batch := list(islice(rest, BATCH)):
         answers.append(recognizer.answer(np.stack(batch)))
     if not answers:
-        raise DataError("there is no readable photo among the negatives: give a folder with photos of no landmark")
+        raise DataError(
+            "there is no readable photo among the negatives: give a folder of photos without a landmark"
+        )
     return Outputs(
         np.concatenate([answer.logits for answer in answers]),
         np.concatenate([answer.embeddings for answer in answers]),
@@ -38,15 +40,14 @@ def outputs_of(recognizer: Recognizer, pictures: Iterable[NDArray[np.uint8]]) ->
 
 
 def readable_pictures(folder: Path, recognizer: Recognizer) -> Iterator[NDArray[np.uint8]]:
-    """Give the photos of a folder, prepared for a model; one broken photo more or less changes nothing."""
+    """Yield the readable photos of a folder, prepared for a model; broken photos are skipped."""
     return _readable(find_photos([folder]), recognizer)
 
 
 def outputs_by_folder(recognizer: Recognizer, folder: Path) -> dict[str, Outputs]:
-    """Return the outputs of a model for the photos of each folder in a folder, by name.
+    """Return the outputs of a model for the photos in each subfolder, by name.
 
-    Photos that lie directly in `folder` are one more group, named after it. A folder without a readable photo is
-    left out.
+    Photos directly in `folder` are another group, named after it. A folder without a readable photo is left out.
 
     Raises:
         DataError: There is no readable photo at all.

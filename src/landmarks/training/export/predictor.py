@@ -1,7 +1,7 @@
 """`Predictor`: preprocessing, network and softmax in one TorchScript file.
 
-TorchScript is deprecated in favour of `torch.export` since PyTorch 2.11, but it is what the original exercise
-asks for and what C++ and mobile code of many users loads; the model folder also holds ONNX.
+TorchScript is deprecated in favour of `torch.export` since PyTorch 2.11, but the course exercise asks for it, and
+much existing C++ and mobile code loads it; the model folder also has ONNX.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from landmarks.training.data.folders import Sample
 
 
 class Predictor(nn.Module):
-    """Pictures as they come to probabilities.
+    """Maps unprocessed images to probabilities.
 
     Args:
-        model: Normalised pictures (B, 3, crop, crop) to logits (B, K).
-        class_names: Names in the order of the logits; they travel in the file.
+        model: Maps normalised images (B, 3, crop, crop) to logits (B, K).
+        class_names: Names in the order of the logits; stored in the file.
         mean: Mean of each channel, in [0, 1].
         std: Deviation of each channel, above 0.
         resize: Short side after resizing, in pixels.
@@ -55,8 +55,8 @@ class Predictor(nn.Module):
         self.register_buffer("std", torch.tensor(list(std)).view(1, 3, 1, 1))
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Map pictures (B, 3, H, W) uint8 of any size to probabilities (B, K), each row summing to 1."""
-        # Resized as uint8, as Pillow does it, so that this file and the ONNX model see the same pixels.
+        """Map images (B, 3, H, W) uint8 of any size to probabilities (B, K), each row summing to 1."""
+        # Resized as uint8, like Pillow, so that this file and the ONNX model see the same pixels.
         x = functional.resize(pictures, [self.resize], antialias=True)
         x = functional.center_crop(x, [self.crop, self.crop])
         x = (x.to(torch.float32) / 255.0 - self.mean) / self.std
@@ -76,13 +76,13 @@ def make_predictor(model: nn.Module, class_names: Sequence[str], preprocessing: 
 
 
 def save_torchscript(predictor: Predictor, path: Path) -> None:
-    """Compile a predictor with `torch.jit.script` and write it, whole or not at all.
+    """Compile a predictor with `torch.jit.script` and write it, atomically.
 
     Raises:
         StorageError: The file cannot be written.
     """
     with warnings.catch_warnings():
-        # Of its own deprecation and of what it leaves out; neither is anything a user can mend.
+        # Warnings about its deprecation and about what it leaves out; a user cannot fix either.
         warnings.simplefilter("ignore")
         content = io.BytesIO()
         torch.jit.save(torch.jit.script(predictor), content)
@@ -90,7 +90,7 @@ def save_torchscript(predictor: Predictor, path: Path) -> None:
 
 
 def load_torchscript(path: Path) -> torch.jit.ScriptModule:
-    """Read back what `save_torchscript` wrote.
+    """Load a file written by `save_torchscript`.
 
     Raises:
         ModelError: The file is missing or is not TorchScript.
@@ -108,7 +108,7 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
 
 @torch.no_grad()
 def predict_picture(predictor: nn.Module, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the probabilities (K,) of one picture (H, W, 3) uint8."""
+    """Return the probabilities (K,) of one image (H, W, 3) uint8."""
     tensor = torch.from_numpy(picture).permute(2, 0, 1).unsqueeze(0)
     probabilities: NDArray[np.float32] = predictor(tensor)[0].numpy()
     return probabilities
@@ -117,11 +117,11 @@ def predict_picture(predictor: nn.Module, picture: NDArray[np.uint8]) -> NDArray
 def predictor_test(
     predictor: nn.Module, samples: Iterable[Sample]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Test a reloaded predictor on picture files, as a user of the file would call it.
+    """Test a reloaded predictor on image files, as a user of the file would call it.
 
     Args:
         predictor: From `load_torchscript`, or a `Predictor`.
-        samples: Pictures and their labels.
+        samples: Images and their labels.
 
     Returns:
         Probabilities (N, K) and labels (N,).

@@ -1,7 +1,7 @@
-"""Static int8 of an ONNX model: 7-bit weights a channel, 8-bit activations, ranges from training pictures.
+"""Static int8 quantisation of an ONNX model: 7-bit weights per channel, 8-bit activations.
 
-The method is post-training quantisation in QDQ form (Jacob et al. 2018, https://arxiv.org/abs/1712.05877), by
-ONNX Runtime.
+The method is post-training quantisation in QDQ format (Jacob et al. 2018, https://arxiv.org/abs/1712.05877), by
+ONNX Runtime; ranges come from training images.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ class _Pictures(CalibrationDataReader):  # type: ignore[misc]
         self._rest: Iterator[NDArray[np.uint8]] = iter(pictures)
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        """Return the next image as a batch of one, or None at the end."""
         picture = next(self._rest, None)
         return None if picture is None else {"pictures": picture[None]}
 
 
 @contextmanager
 def _quiet_root_logger() -> Iterator[None]:
-    """Keep ONNX Runtime's advice on preparing models, given through the root logger, from the user."""
+    """Hide ONNX Runtime's advice on preparing models, which it logs to the root logger."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
@@ -50,22 +51,22 @@ def _quiet_root_logger() -> Iterator[None]:
 
 
 def quantize(source: Path, target: Path, pictures: Sequence[NDArray[np.uint8]]) -> None:
-    """Write an int8 copy of an fp32 model, whole or not at all.
+    """Write an int8 copy of an fp32 model, atomically.
 
-    Convolutions and the steps between them are quantised; normalisation, pooling of the last features and the
-    head stay in fp32: they cost next to nothing, and logits and embedding keep their resolution.
+    Convolutions and the steps between them are quantised; normalisation, the last pooling and the head stay in
+    fp32: they cost next to nothing, and logits and embedding keep their precision.
 
     Args:
         source: From `landmarks.training.models.onnx_graph.write_onnx`.
         target: The file to write.
-        pictures: Prepared training pictures (S, S, 3) uint8 that set the ranges; a hundred or two are enough.
+        pictures: Prepared training images (S, S, 3) uint8 that set the ranges; a hundred or two are enough.
 
     Raises:
         StorageError: The file cannot be written.
     """
     with _quiet_root_logger(), tempfile.TemporaryDirectory() as folder, atomic_path(target) as temporary:
         folded = Path(folder) / "folded.onnx"
-        # Folds padding and batch norms into the convolutions first, so that no step between them is rounded.
+        # Fold padding and batch norms into the convolutions first, so that no step between them is rounded.
         quant_pre_process(str(source), str(folded), skip_symbolic_shape=True)
         quantize_static(
             str(folded),
@@ -75,8 +76,8 @@ def quantize(source: Path, target: Path, pictures: Sequence[NDArray[np.uint8]]) 
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
-            # Weights of 7 bits: the sums of 8-bit ones overflow on processors without VNNI, so that the same
-            # model would give other answers there.
+            # 7-bit weights: sums of 8-bit ones overflow on processors without VNNI, where the same model would
+            # give different answers.
             reduce_range=True,
             calibrate_method=CalibrationMethod.MinMax,
             nodes_to_exclude=_normalisation(folded),
@@ -88,7 +89,7 @@ def quantize(source: Path, target: Path, pictures: Sequence[NDArray[np.uint8]]) 
 def _normalisation(path: Path) -> list[str]:
     """Return the names of the steps before the first convolution.
 
-    Quantised, they would round the picture twice before the network sees it, and take longer than in fp32.
+    Quantised, they would round the image twice before the network sees it, and take longer than in fp32.
     """
     steps = takewhile(lambda node: node.op_type != "Conv", onnx.load(path).graph.node)
     return [node.name for node in steps]

@@ -1,4 +1,4 @@
-"""What search and later learning need of an exported model: its training pictures and negatives as vectors."""
+"""Writes the reference of an exported model for search and few-shot learning: training images and negatives."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def write_reference(folder: Path, data: Data, negatives: Path) -> None:
 
     Args:
         folder: The model folder.
-        data: Its training pictures teach the whitening; those of the background class are left out.
+        data: Data whose training images fit the whitening, without those of the background class.
         negatives: Folder of photos without a landmark, which the model was not trained on.
 
     Raises:

@@ -42,7 +42,7 @@ class Predictions:
         labels: Shape (N,), the index of the right class, in [0, K).
         class_names: K different names, in the order of the columns.
         paths: N image files.
-        sources: N names of where a picture comes from, or None without a manifest.
+        sources: N names of sources, or None without a manifest.
 
     Raises:
         DataError: A shape, an index or a probability does not fit.
@@ -78,7 +78,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Proportion:
-    """A fraction of `count` images, with the ends of its 95 % interval; all three in [0, 1]."""
+    """A fraction of `count` images, with its 95 % interval; all three in [0, 1]."""
 
     value: float
     low: float
@@ -88,7 +88,7 @@ class Proportion:
 
 @dataclass(frozen=True)
 class ClassScores:
-    """Scores of one class in [0, 1]; a score whose divisor is zero is 0. `support` counts its pictures."""
+    """Scores of one class in [0, 1]; a score whose divisor is zero is 0. `support` counts its images."""
 
     name: str
     precision: float
@@ -99,7 +99,7 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class MacroScores:
-    """Plain means over the classes that have a picture, so that small classes count as much as large ones."""
+    """Unweighted means over the classes with images, so that small classes count as much as large ones."""
 
     precision: float
     recall: float
@@ -108,7 +108,7 @@ class MacroScores:
 
 @dataclass(frozen=True)
 class ConfusedPair:
-    """`count` pictures of `true`, a `share` of all its pictures, were taken for `predicted`."""
+    """`count` images of `true`, a `share` of all its images, were predicted as `predicted`."""
 
     true: str
     predicted: str
@@ -118,7 +118,7 @@ class ConfusedPair:
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Pictures whose confidence lies in (low, high]; confidence and accuracy are None in an empty bin."""
+    """Images with a confidence in (low, high]; confidence and accuracy are None in an empty bin."""
 
     low: float
     high: float
@@ -144,7 +144,7 @@ class Reliability:
 
 @dataclass(frozen=True)
 class SourceAccuracy:
-    """Top-1 accuracy on the pictures of one source."""
+    """Top-1 accuracy on the images of one source."""
 
     source: str
     accuracy: Proportion
@@ -165,16 +165,16 @@ class Evaluation:
     """All metrics of one split.
 
     Attributes:
-        count: Number of pictures.
+        count: Number of images.
         loss: Mean cross-entropy in nats.
-        top1: Fraction of images whose most probable class is right.
+        top1: Fraction of images whose most probable class is correct.
         top5: Fraction of images whose true class is among the five most probable.
-        macro: Mean scores over the classes that have a picture.
+        macro: Mean scores over the classes with images.
         classes: Scores of each class, in the order of the network.
-        confusion: K rows of K counts: row = right class, column = predicted class.
+        confusion: K rows of K counts: row = true class, column = predicted class.
         confused_pairs: The most frequent confusions, most frequent first.
         calibration: Expected calibration error and reliability bins.
-        sources: Accuracy by source, largest source first; empty where no source is known.
+        sources: Accuracy by source, largest source first; empty if no source is known.
         mistakes: Wrong predictions with the highest probability, worst first.
         predictions: The prediction for each image, in the order given.
     """
@@ -212,7 +212,7 @@ class Evaluation:
 def evaluate(predictions: Predictions) -> Evaluation:
     """Compute all metrics of a set of predictions.
 
-    Where two classes are equally probable, the one with the lower index is taken.
+    If two classes are equally probable, the one with the lower index counts.
     """
     labels = predictions.labels.astype(np.int64)
     probabilities = predictions.probabilities.astype(np.float64)
@@ -243,7 +243,7 @@ def evaluate(predictions: Predictions) -> Evaluation:
 
 
 def proportion(successes: int, count: int) -> Proportion:
-    """Return the share `successes / count` with its 95 % Wilson score interval.
+    """Return `successes / count` with its 95 % Wilson score interval.
 
     Unlike the normal approximation the interval stays in [0, 1] and holds near its ends. Source: E. B. Wilson,
     "Probable inference, the law of succession, and statistical inference", JASA 22 (1927); recommended by
@@ -257,19 +257,19 @@ def proportion(successes: int, count: int) -> Proportion:
     shrink = 1 / (1 + _Z95**2 / count)
     centre = shrink * (share + _Z95**2 / (2 * count))
     half = shrink * _Z95 * (share * (1 - share) / count + _Z95**2 / (4 * count**2)) ** 0.5
-    # At shares of 0 and 1 an end of the interval is the share itself; rounding must not push it past.
+    # At 0 and 1 one end of the interval is the fraction itself; rounding must not push it past.
     return Proportion(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)), count)
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path, split: str) -> None:
-    """Write the metrics of one split, each file whole or not at all.
+    """Write the metrics of one split, each file atomically.
 
     Files: `metrics_<split>.json`; `confusion_<split>.csv` (first column the true class, then one column per
     predicted class); `per_class_<split>.csv`; `predictions_<split>.csv`.
 
     Args:
         evaluation: The metrics.
-        folder: Made when missing.
+        folder: Output folder; created if missing.
         split: Name of the split, for the file names.
 
     Raises:
@@ -303,7 +303,7 @@ def _cross_entropy(probabilities: NDArray[np.float64], labels: NDArray[np.int64]
 
 
 def _ranks(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how many classes come before the right one, shape (N,)."""
+    """Return how many classes rank before the true one, (N,)."""
     of_truth = probabilities[np.arange(len(labels)), labels][:, None]
     before = np.arange(probabilities.shape[1]) < labels[:, None]
     ranks: NDArray[np.int64] = ((probabilities > of_truth) | ((probabilities == of_truth) & before)).sum(axis=1)
@@ -342,8 +342,8 @@ def reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> Re
     """Return the expected calibration error and its bins.
 
     Args:
-        confidence: (N,) probability of each prediction, 0 to 1.
-        right: (N,) whether it is right.
+        confidence: (N,), probability of each prediction, 0 to 1.
+        right: (N,), whether it is correct.
 
     Source: Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017,
     https://arxiv.org/abs/1706.04599.
@@ -382,7 +382,7 @@ def _write_csv(path: Path, header: Sequence[object], rows: Iterable[Sequence[obj
 
 
 def _writable(value: Any) -> Any:
-    r"""Spell out what UTF-8 cannot hold: a file name of other bytes reads as `caf\udce9.jpg`."""
+    r"""Escape undecodable bytes of a file name, which UTF-8 cannot represent, as in `caf\udce9.jpg`."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, dict):

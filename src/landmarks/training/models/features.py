@@ -1,7 +1,7 @@
 """Embeddings of a frozen backbone, computed once per image and cached.
 
-Because the backbone does not learn, an image (and each of a few augmented views of it) has one embedding for the
-whole training; the head then trains on vectors in seconds. On a CPU the embeddings are computed by ONNX Runtime,
+Because the backbone is not trained, each image (and each of a few augmented views of it) has a fixed embedding,
+and the head trains on vectors in seconds. On a CPU the embeddings are computed by ONNX Runtime,
 from the same graph that is exported, which is three to four times faster than the network in PyTorch.
 """
 
@@ -38,11 +38,11 @@ Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 BATCH = 16
 
 BLOCK = 512
-"""Images whose embeddings are saved at once."""
+"""Number of images whose embeddings are saved at once."""
 
 
 class EmbeddingDataset(Dataset[tuple[Tensor, int]]):
-    """Embeddings of one split; each time an image is asked for, one of its views is drawn.
+    """Embeddings of one split; each access to an image draws one of its views.
 
     Args:
         embeddings: (N, V, D); view 0 is the centre crop.
@@ -71,7 +71,7 @@ def embedding_loader(
         embeddings: (N, V, D), from `compute_embeddings`.
         samples: The N samples.
         batch_size: Embeddings per step.
-        shuffle: Whether the order changes from epoch to epoch, as in training.
+        shuffle: Shuffle every epoch, as in training.
     """
     dataset = EmbeddingDataset(embeddings, samples)
     return DataLoader(dataset, batch_size, shuffle=shuffle, drop_last=shuffle and len(samples) > batch_size)
@@ -90,21 +90,21 @@ def compute_embeddings(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
-    """Return the embeddings of images and of augmented views of them, from the cache where they are there.
+    """Return the embeddings of images and of augmented views of them, from the cache if possible.
 
-    They are saved as they come: after an interruption at most `BLOCK` images are embedded again.
+    They are saved as they are computed: after an interruption at most `BLOCK` images are embedded again.
 
     Args:
-        model: Whose backbone embeds.
+        model: The model with the backbone.
         cache: The decoded images.
-        samples: Which of them.
-        preprocessing: The contract of the backbone.
-        folder: Where embeddings are cached.
-        accelerator: As in `LoopSettings`; a GPU is used where it allows that.
+        samples: The images to embed.
+        preprocessing: The preprocessing of the backbone.
+        folder: Cache folder of embeddings.
+        accelerator: As in `LoopSettings`; a GPU is used if it allows one.
         augment: Augmentation of the views beyond the first, or None for none.
-        views: Views of each image, at least 1; the first is the centre crop of the contract.
+        views: Views per image, at least 1; the first is the centre crop.
         seed: Seed of the augmentation.
-        progress: Called with (views done, views in all).
+        progress: Called with (views done, total views).
 
     Returns:
         (N, views, D) float32, each of unit length.
@@ -143,13 +143,13 @@ def compute_embeddings(
 
 
 def _write_part(path: Path, rows: NDArray[np.float32]) -> None:
-    """Save the embeddings of a block, and where the random numbers of the next one begin."""
+    """Save the embeddings of a block, and the random state for the next one."""
     with atomic_path(path) as temporary, temporary.open("wb") as out:
         np.savez(out, rows=rows, rng=torch.get_rng_state().numpy())
 
 
 def _read_part(path: Path) -> NDArray[np.float32] | None:
-    """Return the saved embeddings of a block and continue its random numbers; None where there are none."""
+    """Return the saved embeddings of a block and restore the random state; None if there are none."""
     try:
         with np.load(path, allow_pickle=False) as part:
             rows: NDArray[np.float32] = part["rows"]
@@ -186,7 +186,7 @@ def _batches(crops: Iterator[NDArray[np.uint8]], size: int) -> Iterator[NDArray[
 
 
 def _backbone_graph(model: TransferModel, preprocessing: Preprocessing, folder: Path) -> Path:
-    """Return the backbone as ONNX, cached by the digest of its weights."""
+    """Return the path of the backbone as ONNX, cached by the digest of its weights."""
     digest = hashlib.sha256(json.dumps(preprocessing.to_dict()).encode())
     for name, value in model.backbone.state_dict().items():
         digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
@@ -227,7 +227,7 @@ def _torch_embedder(model: TransferModel, preprocessing: Preprocessing) -> Embed
 
 
 def view_augmentation(augment: AugmentSettings) -> AugmentSettings:
-    """Return the augmentation of embedded views: without the mixes, which blend whole batches of pictures."""
+    """Return the augmentation of embedded views: without MixUp and CutMix, which blend whole batches."""
     return AugmentSettings(
         names=tuple(name for name in augment.names if name not in MIXES),
         crop_scale=augment.crop_scale,

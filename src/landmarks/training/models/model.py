@@ -1,7 +1,7 @@
 """`MyModel`: our own network, trained from scratch.
 
 Both networks of the package, this one and `landmarks.training.models.transfer.TransferModel`, have the same
-three methods: `embed` (pictures to embedding), `head` (embedding to logits) and `forward` (pictures to logits).
+three methods: `embed` (images to embedding), `head` (embedding to logits) and `forward` (images to logits).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from landmarks.training.models.heads import HeadFactory
 
 
 def conv_norm(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, relu: bool = True) -> nn.Sequential:
-    """Return convolution, batch normalisation (which makes a bias needless) and by default ReLU."""
+    """Return convolution, batch normalisation (so no bias is needed) and by default ReLU."""
     layers: list[nn.Module] = [
         nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(outputs),
@@ -74,7 +74,7 @@ class ResidualBlock(nn.Module):
         inputs: Channels of the input.
         outputs: Channels of the output.
         stride: 1, or 2 to halve height and width.
-        attention: Whether squeeze-and-excitation weighs the channels of the branch.
+        attention: Add squeeze-and-excitation to the branch.
         drop_path: Probability of stochastic depth.
     """
 
@@ -88,7 +88,7 @@ class ResidualBlock(nn.Module):
         )
         shortcut: list[nn.Module] = []
         if stride == 2:
-            # Rounded up as the strided convolution does, so that any size of picture goes through.
+            # Rounds up like the strided convolution, so that any image size works.
             shortcut.append(nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False))
         if inputs != outputs:
             shortcut.append(conv_norm(inputs, outputs, 1, relu=False))
@@ -102,23 +102,22 @@ class ResidualBlock(nn.Module):
 class MyModel(nn.Module):
     """Residual network for a few thousand landmark photos and a machine without a GPU.
 
-    A stem of two strided convolutions brings 224 pixels to 56 at once, because full resolution costs most and
-    tells least; then four stages of residual blocks, each half as large and twice as wide; then the mean over
-    all positions, dropout and a head. Because the head sees a mean, the network takes any picture
-    from 32 pixels up: training begins with small crops and ends with larger ones, and test pictures may be
-    larger still (Touvron et al. 2019, https://arxiv.org/abs/1906.06423). Dense 3 x 3 convolutions compute three
-    to six times faster on a CPU than the depthwise ones of mobile networks, which counts for more here than
-    their larger number of operations. How the parts compare on a short
-    schedule is in `benchmarks/results/ablation.md`.
+    A stem of two strided convolutions reduces 224 pixels to 56 at once, because full resolution costs most and
+    contributes least; then four stages of residual blocks, each with half the size and twice the width of the
+    previous one; then global average pooling, dropout and a head. Because of the pooling, the network accepts any
+    image from 32 pixels up: training starts with small crops and ends with larger ones, and test images may be
+    larger still (Touvron et al. 2019, https://arxiv.org/abs/1906.06423). Dense 3 x 3 convolutions run three to six
+    times faster on a CPU than the depthwise ones of mobile networks, which outweighs their larger number of
+    operations here. `benchmarks/results/ablation.md` compares the parts on a short schedule.
 
     Args:
         num_classes: Number of classes K, at least 2.
         dropout: Fraction of the embedding dropped in training, in [0, 1).
-        widths: Channels of the stages; the last is the length of the embedding.
+        widths: Channels of the stages; the last is the dimension of the embedding.
         depths: Residual blocks of the stages.
-        attention: Whether the blocks have squeeze-and-excitation.
+        attention: Use squeeze-and-excitation in the blocks.
         drop_path: Stochastic depth of the last block; it grows linearly from 0 at the first.
-        head: Makes the head from the length of the embedding and K.
+        head: Makes the head from the embedding dimension and K.
 
     Raises:
         ValueError: `num_classes` is below 2, or `widths` and `depths` differ in length.
@@ -162,11 +161,11 @@ class MyModel(nn.Module):
 
     @torch.jit.export
     def embed(self, x: Tensor) -> Tensor:
-        """Map normalised pictures (B, 3, H, W) to embeddings (B, widths[-1]), not normalised."""
+        """Map normalised images (B, 3, H, W) to embeddings (B, widths[-1]), not normalised."""
         embedding: Tensor = self.stages(self.stem(x)).mean((2, 3))
         return embedding
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map normalised pictures (B, 3, H, W), H and W at least 32, to raw logits (B, num_classes)."""
+        """Map normalised images (B, 3, H, W), H and W at least 32, to raw logits (B, num_classes)."""
         logits: Tensor = self.head(self.dropout(self.embed(x)))
         return logits

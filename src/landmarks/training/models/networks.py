@@ -34,13 +34,13 @@ def build_network(
     """Build the network of a run.
 
     Args:
-        settings: Which network; `settings.init` names the run whose weights it starts from.
+        settings: The network; `settings.init` names the run to take initial weights from.
         classes: Class names.
-        preprocessing: The contract with the statistics of the data, which a network from scratch uses.
+        preprocessing: The preprocessing with the statistics of the data, for a network from scratch.
         pretrained: False leaves the weights of a backbone to `load_trained`.
 
     Raises:
-        ModelError: The backbone or the run to start from is not known, damaged or of another architecture.
+        ModelError: The backbone or the initial run is unknown, damaged or of another architecture.
     """
     head = head_factory(settings)
     if settings.kind == "scratch":

@@ -17,17 +17,17 @@ OPSET = 18
 
 
 class Network(Protocol):
-    """What `MyModel` and `TransferModel` have in common."""
+    """The common interface of `MyModel` and `TransferModel`."""
 
     head: nn.Module
     embedding_size: int
 
     def embed(self, x: Tensor) -> Tensor:
-        """Map normalised pictures (B, 3, H, W) to embeddings (B, D)."""
+        """Map normalised images (B, 3, H, W) to embeddings (B, D)."""
 
 
 class ExportWrapper(nn.Module):
-    """Normalisation, network and both outputs; what is exported.
+    """The exported network: normalisation, network and both outputs.
 
     Args:
         model: The network.
@@ -38,32 +38,32 @@ class ExportWrapper(nn.Module):
         super().__init__()
         self.model = model
         mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
-        # (x / 255 - mean) / std as one multiplication and one subtraction, of whole rows of pixels: three numbers
-        # that repeat with every pixel cost an int8 network of ONNX Runtime a fifth of its time.
+        # (x / 255 - mean) / std as one multiplication and one subtraction on whole rows of pixels: broadcasting
+        # three numbers over every pixel takes a fifth of the time of an int8 network in ONNX Runtime.
         self.scale: Tensor
         self.offset: Tensor
         self.register_buffer("scale", (1 / (255 * std)).repeat(preprocessing.crop))
         self.register_buffer("offset", (mean / std).repeat(preprocessing.crop))
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Map pictures (B, S, S, 3) uint8 to logits (B, K) and embeddings (B, D)."""
+        """Map images (B, S, S, 3) uint8 to logits (B, K) and embeddings (B, D)."""
         network = cast(Network, self.model)
         rows = pictures.to(torch.float32).flatten(2) * self.scale - self.offset
-        # Contiguous: from strided pictures the exporter makes an index computation of the last pooling.
+        # Contiguous: with strided images the exporter turns the last pooling into index computations.
         x = rows.reshape(pictures.shape).permute(0, 3, 1, 2).contiguous()
         embedding = network.embed(x)
         return network.head(embedding), embedding
 
 
 def write_onnx(model: nn.Module, preprocessing: Preprocessing, path: Path) -> None:
-    """Write a network as ONNX, whole or not at all.
+    """Write a network as ONNX, atomically.
 
-    The picture size is fixed to the crop of the preprocessing, so every padding is a constant; the number of
-    pictures is free.
+    The image size is fixed to the crop of the preprocessing, so all padding is constant; the batch size is
+    dynamic.
 
     Args:
         model: `MyModel` or `TransferModel`; it is left in evaluation mode.
-        preprocessing: The contract of its input.
+        preprocessing: Preprocessing of its input.
         path: The file to write.
 
     Raises:
@@ -73,7 +73,7 @@ def write_onnx(model: nn.Module, preprocessing: Preprocessing, path: Path) -> No
     example = torch.zeros(2, preprocessing.crop, preprocessing.crop, 3, dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
-        # The exporter warns of its own internals, about which a user can do nothing.
+        # The exporter warns about its own internals, which a user cannot fix.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             graph,
@@ -89,6 +89,6 @@ def write_onnx(model: nn.Module, preprocessing: Preprocessing, path: Path) -> No
         raise AssertionError("the exporter of torch returns a program unless it is given a file")
     model_proto = program.model_proto
     for item in (*model_proto.graph.node, *model_proto.graph.value_info, *model_proto.graph.input):
-        # Where in whose source code a step came from: useless to a user, and it names folders of this machine.
+        # The source locations of the steps: useless to a user, and they reveal folders of this machine.
         del item.metadata_props[:]
     write_bytes(path, model_proto.SerializeToString())

@@ -16,14 +16,14 @@ from landmarks.training.models.heads import HeadFactory
 class TransferModel(nn.Module):
     """A backbone, its features scaled to unit length, dropout and a head.
 
-    Unit length takes the brightness and contrast of a photo out of its features; a linear head on them is as
-    good as one on the raw features or better on every set tried, and the same vector serves search by cosine.
+    Unit length removes the effect of brightness and contrast from the features; a linear head on them is at least
+    as good as one on the raw features on every data set tried, and the same vector serves for search by cosine.
 
     Args:
         backbone: From `landmarks.training.models.backbones.load_backbone`.
         num_classes: Number of classes K.
         dropout: Fraction of the embedding dropped in training, in [0, 1).
-        head: Makes the head from the length of the embedding and K.
+        head: Makes the head from the embedding dimension and K.
     """
 
     def __init__(
@@ -37,17 +37,17 @@ class TransferModel(nn.Module):
         self.freeze()
 
     def freeze(self) -> None:
-        """Let the head alone learn."""
+        """Train only the head."""
         self.backbone.requires_grad_(False)
 
     def unfreeze(self) -> None:
-        """Let the backbone learn too."""
+        """Train the backbone too."""
         self.backbone.requires_grad_(True)
 
     def train(self, mode: bool = True) -> Self:
-        """Switch drop-out; the statistics of the backbone's batch norms stay those it was pretrained with.
+        """Switch dropout; the batch-norm statistics of the backbone stay those of the pretraining.
 
-        A few thousand pictures in small batches would only make them worse.
+        A few thousand images in small batches would only degrade them.
         """
         super().train(mode)
         self.backbone.eval()
@@ -55,14 +55,14 @@ class TransferModel(nn.Module):
 
     @torch.jit.export
     def embed(self, x: Tensor) -> Tensor:
-        """Map normalised pictures (B, 3, H, W) to embeddings (B, D) of unit length."""
+        """Map normalised images (B, 3, H, W) to embeddings (B, D) of unit length."""
         features: Tensor = self.backbone(x)
-        # `functional.normalize` without its expansion, which would ask for the shape in an exported graph.
+        # `functional.normalize` without its expansion, which would query the shape in an exported graph.
         length: Tensor = features.norm(p=2.0, dim=1, keepdim=True)
         return features / length.clamp_min(1e-12)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map normalised pictures (B, 3, H, W) to raw logits (B, K)."""
+        """Map normalised images (B, 3, H, W) to raw logits (B, K)."""
         logits: Tensor = self.head(self.dropout(self.embed(x)))
         return logits
 
@@ -71,7 +71,7 @@ class Head(nn.Module):
     """The trainable end of a `TransferModel`, for training on cached embeddings.
 
     Args:
-        model: Whose drop-out and head are used; they are shared, not copied.
+        model: The model whose dropout and head are used; they are shared, not copied.
     """
 
     def __init__(self, model: TransferModel) -> None:
@@ -101,11 +101,11 @@ def get_model_transfer_learning(
         num_classes: Number of classes.
         dropout: Fraction of the embedding dropped in training.
         weights: A local weights file, or None for the installed package's.
-        pretrained: False builds the network alone, to be filled by `load_state_dict`.
-        head: Makes the head from the length of the embedding and the number of classes.
+        pretrained: False builds the network without weights, for `load_state_dict`.
+        head: Makes the head from the embedding dimension and the number of classes.
 
     Raises:
-        ModelError: The backbone is not known or its weights do not fit.
+        ModelError: The backbone is unknown or its weights do not fit.
         MissingExtraError: The package with the weights is not installed.
     """
     backbone = load_backbone(name, weights, pretrained=pretrained)

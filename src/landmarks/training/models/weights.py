@@ -1,6 +1,6 @@
 """Weights on disk: safetensors with the class names, the architecture and a checksum in the header.
 
-The file cannot run code and is written whole or not at all. The checksum detects damage, such as a flipped bit or
+The file cannot run code and is written atomically. The checksum detects damage, such as a flipped bit or
 a bad copy. It does not detect tampering: whoever changes the tensors can change the checksum next to them.
 """
 
@@ -27,7 +27,7 @@ class Weights:
 
     Attributes:
         tensors: State of the network by name.
-        architecture: Which network they belong to, for example `scratch` or a backbone's name.
+        architecture: The network they belong to, for example `scratch` or a backbone's name.
         classes: Class names in the order of the logits.
     """
 
@@ -94,7 +94,7 @@ def load_weights(path: Path, model: nn.Module, architecture: str) -> None:
 
 
 def start_from(path: Path, model: nn.Module, architecture: str, classes: tuple[str, ...]) -> int:
-    """Start a network from another run's weights; rows of the head are taken where a class name agrees.
+    """Initialise a network with another run's weights; rows of the head are copied where class names match.
 
     Args:
         path: The weights file of the other run.
@@ -103,10 +103,10 @@ def start_from(path: Path, model: nn.Module, architecture: str, classes: tuple[s
         classes: Its class names.
 
     Returns:
-        How many classes took their row of the head.
+        The number of classes whose row of the head was copied.
 
     Raises:
-        ModelError: The file is damaged, of another architecture or with another kind of head.
+        ModelError: The file is damaged, or has another architecture or kind of head.
     """
     weights = read_weights(path)
     if weights.architecture != architecture:
@@ -134,7 +134,7 @@ def start_from(path: Path, model: nn.Module, architecture: str, classes: tuple[s
 
 
 def _head_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Return the names of the tensors of a head, each with the shape between its class and feature axes."""
+    """Return the names of a head's tensors, each with the shape between its class and feature axes."""
     return {name: tuple(value.shape[1:-1]) for name, value in state.items() if name.startswith("head.")}
 
 

@@ -1,7 +1,7 @@
-"""Shared parts of the HTML pages: one look, images inside the page, no script, nothing from outside.
+"""Shared parts of the HTML reports: one style, embedded images, no scripts, no external resources.
 
-`page.html.jinja` has the look, `macros.html.jinja` the tables and pictures; a page extends the one and imports the
-others.
+`page.html.jinja` has the style, `macros.html.jinja` the tables and images; a page extends the former and imports
+the latter.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from landmarks.training.reports.plots import DPI, png_bytes
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure for a page: its content as a data URI, its size on the page in pixels, and what it shows."""
+    """A figure for a page: its content as a data URI, its size on the page in pixels, and its alt text."""
 
     uri: str
     width: int
@@ -34,7 +34,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A small picture inside a page: its data URI, and its size in pixels."""
+    """A small embedded image: its data URI, and its size in pixels."""
 
     uri: str
     width: int
@@ -42,7 +42,7 @@ class Thumbnail:
 
 
 def write_page(path: Path, template: str, values: Mapping[str, object]) -> None:
-    """Fill a template of this package and write the page, whole or not at all.
+    """Fill a template of this package and write the page, atomically.
 
     Args:
         path: The file to write.
@@ -61,34 +61,34 @@ def write_page(path: Path, template: str, values: Mapping[str, object]) -> None:
     )
     engine.filters["percent"] = percent
     page = engine.get_template(template).render(values)
-    # A file name of bytes that are no UTF-8 is spelt out.
+    # Undecodable bytes of a file name are escaped.
     write_text(path, page.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def drawing(figure: Figure, alt: str) -> Drawing:
     """Return a figure as an image of a page; `alt` describes it to those who cannot see it."""
     content = png_bytes(figure)
-    # From the header of the PNG. A hundred pixels of the page per inch: letters are as large as those of the text.
+    # From the header of the PNG. At 100 pixels per inch, its letters are as large as the text of the page.
     width, height = (round(side * 100 / DPI) for side in struct.unpack(">II", content[16:24]))
     return Drawing(data_uri("png", content), width, height, alt)
 
 
 def small_picture(path: Path, side: int) -> Image.Image:
-    """Read a picture and shrink its longer side to at most `side` pixels; raises `ImageError`."""
+    """Read an image and downscale its longer side to at most `side` pixels; raises `ImageError`."""
     image = Image.fromarray(load_rgb(path, min_side=side))
     image.thumbnail((side, side))
     return image
 
 
 def thumbnail(image: Image.Image) -> Thumbnail:
-    """Put a small picture into a page."""
+    """Encode a small image for a page."""
     content = io.BytesIO()
     image.save(content, format="JPEG", quality=82)
     return Thumbnail(data_uri("jpeg", content.getvalue()), image.width, image.height)
 
 
 def data_uri(kind: str, content: bytes) -> str:
-    """Return a picture file of this kind (`png`, `jpeg`) as a data URI."""
+    """Return an image file of this kind (`png`, `jpeg`) as a data URI."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
@@ -105,5 +105,5 @@ def flat(values: Mapping[str, object], above: str = "") -> Iterator[tuple[str, s
 
 
 def percent(share: float) -> str:
-    """Return a share in [0, 1] as a percentage with one decimal."""
+    """Format a fraction in [0, 1] as a percentage with one decimal."""
     return f"{share:.1%}"

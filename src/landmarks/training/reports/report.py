@@ -1,4 +1,4 @@
-"""One self-contained page per run: its metrics, what to do next, and the pictures behind them.
+"""One self-contained page per run: its metrics, what to do next, and the images behind them.
 
 The advice comes from rules on the metrics; each rule is one function here.
 """
@@ -54,20 +54,20 @@ def write_report(
     class_counts: Mapping[str, int],
     environment: Mapping[str, object],
 ) -> None:
-    """Write the report of a run as one HTML file, whole or not at all.
+    """Write the report of a run as one HTML file, atomically.
 
-    The split `test` makes the headline and the pictures, or the last split where there is no `test`; the
-    others are in a table. Unreadable pictures are named and left out.
+    The headline and the images are from the split `test`, or the last one if there is no `test`; the others are in
+    a table. Unreadable images are named and left out.
 
     Args:
         path: The file to write.
         title: Heading of the page.
-        settings: Of the run; nested mappings are flattened.
+        settings: Settings of the run; nested mappings are flattened.
         summary: Pairs of a name and a value that summarise the run.
         evaluations: Metrics by split; may be empty.
-        history: Rows as `plots.learning_curves` takes them; may be empty.
+        history: Rows for `plots.learning_curves`; may be empty.
         data_summary: Name, fingerprint and counts of the data.
-        class_counts: Training pictures by class name.
+        class_counts: Training images by class name.
         environment: Versions and machine.
 
     Raises:
@@ -99,12 +99,12 @@ def write_report(
 def advise(
     evaluations: Mapping[str, Evaluation], history: Sequence[Mapping[str, float]], class_counts: Mapping[str, int]
 ) -> list[Advice]:
-    """Return what to do next, most important first; empty where nothing stands out.
+    """Return what to do next, most important first; empty if nothing stands out.
 
     Args:
-        evaluations: Metrics by split, at least one; see `write_report` for the split that counts.
-        history: Rows as `plots.learning_curves` takes them.
-        class_counts: Training pictures by class name.
+        evaluations: Metrics by split, at least one; see `write_report` for the split that is used.
+        history: Rows for `plots.learning_curves`.
+        class_counts: Training images by class name.
     """
     split = _headline_split(evaluations)
     evaluation = evaluations[split]
@@ -124,10 +124,10 @@ def advise(
 
 
 def load_mistakes(evaluation: Evaluation) -> tuple[list[tuple[Prediction, Image.Image]], list[str]]:
-    """Read the worst mistakes as small pictures.
+    """Read the worst mistakes as small images.
 
     Returns:
-        Each mistake with its picture, and a sentence per unreadable picture.
+        Each mistake with its image, and a sentence per unreadable image.
     """
     read, unreadable = [], []
     for mistake in evaluation.mistakes:
@@ -195,7 +195,7 @@ def _lowest_row(history: Sequence[Mapping[str, float]]) -> Mapping[str, float] |
 
 
 def _saved_row(history: Sequence[Mapping[str, float]]) -> Mapping[str, float] | None:
-    """Return the epoch whose weights the run kept; where no row tells, that of the lowest validation loss."""
+    """Return the epoch whose weights were saved, or that of the lowest validation loss if no row has it."""
     return next((row for row in reversed(history) if row.get("saved")), _lowest_row(history))
 
 
@@ -325,7 +325,7 @@ def _few_pictures(evaluation: Evaluation) -> Advice | None:
     top1 = evaluation.top1
     if top1.high - top1.low <= 0.1:
         return None
-    # Size at which the normal approximation gives 3 points to either side.
+    # Sample size at which the normal approximation is +/- 3 points.
     share = min(max(top1.value, 0.05), 0.95)
     needed = ceil(1.96**2 * share * (1 - share) / 0.03**2 / 10) * 10
     return Advice(

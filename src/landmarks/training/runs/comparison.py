@@ -11,7 +11,7 @@ from landmarks.training.runs.experiments import Comparison
 from landmarks.training.runs.folder import RunFolder, read_history
 
 SIGNIFICANT = 0.05
-"""P value below which a difference is called one."""
+"""P value below which a difference is called significant."""
 
 
 def verdict(comparison: Comparison) -> str:
@@ -32,7 +32,7 @@ def verdict(comparison: Comparison) -> str:
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
-    """Write the comparison as one HTML file, whole or not at all.
+    """Write the comparison as one HTML file, atomically.
 
     Raises:
         RunError: The history of a run is damaged.
@@ -61,5 +61,5 @@ def write_comparison(path: Path, comparison: Comparison) -> None:
 def _short_names(first: Path, second: Path) -> tuple[str, str]:
     if first.resolve().name != second.resolve().name:
         return first.resolve().name, second.resolve().name
-    # A blank keeps them apart where somebody compares a run with itself.
+    # A trailing space distinguishes them if somebody compares a run with itself.
     return str(first), str(second) + ("" if str(first) != str(second) else " ")

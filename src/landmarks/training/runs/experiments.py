@@ -1,6 +1,6 @@
-"""Many runs side by side: their settings, their metrics, and whether two of them differ.
+"""Compares runs: their settings, their metrics, and whether two of them differ.
 
-Reads run folders and needs no PyTorch. Runs of older versions are read as well, because their settings are not
+Reads run folders and needs no PyTorch. Runs of older versions can be read too, because their settings are not
 checked.
 """
 
@@ -34,14 +34,14 @@ class RunSummary:
 
     Attributes:
         root: The run folder.
-        model: Name of the network, empty where training has not begun.
+        model: Name of the network, empty if training has not begun.
         data: Name of the data folder.
-        fingerprint: Hash of the pictures and their split, empty where training has not begun.
+        fingerprint: Hash of the images and their split, empty if training has not begun.
         settings: Its settings, without the folders of its images and caches.
-        epochs: Epochs done.
-        loss: Of the split asked for, None where it was not evaluated.
+        epochs: Finished epochs.
+        loss: Loss on the requested split, None if it was not evaluated.
         accuracy: Likewise, with its interval.
-        seconds: Wall time of the whole run, None where it is not finished.
+        seconds: Wall time of the whole run, None if it is not finished.
     """
 
     root: Path
@@ -59,12 +59,11 @@ def find_runs(folder: Path, split: str = "test") -> tuple[list[RunSummary], list
     """Read every run below a folder.
 
     Args:
-        folder: Searched in depth; a run folder itself gives one run.
-        split: Whose loss and accuracy are read, `valid` or `test`.
+        folder: Searched recursively; a run folder itself is one run.
+        split: Split whose loss and accuracy are read, `valid` or `test`.
 
     Returns:
-        The runs, those of one data set together, the most accurate first; and a sentence for each run folder that
-        is damaged.
+        The runs, grouped by data set, most accurate first; and a sentence for each damaged run folder.
 
     Raises:
         RunError: There is no such folder.
@@ -84,7 +83,7 @@ def find_runs(folder: Path, split: str = "test") -> tuple[list[RunSummary], list
 
 
 def _is_artifact(path: Path) -> bool:
-    """Tell whether MLflow keeps this file: a copy of the settings in `RUN_ID/artifacts/`."""
+    """Return whether this file is MLflow's copy of the settings in `RUN_ID/artifacts/`."""
     folder = path.parent
     return folder.name == "artifacts" and re.fullmatch("[0-9a-f]{32}", folder.parent.name) is not None
 
@@ -119,7 +118,7 @@ def read_summary(root: Path, split: str = "test") -> RunSummary:
 
 
 def settings_as_text(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return settings, as `RunSettings.to_dict` gives them, as text by argument; folders are left out."""
+    """Convert settings from `RunSettings.to_dict` to text by argument, without folders."""
     return {
         argument_of(key): _text(value)
         for group in settings.values()
@@ -129,7 +128,7 @@ def settings_as_text(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def differing(settings: Iterable[Settings]) -> list[str]:
-    """Return the names of the settings that are not the same in all, in the order of the first that has them."""
+    """Return the names of the settings that differ, in the order of the first that has them."""
     rows = list(settings)
     names = dict.fromkeys(name for row in rows for name in row)
     return [name for name in names if len({row.get(name) for row in rows}) > 1]
@@ -157,7 +156,7 @@ def runs_table(runs: Sequence[RunSummary], base: Path) -> tuple[list[str], list[
 
 
 def short_list(runs: Sequence[RunSummary], base: Path, width: int) -> str:
-    """Return the list of runs as text that fits into `width` columns (at least 40); long names are wrapped.
+    """Return the list of runs as text in `width` columns (at least 40); long names are wrapped.
 
     Each run has a line with its accuracy, loss, epochs and minutes, then its name and the settings that differ.
     """
@@ -182,9 +181,9 @@ class Pairs:
     """Two models on the same images, counted image by image.
 
     Attributes:
-        both: Right in both.
-        first: Right in the first alone.
-        second: Right in the second alone.
+        both: Correct in both.
+        first: Correct only in the first.
+        second: Correct only in the second.
         neither: Wrong in both.
     """
 
@@ -195,7 +194,7 @@ class Pairs:
 
     @property
     def count(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return self.both + self.first + self.second + self.neither
 
     @property
@@ -213,7 +212,7 @@ class Pairs:
 
     @property
     def p_value(self) -> float:
-        """P value of McNemar's test in its mid-p form: how likely so uneven a split is between equal models.
+        """P value of McNemar's test in its mid-p form: the probability of so uneven a split between equal models.
 
         Of the images that only one of two equal models recognises, each recognises half on average (McNemar 1947,
         https://doi.org/10.1007/BF02295996). The mid-p form counts the observed split by half and is less
@@ -236,9 +235,9 @@ class Comparison:
 
     Attributes:
         runs: The first and the second.
-        split: On whose pictures.
-        pairs: The pictures counted.
-        classes: The same by right class, only those on which the runs differ, the largest difference first.
+        split: The split they are compared on.
+        pairs: Counts over all images.
+        classes: Counts by true class, only classes on which the runs differ, largest difference first.
         settings: Name and both values of each setting that differs.
     """
 
@@ -250,7 +249,7 @@ class Comparison:
 
 
 def compare_runs(first: Path, second: Path, split: str = "test") -> Comparison:
-    """Compare two runs on the same pictures.
+    """Compare two runs on the same images.
 
     Args:
         first: A run folder.
@@ -258,7 +257,7 @@ def compare_runs(first: Path, second: Path, split: str = "test") -> Comparison:
         split: `valid` or `test`.
 
     Raises:
-        RunError: One is not a run folder or was not evaluated, or the pictures are not the same.
+        RunError: One is not a run folder or was not evaluated, or the images are not the same.
     """
     runs = read_summary(first, split), read_summary(second, split)
     predictions = _read_predictions(first, split), _read_predictions(second, split)
@@ -295,7 +294,7 @@ def _count(rights: Iterable[tuple[bool, bool]]) -> Pairs:
 
 
 def _read_predictions(root: Path, split: str) -> dict[tuple[str, str], bool]:
-    """Map (picture below the data folder, right class) to whether the run was right."""
+    """Map (image path relative to the data folder, true class) to whether the run was correct."""
     path = root / f"predictions_{split}.csv"
     if not path.is_file() or not (root / f"metrics_{split}.json").is_file():
         raise RunError(f"{root}: its {split} pictures were not evaluated: run landmarks evaluate {root} first")

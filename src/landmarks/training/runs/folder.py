@@ -1,4 +1,4 @@
-"""The run folder: its files, and how they are made and read.
+"""The run folder: its files, and how they are written and read.
 
 ```
 RUN/
@@ -35,7 +35,7 @@ from landmarks.files.locks import locked
 from landmarks.training.config.settings import RunSettings
 
 _RENAMED = {"pictures_per_second": "images_per_second"}
-"""Columns of older versions by their name of today."""
+"""Columns of older versions by their current name."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ class EpochRow:
     """The metrics of one epoch; a row of `metrics.csv`.
 
     Attributes:
-        epoch: From 0.
-        size: Side of the training crops in pixels, 0 where the training did not see pictures.
-        learning_rate: Of the first parameter group when the epoch began.
-        train_loss: Mean loss in training, with augmentation, smoothing and drop-out.
-        train_accuracy: Likewise.
-        valid_loss: Mean cross entropy on the validation pictures.
-        valid_accuracy: Likewise.
+        epoch: Number of the epoch, from 0.
+        size: Side of the training crops in pixels, 0 if trained on embeddings.
+        learning_rate: Learning rate of the first parameter group at the start of the epoch.
+        train_loss: Mean training loss, with augmentation, smoothing and dropout.
+        train_accuracy: Training accuracy, likewise.
+        valid_loss: Mean cross entropy on the validation images.
+        valid_accuracy: Accuracy on the validation images.
         seconds: Wall time of both passes.
-        images_per_second: In training.
+        images_per_second: Training speed.
         saved: Whether the weights were saved.
     """
 
@@ -151,7 +151,7 @@ def locked_run(run: RunFolder) -> Iterator[None]:
 
 
 def discard_run(run: RunFolder) -> None:
-    """Remove a run that ended before its training began, so that its place is free again."""
+    """Remove a run that ended before its training started, so that its path is free again."""
     with suppress(OSError):
         run.settings.unlink(missing_ok=True)
         run.lock.unlink(missing_ok=True)
@@ -159,7 +159,7 @@ def discard_run(run: RunFolder) -> None:
 
 
 def remove_weights(run: RunFolder) -> None:
-    """Remove weights and checkpoints of a run of which only the metrics are kept."""
+    """Remove the weights and checkpoints of a run and keep only its metrics."""
     with suppress(OSError):
         for path in (*run.root.rglob(run.weights.name), *run.root.rglob(run.checkpoint.name)):
             path.unlink(missing_ok=True)
@@ -200,7 +200,7 @@ def write_history(path: Path, rows: Sequence[EpochRow]) -> None:
 
 
 def read_history(path: Path) -> list[EpochRow]:
-    """Read `metrics.csv`; an empty list where there is none.
+    """Read `metrics.csv`; an empty list if there is none.
 
     Raises:
         RunError: It is damaged.
@@ -237,7 +237,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file of a run.
 
     Raises:
-        RunError: It is missing, damaged or holds no mapping.
+        RunError: It is missing, damaged or not a mapping.
     """
     if not path.is_file():
         raise RunError(

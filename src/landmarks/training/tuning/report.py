@@ -1,4 +1,4 @@
-"""A study on one page: what the trials reached, which settings counted, what to do with the best."""
+"""The report of a study: history, importance of the settings, the best trials."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from landmarks.training.reports.page import drawing, write_page
 from landmarks.training.tuning.tune import Study, space_of_study
 
 SHOWN = 10
-"""Best trials in the table."""
+"""Number of best trials in the table."""
 
 FEWEST = 5
-"""Finished trials below which the importance of settings is a guess and is left out."""
+"""Minimum number of finished trials for the importance of settings, which would be a guess with fewer."""
 
 
 def importance(study: Study) -> dict[str, float]:
-    """Return how much each setting counted, as shares with sum 1, the most important first; empty with few trials.
+    """Return the importance of each setting, summing to 1, most important first; empty with few trials.
 
     The measure is PED-ANOVA (Watanabe et al. 2023, https://arxiv.org/abs/2304.10255): how far the settings of the
     better trials differ from those of all.
@@ -33,7 +33,7 @@ def importance(study: Study) -> dict[str, float]:
 
 
 def write_study_report(study: Study) -> None:
-    """Write `report.html` of a study, whole or not at all; does nothing where no trial has finished.
+    """Write `report.html` of a study, atomically; does nothing if no trial has finished.
 
     Raises:
         StorageError: The file cannot be written.
@@ -75,7 +75,7 @@ def _value(trial: FrozenTrial) -> float:
 
 
 def _values(trials: list[FrozenTrial]) -> dict[int, float]:
-    """Map trials to their metric; a trial that was stopped has the last one it reported, or none."""
+    """Map trials to their metric; a stopped trial has the last one it reported, if any."""
     return {trial.number: _value(trial) for trial in trials if trial.value is not None}
 
 

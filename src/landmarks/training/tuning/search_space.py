@@ -1,8 +1,8 @@
-"""The search spaces of tuning, one for each way of training: the one place to add a setting.
+"""The search spaces of tuning, one per way of training: the only place to add a setting.
 
-A trial is a point of the space; it becomes changes of `RunSettings`. Augmented views of a frozen backbone are
-embedded once and cached, so what changes them (backbone, crop) has few choices: every trial after the first few
-takes seconds.
+A trial is a point of the space, converted to changes of `RunSettings`. Augmented views for a frozen backbone are
+embedded once and cached, so settings that change them (backbone, crop) have few choices: every trial after the
+first few takes seconds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Value = float | int | str | bool
 
 @dataclass(frozen=True)
 class Range:
-    """Any number from `low` to `high`; `log` where its order of magnitude counts."""
+    """Any number from `low` to `high`, on a logarithmic scale if `log`."""
 
     section: str
     key: str
@@ -95,16 +95,16 @@ SPACES: Mapping[ModelKind, Space] = {
         Choice("loading", "batch_size", (32, 64, 128)),
     ),
 }
-"""The settings that tuning changes. The usual settings are in the space, and are its first trial."""
+"""The settings that tuning changes. The space contains the default settings, which are the first trial."""
 
 
 def space_of(kind: ModelKind, fixed: Sequence[str] = ()) -> Space:
-    """Return the space of a way of training without the keys in `fixed`."""
+    """Return the space of a way of training, without the keys in `fixed`."""
     return tuple(dimension for dimension in SPACES[kind] if dimension.key not in fixed)
 
 
 def suggest(trial: BaseTrial, space: Space) -> dict[str, dict[str, Any]]:
-    """Let a trial choose a point; returns values by section and key, as `presets.changed` takes them."""
+    """Let a trial choose a point; return values by section and key, for `presets.changed`."""
     changes: dict[str, dict[str, Any]] = {}
     for dimension in space:
         changes.setdefault(dimension.section, {})[dimension.key] = dimension.suggest(trial)
@@ -122,8 +122,9 @@ def point_of(settings: RunSettings, space: Space) -> dict[str, Value]:
 def spread_points(space: Space, count: int, seed: int) -> list[dict[str, Value]]:
     """Return points that cover each dimension evenly: a Latin hypercube.
 
-    Of `count` points drawn independently, one in three choices may be missing altogether, and a study then never
-    tries it. Source: McKay, Beckman and Conover, "A comparison of three methods for selecting values of input
+    With `count` independent points, one in three choices may be missing altogether, and a study would never try
+    it.
+    Source: McKay, Beckman and Conover, "A comparison of three methods for selecting values of input
     variables", Technometrics 21 (1979).
     """
     rows = LatinHypercube(len(space), rng=seed).random(count)

@@ -10,11 +10,11 @@ STUDY/
   best.toml      the best settings, for landmarks train --preset
 ```
 
-Trials are judged on the validation pictures alone; none reads the test split. The first has the usual settings,
-the next are spread over the space, and each further one is drawn from those before by the tree-structured Parzen
-estimator (Bergstra et al. 2011, https://papers.nips.cc/paper/4443). A trial that lags behind the median is stopped
-early (Golovin et al. 2017, https://doi.org/10.1145/3097983.3098043). A call goes on where the last stopped or was
-killed, and several processes may work on one study.
+Trials are judged on the validation images only; none reads the test split. The first has the default settings, the
+next are spread over the space, and all others are sampled by the tree-structured Parzen estimator (Bergstra et al.
+2011, https://papers.nips.cc/paper/4443). A trial that lags behind the median is stopped early (Golovin et al.
+2017, https://doi.org/10.1145/3097983.3098043). A call continues where the last one stopped or was killed, and
+several processes may work on one study.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ from landmarks.training.tuning.search_space import Space, point_of, space_of, sp
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 TENTHS = 10
-"""A trial is compared with the others at each tenth of its training, because trials differ in epochs."""
+"""Number of points of its training at which a trial is compared with the others, whatever its number of epochs."""
 
 SPREAD_TRIALS = 9
-"""Trials after the first that are spread evenly over the space: ten in all are what the estimator begins with."""
+"""Number of trials after the first that are spread evenly over the space: the estimator starts with ten."""
 
 UNPRUNED_TRIALS = 5
 UNPRUNED_TENTHS = 3
 HEARTBEAT_SECONDS = 30
-"""How often a running trial shows a sign of life; after twice that without one it counts as failed."""
+"""Heartbeat interval of a running trial, in seconds; after twice that without one it counts as failed."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ class Study:
 
     @property
     def finished(self) -> int:
-        """Number of trials that came to an end, stopped early or not."""
+        """Number of finished trials, including those stopped early."""
         return len(self.trials(*FINISHED))
 
     def best(self) -> FrozenTrial | None:
-        """Return the best trial, or None where none has finished."""
+        """Return the best trial, or None if none has finished."""
         return self.optuna.best_trial if self.trials(TrialState.COMPLETE) else None
 
     def folder(self, number: int) -> RunFolder:
@@ -91,20 +91,20 @@ class Study:
 
 
 def tune(settings: TuneSettings, out: Path, on_trial: Callable[[FrozenTrial], None] | None = None) -> Study:
-    """Begin a study or go on with it, until its trials or the time of this call are used up.
+    """Start or continue a study, until its trials or the time of this call are used up.
 
     Args:
-        settings: Of the study.
+        settings: Settings of the study.
         out: Its folder.
-        on_trial: Called with each trial of this call when it has ended.
+        on_trial: Called with each trial of this call when it ends.
 
     Returns:
         The study; its best settings are written as a preset.
 
     Raises:
-        SettingsError: The folder holds a study of another kind.
-        DataError: The pictures are not those of the study's earlier trials.
-        LandmarksError: As the runs do; a run whose loss is no number only ends its trial.
+        SettingsError: The folder has a study of another kind.
+        DataError: The images are not those of the study's earlier trials.
+        LandmarksError: An error of a run; a run whose loss is not finite only ends its trial.
     """
     started = time.monotonic()
     with _quiet():
@@ -123,10 +123,10 @@ def tune(settings: TuneSettings, out: Path, on_trial: Callable[[FrozenTrial], No
 
 
 def open_study(settings: TuneSettings, out: Path) -> Study:
-    """Open a study, or make it with the usual settings as its first trial.
+    """Open a study, or create it with the default settings as its first trial.
 
     Raises:
-        SettingsError: The folder holds a study of another kind.
+        SettingsError: The folder has a study of another kind.
         StorageError: The study cannot be written.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -143,7 +143,7 @@ def open_study(settings: TuneSettings, out: Path) -> Study:
     try:
         storage = optuna.storages.RDBStorage(
             f"sqlite:///{(out / 'study.db').resolve()}",
-            engine_kwargs={"connect_args": {"timeout": 60}},  # seconds to wait for another process that writes
+            engine_kwargs={"connect_args": {"timeout": 60}},  # seconds to wait for another writer
             heartbeat_interval=HEARTBEAT_SECONDS,
         )
         found = optuna.create_study(
@@ -168,14 +168,14 @@ def open_study(settings: TuneSettings, out: Path) -> Study:
 
 
 def settings_of(study: Study, trial: FrozenTrial) -> RunSettings:
-    """Return the settings that a trial found, without the limits that all trials share."""
+    """Return the settings of a trial, without the limits that all trials share."""
     return changed(
         study.settings.start(), suggest(optuna.trial.FixedTrial(trial.params), space_of_study(study.settings))
     )
 
 
 def _write_best(study: Study) -> None:
-    """Write the best settings as a preset; does nothing where no trial has finished."""
+    """Write the best settings as a preset; does nothing if no trial has finished."""
     best = study.best()
     if best is None:
         return
@@ -189,8 +189,8 @@ def _write_best(study: Study) -> None:
 
 def _run_trial(study: Study, trial: optuna.Trial) -> float:
     goal = study.settings
-    # Seeded by the number of the trial: a study that was stopped draws what an undisturbed one would have drawn,
-    # and two processes never draw the same.
+    # Seeded by the number of the trial: a resumed study samples the same as an uninterrupted one, and two
+    # processes never sample the same.
     sampler: optuna.samplers.BaseSampler
     sampler = optuna.samplers.TPESampler(seed=(goal.seed * 1_000_003 + trial.number) % 2**32)
     if 1 <= trial.number <= SPREAD_TRIALS:
@@ -224,10 +224,11 @@ class _Pruner(Logger):
         self._trial, self._metric, self._epochs = trial, metric, epochs
 
     def epoch(self, row: EpochRow) -> None:
+        """Report the metric of an epoch to the study; stop the trial if it is behind the others."""
         tenth = (row.epoch + 1) * TENTHS // self._epochs
         if tenth > row.epoch * TENTHS // self._epochs:
             self._trial.report(row.valid_loss if self._metric == "loss" else row.valid_accuracy, tenth)
-            # At the end there is nothing left to save by stopping.
+            # At the end, stopping saves nothing.
             if row.epoch + 1 < self._epochs and self._trial.should_prune():
                 raise optuna.TrialPruned
 
@@ -249,7 +250,7 @@ def space_of_study(settings: TuneSettings) -> Space:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep from the user that Optuna calls its heartbeat experimental."""
+    """Hide Optuna's warning that its heartbeat is experimental."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         yield

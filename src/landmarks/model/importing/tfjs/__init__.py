@@ -1,1 +1,1 @@
-"""TensorFlow.js graph models: read them, and convert them to ONNX without TensorFlow."""
+"""Reads TensorFlow.js graph models and converts them to ONNX without TensorFlow."""

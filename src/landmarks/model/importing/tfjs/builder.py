@@ -1,7 +1,7 @@
-"""Build an ONNX graph from TensorFlow tensors, whose pictures are laid out (N, H, W, C).
+"""Builds an ONNX graph from TensorFlow tensors, whose layout is (N, H, W, C).
 
-ONNX convolutions take (N, C, H, W). A value therefore knows how it is laid out, and is transposed only where an
-operation needs the other order: a whole network of convolutions and element-wise operations has one transpose.
+ONNX convolutions take (N, C, H, W). Each value therefore records its layout, and is transposed only if an
+operation needs the other one: a whole network of convolutions and element-wise operations has one transpose.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ IR_VERSION = 10
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """A tensor of the graph that is being built.
+    """A tensor of the graph being built.
 
     Attributes:
-        name: In the ONNX graph.
-        rank: Number of dimensions, as in TensorFlow; None where it is not known.
-        layout: `channels_first` where a (N, H, W, C) tensor is held as (N, C, H, W).
-        constant: The values where they are known, in TensorFlow's order.
+        name: Name in the ONNX graph.
+        rank: Number of dimensions, as in TensorFlow; None if unknown.
+        layout: `channels_first` if an (N, H, W, C) tensor is stored as (N, C, H, W).
+        constant: The values if they are known, in TensorFlow's order.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Builder:
         self._counts: dict[str, int] = {}
 
     def constant(self, values: NDArray[Any], name: str = "constant") -> Value:
-        """Give a constant to operations; int32 becomes int64, as ONNX wants it for shapes and axes."""
+        """Return a constant for use in operations; int32 becomes int64, as ONNX requires for shapes and axes."""
         held = values.astype(np.int64) if values.dtype == np.int32 else values
         return Value(self._unused(name), held.ndim, constant=held)
 
@@ -67,7 +67,7 @@ class Builder:
         return self.emit("Transpose", [value], rank=4, perm=[0, 2, 3, 1])
 
     def channels_first(self, value: Value) -> Value:
-        """Return a value of four dimensions as (N, C, H, W)."""
+        """Return a four-dimensional value as (N, C, H, W)."""
         if value.layout == "channels_first":
             return value
         if value.constant is not None:
@@ -75,9 +75,9 @@ class Builder:
         return self.emit("Transpose", [value], rank=4, layout="channels_first", perm=[0, 3, 1, 2])
 
     def aligned(self, values: Sequence[Value]) -> tuple[list[Value], Layout]:
-        """Return the operands of an element-wise operation in one order.
+        """Return the operands of an element-wise operation in one layout.
 
-        All become (N, C, H, W) where one is and the others can be; else all are plain.
+        All become (N, C, H, W) if one of them is and the others can be; else all are plain.
         """
         first = any(value.layout == "channels_first" for value in values)
         if not first or not all(_can_follow(value) for value in values):
@@ -87,7 +87,7 @@ class Builder:
     def model(
         self, *, size: int, entry: tuple[str, int], outputs: Mapping[str, tuple[Value, Sequence[int | str]]]
     ) -> onnx.ModelProto:
-        """Make the model: pictures (N, size, size, 3) of a name and type in, named float outputs out."""
+        """Return the model: images (N, size, size, 3) of the given name and type in, named float outputs out."""
         name_in, kind_in = entry
         infos = []
         for name, (value, shape) in outputs.items():

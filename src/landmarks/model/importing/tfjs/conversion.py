@@ -1,8 +1,8 @@
-"""A TensorFlow.js graph becomes an ONNX graph, without TensorFlow.
+"""Converts a TensorFlow.js graph to an ONNX graph, without TensorFlow.
 
-Two rewrites make it what ONNX Runtime runs fastest. `x * relu6(x + 3) / 6`, the hard swish of MobileNetV3, is
-written as the one operation that it is, and so is the hard sigmoid of squeeze-and-excitation. A scale and an
-offset that follow a matrix product, which is what remains of a batch norm, go into its weights.
+Two rewrites make it fast in ONNX Runtime. `x * relu6(x + 3) / 6`, the hard swish of MobileNetV3, becomes a single
+operation, and so does the hard sigmoid of squeeze-and-excitation. A scale and an offset after a matrix product,
+the remains of a batch norm, are folded into its weights.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class PrototypeHead:
 
 
 def find_head(graph: Graph) -> PrototypeHead | None:
-    """Return the matrix product with prototypes that gives the output of a graph, or None when there is none."""
+    """Return the matrix product with prototypes that produces the output of a graph, or None."""
     by_name = {node.name: node for node in graph.nodes}
     node = by_name[graph.outputs[0]]
     while node.op in {"Transpose", "Identity"}:
@@ -59,13 +59,13 @@ def convert(
     """Convert a graph to ONNX.
 
     Args:
-        graph: With one input (N, side, side, 3), and only operations that ONNX has.
-        outputs: Name of each output of the new graph -> tensor of the old one, of two dimensions.
-        value_range: What 0 and 255 of a picture become before they enter the old graph, such as (0, 1); None
-            where the new graph takes what the old one took.
+        graph: Graph with one input (N, side, side, 3), and only operations that ONNX has.
+        outputs: Name of each output of the new graph -> two-dimensional tensor of the old one.
+        value_range: Values that 0 and 255 are mapped to before they enter the old graph, such as (0, 1); None if
+            the new graph takes the same input as the old one.
 
     Returns:
-        A model that takes uint8 pictures (N, side, side, 3), or float32 ones where there is no range.
+        A model that takes uint8 images (N, side, side, 3), or float32 ones without a value range.
 
     Raises:
         ModelError: The graph has other inputs, or an operation that is not supported.
@@ -88,7 +88,7 @@ def convert(
 
 
 def simplified(graph: Graph) -> Graph:
-    """Return the same function with hard swish, hard sigmoid and scales of products written shorter."""
+    """Return an equivalent graph with hard swish, hard sigmoid and scales of products simplified."""
     weights = dict(graph.weights)
     users = Counter(name for node in graph.nodes for name in node.inputs)
     nodes = {node.name: node for node in graph.nodes}
@@ -99,7 +99,7 @@ def simplified(graph: Graph) -> Graph:
 
 
 def _hard(node: Node, nodes: Mapping[str, Node], weights: Mapping[str, Tensor]) -> Node | None:
-    """`(c x) relu6(x + 3)` and `c relu6(x + 3)`, where c is a sixth, as one operation."""
+    """Return `(c x) relu6(x + 3)` or `c relu6(x + 3)`, with c = 1/6, as one operation; None for other nodes."""
     for factor, gate in (node.inputs, node.inputs[::-1]):
         source = _gated(nodes[gate], nodes, weights)
         if source is None:
@@ -115,7 +115,7 @@ def _hard(node: Node, nodes: Mapping[str, Node], weights: Mapping[str, Tensor]) 
 
 
 def _gated(node: Node, nodes: Mapping[str, Node], weights: Mapping[str, Tensor]) -> str | None:
-    """Return x where a node is `relu6(x + 3)`."""
+    """Return x if a node is `relu6(x + 3)`, else None."""
     added = nodes[node.inputs[0]] if node.op == "Relu6" else None
     if added is None or added.op not in {"Add", "AddV2"}:
         return None
@@ -133,7 +133,7 @@ def _is_sixth(held: Tensor | None) -> bool:
 def _absorbed(
     node: Node, nodes: Mapping[str, Node], weights: dict[str, Tensor], users: Mapping[str, int]
 ) -> Node | None:
-    """Put a scale per column, which follows a matrix product, into its weights."""
+    """Fold a scale per column after a matrix product into its weights."""
     for product, scale in (node.inputs, node.inputs[::-1]):
         held, source = weights.get(scale), nodes[product]
         while source.op == "Reshape" and users[source.name] == 1:
@@ -162,13 +162,13 @@ def _picture_input(graph: Graph) -> tuple[str, int]:
 
 
 def _entry(builder: Builder, value_range: tuple[float, float] | None) -> Value:
-    """Turn pictures into what the old graph takes."""
+    """Convert images to the input of the old graph."""
     pictures = builder.channels_first(Value(INPUT, 4))
     if value_range is None:
         return pictures
     low, high = value_range
     floats = builder.emit("Cast", [pictures], rank=4, layout="channels_first", to=onnx.TensorProto.FLOAT)
-    # One division, as NumPy and TensorFlow.js do it: a product with 1/255 differs in the last bit.
+    # One division, as in NumPy and TensorFlow.js: multiplying by 1/255 differs in the last bit.
     scale = builder.constant(np.array(255 / (high - low), dtype=np.float32))
     scaled = builder.emit("Div", [floats, scale], rank=4, layout="channels_first")
     if not low:

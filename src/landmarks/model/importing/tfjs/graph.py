@@ -1,7 +1,7 @@
-"""Read TensorFlow.js graph models: `model.json` beside its weight shards.
+"""Reads TensorFlow.js graph models: `model.json` beside its weight shards.
 
 The format is that of the TensorFlow.js converter: a TensorFlow graph as JSON, and a manifest that lists the
-weights in the order in which the shards hold them, little-endian, one after the other
+weights in their order in the shards, little-endian and contiguous
 (https://www.tensorflow.org/js/guide/save_load).
 """
 
@@ -47,9 +47,9 @@ class Graph:
     """A graph model.
 
     Attributes:
-        nodes: Every node after those it takes its inputs from.
+        nodes: The nodes, each after its inputs.
         weights: The constants, by the name of their node.
-        inputs: Name of each input and its shape, where -1 is any size.
+        inputs: Name of each input and its shape, with -1 for any size.
         outputs: Names of the output tensors.
     """
 
@@ -85,7 +85,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """Read `model.json` without the weights.
 
     Raises:
-        ModelError: The file is unreadable or is not a TensorFlow.js graph model.
+        ModelError: The file is unreadable or not a TensorFlow.js graph model.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -103,7 +103,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def weight_entries(manifest: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, tuple[int, ...], str]]:
-    """Give name, shape and stored dtype of each weight of a manifest, in the order of the shards."""
+    """Yield name, shape and stored dtype of each weight in a manifest, in the order of the shards."""
     for group in manifest:
         for entry in group["weights"]:
             stored = entry.get("quantization", {}).get("dtype", entry["dtype"])
@@ -160,7 +160,7 @@ def _node(values: Mapping[str, Any]) -> Node:
 
 
 def _plain(value: Mapping[str, Any]) -> Any:
-    """Turn an attribute of the protocol buffer's JSON form into a plain value."""
+    """Convert an attribute from the protocol buffer's JSON form to a plain value."""
     kind: str
     content: Any
     (kind, content), *_ = value.items() if value else [("none", None)]
@@ -181,7 +181,7 @@ def _plain(value: Mapping[str, Any]) -> Any:
 
 
 def _ordered(nodes: list[Node]) -> tuple[Node, ...]:
-    """Sort nodes so that each comes after its inputs; the file promises no order."""
+    """Sort nodes so that each comes after its inputs; the file guarantees no order."""
     by_name = {node.name: node for node in nodes}
     done: dict[str, Node] = {}
     most = len(nodes) + sum(len(node.inputs) for node in nodes)

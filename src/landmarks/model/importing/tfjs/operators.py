@@ -17,7 +17,7 @@ Operation = Callable[[Builder, Node, Sequence[Value]], Value]
 _CAST = {
     "DT_FLOAT": TensorProto.FLOAT,
     "DT_BOOL": TensorProto.BOOL,
-    # TensorFlow.js computes every whole-number type with 32 bits and cuts the fraction off.
+    # TensorFlow.js computes every integer type with 32 bits and truncates fractions.
     **dict.fromkeys(("DT_UINT8", "DT_INT8", "DT_INT32", "DT_INT64"), TensorProto.INT64),
 }
 _UNARY = {
