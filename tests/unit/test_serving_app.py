@@ -49,8 +49,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(model: Path) -> Iterator[TestClient]:
-    limits = Limits(max_file_bytes=100_000, max_pixels=1_000_000, max_files=4, max_request_bytes=300_000)
-    with TestClient(create_app(ServeSettings(model, workers=1, queue=8, limits=limits))) as client:
+    limits = Limits(max_mb=0.1, max_megapixels=1, max_files=4, max_request_mb=0.3, queue=8)
+    with TestClient(create_app(ServeSettings(model, workers=1, limits=limits))) as client:
         yield client
 
 
@@ -274,8 +274,8 @@ def test_probes_come_by_any_name_and_everything_by_address(model: Path) -> None:
 def test_answers_that_refuse_are_answers_like_any_other(model: Path) -> None:
     origin = "https://photos.example"
     access = Access(api_key=KEY, hosts=("localhost",), origins=(origin,))
-    limits = Limits(max_file_bytes=1000, max_request_bytes=2000, max_files=1)
-    app = create_app(ServeSettings(model, workers=1, queue=1, limits=limits, access=access))
+    limits = Limits(max_mb=1000 / 2**20, max_request_mb=2000 / 2**20, max_files=1, queue=1)
+    app = create_app(ServeSettings(model, workers=1, limits=limits, access=access))
     key = {"Authorization": f"Bearer {KEY}"}
     with TestClient(app, base_url="http://localhost:8000") as client:
         app.state.service.admission.take("somebody", 1, 0)

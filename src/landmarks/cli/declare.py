@@ -52,12 +52,14 @@ class Fields:
         omit: Fields that are no options.
         flags: Options of another name than their field; for a field that is left out, the one that stands for it.
         title: Section of the help that lists them.
+        repeat: Fields that are given once per value; see `Option`.
     """
 
     of: type[Any] | None = None
     omit: tuple[str, ...] = ()
     flags: Mapping[str, str] = field(default_factory=dict)
     title: str = ""
+    repeat: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
