@@ -27,7 +27,7 @@ from landmarks.model.ood import is_landmark, ood_scores
 from landmarks.model.probabilities import softmax
 from landmarks.tagging.tagger import UNCALIBRATED_MIN_CONFIDENCE
 from landmarks.training.export.background_table import BackgroundTable
-from landmarks.training.export.open_set import OpenSetPhotos, OpenSetTargets, calibrate_open_set
+from landmarks.training.export.thresholds import OpenSetPhotos, OpenSetTargets, calibrate_open_set
 from landmarks.training.metrics.evaluate import proportion
 from landmarks.training.models.onnx_graph import write_onnx
 from landmarks.training.models.transfer import TransferModel, get_model_transfer_learning

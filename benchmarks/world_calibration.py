@@ -24,7 +24,7 @@ from landmarks.model.neighbours import Neighbours
 from landmarks.model.ood import BACKGROUND, is_landmark, ood_scores
 from landmarks.model.operating_points import ExpectedRate, ExpectedRates
 from landmarks.model.probabilities import fit_temperature, softmax
-from landmarks.training.export.open_set import OpenSetPhotos, OpenSetTargets, calibrate_open_set
+from landmarks.training.export.thresholds import OpenSetPhotos, OpenSetTargets, calibrate_open_set
 from landmarks.training.metrics.evaluate import proportion
 
 TARGETS = OpenSetTargets(ordinary=0.03, unknown=0.08)

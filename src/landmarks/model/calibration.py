@@ -14,7 +14,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.errors import DataError, ModelError, SettingsError
+from landmarks.errors import DataError, ModelError, SettingsError, require_choice
 from landmarks.model.combination import Combination
 from landmarks.model.ood import EmbeddingStatistics, ScoreKind, is_landmark, needs_statistics, ood_scores
 from landmarks.model.operating_points import (
@@ -62,8 +62,7 @@ class Calibration:
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
             raise SettingsError(f"temperature must be above 0, not {self.temperature}")
-        if self.score not in get_args(ScoreKind):
-            raise SettingsError(f"score must be one of {', '.join(get_args(ScoreKind))}, not {self.score!r}")
+        require_choice("score", self.score, get_args(ScoreKind))
         if not math.isfinite(self.threshold):
             raise SettingsError(f"threshold must be a number, not {self.threshold}")
         for name in ("target_fpr", "min_confidence"):

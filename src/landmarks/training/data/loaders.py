@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from landmarks.errors import DataError, SettingsError
+from landmarks.errors import DataError, SettingsError, require_choice
 from landmarks.imaging.preprocessing import Preprocessing, center_crop, resize_short_side
 from landmarks.training.config.settings import AugmentSettings, DataSettings, Sampler
 from landmarks.training.data.augment import MIXES, Collate, TrainTransform
@@ -301,6 +301,7 @@ def visualize_one_batch(loaders: dict[str, Loader], path: Path, *, count: int = 
 
 def _weights(samples: Sequence[Sample], sampler: Sampler) -> list[float] | None:
     """Return how often each image is drawn: its class counts as much as any other where `sampler` is balanced."""
+    require_choice("sampler", sampler, ("plain", "balanced"))
     if sampler == "plain":
         return None
     counts = np.bincount([sample.label for sample in samples])
