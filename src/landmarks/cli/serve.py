@@ -14,6 +14,8 @@ from landmarks.errors import SettingsError
 from landmarks.serving.settings import LOOPBACK, Access, ConnectionLimits, Limits, ServeSettings
 from landmarks.tagging.settings import TagSettings
 
+_ACCESS_FLAGS = {"api_key": "--api-key-file", "hosts": "--allow-host", "origins": "--cors", "proxies": "--proxy"}
+
 
 def serve(
     model: Model = "world",
@@ -37,16 +39,7 @@ def serve(
     *,
     access: Annotated[
         Access,
-        Fields(
-            omit=("api_key", "hosts"),
-            flags={
-                "api_key": "--api-key-file",
-                "hosts": "--allow-host",
-                "origins": "--cors",
-                "proxies": "--proxy",
-            },
-            repeat=("origins", "proxies"),
-        ),
+        Fields(omit=("api_key", "hosts"), flags=_ACCESS_FLAGS, repeat=("origins", "proxies")),
     ],
     limits: Annotated[
         Limits,

@@ -33,7 +33,8 @@ from landmarks.training.data.sampling import (
     local_batch_size,
 )
 from landmarks.training.data.shards import ShardDataset, ShardSet, is_shard_set, read_shard_set
-from landmarks.training.reports.plots import display_names, sample_batch, save_figure
+from landmarks.training.reports.class_names import display_names
+from landmarks.training.reports.plots import sample_batch, save_figure
 
 Loader = DataLoader[Any]
 """Gives batches of (pictures or embeddings, targets)."""
