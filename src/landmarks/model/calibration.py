@@ -27,6 +27,9 @@ from landmarks.model.operating_points import (
 )
 from landmarks.model.probabilities import Floats, fit_temperature
 
+UNCALIBRATED_MIN_CONFIDENCE = 0.8
+"""Probability that a tag of a model without a calibration needs: softmax alone is too sure of itself."""
+
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
@@ -86,6 +89,18 @@ class Calibration:
             return OperatingPoint(self.threshold, self.min_confidence)
         raise SettingsError(NO_POINT.format(prefer=prefer))
 
+    def scores(self, logits: Floats, embeddings: Floats, known: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return the OOD scores (N,) to compare with the thresholds; arguments as of `ood_scores`."""
+        return ood_scores(
+            self.score,
+            logits,
+            embeddings,
+            known=known,
+            temperature=self.temperature,
+            statistics=self.statistics,
+            combination=self.combination,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the values as they stand in `model.json`."""
         statistics = None if self.statistics is None else self.statistics.to_dict()
@@ -115,8 +130,10 @@ class Calibration:
             raise ModelError(f"the calibration is damaged ({error}): export the model again") from error
 
 
-def operating_point(calibration: Calibration | None, prefer: Preference) -> OperatingPoint | None:
-    """Return the thresholds of a named operating point; None for the only one of a model without a calibration.
+def operating_point(calibration: Calibration | None, prefer: Preference) -> OperatingPoint:
+    """Return the thresholds of a named operating point.
+
+    A model without a calibration has one, with no score to compare with its threshold.
 
     Raises:
         SettingsError: The model has no such operating point.
@@ -125,7 +142,7 @@ def operating_point(calibration: Calibration | None, prefer: Preference) -> Oper
         return calibration.at(prefer)
     if prefer != "balanced":
         raise SettingsError(NO_POINT.format(prefer=prefer))
-    return None
+    return OperatingPoint(threshold=0.0, min_confidence=UNCALIBRATED_MIN_CONFIDENCE)
 
 
 def choose_threshold(negatives: Floats, target_fpr: float) -> float:

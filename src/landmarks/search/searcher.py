@@ -15,9 +15,6 @@ from landmarks.search.groups import Groups
 from landmarks.search.index import check_model, decode, root_of
 from landmarks.search.table import Hit, PhotoTable
 
-EXPANSION = 5
-"""Neighbours that a query is expanded by, where it is asked for."""
-
 ALPHA = 3.0
 """How much more near neighbours count in an expansion than far ones."""
 

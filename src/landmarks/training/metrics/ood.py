@@ -39,12 +39,3 @@ def auroc(positives: Floats, negatives: Floats) -> float:
     below = np.searchsorted(ordered, positives, side="left")
     not_above = np.searchsorted(ordered, positives, side="right")
     return float((below + not_above).sum() / (2 * len(positives) * len(negatives)))
-
-
-def share_at(scores: Floats, threshold: float, right: NDArray[np.bool_] | None = None) -> float:
-    """Return the share of pictures that reach a threshold and, where `right` is given, are right.
-
-    Of negatives this is the false-tag rate, of landmarks with `right` the recall.
-    """
-    reached = np.asarray(scores) >= threshold
-    return float((reached if right is None else reached & right).mean())

@@ -210,7 +210,7 @@ def _overfitting(history: Sequence[Mapping[str, float]]) -> Advice | None:
         "It memorises training pictures: at its best epoch, training accuracy is "
         f"{percent(best['train_accuracy'])} and validation accuracy {percent(best['valid_accuracy'])}. Add "
         "pictures, use stronger augmentation (--augment), raise --dropout or --weight-decay, or start from a "
-        "pretrained network (--model transfer).",
+        "pretrained network (--method transfer).",
     )
 
 
