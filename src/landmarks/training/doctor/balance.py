@@ -33,8 +33,6 @@ class ClassHealth:
         counts: Readable pictures by split.
         recognised: Share of its pictures whose class a classifier that has not seen them names, or None.
         coherence: Mean cosine between its pictures and their mean direction, or None for fewer than two.
-        lookalike: The other class its pictures are confidently taken for most often, or "".
-        lookalike_share: Share of its pictures for which that holds.
         notes: What is odd, in words; empty for a healthy class.
     """
 
@@ -42,8 +40,6 @@ class ClassHealth:
     counts: dict[str, int]
     recognised: float | None
     coherence: float | None
-    lookalike: str
-    lookalike_share: float
     notes: tuple[str, ...]
 
 
@@ -79,10 +75,7 @@ def class_health(measured: Measured) -> list[ClassHealth]:
             notes.append("its pictures have far less in common than those of other classes")
         if share >= _OVERLAP:
             notes.append(f"{share:.0%} of its pictures look like {classes[like]}: are they one place?")
-        lookalike = classes[like] if joint[k, like] else ""
-        health.append(
-            ClassHealth(name, dict(counted[k]), recognised[k], coherence[k], lookalike, share, tuple(notes))
-        )
+        health.append(ClassHealth(name, dict(counted[k]), recognised[k], coherence[k], tuple(notes)))
     return health
 
 
