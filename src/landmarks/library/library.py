@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from threading import Event
-from types import TracebackType
 
 from landmarks.errors import InputError, MetadataError, StorageError
 from landmarks.files.checksums import sha256_file
+from landmarks.files.closing import Closing
 from landmarks.files.walker import Skipped
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.photos import OnSkip, walk_photos
@@ -36,7 +36,7 @@ TagPhotos = Callable[[Iterable[Path]], Iterator[ImageTags]]
 """Tags a stream of photos, in any order, each under the path it was given."""
 
 
-class Library:
+class Library(Closing):
     """A folder of photos with its ledger; use it in a `with` block.
 
     Args:
@@ -76,14 +76,6 @@ class Library:
         self._tool = ExifTool()
         if not read_only:
             recover(self._ledger, self.root)
-
-    def __enter__(self) -> Library:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the ledger."""

@@ -50,7 +50,6 @@ class PhotoSearcher:
     Args:
         place: Where the index lies.
         model: Folder of the model it was built with.
-        threads: Threads of the network.
 
     Attributes:
         root: The folder whose photos it holds.
@@ -60,9 +59,9 @@ class PhotoSearcher:
         ModelError: The model folder is damaged.
     """
 
-    def __init__(self, place: str, model: Path, *, threads: int = 1) -> None:
+    def __init__(self, place: str, model: Path) -> None:
         self._table = PhotoTable(place)
-        self._embedder = Embedder(model, threads=threads)
+        self._embedder = Embedder(model)
         check_model(self._table, self._embedder)
         self.root = root_of(self._table)
 
