@@ -309,14 +309,7 @@ def todays_model(roles: Roles, cache: Path, name: str) -> str:
     )
     known = is_landmark(info.classes)
     calibration = Calibration.from_dict(info.calibration or {})
-    scores = ood_scores(
-        calibration.score,
-        outputs.logits,
-        outputs.embeddings,
-        known=known,
-        temperature=calibration.temperature,
-        statistics=calibration.statistics,
-    )
+    scores = calibration.scores(outputs.logits, outputs.embeddings, known)
     sets = test_sets(roles)
     names = [cls for cls, is_known in zip(info.classes, known, strict=True) if is_known]
     said = np.array(names)[outputs.logits[:, known].argmax(axis=1)]

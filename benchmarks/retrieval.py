@@ -26,11 +26,12 @@ from record import record, table
 from landmarks.model.embedding_space import EmbeddingSpace, plain_space, whitened_space
 from landmarks.model.vectors import unit_length
 from landmarks.search import rerank as local
-from landmarks.search.searcher import ALPHA, EXPANSION, expand
+from landmarks.search.searcher import ALPHA, expand
 
 PACKAGES = ("onnxruntime", "numpy", "opencv-python-headless")
 RESULTS = 10
 EVERY = 6
+EXPANSION = 5
 RERANKED = (30,)
 UNSEEN, DRAWS = 6, 3
 

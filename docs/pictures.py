@@ -21,7 +21,8 @@ from landmarks.model.recognizer import Recognizer
 from landmarks.training.config.settings import AugmentSettings, DataSettings
 from landmarks.training.data.augment import TrainTransform
 from landmarks.training.data.loaders import EvalTransform, prepare_data
-from landmarks.training.reports.plots import display_names, save_figure
+from landmarks.training.reports.class_names import display_names
+from landmarks.training.reports.plots import save_figure
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from drawn import draw_scene

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from shapely import MultiPolygon, Polygon, box, union_all
 from shapely.affinity import translate
+from topojson import rings_of
 
 TARGET = Path(__file__).parents[1] / "src/landmarks/serving/static/land.json"
 WEST, SOUTH, EAST, NORTH = -180, -58, 180, 84
@@ -29,19 +30,7 @@ SMALLEST = 0.6
 
 def decoded(topology: dict) -> MultiPolygon:
     """The land of a TopoJSON file (https://github.com/topojson/topojson-specification), in degrees."""
-    (scale_x, scale_y), (move_x, move_y) = topology["transform"]["scale"], topology["transform"]["translate"]
-    arcs = []
-    for arc in topology["arcs"]:
-        xs, ys = (list(accumulate(step[axis] for step in arc)) for axis in (0, 1))
-        arcs.append([(x * scale_x + move_x, y * scale_y + move_y) for x, y in zip(xs, ys, strict=True)])
-
-    def ring(numbers: list[int]) -> list[tuple[float, float]]:
-        points: list[tuple[float, float]] = []
-        for number in numbers:
-            arc = arcs[number] if number >= 0 else arcs[~number][::-1]
-            points += arc[1:] if points else arc
-        return points
-
+    ring = rings_of(topology)
     (land,) = topology["objects"]["land"]["geometries"]
     land_rings = [unrolled(ring(outer)) for outer, *_ in land["arcs"]]
     lakes = [unrolled(ring(hole)) for _, *holes in land["arcs"] for hole in holes]

@@ -265,10 +265,8 @@ import landmarks
 
 model = landmarks.load_model(folder)
 for found in model.tag(photos):
-    guess = found.candidates[0]
-    print(
-        f"{found.path.name}: {[tag.name for tag in found.tags]}, best guess {guess.class_name} {guess.probability:.1%}"
-    )
+    tags, guess = [tag.name for tag in found.tags], found.candidates[0]
+    print(f"{found.path.name}: {tags}, best guess {guess.class_name} {guess.probability:.1%}")
 
 # %% [markdown]
 # ## From here to a real app

@@ -8,6 +8,7 @@ the service turns the class into an HTTP status.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -68,6 +69,13 @@ class RunError(InputError):
 
 class SettingsError(InputError):
     """A setting is out of range; the message names the argument."""
+
+
+def require_choice(argument: str, value: object, choices: Iterable[str]) -> None:
+    """Raise a `SettingsError` that names the argument and the choices, unless the value is one of them."""
+    names = tuple(choices)
+    if value not in names:
+        raise SettingsError(f"`{argument}` must be one of {', '.join(names)}, not {value!r}")
 
 
 class MetadataError(InputError):

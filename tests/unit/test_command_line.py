@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import io
 import json
 import sys
@@ -20,9 +21,11 @@ from landmarks.cli.binding import Bound, Command
 from landmarks.cli.declare import Argument, Fields, Option, Verbosity
 from landmarks.cli.inputs import PhotoPaths
 from landmarks.cli.progress import RunProgress
+from landmarks.cli.serve import serve
 from landmarks.cli.summary import Summary
 from landmarks.errors import InputError, SettingsError
 from landmarks.files.walker import Skipped
+from landmarks.serving.settings import LOOPBACK, Access, Limits, ServeSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -310,3 +313,21 @@ def test_schemas_are_valid_themselves() -> None:
     assert len(schemas) >= 10
     for path in schemas:
         jsonschema.Draft202012Validator.check_schema(json.loads(path.read_text(encoding="utf-8")))
+
+
+def test_serve_declares_no_default_that_the_settings_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[ServeSettings] = []
+    monkeypatch.setattr("landmarks.serving.server.run", lambda settings, *_, **__: given.append(settings))
+    monkeypatch.delenv("LANDMARKS_API_KEY", raising=False)
+    assert landmarks("serve").status == 0
+    assert landmarks("serve", "--max-mb", 10, "--queue", 40, "--cors", "https://a.example").status == 0
+    plain, asked = given
+    assert plain == ServeSettings(plain.model, access=Access(hosts=LOOPBACK))
+    limits = Limits(max_mb=10, queue=40)
+    assert asked == dataclasses.replace(
+        plain, limits=limits, access=Access(hosts=LOOPBACK, origins=("https://a.example",))
+    )
+    assert (limits.max_file_bytes, limits.max_request_bytes) == (10 * 2**20, 20 * 2**20)
+    fields = {item.name for one in (ServeSettings, Limits, Access) for item in dataclasses.fields(one)}
+    declared = set(inspect.signature(serve).parameters) & fields
+    assert declared == {"model", "workers", "limits", "access", "connections", "tags"}

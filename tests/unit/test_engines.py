@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from tiny_model import COLOURS, make_model, save_colour
 
 from landmarks.errors import ModelError, SettingsError
 from landmarks.imaging.preprocessing import Preprocessing
-from landmarks.model.engines import ENGINES, Engine, EngineName, check_engine, load_engine
+from landmarks.model.engines import ENGINES, Engine, EngineName, load_engine
 from landmarks.model.recognizer import Recognizer
+from landmarks.tagging.settings import TagSettings
 from landmarks.training.models.model import MyModel
 from landmarks.training.models.onnx_graph import write_onnx
 
@@ -87,9 +89,12 @@ def test_a_broken_network_is_told(tmp_path: Path, name: EngineName) -> None:
 
 
 def test_an_unknown_engine_is_told() -> None:
-    assert check_engine("openvino") == "openvino"
-    with pytest.raises(SettingsError, match="`engine` must be onnxruntime or openvino, not 'tflite'"):
-        check_engine("tflite")
+    unknown = cast(EngineName, "tflite")
+    told = "`engine` must be one of onnxruntime, openvino, not 'tflite'"
+    with pytest.raises(SettingsError, match=told):
+        TagSettings(engine=unknown)
+    with pytest.raises(SettingsError, match=told):
+        load_engine(Path("model.onnx"), name=unknown, threads=1, crop=32, classes=2)
 
 
 @pytest.mark.parametrize("command", [["tag"], ["predict"]])

@@ -132,5 +132,5 @@ def test_models_without_operating_points_have_one_preference(tmp_path: Path) -> 
         Model(folder, TagSettings(prefer="balanced"))
         with pytest.raises(SettingsError, match=r"`prefer` is precision.*landmarks export"):
             Model(folder, TagSettings(prefer="precision"))
-    with pytest.raises(SettingsError, match="`prefer` must be precision, balanced, recall, not 'best'"):
+    with pytest.raises(SettingsError, match="`prefer` must be one of precision, balanced, recall, not 'best'"):
         TagSettings(prefer="best")

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from landmarks.training.config.settings import OptimizationSettings, OptimizerName, ScheduleName
+from landmarks.errors import SettingsError
+from landmarks.imaging.preprocessing import Preprocessing
+from landmarks.training.config.settings import (
+    AugmentSettings,
+    ModelSettings,
+    OptimizationSettings,
+    OptimizerName,
+    ScheduleName,
+)
+from landmarks.training.data.augment import TrainTransform
 from landmarks.training.engine.optimization import get_loss, get_optimizer, get_scheduler
 from landmarks.training.models.backbones import Backbone
+from landmarks.training.models.heads import head_factory
 from landmarks.training.models.model import MyModel
+from landmarks.training.models.networks import build_network
 from landmarks.training.models.transfer import TransferModel
 
 STEPS = 40
@@ -129,3 +142,46 @@ def test_a_plateau_divides_the_rate_by_ten_after_three_epochs_without_gain() -> 
         schedule.after_epoch(loss)
         seen.append(optimizer.param_groups[0]["lr"])
     assert seen == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.1])
+
+
+def unchecked(settings: Any, name: str) -> Any:
+    """Settings with an unknown name, as if it was added to the settings and nowhere else."""
+    object.__setattr__(settings, name, ("new",) if name == "names" else "new")
+    return settings
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (
+            lambda: get_optimizer(nn.Linear(1, 1), unchecked(OptimizationSettings(), "optimizer")),
+            "`optimizer` must be one of sgd, adam, adamw, not 'new'",
+        ),
+        (
+            lambda: get_scheduler(
+                SGD(nn.Linear(1, 1).parameters()),
+                unchecked(OptimizationSettings(), "schedule"),
+                epochs=1,
+                steps_per_epoch=1,
+            ),
+            "`schedule` must be one of plateau, cosine, onecycle, not 'new'",
+        ),
+        (
+            lambda: head_factory(unchecked(ModelSettings(), "head")),
+            "`head` must be one of linear, cosine, not 'new'",
+        ),
+        (
+            lambda: build_network(unchecked(ModelSettings(), "kind"), ("a", "b"), Preprocessing()),
+            "`model` must be one of scratch, transfer, not 'new'",
+        ),
+        (
+            lambda: TrainTransform(unchecked(AugmentSettings(), "names"), 96, Preprocessing()),
+            "`augment` must be one of resized-crop, crop, .* not 'new'",
+        ),
+    ],
+)
+def test_a_name_that_only_the_settings_know_is_an_error_and_no_other_name(
+    make: Callable[[], object], told: str
+) -> None:
+    with pytest.raises(SettingsError, match=told):
+        make()

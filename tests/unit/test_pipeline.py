@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -187,6 +188,18 @@ class TestOpens:
         assert (photo.parent / "a.jpg.xmp").is_file()
         assert counted[str(photo)] <= 2
         assert counted[str(folder / "model.json")] <= 1
+
+    @pytest.mark.skipif(shutil.which("exiftool") is None, reason="ExifTool is not installed")
+    def test_a_photo_that_is_written_into_is_read_twice_and_checked_before_it_is_replaced(
+        self, folder: Path, tmp_path: Path
+    ) -> None:
+        photo = save_colour(tmp_path / "photos" / "a.jpg", TOWER)
+        before = photo.read_bytes()
+        with opens() as counted:
+            done = landmarks("tag", photo, "--model", folder, "--write", "--in-place")
+        assert done.status == 0, done.err
+        assert photo.read_bytes() != before
+        assert counted[str(photo)] == 3  # the last compares it with what the edit began from
 
     def test_model_json_that_changed_is_read_again(self, folder: Path) -> None:
         before = load_model(folder).name

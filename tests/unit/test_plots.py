@@ -19,6 +19,7 @@ from PIL import Image
 from landmarks.errors import DataError, StorageError
 from landmarks.training.metrics.evaluate import Evaluation, Predictions, evaluate
 from landmarks.training.reports import plots
+from landmarks.training.reports.class_names import display_names
 
 STRANGE_NAMES = (
     "🗼 東京タワー",
@@ -181,7 +182,7 @@ def test_sheets_refuse_what_does_not_fit() -> None:
     ],
 )
 def test_display_names(names: tuple[str, ...], shown: list[str]) -> None:
-    assert list(plots.display_names(names).values()) == shown
+    assert list(display_names(names).values()) == shown
 
 
 def test_a_picture_is_saved_whole_and_leaves_nothing_behind(tmp_path: Path) -> None:

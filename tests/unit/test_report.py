@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import landmarks
 from PIL import Image
 
 from landmarks.training.metrics.evaluate import Evaluation, Predictions, evaluate
@@ -286,3 +287,12 @@ def test_a_report_of_very_many_classes_shows_the_most_confused_pairs(tmp_path: P
     many = answers(labels, np.where(np.arange(1400) < 40, (labels + 1) % 700, labels), classes=700)
     page = report(tmp_path / "report.html", evaluations={"test": many})
     assert "Too many classes for a matrix: the most confused pairs." in page.text
+
+
+def test_options_that_the_advice_names_are_shown_by_train() -> None:
+    training = Path(__file__).parents[2] / "src/landmarks/training"
+    advising = (training / "reports/report.py", training / "doctor/balance.py")
+    flags = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+    named = {flag for path in advising for flag in flags.findall(path.read_text(encoding="utf-8"))}
+    assert len(named) >= 5
+    assert named <= set(flags.findall(landmarks("train", "--help").out))

@@ -40,6 +40,7 @@ HENGE = picture(COLOURS["31.Stonehenge"])
 GREY = picture(COLOURS["background"])
 PORTO = picture((30, 215, 65))  # between two landmarks of one city
 RAW = {"content-type": "image/png"}
+LIMITS = Limits(max_mb=0.1, max_megapixels=1, max_files=4, max_request_mb=0.3, queue=8)
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +50,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(model: Path) -> Iterator[TestClient]:
-    limits = Limits(max_file_bytes=100_000, max_pixels=1_000_000, max_files=4, max_request_bytes=300_000)
-    with TestClient(create_app(ServeSettings(model, workers=1, queue=8, limits=limits))) as client:
+    with TestClient(create_app(ServeSettings(model, workers=1, limits=LIMITS))) as client:
         yield client
 
 
@@ -188,8 +188,8 @@ def test_vision_shape(client: TestClient) -> None:
         ({"content": TOWER[:60], "headers": RAW}, (400, "damaged_picture")),
         ({"content": b"", "headers": RAW}, (400, "damaged_picture")),
         ({"content": picture((1, 2, 3), (1001, 1000)), "headers": RAW}, (413, "too_large")),
-        ({"content": b"\xff" * 100_001, "headers": RAW}, (413, "too_large")),
-        ({"content": b"\xff" * 300_001, "headers": RAW}, (413, "too_large")),
+        ({"content": b"\xff" * (LIMITS.max_file_bytes + 1), "headers": RAW}, (413, "too_large")),
+        ({"content": b"\xff" * (LIMITS.max_request_bytes + 1), "headers": RAW}, (413, "too_large")),
         ({"json": {"url": "http://example.org/a.jpg"}}, (415, "unsupported_format")),
         ({"files": [("photos", (str(n), TOWER)) for n in range(5)]}, (400, "bad_request")),
         ({"files": [("photos", ("a", b"no")), ("photos", ("b", TOWER[:60]))]}, (400, "bad_request")),
@@ -274,8 +274,8 @@ def test_probes_come_by_any_name_and_everything_by_address(model: Path) -> None:
 def test_answers_that_refuse_are_answers_like_any_other(model: Path) -> None:
     origin = "https://photos.example"
     access = Access(api_key=KEY, hosts=("localhost",), origins=(origin,))
-    limits = Limits(max_file_bytes=1000, max_request_bytes=2000, max_files=1)
-    app = create_app(ServeSettings(model, workers=1, queue=1, limits=limits, access=access))
+    limits = Limits(max_mb=1000 / 2**20, max_request_mb=2000 / 2**20, max_files=1, queue=1)
+    app = create_app(ServeSettings(model, workers=1, limits=limits, access=access))
     key = {"Authorization": f"Bearer {KEY}"}
     with TestClient(app, base_url="http://localhost:8000") as client:
         app.state.service.admission.take("somebody", 1, 0)

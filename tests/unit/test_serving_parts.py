@@ -25,18 +25,18 @@ from landmarks.serving.settings import Access, Limits, ServeSettings
 @pytest.mark.parametrize(
     ("make", "flag"),
     [
-        (lambda path: Limits(max_file_bytes=0), "`max_file_bytes`"),
-        (lambda path: Limits(max_pixels=0), "`max_pixels`"),
+        (lambda path: Limits(max_mb=0), "`max_mb`"),
+        (lambda path: Limits(max_megapixels=0), "`max_megapixels`"),
         (lambda path: Limits(max_files=0), "`max_files`"),
         (lambda path: Limits(decode_seconds=0), "`decode_seconds`"),
         (lambda path: Limits(decode_seconds=5, request_seconds=4), "`request_seconds`"),
-        (lambda path: Limits(max_file_bytes=10, max_request_bytes=9), "room"),
+        (lambda path: Limits(max_mb=10, max_request_mb=9), "room"),
         (lambda path: ServeSettings(path, workers=0), "`workers`"),
-        (lambda path: ServeSettings(path, queue=31), "`queue`"),
+        (lambda path: Limits(queue=31), "`queue`"),
         (lambda path: Access(api_key="short"), "16"),
         (lambda path: Access(api_key="with a space in it"), "spaces"),
-        (lambda path: Access(origins=("*",)), "`cors`"),
-        (lambda path: Access(origins=("https://photos.example/path",)), "`cors`"),
+        (lambda path: Access(origins=("*",)), "`origins`"),
+        (lambda path: Access(origins=("https://photos.example/path",)), "`origins`"),
     ],
 )
 def test_settings_name_what_is_wrong(make: Any, flag: str, tmp_path: Any) -> None:

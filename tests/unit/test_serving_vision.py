@@ -23,8 +23,8 @@ LANDMARK = [{"type": "LANDMARK_DETECTION", "maxResults": 3}]
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     model = make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
-    limits = Limits(max_file_bytes=100_000, max_pixels=1_000_000, max_files=4, max_request_bytes=300_000)
-    settings = ServeSettings(model, workers=1, queue=32, limits=limits, access=Access(api_key=KEY))
+    limits = Limits(max_mb=0.1, max_megapixels=1, max_files=4, max_request_mb=0.3, queue=32)
+    settings = ServeSettings(model, workers=1, limits=limits, access=Access(api_key=KEY))
     with TestClient(create_app(settings), headers={"X-Goog-Api-Key": KEY}) as client:
         yield client
 

@@ -28,7 +28,7 @@ from landmarks.training.engine.loggers.base import Logger
 from landmarks.training.engine.pipeline import resume_run
 from landmarks.training.engine.train import optimize, train_one_epoch
 from landmarks.training.models import features
-from landmarks.training.models.features import compute_embeddings
+from landmarks.training.models.features import Views, compute_embeddings
 from landmarks.training.models.heads import MarginLoss
 from landmarks.training.models.networks import NetworkOfRun, build_network
 from landmarks.training.models.transfer import Head, get_model_transfer_learning
@@ -234,7 +234,7 @@ def embed(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
         folder.mkdir(exist_ok=True)
         augment = default_settings(drawn, "transfer").augment
         rows = compute_embeddings(
-            model, cache, samples, Preprocessing(), folder, augment=augment, views=2, **options
+            model, cache, samples, Preprocessing(), folder, views=Views(2, augment), **options
         )
         return rows, embedded
 

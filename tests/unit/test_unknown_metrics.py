@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from landmarks.training.metrics.ood import auroc, micro_average_precision, share_at
+from landmarks.training.metrics.ood import auroc, micro_average_precision
 
 scores_lists = st.lists(st.integers(0, 6).map(float), min_size=1, max_size=30)
 
@@ -42,9 +42,3 @@ def test_uap_of_answers_worked_out_by_hand() -> None:
 def test_auroc_is_the_share_of_pairs_in_order(positives: list[float], negatives: list[float]) -> None:
     pairs = [1.0 if p > n else 0.5 if p == n else 0.0 for p, n in product(positives, negatives)]
     assert auroc(np.array(positives), np.array(negatives)) == pytest.approx(np.mean(pairs))
-
-
-def test_share_at_counts_what_reaches_the_threshold() -> None:
-    scores = np.array([1.0, 2.0, 3.0, 4.0])
-    assert share_at(scores, 3.0) == 0.5
-    assert share_at(scores, 2.0, np.array([True, True, False, True])) == 0.5

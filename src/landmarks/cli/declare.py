@@ -52,12 +52,14 @@ class Fields:
         omit: Fields that are not options.
         flags: Options with another name than their field; for an omitted field, the option that replaces it.
         title: Title of their section in the help.
+        repeat: Fields that are given once per value; see `Option`.
     """
 
     of: type[Any] | None = None
     omit: tuple[str, ...] = ()
     flags: Mapping[str, str] = field(default_factory=dict)
     title: str = ""
+    repeat: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

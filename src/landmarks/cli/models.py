@@ -15,7 +15,9 @@ from landmarks.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from landmarks.cli.progress import RunProgress
     from landmarks.model.folder import ModelInfo
+    from landmarks.model.importing.add import Told
 
 COLLECTIONS = 4
 """Collections that are listed; the model card has them all."""
@@ -74,24 +76,14 @@ def add(
     The other commands then take it by its name: landmarks tag PHOTO --model NAME.
     """
     from landmarks.cli.progress import RunProgress
-    from landmarks.model.importing.add import Told, add_google, add_other
+    from landmarks.model.importing.add import add_google, add_other
     from landmarks.model.importing.google import ADDRESS, NAME
     from landmarks.model.importing.names import REGIONS
     from landmarks.model.importing.threshold import Negatives
 
     chosen = None if negatives is None else Negatives(negatives, target_fpr)
     with RunProgress(verbosity, unit="bytes") as shown:
-        count = [0, 0]
-
-        def size(total: int) -> None:
-            count[1] = total
-            shown.stage("fetching")
-
-        def fetched(more: int) -> None:
-            count[0] += more
-            shown.progress(*count)
-
-        told = Told(size, fetched, shown.stage)
+        told = _told(shown)
         if model == NAME:
             folder = add_google(
                 source=source,
@@ -101,10 +93,10 @@ def add(
                 negatives=chosen,
                 told=told,
             )
+        elif labels is None or not preprocessing:
+            missing = "`labels`" if labels is None else "`preprocessing`"
+            raise SettingsError(f"{model}: {missing} must be given: the file does not tell")
         else:
-            if labels is None or not preprocessing:
-                missing = "`labels`" if labels is None else "`preprocessing`"
-                raise SettingsError(f"{model}: {missing} must be given: the file does not tell")
             folder = add_other(
                 Path(model),
                 labels=labels,
@@ -119,6 +111,23 @@ def add(
 
 
 COMMANDS = {"add": add}
+
+
+def _told(shown: RunProgress) -> Told:
+    """Return the callbacks that show how far the import is."""
+    from landmarks.model.importing.add import Told
+
+    count = [0, 0]
+
+    def size(total: int) -> None:
+        count[1] = total
+        shown.stage("fetching")
+
+    def fetched(more: int) -> None:
+        count[0] += more
+        shown.progress(*count)
+
+    return Told(size, fetched, shown.stage)
 
 
 def _describe(folder: Path, info: ModelInfo) -> dict[str, Any]:

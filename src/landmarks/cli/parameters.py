@@ -99,10 +99,11 @@ def _of_settings(path: str, parameter: str, settings: Any, fields: Fields) -> It
             continue
         hint, marks = _unwrap(hints[item.name])
         mark = next((each for each in marks if isinstance(each, Option | Argument)), Option())
-        flag = fields.flags.get(item.name, "")
         mark = dataclasses.replace(mark, help=mark.help or texts.get(item.name, ""))
-        if flag and isinstance(mark, Option):
-            mark = dataclasses.replace(mark, flag=flag)
+        if isinstance(mark, Option) and item.name in fields.flags:
+            mark = dataclasses.replace(mark, flag=fields.flags[item.name])
+        if isinstance(mark, Option) and item.name in fields.repeat:
+            mark = dataclasses.replace(mark, help=f"{mark.help.rstrip('.')}; repeat it.", repeat=True)
         partial = fields.of is not None
         if item.default_factory is not dataclasses.MISSING:
             default = item.default_factory()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,13 +14,7 @@ from landmarks.errors import SettingsError
 from landmarks.serving.settings import LOOPBACK, Access, ConnectionLimits, Limits, ServeSettings
 from landmarks.tagging.settings import TagSettings
 
-_LIMIT_FLAGS = {
-    "max_files": "--files",
-    "max_file_bytes": "--max-mb",
-    "max_pixels": "--max-megapixels",
-    "upload_bytes_per_second": "--upload-rate",
-}
-_ACCESS_FLAGS = {"origins": "--cors", "hosts": "--allow-host", "api_key": "--api-key-file", "proxies": "--proxy"}
+_ACCESS_FLAGS = {"api_key": "--api-key-file", "hosts": "--allow-host", "origins": "--cors", "proxies": "--proxy"}
 
 
 def serve(
@@ -27,9 +22,6 @@ def serve(
     host: Annotated[str, Option("Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, Option("Port; 0 takes a free one.", minimum=0)] = 8000,
     workers: Annotated[int | None, Option("Worker processes.", default="one per core", minimum=1)] = None,
-    queue: Annotated[int, Option("Maximum images in flight; more get 429.", minimum=1)] = 64,
-    max_mb: Annotated[float, Option("Largest image file, in MiB.")] = 50.0,
-    max_megapixels: Annotated[float, Option("Largest image, in megapixels.")] = 200.0,
     index: Annotated[
         str | None, Option("Index made by landmarks index, for POST /v1/search and similar photos.")
     ] = None,
@@ -44,18 +36,16 @@ def serve(
             repeat=True,
         ),
     ] = (),
-    cors: Annotated[
-        tuple[str, ...],
-        Option("Origin whose pages may read the answers; repeat it.", default="none", repeat=True),
-    ] = (),
-    proxy: Annotated[
-        tuple[str, ...],
-        Option("Address or network of a proxy whose X-Forwarded-For is believed; repeat it.", repeat=True),
-    ] = (),
     *,
+    access: Annotated[
+        Access,
+        Fields(omit=("api_key", "hosts"), flags=_ACCESS_FLAGS, repeat=("origins", "proxies")),
+    ],
     limits: Annotated[
         Limits,
-        Fields(omit=("max_file_bytes", "max_pixels", "max_request_bytes"), flags=_LIMIT_FLAGS | _ACCESS_FLAGS),
+        Fields(
+            omit=("max_request_mb",), flags={"max_files": "--files", "upload_bytes_per_second": "--upload-rate"}
+        ),
     ],
     connections: Annotated[
         ConnectionLimits,
@@ -73,33 +63,19 @@ def serve(
     The address is printed on standard output once images are accepted; logs go to standard error, one JSON object
     per line. SIGTERM and Ctrl-C finish the images in flight and end with status 0.
     """
-    from dataclasses import replace
-
     from landmarks.model.folder import find_model
     from landmarks.serving.server import run
     from landmarks.tagging.workers import cores
 
-    max_file_bytes = int(max_mb * 2**20)
-    hosts = tuple(name.lower() for name in allow_host)
     key = _api_key(api_key_file)
+    # Without a key, a page of another site could have its name resolve to this machine and ask.
+    usual = LOOPBACK if host in LOOPBACK or key is None else ()
     settings = ServeSettings(
         model=find_model(model),
         tags=tags,
         workers=workers or cores(),
-        queue=queue,
-        limits=replace(
-            limits,
-            max_file_bytes=max_file_bytes,
-            max_pixels=int(max_megapixels * 1e6),
-            max_request_bytes=max(2 * max_file_bytes, 2**20),
-        ),
-        access=Access(
-            api_key=key,
-            # Without a key, a page of another site could have its name resolve to this machine and ask.
-            hosts=hosts or (LOOPBACK if host in LOOPBACK or key is None else ()),
-            origins=cors,
-            proxies=proxy,
-        ),
+        limits=limits,
+        access=replace(access, api_key=key, hosts=tuple(name.lower() for name in allow_host) or usual),
         connections=connections,
     )
     searcher = None

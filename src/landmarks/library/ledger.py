@@ -17,11 +17,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from landmarks.errors import LedgerError, StorageError
 from landmarks.files.atomic import storage_errors
+from landmarks.files.closing import Closing
 from landmarks.library.liveness import Presence
 from landmarks.library.records import Change, ChangeState, PhotoRow, RunRow, Verdict
 from landmarks.metadata.entries import Entries
@@ -54,7 +54,7 @@ CREATE INDEX verdicts_by_content ON verdicts (sha256);
 """
 
 
-class Ledger:
+class Ledger(Closing):
     """An open ledger; use it in a `with` block.
 
     Args:
@@ -101,14 +101,6 @@ class Ledger:
                     self._connection.execute(f"PRAGMA user_version={VERSION}")
         if version > VERSION:
             raise LedgerError(f"{self._path}: written by a newer version of landmarks: update the package")
-
-    def __enter__(self) -> Ledger:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Release all claims and close the file."""

@@ -10,19 +10,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import replace
 from pathlib import Path
 from threading import Event
-from types import TracebackType
 
 from landmarks.errors import InputError, MetadataError, StorageError
 from landmarks.files.checksums import sha256_file
+from landmarks.files.closing import Closing
 from landmarks.files.walker import Skipped
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.photos import OnSkip, walk_photos
 from landmarks.library.batch import Batch, Outcome, Work, judged, names_of
+from landmarks.library.due import DuePhotos
 from landmarks.library.ledger import Ledger
-from landmarks.library.records import PhotoRow, PhotoState, RunRow, Verdict
+from landmarks.library.records import PhotoState, RunRow, Verdict
 from landmarks.library.roots import LEDGER, absolute, library_root
 from landmarks.library.undo import Undone, undo
 from landmarks.library.writing import Snapshot, recover
@@ -35,10 +35,8 @@ __all__ = ["LEDGER", "Library", "TagPhotos", "library_root"]
 TagPhotos = Callable[[Iterable[Path]], Iterator[ImageTags]]
 """Tags a stream of photos, in any order, each under the path it was given."""
 
-_CLAIMS = 16  # photos that are claimed in one step
 
-
-class Library:
+class Library(Closing):
     """A folder of photos with its ledger; use it in a `with` block.
 
     Args:
@@ -78,14 +76,6 @@ class Library:
         self._tool = ExifTool()
         if not read_only:
             recover(self._ledger, self.root)
-
-    def __enter__(self) -> Library:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the ledger."""
@@ -271,14 +261,13 @@ class Library:
         if not self._read_only:
             self._check_writable(paths)
         batch = Batch(self._ledger, self.root, self.options, self._tool, read_only=self._read_only)
-        pending: dict[Path, Work] = {}
         notices: list[Outcome] = []
         key = f"{model} {self.options.key}"
-        due = self._due(self._walk(paths, notices), key, pending, settled, on_skip)
+        due = DuePhotos(self._ledger, self.key, key, settled, read_only=self._read_only, on_skip=on_skip)
         try:
-            for result in tag_photos(due):
+            for result in tag_photos(due.among(self._walk(paths, notices))):
                 yield from _drained(notices)
-                work = pending.pop(result.path, None)
+                work = due.pending.pop(result.path, None)
                 if work is not None:
                     yield from batch.take(work, result)
             yield from batch.flush()
@@ -287,8 +276,7 @@ class Library:
                 self._ledger.finish_run(batch.run)
         finally:
             batch.abandon()
-            if not self._read_only:
-                self._ledger.release([work.key for work in pending.values()])
+            due.release()
 
     def _judge(self, photo: Path, verdict: Verdict) -> list[Outcome]:
         key = self.key(photo)
@@ -343,68 +331,6 @@ class Library:
                 self._on_left_out(skipped)
 
         return walk_photos(paths, exclude=self._exclude, on_skip=refuse)
-
-    def _due(
-        self,
-        photos: Iterable[Path],
-        model_key: str,
-        pending: dict[Path, Work],
-        settled: Set[PhotoState],
-        on_skip: Callable[[Path], None] | None,
-    ) -> Iterator[Path]:
-        """Give the photos that are due, claimed for this process, and note them in `pending`."""
-        found: list[tuple[Work, PhotoRow | None]] = []
-
-        def claimed() -> Iterator[Path]:
-            if not found:
-                return iter(())
-            with self._ledger.transaction():
-                for work, row in found:
-                    # Another process may have done it between our look and our claim.
-                    current = self._read_only or self._ledger.photo(work.key) == row
-                    if current and (self._read_only or self._ledger.claim(work.key)):
-                        pending[work.photo] = work
-                    elif on_skip is not None:
-                        on_skip(work.photo)
-            works = [work.photo for work, _ in found if work.photo in pending]
-            found.clear()
-            return iter(works)
-
-        for photo in photos:
-            key = self.key(photo)
-            row = self._ledger.photo(key)
-            work = self._look(photo, key, row, model_key, settled)
-            if work is None:
-                if on_skip is not None:
-                    on_skip(photo)
-                continue
-            found.append((work, row))
-            if len(found) == _CLAIMS:
-                yield from claimed()
-        yield from claimed()
-
-    def _look(
-        self, photo: Path, key: bytes, row: PhotoRow | None, model_key: str, settled: Set[PhotoState]
-    ) -> Work | None:
-        """Return the work there is with a photo, or None when it is settled and unchanged."""
-        if row is not None and (row.key != model_key or row.state not in settled):
-            row = None
-        try:
-            if row is not None:
-                status = photo.stat()
-                if (status.st_size, status.st_mtime_ns) == (row.size, row.mtime_ns):
-                    return None
-            # Of a photo that is due anyway the content is read once, by the tagger.
-            snapshot = Snapshot.of(photo, read=row is not None) if photo.is_file() else None
-        except OSError:
-            snapshot = None  # the tagger will say what is wrong with it
-        if row is not None and snapshot is None and not row.sha256:
-            return None  # still as unreadable as it was
-        if row is not None and snapshot is not None and snapshot.sha256 == row.sha256:
-            if not self._read_only:
-                self._ledger.record(replace(row, size=snapshot.size, mtime_ns=snapshot.mtime_ns))
-            return None
-        return Work(photo, key, snapshot, model_key)
 
 
 def _place_names() -> set[str]:

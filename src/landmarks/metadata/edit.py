@@ -200,7 +200,7 @@ def _plan_embedded(
     photo: Path, *, before: bytes, status: os.stat_result | None, wanted: Entries, ours: Entries, tool: ExifTool
 ) -> Edit:
     present, has_position = tool.read(photo, before)
-    if has_position or read_position(photo) is not None:
+    if has_position or read_position(photo, before) is not None:
         wanted = replace(wanted, position=None)
     gone, removed = ours.without(present), ours.without(wanted).common(present)
     wanted = wanted.without(gone)

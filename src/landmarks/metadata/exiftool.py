@@ -15,11 +15,11 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 from landmarks.errors import MetadataError
 from landmarks.files.atomic import storage_errors
+from landmarks.files.closing import Closing
 from landmarks.metadata import gps
 from landmarks.metadata.entries import SINGLES, Entries, Location
 
@@ -42,20 +42,12 @@ _READ = [
 _GPS_TAGS = ("GPSLatitude", "GPSLatitudeRef", "GPSLongitude", "GPSLongitudeRef", "GPSProcessingMethod")
 
 
-class ExifTool:
+class ExifTool(Closing):
     """The helper process, started on first use; a context manager. Not thread-safe."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-
-    def __enter__(self) -> ExifTool:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the process; the next use starts a new one."""

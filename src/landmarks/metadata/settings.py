@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
-from landmarks.errors import SettingsError
+from landmarks.errors import SettingsError, require_choice
 from landmarks.metadata.programs import PROGRAMS, ProgramName, SidecarForm
 
 
@@ -32,12 +32,10 @@ class WriteOptions:
     program: ProgramName | None = None
 
     def __post_init__(self) -> None:
-        if self.sidecar not in get_args(SidecarForm):
-            raise SettingsError(f"`sidecar` must be auto, full or stem, not {self.sidecar!r}")
+        require_choice("sidecar", self.sidecar, get_args(SidecarForm))
         if self.program is not None:
-            preset = PROGRAMS.get(self.program)
-            if preset is None:
-                raise SettingsError(f"`program` must be one of {', '.join(PROGRAMS)}, not {self.program!r}")
+            require_choice("program", self.program, PROGRAMS)
+            preset = PROGRAMS[self.program]
             if self.sidecar == "auto":
                 object.__setattr__(self, "sidecar", preset.sidecar)
             object.__setattr__(self, "in_place", self.in_place or preset.in_place)

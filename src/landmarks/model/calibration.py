@@ -14,7 +14,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.errors import DataError, ModelError, SettingsError
+from landmarks.errors import DataError, ModelError, SettingsError, require_choice
 from landmarks.model.combination import Combination
 from landmarks.model.ood import EmbeddingStatistics, ScoreKind, is_landmark, needs_statistics, ood_scores
 from landmarks.model.operating_points import (
@@ -26,6 +26,9 @@ from landmarks.model.operating_points import (
     points_to_dict,
 )
 from landmarks.model.probabilities import Floats, fit_temperature
+
+UNCALIBRATED_MIN_CONFIDENCE = 0.8
+"""Probability that a tag of a model without a calibration needs: softmax alone is too sure of itself."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +65,7 @@ class Calibration:
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
             raise SettingsError(f"temperature must be above 0, not {self.temperature}")
-        if self.score not in get_args(ScoreKind):
-            raise SettingsError(f"score must be one of {', '.join(get_args(ScoreKind))}, not {self.score!r}")
+        require_choice("score", self.score, get_args(ScoreKind))
         if not math.isfinite(self.threshold):
             raise SettingsError(f"threshold must be a number, not {self.threshold}")
         for name in ("target_fpr", "min_confidence"):
@@ -86,6 +88,18 @@ class Calibration:
         if prefer == "balanced":
             return OperatingPoint(self.threshold, self.min_confidence)
         raise SettingsError(NO_POINT.format(prefer=prefer))
+
+    def scores(self, logits: Floats, embeddings: Floats, known: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return the OOD scores (N,) to compare with the thresholds; arguments as of `ood_scores`."""
+        return ood_scores(
+            self.score,
+            logits,
+            embeddings,
+            known=known,
+            temperature=self.temperature,
+            statistics=self.statistics,
+            combination=self.combination,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values as stored in `model.json`."""
@@ -116,8 +130,10 @@ class Calibration:
             raise ModelError(f"the calibration is damaged ({error}): export the model again") from error
 
 
-def operating_point(calibration: Calibration | None, prefer: Preference) -> OperatingPoint | None:
-    """Return the thresholds of a named operating point; None for `balanced` of an uncalibrated model.
+def operating_point(calibration: Calibration | None, prefer: Preference) -> OperatingPoint:
+    """Return the thresholds of a named operating point.
+
+    A model without a calibration has one, with no score to compare with its threshold.
 
     Raises:
         SettingsError: The model has no such operating point.
@@ -126,7 +142,7 @@ def operating_point(calibration: Calibration | None, prefer: Preference) -> Oper
         return calibration.at(prefer)
     if prefer != "balanced":
         raise SettingsError(NO_POINT.format(prefer=prefer))
-    return None
+    return OperatingPoint(threshold=0.0, min_confidence=UNCALIBRATED_MIN_CONFIDENCE)
 
 
 def choose_threshold(negatives: Floats, target_fpr: float) -> float:

@@ -54,7 +54,6 @@ def whitened_space(
     embeddings: Floats,
     labels: NDArray[np.integer[Any]],
     dimensions: int = DIMENSIONS,
-    shrinkage: float = SHRINKAGE,
 ) -> EmbeddingSpace:
     """Learn the discriminative whitening of embeddings.
 
@@ -67,8 +66,6 @@ def whitened_space(
         embeddings: (N, D), of training photos.
         labels: (N,), their classes.
         dimensions: Dimensions of the vectors; fewer if the photos vary in fewer directions.
-        shrinkage: Fraction of the mean variance mixed into that of each direction, in (0, 1]: landmarks not among
-            the training photos differ in other directions too.
 
     Raises:
         DataError: There are fewer than two photos.
@@ -79,7 +76,7 @@ def whitened_space(
     _, covariance = within_class(values, labels)
     level = max(float(np.trace(covariance)) / len(covariance), 1e-12)
     variances, directions = np.linalg.eigh(
-        (1 - shrinkage) * covariance + shrinkage * level * np.eye(len(covariance))
+        (1 - SHRINKAGE) * covariance + SHRINKAGE * level * np.eye(len(covariance))
     )
     whitening = directions / np.sqrt(variances)
     mean = values.mean(axis=0)

@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from landmarks.errors import ModelError, SettingsError
+from landmarks.errors import ModelError, require_choice
 from landmarks.model import EngineName
 
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
@@ -29,14 +29,6 @@ class Engine(Protocol):
         """Map images (N, crop, crop, 3) to logits and embeddings, in the same order."""
 
 
-def check_engine(name: str) -> EngineName:
-    """Check and return the name of an engine; raises `SettingsError` for an unknown one."""
-    for known in ENGINES:
-        if name == known:
-            return known
-    raise SettingsError(f"`engine` must be {' or '.join(ENGINES)}, not {name!r}")
-
-
 def load_engine(path: Path, *, name: EngineName, threads: int, crop: int, classes: int | None) -> Engine:
     """Load a network.
 
@@ -48,9 +40,11 @@ def load_engine(path: Path, *, name: EngineName, threads: int, crop: int, classe
         classes: Required number of logits; None if it outputs only the embedding, and the logits have no columns.
 
     Raises:
+        SettingsError: There is no such engine.
         ModelError: The file cannot be loaded, or has other inputs or outputs.
         ModuleNotFoundError: OpenVINO is requested and not installed.
     """
+    require_choice("engine", name, ENGINES)
     load = _load_openvino if name == "openvino" else _load_onnxruntime
     engine, fits = load(path, threads, crop, classes)
     if not fits:

@@ -12,12 +12,12 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.errors import DataError, SettingsError
+from landmarks.errors import DataError, SettingsError, require_choice
 from landmarks.geo.gazetteer import normalise
 from landmarks.model.combination import Combination
 from landmarks.model.probabilities import Floats, log_sum_exp, softmax
@@ -163,8 +163,9 @@ def ood_scores(
         combination: Weights and neighbours for the score `combined`.
 
     Raises:
-        SettingsError: The score needs statistics or a combination and there is none.
+        SettingsError: There is no such score, or it needs statistics or a combination and there is none.
     """
+    require_choice("score", score, get_args(ScoreKind))
     scaled = np.asarray(logits, dtype=np.float64) / temperature
     of_probabilities = scores_of_probabilities(score, softmax(scaled), known=known)
     if of_probabilities is not None:

@@ -24,7 +24,7 @@ from landmarks.model.calibration import Calibration
 from landmarks.model.engines import load_engine
 from landmarks.model.folder import HEAD_FILES, INFO_FILE, ONNX_FILE, ModelInfo, check_file, read_info
 from landmarks.model.heads import PrototypeHead, load_head
-from landmarks.model.ood import is_landmark, ood_scores
+from landmarks.model.ood import is_landmark
 from landmarks.model.probabilities import highest, softmax
 
 
@@ -164,21 +164,8 @@ class Recognizer:
         if self._head is not None:
             logits = self._head.cosines(embeddings)
         probabilities = softmax(logits, self._temperature).astype(np.float32)
-        return NetworkOutput(probabilities, embeddings, logits, self._scores(logits, embeddings))
-
-    def _scores(self, logits: NDArray[np.float32], embeddings: NDArray[np.float32]) -> NDArray[np.float64] | None:
-        calibration = self.calibration
-        if calibration is None:
-            return None
-        return ood_scores(
-            calibration.score,
-            logits,
-            embeddings,
-            known=self._known,
-            temperature=calibration.temperature,
-            statistics=calibration.statistics,
-            combination=calibration.combination,
-        )
+        scores = None if self.calibration is None else self.calibration.scores(logits, embeddings, self._known)
+        return NetworkOutput(probabilities, embeddings, logits, scores)
 
     def recognize(
         self, photos: Iterable[Source], *, top: int = 5, batch_size: int = 4, embeddings: bool = False

@@ -43,7 +43,6 @@ class Embedder:
 
     Args:
         folder: Model folder.
-        threads: Threads of the network.
 
     Attributes:
         space: Maps embeddings to vectors: whitened if the model has a reference, else plain.
@@ -54,8 +53,8 @@ class Embedder:
         ModelError: The folder is damaged.
     """
 
-    def __init__(self, folder: Path, *, threads: int = 1) -> None:
-        self._model = Model(folder, TagSettings(top=1), threads=threads)
+    def __init__(self, folder: Path) -> None:
+        self._model = Model(folder, TagSettings(top=1), threads=1)
         recognizer = self._model.recognizer
         info = recognizer.info
         reference = read_reference(folder, info)

@@ -45,7 +45,7 @@ class IndexJob:
     exclude: tuple[str, ...] = ()
 
 
-@dataclass
+@dataclass(frozen=True)
 class IndexReport:
     """What became of the photos.
 
@@ -56,10 +56,10 @@ class IndexReport:
         failed: How many photos and folders could not be read.
     """
 
-    embedded: int = 0
-    kept: int = 0
-    removed: int = 0
-    failed: int = 0
+    embedded: int
+    kept: int
+    removed: int
+    failed: int
 
 
 def default_place(root: Path) -> str:
@@ -128,6 +128,45 @@ def update_index(
     """
     tell = on_error or (lambda _path, _reason: None)
     root = Path(os.path.abspath(job.root))  # noqa: PTH100
+    photos, unread = _photos(job, root, on_skip)
+    with writing(job.place):
+        table = _open(job, root)
+        known = table.known()
+        closed = [one.path.relative_to(root) for one in unread]
+        gone = [photo for photo in known if photo not in photos and not _is_below(photo, closed)]
+        table.remove(gone)
+        stamps = {name: stamp for name, photo in photos.items() if (stamp := _stamp(photo)) is not None}
+        due = {name: photo for name, photo in photos.items() if known.get(name) != stamps.get(name, (-1, -1))}
+        for one in unread:
+            tell(one.path, one.message)
+        rows: list[Row] = []
+        failed: list[str] = []
+        answers = embed_photos(job.model, due.values(), processes=job.processes)
+        for done, (name, answer) in enumerate(zip(due, answers, strict=True), start=1):
+            if (row := _row(name, answer, stamps)) is not None:
+                rows.append(row)
+            else:
+                failed.append(name)
+                tell(answer.path, answer.error or "it vanished meanwhile")
+            if len(rows) == _ROWS or (rows and done == len(due)):
+                table.put(rows)
+                rows = []
+            if on_photo is not None:
+                on_photo(done, len(due))
+        unreadable = [name for name in failed if name in known]
+        table.remove(unreadable)
+        if due or gone:
+            table.settle()
+    return IndexReport(
+        embedded=len(due) - len(failed),
+        kept=len(photos) - len(due),
+        removed=len(gone) + len(unreadable),
+        failed=len(unread) + len(failed),
+    )
+
+
+def _photos(job: IndexJob, root: Path, on_skip: OnSkip | None) -> tuple[dict[str, Path], list[Skipped]]:
+    """Return the photos below the root by their names in the index, and what could not be read."""
     if not root.is_dir():
         raise InputError(f"{job.root}: no such folder: check the spelling")
     unread: list[Skipped] = []
@@ -143,43 +182,7 @@ def update_index(
     if not photos:
         # An empty mount point must not empty the index.
         raise InputError(f"{job.root}: there are no photos in it: give the folder that holds them")
-    with writing(job.place):
-        table = _open(job, root)
-        known = table.known()
-        report = IndexReport()
-        closed = [one.path.relative_to(root) for one in unread]
-        gone = [photo for photo in known if photo not in photos and not _is_below(photo, closed)]
-        table.remove(gone)
-        stamps = {name: stamp for name, photo in photos.items() if (stamp := _stamp(photo)) is not None}
-        due = {name: photo for name, photo in photos.items() if known.get(name) != stamps.get(name, (-1, -1))}
-        report.removed, report.kept, report.failed = len(gone), len(photos) - len(due), len(unread)
-        tell = on_error or (lambda _photo, _why: None)
-        for one in unread:
-            tell(one.path, one.message)
-        rows: list[Row] = []
-        unreadable: list[str] = []
-        answers = embed_photos(job.model, due.values(), processes=job.processes)
-        for done, (name, answer) in enumerate(zip(due, answers, strict=True), start=1):
-            if (row := _row(name, answer, stamps)) is not None:
-                rows.append(row)
-                report.embedded += 1
-            else:
-                report.failed += 1
-                if name in known:
-                    unreadable.append(name)
-                tell(answer.path, answer.error or "it vanished meanwhile")
-            if len(rows) == _ROWS:
-                table.put(rows)
-                rows = []
-            if on_photo is not None:
-                on_photo(done, len(due))
-        if rows:
-            table.put(rows)
-        table.remove(unreadable)
-        report.removed += len(unreadable)
-        if due or gone:
-            table.settle()
-    return report
+    return photos, unread
 
 
 def _is_below(photo: str, folders: Iterable[Path]) -> bool:

@@ -15,9 +15,6 @@ from landmarks.search.groups import Groups
 from landmarks.search.index import check_model, decode, root_of
 from landmarks.search.table import Hit, PhotoTable
 
-EXPANSION = 5
-"""Number of neighbours for query expansion, if requested."""
-
 ALPHA = 3.0
 """Exponent that weights near neighbours more than far ones in query expansion."""
 
@@ -53,7 +50,6 @@ class PhotoSearcher:
     Args:
         place: Folder or URL of the index.
         model: Folder of the model it was built with.
-        threads: Threads of the network.
 
     Attributes:
         root: The indexed folder.
@@ -63,9 +59,9 @@ class PhotoSearcher:
         ModelError: The model folder is damaged.
     """
 
-    def __init__(self, place: str, model: Path, *, threads: int = 1) -> None:
+    def __init__(self, place: str, model: Path) -> None:
         self._table = PhotoTable(place)
-        self._embedder = Embedder(model, threads=threads)
+        self._embedder = Embedder(model)
         check_model(self._table, self._embedder)
         self.root = root_of(self._table)
 

@@ -80,7 +80,7 @@ class Service:
         self._gazetteer: Gazetteer = gazetteer_of(settings.model, settings.tags)
         self.version = identity_of(settings.model, self.info, settings.tags)
         limits = settings.limits
-        self.admission = Admission(settings.queue, _BODIES * limits.max_request_bytes)
+        self.admission = Admission(limits.queue, _BODIES * limits.max_request_bytes)
         self.metrics = Metrics(
             waiting=lambda: self.pool.waiting, inside=lambda: self.admission.taken, ready=lambda: self.pool.ready
         )
@@ -166,7 +166,7 @@ class Service:
         )
         allowed = LimitsCard(
             max_file_bytes=limits.max_file_bytes,
-            max_pixels=limits.max_pixels,
+            max_pixels=limits.image.max_pixels,
             max_files=limits.max_files,
             max_request_bytes=limits.max_request_bytes,
         )

@@ -1,4 +1,4 @@
-"""What a service is told, checked once."""
+"""The settings of the service: upload and connection limits, access, workers; each checks itself."""
 
 from __future__ import annotations
 
@@ -32,41 +32,48 @@ def _above_zero(settings: object, name: str) -> None:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may cost.
+    """What requests may cost.
 
     Attributes:
-        max_file_bytes: Largest picture, in bytes, at least 1.
-        max_pixels: Most pixels of a picture, width times height, at least 1.
-        max_files: Most pictures in a request, at least 1.
-        max_request_bytes: Largest body, in bytes, at least `max_file_bytes`.
-        decode_seconds: Longest work on one picture, above 0; the process that takes longer is replaced.
-        request_seconds: Longest wait for the answer once the upload is complete, at least `decode_seconds`.
-        upload_bytes_per_second: Slowest upload, in bytes per second, at least 1. An upload may take as long as it
-            needs while it keeps this rate, measured over `stall_seconds`.
-        stall_seconds: Longest time in which an upload may fall short of its rate, above 0.
+        max_mb: Largest image file, in MiB, above 0.
+        max_megapixels: Largest image, width times height in megapixels, above 0.
+        max_files: Maximum images per request, at least 1.
+        max_request_mb: Largest request body, in MiB, at least `max_mb`; by default twice that, and at least 1.
+        queue: Maximum images in flight, at least `max_files`; more get 429.
+        decode_seconds: Time limit for one image, above 0; a worker that takes longer is replaced.
+        request_seconds: Time limit for the response once the upload is complete, at least `decode_seconds`.
+        upload_bytes_per_second: Minimum upload rate in bytes per second, at least 1, measured over
+            `stall_seconds`; an upload that keeps it may take as long as it needs.
+        stall_seconds: How long an upload may stay below its minimum rate, above 0.
 
     Raises:
         SettingsError: A limit is out of range.
     """
 
-    max_file_bytes: int = 50 * 2**20
-    max_pixels: int = 200_000_000
+    max_mb: float = 50.0
+    max_megapixels: float = 200.0
     max_files: int = 32
-    max_request_bytes: int = 100 * 2**20
+    max_request_mb: float | None = None
+    queue: int = 64
     decode_seconds: float = 10.0
     request_seconds: float = 30.0
     upload_bytes_per_second: int = 2048
     stall_seconds: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("max_file_bytes", "max_pixels", "max_files", "upload_bytes_per_second"):
+        for name in ("max_files", "upload_bytes_per_second"):
             _at_least_one(self, name)
-        for name in ("decode_seconds", "stall_seconds"):
+        for name in ("max_mb", "max_megapixels", "decode_seconds", "stall_seconds"):
             _above_zero(self, name)
-        if self.max_request_bytes < self.max_file_bytes:
+        if self.max_request_mb is not None and not self.max_request_mb >= self.max_mb:
             raise SettingsError(
-                f"`max_request_bytes` must have room for a picture of `max_file_bytes`, which is "
-                f"{self.max_file_bytes}, not {self.max_request_bytes}"
+                f"`max_request_mb` must have room for an image of `max_mb`, which is {self.max_mb:g}, "
+                f"not {self.max_request_mb:g}"
+            )
+        if self.queue < self.max_files:
+            raise SettingsError(
+                f"`queue` must have room for the images of a request (`max_files`), which are {self.max_files}, "
+                f"not for {self.queue}"
             )
         if self.request_seconds < self.decode_seconds:
             raise SettingsError(
@@ -75,9 +82,20 @@ class Limits:
             )
 
     @property
+    def max_file_bytes(self) -> int:
+        """Largest image file, in bytes."""
+        return int(self.max_mb * 2**20)
+
+    @property
+    def max_request_bytes(self) -> int:
+        """Largest body, in bytes."""
+        return int((self.max_request_mb or max(2 * self.max_mb, 1.0)) * 2**20)
+
+    @property
     def image(self) -> ImageLimits:
         """The limits of one picture."""
-        return ImageLimits(self.max_file_bytes, self.max_pixels, min(self.max_pixels, _MAX_DECODED_PIXELS))
+        pixels = int(self.max_megapixels * 1e6)
+        return ImageLimits(self.max_file_bytes, pixels, min(pixels, _MAX_DECODED_PIXELS))
 
 
 @dataclass(frozen=True)
@@ -87,12 +105,12 @@ class ConnectionLimits:
     A client is an IPv4 address or an IPv6 /64.
 
     Attributes:
-        connections: Most connections at a time, at least 1.
-        client_connections: Most connections of one client at a time, at least 1.
-        header_bytes: Largest head of a request, in bytes, at least 1024.
-        header_seconds: Longest time from the first byte of a head to its last, above 0; also how long a new
-            connection may stay silent.
-        idle_seconds: How long a connection is kept for the next request, above 0.
+        connections: Maximum open connections, at least 1.
+        client_connections: Maximum open connections per client, at least 1.
+        header_bytes: Largest request header, in bytes, at least 1024.
+        header_seconds: Time limit for receiving the request header, above 0; also how long a new connection may
+            stay silent.
+        idle_seconds: How long an idle connection stays open, above 0.
         send_seconds: Longest time in which a client takes nothing of its answer, above 0.
         loop_share: Share of the server's own processor time that one client may use while others are connected,
             above 0, at most 1.
@@ -128,9 +146,9 @@ class Access:
         api_key: What every request but those for the page and the health checks must bring; None for no key.
         hosts: Host names a request may be addressed to, without port; empty for any. A page of another site
             that has its name resolve to this machine is refused by it (DNS rebinding).
-        origins: Web origins whose scripts may read the answers (CORS); none unless told.
-        proxies: Addresses or networks of proxies in front. Their `X-Forwarded-For` names the client, and they are
-            not limited as one client themselves.
+        origins: Origin whose pages may read the answers (CORS).
+        proxies: Address or network of a proxy whose `X-Forwarded-For` is believed, and which is not limited as one
+            client itself.
 
     Raises:
         SettingsError: The key is too short or not plain text, or an origin or a proxy is not one.
@@ -155,12 +173,12 @@ class Access:
                 or not parts.netloc
                 or origin != f"{parts.scheme}://{parts.netloc}"
             ):
-                raise SettingsError(f"`cors` must be an origin such as https://photos.example, not {origin!r}")
+                raise SettingsError(f"`origins` must be an origin such as https://photos.example, not {origin!r}")
         for proxy in self.proxies:
             try:
                 ipaddress.ip_network(proxy)
             except ValueError as error:
-                raise SettingsError(f"`proxy` must be an address or a network, not {proxy!r}") from error
+                raise SettingsError(f"`proxies` must be an address or a network, not {proxy!r}") from error
 
 
 @dataclass(frozen=True)
@@ -171,9 +189,7 @@ class ServeSettings:
         model: Model folder.
         tags: What is asked of the tagger.
         workers: Processes that decode and recognise, at least 1.
-        queue: Most pictures that are in the service at a time, at least `limits.max_files`; what comes on top
-            is told to come again later.
-        limits: What one request may cost.
+        limits: What requests may cost.
         access: Who may ask.
         connections: What connections may cost.
 
@@ -184,15 +200,9 @@ class ServeSettings:
     model: Path
     tags: TagSettings = field(default_factory=TagSettings)
     workers: int = field(default_factory=cores)
-    queue: int = 64
     limits: Limits = Limits()
     access: Access = Access()
     connections: ConnectionLimits = ConnectionLimits()
 
     def __post_init__(self) -> None:
         _at_least_one(self, "workers")
-        if self.queue < self.limits.max_files:
-            raise SettingsError(
-                f"`queue` must have room for the pictures of a request (`files`), which are "
-                f"{self.limits.max_files}, not for {self.queue}"
-            )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from landmarks.errors import SettingsError
+from landmarks.errors import SettingsError, require_choice
 from landmarks.model import EngineName
 from landmarks.model.operating_points import Preference
 
@@ -39,8 +39,8 @@ class TagSettings:
     engine: EngineName = "onnxruntime"
 
     def __post_init__(self) -> None:
-        if self.prefer not in get_args(Preference):
-            raise SettingsError(f"`prefer` must be {', '.join(get_args(Preference))}, not {self.prefer!r}")
+        require_choice("prefer", self.prefer, get_args(Preference))
+        require_choice("engine", self.engine, get_args(EngineName))
         if self.top < 1:
             raise SettingsError(f"`top` must be at least 1, not {self.top}")
         if self.min_confidence is not None and not 0 < self.min_confidence < 1:

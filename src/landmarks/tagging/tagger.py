@@ -28,9 +28,6 @@ from landmarks.model.recognizer import Candidate, Recognition, Recognizer
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tags import ImageTags, Level, Tag
 
-UNCALIBRATED_MIN_CONFIDENCE = 0.8
-"""Minimum probability for a model without a calibration: softmax alone is overconfident."""
-
 PLACES_FILE = "places.csv"
 """Table of the user's own places beside a model."""
 
@@ -134,9 +131,8 @@ class Tagger:
         # Members of all groups of a level in one array with their groups, to sum 60,000 groups in one call.
         self._members = {level: _flat(groups) for level, groups in self._groups.items()}
         point = operating_point(calibration, settings.prefer)
-        self._threshold = None if point is None else point.threshold
-        usual = UNCALIBRATED_MIN_CONFIDENCE if point is None else point.min_confidence
-        self._min_confidence = settings.min_confidence if settings.min_confidence is not None else usual
+        self._threshold = point.threshold
+        self._min_confidence = point.min_confidence if settings.min_confidence is None else settings.min_confidence
         self._model = model
         self._gazetteer = gazetteer
         self._learned = learned

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from landmarks.errors import SettingsError
+from landmarks.errors import require_choice
 from landmarks.training.config.jobs import ExportSettings
 from landmarks.training.config.settings import RunSettings, default_settings
 from landmarks.training.engine.pipeline import train_run
@@ -64,8 +64,7 @@ def evaluate(run: str | Path, split: Literal["valid", "test", "both"] = "both") 
     Example:
         >>> accuracy = landmarks.evaluate("runs/mine")["test"].top1.value
     """
-    if split not in (*SPLITS, "both"):
-        raise SettingsError(f"`split` must be one of valid, test, both, not {split!r}")
+    require_choice("split", split, (*SPLITS, "both"))
     trained = load_run(Path(run))
     return dict(evaluate_run(trained, load_data(trained), splits=SPLITS if split == "both" else (split,)))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from landmarks.errors import SettingsError
+from landmarks.errors import SettingsError, require_choice
 from landmarks.model.folder import parse_licences
 from landmarks.model.ood import ScoreKind
 from landmarks.training.config.presets import Changes, changed
@@ -112,6 +112,8 @@ class ExportSettings:
     origin: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        require_choice("precision", self.precision, get_args(OnnxPrecision))
+        require_choice("score", self.score, get_args(ScoreKind))
         for name in ("false_tags", "unknown_tags"):
             if not 0 < getattr(self, name) < 1:
                 raise SettingsError(f"`{name}` must be between 0 and 1, not {getattr(self, name)}")
@@ -160,12 +162,8 @@ class TuneSettings:
     cache: Path | None = None
 
     def __post_init__(self) -> None:
-        for name, value, names in (
-            ("model", self.model, get_args(ModelKind)),
-            ("metric", self.metric, get_args(Metric)),
-        ):
-            if value not in names:
-                raise SettingsError(f"`{name}` must be one of {', '.join(names)}, not {value!r}")
+        require_choice("model", self.model, get_args(ModelKind))
+        require_choice("metric", self.metric, get_args(Metric))
         if self.trials < 1:
             raise SettingsError(f"`trials` must be at least 1, not {self.trials}")
         if self.minutes is not None and not 0 < self.minutes < math.inf:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from landmarks.errors import SettingsError
+from landmarks.errors import SettingsError, require_choice
 
 ModelKind = Literal["scratch", "transfer"]
 HeadKind = Literal["linear", "cosine"]
@@ -37,11 +37,6 @@ def argument_of(key: str) -> str:
 def _require(condition: bool, argument: str, rule: str, value: object) -> None:
     if not condition:
         raise SettingsError(f"`{argument}` must be {rule}, not {value!r}")
-
-
-def _require_name(value: str, names: Iterable[str], argument: str) -> None:
-    names = list(names)
-    _require(value in names, argument, "one of " + ", ".join(names), value)
 
 
 @dataclass(frozen=True)
@@ -69,7 +64,7 @@ class DataSettings:
         _require(0 < self.valid_size < 1, "valid_size", "between 0 and 1", self.valid_size)
         _require(self.workers >= 0, "workers", "at least 0", self.workers)
         _require(self.limit is None or self.limit >= 1, "limit", "at least 1", self.limit)
-        _require_name(self.sampler, get_args(Sampler), "sampler")
+        require_choice("sampler", self.sampler, get_args(Sampler))
         _require(0 <= self.seed < 2**31, "seed", "from 0 to 2147483647", self.seed)
 
 
@@ -92,7 +87,7 @@ class AugmentSettings:
 
     def __post_init__(self) -> None:
         for name in self.names:
-            _require_name(name, get_args(AugmentationName), "augment")
+            require_choice("augment", name, get_args(AugmentationName))
         _require(
             not {"crop", "resized-crop"} <= set(self.names),
             "augment",
@@ -144,10 +139,10 @@ class ModelSettings:
     init: Path | None = None
 
     def __post_init__(self) -> None:
-        _require_name(self.kind, get_args(ModelKind), "model")
+        require_choice("model", self.kind, get_args(ModelKind))
         _require(self.views >= 1, "views", "at least 1", self.views)
         _require(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
-        _require_name(self.head, get_args(HeadKind), "head")
+        require_choice("head", self.head, get_args(HeadKind))
         _require(self.sub_centers >= 1, "sub_centers", "at least 1", self.sub_centers)
         _require(0 < self.scale < math.inf, "scale", "above 0", self.scale)
         _require(0 <= self.margin <= 1.5, "margin", "from 0 to 1.5 radians", self.margin)
@@ -184,8 +179,8 @@ class OptimizationSettings:
     ema: float = 0.998
 
     def __post_init__(self) -> None:
-        _require_name(self.optimizer, get_args(OptimizerName), "optimizer")
-        _require_name(self.schedule, get_args(ScheduleName), "schedule")
+        require_choice("optimizer", self.optimizer, get_args(OptimizerName))
+        require_choice("schedule", self.schedule, get_args(ScheduleName))
         positive = math.isfinite(self.learning_rate) and self.learning_rate > 0
         _require(positive, "learning_rate", "above 0", self.learning_rate)
         _require(0 < self.backbone_rate <= 1, "backbone_rate", "above 0 and at most 1", self.backbone_rate)
@@ -230,7 +225,7 @@ class LoopSettings:
         _require(self.patience >= 0, "patience", "at least 0", self.patience)
         limited = self.max_minutes is None or 0 < self.max_minutes < math.inf
         _require(limited, "max_minutes", "above 0 (left out for no limit)", self.max_minutes)
-        _require_name(self.precision, get_args(Precision), "precision")
+        require_choice("precision", self.precision, get_args(Precision))
         _require(self.devices >= 1, "devices", "at least 1", self.devices)
         _require(self.threads >= 0, "threads", "at least 0", self.threads)
         _require(self.nodes >= 1, "nodes", "at least 1", self.nodes)

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms import v2
 
+from landmarks.errors import require_choice
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.training.config.settings import AugmentSettings
 
+CROPS = ("resized-crop", "crop")
 MIXES = ("mixup", "cutmix")
 
 
@@ -52,6 +54,8 @@ class TrainTransform:
             # Zhong et al. 2017, https://arxiv.org/abs/1708.04896
             "erasing": v2.RandomErasing(p=0.25),
         }
+        for name in names:
+            require_choice("augment", name, (*CROPS, *steps, *MIXES))
         self._rest = [steps[name] for name in names if name in steps]
 
     def __call__(self, picture: NDArray[np.uint8]) -> Tensor:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from landmarks.errors import DataError, SettingsError
+from landmarks.errors import DataError, SettingsError, require_choice
 from landmarks.imaging.preprocessing import Preprocessing, center_crop, resize_short_side
 from landmarks.training.config.settings import AugmentSettings, DataSettings, Sampler
 from landmarks.training.data.augment import MIXES, Collate, TrainTransform
@@ -33,7 +33,8 @@ from landmarks.training.data.sampling import (
     local_batch_size,
 )
 from landmarks.training.data.shards import ShardDataset, ShardSet, is_shard_set, read_shard_set
-from landmarks.training.reports.plots import display_names, sample_batch, save_figure
+from landmarks.training.reports.class_names import display_names
+from landmarks.training.reports.plots import sample_batch, save_figure
 
 Loader = DataLoader[Any]
 """Yields batches of (images or embeddings, targets)."""
@@ -304,6 +305,7 @@ def visualize_one_batch(loaders: dict[str, Loader], path: Path, *, count: int = 
 
 def _weights(samples: Sequence[Sample], sampler: Sampler) -> list[float] | None:
     """Return the sampling weights of the images for a balanced `sampler`: equal for all classes; else None."""
+    require_choice("sampler", sampler, ("plain", "balanced"))
     if sampler == "plain":
         return None
     counts = np.bincount([sample.label for sample in samples])

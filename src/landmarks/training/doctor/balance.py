@@ -33,8 +33,6 @@ class ClassHealth:
         counts: Readable images by split.
         recognised: Fraction of its images that a classifier trained without them recognises, or None.
         coherence: Mean cosine between its images and their mean direction, or None for fewer than two.
-        lookalike: The other class that its images most often confidently look like, or "".
-        lookalike_share: Fraction of its images that look like `lookalike`.
         notes: Findings in words; empty for a healthy class.
     """
 
@@ -42,8 +40,6 @@ class ClassHealth:
     counts: dict[str, int]
     recognised: float | None
     coherence: float | None
-    lookalike: str
-    lookalike_share: float
     notes: tuple[str, ...]
 
 
@@ -79,10 +75,7 @@ def class_health(measured: Measured) -> list[ClassHealth]:
             notes.append("its pictures have far less in common than those of other classes")
         if share >= _OVERLAP:
             notes.append(f"{share:.0%} of its pictures look like {classes[like]}: are they one place?")
-        lookalike = classes[like] if joint[k, like] else ""
-        health.append(
-            ClassHealth(name, dict(counted[k]), recognised[k], coherence[k], lookalike, share, tuple(notes))
-        )
+        health.append(ClassHealth(name, dict(counted[k]), recognised[k], coherence[k], tuple(notes)))
     return health
 
 

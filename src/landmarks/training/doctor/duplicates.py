@@ -61,17 +61,14 @@ def similar_hashes(hashes: NDArray[np.uint64], max_bits: int = MAX_BITS) -> NDAr
     return np.unique(np.concatenate(found), axis=0)
 
 
-def group_duplicates(
-    hashes: NDArray[np.uint64], embeddings: NDArray[np.float32], *, max_bits: int = MAX_BITS
-) -> list[list[int]]:
+def group_duplicates(hashes: NDArray[np.uint64], embeddings: NDArray[np.float32]) -> list[list[int]]:
     """Return the groups of near-duplicates, each of two or more positions in ascending order.
 
     Args:
         hashes: (N,) difference hashes.
         embeddings: (N, D) of unit length.
-        max_bits: Maximum number of bits in which hashes may differ.
     """
-    pairs = similar_hashes(hashes, max_bits)
+    pairs = similar_hashes(hashes)
     bits = np.bitwise_count(hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]])
     cosines = np.concatenate(
         [np.empty(0)]

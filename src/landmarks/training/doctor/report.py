@@ -10,8 +10,8 @@ from pathlib import Path
 from landmarks.errors import ImageError
 from landmarks.training.doctor.examination import Diagnosis
 from landmarks.training.doctor.findings import MEANINGS, PROBLEMS, Problem, Proposal, write_proposals
+from landmarks.training.reports.class_names import display_names
 from landmarks.training.reports.page import Thumbnail, small_picture, thumbnail, write_page
-from landmarks.training.reports.plots import display_names
 
 REPORT, TABLE = "report.html", "proposals.csv"
 

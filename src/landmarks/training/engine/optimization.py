@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
+from landmarks.errors import require_choice
 from landmarks.training.config.settings import OptimizationSettings
 
 
@@ -34,6 +35,9 @@ def get_optimizer(model: nn.Module, settings: OptimizationSettings) -> Optimizer
     Args:
         model: The network.
         settings: Name, rates and decay.
+
+    Raises:
+        SettingsError: There is no such optimiser.
     """
     backbone = getattr(model, "backbone", None)
     slow = {id(p) for p in backbone.parameters()} if isinstance(backbone, nn.Module) else set()
@@ -49,12 +53,14 @@ def get_optimizer(model: nn.Module, settings: OptimizationSettings) -> Optimizer
         }
         for (is_slow, decays), members in groups.items()
     ]
-    if settings.optimizer == "sgd":
-        nesterov = settings.momentum > 0
-        return torch.optim.SGD(parameters, settings.learning_rate, momentum=settings.momentum, nesterov=nesterov)
-    if settings.optimizer == "adam":
-        return torch.optim.Adam(parameters, settings.learning_rate)
-    return torch.optim.AdamW(parameters, settings.learning_rate)
+    rate, momentum = settings.learning_rate, settings.momentum
+    make: dict[str, Callable[[], Optimizer]] = {
+        "sgd": lambda: torch.optim.SGD(parameters, rate, momentum=momentum, nesterov=momentum > 0),
+        "adam": lambda: torch.optim.Adam(parameters, rate),
+        "adamw": lambda: torch.optim.AdamW(parameters, rate),
+    }
+    require_choice("optimizer", settings.optimizer, make)
+    return make[settings.optimizer]()
 
 
 @dataclass
@@ -94,20 +100,32 @@ def get_scheduler(
             Topin 2018, https://arxiv.org/abs/1708.07120).
         epochs: Epochs in all.
         steps_per_epoch: Steps per epoch.
+
+    Raises:
+        SettingsError: There is no such schedule.
     """
-    total = max(2, epochs * steps_per_epoch)
-    if settings.schedule == "plateau":
-        return Schedule(ReduceLROnPlateau(optimizer, factor=0.1, patience=2), per_step=False)
-    if settings.schedule == "cosine":
-        warm_up = max(1, total // 20)
+    make = {"plateau": _plateau, "cosine": _cosine, "onecycle": _one_cycle}
+    require_choice("schedule", settings.schedule, make)
+    return make[settings.schedule](optimizer, max(2, epochs * steps_per_epoch))
 
-        def factor(step: int) -> float:
-            if step < warm_up:
-                return (step + 1) / warm_up
-            return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, total - warm_up)))
 
-        return Schedule(LambdaLR(optimizer, factor), per_step=True)
-    peaks: Sequence[float] = [float(group["lr"]) for group in optimizer.param_groups]
+def _plateau(optimizer: Optimizer, _steps: int) -> Schedule:
+    return Schedule(ReduceLROnPlateau(optimizer, factor=0.1, patience=2), per_step=False)
+
+
+def _cosine(optimizer: Optimizer, steps: int) -> Schedule:
+    warm_up = max(1, steps // 20)
+
+    def factor(step: int) -> float:
+        if step < warm_up:
+            return (step + 1) / warm_up
+        return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+
+    return Schedule(LambdaLR(optimizer, factor), per_step=True)
+
+
+def _one_cycle(optimizer: Optimizer, steps: int) -> Schedule:
+    peaks = [float(group["lr"]) for group in optimizer.param_groups]
     # Momentum is left alone: its cycle brought nothing here and hides the momentum that was asked for.
-    cycle = OneCycleLR(optimizer, max_lr=list(peaks), total_steps=total, pct_start=0.15, cycle_momentum=False)
+    cycle = OneCycleLR(optimizer, max_lr=peaks, total_steps=steps, pct_start=0.15, cycle_momentum=False)
     return Schedule(cycle, per_step=True)

@@ -32,7 +32,7 @@ from landmarks.training.engine.trained import (
     load_run,
     require_same_data,
 )
-from landmarks.training.models.features import compute_embeddings, embedding_loader, view_augmentation
+from landmarks.training.models.features import Views, compute_embeddings, embedding_loader, view_augmentation
 from landmarks.training.models.networks import NetworkOfRun, build_network
 from landmarks.training.models.transfer import Head, TransferModel
 from landmarks.training.models.weights import load_weights, save_weights
@@ -178,9 +178,7 @@ def _train_head(
             network.preprocessing,
             data.cache_folder,
             accelerator=settings.loop.accelerator,
-            augment=view_augmentation(own.augment) if training else None,
-            views=views if training else 1,
-            seed=seed if training else 0,
+            views=Views(views, view_augmentation(own.augment), seed) if training else Views(),
             progress=logger.progress,
         )
         loaders[split] = embedding_loader(embeddings, samples, own.loading.batch_size, shuffle=training)

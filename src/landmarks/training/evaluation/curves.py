@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from landmarks.training.evaluation.photos import Role
 from landmarks.training.evaluation.summary import Summary
-from landmarks.training.reports.plots import BLUE, MUTED, ORANGE, STYLE
+from landmarks.training.reports.style import BLUE, MUTED, ORANGE, PERCENT, new_figure, style
 
 LABELS: dict[Role, str] = {"negative": "photos without a landmark", "unknown": "unknown landmarks"}
 _COLOURS: dict[Role, str] = {"negative": BLUE, "unknown": ORANGE}
-_PERCENT = PercentFormatter(xmax=1.0, decimals=0)
 
 
 def threshold_curves(summary: Summary) -> Figure | None:
@@ -27,17 +23,16 @@ def threshold_curves(summary: Summary) -> Figure | None:
     curve = summary.curve
     if curve is None:
         return None
-    with mpl.rc_context(dict(STYLE)):
+    with style():
         panels = 2 if curve.false else 1
-        figure = Figure(figsize=(4.75 * panels, 3.6), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = new_figure(4.75 * panels, 3.6)
         axes = figure.subplots(1, panels, squeeze=False)[0]
         if curve.false:
             _draw_false_tags(axes[0], summary)
         _draw_risk(axes[-1], summary)
         for one in axes:
-            one.xaxis.set_major_formatter(_PERCENT)
-            one.yaxis.set_major_formatter(_PERCENT)
+            one.xaxis.set_major_formatter(PERCENT)
+            one.yaxis.set_major_formatter(PERCENT)
             one.grid(visible=True)
             one.set_axisbelow(True)
     return figure

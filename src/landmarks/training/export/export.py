@@ -35,8 +35,8 @@ from landmarks.training.data.folders import Sample
 from landmarks.training.data.loaders import Data, EvalTransform
 from landmarks.training.engine.trained import TrainedRun
 from landmarks.training.export.background_table import BackgroundTable, table_fits
+from landmarks.training.export.calibration import CalibrationPhotos, calibrate_by_table, calibrate_export
 from landmarks.training.export.card import model_card
-from landmarks.training.export.open_set import OpenSetTargets
 from landmarks.training.export.predictor import (
     load_torchscript,
     make_predictor,
@@ -45,7 +45,7 @@ from landmarks.training.export.predictor import (
 )
 from landmarks.training.export.quantization import quantize
 from landmarks.training.export.references import write_reference
-from landmarks.training.export.thresholds import Silence, calibrate_by_table, calibrate_export
+from landmarks.training.export.thresholds import OpenSetTargets
 from landmarks.training.metrics.evaluate import Proportion
 from landmarks.training.models.onnx_graph import write_onnx
 from landmarks.training.models.transfer import TransferModel
@@ -173,8 +173,8 @@ def _write(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) 
 def _calibrated(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> Calibration | None:
     targets = OpenSetTargets(settings.false_tags, settings.unknown_tags)
     if settings.negatives is not None:
-        silence = Silence(settings.negatives, settings.unknown_landmarks, settings.score, targets)
-        return calibrate_export(folder, data, silence)
+        photos = CalibrationPhotos(settings.negatives, settings.unknown_landmarks, settings.score, targets)
+        return calibrate_export(folder, data, photos)
     if isinstance(run.model, TransferModel) and table_fits(run.settings.model):
         table = BackgroundTable.bundled().without(run.classes).seen_by(run.model)
         return calibrate_by_table(folder, data, table, targets)

@@ -1,112 +1,332 @@
-"""An exported model learns how sure it is, and when to say "I don't know"."""
+"""How the thresholds of an export are chosen: on photos by kind, and what to expect on kinds never seen.
+
+The photos that must get no tag come in groups: kinds of ordinary photos (bedrooms, beaches, ...), and landmarks
+that the model must not claim. A library has kinds that are in no folder here, so nothing is measured on what it
+was fitted on: the groups are split into folds, and each fold is judged by weights, background neighbours and
+thresholds that come from the others. What is stored in the end is fitted on all of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
-from landmarks.model.calibration import Calibration, Outputs, calibrate
-from landmarks.model.ood import EmbeddingStatistics, ScoreKind, is_landmark, needs_statistics
-from landmarks.model.recognizer import Recognizer
-from landmarks.training.data.folders import Sample
-from landmarks.training.data.loaders import Data, EvalTransform
-from landmarks.training.export.background_table import TableGroups
-from landmarks.training.export.open_set import OpenSetPhotos, OpenSetTargets, calibrate_open_set
-from landmarks.training.export.outputs import outputs_by_folder, outputs_of
+from landmarks.errors import DataError
+from landmarks.model.calibration import Calibration, Outputs, choose_threshold
+from landmarks.model.combination import Combination, evidence_of, fit_weights
+from landmarks.model.embedding_space import EmbeddingSpace, whitened_space
+from landmarks.model.neighbours import Neighbours
+from landmarks.model.ood import is_landmark
+from landmarks.model.operating_points import ExpectedRate, ExpectedRates, OperatingPoint, Preference
+from landmarks.model.probabilities import fit_temperature, softmax
+from landmarks.training.metrics.evaluate import proportion
+
+FOLDS = 5
+
+WORST = 3.0
+"""No kind may pass at more than so many times the rate of all ordinary photos."""
+
+PRIOR = 50
+"""A kind's rate is drawn towards the mean of all kinds as by so many further photos: few photos tell little."""
+
+POINTS: Mapping[Preference, float] = {"precision": 0.5, "balanced": 1.0, "recall": 2.0}
+"""Named operating points: how many times the rates asked for each may reach."""
+
+MIN_CONFIDENCE = 0.5
+
+Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Silence:
-    """What a model must say nothing of, and how strictly.
+class OpenSetTargets:
+    """Rates that `balanced` keeps, each in (0, 1).
 
     Attributes:
-        negatives: Photos without a landmark; each folder in it is a kind.
-        unknown: Photos of landmarks that it must not claim; each folder in it is a landmark. None for none.
-        score: What tells the unknown.
-        targets: Rates to keep.
+        ordinary: Share of ordinary photos that may get a tag; no kind more than `WORST` times of it.
+        unknown: Share of photos of landmarks the model does not know that may get one: mean over these landmarks.
     """
 
-    negatives: Path
-    unknown: Path | None = None
-    score: ScoreKind = "combined"
-    targets: OpenSetTargets = field(default_factory=OpenSetTargets)
+    ordinary: float = 0.01
+    unknown: float = 0.05
 
 
-def calibrate_export(folder: Path, data: Data, silence: Silence) -> Calibration:
-    """Fit temperature and thresholds of an exported model, on the model itself.
+@dataclass(frozen=True, eq=False)
+class OpenSetPhotos:
+    """What the exported model says of everything it is calibrated with.
+
+    Attributes:
+        train: Training photos of landmarks.
+        train_labels: Their classes.
+        valid: Photos of landmarks that the model was not trained on.
+        valid_labels: Their classes.
+        ordinary: Photos without a landmark, by kind.
+        unknown: Photos of landmarks that the model does not know, by landmark; may be empty.
+        background: Photos without a landmark that the model was trained on; they are only compared with.
+        compare_with_all: Whether the photos of the groups become neighbours of the background too, each where it
+            is not itself judged.
+    """
+
+    train: Outputs
+    train_labels: NDArray[np.integer[Any]]
+    valid: Outputs
+    valid_labels: NDArray[np.integer[Any]]
+    ordinary: Mapping[str, Outputs]
+    unknown: Mapping[str, Outputs] = field(default_factory=dict)
+    background: Sequence[Outputs] = ()
+    compare_with_all: bool = True
+
+
+def calibrate_open_set(
+    photos: OpenSetPhotos, classes: Sequence[str], targets: OpenSetTargets, *, seed: int = 0
+) -> Calibration:
+    """Fit temperature, weights and thresholds, and measure what to expect at each operating point.
 
     Args:
-        folder: The model folder.
-        data: Its validation pictures fit the temperature, its training pictures tell where the classes lie among
-            the embeddings.
-        silence: Photos that it was not trained on and must say nothing of.
+        photos: Outputs of the exported model itself.
+        classes: Names of the classes, `background` among them or not.
+        targets: Rates to keep.
+        seed: Of the folds.
 
     Raises:
-        DataError: There are too few readable photos for the rates.
+        DataError: There are too few photos for the rates.
     """
-    recognizer = Recognizer(folder, threads=torch.get_num_threads())
-    ordinary = outputs_by_folder(recognizer, silence.negatives)
-    if silence.score == "combined":
-        unknown = {} if silence.unknown is None else outputs_by_folder(recognizer, silence.unknown)
-        photos = _open_set_photos(recognizer, data, TableGroups(ordinary, unknown))
-        return calibrate_open_set(photos, recognizer.info.classes, silence.targets)
-    valid = _cached(recognizer, data, data.folder.valid)
-    statistics = None
-    if needs_statistics(silence.score):
-        labels = np.array([sample.label for sample in data.folder.train])
-        embeddings = _cached(recognizer, data, data.folder.train).embeddings
-        statistics = EmbeddingStatistics.fit(embeddings, labels, len(data.folder.classes))
-    return calibrate(
-        valid,
-        np.array([sample.label for sample in data.folder.valid]),
-        _together(list(ordinary.values())),
-        recognizer.info.classes,
-        score=silence.score,
-        target_fpr=silence.targets.ordinary,
-        statistics=statistics,
+    known = is_landmark(classes)
+    temperature = fit_temperature(photos.valid.logits, photos.valid_labels)
+    space = whitened_space(photos.train.embeddings, photos.train_labels)
+    judged = _Judged.of(photos, known, temperature, space, seed)
+    thresholds = {name: _threshold(judged, targets, POINTS[name]) for name in POINTS}
+    points = {}
+    for name, threshold in thresholds.items():
+        if threshold is not None:
+            expected = _expected(judged, targets, POINTS[name])
+            points[name] = OperatingPoint(threshold, MIN_CONFIDENCE, expected)
+    if "balanced" not in points:
+        choose_threshold(judged.pooled, targets.ordinary)  # says what is missing
+        raise DataError("there are too few photos for the rate asked for: give more")
+    neighbours = _neighbours(photos, known, space, [*photos.ordinary.values(), *photos.unknown.values()])
+    weights, bias = judged.fit(np.ones(len(judged.folds), dtype=bool))
+    rates = _rates_by_group(judged, points["balanced"].threshold)
+    return Calibration(
+        temperature=temperature,
+        score="combined",
+        threshold=points["balanced"].threshold,
+        target_fpr=targets.ordinary,
+        min_confidence=MIN_CONFIDENCE,
+        fitted_on={
+            "validation": len(photos.valid_labels),
+            "negatives": sum(len(one.logits) for one in photos.ordinary.values()),
+            "unknown_landmarks": sum(len(one.logits) for one in photos.unknown.values()),
+            "rates": rates,
+        },
+        operating_points=points,
+        combination=Combination(weights, bias, neighbours),
     )
 
 
-def calibrate_by_table(folder: Path, data: Data, table: TableGroups, targets: OpenSetTargets) -> Calibration:
-    """Fit temperature and thresholds of a model with the frozen backbone on the bundled table.
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """Evidence and scores of all photos, each from a fold that it had no part in.
 
-    Args:
-        folder: The model folder.
-        data: As for `calibrate_export`.
-        table: What this model says of the photos of the table.
-        targets: Rates to keep.
+    Attributes:
+        evidence: (N, 5), with background neighbours of the other folds.
+        right: (N,), whether the likeliest landmark is right.
+        groups: (N,), -1 for known landmarks, else a position in `names`.
+        folds: (N,), the fold of each.
+        confidence: (N,), probability of the likeliest landmark.
+        names: Kinds, then unknown landmarks.
+        ordinary: How many of the names are kinds.
+        scores: (N,), with weights of the other folds.
     """
-    recognizer = Recognizer(folder, threads=torch.get_num_threads())
-    return calibrate_open_set(_open_set_photos(recognizer, data, table), recognizer.info.classes, targets)
+
+    evidence: NDArray[np.float64]
+    right: NDArray[np.bool_]
+    groups: NDArray[np.int64]
+    folds: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    names: tuple[str, ...]
+    ordinary: int
+    scores: Scores
+
+    @classmethod
+    def of(
+        cls,
+        photos: OpenSetPhotos,
+        known: NDArray[np.bool_],
+        temperature: float,
+        space: EmbeddingSpace,
+        seed: int,
+    ) -> _Judged:
+        named = {f"kind {name}": part for name, part in photos.ordinary.items()}
+        named |= {f"landmark {name}": part for name, part in photos.unknown.items()}
+        rng = np.random.default_rng(seed)
+        fold_of = _folds_of_groups(list(named.values()), len(photos.ordinary), rng)
+        parts = [photos.valid, *named.values()]
+        folds = np.concatenate([_shuffled_folds(len(photos.valid_labels), rng), *fold_of])
+        groups = np.repeat(np.arange(-1, len(named)), [len(part.logits) for part in parts])
+        logits = np.concatenate([part.logits for part in parts]) / temperature
+        embeddings = np.concatenate([part.embeddings for part in parts])
+        evidence = np.empty((len(groups), 5))
+        for fold in range(FOLDS):
+            here = folds == fold
+            others = (groups >= 0) & ~here
+            bank = _neighbours(photos, known, space, [Outputs(logits[others], embeddings[others])])
+            evidence[here] = evidence_of(logits[here], embeddings[here], known, bank)
+        likeliest = np.flatnonzero(known)[logits[:, known].argmax(axis=1)]
+        truth = np.concatenate([photos.valid_labels, np.full(len(groups) - len(photos.valid_labels), -1)])
+        confidence = softmax(logits)[:, known].max(axis=1)
+        drawn = cls(
+            evidence,
+            likeliest == truth,
+            groups,
+            folds,
+            confidence,
+            tuple(named),
+            len(photos.ordinary),
+            np.empty(len(groups)),
+        )
+        for fold in range(FOLDS):
+            weights, bias = drawn.fit(folds != fold)
+            drawn.scores[folds == fold] = evidence[folds == fold] @ np.array(weights) + bias
+        return drawn
+
+    def fit(self, chosen: NDArray[np.bool_]) -> tuple[tuple[float, ...], float]:
+        """Fit the weights on some of the photos: known landmarks, kinds and unknown landmarks count alike."""
+        shares = np.zeros(len(self.groups))
+        sorts = [self.groups < 0, self.is_ordinary, self.is_unknown]
+        for members in sorts:
+            here = members & chosen
+            shares[here] = 1 / max(1, int(here.sum()))
+        return fit_weights(self.evidence[chosen], self.right[chosen], shares[chosen])
+
+    @property
+    def is_ordinary(self) -> NDArray[np.bool_]:
+        return (self.groups >= 0) & (self.groups < self.ordinary)
+
+    @property
+    def is_unknown(self) -> NDArray[np.bool_]:
+        return self.groups >= self.ordinary
+
+    @property
+    def pooled(self) -> Scores:
+        """Scores of all ordinary photos."""
+        return self.scores[self.is_ordinary]
 
 
-def _open_set_photos(recognizer: Recognizer, data: Data, groups: TableGroups) -> OpenSetPhotos:
-    known = is_landmark(data.folder.classes)
-    train = [sample for sample in data.folder.train if known[sample.label]]
-    valid = [sample for sample in data.folder.valid if known[sample.label]]
-    trained_background = [sample for sample in data.folder.train if not known[sample.label]]
-    background = [_cached(recognizer, data, trained_background)] if trained_background else []
-    return OpenSetPhotos(
-        train=_cached(recognizer, data, train),
-        train_labels=np.array([sample.label for sample in train]),
-        valid=_cached(recognizer, data, valid),
-        valid_labels=np.array([sample.label for sample in valid]),
-        ordinary=groups.ordinary,
-        unknown=groups.unknown,
-        background=background,
+def _neighbours(
+    photos: OpenSetPhotos, known: NDArray[np.bool_], space: EmbeddingSpace, others: Sequence[Outputs]
+) -> Neighbours:
+    parts = (*photos.background, *others) if photos.compare_with_all else photos.background
+    far = [part.embeddings for part in parts if len(part.embeddings)]
+    background = np.concatenate(far) if far else np.empty((0, photos.train.embeddings.shape[1]), np.float32)
+    numbers = np.cumsum(known) - 1  # a class among the landmarks
+    return Neighbours.fit(
+        photos.train.embeddings,
+        numbers[photos.train_labels],
+        background,
+        classes=int(known.sum()),
+        space=space,
     )
 
 
-def _cached(recognizer: Recognizer, data: Data, samples: Sequence[Sample]) -> Outputs:
-    crop = EvalTransform(recognizer.info.preprocessing).crop
-    return outputs_of(recognizer, (crop(data.cache.picture(sample.path)) for sample in samples))
+def _folds_of_groups(parts: Sequence[Outputs], ordinary: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+    """Whole kinds and whole landmarks go to one fold; where there are fewer of them than folds, photos do."""
+    found = []
+    for group in (parts[:ordinary], parts[ordinary:]):
+        if len(group) >= FOLDS:
+            order = rng.permutation(len(group))
+            found += [np.full(len(part.logits), order[i] % FOLDS) for i, part in enumerate(group)]
+        else:
+            found += [_shuffled_folds(len(part.logits), rng) for part in group]
+    return found
 
 
-def _together(parts: Sequence[Outputs]) -> Outputs:
-    return Outputs(
-        np.concatenate([part.logits for part in parts]), np.concatenate([part.embeddings for part in parts])
+def _shuffled_folds(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    return rng.permutation(np.arange(count) % FOLDS)
+
+
+def _threshold(
+    judged: _Judged, targets: OpenSetTargets, times: float, chosen: NDArray[np.bool_] | None = None
+) -> float | None:
+    """Return the lowest threshold that keeps the rates on some photos, or None where they are too few to tell."""
+    here = np.ones(len(judged.groups), dtype=bool) if chosen is None else chosen
+    ordinary = judged.scores[judged.is_ordinary & here]
+    try:
+        least = choose_threshold(ordinary, min(0.5, targets.ordinary * times))
+    except DataError:
+        return None
+    kinds = [judged.scores[(judged.groups == i) & here] for i in range(judged.ordinary)]
+    limit = WORST * targets.ordinary * times
+    least = max(least, lowest_where(ordinary, lambda t: worst_rate(kinds, t) <= limit))
+    landmarks = [judged.scores[(judged.groups == i) & here] for i in range(judged.ordinary, len(judged.names))]
+    landmarks = [scores for scores in landmarks if len(scores)]
+    if landmarks:
+        values = np.concatenate(landmarks)
+        allowed = targets.unknown * times
+        least = max(least, lowest_where(values, lambda t: _mean_rate(landmarks, t) <= allowed))
+    return least
+
+
+def lowest_where(scores: Scores, holds: Callable[[float], bool]) -> float:
+    """Return the lowest threshold just above one of the scores at which a falling rate is low enough."""
+    rising = np.unique(scores)
+    low, high = 0, len(rising) - 1
+    while low < high:  # at the highest nothing passes
+        middle = (low + high) // 2
+        if holds(float(np.nextafter(rising[middle], np.inf))):
+            high = middle
+        else:
+            low = middle + 1
+    return float(np.nextafter(rising[low], np.inf))
+
+
+def worst_rate(kinds: Sequence[Scores], threshold: float) -> float:
+    """Return the highest rate of a kind, each drawn towards the mean of all as by `PRIOR` photos."""
+    passed = np.array([float((scores >= threshold).sum()) for scores in kinds])
+    counts = np.array([len(scores) for scores in kinds])
+    mean = passed.sum() / max(1, counts.sum())
+    return float(((passed + PRIOR * mean) / (counts + PRIOR)).max())
+
+
+def _mean_rate(groups: Sequence[Scores], threshold: float) -> float:
+    return float(np.mean([(scores >= threshold).mean() for scores in groups]))
+
+
+def _expected(judged: _Judged, targets: OpenSetTargets, times: float) -> ExpectedRates:
+    """Measure each fold at the threshold that the other folds choose."""
+    passed = np.zeros(len(judged.groups), dtype=bool)
+    measured = np.zeros(len(judged.groups), dtype=bool)
+    for fold in range(FOLDS):
+        here = judged.folds == fold
+        threshold = _threshold(judged, targets, times, ~here)
+        if threshold is not None:
+            passed[here] = (judged.scores[here] >= threshold) & (judged.confidence[here] >= MIN_CONFIDENCE)
+            measured[here] = True
+    of_known = (judged.groups < 0) & measured
+    return ExpectedRates(
+        tagged_rightly=_expected_rate(passed & judged.right, of_known),
+        tagged_wrongly=_expected_rate(passed & ~judged.right, of_known),
+        false_tags_ordinary=_expected_rate(passed, judged.is_ordinary & measured),
+        false_tags_unknown=_expected_rate(passed, judged.is_unknown & measured),
     )
+
+
+def _expected_rate(passed: NDArray[np.bool_], among: NDArray[np.bool_]) -> ExpectedRate | None:
+    if not among.any():
+        return None
+    found = proportion(int((passed & among).sum()), int(among.sum()))
+    return ExpectedRate(found.value, found.low, found.high, found.count)
+
+
+def _rates_by_group(judged: _Judged, threshold: float) -> dict[str, dict[str, float | int]]:
+    """Return the rate of each kind and unknown landmark at a threshold, with its interval."""
+    passed = (judged.scores >= threshold) & (judged.confidence >= MIN_CONFIDENCE)
+    found = {}
+    for i, name in enumerate(judged.names):
+        one = _expected_rate(passed, judged.groups == i)
+        if one is not None:
+            found[name] = {"value": one.value, "low": one.low, "high": one.high, "count": one.count}
+    return found

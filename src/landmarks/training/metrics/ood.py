@@ -39,12 +39,3 @@ def auroc(positives: Floats, negatives: Floats) -> float:
     below = np.searchsorted(ordered, positives, side="left")
     not_above = np.searchsorted(ordered, positives, side="right")
     return float((below + not_above).sum() / (2 * len(positives) * len(negatives)))
-
-
-def share_at(scores: Floats, threshold: float, right: NDArray[np.bool_] | None = None) -> float:
-    """Return the fraction of images that reach a threshold and, if `right` is given, are correct.
-
-    For negatives this is the false-positive rate, for landmarks with `right` the recall.
-    """
-    reached = np.asarray(scores) >= threshold
-    return float((reached if right is None else reached & right).mean())

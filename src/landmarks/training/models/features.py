@@ -13,6 +13,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,21 @@ def embedding_loader(
     return DataLoader(dataset, batch_size, shuffle=shuffle, drop_last=shuffle and len(samples) > batch_size)
 
 
+@dataclass(frozen=True)
+class Views:
+    """Views of each image that are embedded.
+
+    Attributes:
+        count: How many, at least 1; the first is the centre crop of the contract.
+        augment: Augmentation of the others, or None for none.
+        seed: Seed of the augmentation.
+    """
+
+    count: int = 1
+    augment: AugmentSettings | None = None
+    seed: int = 0
+
+
 def compute_embeddings(
     model: TransferModel,
     cache: PictureCache,
@@ -85,9 +101,7 @@ def compute_embeddings(
     folder: Path,
     *,
     accelerator: str = "auto",
-    augment: AugmentSettings | None = None,
-    views: int = 1,
-    seed: int = 0,
+    views: Views = Views(),
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
     """Return the embeddings of images and of augmented views of them, from the cache if possible.
@@ -101,16 +115,14 @@ def compute_embeddings(
         preprocessing: The preprocessing of the backbone.
         folder: Cache folder of embeddings.
         accelerator: As in `LoopSettings`; a GPU is used if it allows one.
-        augment: Augmentation of the views beyond the first, or None for none.
-        views: Views per image, at least 1; the first is the centre crop.
-        seed: Seed of the augmentation.
+        views: Views of each image.
         progress: Called with (views done, total views).
 
     Returns:
         (N, views, D) float32, each of unit length.
     """
     graph = _backbone_graph(model, preprocessing, folder)
-    digest = hashlib.sha256(f"{sha256_file(graph)} {views} {seed} {augment}\n".encode())
+    digest = hashlib.sha256(f"{sha256_file(graph)} {views.count} {views.seed} {views.augment}\n".encode())
     for sample, place in zip(samples, resolved(sample.path for sample in samples), strict=True):
         status = sample.path.stat()
         digest.update(f"{place} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
@@ -119,23 +131,23 @@ def compute_embeddings(
         stored: NDArray[np.float32] = np.load(file, allow_pickle=False)
         return stored
     embed = _embedder(model, preprocessing, graph, accelerator)
-    drawn = TrainTransform(augment or AugmentSettings(names=()), preprocessing.crop, preprocessing)
+    drawn = TrainTransform(views.augment or AugmentSettings(names=()), preprocessing.crop, preprocessing)
     plain = EvalTransform(preprocessing)
     blocks: list[NDArray[np.float32]] = []
     parts = file.with_suffix(".parts")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(views.seed)
         for number, start in enumerate(range(0, len(samples), BLOCK)):
             block, part = samples[start : start + BLOCK], parts / f"{number:05d}.npz"
             rows = _read_part(part)
             if rows is None:
-                crops = _crops(cache, block, plain, drawn, views=views)
+                crops = _crops(cache, block, plain, drawn, views=views.count)
                 rows = np.concatenate([embed(batch) for batch in _batches(crops, BATCH)])
                 _write_part(part, rows)
             blocks.append(rows)
             if progress:
-                progress(min(len(samples), start + BLOCK) * views, len(samples) * views)
-    embeddings = np.concatenate(blocks).reshape(len(samples), views, -1)
+                progress(min(len(samples), start + BLOCK) * views.count, len(samples) * views.count)
+    embeddings = np.concatenate(blocks).reshape(len(samples), views.count, -1)
     with atomic_path(file) as temporary, temporary.open("wb") as out:
         np.save(out, embeddings)
     shutil.rmtree(parts, ignore_errors=True)

@@ -14,6 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from landmarks.errors import require_choice
 from landmarks.training.config.settings import ModelSettings
 
 HeadFactory = Callable[[int, int], nn.Module]
@@ -112,7 +113,12 @@ class MarginLoss(nn.Module):
 
 
 def head_factory(settings: ModelSettings) -> HeadFactory:
-    """Return the head factory for the settings."""
+    """Return the head factory for the settings.
+
+    Raises:
+        SettingsError: There is no such head.
+    """
+    require_choice("head", settings.head, ("linear", "cosine"))
     if settings.head == "linear":
         return nn.Linear
     return partial(CosineHead, sub_centers=settings.sub_centers, scale=settings.scale)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from landmarks.errors import require_choice
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.training.config.settings import ModelSettings
 from landmarks.training.models.heads import head_factory
@@ -40,8 +41,10 @@ def build_network(
         pretrained: False leaves the weights of a backbone to `load_trained`.
 
     Raises:
+        SettingsError: There is no such kind of network, or no such head.
         ModelError: The backbone or the initial run is unknown, damaged or of another architecture.
     """
+    require_choice("model", settings.kind, ("scratch", "transfer"))
     head = head_factory(settings)
     if settings.kind == "scratch":
         network = NetworkOfRun(MyModel(len(classes), settings.dropout, head=head), SCRATCH, preprocessing, classes)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
-from landmarks.training.reports.plots import BLUE, INK, MUTED, ORANGE, PALE, STYLE
+from landmarks.training.reports.style import BLUE, INK, MUTED, ORANGE, PALE, PERCENT, new_figure, style
 
 
 def compared_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
@@ -18,8 +17,8 @@ def compared_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> F
     Args:
         histories: Rows of each run by its name, as `plots.learning_curves` takes them; may be empty.
     """
-    with mpl.rc_context(dict(STYLE)):
-        figure = Figure(figsize=(8.5, 3.4), layout="constrained")
+    with style():
+        figure = new_figure(8.5, 3.4)
         loss, accuracy = figure.subplots(1, 2)
         for (name, rows), colour in zip(histories.items(), (BLUE, ORANGE), strict=True):
             epochs = [row["epoch"] for row in rows]
@@ -32,7 +31,7 @@ def compared_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> F
         loss.set(title="Loss")
         loss.set_ylim(bottom=0)
         accuracy.set(title="Accuracy", ylim=(0, 1.02))
-        accuracy.yaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0))
+        accuracy.yaxis.set_major_formatter(PERCENT)
         for axes in (loss, accuracy):
             axes.set(xlabel="epoch; validation in full lines, training in broken ones")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
@@ -54,8 +53,8 @@ def study_history(values: Mapping[int, float], pruned: Mapping[int, float], labe
     numbers = sorted(values)
     reached = np.array([values[number] for number in numbers])
     best = (np.minimum if lower else np.maximum).accumulate(reached)
-    with mpl.rc_context(dict(STYLE)):
-        figure = Figure(figsize=(7.5, 3.4), layout="constrained")
+    with style():
+        figure = new_figure(7.5, 3.4)
         axes = figure.subplots()
         axes.plot(numbers, reached, "o", color=BLUE, markersize=4.5, label="finished")
         axes.plot(list(pruned), list(pruned.values()), "x", color=MUTED, markersize=5, label="stopped early")
@@ -82,8 +81,8 @@ def importances(shares: Mapping[str, float]) -> Figure:
     """
     rows = sorted(shares.items(), key=lambda item: item[1])
     places = range(len(rows))
-    with mpl.rc_context(dict(STYLE)):
-        figure = Figure(figsize=(7.5, 0.9 + 0.3 * len(rows)), layout="constrained")
+    with style():
+        figure = new_figure(7.5, 0.9 + 0.3 * len(rows))
         axes = figure.subplots()
         axes.barh(places, [share for _, share in rows], 0.66, color=PALE)
         axes.set_yticks(places, [name for name, _ in rows])
@@ -91,6 +90,6 @@ def importances(shares: Mapping[str, float]) -> Figure:
             axes.text(share, place, f" {share:.0%}", va="center", color=INK, fontsize=8)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.set(xlim=(0, 1.08), xlabel="fraction of the variation that the setting explains")
-        axes.xaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0))
+        axes.xaxis.set_major_formatter(PERCENT)
         axes.spines["left"].set_visible(False)
     return figure

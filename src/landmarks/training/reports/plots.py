@@ -7,30 +7,24 @@ service or a notebook. `save_figure` writes a figure as PNG.
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from functools import cache
 from math import ceil
 from pathlib import Path
 from typing import Any, Protocol
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib import font_manager
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from landmarks.errors import DataError
 from landmarks.files.atomic import atomic_path
 from landmarks.training.metrics.evaluate import Evaluation, Reliability
-
-INK, MUTED, LINE = "#1f2933", "#66727f", "#dfe4e8"
-BLUE, PALE, ORANGE = "#2f6690", "#b9d0e3", "#d07a2d"
+from landmarks.training.reports.class_names import class_labels, drawable
+from landmarks.training.reports.style import BLUE, INK, MUTED, ORANGE, PALE, PERCENT, new_figure, style
 
 DPI = 150
 """Dots per inch of every PNG."""
@@ -41,38 +35,10 @@ MOST_CLASSES = 60
 MOST_PAIRS = 30
 MOST_BARS = 100
 
-STYLE: Mapping[Any, Any] = {
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same picture on every machine
-    "font.size": 9,
-    "text.color": INK,
-    "axes.edgecolor": LINE,
-    "axes.facecolor": "white",
-    "axes.grid": False,
-    "axes.labelcolor": MUTED,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "figure.facecolor": "white",
-    "grid.color": LINE,
-    "grid.linewidth": 0.7,
-    "hatch.linewidth": 0.6,
-    "legend.fontsize": 8.5,
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-    "xtick.color": LINE,
-    "xtick.labelcolor": MUTED,
-    "ytick.color": LINE,
-    "ytick.labelcolor": MUTED,
-}
-"""The look of every picture."""
-
 _SHADES = LinearSegmentedColormap.from_list("shades", ["#f6f8fa", PALE, "#5f93bd", "#1d4466"]).with_extremes(
     bad="#ececec"
 )
 _SQUASH = PowerNorm(0.6, vmin=0.0, vmax=1.0)  # lifts the small shares off the diagonal, which are the news
-_PERCENT = PercentFormatter(xmax=1.0, decimals=0)
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -85,20 +51,10 @@ def save_figure(figure: Figure, path: Path) -> None:
 def png_bytes(figure: Figure) -> bytes:
     """Return a figure as PNG with `DPI` dots per inch, cut to its content."""
     content = io.BytesIO()
-    with _style():
+    with style():
         # Cut, because an axes of fixed aspect leaves a margin that depends on the length of the names.
         figure.savefig(content, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.08)
     return content.getvalue()
-
-
-def display_names(names: Sequence[str]) -> dict[str, str]:
-    """Map class names to what a person reads: `07.Eiffel_Tower` to `Eiffel Tower`.
-
-    A name stays as it is where two classes would look the same or nothing would be left.
-    """
-    plain = {name: re.sub(r"^\d+\.", "", name).replace("_", " ").strip() for name in names}
-    shown = list(plain.values())
-    return {name: text if text and shown.count(text) == 1 else name for name, text in plain.items()}
 
 
 def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
@@ -119,8 +75,8 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
         for key in ("epoch", "train_loss", "valid_loss", "train_accuracy", "valid_accuracy", "learning_rate")
     }
     saved = [index for index, row in enumerate(history) if row.get("saved")]
-    with _style():
-        figure = _figure(9.5, 3.3)
+    with style():
+        figure = new_figure(9.5, 3.3)
         loss, accuracy, speed = figure.subplots(1, 3, width_ratios=[4, 4, 3])
         for axes, kind in ((loss, "loss"), (accuracy, "accuracy")):
             _curve(axes, columns["epoch"], columns[f"train_{kind}"], BLUE, "training")
@@ -130,7 +86,7 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
         _from_zero(loss, columns["train_loss"], columns["valid_loss"])
         _from_zero(speed, columns["learning_rate"])
         accuracy.set(title="Accuracy", ylim=(0, 1.02))
-        accuracy.yaxis.set_major_formatter(_PERCENT)
+        accuracy.yaxis.set_major_formatter(PERCENT)
         loss.set(title="Loss")
         loss.legend(loc="best")
         speed.set(title="Learning rate")
@@ -168,10 +124,10 @@ def confusion_matrix(evaluation: Confusion) -> Figure:
     shares = np.ma.masked_invalid(np.where(support > 0, counts / np.maximum(support, 1), np.nan))
     cell = float(np.interp(classes, [2, 10, 20, 40, 100], [0.8, 0.5, 0.33, 0.2, 0.13]))
     size = float(np.interp(classes, [2, 20, 40, 100], [9, 8.5, 8, 7]))
-    labels = _class_labels(evaluation.class_names)
+    labels = class_labels(evaluation.class_names)
     margin = 0.35 + 0.09 * max(len(label) for label in labels) * size / 9
-    with _style():
-        figure = _figure(cell * classes + margin + 0.9, cell * classes + margin + 0.2)
+    with style():
+        figure = new_figure(cell * classes + margin + 0.9, cell * classes + margin + 0.2)
         axes = figure.subplots()
         mesh = axes.pcolormesh(
             shares, cmap=_SHADES, norm=_SQUASH, edgecolors="white", linewidth=1.2 if classes <= 20 else 0.4
@@ -203,10 +159,10 @@ def _confused_bars(evaluation: Confusion) -> Figure:
     order = np.argsort(-counts, axis=None, kind="stable")[:MOST_PAIRS]
     pairs = [(true, predicted) for true, predicted in zip(*np.unravel_index(order, counts.shape), strict=True)]
     pairs = [pair for pair in pairs if counts[pair]]
-    labels = _class_labels(evaluation.class_names)
+    labels = class_labels(evaluation.class_names)
     places = np.arange(len(pairs))
-    with _style():
-        figure = _figure(7.5, 1.3 + 0.22 * max(1, len(pairs)))
+    with style():
+        figure = new_figure(7.5, 1.3 + 0.22 * max(1, len(pairs)))
         axes = figure.subplots()
         axes.barh(places, [counts[pair] for pair in pairs], 0.66, color=PALE)
         axes.set_yticks(places, [f"{labels[true]} → {labels[predicted]}" for true, predicted in pairs], fontsize=7)
@@ -236,8 +192,8 @@ def reliability_diagram(evaluation: Calibrated) -> Figure:
     accuracy = np.array([one.accuracy for one in held], dtype=float)
     confidence = np.array([one.confidence for one in held], dtype=float)
     width = 0.94 / len(calibration.bins)
-    with _style():
-        figure = _figure(4.6, 5.0)
+    with style():
+        figure = new_figure(4.6, 5.0)
         top, bottom = figure.subplots(2, 1, height_ratios=[4, 1.1], sharex=True)
         top.bar(middles, accuracy, width, color=PALE, label="accuracy")
         gaps = {"facecolor": (*mpl.colors.to_rgb(ORANGE), 0.18), "edgecolor": ORANGE, "hatch": "////"}
@@ -253,11 +209,11 @@ def reliability_diagram(evaluation: Calibrated) -> Figure:
         top.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="perfectly calibrated")
         top.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
         top.set_title(f"Calibration error {calibration.error:.1%}")
-        top.yaxis.set_major_formatter(_PERCENT)
+        top.yaxis.set_major_formatter(PERCENT)
         top.legend(loc="upper left")
         bottom.bar(middles, [one.count for one in held], width, color=MUTED)
         bottom.set(xlabel="confidence (probability of the predicted class)", ylabel="pictures")
-        bottom.xaxis.set_major_formatter(_PERCENT)
+        bottom.xaxis.set_major_formatter(PERCENT)
         bottom.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=3))
         for axes in (top, bottom):
             axes.grid(visible=True, axis="y")
@@ -267,13 +223,13 @@ def reliability_diagram(evaluation: Calibrated) -> Figure:
 
 def per_class_bars(evaluation: Evaluation) -> Figure:
     """Draw F1 of the `MOST_BARS` weakest classes, worst first, with precision, recall and number of images."""
-    labels = dict(zip(evaluation.class_names, _class_labels(evaluation.class_names), strict=True))
+    labels = dict(zip(evaluation.class_names, class_labels(evaluation.class_names), strict=True))
     rows = sorted(evaluation.classes, key=lambda scores: scores.f1)[:MOST_BARS]
     places = np.arange(len(rows))
     step = float(np.interp(len(rows), [2, 20, 100], [0.32, 0.27, 0.18]))
     size = float(np.interp(len(rows), [20, 100], [8.5, 7]))
-    with _style():
-        figure = _figure(7.5, 1.3 + step * len(rows))
+    with style():
+        figure = new_figure(7.5, 1.3 + step * len(rows))
         axes = figure.subplots()
         axes.barh(places, [row.f1 for row in rows], 0.66, color=PALE, label="F1")
         # Where both fall on one place the diamond is inside the ring.
@@ -290,7 +246,7 @@ def per_class_bars(evaluation: Evaluation) -> Figure:
         axes.set_yticks(places, [f"{labels[row.name]}  ({row.support})" for row in rows], fontsize=size)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.set(xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6), xlabel="score; in brackets the number of pictures")
-        axes.xaxis.set_major_formatter(_PERCENT)
+        axes.xaxis.set_major_formatter(PERCENT)
         axes.grid(visible=True, axis="x")
         axes.set_axisbelow(True)
         axes.spines["left"].set_visible(False)
@@ -316,8 +272,8 @@ def sample_batch(
     shown = _checked_titles(before, titles)
     columns = min(8, len(before))
     bands = ceil(len(before) / columns)
-    with _style():
-        figure = _figure(1.5 * columns + 0.4, 3.3 * bands)
+    with style():
+        figure = new_figure(1.5 * columns + 0.4, 3.3 * bands)
         grid = figure.subplots(2 * bands, columns, squeeze=False)
         for axes in grid.ravel():
             axes.axis("off")
@@ -329,16 +285,6 @@ def sample_batch(
             axes = grid[row, 0]
             where: dict[str, Any] = {"ha": "right", "va": "center", "transform": axes.transAxes}
             axes.text(-0.06, 0.5, word, rotation=90, color=MUTED, **where)
-    return figure
-
-
-def _style() -> AbstractContextManager[None]:
-    return mpl.rc_context(dict(STYLE))
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
     return figure
 
 
@@ -389,27 +335,4 @@ def _checked_titles(pictures: Sequence[object], titles: Sequence[str] | None) ->
     if titles is not None and len(titles) != len(pictures):
         raise DataError(f"{len(titles)} titles do not fit {len(pictures)} pictures")
     given = titles or [""] * len(pictures)
-    return ["\n".join(_drawable(line, 24) for line in title.splitlines()) for title in given]
-
-
-def _class_labels(names: Sequence[str]) -> list[str]:
-    shown = display_names(names)
-    return [_drawable(shown[name], 28) or f"class {index}" for index, name in enumerate(names)]
-
-
-def _drawable(text: str, width: int) -> str:
-    """Return `text` in the letters that the font has, at most `width` of them, with no mathematics in it.
-
-    matplotlib warns and draws a box for each letter that its font lacks, such as most emoji; they are left
-    out, because a box carries no information. A dollar sign would start a formula.
-    """
-    known = " ".join("".join(letter if _has_glyph(letter) else " " for letter in text).split())
-    tail = width // 3  # long names often differ at the end only
-    short = known if len(known) <= width else f"{known[: width - 1 - tail].rstrip()}…{known[-tail:].lstrip()}"
-    return short.replace("$", r"\$")
-
-
-@cache
-def _has_glyph(letter: str) -> bool:
-    font = font_manager.get_font(font_manager.findfont("DejaVu Sans"))
-    return letter.isprintable() and font.get_char_index(ord(letter)) != 0
+    return ["\n".join(drawable(line, 24) for line in title.splitlines()) for title in given]

@@ -15,6 +15,7 @@ from PIL import Image
 from landmarks.errors import ImageError
 from landmarks.training.metrics.evaluate import Evaluation, Prediction
 from landmarks.training.reports import plots
+from landmarks.training.reports.class_names import display_names
 from landmarks.training.reports.page import (
     Thumbnail,
     drawing,
@@ -156,7 +157,7 @@ def _headline(
         "split": split,
         "verdict": _verdict(evaluation, split),
         "advice": advise(evaluations, history, class_counts),
-        "shown": plots.display_names(evaluation.class_names),
+        "shown": display_names(evaluation.class_names),
         "classes": sorted(evaluation.classes, key=lambda one: (one.support == 0, one.f1)),
         "confusion": drawing(
             plots.confusion_matrix(evaluation),
@@ -209,7 +210,7 @@ def _overfitting(history: Sequence[Mapping[str, float]]) -> Advice | None:
         "It memorises training pictures: at its best epoch, training accuracy is "
         f"{percent(best['train_accuracy'])} and validation accuracy {percent(best['valid_accuracy'])}. Add "
         "pictures, use stronger augmentation (--augment), raise --dropout or --weight-decay, or start from a "
-        "pretrained network (--model transfer).",
+        "pretrained network (--method transfer).",
     )
 
 
@@ -241,7 +242,7 @@ def _optimistic_validation(evaluations: Mapping[str, Evaluation], split: str) ->
 
 
 def _confusions(evaluation: Evaluation) -> Advice | None:
-    shown = plots.display_names(evaluation.class_names)
+    shown = display_names(evaluation.class_names)
     pairs = [pair for pair in evaluation.confused_pairs if pair.count >= 2 and pair.share >= 0.1][:3]
     if not pairs:
         return None
@@ -258,7 +259,7 @@ def _confusions(evaluation: Evaluation) -> Advice | None:
 
 
 def _weak_classes(evaluation: Evaluation, class_counts: Mapping[str, int]) -> Advice | None:
-    shown = plots.display_names(evaluation.class_names)
+    shown = display_names(evaluation.class_names)
     weak = [one for one in evaluation.classes if one.support and one.f1 < evaluation.macro.f1 - 0.15]
     if not weak:
         return None

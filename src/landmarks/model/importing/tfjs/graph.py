@@ -102,14 +102,6 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return dict(values)
 
 
-def weight_entries(manifest: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, tuple[int, ...], str]]:
-    """Yield name, shape and stored dtype of each weight in a manifest, in the order of the shards."""
-    for group in manifest:
-        for entry in group["weights"]:
-            stored = entry.get("quantization", {}).get("dtype", entry["dtype"])
-            yield entry["name"], tuple(int(side) for side in entry["shape"]), str(stored)
-
-
 def _weights(path: Path, manifest: Any) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     try:

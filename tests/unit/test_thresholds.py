@@ -12,7 +12,7 @@ from landmarks.model.calibration import Calibration, Outputs
 from landmarks.model.ood import is_landmark, ood_scores
 from landmarks.training.config.settings import ModelSettings
 from landmarks.training.export.background_table import BackgroundTable, table_fits
-from landmarks.training.export.open_set import (
+from landmarks.training.export.thresholds import (
     OpenSetPhotos,
     OpenSetTargets,
     calibrate_open_set,

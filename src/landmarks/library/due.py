@@ -1,0 +1,103 @@
+"""Which photos are due: new, changed, or tagged by another model; each is claimed for this process alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Set
+from dataclasses import replace
+from pathlib import Path
+
+from landmarks.library.batch import Work
+from landmarks.library.ledger import Ledger
+from landmarks.library.records import PhotoRow, PhotoState
+from landmarks.library.writing import Snapshot
+
+_CLAIMS = 16  # photos that are claimed in one step
+
+
+class DuePhotos:
+    """The photos that are due in one run.
+
+    Args:
+        ledger: What is known of each photo.
+        key: Maps a photo to its key in the ledger.
+        run_key: Model and options; photos that were done with others are due again.
+        settled: Photos in one of these states are due again only when they change.
+        read_only: Claim nothing and note nothing.
+        on_skip: Called for each photo that is not due.
+
+    Attributes:
+        pending: The work there is with each claimed photo; whoever takes a photo up removes it.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        key: Callable[[Path], bytes],
+        run_key: str,
+        settled: Set[PhotoState],
+        *,
+        read_only: bool = False,
+        on_skip: Callable[[Path], None] | None = None,
+    ) -> None:
+        self.pending: dict[Path, Work] = {}
+        self._ledger = ledger
+        self._key = key
+        self._run_key = run_key
+        self._settled = settled
+        self._read_only = read_only
+        self._skip = on_skip or (lambda _photo: None)
+
+    def among(self, photos: Iterable[Path]) -> Iterator[Path]:
+        """Give the photos that are due, each claimed and in `pending`."""
+        found: list[tuple[Work, PhotoRow | None]] = []
+        for photo in photos:
+            key = self._key(photo)
+            row = self._ledger.photo(key)
+            work = self._look(photo, key, row)
+            if work is None:
+                self._skip(photo)
+                continue
+            found.append((work, row))
+            if len(found) == _CLAIMS:
+                yield from self._claimed(found)
+                found = []
+        yield from self._claimed(found)
+
+    def release(self) -> None:
+        """Give the claims on all pending photos back."""
+        if not self._read_only:
+            self._ledger.release([work.key for work in self.pending.values()])
+
+    def _claimed(self, found: list[tuple[Work, PhotoRow | None]]) -> list[Path]:
+        if not found:
+            return []
+        with self._ledger.transaction():
+            for work, row in found:
+                # Another process may have done it between our look and our claim.
+                current = self._read_only or self._ledger.photo(work.key) == row
+                if current and (self._read_only or self._ledger.claim(work.key)):
+                    self.pending[work.photo] = work
+                else:
+                    self._skip(work.photo)
+        return [work.photo for work, _ in found if work.photo in self.pending]
+
+    def _look(self, photo: Path, key: bytes, row: PhotoRow | None) -> Work | None:
+        """Return the work there is with a photo, or None when it is settled and unchanged."""
+        if row is not None and (row.key != self._run_key or row.state not in self._settled):
+            row = None
+        try:
+            if row is not None:
+                status = photo.stat()
+                if (status.st_size, status.st_mtime_ns) == (row.size, row.mtime_ns):
+                    return None
+            # Of a photo that is due anyway the content is read once, by the tagger.
+            snapshot = Snapshot.of(photo, read=row is not None) if photo.is_file() else None
+        except OSError:
+            snapshot = None  # the tagger will say what is wrong with it
+        if row is not None and snapshot is None and not row.sha256:
+            return None  # still as unreadable as it was
+        if row is not None and snapshot is not None and snapshot.sha256 == row.sha256:
+            if not self._read_only:
+                self._ledger.record(replace(row, size=snapshot.size, mtime_ns=snapshot.mtime_ns))
+            return None
+        return Work(photo, key, snapshot, self._run_key)
