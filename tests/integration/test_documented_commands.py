@@ -98,7 +98,7 @@ def place(
     shutil.copy(EXAMPLES / "pyramid.jpg", tmp_path / "photo.jpg")
     for folder in ("holiday", "docs/examples"):
         shutil.copytree(EXAMPLES, tmp_path / folder)
-    for name, target in {"EVERYTHING": drawn, "NOTHING": nothing}.items():
+    for name, target in {"EVERYTHING": drawn, "NOTHING": nothing, "OTHERS": nothing}.items():
         (tmp_path / name).symlink_to(target, target_is_directory=True)
     shutil.copytree(drawn, tmp_path / "DATA")  # no link: the doctor moves pictures
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)

@@ -140,7 +140,7 @@ def test_a_server_that_goes_away_ends_no_training(drawn, cache, transfer_run, tm
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (("--track", "wandb"), "--track must be mlflow, not 'wandb'"),
+        (("--track", "wandb"), "Invalid value for '--track': 'wandb' is not 'mlflow': see landmarks train --help"),
         (("--track-uri", "http://127.0.0.1:9"), "--track-uri needs --track mlflow"),
     ],
 )
