@@ -488,7 +488,7 @@ def test_without_exiftool_the_way_out_is_named(photo: Path, monkeypatch: pytest.
 def test_options_check_themselves() -> None:
     with pytest.raises(SettingsError, match="`in_place`"):
         WriteOptions(iptc=True)
-    with pytest.raises(SettingsError, match="full or stem"):
+    with pytest.raises(SettingsError, match="auto, full, stem"):
         WriteOptions(sidecar="x")  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="immich"):
         WriteOptions(program="x")  # type: ignore[arg-type]

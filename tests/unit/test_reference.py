@@ -36,7 +36,7 @@ def nearest_is_right(vectors: np.ndarray, labels: np.ndarray) -> float:
 
 def test_whitening_brings_photos_of_a_landmark_together() -> None:
     embeddings, labels = draw()
-    whitened = whitened_space(embeddings, labels, 12, 0.05).vectors(embeddings)
+    whitened = whitened_space(embeddings, labels, 12).vectors(embeddings)
     assert whitened.shape == (180, 12)
     assert nearest_is_right(whitened, labels) > nearest_is_right(unit_length(embeddings, np.float32), labels) + 0.3
 
