@@ -12,6 +12,7 @@ from commands import landmarks
 from drawn import draw_dataset
 from shared_fixture import made_once
 
+
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A drawn set large enough to learn from scratch. Read it, never write to it."""
