@@ -23,8 +23,8 @@ from world_data import Photo, Roles, assign_roles, list_photos
 from world_outputs import AllOutputs, outputs_of_all, write_int8
 
 from landmarks.imaging.preprocessing import Preprocessing
-from landmarks.model.calibration import UNCALIBRATED_MIN_CONFIDENCE
 from landmarks.model.ood import is_landmark, ood_scores
+from landmarks.model.operating_points import UNCALIBRATED_MIN_CONFIDENCE
 from landmarks.model.probabilities import softmax
 from landmarks.training.export.background_table import BackgroundTable
 from landmarks.training.export.thresholds import OpenSetPhotos, OpenSetTargets, calibrate_open_set

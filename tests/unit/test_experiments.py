@@ -22,9 +22,8 @@ from landmarks.training.runs.experiments import (
     compare_runs,
     differing,
     find_runs,
-    runs_table,
-    short_list,
 )
+from landmarks.training.runs.table import runs_table, short_list
 
 
 def slow_mid_p(first: int, second: int) -> Fraction:

@@ -16,9 +16,10 @@ from tiny_model import COLOURS, calibrated, make_model, save_colour
 
 from landmarks.errors import ModelError, SettingsError
 from landmarks.geo.gazetteer import Gazetteer
-from landmarks.model.calibration import UNCALIBRATED_MIN_CONFIDENCE, Calibration
+from landmarks.model.calibration import Calibration
 from landmarks.model.folder import read_info
 from landmarks.model.ood import EmbeddingStatistics
+from landmarks.model.operating_points import UNCALIBRATED_MIN_CONFIDENCE
 from landmarks.model.recognizer import Candidate, Recognition, Recognizer
 from landmarks.tagging.pipeline import Model, find_tags_parallel
 from landmarks.tagging.settings import TagSettings

@@ -26,7 +26,8 @@ def runs(
     split: Split = "test",
 ) -> None:
     """List runs with the settings that differ, loss, accuracy with its 95 % interval, and time."""
-    from landmarks.training.runs.experiments import find_runs, runs_table, short_list
+    from landmarks.training.runs.experiments import find_runs
+    from landmarks.training.runs.table import runs_table, short_list
 
     writers = {"table": _as_table, "csv": _as_csv, "markdown": _as_markdown}
     found, damaged = find_runs(folder, split)

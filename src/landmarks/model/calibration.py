@@ -19,6 +19,7 @@ from landmarks.model.combination import Combination
 from landmarks.model.ood import EmbeddingStatistics, ScoreKind, is_landmark, needs_statistics, ood_scores
 from landmarks.model.operating_points import (
     NO_POINT,
+    UNCALIBRATED_MIN_CONFIDENCE,
     OperatingPoint,
     Preference,
     check_points,
@@ -26,9 +27,6 @@ from landmarks.model.operating_points import (
     points_to_dict,
 )
 from landmarks.model.probabilities import Floats, fit_temperature
-
-UNCALIBRATED_MIN_CONFIDENCE = 0.8
-"""Probability that a tag of a model without a calibration needs: softmax alone is too sure of itself."""
 
 
 @dataclass(frozen=True, eq=False)

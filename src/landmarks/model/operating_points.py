@@ -16,6 +16,9 @@ from landmarks.errors import SettingsError
 Preference = Literal["precision", "balanced", "recall"]
 """Names of the operating points, from the fewest tags to the most."""
 
+UNCALIBRATED_MIN_CONFIDENCE = 0.8
+"""Probability that a tag of a model without a calibration needs: softmax alone is too sure of itself."""
+
 NO_POINT = (
     "`prefer` is {prefer}, but the model has no such operating point: use balanced, or export the model again "
     "with landmarks export --negatives"

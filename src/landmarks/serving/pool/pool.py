@@ -20,7 +20,7 @@ from typing import Any
 
 from landmarks.errors import LandmarksError, ModelError
 from landmarks.serving.pool import protocol as frames
-from landmarks.serving.pool.line import FairLine
+from landmarks.serving.pool.fair_queue import FairLine
 from landmarks.serving.pool.protocol import SIZES
 from landmarks.serving.pool.worker import WorkerSettings
 

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from landmarks.serving.middleware.clients import Clients, client_name, forwarded_client, networks_of
-from landmarks.serving.pool.line import FairLine
+from landmarks.serving.pool.fair_queue import FairLine
 from landmarks.serving.settings import ConnectionLimits
 
 
