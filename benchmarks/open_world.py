@@ -365,7 +365,8 @@ def main() -> None:
     body += ["## Trainings", "", table(header, rows), ""]
     body += ["## Curve after", "", table(CURVE_HEADER, curve(dev, scores[best])), ""]
     if given.before:
-        body += [f"## Curve before: {Path(given.before).name}", "", todays_model(roles, given.cache, given.before), ""]
+        earlier = todays_model(roles, given.cache, given.before)
+        body += [f"## Curve before: {Path(given.before).name}", "", earlier, ""]
     command = "python benchmarks/open_world.py DATA --cache CACHE"
     record("open_world", "Open-set recognition", command, "\n".join(body), ["onnxruntime", "numpy"])
 
