@@ -18,8 +18,9 @@
 # Everything here calls the parts of `landmarks.training` one by one, to show them. `landmarks.train(DATA,
 # model="scratch")` does all of it in one line of Python, `landmarks train DATA` in one command.
 #
-# **How good it gets here.** The training below is cut to what a laptop does while you watch: 18 epochs, crops of
-# at most 128 pixels. On the 34 landmarks that the outputs here come from, that ends near 65 %.
+# **How good it gets here.** The outputs of this copy come from drawn scenes, because photos of places may rarely
+# be passed on. Drawings are easier than photos: with the 34 real landmarks of the benchmarks, these 18 epochs of
+# at most 128 pixels end near 65 % (16 minutes on two cores).
 # [benchmarks/results/accuracy.md](../benchmarks/results/accuracy.md) reports 89 to 92 % for the same network: with
 # 48 and more epochs, crops of up to 192 pixels, and the pictures of two more collections to learn from.
 #
@@ -110,8 +111,7 @@ pd.DataFrame(statistics, index=["red", "green", "blue"]).T.round(3)
 # teaches that sky is a tower.
 #
 # `get_data_loaders` builds the loaders of a folder in one call, `visualize_one_batch` draws what they give.
-# (Photos of places may only be passed on where their licence allows it, so this copy of the notebook shows drawn
-# scenes here, whatever it trains on: `SHOWN` names the set whose pictures appear.)
+# (If you train on photos that you may not pass on, `SHOWN` names another set whose pictures appear here.)
 
 # %%
 from landmarks.training.config.settings import AugmentSettings
