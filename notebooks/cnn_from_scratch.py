@@ -36,14 +36,14 @@ from pathlib import Path
 
 QUICK = bool(os.environ.get("QUICK"))  # a minute instead of ten: for a first try, and for tests
 OUT = Path(os.environ.get("OUT", "../build/notebooks"))
-DRAWN = Path("../build/drawn")
+DRAWN = Path("../build/drawn-120")
 DATA = Path(os.environ.get("DATA", DRAWN))
 SHOWN = Path(os.environ.get("SHOWN", DATA))  # the set whose pictures are shown; see below
 SEED = 0
 
 for folder in {DATA, SHOWN} & {DRAWN}:
     if not folder.exists():
-        draw = [sys.executable, "../tests/drawn.py", folder, "--classes", "8", "--train", "30", "--test", "8"]
+        draw = [sys.executable, "../tests/drawn.py", folder, "--classes", "8", "--train", "120", "--test", "15"]
         subprocess.run(draw, check=True)
 
 # %%
