@@ -87,7 +87,7 @@ else:
 #
 # The gazetteer maps class names to a name, city, country and position. The drawn scenes are no real places, so a
 # table of our own says which place each of them stands for; your own classes get their places in the same way.
-# The map is drawn here, without any map service: a dot for each place of the gazetteer, and a ring around the
+# The map is drawn here, without any map service: a dot for each place that the model knows, and a ring around the
 # answer. (The link opens OpenStreetMap, and only when you click it.)
 
 # %%
@@ -120,7 +120,8 @@ def on_map(latitude: float, longitude: float) -> tuple[float, float]:
 
 
 def draw_map(place: Place) -> str:
-    dots = [on_map(*other.coordinates) for other in places if other.coordinates]
+    found = (places.find(name) for name in names)
+    dots = [on_map(*other.coordinates) for other in found if other and other.coordinates]
     x, y = on_map(*place.coordinates)
     grid = "".join(
         [f'<path d="M{WIDTH * i / 12:.0f} 0v{HEIGHT}" stroke="#dfe4e8"/>' for i in range(1, 12)]
