@@ -258,16 +258,7 @@ def waits(setup: Setup) -> list[str]:
         if setup.device == "cuda":
             torch.cuda.set_sync_debug_mode("warn")
         try:
-            train_one_epoch(
-                trainer.train_batches,
-                trainer.model,
-                trainer.optimizer,
-                trainer.loss,
-                fabric=trainer.fabric,
-                schedule=trainer.schedule,
-                clip=settings.optimization.clip,
-                after_step=partial(trainer.after_step, Loggers(), 0),
-            )
+            trainer.train_epoch(Loggers(), 0)
         finally:
             if setup.device == "cuda":
                 torch.cuda.set_sync_debug_mode("default")

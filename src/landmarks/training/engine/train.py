@@ -222,16 +222,7 @@ class Trainer:
         for epoch in self.epochs_left():
             size = self.start_epoch(epoch)
             learning_rate = float(self.optimizer.param_groups[0]["lr"])
-            trained = train_one_epoch(
-                self.train_batches,
-                self.model,
-                self.optimizer,
-                self.loss,
-                fabric=self.fabric,
-                schedule=self.schedule,
-                clip=self.settings.optimization.clip,
-                after_step=partial(self.after_step, logger, epoch),
-            )
+            trained = self.train_epoch(logger, epoch)
             valid = self.validate()
             self.schedule.after_epoch(valid.loss)
             row = EpochRow(
@@ -277,6 +268,19 @@ class Trainer:
         size = augment.size_of_epoch(epoch, self.settings.loop.epochs)
         set_train_size(self.loader, augment, size, self.network.preprocessing)
         return size
+
+    def train_epoch(self, logger: Logger, epoch: int) -> EpochResult:
+        """Train for one pass over the training batches."""
+        return train_one_epoch(
+            self.train_batches,
+            self.model,
+            self.optimizer,
+            self.loss,
+            fabric=self.fabric,
+            schedule=self.schedule,
+            clip=self.settings.optimization.clip,
+            after_step=partial(self.after_step, logger, epoch),
+        )
 
     def after_step(self, logger: Logger, epoch: int, done: int) -> None:
         """Count a step, and move the average of the weights towards them."""
