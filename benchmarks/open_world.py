@@ -45,6 +45,9 @@ RATES = (0.05, 0.08)
 CURVE = (0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2)
 SPLITS = 3
 
+EVERY = ("unknown", "kinds", "trained kinds", "small")
+"""Sorts of photos that must get no tag."""
+
 Scores = NDArray[np.float64]
 Places = NDArray[np.int64]
 Fitted = Callable[[Mapping[str, Places]], Scores]
@@ -183,18 +186,22 @@ def combined(subject: Subject, neighbours: Neighbours, columns: Sequence[str], s
     return fitted
 
 
+def usual_combination(subject: Subject) -> Fitted:
+    """All evidence with whitened neighbours, fitted on every sort."""
+    return combined(subject, bank(subject, whitened(subject)), EVIDENCE, EVERY)
+
+
 def combined_scores(subject: Subject) -> dict[str, Fitted]:
     """Combinations by what they look at and by what they are fitted on."""
-    every = ("unknown", "kinds", "trained kinds", "small")
     white, plain = bank(subject, whitened(subject)), bank(subject, plain_space(subject.embeddings.shape[1]))
     head, near = ("odds", "mass"), ("own", "other", "background")
     return {
-        "combined: head": combined(subject, white, head, every),
-        "combined: neighbours": combined(subject, white, near, every),
-        "combined: head, raw neighbours": combined(subject, plain, EVIDENCE, every),
-        "**combined: head, whitened neighbours**": combined(subject, white, EVIDENCE, every),
-        "the same, fitted on trained kinds alone": combined(subject, white, EVIDENCE, every[2:3]),
-        "the same, fitted on trained kinds and 64-pixel landmarks": combined(subject, white, EVIDENCE, every[2:]),
+        "combined: head": combined(subject, white, head, EVERY),
+        "combined: neighbours": combined(subject, white, near, EVERY),
+        "combined: head, raw neighbours": combined(subject, plain, EVIDENCE, EVERY),
+        "**combined: head, whitened neighbours**": combined(subject, white, EVIDENCE, EVERY),
+        "the same, fitted on trained kinds alone": combined(subject, white, EVIDENCE, EVERY[2:3]),
+        "the same, fitted on trained kinds and 64-pixel landmarks": combined(subject, white, EVIDENCE, EVERY[2:]),
     }
 
 
@@ -349,16 +356,16 @@ def main() -> None:
         subject = trained_head(frozen_base, mode)
         top1 = [f"{subject.right[places].mean():.3f}" for places in test_sets(roles).values()]
         chances = softmax(subject.logits)[:, subject.known].max(axis=1)
-        every = ("unknown", "kinds", "trained kinds", "small")
-        learned = combined(subject, bank(subject, whitened(subject)), EVIDENCE, every)
-        chosen: dict[str, Fitted] = {"max_probability": lambda _, values=chances: values, "combined": learned}
+        chosen: dict[str, Fitted] = {
+            "max_probability": lambda _, values=chances: values,
+            "combined": usual_combination(subject),
+        }
         for name, score in chosen.items():
             rows.append([f"frozen, background: {mode}; {name}", *top1, *measure(subject, score)])
-    every = ("unknown", "kinds", "trained kinds", "small")
     for name, words in NETWORKS.items():
         subject = dev if name == "student" else variant(roles, given.cache, name, known)
         if subject is not None:
-            learned = combined(subject, bank(subject, whitened(subject)), EVIDENCE, every)
+            learned = scores[best] if subject is dev else usual_combination(subject)
             top1 = [f"{subject.right[places].mean():.3f}" for places in test_sets(roles).values()]
             rows.append([words, *top1, *measure(subject, learned)])
     header = ["training; score", "top-1 world34", "world124", "other", *HEADER[1:]]
