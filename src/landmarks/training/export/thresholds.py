@@ -160,6 +160,7 @@ class _Judged:
         space: EmbeddingSpace,
         seed: int,
     ) -> _Judged:
+        """Judge validation photos and negatives, each fold with what the other folds teach."""
         named = {f"kind {name}": part for name, part in photos.ordinary.items()}
         named |= {f"landmark {name}": part for name, part in photos.unknown.items()}
         rng = np.random.default_rng(seed)
