@@ -312,8 +312,12 @@ def test_look_alikes_are_there_where_the_service_can_search(
 ) -> None:
     script = Path(__file__).parents[1] / "nearest.py"
     with serving_by([sys.executable, script, model, *photos[:3]]) as running:
-        page = open_page(running.address)
+        # The answer may come before the page knows that the service can search.
+        waiting: list[Any] = []
+        page = open_page(running.address, held="v1/models", waiting=waiting)
         give(page, photos[:1])
+        expect(card(page, "tower.jpg").get_by_role("heading")).to_have_text("Eiffel Tower")
+        waiting[0].continue_()
         page.get_by_text("Look-alikes").click()
         found = card(page, "tower.jpg").locator("[data-part=alike] li")
         expect(found).to_have_count(3)

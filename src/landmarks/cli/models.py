@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from landmarks.cli.progress import RunProgress
     from landmarks.model.folder import ModelInfo
-    from landmarks.model.importing.add import Told
+    from landmarks.model.importing.add import Callbacks
 
 COLLECTIONS = 4
 """Collections that are listed; the model card has them all."""
@@ -83,7 +83,7 @@ def add(
 
     chosen = None if negatives is None else Negatives(negatives, target_fpr)
     with RunProgress(verbosity, unit="bytes") as shown:
-        told = _told(shown)
+        callbacks = _callbacks(shown)
         if model == NAME:
             folder = add_google(
                 source=source,
@@ -91,7 +91,7 @@ def add(
                 address=address or ADDRESS,
                 name=name or NAME,
                 negatives=chosen,
-                told=told,
+                callbacks=callbacks,
             )
         elif labels is None or not preprocessing:
             missing = "`labels`" if labels is None else "`preprocessing`"
@@ -105,7 +105,7 @@ def add(
                 name=name,
                 licence=licence,
                 negatives=chosen,
-                told=told,
+                callbacks=callbacks,
             )
     click.echo(f"model: {folder}")
 
@@ -113,9 +113,9 @@ def add(
 COMMANDS = {"add": add}
 
 
-def _told(shown: RunProgress) -> Told:
+def _callbacks(shown: RunProgress) -> Callbacks:
     """Return the callbacks that show how far the import is."""
-    from landmarks.model.importing.add import Told
+    from landmarks.model.importing.add import Callbacks
 
     count = [0, 0]
 
@@ -127,7 +127,7 @@ def _told(shown: RunProgress) -> Told:
         count[0] += more
         shown.progress(*count)
 
-    return Told(size, fetched, shown.stage)
+    return Callbacks(size, fetched, shown.stage)
 
 
 def _describe(folder: Path, info: ModelInfo) -> dict[str, Any]:

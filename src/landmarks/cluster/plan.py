@@ -45,7 +45,7 @@ class Plan:
         if self.part_size < 1:
             raise SettingsError(f"`part_size` must be at least 1, not {self.part_size}")
 
-    def told(self) -> dict[str, Any]:
+    def fixed(self) -> dict[str, Any]:
         """Return the settings that must not change when the job continues: all but the path of the model."""
         model = identity_of(Path(self.model), read_info(Path(self.model)), self.settings)
         settings = {key: None if value is None else str(value) for key, value in asdict(self.settings).items()}
@@ -81,11 +81,11 @@ def begin_or_continue(plan: Plan) -> Work:
         InputError: There is nothing to do, or the folder has the results of another job.
         StorageError: The folder cannot be written.
     """
-    out, told = Storage.at(plan.out), plan.told()
+    out, fixed = Storage.at(plan.out), plan.fixed()
     names = out.names()
     if PLAN in names:
         before = out.read_json(PLAN)
-        other = [key for key, value in told.items() if before.get(key) != value]
+        other = [key for key, value in fixed.items() if before.get(key) != value]
         if other:
             raise InputError(
                 f"{plan.out}: holds the results of another job (its {other[0]} differs): choose another "
@@ -99,5 +99,5 @@ def begin_or_continue(plan: Plan) -> Work:
     inputs = list_inputs(Storage.at(plan.source), plan.columns, plan.part_size)
     out.write(INPUTS, inputs.table)
     # Last, because it marks the list as complete.
-    out.write_json(PLAN, {**told, "parts": inputs.parts, "photos": inputs.photos})
+    out.write_json(PLAN, {**fixed, "parts": inputs.parts, "photos": inputs.photos})
     return Work(inputs.parts, inputs.photos)

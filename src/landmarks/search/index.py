@@ -117,9 +117,9 @@ def update_index(
 
     Args:
         job: What to index.
-        on_photo: Told (photos done, photos that are due) after each.
-        on_error: Told each photo that cannot be read, and why.
-        on_skip: Told what else the folder walk leaves out.
+        on_photo: Called with (photos done, photos due) after each photo.
+        on_error: Called with each unreadable photo and the reason.
+        on_skip: Called with everything else that the folder walk skips.
 
     Raises:
         InputError: The folder is missing or holds no photo.

@@ -36,7 +36,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
-class Told:
+class Callbacks:
     """Callbacks while a model is added.
 
     Attributes:
@@ -57,7 +57,7 @@ def add_google(
     address: str = google.ADDRESS,
     name: str = google.NAME,
     negatives: Negatives | None = None,
-    told: Told = Told(),
+    callbacks: Callbacks = Callbacks(),
 ) -> Path:
     """Add Google's landmark classifiers.
 
@@ -67,7 +67,7 @@ def add_google(
         address: URL of the files.
         name: Name of the model.
         negatives: The user's photos without a landmark, for the threshold.
-        told: Callbacks.
+        callbacks: Called as the work proceeds.
 
     Returns:
         The model folder.
@@ -82,15 +82,17 @@ def add_google(
     with new_folder(_target(name)) as folder:
         if source is None:
             source = _downloads() / google.NAME
-            told.size(sum(file.size for file in files))
-            fetch(files, address, source, progress=told.fetched)
+            callbacks.size(sum(file.size for file in files))
+            fetch(files, address, source, progress=callbacks.fetched)
         elif not source.is_dir():
             raise ModelError(f"{source}: no such folder: give the folder of the files with `source`")
-        told.step("checking the files")
+        callbacks.step("checking the files")
         paths = google.located(files, source)
         labels = {region: paths[f"src/landmarks/{region}.json"] for region in chosen}
         names = google.read_names(labels, Gazetteer.bundled())
-        side, counts = google.write_model(folder, paths, names, lambda region: told.step(f"converting {region}"))
+        side, counts = google.write_model(
+            folder, paths, names, lambda region: callbacks.step(f"converting {region}")
+        )
         info = ModelInfo(
             name=name,
             architecture="mobilenet_v3_large",
@@ -104,7 +106,7 @@ def add_google(
             temperature=COSINE_TEMPERATURE,
         )
         usual = cautious("cosine_margin", COSINE_TEMPERATURE)
-        _finish(folder, info, usual, negatives=negatives, told=told, licence=google.LICENCE)
+        _finish(folder, info, usual, negatives=negatives, callbacks=callbacks, licence=google.LICENCE)
     return _target(name)
 
 
@@ -117,7 +119,7 @@ def add_other(
     name: str = "",
     licence: str = NOT_STATED,
     negatives: Negatives | None = None,
-    told: Told = Told(),
+    callbacks: Callbacks = Callbacks(),
 ) -> Path:
     """Add an ONNX model or a TensorFlow.js graph model.
 
@@ -129,7 +131,7 @@ def add_other(
         name: Name of the model; empty to use the name of the file.
         licence: Licence of the weights, for the model card.
         negatives: The user's photos without a landmark, for the threshold.
-        told: Callbacks.
+        callbacks: Called as the work proceeds.
 
     Returns:
         The model folder.
@@ -141,7 +143,7 @@ def add_other(
     classes = read_labels(labels)
     title = name or (path.parent.name if path.name == "model.json" else path.stem)
     with new_folder(_target(title)) as folder:
-        told.step("converting")
+        callbacks.step("converting")
         found = _loaded(path)
         picture = picture_input(path, found, None)
         wanted = parse_preprocessing(preprocessing, side=picture.side)
@@ -160,7 +162,7 @@ def add_other(
             temperature=COSINE_TEMPERATURE if scores == "cosines" else 1.0,
         )
         usual = cautious("cosine_margin" if scores == "cosines" else "max_probability", info.temperature)
-        _finish(folder, info, usual, negatives=negatives, told=told, licence=licence)
+        _finish(folder, info, usual, negatives=negatives, callbacks=callbacks, licence=licence)
     return _target(title)
 
 
@@ -183,7 +185,13 @@ def _loaded(path: Path) -> onnx.ModelProto:
 
 
 def _finish(
-    folder: Path, info: ModelInfo, usual: Calibration, *, negatives: Negatives | None, told: Told, licence: str
+    folder: Path,
+    info: ModelInfo,
+    usual: Calibration,
+    *,
+    negatives: Negatives | None,
+    callbacks: Callbacks,
+    licence: str,
 ) -> None:
     """Write `model.json` and the card, with the threshold chosen on negatives if there are any."""
     versions = {"landmarks": version("landmarks"), "onnx": version("onnx"), "onnxruntime": version("onnxruntime")}
@@ -198,7 +206,7 @@ def _finish(
     write_info(folder, made)
     calibration = usual
     if negatives is not None:
-        told.step("choosing the threshold")
+        callbacks.step("choosing the threshold")
         calibration = fitted(folder, usual, negatives)
     write_text(folder / CARD_FILE, _card(made, calibration))
     write_info(folder, replace(made, calibration=calibration.to_dict(), files=checksums(folder)))

@@ -127,7 +127,7 @@ def read_names(labels: Mapping[str, Path], gazetteer: Gazetteer) -> Names:
 
 
 def write_model(
-    folder: Path, files: Mapping[str, Path], names: Names, told: Callable[[str], None]
+    folder: Path, files: Mapping[str, Path], names: Names, converted: Callable[[str], None]
 ) -> tuple[int, dict[str, int]]:
     """Convert the networks and write `model.onnx`, the head and the places of a model folder.
 
@@ -135,7 +135,7 @@ def write_model(
         folder: An empty folder.
         files: Path of the download -> local path.
         names: From `read_names`.
-        told: Called with each region as it is converted.
+        converted: Called with each region as it is converted.
 
     Returns:
         The side of its input images in pixels, and its numbers of backbones, prototypes and names.
@@ -146,7 +146,7 @@ def write_model(
     first: Graph | None = None
     prototypes: list[NDArray[np.float32]] = []
     for region in names.labels:
-        told(region)
+        converted(region)
         graph = read_graph(files[f"models/landmarks_{region}/model.json"])
         head = _head(graph, region, len(names.labels[region]))
         prototypes.append(_unit(graph.weights[head.prototypes]))

@@ -16,13 +16,18 @@ export class Cards {
   #actions;
   #cards = new Map();
 
-  /** `actions` are {retry(photo), copy(photo), placeOf(className), search: boolean}. */
+  /** `actions` are {retry(photo), copy(photo), placeOf(className), search(): boolean}. */
   constructor(list, photos, actions) {
     this.#list = list;
     this.#photos = photos;
     this.#actions = actions;
     photos.onChange((photo, what) => this.#follow(photo, what));
     list.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  /** Draw the answers again that came before the page knew the places and whether the service can search. */
+  refresh() {
+    for (const photo of this.#photos.all()) if (photo.state === "done") this.#show(photo, this.#cards.get(photo.id));
   }
 
   focus(photo) {

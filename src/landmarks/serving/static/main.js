@@ -112,6 +112,7 @@ async function meet() {
     for (const name of classes) service.places.set(name, { ...rest, longitude, latitude });
   }
   map.showKnown(features);
+  cards.refresh();
   byId("model").textContent = `${model.name}: knows ${model.landmarks} landmarks`;
   byId("about-text").replaceChildren(...about(model));
   byId("about").hidden = false;

@@ -1,4 +1,4 @@
-"""Training state on disk, written whole or not at all, and read without running code from the file."""
+"""Training state on disk, written atomically, and read without running code from the file."""
 
 from __future__ import annotations
 

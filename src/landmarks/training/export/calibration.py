@@ -1,4 +1,4 @@
-"""Calibrates an exported model on what it says itself of the photos that the user gave, or of the bundled table.
+"""Calibrates an exported model on its own predictions for the photos that the user gave, or for the bundled table.
 
 How its thresholds are chosen is in `landmarks.training.export.thresholds`.
 """
@@ -29,7 +29,7 @@ class CalibrationPhotos:
     Attributes:
         negatives: Photos without a landmark; each folder in it is a kind.
         unknown: Photos of landmarks that it must not claim; each folder in it is a landmark. None for none.
-        score: What tells the unknown.
+        score: Name of the score that separates known from unknown.
         targets: Rates to keep.
     """
 
@@ -80,7 +80,7 @@ def calibrate_by_table(folder: Path, data: Data, table: TableGroups, targets: Op
     Args:
         folder: The model folder.
         data: As for `calibrate_export`.
-        table: What this model says of the photos of the table.
+        table: Predictions of this model for the photos of the table.
         targets: Rates to keep.
     """
     recognizer = Recognizer(folder, threads=torch.get_num_threads())

@@ -56,7 +56,7 @@ class OpenSetTargets:
 
 @dataclass(frozen=True, eq=False)
 class OpenSetPhotos:
-    """What the exported model says of everything it is calibrated with.
+    """Predictions of the exported model for everything it is calibrated with.
 
     Attributes:
         train: Training photos of landmarks.
@@ -105,7 +105,7 @@ def calibrate_open_set(
             expected = _expected(judged, targets, POINTS[name])
             points[name] = OperatingPoint(threshold, MIN_CONFIDENCE, expected)
     if "balanced" not in points:
-        choose_threshold(judged.pooled, targets.ordinary)  # says what is missing
+        choose_threshold(judged.pooled, targets.ordinary)  # reports what is missing
         raise DataError("there are too few photos for the rate asked for: give more")
     neighbours = _neighbours(photos, known, space, [*photos.ordinary.values(), *photos.unknown.values()])
     weights, bias = judged.fit(np.ones(len(judged.folds), dtype=bool))

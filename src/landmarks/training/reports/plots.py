@@ -42,7 +42,7 @@ _SQUASH = PowerNorm(0.6, vmin=0.0, vmax=1.0)  # lifts the small shares off the d
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all; raises `StorageError` when it cannot be written."""
+    """Write a figure as PNG, atomically; raises `StorageError` when it cannot be written."""
     content = png_bytes(figure)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
