@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,7 @@ from landmarks.model.folder import ONNX_FILE, find_model, read_info
 from landmarks.model.neighbours import Neighbours
 from landmarks.model.ood import BACKGROUND, EmbeddingStatistics, ScoreKind, is_landmark, ood_scores
 from landmarks.model.probabilities import fit_temperature, softmax
+from landmarks.search.rerank import count_inliers, local_features
 from landmarks.training.metrics.ood import auroc
 from landmarks.training.models.onnx_graph import write_onnx
 from landmarks.training.models.transfer import get_model_transfer_learning
@@ -167,12 +168,28 @@ def bank(subject: Subject, space) -> Neighbours:  # type: ignore[no-untyped-def]
     )
 
 
-def combined(subject: Subject, neighbours: Neighbours, columns: Sequence[str], sorts: Sequence[str]) -> Fitted:
-    """A logistic regression over some of the evidence, fitted on some sorts of photos that must get no tag."""
+def combined(
+    subject: Subject,
+    neighbours: Neighbours,
+    columns: Sequence[str],
+    sorts: Sequence[str],
+    further: NDArray[np.float64] | None = None,
+) -> Fitted:
+    """A logistic regression over some of the evidence, fitted on some sorts of photos that must get no tag.
+
+    Args:
+        subject: The network.
+        neighbours: Stored photos.
+        columns: Any of `EVIDENCE`.
+        sorts: Any of `EVERY`.
+        further: (N, M), other evidence.
+    """
     evidence = evidence_of(subject.logits, subject.embeddings, subject.known, neighbours)
     for i, name in enumerate(EVIDENCE):
         if name not in columns:
             evidence[:, i] = 0
+    if further is not None:
+        evidence = np.concatenate([evidence, further], axis=1)
     right, valid = subject.right, subject.roles.of("valid")
 
     def fitted(fit: Mapping[str, Places]) -> Scores:
@@ -186,9 +203,9 @@ def combined(subject: Subject, neighbours: Neighbours, columns: Sequence[str], s
     return fitted
 
 
-def usual_combination(subject: Subject) -> Fitted:
+def usual_combination(subject: Subject, further: NDArray[np.float64] | None = None) -> Fitted:
     """All evidence with whitened neighbours, fitted on every sort."""
-    return combined(subject, bank(subject, whitened(subject)), EVIDENCE, EVERY)
+    return combined(subject, bank(subject, whitened(subject)), EVIDENCE, EVERY, further)
 
 
 def combined_scores(subject: Subject) -> dict[str, Fitted]:
@@ -301,6 +318,85 @@ def variant(roles: Roles, cache: Path, name: str, known: NDArray[np.bool_]) -> S
     return Subject.of(roles, outputs_of_all(network, roles.photos), known)
 
 
+VIEWS = {"": 224, "flip": 224, "closer": 256, "closer-flip": 256}
+"""Views by name: the short side to which a photo is resized before the crop of 224 pixels."""
+
+
+def views_of(roles: Roles, network: Path, names: Sequence[str]) -> list[AllOutputs]:
+    """Outputs of a network for several views of each photo."""
+    sides = {name: replace(PREPROCESSING, resize=VIEWS[name]) for name in names}
+    return [outputs_of_all(network, roles.photos, preprocessing=sides[name], view=name) for name in names]
+
+
+def averaged(outputs: Sequence[AllOutputs]) -> AllOutputs:
+    """Mean logits and embeddings."""
+    return AllOutputs(
+        np.mean([one.logits for one in outputs], axis=0), np.mean([one.embeddings for one in outputs], axis=0)
+    )
+
+
+def inliers_of(subject: Subject, cache: Path, *, references: int = 3) -> NDArray[np.float64]:
+    """Geometric verification: (N, 1), log of 1 + inliers against the nearest photos of the likeliest landmark.
+
+    Only photos that something is fitted or measured on are verified, the rest have 0.
+    """
+    kept, roles = cache / "dev" / f"inliers-{references}.npy", subject.roles
+    if not kept.is_file():
+        train, features = roles.of("train"), {}
+        classes = roles.labels[train]
+        near = whitened(subject).vectors(subject.embeddings)
+        likeliest = subject.logits[:, subject.known].argmax(axis=1)
+        counts = np.zeros(len(roles.photos))
+        for place in roles.of(*VERIFIED):
+            own = train[classes == likeliest[place]]
+            closest = own[np.argsort(-(near[own] @ near[place]))[:references]]
+            for one in (place, *closest):
+                if one not in features:
+                    features[one] = local_features(roles.photos[one].path)
+            counts[place] = max(count_inliers(features[place], features[one]) for one in closest)
+        np.save(kept, counts)
+    found: NDArray[np.float64] = np.log1p(np.load(kept))[:, None]
+    return found
+
+
+VERIFIED = (
+    *("valid", "test", "other_source", "unknown", "unknown_small", "unknown_twin"),
+    *("kind", "background_valid", "buildings"),
+)
+
+
+def at_more_cost(dev: Subject, cache: Path) -> list[list[str]]:
+    """Rows of what takes several times the work per photo, each with the combination."""
+    network = cache / "dev" / "student" / "int8.onnx"
+    subjects = {
+        "one view": dev,
+        "mean of two views (mirrored)": ("", "flip"),
+        "mean of four views (mirrored, closer)": tuple(VIEWS),
+    }
+    rows = []
+    for name, views in subjects.items():
+        if isinstance(views, tuple):
+            subject = Subject.of(dev.roles, averaged(views_of(dev.roles, network, views)), dev.known)
+        else:
+            subject = views
+        rows.append([name, *top1_of(subject), *measure(subject, usual_combination(subject))])
+    second = variant(dev.roles, cache, "teacher", dev.known)
+    if second is not None:
+        both = replace(dev, logits=(dev.logits + second.logits) / 2)
+        near = evidence_of(second.logits, second.embeddings, dev.known, bank(second, whitened(second)))
+        rows.append(["second backbone (Lite2)", *top1_of(both), *measure(both, usual_combination(both, near))])
+    inliers = inliers_of(dev, cache)
+    rows.append(["geometric verification, alone", *top1_of(dev), *measure(dev, lambda _: inliers[:, 0])])
+    verified = usual_combination(dev, inliers)
+    rows.append(["with geometric verification", *top1_of(dev), *measure(dev, verified)])
+    return rows
+
+
+def top1_of(subject: Subject) -> list[str]:
+    """Top-1 accuracy on each test set."""
+    return [f"{subject.right[places].mean():.3f}" for places in test_sets(subject.roles).values()]
+
+
 def todays_model(roles: Roles, cache: Path, name: str) -> str:
     """The curve of an earlier bundled model, on the same photos as far as it knows their landmarks."""
     folder = find_model(name)
@@ -354,22 +450,22 @@ def main() -> None:
     rows = []
     for mode in ("none", "uniform", "class", "groups"):
         subject = trained_head(frozen_base, mode)
-        top1 = [f"{subject.right[places].mean():.3f}" for places in test_sets(roles).values()]
         chances = softmax(subject.logits)[:, subject.known].max(axis=1)
         chosen: dict[str, Fitted] = {
             "max_probability": lambda _, values=chances: values,
             "combined": usual_combination(subject),
         }
         for name, score in chosen.items():
-            rows.append([f"frozen, background: {mode}; {name}", *top1, *measure(subject, score)])
+            rows.append([f"frozen, background: {mode}; {name}", *top1_of(subject), *measure(subject, score)])
     for name, words in NETWORKS.items():
         subject = dev if name == "student" else variant(roles, given.cache, name, known)
         if subject is not None:
             learned = scores[best] if subject is dev else usual_combination(subject)
-            top1 = [f"{subject.right[places].mean():.3f}" for places in test_sets(roles).values()]
-            rows.append([words, *top1, *measure(subject, learned)])
+            rows.append([words, *top1_of(subject), *measure(subject, learned)])
     header = ["training; score", "top-1 world34", "world124", "other", *HEADER[1:]]
     body += ["## Trainings", "", table(header, rows), ""]
+    costly = at_more_cost(dev, given.cache)
+    body += ["## More work per photo", "", table(["what", *header[1:]], costly), ""]
     body += ["## Curve after", "", table(CURVE_HEADER, curve(dev, scores[best])), ""]
     if given.before:
         earlier = todays_model(roles, given.cache, given.before)

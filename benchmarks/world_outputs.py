@@ -59,10 +59,23 @@ class AllOutputs:
 
 
 def outputs_of_all(
-    network: Path, photos: Sequence[Photo], *, threads: int = 2, preprocessing: Preprocessing = PREPROCESSING
+    network: Path,
+    photos: Sequence[Photo],
+    *,
+    threads: int = 2,
+    preprocessing: Preprocessing = PREPROCESSING,
+    view: str = "",
 ) -> AllOutputs:
-    """What an ONNX network says of all photos, prepared as in use; kept beside it under its checksum."""
-    kept = network.with_name(f"outputs-{sha256_file(network)[:12]}.npz")
+    """Outputs of an ONNX network for all photos, prepared as in use; kept beside it under its checksum.
+
+    Args:
+        network: ONNX file.
+        photos: All photos.
+        threads: Of ONNX Runtime.
+        preprocessing: Of the network.
+        view: Name of another view, whose outputs are kept apart; with `flip` in it the crops are mirrored.
+    """
+    kept = network.with_name(f"outputs-{sha256_file(network)[:12]}{view and '-'}{view}.npz")
     if not kept.is_file():
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = threads, 3
@@ -70,6 +83,8 @@ def outputs_of_all(
         logits, embeddings = [], []
         for first in range(0, len(photos), BATCH):
             crops = np.stack([prepare(one.path, preprocessing) for one in photos[first : first + BATCH]])
+            if "flip" in view:
+                crops = np.ascontiguousarray(crops[:, :, ::-1])
             found = session.run(["logits", "embedding"], {"pictures": crops})
             logits.append(found[0])
             embeddings.append(found[1].astype(np.float16))
