@@ -14,12 +14,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from record import record, table
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import cross_val_score
 from world_augment import augment
 from world_data import assign_roles, decode, list_photos
+
+from landmarks.imaging.preprocessing import Preprocessing
+from landmarks.training.config.settings import AugmentSettings
+from landmarks.training.data.augment import TrainTransform
 
 PICTURES, SIDE = 2500, 160
 
@@ -47,7 +52,15 @@ def main() -> None:
     rng = np.random.default_rng(0)
     places = rng.permutation(roles.of("train"))[:PICTURES]
     plain = [cv2.resize(pictures.crop(i), (SIDE, SIDE), interpolation=cv2.INTER_AREA) for i in places]
-    seen = {"as they are": plain, "augmented": [augment(pictures[i], rng, SIDE) for i in places]}
+    quality = TrainTransform(AugmentSettings(names=("resized-crop", "quality")), SIDE, Preprocessing())
+    torch.manual_seed(0)
+    seen = {
+        "as they are": plain,
+        "`landmarks train --augment resized-crop,quality`": [
+            np.ascontiguousarray(quality(pictures[i]).permute(1, 2, 0).numpy()) for i in places
+        ],
+        "augmented as `world` was": [augment(pictures[i], rng, SIDE) for i in places],
+    }
     truths = {
         "collection": np.array([roles.photos[i].source for i in places]),
         "landmark": roles.labels[places],

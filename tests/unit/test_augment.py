@@ -102,3 +102,13 @@ def test_the_share_of_blended_batches_is_that_asked_for() -> None:
     assert 60 <= blended <= 120
     assert all(Collate(CONTRACT, 3, (), 1.0)(samples(2))[1].ndim == 1 for _ in range(5))
     assert all(Collate(CONTRACT, 3, MIXES, 0.0)(samples(2))[1].ndim == 1 for _ in range(5))
+
+
+def test_quality_makes_most_pictures_less_sharp_and_keeps_what_they_show() -> None:
+    edges = np.zeros((96, 96, 3), np.uint8)
+    edges[:, ::8] = 255
+    drawn = [draw(transform("quality"), edges, seed).float() for seed in range(40)]
+    plain = draw(transform(), edges).float()
+    softer = [float(one.diff(dim=2).abs().mean()) < 0.9 * float(plain.diff(dim=2).abs().mean()) for one in drawn]
+    assert 20 <= sum(softer) < 40
+    assert all(abs(float(one.mean()) - float(plain.mean())) < 6 for one in drawn)

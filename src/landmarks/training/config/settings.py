@@ -22,7 +22,17 @@ OptimizerName = Literal["sgd", "adam", "adamw"]
 ScheduleName = Literal["plateau", "cosine", "onecycle"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 AugmentationName = Literal[
-    "resized-crop", "crop", "flip", "jitter", "rotation", "trivial", "rand", "erasing", "mixup", "cutmix"
+    "resized-crop",
+    "crop",
+    "flip",
+    "quality",
+    "jitter",
+    "rotation",
+    "trivial",
+    "rand",
+    "erasing",
+    "mixup",
+    "cutmix",
 ]
 
 

@@ -6,11 +6,13 @@ https://arxiv.org/abs/1710.09412) and CutMix (Yun et al. 2019, https://arxiv.org
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
@@ -20,6 +22,38 @@ from landmarks.training.config.settings import AugmentSettings
 
 CROPS = ("resized-crop", "crop")
 MIXES = ("mixup", "cutmix")
+
+
+def downscale(image: Tensor, smallest: float = 0.3) -> Tensor:
+    """Resize an image to a random fraction of its size, and back, like a thumbnail that was enlarged.
+
+    Args:
+        image: (3, H, W) uint8.
+        smallest: Smallest fraction; they are drawn log-uniformly up to 1.
+    """
+    scale = smallest ** float(torch.rand(()))
+    height, width = image.shape[-2:]
+    smaller = v2.functional.resize(image, [max(1, round(height * scale)), max(1, round(width * scale))])
+    enlarged: Tensor = v2.functional.resize(smaller, [height, width])
+    return enlarged
+
+
+def compress(image: Tensor, lowest: int = 40, highest: int = 95) -> Tensor:
+    """Encode an image (3, H, W) as JPEG of a random quality, and decode it."""
+    content = io.BytesIO()
+    quality = int(torch.randint(lowest, highest + 1, ()))
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(content, "JPEG", quality=quality)
+    return torch.from_numpy(np.array(Image.open(content))).permute(2, 0, 1).contiguous()
+
+
+QUALITY = v2.Compose(
+    [
+        v2.RandomApply([v2.Lambda(downscale)], 0.7),
+        v2.RandomApply([v2.GaussianBlur(5, sigma=(0.4, 1.5))], 0.15),
+        v2.RandomApply([v2.Lambda(compress)], 0.75),
+    ]
+)
+"""Draws resolution, blur and JPEG quality anew, so that the source of an image cannot be told from them."""
 
 
 class TrainTransform:
@@ -46,6 +80,7 @@ class TrainTransform:
             # Rotation by at most 15 degrees keeps a tower upright; corners are filled with mid-grey.
             "rotation": v2.RandomRotation(15, interpolation=v2.InterpolationMode.BILINEAR, fill=128),
             "flip": v2.RandomHorizontalFlip(),
+            "quality": QUALITY,
             "jitter": v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.02),
             # Mueller and Hutter 2021, https://arxiv.org/abs/2103.10158
             "trivial": v2.TrivialAugmentWide(),
