@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes in /proc"),
 ]
 
-PHOTOS, PART = 72, 6
+PHOTOS, PART = 60, 5
 
 
 def workers_below(parent: int) -> list[int]:
@@ -55,7 +55,7 @@ def test_a_job_goes_on_where_it_stopped_and_outlives_its_workers(tmp_path: Path)
     model = make_model(tmp_path / "colours", calibration=calibrated())
     photos, out = tmp_path / "photos", tmp_path / "out"
     # Large, so that there is time to kill a worker; of one colour, so that they are small on the disk.
-    large = save_colour(tmp_path / "large.png", COLOURS["07.Eiffel_Tower"], size=(6000, 4000)).read_bytes()
+    large = save_colour(tmp_path / "large.png", COLOURS["07.Eiffel_Tower"], size=(3000, 2000)).read_bytes()
     photos.mkdir()
     for number in range(PHOTOS - 1):
         (photos / f"{number:03d}.png").write_bytes(large)

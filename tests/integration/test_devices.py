@@ -47,6 +47,8 @@ def together(drawn: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory)
     outcome = landmarks("train", drawn, "--out", run.root, "--cache", cache, *SCRATCH, *CPU, "--devices", 2)
     assert outcome.status == 0, outcome.err
     assert outcome.err.count("epoch   3") == 1, "one process tells how it goes"
+    assert outcome.out.count("test accuracy") == 1
+    assert len(list((run.root / "tensorboard").iterdir())) == 1
     assert "distributed" not in outcome.err
     assert not {"MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK", "WORLD_SIZE"} & set(os.environ)
     assert run.report.is_file()

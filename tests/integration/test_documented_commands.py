@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import doctest
+import hashlib
 import re
 import shlex
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import zip_longest
 from operator import attrgetter
 from pathlib import Path
 
 import pytest
-from commands import landmarks, start
+from commands import Outcome, landmarks, start
 from drawn import draw_dataset
+
+from landmarks.files.checksums import sha256_file
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -65,13 +69,39 @@ ALL = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glo
 PAGES = [page for page in ALL if page not in GENERATED and blocks_of(page)]
 
 
+class Once:
+    """Runs commands, but a training or an export that several pages show only once.
+
+    Args:
+        folder: Keeps what was made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._outcomes: dict[str, Outcome] = {}
+
+    def __call__(self, *words: str) -> Outcome:
+        if words[0] not in {"train", "export"} or "--out" not in words:
+            return landmarks(*words)
+        out = words[words.index("--out") + 1]
+        key = " ".join(words)
+        if words[0] == "train":
+            key = key.replace(f"--out {out}", "--out")
+        else:
+            key += sha256_file(Path(words[1]) / "weights.safetensors")
+        kept = self._folder / hashlib.sha256(key.encode()).hexdigest()
+        if key not in self._outcomes:
+            outcome = landmarks(*words)
+            self._outcomes[key] = replace(outcome, out=outcome.out.replace(out, "OUT"))
+            shutil.copytree(out, kept)
+            return outcome
+        shutil.copytree(kept, out)
+        return replace(self._outcomes[key], out=self._outcomes[key].out.replace("OUT", out))
+
+
 @pytest.fixture(scope="module")
-def made(transfer_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run and the model that pages speak of as the reader's own."""
-    folder = tmp_path_factory.mktemp("made")
-    shutil.copytree(transfer_run, folder / "runs/mine")
-    assert landmarks("export", transfer_run, "--out", folder / "models/mine", "--precision", "fp32").status == 0
-    return folder
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    return Once(tmp_path_factory.mktemp("kept"))
 
 
 @pytest.fixture(scope="module")
@@ -86,30 +116,39 @@ def nothing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(
-    tmp_path: Path,
     drawn: Path,
-    made: Path,
     nothing: Path,
     cache: Path,
+    once: Once,
     monkeypatch: pytest.MonkeyPatch,
-) -> Path:
-    """A folder that holds what the pages speak of, and is the current one."""
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Path]:
+    """A folder that holds what the pages speak of, with a run and a model of the reader's own; the current one."""
+    # The same path for all pages, so that a run of one can stand for that of another.
+    folder = tmp_path_factory.getbasetemp() / "place"
+    folder.mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    shutil.copy(EXAMPLES / "pyramid.jpg", tmp_path / "photo.jpg")
-    for folder in ("holiday", "docs/examples"):
-        shutil.copytree(EXAMPLES, tmp_path / folder)
+    shutil.copy(EXAMPLES / "pyramid.jpg", folder / "photo.jpg")
+    for name in ("holiday", "docs/examples"):
+        shutil.copytree(EXAMPLES, folder / name)
     for name, target in {"EVERYTHING": drawn, "NOTHING": nothing, "OTHERS": nothing}.items():
-        (tmp_path / name).symlink_to(target, target_is_directory=True)
-    shutil.copytree(drawn, tmp_path / "DATA")  # no link: the doctor moves pictures
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
-    shutil.copytree(next((drawn / "train").iterdir()), tmp_path / "atomium")
-    (tmp_path / "places.csv").write_text("key,name\npyramid,Great Pyramid\n")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+        (folder / name).symlink_to(target, target_is_directory=True)
+    shutil.copytree(drawn, folder / "DATA")  # no link: the doctor moves pictures
+    shutil.copytree(next((drawn / "train").iterdir()), folder / "atomium")
+    (folder / "places.csv").write_text("key,name\npyramid,Great Pyramid\n")
+    monkeypatch.chdir(folder)
+    for words in (
+        ["train", "DATA", "--method", "transfer", "--out", "runs/mine"],
+        ["export", "runs/mine", "--out", "models/mine"],
+    ):
+        outcome = once(*quick(words))
+        assert outcome.status == 0, outcome.err
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_commands_of_a_page_run_in_order_and_answer_as_shown(page: str, place: Path) -> None:
+def test_commands_of_a_page_run_in_order_and_answer_as_shown(page: str, place: Path, once: Once) -> None:
     blocks = blocks_of(page)
     named = {word for block in blocks for words in block.commands for word in words}
     missing = {package for word, package in NEEDED.items() if word in named and find_spec(package) is None}
@@ -126,7 +165,7 @@ def test_commands_of_a_page_run_in_order_and_answer_as_shown(page: str, place: P
             if words[1] == "serve":
                 continue  # it runs until it is stopped; tests/integration/test_serve.py does that
             # Ray leaves threads behind, so it gets a process of its own.
-            outcome = (start if words[1] == "cluster" else landmarks)(*quick(words[1:]))
+            outcome = (start if words[1] == "cluster" else once)(*quick(words[1:]))
             assert outcome.status == 0, f"{shlex.join(words)}: {outcome.err}"
             printed += outcome.out.replace(str(place), "...")
         if block.answer is not None:

@@ -595,7 +595,7 @@ class TestProcesses:
         chance = random.Random(5)
         killed, status = 0, -1
         while status != 0 and killed < 100:
-            worker = start(root, what, chance.randrange(1, 120 if what == "tag" else 50))
+            worker = start(root, what, chance.randrange(1, 240 if what == "tag" else 100))
             worker.communicate()
             status = worker.returncode
             assert status in {0, -signal.SIGKILL}
@@ -781,13 +781,13 @@ def _fill_with_all_kinds(root: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_library(tmp_path: Path) -> None:
-    fill(tmp_path, 240)
+    fill(tmp_path, 120)
 
     def held(stream: Iterable[object]) -> list[int]:
-        """Bytes in use after every 20th item, garbage aside."""
+        """Bytes in use after every 10th item, garbage aside."""
         sizes = []
         for number, _ in enumerate(stream):
-            if number % 20 == 0:
+            if number % 10 == 0:
                 gc.collect()
                 sizes.append(tracemalloc.get_traced_memory()[0])
         return sizes

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shared_fixture import shared_folder
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 NAMES = ("cnn_from_scratch", "transfer_learning", "app")
@@ -14,6 +15,17 @@ NAMES = ("cnn_from_scratch", "transfer_learning", "app")
 jupytext = pytest.importorskip("jupytext")
 pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
+
+
+STARTUP = f"""
+import sys
+from pathlib import Path
+import pytest
+sys.path.append({str(Path(__file__).parents[1])!r})
+from exported_once import remember_exports
+remember_exports(pytest.MonkeyPatch(), Path({{!r}}))
+"""
+"""What a kernel runs first: it shares the exports with the other tests."""
 
 
 def printed(notebook: Any) -> str:
@@ -39,12 +51,21 @@ def test_script_and_notebook_are_in_step(name: str) -> None:
 # The kernel talks to nbclient over sockets of this machine that close a little late.
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_notebooks_run_on_a_drawn_set(
-    drawn: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    drawn: Path,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     monkeypatch.syspath_prepend(str(NOTEBOOKS))
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    for variable, value in {"DATA": drawn, "OUT": tmp_path, "QUICK": 1, "OMP_NUM_THREADS": 2}.items():
+    # The app shows the model that transfer_learning exports.
+    for variable, value in {"DATA": drawn, "OUT": tmp_path, "QUICK": 1, "MODEL": tmp_path / "model-1"}.items():
         monkeypatch.setenv(variable, str(value))
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "exports.py").write_text(STARTUP.format(str(shared_folder(tmp_path_factory, "exports"))))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     run = __import__("run")
     said = {name: printed(run.execute(name, tmp_path / f"{name}.ipynb")) for name in NAMES}
     sys.modules.pop("run")

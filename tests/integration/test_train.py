@@ -6,8 +6,6 @@ import csv
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -202,18 +200,6 @@ def test_loader_processes_give_a_run_too(drawn, cache, tmp_path):
     small = ("--epochs", 1, "--sizes", 32, "--limit", 8, "--batch-size", 4, "--workers", 1)
     outcome = landmarks("train", drawn, "--out", tmp_path / "run", "--cache", cache, *small)
     assert outcome.status == 0, outcome.err
-
-
-def test_two_devices_share_the_work(drawn, cache, tmp_path):
-    run = tmp_path / "run"
-    # Fabric starts the second process by the command line of the first.
-    words = [sys.executable, "-m", "landmarks", "train", drawn, "--out", run, "--cache", cache]
-    small = ["--epochs", 2, "--sizes", 32, "--batch-size", 8, "--accelerator", "cpu", "--devices", 2]
-    done = subprocess.run([*map(str, words + small)], capture_output=True, text=True, check=False, timeout=200)
-    assert done.returncode == 0, done.stderr
-    assert [row.epoch for row in read_history(run / "metrics.csv")] == [0, 1]
-    assert len(list((run / "tensorboard").iterdir())) == 1
-    assert done.stdout.count("test accuracy") == 1
 
 
 def test_run_is_named_after_its_data_when_no_name_is_given(drawn, tmp_path, monkeypatch):
