@@ -43,7 +43,7 @@ def _made(*words: object) -> None:
 @pytest.fixture(scope="session")
 def scratch_run(scenes: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run from scratch."""
-    small = ("--epochs", 30, "--sizes", 64, "--batch-size", 16, "--ema", 0.9)
+    small = ("--epochs", 16, "--sizes", 48, "--batch-size", 16, "--ema", 0.8)
     gentle = ("--augment", "resized-crop,flip", "--crop-scale", 0.5)
     train = ("train", scenes, "--cache", cache, *small, *gentle, "--out")
     return made_once(tmp_path_factory, "scratch", lambda run: _made(*train, run))

@@ -65,8 +65,8 @@ def test_run_folder_holds_every_file_that_runs_lists(scratch_run, transfer_run):
 def test_metrics_have_a_row_an_epoch(scratch_run):
     with (scratch_run / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["epoch"]) for row in rows] == list(range(30))
-    assert {row["size"] for row in rows} == {"64"}
+    assert [int(row["epoch"]) for row in rows] == list(range(16))
+    assert {row["size"] for row in rows} == {"48"}
     for name in ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "learning_rate", "seconds"):
         assert all(float(row[name]) >= 0 for row in rows)
 
