@@ -17,8 +17,10 @@ _REASONS = {
     "missing": "missing",
     "unreadable": "unreadable folders",
     "hidden": "hidden",
-    "system": "system folders",
+    "system": "system files and folders",
     "excluded": "excluded",
+    "companion": "sidecars and other companions",
+    "video": "videos",
     "unsupported": "not a supported format",
     "seen": "links to folders seen before",
 }
