@@ -246,8 +246,8 @@ def _decode(
     if cost > limits.max_memory:
         raise ImageTooLargeError(
             path,
-            f"the picture has {width} x {height} pixels, which take {cost / 2**20:.3g} MiB to decode, more than "
-            f"the limit of {limits.max_memory / 2**20:.3g} MiB: raise the limit, or make it smaller first",
+            f"the picture has {width} x {height} pixels, which take {cost / 2**20:.1f} MiB to decode, more than "
+            f"the limit of {limits.max_memory / 2**20:.1f} MiB: raise the limit, or make it smaller first",
         )
     image.load()
     if min(image.size) < 1:
