@@ -11,20 +11,7 @@ from dataclasses import dataclass, field
 import click
 
 from landmarks.cli.declare import Verbosity
-from landmarks.files.walker import Skipped
-
-_REASONS = {
-    "missing": "missing",
-    "unreadable": "unreadable folders",
-    "hidden": "hidden",
-    "system": "system files and folders",
-    "excluded": "excluded",
-    "companion": "sidecars and other companions",
-    "video": "videos",
-    "unsupported": "not a supported format",
-    "seen": "links to folders seen before",
-}
-"""Labels of the walker's reasons."""
+from landmarks.files.walker import Skipped, count_skipped
 
 _ENDS = ("tagged", "unknown", "classified", "new or changed", "unchanged", "unreadable")
 """Outcomes of a photo, in the order in which they are reported."""
@@ -50,7 +37,7 @@ class Summary:
 
     def skip(self, left_out: Skipped) -> None:
         """Count a file or folder skipped by the folder walk; report it if it is missing or unreadable."""
-        self.skipped[_REASONS.get(left_out.reason, left_out.reason)] += 1
+        self.skipped[left_out.reason] += 1
         wrong = left_out.reason in {"missing", "unreadable"}
         self.problems |= wrong
         if wrong or self.verbosity.verbose:
@@ -77,7 +64,6 @@ class Summary:
         parts = [f"{photos} photo{'' if photos == 1 else 's'}" + (f": {ends}" if ends else "")]
         parts += [", ".join(f"{count} {note}" for note, count in self.notes.items())] if self.notes else []
         if skipped := sum(self.skipped.values()):
-            reasons = ", ".join(f"{count} {reason}" for reason, count in self.skipped.most_common())
-            parts.append(f"skipped {skipped} ({reasons})")
+            parts.append(f"skipped {skipped} ({count_skipped(self.skipped)})")
         rate = f", {photos / seconds:.3g} photos/s" if photos > 1 and seconds > 0 else ""
         return f"{'; '.join(parts)}; {seconds:.1f} s{rate}"

@@ -44,6 +44,17 @@ Reason = Literal[
 was already walked."""
 
 
+_LABELS: dict[str, tuple[str, str]] = {
+    "unreadable": ("unreadable folder", "unreadable folders"),
+    "system": ("system file or folder", "system files and folders"),
+    "companion": ("sidecar or other companion", "sidecars and other companions"),
+    "video": ("video", "videos"),
+    "unsupported": ("not a supported format", "not a supported format"),
+    "seen": ("link to a folder seen before", "links to folders seen before"),
+}
+"""One and several of what is skipped, where it is not the reason itself."""
+
+
 @dataclass(frozen=True)
 class Skipped:
     """A file or folder that is skipped.
@@ -68,6 +79,12 @@ _MESSAGES: dict[Reason, str] = {
     "unsupported": "not a supported format",
     "seen": "a link to a folder that was searched already",
 }
+
+
+def count_skipped(counts: Mapping[str, int]) -> str:
+    """Return the numbers of skipped files by reason in words, the largest first: `3 videos, 1 hidden`."""
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    return ", ".join(f"{count} {_LABELS.get(why, (why, why))[count != 1]}" for why, count in ordered)
 
 
 @dataclass(frozen=True)
