@@ -92,9 +92,7 @@ def _notes(folder: Path, skipped: Sequence[Skipped], loose: int) -> list[str]:
     notes = [f"{one.path}: {one.message}" for one in skipped if one.reason == "unreadable"]
     if loose:
         notes.append(f"{folder}: left out {loose} {'picture' if loose == 1 else 'pictures'} in no class folder")
-    told = Counter[str](
-        one.reason for one in skipped if one.reason not in {"unreadable", "hidden"} and _counts(one)
-    )
+    told = Counter[str](one.reason for one in skipped if _counts(one))
     if told:
         notes.append(f"{folder}: skipped {sum(told.values())} ({count_skipped(told)})")
     return notes
@@ -102,6 +100,8 @@ def _notes(folder: Path, skipped: Sequence[Skipped], loose: int) -> list[str]:
 
 def _counts(skipped: Skipped) -> bool:
     """Return whether a reader wants to know of a skipped file: tables beside the class folders are no pictures."""
+    if skipped.reason in {"unreadable", "hidden"}:
+        return False
     return skipped.reason != "unsupported" or skipped.path.suffix.lower() not in {".csv", ".txt", ".md"}
 
 
