@@ -22,6 +22,7 @@ from landmarks.imaging.photos import OnSkip, walk_photos
 from landmarks.library.batch import Batch, Outcome, Work, judged, names_of
 from landmarks.library.due import DuePhotos
 from landmarks.library.ledger import Ledger
+from landmarks.library.moves import follow_moves
 from landmarks.library.records import PhotoState, RunRow, Verdict
 from landmarks.library.roots import LEDGER, absolute, library_root
 from landmarks.library.undo import Undone, undo
@@ -168,17 +169,20 @@ class Library(Closing):
         """
         folder = b"" if below is None else self.key(below)
         folder = b"" if folder == b"." else folder
+        moves = follow_moves(self._ledger, self.root, sidecars=True)
         if run is not None and all(row.id != run for row in self._ledger.runs()):
             raise InputError(f"{self.root}: there is no run {run}: landmarks undo --list shows the runs")
+        gone = [new for old, new in moves.items() if folder and (old + b"/").startswith(folder + b"/")]
         pages = self._ledger.standing(run=run, below=folder)
-        if below is not None and not below.exists() and next(pages, None) is None:
+        if below is not None and not below.exists() and not gone and next(pages, None) is None:
             raise InputError(f"{below}: no such file or folder, and nothing was written there: check the spelling")
-        if dry_run:
-            for page in self._ledger.standing(run=run, below=folder):
+        for place in (folder, *gone):
+            if not dry_run:
+                yield from undo(self._ledger, self.root, run=run, below=place)
+                continue
+            for page in self._ledger.standing(run=run, below=place):
                 for change in page:
                     yield Undone(self.root / os.fsdecode(change.target), "planned")
-            return
-        yield from undo(self._ledger, self.root, run=run, below=folder)
 
     def reject(self, photo: Path, tag: str) -> list[Outcome]:
         """Take a tag off a photo for good: no run and no model brings it back.
@@ -191,6 +195,7 @@ class Library(Closing):
             InputError: There is no such photo, or nothing is called so: neither a tag that it had nor a place.
             MetadataError: The file cannot be edited; the verdict stands all the same.
         """
+        self._find_again(photo)
         name = tag.casefold()
         mine = {known for each in self._known_tags(photo).values() for known in names_of(each)}
         if name not in mine and name not in _place_names():
@@ -211,6 +216,7 @@ class Library(Closing):
             InputError: There is no such photo, or it never had a tag of this name.
             MetadataError: The file cannot be edited; the verdict stands all the same.
         """
+        self._find_again(photo)
         if isinstance(tag, str):
             known = self._known_tags(photo)
             if tag.casefold() not in known:
@@ -260,6 +266,7 @@ class Library(Closing):
         """Do the work of `tag`; photos in a state of `settled` are due again only when they change."""
         if not self._read_only:
             self._check_writable(paths)
+            follow_moves(self._ledger, self.root)
         batch = Batch(self._ledger, self.root, self.options, self._tool, read_only=self._read_only)
         notices: list[Outcome] = []
         key = f"{model} {self.options.key}"
@@ -302,6 +309,16 @@ class Library(Closing):
         if (now := self._ledger.photo(key)) is not None:
             self._ledger.judge(key, now.sha256, verdict)  # writing into the photo changed its content
         return outcomes
+
+    def _find_again(self, photo: Path) -> None:
+        """Bring the ledger up to date if a photo is not the one that it knows by this path."""
+        try:
+            digest = bytes.fromhex(sha256_file(photo))
+        except OSError:
+            return  # what follows tells why
+        prior = self._ledger.of_photo(self.key(photo))
+        if prior is None or prior.photo_sha256 not in {None, digest}:
+            follow_moves(self._ledger, self.root)
 
     def _known_tags(self, photo: Path) -> dict[str, Tag]:
         """Tags that a photo has or had, by their name in lower case."""
