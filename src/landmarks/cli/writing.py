@@ -17,7 +17,9 @@ from landmarks.errors import SettingsError
 from landmarks.files.walker import Skipped
 from landmarks.imaging.photos import walk_photos
 from landmarks.library.batch import Outcome
-from landmarks.library.library import Library, library_root
+from landmarks.library.library import Library
+from landmarks.library.roots import ledger_of, library_root
+from landmarks.library.writing import require_writable
 from landmarks.metadata.settings import WriteOptions
 from landmarks.model.folder import read_info
 from landmarks.tagging.pipeline import find_tags_parallel
@@ -70,7 +72,9 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
             summary.skip(Skipped(path, "missing", "no such file or folder: check the spelling"))
     if not there:
         return
-    libraries = _by_library(there)
+    if not writing.dry_run:
+        require_writable(there)
+    libraries = _by_library(there, writing.state)
     if len(libraries) > 1 and (writing.watch or writing.ledger is not None):
         roots = " and ".join(map(str, list(libraries)[:2]))
         name = "watch" if writing.watch else "ledger"
@@ -82,7 +86,7 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
         for root, inside in libraries.items():
             with Library(
                 root,
-                ledger=writing.ledger,
+                ledger=writing.ledger or (ledger_of(root, writing.state) if writing.state else None),
                 options=job.options,
                 read_only=writing.dry_run,
                 exclude=job.exclude,
@@ -130,9 +134,9 @@ def _told(outcome: Outcome, finding: Finding | None) -> Finding:
     return Finding(replace(photo, tags=outcome.tags, error=reason), explanation)
 
 
-def _by_library(photos: Iterable[Path]) -> dict[Path, list[Path]]:
+def _by_library(photos: Iterable[Path], state: Path | None) -> dict[Path, list[Path]]:
     """Group photos by the library they are in; a new library is never created inside another one."""
-    roots = {photo: library_root(photo) for photo in photos}
+    roots = {photo: library_root(photo, state) for photo in photos}
     grouped: dict[Path, list[Path]] = {}
     for photo, root in roots.items():
         above = [other for other in roots.values() if root.is_relative_to(other)]

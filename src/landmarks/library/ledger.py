@@ -22,6 +22,7 @@ from typing import Any
 from landmarks.errors import LedgerError, StorageError
 from landmarks.files.atomic import storage_errors
 from landmarks.files.closing import Closing
+from landmarks.files.state import is_remote
 from landmarks.library.liveness import Presence
 from landmarks.library.records import (
     MIGRATIONS,
@@ -77,7 +78,9 @@ class Ledger(Closing):
 
     def _prepare(self) -> None:
         with self._errors():
-            self._connection.execute("PRAGMA journal_mode=WAL")
+            # The shared memory of a write-ahead log does not work across machines.
+            remote = self._path is not None and is_remote(self._path.parent)
+            self._connection.execute(f"PRAGMA journal_mode={'TRUNCATE' if remote else 'WAL'}")
             # A change must reach the disk before its file does, even on power failure.
             self._connection.execute("PRAGMA synchronous=FULL")
             with self.transaction():

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from threading import Event
 
-from landmarks.errors import InputError, MetadataError, StorageError
+from landmarks.errors import InputError, MetadataError
 from landmarks.files.checksums import sha256_file
 from landmarks.files.closing import Closing
 from landmarks.files.walker import Skipped
@@ -24,9 +24,9 @@ from landmarks.library.due import DuePhotos
 from landmarks.library.ledger import Ledger
 from landmarks.library.moves import follow_moves
 from landmarks.library.records import PhotoState, RunRow, Verdict
-from landmarks.library.roots import LEDGER, absolute, library_root
+from landmarks.library.roots import LEDGER, absolute, ledger_of, library_root
 from landmarks.library.undo import Undone, undo
-from landmarks.library.writing import Snapshot, recover
+from landmarks.library.writing import Snapshot, recover, require_writable
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.settings import WriteOptions
 from landmarks.tagging.tags import ImageTags, Tag, tags_from_json, tags_to_json
@@ -42,7 +42,7 @@ class Library(Closing):
 
     Args:
         root: The folder.
-        ledger: Another place for the ledger, for photos on a read-only file system.
+        ledger: Another place for the ledger; None for the usual one (see `landmarks.library.roots.ledger_of`).
         options: Where tags are written.
         read_only: Write nothing, not even a ledger; for previews.
         exclude: Glob patterns of what is skipped below folders.
@@ -71,7 +71,7 @@ class Library(Closing):
             raise InputError(f"{root}: no such folder: check the spelling")
         self.options = options or WriteOptions()
         self._read_only = read_only
-        path = ledger if ledger is not None else self.root / LEDGER
+        path = ledger if ledger is not None else ledger_of(self.root)
         usable = not read_only or (path.is_file() and os.access(path.parent, os.W_OK) and os.access(path, os.W_OK))
         self._ledger = Ledger(path if usable else None)
         self._tool = ExifTool()
@@ -265,7 +265,7 @@ class Library(Closing):
     ) -> Iterator[Outcome]:
         """Do the work of `tag`; photos in a state of `settled` are due again only when they change."""
         if not self._read_only:
-            self._check_writable(paths)
+            require_writable(paths)
             follow_moves(self._ledger, self.root)
         batch = Batch(self._ledger, self.root, self.options, self._tool, read_only=self._read_only)
         notices: list[Outcome] = []
@@ -329,12 +329,6 @@ class Library(Closing):
         if not known and not photo.exists():
             raise InputError(f"{photo}: no such file, and nothing was written for it: check the spelling")
         return known
-
-    def _check_writable(self, paths: Iterable[Path]) -> None:
-        for path in paths:
-            folder = path if path.is_dir() else path.parent
-            if folder.is_dir() and not os.access(folder, os.W_OK):
-                raise StorageError(f"{folder}: no permission to write here, or read-only: see `dry_run`")
 
     def _walk(self, paths: Iterable[Path], notices: list[Outcome]) -> Iterator[Path]:
         """Give the photos below `paths` one by one; an unreadable folder becomes a notice and stops nothing."""
