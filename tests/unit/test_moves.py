@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from PIL import Image
 
 from landmarks.errors import InputError
 from landmarks.geo.gazetteer import Place
+from landmarks.library.due import Rest
 from landmarks.library.library import LEDGER, Library
 from landmarks.library.undo import Undone
 from landmarks.metadata.entries import Entries
@@ -232,6 +235,46 @@ def test_an_edited_photo_is_still_itself(tmp_path: Path) -> None:
     (tmp_path / "a.jpg.xmp").write_bytes(packet.to_bytes())
     assert sorted(one.status for one in undo(tmp_path)) == ["cleaned", "restored"]
     assert XmpPacket((tmp_path / "a.jpg.xmp").read_bytes()).entries().keywords == ("Oma",)
+
+
+class TestWatch:
+    def test_a_file_is_at_rest_when_two_looks_find_it_the_same(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = 100.0
+        monkeypatch.setattr(time, "monotonic", lambda: now)
+        path, rest = photo(tmp_path / "a.jpg", 1), Rest(2.0)
+        os.utime(path, (2e10, 2e10))  # a camera whose clock is in the future
+        assert not rest.reached(path)
+        now += 1
+        assert not rest.reached(path)
+        now += 1
+        assert rest.reached(path)
+        path.write_bytes(path.read_bytes() + b"more")
+        now += 5
+        assert not rest.reached(path), "somebody is still writing it"
+        rest.forget_the_rest()
+        rest.forget_the_rest()
+        now += 5
+        assert not rest.reached(path)
+        assert not rest.reached(tmp_path / "gone.jpg")
+
+    def test_what_is_skipped_is_told_once(self, tmp_path: Path) -> None:
+        os.utime(photo(tmp_path / "a.jpg", 1), (2e10, 2e10))
+        (tmp_path / "clip.mov").touch()
+        stop, told, looks = Event(), [], 0
+
+        def tag(due: Iterable[Path]) -> Iterator[ImageTags]:
+            nonlocal looks
+            looks += 1
+            if looks == 5:
+                stop.set()
+            return tagger(due)
+
+        with Library(tmp_path, on_left_out=told.append) as library:
+            outcomes = list(library.watch([tmp_path], tag, model="m", stop=stop, interval=0.01))
+        assert [outcome.status for outcome in outcomes] == ["written"]
+        assert sorted(one.reason for one in told) == ["companion", "hidden", "video"]
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -57,13 +57,17 @@ class Summary:
             if wanted:
                 click.echo(self.line(time.monotonic() - started), err=True)
 
+    def skipped_line(self) -> str:
+        """Return the number of skipped files and folders, by reason."""
+        return f"skipped {sum(self.skipped.values())} ({count_skipped(self.skipped)})"
+
     def line(self, seconds: float) -> str:
         """Return the closing line."""
         photos = sum(self.counts.values())
         ends = ", ".join(f"{self.counts[end]} {end}" for end in _ENDS if self.counts[end])
         parts = [f"{photos} photo{'' if photos == 1 else 's'}" + (f": {ends}" if ends else "")]
         parts += [", ".join(f"{count} {note}" for note, count in self.notes.items())] if self.notes else []
-        if skipped := sum(self.skipped.values()):
-            parts.append(f"skipped {skipped} ({count_skipped(self.skipped)})")
+        if self.skipped:
+            parts.append(self.skipped_line())
         rate = f", {photos / seconds:.3g} photos/s" if photos > 1 and seconds > 0 else ""
         return f"{'; '.join(parts)}; {seconds:.1f} s{rate}"

@@ -113,6 +113,8 @@ def _write(library: Library, paths: list[Path], job: WriteJob, display: Display)
     model = identity_of(job.folder, read_info(job.folder), job.settings)
     with _stoppable(writing.watch) as stop:
         if writing.watch:
+            folders = ", ".join(map(str, paths))
+            display.note(f"{folders}: watched for new and changed photos until stopped (Ctrl-C)")
             outcomes = library.watch(paths, tagger, model=model, stop=stop)
         else:
             outcomes = library.tag(paths, tagger, model=model, retry=writing.retry, on_skip=settled)

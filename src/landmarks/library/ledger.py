@@ -39,6 +39,7 @@ from landmarks.metadata.entries import Entries
 _PAGE = 64  # rows in memory at a time
 _LIGHT_PAGE = 1000  # of rows without content
 _BUSY_SECONDS = 60.0
+_LAST_NS = 2**63 - 1  # a file system may know later times than an integer of SQLite, in the year 2262
 _MISSING = b".landmarks/missing/"  # where nothing ever is: photos whose place another one has taken
 
 
@@ -179,7 +180,8 @@ class Ledger(Closing):
 
     def record(self, row: PhotoRow) -> None:
         """Record the state of a photo."""
-        values = (row.photo, row.size, row.mtime_ns, row.sha256, row.key, row.state, row.reason, time.time())
+        mtime_ns = min(row.mtime_ns, _LAST_NS)
+        values = (row.photo, row.size, mtime_ns, row.sha256, row.key, row.state, row.reason, time.time())
         with self.transaction():
             self._connection.execute("INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
@@ -205,6 +207,8 @@ class Ledger(Closing):
         with self.transaction():
             for change in changes:
                 values = {field.name: getattr(change, field.name) for field in fields(change)}
+                if change.before_mtime_ns is not None:
+                    values["before_mtime_ns"] = min(change.before_mtime_ns, _LAST_NS)
                 values |= {"ours": change.ours.to_json(), "owner": self._presence.owner, "time": time.time()}
                 cursor = self._connection.execute(_INSERT_CHANGE, values)
                 numbers.append(int(cursor.lastrowid or 0))

@@ -20,7 +20,7 @@ from landmarks.files.walker import Skipped
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.photos import OnSkip, walk_photos
 from landmarks.library.batch import Batch, Outcome, Work, judged, names_of
-from landmarks.library.due import DuePhotos
+from landmarks.library.due import DuePhotos, Rest
 from landmarks.library.ledger import Ledger
 from landmarks.library.moves import follow_moves
 from landmarks.library.records import PhotoState, RunRow, Verdict
@@ -67,6 +67,7 @@ class Library(Closing):
         self.root = absolute(root)
         self._exclude = tuple(exclude)
         self._on_left_out = on_left_out
+        self._told: set[Skipped] = set()  # of this and earlier looks of a watch
         if not self.root.is_dir():
             raise InputError(f"{root}: no such folder: check the spelling")
         self.options = options or WriteOptions()
@@ -124,7 +125,8 @@ class Library(Closing):
 
         The folders are read again and again, which works on every file system, network mounts included; a large
         library is read less often, so that reading never takes more than a tenth of the time. A photo is taken
-        up when it has not changed for `interval` seconds: a camera or a download may still be writing it.
+        up when two looks, at least `interval` seconds apart, find it the same: a camera or a download may still be
+        writing it. Clocks do not count, as that of a camera or a file server may be wrong.
 
         Args:
             paths: Photos and folders.
@@ -133,15 +135,17 @@ class Library(Closing):
             stop: Ends the watch.
             interval: Seconds between two looks, more than 0.
         """
+        rest = Rest(interval)
 
         def at_rest(due: Iterable[Path]) -> Iterator[ImageTags]:
-            return tag_photos(photo for photo in due if not stop.is_set() and _is_at_rest(photo, interval))
+            return tag_photos(photo for photo in due if not stop.is_set() and rest.reached(photo))
 
         paths = list(paths)
         settled: set[PhotoState] = {"done", "unreadable"}
         while not stop.is_set():
             begun = time.monotonic()
             yield from self._tag(paths, at_rest, model, settled, None)
+            rest.forget_the_rest()
             settled.add("unwritable")  # asked for once, not at every look
             stop.wait(max(interval, 10 * (time.monotonic() - begun)))
 
@@ -336,6 +340,9 @@ class Library(Closing):
         def refuse(skipped: Skipped) -> None:
             if skipped.reason == "missing":
                 raise InputError(f"{skipped.path}: {skipped.message}")
+            if skipped in self._told:
+                return
+            self._told.add(skipped)
             if skipped.reason == "unreadable":
                 notices.append(Outcome(skipped.path, "quarantined", reason=skipped.message))
             elif self._on_left_out is not None:
@@ -356,10 +363,3 @@ def _place_names() -> set[str]:
 def _drained(notices: list[Outcome]) -> Iterator[Outcome]:
     while notices:
         yield notices.pop(0)
-
-
-def _is_at_rest(photo: Path, seconds: float) -> bool:
-    try:
-        return time.time() - photo.stat().st_mtime >= seconds
-    except OSError:
-        return False

@@ -228,7 +228,7 @@ def _stamp(photo: Path) -> tuple[int, int] | None:
         status = photo.stat()
     except OSError:
         return None
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, min(status.st_mtime_ns, 2**63 - 1)  # the table has integers of 64 bits
 
 
 def _row(name: str, answer: EmbeddedPhoto, stamps: dict[str, tuple[int, int]]) -> Row | None:
