@@ -81,7 +81,7 @@ def picture_fields(tiff: Tiff, content: bytes, size: tuple[int, int], **fields: 
 def dng(previews: list[bytes], *, orientation: int = 6, magic: bytes = b"II*\0", mark: bool = True) -> bytes:
     """A RAW file built like DNG and NEF: a thumbnail first, sensor data and previews in directories below."""
     tiff = Tiff(magic)
-    sensor = picture_fields(tiff, lossless_jpeg(), (4000, 3000), t262=32803, t259=7)
+    sensor = picture_fields(tiff, lossless_jpeg(), (80, 60), t262=32803, t259=7)
     shown = [picture_fields(tiff, preview, (640, 480), t254=1, t259=7, t262=6) for preview in previews]
     below = [tiff.directory(each) for each in (sensor, *shown)]
     thumb = picture_fields(tiff, b"\x80" * 160 * 120 * 3, (160, 120), t254=1, t262=2, t277=3)
@@ -180,6 +180,16 @@ class TestPreviews:
 
         monkeypatch.setattr(rawpy, "imread", lambda _file: Developed())
         assert load_image(dng([])).size == (400, 600), "turned once, by LibRaw"
+
+    def test_sensor_data_that_is_cut_short_is_not_developed(self) -> None:
+        pytest.importorskip("rawpy")
+        content = dng([], orientation=1)
+        at = content.index(lossless_jpeg())
+        for cut in (content[:at] + b"\0" * 100, content.replace(struct.pack("<I", at), struct.pack("<I", 2**31))):
+            with pytest.raises(ImageError):
+                load_image(cut)
+        with pytest.raises(ImageError, match="no preview but a thumbnail, and its sensor data is cut short"):
+            load_image(raf(jpeg((160, 120), RED)))
 
     def test_what_is_no_raw_at_all(self) -> None:
         for content in (

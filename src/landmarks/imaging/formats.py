@@ -44,7 +44,16 @@ RAW = ImageFormat(
     (*sorted(RAW_SUFFIXES), ".dng"),
     ("landmarks.imaging.raw", "RawImageFile"),
     (
-        *(b"II*\0????CR", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW"),
+        *(
+            b"II*\0????CR",
+            b"II*\0????IIII",
+            b"MM\0*????MMMM",
+            b"IIRO",
+            b"IIRS",
+            b"MMOR",
+            b"IIU\0",
+            b"FUJIFILMCCD-RAW",
+        ),
         *(b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR"),
     ),
     frozenset({b"crx "}),

@@ -80,6 +80,7 @@ class RawImageFile(ImageFile.ImageFile):
         content: bytes = self.fp.read()  # type: ignore[union-attr]
         directories = list(_directories(BytesIO(content)))
         self._content = content
+        self._is_whole = _has_sensor_data(content, directories)
         self._previews = _previews(content, directories)
         self._inner: JpegImagePlugin.JpegImageFile | None = None
         self._next_preview()
@@ -139,6 +140,12 @@ class RawImageFile(ImageFile.ImageFile):
                 self._inner = JpegImagePlugin.JpegImageFile(BytesIO(self._content[self._previews.pop(0) :]))
 
     def _developed(self) -> Image.Image:
+        if not self._is_whole:
+            raise ImageError(
+                None,
+                "the RAW file has no preview but a thumbnail, and its sensor data is cut short or of a rare kind: "
+                "copy it again from its source",
+            )
         try:
             import rawpy  # noqa: PLC0415 - an extra, and for the few files without a preview
         except ImportError as error:
@@ -235,9 +242,19 @@ def _values(file: BinaryIO, order: str, table: bytes) -> Iterator[tuple[int, tup
             yield tag, struct.unpack(f"{order}{count}{code}", raw)
 
 
+def _has_sensor_data(content: bytes, directories: list[_Directory]) -> bool:
+    """Return whether the sensor's data is known to be in the file: LibRaw makes noise of data that is missing."""
+    sensor = [one for one in directories if one.is_sensor_data and one.data]
+    if any(end > len(content) for one in sensor for _, end in one.data):
+        return False
+    # Compressed data takes 4 bits per pixel at the very least; an eighth of that is an empty shell.
+    sizes = ((one, sum(end - start for start, end in one.data)) for one in sensor)
+    return any(16 * size >= one.first(_WIDTH) * one.first(_HEIGHT) for one, size in sizes)
+
+
 def _largest(directories: list[_Directory]) -> tuple[int, int]:
     sizes = [(one.first(_WIDTH), one.first(_HEIGHT)) for one in directories]
-    return max((1, 1), *sizes, key=lambda size: size[0] * size[1])
+    return max([(1, 1), *sizes], key=lambda size: size[0] * size[1])
 
 
 def _metadata(content: bytes) -> Image.Exif | None:
