@@ -75,12 +75,12 @@ def _look(ledger: Ledger, root: Path, *, sidecars: bool) -> _Seen:
 
 def _is_there(root: Path, row: Whereabouts) -> bool:
     """Return whether a photo is in its place, with the content it had."""
-    path = _path(root, row.photo)
+    path = os.path.join(os.fsencode(root), row.photo)  # noqa: PTH118 - for each photo of a library
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116
         if row.sha256 is None or (row.size == status.st_size and row.mtime_ns == status.st_mtime_ns):
             return True
-        return row.size in {None, status.st_size} and bytes.fromhex(sha256_file(path)) == row.sha256
+        return row.size in {None, status.st_size} and _digest(_path(root, row.photo)) == row.sha256
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
@@ -102,7 +102,7 @@ def _match(root: Path, seen: _Seen) -> dict[bytes, bytes]:
         path = _path(root, key)
         try:
             if None in sizes or path.stat().st_size in sizes:
-                digest = bytes.fromhex(sha256_file(path))
+                digest = _digest(path)
                 if digest in wanted:
                     found[digest].append(key)
         except OSError:
@@ -166,9 +166,13 @@ def _content(path: Path) -> bytes | None:
     try:
         if path.stat().st_size > MAX_SIDECAR_BYTES:
             return None
-        return bytes.fromhex(sha256_file(path))
+        return _digest(path)
     except OSError:
         return None
+
+
+def _digest(path: Path) -> bytes:
+    return bytes.fromhex(sha256_file(path))
 
 
 def _photos(root: Path) -> Iterator[bytes]:
