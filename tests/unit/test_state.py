@@ -20,20 +20,20 @@ MOUNTS = r"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 40 22 0:40 / /mnt/nas rw,relatime shared:2 master:3 - nfs4 nas:/photos rw,vers=4.2
 41 40 8:2 / /mnt/nas/local rw - xfs /dev/sdb1 rw
 42 22 0:42 / /mnt/my\040share rw - cifs //server/share rw
-43 22 0:43 / /home/me/remote rw - fuse.sshfs me@host: rw
+43 22 0:43 / /media/remote rw - fuse.sshfs me@host: rw
 """
 
 
 @pytest.mark.parametrize(
     ("path", "remote"),
     [
-        ("/home/me/photos", False),
+        ("/srv/photos", False),
         ("/mnt/nas", True),
         ("/mnt/nas/2024/may", True),
         ("/mnt/nas2", False),
         ("/mnt/nas/local/x", False),
         ("/mnt/my share/x", True),
-        ("/home/me/remote/x", True),
+        ("/media/remote/x", True),
     ],
 )
 def test_network_file_systems_are_recognised(tmp_path: Path, path: str, remote: bool) -> None:
