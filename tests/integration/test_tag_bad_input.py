@@ -213,6 +213,12 @@ def test_a_folder_that_may_not_be_written_is_told(model: Path, open_folder: Path
     assert done.status == 1
     assert "no permission to write here: choose another place or change the permissions" in done.complaint
     assert list(open_folder.iterdir()) == [photo]
+    mine = save_colour(open_folder / "mine" / "a.jpg", TOWER)
+    os.chown(mine.parent, NOBODY, NOBODY)
+    done = as_nobody(mine, model, "tag", photo, mine.parent, "--write")
+    assert done.status == 2, "the other is tagged all the same"
+    assert "no permission to write here" in done.err
+    assert mine.with_name("a.jpg.xmp").exists()
 
 
 @as_root

@@ -13,7 +13,7 @@ from types import FrameType
 
 from landmarks.cli.display import Display
 from landmarks.cli.tag import Writing
-from landmarks.errors import SettingsError
+from landmarks.errors import SettingsError, StorageError
 from landmarks.files.walker import Skipped
 from landmarks.imaging.photos import walk_photos
 from landmarks.library.batch import Outcome
@@ -64,6 +64,7 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
 
     Raises:
         SettingsError: Photos of several libraries are to be watched, or to share a ledger.
+        StorageError: Nothing can be written beside any of the photos.
     """
     summary, writing = display.summary, job.writing
     there = [path for path in paths if path.exists()]
@@ -73,7 +74,7 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
     if not there:
         return
     if not writing.dry_run:
-        require_writable(there)
+        there = _writable(there, display)
     libraries = _by_library(there, writing.state)
     if len(libraries) > 1 and (writing.watch or writing.ledger is not None):
         roots = " and ".join(map(str, list(libraries)[:2]))
@@ -93,6 +94,28 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
                 on_left_out=summary.skip,
             ) as library:
                 _write(library, inside, job, display)
+
+
+def _writable(paths: Sequence[Path], display: Display) -> list[Path]:
+    """Return the paths beside or into which something can be written, and report the others.
+
+    Raises:
+        StorageError: There is none.
+    """
+    kept: list[Path] = []
+    refused: dict[str, StorageError] = {}
+    for path in paths:
+        try:
+            require_writable([path])
+            kept.append(path)
+        except StorageError as error:
+            refused[str(error)] = error
+    if not kept:
+        raise next(iter(refused.values()))
+    for sentence in refused:
+        display.note(sentence)
+        display.summary.problems = True
+    return kept
 
 
 def _write(library: Library, paths: list[Path], job: WriteJob, display: Display) -> None:

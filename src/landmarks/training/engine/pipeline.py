@@ -140,9 +140,9 @@ def _prepare(
     logger.stage("reading images")
     data = prepare_data(settings.data, settings.loading, cache=settings.cache, progress=logger.progress)
     for note in data.folder.notes:
-        logger.note(note)
+        logger.remark(note)
     if data.broken:
-        logger.note(f"{len(data.broken)} unreadable pictures were left out: {folder.info} lists them")
+        logger.remark(f"{len(data.broken)} unreadable pictures were left out: {folder.info} lists them")
     if resume and folder.info.is_file():
         require_same_data(folder, read_info(folder), data)
     if settings.loop.processes > 1 and data.train_size < settings.loading.batch_size:

@@ -24,7 +24,7 @@ class Logger(Protocol):
         """A part of the run begins: `reading images`, `training`, `evaluating`."""
         return
 
-    def note(self, text: str) -> None:
+    def remark(self, text: str) -> None:
         """Something about the data that the reader should know, in one sentence."""
         return
 
@@ -56,10 +56,10 @@ class Loggers(Logger):
         for logger in self._loggers:
             logger.stage(name)
 
-    def note(self, text: str) -> None:
+    def remark(self, text: str) -> None:
         """Forward the event."""
         for logger in self._loggers:
-            logger.note(text)
+            logger.remark(text)
 
     def progress(self, done: int, total: int) -> None:
         """Forward the event."""
