@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -90,6 +92,26 @@ class TestLedgers:
         assert ledger_of(root, mine).is_relative_to(mine)
         assert library_root(root / "sub", mine) == root
         assert library_root(root / "sub") == root / "sub"
+
+    @pytest.mark.skipif(shutil.which("bindfs") is None, reason="bindfs, which mounts a folder by FUSE, is missing")
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only an administrator can mount a file system")
+    def test_on_a_file_system_like_that_of_sshfs(self, tmp_path: Path) -> None:
+        real, drive = tmp_path / "real", tmp_path / "drive"
+        real.mkdir()
+        drive.mkdir()
+        mount = ["bindfs", "-o", "subtype=sshfs", real, drive]
+        if subprocess.run(mount, check=False, capture_output=True).returncode:
+            pytest.skip("mounting is not allowed here")
+        try:
+            assert is_remote(drive / "2024")
+            assert not is_remote(real)
+            assert ledger_of(drive) == state_of(drive) / LEDGER.name
+            with Ledger(drive / "l") as ledger, Ledger(drive / "l") as other:
+                assert ledger.claim(b"a")
+                assert not other.claim(b"a")
+                assert not (drive / "l-wal").exists()
+        finally:
+            subprocess.run(["umount", drive], check=True)
 
     @pytest.mark.parametrize("remote", [False, True])
     def test_no_write_ahead_log_on_the_network(

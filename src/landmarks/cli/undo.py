@@ -57,7 +57,8 @@ def undo(
                 click.echo(f"{undone.target}: {undone.reason}", err=True)
     if not verbosity.quiet:
         ends = ", ".join(f"{count} {status}" for status, count in counts.items())
-        click.echo(f"{sum(counts.values())} files" + (f": {ends}" if ends else ""), err=True)
+        total = sum(counts.values())
+        click.echo(f"{total} {'file' if total == 1 else 'files'}" + (f": {ends}" if ends else ""), err=True)
     return 2 if counts["kept"] else 0
 
 
