@@ -40,9 +40,9 @@ photos/s; it is printed after Ctrl-C too. `-q` shows only errors, `-v` lists eac
 find ~/Pictures -newer last-run -name '*.jpg' -print0 | landmarks tag -0 - --jsonl
 ```
 
-In folders, hidden files, system folders and files that are not photos are skipped, and anything that matches
-`--exclude GLOB` or a pattern in a `.landmarksignore` file (one per line). A missing path is reported and does not
-stop the others.
+Hidden files, system folders, videos, sidecars and other files that are not photos are skipped (see
+[Which files are photos](tag.md#which-files-are-photos)), and anything that matches `--exclude GLOB` or a pattern
+in a `.landmarksignore` file (one per line). A missing path is reported and does not stop the others.
 
 ## Configuration file and environment
 

@@ -20,6 +20,7 @@ def _session_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep session-wide fixtures out of the user's caches."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         # One for all tests: without it every process that draws with matplotlib lists the fonts anew.
         patch.setenv("MPLCONFIGDIR", str(tmp_path_factory.mktemp("matplotlib")))
         yield
@@ -31,6 +32,7 @@ def _own_cache(
 ) -> None:
     """Give each test an empty cache folder, so that none depends on another."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
 
 
 @pytest.fixture(autouse=True)

@@ -113,6 +113,8 @@ class MissingExtraError(InputError):
 EXTRAS = {
     "import": {"onnx"},
     "openvino": {"openvino"},
+    "raw": {"rawpy"},
+    "jxl": {"pillow_jxl"},
     "train": {
         *("torch", "torchvision", "timm", "lightning_fabric", "matplotlib", "safetensors", "jinja2", "onnx"),
         *("onnxscript", "sklearn"),

@@ -17,6 +17,7 @@ import pytest
 from landmarks.errors import ImageError, MetadataError
 from landmarks.geo.gazetteer import Place
 from landmarks.imaging.decoding import load_rgb, photo_header
+from landmarks.imaging.formats import PHOTO_SUFFIXES
 from landmarks.metadata.edit import plan
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.exiftool import ExifTool
@@ -34,7 +35,8 @@ pytestmark = [
     pytest.mark.skipif(not TOOLS, reason="exiv2 and ExifTool, which judge here, are not both installed"),
     pytest.mark.timeout(3000),
 ]
-PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".avif"}
+PICTURES = set(PHOTO_SUFFIXES)
+RAW = {".cr2", ".cr3", ".nef", ".dng", ".rw2", ".mrw"}
 PLACE = Place("eiffel_tower", "Eiffel Tower", "Paris", "France", "FR", "tower", 48.8583, 2.2944, "Q243")
 WANTED = entries_for([Tag("Eiffel Tower", "landmark", 0.97, PLACE, "eiffel_tower")], gps=True)
 
@@ -83,7 +85,7 @@ def test_pictures_are_read_or_refused_in_one_sentence() -> None:
 def test_orientation_and_position_are_what_exiftool_says() -> None:
     counts: Counter[str] = Counter()
     differing = []
-    for path, said in exiftool(files({".jpg", ".jpeg"})):
+    for path, said in exiftool(files({".jpg", ".jpeg"} | RAW)):
         with photo_header(path) as image:
             if image is None:
                 continue

@@ -316,7 +316,7 @@ class TestUndo:
         broken.write_bytes(b"<broken")
         with Library(tmp_path) as library:
             reports = {report.target.name: report.status for report in library.undo()}
-        assert reports == {"photo0.jpg.xmp": "cleaned", "photo1.jpg.xmp": "restored", "photo2.jpg.xmp": "kept"}
+        assert reports == {"photo0.jpg.xmp": "cleaned", "photo1.jpg.xmp": "gone", "photo2.jpg.xmp": "kept"}
         assert XmpPacket(added.read_bytes()).entries() == Entries(keywords=("Mine",))
         assert broken.read_bytes() == b"<broken"
         assert not deleted.exists()
@@ -536,15 +536,19 @@ class TestBadInput:
         try:
             fill(disk, 2)
             subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-            with pytest.raises(StorageError, match=r"read-only|another place"):
-                Library(disk)
-            with (
-                Library(disk, ledger=tmp_path / "ledger") as library,
-                pytest.raises(StorageError, match="read-only"),
-            ):
-                list(library.tag([disk], tagger(), model="one"))
+            for ledger in (None, tmp_path / "ledger"):
+                with (
+                    Library(disk, ledger=ledger) as library,
+                    pytest.raises(StorageError, match=r"the file system is read-only: choose another place"),
+                ):
+                    list(library.tag([disk], tagger(), model="one"))
             with Library(disk, read_only=True) as library:
                 assert statuses(library.tag([disk], tagger(), model="one")) == ["planned"]
+            name = next(disk.rglob("*.jpg"))
+            with Library(disk) as library:
+                library.reject(name, "Paris")
+            with Library(disk) as library:
+                assert [verdict.name for _, verdict in library.verdicts()] == ["paris"], "kept outside"
         finally:
             subprocess.run(["umount", disk], check=True)
 

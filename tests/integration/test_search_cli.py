@@ -107,6 +107,16 @@ def test_a_folder_may_move_with_its_index(photos: Path, model: Path, tmp_path: P
     assert index(moved, model) == "0 new or changed, 4 unchanged; 0 removed"
 
 
+def test_a_folder_whose_path_is_not_utf8_has_its_index_with_the_user(photos: Path, model: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(photos.parent) + b"/b\xfccher"))
+    photos.rename(odd)
+    done = landmarks("index", odd, "--model", model)
+    assert (done.status, "4 photos: 4 new" in done.out) == (2, True), done.err
+    assert index(odd, model) == "0 new or changed, 4 unchanged; 0 removed"
+    assert found(odd, model, odd / "day" / "stones.png", "-k", 1) == ["stones.png"]
+    assert not (odd / ".landmarks").exists()
+
+
 def test_an_index_elsewhere_belongs_to_one_folder(photos: Path, model: Path, tmp_path: Path) -> None:
     place = tmp_path / "index"
     index(photos, model, "--index", place)

@@ -20,6 +20,7 @@ from landmarks.training.data.folders import (
     DataFolder,
     Sample,
     limit_evenly,
+    list_pictures,
     read_data_folder,
     split_stratified,
 )
@@ -60,6 +61,11 @@ BAD: list[tuple[str, Callable[[Path], object], str]] = [
     ("empty test class", with_test({"A": 5, "B": 5}, {"A": 1, "B": 0}), "test/B: no pictures in it"),
     ("unknown test class", with_test({"A": 5, "B": 5}, {"A": 1, "C": 1}), "class 'C' is not in train/"),
     ("old encoding", lambda root: make(root, {"A": 5, "caf\udce9": 5}), r"'caf\\udce9' is not UTF-8: rename it"),
+    (
+        "two of one split",
+        lambda root: [make(root / name, {"A": 5, "B": 5}) for name in ("Train", "train", "test")],
+        "Train/ and train/ are both the train split: merge them",
+    ),
     (
         "manifest",
         lambda root: (make(root, {"A": 5, "B": 5}), (root / "manifest.csv").write_text("a,b\n1,2\n")),
@@ -121,6 +127,54 @@ def test_one_folder_is_split_in_three(tmp_path: Path) -> None:
     }
     everything = [sample.path for sample in (*folder.train, *folder.valid, *folder.test)]
     assert len(set(everything)) == len(everything) == 23
+
+
+def test_a_validation_split_of_ones_own_is_used(tmp_path: Path) -> None:
+    for split, count in (("Train", 6), ("VAL", 3), ("Testing", 2)):
+        make(tmp_path / split, {"A": count, "B": count})
+    folder = read(tmp_path)
+    assert folder.classes == ("A", "B")
+    assert folder.counts()["A"] == {"train": 6, "valid": 3, "test": 2}
+    assert {sample.path.parts[-3] for sample in folder.valid} == {"VAL"}
+    assert folder.notes == (f"{tmp_path / 'VAL'}: used for validation",)
+    assert {*list_pictures(tmp_path).splits} == {"train", "valid", "test"}
+
+
+def test_without_a_test_split_one_is_drawn_from_training(tmp_path: Path) -> None:
+    make(tmp_path / "train", {"A": 10, "B": 10})
+    make(tmp_path / "val", {"A": 3, "B": 3})
+    folder = read(tmp_path)
+    assert folder.counts()["A"] == {"train": 8, "valid": 3, "test": 2}
+    assert any("there is no test/: a fifth of train/" in note for note in folder.notes)
+
+
+def test_a_class_may_be_called_like_a_split(tmp_path: Path) -> None:
+    assert read(make(tmp_path, {"train": 3, "Test": 3, "bus": 3})).classes == ("Test", "bus", "train")
+
+
+def test_pictures_in_subfolders_of_a_class_belong_to_it(tmp_path: Path) -> None:
+    make(tmp_path, {"A": 3, "B": 3, "A/2023/May": 2, "A/@eaDir/x": 4})
+    (tmp_path / "loose.jpg").touch()
+    (tmp_path / "A" / "clip.mp4").touch()
+    folder = read(tmp_path)
+    assert folder.classes == ("A", "B")
+    assert sum(folder.counts()["A"].values()) == 5
+    for sample in (*folder.train, *folder.valid, *folder.test):
+        assert sample.path.relative_to(tmp_path).parts[0] == folder.classes[sample.label]
+    assert folder.notes == (
+        f"{tmp_path}: left out 1 picture in no class folder",
+        f"{tmp_path}: skipped 2 (1 system file or folder, 1 video)",
+    )
+
+
+def test_an_ignore_file_takes_classes_and_pictures_out(tmp_path: Path) -> None:
+    make(tmp_path, {"A": 3, "B": 3, "drafts": 3})
+    (tmp_path / ".landmarksignore").write_text("drafts/\n0.jpg\n", encoding="utf-8")
+    (tmp_path / "A" / "3.jpg").touch()
+    (tmp_path / "B" / "3.jpg").touch()
+    folder = read(tmp_path)
+    assert folder.classes == ("A", "B")
+    assert sum(folder.counts()["A"].values()) == 3
 
 
 def test_hidden_files_and_other_suffixes_are_left_out(tmp_path: Path) -> None:
@@ -191,6 +245,7 @@ def samples_of(counts: list[int]) -> list[Sample]:
     return [Sample(Path(f"c{label}/{i}.jpg"), label) for label, count in enumerate(counts) for i in range(count)]
 
 
+NAMED = [f"c{label}" for label in range(4000)]
 class_counts = st.lists(st.integers(2, 15), min_size=1, max_size=6)
 shares = st.floats(0.01, 0.99)
 seeds = st.integers(0, 1000)
@@ -201,7 +256,7 @@ def test_a_split_is_disjoint_complete_stratified_and_repeatable(
     counts: list[int], share: float, seed: int
 ) -> None:
     samples = samples_of(counts)
-    drawn, rest = split_stratified(samples, share, seed)
+    drawn, rest = split_stratified(samples, share, seed, NAMED)
     merged = set(drawn) | set(rest)
     assert merged == set(samples)
     assert len(drawn) + len(rest) == len(samples)
@@ -210,15 +265,15 @@ def test_a_split_is_disjoint_complete_stratified_and_repeatable(
     for label, count in enumerate(counts):
         assert 1 <= of_class[label] <= count - 1
         assert abs(of_class[label] - share * count) <= 1
-    assert split_stratified(samples, share, seed) == (drawn, rest)
+    assert split_stratified(samples, share, seed, NAMED) == (drawn, rest)
 
 
 @given(class_counts, shares, seeds)
 def test_the_split_of_a_class_does_not_depend_on_the_others(counts: list[int], share: float, seed: int) -> None:
     samples = samples_of(counts)
-    drawn, _ = split_stratified(samples, share, seed)
+    drawn, _ = split_stratified(samples, share, seed, NAMED)
     last = len(counts) - 1
-    alone, _ = split_stratified([s for s in samples if s.label == last], share, seed)
+    alone, _ = split_stratified([s for s in samples if s.label == last], share, seed, NAMED)
     assert alone == [s for s in drawn if s.label == last]
 
 
@@ -239,7 +294,7 @@ def test_a_limit_takes_from_all_classes_in_turn(counts: list[int], limit: int | 
 def test_a_large_set_is_split_in_linear_time() -> None:
     samples = [Sample(Path(f"/data/{number % 4000}/{number}.jpg"), number % 4000) for number in range(80_000)]
     started = time.process_time()
-    valid, train = split_stratified(samples, 0.15, 0)
+    valid, train = split_stratified(samples, 0.15, 0, NAMED)
     assert time.process_time() - started < 6  # 18 s when each class looked at every picture
     assert len(valid) + len(train) == 80_000
     assert set(Counter(sample.label for sample in valid).values()) == {3}

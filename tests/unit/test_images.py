@@ -322,8 +322,8 @@ class TestLimits:
     def test_bytes_are_counted_before_reading(self, tmp_path: Path) -> None:
         path = tmp_path / "huge.jpg"
         with path.open("wb") as file:
-            file.truncate(101 * 2**20)  # sparse: takes no room on disk
-        assert "101.0 MiB, more than the limit of 100.0 MiB" in refused(path)
+            file.truncate(257 * 2**20)  # sparse: takes no room on disk
+        assert "257.0 MiB, more than the limit of 256.0 MiB" in refused(path)
         content = samples()["jpeg"]
         assert "more than the limit" in refused(content, ImageLimits(max_bytes=len(content) - 1))
         assert load_rgb(content, limits=ImageLimits(max_bytes=len(content))).shape == (28, 40, 3)
@@ -568,3 +568,27 @@ def test_a_large_jpeg_counts_by_what_is_decoded(tmp_path: Path) -> None:
     for name, side in (("a.jpg", None), ("b.jpg", 256), ("c.png", 256)):
         with pytest.raises(ImageTooLargeError, match="to decode"):
             load_image(tmp_path / name, min_side=side, limits=limits)
+
+
+@pytest.mark.parametrize(("width", "height"), [(12000, 9000), (16320, 12240)])
+def test_phone_photos_of_108_and_200_megapixels_are_read_at_the_size_asked_for(width: int, height: int) -> None:
+    pixels = np.zeros((height, width), np.uint8)
+    pixels[: height // 2] = 200
+    image = load_image(encode(Image.fromarray(pixels), "JPEG"), min_side=256)
+    assert image.size == (-(-width // 8), -(-height // 8))
+    assert np.asarray(image)[0].mean() == pytest.approx(200, abs=2)
+
+
+def test_the_limit_is_on_memory_and_can_be_raised() -> None:
+    small = ImageLimits(max_decoded_pixels=1_000_000)
+    for mode, largest in (("RGB", 1_000_000), ("RGBA", 500_000), ("I;16", 571_000)):
+        for pixels, fits in ((largest - 2000, True), (largest + 2000, False)):
+            content = encode(Image.new(mode, (pixels // 100, 100)), "PNG")
+            if fits:
+                load_image(content, limits=small)
+            else:
+                with pytest.raises(ImageTooLargeError, match="raise the limit"):
+                    load_image(content, limits=small)
+    raised = ImageLimits.of_megapixels(300)
+    assert raised.max_decoded_pixels == 300_000_000
+    assert ImageLimits.of_megapixels(1) == ImageLimits()

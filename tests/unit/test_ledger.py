@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +21,12 @@ from hypothesis import strategies as st
 from landmarks.errors import LedgerError, StorageError
 from landmarks.library.delta import apply_delta, make_delta
 from landmarks.library.ledger import Ledger
+from landmarks.library.library import LEDGER, Library
 from landmarks.library.liveness import Presence
-from landmarks.library.records import Change, PhotoRow, Verdict
+from landmarks.library.records import VERSION, Change, PhotoRow, Verdict
 from landmarks.library.writing import ChangedMeanwhileError, Snapshot, digest, put_file, recover
 from landmarks.metadata.entries import Entries
+from landmarks.metadata.xmp import XmpPacket
 
 WORKER = """
 import sys, time
@@ -224,6 +227,27 @@ class TestBadLedgers:
         (tmp_path / "l").write_bytes(b"no database at all" * 100)
         with pytest.raises(LedgerError, match="damaged"):
             Ledger(tmp_path / "l")
+
+    def test_one_of_version_1_is_brought_up_to_date(self, tmp_path: Path) -> None:
+        """The library was written by the first version: a tagged photo, and one with a sidecar of its own."""
+        made = Path(__file__).parents[1] / "data" / "library_1"
+        (tmp_path / "day").mkdir()
+        for file in made.glob("*.jpg*"):
+            shutil.copy(file, tmp_path / "day")
+        (tmp_path / LEDGER).parent.mkdir()
+        with closing(sqlite3.connect(tmp_path / LEDGER)) as connection:
+            connection.executescript((made / "ledger.sql").read_text(encoding="utf-8"))
+        (tmp_path / "day" / "two.jpg").rename(tmp_path / "two.jpg")
+        (tmp_path / "day" / "two.jpg.xmp").rename(tmp_path / "two.jpg.xmp")
+        with Library(tmp_path) as library:
+            assert [row.standing for row in library.runs()] == [2]
+            assert [verdict.name for _, verdict in library.verdicts()] == ["eiffel tower"]
+            assert [report.status for report in library.undo()] == ["restored", "restored"]
+        left = sorted(path.name for path in tmp_path.rglob("*.xmp"))
+        assert left == ["two.jpg.xmp"]
+        assert XmpPacket((tmp_path / "two.jpg.xmp").read_bytes()).entries().keywords == ("Holiday",)
+        with closing(sqlite3.connect(tmp_path / LEDGER)) as connection:
+            assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
 
     def test_a_newer_one(self, tmp_path: Path) -> None:
         connection = sqlite3.connect(tmp_path / "l")

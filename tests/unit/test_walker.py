@@ -76,6 +76,23 @@ def test_a_file_that_is_named_is_taken_unless_a_pattern_excludes_it(tmp_path: Pa
     assert find_photos(named, exclude=["*_edited.*"]) == named[:1]
 
 
+def test_what_a_shell_names_besides_photos_is_skipped_with_its_reason(tmp_path: Path) -> None:
+    names = ("a.jpg", "a.jpg.xmp", "a.AAE", "b.MP4", "c.mov", "d.json", "Thumbs.db", "@eaDir/a.jpg", "sub/e.jpg")
+    make(tmp_path, *names)
+    skipped: list[Skipped] = []
+    found = find_photos(sorted(tmp_path.iterdir()), on_skip=skipped.append)
+    assert [photo.name for photo in found] == ["a.jpg", "e.jpg"]
+    reasons = {one.path.name: one.reason for one in skipped}
+    beside = {"a.jpg.xmp": "companion", "a.AAE": "companion", "d.json": "companion"}
+    assert reasons == {**beside, "b.MP4": "video", "c.mov": "video", "Thumbs.db": "system", "@eaDir": "system"}
+    skipped.clear()
+    assert find_photos([tmp_path], on_skip=skipped.append) == found
+    assert {one.path.name: one.reason for one in skipped} == reasons
+    assert find_photos([tmp_path / "@eaDir"]) == [tmp_path / "@eaDir" / "a.jpg"], (
+        "the one thing that was asked for"
+    )
+
+
 def test_an_ignore_file_holds_below_its_folder(tmp_path: Path) -> None:
     make(tmp_path, "trip/a.jpg", "trip/drafts/b.jpg", "trip/sub/c_raw.jpg", "d_raw.jpg")
     (tmp_path / "trip" / IGNORE_FILE).write_text("# ours\n\ndrafts/\n*_raw.jpg\n", encoding="utf-8")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from landmarks.cli.declare import Argument, Jsonl
-from landmarks.cli.verdicts import Ledger, open_library, show_outcomes
+from landmarks.cli.verdicts import Ledger, State, open_library, show_outcomes
 
 
 def confirm(
@@ -14,7 +14,8 @@ def confirm(
     tag: Annotated[str, Argument("Name of a tag that the photo has or had.")],
     jsonl: Jsonl = False,
     ledger: Ledger = None,
+    state: State = None,
 ) -> None:
     """Keep a tag on a photo, whatever later models predict; a rejected tag is restored."""
-    with open_library(photo, ledger) as library:
+    with open_library(photo, ledger, state) as library:
         show_outcomes(library.confirm(photo, tag), jsonl=jsonl)

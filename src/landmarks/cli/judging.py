@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from landmarks.library.roots import LEDGER, library_root
+from landmarks.library.roots import find_ledger, library_root
 
 if TYPE_CHECKING:
     from landmarks.library.library import Library
@@ -15,9 +15,14 @@ if TYPE_CHECKING:
 
 
 class Judge:
-    """Applies the verdicts of the library that a photo is stored in; a context manager."""
+    """Applies the verdicts of the library that a photo is stored in; a context manager.
 
-    def __init__(self) -> None:
+    Args:
+        state: Folder of all ledgers, if they are not stored with the photos.
+    """
+
+    def __init__(self, state: Path | None = None) -> None:
+        self._state = state
         self._stack = ExitStack()
         self._roots: dict[Path, Path | None] = {}
         self._libraries: dict[Path, Library] = {}
@@ -34,8 +39,8 @@ class Judge:
         """Return the tags of a photo without rejected and with confirmed ones."""
         folder = photo.path.parent
         if folder not in self._roots:
-            root = library_root(photo.path)
-            self._roots[folder] = root if (root / LEDGER).is_file() else None
+            root = library_root(photo.path, self._state)
+            self._roots[folder] = root if find_ledger(root, self._state) is not None else None
         root_or_none = self._roots[folder]
         if root_or_none is None or photo.error is not None:
             return photo.tags
@@ -43,6 +48,8 @@ class Judge:
         if library is None:
             from landmarks.library.library import Library  # load the database only if there is a ledger
 
-            library = self._stack.enter_context(Library(root_or_none, read_only=True))
+            library = self._stack.enter_context(
+                Library(root_or_none, ledger=find_ledger(root_or_none, self._state), read_only=True)
+            )
             self._libraries[root_or_none] = library
         return library.judged(photo)

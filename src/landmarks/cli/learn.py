@@ -45,6 +45,8 @@ def learn(
     teacher = Teacher(find_model(model))
     if name is not None:
         found = find_photos(photos.paths(), exclude=photos.exclude, on_skip=summary.skip)
+        if summary.skipped and not verbosity.quiet:
+            click.echo(summary.skipped_line(), err=True)
         lessons = [teacher.learn(name, found)]
     else:
         from landmarks.cli.verdicts import open_library

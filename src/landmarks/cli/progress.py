@@ -100,6 +100,10 @@ class RunProgress:
             + ("  saved" if row.saved else "")
         )
 
+    def remark(self, text: str) -> None:
+        """Report something about the data."""
+        self._report(text)
+
     def note(self, text: str) -> None:
         """Report an error on a separate line, even if quiet."""
         if self._bar is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from landmarks.cli.declare import Argument, Jsonl
-from landmarks.cli.verdicts import Ledger, open_library, show_outcomes
+from landmarks.cli.verdicts import Ledger, State, open_library, show_outcomes
 
 
 def reject(
@@ -14,7 +14,8 @@ def reject(
     tag: Annotated[str, Argument("Name of the tag, or of its city or country.")],
     jsonl: Jsonl = False,
     ledger: Ledger = None,
+    state: State = None,
 ) -> None:
     """Remove a tag from a photo for good; not even a newer model brings it back."""
-    with open_library(photo, ledger) as library:
+    with open_library(photo, ledger, state) as library:
         show_outcomes(library.reject(photo, tag), jsonl=jsonl)

@@ -54,7 +54,8 @@ def serve(
     tags: Annotated[
         TagSettings,
         Fields(
-            omit=("near_km", "far_km", "engine"), flags={"own_places": "--places", "use_position": "--position"}
+            omit=("near_km", "far_km", "engine", "max_megapixels"),
+            flags={"own_places": "--places", "use_position": "--position"},
         ),
     ],
 ) -> None:

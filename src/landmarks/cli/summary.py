@@ -11,18 +11,7 @@ from dataclasses import dataclass, field
 import click
 
 from landmarks.cli.declare import Verbosity
-from landmarks.files.walker import Skipped
-
-_REASONS = {
-    "missing": "missing",
-    "unreadable": "unreadable folders",
-    "hidden": "hidden",
-    "system": "system folders",
-    "excluded": "excluded",
-    "unsupported": "not a supported format",
-    "seen": "links to folders seen before",
-}
-"""Labels of the walker's reasons."""
+from landmarks.files.walker import Skipped, count_skipped
 
 _ENDS = ("tagged", "unknown", "classified", "new or changed", "unchanged", "unreadable")
 """Outcomes of a photo, in the order in which they are reported."""
@@ -48,7 +37,7 @@ class Summary:
 
     def skip(self, left_out: Skipped) -> None:
         """Count a file or folder skipped by the folder walk; report it if it is missing or unreadable."""
-        self.skipped[_REASONS.get(left_out.reason, left_out.reason)] += 1
+        self.skipped[left_out.reason] += 1
         wrong = left_out.reason in {"missing", "unreadable"}
         self.problems |= wrong
         if wrong or self.verbosity.verbose:
@@ -68,14 +57,17 @@ class Summary:
             if wanted:
                 click.echo(self.line(time.monotonic() - started), err=True)
 
+    def skipped_line(self) -> str:
+        """Return the number of skipped files and folders, by reason."""
+        return f"skipped {sum(self.skipped.values())} ({count_skipped(self.skipped)})"
+
     def line(self, seconds: float) -> str:
         """Return the closing line."""
         photos = sum(self.counts.values())
         ends = ", ".join(f"{self.counts[end]} {end}" for end in _ENDS if self.counts[end])
         parts = [f"{photos} photo{'' if photos == 1 else 's'}" + (f": {ends}" if ends else "")]
         parts += [", ".join(f"{count} {note}" for note, count in self.notes.items())] if self.notes else []
-        if skipped := sum(self.skipped.values()):
-            reasons = ", ".join(f"{count} {reason}" for reason, count in self.skipped.most_common())
-            parts.append(f"skipped {skipped} ({reasons})")
+        if self.skipped:
+            parts.append(self.skipped_line())
         rate = f", {photos / seconds:.3g} photos/s" if photos > 1 and seconds > 0 else ""
         return f"{'; '.join(parts)}; {seconds:.1f} s{rate}"

@@ -65,6 +65,8 @@ class Writing:
         watch: With --write: tag new photos as they arrive, until stopped.
         retry: With --write: also retry photos that failed before.
         ledger: With --write: file that records all changes; by default stored with the photos.
+        state: Folder for such files, one per library; by default only libraries on network drives and in read-only
+            folders have theirs outside, in ~/.local/state/landmarks.
     """
 
     write: bool = False
@@ -72,10 +74,13 @@ class Writing:
     watch: bool = False
     retry: bool = False
     ledger: Path | None = None
+    state: Path | None = None
 
     def __post_init__(self) -> None:
         if self.watch and self.dry_run:
             raise SettingsError("`watch` and `dry_run` cannot be given together: choose one")
+        if self.ledger is not None and self.state is not None:
+            raise SettingsError("`ledger` and `state` cannot be given together: choose one")
 
     def check(self, options: WriteOptions) -> None:
         """Refuse options about writing if nothing is written."""
@@ -130,7 +135,7 @@ def tag(
 
         write_tags(paths, WriteJob(folder, settings, options, writing, workers, photos.exclude), display)
     else:
-        _show(paths, photos.exclude, folder, settings, workers, display)
+        _show(paths, photos.exclude, folder, settings, workers, display, writing.state)
     return 2 if summary.counts["unreadable"] or summary.problems else 0
 
 
@@ -141,6 +146,7 @@ def _show(
     settings: TagSettings,
     workers: int | None,
     display: Display,
+    state: Path | None,
 ) -> None:
     from landmarks.cli.judging import Judge
     from landmarks.imaging.photos import find_photos
@@ -151,7 +157,7 @@ def _show(
         return  # each path was reported
     if not found:
         raise InputError(f"{paths[0]}: there are no photos in it: give photos or a folder of them")
-    with display.over(len(found)), Judge() as judge:
+    with display.over(len(found)), Judge(state) as judge:
         for finding in find_tags_parallel(folder, settings, found, processes=workers):
             display.show(_judged(finding, judge.tags(finding.photo)))
 

@@ -10,7 +10,7 @@ import click
 
 from landmarks.cli.declare import Argument, Jsonl, Option, Verbosity
 from landmarks.cli.output import print_json
-from landmarks.cli.verdicts import Ledger, open_library
+from landmarks.cli.verdicts import Ledger, State, open_library
 
 
 def undo(
@@ -20,6 +20,7 @@ def undo(
     dry_run: Annotated[bool, Option("List the files that would be restored; change nothing.")] = False,
     jsonl: Jsonl = False,
     ledger: Ledger = None,
+    state: State = None,
     *,
     verbosity: Verbosity,
 ) -> int:
@@ -28,7 +29,7 @@ def undo(
     A file that nobody has changed since is restored byte for byte; from other files only our entries are removed.
     The exit status is 2 if a file could not be restored.
     """
-    with open_library(path, ledger, must_exist=False) as library:
+    with open_library(path, ledger, state, must_exist=False) as library:
         if list_runs:
             for row in library.runs():
                 if jsonl:
@@ -56,7 +57,8 @@ def undo(
                 click.echo(f"{undone.target}: {undone.reason}", err=True)
     if not verbosity.quiet:
         ends = ", ".join(f"{count} {status}" for status, count in counts.items())
-        click.echo(f"{sum(counts.values())} files" + (f": {ends}" if ends else ""), err=True)
+        total = sum(counts.values())
+        click.echo(f"{total} {'file' if total == 1 else 'files'}" + (f": {ends}" if ends else ""), err=True)
     return 2 if counts["kept"] else 0
 
 

@@ -10,21 +10,29 @@ import click
 
 from landmarks.cli.declare import Option
 from landmarks.cli.output import print_json
-from landmarks.errors import InputError
+from landmarks.errors import InputError, SettingsError
 from landmarks.library.batch import Outcome
-from landmarks.library.library import LEDGER, Library, library_root
+from landmarks.library.library import Library
+from landmarks.library.roots import find_ledger, library_root
 
 Ledger = Annotated[Path | None, Option("The ledger, if it is not stored with the photos.")]
+State = Annotated[Path | None, Option("The folder of all ledgers, as given to landmarks tag --write --state.")]
 
 
-def open_library(path: Path, ledger: Path | None, *, must_exist: bool = True) -> Library:
+def open_library(
+    path: Path, ledger: Path | None, state: Path | None = None, *, must_exist: bool = True
+) -> Library:
     """Open the library that contains `path`.
 
     Raises:
         InputError: There is none, or the path does not exist.
+        SettingsError: Both `ledger` and `state` are given.
     """
-    root = library_root(path)
-    known = (ledger or root / LEDGER).is_file()
+    if ledger is not None and state is not None:
+        raise SettingsError("`ledger` and `state` cannot be given together: choose one")
+    root = library_root(path, state)
+    ledger = ledger or find_ledger(root, state)
+    known = ledger is not None and ledger.is_file()
     if not path.exists() and (must_exist or not known):
         raise InputError(f"{path}: no such file or folder: check the spelling")
     if not known:

@@ -13,11 +13,13 @@ from types import FrameType
 
 from landmarks.cli.display import Display
 from landmarks.cli.tag import Writing
-from landmarks.errors import SettingsError
+from landmarks.errors import SettingsError, StorageError
 from landmarks.files.walker import Skipped
 from landmarks.imaging.photos import walk_photos
 from landmarks.library.batch import Outcome
-from landmarks.library.library import Library, library_root
+from landmarks.library.library import Library
+from landmarks.library.roots import ledger_of, library_root
+from landmarks.library.writing import require_writable
 from landmarks.metadata.settings import WriteOptions
 from landmarks.model.folder import read_info
 from landmarks.tagging.pipeline import find_tags_parallel
@@ -62,6 +64,7 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
 
     Raises:
         SettingsError: Photos of several libraries are to be watched, or to share a ledger.
+        StorageError: Nothing can be written beside any of the photos.
     """
     summary, writing = display.summary, job.writing
     there = [path for path in paths if path.exists()]
@@ -70,7 +73,9 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
             summary.skip(Skipped(path, "missing", "no such file or folder: check the spelling"))
     if not there:
         return
-    libraries = _by_library(there)
+    if not writing.dry_run:
+        there = _writable(there, display)
+    libraries = _by_library(there, writing.state)
     if len(libraries) > 1 and (writing.watch or writing.ledger is not None):
         roots = " and ".join(map(str, list(libraries)[:2]))
         name = "watch" if writing.watch else "ledger"
@@ -82,13 +87,35 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
         for root, inside in libraries.items():
             with Library(
                 root,
-                ledger=writing.ledger,
+                ledger=writing.ledger or (ledger_of(root, writing.state) if writing.state else None),
                 options=job.options,
                 read_only=writing.dry_run,
                 exclude=job.exclude,
                 on_left_out=summary.skip,
             ) as library:
                 _write(library, inside, job, display)
+
+
+def _writable(paths: Sequence[Path], display: Display) -> list[Path]:
+    """Return the paths beside or into which something can be written, and report the others.
+
+    Raises:
+        StorageError: There is none.
+    """
+    kept: list[Path] = []
+    refused: dict[str, StorageError] = {}
+    for path in paths:
+        try:
+            require_writable([path])
+            kept.append(path)
+        except StorageError as error:
+            refused[str(error)] = error
+    if not kept:
+        raise next(iter(refused.values()))
+    for sentence in refused:
+        display.note(sentence)
+        display.summary.problems = True
+    return kept
 
 
 def _write(library: Library, paths: list[Path], job: WriteJob, display: Display) -> None:
@@ -109,6 +136,8 @@ def _write(library: Library, paths: list[Path], job: WriteJob, display: Display)
     model = identity_of(job.folder, read_info(job.folder), job.settings)
     with _stoppable(writing.watch) as stop:
         if writing.watch:
+            folders = ", ".join(map(str, paths))
+            display.note(f"{folders}: watched for new and changed photos until stopped (Ctrl-C)")
             outcomes = library.watch(paths, tagger, model=model, stop=stop)
         else:
             outcomes = library.tag(paths, tagger, model=model, retry=writing.retry, on_skip=settled)
@@ -130,9 +159,9 @@ def _told(outcome: Outcome, finding: Finding | None) -> Finding:
     return Finding(replace(photo, tags=outcome.tags, error=reason), explanation)
 
 
-def _by_library(photos: Iterable[Path]) -> dict[Path, list[Path]]:
+def _by_library(photos: Iterable[Path], state: Path | None) -> dict[Path, list[Path]]:
     """Group photos by the library they are in; a new library is never created inside another one."""
-    roots = {photo: library_root(photo) for photo in photos}
+    roots = {photo: library_root(photo, state) for photo in photos}
     grouped: dict[Path, list[Path]] = {}
     for photo, root in roots.items():
         above = [other for other in roots.values() if root.is_relative_to(other)]

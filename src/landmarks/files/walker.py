@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import translate
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -34,8 +34,25 @@ SYSTEM_FOLDERS = frozenset(
 )
 """Folders of operating systems and storage devices, case-folded: thumbnails and deleted files."""
 
-Reason = Literal["missing", "unreadable", "hidden", "system", "excluded", "unsupported", "seen"]
-"""Why a path is skipped; `seen`: a link to a folder that was already walked."""
+SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "icon\r"})
+"""Files that operating systems and photo programs leave in every folder, case-folded."""
+
+Reason = Literal[
+    "missing", "unreadable", "hidden", "system", "excluded", "companion", "video", "unsupported", "seen"
+]
+"""Why a path is skipped; `companion`: it belongs to a photo, such as a sidecar; `seen`: a link to a folder that
+was already walked."""
+
+
+_LABELS: dict[str, tuple[str, str]] = {
+    "unreadable": ("unreadable folder", "unreadable folders"),
+    "system": ("system file or folder", "system files and folders"),
+    "companion": ("sidecar or other companion", "sidecars and other companions"),
+    "video": ("video", "videos"),
+    "unsupported": ("not a supported format", "not a supported format"),
+    "seen": ("link to a folder seen before", "links to folders seen before"),
+}
+"""One and several of what is skipped, where it is not the reason itself."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +72,19 @@ class Skipped:
 
 _MESSAGES: dict[Reason, str] = {
     "hidden": "hidden",
-    "system": "a system folder",
+    "system": "made by the system",
     "excluded": "excluded",
+    "companion": "a sidecar or other companion of a photo",
+    "video": "a video",
     "unsupported": "not a supported format",
     "seen": "a link to a folder that was searched already",
 }
+
+
+def count_skipped(counts: Mapping[str, int]) -> str:
+    """Return the numbers of skipped files by reason in words, the largest first: `3 videos, 1 hidden`."""
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    return ", ".join(f"{count} {_LABELS.get(why, (why, why))[count != 1]}" for why, count in ordered)
 
 
 @dataclass(frozen=True)
@@ -71,10 +96,13 @@ class WalkRules:
         exclude: Case-insensitive glob patterns to skip. A pattern without a slash is compared with the name of
             each file and folder, one with a slash with the path relative to the walked folder, or the whole path;
             one that ends with a slash matches folders only.
+        others: Reasons to skip files with other known suffixes, even those that are named one by one, as
+            `folder/*` does.
     """
 
     suffixes: frozenset[str]
     exclude: tuple[str, ...] = ()
+    others: Mapping[str, Reason] = field(default_factory=dict)
 
     def skips(self, name: str, *, is_folder: bool) -> Reason | None:
         """Return why a file or folder of this name is skipped wherever it is stored, or None."""
@@ -82,7 +110,16 @@ class WalkRules:
             return "hidden"
         if is_folder:
             return "system" if name.casefold() in SYSTEM_FOLDERS else None
-        return None if os.path.splitext(name)[1].lower() in self.suffixes else "unsupported"  # noqa: PTH122
+        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+        if suffix in self.suffixes:
+            return None
+        return self.skips_named(name, is_folder=False) or "unsupported"
+
+    def skips_named(self, name: str, *, is_folder: bool) -> Reason | None:
+        """Return why a file or folder is skipped even if it was named, or None."""
+        if name.casefold() in (SYSTEM_FOLDERS if is_folder else SYSTEM_FILES):
+            return "system"
+        return None if is_folder else self.others.get(os.path.splitext(name)[1].lower())  # noqa: PTH122
 
     def takes(self, below: str) -> bool:
         """Return whether a file is accepted by its path relative to the root, without a file system to walk."""
@@ -105,8 +142,9 @@ def walk(paths: Iterable[Path], rules: WalkRules) -> Iterator[Path | Skipped]:
     """Walk files and folders.
 
     The files of a folder come before its subfolders, both sorted. A file in `paths` is found whatever its suffix,
-    unless a pattern excludes it. Links to folders are followed last, each folder once, so that loops end and a
-    photo gets its path without a link if it has one.
+    unless a pattern excludes it or the rules know it as something else. A system folder is walked only if it is
+    the one path that is given: `folder/*` names it too. Links to folders are followed last, each folder once, so
+    that loops end and a photo gets its path without a link if it has one.
 
     Args:
         paths: Files and folders.
@@ -115,9 +153,9 @@ def walk(paths: Iterable[Path], rules: WalkRules) -> Iterator[Path | Skipped]:
     Yields:
         The path of each file found, and each file or folder skipped.
     """
-    walker = _Walker(rules)
-    for path in paths:
-        yield from walker.start(path)
+    walker, given = _Walker(rules), list(paths)
+    for path in given:
+        yield from walker.start(path, alone=len(given) == 1)
     yield from walker.follow_links()
 
 
@@ -156,7 +194,7 @@ class _Walker:
         self._seen: set[tuple[int, int] | str] = set()
         self._links: list[tuple[Path, tuple[_Patterns, ...]]] = []
 
-    def start(self, path: Path) -> Iterator[Path | Skipped]:
+    def start(self, path: Path, *, alone: bool) -> Iterator[Path | Skipped]:
         """Walk one of the given paths."""
         patterns = (_Patterns(path, self._rules.exclude),) if self._rules.exclude else ()
         try:
@@ -168,6 +206,8 @@ class _Walker:
             yield Skipped(path, "missing", "no such file or folder: check the spelling")
         elif any(each.match(path, is_folder=is_folder) for each in patterns):
             yield _skipped(path, "excluded")
+        elif not (is_folder and alone) and (reason := self._rules.skips_named(path.name, is_folder=is_folder)):
+            yield _skipped(path, reason)
         elif is_folder:
             yield from self._folder(path, patterns)
         else:

@@ -23,7 +23,8 @@ _LARGEST = 4 * 2**20  # bytes of a profile; printing profiles have about two mil
 def in_srgb(image: Image.Image) -> Image.Image:
     """Convert an image to sRGB, without transparency.
 
-    A profile that is damaged or does not fit the image is ignored.
+    A profile that is damaged or does not fit the image is ignored. An image that needs no change is
+    returned as is.
     """
     profile = image.info.get("icc_profile")
     if isinstance(profile, bytes) and 0 < len(profile) <= _LARGEST:
@@ -31,7 +32,7 @@ def in_srgb(image: Image.Image) -> Image.Image:
         transform = _transform(profile, fitting.mode)
         if transform is not None:
             return transform.apply(fitting)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 @lru_cache(maxsize=16)

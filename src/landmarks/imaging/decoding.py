@@ -13,7 +13,6 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -26,8 +25,12 @@ from PIL import ExifTags, Image, ImageFile
 
 from landmarks.errors import ImageError, ImageFormatError, ImageTooLargeError, SettingsError
 from landmarks.imaging.colour import in_srgb
-from landmarks.imaging.formats import ACCEPTED_FORMATS, HEAD_BYTES, ImageFormat, format_of
+from landmarks.imaging.formats import ACCEPTED_FORMATS, HEAD_BYTES, RAW, ImageFormat, format_of
+from landmarks.imaging.limits import DEFAULT_LIMITS, ImageLimits, memory_cost
 from landmarks.imaging.mending import mended
+from landmarks.imaging.raw import is_raw_tiff
+
+__all__ = ["DEFAULT_LIMITS", "ImageLimits", "Source", "load_image", "load_rgb", "photo_header", "read_content"]
 
 Source = str | Path | bytes | NDArray[np.uint8] | Image.Image
 """A photo: a path, the content of a file, RGB pixels (height, width, 3), or a Pillow image."""
@@ -41,34 +44,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-@dataclass(frozen=True)
-class ImageLimits:
-    """Limits on the size of an image; a larger one is refused before any work is done.
-
-    Attributes:
-        max_bytes: Maximum file size, in bytes, at least 1. Checked before reading.
-        max_pixels: Maximum number of pixels, width times height, at least 1. Checked before decoding.
-        max_decoded_pixels: Maximum number of pixels in memory while decoding, at least 1. A JPEG decoded at
-            reduced size has fewer than its width times height, unless it is progressive.
-
-    Raises:
-        SettingsError: A limit is below 1.
-    """
-
-    max_bytes: int = 100 * 2**20
-    max_pixels: int = 100_000_000
-    max_decoded_pixels: int = 100_000_000
-
-    def __post_init__(self) -> None:
-        for name in ("max_bytes", "max_pixels", "max_decoded_pixels"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"{name} must be at least 1, not {getattr(self, name)}")
-
-
-DEFAULT_LIMITS = ImageLimits()
-"""100 MiB and 100 megapixels."""
 
 
 def load_rgb(
@@ -139,7 +114,9 @@ def _decoding(kind: str, path: Path | None) -> Iterator[None]:
     try:
         with _quiet_pillow():
             yield
-    except ImageError:
+    except ImageError as error:
+        if error.path is None and path is not None:
+            raise type(error)(path, error.reason) from error
         raise
     except Image.DecompressionBombError as error:
         # Pillow's own limit still applies to what it reads while opening a GIF, WebP or TIFF.
@@ -229,7 +206,7 @@ def _sniff(file: BinaryIO, path: Path | None) -> ImageFormat:
         raise ImageFormatError(
             path, f"the content is not a picture of an accepted format: give {ACCEPTED_FORMATS}"
         )
-    return found
+    return RAW if found.name == "TIFF" and is_raw_tiff(file) else found
 
 
 def _plugin(kind: ImageFormat) -> type[ImageFile.ImageFile]:
@@ -263,15 +240,14 @@ def _decode(
             f"the picture has {width} x {height} pixels, more than the limit of "
             f"{limits.max_pixels / 1e6:g} megapixels: make it smaller first",
         )
-    if kind.name == "JPEG" and min_side is not None:
-        image.draft(None, (min_side, min_side))
-        if not image.info.get("progressive"):
-            width, height = image.size
-    if width * height > limits.max_decoded_pixels:
+    if kind.name in {"JPEG", RAW.name} and min_side is not None:
+        cast("ImageFile.ImageFile", image).draft(None, (min_side, min_side))
+    cost = memory_cost(image, kind.name, (width, height))
+    if cost > limits.max_memory:
         raise ImageTooLargeError(
             path,
-            f"the picture has {width} x {height} pixels to decode, more than the limit of "
-            f"{limits.max_decoded_pixels / 1e6:g} megapixels: make it smaller, or save it as an ordinary JPEG",
+            f"the picture has {width} x {height} pixels, which take {cost / 2**20:.1f} MiB to decode, more than "
+            f"the limit of {limits.max_memory / 2**20:.1f} MiB: raise the limit, or make it smaller first",
         )
     image.load()
     if min(image.size) < 1:

@@ -6,16 +6,22 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from landmarks.errors import InputError
-from landmarks.files.walker import Skipped, WalkRules, walk
-from landmarks.imaging.formats import PHOTO_SUFFIXES
+from landmarks.files.walker import Reason, Skipped, WalkRules, walk
+from landmarks.imaging.formats import COMPANION_SUFFIXES, PHOTO_SUFFIXES, VIDEO_SUFFIXES
 
 OnSkip = Callable[[Skipped], None]
 """Called with each file and folder that is skipped."""
 
 
+_BESIDE: dict[str, Reason] = {
+    **dict.fromkeys(VIDEO_SUFFIXES, "video"),
+    **dict.fromkeys(COMPANION_SUFFIXES, "companion"),
+}
+
+
 def photo_rules(exclude: Iterable[str] = ()) -> WalkRules:
     """Return what counts as a photo, except excluded glob patterns (see `landmarks.files.walker.WalkRules`)."""
-    return WalkRules(PHOTO_SUFFIXES, tuple(exclude))
+    return WalkRules(PHOTO_SUFFIXES, tuple(exclude), _BESIDE)
 
 
 def walk_photos(

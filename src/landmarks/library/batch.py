@@ -234,7 +234,8 @@ class Batch:
         return Outcome(work.photo, "written", item.tags, diff=edit.diff())
 
     def _change(self, item: _Planned) -> Change:
-        edit = item.edit
+        edit, snapshot = item.edit, item.work.snapshot
+        inside = edit.target == item.work.photo
         return Change(
             run=self.run or 0,
             photo=item.work.key,
@@ -247,6 +248,8 @@ class Batch:
             ours=edit.ours,
             tags=tags_to_json(item.tags),
             model=item.model,
+            photo_size=len(edit.after) if inside else snapshot.size if snapshot is not None else None,
+            photo_sha256=digest(edit.after) if inside else snapshot.sha256 if snapshot is not None else None,
         )
 
     def _key_of(self, work: Work, target: Path) -> bytes:

@@ -1,7 +1,8 @@
-"""Which photos are due: new, changed, or tagged by another model; each is claimed for this process alone."""
+"""Which photos are due: new, changed, or tagged by another model; and which files are at rest."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,37 @@ from landmarks.library.records import PhotoRow, PhotoState
 from landmarks.library.writing import Snapshot
 
 _CLAIMS = 16  # photos that are claimed in one step
+
+
+class Rest:
+    """Tells when files are at rest: two looks, some time apart, have found them the same.
+
+    Args:
+        seconds: Time between the two looks.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._seen: dict[Path, tuple[tuple[int, ...], float]] = {}
+        self._looked: set[Path] = set()
+
+    def reached(self, photo: Path) -> bool:
+        """Look at a file; return whether it has been the same for long enough."""
+        now = time.monotonic()
+        try:
+            status = photo.stat()
+        except OSError:
+            return False
+        mark = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        known, since = self._seen.get(photo, (None, now))
+        self._looked.add(photo)
+        self._seen[photo] = (mark, since if mark == known else now)
+        return mark == known and now - since >= self._seconds
+
+    def forget_the_rest(self) -> None:
+        """Forget the files at which nobody has looked since the last call."""
+        self._seen = {photo: self._seen[photo] for photo in self._looked if photo in self._seen}
+        self._looked.clear()
 
 
 class DuePhotos:

@@ -13,7 +13,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
@@ -22,36 +22,25 @@ from typing import Any
 from landmarks.errors import LedgerError, StorageError
 from landmarks.files.atomic import storage_errors
 from landmarks.files.closing import Closing
+from landmarks.files.state import is_remote
 from landmarks.library.liveness import Presence
-from landmarks.library.records import Change, ChangeState, PhotoRow, RunRow, Verdict
+from landmarks.library.records import (
+    MIGRATIONS,
+    VERSION,
+    Change,
+    ChangeState,
+    PhotoRow,
+    RunRow,
+    Verdict,
+    Whereabouts,
+)
 from landmarks.metadata.entries import Entries
 
-VERSION = 1
 _PAGE = 64  # rows in memory at a time
+_LIGHT_PAGE = 1000  # of rows without content
 _BUSY_SECONDS = 60.0
-_SCHEMA = """
-CREATE TABLE runs (
-    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, model TEXT NOT NULL, owner TEXT NOT NULL, host TEXT NOT NULL,
-    started REAL NOT NULL, finished REAL);
-CREATE TABLE photos (
-    photo BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, sha256 BLOB NOT NULL,
-    key TEXT NOT NULL, state TEXT NOT NULL, reason TEXT, time REAL NOT NULL) WITHOUT ROWID;
-CREATE INDEX photos_by_state ON photos (state, photo) WHERE state <> 'done';
-CREATE TABLE claims (photo BLOB PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE changes (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, owner TEXT NOT NULL, photo BLOB NOT NULL,
-    target BLOB NOT NULL, state TEXT NOT NULL, before_hash BLOB, before_mode INTEGER, before_mtime_ns INTEGER,
-    after_hash BLOB NOT NULL, undo BLOB, ours TEXT NOT NULL, tags TEXT NOT NULL, model TEXT NOT NULL,
-    time REAL NOT NULL);
-CREATE INDEX changes_by_target ON changes (target, id);
-CREATE INDEX changes_by_photo ON changes (photo, id);
-CREATE INDEX changes_by_run ON changes (run, id);
-CREATE INDEX changes_open ON changes (state) WHERE state IN ('writing', 'undoing');
-CREATE TABLE verdicts (
-    photo BLOB NOT NULL, sha256 BLOB, name TEXT NOT NULL, verdict TEXT NOT NULL, tag TEXT, time REAL NOT NULL,
-    PRIMARY KEY (photo, name)) WITHOUT ROWID;
-CREATE INDEX verdicts_by_content ON verdicts (sha256);
-"""
+_LAST_NS = 2**63 - 1  # a file system may know later times than an integer of SQLite, in the year 2262
+_MISSING = b".landmarks/missing/"  # where nothing ever is: photos whose place another one has taken
 
 
 class Ledger(Closing):
@@ -90,14 +79,17 @@ class Ledger(Closing):
 
     def _prepare(self) -> None:
         with self._errors():
-            self._connection.execute("PRAGMA journal_mode=WAL")
+            # The shared memory of a write-ahead log does not work across machines.
+            remote = self._path is not None and is_remote(self._path.parent)
+            self._connection.execute(f"PRAGMA journal_mode={'TRUNCATE' if remote else 'WAL'}")
             # A change must reach the disk before its file does, even on power failure.
             self._connection.execute("PRAGMA synchronous=FULL")
             with self.transaction():
                 version = self._one("PRAGMA user_version")[0]
-                if version == 0:
-                    for statement in filter(str.strip, _SCHEMA.split(";")):
+                for step in MIGRATIONS[version:]:
+                    for statement in filter(str.strip, step.split(";")):
                         self._connection.execute(statement)
+                if version < VERSION:
                     self._connection.execute(f"PRAGMA user_version={VERSION}")
         if version > VERSION:
             raise LedgerError(f"{self._path}: written by a newer version of landmarks: update the package")
@@ -188,7 +180,8 @@ class Ledger(Closing):
 
     def record(self, row: PhotoRow) -> None:
         """Record the state of a photo."""
-        values = (row.photo, row.size, row.mtime_ns, row.sha256, row.key, row.state, row.reason, time.time())
+        mtime_ns = min(row.mtime_ns, _LAST_NS)
+        values = (row.photo, row.size, mtime_ns, row.sha256, row.key, row.state, row.reason, time.time())
         with self.transaction():
             self._connection.execute("INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
@@ -214,6 +207,8 @@ class Ledger(Closing):
         with self.transaction():
             for change in changes:
                 values = {field.name: getattr(change, field.name) for field in fields(change)}
+                if change.before_mtime_ns is not None:
+                    values["before_mtime_ns"] = min(change.before_mtime_ns, _LAST_NS)
                 values |= {"ours": change.ours.to_json(), "owner": self._presence.owner, "time": time.time()}
                 cursor = self._connection.execute(_INSERT_CHANGE, values)
                 numbers.append(int(cursor.lastrowid or 0))
@@ -268,6 +263,59 @@ class Ledger(Closing):
             alive = {owner: self._presence.is_alive(owner) for owner in {row["owner"] for row in rows}}
         return [_change(row) for row in rows if not alive[row["owner"]]]
 
+    # Moves
+
+    def whereabouts(self) -> Iterator[Whereabouts]:
+        """Yield where each written file and its photo are believed to be, oldest change first."""
+        last = 0
+        while rows := self._all(_WHEREABOUTS, last, _LIGHT_PAGE):
+            yield from (Whereabouts(*row[1:]) for row in rows)
+            last = rows[-1][0]
+
+    def move(self, photos: Mapping[bytes, bytes], targets: Mapping[tuple[bytes, bytes], bytes]) -> None:
+        """Record that photos, and the files written for them, have been moved; they may have changed places.
+
+        The records of a photo that another one has displaced are kept, under a path where nothing is.
+
+        Args:
+            photos: New path of each photo that has moved, by its old one.
+            targets: New path of each written file that has moved, by the old paths of its photo and of itself.
+        """
+        run = self._connection.execute
+        with self.transaction():
+            for key in {*photos.values()} - {*photos}:
+                self._displace(key)
+            for number, (photo, target) in enumerate(targets):
+                values = (b"\0%d" % number, photo, target)
+                run("UPDATE changes SET target = ? WHERE photo = ? AND target = ?", values)
+            for number, old in enumerate(photos):
+                self._rename(old, b"\0%d" % number)
+            for number, new in enumerate(photos.values()):
+                self._rename(b"\0%d" % number, new)
+            for number, new in enumerate(targets.values()):
+                run("UPDATE changes SET target = ? WHERE target = ?", (new, b"\0%d" % number))
+
+    def _displace(self, photo: bytes) -> None:
+        place = _MISSING + b"%d/" % time.time_ns()
+        for (target,) in self._all("SELECT DISTINCT target FROM changes WHERE photo = ?", photo):
+            values = (place + target, photo, target)
+            self._connection.execute("UPDATE changes SET target = ? WHERE photo = ? AND target = ?", values)
+        self._rename(photo, place + photo)
+
+    def _rename(self, old: bytes, new: bytes) -> None:
+        self._connection.execute("UPDATE changes SET photo = ? WHERE photo = ?", (new, old))
+        for table in ("photos", "verdicts"):
+            self._connection.execute(f"UPDATE OR REPLACE {table} SET photo = ? WHERE photo = ?", (new, old))  # noqa: S608
+
+    def has_content(self, sha256: bytes | None) -> bool:
+        """Return whether a standing change wrote this content, or belongs to a photo that has it."""
+        row = self._one(
+            "SELECT 1 FROM changes WHERE photo_sha256 = ? AND state IN ('done', 'undoing') UNION ALL "
+            "SELECT 1 FROM changes WHERE after_hash = ? AND state IN ('done', 'undoing') LIMIT 1",
+            *(sha256, sha256),
+        )
+        return row is not None
+
     # Verdicts
 
     def judge(self, photo: bytes, sha256: bytes | None, verdict: Verdict) -> None:
@@ -312,9 +360,17 @@ class Ledger(Closing):
 
 _INSERT_CHANGE = """
 INSERT INTO changes (run, owner, photo, target, state, before_hash, before_mode, before_mtime_ns, after_hash, undo,
-    ours, tags, model, time)
+    ours, tags, model, time, photo_size, photo_sha256)
 VALUES (:run, :owner, :photo, :target, :state, :before_hash, :before_mode, :before_mtime_ns, :after_hash, :undo,
-    :ours, :tags, :model, :time)
+    :ours, :tags, :model, :time, :photo_size, :photo_sha256)
+"""
+_WHEREABOUTS = """
+SELECT one.id, one.photo, one.target, one.after_hash, coalesce(photos.size, one.photo_size), photos.mtime_ns,
+    coalesce(photos.sha256, one.photo_sha256)
+FROM changes AS one LEFT JOIN photos ON photos.photo = one.photo AND photos.state = 'done'
+WHERE one.id > ? AND one.state IN ('done', 'undoing') AND one.id = (
+    SELECT max(id) FROM changes AS other WHERE other.target = one.target AND other.state IN ('done', 'undoing'))
+ORDER BY one.id LIMIT ?
 """
 
 

@@ -13,19 +13,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from threading import Event
 
-from landmarks.errors import InputError, MetadataError, StorageError
+from landmarks.errors import InputError, MetadataError
 from landmarks.files.checksums import sha256_file
 from landmarks.files.closing import Closing
 from landmarks.files.walker import Skipped
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.photos import OnSkip, walk_photos
 from landmarks.library.batch import Batch, Outcome, Work, judged, names_of
-from landmarks.library.due import DuePhotos
+from landmarks.library.due import DuePhotos, Rest
 from landmarks.library.ledger import Ledger
+from landmarks.library.moves import follow_moves
 from landmarks.library.records import PhotoState, RunRow, Verdict
-from landmarks.library.roots import LEDGER, absolute, library_root
+from landmarks.library.roots import LEDGER, absolute, ledger_of, library_root
 from landmarks.library.undo import Undone, undo
-from landmarks.library.writing import Snapshot, recover
+from landmarks.library.writing import Snapshot, recover, require_writable
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.settings import WriteOptions
 from landmarks.tagging.tags import ImageTags, Tag, tags_from_json, tags_to_json
@@ -41,7 +42,7 @@ class Library(Closing):
 
     Args:
         root: The folder.
-        ledger: Another place for the ledger, for photos on a read-only file system.
+        ledger: Another place for the ledger; None for the usual one (see `landmarks.library.roots.ledger_of`).
         options: Where tags are written.
         read_only: Write nothing, not even a ledger; for previews.
         exclude: Glob patterns of what is skipped below folders.
@@ -66,11 +67,12 @@ class Library(Closing):
         self.root = absolute(root)
         self._exclude = tuple(exclude)
         self._on_left_out = on_left_out
+        self._told: set[Skipped] = set()  # of this and earlier looks of a watch
         if not self.root.is_dir():
             raise InputError(f"{root}: no such folder: check the spelling")
         self.options = options or WriteOptions()
         self._read_only = read_only
-        path = ledger if ledger is not None else self.root / LEDGER
+        path = ledger if ledger is not None else ledger_of(self.root)
         usable = not read_only or (path.is_file() and os.access(path.parent, os.W_OK) and os.access(path, os.W_OK))
         self._ledger = Ledger(path if usable else None)
         self._tool = ExifTool()
@@ -123,7 +125,8 @@ class Library(Closing):
 
         The folders are read again and again, which works on every file system, network mounts included; a large
         library is read less often, so that reading never takes more than a tenth of the time. A photo is taken
-        up when it has not changed for `interval` seconds: a camera or a download may still be writing it.
+        up when two looks, at least `interval` seconds apart, find it the same: a camera or a download may still be
+        writing it. Clocks do not count, as that of a camera or a file server may be wrong.
 
         Args:
             paths: Photos and folders.
@@ -132,15 +135,17 @@ class Library(Closing):
             stop: Ends the watch.
             interval: Seconds between two looks, more than 0.
         """
+        rest = Rest(interval)
 
         def at_rest(due: Iterable[Path]) -> Iterator[ImageTags]:
-            return tag_photos(photo for photo in due if not stop.is_set() and _is_at_rest(photo, interval))
+            return tag_photos(photo for photo in due if not stop.is_set() and rest.reached(photo))
 
         paths = list(paths)
         settled: set[PhotoState] = {"done", "unreadable"}
         while not stop.is_set():
             begun = time.monotonic()
             yield from self._tag(paths, at_rest, model, settled, None)
+            rest.forget_the_rest()
             settled.add("unwritable")  # asked for once, not at every look
             stop.wait(max(interval, 10 * (time.monotonic() - begun)))
 
@@ -168,17 +173,20 @@ class Library(Closing):
         """
         folder = b"" if below is None else self.key(below)
         folder = b"" if folder == b"." else folder
+        moves = follow_moves(self._ledger, self.root, sidecars=True)
         if run is not None and all(row.id != run for row in self._ledger.runs()):
             raise InputError(f"{self.root}: there is no run {run}: landmarks undo --list shows the runs")
+        gone = [new for old, new in moves.items() if folder and (old + b"/").startswith(folder + b"/")]
         pages = self._ledger.standing(run=run, below=folder)
-        if below is not None and not below.exists() and next(pages, None) is None:
+        if below is not None and not below.exists() and not gone and next(pages, None) is None:
             raise InputError(f"{below}: no such file or folder, and nothing was written there: check the spelling")
-        if dry_run:
-            for page in self._ledger.standing(run=run, below=folder):
+        for place in (folder, *gone):
+            if not dry_run:
+                yield from undo(self._ledger, self.root, run=run, below=place)
+                continue
+            for page in self._ledger.standing(run=run, below=place):
                 for change in page:
                     yield Undone(self.root / os.fsdecode(change.target), "planned")
-            return
-        yield from undo(self._ledger, self.root, run=run, below=folder)
 
     def reject(self, photo: Path, tag: str) -> list[Outcome]:
         """Take a tag off a photo for good: no run and no model brings it back.
@@ -191,6 +199,7 @@ class Library(Closing):
             InputError: There is no such photo, or nothing is called so: neither a tag that it had nor a place.
             MetadataError: The file cannot be edited; the verdict stands all the same.
         """
+        self._find_again(photo)
         name = tag.casefold()
         mine = {known for each in self._known_tags(photo).values() for known in names_of(each)}
         if name not in mine and name not in _place_names():
@@ -211,6 +220,7 @@ class Library(Closing):
             InputError: There is no such photo, or it never had a tag of this name.
             MetadataError: The file cannot be edited; the verdict stands all the same.
         """
+        self._find_again(photo)
         if isinstance(tag, str):
             known = self._known_tags(photo)
             if tag.casefold() not in known:
@@ -259,7 +269,8 @@ class Library(Closing):
     ) -> Iterator[Outcome]:
         """Do the work of `tag`; photos in a state of `settled` are due again only when they change."""
         if not self._read_only:
-            self._check_writable(paths)
+            require_writable(paths)
+            follow_moves(self._ledger, self.root)
         batch = Batch(self._ledger, self.root, self.options, self._tool, read_only=self._read_only)
         notices: list[Outcome] = []
         key = f"{model} {self.options.key}"
@@ -303,6 +314,16 @@ class Library(Closing):
             self._ledger.judge(key, now.sha256, verdict)  # writing into the photo changed its content
         return outcomes
 
+    def _find_again(self, photo: Path) -> None:
+        """Bring the ledger up to date if a photo is not the one that it knows by this path."""
+        try:
+            digest = bytes.fromhex(sha256_file(photo))
+        except OSError:
+            return  # what follows tells why
+        prior = self._ledger.of_photo(self.key(photo))
+        if prior is None or prior.photo_sha256 not in {None, digest}:
+            follow_moves(self._ledger, self.root)
+
     def _known_tags(self, photo: Path) -> dict[str, Tag]:
         """Tags that a photo has or had, by their name in lower case."""
         known: dict[str, Tag] = {}
@@ -313,18 +334,15 @@ class Library(Closing):
             raise InputError(f"{photo}: no such file, and nothing was written for it: check the spelling")
         return known
 
-    def _check_writable(self, paths: Iterable[Path]) -> None:
-        for path in paths:
-            folder = path if path.is_dir() else path.parent
-            if folder.is_dir() and not os.access(folder, os.W_OK):
-                raise StorageError(f"{folder}: no permission to write here, or read-only: see `dry_run`")
-
     def _walk(self, paths: Iterable[Path], notices: list[Outcome]) -> Iterator[Path]:
         """Give the photos below `paths` one by one; an unreadable folder becomes a notice and stops nothing."""
 
         def refuse(skipped: Skipped) -> None:
             if skipped.reason == "missing":
                 raise InputError(f"{skipped.path}: {skipped.message}")
+            if skipped in self._told:
+                return
+            self._told.add(skipped)
             if skipped.reason == "unreadable":
                 notices.append(Outcome(skipped.path, "quarantined", reason=skipped.message))
             elif self._on_left_out is not None:
@@ -345,10 +363,3 @@ def _place_names() -> set[str]:
 def _drained(notices: list[Outcome]) -> Iterator[Outcome]:
     while notices:
         yield notices.pop(0)
-
-
-def _is_at_rest(photo: Path, seconds: float) -> bool:
-    try:
-        return time.time() - photo.stat().st_mtime >= seconds
-    except OSError:
-        return False

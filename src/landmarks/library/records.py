@@ -1,4 +1,4 @@
-"""Rows of the ledger."""
+"""Tables of the ledger, the migrations between their versions, and their rows."""
 
 from __future__ import annotations
 
@@ -9,6 +9,45 @@ from landmarks.metadata.entries import Entries
 
 PhotoState = Literal["done", "unreadable", "unwritable"]
 ChangeState = Literal["writing", "done", "undoing", "undone"]
+
+MIGRATIONS = (
+    """
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, model TEXT NOT NULL, owner TEXT NOT NULL, host TEXT NOT NULL,
+    started REAL NOT NULL, finished REAL);
+CREATE TABLE photos (
+    photo BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, sha256 BLOB NOT NULL,
+    key TEXT NOT NULL, state TEXT NOT NULL, reason TEXT, time REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX photos_by_state ON photos (state, photo) WHERE state <> 'done';
+CREATE TABLE claims (photo BLOB PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE changes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, owner TEXT NOT NULL, photo BLOB NOT NULL,
+    target BLOB NOT NULL, state TEXT NOT NULL, before_hash BLOB, before_mode INTEGER, before_mtime_ns INTEGER,
+    after_hash BLOB NOT NULL, undo BLOB, ours TEXT NOT NULL, tags TEXT NOT NULL, model TEXT NOT NULL,
+    time REAL NOT NULL);
+CREATE INDEX changes_by_target ON changes (target, id);
+CREATE INDEX changes_by_photo ON changes (photo, id);
+CREATE INDEX changes_by_run ON changes (run, id);
+CREATE INDEX changes_open ON changes (state) WHERE state IN ('writing', 'undoing');
+CREATE TABLE verdicts (
+    photo BLOB NOT NULL, sha256 BLOB, name TEXT NOT NULL, verdict TEXT NOT NULL, tag TEXT, time REAL NOT NULL,
+    PRIMARY KEY (photo, name)) WITHOUT ROWID;
+CREATE INDEX verdicts_by_content ON verdicts (sha256);
+""",
+    # To version 2: size and content of the photo of each change, by which it is found again after a move.
+    """
+ALTER TABLE changes ADD COLUMN photo_size INTEGER;
+ALTER TABLE changes ADD COLUMN photo_sha256 BLOB;
+CREATE INDEX changes_by_content ON changes (photo_sha256);
+CREATE INDEX changes_by_result ON changes (after_hash);
+UPDATE changes SET
+    photo_size = (SELECT size FROM photos WHERE photos.photo = changes.photo AND photos.state = 'done'),
+    photo_sha256 = (SELECT sha256 FROM photos WHERE photos.photo = changes.photo AND photos.state = 'done');
+""",
+)
+"""The statements that lead from each version of the tables to the next; an empty file has version 0."""
+
+VERSION = len(MIGRATIONS)
 
 
 @dataclass(frozen=True)
@@ -53,6 +92,8 @@ class Change:
         state: Its progress.
         id: Row number; 0 before it is recorded.
         time: When it was recorded, in seconds since 1970.
+        photo_size: Size of the photo in bytes after the write; None if unknown.
+        photo_sha256: SHA-256 of the photo after the write; None if unknown.
     """
 
     run: int
@@ -69,6 +110,29 @@ class Change:
     state: ChangeState = "writing"
     id: int = 0
     time: float = 0.0
+    photo_size: int | None = None
+    photo_sha256: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """Where the ledger believes a written file and its photo to be, and what they contain.
+
+    Attributes:
+        photo: The photo's path relative to the root, as bytes.
+        target: Path of the written file, likewise.
+        after_hash: SHA-256 of what we wrote last.
+        size: Size of the photo, None if unknown.
+        mtime_ns: Modification time of the photo, None if unknown.
+        sha256: SHA-256 of the photo, None if unknown.
+    """
+
+    photo: bytes
+    target: bytes
+    after_hash: bytes
+    size: int | None
+    mtime_ns: int | None
+    sha256: bytes | None
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ class Undone:
     Attributes:
         target: The file that had been written.
         status: `restored`: its previous content is back, byte for byte; `cleaned`: others changed it since, so
-            only our entries were removed; `gone`: the file no longer exists; `kept`: nothing was done; `planned`:
-            it would be undone.
+            only our entries were removed; `gone`: the sidecar of a photo was deleted, and our entries with it;
+            `kept`: nothing was done; `planned`: it would be undone.
         reason: Why it was kept, or None.
     """
 
@@ -99,7 +99,7 @@ def _undo_one(ledger: Ledger, root: Path, change: Change, tool: ExifTool) -> Und
     if newest is not None and newest.id != change.id:
         return Undone(target, "kept", f"run {newest.run} has changed it since: undo that run first")
     try:
-        return _bring_back(root, target, change, tool)
+        return _bring_back(ledger, root, target, change, tool)
     except StorageError as error:
         if is_full(error):
             raise
@@ -111,15 +111,26 @@ def _undo_one(ledger: Ledger, root: Path, change: Change, tool: ExifTool) -> Und
     return Undone(target, "kept", reason)
 
 
-def _bring_back(root: Path, target: Path, change: Change, tool: ExifTool) -> Undone:
-    now = content_of(target)
-    if digest(now) == change.before_hash:
-        return Undone(target, "restored")
+def _bring_back(ledger: Ledger, root: Path, target: Path, change: Change, tool: ExifTool) -> Undone:
+    now, photo = content_of(target), root / os.fsdecode(change.photo)
+    if now is None and (target == photo or not photo.exists()):
+        return Undone(target, "kept", f"neither it nor its photo is found in {root}: bring them back to undo this")
     if now is None:
         return Undone(target, "gone")
+    if digest(now) == change.before_hash:
+        return Undone(target, "restored")
     if digest(now) == change.after_hash:
         return _restore(target, change, now)
+    if _is_another(ledger, change, now if target == photo else content_of(photo)):
+        return Undone(target, "kept", f"another photo is now called {photo.name}, and its own is not found")
     return _clean(root, target, change, tool)
+
+
+def _is_another(ledger: Ledger, change: Change, photo: bytes | None) -> bool:
+    """Return whether the photo in the place of a change is known as another one; an edited one is not."""
+    now = digest(photo)
+    known = {change.photo_sha256, change.before_hash, change.after_hash}
+    return now is not None and now not in known and ledger.has_content(now)
 
 
 def _restore(target: Path, change: Change, now: bytes) -> Undone:

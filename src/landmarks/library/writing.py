@@ -8,12 +8,13 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from landmarks.errors import LandmarksError, StorageError
-from landmarks.files.atomic import atomic_path
+from landmarks.files.atomic import atomic_path, storage_errors
 from landmarks.files.checksums import sha256_file
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import Change
@@ -123,6 +124,21 @@ def put_file(
         now = time.time_ns() if mtime_ns is None else mtime_ns
         os.utime(temporary, ns=(now, now))
         _expect(path, expected)
+
+
+def require_writable(paths: Iterable[Path]) -> None:
+    """Check that something can be written beside photos and into folders, before any work is done.
+
+    Raises:
+        StorageError: A folder may not be written.
+    """
+    for path in paths:
+        folder = path if path.is_dir() else path.parent
+        if folder.is_dir() and not os.access(folder, os.W_OK):
+            read_only = hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY
+            code = errno.EROFS if read_only else errno.EACCES
+            with storage_errors(folder):
+                raise OSError(code, os.strerror(code), str(folder))
 
 
 def _expect(path: Path, expected: bytes | None) -> None:

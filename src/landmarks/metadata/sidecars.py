@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from landmarks.imaging.formats import PHOTO_SUFFIXES
+from landmarks.imaging.formats import PHOTO_SUFFIXES, RAW_SUFFIXES
 from landmarks.metadata.entries import compare_key
 from landmarks.metadata.packet import PacketError
 from landmarks.metadata.xmp import XmpPacket
@@ -20,16 +20,7 @@ from landmarks.metadata.xmp import XmpPacket
 MAX_SIDECAR_BYTES = 32 * 2**20
 """Maximum size of a sidecar in bytes; larger ones are left alone."""
 
-RAW_SUFFIXES = frozenset(
-    f".{name}"
-    for name in (
-        *("3fr", "arw", "cr2", "cr3", "crw", "dcr", "erf", "fff", "gpr", "iiq", "k25", "kdc", "mef", "mos"),
-        *("mrw", "nef", "nrw", "orf", "pef", "raf", "raw", "rw2", "rwl", "sr2", "srf", "srw", "x3f"),
-    )
-)
-"""Suffixes, in lower case, of RAW formats that no program writes metadata into; DNG is not one of them."""
-
-_PICTURES = PHOTO_SUFFIXES | RAW_SUFFIXES | {".dng", ".jxl", ".jp2", ".psd"}
+_PICTURES = PHOTO_SUFFIXES | {".psd"}
 _SCANS = 20  # a listing of a huge folder is reused for this many times its own duration
 _HUGE = 0.002  # seconds that such a listing takes
 _TICK = 50_000_000  # nanoseconds: file-system clocks are coarse

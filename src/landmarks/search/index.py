@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
 from landmarks.errors import InputError, SearchError
+from landmarks.files.state import state_of
 from landmarks.files.walker import Skipped
 from landmarks.imaging.photos import OnSkip, find_photos
 from landmarks.search.embedder import EmbeddedPhoto, Embedder, embed_photos
@@ -63,8 +64,18 @@ class IndexReport:
 
 
 def default_place(root: Path) -> str:
-    """Return where the index of a folder lies unless another place is named."""
-    return str(root / INDEX)
+    """Return where the index of a folder is stored unless another place is named: in it, or with the user.
+
+    LanceDB takes only paths in UTF-8.
+    """
+    folder = Path(os.path.abspath(root))  # noqa: PTH100 - links stay, as in a library
+    if _is_utf8(folder) and ((folder / INDEX).exists() or os.access(folder, os.W_OK)):
+        return str(root / INDEX)
+    return str(state_of(folder) / INDEX.name)
+
+
+def _is_utf8(path: Path) -> bool:
+    return str(path).encode("utf-8", "replace").decode() == str(path)
 
 
 def find_place(path: Path) -> str:
@@ -217,7 +228,7 @@ def _stamp(photo: Path) -> tuple[int, int] | None:
         status = photo.stat()
     except OSError:
         return None
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, min(status.st_mtime_ns, 2**63 - 1)  # the table has integers of 64 bits
 
 
 def _row(name: str, answer: EmbeddedPhoto, stamps: dict[str, tuple[int, int]]) -> Row | None:

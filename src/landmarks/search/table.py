@@ -8,12 +8,14 @@ an inverted file, and those in the cells nearest to a query are compared exactly
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote_to_bytes
 
 import lancedb
 import numpy as np
@@ -116,9 +118,10 @@ class PhotoTable:
         try:
             if int(stored[b"format"]) != FORMAT:
                 raise SearchError(f"{place}: made by another version of landmarks: {_REBUILD}")
-            self.header = Header(
-                stored[b"model"].decode(), stored[b"root"].decode(), int(stored[b"dimensions"].decode())
-            )
+            quoted = stored.get(b"quoted_root")
+            older = stored[b"root"].decode() if quoted is None else ""
+            root = older or os.fsdecode(unquote_to_bytes(quoted or b""))
+            self.header = Header(stored[b"model"].decode(), root, int(stored[b"dimensions"].decode()))
         except (KeyError, ValueError) as error:
             raise SearchError(f"{place}: not an index of landmarks, or damaged: {_REBUILD}") from error
 
@@ -129,7 +132,9 @@ class PhotoTable:
         Raises:
             StorageError: It cannot be written there.
         """
-        metadata = {"format": str(FORMAT), "model": header.model, "root": header.root}
+        # Metadata is text in UTF-8, which the path of a folder need not be.
+        root = quote(os.fsencode(header.root), safe="/")
+        metadata = {"format": str(FORMAT), "model": header.model, "quoted_root": root}
         schema = _schema(header.dimensions).with_metadata({**metadata, "dimensions": str(header.dimensions)})
         if is_local(place):
             with storage_errors(Path(place)):

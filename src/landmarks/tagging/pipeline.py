@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from landmarks.imaging.decoding import DEFAULT_LIMITS, ImageLimits, Source
+from landmarks.imaging.decoding import ImageLimits, Source
 from landmarks.imaging.photos import find_photos
 from landmarks.metadata.reading import embedded_position, read_position
 from landmarks.model.folder import DEFAULT_MODEL, find_model
@@ -154,15 +154,16 @@ class Model:
                 yield replace(finding, photo=replace(finding.photo, sha256=digest)) if digests else finding
 
     def open(
-        self, photo: Source, position: Position | None = None, *, limits: ImageLimits = DEFAULT_LIMITS
+        self, photo: Source, position: Position | None = None, *, limits: ImageLimits | None = None
     ) -> Opened:
         """Open a photo once for everything that tagging needs; an unreadable one carries its error.
 
         Args:
             photo: As in `tag`.
             position: Position of the camera; None to read it from the photo or its sidecar.
-            limits: Largest file and image to accept.
+            limits: Largest file and image to accept; those of the settings if None.
         """
+        limits = limits or ImageLimits.of_megapixels(self.settings.max_megapixels)
         prepared = self.recognizer.prepare(photo, limits)
         if not self.settings.use_position or prepared.error is not None:
             return Opened(prepared, None)

@@ -24,6 +24,8 @@ class TagSettings:
         far_km: A place farther away than this contradicts the camera's position; more than `near_km`.
         own_places: Your own places, a CSV file with at least the columns key and name.
         engine: Inference engine; openvino is faster for many photos.
+        max_megapixels: Largest photo to decode, in megapixels, above 0; a JPEG counts at the reduced size of its
+            decoding. Less than the default has no effect.
 
     Raises:
         SettingsError: A value is out of range.
@@ -37,6 +39,7 @@ class TagSettings:
     far_km: float = 50.0
     own_places: Path | None = None
     engine: EngineName = "onnxruntime"
+    max_megapixels: float = 120.0
 
     def __post_init__(self) -> None:
         require_choice("prefer", self.prefer, get_args(Preference))
@@ -45,6 +48,8 @@ class TagSettings:
             raise SettingsError(f"`top` must be at least 1, not {self.top}")
         if self.min_confidence is not None and not 0 < self.min_confidence < 1:
             raise SettingsError(f"`min_confidence` must lie between 0 and 1, not {self.min_confidence}")
+        if not self.max_megapixels > 0:
+            raise SettingsError(f"`max_megapixels` must be above 0, not {self.max_megapixels}")
         if not 0 < self.near_km < self.far_km:
             raise SettingsError(
                 f"`near_km` must be above 0 and below `far_km`, not {self.near_km} and {self.far_km}"

@@ -1,7 +1,8 @@
 """Reads an image folder into samples, class names and a stratified split.
 
-Two layouts are supported: `ROOT/train/CLASS/picture` with `ROOT/test/CLASS/picture` (torchvision's `ImageFolder`,
-twice), or one folder `ROOT/CLASS/picture`, of which a seeded, stratified part becomes the test split.
+Two layouts are supported: `ROOT/train/CLASS/picture` with `ROOT/test/CLASS/picture` and, if it is there,
+`ROOT/val/CLASS/picture` (torchvision's `ImageFolder`, several times), or one folder `ROOT/CLASS/picture`, of which
+a seeded, stratified part becomes the test split. Pictures may be in subfolders of their class.
 """
 
 from __future__ import annotations
@@ -16,9 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from landmarks.errors import DataError
-from landmarks.imaging.photos import photo_rules
-
-MANIFEST = "manifest.csv"
+from landmarks.training.data.listing import MANIFEST, ClassPictures, find_splits, list_classes
 
 
 @dataclass(frozen=True)
@@ -38,13 +37,23 @@ class Sample:
 
 @dataclass(frozen=True)
 class DataFolder:
-    """A data set: class names in folder order, and the samples of the three splits."""
+    """A data set.
+
+    Attributes:
+        root: Its folder.
+        classes: Class names, in folder order.
+        train: The training images.
+        valid: The images that choose the weights.
+        test: The images that measure the result.
+        notes: What the reader should know: how folders were understood, and what was left out.
+    """
 
     root: Path
     classes: tuple[str, ...]
     train: tuple[Sample, ...]
     valid: tuple[Sample, ...]
     test: tuple[Sample, ...]
+    notes: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of images of each class in each split."""
@@ -95,12 +104,14 @@ class Listing:
     Attributes:
         root: The data set.
         classes: Names of the class folders of all splits, sorted; a class may have no images.
-        splits: The images of `train` and `test`, or of "" if the class folders are in `root` itself.
+        splits: The images of `train`, `valid` and `test`, or of "" if the class folders are in `root` itself.
+        notes: What was left out.
     """
 
     root: Path
     classes: tuple[str, ...]
     splits: dict[str, tuple[Sample, ...]]
+    notes: tuple[str, ...] = ()
 
 
 def list_pictures(root: Path) -> Listing:
@@ -110,64 +121,63 @@ def list_pictures(root: Path) -> Listing:
         DataError: The folder is missing, unreadable, or holds fewer than two classes, no image at all, or a
             class whose name is not UTF-8.
     """
-    parts = [split for split in ("train", "test") if _has_folder(root, split)] or [""]
-    names = {split: _folder_names(root / split) for split in parts}
-    classes = tuple(sorted({name for found in names.values() for name in found}))
-    _require_classes(root / parts[0], classes)
-    labels = {name: label for label, name in enumerate(classes)}
+    parts = [(str(split), root / name) for split, name in find_splits(root).items()] or [("", root)]
+    found = {split: list_classes(folder) for split, folder in parts}
+    classes = tuple(sorted({name for listed in found.values() for name in listed.pictures}))
+    _require_classes(next(iter(found.values())).folder, classes)
     sources = read_sources(root)
-    splits = {}
-    for split in parts:
-        found = _samples(root / split, names[split], sources, split)
-        splits[split] = tuple(replace(s, label=labels[s.path.parent.name]) for s in found)
+    splits = {split: tuple(_samples(listed, classes, sources, split)) for split, listed in found.items()}
     if not any(splits.values()):
         raise DataError(f"{root}: there is no picture in its class folders: add some")
-    return Listing(root, classes, splits)
+    return Listing(root, classes, splits, tuple(note for listed in found.values() for note in listed.notes))
 
 
 def read_data_folder(root: Path, *, valid_size: float, seed: int, limit: int | None = None) -> DataFolder:
     """Read an image folder and split it.
 
     Args:
-        root: Folder with `train/` and `test/`, or with one folder per class.
-        valid_size: Fraction of the training images of each class that becomes validation, in (0, 1).
+        root: Folder with `train/`, `test/` and perhaps `val/`, or with one folder per class.
+        valid_size: Fraction of the training images of each class that becomes validation, in (0, 1), unless there
+            is a `val/`.
         seed: Seed of the split; the same seed gives the same split.
         limit: At most this many training images, drawn evenly over the classes, or None for all.
 
     Returns:
-        The data set; every class has at least one training and one validation image. A class may be missing
-        from `test/`.
+        The data set; every class has at least one training image and, without a `val/`, one validation image. A
+        class may be missing from `test/` and `val/`.
 
     Raises:
         DataError: The folder is missing, unreadable or empty, has one class, a split without its partner, a
             class without images, with too few to split or with a name that is not UTF-8.
     """
-    has_train, has_test = _has_folder(root, "train"), _has_folder(root, "test")
-    sources = read_sources(root)
-    if has_train:
-        classes = _class_names(root / "train")
-        test: list[Sample] = []
-        if not has_test:
-            raise DataError(f"{root}: there is train/ but no test/: add test/ or give train/ itself to be split")
-        extra = sorted(set(_class_names(root / "test")) - set(classes))
-        if extra:
-            raise DataError(f"{root / 'test'}: class {extra[0]!r} is not in train/: add it there or remove it")
-        train = _samples(root / "train", classes, sources, "train")
-        tested = [name for name in classes if (root / "test" / name).is_dir()]
-        test = _samples(root / "test", tested, sources, "test")
-        _require_pictures(root / "test", tested, test, at_least=1)
-        labels = {name: label for label, name in enumerate(classes)}
-        test = [replace(s, label=labels[s.path.parent.name]) for s in test]
-        _require_pictures(root / "train", classes, train, at_least=2)
-    elif has_test:
-        raise DataError(f"{root}: there is test/ but no train/: add train/ or give test/ itself to be split")
+    splits, sources = find_splits(root), read_sources(root)
+    if splits and "train" not in splits:
+        name = splits["test"]
+        raise DataError(f"{root}: there is {name}/ but no train/: add train/ or give {name}/ itself to be split")
+    if splits and not {"valid", "test"} & splits.keys():
+        name = splits["train"]
+        raise DataError(f"{root}: there is {name}/ but no test/: add test/ or give {name}/ itself to be split")
+    first = list_classes(root / splits["train"] if splits else root)
+    classes = list(first.pictures)
+    _require_classes(first.folder, classes)
+    notes, given = list(first.notes), {}
+    for split in ("valid", "test"):
+        if split in splits:
+            listed = list_classes(root / splits[split])
+            notes += listed.notes
+            given[split] = _split_samples(listed, classes, sources, split, splits["train"])
+    train = _samples(first, classes, sources, "train" if splits else "")
+    # A split that is missing is drawn from the training images.
+    _require_pictures(first.folder, classes, train, at_least=3 - len(given))
+    if "test" not in given:
+        given["test"], train = split_stratified(train, 0.2, seed + 1, classes)
+        notes += [f"{root}: there is no test/: a fifth of {splits['train']}/ is the test split"] if splits else []
+    if "valid" not in given:
+        given["valid"], train = split_stratified(train, valid_size, seed, classes)
     else:
-        classes = _class_names(root)
-        everything = _samples(root, classes, sources, "")
-        _require_pictures(root, classes, everything, at_least=3)
-        test, train = split_stratified(everything, 0.2, seed + 1)
-    valid, train = split_stratified(train, valid_size, seed)
-    return DataFolder(root, tuple(classes), tuple(limit_evenly(train, limit, seed)), tuple(valid), tuple(test))
+        notes.append(f"{root / splits['valid']}: used for validation")
+    valid, test = tuple(given["valid"]), tuple(given["test"])
+    return DataFolder(root, tuple(classes), tuple(limit_evenly(train, limit, seed)), valid, test, tuple(notes))
 
 
 def read_split(folder: Path, classes: Sequence[str]) -> list[Sample]:
@@ -176,25 +186,27 @@ def read_split(folder: Path, classes: Sequence[str]) -> list[Sample]:
     Raises:
         DataError: A folder is unreadable.
     """
-    present = [name for name in classes if (folder / name).is_dir()]
-    labels = {name: label for label, name in enumerate(classes)}
-    return [replace(s, label=labels[s.path.parent.name]) for s in _samples(folder, present, {}, folder.name)]
+    if not folder.is_dir():
+        return []
+    listed = list_classes(folder)
+    known = {name: paths for name, paths in listed.pictures.items() if name in classes}
+    return _samples(replace(listed, pictures=known), classes, {}, folder.name)
 
 
-def split_stratified(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
+def split_stratified(
+    samples: Sequence[Sample], share: float, seed: int, classes: Sequence[str]
+) -> tuple[list[Sample], list[Sample]]:
     """Split samples into (`share`, the rest), class by class, at least one of each class on both sides.
 
-    Takes linear time.
-
-    The split of a class depends on its own images and the seed alone, so adding a class moves no image of
-    another.
+    The split of a class depends on its name, its own images and the seed alone, so adding a class moves no image
+    of another. Takes linear time.
     """
     positions: dict[int, list[int]] = {}
     for position, sample in enumerate(samples):
         positions.setdefault(sample.label, []).append(position)
     drawn: set[int] = set()
-    for members in positions.values():
-        random.Random(f"{seed}-{samples[members[0]].path.parent.name}").shuffle(members)  # noqa: S311 - no secret
+    for label, members in positions.items():
+        random.Random(f"{seed}-{classes[label]}").shuffle(members)  # noqa: S311 - no secret
         drawn.update(members[: min(len(members) - 1, max(1, round(share * len(members))))])
     both: tuple[list[Sample], list[Sample]] = ([], [])
     for position, sample in enumerate(samples):
@@ -218,37 +230,6 @@ def limit_evenly(samples: Sequence[Sample], limit: int | None, seed: int) -> lis
     return [sample for _, sample in ranked[:count]]
 
 
-def _has_folder(root: Path, name: str) -> bool:
-    try:
-        if not root.is_dir():
-            raise DataError(f"{root}: no such folder: give a folder with one folder of pictures per class")
-        return (root / name).is_dir()
-    except OSError as error:
-        raise DataError(f"{root}: the folder cannot be read: change its permissions") from error
-
-
-def _class_names(folder: Path) -> list[str]:
-    names = _folder_names(folder)
-    _require_classes(folder, names)
-    return names
-
-
-def _folder_names(folder: Path) -> list[str]:
-    try:
-        names = sorted(
-            entry.name
-            for entry in os.scandir(folder)
-            if entry.is_dir() and photo_rules().skips(entry.name, is_folder=True) is None
-        )
-    except OSError as error:
-        raise DataError(f"{folder}: the folder cannot be read: change its permissions") from error
-    for name in names:
-        # Names go into files that other programs read, where bytes of an old encoding would break.
-        if name != name.encode("utf-8", "replace").decode("utf-8"):
-            raise DataError(f"{folder}: the folder name {name!r} is not UTF-8: rename it")
-    return names
-
-
 def _require_classes(folder: Path, names: Sequence[str]) -> None:
     if not names:
         raise DataError(f"{folder}: there is no folder of pictures in it: make one folder per class")
@@ -256,28 +237,36 @@ def _require_classes(folder: Path, names: Sequence[str]) -> None:
         raise DataError(f"{folder}: there is one class, {names[0]!r}, and nothing to tell it from: add another")
 
 
-def _samples(folder: Path, classes: Sequence[str], sources: dict[str, str], split: str) -> list[Sample]:
-    samples, rules = [], photo_rules()
-    for label, name in enumerate(classes):
-        try:
-            entries = sorted(entry.name for entry in os.scandir(folder / name))
-        except OSError as error:
-            raise DataError(f"{folder / name}: the folder cannot be read: change its permissions") from error
-        for file in entries:
-            if rules.skips(file, is_folder=False) is None:
-                source = sources.get(f"{split}/{name}/{file}", "")
-                samples.append(Sample(folder / name / file, label, source))
+def _split_samples(
+    listed: ClassPictures, classes: Sequence[str], sources: dict[str, str], split: str, train: str
+) -> list[Sample]:
+    """Return the samples of a given validation or test split, whose classes must be in the training split."""
+    _require_classes(listed.folder, list(listed.pictures))
+    extra = sorted(set(listed.pictures) - set(classes))
+    if extra:
+        raise DataError(f"{listed.folder}: class {extra[0]!r} is not in {train}/: add it there or remove it")
+    samples = _samples(listed, classes, sources, split)
+    _require_pictures(listed.folder, [name for name in classes if name in listed.pictures], samples, at_least=1)
     return samples
 
 
+def _samples(listed: ClassPictures, classes: Sequence[str], sources: dict[str, str], split: str) -> list[Sample]:
+    labels = {name: label for label, name in enumerate(classes)}
+    return [
+        Sample(path, labels[name], sources.get(f"{split}/{name}/{path.relative_to(listed.folder / name)}", ""))
+        for name, paths in sorted(listed.pictures.items(), key=lambda item: labels[item[0]])
+        for path in paths
+    ]
+
+
 def _require_pictures(folder: Path, classes: Sequence[str], samples: Sequence[Sample], *, at_least: int) -> None:
-    counted = Counter(sample.label for sample in samples)
-    for label, name in enumerate(classes):
-        if counted[label] == 0:
+    counted = Counter(sample.path.relative_to(folder).parts[0] for sample in samples)
+    for name in classes:
+        if counted[name] == 0:
             raise DataError(f"{folder / name}: no pictures in it: add some or remove the folder")
-        if counted[label] < at_least:
+        if counted[name] < at_least:
             raise DataError(
-                f"{folder / name}: a class needs at least {at_least} pictures to be split, not {counted[label]}: "
+                f"{folder / name}: a class needs at least {at_least} pictures to be split, not {counted[name]}: "
                 "add pictures or remove the folder"
             )
 

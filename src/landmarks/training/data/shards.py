@@ -77,8 +77,10 @@ class ShardSet:
 
     def folder(self) -> DataFolder:
         """Return the images stored next to the shards; its `train` is the sample."""
-        splits = {name: tuple(read_split(self.root / name, self.classes)) for name in ("train", "valid", "test")}
-        return DataFolder(self.root, self.classes, **splits)
+        train, valid, test = (
+            tuple(read_split(self.root / name, self.classes)) for name in ("train", "valid", "test")
+        )
+        return DataFolder(self.root, self.classes, train, valid, test)
 
 
 def is_shard_set(root: Path) -> bool:

@@ -103,7 +103,7 @@ def examine(settings: DoctorSettings, logger: Logger | None = None) -> Diagnosis
         tuple(in_order(proposals)),
         tuple(health),
         find_shortcuts(measured, seed=settings.seed),
-        tuple(_notes(readable, health)),
+        (*_notes(readable, health), *listing.notes),
         measured,
     )
 

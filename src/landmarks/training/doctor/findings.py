@@ -43,7 +43,7 @@ class Proposal:
         evidence: The reason, in a few words.
         score: Confidence from 0 to 1; comparable within one problem only.
         class_name: The class of its folder.
-        split: `train`, `test`, or "" if the data set is not split.
+        split: `train`, `valid`, `test`, or "" if the data set is not split.
         suggested: The class it seems to belong to, or "".
         other: The image it is compared with, or None.
     """

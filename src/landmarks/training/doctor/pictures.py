@@ -29,7 +29,7 @@ class Picture:
     Attributes:
         path: The file.
         label: Index of its class.
-        split: `train`, `test`, or "" if the data set is not split.
+        split: `train`, `valid`, `test`, or "" if the data set is not split.
         source: Its source, or "" without a manifest.
         width: Width in pixels, before any rotation by EXIF; 0 if the header is unreadable.
         height: Height in pixels.

@@ -139,6 +139,10 @@ def _prepare(
     set_threads(replace(settings.loop, devices=1))  # this process is alone as yet
     logger.stage("reading images")
     data = prepare_data(settings.data, settings.loading, cache=settings.cache, progress=logger.progress)
+    for note in data.folder.notes:
+        logger.remark(note)
+    if data.broken:
+        logger.remark(f"{len(data.broken)} unreadable pictures were left out: {folder.info} lists them")
     if resume and folder.info.is_file():
         require_same_data(folder, read_info(folder), data)
     if settings.loop.processes > 1 and data.train_size < settings.loading.batch_size:

@@ -16,9 +16,10 @@ from typing import Literal
 from landmarks.errors import DataError
 from landmarks.files.walker import Skipped
 from landmarks.geo.gazetteer import normalise
-from landmarks.imaging.photos import find_photos
+from landmarks.imaging.photos import find_photos, photo_rules
 from landmarks.model.ood import BACKGROUND
 from landmarks.training.data.folders import read_sources
+from landmarks.training.data.listing import find_splits
 from landmarks.training.evaluation.matching import KnownLandmarks
 
 Role = Literal["known", "unknown", "negative"]
@@ -93,8 +94,9 @@ class _Listing:
     def add_data(self, folder: Path) -> None:
         """Add a folder of classes or, if it has none, of photos without a landmark."""
         top = _subfolders(folder)
-        root = folder / "test" if "test" in top and _subfolders(folder / "test") else folder
-        if root == folder and "train" in top:
+        splits = find_splits(folder)
+        root = folder / splits["test"] if "test" in splits else folder
+        if root == folder and "train" in splits:
             raise DataError(f"{folder}: there is train/ but no test/ with classes: give the folder to measure on")
         classes = [root / name for name in (_subfolders(root) if root != folder else top)]
         classes = [one for one in classes if _resolved(one) not in self._negatives]
@@ -153,7 +155,11 @@ def _source(path: Path, sources: dict[str, str]) -> str:
 
 def _subfolders(folder: Path) -> list[str]:
     try:
-        return sorted(one.name for one in os.scandir(folder) if one.is_dir() and not one.name.startswith("."))
+        rules = photo_rules()
+        with os.scandir(folder) as entries:
+            return sorted(
+                one.name for one in entries if one.is_dir() and not rules.skips(one.name, is_folder=True)
+            )
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(f"{folder}: no such folder: give a folder of photos") from error
     except OSError as error:

@@ -24,6 +24,10 @@ class Logger(Protocol):
         """A part of the run begins: `reading images`, `training`, `evaluating`."""
         return
 
+    def remark(self, text: str) -> None:
+        """Something about the data that the reader should know, in one sentence."""
+        return
+
     def progress(self, done: int, total: int) -> None:
         """Images were decoded or embedded."""
         return
@@ -51,6 +55,11 @@ class Loggers(Logger):
         """Forward the event."""
         for logger in self._loggers:
             logger.stage(name)
+
+    def remark(self, text: str) -> None:
+        """Forward the event."""
+        for logger in self._loggers:
+            logger.remark(text)
 
     def progress(self, done: int, total: int) -> None:
         """Forward the event."""

@@ -1,0 +1,200 @@
+"""Finds photos and sidecars again, by their content, after somebody has moved, renamed or swapped them.
+
+The ledger knows files by their paths. Before they are undone or judged, its paths are brought up to date: a photo
+that is no longer where it was is looked for in the library by its size and SHA-256, and its sidecar beside it.
+What is not found keeps its old path.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from landmarks.files.checksums import sha256_file
+from landmarks.files.walker import WalkRules, walk
+from landmarks.imaging.photos import walk_photos
+from landmarks.library.ledger import Ledger
+from landmarks.library.records import Whereabouts
+from landmarks.metadata.sidecars import MAX_SIDECAR_BYTES, own_sidecar
+
+
+def follow_moves(ledger: Ledger, root: Path, *, sidecars: bool = False) -> dict[bytes, bytes]:
+    """Bring the paths in a ledger up to date.
+
+    Args:
+        ledger: The ledger.
+        root: Root of the library.
+        sidecars: Also look for sidecars that have been moved without their photo.
+
+    Returns:
+        New path of each photo that has moved, by its old one, relative to the root.
+    """
+    seen = _look(ledger, root, sidecars=sidecars)
+    if not seen.astray and not seen.lone:
+        return {}
+    moves = _match(root, seen)
+    targets = _follow_sidecars(root, seen, moves, search=sidecars)
+    if moves or targets:
+        ledger.move(moves, targets)
+    return moves
+
+
+@dataclass
+class _Seen:
+    """What a look at the paths of a ledger showed.
+
+    Attributes:
+        home: Photos that are where they should be.
+        taken: Written files that are as they were written.
+        astray: Photos that are not, with what was written for each.
+        lone: Written files that are gone from beside their photo.
+    """
+
+    home: set[bytes] = field(default_factory=set)
+    taken: set[bytes] = field(default_factory=set)
+    astray: dict[bytes, list[Whereabouts]] = field(default_factory=lambda: defaultdict(list))
+    lone: list[Whereabouts] = field(default_factory=list)
+
+
+def _look(ledger: Ledger, root: Path, *, sidecars: bool) -> _Seen:
+    seen = _Seen()
+    for row in ledger.whereabouts():
+        if row.photo in seen.astray or (row.photo not in seen.home and not _is_there(root, row)):
+            seen.astray[row.photo].append(row)
+        else:
+            seen.home.add(row.photo)
+            if sidecars and not os.path.lexists(_path(root, row.target)):
+                seen.lone.append(row)
+            elif sidecars and row.target != row.photo:
+                seen.taken.add(row.target)
+    return seen
+
+
+def _is_there(root: Path, row: Whereabouts) -> bool:
+    """Return whether a photo is in its place, with the content it had."""
+    path = os.path.join(os.fsencode(root), row.photo)  # noqa: PTH118 - for each photo of a library
+    try:
+        status = os.stat(path)  # noqa: PTH116
+        if row.sha256 is None or (row.size == status.st_size and row.mtime_ns == status.st_mtime_ns):
+            return True
+        return row.size in {None, status.st_size} and _digest(_path(root, row.photo)) == row.sha256
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True  # it cannot be told at the moment
+
+
+def _match(root: Path, seen: _Seen) -> dict[bytes, bytes]:
+    """Return where the photos that are astray have gone."""
+    wanted: dict[bytes, list[bytes]] = defaultdict(list)
+    sizes: set[int | None] = set()
+    for photo, rows in seen.astray.items():
+        if rows[-1].sha256:
+            wanted[rows[-1].sha256].append(photo)
+            sizes.add(rows[-1].size)
+    found: dict[bytes, list[bytes]] = defaultdict(list)
+    for key in _photos(root) if wanted else ():
+        if key in seen.home:
+            continue
+        path = _path(root, key)
+        try:
+            if None in sizes or path.stat().st_size in sizes:
+                digest = _digest(path)
+                if digest in wanted:
+                    found[digest].append(key)
+        except OSError:
+            continue
+    moves: dict[bytes, bytes] = {}
+    used: set[bytes] = set()
+    for digest, places in found.items():
+        # Of several copies, one that kept its name is taken first.
+        pairs = [(_name(old) != _name(new), old, new) for old in wanted[digest] for new in places]
+        for _, old, new in sorted(pairs):
+            if old not in moves and new not in used:
+                moves[old] = new
+                used.add(new)
+    return {old: new for old, new in moves.items() if old != new}
+
+
+def _follow_sidecars(
+    root: Path, seen: _Seen, moves: dict[bytes, bytes], *, search: bool
+) -> dict[tuple[bytes, bytes], bytes]:
+    """Return where the files written for moved photos, and sidecars without their photo, have gone."""
+    targets: dict[tuple[bytes, bytes], bytes] = {}
+    lost = list(seen.lone)
+    for photo, new in moves.items():
+        for row in seen.astray[photo]:
+            place = _beside(root, row, new)
+            if _content(_path(root, place)) != row.after_hash and row.target != photo:
+                lost.append(row)
+            if place != row.target:
+                targets[photo, row.target] = place
+    if search and lost:
+        places: dict[bytes, list[bytes]] = defaultdict(list)
+        known = seen.taken.union(targets.values())
+        for key in _sidecars(root):
+            if key not in known:
+                places[_content(_path(root, key)) or b""].append(key)
+        for row in lost:
+            if places.get(row.after_hash):
+                targets[row.photo, row.target] = places[row.after_hash].pop(0)
+    return targets
+
+
+def _beside(root: Path, row: Whereabouts, new: bytes) -> bytes:
+    """Return the file that was written for a photo that is now at `new`."""
+    if row.target == row.photo:
+        return new
+    old, target, path = _name(row.photo), _name(row.target), _path(root, new)
+    if target.lower().startswith(old.lower()):
+        renamed = path.with_name(path.name + target[len(old) :])
+    else:
+        renamed = path.with_suffix(Path(target).suffix)
+    own = own_sidecar(path)
+    named = [each for each in (renamed, own) if each is not None]
+    places = [_key(root, renamed), row.target, *(_key(root, each) for each in named[1:])]
+    for place in places:
+        if _content(_path(root, place)) == row.after_hash:
+            return place
+    return _key(root, next((each for each in named if os.path.lexists(each)), renamed))
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        if path.stat().st_size > MAX_SIDECAR_BYTES:
+            return None
+        return _digest(path)
+    except OSError:
+        return None
+
+
+def _digest(path: Path) -> bytes:
+    return bytes.fromhex(sha256_file(path))
+
+
+def _photos(root: Path) -> Iterator[bytes]:
+    return _keys(root, walk_photos([root], on_skip=lambda _skipped: None))
+
+
+def _sidecars(root: Path) -> Iterator[bytes]:
+    found = walk([root], WalkRules(frozenset({".xmp"})))
+    return _keys(root, (path for path in found if isinstance(path, Path)))
+
+
+def _keys(root: Path, paths: Iterable[Path]) -> Iterator[bytes]:
+    return (_key(root, path) for path in paths)
+
+
+def _key(root: Path, path: Path) -> bytes:
+    return os.fsencode(path.relative_to(root))
+
+
+def _path(root: Path, key: bytes) -> Path:
+    return root / os.fsdecode(key)
+
+
+def _name(key: bytes) -> str:
+    return Path(os.fsdecode(key)).name

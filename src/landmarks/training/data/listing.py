@@ -1,0 +1,130 @@
+"""Lists the pictures of an image folder: its splits, its classes, and what was left out, by reason."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from landmarks.errors import DataError
+from landmarks.files.walker import Skipped, count_skipped
+from landmarks.imaging.photos import photo_rules, walk_photos
+
+MANIFEST = "manifest.csv"
+
+Split = Literal["train", "valid", "test"]
+
+_SPLIT_NAMES: dict[Split, frozenset[str]] = {
+    "train": frozenset({"train", "training"}),
+    "valid": frozenset({"val", "valid", "validation"}),
+    "test": frozenset({"test", "testing"}),
+}
+"""Names of split folders, case-folded."""
+
+
+@dataclass(frozen=True)
+class ClassPictures:
+    """The pictures of the class folders in one folder.
+
+    Attributes:
+        folder: The folder with one folder per class.
+        pictures: The pictures of each class, also those in subfolders; a class may have none.
+        notes: Sentences about what was left out.
+    """
+
+    folder: Path
+    pictures: dict[str, list[Path]]
+    notes: tuple[str, ...]
+
+
+def find_splits(root: Path) -> dict[Split, str]:
+    """Return the name of the folder of each split; empty if the class folders are in `root` itself.
+
+    Capitals and common other names count. A folder without folders in it is a class, whatever its name.
+
+    Raises:
+        DataError: The folder is missing or unreadable, or two folders are the same split.
+    """
+    try:
+        if not root.is_dir():
+            raise DataError(f"{root}: no such folder: give a folder with one folder of pictures per class")
+        names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    except OSError as error:
+        raise DataError(f"{root}: the folder cannot be read: change its permissions") from error
+    found: dict[Split, str] = {}
+    for split, known in _SPLIT_NAMES.items():
+        named = [name for name in names if name.casefold() in known and _has_folders(root / name)]
+        if len(named) > 1:
+            raise DataError(f"{root}: {named[0]}/ and {named[1]}/ are both the {split} split: merge them")
+        if named:
+            found[split] = named[0]
+    return found if {"train", "test"} & found.keys() else {}
+
+
+def list_classes(folder: Path) -> ClassPictures:
+    """List the pictures `folder/CLASS/picture`, also `folder/CLASS/anything/picture`, class by class.
+
+    Raises:
+        DataError: The folder or a class folder is unreadable, or the name of a class is not UTF-8.
+    """
+    skipped: list[Skipped] = []
+    names = _folder_names(folder)
+    paths = list(walk_photos([folder], on_skip=skipped.append))
+    for one in skipped:
+        if one.reason == "unreadable" and one.path.parent == folder:
+            raise DataError(f"{one.path}: the folder cannot be read: change its permissions")
+    excluded = {one.path.name for one in skipped if one.path.parent == folder}
+    pictures: dict[str, list[Path]] = {name: [] for name in names if name not in excluded}
+    loose = 0
+    for path in paths:
+        below = path.relative_to(folder).parts
+        if len(below) == 1:
+            loose += 1
+        elif below[0] in pictures:
+            pictures[below[0]].append(path)
+    return ClassPictures(folder, pictures, tuple(_notes(folder, skipped, loose)))
+
+
+def _notes(folder: Path, skipped: Sequence[Skipped], loose: int) -> list[str]:
+    notes = [f"{one.path}: {one.message}" for one in skipped if one.reason == "unreadable"]
+    if loose:
+        notes.append(f"{folder}: left out {loose} {'picture' if loose == 1 else 'pictures'} in no class folder")
+    told = Counter[str](one.reason for one in skipped if _counts(one))
+    if told:
+        notes.append(f"{folder}: skipped {sum(told.values())} ({count_skipped(told)})")
+    return notes
+
+
+def _counts(skipped: Skipped) -> bool:
+    """Return whether a reader wants to know of a skipped file: tables beside the class folders are no pictures."""
+    if skipped.reason in {"unreadable", "hidden"}:
+        return False
+    return skipped.reason != "unsupported" or skipped.path.suffix.lower() not in {".csv", ".txt", ".md"}
+
+
+def _has_folders(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return any(entry.is_dir() and not entry.name.startswith(".") for entry in entries)
+    except OSError:
+        return True  # reading it tells what is wrong
+
+
+def _folder_names(folder: Path) -> list[str]:
+    rules = photo_rules()
+    try:
+        names = sorted(
+            entry.name
+            for entry in os.scandir(folder)
+            if entry.is_dir() and rules.skips(entry.name, is_folder=True) is None
+        )
+    except OSError as error:
+        raise DataError(f"{folder}: the folder cannot be read: change its permissions") from error
+    for name in names:
+        # Names go into files that other programs read, where bytes of an old encoding would break.
+        if name != name.encode("utf-8", "replace").decode("utf-8"):
+            raise DataError(f"{folder}: the folder name {name!r} is not UTF-8: rename it")
+    return names
