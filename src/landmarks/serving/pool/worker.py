@@ -8,11 +8,13 @@ service is killed. An image that crashes this process affects no other.
 from __future__ import annotations
 
 import base64
+import io
 import os
+import select
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -79,16 +81,22 @@ class Answerer:
         # Warm up: the first answer is the slowest.
         self._model.recognizer.answer(np.zeros((1, side, side, 3), dtype=np.uint8))
 
-    def answer(self, picture: bytes, *, embedding: bool, size: bool = False) -> dict[str, Any]:
+    def answer(
+        self, picture: bytes, *, embedding: bool, size: bool = False, left: Callable[[], bool] = lambda: False
+    ) -> dict[str, Any]:
         """Return the tags of an image, or `error` with its `code` and `message`.
 
         Args:
             picture: Content of a file.
             embedding: Include the embedding for search, as base64 of float32.
             size: Include width and height of the upright image, in pixels.
+            left: Returns whether nobody waits for the answer any more; asked once the image is decoded, and if so,
+                the answer is `landmarks.serving.pool.protocol.LEFT`.
         """
         started = time.perf_counter()
         opened = self._model.open(picture, limits=self._limits)
+        if left():
+            return dict(frames.LEFT)
         if (error := opened.photo.error) is not None:
             return {"error": {"code": _CODES.get(type(error), "damaged_picture"), "message": error.reason}}
         decoded = time.perf_counter()
@@ -129,7 +137,7 @@ def main() -> None:
     """Answer until the input ends."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the service stops it by closing the pipe
-    source = sys.stdin.buffer
+    source = io.FileIO(sys.stdin.fileno(), closefd=False)
     threadpool_limits(1)  # numpy's threads would compete for the cores of the other workers
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # output of libraries must not get between the frames
@@ -147,9 +155,17 @@ def main() -> None:
         send({"fatal": str(error)})
         return
     send({"ready": True})
+
+    def left() -> bool:
+        # While an image is in progress, the service sends nothing but this, or closes the pipe.
+        return bool(select.select([source], [], [], 0)[0]) and frames.read(source) is not None
+
     while (frame := frames.read(source)) is not None:
         head, picture = frame
-        send(answerer.answer(picture, embedding=bool(head.get("embedding")), size=bool(head.get("size"))))
+        if head == frames.LEFT:
+            continue  # it came after the answer
+        wanted = {name: bool(head.get(name)) for name in ("embedding", "size")}
+        send(answerer.answer(picture, **wanted, left=left))
 
 
 if __name__ == "__main__":
