@@ -64,6 +64,7 @@ def create_app(settings: ServeSettings, searcher: Searcher | None = None) -> Fas
         lifespan=lifespan,
         docs_url=None,  # its page loads third-party scripts
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,  # the names of the functions in generated clients
     )
     app.state.service = service
     app.state.stopping = stopping = Stopping()

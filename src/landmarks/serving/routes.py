@@ -39,6 +39,7 @@ from landmarks.serving.vision import (
 )
 from landmarks.serving.xmp import XMP_TYPE, ZIP_TYPE, archive_of, packet_of
 
+_BYTES = "application/octet-stream"
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {
     "schema": {
@@ -52,8 +53,9 @@ _FORM = {
 _PICTURES: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "One image as the body, or one or more as files of a form, under any field name.",
-        "content": {"multipart/form-data": _FORM, "image/jpeg": _BINARY, "application/octet-stream": _BINARY},
+        "description": "One image as the body, with this type or any image/*; or one or more as files of a form, "
+        "under any field name.",
+        "content": {"multipart/form-data": _FORM, _BYTES: _BINARY},
     }
 }
 _WHEN = {
@@ -149,17 +151,21 @@ def v1_router(service: Service, searcher: Searcher | None) -> APIRouter:
         response_class=Response,
         responses={
             200: {
-                "description": "One photo: its packet. Several: a ZIP with one sidecar per photo.",
-                "content": {XMP_TYPE: {"schema": {"type": "string"}}, ZIP_TYPE: _BINARY},
+                "description": "One photo: its packet. Several: a ZIP with one sidecar per photo. Either of them as "
+                "application/octet-stream if the request accepts only that.",
+                # Generators of clients know only the last of these types.
+                "content": {XMP_TYPE: {"schema": {"type": "string"}}, ZIP_TYPE: _BINARY, _BYTES: _BINARY},
             },
             **errors(400, 401, 403, 408, 413, 422, 429, 503),
         },
     )
-    async def xmp(wanted: XmpRequest) -> Response:
+    async def xmp(request: Request, wanted: XmpRequest) -> Response:
         """Return the sidecar that `landmarks tag --write` would create for each photo."""
+        plain = request.headers.get("accept") == _BYTES
         if len(wanted.photos) == 1:
-            return Response(packet_of(wanted.photos[0]), media_type=XMP_TYPE)
-        return Response(await asyncio.to_thread(archive_of, wanted.photos), media_type=ZIP_TYPE)
+            return Response(packet_of(wanted.photos[0]), media_type=_BYTES if plain else XMP_TYPE)
+        content = await asyncio.to_thread(archive_of, wanted.photos)
+        return Response(content, media_type=_BYTES if plain else ZIP_TYPE)
 
     _add_annotate(router, service)
     if searcher is not None:
