@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -195,11 +196,17 @@ def test_a_model_that_cannot_be_loaded_is_told_in_one_sentence(tmp_path: Path) -
     run(work())
 
 
+def test_a_worker_does_not_answer_for_another_version(settings: WorkerSettings) -> None:
+    with pytest.raises(ModelError, match="another version"):
+        Answerer(replace(settings, version="colours-before"))
+
+
 def test_settings_survive_the_pipe(tmp_path: Path) -> None:
     settings = WorkerSettings(
         tmp_path,
         TagSettings(top=3, min_confidence=0.7, use_position=False, own_places=tmp_path / "own.csv"),
         ImageLimits(5, 6),
+        "colours-1",
     )
     assert WorkerSettings.from_dict(settings.to_dict()) == settings
 

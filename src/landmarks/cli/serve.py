@@ -14,28 +14,42 @@ from landmarks.errors import SettingsError
 from landmarks.serving.settings import LOOPBACK, Access, ConnectionLimits, Limits, ServeSettings
 from landmarks.tagging.settings import TagSettings
 
-_ACCESS_FLAGS = {"api_key": "--api-key-file", "hosts": "--allow-host", "origins": "--cors", "proxies": "--proxy"}
+_ACCESS_FLAGS = {
+    "api_key": "--api-key-file",
+    "keys_file": "--api-keys",
+    "hosts": "--allow-host",
+    "origins": "--cors",
+    "proxies": "--proxy",
+}
+
+
+_More = Annotated[
+    tuple[str, ...], Option("Another model to serve, as ?model=NAME; repeat it.", repeat=True, flag="--also-model")
+]
+_Host = Annotated[str, Option("Address to listen on; 0.0.0.0 lets other machines in.")]
+_Port = Annotated[int, Option("Port; 0 takes a free one.", minimum=0)]
+_Workers = Annotated[int | None, Option("Worker processes per model.", default="one per core", minimum=1)]
+_Index = Annotated[str | None, Option("Index made by landmarks index, for POST /v1/search and similar photos.")]
+_KeyFile = Annotated[Path | None, Option("File that holds the API key.", default="LANDMARKS_API_KEY, else no key")]
+_Hosts = Annotated[
+    tuple[str, ...],
+    Option(
+        "Host name to serve under besides addresses; repeat it.",
+        default="localhost; any with an API key",
+        repeat=True,
+    ),
+]
 
 
 def serve(
     model: Model = "world",
-    host: Annotated[str, Option("Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
-    port: Annotated[int, Option("Port; 0 takes a free one.", minimum=0)] = 8000,
-    workers: Annotated[int | None, Option("Worker processes.", default="one per core", minimum=1)] = None,
-    index: Annotated[
-        str | None, Option("Index made by landmarks index, for POST /v1/search and similar photos.")
-    ] = None,
-    api_key_file: Annotated[
-        Path | None, Option("File that holds the API key.", default="LANDMARKS_API_KEY, else no key")
-    ] = None,
-    allow_host: Annotated[
-        tuple[str, ...],
-        Option(
-            "Host name to serve under besides addresses; repeat it.",
-            default="localhost; any with an API key",
-            repeat=True,
-        ),
-    ] = (),
+    more_models: _More = (),
+    host: _Host = "127.0.0.1",
+    port: _Port = 8000,
+    workers: _Workers = None,
+    index: _Index = None,
+    api_key_file: _KeyFile = None,
+    allow_host: _Hosts = (),
     *,
     access: Annotated[
         Access,
@@ -58,7 +72,7 @@ def serve(
         ),
     ],
 ) -> None:
-    """Serve the model over HTTP, with a web UI.
+    """Serve models over HTTP, with a web UI.
 
     The address is printed on standard output once images are accepted; logs go to standard error, one JSON object
     per line. SIGTERM and Ctrl-C finish the images in flight and end with status 0.
@@ -69,7 +83,7 @@ def serve(
 
     key = _api_key(api_key_file)
     # Without a key, a page of another site could have its name resolve to this machine and ask.
-    usual = LOOPBACK if host in LOOPBACK or key is None else ()
+    usual = LOOPBACK if host in LOOPBACK or not (key or access.keys_file) else ()
     settings = ServeSettings(
         model=find_model(model),
         tags=tags,
@@ -77,6 +91,7 @@ def serve(
         limits=limits,
         access=replace(access, api_key=key, hosts=tuple(name.lower() for name in allow_host) or usual),
         connections=connections,
+        more_models=tuple(find_model(name) for name in more_models),
     )
     searcher = None
     if index is not None:

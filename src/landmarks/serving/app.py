@@ -16,6 +16,7 @@ from landmarks import __version__
 from landmarks.serving.errors import Code, RequestError, error_response
 from landmarks.serving.look_alikes import Searcher
 from landmarks.serving.middleware.intake import Intake, Stopping
+from landmarks.serving.middleware.keys import KeyRing
 from landmarks.serving.middleware.metrics import CONTENT_TYPE
 from landmarks.serving.middleware.observability import Answer, Observe
 from landmarks.serving.middleware.security import Gate, SecurityHeaders
@@ -46,16 +47,17 @@ def create_app(settings: ServeSettings, searcher: Searcher | None = None) -> Fas
     Raises:
         ModelError: The model folder is damaged.
         PlacesError: A table of places is broken.
+        SettingsError: The file of API keys cannot be read, or is wrong.
     """
-    service = Service(settings)
+    service = Service(settings, pinned=searcher is not None)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await service.pool.open()
+        await service.catalog.open()
         try:
             yield
         finally:
-            await service.pool.close()
+            await service.catalog.close()
 
     app = FastAPI(
         title="landmarks",
@@ -76,7 +78,8 @@ def create_app(settings: ServeSettings, searcher: Searcher | None = None) -> Fas
     app.add_exception_handler(HTTPException, _refused)
     # The last middleware added is the outermost.
     app.add_middleware(Intake, admission=service.admission, limits=settings.limits, stopping=stopping)
-    app.add_middleware(Gate, access=settings.access)
+    keys = KeyRing(settings.access, service.metrics.by_key)
+    app.add_middleware(Gate, access=settings.access, keys=keys)
     app.add_middleware(Answer)
     if settings.access.origins:
         app.add_middleware(
@@ -108,7 +111,7 @@ def _operations(service: Service, stopping: Stopping) -> APIRouter:
     )
     async def readyz() -> Response:
         """Return 200 if images are accepted now, else 503."""
-        ready = service.pool.ready > 0 and not stopping.begun
+        ready = service.catalog.ready and not stopping.begun
         return JSONResponse({"status": "ok" if ready else "starting"}, 200 if ready else 503)
 
     @router.get(

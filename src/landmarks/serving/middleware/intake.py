@@ -64,7 +64,7 @@ class Intake:
         length = Headers(scope=scope).get("content-length", "")
         if length.isdecimal():
             self._check_size(int(length))
-        with self._admission.enter(scope["state"]["client"]) as ticket:
+        with self._admission.enter(scope["state"]["client"], scope["state"]["quota"]) as ticket:
             scope["state"]["ticket"] = ticket
             async with _Visit(receive, send, ticket, self._limits, self._stopping) as visit:
                 await self._app(scope, self._counted(visit), visit.send)

@@ -55,6 +55,12 @@ class Metrics:
             ["code"],
             registry=registry,
         )
+        self._by_key = Counter(
+            "landmarks_key_pictures", "Images by the name of the API key.", ["key"], registry=registry
+        )
+        self._reloads = Counter(
+            "landmarks_model_reloads", "Models reloaded: done or failed.", ["outcome"], registry=registry
+        )
         for name, text, value in (
             ("landmarks_pictures_waiting", "Images waiting for a worker.", waiting),
             ("landmarks_pictures_inside", "Images in the service.", inside),
@@ -73,9 +79,17 @@ class Metrics:
         for step, value in (seconds or {}).items():
             self._work_seconds.labels(step).observe(value)
 
+    def by_key(self, key: str, count: int) -> None:
+        """Count the images that came with a key; `key` is its name, from the file of keys."""
+        self._by_key.labels(key).inc(count)
+
     def replaced(self, reason: str) -> None:
         """Count a worker that was replaced."""
         self._replaced.labels(reason).inc()
+
+    def reloaded(self, outcome: str) -> None:
+        """Count a model whose folder has changed: `done` or `failed`."""
+        self._reloads.labels(outcome).inc()
 
     def refused(self, code: str) -> None:
         """Count a connection that was closed without a request."""

@@ -62,6 +62,7 @@ class Observe:
             # A request refused before routing counts under its route too, and no client can make up names.
             route = scope["path"] if scope["path"] in self._routes else "other"
             self._metrics.request(route, status or _FAILED, seconds)
+            quota = scope["state"].get("quota")
             _log.info(
                 "request",
                 extra={
@@ -70,6 +71,7 @@ class Observe:
                     "route": route,
                     "status": status or _FAILED,
                     "ms": round(seconds * 1000, 1),
+                    **({} if quota is None else {"key": quota.key.name}),
                 },
             )
 

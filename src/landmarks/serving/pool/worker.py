@@ -23,11 +23,12 @@ import numpy as np
 from PIL import ExifTags
 from threadpoolctl import threadpool_limits
 
-from landmarks.errors import ImageFormatError, ImageTooLargeError, LandmarksError
+from landmarks.errors import ImageFormatError, ImageTooLargeError, LandmarksError, ModelError
 from landmarks.imaging.decoding import ImageLimits, photo_header
 from landmarks.serving.pool import protocol as frames
 from landmarks.tagging.pipeline import Model
 from landmarks.tagging.settings import TagSettings
+from landmarks.tagging.tagger import identity_of
 from landmarks.tagging.writers import candidate_object, reasons, tag_object
 
 _TURNED = range(5, 9)  # EXIF orientations that swap width and height
@@ -42,17 +43,19 @@ class WorkerSettings:
         model: Model folder.
         tags: How to tag.
         limits: Limits per image.
+        version: Expected identity of the model, as the folder may have changed; empty for any.
     """
 
     model: Path
     tags: TagSettings
     limits: ImageLimits
+    version: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values as sent over the pipe."""
         own = self.tags.own_places
         tags = {**asdict(self.tags), "own_places": None if own is None else str(own)}
-        return {"model": str(self.model), "tags": tags, "limits": asdict(self.limits)}
+        return {"model": str(self.model), "tags": tags, "limits": asdict(self.limits), "version": self.version}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> WorkerSettings:
@@ -60,7 +63,7 @@ class WorkerSettings:
         tags = TagSettings(**values["tags"])
         if tags.own_places is not None:
             tags = replace(tags, own_places=Path(tags.own_places))
-        return cls(Path(values["model"]), tags, ImageLimits(**values["limits"]))
+        return cls(Path(values["model"]), tags, ImageLimits(**values["limits"]), values["version"])
 
 
 class Answerer:
@@ -77,6 +80,11 @@ class Answerer:
     def __init__(self, settings: WorkerSettings) -> None:
         self._limits = settings.limits
         self._model = Model(settings.model, settings.tags)
+        version = identity_of(settings.model, self._model.recognizer.info, settings.tags)
+        if settings.version not in ("", version):
+            raise ModelError(
+                f"{settings.model}: the folder now has another version of the model: it is reloaded soon"
+            )
         side = self._model.recognizer.info.preprocessing.crop
         # Warm up: the first answer is the slowest.
         self._model.recognizer.answer(np.zeros((1, side, side, 3), dtype=np.uint8))
