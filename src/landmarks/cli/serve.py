@@ -11,7 +11,7 @@ import click
 
 from landmarks.cli.declare import Fields, Model, Option
 from landmarks.errors import SettingsError
-from landmarks.serving.settings import LOOPBACK, Access, ConnectionLimits, Limits, ServeSettings
+from landmarks.serving.settings import LOOPBACK, Access, ConnectionLimits, JobLimits, Limits, ServeSettings
 from landmarks.tagging.settings import TagSettings
 
 _ACCESS_FLAGS = {
@@ -61,6 +61,7 @@ def serve(
             omit=("max_request_mb",), flags={"max_files": "--files", "upload_bytes_per_second": "--upload-rate"}
         ),
     ],
+    jobs: Annotated[JobLimits, Fields(flags={"path": "--jobs"})],
     connections: Annotated[
         ConnectionLimits,
         Fields(omit=("connections", "header_bytes", "send_seconds", "loop_share")),
@@ -91,6 +92,7 @@ def serve(
         limits=limits,
         access=replace(access, api_key=key, hosts=tuple(name.lower() for name in allow_host) or usual),
         connections=connections,
+        jobs=jobs,
         more_models=tuple(find_model(name) for name in more_models),
     )
     searcher = None

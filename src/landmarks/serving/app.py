@@ -14,6 +14,8 @@ from starlette.responses import JSONResponse, Response
 
 from landmarks import __version__
 from landmarks.serving.errors import Code, RequestError, error_response
+from landmarks.serving.jobs.routes import jobs_router
+from landmarks.serving.jobs.runner import JobRunner
 from landmarks.serving.look_alikes import Searcher
 from landmarks.serving.middleware.intake import Intake, Stopping
 from landmarks.serving.middleware.keys import KeyRing
@@ -28,7 +30,8 @@ from landmarks.serving.settings import ServeSettings
 
 _DESCRIPTION = (
     "Names the landmark in a photo: the landmark with its probability, else its city, country or kind, else "
-    "nothing. Images are analysed and not stored: they are never written to disk, and URLs are never fetched."
+    "nothing. Images are analysed and not stored: they are never written to disk, and URLs are never fetched. "
+    "Only the images of a job are kept until they are analysed."
 )
 _HTTP_CODES: dict[int, Code] = {404: "not_found", 405: "method_not_allowed"}
 _HTTP_TEXTS: dict[int, str] = {
@@ -47,16 +50,22 @@ def create_app(settings: ServeSettings, searcher: Searcher | None = None) -> Fas
     Raises:
         ModelError: The model folder is damaged.
         PlacesError: A table of places is broken.
-        SettingsError: The file of API keys cannot be read, or is wrong.
+        SettingsError: The file of API keys or of jobs cannot be used.
     """
     service = Service(settings, pinned=searcher is not None)
+
+    jobs = None if settings.jobs.path is None else JobRunner(service, settings.jobs)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.catalog.open()
+        if jobs is not None:
+            await jobs.open()
         try:
             yield
         finally:
+            if jobs is not None:
+                await jobs.close()
             await service.catalog.close()
 
     app = FastAPI(
@@ -71,7 +80,11 @@ def create_app(settings: ServeSettings, searcher: Searcher | None = None) -> Fas
     app.state.service = service
     app.state.stopping = stopping = Stopping()
     paths = {"/openapi.json"}
-    for router in (v1_router(service, searcher), _operations(service, stopping), page_router()):
+    routers = [v1_router(service, searcher), _operations(service, stopping), page_router()]
+    if jobs is not None:
+        routers.append(jobs_router(service, jobs, settings.jobs))
+        service.metrics.gauge("landmarks_job_pictures", "Images of jobs without a result.", lambda: jobs.pending)
+    for router in routers:
         app.include_router(router, dependencies=[Depends(only_known_parameters)])
         paths.update(route.path for route in router.routes if isinstance(route, APIRoute))
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -85,7 +98,7 @@ def create_app(settings: ServeSettings, searcher: Searcher | None = None) -> Fas
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.access.origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
             expose_headers=["Retry-After", "X-Request-ID"],
         )

@@ -51,7 +51,7 @@ _FORM = {
         "required": ["photos"],
     }
 }
-_PICTURES: dict[str, Any] = {
+PICTURES: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "description": "One image as the body, with this type or any image/*; or one or more as files of a form, "
@@ -59,12 +59,13 @@ _PICTURES: dict[str, Any] = {
         "content": {"multipart/form-data": _FORM, _BYTES: _BINARY},
     }
 }
-_ModelName = Annotated[
+ModelName = Annotated[
     str | None, Query(max_length=200, description="Name of a model of `/v1/models`; by default the first.")
 ]
 _WHEN = {
     400: "The request or all of its images cannot be read.",
     401: "The API key is missing or wrong.",
+    404: "There is no such job.",
     403: "The service does not answer under this host name.",
     408: "The upload took too long.",
     413: "The request or all of its images are too large.",
@@ -124,7 +125,7 @@ def v1_router(service: Service, searcher: Searcher | None) -> APIRouter:
         summary="Tag photos",
         response_model=TagsResponse | VisionResponse,
         responses=_OF_PICTURES,
-        openapi_extra=_PICTURES,
+        openapi_extra=PICTURES,
     )
     async def tags(
         request: Request,
@@ -132,7 +133,7 @@ def v1_router(service: Service, searcher: Searcher | None) -> APIRouter:
             Literal["landmarks", "vision"],
             Query(description="`vision` returns the format of Google Cloud Vision's landmarkAnnotations."),
         ] = "landmarks",
-        model: _ModelName = None,
+        model: ModelName = None,
     ) -> Response:
         """Return the tags of one image, or of the files of a form, in order."""
         service.catalog.find(model)
@@ -149,7 +150,7 @@ def v1_router(service: Service, searcher: Searcher | None) -> APIRouter:
         return service.models(search=searcher is not None)
 
     @router.get("/landmarks", summary="Landmarks of the model, as GeoJSON", responses=errors(401, 403, 422))
-    async def landmarks(model: _ModelName = None) -> LandmarksResponse:
+    async def landmarks(model: ModelName = None) -> LandmarksResponse:
         """Return one feature per place; several classes may share one."""
         return service.landmarks(model)
 
@@ -191,7 +192,7 @@ def _add_annotate(router: APIRouter, service: Service) -> None:
             for status in (400, 401, 403, 408, 413, 422, 429, 503)
         },
     )
-    async def annotate(request: Request, wanted: AnnotateRequest, model: _ModelName = None) -> Response:
+    async def annotate(request: Request, wanted: AnnotateRequest, model: ModelName = None) -> Response:
         """Return the landmarks of each image; an image that fails has an `error` instead."""
         ticket: Ticket = request.state.ticket
         ticket.take_bytes(ticket.size)  # the base64 text and the files decoded from it
@@ -212,7 +213,7 @@ def _add_annotate(router: APIRouter, service: Service) -> None:
 
 
 def _add_search(router: APIRouter, service: Service, searcher: Searcher) -> None:
-    @router.post("/search", summary="Find similar photos", responses=_OF_PICTURES, openapi_extra=_PICTURES)
+    @router.post("/search", summary="Find similar photos", responses=_OF_PICTURES, openapi_extra=PICTURES)
     async def search(
         request: Request, limit: Annotated[int, Query(ge=1, le=100, description="Number of results.")] = 10
     ) -> SearchResponse:

@@ -184,6 +184,31 @@ class Access:
 
 
 @dataclass(frozen=True)
+class JobLimits:
+    """Batch jobs: whether there are any, and what they may cost.
+
+    Attributes:
+        path: File that keeps jobs with their images until these are analysed; None for a service without jobs.
+        job_hours: Hours for which the results of a finished job are kept, above 0.
+        job_files: Maximum images per job, at least 1.
+        job_mb: Maximum size of all images that wait in jobs, in MiB, above 0.
+
+    Raises:
+        SettingsError: A limit is out of range.
+    """
+
+    path: Path | None = None
+    job_hours: float = 24.0
+    job_files: int = 1000
+    job_mb: float = 2048.0
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, "job_files")
+        for name in ("job_hours", "job_mb"):
+            _above_zero(self, name)
+
+
+@dataclass(frozen=True)
 class ServeSettings:
     """Everything a service is told.
 
@@ -197,6 +222,7 @@ class ServeSettings:
         more_models: Folders of further models, which requests ask for by name.
         reload_seconds: Time between two looks at the model folders, at least 0; a model whose folder has changed
             is reloaded. 0 for never.
+        jobs: Batch jobs.
 
     Raises:
         SettingsError: A value is out of range.
@@ -210,6 +236,7 @@ class ServeSettings:
     connections: ConnectionLimits = ConnectionLimits()
     more_models: tuple[Path, ...] = ()
     reload_seconds: float = 2.0
+    jobs: JobLimits = JobLimits()
 
     def __post_init__(self) -> None:
         _at_least_one(self, "workers")

@@ -66,7 +66,11 @@ class Metrics:
             ("landmarks_pictures_inside", "Images in the service.", inside),
             ("landmarks_workers_ready", "Workers ready.", ready),
         ):
-            Gauge(name, text, registry=registry).set_function(value)
+            self.gauge(name, text, value)
+
+    def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """Add a gauge with the value that a function returns."""
+        Gauge(name, text, registry=self._registry).set_function(value)
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count a request; `route` is the path of a known route, never one made up by a client."""
