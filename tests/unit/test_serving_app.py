@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -382,6 +383,21 @@ def test_the_page_is_served_from_memory_and_cached_by_its_tag(client: TestClient
     assert (again.status_code, again.content) == (304, b"")
     assert client.get("/main.js").headers["content-type"].startswith("text/javascript")
     assert "http" not in page.text.replace("http-equiv", "").replace("https://www.naturalearth", "")
+
+
+def test_the_page_of_the_api_needs_nothing_from_elsewhere(client: TestClient) -> None:
+    page = client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    files = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert {"docs.js", "docs.css", "openapi.json"} <= set(files)
+    for file in files:
+        assert client.get(f"/{file.removeprefix('./')}").status_code == 200, file
+    for text in (page.text, client.get("/docs.js").text):
+        assert "http:" not in text
+        assert "https:" not in text
+        assert " style=" not in text  # the policy allows no style but that of the files
+    assert client.get("/docs.html").status_code == 404
 
 
 def test_openapi_has_examples_and_one_error_shape(client: TestClient) -> None:

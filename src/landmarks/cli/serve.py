@@ -30,6 +30,7 @@ _Host = Annotated[str, Option("Address to listen on; 0.0.0.0 lets other machines
 _Port = Annotated[int, Option("Port; 0 takes a free one.", minimum=0)]
 _Workers = Annotated[int | None, Option("Worker processes per model.", default="one per core", minimum=1)]
 _Index = Annotated[str | None, Option("Index made by landmarks index, for POST /v1/search and similar photos.")]
+_Otel = Annotated[bool, Option("Send OpenTelemetry traces and metrics, as configured by the OTEL_ variables.")]
 _KeyFile = Annotated[Path | None, Option("File that holds the API key.", default="LANDMARKS_API_KEY, else no key")]
 _Hosts = Annotated[
     tuple[str, ...],
@@ -48,6 +49,7 @@ def serve(
     port: _Port = 8000,
     workers: _Workers = None,
     index: _Index = None,
+    otel: _Otel = False,
     api_key_file: _KeyFile = None,
     allow_host: _Hosts = (),
     *,
@@ -100,7 +102,12 @@ def serve(
         from landmarks.serving.photo_index import PhotoIndex
 
         searcher = PhotoIndex(index, settings.model)
-    run(settings, host, port, searcher=searcher, started=click.echo)
+    telemetry = None
+    if otel:
+        from landmarks.serving.middleware.telemetry import start
+
+        telemetry = start()
+    run(settings, host, port, searcher=searcher, telemetry=telemetry, started=click.echo)
 
 
 def _api_key(path: Path | None) -> str | None:

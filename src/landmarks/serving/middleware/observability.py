@@ -63,7 +63,8 @@ class Observe:
             # A request refused before routing counts under its route too, and no client can make up names.
             path = _JOB.sub("/v1/jobs/{job_id}", scope["path"])
             route = path if path in self._routes else "other"
-            self._metrics.request(route, status or _FAILED, seconds)
+            scope["state"]["route"] = route
+            self._metrics.request(scope["method"], route, status or _FAILED, seconds)
             quota = scope["state"].get("quota")
             _log.info(
                 "request",
