@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,16 @@ def test_a_request_continues_the_trace_of_its_caller(model: Path) -> None:
     routes = {point.attributes["http.route"] for point in metrics["http.server.request.duration"]}
     assert routes == {"/v1/tags", "other"}
     telemetry.close()
+
+
+def test_a_collector_that_is_away_does_not_hold_the_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("landmarks.serving.middleware.telemetry._CLOSE_SECONDS", 0.05)
+    traces, released = TracerProvider(), threading.Event()
+    monkeypatch.setattr(traces, "shutdown", lambda: released.wait(10))
+    started = time.monotonic()
+    Telemetry(traces, MeterProvider()).close()
+    assert time.monotonic() - started < 5
+    released.set()
 
 
 def test_it_is_configured_by_the_usual_variables(monkeypatch: pytest.MonkeyPatch) -> None:

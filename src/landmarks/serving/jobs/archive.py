@@ -83,8 +83,8 @@ def _entries(content: bytes, max_file_bytes: int) -> Iterator[tuple[str, bytes]]
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             for entry in archive.infolist():
                 last = entry.filename.rpartition("/")[2]
-                if entry.is_dir() or entry.filename.startswith(_HIDDEN) or last.startswith("."):
-                    continue
+                if not last or last.startswith(".") or entry.filename.startswith(_HIDDEN):
+                    continue  # a folder, or what a system adds on its own
                 with archive.open(entry) as file:
                     # Whatever size the archive declares, no more is unpacked.
                     yield entry.filename[:255], file.read(max_file_bytes + 1)

@@ -246,19 +246,23 @@ async def _read_form(request: Request, max_files: int) -> list[Upload]:
     )
     try:
         form = await parser.parse()
-    except MultiPartException as error:
-        raise RequestError("bad_request", f"the form cannot be read: {error.message}") from error
-    try:
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
         return [
             Upload((file.filename or "")[:_MAX_NAME] or None, await file.read(), request.state.client)
             for file in files
         ]
+    except MultiPartException as error:
+        raise RequestError("bad_request", f"the form cannot be read: {error.message}") from error
     finally:
-        await form.close()
+        parser.close()
 
 
 class _InMemory(MultiPartParser):
     """A parser whose files never spill to disk; their size is limited beforehand."""
 
     spool_max_size = 2**62
+
+    def close(self) -> None:
+        """Close all files, that of a part which was cut off too."""
+        for file in self._files_to_close_on_error:
+            file.close()

@@ -7,6 +7,7 @@ as `OTEL_EXPORTER_OTLP_ENDPOINT`.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 
@@ -27,6 +28,7 @@ from landmarks import __version__
 
 _SCOPE = "landmarks.serving"
 _FAILED = 500
+_CLOSE_SECONDS = 5.0
 _NANOSECONDS = 10**9
 
 
@@ -75,7 +77,12 @@ class Telemetry:
         return Trace(app, self)
 
     def close(self) -> None:
-        """Send what has not been sent yet."""
+        """Send what has not been sent yet; a collector that is away does not hold the stop for long."""
+        ending = threading.Thread(target=self._shut_down, daemon=True)
+        ending.start()
+        ending.join(_CLOSE_SECONDS)
+
+    def _shut_down(self) -> None:
         for provider in self._providers:
             provider.shutdown()
 
