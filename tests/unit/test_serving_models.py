@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2 as httpx
@@ -14,7 +16,7 @@ from fastapi import FastAPI
 from stub_pool import StubPool, use_stub
 from tiny_model import COLOURS, calibrated, make_model
 
-from landmarks.errors import SettingsError
+from landmarks.errors import ModelError, SettingsError
 from landmarks.model.folder import ONNX_FILE
 from landmarks.serving.app import create_app
 from landmarks.serving.models.catalog import Catalog
@@ -135,6 +137,34 @@ def test_what_cannot_be_loaded_leaves_the_model_before(tmp_path: Path, what: str
             assert (await tag(client)).status_code == 200
             failed = 'landmarks_model_reloads_total{outcome="failed"} 1.0' in (await client.get("/metrics")).text
             assert failed == (what in {"broken", "renamed"})
+
+    run(work)
+
+
+def test_a_reload_that_failed_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_model(tmp_path / "colours")
+
+    async def work() -> None:
+        app = create_app(ServeSettings(folder, workers=1, reload_seconds=0))
+        catalog: Catalog = app.state.service.catalog
+        async with asking(app):
+            before = catalog.find(None)
+            change(folder, calibration=calibrated())
+
+            async def killed(_: StubPool) -> None:
+                raise ModelError("the process that loads it was killed")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(StubPool, "open", killed)
+                await look(catalog)
+            await look(catalog)
+            assert catalog.find(None) is before  # not at once
+            now = time.monotonic()
+            monkeypatch.setattr(
+                "landmarks.serving.models.catalog.time", SimpleNamespace(monotonic=lambda: now + 3)
+            )
+            await look(catalog, 1)
+            assert catalog.find(None) is not before
 
     run(work)
 

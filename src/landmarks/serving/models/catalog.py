@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from landmarks.serving.settings import ServeSettings
 
 _log = logging.getLogger("landmarks.serving")
 
+_LONGEST_PAUSE = 60.0  # seconds between two tries to load a model
+
 Signature = frozenset[tuple[str, int, int]]
 """Name, modification time and size of each file of a folder."""
 
@@ -26,6 +29,8 @@ class _Entry:
     served: ServedModel
     loaded: Signature  # of the folder when the model was loaded, or could not be
     seen: Signature  # at the last look
+    failures: int = 0  # in a row
+    again: float = 0.0  # when to try once more after a failure
 
 
 class Catalog:
@@ -140,21 +145,33 @@ class Catalog:
             await self.look()
 
     async def look(self) -> None:
-        """Look at the folders once; reload a model whose folder has changed, but not since the last look."""
+        """Look at the folders once; reload a model whose folder has changed, but not since the last look.
+
+        A reload that failed is tried again after a while: until it succeeds, no worker that dies can be replaced,
+        because the version that it served is gone.
+        """
         for name, entry in self._entries.items():
             signature = await asyncio.to_thread(_signature, entry.folder)
             settled, entry.seen = signature == entry.seen, signature
-            if settled and signature not in (entry.loaded, frozenset()):
-                entry.loaded = signature
-                await self._reload(name, entry)
+            if not settled or not signature:
+                continue
+            if signature != entry.loaded:
+                entry.loaded, entry.failures = signature, 0
+            elif not entry.failures or time.monotonic() < entry.again:
+                continue
+            if await self._reload(name, entry):
+                entry.failures = 0
+            else:
+                entry.failures += 1
+                entry.again = time.monotonic() + min(_LONGEST_PAUSE, 2.0**entry.failures)
 
-    async def _reload(self, name: str, entry: _Entry) -> None:
-        """Replace a model; if the new one cannot be loaded, the old one stays."""
+    async def _reload(self, name: str, entry: _Entry) -> bool:
+        """Replace a model and return True; if the new one cannot be loaded, the old one stays."""
         fresh: ServedModel | None = None
         try:
             fresh = await asyncio.to_thread(ServedModel, entry.folder, self._settings, self._replaced)
             if fresh.version == entry.served.version:
-                return
+                return True
             if self._pinned and entry.served is self.find(None):
                 raise ModelError("the index was made with the model before: index again and restart")
             if fresh.info.name != name:
@@ -163,7 +180,7 @@ class Catalog:
         except (LandmarksError, OSError, ValueError) as error:
             _log.error("a model could not be reloaded", extra={"model": name, "reason": str(error)})
             self._reloaded("failed")
-            return
+            return False
         except asyncio.CancelledError:
             if fresh is not None:
                 await fresh.pool.close()
@@ -174,6 +191,7 @@ class Catalog:
         task = asyncio.create_task(old.retire())
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
+        return True
 
 
 def _signature(folder: Path) -> Signature:
