@@ -7,6 +7,9 @@ tagging. The services take turns, so that other load on the machine affects all 
 `python benchmarks/serve.py faults PHOTOS --minutes 10` keeps 128 clients at a service with room for 64 images,
 then kills workers with signal 9, one and all of them.
 
+`python benchmarks/serve.py mixed PHOTOS --minutes 10` has honest, slow, hostile and leaving clients at the service
+together, kills a worker each minute and changes the model each two.
+
 PHOTOS is a folder of images. TorchScript runs the same network as the bundled model, EfficientNet-Lite0 with a
 linear head; its weights do not matter for its speed.
 """
@@ -41,6 +44,7 @@ from load import (
     once,
     post,
 )
+from mixed_load import mixed, own_copy
 from record import record, table
 
 from landmarks.imaging.photos import find_photos
@@ -266,15 +270,57 @@ async def killing(port: int, pid: int, requests: Sequence[bytes], count: int) ->
     return [f"{count} of {cores()}", lost, f"{answered or ready:.2f}", f"{ready:.2f}"]
 
 
+def mixed_load(given: argparse.Namespace) -> None:
+    photos = find_photos([given.photos])[:PICTURES]
+    requests = [multipart([photo.read_bytes()]) for photo in photos]
+    with tempfile.TemporaryDirectory() as folder:
+        model = own_copy(find_model("world"), Path(folder))
+        candidate = Candidate(lambda port: [*SERVE, str(port), "--model", str(model)], requests)
+        with running(candidate) as (port, pid):
+            seen = asyncio.run(mixed(port, pid, requests, model, given.minutes * 60))
+            values = metrics_of(asyncio.run(once(port, get("/metrics")))[1])
+            alive = asyncio.run(once(port, requests[0]))[0] == 200
+    reloads = {
+        name: values.get(f'landmarks_model_reloads_total{{outcome="{name}"}}', 0) for name in ("done", "failed")
+    }
+    told = lambda counts: ", ".join(f"{status}: {count}" for status, count in sorted(counts.items()))  # noqa: E731
+    rows = [
+        ["16 honest clients", told(seen.honest.statuses)],
+        ["uploads at 16 kB/s", told(seen.slow)],
+        ["hostile clients (0: closed)", told(seen.hostile)],
+        ["clients that left", str(seen.left)],
+    ]
+    memories = [
+        [f"{minute:.1f}", f"{main:.0f}", f"{workers:.0f}"] for minute, main, workers in spread(seen.samples)
+    ]
+    honest = seen.honest
+    body = (
+        f"{given.minutes:g} minutes. {seen.killed} workers were killed, each with its image (503). The "
+        f"model was changed {seen.changed} times: {reloads['done']:.0f} reloads, {reloads['failed']:.0f} failed. "
+        f"Honest clients: {honest.rate:.0f} answers/s, p50 {honest.quantile(0.5):.2f} s, p99 "
+        f"{honest.quantile(0.99):.2f} s. Afterwards the service {'answers' if alive else 'DOES NOT answer'}.\n\n"
+        + table(["clients", "answers by status"], rows)
+        + "\n\n"
+        + table(["minute", "service, MiB", "workers together, MiB"], memories)
+    )
+    record(
+        "serve_mixed",
+        "The service with clients of every kind",
+        f"python benchmarks/serve.py mixed PHOTOS --minutes {given.minutes:g}",
+        body,
+        ["onnxruntime", "fastapi", "uvicorn"],
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "faults"])
+    parser.add_argument("what", choices=["speed", "faults", "mixed"])
     parser.add_argument("photos", type=Path)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each load")
     parser.add_argument("--bulk", type=int, default=1200, help="pictures of bulk tagging")
-    parser.add_argument("--minutes", type=float, default=10.0, help="of overload")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of overload or mixed load")
     given = parser.parse_args()
-    {"speed": speed, "faults": faults}[given.what](given)
+    {"speed": speed, "faults": faults, "mixed": mixed_load}[given.what](given)
 
 
 if __name__ == "__main__":

@@ -121,6 +121,7 @@ EXTRAS = {
     },
     "tune": {"optuna", "scipy", "tomli_w"},
     "track": {"mlflow"},
+    "otel": {"opentelemetry"},
     "serve": {
         "fastapi",
         "h11",

@@ -330,4 +330,4 @@ def test_serve_declares_no_default_that_the_settings_have(monkeypatch: pytest.Mo
     assert (limits.max_file_bytes, limits.max_request_bytes) == (10 * 2**20, 20 * 2**20)
     fields = {item.name for one in (ServeSettings, Limits, Access) for item in dataclasses.fields(one)}
     declared = set(inspect.signature(serve).parameters) & fields
-    assert declared == {"model", "workers", "limits", "access", "connections", "tags"}
+    assert declared == {"model", "more_models", "workers", "limits", "access", "connections", "jobs", "tags"}

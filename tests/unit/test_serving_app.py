@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -384,6 +385,21 @@ def test_the_page_is_served_from_memory_and_cached_by_its_tag(client: TestClient
     assert "http" not in page.text.replace("http-equiv", "").replace("https://www.naturalearth", "")
 
 
+def test_the_page_of_the_api_needs_nothing_from_elsewhere(client: TestClient) -> None:
+    page = client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    files = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert {"docs.js", "docs.css", "openapi.json"} <= set(files)
+    for file in files:
+        assert client.get(f"/{file.removeprefix('./')}").status_code == 200, file
+    for text in (page.text, client.get("/docs.js").text):
+        assert "http:" not in text
+        assert "https:" not in text
+        assert " style=" not in text  # the policy allows no style but that of the files
+    assert client.get("/docs.html").status_code == 404
+
+
 def test_openapi_has_examples_and_one_error_shape(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     tags = document["paths"]["/v1/tags"]["post"]
@@ -396,6 +412,24 @@ def test_openapi_has_examples_and_one_error_shape(client: TestClient) -> None:
     assert "/v1/search" not in document["paths"]
 
 
+def test_openapi_fits_generators_of_clients(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    known = {"application/json", "application/octet-stream", "multipart/form-data", "text/plain"}
+    names = []
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            names.append(operation["operationId"])
+            for answer in operation["responses"].values():
+                assert known & set(answer.get("content", {"text/plain": None})), (names[-1], answer)
+            assert set(operation.get("requestBody", {}).get("content", {})) <= known
+    assert len(set(names)) == len(names)
+    assert "tags" in names
+    # Input and Output variants, and two schemas of one title, become models of the same name.
+    schemas = document["components"]["schemas"]
+    assert not [name for name in schemas if "__" in name or name.endswith(("-Input", "-Output"))]
+    assert len({schema["title"] for schema in schemas.values()}) == len(schemas)
+
+
 # --- XMP ---
 
 
@@ -403,6 +437,9 @@ def test_kept_tags_become_the_packet_that_tag_write_writes(client: TestClient) -
     tags = client.post("/v1/tags", content=TOWER, headers=RAW).json()["photos"][0]["tags"]
     answer = client.post("/v1/xmp", json={"photos": [{"file": "tower.jpg", "tags": tags}]})
     assert answer.headers["content-type"].startswith("application/rdf+xml")
+    plain = {"Accept": "application/octet-stream"}
+    same = client.post("/v1/xmp", json={"photos": [{"file": "tower.jpg", "tags": tags}]}, headers=plain)
+    assert (same.headers["content-type"], same.content) == (plain["Accept"], answer.content)
     entries = XmpPacket(answer.content).entries()
     assert entries.keywords == ("Eiffel Tower", "Paris", "France")
     assert entries.locations[0].identifier.endswith("Q243")

@@ -8,11 +8,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from PIL import Image
 from tiny_model import COLOURS, calibrated, make_model
 
@@ -20,7 +22,7 @@ from landmarks.errors import ModelError
 from landmarks.imaging.decoding import ImageLimits
 from landmarks.model.folder import ONNX_FILE
 from landmarks.serving.pool.pool import Pool, PoolClosedError, TooSlowError, WorkerLostError
-from landmarks.serving.pool.worker import WorkerSettings
+from landmarks.serving.pool.worker import Answerer, WorkerSettings
 from landmarks.tagging.settings import TagSettings
 
 
@@ -94,6 +96,23 @@ def test_a_worker_that_dies_idle_costs_no_picture(settings: WorkerSettings, towe
     run(work())
 
 
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_pipe_that_closes_as_a_picture_comes_ends_no_supervision(
+    settings: WorkerSettings, tower: bytes, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    async def work() -> None:
+        pool = Pool(settings, count=1, decode_seconds=10)
+        await pool.open()
+        (process,) = pool._processes  # it dies between two steps of the loop, which no signal can time
+        process.stdin.close()
+        assert (await asyncio.wait_for(pool.answer(tower), 20))["known"] is True
+        assert pool.pids != (process.pid,)
+        await pool.close()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(work())
+
+
 def test_a_picture_that_takes_too_long_is_given_up(settings: WorkerSettings, tower: bytes) -> None:
     async def work() -> None:
         pool = Pool(settings, count=1, decode_seconds=0.4)
@@ -133,6 +152,24 @@ def test_a_caller_that_gives_up_takes_its_picture_out_of_the_line(settings: Work
     run(work())
 
 
+def test_a_worker_stops_at_a_picture_that_nobody_waits_for(settings: WorkerSettings, tower: bytes) -> None:
+    assert Answerer(settings).answer(tower, embedding=False, left=lambda: True) == {"left": True}
+
+    async def work() -> None:
+        pool = Pool(settings, count=1, decode_seconds=30)
+        await pool.open()
+        os.kill(pool.pids[0], signal.SIGSTOP)
+        left = asyncio.create_task(pool.answer(tower, embedding=True))
+        await asyncio.sleep(0.1)  # the worker has it
+        left.cancel()
+        os.kill(pool.pids[0], signal.SIGCONT)
+        for _ in range(3):  # the next answers are those of the next pictures
+            assert "embedding" not in await pool.answer(tower)
+        await pool.close()
+
+    run(work())
+
+
 def test_closing_leaves_no_process(settings: WorkerSettings, tower: bytes) -> None:
     async def work() -> None:
         pool = Pool(settings, count=2, decode_seconds=30)
@@ -159,11 +196,17 @@ def test_a_model_that_cannot_be_loaded_is_told_in_one_sentence(tmp_path: Path) -
     run(work())
 
 
+def test_a_worker_does_not_answer_for_another_version(settings: WorkerSettings) -> None:
+    with pytest.raises(ModelError, match="another version"):
+        Answerer(replace(settings, version="colours-before"))
+
+
 def test_settings_survive_the_pipe(tmp_path: Path) -> None:
     settings = WorkerSettings(
         tmp_path,
         TagSettings(top=3, min_confidence=0.7, use_position=False, own_places=tmp_path / "own.csv"),
         ImageLimits(5, 6),
+        "colours-1",
     )
     assert WorkerSettings.from_dict(settings.to_dict()) == settings
 

@@ -11,31 +11,47 @@ import click
 
 from landmarks.cli.declare import Fields, Model, Option
 from landmarks.errors import SettingsError
-from landmarks.serving.settings import LOOPBACK, Access, ConnectionLimits, Limits, ServeSettings
+from landmarks.serving.settings import LOOPBACK, Access, ConnectionLimits, JobLimits, Limits, ServeSettings
 from landmarks.tagging.settings import TagSettings
 
-_ACCESS_FLAGS = {"api_key": "--api-key-file", "hosts": "--allow-host", "origins": "--cors", "proxies": "--proxy"}
+_ACCESS_FLAGS = {
+    "api_key": "--api-key-file",
+    "keys_file": "--api-keys",
+    "hosts": "--allow-host",
+    "origins": "--cors",
+    "proxies": "--proxy",
+}
+
+
+_More = Annotated[
+    tuple[str, ...], Option("Another model to serve, as ?model=NAME; repeat it.", repeat=True, flag="--also-model")
+]
+_Host = Annotated[str, Option("Address to listen on; 0.0.0.0 lets other machines in.")]
+_Port = Annotated[int, Option("Port; 0 takes a free one.", minimum=0)]
+_Workers = Annotated[int | None, Option("Worker processes per model.", default="one per core", minimum=1)]
+_Index = Annotated[str | None, Option("Index made by landmarks index, for POST /v1/search and similar photos.")]
+_Otel = Annotated[bool, Option("Send OpenTelemetry traces and metrics, as configured by the OTEL_ variables.")]
+_KeyFile = Annotated[Path | None, Option("File that holds the API key.", default="LANDMARKS_API_KEY, else no key")]
+_Hosts = Annotated[
+    tuple[str, ...],
+    Option(
+        "Host name to serve under besides addresses; repeat it.",
+        default="localhost; any with an API key",
+        repeat=True,
+    ),
+]
 
 
 def serve(
     model: Model = "world",
-    host: Annotated[str, Option("Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
-    port: Annotated[int, Option("Port; 0 takes a free one.", minimum=0)] = 8000,
-    workers: Annotated[int | None, Option("Worker processes.", default="one per core", minimum=1)] = None,
-    index: Annotated[
-        str | None, Option("Index made by landmarks index, for POST /v1/search and similar photos.")
-    ] = None,
-    api_key_file: Annotated[
-        Path | None, Option("File that holds the API key.", default="LANDMARKS_API_KEY, else no key")
-    ] = None,
-    allow_host: Annotated[
-        tuple[str, ...],
-        Option(
-            "Host name to serve under besides addresses; repeat it.",
-            default="localhost; any with an API key",
-            repeat=True,
-        ),
-    ] = (),
+    more_models: _More = (),
+    host: _Host = "127.0.0.1",
+    port: _Port = 8000,
+    workers: _Workers = None,
+    index: _Index = None,
+    otel: _Otel = False,
+    api_key_file: _KeyFile = None,
+    allow_host: _Hosts = (),
     *,
     access: Annotated[
         Access,
@@ -47,6 +63,7 @@ def serve(
             omit=("max_request_mb",), flags={"max_files": "--files", "upload_bytes_per_second": "--upload-rate"}
         ),
     ],
+    jobs: Annotated[JobLimits, Fields(flags={"path": "--jobs"})],
     connections: Annotated[
         ConnectionLimits,
         Fields(omit=("connections", "header_bytes", "send_seconds", "loop_share")),
@@ -59,7 +76,7 @@ def serve(
         ),
     ],
 ) -> None:
-    """Serve the model over HTTP, with a web UI.
+    """Serve models over HTTP, with a web UI.
 
     The address is printed on standard output once images are accepted; logs go to standard error, one JSON object
     per line. SIGTERM and Ctrl-C finish the images in flight and end with status 0.
@@ -70,7 +87,7 @@ def serve(
 
     key = _api_key(api_key_file)
     # Without a key, a page of another site could have its name resolve to this machine and ask.
-    usual = LOOPBACK if host in LOOPBACK or key is None else ()
+    usual = LOOPBACK if host in LOOPBACK or not (key or access.keys_file) else ()
     settings = ServeSettings(
         model=find_model(model),
         tags=tags,
@@ -78,13 +95,20 @@ def serve(
         limits=limits,
         access=replace(access, api_key=key, hosts=tuple(name.lower() for name in allow_host) or usual),
         connections=connections,
+        jobs=jobs,
+        more_models=tuple(find_model(name) for name in more_models),
     )
     searcher = None
     if index is not None:
         from landmarks.serving.photo_index import PhotoIndex
 
         searcher = PhotoIndex(index, settings.model)
-    run(settings, host, port, searcher=searcher, started=click.echo)
+    telemetry = None
+    if otel:
+        from landmarks.serving.middleware.telemetry import start
+
+        telemetry = start()
+    run(settings, host, port, searcher=searcher, telemetry=telemetry, started=click.echo)
 
 
 def _api_key(path: Path | None) -> str | None:

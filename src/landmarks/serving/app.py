@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 
 from landmarks import __version__
 from landmarks.serving.errors import Code, RequestError, error_response
+from landmarks.serving.jobs.routes import jobs_router
+from landmarks.serving.jobs.runner import JobRunner
 from landmarks.serving.look_alikes import Searcher
 from landmarks.serving.middleware.intake import Intake, Stopping
+from landmarks.serving.middleware.keys import KeyRing
 from landmarks.serving.middleware.metrics import CONTENT_TYPE
 from landmarks.serving.middleware.observability import Answer, Observe
 from landmarks.serving.middleware.security import Gate, SecurityHeaders
@@ -25,10 +30,22 @@ from landmarks.serving.schemas import Status
 from landmarks.serving.service import Service
 from landmarks.serving.settings import ServeSettings
 
+if TYPE_CHECKING:
+    from landmarks.serving.middleware.telemetry import Telemetry
+
 _DESCRIPTION = (
     "Names the landmark in a photo: the landmark with its probability, else its city, country or kind, else "
-    "nothing. Images are analysed and not stored: they are never written to disk, and URLs are never fetched."
+    "nothing. Images are analysed and not stored: they are never written to disk, and URLs are never fetched. "
+    "Only the images of a job are kept until they are analysed."
 )
+# FastAPI's own, which variables of the environment could turn on; see `middleware.telemetry` for ours.
+_NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
 _HTTP_CODES: dict[int, Code] = {404: "not_found", 405: "method_not_allowed"}
 _HTTP_TEXTS: dict[int, str] = {
     404: "there is nothing at this address: see /openapi.json",
@@ -36,26 +53,36 @@ _HTTP_TEXTS: dict[int, str] = {
 }
 
 
-def create_app(settings: ServeSettings, searcher: Searcher | None = None) -> FastAPI:
+def create_app(
+    settings: ServeSettings, searcher: Searcher | None = None, telemetry: Telemetry | None = None
+) -> FastAPI:
     """Return the application; its workers run from its start-up to its shutdown.
 
     Args:
         settings: Settings of the service.
         searcher: Search backend of `/v1/search`; without one, the route is left out.
+        telemetry: OpenTelemetry; see `landmarks.serving.middleware.telemetry.start`.
 
     Raises:
         ModelError: The model folder is damaged.
         PlacesError: A table of places is broken.
+        SettingsError: The file of API keys or of jobs cannot be used.
     """
-    service = Service(settings)
+    service = Service(settings, pinned=searcher is not None)
+
+    jobs = None if settings.jobs.path is None else JobRunner(service, settings.jobs)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await service.pool.open()
+        await service.catalog.open()
+        if jobs is not None:
+            await jobs.open()
         try:
             yield
         finally:
-            await service.pool.close()
+            if jobs is not None:
+                await jobs.close()
+            await service.catalog.close()
 
     app = FastAPI(
         title="landmarks",
@@ -64,30 +91,46 @@ def create_app(settings: ServeSettings, searcher: Searcher | None = None) -> Fas
         lifespan=lifespan,
         docs_url=None,  # its page loads third-party scripts
         redoc_url=None,
+        telemetry=_NO_TELEMETRY,
+        generate_unique_id_function=lambda route: route.name,  # the names of the functions in generated clients
     )
     app.state.service = service
     app.state.stopping = stopping = Stopping()
     paths = {"/openapi.json"}
-    for router in (v1_router(service, searcher), _operations(service, stopping), page_router()):
+    routers = [v1_router(service, searcher), _operations(service, stopping), page_router()]
+    if jobs is not None:
+        routers.append(jobs_router(service, jobs, settings.jobs))
+        service.metrics.gauge("landmarks_job_pictures", "Images of jobs without a result.", lambda: jobs.pending)
+    for router in routers:
         app.include_router(router, dependencies=[Depends(only_known_parameters)])
         paths.update(route.path for route in router.routes if isinstance(route, APIRoute))
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)
+    _wrap(app, settings, frozenset(paths), telemetry)
+    return app
+
+
+def _wrap(app: FastAPI, settings: ServeSettings, paths: frozenset[str], telemetry: Telemetry | None) -> None:
+    """Add the middleware around every request."""
+    service: Service = app.state.service
     # The last middleware added is the outermost.
-    app.add_middleware(Intake, admission=service.admission, limits=settings.limits, stopping=stopping)
-    app.add_middleware(Gate, access=settings.access)
+    app.add_middleware(Intake, admission=service.admission, limits=settings.limits, stopping=app.state.stopping)
+    keys = KeyRing(settings.access, service.metrics.by_key)
+    app.add_middleware(Gate, access=settings.access, keys=keys)
     app.add_middleware(Answer)
     if settings.access.origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.access.origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
             expose_headers=["Retry-After", "X-Request-ID"],
         )
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(Observe, metrics=service.metrics, routes=frozenset(paths))
-    return app
+    app.add_middleware(Observe, metrics=service.metrics, routes=paths)
+    if telemetry is not None:
+        service.metrics.telemetry = telemetry
+        app.add_middleware(telemetry.trace)
 
 
 def _operations(service: Service, stopping: Stopping) -> APIRouter:
@@ -107,7 +150,7 @@ def _operations(service: Service, stopping: Stopping) -> APIRouter:
     )
     async def readyz() -> Response:
         """Return 200 if images are accepted now, else 503."""
-        ready = service.pool.ready > 0 and not stopping.begun
+        ready = service.catalog.ready and not stopping.begun
         return JSONResponse({"status": "ok" if ready else "starting"}, 200 if ready else 503)
 
     @router.get(

@@ -19,13 +19,14 @@ _START = "index.html"
 
 
 def page_router() -> APIRouter:
-    """Return a router with one route for each file of the page; `/` is the start page."""
+    """Return a router with one route for each file of the pages: `/` is the start page, and `/docs` the API's."""
     router = APIRouter(include_in_schema=False)
     folder = resources.files("landmarks.serving").joinpath("static")
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
         kind = _TYPES.get("." + file.name.rpartition(".")[2])
         if kind is not None:
-            _add(router, "/" if file.name == _START else f"/{file.name}", file.read_bytes(), kind)
+            path = "/" if file.name == _START else f"/{file.name.removesuffix('.html')}"
+            _add(router, path, file.read_bytes(), kind)
     return router
 
 

@@ -15,6 +15,7 @@ from landmarks.serving.errors import ANNOTATE_PATH, RequestError
 from landmarks.serving.look_alikes import Searcher
 from landmarks.serving.middleware.admission import Ticket
 from landmarks.serving.middleware.intake import Upload, check_json, read_pictures
+from landmarks.serving.models.served import ServedModel
 from landmarks.serving.schemas import (
     ErrorBody,
     LandmarksResponse,
@@ -39,6 +40,7 @@ from landmarks.serving.vision import (
 )
 from landmarks.serving.xmp import XMP_TYPE, ZIP_TYPE, archive_of, packet_of
 
+_BYTES = "application/octet-stream"
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {
     "schema": {
@@ -49,16 +51,21 @@ _FORM = {
         "required": ["photos"],
     }
 }
-_PICTURES: dict[str, Any] = {
+PICTURES: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "One image as the body, or one or more as files of a form, under any field name.",
-        "content": {"multipart/form-data": _FORM, "image/jpeg": _BINARY, "application/octet-stream": _BINARY},
+        "description": "One image as the body, with this type or any image/*; or one or more as files of a form, "
+        "under any field name.",
+        "content": {"multipart/form-data": _FORM, _BYTES: _BINARY},
     }
 }
+ModelName = Annotated[
+    str | None, Query(max_length=200, description="Name of a model of `/v1/models`; by default the first.")
+]
 _WHEN = {
     400: "The request or all of its images cannot be read.",
     401: "The API key is missing or wrong.",
+    404: "There is no such job.",
     403: "The service does not answer under this host name.",
     408: "The upload took too long.",
     413: "The request or all of its images are too large.",
@@ -118,7 +125,7 @@ def v1_router(service: Service, searcher: Searcher | None) -> APIRouter:
         summary="Tag photos",
         response_model=TagsResponse | VisionResponse,
         responses=_OF_PICTURES,
-        openapi_extra=_PICTURES,
+        openapi_extra=PICTURES,
     )
     async def tags(
         request: Request,
@@ -126,22 +133,26 @@ def v1_router(service: Service, searcher: Searcher | None) -> APIRouter:
             Literal["landmarks", "vision"],
             Query(description="`vision` returns the format of Google Cloud Vision's landmarkAnnotations."),
         ] = "landmarks",
+        model: ModelName = None,
     ) -> Response:
         """Return the tags of one image, or of the files of a form, in order."""
-        photos = await service.tag(await read_pictures(request, service.settings.limits))
-        if format == "vision":
-            return _json(to_vision(photos), exclude_none=True)
-        return _json(TagsResponse(model=service.version, photos=photos))
+        service.catalog.find(model)
+        uploads = await read_pictures(request, service.settings.limits)
+        with service.catalog.use(model) as served:
+            photos = await service.tag(uploads, served)
+            if format == "vision":
+                return _json(to_vision(photos), exclude_none=True)
+            return _json(TagsResponse(model=served.version, photos=photos))
 
-    @router.get("/models", summary="Model and limits", responses=errors(401, 403))
+    @router.get("/models", summary="Models and limits", responses=errors(401, 403))
     async def models() -> ModelsResponse:
-        """Return the model, its operating points and the limits of the service."""
+        """Return the models, the default one first, their operating points, and the limits of the service."""
         return service.models(search=searcher is not None)
 
-    @router.get("/landmarks", summary="Landmarks of the model, as GeoJSON", responses=errors(401, 403))
-    async def landmarks() -> LandmarksResponse:
+    @router.get("/landmarks", summary="Landmarks of the model, as GeoJSON", responses=errors(401, 403, 422))
+    async def landmarks(model: ModelName = None) -> LandmarksResponse:
         """Return one feature per place; several classes may share one."""
-        return service.landmarks()
+        return service.landmarks(model)
 
     @router.post(
         "/xmp",
@@ -149,17 +160,21 @@ def v1_router(service: Service, searcher: Searcher | None) -> APIRouter:
         response_class=Response,
         responses={
             200: {
-                "description": "One photo: its packet. Several: a ZIP with one sidecar per photo.",
-                "content": {XMP_TYPE: {"schema": {"type": "string"}}, ZIP_TYPE: _BINARY},
+                "description": "One photo: its packet. Several: a ZIP with one sidecar per photo. Either comes as "
+                "application/octet-stream if the request accepts only that.",
+                # Generators of clients know only the last of these types.
+                "content": {XMP_TYPE: {"schema": {"type": "string"}}, ZIP_TYPE: _BINARY, _BYTES: _BINARY},
             },
             **errors(400, 401, 403, 408, 413, 422, 429, 503),
         },
     )
-    async def xmp(wanted: XmpRequest) -> Response:
+    async def xmp(request: Request, wanted: XmpRequest) -> Response:
         """Return the sidecar that `landmarks tag --write` would create for each photo."""
+        plain = request.headers.get("accept") == _BYTES
         if len(wanted.photos) == 1:
-            return Response(packet_of(wanted.photos[0]), media_type=XMP_TYPE)
-        return Response(await asyncio.to_thread(archive_of, wanted.photos), media_type=ZIP_TYPE)
+            return Response(packet_of(wanted.photos[0]), media_type=_BYTES if plain else XMP_TYPE)
+        content = await asyncio.to_thread(archive_of, wanted.photos)
+        return Response(content, media_type=_BYTES if plain else ZIP_TYPE)
 
     _add_annotate(router, service)
     if searcher is not None:
@@ -177,27 +192,28 @@ def _add_annotate(router: APIRouter, service: Service) -> None:
             for status in (400, 401, 403, 408, 413, 422, 429, 503)
         },
     )
-    async def annotate(request: Request, wanted: AnnotateRequest) -> Response:
+    async def annotate(request: Request, wanted: AnnotateRequest, model: ModelName = None) -> Response:
         """Return the landmarks of each image; an image that fails has an `error` instead."""
         ticket: Ticket = request.state.ticket
         ticket.take_bytes(ticket.size)  # the base64 text and the files decoded from it
 
-        async def one(asked: AnnotateImageRequest) -> AnnotateImageResponse:
+        async def one(asked: AnnotateImageRequest, served: ServedModel) -> AnnotateImageResponse:
             problem = asked.problem()
             content = None if problem else await asyncio.to_thread(asked.content)
             if problem is not None or content is None:
                 return AnnotateImageResponse(error=problem or NOT_BASE64)
             ticket.take_places(1)
-            answer = await service.look(Upload(None, content, ticket.client), size=True)
+            answer = await service.look(Upload(None, content, ticket.client), served, size=True)
             found = annotation(answer.photo, whole_picture(*answer.size), asked.results)
             return found if found.error is not None else found.model_copy(update={"error": asked.warning})
 
-        responses = await asyncio.gather(*(one(asked) for asked in wanted.requests))
+        with service.catalog.use(model) as served:
+            responses = await asyncio.gather(*(one(asked, served) for asked in wanted.requests))
         return _json(VisionResponse(responses=list(responses)), exclude_none=True)
 
 
 def _add_search(router: APIRouter, service: Service, searcher: Searcher) -> None:
-    @router.post("/search", summary="Find similar photos", responses=_OF_PICTURES, openapi_extra=_PICTURES)
+    @router.post("/search", summary="Find similar photos", responses=_OF_PICTURES, openapi_extra=PICTURES)
     async def search(
         request: Request, limit: Annotated[int, Query(ge=1, le=100, description="Number of results.")] = 10
     ) -> SearchResponse:
@@ -205,7 +221,8 @@ def _add_search(router: APIRouter, service: Service, searcher: Searcher) -> None
         uploads = await read_pictures(request, service.settings.limits)
         if len(uploads) > 1:
             raise RequestError("bad_request", "a search takes one picture: send one file")
-        answer = await service.look(uploads[0], embedding=True)
+        with service.catalog.use(None) as served:  # the index was made with the default model
+            answer = await service.look(uploads[0], served, embedding=True)
         problem = service.problem_of(answer.photo)
         if problem is not None or answer.embedding is None:
             raise problem or RequestError("unavailable", "the picture has no embedding: send it again")
@@ -213,7 +230,7 @@ def _add_search(router: APIRouter, service: Service, searcher: Searcher) -> None
         neighbours = [
             LookAlike(name=each.name, similarity=each.similarity, class_name=each.class_name) for each in found
         ]
-        return SearchResponse(model=service.version, neighbours=neighbours)
+        return SearchResponse(model=served.version, neighbours=neighbours)
 
 
 def _json(model: BaseModel, *, exclude_none: bool = False) -> Response:

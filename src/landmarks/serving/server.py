@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -20,6 +21,9 @@ from landmarks.serving.middleware.intake import STOP_SECONDS
 from landmarks.serving.middleware.logs import log_as_json
 from landmarks.serving.settings import ServeSettings
 
+if TYPE_CHECKING:
+    from landmarks.serving.middleware.telemetry import Telemetry
+
 _BACKLOG = 2048
 _log = logging.getLogger("landmarks.serving")
 
@@ -30,6 +34,7 @@ def run(
     port: int,
     *,
     searcher: Searcher | None = None,
+    telemetry: Telemetry | None = None,
     started: Callable[[str], None] = lambda _address: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; accepted requests are finished.
@@ -39,6 +44,7 @@ def run(
         host: Address to listen on.
         port: Port; 0 for a free one.
         searcher: Search backend of `/v1/search`, or None.
+        telemetry: OpenTelemetry, or None; it is closed in the end.
         started: Called with the URL once images are accepted.
 
     Raises:
@@ -46,7 +52,7 @@ def run(
         ModelError: The model cannot be loaded.
         PlacesError: A table of places is broken.
     """
-    app = create_app(settings, searcher)
+    app = create_app(settings, searcher, telemetry)
     with _listen(host, port) as listener:
         log_as_json()
         clients = Clients(settings.connections, settings.access.proxies)
@@ -55,8 +61,8 @@ def run(
             app,
             http=protocol,  # type: ignore[arg-type]  # it is called like a class
             ws="none",
-            # uvloop forks to start a program, which LanceDB's threads do not survive; asyncio does not fork.
-            loop="auto" if searcher is None else "asyncio",
+            # uvloop forks to start a program, which threads of LanceDB or OpenTelemetry do not survive.
+            loop="auto" if searcher is None and telemetry is None else "asyncio",
             log_config=None,
             access_log=False,
             server_header=False,
@@ -69,7 +75,11 @@ def run(
         # uvicorn raises the signal again after shutdown, when it has been handled already.
         for ending in (signal.SIGINT, signal.SIGTERM):
             signal.signal(ending, lambda *_: None)
-        server.run(sockets=[listener])
+        try:
+            server.run(sockets=[listener])
+        finally:
+            if telemetry is not None:
+                telemetry.close()
     if not server.started:
         raise ModelError(f"{settings.model}: the service could not start: see its log")
     _log.info("stopped")

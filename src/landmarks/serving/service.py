@@ -5,37 +5,20 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.geo.gazetteer import Gazetteer
-from landmarks.model.calibration import Calibration, operating_point
-from landmarks.model.folder import ONNX_FILE, ModelInfo, check_file, read_info
-from landmarks.model.ood import is_landmark
-from landmarks.model.operating_points import points_to_dict
 from landmarks.serving.errors import Code, RequestError, as_code
 from landmarks.serving.middleware.admission import Admission
 from landmarks.serving.middleware.intake import Upload
 from landmarks.serving.middleware.metrics import Metrics
-from landmarks.serving.pool.pool import Pool, PoolClosedError, TooSlowError, WorkerLostError
-from landmarks.serving.pool.worker import WorkerSettings
-from landmarks.serving.schemas import (
-    ErrorDetail,
-    Feature,
-    LandmarksResponse,
-    LimitsCard,
-    ModelCard,
-    ModelsResponse,
-    OperatingPointCard,
-    OriginCard,
-    Photo,
-    Point,
-)
+from landmarks.serving.models.catalog import Catalog
+from landmarks.serving.models.served import ServedModel
+from landmarks.serving.pool.pool import PoolClosedError, TooSlowError, WorkerLostError
+from landmarks.serving.schemas import ErrorDetail, LandmarksResponse, LimitsCard, ModelsResponse, Photo
 from landmarks.serving.settings import ServeSettings
-from landmarks.tagging.tagger import gazetteer_of, identity_of
 
 _BODIES = 8
 """Number of requests of maximum size that may be in memory at a time."""
@@ -51,53 +34,48 @@ class Answered:
 
 
 class Service:
-    """One model with its workers.
+    """The models with their workers, and what requests share.
 
     Args:
         settings: Settings of the service.
+        pinned: Keep the default model until a restart; see `landmarks.serving.models.catalog.Catalog`.
 
     Attributes:
         settings: As given.
-        info: The content of `model.json`.
-        version: Identity of the model and of the settings that affect its answers.
+        catalog: The models.
         admission: Admission control.
-        pool: The workers.
         metrics: The metrics.
 
     Raises:
-        ModelError: The model folder is damaged.
+        ModelError: A model folder is damaged.
         PlacesError: A table of places is broken.
-        SettingsError: The model has no such operating point.
+        SettingsError: A model has no such operating point.
     """
 
-    def __init__(self, settings: ServeSettings) -> None:
+    def __init__(self, settings: ServeSettings, *, pinned: bool = False) -> None:
         self.settings = settings
-        self.info: ModelInfo = read_info(settings.model)
-        check_file(settings.model, self.info, ONNX_FILE)
-        stored = self.info.calibration
-        self._calibration = None if stored is None else Calibration.from_dict(stored)
-        operating_point(self._calibration, settings.tags.prefer)  # fail early, before the workers start
-        self._gazetteer: Gazetteer = gazetteer_of(settings.model, settings.tags)
-        self.version = identity_of(settings.model, self.info, settings.tags)
         limits = settings.limits
         self.admission = Admission(limits.queue, _BODIES * limits.max_request_bytes)
         self.metrics = Metrics(
-            waiting=lambda: self.pool.waiting, inside=lambda: self.admission.taken, ready=lambda: self.pool.ready
+            waiting=lambda: self.catalog.waiting,
+            inside=lambda: self.admission.taken,
+            ready=lambda: self.catalog.workers,
         )
-        self.pool = Pool(
-            WorkerSettings(settings.model, settings.tags, limits.image),
-            count=settings.workers,
-            decode_seconds=limits.decode_seconds,
-            replaced=self.metrics.replaced,
+        self.catalog = Catalog(
+            settings, pinned=pinned, replaced=self.metrics.replaced, reloaded=self.metrics.reloaded
         )
 
-    async def tag(self, uploads: Sequence[Upload]) -> list[Photo]:
+    async def tag(self, uploads: Sequence[Upload], model: ServedModel) -> list[Photo]:
         """Tag images, in order; an unreadable one gets its error and does not stop the others.
+
+        Args:
+            uploads: The images.
+            model: A model in use.
 
         Raises:
             RequestError: None of them can be read.
         """
-        answers = await asyncio.gather(*(self.look(upload) for upload in uploads))
+        answers = await asyncio.gather(*(self.look(upload, model) for upload in uploads))
         photos = [answer.photo for answer in answers]
         errors = [photo.error for photo in photos if photo.error is not None]
         if len(errors) == len(photos):
@@ -106,14 +84,16 @@ class Service:
             raise self._problem(code, "; ".join(dict.fromkeys(error.message for error in errors)))
         return photos
 
-    async def look(self, upload: Upload, *, embedding: bool = False, size: bool = False) -> Answered:
+    async def look(
+        self, upload: Upload, model: ServedModel, *, embedding: bool = False, size: bool = False
+    ) -> Answered:
         """Tag one image; an error is in `photo.error`."""
         limit = self.settings.limits.max_file_bytes
         if len(upload.content) > limit:
             message = f"the picture has more than the {limit / 2**20:.0f} MiB that are allowed: make it smaller"
             return self._failed(upload, "too_large", message)
         try:
-            reply = await self.pool.answer(upload.content, embedding=embedding, size=size, client=upload.client)
+            reply = await model.pool.answer(upload.content, embedding=embedding, size=size, client=upload.client)
         except TooSlowError as error:
             return self._failed(upload, "decode_timeout", f"{error}: save it as an ordinary JPEG")
         except WorkerLostError as error:
@@ -143,58 +123,20 @@ class Service:
         return RequestError(code, message, retry_after=retry)
 
     def models(self, *, search: bool) -> ModelsResponse:
-        """Return the model, features and limits of the service."""
-        info, limits, calibration = self.info, self.settings.limits, self._calibration
-        card = ModelCard(
-            name=info.name,
-            version=self.version,
-            architecture=info.architecture,
-            precision=info.precision,
-            created=info.created,
-            landmarks=int(is_landmark(info.classes).sum()),
-            calibrated=calibration is not None,
-            promised_false_tag_rate=None if calibration is None else calibration.target_fpr,
-            licence=info.licence,
-            origin=[OriginCard(**asdict(one)) for one in info.origin],
-            prefer=self.settings.tags.prefer,
-            operating_points={
-                name: OperatingPointCard(**values)
-                for name, values in points_to_dict(
-                    {} if calibration is None else calibration.operating_points
-                ).items()
-            },
-        )
+        """Return the models, features and limits of the service."""
+        limits = self.settings.limits
         allowed = LimitsCard(
             max_file_bytes=limits.max_file_bytes,
             max_pixels=limits.image.max_pixels,
             max_files=limits.max_files,
             max_request_bytes=limits.max_request_bytes,
         )
-        return ModelsResponse(models=[card], search=search, limits=allowed)
+        cards = [served.card() for served in self.catalog.all]
+        return ModelsResponse(models=cards, search=search, limits=allowed)
 
-    def landmarks(self) -> LandmarksResponse:
-        """Return the landmarks of the model; several classes of one place are one feature."""
-        features: dict[str, Feature] = {}
-        for class_name, known in zip(self.info.classes, is_landmark(self.info.classes), strict=True):
-            if not known:
-                continue
-            place = self._gazetteer.find(class_name)
-            key = class_name if place is None else place.key
-            if key in features:
-                features[key].properties["classes"].append(class_name)
-                continue
-            properties: dict[str, Any] = {
-                "name": self._gazetteer.display_name(class_name),
-                "classes": [class_name],
-            }
-            point = None
-            if place is not None:
-                names = ("city", "country", "country_code", "kind", "wikidata")
-                properties |= {name: getattr(place, name) for name in names}
-                if place.latitude is not None and place.longitude is not None:
-                    point = Point(coordinates=(place.longitude, place.latitude))
-            features[key] = Feature(geometry=point, properties=properties)
-        return LandmarksResponse(features=list(features.values()))
+    def landmarks(self, model: str | None = None) -> LandmarksResponse:
+        """Return the landmarks of a model, by default the first; several classes of one place are one feature."""
+        return self.catalog.find(model).landmarks()
 
 
 def _vector(encoded: str) -> NDArray[np.float32]:

@@ -144,6 +144,7 @@ class Access:
 
     Attributes:
         api_key: What every request but those for the page and the health checks must bring; None for no key.
+        keys_file: TOML file of named API keys, stored as hashes, with rate limits; read again when it changes.
         hosts: Host names a request may be addressed to, without port; empty for any. A page of another site
             that has its name resolve to this machine is refused by it (DNS rebinding).
         origins: Origin whose pages may read the answers (CORS).
@@ -155,6 +156,7 @@ class Access:
     """
 
     api_key: str | None = field(default=None, repr=False)
+    keys_file: Path | None = None
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()
@@ -182,16 +184,45 @@ class Access:
 
 
 @dataclass(frozen=True)
+class JobLimits:
+    """Batch jobs: whether there are any, and what they may cost.
+
+    Attributes:
+        path: File that keeps jobs with their images until these are analysed; None for a service without jobs.
+        job_hours: Hours for which the results of a finished job are kept, above 0.
+        job_files: Maximum images per job, at least 1.
+        job_mb: Maximum size of all images that wait in jobs, in MiB, above 0.
+
+    Raises:
+        SettingsError: A limit is out of range.
+    """
+
+    path: Path | None = None
+    job_hours: float = 24.0
+    job_files: int = 1000
+    job_mb: float = 2048.0
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, "job_files")
+        for name in ("job_hours", "job_mb"):
+            _above_zero(self, name)
+
+
+@dataclass(frozen=True)
 class ServeSettings:
     """Everything a service is told.
 
     Attributes:
-        model: Model folder.
+        model: Model folder, of the default model.
         tags: What is asked of the tagger.
-        workers: Processes that decode and recognise, at least 1.
+        workers: Processes per model that decode and recognise, at least 1.
         limits: What requests may cost.
         access: Who may ask.
         connections: What connections may cost.
+        more_models: Folders of further models, which requests ask for by name.
+        reload_seconds: Time between two looks at the model folders, at least 0; a model whose folder has changed
+            is reloaded. 0 for never.
+        jobs: Batch jobs.
 
     Raises:
         SettingsError: A value is out of range.
@@ -203,6 +234,11 @@ class ServeSettings:
     limits: Limits = Limits()
     access: Access = Access()
     connections: ConnectionLimits = ConnectionLimits()
+    more_models: tuple[Path, ...] = ()
+    reload_seconds: float = 2.0
+    jobs: JobLimits = JobLimits()
 
     def __post_init__(self) -> None:
         _at_least_one(self, "workers")
+        if not self.reload_seconds >= 0:
+            raise SettingsError(f"`reload_seconds` must be at least 0, not {self.reload_seconds:g}")

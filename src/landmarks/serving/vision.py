@@ -78,7 +78,7 @@ class Image(BaseModel):
     source: Source | None = None
 
 
-class Feature(BaseModel):
+class RequestedFeature(BaseModel):
     """A requested feature."""
 
     type: str | int = Field("TYPE_UNSPECIFIED", description="`LANDMARK_DETECTION`, or its number 2.")
@@ -90,7 +90,7 @@ class AnnotateImageRequest(BaseModel):
     """One image and the features requested for it."""
 
     image: Image = Field(default_factory=Image)
-    features: list[Feature] = []
+    features: list[RequestedFeature] = []
     imageContext: dict[str, Any] | None = None  # noqa: N815 - Google's name
 
     def problem(self) -> RpcStatus | None:

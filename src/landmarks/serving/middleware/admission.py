@@ -12,6 +12,7 @@ from collections import deque
 from types import TracebackType
 
 from landmarks.serving.errors import RequestError
+from landmarks.serving.middleware.keys import Quota
 
 _REMEMBERED = 64  # recent images from which the processing rate is estimated
 _SHARE = 3  # a client may hold at most this many times what it leaves free
@@ -36,14 +37,17 @@ class Admission:
         self._clients: dict[str, list[int]] = {}  # slots and bytes of each
         self.taken = 0
 
-    def enter(self, client: str) -> Ticket:
-        """Return a ticket, still without slots, for a request of a client.
+    def enter(self, client: str, quota: Quota | None = None) -> Ticket:
+        """Return a ticket, still without slots, for a request of a client with the quota of its key.
 
         Raises:
-            RequestError: There is no slot for an image, so uploading it would be pointless.
+            RequestError: There is no slot for an image, or the key has used up its rate, so uploading it would be
+                pointless.
         """
+        if quota is not None:
+            quota.check()
         self._check(client, 1, 0)
-        return Ticket(self, client)
+        return Ticket(self, client, quota)
 
     def take(self, client: str, places: int, size: int) -> None:
         """Take slots and bytes, all or none.
@@ -98,8 +102,9 @@ def _fits(held: int, wanted: int, free: int) -> bool:
 class Ticket:
     """The slots and bytes of one request; leaving the `with` block returns them."""
 
-    def __init__(self, admission: Admission, client: str) -> None:
+    def __init__(self, admission: Admission, client: str, quota: Quota | None = None) -> None:
         self._admission = admission
+        self._quota = quota
         self._places = 0
         self._bytes = 0
         self.client = client
@@ -121,6 +126,12 @@ class Ticket:
         """Take slots for the images of the request; raises `RequestError` if there are none."""
         self._admission.take(self.client, count, 0)
         self._places += count
+        self.count(count)
+
+    def count(self, images: int) -> None:
+        """Count images toward the rate limit of the key; raises `RequestError` if it is used up."""
+        if self._quota is not None:
+            self._quota.take(images)
 
     def take_bytes(self, count: int) -> None:
         """Reserve memory for a part of the body; raises `RequestError` if there is none."""

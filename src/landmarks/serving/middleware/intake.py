@@ -18,6 +18,7 @@ from landmarks.serving.middleware.admission import Admission, Ticket
 from landmarks.serving.settings import Limits
 
 _MAX_NAME = 255  # maximum characters of a file name to return
+_RAW = {"", "application/octet-stream", "application/zip"}
 _MAX_FIELDS = 32  # besides the files; they are ignored, but many programs send some
 _MAX_FIELD_BYTES = 64 * 2**10
 _MAX_VALUES = 50_000  # in a JSON body, which may contain images as text, so its size cannot be limited
@@ -64,7 +65,7 @@ class Intake:
         length = Headers(scope=scope).get("content-length", "")
         if length.isdecimal():
             self._check_size(int(length))
-        with self._admission.enter(scope["state"]["client"]) as ticket:
+        with self._admission.enter(scope["state"]["client"], scope["state"]["quota"]) as ticket:
             scope["state"]["ticket"] = ticket
             async with _Visit(receive, send, ticket, self._limits, self._stopping) as visit:
                 await self._app(scope, self._counted(visit), visit.send)
@@ -212,10 +213,18 @@ async def read_pictures(request: Request, limits: Limits) -> list[Upload]:
     Raises:
         RequestError: There are none, too many, or the body is neither.
     """
+    uploads = await read_files(request, limits.max_files)
+    ticket: Ticket = request.state.ticket
+    ticket.take_places(len(uploads))
+    return uploads
+
+
+async def read_files(request: Request, max_files: int) -> list[Upload]:
+    """Read the files of a request without taking slots for them; raises like `read_pictures`."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        uploads = await _read_form(request, limits)
-    elif kind.startswith("image/") or kind in {"", "application/octet-stream"}:
+        uploads = await _read_form(request, max_files)
+    elif kind.startswith("image/") or kind in _RAW:
         uploads = [Upload(None, await request.body(), request.state.client)]
     else:
         raise RequestError(
@@ -224,34 +233,36 @@ async def read_pictures(request: Request, limits: Limits) -> list[Upload]:
         )
     if not uploads:
         raise RequestError("bad_request", "there is no image in the request: send one or more files")
-    ticket: Ticket = request.state.ticket
-    ticket.take_places(len(uploads))
     return uploads
 
 
-async def _read_form(request: Request, limits: Limits) -> list[Upload]:
+async def _read_form(request: Request, max_files: int) -> list[Upload]:
     parser = _InMemory(
         request.headers,
         request.stream(),
-        max_files=limits.max_files,
+        max_files=max_files,
         max_fields=_MAX_FIELDS,
         max_part_size=_MAX_FIELD_BYTES,
     )
     try:
         form = await parser.parse()
-    except MultiPartException as error:
-        raise RequestError("bad_request", f"the form cannot be read: {error.message}") from error
-    try:
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
         return [
             Upload((file.filename or "")[:_MAX_NAME] or None, await file.read(), request.state.client)
             for file in files
         ]
+    except MultiPartException as error:
+        raise RequestError("bad_request", f"the form cannot be read: {error.message}") from error
     finally:
-        await form.close()
+        parser.close()
 
 
 class _InMemory(MultiPartParser):
     """A parser whose files never spill to disk; their size is limited beforehand."""
 
     spool_max_size = 2**62
+
+    def close(self) -> None:
+        """Close all files, that of a part which was cut off too."""
+        for file in self._files_to_close_on_error:
+            file.close()

@@ -33,3 +33,5 @@ def log_as_json() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    # It warns of every malformed form, so anybody could fill the log; the request has its own line.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)

@@ -17,6 +17,7 @@ from landmarks.serving.middleware.metrics import Metrics
 
 _log = logging.getLogger("landmarks.serving")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_JOB = re.compile(r"^/v1/jobs/[^/]+")
 _CLIENT_LEFT = 499  # the usual status for a client that disconnected; only in the log
 _FAILED = 500
 
@@ -60,8 +61,11 @@ class Observe:
         finally:
             seconds = time.perf_counter() - started
             # A request refused before routing counts under its route too, and no client can make up names.
-            route = scope["path"] if scope["path"] in self._routes else "other"
-            self._metrics.request(route, status or _FAILED, seconds)
+            path = _JOB.sub("/v1/jobs/{job_id}", scope["path"])
+            route = path if path in self._routes else "other"
+            scope["state"]["route"] = route
+            self._metrics.request(scope["method"], route, status or _FAILED, seconds)
+            quota = scope["state"].get("quota")
             _log.info(
                 "request",
                 extra={
@@ -70,6 +74,7 @@ class Observe:
                     "route": route,
                     "status": status or _FAILED,
                     "ms": round(seconds * 1000, 1),
+                    **({} if quota is None else {"key": quota.key.name}),
                 },
             )
 

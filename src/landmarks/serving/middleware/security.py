@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
@@ -10,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from landmarks.serving.errors import ANNOTATE_PATH, RequestError
 from landmarks.serving.middleware.clients import forwarded_client, networks_of
+from landmarks.serving.middleware.keys import KeyRing, Quota
 from landmarks.serving.settings import Access
 
 HEADERS = {
@@ -54,13 +54,15 @@ class Gate:
     """Refuses requests for another host or without the API key, and identifies the client.
 
     Args:
-        app: The next application; the client is in `scope["state"]["client"]`.
+        app: The next application; `scope["state"]` has the `client`, and the `quota` of its key or None.
         access: Access rules.
+        keys: The API keys.
     """
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+    def __init__(self, app: ASGIApp, access: Access, keys: KeyRing) -> None:
         self._app = app
         self._access = access
+        self._keys = keys
         self._proxies = networks_of(access.proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,8 +71,9 @@ class Gate:
             headers = Headers(scope=scope)
             if scope["path"] not in _PROBES:
                 self._check_host(headers)
-            if scope["path"].startswith(_PROTECTED):
-                self._check_key(headers, _key_parameter(scope))
+            scope["state"]["quota"] = None
+            if scope["path"].startswith(_PROTECTED) and not self._keys.open:
+                scope["state"]["quota"] = self._quota(headers, _key_parameter(scope))
             peer = (scope.get("client") or ("",))[0]
             forwarded = ",".join(headers.getlist("x-forwarded-for"))
             scope["state"]["client"] = forwarded_client(peer, forwarded, self._proxies)
@@ -84,15 +87,13 @@ class Gate:
                 "forbidden_host", "this service does not answer under that host name: see --allow-host"
             )
 
-    def _check_key(self, headers: Headers, parameter: str) -> None:
-        if self._access.api_key is None:
-            return
+    def _quota(self, headers: Headers, parameter: str) -> Quota:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         given = token.strip() if scheme.lower() == "bearer" else ""
-        given = given or headers.get("x-api-key") or headers.get("x-goog-api-key") or parameter
-        # Constant-time comparison.
-        if not hmac.compare_digest(given.encode(), self._access.api_key.encode()):
+        quota = self._keys.find(given or headers.get("x-api-key") or headers.get("x-goog-api-key") or parameter)
+        if quota is None:
             raise RequestError("unauthorized", "send the API key as Authorization: Bearer KEY, or as X-API-Key")
+        return quota
 
 
 def host_name(header: str) -> str:

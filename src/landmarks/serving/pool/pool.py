@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +59,7 @@ class _Job:
     picture: bytes
     wanted: dict[str, bool]
     reply: asyncio.Future[dict[str, Any]]
+    process: Process | None = None  # the worker that is processing it
 
 
 class Pool:
@@ -123,7 +124,7 @@ class Pool:
     ) -> dict[str, Any]:
         """Return a worker's answer for an image (see `landmarks.serving.pool.worker.Answerer.answer`).
 
-        If the caller is cancelled, its image is removed from the queue; work already started is finished.
+        If the caller is cancelled, its image is removed from the queue, or its worker stops before the network.
 
         Args:
             picture: Content of a file.
@@ -145,6 +146,8 @@ class Pool:
             return await job.reply
         except asyncio.CancelledError:
             self._jobs.remove(client, job)
+            if job.process is not None:
+                _send(job.process, frames.LEFT)
             raise
 
     async def close(self) -> None:
@@ -170,7 +173,7 @@ class Pool:
             try:
                 # A worker that dies while idle must be noticed before the next image arrives.
                 await asyncio.wait({feeding, gone}, return_when=asyncio.FIRST_COMPLETED)
-                self._report(feeding.result() if feeding.done() else _DIED)
+                self._report(_reason(feeding))
             finally:
                 self.ready -= 1
                 feeding.cancel()
@@ -185,6 +188,9 @@ class Pool:
             client, job = await self._jobs.take()
             started = time.monotonic()
             try:
+                if not _writable(process):
+                    self._jobs.put(client, job)  # it has not been sent, so another worker can take it
+                    return _DIED
                 problem = await self._work(process, job)
             finally:
                 self._jobs.done(client, time.monotonic() - started)
@@ -193,6 +199,7 @@ class Pool:
 
     async def _work(self, process: Process, job: _Job) -> str | None:
         """Have a worker process one image; return what is wrong with the worker, or None."""
+        job.process = process
         try:
             async with asyncio.timeout(self._decode_seconds):
                 reply = await _ask(process, job.wanted, job.picture)
@@ -202,9 +209,11 @@ class Pool:
         except (OSError, EOFError, ValueError):
             _fail(job, WorkerLostError(_LOST))
             return _DIED
-        except asyncio.CancelledError:
+        except BaseException:  # whatever happens, the caller must not wait for ever
             _fail(job, WorkerLostError(_LOST))
             raise
+        finally:
+            job.process = None
         if not job.reply.done():
             job.reply.set_result(reply)
         return None
@@ -233,7 +242,7 @@ class Pool:
                 reply = await _ask(process, self._settings.to_dict(), b"")
             if "fatal" in reply:
                 raise ModelError(str(reply["fatal"]))
-        except EOFError as error:
+        except (EOFError, ConnectionError) as error:
             status = await process.wait()
             await self._kill(process)
             raise _DiedError(status) from error
@@ -262,12 +271,34 @@ class Pool:
 
 async def _ask(process: Process, head: dict[str, Any], body: bytes) -> dict[str, Any]:
     """Send a frame to a worker and return the header of its answer."""
-    if process.stdin is None or process.stdout is None:
-        raise ValueError("the worker was started without pipes")
-    process.stdin.writelines(frames.pack(head, body))
+    if process.stdin is None or process.stdout is None or not _send(process, head, body):
+        raise ConnectionResetError(_DIED)
     await process.stdin.drain()
     head_size, _ = SIZES.unpack(await process.stdout.readexactly(SIZES.size))
     return frames.parse_head(await process.stdout.readexactly(min(head_size, _MAX_REPLY)))
+
+
+def _send(process: Process, head: Mapping[str, Any], body: bytes = b"") -> bool:
+    """Write a frame to a worker, or return False if its pipe is closed, where uvloop raises a RuntimeError."""
+    if process.stdin is None or not _writable(process):
+        return False
+    process.stdin.writelines(frames.pack(head, body))
+    return True
+
+
+def _writable(process: Process) -> bool:
+    return process.stdin is not None and not process.stdin.is_closing()
+
+
+def _reason(feeding: asyncio.Task[str]) -> str:
+    """Return why a worker is replaced; an error that nobody expected must not end its supervision."""
+    if not feeding.done():
+        return _DIED
+    error = feeding.exception()
+    if error is None:
+        return feeding.result()
+    _log.error("a worker failed for an unknown reason", exc_info=error)
+    return "an unknown error"
 
 
 def _start_failure(error: BaseException) -> str:

@@ -8,10 +8,14 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from io import RawIOBase
+from typing import Any
 
 SIZES = struct.Struct(">II")
 """Length of the header and of the bytes after it."""
+
+LEFT = {"left": True}
+"""Header of a frame that says that nobody waits for the image in progress, and of the answer to it."""
 
 
 def pack(head: Mapping[str, Any], body: bytes = b"") -> list[bytes]:
@@ -20,20 +24,29 @@ def pack(head: Mapping[str, Any], body: bytes = b"") -> list[bytes]:
     return [SIZES.pack(len(text), len(body)) + text, body]
 
 
-def read(file: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
+def read(file: RawIOBase) -> tuple[dict[str, Any], bytes] | None:
     """Read one frame, or return None if the other side has closed the pipe.
 
     Args:
-        file: A buffered binary file.
+        file: An unbuffered binary file: with a buffer, nobody could tell whether another frame is waiting.
     """
-    sizes = file.read(SIZES.size)
-    if len(sizes) < SIZES.size:
+    sizes = _exactly(file, SIZES.size)
+    if sizes is None:
         return None
     head_size, body_size = SIZES.unpack(sizes)
-    text, body = file.read(head_size), file.read(body_size)
-    if len(text) < head_size or len(body) < body_size:
-        return None
-    return parse_head(text), body
+    text, body = _exactly(file, head_size), _exactly(file, body_size)
+    return None if text is None or body is None else (parse_head(text), body)
+
+
+def _exactly(file: RawIOBase, size: int) -> bytes | None:
+    content = bytearray(size)
+    view, filled = memoryview(content), 0
+    while filled < size:
+        count = file.readinto(view[filled:])
+        if not count:
+            return None
+        filled += count
+    return bytes(content)
 
 
 def parse_head(text: bytes) -> dict[str, Any]:

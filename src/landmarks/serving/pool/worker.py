@@ -8,11 +8,13 @@ service is killed. An image that crashes this process affects no other.
 from __future__ import annotations
 
 import base64
+import io
 import os
+import select
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,12 @@ import numpy as np
 from PIL import ExifTags
 from threadpoolctl import threadpool_limits
 
-from landmarks.errors import ImageFormatError, ImageTooLargeError, LandmarksError
+from landmarks.errors import ImageFormatError, ImageTooLargeError, LandmarksError, ModelError
 from landmarks.imaging.decoding import ImageLimits, photo_header
 from landmarks.serving.pool import protocol as frames
 from landmarks.tagging.pipeline import Model
 from landmarks.tagging.settings import TagSettings
+from landmarks.tagging.tagger import identity_of
 from landmarks.tagging.writers import candidate_object, reasons, tag_object
 
 _TURNED = range(5, 9)  # EXIF orientations that swap width and height
@@ -40,17 +43,19 @@ class WorkerSettings:
         model: Model folder.
         tags: How to tag.
         limits: Limits per image.
+        version: Expected identity of the model, as the folder may have changed; empty for any.
     """
 
     model: Path
     tags: TagSettings
     limits: ImageLimits
+    version: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values as sent over the pipe."""
         own = self.tags.own_places
         tags = {**asdict(self.tags), "own_places": None if own is None else str(own)}
-        return {"model": str(self.model), "tags": tags, "limits": asdict(self.limits)}
+        return {"model": str(self.model), "tags": tags, "limits": asdict(self.limits), "version": self.version}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> WorkerSettings:
@@ -58,7 +63,7 @@ class WorkerSettings:
         tags = TagSettings(**values["tags"])
         if tags.own_places is not None:
             tags = replace(tags, own_places=Path(tags.own_places))
-        return cls(Path(values["model"]), tags, ImageLimits(**values["limits"]))
+        return cls(Path(values["model"]), tags, ImageLimits(**values["limits"]), values["version"])
 
 
 class Answerer:
@@ -75,20 +80,31 @@ class Answerer:
     def __init__(self, settings: WorkerSettings) -> None:
         self._limits = settings.limits
         self._model = Model(settings.model, settings.tags)
+        version = identity_of(settings.model, self._model.recognizer.info, settings.tags)
+        if settings.version not in ("", version):
+            raise ModelError(
+                f"{settings.model}: the folder now has another version of the model: it is reloaded soon"
+            )
         side = self._model.recognizer.info.preprocessing.crop
         # Warm up: the first answer is the slowest.
         self._model.recognizer.answer(np.zeros((1, side, side, 3), dtype=np.uint8))
 
-    def answer(self, picture: bytes, *, embedding: bool, size: bool = False) -> dict[str, Any]:
+    def answer(
+        self, picture: bytes, *, embedding: bool, size: bool = False, left: Callable[[], bool] = lambda: False
+    ) -> dict[str, Any]:
         """Return the tags of an image, or `error` with its `code` and `message`.
 
         Args:
             picture: Content of a file.
             embedding: Include the embedding for search, as base64 of float32.
             size: Include width and height of the upright image, in pixels.
+            left: Returns whether nobody waits for the answer any more; asked once the image is decoded, and if so,
+                the answer is `landmarks.serving.pool.protocol.LEFT`.
         """
         started = time.perf_counter()
         opened = self._model.open(picture, limits=self._limits)
+        if left():
+            return dict(frames.LEFT)
         if (error := opened.photo.error) is not None:
             return {"error": {"code": _CODES.get(type(error), "damaged_picture"), "message": error.reason}}
         decoded = time.perf_counter()
@@ -129,7 +145,7 @@ def main() -> None:
     """Answer until the input ends."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the service stops it by closing the pipe
-    source = sys.stdin.buffer
+    source = io.FileIO(sys.stdin.fileno(), closefd=False)
     threadpool_limits(1)  # numpy's threads would compete for the cores of the other workers
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # output of libraries must not get between the frames
@@ -147,9 +163,17 @@ def main() -> None:
         send({"fatal": str(error)})
         return
     send({"ready": True})
+
+    def left() -> bool:
+        # While an image is in progress, the service sends nothing but this, or closes the pipe.
+        return bool(select.select([source], [], [], 0)[0]) and frames.read(source) is not None
+
     while (frame := frames.read(source)) is not None:
         head, picture = frame
-        send(answerer.answer(picture, embedding=bool(head.get("embedding")), size=bool(head.get("size"))))
+        if head == frames.LEFT:
+            continue  # it came after the answer
+        wanted = {name: bool(head.get(name)) for name in ("embedding", "size")}
+        send(answerer.answer(picture, **wanted, left=left))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -99,7 +99,7 @@ def write_onnx(model: nn.Module, preprocessing: Preprocessing, path: Path) -> No
 @contextmanager
 def _out_of_place(model: nn.Module) -> Iterator[None]:
     """Switch off in-place activations: each costs the exporter 0.1 s, and the graph is the same without."""
-    changed = [module for module in model.modules() if getattr(module, "inplace", False)]
+    changed: list[Any] = [module for module in model.modules() if getattr(module, "inplace", False)]
     for module in changed:
         module.inplace = False
     try:

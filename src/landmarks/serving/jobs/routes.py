@@ -1,0 +1,119 @@
+"""The routes of jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse, Response
+
+from landmarks.serving.errors import RequestError
+from landmarks.serving.jobs.archive import unpack
+from landmarks.serving.jobs.runner import JobRunner
+from landmarks.serving.jobs.store import Job
+from landmarks.serving.middleware.intake import read_files
+from landmarks.serving.routes import PICTURES, ModelName, errors
+from landmarks.serving.schemas import Photo
+from landmarks.serving.service import Service
+from landmarks.serving.settings import JobLimits
+
+_MOST_RESULTS = 1000
+
+
+class JobCard(BaseModel):
+    """The state of a job."""
+
+    id: str
+    state: Literal["running", "done"]
+    model: str | None = Field(description="Name of the model that was asked for.")
+    images: int
+    done: int = Field(description="Number of images with a result.")
+    failed: int = Field(description="Number of images whose result is an error.")
+    created: float = Field(description="Unix time.")
+    expires: float | None = Field(description="Unix time at which a finished job is deleted.")
+
+
+class JobPhoto(Photo):
+    """The result of one image of a job."""
+
+    number: int = Field(description="Its place in the job, from 0.")
+    model: str = Field(description="Version of the model that gave it.")
+
+
+class JobResults(BaseModel):
+    """A part of the results of a job, in the order of its images; those without a result yet are left out."""
+
+    photos: list[JobPhoto]
+    next: int | None = Field(description="`start` of the next part; null if this is the last.")
+
+
+def jobs_router(service: Service, runner: JobRunner, limits: JobLimits) -> APIRouter:
+    """Return the routes of jobs."""
+    router = APIRouter(prefix="/v1/jobs")
+    missing: dict[int | str, dict[str, Any]] = errors(401, 403, 404)
+
+    async def find(request: Request, job_id: str) -> Job:
+        job = await runner.call(lambda store: store.find(job_id, _owner(request)))
+        if job is None:
+            raise RequestError("not_found", "there is no such job, or its time is over")
+        return job
+
+    def card(job: Job) -> JobCard:
+        expires = None if job.finished is None else job.finished + limits.job_hours * 3600
+        state: Literal["running", "done"] = "running" if job.finished is None else "done"
+        counts = {"images": job.images, "done": job.done, "failed": job.failed}
+        return JobCard(id=job.id, state=state, model=job.model, created=job.created, expires=expires, **counts)
+
+    @router.post(
+        "",
+        summary="Tag many photos in the background",
+        status_code=202,
+        response_model=JobCard,
+        responses=errors(400, 401, 403, 408, 413, 415, 422, 429, 503),
+        openapi_extra=PICTURES,
+    )
+    async def create_job(request: Request, model: ModelName = None) -> Response:
+        """Accept the files of a form, or ZIP archives of files; `GET /v1/jobs/{job_id}` tells how far they are."""
+        service.catalog.find(model)
+        ticket = request.state.ticket
+        uploads = await read_files(request, limits.job_files)
+        images = await asyncio.to_thread(unpack, uploads, limits, service.settings.limits.max_file_bytes)
+        ticket.count(len(images))
+        job_id = await runner.add(_owner(request), model, images)
+        body = card(await find(request, job_id)).model_dump()
+        return JSONResponse(body, 202, {"Location": f"/v1/jobs/{job_id}"})
+
+    @router.get("/{job_id}", summary="State of a job", responses=missing)
+    async def job(request: Request, job_id: str) -> JobCard:
+        """Return how far a job is."""
+        return card(await find(request, job_id))
+
+    @router.get("/{job_id}/results", summary="Results of a job", responses=missing | errors(422))
+    async def job_results(
+        request: Request,
+        job_id: str,
+        start: Annotated[int, Query(ge=0, description="Number of the first image.")] = 0,
+        limit: Annotated[int, Query(ge=1, le=_MOST_RESULTS)] = _MOST_RESULTS,
+    ) -> JobResults:
+        """Return results in the order of the images, also while the job is running."""
+        await find(request, job_id)
+        rows = await runner.call(lambda store: store.results(job_id, start, limit + 1))
+        photos = [JobPhoto.model_validate({**result, "number": number}) for number, result in rows[:limit]]
+        return JobResults(photos=photos, next=rows[limit][0] if len(rows) > limit else None)
+
+    @router.delete("/{job_id}", summary="Delete a job", status_code=204, responses=missing)
+    async def delete_job(request: Request, job_id: str) -> Response:
+        """Delete a job with its images and results, whatever its state."""
+        if not await runner.delete(job_id, _owner(request)):
+            raise RequestError("not_found", "there is no such job, or its time is over")
+        return Response(status_code=204)
+
+    return router
+
+
+def _owner(request: Request) -> str:
+    """Return the name of the key of a request: jobs are visible only with the key that made them."""
+    quota = request.state.quota
+    return "" if quota is None else str(quota.key.name)

@@ -1,0 +1,209 @@
+"""Jobs, their images and their results in a SQLite file, so that they survive a restart.
+
+The content of an image is deleted as soon as it has a result, and overwritten on the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from landmarks.errors import SettingsError
+from landmarks.files.locks import take_lock
+
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE jobs (
+  id TEXT PRIMARY KEY, owner TEXT NOT NULL, model TEXT, created REAL NOT NULL, finished REAL
+);
+CREATE TABLE images (
+  job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, number INTEGER NOT NULL, file TEXT, content BLOB,
+  result TEXT, failed INTEGER NOT NULL DEFAULT 0, taken INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (job, number)
+);
+CREATE INDEX waiting ON images (number) WHERE taken = 0;
+"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The state of a job.
+
+    Attributes:
+        id: Its random name.
+        model: Name of the model asked for, or None.
+        created: Unix time.
+        finished: Unix time of its last result, or None.
+        images: Number of images.
+        done: Number of images with a result.
+        failed: Number of images whose result is an error.
+    """
+
+    id: str
+    model: str | None
+    created: float
+    finished: float | None
+    images: int
+    done: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image to analyse: its job, the job's owner and model, its number and name in the job, and its content."""
+
+    job: str
+    owner: str
+    model: str | None
+    number: int
+    file: str | None
+    content: bytes
+
+
+class JobStore:
+    """The file of jobs; it belongs to one process, and to one thread at a time.
+
+    Args:
+        path: The file; it is created if missing, readable only by its owner.
+
+    Raises:
+        SettingsError: Another service uses it, or it is not a file of jobs of this version.
+        StorageError: It cannot be created there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._lock = take_lock(path.with_name(f"{path.name}.lock"))
+        except TimeoutError as error:
+            raise SettingsError(
+                f"`path` {path}: another service keeps its jobs there: choose another file"
+            ) from error
+        try:
+            self._database = _open(path)
+        except (OSError, sqlite3.Error) as error:
+            self._lock.close()
+            raise SettingsError(
+                f"`path` {path}: this is no file of jobs, or it cannot be written: {error}"
+            ) from error
+
+    def close(self) -> None:
+        """Close the file; unfinished jobs go on when it is opened again."""
+        self._database.close()
+        self._lock.close()
+
+    def add(self, owner: str, model: str | None, images: Sequence[tuple[str | None, bytes]]) -> str:
+        """Store a job with its images, all or none, and return its ID."""
+        job = secrets.token_urlsafe(16)
+        with self._database as database:
+            database.execute("INSERT INTO jobs VALUES (?, ?, ?, ?, NULL)", (job, owner, model, time.time()))
+            database.executemany(
+                "INSERT INTO images (job, number, file, content) VALUES (?, ?, ?, ?)",
+                [(job, number, file, content) for number, (file, content) in enumerate(images)],
+            )
+        return job
+
+    def find(self, job: str, owner: str) -> Job | None:
+        """Return a job of an owner, or None."""
+        row = self._database.execute(
+            "SELECT id, model, created, finished, COUNT(*), COUNT(result), SUM(failed) FROM jobs "
+            "JOIN images ON job = id WHERE id = ? AND owner = ? GROUP BY id",
+            (job, owner),
+        ).fetchone()
+        return None if row is None else Job(*row)
+
+    def results(self, job: str, start: int, limit: int) -> list[tuple[int, dict[str, Any]]]:
+        """Return number and result of the analysed images of a job, from a number on."""
+        rows = self._database.execute(
+            "SELECT number, result FROM images WHERE job = ? AND number >= ? AND result IS NOT NULL "
+            "ORDER BY number LIMIT ?",
+            (job, start, limit),
+        )
+        return [(number, json.loads(result)) for number, result in rows]
+
+    def take(self) -> Item | None:
+        """Return the next image, or None; the jobs take turns."""
+        with self._database as database:
+            row = database.execute(
+                "SELECT job, owner, model, number, file, content FROM images JOIN jobs ON job = id "
+                "WHERE taken = 0 ORDER BY number, created LIMIT 1"
+            ).fetchone()
+            if row is None:
+                return None
+            item = Item(*row)
+            self._mark(item, 1)
+            return item
+
+    def give_back(self, item: Item) -> None:
+        """Put an image back that was taken and not analysed."""
+        with self._database:
+            self._mark(item, 0)
+
+    def _mark(self, item: Item, taken: int) -> None:
+        self._database.execute(
+            "UPDATE images SET taken = ? WHERE job = ? AND number = ?", (taken, item.job, item.number)
+        )
+
+    def finish(self, item: Item, result: dict[str, Any], *, failed: bool) -> None:
+        """Store a result and delete the image; a job that was deleted meanwhile is ignored."""
+        with self._database as database:
+            database.execute(
+                "UPDATE images SET content = NULL, result = ?, failed = ? WHERE job = ? AND number = ?",
+                (json.dumps(result, ensure_ascii=False), failed, item.job, item.number),
+            )
+            database.execute(
+                "UPDATE jobs SET finished = ? WHERE id = ? AND NOT EXISTS "
+                "(SELECT 1 FROM images WHERE job = id AND result IS NULL)",
+                (time.time(), item.job),
+            )
+
+    def delete(self, job: str, owner: str) -> bool:
+        """Delete a job of an owner; return whether there was one."""
+        with self._database as database:
+            gone = database.execute("DELETE FROM jobs WHERE id = ? AND owner = ?", (job, owner)).rowcount > 0
+        self._tidy()
+        return gone
+
+    def expire(self, before: float) -> int:
+        """Delete the jobs that were finished before a Unix time; return how many."""
+        with self._database as database:
+            count = database.execute("DELETE FROM jobs WHERE finished < ?", (before,)).rowcount
+        self._tidy()
+        return count
+
+    def waiting(self) -> tuple[int, int]:
+        """Return the number of images without a result, and their bytes."""
+        row = self._database.execute(
+            "SELECT COUNT(*), COALESCE(SUM(LENGTH(content)), 0) FROM images WHERE result IS NULL"
+        ).fetchone()
+        return int(row[0]), int(row[1])
+
+    def _tidy(self) -> None:
+        """Shorten the write-ahead log, which would keep deleted images."""
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    database = sqlite3.connect(path, check_same_thread=False)
+    try:
+        for pragma in ("journal_mode = WAL", "secure_delete = ON", "foreign_keys = ON"):
+            with closing(database.execute(f"PRAGMA {pragma}")) as answer:
+                answer.fetchall()
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version not in (0, _VERSION):
+            raise sqlite3.DatabaseError(f"version {version} is newer than this program")
+        if version == 0:
+            database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+        with database:
+            database.execute("UPDATE images SET taken = 0 WHERE result IS NULL AND taken = 1")
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database

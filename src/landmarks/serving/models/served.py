@@ -1,0 +1,131 @@
+"""One version of a model with its workers, which lives as long as requests use it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from landmarks.geo.gazetteer import Gazetteer
+from landmarks.model.calibration import Calibration, operating_point
+from landmarks.model.folder import ONNX_FILE, ModelInfo, check_file, read_info
+from landmarks.model.ood import is_landmark
+from landmarks.model.operating_points import points_to_dict
+from landmarks.serving.pool.pool import Pool
+from landmarks.serving.pool.worker import WorkerSettings
+from landmarks.serving.schemas import (
+    Feature,
+    LandmarksResponse,
+    ModelCard,
+    OperatingPointCard,
+    OriginCard,
+    Point,
+)
+from landmarks.serving.settings import ServeSettings
+from landmarks.tagging.tagger import gazetteer_of, identity_of
+
+
+class ServedModel:
+    """One version of a model.
+
+    Args:
+        folder: Model folder.
+        settings: Settings of the service.
+        replaced: Called with the reason each time a worker is replaced.
+
+    Attributes:
+        info: The content of `model.json`.
+        version: Identity of the model and of the settings that affect its answers.
+        pool: The workers.
+
+    Raises:
+        ModelError: The model folder is damaged.
+        PlacesError: A table of places is broken.
+        SettingsError: The model has no such operating point.
+    """
+
+    def __init__(self, folder: Path, settings: ServeSettings, replaced: Callable[[str], None]) -> None:
+        self.info: ModelInfo = read_info(folder)
+        check_file(folder, self.info, ONNX_FILE)
+        stored = self.info.calibration
+        self._calibration = None if stored is None else Calibration.from_dict(stored)
+        self._prefer = settings.tags.prefer
+        operating_point(self._calibration, self._prefer)  # fail early, before the workers start
+        self._gazetteer: Gazetteer = gazetteer_of(folder, settings.tags)
+        self.version = identity_of(folder, self.info, settings.tags)
+        self.pool = Pool(
+            WorkerSettings(folder, settings.tags, settings.limits.image, self.version),
+            count=settings.workers,
+            decode_seconds=settings.limits.decode_seconds,
+            replaced=replaced,
+        )
+        self._users = 0
+        self._unused = asyncio.Event()
+        self._unused.set()
+
+    @contextmanager
+    def use(self) -> Iterator[ServedModel]:
+        """Keep the workers for a request, even if a newer version replaces this one meanwhile."""
+        self._users += 1
+        self._unused.clear()
+        try:
+            yield self
+        finally:
+            self._users -= 1
+            if self._users == 0:
+                self._unused.set()
+
+    async def retire(self) -> None:
+        """Stop the workers once no request uses them."""
+        await self._unused.wait()
+        await self.pool.close()
+
+    def card(self) -> ModelCard:
+        """Describe the model."""
+        info, calibration = self.info, self._calibration
+        return ModelCard(
+            name=info.name,
+            version=self.version,
+            architecture=info.architecture,
+            precision=info.precision,
+            created=info.created,
+            landmarks=int(is_landmark(info.classes).sum()),
+            calibrated=calibration is not None,
+            promised_false_tag_rate=None if calibration is None else calibration.target_fpr,
+            licence=info.licence,
+            origin=[OriginCard(**asdict(one)) for one in info.origin],
+            prefer=self._prefer,
+            operating_points={
+                name: OperatingPointCard(**values)
+                for name, values in points_to_dict(
+                    {} if calibration is None else calibration.operating_points
+                ).items()
+            },
+        )
+
+    def landmarks(self) -> LandmarksResponse:
+        """Return the landmarks of the model; several classes of one place are one feature."""
+        features: dict[str, Feature] = {}
+        for class_name, known in zip(self.info.classes, is_landmark(self.info.classes), strict=True):
+            if not known:
+                continue
+            place = self._gazetteer.find(class_name)
+            key = class_name if place is None else place.key
+            if key in features:
+                features[key].properties["classes"].append(class_name)
+                continue
+            properties: dict[str, Any] = {
+                "name": self._gazetteer.display_name(class_name),
+                "classes": [class_name],
+            }
+            point = None
+            if place is not None:
+                names = ("city", "country", "country_code", "kind", "wikidata")
+                properties |= {name: getattr(place, name) for name in names}
+                if place.latitude is not None and place.longitude is not None:
+                    point = Point(coordinates=(place.longitude, place.latitude))
+            features[key] = Feature(geometry=point, properties=properties)
+        return LandmarksResponse(features=list(features.values()))

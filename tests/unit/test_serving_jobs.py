@@ -1,0 +1,203 @@
+"""Batch jobs: many images in one request, results that are kept for a while, and a restart in between."""
+
+from __future__ import annotations
+
+import io
+import stat
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+from stub_pool import StubPool, use_stub
+from tiny_model import make_model
+
+from landmarks.errors import SettingsError
+from landmarks.serving.app import create_app
+from landmarks.serving.errors import RequestError
+from landmarks.serving.jobs.archive import unpack
+from landmarks.serving.jobs.store import JobStore
+from landmarks.serving.middleware.intake import Upload
+from landmarks.serving.middleware.keys import hash_of
+from landmarks.serving.settings import Access, JobLimits, Limits, ServeSettings
+
+ZIP = {"content-type": "application/zip"}
+LIMITS = JobLimits(job_files=50, job_mb=0.1)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServeSettings:
+    use_stub(monkeypatch)
+    jobs = JobLimits(path=tmp_path / "jobs.sqlite", job_files=50, job_mb=0.1)
+    return ServeSettings(make_model(tmp_path / "colours"), workers=2, jobs=jobs, limits=Limits(max_mb=0.01))
+
+
+@pytest.fixture
+def client(settings: ServeSettings) -> Iterator[TestClient]:
+    with TestClient(create_app(settings)) as client:
+        yield client
+
+
+def archive(entries: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", compression) as file:
+        for name, body in entries.items():
+            file.writestr(name, body)
+    return content.getvalue()
+
+
+def finished(client: TestClient, job: str, **headers: str) -> dict[str, Any]:
+    end = time.monotonic() + 10
+    while (card := client.get(f"/v1/jobs/{job}", headers=headers).json())["state"] != "done":
+        assert time.monotonic() < end, card
+        time.sleep(0.005)
+    return card
+
+
+def code_of(answer: Any) -> tuple[int, str]:
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+def test_an_archive_and_files_become_a_job_with_results(client: TestClient, settings: ServeSettings) -> None:
+    packed = archive({"trip/a.jpg": b"one", "trip/b.jpg": b"no", "__MACOSX/a.jpg": b"x", "trip/.hidden": b"x"})
+    files = [("photos", ("c.jpg", b"three")), ("photos", ("trip.zip", packed))]
+    accepted = client.post("/v1/jobs", files=files)
+    assert accepted.status_code == 202
+    job = accepted.json()["id"]
+    assert accepted.headers["location"] == f"/v1/jobs/{job}"
+    card = finished(client, job)
+    assert (card["images"], card["done"], card["failed"]) == (3, 3, 1)
+    assert card["expires"] == pytest.approx(time.time() + 24 * 3600, abs=60)
+    first = client.get(f"/v1/jobs/{job}/results?limit=2").json()
+    rest = client.get(f"/v1/jobs/{job}/results", params={"start": first["next"]}).json()
+    photos = first["photos"] + rest["photos"]
+    assert [photo["file"] for photo in photos] == ["c.jpg", "trip/a.jpg", "trip/b.jpg"]
+    assert [bool(photo["tags"]) for photo in photos] == [True, True, False]
+    assert photos[2]["error"]["code"] == "unsupported_format"
+    assert photos[0]["model"].startswith("colours-")
+    assert rest["next"] is None
+    assert "landmarks_job_pictures 0.0" in client.get("/metrics").text
+    assert 'route="/v1/jobs/{job_id}"' in client.get("/metrics").text
+    stored = b"".join(file.read_bytes() for file in settings.jobs.path.parent.glob("jobs.sqlite*"))
+    assert b"three" in stored  # in the log, until the job goes
+    assert client.delete(f"/v1/jobs/{job}").status_code == 204
+    assert code_of(client.get(f"/v1/jobs/{job}")) == (404, "not_found")
+    stored = b"".join(file.read_bytes() for file in settings.jobs.path.parent.glob("jobs.sqlite*"))
+    assert b"three" not in stored
+    assert b"trip/a.jpg" not in stored
+
+
+def test_a_job_goes_on_after_a_restart(settings: ServeSettings) -> None:
+    app = create_app(settings)
+    with TestClient(app) as client:
+        pool = app.state.service.catalog.find(None).pool
+        assert isinstance(pool, StubPool)
+        pool.hold.clear()
+        job = client.post("/v1/jobs", content=archive({str(n): b"x" for n in range(9)}), headers=ZIP).json()["id"]
+        with pytest.raises(SettingsError, match="another service"):
+            JobStore(settings.jobs.path)
+    with TestClient(create_app(settings)) as client:
+        assert finished(client, job)["done"] == 9
+
+
+def test_jobs_are_seen_only_with_their_key(settings: ServeSettings, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text(
+        "".join(f'[{name}]\nsha256 = "{hash_of(name * 16)}"\nimages_per_minute = 4\n' for name in "ab")
+    )
+    with TestClient(create_app(ServeSettings(**vars(settings) | {"access": Access(keys_file=keys)}))) as client:
+        mine, other = {"X-API-Key": "a" * 16}, {"X-API-Key": "b" * 16}
+        content = archive({"1": b"x", "2": b"x", "3": b"x", "4": b"x"})
+        job = client.post("/v1/jobs", content=content, headers=ZIP | mine).json()["id"]
+        assert code_of(client.post("/v1/jobs", content=content, headers=ZIP | mine)) == (429, "rate_limited")
+        finished(client, job, **mine)
+        for path in (f"/v1/jobs/{job}", f"/v1/jobs/{job}/results"):
+            assert client.get(path, headers=mine).status_code == 200
+            assert client.get(path, headers=other).status_code == 404
+            assert client.get(path).status_code == 401
+        assert client.delete(f"/v1/jobs/{job}", headers=other).status_code == 404
+
+
+def test_what_no_job_takes_is_refused(client: TestClient) -> None:
+    for content, expected in (
+        (archive({}), (400, "bad_request")),
+        (archive({str(n): b"x" for n in range(51)}), (413, "too_large")),
+        (archive({"a": b"x"})[:-30], (400, "bad_request")),
+        (archive({str(n): bytes(9000) for n in range(20)}, zipfile.ZIP_DEFLATED), (413, "too_large")),
+    ):
+        assert code_of(client.post("/v1/jobs", content=content, headers=ZIP)) == expected
+    assert code_of(client.post("/v1/jobs?model=other", content=archive({"a": b"x"}), headers=ZIP)) == (
+        422,
+        "invalid_parameter",
+    )
+    assert code_of(client.get("/v1/jobs/none")) == (404, "not_found")
+
+
+def test_without_a_file_there_are_no_jobs(settings: ServeSettings) -> None:
+    app = create_app(ServeSettings(settings.model))
+    assert "/v1/jobs" not in app.openapi()["paths"]
+
+
+# --- archives ---
+
+
+def test_an_archive_unpacks_to_no_more_than_is_allowed() -> None:
+    packed = archive({"bomb.jpg": bytes(10**7), "a.jpg": b"x"}, zipfile.ZIP_DEFLATED)
+    unpacked = dict(unpack([Upload("a.zip", packed)], LIMITS, 5000))
+    assert {name: len(content) for name, content in unpacked.items()} == {"bomb.jpg": 5001, "a.jpg": 1}
+
+
+def test_a_directory_of_very_many_entries_is_not_even_read() -> None:
+    packed = archive({str(n): b"" for n in range(1500)})
+    with pytest.raises(RequestError, match="too many entries"):
+        unpack([Upload("a.zip", packed)], LIMITS, 5000)
+
+
+def test_a_damaged_archive_is_one_error() -> None:
+    packed = archive({"a.jpg": b"x" * 40, "b.jpg": b"y" * 40}, zipfile.ZIP_DEFLATED)
+    for at in range(4, len(packed)):
+        spoilt = packed[:at] + bytes([packed[at] ^ 0xFF]) + packed[at + 1 :]
+        with suppress(RequestError):
+            unpack([Upload("a.zip", spoilt)], LIMITS, 5000)
+
+
+# --- the file ---
+
+
+def test_jobs_expire_and_their_file_is_private(tmp_path: Path) -> None:
+    store = JobStore(tmp_path / "jobs.sqlite")
+    assert stat.S_IMODE((tmp_path / "jobs.sqlite").stat().st_mode) == 0o600
+    done, open_ = (store.add("", None, [(None, b"x")]) for _ in range(2))
+    item = store.take()
+    assert item is not None
+    assert item.job == done
+    store.finish(item, {}, failed=False)
+    assert store.expire(time.time() - 60) == 0
+    assert store.expire(time.time() + 60) == 1
+    assert store.find(done, "") is None
+    assert store.find(open_, "") is not None
+    assert store.waiting() == (1, 1)
+    store.close()
+
+
+def test_jobs_take_turns(tmp_path: Path) -> None:
+    store = JobStore(tmp_path / "jobs.sqlite")
+    large, small = store.add("", None, [("", b"")] * 3), store.add("", None, [("", b"")] * 1)
+    taken = [item.job for item in iter(store.take, None)]
+    assert taken == [large, small, large, large]
+    store.close()
+
+
+def test_another_file_is_no_file_of_jobs(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no database " * 100)
+    with pytest.raises(SettingsError, match="no file of jobs"):
+        JobStore(tmp_path / "notes.txt")
+
+
+def test_limits_are_checked() -> None:
+    with pytest.raises(SettingsError, match="`job_hours` must be above 0"):
+        JobLimits(job_hours=0)

@@ -1,0 +1,201 @@
+"""Several models in one service, and models whose folder changes while they are served."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+from fastapi import FastAPI
+from stub_pool import StubPool, use_stub
+from tiny_model import COLOURS, calibrated, make_model
+
+from landmarks.errors import ModelError, SettingsError
+from landmarks.model.folder import ONNX_FILE
+from landmarks.serving.app import create_app
+from landmarks.serving.models.catalog import Catalog
+from landmarks.serving.settings import ServeSettings
+
+FEW = {name: COLOURS[name] for name in ("31.Stonehenge", "background")}
+
+
+@pytest.fixture(autouse=True)
+def _stub(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_stub(monkeypatch)
+
+
+@asynccontextmanager
+async def asking(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client,
+    ):
+        yield client
+
+
+def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(work(), 30))
+
+
+def tag(client: httpx.AsyncClient, query: str = "") -> Coroutine[Any, Any, httpx.Response]:
+    return client.post(f"/v1/tags{query}", content=b"picture", headers={"content-type": "image/png"})
+
+
+def change(folder: Path, **made: Any) -> None:
+    """Give a model folder another model of the same name, as a copy over it does."""
+    fresh = make_model(folder.parent / "fresh" / folder.name, **made)
+    for file in fresh.iterdir():
+        file.replace(folder / file.name)
+
+
+async def look(catalog: Catalog, times: int = 2) -> None:
+    for _ in range(times):
+        await catalog.look()
+
+
+def test_requests_choose_a_model_by_name(tmp_path: Path) -> None:
+    first, second = make_model(tmp_path / "colours"), make_model(tmp_path / "few", colours=FEW)
+
+    async def work() -> None:
+        app = create_app(ServeSettings(first, workers=1, more_models=(second,)))
+        async with asking(app) as client:
+            cards = (await client.get("/v1/models")).json()["models"]
+            assert [card["name"] for card in cards] == ["colours", "few"]
+            for query, version in (("", cards[0]), ("?model=colours", cards[0]), ("?model=few", cards[1])):
+                assert (await tag(client, query)).json()["model"] == version["version"]
+            assert len((await client.get("/v1/landmarks?model=few")).json()["features"]) == 1
+            other = await tag(client, "?model=other")
+            assert other.status_code == 422
+            assert "colours, few" in other.json()["error"]["message"]
+
+    run(work)
+
+
+def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
+    models = make_model(tmp_path / "a" / "colours"), make_model(tmp_path / "b" / "colours")
+    with pytest.raises(SettingsError, match="`more_models`: two models are called colours"):
+        create_app(ServeSettings(models[0], more_models=models[1:]))
+
+
+def test_a_changed_folder_is_served_and_no_request_is_lost(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "colours")
+
+    async def work() -> None:
+        app = create_app(ServeSettings(folder, workers=1, reload_seconds=0))
+        catalog: Catalog = app.state.service.catalog
+        async with asking(app) as client:
+            old = catalog.find(None)
+            pool = old.pool
+            assert isinstance(pool, StubPool)
+            pool.hold.clear()  # a request is in flight while the model changes
+            late = asyncio.create_task(tag(client))
+            await asyncio.sleep(0.05)
+            change(folder, calibration=calibrated())
+            await catalog.look()
+            assert catalog.find(None) is old  # perhaps the files are still being copied
+            await catalog.look()
+            fresh = catalog.find(None)
+            assert fresh.version != old.version
+            assert (await tag(client)).json()["model"] == fresh.version
+            assert not pool.closed
+            pool.hold.set()
+            answer = await late
+            assert (answer.status_code, answer.json()["model"]) == (200, old.version)
+            await asyncio.sleep(0.01)
+            assert pool.closed
+            assert 'landmarks_model_reloads_total{outcome="done"} 1.0' in (await client.get("/metrics")).text
+
+    run(work)
+
+
+@pytest.mark.parametrize("what", ["broken", "renamed", "gone", "touched"])
+def test_what_cannot_be_loaded_leaves_the_model_before(tmp_path: Path, what: str) -> None:
+    folder = make_model(tmp_path / "colours")
+
+    async def work() -> None:
+        app = create_app(ServeSettings(folder, workers=1, reload_seconds=0))
+        catalog: Catalog = app.state.service.catalog
+        async with asking(app) as client:
+            before = catalog.find(None)
+            if what == "broken":
+                (folder / ONNX_FILE).write_bytes(b"no network")
+            elif what == "renamed":
+                for file in make_model(tmp_path / "other", colours=FEW).iterdir():
+                    file.replace(folder / file.name)
+            elif what == "gone":
+                folder.rename(tmp_path / "elsewhere")
+            else:
+                (folder / "README.md").write_text("another text")
+            await look(catalog, 4)
+            assert catalog.find(None) is before
+            assert (await tag(client)).status_code == 200
+            failed = 'landmarks_model_reloads_total{outcome="failed"} 1.0' in (await client.get("/metrics")).text
+            assert failed == (what in {"broken", "renamed"})
+
+    run(work)
+
+
+def test_a_reload_that_failed_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_model(tmp_path / "colours")
+
+    async def work() -> None:
+        app = create_app(ServeSettings(folder, workers=1, reload_seconds=0))
+        catalog: Catalog = app.state.service.catalog
+        async with asking(app):
+            before = catalog.find(None)
+            change(folder, calibration=calibrated())
+
+            async def killed(_: StubPool) -> None:
+                raise ModelError("the process that loads it was killed")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(StubPool, "open", killed)
+                await look(catalog)
+            await look(catalog)
+            assert catalog.find(None) is before  # not at once
+            now = time.monotonic()
+            monkeypatch.setattr(
+                "landmarks.serving.models.catalog.time", SimpleNamespace(monotonic=lambda: now + 3)
+            )
+            await look(catalog, 1)
+            assert catalog.find(None) is not before
+
+    run(work)
+
+
+def test_a_model_with_an_index_stays_until_the_restart(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "colours")
+
+    class Nothing:
+        def search(self, embedding: object, limit: int) -> list[Any]:
+            return []
+
+    async def work() -> None:
+        app = create_app(ServeSettings(folder, workers=1, reload_seconds=0), Nothing())
+        async with asking(app):
+            before = app.state.service.catalog.find(None)
+            change(folder, calibration=calibrated())
+            await look(app.state.service.catalog)
+            assert app.state.service.catalog.find(None) is before
+
+    run(work)
+
+
+def test_folders_are_watched_without_being_asked(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "colours")
+
+    async def work() -> None:
+        app = create_app(ServeSettings(folder, workers=1, reload_seconds=0.01))
+        async with asking(app):
+            before = app.state.service.catalog.find(None)
+            change(folder, calibration=calibrated())
+            while app.state.service.catalog.find(None) is before:
+                await asyncio.sleep(0.01)
+
+    run(work)
