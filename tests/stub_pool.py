@@ -20,7 +20,7 @@ class StubPool:
     def __init__(
         self, settings: WorkerSettings, *, count: int, decode_seconds: float, replaced: Callable[[str], None]
     ) -> None:
-        self.version = settings.version
+        self.settings = settings
         self.waiting = self.ready = 0
         self.answered = 0
         self.closed = False

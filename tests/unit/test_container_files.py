@@ -104,7 +104,7 @@ def test_the_example_starts_the_service_and_ends_it_in_time(
     pod = objects()["Deployment"]["spec"]["template"]["spec"]
     assert settings.workers == int(container()["resources"]["requests"]["cpu"])
     assert pod["terminationGracePeriodSeconds"] > settings.limits.request_seconds + STOP_SECONDS
-    (mount,) = container()["volumeMounts"]
+    mount, _ = container()["volumeMounts"]
     assert settings.access.keys_file is not None
     assert str(settings.access.keys_file.parent) == mount["mountPath"]
     ((name, text),) = objects()["Secret"]["stringData"].items()

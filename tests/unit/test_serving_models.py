@@ -20,6 +20,7 @@ from landmarks.errors import ModelError, SettingsError
 from landmarks.model.folder import ONNX_FILE
 from landmarks.serving.app import create_app
 from landmarks.serving.models.catalog import Catalog
+from landmarks.serving.pool.worker import Answerer
 from landmarks.serving.settings import ServeSettings
 
 FEW = {name: COLOURS[name] for name in ("31.Stonehenge", "background")}
@@ -183,6 +184,23 @@ def test_a_model_with_an_index_stays_until_the_restart(tmp_path: Path) -> None:
             change(folder, calibration=calibrated())
             await look(app.state.service.catalog)
             assert app.state.service.catalog.find(None) is before
+
+    run(work)
+
+
+def test_workers_of_the_version_before_can_still_be_replaced(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "colours")
+
+    async def work() -> None:
+        app = create_app(ServeSettings(folder, workers=1, reload_seconds=60))
+        async with asking(app):
+            served = app.state.service.catalog.find(None)
+            pool = served.pool
+            assert isinstance(pool, StubPool)
+            change(folder, calibration=calibrated())
+            Answerer(pool.settings)  # what a worker does at its start
+            await served.retire()
+            assert not pool.settings.model.exists()
 
     run(work)
 

@@ -137,7 +137,7 @@ class Catalog:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(served.pool.close() for served in self.all))
+        await asyncio.gather(*(served.close() for served in self.all))
 
     async def _watch(self) -> None:
         while True:
@@ -183,7 +183,7 @@ class Catalog:
             return False
         except asyncio.CancelledError:
             if fresh is not None:
-                await fresh.pool.close()
+                await fresh.close()
             raise
         old, entry.served = entry.served, fresh
         _log.info("a model was reloaded", extra={"model": name, "version": fresh.version})

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import shutil
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
+from landmarks.errors import ModelError
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.calibration import Calibration, operating_point
 from landmarks.model.folder import ONNX_FILE, ModelInfo, check_file, read_info
@@ -26,6 +31,8 @@ from landmarks.serving.schemas import (
 )
 from landmarks.serving.settings import ServeSettings
 from landmarks.tagging.tagger import gazetteer_of, identity_of
+
+_log = logging.getLogger("landmarks.serving")
 
 
 class ServedModel:
@@ -50,6 +57,13 @@ class ServedModel:
     def __init__(self, folder: Path, settings: ServeSettings, replaced: Callable[[str], None]) -> None:
         self.info: ModelInfo = read_info(folder)
         check_file(folder, self.info, ONNX_FILE)
+        copy = _copy_of(folder) if settings.reload_seconds > 0 else None
+        self._remove = weakref.finalize(self, shutil.rmtree, copy or "", ignore_errors=True)  # also at the exit
+        if copy is not None:
+            original, folder = folder, copy / folder.name
+            if read_info(folder) != self.info:
+                raise ModelError(f"{original}: the folder changed while it was read")
+            check_file(folder, self.info, ONNX_FILE)
         stored = self.info.calibration
         self._calibration = None if stored is None else Calibration.from_dict(stored)
         self._prefer = settings.tags.prefer
@@ -81,7 +95,12 @@ class ServedModel:
     async def retire(self) -> None:
         """Stop the workers once no request uses them."""
         await self._unused.wait()
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop the workers at once."""
         await self.pool.close()
+        self._remove()
 
     def card(self) -> ModelCard:
         """Describe the model."""
@@ -129,3 +148,20 @@ class ServedModel:
                     point = Point(coordinates=(place.longitude, place.latitude))
             features[key] = Feature(geometry=point, properties=properties)
         return LandmarksResponse(features=list(features.values()))
+
+
+def _copy_of(folder: Path) -> Path | None:
+    """Return a folder with a copy of a model, whose workers can then be replaced whatever happens to the original.
+
+    None if there is no space for it.
+    """
+    copy = None
+    try:
+        copy = Path(mkdtemp(prefix="landmarks-"))
+        shutil.copytree(folder, copy / folder.name)
+    except OSError as error:
+        _log.warning("a model could not be copied", extra={"model": str(folder), "reason": str(error)})
+        if copy is not None:
+            shutil.rmtree(copy, ignore_errors=True)
+        return None
+    return copy
