@@ -785,13 +785,13 @@ def _fill_with_all_kinds(root: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_library(tmp_path: Path) -> None:
-    fill(tmp_path, 120)
+    fill(tmp_path, 72)
 
     def held(stream: Iterable[object]) -> list[int]:
-        """Bytes in use after every 10th item, garbage aside."""
+        """Bytes in use after every 6th item, garbage aside."""
         sizes = []
         for number, _ in enumerate(stream):
-            if number % 10 == 0:
+            if number % 6 == 0:
                 gc.collect()
                 sizes.append(tracemalloc.get_traced_memory()[0])
         return sizes

@@ -120,7 +120,8 @@ def test_a_broken_sidecar_is_named_and_left_alone(model: Path, tmp_path: Path) -
 
 
 SIGNAL_ITSELF = """
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts jobs in the background without it
 left = [{steps}]
 def count(event, arguments):
     if event == "os.rename" and os.fsdecode(arguments[1]).endswith(".xmp"):
