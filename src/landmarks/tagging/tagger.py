@@ -121,12 +121,18 @@ class Tagger:
         self._calibration = calibration
         self.settings = settings
         self._landmarks = is_landmark(classes)
-        self._rows = [gazetteer.find(name) for name in classes]
+        # A name that is in no table, as that of the background, is looked up by spelling, which takes a while.
+        self._rows = [
+            gazetteer.find(name) if known else None for name, known in zip(classes, self._landmarks, strict=True)
+        ]
         # A row without country and position is not a place but a kind of thing, such as a dome.
         self._places = [
             row if row is not None and (row.country or row.coordinates) else None for row in self._rows
         ]
-        self._names = [gazetteer.display_name(name) for name in classes]
+        self._names = [
+            row.name if row else gazetteer.display_name(name) if known else name
+            for name, row, known in zip(classes, self._rows, self._landmarks, strict=True)
+        ]
         self._groups = self._grouped()
         # Members of all groups of a level in one array with their groups, to sum 60,000 groups in one call.
         self._members = {level: _flat(groups) for level, groups in self._groups.items()}
