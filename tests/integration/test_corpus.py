@@ -150,6 +150,8 @@ def test_sidecars_keep_what_they_say_and_exiv2_still_reads_them(tmp_path: Path) 
 def _packets() -> Iterator[bytes]:
     for path in files({".xmp"}):
         raw = path.read_bytes()
+        if raw.startswith(b"\xff\x01Exiv2"):
+            continue  # Exiv2's own container under the name of a sidecar
         if b"adobe:ns:meta" in raw.replace(b"\0", b"") or b"22-rdf-syntax-ns" in raw.replace(b"\0", b""):
             yield raw
     for path in files(PICTURES):
