@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from tiny_model import COLOURS, calibrated, make_model
 
 from landmarks.errors import ModelError, SettingsError
+from landmarks.imaging.formats import PHOTO_SUFFIXES
 from landmarks.metadata.xmp import XmpPacket
 from landmarks.model.folder import Origin, read_info, write_info
 from landmarks.model.operating_points import ExpectedRate, ExpectedRates, OperatingPoint
@@ -383,6 +384,11 @@ def test_the_page_is_served_from_memory_and_cached_by_its_tag(client: TestClient
     assert (again.status_code, again.content) == (304, b"")
     assert client.get("/main.js").headers["content-type"].startswith("text/javascript")
     assert "http" not in page.text.replace("http-equiv", "").replace("https://www.naturalearth", "")
+
+
+def test_the_page_offers_every_format_that_is_read(client: TestClient) -> None:
+    offered = re.findall(r'accept="([^"]*)"', client.get("/").text)
+    assert [set(one.split(",")) for one in offered] == [{"image/*", *PHOTO_SUFFIXES}]
 
 
 def test_the_page_of_the_api_needs_nothing_from_elsewhere(client: TestClient) -> None:

@@ -8,6 +8,8 @@ from importlib import resources
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from landmarks.imaging.formats import PHOTO_SUFFIXES
+
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -16,6 +18,8 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 _START = "index.html"
+# Browsers' own lists of images leave out RAW files and what is new.
+_SUFFIXES = ",".join(sorted(PHOTO_SUFFIXES)).encode()
 
 
 def page_router() -> APIRouter:
@@ -26,7 +30,7 @@ def page_router() -> APIRouter:
         kind = _TYPES.get("." + file.name.rpartition(".")[2])
         if kind is not None:
             path = "/" if file.name == _START else f"/{file.name.removesuffix('.html')}"
-            _add(router, path, file.read_bytes(), kind)
+            _add(router, path, file.read_bytes().replace(b"{{suffixes}}", _SUFFIXES), kind)
     return router
 
 
