@@ -34,7 +34,7 @@ from open_world_measures import (
     top1_of,
     usual_combination,
 )
-from open_world_networks import NETWORKS, at_more_cost, variant
+from open_world_networks import NETWORKS, variant
 from record import record, table
 from world_data import Roles, assign_roles, list_photos
 from world_outputs import PREPROCESSING, AllOutputs, outputs_of_all, write_int8
@@ -168,8 +168,6 @@ def main() -> None:
             rows.append([words, *top1_of(subject), *measure(subject, learned)])
     header = ["training; score", "top-1 world34", "world124", "other", *HEADER[1:]]
     body += ["## Trainings", "", table(header, rows), ""]
-    costly = at_more_cost(dev, given.cache)
-    body += ["## More work per photo", "", table(["what", *header[1:]], costly), ""]
     body += ["## Curve after", "", table(CURVE_HEADER, curve(dev, scores[best])), ""]
     if given.before:
         earlier = todays_model(roles, given.cache, given.before)
