@@ -207,7 +207,8 @@ def packets() -> dict[str, bytes]:
 # --- archives ---
 
 
-def _archive(entries: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+def zip_of(entries: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """Return a ZIP archive of entries by name."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", compression) as file:
         for name, body in entries.items():
@@ -226,7 +227,7 @@ def _nameless(archive: bytes) -> bytes:
 
 def archives() -> dict[str, bytes]:
     """Bombs, names that lead elsewhere, lies about sizes, and cut archives."""
-    two = _archive({"a.jpg": b"x" * 50, "b.jpg": b"y" * 50})
+    two = zip_of({"a.jpg": b"x" * 50, "b.jpg": b"y" * 50})
     lie = bytearray(two)
     at = two.index(b"PK\x01\x02")
     lie[at + 24 : at + 28] = struct.pack("<I", 2**31)  # the unpacked size in the directory
@@ -235,16 +236,16 @@ def archives() -> dict[str, bytes]:
         encrypted[two.index(mark) + offset] |= 1
     return {
         "two files": two,
-        "nothing": _archive({}),
-        "bomb": _archive({"a.jpg": bytes(10**7)}),
-        "too many": _archive({str(number): b"" for number in range(30)}),
-        "very many": _archive({str(number): b"" for number in range(2000)}, zipfile.ZIP_STORED),
-        "names that lead elsewhere": _archive({"../../a.jpg": b"x", "/etc/passwd": b"x", "C:\\a": b"x"}),
-        "no name": _nameless(_archive({"n": b"x"})),
-        "archive in an archive": _archive({"a.zip": _archive({"a.zip": two})}),
+        "nothing": zip_of({}),
+        "bomb": zip_of({"a.jpg": bytes(10**7)}),
+        "too many": zip_of({str(number): b"" for number in range(30)}),
+        "very many": zip_of({str(number): b"" for number in range(2000)}, zipfile.ZIP_STORED),
+        "names that lead elsewhere": zip_of({"../../a.jpg": b"x", "/etc/passwd": b"x", "C:\\a": b"x"}),
+        "no name": _nameless(zip_of({"n": b"x"})),
+        "archive in an archive": zip_of({"a.zip": zip_of({"a.zip": two})}),
         "size that is a lie": bytes(lie),
         "encrypted": bytes(encrypted),
-        "rare compression": _archive({"a.jpg": b"x" * 50}, zipfile.ZIP_LZMA).replace(b"\x0e\x00", b"\x63\x00"),
+        "rare compression": zip_of({"a.jpg": b"x" * 50}, zipfile.ZIP_LZMA).replace(b"\x0e\x00", b"\x63\x00"),
         "cut": two[:-25],
         "only a beginning": b"PK\x03\x04",
     }

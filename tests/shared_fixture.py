@@ -31,7 +31,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     if "PYTEST_XDIST_WORKER" not in os.environ:
         make(own / name)
         return own / name
-    shared = factory.getbasetemp().parent / f"shared-{name}"
+    shared = shared_folder(factory, "made") / name
     with FileLock(f"{shared}.lock"):
         if not shared.exists():
             make(own / name)

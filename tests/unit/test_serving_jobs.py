@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import stat
 import time
 import zipfile
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostile_inputs import zip_of
 from starlette.testclient import TestClient
 from stub_pool import StubPool, use_stub
 from tiny_model import make_model
@@ -43,11 +43,7 @@ def client(settings: ServeSettings) -> Iterator[TestClient]:
 
 
 def archive(entries: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", compression) as file:
-        for name, body in entries.items():
-            file.writestr(name, body)
-    return content.getvalue()
+    return zip_of(entries, compression)
 
 
 def finished(client: TestClient, job: str, **headers: str) -> dict[str, Any]:

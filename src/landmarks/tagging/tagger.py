@@ -119,6 +119,7 @@ class Tagger:
     ) -> None:
         self._classes = tuple(classes)
         self._calibration = calibration
+        self._gazetteer = gazetteer
         self.settings = settings
         self._landmarks = is_landmark(classes)
         # A name that is in no table, as that of the background, is looked up by spelling, which takes a while.
@@ -129,10 +130,6 @@ class Tagger:
         self._places = [
             row if row is not None and (row.country or row.coordinates) else None for row in self._rows
         ]
-        self._names = [
-            row.name if row else gazetteer.display_name(name) if known else name
-            for name, row, known in zip(classes, self._rows, self._landmarks, strict=True)
-        ]
         self._groups = self._grouped()
         # Members of all groups of a level in one array with their groups, to sum 60,000 groups in one call.
         self._members = {level: _flat(groups) for level, groups in self._groups.items()}
@@ -140,7 +137,6 @@ class Tagger:
         self._threshold = point.threshold
         self._min_confidence = point.min_confidence if settings.min_confidence is None else settings.min_confidence
         self._model = model
-        self._gazetteer = gazetteer
         self._learned = learned
         self.needs_embeddings = learned is not None
 
@@ -227,7 +223,9 @@ class Tagger:
 
     def _group_name(self, level: Level, member: int) -> str:
         row = self._rows[member]
-        return self._names[member] if level == "landmark" or row is None else str(getattr(row, level))
+        if row is None:
+            return self._gazetteer.display_name(self._classes[member])
+        return row.name if level == "landmark" else str(getattr(row, level))
 
     def _sure_group(self, probabilities: NDArray[np.float64]) -> _Group | None:
         """Return the most specific group that reaches the minimum confidence, or None."""
