@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 from record import table
 from world_calibration import Judged, calibrate_dev, carry_over, judge
 from world_data import Roles, assign_roles, decode, list_photos
-from world_outputs import PREPROCESSING, AllOutputs, outputs_of_all, write_int8, write_network
-from world_training import STUDENT, WorldNetwork, train_student
+from world_outputs import PREPROCESSING, AllOutputs, outputs_of_all, write_network
+from world_training import STUDENT, train_student
 
 from landmarks.fewshot.reference import REFERENCE_FILE, make_reference
 from landmarks.files.checksums import sha256_file
@@ -62,13 +62,6 @@ def halves(data: Path) -> tuple[list[Path], list[Path]]:
     pictures = sorted((data / "negatives").glob("*.jpg"))
     random.Random(0).shuffle(pictures)
     return pictures[::2], pictures[1::2]
-
-
-def network_of(roles: Roles, trained: WorldNetwork, folder: Path) -> tuple[Path, AllOutputs]:
-    """Export to int8, and run on every picture."""
-    fp32 = write_network(trained, len(roles.known), STUDENT.scale, folder)
-    int8 = write_int8(fp32, roles)
-    return int8, outputs_of_all(int8, roles.photos)
 
 
 def shown(found: Proportion) -> str:
@@ -209,7 +202,8 @@ def main() -> None:
         mode_roles, folder = assign_roles(photos, mode), given.cache / mode
         compare = given.compare and mode == "dev"
         trained = train_student(pictures, mode_roles, folder, device=device, workers=workers, compare=compare)
-        found[mode] = (mode_roles, *network_of(mode_roles, trained, folder / "student"))
+        network = write_network(trained, mode_roles, folder / "student", scale=STUDENT.scale)
+        found[mode] = (mode_roles, network, outputs_of_all(network, photos))
     dev_roles, _, dev_outputs = found["dev"]
     roles, network, outputs = found["final"]
     dev = calibrate_dev(dev_roles, dev_outputs)

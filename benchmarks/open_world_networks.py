@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from open_world_measures import Subject
 from world_data import Roles
-from world_outputs import outputs_of_all, write_int8, write_network
+from world_outputs import outputs_of_all, write_network
 from world_training import TEACHER, VARIANTS, read_network
 
 NETWORKS = {
@@ -28,6 +28,5 @@ def variant(roles: Roles, cache: Path, name: str, known: NDArray[np.bool_]) -> S
         return None
     recipe = TEACHER if name == "teacher" else VARIANTS[name]
     trained = read_network(weights, recipe)
-    fp32 = write_network(trained, len(roles.known), recipe.scale, cache / "dev" / name)
-    network = fp32 if name == "teacher" else write_int8(fp32, roles)
+    network = write_network(trained, roles, cache / "dev" / name, scale=recipe.scale, int8=name != "teacher")
     return Subject.of(roles, outputs_of_all(network, roles.photos), known)

@@ -4,6 +4,9 @@
 FastAPI + TorchScript and with LitServe (needs the extras `serve`, `train` and `dev`), and images/s with bulk
 tagging. The services take turns, so that other load on the machine affects all of them.
 
+`python benchmarks/serve.py same PHOTOS` compares it with LitServe around the same recogniser: what a server of
+others would do with what ours does.
+
 `python benchmarks/serve.py faults PHOTOS --minutes 10` keeps 128 clients at a service with room for 64 images,
 then kills workers with signal 9, one and all of them.
 
@@ -48,7 +51,7 @@ from mixed_load import mixed, own_copy
 from record import record, table
 
 from landmarks.imaging.photos import find_photos
-from landmarks.model.folder import find_model
+from landmarks.model.folder import DEFAULT_MODEL, find_model
 from landmarks.tagging.pipeline import find_tags_parallel
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.workers import cores
@@ -57,7 +60,8 @@ CLIENTS = (1, 8, 32, 128)
 START_SECONDS = 300
 PICTURES = 64  # different ones that are sent in turns
 SERVE = [sys.executable, "-m", "landmarks", "serve", "--port"]
-PLAIN, LITSERVE = (Path(__file__).with_name(name) for name in ("rival_plain.py", "rival_litserve.py"))
+PLAIN, LITSERVE, SAME = (Path(__file__).with_name(f"rival_{name}.py") for name in ("plain", "litserve", "same"))
+ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def save_network(path: Path, classes: int) -> None:
 
 def bulk_rate(photos: Sequence[Path], count: int) -> float:
     """Images/s of bulk tagging after start-up."""
-    model = find_model("world34")
+    model = find_model(DEFAULT_MODEL)
     skipped = 40 * cores()
     findings = find_tags_parallel(model, TagSettings(), islice(cycle(photos), count + skipped))
     for _ in islice(findings, skipped):
@@ -161,6 +165,58 @@ def speed(given: argparse.Namespace) -> None:
         "python benchmarks/serve.py speed PHOTOS",
         report(seen, bulk, single, eights),
         ["onnxruntime", "fastapi", "uvicorn", "litserve", "torch"],
+    )
+
+
+def same(given: argparse.Namespace) -> None:
+    """Our service and LitServe with the same recogniser in each, and bulk tagging, in turns."""
+    photos = find_photos([given.photos])[:PICTURES]
+    contents = [photo.read_bytes() for photo in photos]
+    encoded = [json_body({"picture": base64.b64encode(content).decode()}) for content in contents]
+    candidates = {
+        "landmarks serve": Candidate(
+            lambda port: [*SERVE, str(port), "--queue", "256"], [multipart([content]) for content in contents]
+        ),
+        "LitServe": Candidate(
+            lambda port: [sys.executable, str(SAME), str(port), str(cores())],
+            [post("/tags", "application/json", body) for body in encoded],
+        ),
+    }
+    seen: dict[tuple[str, int], list[Load]] = {}
+    bulk = []
+    for _ in range(ROUNDS):
+        bulk.append(bulk_rate(photos, given.bulk))
+        for name, candidate in candidates.items():
+            with running(candidate) as (port, _):
+                asyncio.run(load(port, candidate.requests, 8, 3))
+                for clients in CLIENTS:
+                    found = asyncio.run(load(port, candidate.requests, clients, given.seconds))
+                    seen.setdefault((name, clients), []).append(found)
+    rows = []
+    for clients in CLIENTS:
+        theirs = [one.rate for one in seen["LitServe", clients]]
+        for name in candidates:
+            loads = seen[name, clients]
+            rates = [one.rate for one in loads]
+            middle = sorted(loads, key=lambda one: one.rate)[ROUNDS // 2]
+            ratio = sorted(own / other for own, other in zip(rates, theirs, strict=True))[ROUNDS // 2]
+            share = sorted(own / whole for own, whole in zip(rates, bulk, strict=True))[ROUNDS // 2]
+            times = [middle.quantile(0.5), middle.quantile(0.99)]
+            failed = sum(count for one in loads for status, count in one.statuses.items() if status != 200)
+            rows.append(
+                [name, clients, f"{middle.rate:.0f}", f"{ratio:.2f}", f"{share:.2f}"]
+                + [f"{value * 1000:.0f}" for value in times]
+                + [f"{times[1] / times[0]:.1f}", failed]
+            )
+    header = ["service", "clients", "requests/s", "times LitServe", "of bulk tagging"]
+    record(
+        "serve_same",
+        "The service and LitServe with the same recogniser",
+        "python benchmarks/serve.py same PHOTOS",
+        f"Medians of {ROUNDS} rounds in turns; every protection of the service is on. Bulk tagging: "
+        f"{', '.join(f'{rate:.0f}' for rate in bulk)} images/s.\n\n"
+        + table([*header, "p50, ms", "p99, ms", "p99 / p50", "not 200"], rows),
+        ["onnxruntime", "fastapi", "uvicorn", "litserve"],
     )
 
 
@@ -314,13 +370,13 @@ def mixed_load(given: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "faults", "mixed"])
+    parser.add_argument("what", choices=["speed", "same", "faults", "mixed"])
     parser.add_argument("photos", type=Path)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each load")
     parser.add_argument("--bulk", type=int, default=1200, help="pictures of bulk tagging")
     parser.add_argument("--minutes", type=float, default=10.0, help="of overload or mixed load")
     given = parser.parse_args()
-    {"speed": speed, "faults": faults, "mixed": mixed_load}[given.what](given)
+    {"speed": speed, "same": same, "faults": faults, "mixed": mixed_load}[given.what](given)
 
 
 if __name__ == "__main__":

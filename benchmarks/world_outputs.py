@@ -28,13 +28,24 @@ RANGES = 200
 """Training pictures that set the ranges of the int8 network."""
 
 
-def write_network(network: WorldNetwork, known: int, scale: float, folder: Path) -> Path:
-    """Write `fp32.onnx`, unless it is there."""
+def write_network(network: WorldNetwork, roles: Roles, folder: Path, *, scale: float, int8: bool = True) -> Path:
+    """Write `fp32.onnx` and, unless `int8` is false, `int8.onnx` of a network; what is there is not made again.
+
+    Args:
+        network: Trained.
+        roles: Its landmarks; some of the training pictures set the ranges of the int8 network.
+        folder: Folder to write to.
+        scale: What the cosines are multiplied by.
+        int8: Whether the int8 network is wanted.
+
+    Returns:
+        The int8 network, or the other where that is not wanted.
+    """
     path = folder / "fp32.onnx"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        write_onnx(ExportedNetwork(network, known, scale).eval(), PREPROCESSING, path)
-    return path
+        write_onnx(ExportedNetwork(network, len(roles.known), scale).eval(), PREPROCESSING, path)
+    return write_int8(path, roles) if int8 else path
 
 
 def write_int8(source: Path, roles: Roles) -> Path:

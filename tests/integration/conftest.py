@@ -32,7 +32,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Decoded pictures and embeddings that the tests share where a cache is not what they test."""
-    return tmp_path_factory.mktemp("shared-cache")
+    return shared_folder(tmp_path_factory, "cache")
 
 
 def _made(*words: object) -> None:

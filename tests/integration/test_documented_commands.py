@@ -84,11 +84,10 @@ class Once:
         if words[0] not in {"train", "export"} or "--out" not in words:
             return landmarks(*words)
         out = words[words.index("--out") + 1]
-        key = " ".join(words)
         if words[0] == "train":
-            key = key.replace(f"--out {out}", "--out")
-        else:
-            key += sha256_file(Path(words[1]) / "weights.safetensors")
+            key = " ".join(words).replace(f"--out {out}", "--out")
+        else:  # the run is known by its weights, wherever it is
+            key = " ".join(words[2:]) + sha256_file(Path(words[1]) / "weights.safetensors")
         kept = self._folder / hashlib.sha256(key.encode()).hexdigest()
         if key not in self._outcomes:
             outcome = landmarks(*words)
