@@ -180,6 +180,83 @@ def test_verdicts_shape_what_is_copied_and_downloaded(open_page: Callable[..., P
     assert told["grey.jpg"]["tags"][0]["place"]["country_code"] == "GB"
 
 
+def test_every_step_can_be_undone(open_page: Callable[..., Page], photos: list[Path]) -> None:
+    page = open_page()
+    give(page, photos[:3])
+    expect(page.get_by_role("status")).to_contain_text("3 of 3")
+    undo = page.get_by_role("button", name="Undo")
+    expect(undo).to_be_disabled()
+    tower, stones, grey = (card(page, name) for name in ("tower.jpg", "=stones, old.png", "grey.jpg"))
+    page.get_by_role("button", name="Reject Stonehenge").click()
+    grey.get_by_text("Closest guesses").click()
+    grey.get_by_role("button", name="It is Stonehenge").click()
+    page.get_by_role("button", name="Remove tower.jpg").click()
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator(".card")).to_have_count(0)
+    undo.click()
+    expect(page.locator(".card")).to_have_count(2)
+    undo.click()
+    expect(page.locator(".card").first).to_contain_text("tower.jpg")  # where it was
+    expect(tower.get_by_role("heading")).to_have_text("Eiffel Tower")
+    page.keyboard.press("Control+z")
+    expect(grey.get_by_role("heading")).to_have_text("I don't know")
+    expect(stones).to_contain_text("Rejected")
+    page.keyboard.press("Control+z")
+    expect(stones).not_to_contain_text("Rejected")
+    expect(undo).to_be_disabled()
+
+
+def test_what_the_user_said_is_exported_as_such(open_page: Callable[..., Page], photos: list[Path]) -> None:
+    page = open_page()
+    give(page, photos[:3])
+    expect(page.get_by_role("status")).to_contain_text("3 of 3")
+    page.get_by_role("button", name="Reject Stonehenge").click()
+    grey = card(page, "grey.jpg")
+    grey.get_by_text("Closest guesses").click()
+    grey.get_by_role("button", name="It is Stonehenge").click()
+    expect(grey).to_contain_text("You said so.")
+    rows = {row["file"]: row for row in csv.DictReader(io.StringIO(downloaded(page, "CSV")[1].decode()))}
+    rejected, chosen = rows["'=stones, old.png"], rows["grey.jpg"]
+    assert (rejected["name"], rejected["verdict"]) == ("Stonehenge", "rejected")
+    assert (chosen["name"], chosen["verdict"], chosen["probability"]) == ("Stonehenge", "confirmed", "1")
+    page.get_by_label("Photos shown").select_option("rejected")
+    expect(page.get_by_role("status")).to_contain_text("1 shown")
+    expect(grey).to_be_hidden()
+    page.get_by_label("Photos shown").select_option("unknown")
+    expect(page.get_by_role("status")).to_contain_text("0 shown")
+
+
+def test_a_click_near_a_pin_means_it(open_page: Callable[..., Page], photos: list[Path]) -> None:
+    page = open_page()
+    give(page, photos[:2])
+    for name, file in (("Eiffel Tower", "tower.jpg"), ("Stonehenge", "=stones, old.png")):
+        pin = page.get_by_role("button", name=f"{name}: 1 photo").locator("circle").last
+        expect(pin).to_be_visible()
+        box = pin.bounding_box()
+        # Four degrees of longitude apart: in the halo of the other.
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        expect(card(page, file)).to_be_focused()
+
+
+def test_the_landmarks_that_it_knows_are_listed(open_page: Callable[..., Page]) -> None:
+    page = open_page()
+    page.get_by_text("Landmarks it knows").click()
+    page.get_by_label("Find").fill("paris")
+    expect(page.locator("#known-list li")).to_have_text(["Eiffel Tower, Paris, France"])
+
+
+def test_a_link_is_no_picture(open_page: Callable[..., Page]) -> None:
+    page = open_page()
+    page.evaluate(
+        """() => {
+            const text = new DataTransfer();
+            text.setData("text/plain", "https://example.com/photo.jpg");
+            document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData: text, bubbles: true }));
+        }"""
+    )
+    expect(page.get_by_role("alert")).to_contain_text("not a picture: save the picture")
+
+
 def test_photos_come_by_drop_and_by_paste(open_page: Callable[..., Page], photos: list[Path]) -> None:
     page = open_page()
     give_by_event = """([kind, content]) => {
@@ -300,6 +377,9 @@ def test_the_key_is_asked_for(open_page: Callable[..., Page], model: Path, photo
     key = "a-key-of-sixteen-or-more"
     with serving("--model", model, "--workers", 1, environment={"LANDMARKS_API_KEY": key}) as running:
         page = open_page(running.address)
+        page.get_by_label("This service asks for an API key").fill("another-key-of-sixteen")
+        page.get_by_role("button", name="Use it").click()
+        expect(page.get_by_role("alert")).to_have_text("The service does not accept this key.")
         page.get_by_label("This service asks for an API key").fill(key)
         page.get_by_role("button", name="Use it").click()
         expect(page.locator("#model")).to_contain_text("knows 4 landmarks")

@@ -30,8 +30,20 @@ export class Cards {
     for (const photo of this.#photos.all()) if (photo.state === "done") this.#show(photo, this.#cards.get(photo.id));
   }
 
+  /** Show the photos for which `wanted(photo)` holds; returns how many. */
+  filter(wanted) {
+    let shown = 0;
+    for (const photo of this.#photos.all()) {
+      const visible = wanted(photo);
+      this.#cards.get(photo.id).card.hidden = !visible;
+      shown += visible;
+    }
+    return shown;
+  }
+
   focus(photo) {
     const { card } = this.#cards.get(photo.id);
+    card.hidden = false;
     card.focus();
     card.scrollIntoView({ block: "nearest", behavior: "smooth" });
   }
@@ -61,7 +73,9 @@ export class Cards {
     const body = el("div", { class: "body" });
     const card = el("li", { class: "card", tabIndex: 0, "data-id": photo.id }, thumb, body);
     this.#cards.set(photo.id, { card, body, state: null });
-    this.#list.append(card);
+    // In the order in which they came, also where undo brings one back.
+    const later = [...this.#list.children].find((each) => Number(each.dataset.id) > photo.id);
+    this.#list.insertBefore(card, later ?? null);
   }
 
   #show(photo, entry) {
@@ -100,7 +114,7 @@ export class Cards {
 
   #said(photo) {
     const [tag] = tagsOf(photo);
-    const verdict = { confirmed: "✓ Confirmed", rejected: "✕ Rejected: left out of copies and downloads" }[photo.verdict];
+    const verdict = { confirmed: "✓ Confirmed", rejected: "✕ Rejected: never written as a tag" }[photo.verdict];
     const told = verdict ? el("p", { class: "verdict" }, verdict) : null;
     if (!tag) {
       const text = photo.answer.known
@@ -112,7 +126,8 @@ export class Cards {
     const where = whereOf(tag);
     if (where) parts.push(el("p", { class: "quiet" }, where));
     if (!photo.chosen && FALLBACKS[tag.level]) parts.push(el("p", { class: "quiet" }, FALLBACKS[tag.level]));
-    parts.push(share(tag.probability, `Probability of ${tag.name}`));
+    if (photo.chosen) parts.push(el("p", { class: "quiet" }, "You said so."));
+    else parts.push(share(tag.probability, `Probability of ${tag.name}`));
     if (told) parts.push(told);
     return parts;
   }
@@ -175,16 +190,18 @@ export class Cards {
 
   #asTag(candidate) {
     const place = this.#actions.placeOf(candidate.class_name);
-    return { name: candidate.name, level: "landmark", probability: candidate.probability, place };
+    return { name: candidate.name, level: "landmark", probability: 1, place }; // the user is sure
   }
 
   #key(event) {
     const card = event.target.closest(".card");
     if (!card || event.target !== card || event.ctrlKey || event.metaKey || event.altKey) return;
     const photo = this.#photos.all().find((each) => each.id === Number(card.dataset.id));
+    const visible = [...this.#list.children].filter((each) => !each.hidden);
+    const place = visible.indexOf(card);
     const actions = {
-      ArrowRight: () => card.nextElementSibling?.focus(),
-      ArrowLeft: () => card.previousElementSibling?.focus(),
+      ArrowRight: () => visible[place + 1]?.focus(),
+      ArrowLeft: () => visible[place - 1]?.focus(),
       c: () => this.#photos.judge(photo, "confirmed"),
       r: () => this.#photos.judge(photo, "rejected"),
     };

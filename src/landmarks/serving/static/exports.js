@@ -1,6 +1,6 @@
 /** What leaves the page: text to copy, JSON, CSV, and what the service makes XMP of. */
 
-import { keptTags } from "./photos.js";
+import { keptTags, tagsOf } from "./photos.js";
 
 const COLUMNS = [
   "file", "name", "level", "probability", "city", "country", "country_code", "latitude", "longitude", "wikidata",
@@ -26,6 +26,7 @@ export function asJson(photos, onlyConfirmed) {
   const rows = photos.map((photo) => ({
     file: photo.file.name,
     tags: keptTags(photo, onlyConfirmed),
+    rejected: photo.verdict === "rejected" ? tagsOf(photo) : [],
     candidates: photo.answer?.candidates ?? [],
     known: photo.answer?.known ?? false,
     verdict: photo.verdict,
@@ -38,7 +39,8 @@ export function asJson(photos, onlyConfirmed) {
 /** One row a tag, and one without a name for a photo that has none (RFC 4180). */
 export function asCsv(photos, onlyConfirmed) {
   const rows = photos.flatMap((photo) => {
-    const tags = keptTags(photo, onlyConfirmed);
+    // A rejected tag keeps its name: the verdict beside it says that it is none.
+    const tags = photo.verdict === "rejected" ? tagsOf(photo) : keptTags(photo, onlyConfirmed);
     const common = { file: photo.file.name, verdict: photo.verdict, model: photo.answer?.model, error: photo.error };
     return (tags.length ? tags : [{}]).map((tag) => ({ ...tag.place, ...tag, ...common }));
   });

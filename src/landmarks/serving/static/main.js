@@ -3,13 +3,25 @@
 import { getLandmarks, getModels, ServiceError, useKey, xmp } from "./api.js";
 import { about } from "./about.js";
 import { Cards } from "./cards.js";
-import { byId } from "./dom.js";
+import { byId, el } from "./dom.js";
 import { asCsv, asJson, asText, copy, forXmp, keywordsOf, save } from "./exports.js";
 import { WorldMap } from "./map.js";
 import { Photos, tagsOf } from "./photos.js";
 import { Queue } from "./queue.js";
 
 const XMP_AT_A_TIME = 200; // the most that the service takes in a request
+const COPIED_SECONDS = 3;
+
+/** What is shown, by the value of the choice. */
+const SHOWN = {
+  all: () => true,
+  tagged: (photo) => tagsOf(photo).length > 0,
+  unknown: (photo) => photo.state === "done" && tagsOf(photo).length === 0,
+  open: (photo) => photo.state === "done" && !photo.verdict,
+  confirmed: (photo) => photo.verdict === "confirmed",
+  rejected: (photo) => photo.verdict === "rejected",
+  failed: (photo) => photo.state === "failed",
+};
 
 const photos = new Photos();
 const service = { search: false, maxBytes: Infinity, places: new Map() };
@@ -27,7 +39,15 @@ let map = null; // until the outline of the land has come; photos are taken befo
 
 function add(files) {
   notice("");
-  for (const file of files) queue.add(photos.add(file));
+  for (const file of files) photos.add(file);
+}
+
+/** Take what was dropped or pasted. */
+function take({ files, types }) {
+  add(files);
+  if (files.length === 0 && types.some((type) => type.startsWith("text/"))) {
+    notice("This is text or a link, not a picture: save the picture, and choose the file.");
+  }
 }
 
 function notice(text) {
@@ -42,6 +62,7 @@ async function copied(text) {
   }
   await copy(text);
   byId("summary").textContent = "Copied";
+  setTimeout(summarise, COPIED_SECONDS * 1000);
 }
 
 /** Run what a button does, and say what goes wrong. */
@@ -83,11 +104,14 @@ function summarise() {
   const tagged = done.filter((photo) => tagsOf(photo).length > 0).length;
   const parts = [`${done.length + failed} of ${all.length} photos done`, `${tagged} tagged`, `${done.length - tagged} unknown`];
   if (failed) parts.push(`${failed} failed`);
+  const shown = cards.filter(SHOWN[byId("show").value]);
+  if (shown < all.length) parts.push(`${shown} shown`);
   byId("summary").textContent = parts.join(", ");
+  byId("undo").disabled = !photos.canUndo;
   byId("progress").max = Math.max(1, all.length);
   byId("progress").value = done.length + failed;
   byId("progress").hidden = done.length + failed === all.length;
-  document.body.classList.toggle("has-photos", all.length > 0);
+  document.body.classList.toggle("has-photos", all.length > 0 || photos.canUndo);
 }
 
 function askForKey() {
@@ -112,10 +136,26 @@ async function meet() {
     for (const name of classes) service.places.set(name, { ...rest, longitude, latitude });
   }
   map.showKnown(features);
+  showKnown(features);
   cards.refresh();
   byId("model").textContent = `${model.name}: knows ${model.landmarks} landmarks`;
   byId("about-text").replaceChildren(...about(model));
   byId("about").hidden = false;
+}
+
+/** The names of the landmarks that the model knows, to look through. */
+function showKnown(features) {
+  const lines = features.map(({ properties: { name, city, country } }) =>
+    [name, ...[city, country].filter((part) => part && part !== name)].join(", ")
+  );
+  const draw = () => {
+    const wanted = byId("known-find").value.trim().toLowerCase();
+    const found = lines.sort().filter((line) => line.toLowerCase().includes(wanted));
+    byId("known-list").replaceChildren(...found.map((line) => el("li", {}, line)));
+  };
+  byId("known-find").oninput = draw;
+  draw();
+  byId("known").hidden = false;
 }
 
 async function start() {
@@ -128,6 +168,11 @@ async function start() {
     else notice(error.message);
   }
 }
+
+// New photos, and those that undo brings back before they were answered.
+photos.onChange((photo, what) => {
+  if (what === "added" && photo.state !== "done" && photo.state !== "failed") queue.add(photo);
+});
 
 let drawing = false;
 photos.onChange(() => {
@@ -157,24 +202,41 @@ document.addEventListener("dragleave", (event) => {
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   drop.classList.remove("over");
-  add(event.dataTransfer.files);
+  take(event.dataTransfer);
 });
-document.addEventListener("paste", (event) => add(event.clipboardData.files));
+document.addEventListener("paste", (event) => {
+  if (!event.target.closest?.("input")) take(event.clipboardData);
+});
 
 byId("copy").onclick = doing(() => copied(asText(photos.all(), onlyConfirmed.checked)));
 byId("json").onclick = () => download(asJson(photos.all(), onlyConfirmed.checked), "application/json", "landmarks.json");
 byId("csv").onclick = () => download(asCsv(photos.all(), onlyConfirmed.checked), "text/csv", "landmarks.csv");
 byId("xmp").onclick = doing(downloadXmp);
 byId("clear").onclick = () => {
-  for (const photo of photos.all()) photos.remove(photo);
+  photos.remove(...photos.all());
   byId("files").focus();
 };
+byId("undo").onclick = () => photos.undo();
+byId("show").onchange = summarise;
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "z" || !(event.ctrlKey || event.metaKey) || event.target.closest?.("input:not([type=checkbox])")) return;
+  event.preventDefault();
+  photos.undo();
+});
+// Verdicts live in this page alone.
+window.addEventListener("beforeunload", (event) => {
+  if (photos.all().some(({ verdict }) => verdict)) event.preventDefault();
+});
 byId("key-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   useKey(byId("key").value);
   byId("key-form").hidden = true;
   notice("");
   await start();
+  if (!byId("key-form").hidden) {
+    notice("The service does not accept this key.");
+    return;
+  }
   for (const photo of photos.all().filter(({ state }) => state === "failed")) queue.add(photo);
 });
 

@@ -4,6 +4,7 @@ import { svg } from "./dom.js";
 import { tagsOf } from "./photos.js";
 
 const SCALE = 10; // units of the outline for a degree
+const REACH = 150; // units of the outline within which a click means a pin
 
 export class WorldMap {
   #land;
@@ -22,7 +23,10 @@ export class WorldMap {
     const width = (land.east - land.west) * SCALE;
     const height = (land.north - land.south) * SCALE;
     const box = { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "Map of the landmarks that were found" };
-    place.append(svg("svg", box, svg("path", { class: "land", d: land.path }), this.#known, this.#pins));
+    const drawing = svg("svg", box, svg("path", { class: "land", d: land.path }), this.#known, this.#pins);
+    // Pins may lie under each other, and are small for a finger: the nearest is meant.
+    drawing.addEventListener("click", (event) => this.#nearest(drawing, event)?.dispatchEvent(new Event("choose")));
+    place.append(drawing);
     photos.onChange(() => this.#draw());
     this.#draw(); // photos may have come before the map
   }
@@ -41,6 +45,13 @@ export class WorldMap {
     for (const pin of this.#pins.children) {
       pin.classList.toggle("lit", Boolean(photo) && pin.dataset.ids.split(" ").includes(String(photo.id)));
     }
+  }
+
+  #nearest(drawing, event) {
+    const { x, y } = new DOMPoint(event.clientX, event.clientY).matrixTransform(drawing.getScreenCTM().inverse());
+    const far = (pin) => Math.hypot(Number(pin.dataset.x) - x, Number(pin.dataset.y) - y);
+    const [pin] = [...this.#pins.children].sort((one, other) => far(one) - far(other));
+    return pin && far(pin) <= REACH ? pin : null;
   }
 
   #point([longitude, latitude]) {
@@ -79,7 +90,8 @@ export class WorldMap {
       svg("circle", { cx: x, cy: y, r: 32 }),
     );
     pin.dataset.ids = photos.map((photo) => photo.id).join(" ");
-    pin.addEventListener("click", () => this.#chosen(photos[0]));
+    [pin.dataset.x, pin.dataset.y] = [x, y];
+    pin.addEventListener("choose", () => this.#chosen(photos[0]));
     pin.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" && event.key !== " ") return;
       event.preventDefault();

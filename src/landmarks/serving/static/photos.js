@@ -10,14 +10,16 @@ export class Photos {
   #photos = new Map();
   #listeners = [];
   #next = 1;
+  #steps = []; // what undoes each step, latest last
 
   /** Have `listener(photo, what)` called for each change; `what` is added, changed or removed. */
   onChange(listener) {
     this.#listeners.push(listener);
   }
 
+  /** All photos, in the order in which they came. */
   all() {
-    return [...this.#photos.values()];
+    return [...this.#photos.values()].sort((one, other) => one.id - other.id);
   }
 
   add(file) {
@@ -40,21 +42,44 @@ export class Photos {
     this.#tell(photo, "changed");
   }
 
-  remove(photo) {
-    this.#photos.delete(photo.id);
-    URL.revokeObjectURL(photo.url);
-    this.#tell(photo, "removed");
+  /** Take photos off the page, in one step. */
+  remove(...photos) {
+    for (const photo of photos) {
+      this.#photos.delete(photo.id);
+      this.#tell(photo, "removed");
+    }
+    this.#steps.push(() => {
+      for (const photo of photos) {
+        this.#photos.set(photo.id, photo);
+        this.#tell(photo, "added");
+      }
+    });
   }
 
   /** Confirm or reject; the same verdict again takes it back. */
   judge(photo, verdict) {
     if (verdict === "confirmed" && tagsOf(photo).length === 0) return;
-    this.update(photo, { verdict: photo.verdict === verdict ? null : verdict });
+    this.#step(photo, { verdict: photo.verdict === verdict ? null : verdict });
   }
 
   /** Take a tag that the user chose in place of what was said. */
   choose(photo, tag) {
-    this.update(photo, { chosen: tag, verdict: "confirmed" });
+    this.#step(photo, { chosen: tag, verdict: "confirmed" });
+  }
+
+  get canUndo() {
+    return this.#steps.length > 0;
+  }
+
+  /** Take back the latest verdict, choice or removal. */
+  undo() {
+    this.#steps.pop()?.();
+  }
+
+  #step(photo, changes) {
+    const { verdict, chosen } = photo;
+    this.#steps.push(() => this.update(photo, { verdict, chosen }));
+    this.update(photo, changes);
   }
 
   #tell(photo, what) {
