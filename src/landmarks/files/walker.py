@@ -44,15 +44,18 @@ Reason = Literal[
 was already walked."""
 
 
-_LABELS: dict[str, tuple[str, str]] = {
+_NAMES: dict[Reason, tuple[str, str]] = {
+    "missing": ("missing", "missing"),
     "unreadable": ("unreadable folder", "unreadable folders"),
+    "hidden": ("hidden", "hidden"),
     "system": ("system file or folder", "system files and folders"),
+    "excluded": ("excluded", "excluded"),
     "companion": ("sidecar or other companion", "sidecars and other companions"),
     "video": ("video", "videos"),
     "unsupported": ("not a supported format", "not a supported format"),
     "seen": ("link to a folder seen before", "links to folders seen before"),
 }
-"""One and several of what is skipped, where it is not the reason itself."""
+"""What one skipped file or folder of each reason is called, and several."""
 
 
 @dataclass(frozen=True)
@@ -70,21 +73,10 @@ class Skipped:
     message: str
 
 
-_MESSAGES: dict[Reason, str] = {
-    "hidden": "hidden",
-    "system": "made by the system",
-    "excluded": "excluded",
-    "companion": "a sidecar or other companion of a photo",
-    "video": "a video",
-    "unsupported": "not a supported format",
-    "seen": "a link to a folder that was searched already",
-}
-
-
-def count_skipped(counts: Mapping[str, int]) -> str:
+def count_skipped(counts: Mapping[Reason, int]) -> str:
     """Return the numbers of skipped files by reason in words, the largest first: `3 videos, 1 hidden`."""
     ordered = sorted(counts.items(), key=lambda item: -item[1])
-    return ", ".join(f"{count} {_LABELS.get(why, (why, why))[count != 1]}" for why, count in ordered)
+    return ", ".join(f"{count} {_NAMES[why][count != 1]}" for why, count in ordered)
 
 
 @dataclass(frozen=True)
@@ -284,4 +276,4 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _skipped(path: Path, reason: Reason) -> Skipped:
-    return Skipped(path, reason, _MESSAGES[reason])
+    return Skipped(path, reason, _NAMES[reason][0])
