@@ -32,11 +32,13 @@ class ClassPictures:
     Attributes:
         folder: The folder with one folder per class.
         pictures: The pictures of each class, also those in subfolders; a class may have none.
+        unreadable: Class folders of which nothing can be read; they are no classes.
         notes: Sentences about what was left out.
     """
 
     folder: Path
     pictures: dict[str, list[Path]]
+    unreadable: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -68,15 +70,13 @@ def list_classes(folder: Path) -> ClassPictures:
     """List the pictures `folder/CLASS/picture`, also `folder/CLASS/anything/picture`, class by class.
 
     Raises:
-        DataError: The folder or a class folder is unreadable, or the name of a class is not UTF-8.
+        DataError: The folder is unreadable, or the name of a class is not UTF-8.
     """
     skipped: list[Skipped] = []
     names = _folder_names(folder)
     paths = list(walk_photos([folder], on_skip=skipped.append))
-    for one in skipped:
-        if one.reason == "unreadable" and one.path.parent == folder:
-            raise DataError(f"{one.path}: the folder cannot be read: change its permissions")
-    excluded = {one.path.name for one in skipped if one.path.parent == folder}
+    closed = {one.path.relative_to(folder).parts[0] for one in skipped if one.reason == "unreadable"}
+    excluded = {one.path.name for one in skipped if one.path.parent == folder and one.reason != "unreadable"}
     pictures: dict[str, list[Path]] = {name: [] for name in names if name not in excluded}
     loose = 0
     for path in paths:
@@ -85,7 +85,9 @@ def list_classes(folder: Path) -> ClassPictures:
             loose += 1
         elif below[0] in pictures:
             pictures[below[0]].append(path)
-    return ClassPictures(folder, pictures, tuple(_notes(folder, skipped, loose)))
+    unreadable = tuple(name for name in pictures if name in closed and not pictures[name])
+    read = {name: found for name, found in pictures.items() if name not in unreadable}
+    return ClassPictures(folder, read, unreadable, tuple(_notes(folder, skipped, loose)))
 
 
 def _notes(folder: Path, skipped: Sequence[Skipped], loose: int) -> list[str]:
@@ -100,7 +102,7 @@ def _notes(folder: Path, skipped: Sequence[Skipped], loose: int) -> list[str]:
 
 def _counts(skipped: Skipped) -> bool:
     """Return whether a reader wants to know of a skipped file: tables beside the class folders are no pictures."""
-    if skipped.reason in {"unreadable", "hidden"}:
+    if skipped.reason == "hidden":
         return False
     return skipped.reason != "unsupported" or skipped.path.suffix.lower() not in {".csv", ".txt", ".md"}
 
