@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import click
 
 from landmarks.cli.declare import Verbosity
-from landmarks.files.walker import Reason, Skipped, count_skipped
+from landmarks.files.walker import Skipped, count_skipped
 
 _ENDS = ("tagged", "unknown", "classified", "new or changed", "unchanged", "unreadable")
 """Outcomes of a photo, in the order in which they are reported."""
@@ -31,7 +31,7 @@ class Summary:
 
     verbosity: Verbosity
     counts: Counter[str] = field(default_factory=Counter)
-    skipped: Counter[Reason] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
     problems: bool = False
 

@@ -44,18 +44,15 @@ Reason = Literal[
 was already walked."""
 
 
-_NAMES: dict[Reason, tuple[str, str]] = {
-    "missing": ("missing", "missing"),
+_NAMES: dict[str, tuple[str, str]] = {
     "unreadable": ("unreadable folder", "unreadable folders"),
-    "hidden": ("hidden", "hidden"),
     "system": ("system file or folder", "system files and folders"),
-    "excluded": ("excluded", "excluded"),
     "companion": ("sidecar or other companion", "sidecars and other companions"),
     "video": ("video", "videos"),
     "unsupported": ("not a supported format", "not a supported format"),
     "seen": ("link to a folder seen before", "links to folders seen before"),
 }
-"""What one skipped file or folder of each reason is called, and several."""
+"""What one skipped file or folder is called, and several, where it is not the reason itself."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +70,14 @@ class Skipped:
     message: str
 
 
-def count_skipped(counts: Mapping[Reason, int]) -> str:
+def count_skipped(counts: Mapping[str, int]) -> str:
     """Return the numbers of skipped files by reason in words, the largest first: `3 videos, 1 hidden`."""
     ordered = sorted(counts.items(), key=lambda item: -item[1])
-    return ", ".join(f"{count} {_NAMES[why][count != 1]}" for why, count in ordered)
+    return ", ".join(f"{count} {_name(why, several=count != 1)}" for why, count in ordered)
+
+
+def _name(reason: str, *, several: bool = False) -> str:
+    return _NAMES.get(reason, (reason, reason))[several]
 
 
 @dataclass(frozen=True)
@@ -276,4 +277,4 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _skipped(path: Path, reason: Reason) -> Skipped:
-    return Skipped(path, reason, _NAMES[reason][0])
+    return Skipped(path, reason, _name(reason))

@@ -94,7 +94,7 @@ def _notes(folder: Path, skipped: Sequence[Skipped], loose: int) -> list[str]:
     notes = [f"{one.path}: {one.message}" for one in skipped if one.reason == "unreadable"]
     if loose:
         notes.append(f"{folder}: left out {loose} {'picture' if loose == 1 else 'pictures'} in no class folder")
-    told = Counter(one.reason for one in skipped if _counts(one))
+    told = Counter[str](one.reason for one in skipped if _counts(one))
     if told:
         notes.append(f"{folder}: skipped {sum(told.values())} ({count_skipped(told)})")
     return notes
