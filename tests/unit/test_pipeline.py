@@ -172,6 +172,32 @@ class TestPosition:
         assert all(one.tags for one in off.tag([photo, pixels], positions=[None, ROME]))
 
 
+class TestLimits:
+    """A photo of 0.003 megapixels is accepted or not, whichever command reads it."""
+
+    @pytest.fixture
+    def photo(self, tmp_path: Path) -> Path:
+        return save_colour(tmp_path / "photos" / "a.png", TOWER)
+
+    @pytest.mark.parametrize(
+        "words", ["tag PHOTO", "tag PHOTO --write --dry-run", "predict PHOTO", "learn Atomium PHOTO"]
+    )
+    def test_of_commands(self, folder: Path, photo: Path, words: str) -> None:
+        given = [photo if word == "PHOTO" else word for word in words.split()]
+        small = landmarks(*given, "--model", folder, "--max-megapixels", 0.0001)
+        assert small.status == 2
+        assert "more than the limit of 0.0 MiB: raise the limit" in small.err + small.out
+        done = landmarks(*given, "--model", folder, "--max-megapixels", 300)
+        assert done.status == 0, done.err
+
+    def test_of_the_api(self, folder: Path, photo: Path) -> None:
+        model = Model(folder, TagSettings(max_megapixels=0.0001))
+        for (one,) in (list(model.tag(photo)), list(model.predict(photo))):
+            assert "more than the limit" in (one.error or "")
+        with pytest.raises(ImageError, match="more than the limit"):
+            model.embed(photo)
+
+
 class TestOpens:
     def test_a_photo_and_model_json_are_opened_once(self, folder: Path, tmp_path: Path) -> None:
         photo = save_colour(tmp_path / "photos" / "a.jpg", TOWER)
