@@ -232,7 +232,7 @@ class _Walker:
             known = self._with_ignored(path, entries, known)
             below: list[tuple[Path, tuple[_Patterns, ...]]] = []
             for entry in entries:
-                yield from self._entry(Path(path, entry.name), entry, known, below)
+                yield from self._entry(path / entry.name, entry, known, below)
             waiting += reversed(below)
 
     def _entry(

@@ -65,6 +65,7 @@ class Library(Closing):
         on_left_out: OnSkip | None = None,
     ) -> None:
         self.root = absolute(root)
+        self._prefix = os.path.join(self.root, "")  # noqa: PTH118 - with a slash at its end
         self._exclude = tuple(exclude)
         self._on_left_out = on_left_out
         self._told: set[Skipped] = set()  # of this and earlier looks of a watch
@@ -251,13 +252,15 @@ class Library(Closing):
         Raises:
             InputError: The path lies elsewhere.
         """
-        whole = absolute(path)
-        if not whole.is_relative_to(self.root):
+        below = os.path.abspath(path).removeprefix(self._prefix)  # noqa: PTH100 - for each photo of a library
+        if not os.path.isabs(below):  # noqa: PTH117
+            return os.fsencode(below)
+        whole, root = absolute(path), self.root
+        if whole != root:
             whole, root = whole.parent.resolve() / whole.name, self.root.resolve()
-            if not whole.is_relative_to(root):
-                raise InputError(f"{path}: not in the library {self.root}: name a path below it")
-            return os.fsencode(whole.relative_to(root))
-        return os.fsencode(whole.relative_to(self.root))
+        if not whole.is_relative_to(root):
+            raise InputError(f"{path}: not in the library {self.root}: name a path below it")
+        return os.fsencode(whole.relative_to(root))
 
     def _tag(
         self,
