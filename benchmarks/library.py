@@ -17,11 +17,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from library_worker import run
 from PIL import Image
 from record import RESULTS, record, table
 
@@ -58,8 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         [
             "## Killed with SIGKILL at random moments",
             table(["while", "photos", "killed", "files compared", "different", "after undo", "seconds"], kills),
-            "Different: files unlike those of an undisturbed run in content, permissions or, for photos, time. Each "
-            "tenth photo had a sidecar of its own. After undo: files that differ from those before the run.",
+            "Different: files unlike those of an undisturbed run in content, permissions or, for photos, time. "
+            "Every tenth photo had a sidecar before. After undo: files that differ from those before the run.",
             f"## CPU time per photo, {given.timed} photos",
             table(["sources", "tag", "tag again", "undo"], speed),
             f"Milliseconds of one process, median of {given.rounds} rounds in turn (smallest - largest).",
@@ -114,38 +116,29 @@ def start(root: Path, what: str, sources: Path = ROOT / "src") -> subprocess.Pop
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
-def finish(root: Path, what: str) -> int:
-    """Run the worker to its end; returns the number of photos it reported."""
-    with start(root, what) as worker:
-        lines = sum(1 for _ in worker.stdout or ())
-    if worker.returncode != 0:
-        raise SystemExit(f"{what} ended with status {worker.returncode}")
-    return lines
-
-
 def killed(folder: Path, count: int, kills: int, what: str) -> list[object]:
     """Tag and undo a library while one of the two is killed again and again; returns a row of the table."""
     root, started = folder / f"killed-{what}", time.perf_counter()
     make(root, count)
     before = tree(root)
     if what == "undo":
-        finish(root, "tag")
+        deque(run(root, "tag"), maxlen=0)
         expected = before
     else:
         reference = folder / "undisturbed"
         shutil.copytree(root, reference)
-        finish(reference, "tag")
+        deque(run(reference, "tag"), maxlen=0)
         expected = tree(reference)
         shutil.rmtree(reference)
     done = kill_at_random(root, what, count, kills)
-    finish(root, what)
+    deque(run(root, what), maxlen=0)
     result = tree(root)
     with Library(root) as library:
         left = sum(row.standing for row in library.runs())
     if left != (0 if what == "undo" else count):
         raise SystemExit(f"{what}: {left} changes are in place")
     if what == "tag":
-        finish(root, "undo")
+        deque(run(root, "undo"), maxlen=0)
     after = different(tree(root), before)
     shutil.rmtree(root)
     seconds = f"{time.perf_counter() - started:.0f}"

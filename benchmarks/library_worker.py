@@ -40,18 +40,25 @@ def tagger(photos: Iterable[Path]) -> Iterator[ImageTags]:
         yield ImageTags(photo, (TAGS[content[-20] % 2],), (), "made", **digest)
 
 
+def run(root: Path, what: str) -> Iterator[str]:
+    """Tag or undo a library; yields the status of each photo."""
+    with Library(root) as library:
+        done = library.undo() if what == "undo" else library.tag([root], tagger, model="made")
+        for one in done:
+            yield one.status
+
+
 def main() -> None:
     root, what = Path(sys.argv[1]), sys.argv[2]
-    phases = ("tag", "tag", "undo") if what == "timed" else (what,)
-    for phase in phases:
+    if what != "timed":
+        for status in run(root, what):
+            print(status, flush=True)
+        return
+    for phase in ("tag", "tag", "undo"):
         started = time.process_time()
-        with Library(root) as library:
-            done = library.undo() if phase == "undo" else library.tag([root], tagger, model="made")
-            for one in done:
-                if what != "timed":
-                    print(one.status, flush=True)
-        if what == "timed":
-            print(time.process_time() - started)
+        for _ in run(root, phase):
+            pass
+        print(time.process_time() - started)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,9 @@ from landmarks.metadata.settings import WriteOptions
 from landmarks.metadata.xmp import XmpPacket
 from landmarks.tagging.tags import ImageTags, Tag
 
+SEEDS = 12
+"""Seeds of random moves; benchmarks/library.py goes on with further ones."""
+
 needs_exiftool = pytest.mark.skipif(shutil.which("exiftool") is None, reason="ExifTool is not installed")
 TOWER = Tag(
     "Eiffel Tower",
@@ -313,7 +316,7 @@ class TestWatch:
         assert sorted(one.reason for one in told) == ["companion", "hidden", "video"]
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_whatever_is_moved_no_byte_of_the_users_is_lost(tmp_path: Path, seed: int) -> None:
     """Photos and sidecars are moved, renamed, swapped, copied and deleted at random between writes and undoes."""
     chance = random.Random(seed)
