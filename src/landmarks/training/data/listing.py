@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -87,17 +87,22 @@ def list_classes(folder: Path) -> ClassPictures:
             pictures[below[0]].append(path)
     unreadable = tuple(name for name in pictures if name in closed and not pictures[name])
     read = {name: found for name, found in pictures.items() if name not in unreadable}
-    return ClassPictures(folder, read, unreadable, tuple(_notes(folder, skipped, loose)))
-
-
-def _notes(folder: Path, skipped: Sequence[Skipped], loose: int) -> list[str]:
-    notes = [f"{one.path}: {one.message}" for one in skipped if one.reason == "unreadable"]
+    notes = list(skipped_notes(folder, skipped))
     if loose:
-        notes.append(f"{folder}: left out {loose} {'picture' if loose == 1 else 'pictures'} in no class folder")
-    told = Counter[str](one.reason for one in skipped if _counts(one))
+        notes.insert(0, f"{folder}: left out {loose} {'picture' if loose == 1 else 'pictures'} in no class folder")
+    return ClassPictures(folder, read, unreadable, tuple(notes))
+
+
+def skipped_notes(where: Path | str, skipped: Iterable[Skipped]) -> Iterator[str]:
+    """Yield sentences about what a walk has skipped: each unreadable folder, then the numbers by reason."""
+    told = Counter[str]()
+    for one in skipped:
+        if one.reason == "unreadable":
+            yield f"{one.path}: {one.message}"
+        if _counts(one):
+            told[one.reason] += 1
     if told:
-        notes.append(f"{folder}: skipped {sum(told.values())} ({count_skipped(told)})")
-    return notes
+        yield f"{where}: skipped {sum(told.values())} ({count_skipped(told)})"
 
 
 def _counts(skipped: Skipped) -> bool:
