@@ -34,6 +34,8 @@ def batch(
         prepared = prepare_data(data, settings, cache=cache, progress=shown.progress)
         for note in prepared.folder.notes:
             shown.remark(note)
+        for line in prepared.folder.skipped:
+            shown.detail(line)
         for broken in prepared.broken:
             shown.note(f"{broken.path}: {broken.reason}")
     loaders = make_loaders(prepared, settings, AugmentSettings(names=names, sizes=(224,)))

@@ -46,6 +46,7 @@ class DataFolder:
         valid: The images that choose the weights.
         test: The images that measure the result.
         notes: What the reader should know: how folders were understood, and what was left out.
+        skipped: Each file and folder that was skipped, with the reason.
     """
 
     root: Path
@@ -54,6 +55,7 @@ class DataFolder:
     valid: tuple[Sample, ...]
     test: tuple[Sample, ...]
     notes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of images of each class in each split."""
@@ -160,11 +162,12 @@ def read_data_folder(root: Path, *, valid_size: float, seed: int, limit: int | N
     first = list_classes(root / splits["train"] if splits else root)
     classes = list(first.pictures)
     _require_classes(first, classes)
-    notes, given = list(first.notes), {}
+    notes, skipped, given = list(first.notes), list(first.skipped), {}
     for split in ("valid", "test"):
         if split in splits:
             listed = list_classes(root / splits[split])
             notes += listed.notes
+            skipped += listed.skipped
             for name in sorted(set(first.unreadable) & set(listed.pictures)):
                 notes.append(f"{listed.folder / name}: left out, as {first.folder / name} cannot be read")
             given[split] = _split_samples(listed, first, sources, split)
@@ -179,7 +182,8 @@ def read_data_folder(root: Path, *, valid_size: float, seed: int, limit: int | N
     else:
         notes.append(f"{root / splits['valid']}: used for validation")
     valid, test = tuple(given["valid"]), tuple(given["test"])
-    return DataFolder(root, tuple(classes), tuple(limit_evenly(train, limit, seed)), valid, test, tuple(notes))
+    train = limit_evenly(train, limit, seed)
+    return DataFolder(root, tuple(classes), tuple(train), valid, test, tuple(notes), tuple(skipped))
 
 
 def read_split(folder: Path, classes: Sequence[str]) -> list[Sample]:

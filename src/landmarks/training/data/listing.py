@@ -34,12 +34,14 @@ class ClassPictures:
         pictures: The pictures of each class, also those in subfolders; a class may have none.
         unreadable: Class folders of which nothing can be read; they are no classes.
         notes: Sentences about what was left out.
+        skipped: Each file and folder that was skipped, with the reason.
     """
 
     folder: Path
     pictures: dict[str, list[Path]]
     unreadable: tuple[str, ...]
     notes: tuple[str, ...]
+    skipped: tuple[str, ...]
 
 
 def find_splits(root: Path) -> dict[Split, str]:
@@ -90,7 +92,8 @@ def list_classes(folder: Path) -> ClassPictures:
     notes = list(skipped_notes(folder, skipped))
     if loose:
         notes.insert(0, f"{folder}: left out {loose} {'picture' if loose == 1 else 'pictures'} in no class folder")
-    return ClassPictures(folder, read, unreadable, tuple(notes))
+    each = tuple(f"{one.path}: skipped: {one.message}" for one in skipped if one.reason != "unreadable")
+    return ClassPictures(folder, read, unreadable, tuple(notes), each)
 
 
 def skipped_notes(where: Path | str, skipped: Iterable[Skipped]) -> Iterator[str]:

@@ -35,12 +35,12 @@ class Packed:
     Attributes:
         shards: The shards.
         broken: Unreadable images, as `name: reason`.
-        notes: What was left out of the image folder (see `DataFolder`).
+        folder: The image folder, with what was left out of it.
     """
 
     shards: ShardSet
     broken: tuple[str, ...]
-    notes: tuple[str, ...]
+    folder: DataFolder
 
 
 def pack(data: Path, out: Path, settings: PackSettings, *, progress: Progress | None = None) -> Packed:
@@ -70,7 +70,7 @@ def pack(data: Path, out: Path, settings: PackSettings, *, progress: Progress | 
             temporary.rename(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return Packed(read_shard_set(out), tuple(broken), folder.notes)
+    return Packed(read_shard_set(out), tuple(broken), folder)
 
 
 def _pack(folder: DataFolder, out: Path, settings: PackSettings, progress: Progress | None) -> list[str]:
