@@ -19,6 +19,7 @@ from tiny_model import COLOURS, CROP, add_reference, calibrated, make_model, sav
 
 from landmarks.errors import ImageError
 from landmarks.fewshot.enrollment import Teacher
+from landmarks.imaging import decoding
 from landmarks.imaging.decoding import ImageLimits
 from landmarks.serving.pool.worker import Answerer, WorkerSettings
 from landmarks.tagging.pipeline import Model, load_model
@@ -189,6 +190,14 @@ class TestLimits:
         assert "more than the limit of 0.0 MiB: raise the limit" in small.err + small.out
         done = landmarks(*given, "--model", folder, "--max-megapixels", 300)
         assert done.status == 0, done.err
+
+    def test_the_position_of_an_accepted_photo_is_read(
+        self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        photo = tmp_path / "a.jpg"
+        Image.new("RGB", (40, 30), TOWER).save(photo, exif=exif_of(PARIS))
+        monkeypatch.setattr(decoding, "DEFAULT_LIMITS", ImageLimits(max_bytes=100))
+        assert Model(folder, TagSettings(max_megapixels=300)).open(photo).position == pytest.approx(PARIS)
 
     def test_of_the_api(self, folder: Path, photo: Path) -> None:
         model = Model(folder, TagSettings(max_megapixels=0.0001))
