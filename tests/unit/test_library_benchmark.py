@@ -19,7 +19,7 @@ def test_every_part_runs_at_a_small_size(tmp_path: Path, capsys: pytest.CaptureF
     assert text in capsys.readouterr().out
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
     found = {row[0]: row[1:] for row in rows}
-    assert found["tagging"][2:5] == ["48", "0", "0"], "files compared, different, after undo"
+    assert found["tagging"][2:5] == ["48", "0", "24"], "files compared, different, changes in place"
     assert found["undoing"][2:5] == ["27", "0", "0"]
     assert len(found["this version"]) == 3
     assert found["1"][:2] == ["12", "0"], "seeds, the first, and how many failed"
