@@ -138,6 +138,30 @@ def test_batch_draws_pictures_before_and_after_augmentation(drawn, cache, tmp_pa
         assert min(picture.size) > 100
 
 
+def test_what_training_commands_leave_out_of_a_folder_is_told(tmp_path):
+    for label, name in enumerate(("A", "B")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (40, 30), (label * 60, number, 90)).save(tmp_path / "data" / name / f"{number}.png")
+    for name in ("a.xmp", "clip.mp4"):
+        (tmp_path / "data" / "A" / name).touch()
+    skipped = f"{tmp_path / 'data'}: skipped 2 (1 sidecar or other companion, 1 video)"
+    cached = ("--cache", tmp_path / "cache")
+    for command in (
+        ("batch", "--out", tmp_path / "batch.png", "--count", 2, "-v", *cached),
+        ("pack", tmp_path / "out", "-v"),
+    ):
+        name, *options = command
+        outcome = landmarks(name, tmp_path / "data", *options)
+        assert outcome.status == 0, outcome.err
+        assert skipped in outcome.err.splitlines()
+        assert f"{tmp_path / 'data' / 'A' / 'clip.mp4'}: skipped: video" in outcome.err.splitlines()
+    (tmp_path / "data" / "B" / "0.png").write_bytes(b"broken")
+    outcome = landmarks("batch", tmp_path / "data", "--out", tmp_path / "batch.png", "-q", *cached)
+    assert outcome.status == 0, outcome.err
+    assert [line.split(":")[0] for line in outcome.err.splitlines()] == [str(tmp_path / "data" / "B" / "0.png")]
+
+
 # --- help, versions and what is missing ---
 
 

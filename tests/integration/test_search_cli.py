@@ -60,6 +60,16 @@ def test_an_index_follows_its_folder(photos: Path, model: Path) -> None:
     assert found(photos, model, photos / "new.png", "-k", 1) == ["new.png"]
 
 
+def test_the_largest_photo_may_be_set(photos: Path, model: Path) -> None:
+    small, large = ("--max-megapixels", 0.0001), ("--max-megapixels", 300)
+    done = landmarks("index", photos, "--model", model, *small)
+    assert done.err.count("more than the limit of 0.0 MiB: raise the limit") == 4
+    assert index(photos, model, *large) == "4 new or changed, 0 unchanged; 0 removed"
+    asked = ("search", photos / "day" / "stones.png", "--in", photos, "--model", model, "--rerank", 2)
+    assert "more than the limit" in landmarks(*asked, *small).complaint
+    assert landmarks(*asked, *large).status == 0
+
+
 def test_the_most_alike_come_first(photos: Path, model: Path) -> None:
     index(photos, model)
     names = found(photos, model, photos / "it's a tower.jpg")

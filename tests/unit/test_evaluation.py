@@ -138,6 +138,17 @@ def test_classes_may_lie_in_the_folder_itself_and_negatives_within_it(model: Pat
     assert "1 photos are in no class folder" in " ".join(evaluation.photos.notes)
 
 
+def test_what_is_skipped_is_counted_by_reason(model: Path, tmp_path: Path) -> None:
+    root = save_colour(tmp_path / "all/Stonehenge/0.png", BLUE).parents[1]
+    save_colour(root / "nothing/field/0.png", GREY)
+    save_colour(root / "@eaDir/0.png", GREY)
+    for name in ("Stonehenge/clip.mp4", "nothing/field/0.xmp", "manifest.txt"):
+        (root / name).touch()
+    notes = run(model, root, negatives=(root / "nothing",)).photos.notes
+    skipped = "skipped 3 (1 sidecar or other companion, 1 video, 1 system file or folder)"
+    assert notes == (f"{root}, {root / 'nothing'}: {skipped}",)
+
+
 def test_a_name_that_looks_like_a_slip_is_told(model: Path, tmp_path: Path) -> None:
     save_colour(tmp_path / "all/Stonehendge/0.png", BLUE)
     save_colour(tmp_path / "all/Eiffel_Tower/0.png", RED)

@@ -7,7 +7,8 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -86,23 +87,75 @@ def test_a_folder_that_cannot_be_used_is_told_in_a_sentence(
     assert str(caught.value).startswith(str(root))
 
 
-@pytest.mark.parametrize("closed", ["", "A", "inside"])
-def test_an_unreadable_folder_is_told_in_a_sentence(closed: str) -> None:
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """A folder whose content every user may read, unless a test closes it."""
     with tempfile.TemporaryDirectory() as name:
-        root = make(Path(name) / "data", {"A": 3, "B": 3})
         Path(name).chmod(0o755)
-        (root / closed if closed != "inside" else root).chmod(0o000)
-        was_root = os.geteuid() == 0
-        if was_root:  # whom no permission binds
-            os.seteuid(65534)
-        try:
-            with pytest.raises(DataError, match="the folder cannot be read: change its permissions"):
-                read(root / "A" if closed == "inside" else root)
-        finally:
-            if was_root:
-                os.seteuid(0)
-            root.chmod(0o755)
-            (root / "A").chmod(0o755)
+        yield Path(name)
+
+
+@contextmanager
+def closed(*folders: Path) -> Iterator[None]:
+    """Let nobody read these folders."""
+    for folder in folders:
+        folder.chmod(0o000)
+    was_root = os.geteuid() == 0
+    if was_root:  # whom no permission binds
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if was_root:
+            os.seteuid(0)
+        for folder in folders:
+            folder.chmod(0o755)
+
+
+@pytest.mark.parametrize("below", ["", "A"])
+def test_an_unreadable_folder_is_told_in_a_sentence(open_to_all: Path, below: str) -> None:
+    root = make(open_to_all / "data", {"A": 3, "B": 3})
+    with closed(root), pytest.raises(DataError, match="the folder cannot be read: change its permissions"):
+        read(root / below)
+
+
+@pytest.mark.parametrize("where", ["C", "C/2023"])
+def test_an_unreadable_class_is_told_and_stops_nothing(open_to_all: Path, where: str) -> None:
+    root = make(open_to_all, {"A": 3, "B": 3, "C": 0, "C/2023": 3})
+    with closed(root / where):
+        folder, listing = read(root), list_pictures(root)
+    assert folder.classes == listing.classes == ("A", "B")
+    assert len(folder.train) == len(folder.valid) == len(folder.test) == 2
+    assert (
+        folder.notes
+        == listing.notes
+        == (
+            f"{root / where}: the folder cannot be read (permission denied): change its permissions",
+            f"{root}: skipped 1 (1 unreadable folder)",
+        )
+    )
+
+
+def test_a_class_that_is_unreadable_in_one_split_is_left_out(open_to_all: Path) -> None:
+    for split, count in (("train", 3), ("test", 1)):
+        make(open_to_all / split, {"A": count, "B": count, "C": count})
+    with closed(open_to_all / "train" / "A", open_to_all / "test" / "B"):
+        folder = read(open_to_all)
+    assert folder.classes == ("B", "C")
+    assert [sample.label for sample in folder.test] == [1]
+    assert f"{open_to_all}/test/A: left out, as {open_to_all}/train/A cannot be read" in folder.notes
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_readable_classes_are_told_with_the_unreadable_ones(open_to_all: Path, count: int) -> None:
+    root = make(open_to_all, {"A": 3, "B": 3})
+    shut = [root / name for name in "AB"[count:]]
+    with closed(*shut), pytest.raises(DataError) as caught:
+        read(root)
+    assert str(caught.value) == (
+        f"{root}: {count} of its class folders can be read, and training needs two: change the permissions of "
+        + ", ".join(map(str, shut))
+    )
 
 
 def test_train_and_test_are_read_with_labels_in_folder_order(tmp_path: Path) -> None:

@@ -591,4 +591,5 @@ def test_the_limit_is_on_memory_and_can_be_raised() -> None:
                     load_image(content, limits=small)
     raised = ImageLimits.of_megapixels(300)
     assert raised.max_decoded_pixels == 300_000_000
-    assert ImageLimits.of_megapixels(1) == ImageLimits()
+    assert ImageLimits.of_megapixels(120).max_decoded_pixels == ImageLimits().max_decoded_pixels
+    assert ImageLimits.of_megapixels(1e-9).max_decoded_pixels == 1

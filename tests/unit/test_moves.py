@@ -13,6 +13,7 @@ from threading import Event
 
 import numpy as np
 import pytest
+from commands import landmarks
 from PIL import Image
 
 from landmarks.errors import InputError
@@ -24,6 +25,9 @@ from landmarks.metadata.entries import Entries
 from landmarks.metadata.settings import WriteOptions
 from landmarks.metadata.xmp import XmpPacket
 from landmarks.tagging.tags import ImageTags, Tag
+
+SEEDS = 12
+"""Seeds of random moves; benchmarks/library.py goes on with further ones."""
 
 needs_exiftool = pytest.mark.skipif(shutil.which("exiftool") is None, reason="ExifTool is not installed")
 TOWER = Tag(
@@ -217,6 +221,41 @@ def test_a_verdict_follows_its_photo(tmp_path: Path) -> None:
     assert sorted(files(tmp_path).values()) == before
 
 
+@pytest.mark.parametrize("change", [rename, move])
+def test_a_verdict_may_name_the_old_path(tmp_path: Path, change: Callable[[Path], None]) -> None:
+    old = photo(tmp_path / "a.jpg", 1)
+    name = (TOWER if old.read_bytes()[-20] % 2 else ROME).name
+    before = sorted(files(tmp_path).values())
+    write(tmp_path)
+    change(tmp_path)
+    (new,) = tmp_path.rglob("*.jpg")
+    done = landmarks("reject", old, name)
+    assert (done.status, done.err) == (0, f"{old}: moved to {new}\n")
+    (sidecar,) = tmp_path.rglob("*.xmp")
+    assert name.encode() not in sidecar.read_bytes()
+    with Library(tmp_path) as library:
+        assert [(found, one.verdict) for found, one in library.verdicts()] == [(new, "rejected")]
+        assert landmarks("confirm", new, name).status == 0
+    assert name.encode() in sidecar.read_bytes()
+    undo(tmp_path)
+    assert sorted(files(tmp_path).values()) == before
+
+
+def test_a_verdict_on_what_is_gone_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    gone = photo(tmp_path / "a.jpg", 1)
+    name = (TOWER if gone.read_bytes()[-20] % 2 else ROME).name
+    write(tmp_path)
+    gone.unlink()
+    for command in ("reject", "confirm"):
+        done = landmarks(command, gone, name)
+        assert done.status == 2
+        assert done.complaint == f"{gone}: it was moved or deleted, and is not found in {tmp_path}"
+        other = tmp_path / "typo.jpg"
+        assert "no such file, and nothing was written for it" in landmarks(command, other, name).complaint
+    with Library(tmp_path) as library:
+        assert list(library.verdicts()) == []
+
+
 def test_a_moved_photo_is_not_tagged_anew(tmp_path: Path) -> None:
     photo(tmp_path / "a.jpg", 1)
     write(tmp_path)
@@ -277,7 +316,7 @@ class TestWatch:
         assert sorted(one.reason for one in told) == ["companion", "hidden", "video"]
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_whatever_is_moved_no_byte_of_the_users_is_lost(tmp_path: Path, seed: int) -> None:
     """Photos and sidecars are moved, renamed, swapped, copied and deleted at random between writes and undoes."""
     chance = random.Random(seed)

@@ -19,6 +19,7 @@ from tiny_model import COLOURS, CROP, add_reference, calibrated, make_model, sav
 
 from landmarks.errors import ImageError
 from landmarks.fewshot.enrollment import Teacher
+from landmarks.imaging import decoding
 from landmarks.imaging.decoding import ImageLimits
 from landmarks.serving.pool.worker import Answerer, WorkerSettings
 from landmarks.tagging.pipeline import Model, load_model
@@ -170,6 +171,40 @@ class TestPosition:
         assert [bool(one.tags) for one in model.tag(asked, positions=[ROME, PARIS, None])] == [False, True, True]
         off = Model(folder, TagSettings(use_position=False))
         assert all(one.tags for one in off.tag([photo, pixels], positions=[None, ROME]))
+
+
+class TestLimits:
+    """A photo of 0.003 megapixels is accepted or not, whichever command reads it."""
+
+    @pytest.fixture
+    def photo(self, tmp_path: Path) -> Path:
+        return save_colour(tmp_path / "photos" / "a.png", TOWER)
+
+    @pytest.mark.parametrize(
+        "words", ["tag PHOTO", "tag PHOTO --write --dry-run", "predict PHOTO", "learn Atomium PHOTO"]
+    )
+    def test_of_commands(self, folder: Path, photo: Path, words: str) -> None:
+        given = [photo if word == "PHOTO" else word for word in words.split()]
+        small = landmarks(*given, "--model", folder, "--max-megapixels", 0.0001)
+        assert small.status == 2
+        assert "more than the limit of 0.0 MiB: raise the limit" in small.err + small.out
+        done = landmarks(*given, "--model", folder, "--max-megapixels", 300)
+        assert done.status == 0, done.err
+
+    def test_the_position_of_an_accepted_photo_is_read(
+        self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        photo = tmp_path / "a.jpg"
+        Image.new("RGB", (40, 30), TOWER).save(photo, exif=exif_of(PARIS))
+        monkeypatch.setattr(decoding, "DEFAULT_LIMITS", ImageLimits(max_bytes=100))
+        assert Model(folder, TagSettings(max_megapixels=300)).open(photo).position == pytest.approx(PARIS)
+
+    def test_of_the_api(self, folder: Path, photo: Path) -> None:
+        model = Model(folder, TagSettings(max_megapixels=0.0001))
+        for (one,) in (list(model.tag(photo)), list(model.predict(photo))):
+            assert "more than the limit" in (one.error or "")
+        with pytest.raises(ImageError, match="more than the limit"):
+            model.embed(photo)
 
 
 class TestOpens:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from landmarks.errors import InputError
-from landmarks.files.walker import IGNORE_FILE, Skipped, WalkRules, walk
+from landmarks.files.walker import IGNORE_FILE, Skipped, WalkRules, count_skipped, walk
 from landmarks.imaging.formats import FORMATS, PHOTO_SUFFIXES, format_of
 from landmarks.imaging.photos import find_photos
 
@@ -61,6 +61,16 @@ def test_patterns_exclude(tmp_path: Path, pattern: str, left: list[str]) -> None
     found, skipped = walked(make(tmp_path, "a.jpg", "b.png", "sub/raw/c.jpg"), pattern)
     assert found == left
     assert len(left) == 3 or set(skipped.values()) == {"excluded"}
+
+
+def test_a_skipped_file_is_called_the_same_alone_and_counted(tmp_path: Path) -> None:
+    make(tmp_path, ".x.jpg", "@eaDir/e.jpg", "g.txt", "out.jpg", "a.mov", "a.xmp", "sub/b.jpg")
+    (tmp_path / "sub" / "again").symlink_to(tmp_path)
+    rules = WalkRules(PHOTO_SUFFIXES, ("out.jpg",), {".mov": "video", ".xmp": "companion"})
+    skipped = [one for one in walk([tmp_path], rules) if isinstance(one, Skipped)]
+    assert len({one.reason for one in skipped}) == 7
+    for one in skipped:
+        assert count_skipped({one.reason: 1}) == f"1 {one.message}"
 
 
 def test_a_pattern_may_name_the_path_as_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

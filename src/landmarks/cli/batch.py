@@ -7,8 +7,8 @@ from typing import Annotated
 
 import click
 
-from landmarks.cli.declare import Argument, Option
-from landmarks.training.config.settings import AugmentationName, AugmentSettings
+from landmarks.cli.declare import Argument, Option, Verbosity
+from landmarks.training.config.settings import AugmentationName, AugmentSettings, DataSettings
 
 
 def batch(
@@ -20,17 +20,24 @@ def batch(
     count: Annotated[int, Option("Number of images.", minimum=1)] = 8,
     seed: Annotated[int, Option("Seed of the draw and the augmentation.")] = 0,
     cache: Annotated[Path | None, Option("Folder for decoded images.")] = None,
+    *,
+    verbosity: Verbosity,
 ) -> None:
     """Save an image of sample training images before and after augmentation."""
-    from landmarks.training.data.loaders import get_data_loaders, visualize_one_batch
+    from landmarks.cli.progress import RunProgress
+    from landmarks.training.data.loaders import make_loaders, prepare_data, visualize_one_batch
 
     names = AugmentSettings().names if augment is None else augment
-    loaders = get_data_loaders(
-        data,
-        augment=AugmentSettings(names=names, sizes=(224,)),
-        limit=max(count, 64),
-        seed=seed,
-        cache=cache,
-    )
+    settings = DataSettings(limit=max(count, 64), seed=seed)
+    with RunProgress(verbosity, unit="images") as shown:
+        shown.stage("reading images")
+        prepared = prepare_data(data, settings, cache=cache, progress=shown.progress)
+        for note in prepared.folder.notes:
+            shown.remark(note)
+        for line in prepared.folder.skipped:
+            shown.detail(line)
+        for broken in prepared.broken:
+            shown.note(f"{broken.path}: {broken.reason}")
+    loaders = make_loaders(prepared, settings, AugmentSettings(names=names, sizes=(224,)))
     visualize_one_batch(loaders, out, count=count, seed=seed)
     click.echo(f"picture: {out}")

@@ -10,12 +10,12 @@ from landmarks.cli.verdicts import Ledger, State, open_library, show_outcomes
 
 
 def confirm(
-    photo: Annotated[Path, Argument("The photo.")],
+    photo: Annotated[Path, Argument("The photo; its path when it was tagged will do.")],
     tag: Annotated[str, Argument("Name of a tag that the photo has or had.")],
     jsonl: Jsonl = False,
     ledger: Ledger = None,
     state: State = None,
 ) -> None:
     """Keep a tag on a photo, whatever later models predict; a rejected tag is restored."""
-    with open_library(photo, ledger, state) as library:
-        show_outcomes(library.confirm(photo, tag), jsonl=jsonl)
+    with open_library(photo, ledger, state, must_exist=False) as library:
+        show_outcomes(photo, library.confirm(photo, tag), jsonl=jsonl)

@@ -53,6 +53,7 @@ class Fields:
         flags: Options with another name than their field; for an omitted field, the option that replaces it.
         title: Title of their section in the help.
         repeat: Fields that are given once per value; see `Option`.
+        only: Fields that are options; empty for all.
     """
 
     of: type[Any] | None = None
@@ -60,6 +61,7 @@ class Fields:
     flags: Mapping[str, str] = field(default_factory=dict)
     title: str = ""
     repeat: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from landmarks.errors import ImageError, SettingsError
 from landmarks.geo.gazetteer import Gazetteer
+from landmarks.imaging.limits import ImageLimits
 from landmarks.model.recognizer import Recognizer
 from landmarks.tagging.heatmap import save_heatmap
 from landmarks.tagging.tagger import Finding
@@ -22,13 +23,16 @@ class HeatmapFolder:
         photos: The photos to tag.
         model: Model folder.
         gazetteer: Provides the names.
+        limits: Largest file and image to accept.
 
     Raises:
         ModelError: The model folder is damaged.
         SettingsError: The heat maps would be among the photos.
     """
 
-    def __init__(self, folder: Path, photos: Iterable[Path], model: Path, gazetteer: Gazetteer) -> None:
+    def __init__(
+        self, folder: Path, photos: Iterable[Path], model: Path, gazetteer: Gazetteer, limits: ImageLimits
+    ) -> None:
         for photo in photos:
             if photo.is_dir() and folder.resolve().is_relative_to(photo.resolve()):
                 raise SettingsError(
@@ -36,7 +40,7 @@ class HeatmapFolder:
                     "choose a folder outside"
                 )
         self._folder = folder
-        self._recognizer = Recognizer(model, threads=cores())
+        self._recognizer = Recognizer(model, threads=cores(), limits=limits)
         self._gazetteer = gazetteer
         self._taken: set[str] = set()
 

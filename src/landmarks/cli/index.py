@@ -8,6 +8,7 @@ from typing import Annotated
 import click
 
 from landmarks.cli.declare import Argument, Jsonl, Model, Option, Verbosity
+from landmarks.cli.inputs import Reading
 from landmarks.cli.output import print_json
 
 
@@ -25,6 +26,7 @@ def index(
     workers: Annotated[int | None, Option("Worker processes.", default="one per core", minimum=1)] = None,
     jsonl: Jsonl = False,
     *,
+    reading: Reading,
     verbosity: Verbosity,
 ) -> int:
     """Build or update the index of a folder, for landmarks search.
@@ -44,6 +46,7 @@ def index(
         rebuild=rebuild,
         processes=workers,
         exclude=exclude,
+        settings=reading,
     )
     summary = Summary(verbosity)
     with RunProgress(verbosity, unit="photos") as shown, summary.reported():

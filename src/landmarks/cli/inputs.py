@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from landmarks.cli.declare import Argument, Option
+from landmarks.cli.declare import Argument, Fields, Option
 from landmarks.errors import InputError, SettingsError
+from landmarks.tagging.settings import TagSettings
+
+Reading = Annotated[TagSettings, Fields(only=("max_megapixels",))]
+"""How photos are read, for commands that take no other settings of tagging."""
 
 _STDIN = Path("-")
 

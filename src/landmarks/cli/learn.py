@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import click
 
 from landmarks.cli.declare import Argument, Fields, Jsonl, Model, Option, Verbosity
-from landmarks.cli.inputs import PhotoPaths
+from landmarks.cli.inputs import PhotoPaths, Reading
 from landmarks.cli.output import print_json
 from landmarks.errors import SettingsError
 
@@ -25,6 +25,7 @@ def learn(
     jsonl: Jsonl = False,
     *,
     photos: Annotated[PhotoPaths, Fields()],
+    reading: Reading,
     verbosity: Verbosity,
 ) -> int:
     """Teach a model a landmark from five or more photos, without training; landmarks tag then recognizes it too.
@@ -42,7 +43,7 @@ def learn(
     from landmarks.model.folder import find_model
 
     summary = Summary(verbosity)
-    teacher = Teacher(find_model(model))
+    teacher = Teacher(find_model(model), reading.limits)
     if name is not None:
         found = find_photos(photos.paths(), exclude=photos.exclude, on_skip=summary.skip)
         if summary.skipped and not verbosity.quiet:

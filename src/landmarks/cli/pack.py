@@ -25,6 +25,10 @@ def pack(
     with RunProgress(verbosity, unit="images") as shown:
         shown.stage(f"packing {data}")
         packed = pack_folder(data, out, settings, progress=shown.progress)
-    for line in packed.broken:
-        click.echo(line, err=True)
+        for line in packed.folder.notes:
+            shown.remark(line)
+        for line in packed.folder.skipped:
+            shown.detail(line)
+        for line in packed.broken:
+            shown.note(line)
     click.echo(f"{len(packed.shards)} training pictures in {len(packed.shards.shards)} shards: {out}")

@@ -95,7 +95,7 @@ def _of_settings(path: str, parameter: str, settings: Any, fields: Fields) -> It
     hints, texts = get_type_hints(settings, include_extras=True), field_help(settings)
     title = fields.title or "Options"
     for item in dataclasses.fields(settings):
-        if not item.init or item.name in fields.omit:
+        if not item.init or item.name in fields.omit or (fields.only and item.name not in fields.only):
             continue
         hint, marks = _unwrap(hints[item.name])
         mark = next((each for each in marks if isinstance(each, Option | Argument)), Option())

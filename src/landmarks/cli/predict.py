@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import click
 
-from landmarks.cli.declare import Jsonl, Model, Option, Verbosity
+from landmarks.cli.declare import Fields, Jsonl, Model, Option, Verbosity
 from landmarks.cli.inputs import PhotoPaths
 from landmarks.cli.output import print_json
 from landmarks.errors import InputError, SettingsError
-from landmarks.model import EngineName
+from landmarks.tagging.settings import TagSettings
 
 if TYPE_CHECKING:
     from landmarks.geo.gazetteer import Gazetteer
@@ -25,9 +25,9 @@ def predict(
     jsonl: Jsonl = False,
     csv: Annotated[bool, Option("Print CSV, one row per candidate.")] = False,
     threads: Annotated[int, Option("Threads of the network.", minimum=1)] = 1,
-    engine: Annotated[EngineName, Option("Inference engine; openvino is faster for many photos.")] = "onnxruntime",
     *,
     photos: PhotoPaths,
+    settings: Annotated[TagSettings, Fields(only=("engine", "max_megapixels"))],
     verbosity: Verbosity,
 ) -> int:
     """Classify photos: the most probable landmarks, without thresholds and GPS (see landmarks tag for those).
@@ -43,7 +43,6 @@ def predict(
     from landmarks.imaging.photos import find_photos
     from landmarks.model.folder import find_model
     from landmarks.tagging.pipeline import Model as LoadedModel
-    from landmarks.tagging.settings import TagSettings
 
     summary = Summary(verbosity)
     paths = photos.paths()
@@ -52,7 +51,7 @@ def predict(
         return 2  # each path was reported
     if not found:
         raise InputError(f"{paths[0]}: there are no photos in it: give photos or a folder of them")
-    loaded = LoadedModel(find_model(model), TagSettings(engine=engine), threads=threads)
+    loaded = LoadedModel(find_model(model), settings, threads=threads)
     show = (_Lines if jsonl else _Rows if csv else _Table)(Gazetteer.bundled())
     with RunProgress(verbosity, unit="photos", answers=True, total=len(found)) as shown, summary.reported():
         for answer in loaded.predict(found, top=top):

@@ -25,7 +25,7 @@ class RunProgress:
     """Shows the progress of a command; a context manager, and also a logger of training runs.
 
     Args:
-        verbosity: Quiet shows only errors.
+        verbosity: Quiet shows only errors; verbose shows details.
         unit: The counted things, in the plural.
         answers: Whether answers are written to standard output at the same time: on a terminal they show the
             progress, and a bar would get between them.
@@ -41,6 +41,7 @@ class RunProgress:
         total: int | None = None,
     ) -> None:
         self._quiet = verbosity is not None and verbosity.quiet
+        self._verbose = verbosity is not None and verbosity.verbose
         self._unit = f" {unit}" if unit else ""
         self._answers = answers
         self._total = total
@@ -103,6 +104,11 @@ class RunProgress:
     def remark(self, text: str) -> None:
         """Report something about the data."""
         self._report(text)
+
+    def detail(self, text: str) -> None:
+        """Report something about the data if verbose."""
+        if self._verbose:
+            self.note(text)
 
     def note(self, text: str) -> None:
         """Report an error on a separate line, even if quiet."""

@@ -10,12 +10,12 @@ from landmarks.cli.verdicts import Ledger, State, open_library, show_outcomes
 
 
 def reject(
-    photo: Annotated[Path, Argument("The photo.")],
+    photo: Annotated[Path, Argument("The photo; its path when it was tagged will do.")],
     tag: Annotated[str, Argument("Name of the tag, or of its city or country.")],
     jsonl: Jsonl = False,
     ledger: Ledger = None,
     state: State = None,
 ) -> None:
     """Remove a tag from a photo for good; not even a newer model brings it back."""
-    with open_library(photo, ledger, state) as library:
-        show_outcomes(library.reject(photo, tag), jsonl=jsonl)
+    with open_library(photo, ledger, state, must_exist=False) as library:
+        show_outcomes(photo, library.reject(photo, tag), jsonl=jsonl)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import click
 
 from landmarks.cli.declare import Argument, Jsonl, Model, Option
+from landmarks.cli.inputs import Reading
 from landmarks.cli.output import print_json
 from landmarks.errors import SettingsError
 
@@ -35,6 +36,8 @@ def search(
         str | None, Option("Folder or s3:// address of the index.", default="that of the folder")
     ] = None,
     jsonl: Jsonl = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Find similar photos, photos with a tag, or near-duplicates in an index.
 
@@ -52,7 +55,7 @@ def search(
     from landmarks.search.index import find_place
     from landmarks.search.searcher import PhotoSearcher
 
-    searcher = PhotoSearcher(index or find_place(folder), find_model(model))
+    searcher = PhotoSearcher(index or find_place(folder), find_model(model), reading)
     if near_duplicates:
         for group in searcher.near_duplicates(0.9 if alike is None else alike):
             _show_group(group, jsonl=jsonl)
@@ -63,7 +66,7 @@ def search(
         if rerank:
             from landmarks.search import rerank as local
 
-            matches = local.rerank(photo, matches)[:count]
+            matches = local.rerank(photo, matches, reading.limits)[:count]
     else:
         matches = searcher.tagged(str(tag), count)
     for match in matches:

@@ -179,7 +179,7 @@ def _display(
     if output.heatmap is not None:
         from landmarks.cli.heatmaps import HeatmapFolder
 
-        heatmaps = HeatmapFolder(output.heatmap, paths, folder, gazetteer).add
+        heatmaps = HeatmapFolder(output.heatmap, paths, folder, gazetteer, settings.limits).add
     writer = make_writer(output.form, gazetteer, explain=output.explain, candidates=candidates)
     shown_elsewhere = output.form == "table"
     return Display(writer, summary, errors=shown_elsewhere, only_tagged=output.only_tagged, also=heatmaps)

@@ -40,9 +40,11 @@ def open_library(
     return Library(root, ledger=ledger)
 
 
-def show_outcomes(outcomes: Iterable[Outcome], *, jsonl: bool) -> None:
-    """Print the changes of a verdict."""
+def show_outcomes(photo: Path, outcomes: Iterable[Outcome], *, jsonl: bool) -> None:
+    """Print the changes of a verdict on a photo, and where that is now if it has been moved."""
     for outcome in outcomes:
+        if not photo.exists():
+            click.echo(f"{photo}: moved to {outcome.path}", err=True)
         if jsonl:
             print_json({"path": str(outcome.path), "status": outcome.status, "diff": outcome.diff})
         else:

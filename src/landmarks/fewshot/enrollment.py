@@ -14,6 +14,7 @@ from landmarks.fewshot.learned import LearnedLandmark, LearnedLandmarks, learned
 from landmarks.fewshot.prototypes import Taught
 from landmarks.files.locks import locked
 from landmarks.geo.gazetteer import Gazetteer
+from landmarks.imaging.limits import DEFAULT_LIMITS, ImageLimits
 from landmarks.model.embedding_space import Vectors
 from landmarks.model.folder import ModelInfo, read_info
 from landmarks.model.recognizer import Recognizer
@@ -62,14 +63,15 @@ class Teacher:
 
     Args:
         folder: Model folder.
+        limits: Largest file and image to accept.
 
     Raises:
         ModelError: The model was exported without a reference, or a file is damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limits: ImageLimits = DEFAULT_LIMITS) -> None:
         self._folder = folder
-        self._recognizer = Recognizer(folder)
+        self._recognizer = Recognizer(folder, limits=limits)
         self._info: ModelInfo = self._recognizer.info
         self._reference = self._read().reference
 

@@ -44,7 +44,7 @@ Reason = Literal[
 was already walked."""
 
 
-_LABELS: dict[str, tuple[str, str]] = {
+_NAMES: dict[str, tuple[str, str]] = {
     "unreadable": ("unreadable folder", "unreadable folders"),
     "system": ("system file or folder", "system files and folders"),
     "companion": ("sidecar or other companion", "sidecars and other companions"),
@@ -52,7 +52,7 @@ _LABELS: dict[str, tuple[str, str]] = {
     "unsupported": ("not a supported format", "not a supported format"),
     "seen": ("link to a folder seen before", "links to folders seen before"),
 }
-"""One and several of what is skipped, where it is not the reason itself."""
+"""What one skipped file or folder is called, and several, where it is not the reason itself."""
 
 
 @dataclass(frozen=True)
@@ -70,21 +70,14 @@ class Skipped:
     message: str
 
 
-_MESSAGES: dict[Reason, str] = {
-    "hidden": "hidden",
-    "system": "made by the system",
-    "excluded": "excluded",
-    "companion": "a sidecar or other companion of a photo",
-    "video": "a video",
-    "unsupported": "not a supported format",
-    "seen": "a link to a folder that was searched already",
-}
-
-
 def count_skipped(counts: Mapping[str, int]) -> str:
     """Return the numbers of skipped files by reason in words, the largest first: `3 videos, 1 hidden`."""
     ordered = sorted(counts.items(), key=lambda item: -item[1])
-    return ", ".join(f"{count} {_LABELS.get(why, (why, why))[count != 1]}" for why, count in ordered)
+    return ", ".join(f"{count} {_name(why, several=count != 1)}" for why, count in ordered)
+
+
+def _name(reason: str, *, several: bool = False) -> str:
+    return _NAMES.get(reason, (reason, reason))[several]
 
 
 @dataclass(frozen=True)
@@ -239,7 +232,7 @@ class _Walker:
             known = self._with_ignored(path, entries, known)
             below: list[tuple[Path, tuple[_Patterns, ...]]] = []
             for entry in entries:
-                yield from self._entry(Path(path, entry.name), entry, known, below)
+                yield from self._entry(path / entry.name, entry, known, below)
             waiting += reversed(below)
 
     def _entry(
@@ -284,4 +277,4 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _skipped(path: Path, reason: Reason) -> Skipped:
-    return Skipped(path, reason, _MESSAGES[reason])
+    return Skipped(path, reason, _name(reason))

@@ -145,7 +145,10 @@ def photo_header(photo: Path | bytes) -> Iterator[ImageFile.ImageFile | None]:
     with ExitStack() as stack:
         image: ImageFile.ImageFile | None = None
         try:
-            file = stack.enter_context(_open(photo, DEFAULT_LIMITS))
+            # Content in memory was accepted before, perhaps with higher limits.
+            file = (
+                BytesIO(photo) if isinstance(photo, bytes) else stack.enter_context(_open(photo, DEFAULT_LIMITS))
+            )
             kind = _sniff(file, None if isinstance(photo, bytes) else photo)
             stack.enter_context(_quiet_pillow())
             plugin = _plugin(kind)

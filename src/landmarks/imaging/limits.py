@@ -6,10 +6,12 @@ A JPEG of 200 megapixels that is decoded at an eighth of its size takes less mem
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from landmarks.errors import SettingsError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _BYTES = 8  # per pixel of an ordinary RGB image: decoded, and turned upright or converted
 _MODES = {"RGBA": 16, "LA": 16, "PA": 16, "I;16": 14, "I": 17, "F": 17}
@@ -48,13 +50,9 @@ class ImageLimits:
 
     @classmethod
     def of_megapixels(cls, megapixels: float) -> ImageLimits:
-        """Return limits that accept any ordinary image of so many megapixels; never less than the defaults."""
-        least, pixels = cls(), int(megapixels * 1e6)
-        return cls(
-            max(least.max_bytes, 4 * pixels),
-            max(least.max_pixels, pixels),
-            max(least.max_decoded_pixels, pixels),
-        )
+        """Return limits that accept ordinary images of so many megapixels in memory, and none that need more."""
+        usual, pixels = cls(), max(1, int(megapixels * 1e6))
+        return cls(max(usual.max_bytes, 4 * pixels), max(usual.max_pixels, pixels), pixels)
 
 
 DEFAULT_LIMITS = ImageLimits()

@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from landmarks.files.closing import Closing
 from landmarks.files.state import is_remote
 from landmarks.library.liveness import Presence
 from landmarks.library.records import (
+    CHANGE_FIELDS,
     MIGRATIONS,
     VERSION,
     Change,
@@ -33,8 +33,9 @@ from landmarks.library.records import (
     RunRow,
     Verdict,
     Whereabouts,
+    change_of,
+    photo_of,
 )
-from landmarks.metadata.entries import Entries
 
 _PAGE = 64  # rows in memory at a time
 _LIGHT_PAGE = 1000  # of rows without content
@@ -176,7 +177,7 @@ class Ledger(Closing):
     def photo(self, photo: bytes) -> PhotoRow | None:
         """Return the row of a photo, or None."""
         row = self._one("SELECT * FROM photos WHERE photo = ?", photo)
-        return None if row is None else _photo(row)
+        return None if row is None else photo_of(row)
 
     def record(self, row: PhotoRow) -> None:
         """Record the state of a photo."""
@@ -196,7 +197,7 @@ class Ledger(Closing):
         while rows := self._all(
             "SELECT * FROM photos WHERE state <> 'done' AND photo > ? ORDER BY photo LIMIT ?", last, _PAGE
         ):
-            yield from map(_photo, rows)
+            yield from map(photo_of, rows)
             last = rows[-1]["photo"]
 
     # Changes
@@ -206,7 +207,7 @@ class Ledger(Closing):
         numbers = []
         with self.transaction():
             for change in changes:
-                values = {field.name: getattr(change, field.name) for field in fields(change)}
+                values = {name: getattr(change, name) for name in CHANGE_FIELDS}
                 if change.before_mtime_ns is not None:
                     values["before_mtime_ns"] = min(change.before_mtime_ns, _LAST_NS)
                 values |= {"ours": change.ours.to_json(), "owner": self._presence.owner, "time": time.time()}
@@ -229,12 +230,17 @@ class Ledger(Closing):
             "SELECT * FROM changes WHERE target = ? AND state IN ('done', 'undoing') ORDER BY id DESC LIMIT 1",
             target,
         )
-        return None if row is None else _change(row)
+        return None if row is None else change_of(row)
+
+    def changed_since(self, change: Change) -> int | None:
+        """Return the run that last changed the file of a change after it, and is still in place; or None."""
+        row = self._one(_CHANGED_SINCE, change.target, change.id)
+        return None if row is None else row[0]
 
     def of_photo(self, photo: bytes) -> Change | None:
         """Return the last change for a photo that is still in place, whichever file it wrote; or None."""
         row = self._one("SELECT * FROM changes WHERE photo = ? AND state = 'done' ORDER BY id DESC LIMIT 1", photo)
-        return None if row is None else _change(row)
+        return None if row is None else change_of(row)
 
     def tags_of(self, photo: bytes) -> Iterator[str]:
         """Yield the tags, as JSON, of all changes for a photo, newest first."""
@@ -253,7 +259,7 @@ class Ledger(Closing):
             "AND (? = x'' OR photo = ? OR (photo > ? AND photo < ?)) ORDER BY id DESC LIMIT ?",
             *(last, run, run, below, below, below + b"/", below + b"0", _PAGE),  # 0 follows the slash
         ):
-            yield [_change(row) for row in rows]
+            yield [change_of(row) for row in rows]
             last = rows[-1]["id"]
 
     def left_open(self) -> list[Change]:
@@ -261,7 +267,7 @@ class Ledger(Closing):
         with self.transaction():
             rows = self._all("SELECT * FROM changes WHERE state IN ('writing', 'undoing')")
             alive = {owner: self._presence.is_alive(owner) for owner in {row["owner"] for row in rows}}
-        return [_change(row) for row in rows if not alive[row["owner"]]]
+        return [change_of(row) for row in rows if not alive[row["owner"]]]
 
     # Moves
 
@@ -364,6 +370,9 @@ INSERT INTO changes (run, owner, photo, target, state, before_hash, before_mode,
 VALUES (:run, :owner, :photo, :target, :state, :before_hash, :before_mode, :before_mtime_ns, :after_hash, :undo,
     :ours, :tags, :model, :time, :photo_size, :photo_sha256)
 """
+_CHANGED_SINCE = """
+SELECT run FROM changes WHERE target = ? AND id > ? AND state IN ('done', 'undoing') ORDER BY id DESC LIMIT 1
+"""
 _WHEREABOUTS = """
 SELECT one.id, one.photo, one.target, one.after_hash, coalesce(photos.size, one.photo_size), photos.mtime_ns,
     coalesce(photos.sha256, one.photo_sha256)
@@ -372,15 +381,6 @@ WHERE one.id > ? AND one.state IN ('done', 'undoing') AND one.id = (
     SELECT max(id) FROM changes AS other WHERE other.target = one.target AND other.state IN ('done', 'undoing'))
 ORDER BY one.id LIMIT ?
 """
-
-
-def _photo(row: sqlite3.Row) -> PhotoRow:
-    return PhotoRow(**{field.name: row[field.name] for field in fields(PhotoRow)})
-
-
-def _change(row: sqlite3.Row) -> Change:
-    values = {field.name: row[field.name] for field in fields(Change)}
-    return Change(**values | {"ours": Entries.from_json(values["ours"])})
 
 
 def _translated(path: Path | None, error: sqlite3.Error) -> LedgerError | StorageError:

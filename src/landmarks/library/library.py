@@ -65,6 +65,7 @@ class Library(Closing):
         on_left_out: OnSkip | None = None,
     ) -> None:
         self.root = absolute(root)
+        self._prefix = os.path.join(self.root, "")  # noqa: PTH118 - with a slash at its end
         self._exclude = tuple(exclude)
         self._on_left_out = on_left_out
         self._told: set[Skipped] = set()  # of this and earlier looks of a watch
@@ -192,14 +193,14 @@ class Library(Closing):
         """Take a tag off a photo for good: no run and no model brings it back.
 
         Args:
-            photo: The photo.
+            photo: The photo, also by the path that it had when it was tagged.
             tag: Name of the tag, or of its city or country, which rejects all that is said to lie there.
 
         Raises:
             InputError: There is no such photo, or nothing is called so: neither a tag that it had nor a place.
             MetadataError: The file cannot be edited; the verdict stands all the same.
         """
-        self._find_again(photo)
+        photo = self._find_again(photo)
         name = tag.casefold()
         mine = {known for each in self._known_tags(photo).values() for known in names_of(each)}
         if name not in mine and name not in _place_names():
@@ -213,14 +214,14 @@ class Library(Closing):
         """Keep a tag on a photo whatever later models say; one that was rejected comes back.
 
         Args:
-            photo: The photo.
+            photo: The photo, also by the path that it had when it was tagged.
             tag: A tag, or the name of one that the photo has or had.
 
         Raises:
             InputError: There is no such photo, or it never had a tag of this name.
             MetadataError: The file cannot be edited; the verdict stands all the same.
         """
-        self._find_again(photo)
+        photo = self._find_again(photo)
         if isinstance(tag, str):
             known = self._known_tags(photo)
             if tag.casefold() not in known:
@@ -251,13 +252,15 @@ class Library(Closing):
         Raises:
             InputError: The path lies elsewhere.
         """
-        whole = absolute(path)
-        if not whole.is_relative_to(self.root):
+        below = os.path.abspath(path).removeprefix(self._prefix)  # noqa: PTH100 - for each photo of a library
+        if not os.path.isabs(below):  # noqa: PTH117
+            return os.fsencode(below)
+        whole, root = absolute(path), self.root
+        if whole != root:
             whole, root = whole.parent.resolve() / whole.name, self.root.resolve()
-            if not whole.is_relative_to(root):
-                raise InputError(f"{path}: not in the library {self.root}: name a path below it")
-            return os.fsencode(whole.relative_to(root))
-        return os.fsencode(whole.relative_to(self.root))
+        if not whole.is_relative_to(root):
+            raise InputError(f"{path}: not in the library {self.root}: name a path below it")
+        return os.fsencode(whole.relative_to(root))
 
     def _tag(
         self,
@@ -314,15 +317,24 @@ class Library(Closing):
             self._ledger.judge(key, now.sha256, verdict)  # writing into the photo changed its content
         return outcomes
 
-    def _find_again(self, photo: Path) -> None:
-        """Bring the ledger up to date if a photo is not the one that it knows by this path."""
+    def _find_again(self, photo: Path) -> Path:
+        """Bring the ledger up to date if a photo is not the one that it knows by this path; return its place."""
+        key, gone, digest = self.key(photo), False, None
         try:
             digest = bytes.fromhex(sha256_file(photo))
+        except (FileNotFoundError, NotADirectoryError):
+            gone = True
         except OSError:
-            return  # what follows tells why
-        prior = self._ledger.of_photo(self.key(photo))
-        if prior is None or prior.photo_sha256 not in {None, digest}:
-            follow_moves(self._ledger, self.root)
+            return photo  # what follows tells why
+        if gone and next(self._ledger.tags_of(key), None) is None:
+            raise InputError(f"{photo}: no such file, and nothing was written for it: check the spelling")
+        prior = self._ledger.of_photo(key)
+        if gone or prior is None or prior.photo_sha256 not in {None, digest}:
+            moves = follow_moves(self._ledger, self.root)
+            if gone and key not in moves:
+                raise InputError(f"{photo}: it was moved or deleted, and is not found in {self.root}")
+            photo = self.root / os.fsdecode(moves[key]) if gone else photo
+        return photo
 
     def _known_tags(self, photo: Path) -> dict[str, Tag]:
         """Tags that a photo has or had, by their name in lower case."""
@@ -330,8 +342,6 @@ class Library(Closing):
         for text in self._ledger.tags_of(self.key(photo)):
             for tag in tags_from_json(text):
                 known.setdefault(tag.name.casefold(), tag)
-        if not known and not photo.exists():
-            raise InputError(f"{photo}: no such file, and nothing was written for it: check the spelling")
         return known
 
     def _walk(self, paths: Iterable[Path], notices: list[Outcome]) -> Iterator[Path]:

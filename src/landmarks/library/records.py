@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sqlite3
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from landmarks.metadata.entries import Entries
@@ -165,3 +166,18 @@ class RunRow:
     started: float
     finished: float | None
     standing: int
+
+
+CHANGE_FIELDS = tuple(field.name for field in fields(Change))
+_PHOTO_FIELDS = tuple(field.name for field in fields(PhotoRow))
+
+
+def photo_of(row: sqlite3.Row) -> PhotoRow:
+    """Return a row of the table of photos."""
+    return PhotoRow(**{name: row[name] for name in _PHOTO_FIELDS})
+
+
+def change_of(row: sqlite3.Row) -> Change:
+    """Return a row of the table of changes."""
+    values = {name: row[name] for name in CHANGE_FIELDS}
+    return Change(**values | {"ours": Entries.from_json(values["ours"])})

@@ -95,9 +95,9 @@ def _state(report: Undone | None) -> ChangeState:
 
 def _undo_one(ledger: Ledger, root: Path, change: Change, tool: ExifTool) -> Undone:
     target = root / os.fsdecode(change.target)
-    newest = ledger.newest(change.target)
-    if newest is not None and newest.id != change.id:
-        return Undone(target, "kept", f"run {newest.run} has changed it since: undo that run first")
+    later = ledger.changed_since(change)
+    if later is not None:
+        return Undone(target, "kept", f"run {later} has changed it since: undo that run first")
     try:
         return _bring_back(ledger, root, target, change, tool)
     except StorageError as error:

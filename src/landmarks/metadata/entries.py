@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -67,7 +67,7 @@ class Entries:
     position: tuple[float, float] | None = None
 
     def __bool__(self) -> bool:
-        return any(getattr(self, field.name) for field in fields(self))
+        return self.position is not None or any(getattr(self, name) for name in LISTS)
 
     def without(self, others: Entries) -> Entries:
         """Return the entries that are not in `others`, in their order here."""
@@ -86,8 +86,8 @@ class Entries:
     def _filtered(self, others: Entries, *, keep: bool) -> Entries:
         kept: dict[str, Any] = {}
         for name in LISTS:
-            there = {compare_key(entry) for entry in getattr(others, name)}
-            kept[name] = tuple(e for e in getattr(self, name) if (compare_key(e) in there) is keep)
+            here, there = getattr(self, name), {compare_key(entry) for entry in getattr(others, name)}
+            kept[name] = tuple(e for e in here if (compare_key(e) in there) is keep) if there or keep else here
         position = self.position if _same_position(self.position, others.position) is keep else None
         return Entries(**kept, position=position)
 
@@ -101,7 +101,9 @@ class Entries:
 
     def to_json(self) -> str:
         """Return the entries as JSON, for `from_json`."""
-        return json.dumps({key: value for key, value in asdict(self).items() if value}, ensure_ascii=False)
+        return json.dumps(
+            {key: value for key, value in vars(self).items() if value}, ensure_ascii=False, default=vars
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Entries:

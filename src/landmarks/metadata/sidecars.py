@@ -21,8 +21,8 @@ MAX_SIDECAR_BYTES = 32 * 2**20
 """Maximum size of a sidecar in bytes; larger ones are left alone."""
 
 _PICTURES = PHOTO_SUFFIXES | {".psd"}
-_SCANS = 20  # a listing of a huge folder is reused for this many times its own duration
-_HUGE = 0.002  # seconds that such a listing takes
+_SCANS = 20  # a listing of a large folder is reused for this many times its own duration
+_LARGE = 100  # stems in such a folder
 _TICK = 50_000_000  # nanoseconds: file-system clocks are coarse
 
 
@@ -149,7 +149,7 @@ def _listing(folder: Path) -> _Folder:
     if known is not None and known.stamp[:2] == stamp[:2]:
         # A listing made just after a change may miss another change with the same timestamp.
         settled = known.stamp == stamp and known.begun_ns - status.st_mtime_ns > _TICK
-        if settled or (known.cost > _HUGE and now - known.seen < _SCANS * known.cost):
+        if settled or (len(known.names) >= _LARGE and now - known.seen < _SCANS * known.cost):
             return known
     names: dict[str, list[str]] = {}
     try:

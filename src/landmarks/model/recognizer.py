@@ -105,9 +105,11 @@ class Recognizer:
         folder: Model folder made by `landmarks export`.
         engine: Inference engine (see `landmarks.model.engines`).
         threads: Threads per inference. One is best if several processes share the cores.
+        limits: Largest file and image to accept.
 
     Attributes:
         folder: The model folder.
+        limits: Largest file and image to accept.
         info: The content of `model.json`.
         calibration: Calibration for unknown photos; None if the model has none.
 
@@ -116,8 +118,16 @@ class Recognizer:
         ModuleNotFoundError: OpenVINO is requested and not installed.
     """
 
-    def __init__(self, folder: Path, *, engine: EngineName = "onnxruntime", threads: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        engine: EngineName = "onnxruntime",
+        threads: int = 1,
+        limits: ImageLimits = DEFAULT_LIMITS,
+    ) -> None:
         self.folder = folder
+        self.limits = limits
         self.info: ModelInfo = read_info(folder)
         self.calibration = _calibration(folder, self.info)
         self._known = is_landmark(self.info.classes)
@@ -131,15 +141,16 @@ class Recognizer:
         )
         self._head = None if self.info.head == "linear" else _head(folder, self.info, threads)
 
-    def prepare(self, photo: Source, limits: ImageLimits = DEFAULT_LIMITS) -> Prepared:
+    def prepare(self, photo: Source, limits: ImageLimits | None = None) -> Prepared:
         """Decode a photo and crop the input of the network; an unreadable one carries its error.
 
         A file is opened once: its content is in `Prepared.content` for any further use.
 
         Args:
             photo: A path, the content of a file, an array (height, width, 3) or a Pillow image.
-            limits: Largest file and image to accept.
+            limits: Largest file and image to accept; those of the recogniser if None.
         """
+        limits = limits or self.limits
         path, content = _path_of(photo), None
         try:
             if isinstance(photo, str | Path | bytes):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -43,6 +43,7 @@ class Embedder:
 
     Args:
         folder: Model folder.
+        settings: How to tag; the defaults if None.
 
     Attributes:
         space: Maps embeddings to vectors: whitened if the model has a reference, else plain.
@@ -53,8 +54,8 @@ class Embedder:
         ModelError: The folder is damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._model = Model(folder, TagSettings(top=1), threads=1)
+    def __init__(self, folder: Path, settings: TagSettings | None = None) -> None:
+        self._model = Model(folder, replace(settings or TagSettings(), top=1), threads=1)
         recognizer = self._model.recognizer
         info = recognizer.info
         reference = read_reference(folder, info)
@@ -102,19 +103,22 @@ def names_of(tags: Iterable[Tag]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def embed_photos(folder: Path, photos: Iterable[Path], *, processes: int | None = None) -> Iterator[EmbeddedPhoto]:
+def embed_photos(
+    folder: Path, settings: TagSettings, photos: Iterable[Path], *, processes: int | None = None
+) -> Iterator[EmbeddedPhoto]:
     """Embed and tag photos in several processes, in order (see `landmarks.tagging.workers.run_parallel`).
 
     Args:
         folder: Model folder.
+        settings: How to tag.
         photos: Files; consumed lazily.
         processes: Number of processes, or None for one per core.
     """
-    return run_parallel(partial(_start, folder), photos, _failed, processes=processes)
+    return run_parallel(partial(_start, folder, settings), photos, _failed, processes=processes)
 
 
-def _start(folder: Path) -> Job[EmbeddedPhoto]:
-    embedder = Embedder(folder)
+def _start(folder: Path, settings: TagSettings) -> Job[EmbeddedPhoto]:
+    embedder = Embedder(folder, settings)
 
     def job(photos: Sequence[Path]) -> list[EmbeddedPhoto]:
         return list(embedder.photos(photos))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
@@ -18,6 +18,7 @@ from landmarks.files.walker import Skipped
 from landmarks.imaging.photos import OnSkip, find_photos
 from landmarks.search.embedder import EmbeddedPhoto, Embedder, embed_photos
 from landmarks.search.table import Header, PhotoTable, Row, exists, writing
+from landmarks.tagging.settings import TagSettings
 
 INDEX = Path(".landmarks", "index")
 """Where the index lies below the folder of photos, unless another place is named."""
@@ -36,6 +37,7 @@ class IndexJob:
         rebuild: Begin anew, whatever was built before.
         processes: How many, or None for one per core.
         exclude: Glob patterns of what is skipped.
+        settings: How to tag.
     """
 
     root: Path
@@ -44,6 +46,7 @@ class IndexJob:
     rebuild: bool = False
     processes: int | None = None
     exclude: tuple[str, ...] = ()
+    settings: TagSettings = field(default_factory=TagSettings)
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,7 @@ def update_index(
             tell(one.path, one.message)
         rows: list[Row] = []
         failed: list[str] = []
-        answers = embed_photos(job.model, due.values(), processes=job.processes)
+        answers = embed_photos(job.model, job.settings, due.values(), processes=job.processes)
         for done, (name, answer) in enumerate(zip(due, answers, strict=True), start=1):
             if (row := _row(name, answer, stamps)) is not None:
                 rows.append(row)
@@ -204,7 +207,7 @@ def _is_below(photo: str, folders: Iterable[Path]) -> bool:
 
 def _open(job: IndexJob, root: Path) -> PhotoTable:
     """Open the table for writing, or make it."""
-    embedder = Embedder(job.model)
+    embedder = Embedder(job.model, job.settings)
     header = Header(embedder.identity, str(root), embedder.dimensions)
     if job.rebuild:
         return PhotoTable.create(job.place, header)

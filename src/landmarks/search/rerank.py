@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from landmarks.errors import ImageError
-from landmarks.imaging.decoding import load_image
+from landmarks.imaging.decoding import DEFAULT_LIMITS, ImageLimits, load_image
 from landmarks.search.searcher import Match
 
 SIDE = 512
@@ -52,13 +52,13 @@ class LocalFeatures:
     descriptors: NDArray[np.float32]
 
 
-def local_features(source: Path | bytes) -> LocalFeatures:
-    """Extract the features of a photo, given as a file or its content.
+def local_features(source: Path | bytes, limits: ImageLimits = DEFAULT_LIMITS) -> LocalFeatures:
+    """Extract the features of a photo within limits, given as a file or its content.
 
     Raises:
         ImageError: It cannot be read.
     """
-    image = load_image(source, min_side=SIDE).convert("L")
+    image = load_image(source, min_side=SIDE, limits=limits).convert("L")
     image.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR)
     keypoints, found = cv2.SIFT.create(nfeatures=FEATURES).detectAndCompute(np.asarray(image), None)
     if found is None or len(keypoints) == 0:
@@ -87,7 +87,7 @@ def raised(score: float, inliers: int) -> float:
     return score if inliers < LEAST else score + BONUS * min(inliers, ENOUGH) / ENOUGH
 
 
-def rerank(picture: Path | bytes, matches: Sequence[Match]) -> list[Match]:
+def rerank(picture: Path | bytes, matches: Sequence[Match], limits: ImageLimits = DEFAULT_LIMITS) -> list[Match]:
     """Re-rank matches by score and inliers together.
 
     A match whose photo is unreadable or missing is ranked by its score alone.
@@ -95,6 +95,7 @@ def rerank(picture: Path | bytes, matches: Sequence[Match]) -> list[Match]:
     Args:
         picture: The query photo, a file or its content.
         matches: The search results.
+        limits: Largest file and image to accept.
 
     Returns:
         The same matches, best first, with their inliers.
@@ -102,11 +103,11 @@ def rerank(picture: Path | bytes, matches: Sequence[Match]) -> list[Match]:
     Raises:
         ImageError: The query photo cannot be read.
     """
-    asked = local_features(picture)
+    asked = local_features(picture, limits)
     counted = []
     for match in matches:
         try:
-            counted.append(replace(match, inliers=count_inliers(asked, local_features(match.path))))
+            counted.append(replace(match, inliers=count_inliers(asked, local_features(match.path, limits))))
         except ImageError:
             counted.append(match)
     return sorted(counted, key=lambda match: -raised(match.score, match.inliers or 0))

@@ -14,6 +14,7 @@ from landmarks.search.embedder import Embedder
 from landmarks.search.groups import Groups
 from landmarks.search.index import check_model, decode, root_of
 from landmarks.search.table import Hit, PhotoTable
+from landmarks.tagging.settings import TagSettings
 
 ALPHA = 3.0
 """Exponent that weights near neighbours more than far ones in query expansion."""
@@ -50,6 +51,7 @@ class PhotoSearcher:
     Args:
         place: Folder or URL of the index.
         model: Folder of the model it was built with.
+        settings: How to read photos; the defaults if None.
 
     Attributes:
         root: The indexed folder.
@@ -59,9 +61,9 @@ class PhotoSearcher:
         ModelError: The model folder is damaged.
     """
 
-    def __init__(self, place: str, model: Path) -> None:
+    def __init__(self, place: str, model: Path, settings: TagSettings | None = None) -> None:
         self._table = PhotoTable(place)
-        self._embedder = Embedder(model)
+        self._embedder = Embedder(model, settings)
         check_model(self._table, self._embedder)
         self.root = root_of(self._table)
 

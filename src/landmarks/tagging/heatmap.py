@@ -131,8 +131,10 @@ def save_heatmap(path: Path, photo: Path, recognizer: Recognizer, class_name: st
         ValueError: The model has no such class.
     """
     preprocessing = recognizer.info.preprocessing
-    heatmap = occlusion_heatmap(recognizer, prepare(photo, preprocessing), class_name)
-    drawn = draw_heatmap(load_image(photo, min_side=min(_SHOWN)), heatmap, preprocessing, title)
+    limits = recognizer.limits
+    heatmap = occlusion_heatmap(recognizer, prepare(photo, preprocessing, limits), class_name)
+    shown = load_image(photo, min_side=min(_SHOWN), limits=limits)
+    drawn = draw_heatmap(shown, heatmap, preprocessing, title)
     with atomic_path(path) as temporary:
         drawn.save(temporary, "PNG")
     return heatmap

@@ -65,7 +65,9 @@ class Model:
 
     def __init__(self, folder: Path, settings: TagSettings | None = None, *, threads: int = 1) -> None:
         self.settings = settings or TagSettings()
-        self.recognizer = Recognizer(folder, engine=self.settings.engine, threads=threads)
+        self.recognizer = Recognizer(
+            folder, engine=self.settings.engine, threads=threads, limits=self.settings.limits
+        )
         self.gazetteer = gazetteer_of(folder, self.settings)
         self._tagger = make_tagger(self.recognizer, self.gazetteer, self.settings)
 
@@ -163,7 +165,6 @@ class Model:
             position: Position of the camera; None to read it from the photo or its sidecar.
             limits: Largest file and image to accept; those of the settings if None.
         """
-        limits = limits or ImageLimits.of_megapixels(self.settings.max_megapixels)
         prepared = self.recognizer.prepare(photo, limits)
         if not self.settings.use_position or prepared.error is not None:
             return Opened(prepared, None)

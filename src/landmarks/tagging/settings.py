@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from landmarks.errors import SettingsError, require_choice
+from landmarks.imaging.limits import ImageLimits
 from landmarks.model import EngineName
 from landmarks.model.operating_points import Preference
 
@@ -25,7 +26,7 @@ class TagSettings:
         own_places: Your own places, a CSV file with at least the columns key and name.
         engine: Inference engine; openvino is faster for many photos.
         max_megapixels: Largest photo to decode, in megapixels, above 0; a JPEG counts at the reduced size of its
-            decoding. Less than the default has no effect.
+            decoding.
 
     Raises:
         SettingsError: A value is out of range.
@@ -54,3 +55,8 @@ class TagSettings:
             raise SettingsError(
                 f"`near_km` must be above 0 and below `far_km`, not {self.near_km} and {self.far_km}"
             )
+
+    @property
+    def limits(self) -> ImageLimits:
+        """Largest file and image to accept."""
+        return ImageLimits.of_megapixels(self.max_megapixels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -60,7 +60,7 @@ class ImageTags:
 
 def tags_to_json(tags: Iterable[Tag]) -> str:
     """Return tags as JSON, for `tags_from_json`."""
-    return json.dumps([asdict(tag) for tag in tags], ensure_ascii=False)
+    return json.dumps(list(tags), ensure_ascii=False, default=vars)
 
 
 def tags_from_json(text: str) -> tuple[Tag, ...]:

@@ -46,6 +46,7 @@ class DataFolder:
         valid: The images that choose the weights.
         test: The images that measure the result.
         notes: What the reader should know: how folders were understood, and what was left out.
+        skipped: Each file and folder that was skipped, with the reason.
     """
 
     root: Path
@@ -54,6 +55,7 @@ class DataFolder:
     valid: tuple[Sample, ...]
     test: tuple[Sample, ...]
     notes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of images of each class in each split."""
@@ -118,13 +120,13 @@ def list_pictures(root: Path) -> Listing:
     """List the images of an image folder without splitting or checking it.
 
     Raises:
-        DataError: The folder is missing, unreadable, or holds fewer than two classes, no image at all, or a
-            class whose name is not UTF-8.
+        DataError: The folder is missing, unreadable, or holds fewer than two readable classes, no image at all,
+            or a class whose name is not UTF-8.
     """
     parts = [(str(split), root / name) for split, name in find_splits(root).items()] or [("", root)]
     found = {split: list_classes(folder) for split, folder in parts}
     classes = tuple(sorted({name for listed in found.values() for name in listed.pictures}))
-    _require_classes(next(iter(found.values())).folder, classes)
+    _require_classes(next(iter(found.values())), classes)
     sources = read_sources(root)
     splits = {split: tuple(_samples(listed, classes, sources, split)) for split, listed in found.items()}
     if not any(splits.values()):
@@ -144,11 +146,11 @@ def read_data_folder(root: Path, *, valid_size: float, seed: int, limit: int | N
 
     Returns:
         The data set; every class has at least one training image and, without a `val/`, one validation image. A
-        class may be missing from `test/` and `val/`.
+        class may be missing from `test/` and `val/`. A class folder that cannot be read is left out, with a note.
 
     Raises:
-        DataError: The folder is missing, unreadable or empty, has one class, a split without its partner, a
-            class without images, with too few to split or with a name that is not UTF-8.
+        DataError: The folder is missing, unreadable or empty, has one readable class, a split without its
+            partner, a class without images, with too few to split or with a name that is not UTF-8.
     """
     splits, sources = find_splits(root), read_sources(root)
     if splits and "train" not in splits:
@@ -159,13 +161,16 @@ def read_data_folder(root: Path, *, valid_size: float, seed: int, limit: int | N
         raise DataError(f"{root}: there is {name}/ but no test/: add test/ or give {name}/ itself to be split")
     first = list_classes(root / splits["train"] if splits else root)
     classes = list(first.pictures)
-    _require_classes(first.folder, classes)
-    notes, given = list(first.notes), {}
+    _require_classes(first, classes)
+    notes, skipped, given = list(first.notes), list(first.skipped), {}
     for split in ("valid", "test"):
         if split in splits:
             listed = list_classes(root / splits[split])
             notes += listed.notes
-            given[split] = _split_samples(listed, classes, sources, split, splits["train"])
+            skipped += listed.skipped
+            for name in sorted(set(first.unreadable) & set(listed.pictures)):
+                notes.append(f"{listed.folder / name}: left out, as {first.folder / name} cannot be read")
+            given[split] = _split_samples(listed, first, sources, split)
     train = _samples(first, classes, sources, "train" if splits else "")
     # A split that is missing is drawn from the training images.
     _require_pictures(first.folder, classes, train, at_least=3 - len(given))
@@ -177,7 +182,8 @@ def read_data_folder(root: Path, *, valid_size: float, seed: int, limit: int | N
     else:
         notes.append(f"{root / splits['valid']}: used for validation")
     valid, test = tuple(given["valid"]), tuple(given["test"])
-    return DataFolder(root, tuple(classes), tuple(limit_evenly(train, limit, seed)), valid, test, tuple(notes))
+    train = limit_evenly(train, limit, seed)
+    return DataFolder(root, tuple(classes), tuple(train), valid, test, tuple(notes), tuple(skipped))
 
 
 def read_split(folder: Path, classes: Sequence[str]) -> list[Sample]:
@@ -230,23 +236,35 @@ def limit_evenly(samples: Sequence[Sample], limit: int | None, seed: int) -> lis
     return [sample for _, sample in ranked[:count]]
 
 
-def _require_classes(folder: Path, names: Sequence[str]) -> None:
+def _require_classes(listed: ClassPictures, names: Sequence[str]) -> None:
+    if len(names) >= 2:
+        return
+    folder = listed.folder
+    if listed.unreadable:
+        closed = ", ".join(str(folder / name) for name in listed.unreadable)
+        raise DataError(
+            f"{folder}: {len(names)} of its class folders can be read, and training needs two: change the "
+            f"permissions of {closed}"
+        )
     if not names:
         raise DataError(f"{folder}: there is no folder of pictures in it: make one folder per class")
-    if len(names) == 1:
-        raise DataError(f"{folder}: there is one class, {names[0]!r}, and nothing to tell it from: add another")
+    raise DataError(f"{folder}: there is one class, {names[0]!r}, and nothing to tell it from: add another")
 
 
 def _split_samples(
-    listed: ClassPictures, classes: Sequence[str], sources: dict[str, str], split: str, train: str
+    listed: ClassPictures, train: ClassPictures, sources: dict[str, str], split: str
 ) -> list[Sample]:
     """Return the samples of a given validation or test split, whose classes must be in the training split."""
-    _require_classes(listed.folder, list(listed.pictures))
-    extra = sorted(set(listed.pictures) - set(classes))
+    _require_classes(listed, list(listed.pictures))
+    classes = list(train.pictures)
+    extra = sorted({*listed.pictures} - {*classes, *train.unreadable})
     if extra:
-        raise DataError(f"{listed.folder}: class {extra[0]!r} is not in {train}/: add it there or remove it")
-    samples = _samples(listed, classes, sources, split)
-    _require_pictures(listed.folder, [name for name in classes if name in listed.pictures], samples, at_least=1)
+        raise DataError(
+            f"{listed.folder}: class {extra[0]!r} is not in {train.folder.name}/: add it there or remove it"
+        )
+    known = {name: paths for name, paths in listed.pictures.items() if name in train.pictures}
+    samples = _samples(replace(listed, pictures=known), classes, sources, split)
+    _require_pictures(listed.folder, list(known), samples, at_least=1)
     return samples
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -32,12 +32,16 @@ class ClassPictures:
     Attributes:
         folder: The folder with one folder per class.
         pictures: The pictures of each class, also those in subfolders; a class may have none.
+        unreadable: Class folders of which nothing can be read; they are no classes.
         notes: Sentences about what was left out.
+        skipped: Each file and folder that was skipped, with the reason.
     """
 
     folder: Path
     pictures: dict[str, list[Path]]
+    unreadable: tuple[str, ...]
     notes: tuple[str, ...]
+    skipped: tuple[str, ...]
 
 
 def find_splits(root: Path) -> dict[Split, str]:
@@ -68,15 +72,13 @@ def list_classes(folder: Path) -> ClassPictures:
     """List the pictures `folder/CLASS/picture`, also `folder/CLASS/anything/picture`, class by class.
 
     Raises:
-        DataError: The folder or a class folder is unreadable, or the name of a class is not UTF-8.
+        DataError: The folder is unreadable, or the name of a class is not UTF-8.
     """
     skipped: list[Skipped] = []
     names = _folder_names(folder)
     paths = list(walk_photos([folder], on_skip=skipped.append))
-    for one in skipped:
-        if one.reason == "unreadable" and one.path.parent == folder:
-            raise DataError(f"{one.path}: the folder cannot be read: change its permissions")
-    excluded = {one.path.name for one in skipped if one.path.parent == folder}
+    closed = {one.path.relative_to(folder).parts[0] for one in skipped if one.reason == "unreadable"}
+    excluded = {one.path.name for one in skipped if one.path.parent == folder and one.reason != "unreadable"}
     pictures: dict[str, list[Path]] = {name: [] for name in names if name not in excluded}
     loose = 0
     for path in paths:
@@ -85,22 +87,30 @@ def list_classes(folder: Path) -> ClassPictures:
             loose += 1
         elif below[0] in pictures:
             pictures[below[0]].append(path)
-    return ClassPictures(folder, pictures, tuple(_notes(folder, skipped, loose)))
-
-
-def _notes(folder: Path, skipped: Sequence[Skipped], loose: int) -> list[str]:
-    notes = [f"{one.path}: {one.message}" for one in skipped if one.reason == "unreadable"]
+    unreadable = tuple(name for name in pictures if name in closed and not pictures[name])
+    read = {name: found for name, found in pictures.items() if name not in unreadable}
+    notes = list(skipped_notes(folder, skipped))
     if loose:
-        notes.append(f"{folder}: left out {loose} {'picture' if loose == 1 else 'pictures'} in no class folder")
-    told = Counter[str](one.reason for one in skipped if _counts(one))
+        notes.insert(0, f"{folder}: left out {loose} {'picture' if loose == 1 else 'pictures'} in no class folder")
+    each = tuple(f"{one.path}: skipped: {one.message}" for one in skipped if one.reason != "unreadable")
+    return ClassPictures(folder, read, unreadable, tuple(notes), each)
+
+
+def skipped_notes(where: Path | str, skipped: Iterable[Skipped]) -> Iterator[str]:
+    """Yield sentences about what a walk has skipped: each unreadable folder, then the numbers by reason."""
+    told = Counter[str]()
+    for one in skipped:
+        if one.reason == "unreadable":
+            yield f"{one.path}: {one.message}"
+        if _counts(one):
+            told[one.reason] += 1
     if told:
-        notes.append(f"{folder}: skipped {sum(told.values())} ({count_skipped(told)})")
-    return notes
+        yield f"{where}: skipped {sum(told.values())} ({count_skipped(told)})"
 
 
 def _counts(skipped: Skipped) -> bool:
     """Return whether a reader wants to know of a skipped file: tables beside the class folders are no pictures."""
-    if skipped.reason in {"unreadable", "hidden"}:
+    if skipped.reason == "hidden":
         return False
     return skipped.reason != "unsupported" or skipped.path.suffix.lower() not in {".csv", ".txt", ".md"}
 

@@ -21,7 +21,7 @@ from landmarks.imaging.decoding import load_rgb
 from landmarks.imaging.preprocessing import MAX_ASPECT, Preprocessing, resize_short_side
 from landmarks.training.config.jobs import PackSettings
 from landmarks.training.data.cache import Progress
-from landmarks.training.data.folders import Sample, limit_evenly, read_data_folder
+from landmarks.training.data.folders import DataFolder, Sample, limit_evenly, read_data_folder
 from landmarks.training.data.shards import INDEX, ShardSet, index_of, read_shard_set
 
 QUALITY = 95
@@ -35,10 +35,12 @@ class Packed:
     Attributes:
         shards: The shards.
         broken: Unreadable images, as `name: reason`.
+        folder: The image folder, with what was left out of it.
     """
 
     shards: ShardSet
     broken: tuple[str, ...]
+    folder: DataFolder
 
 
 def pack(data: Path, out: Path, settings: PackSettings, *, progress: Progress | None = None) -> Packed:
@@ -60,19 +62,19 @@ def pack(data: Path, out: Path, settings: PackSettings, *, progress: Progress | 
     temporary = out.with_name(f".{out.name}-packing")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        broken = _pack(data, temporary, settings, progress)
+        folder = read_data_folder(data, valid_size=settings.valid_size, seed=settings.seed)
+        broken = _pack(folder, temporary, settings, progress)
         with storage_errors(out):
             if out.is_dir():
                 out.rmdir()
             temporary.rename(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return Packed(read_shard_set(out), tuple(broken))
+    return Packed(read_shard_set(out), tuple(broken), folder)
 
 
-def _pack(data: Path, out: Path, settings: PackSettings, progress: Progress | None) -> list[str]:
+def _pack(folder: DataFolder, out: Path, settings: PackSettings, progress: Progress | None) -> list[str]:
     """Pack into a folder; returns the unreadable images."""
-    folder = read_data_folder(data, valid_size=settings.valid_size, seed=settings.seed)
     train = list(folder.train)
     random.Random(settings.seed).shuffle(train)  # noqa: S311 - no secret
     packing = _Packing(len(folder.train) + len(folder.valid) + len(folder.test), progress)
@@ -85,7 +87,7 @@ def _pack(data: Path, out: Path, settings: PackSettings, progress: Progress | No
     counts = Counter(sample.label for sample in kept)
     missing = [name for label, name in enumerate(folder.classes) if not counts[label]]
     if missing:
-        raise DataError(f"{data}: class {missing[0]!r} has no readable training image: repair or remove it")
+        raise DataError(f"{folder.root}: class {missing[0]!r} has no readable training image: repair or remove it")
     mean, std = packing.statistics()
     for split, samples in (
         ("train", limit_evenly(kept, settings.sample, settings.seed)),

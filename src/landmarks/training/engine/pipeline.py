@@ -141,6 +141,8 @@ def _prepare(
     data = prepare_data(settings.data, settings.loading, cache=settings.cache, progress=logger.progress)
     for note in data.folder.notes:
         logger.remark(note)
+    for line in data.folder.skipped:
+        logger.detail(line)
     if data.broken:
         logger.remark(f"{len(data.broken)} unreadable pictures were left out: {folder.info} lists them")
     if resume and folder.info.is_file():

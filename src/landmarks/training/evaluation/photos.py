@@ -19,7 +19,7 @@ from landmarks.geo.gazetteer import normalise
 from landmarks.imaging.photos import find_photos, photo_rules
 from landmarks.model.ood import BACKGROUND
 from landmarks.training.data.folders import read_sources
-from landmarks.training.data.listing import find_splits
+from landmarks.training.data.listing import find_splits, skipped_notes
 from landmarks.training.evaluation.matching import KnownLandmarks
 
 Role = Literal["known", "unknown", "negative"]
@@ -77,10 +77,11 @@ def collect_photos(data: Sequence[Path], negatives: Sequence[Path], known: Known
         listing.add_kinds(folder)
     for folder in data:
         listing.add_data(folder)
+    folders = ", ".join(map(str, [*data, *negatives]))
     if not listing.photos:
-        folders = ", ".join(map(str, [*data, *negatives]))
         raise DataError(f"{folders}: there are no photos in it: give a folder with one folder of photos per class")
-    return PhotoSet(tuple(listing.photos.values()), listing.names, tuple(listing.notes))
+    notes = (*listing.notes, *skipped_notes(folders, listing.skipped.values()))
+    return PhotoSet(tuple(listing.photos.values()), listing.names, notes)
 
 
 class _Listing:
@@ -88,6 +89,7 @@ class _Listing:
         self.photos: dict[str, Photo] = {}
         self.names: dict[str, str] = {}
         self.notes: list[str] = []
+        self.skipped: dict[Path, Skipped] = {}  # folders may be walked several times
         self._known = known
         self._negatives = negatives
 
@@ -133,11 +135,10 @@ class _Listing:
         return len(found)
 
     def _skip(self, skipped: Skipped) -> None:
-        if skipped.reason == "unreadable":
-            self.notes.append(f"{skipped.path}: {skipped.message}")
+        self.skipped.setdefault(skipped.path, skipped)
 
     def _tell_loose(self, root: Path) -> None:
-        loose = sum(_resolved(path) not in self.photos for path in find_photos([root], on_skip=lambda _: None))
+        loose = sum(_resolved(path) not in self.photos for path in find_photos([root], on_skip=self._skip))
         if loose:
             self.notes.append(f"{root}: {loose} photos are in no class folder and were left out")
 

@@ -28,6 +28,10 @@ class Logger(Protocol):
         """Something about the data that the reader should know, in one sentence."""
         return
 
+    def detail(self, text: str) -> None:
+        """Something about the data that only a verbose reader asks for, such as each file that is skipped."""
+        return
+
     def progress(self, done: int, total: int) -> None:
         """Images were decoded or embedded."""
         return
@@ -60,6 +64,11 @@ class Loggers(Logger):
         """Forward the event."""
         for logger in self._loggers:
             logger.remark(text)
+
+    def detail(self, text: str) -> None:
+        """Forward the event."""
+        for logger in self._loggers:
+            logger.detail(text)
 
     def progress(self, done: int, total: int) -> None:
         """Forward the event."""
