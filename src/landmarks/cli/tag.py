@@ -102,7 +102,7 @@ def tag(
     photos: PhotoPaths,
     settings: Annotated[
         TagSettings,
-        Fields(omit=("top", "near_km", "far_km"), flags={"own_places": "--places", "use_position": "--position"}),
+        Fields(omit=("top", "near_km", "far_km"), flags={"use_position": "--position"}),
     ],
     output: Output,
     writing: Annotated[Writing, Fields(title="Writing")],
@@ -180,6 +180,8 @@ def _display(
         from landmarks.cli.heatmaps import HeatmapFolder
 
         heatmaps = HeatmapFolder(output.heatmap, paths, folder, gazetteer).add
-    writer = make_writer(output.form, gazetteer, explain=output.explain, candidates=candidates)
+    writer = make_writer(
+        output.form, gazetteer, explain=output.explain, candidates=candidates, places=settings.places
+    )
     shown_elsewhere = output.form == "table"
     return Display(writer, summary, errors=shown_elsewhere, only_tagged=output.only_tagged, also=heatmaps)

@@ -40,7 +40,7 @@ COLUMNS = (
 """Columns of a complete table of places, in the order of the bundled one."""
 
 _NEEDED_OF_USERS = ("key", "name")
-_EARTH_RADIUS_KM = 6371.0088  # mean radius of the IUGG, Geodetic Reference System 1980
+EARTH_RADIUS_KM = 6371.0088  # mean radius of the IUGG, Geodetic Reference System 1980
 _SEPARATORS = re.compile(r"[\s_\-\u2010-\u2015]+")
 _NUMBER_PREFIX = re.compile(r"\A(?:\d+\.[ _]?)+(?=.)", re.DOTALL)  # never the whole name
 _WIKIDATA_ID = re.compile(r"Q[1-9][0-9]*")
@@ -61,6 +61,7 @@ class Place:
         latitude: Decimal degrees north (WGS 84), or None when unknown.
         longitude: Decimal degrees east, None if and only if `latitude` is.
         wikidata: Wikidata ID, such as Q243, or None when unknown.
+        region: State, province or region, if known; no table has it, but it is known of a camera's position.
     """
 
     key: str
@@ -72,6 +73,7 @@ class Place:
     latitude: float | None
     longitude: float | None
     wikidata: str | None
+    region: str = ""
 
     @property
     def coordinates(self) -> tuple[float, float] | None:
@@ -212,7 +214,7 @@ def distance_km(a: tuple[float, float], b: tuple[float, float]) -> float:
         math.sin((lat_b - lat_a) / 2) ** 2 + math.cos(lat_a) * math.cos(lat_b) * math.sin((lon_b - lon_a) / 2) ** 2
     )
     # Rounding can carry the square of a sine past one at opposite ends of the Earth.
-    return 2 * _EARTH_RADIUS_KM * math.asin(math.sqrt(min(1.0, half_chord)))
+    return 2 * EARTH_RADIUS_KM * math.asin(math.sqrt(min(1.0, half_chord)))
 
 
 class _Table:

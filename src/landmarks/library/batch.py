@@ -295,7 +295,7 @@ class Batch:
 def judged(tags: Iterable[Tag], verdicts: Iterable[Verdict]) -> tuple[Tag, ...]:
     """Return the tags after the user's verdicts: without the rejected ones, with the confirmed ones.
 
-    Rejecting a city or a country rejects all tags in it.
+    Rejecting a city, region or country rejects all tags in it.
     """
     verdicts = list(verdicts)
     rejected = {verdict.name for verdict in verdicts if verdict.verdict == "rejected"}
@@ -313,8 +313,8 @@ def _reason(error: MetadataError, photo: Path) -> str:
 
 
 def names_of(tag: Tag) -> set[str]:
-    """Return the names by which a tag can be rejected, case-folded: its own, and those of its city and country."""
-    names = [tag.name]
+    """Return the names by which a tag can be rejected, case-folded: its own, and those of where it is."""
+    names = [tag.name, tag.place.region if tag.place is not None else ""]
     if tag.place is not None and tag.level in {"landmark", "city"}:
         names.append(tag.place.country)
     if tag.place is not None and tag.level == "landmark":

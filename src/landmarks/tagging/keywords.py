@@ -15,6 +15,9 @@ ROOT_KEYWORD = "Places"
 def entries_for(tags: Iterable[Tag], *, iptc: bool = False, gps: bool = False) -> Entries:
     """Return the metadata entries for `tags`.
 
+    A landmark near the camera need not be in the photo, so a tag from the camera's position yields keywords, but
+    no location shown.
+
     Args:
         tags: Tags of one photo.
         iptc: Repeat the keywords as IPTC keywords; those over that standard's limit of 64 bytes are left out.
@@ -23,7 +26,7 @@ def entries_for(tags: Iterable[Tag], *, iptc: bool = False, gps: bool = False) -
     keywords: dict[str, None] = {}
     paths: dict[tuple[str, ...], None] = {}
     locations: dict[str, Location] = {}
-    position = None
+    town, region, position = Location(""), "", None
     for tag in tags:
         location = _location(tag)
         above = [location.country, location.city] if location is not None else []
@@ -31,14 +34,17 @@ def entries_for(tags: Iterable[Tag], *, iptc: bool = False, gps: bool = False) -
         names = [*(name for name in dict.fromkeys(above) if name and name != tag.name), tag.name]
         keywords.update(dict.fromkeys(reversed(names)))
         paths[ROOT_KEYWORD, *names] = None
-        if location is not None:
+        if location is not None and tag.source == "photo":
             locations.setdefault(location.key, location)
+        elif location is not None and tag.level != "landmark":
+            town, region = location, tag.place.region if tag.place is not None else ""
+            keywords |= {region: None} if region else {}
         if gps and position is None and tag.level == "landmark" and tag.place is not None:
             position = tag.place.coordinates
     # A path implies its prefixes.
     leaves = [path for path in paths if not any(len(o) > len(path) and o[: len(path)] == path for o in paths)]
     words = distinct(map(one_line, keywords))
-    first = next(iter(locations.values()), Location(""))
+    first = next(iter(locations.values()), town)
     return Entries(
         keywords=words,
         hierarchy=distinct(join_path(path, "|") for path in leaves),
@@ -47,6 +53,7 @@ def entries_for(tags: Iterable[Tag], *, iptc: bool = False, gps: bool = False) -
         # The older properties hold one place: that of the first tag.
         sublocation=_if_any(first.name),
         city=_if_any(first.city),
+        region=_if_any(region if first.country == town.country else ""),
         country=_if_any(first.country),
         country_code=_if_any(first.country_code),
         iptc_keywords=tuple(filter(_fits_iptc, words)) if iptc else (),

@@ -20,6 +20,7 @@ class TagSettings:
         prefer: Operating point of the model: precision for fewer wrong tags, recall for more tags.
         min_confidence: Minimum probability for a tag, between 0 and 1; by default the model's.
         use_position: Use the photo's GPS position.
+        places: Also tag where photos with GPS were taken: the nearest landmark in sight, the town and country.
         near_km: A landmark within this distance of the camera becomes likelier; above 0.
         far_km: A place farther away than this contradicts the camera's position; more than `near_km`.
         own_places: Your own places, a CSV file with at least the columns key and name.
@@ -35,6 +36,7 @@ class TagSettings:
     prefer: Preference = "balanced"
     min_confidence: float | None = None
     use_position: bool = True
+    places: bool = False
     near_km: float = 10.0
     far_km: float = 50.0
     own_places: Path | None = None
@@ -50,6 +52,8 @@ class TagSettings:
             raise SettingsError(f"`min_confidence` must lie between 0 and 1, not {self.min_confidence}")
         if not self.max_megapixels > 0:
             raise SettingsError(f"`max_megapixels` must be above 0, not {self.max_megapixels}")
+        if self.places and not self.use_position:
+            raise SettingsError("`places` is about the camera's position: leave `use_position` on")
         if not 0 < self.near_km < self.far_km:
             raise SettingsError(
                 f"`near_km` must be above 0 and below `far_km`, not {self.near_km} and {self.far_km}"
