@@ -8,6 +8,7 @@ region is that of the town, and may be wrong within some kilometres of a border.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -82,6 +83,34 @@ def find_town(position: tuple[float, float]) -> Town | None:
         return None
     code, country, region = towns.area_names[towns.areas[best]]
     return Town(towns.names[best] if beyond <= _OUTSIDE_KM else "", region, country, code)
+
+
+def largest_towns(
+    positions: Iterable[tuple[float, float]], *, near_km: float = 60.0, near: int = 400, far: int = 150
+) -> list[tuple[str, float, float]]:
+    """Return towns for the orientation on a map, the largest first: name, latitude and longitude.
+
+    Args:
+        positions: What the map is about, as latitude and longitude in degrees.
+        near_km: A town within this distance of a position is near.
+        near: Largest number of near towns.
+        far: Number of the world's largest towns, which are included wherever they are.
+    """
+    towns = _towns()
+    by_size = np.argsort(-towns.radii, kind="stable")
+    chord = 2 * math.sin(near_km / (2 * EARTH_RADIUS_KM))
+    close = np.zeros(len(towns.names), dtype=bool)
+    for position in sorted({(round(latitude, 1), round(longitude, 1)) for latitude, longitude in positions}):
+        offsets = towns.directions - _directions(*np.radians(position))
+        close |= np.einsum("ij,ij->i", offsets, offsets) <= chord**2
+    chosen = {*by_size[:far].tolist(), *by_size[close[by_size]][:near].tolist()}
+    return [_labelled(towns, index) for index in by_size.tolist() if index in chosen]
+
+
+def _labelled(towns: _Towns, index: int) -> tuple[str, float, float]:
+    x, y, z = map(float, towns.directions[index])
+    latitude, longitude = math.degrees(math.asin(z)), math.degrees(math.atan2(y, x))
+    return towns.names[index], round(latitude, 2), round(longitude, 2)
 
 
 @cache
