@@ -71,7 +71,7 @@ def serve(
     tags: Annotated[
         TagSettings,
         Fields(
-            omit=("near_km", "far_km", "places", "engine", "max_megapixels"),
+            omit=("near_km", "far_km", "places", "language", "engine", "max_megapixels"),
             flags={"use_position": "--position"},
         ),
     ],

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from landmarks.errors import SettingsError, require_choice
+from landmarks.geo import Language
 from landmarks.model import EngineName
 from landmarks.model.operating_points import Preference
 
@@ -24,6 +25,7 @@ class TagSettings:
         near_km: A landmark within this distance of the camera becomes likelier; above 0.
         far_km: A place farther away than this contradicts the camera's position; more than `near_km`.
         own_places: Your own places, a CSV file with at least the columns key and name.
+        language: Language of the names of landmarks and countries; cities keep their English names.
         engine: Inference engine; openvino is faster for many photos.
         max_megapixels: Largest photo to decode, in megapixels, above 0; a JPEG counts at the reduced size of its
             decoding. Less than the default has no effect.
@@ -40,11 +42,13 @@ class TagSettings:
     near_km: float = 10.0
     far_km: float = 50.0
     own_places: Path | None = None
+    language: Language = "en"
     engine: EngineName = "onnxruntime"
     max_megapixels: float = 120.0
 
     def __post_init__(self) -> None:
         require_choice("prefer", self.prefer, get_args(Preference))
+        require_choice("language", self.language, get_args(Language))
         require_choice("engine", self.engine, get_args(EngineName))
         if self.top < 1:
             raise SettingsError(f"`top` must be at least 1, not {self.top}")

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from landmarks.fewshot.learned import LearnedLandmarks, learned_digest, read_learned
 from landmarks.files.checksums import sha256_file
 from landmarks.geo.gazetteer import Gazetteer, distance_km
+from landmarks.geo.languages import in_language
 from landmarks.geo.nearby import Nearby
 from landmarks.model.calibration import Calibration, operating_point
 from landmarks.model.folder import ModelInfo
@@ -345,6 +346,7 @@ def identity_of(folder: Path, info: ModelInfo, settings: TagSettings) -> str:
     parts += [f"prefer={settings.prefer}"] if settings.prefer != "balanced" else []
     parts += [] if settings.use_position else ["no-position"]
     parts += ["camera-places"] if settings.places else []
+    parts += [f"language={settings.language}"] if settings.language != "en" else []
     tables = [folder / PLACES_FILE, *([settings.own_places] if settings.own_places is not None else [])]
     parts += [f"places={sha256_file(table)[:12]}" for table in tables if table.is_file()]
     learned = learned_digest(folder, info)
@@ -357,8 +359,9 @@ def gazetteer_of(folder: Path, settings: TagSettings) -> Gazetteer:
 
     Raises:
         PlacesError: A table is broken.
+        ModuleNotFoundError: Another language than English needs Babel, which is not installed.
     """
-    gazetteer = Gazetteer.bundled()
+    gazetteer = in_language(Gazetteer.bundled(), settings.language)
     if (folder / PLACES_FILE).is_file():
         gazetteer = gazetteer.with_overrides(folder / PLACES_FILE)
     return gazetteer if settings.own_places is None else gazetteer.with_overrides(settings.own_places)
