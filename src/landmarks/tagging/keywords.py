@@ -11,6 +11,9 @@ from landmarks.tagging.tags import Tag
 ROOT_KEYWORD = "Places"
 """Root keyword of all hierarchies."""
 
+ESTIMATED_KEYWORD = "Places (estimated)"
+"""Root keyword of places that are only estimated, so that they can be told apart in every program."""
+
 
 def entries_for(tags: Iterable[Tag], *, iptc: bool = False, gps: bool = False) -> Entries:
     """Return the metadata entries for `tags`.
@@ -33,10 +36,10 @@ def entries_for(tags: Iterable[Tag], *, iptc: bool = False, gps: bool = False) -
         # A city state is its own country; list each name once.
         names = [*(name for name in dict.fromkeys(above) if name and name != tag.name), tag.name]
         keywords.update(dict.fromkeys(reversed(names)))
-        paths[ROOT_KEYWORD, *names] = None
+        paths[ESTIMATED_KEYWORD if tag.source == "estimated" else ROOT_KEYWORD, *names] = None
         if location is not None and tag.source == "photo":
             locations.setdefault(location.key, location)
-        elif location is not None and tag.level != "landmark":
+        elif location is not None and tag.source == "position" and tag.level != "landmark":
             town, region = location, tag.place.region if tag.place is not None else ""
             keywords |= {region: None} if region else {}
         if gps and position is None and tag.level == "landmark" and tag.place is not None:

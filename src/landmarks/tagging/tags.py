@@ -16,8 +16,8 @@ if TYPE_CHECKING:  # the recogniser imports ONNX Runtime, which undo and reject 
 Level = Literal["landmark", "city", "country", "kind"]
 """How specific a tag is, from most to least."""
 
-Origin = Literal["photo", "position"]
-"""What a tag is derived from: what the photo shows, or where the camera was."""
+Origin = Literal["photo", "position", "estimated"]
+"""What a tag is derived from: what the photo shows, where the camera was, or where it probably was."""
 
 
 @dataclass(frozen=True)

@@ -110,9 +110,10 @@ def reasons(explanation: Explanation, gazetteer: Gazetteer) -> Iterator[str]:
 
 
 def _told(tag: Tag) -> str:
-    """Return a tag with its probability or, of one from the camera's position, with `near` or `in`."""
-    if tag.source == "position":
-        return f"{'near' if tag.level == 'landmark' else 'in'} {describe(tag)}"
+    """Return a tag with its probability or, of one from a position, with `near` or `in`."""
+    if tag.source != "photo":
+        probably = "probably " if tag.source == "estimated" else ""
+        return f"{probably}{'near' if tag.level == 'landmark' else 'in'} {describe(tag)}"
     return f"{tag.probability:6.1%}  {describe(tag)}"
 
 
@@ -262,7 +263,7 @@ def _place_of(tag: Tag) -> Place | None:
 def tag_object(tag: Tag) -> dict[str, Any]:
     """Return a tag as a JSON object: `name`, `level`, `probability` and `place`, which may be None.
 
-    A tag from the camera's position also has `source`, and its place may have a `region`.
+    A tag from a position also has `source`, and its place may have a `region`.
     """
     said = {"name": tag.name, "level": tag.level, "probability": round(tag.probability, 6)}
     return {**said, "place": _place_object(tag), **_source(tag)}

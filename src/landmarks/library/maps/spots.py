@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from PIL import ExifTags, ImageFile
-
-from landmarks.imaging.decoding import photo_header
-from landmarks.metadata.reading import read_position
+from landmarks.metadata.reading import read_position, read_time
 from landmarks.tagging.tags import Tag
 
 
@@ -52,7 +49,7 @@ def find_spot(photo: Path, tags: tuple[Tag, ...]) -> Spot | None:
     camera = read_position(photo)
     placed = (tag.place.coordinates for tag in tags if _is_placed(tag) and tag.place is not None)
     position = camera or next(placed, None)
-    return None if position is None else Spot(photo, tags, position, camera is not None, _taken(photo))
+    return None if position is None else Spot(photo, tags, position, camera is not None, read_time(photo))
 
 
 def in_order(spots: list[Spot]) -> list[Spot]:
@@ -67,20 +64,3 @@ def _is_placed(tag: Tag) -> bool:
     return (
         tag.level == "landmark" and tag.source == "photo" and tag.place is not None and bool(tag.place.coordinates)
     )
-
-
-def _taken(photo: Path) -> datetime | None:
-    with photo_header(photo) as image:
-        return None if image is None else _exif_time(image)
-
-
-def _exif_time(image: ImageFile.ImageFile) -> datetime | None:
-    try:
-        exif = image.getexif()
-        inner = exif.get_ifd(ExifTags.IFD.Exif)
-        said = inner.get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)
-        taken = datetime.strptime(str(said).strip("\0 "), "%Y:%m:%d %H:%M:%S")
-        zone = str(inner.get(ExifTags.Base.OffsetTimeOriginal) or "").strip("\0 ")
-        return datetime.fromisoformat(f"{taken.isoformat()}{zone}") if zone else taken
-    except Exception:  # noqa: BLE001 - damaged EXIF raises nearly every type
-        return None
