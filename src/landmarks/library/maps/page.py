@@ -23,7 +23,7 @@ from landmarks.tagging.tags import Tag
 from landmarks.tagging.writers import describe
 
 THUMBNAIL = 256
-"""Longest side of a thumbnail in pixels: about 10 kB for each photo."""
+"""Longest side of a thumbnail in pixels: about 13 kB of the page for each photo."""
 
 _QUALITY = 72
 
@@ -33,7 +33,6 @@ def web_page(
     title: str,
     folder: Path,
     *,
-    on_photo: Callable[[], None] = lambda: None,
     on_error: Callable[[ImageError], None] = lambda _: None,
 ) -> Iterator[str]:
     """Yield the parts of the page.
@@ -42,7 +41,6 @@ def web_page(
         spots: The photos.
         title: Title of the page.
         folder: Where the page will be; links to photos are relative to it.
-        on_photo: Called after each photo.
         on_error: Called for each photo without a thumbnail.
     """
     static = resources.files("landmarks.library.maps")
@@ -52,7 +50,7 @@ def web_page(
         template = template.replace(f"{{{{{name}}}}}", static.joinpath(name).read_text(encoding="utf-8"))
     before, after = template.replace("{{title}}", html.escape(title)).split("{{data}}")
     yield before
-    yield from _data(spots, land, folder, on_photo, on_error)
+    yield from _data(spots, land, folder, on_error)
     yield after
 
 
@@ -60,7 +58,6 @@ def _data(
     spots: Sequence[Spot],
     land: dict[str, Any],
     folder: Path,
-    on_photo: Callable[[], None],
     on_error: Callable[[ImageError], None],
 ) -> Iterator[str]:
     """Yield the JSON of the page, one photo at a time: thousands of thumbnails need not be in memory at once."""
@@ -83,7 +80,6 @@ def _data(
         except ImageError as error:
             on_error(error)
         yield ("," if number else "") + "\n" + _json(row)
-        on_photo()
     yield "\n]}"
 
 
