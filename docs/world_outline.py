@@ -1,4 +1,4 @@
-"""Makes the outline of the land for the map on the service's page: `src/landmarks/serving/static/land.json`.
+"""Makes the outline of the land for all maps: `src/landmarks/geo/land.json`.
 
 The source is Natural Earth, 1:110m land (https://www.naturalearthdata.com, public domain), in the form of the npm
 package world-atlas 2.0.2 (ISC licence). Run, with `pip install shapely`:
@@ -19,7 +19,7 @@ from shapely import MultiPolygon, Polygon, box, union_all
 from shapely.affinity import translate
 from topojson import rings_of
 
-TARGET = Path(__file__).parents[1] / "src/landmarks/serving/static/land.json"
+TARGET = Path(__file__).parents[1] / "src/landmarks/geo/land.json"
 WEST, SOUTH, EAST, NORTH = -180, -58, 180, 84
 """Extent of the map: without Antarctica, where there are no landmarks."""
 TOLERANCE = 0.35

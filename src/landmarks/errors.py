@@ -114,6 +114,7 @@ EXTRAS = {
     "import": {"onnx"},
     "openvino": {"openvino"},
     "raw": {"rawpy"},
+    "languages": {"babel"},
     "jxl": {"pillow_jxl"},
     "train": {
         *("torch", "torchvision", "timm", "lightning_fabric", "matplotlib", "safetensors", "jinja2", "onnx"),

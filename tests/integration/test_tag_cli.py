@@ -154,7 +154,7 @@ def test_heat_maps_never_lie_among_the_photos(model: Path, photos: Path) -> None
 def test_own_places_are_used(model: Path, photos: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.csv"
     own.write_text("key,name\neiffel_tower,La dame de fer\n")
-    assert "La dame de fer" in landmarks("tag", photos, "--model", model, "--places", own).out
+    assert "La dame de fer" in landmarks("tag", photos, "--model", model, "--own-places", own).out
 
 
 def test_a_model_that_was_not_calibrated_is_told(photos: Path, tmp_path: Path) -> None:

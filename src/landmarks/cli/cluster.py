@@ -32,7 +32,10 @@ def cluster(
     *,
     settings: Annotated[
         TagSettings,
-        Fields(omit=("near_km", "far_km", "own_places", "engine"), flags={"use_position": "--position"}),
+        Fields(
+            omit=("near_km", "far_km", "places", "own_places", "language", "engine"),
+            flags={"use_position": "--position"},
+        ),
     ],
     verbosity: Verbosity,
 ) -> int:

@@ -16,7 +16,7 @@ import click
 from landmarks.errors import SettingsError
 
 CONFIG_FILE = "landmarks.toml"
-SHARED = ("model", "places", "workers", "cache", "ledger", "state", "engine", "exclude", "quiet", "verbose")
+SHARED = ("model", "own-places", "workers", "cache", "ledger", "state", "engine", "exclude", "quiet", "verbose")
 """Options that may be set above the sections, for every command that has them."""
 
 

@@ -40,7 +40,7 @@ def evaluate(
     *,
     settings: Annotated[
         TagSettings,
-        Fields(omit=("top", "near_km", "far_km"), flags={"own_places": "--places", "use_position": "--position"}),
+        Fields(omit=("top", "near_km", "far_km", "places", "language"), flags={"use_position": "--position"}),
     ],
     verbosity: Verbosity,
 ) -> None:

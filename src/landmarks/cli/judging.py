@@ -1,4 +1,4 @@
-"""Applies the user's verdicts to photos of any library, without writing."""
+"""Looks up verdicts and recorded tags of photos in any library, without writing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Judge:
-    """Applies the verdicts of the library that a photo is stored in; a context manager.
+    """Looks photos up in the library that each is stored in; a context manager.
 
     Args:
         state: Folder of all ledgers, if they are not stored with the photos.
@@ -37,13 +37,22 @@ class Judge:
 
     def tags(self, photo: ImageTags) -> tuple[Tag, ...]:
         """Return the tags of a photo without rejected and with confirmed ones."""
-        folder = photo.path.parent
+        library = None if photo.error is not None else self._library_of(photo.path)
+        return photo.tags if library is None else library.judged(photo)
+
+    def recorded(self, photo: Path) -> tuple[Tag, ...] | None:
+        """Return the tags that were recorded for a photo as it is now, or None."""
+        library = self._library_of(photo)
+        return None if library is None else library.recorded(photo)
+
+    def _library_of(self, photo: Path) -> Library | None:
+        folder = photo.parent
         if folder not in self._roots:
-            root = library_root(photo.path, self._state)
+            root = library_root(photo, self._state)
             self._roots[folder] = root if find_ledger(root, self._state) is not None else None
         root_or_none = self._roots[folder]
-        if root_or_none is None or photo.error is not None:
-            return photo.tags
+        if root_or_none is None:
+            return None
         library = self._libraries.get(root_or_none)
         if library is None:
             from landmarks.library.library import Library  # load the database only if there is a ledger
@@ -52,4 +61,4 @@ class Judge:
                 Library(root_or_none, ledger=find_ledger(root_or_none, self._state), read_only=True)
             )
             self._libraries[root_or_none] = library
-        return library.judged(photo)
+        return library

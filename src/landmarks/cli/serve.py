@@ -71,8 +71,8 @@ def serve(
     tags: Annotated[
         TagSettings,
         Fields(
-            omit=("near_km", "far_km", "engine", "max_megapixels"),
-            flags={"own_places": "--places", "use_position": "--position"},
+            omit=("near_km", "far_km", "places", "language", "engine", "max_megapixels"),
+            flags={"use_position": "--position"},
         ),
     ],
 ) -> None:

@@ -10,6 +10,7 @@ import click
 
 from landmarks.cli.declare import Fields, Model, Option, Verbosity
 from landmarks.cli.inputs import PhotoPaths
+from landmarks.cli.trips import Trips
 from landmarks.errors import InputError, SettingsError
 from landmarks.metadata.settings import WriteOptions
 from landmarks.tagging.settings import TagSettings
@@ -17,6 +18,7 @@ from landmarks.tagging.settings import TagSettings
 if TYPE_CHECKING:
     from landmarks.cli.display import Also, Display
     from landmarks.cli.summary import Summary
+    from landmarks.cli.trips import Guess
     from landmarks.tagging.tagger import Finding
     from landmarks.tagging.tags import Tag
     from landmarks.tagging.writers import Format
@@ -102,8 +104,9 @@ def tag(
     photos: PhotoPaths,
     settings: Annotated[
         TagSettings,
-        Fields(omit=("top", "near_km", "far_km"), flags={"own_places": "--places", "use_position": "--position"}),
+        Fields(omit=("top", "near_km", "far_km"), flags={"use_position": "--position"}),
     ],
+    trips: Trips,
     output: Output,
     writing: Annotated[Writing, Fields(title="Writing")],
     options: Annotated[WriteOptions, Fields(title="Writing", flags={"program": "--for"})],
@@ -124,18 +127,21 @@ def tag(
     from landmarks.model.folder import find_model, read_info
 
     writing.check(options)
+    trips.check(places=settings.places, watch=writing.watch)
     settings = replace(settings, top=top or 5)
     folder = find_model(model)
     if read_info(folder).calibration is None:
         click.echo(f"{model}: not calibrated for unknown photos, so it may name landmarks wrongly", err=True)
     summary = Summary(verbosity)
     display = _display(output, summary, paths, folder, settings, candidates=top is not None)
+    guess = trips.guess(paths, photos.exclude, folder, settings)
     if writing.write or writing.dry_run:
         from landmarks.cli.writing import WriteJob, write_tags
 
-        write_tags(paths, WriteJob(folder, settings, options, writing, workers, photos.exclude), display)
+        job = WriteJob(folder, settings, options, writing, workers, photos.exclude, guess, trips.key)
+        write_tags(paths, job, display)
     else:
-        _show(paths, photos.exclude, folder, settings, workers, display, writing.state)
+        _show(paths, photos.exclude, folder, settings, workers, display, writing.state, guess)
     return 2 if summary.counts["unreadable"] or summary.problems else 0
 
 
@@ -147,6 +153,7 @@ def _show(
     workers: int | None,
     display: Display,
     state: Path | None,
+    guess: Guess,
 ) -> None:
     from landmarks.cli.judging import Judge
     from landmarks.imaging.photos import find_photos
@@ -158,7 +165,7 @@ def _show(
     if not found:
         raise InputError(f"{paths[0]}: there are no photos in it: give photos or a folder of them")
     with display.over(len(found)), Judge(state) as judge:
-        for finding in find_tags_parallel(folder, settings, found, processes=workers):
+        for finding in map(guess, find_tags_parallel(folder, settings, found, processes=workers)):
             display.show(_judged(finding, judge.tags(finding.photo)))
 
 
@@ -180,6 +187,8 @@ def _display(
         from landmarks.cli.heatmaps import HeatmapFolder
 
         heatmaps = HeatmapFolder(output.heatmap, paths, folder, gazetteer, settings.limits).add
-    writer = make_writer(output.form, gazetteer, explain=output.explain, candidates=candidates)
+    writer = make_writer(
+        output.form, gazetteer, explain=output.explain, candidates=candidates, places=settings.places
+    )
     shown_elsewhere = output.form == "table"
     return Display(writer, summary, errors=shown_elsewhere, only_tagged=output.only_tagged, also=heatmaps)

@@ -13,6 +13,7 @@ from types import FrameType
 
 from landmarks.cli.display import Display
 from landmarks.cli.tag import Writing
+from landmarks.cli.trips import Guess
 from landmarks.errors import SettingsError, StorageError
 from landmarks.files.walker import Skipped
 from landmarks.imaging.photos import walk_photos
@@ -47,6 +48,8 @@ class WriteJob:
         writing: Whether and how to write.
         workers: Number of processes, or None for one per core.
         exclude: Glob patterns to skip.
+        guess: Adds estimated tags to a finding.
+        guess_key: What distinguishes photos tagged with these estimates.
     """
 
     folder: Path
@@ -54,7 +57,9 @@ class WriteJob:
     options: WriteOptions
     writing: Writing
     workers: int | None
-    exclude: tuple[str, ...] = ()
+    exclude: tuple[str, ...]
+    guess: Guess
+    guess_key: str
 
 
 def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
@@ -123,7 +128,8 @@ def _write(library: Library, paths: list[Path], job: WriteJob, display: Display)
     summary, writing = display.summary, job.writing
 
     def tagger(due: Iterable[Path]) -> Iterator[ImageTags]:
-        for finding in find_tags_parallel(job.folder, job.settings, due, processes=job.workers, digests=True):
+        answers = find_tags_parallel(job.folder, job.settings, due, processes=job.workers, digests=True)
+        for finding in map(job.guess, answers):
             findings[finding.photo.path] = finding
             yield finding.photo
 
@@ -133,7 +139,7 @@ def _write(library: Library, paths: list[Path], job: WriteJob, display: Display)
             display.note(f"{photo}: skipped: done before")
         display.advance()
 
-    model = identity_of(job.folder, read_info(job.folder), job.settings)
+    model = identity_of(job.folder, read_info(job.folder), job.settings) + job.guess_key
     with _stoppable(writing.watch) as stop:
         if writing.watch:
             folders = ", ".join(map(str, paths))

@@ -17,7 +17,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
@@ -40,7 +40,7 @@ COLUMNS = (
 """Columns of a complete table of places, in the order of the bundled one."""
 
 _NEEDED_OF_USERS = ("key", "name")
-_EARTH_RADIUS_KM = 6371.0088  # mean radius of the IUGG, Geodetic Reference System 1980
+EARTH_RADIUS_KM = 6371.0088  # mean radius of the IUGG, Geodetic Reference System 1980
 _SEPARATORS = re.compile(r"[\s_\-\u2010-\u2015]+")
 _NUMBER_PREFIX = re.compile(r"\A(?:\d+\.[ _]?)+(?=.)", re.DOTALL)  # never the whole name
 _WIKIDATA_ID = re.compile(r"Q[1-9][0-9]*")
@@ -61,6 +61,7 @@ class Place:
         latitude: Decimal degrees north (WGS 84), or None when unknown.
         longitude: Decimal degrees east, None if and only if `latitude` is.
         wikidata: Wikidata ID, such as Q243, or None when unknown.
+        region: State, province or region, if known; no table has it, but it is known of a camera's position.
     """
 
     key: str
@@ -72,6 +73,7 @@ class Place:
     latitude: float | None
     longitude: float | None
     wikidata: str | None
+    region: str = ""
 
     @property
     def coordinates(self) -> tuple[float, float] | None:
@@ -88,6 +90,7 @@ class Gazetteer:
         places: The places, each under its own key.
         names: Normalised class name -> key of its place; includes the keys themselves and the aliases.
         languages: Key of a place -> language -> its name.
+        countries: Country code -> name in the language of the places, if that is not English.
     """
 
     def __init__(
@@ -95,10 +98,12 @@ class Gazetteer:
         places: dict[str, Place],
         names: dict[str, str],
         languages: Mapping[str, Mapping[str, str]] | None = None,
+        countries: Mapping[str, str] | None = None,
     ) -> None:
         self._places = places
         self._names = names
         self._languages = languages or {}
+        self._countries = countries or {}
 
     @classmethod
     def bundled(cls) -> Gazetteer:
@@ -142,7 +147,7 @@ class Gazetteer:
         taken_over = {key: own._names[key] for key in self._places if key in own._names}
         names = {name: taken_over.get(key, key) for name, key in self._names.items()} | own._names
         kept = {key: place for key, place in self._places.items() if key not in taken_over}
-        return Gazetteer(kept | own._places, names, self._languages)
+        return Gazetteer(kept | own._places, names, self._languages, self._countries)
 
     def find(self, class_name: str) -> Place | None:
         """Return the place of a class, or None when there is none.
@@ -154,9 +159,42 @@ class Gazetteer:
         key = self._names.get(normalise(class_name)) or self._spellings.get(folded(class_name))
         return None if key is None else self._places[key]
 
+    def get(self, key: str) -> Place | None:
+        """Return the place of exactly this key, or None."""
+        return self._places.get(key)
+
     def names_of(self, place: Place) -> dict[str, str]:
         """Return the names of a place by language (ISO 639-1); empty if only its display name is known."""
         return dict(self._languages.get(place.key, {}))
+
+    def country_name(self, code: str, english: str) -> str:
+        """Return the name of a country in the language of the places.
+
+        Args:
+            code: ISO 3166-1 alpha-2 code.
+            english: Its English name, which is kept where there is no other.
+        """
+        return self._countries.get(code, english)
+
+    def translated(self, language: str, countries: Mapping[str, str]) -> Gazetteer:
+        """Return this gazetteer with names in another language; keys stay, and English names still find a place.
+
+        Args:
+            language: ISO 639-1 code.
+            countries: Country code -> name in this language.
+        """
+        languages = {
+            key: {"en": place.name, **self._languages.get(key, {})} for key, place in self._places.items()
+        }
+        places = {
+            key: replace(
+                place,
+                name=languages[key].get(language, place.name),
+                country=countries.get(place.country_code, place.country),
+            )
+            for key, place in self._places.items()
+        }
+        return Gazetteer(places, self._names, languages, countries)
 
     def display_name(self, class_name: str) -> str:
         """Return the display name of a class: that of its place, else the class name tidied up."""
@@ -212,7 +250,7 @@ def distance_km(a: tuple[float, float], b: tuple[float, float]) -> float:
         math.sin((lat_b - lat_a) / 2) ** 2 + math.cos(lat_a) * math.cos(lat_b) * math.sin((lon_b - lon_a) / 2) ** 2
     )
     # Rounding can carry the square of a sine past one at opposite ends of the Earth.
-    return 2 * _EARTH_RADIUS_KM * math.asin(math.sqrt(min(1.0, half_chord)))
+    return 2 * EARTH_RADIUS_KM * math.asin(math.sqrt(min(1.0, half_chord)))
 
 
 class _Table:

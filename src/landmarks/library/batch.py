@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from landmarks.errors import MetadataError, StorageError
+from landmarks.geo.gazetteer import Gazetteer
 from landmarks.library.delta import make_delta
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import Change, PhotoRow, PhotoState, Verdict
@@ -295,16 +296,39 @@ class Batch:
 def judged(tags: Iterable[Tag], verdicts: Iterable[Verdict]) -> tuple[Tag, ...]:
     """Return the tags after the user's verdicts: without the rejected ones, with the confirmed ones.
 
-    Rejecting a city or a country rejects all tags in it.
+    Rejecting a city, region or country rejects all tags in it.
+
+    Args:
+        tags: The tags.
+        verdicts: The verdicts on their photo, oldest first.
     """
-    verdicts = list(verdicts)
+    verdicts = _newest(verdicts)
     rejected = {verdict.name for verdict in verdicts if verdict.verdict == "rejected"}
-    kept = [tag for tag in tags if not rejected & names_of(tag)]
-    present = {tag.name.casefold() for tag in kept}
+    kept = [tag for tag in tags if not (rejected and rejected & names_of(tag))]
+    present = {name for tag in kept for name in _own_names(tag)} if verdicts else set()
     for verdict in verdicts:
         if verdict.verdict == "confirmed" and verdict.tag is not None and verdict.name not in present:
             kept += tags_from_json(verdict.tag)
     return tuple(kept)
+
+
+def _newest(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """Return the verdicts without those that a later one, by a name in another language, has revised."""
+    standing: list[Verdict] = []
+    for verdict in verdicts:
+        names = _confirmed_names(verdict) or {verdict.name}
+        standing = [
+            earlier
+            for earlier in standing
+            if earlier.name not in names and verdict.name not in _confirmed_names(earlier)
+        ]
+        standing.append(verdict)
+    return standing
+
+
+def _confirmed_names(verdict: Verdict) -> set[str]:
+    confirmed = verdict.tag if verdict.verdict == "confirmed" else None
+    return {name for tag in tags_from_json(confirmed or "[]") for name in _own_names(tag)}
 
 
 def _reason(error: MetadataError, photo: Path) -> str:
@@ -313,10 +337,24 @@ def _reason(error: MetadataError, photo: Path) -> str:
 
 
 def names_of(tag: Tag) -> set[str]:
-    """Return the names by which a tag can be rejected, case-folded: its own, and those of its city and country."""
+    """Return the names by which a tag can be rejected, case-folded: its own, and those of where it is."""
+    around: list[str] = []
+    if tag.place is not None:
+        around.append(tag.place.region)
+        english = Gazetteer.bundled().get(tag.place.key) or tag.place
+        if tag.level in {"landmark", "city"}:
+            around += [tag.place.country, english.country]
+        if tag.level == "landmark":
+            around += [tag.place.city, english.city]
+    return _own_names(tag) | {name.casefold() for name in around if name}
+
+
+def _own_names(tag: Tag) -> set[str]:
+    """Return the names of a tag, case-folded; of a landmark in all languages, as the next run may use another."""
     names = [tag.name]
-    if tag.place is not None and tag.level in {"landmark", "city"}:
-        names.append(tag.place.country)
-    if tag.place is not None and tag.level == "landmark":
-        names.append(tag.place.city)
+    if tag.level == "landmark" and tag.place is not None:
+        gazetteer = Gazetteer.bundled()
+        names += gazetteer.names_of(tag.place).values()
+        if (english := gazetteer.get(tag.place.key)) is not None:
+            names.append(english.name)
     return {name.casefold() for name in names if name}

@@ -246,6 +246,15 @@ class Library(Closing):
         verdicts = self._ledger.verdicts(self.key(photo.path), digest)
         return judged(photo.tags, verdicts) if verdicts else photo.tags
 
+    def recorded(self, photo: Path) -> tuple[Tag, ...] | None:
+        """Return the tags that a run recorded for a photo; None if none has, or the photo has changed since."""
+        key = self.key(photo)
+        row, now = self._ledger.photo(key), photo.stat()
+        if row is None or row.state != "done" or (row.size, row.mtime_ns) != (now.st_size, now.st_mtime_ns):
+            return None
+        change = self._ledger.of_photo(key)
+        return () if change is None else tags_from_json(change.tags)
+
     def key(self, path: Path) -> bytes:
         """Return a path below the root as the ledger knows it.
 

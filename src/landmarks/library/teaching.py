@@ -21,7 +21,7 @@ def learn_from_library(teacher: Teacher, library: Library) -> list[Lesson]:
     for photo, verdict in library.verdicts():
         if verdict.verdict == "confirmed":
             for tag in tags_from_json(verdict.tag or "[]"):
-                if tag.level == "landmark":
+                if tag.level == "landmark" and tag.source == "photo":
                     names.setdefault(verdict.name, tag.name)
                     confirmed[verdict.name].append(photo)
         elif verdict.verdict == "rejected":

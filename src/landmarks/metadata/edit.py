@@ -192,7 +192,7 @@ def _fitting(added: Entries, user: Entries) -> Entries:
     """Return the entries that may be added, without a city or country that contradicts the user's."""
     theirs = [(name, getattr(user, name)) for name in SINGLES]
     if any(values and getattr(added, name) for name, values in theirs):
-        return replace(added, sublocation=(), city=(), country=(), country_code=())
+        return replace(added, sublocation=(), city=(), region=(), country=(), country_code=())
     return added
 
 

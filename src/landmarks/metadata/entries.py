@@ -46,9 +46,10 @@ class Entries:
         hierarchy: `lr:hierarchicalSubject`, levels separated by `|`.
         tag_paths: `digiKam:TagsList`, levels separated by `/`.
         locations: `Iptc4xmpExt:LocationShown`.
-        sublocation: `Iptc4xmpCore:Location`, the landmark; like the next three it has at most one value, for
+        sublocation: `Iptc4xmpCore:Location`, the landmark; like the next four it has at most one value, for
             programs that do not support `Iptc4xmpExt:LocationShown`.
         city: `photoshop:City`.
+        region: `photoshop:State`.
         country: `photoshop:Country`.
         country_code: `Iptc4xmpCore:CountryCode`.
         iptc_keywords: IPTC keywords; never in a sidecar.
@@ -61,6 +62,7 @@ class Entries:
     locations: tuple[Location, ...] = ()
     sublocation: tuple[str, ...] = ()
     city: tuple[str, ...] = ()
+    region: tuple[str, ...] = ()
     country: tuple[str, ...] = ()
     country_code: tuple[str, ...] = ()
     iptc_keywords: tuple[str, ...] = ()
@@ -122,13 +124,14 @@ LISTS = {
     "locations": "Iptc4xmpExt:LocationShown",
     "sublocation": "Iptc4xmpCore:Location",
     "city": "photoshop:City",
+    "region": "photoshop:State",
     "country": "photoshop:Country",
     "country_code": "Iptc4xmpCore:CountryCode",
     "iptc_keywords": "IPTC:Keywords",
 }
 """Lists in `Entries` and the names of their properties."""
 
-SINGLES = ("sublocation", "city", "country", "country_code")
+SINGLES = ("sublocation", "city", "region", "country", "country_code")
 """Lists in `Entries` with at most one entry, which together name one place."""
 
 

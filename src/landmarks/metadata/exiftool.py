@@ -31,6 +31,7 @@ _LISTS = {
     "tag_paths": "XMP-digiKam:TagsList",
     "sublocation": "XMP-iptcCore:Location",
     "city": "XMP-photoshop:City",
+    "region": "XMP-photoshop:State",
     "country": "XMP-photoshop:Country",
     "country_code": "XMP-iptcCore:CountryCode",
     "iptc_keywords": "IPTC:Keywords",

@@ -1,8 +1,9 @@
-"""Reads the metadata of a photo and its sidecars: the camera's position, and embedded keywords."""
+"""Reads the metadata of a photo and its sidecars: the camera's position, the time, and embedded keywords."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,24 @@ def embedded_position(photo: Path | bytes) -> tuple[float, float] | None:
             return position
         packet = _embedded_packet(image)
     return None if packet is None else packet.position()
+
+
+def read_time(photo: Path) -> datetime | None:
+    """Return when a photo was taken by the camera's clock, with its time zone if that was recorded, or None."""
+    with photo_header(photo) as image:
+        return None if image is None else _exif_time(image)
+
+
+def _exif_time(image: ImageFile.ImageFile) -> datetime | None:
+    try:
+        exif = image.getexif()
+        inner = exif.get_ifd(ExifTags.IFD.Exif)
+        said = inner.get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)
+        taken = datetime.strptime(str(said).strip("\0 "), "%Y:%m:%d %H:%M:%S")
+        zone = str(inner.get(ExifTags.Base.OffsetTimeOriginal) or "").strip("\0 ")
+        return datetime.fromisoformat(f"{taken.isoformat()}{zone}") if zone else taken
+    except Exception:  # noqa: BLE001 - damaged EXIF raises nearly every type
+        return None
 
 
 def _exif_position(image: ImageFile.ImageFile) -> tuple[float, float] | None:

@@ -36,6 +36,7 @@ _LISTS = {
 _SINGLES = {
     "sublocation": (IPTC_CORE, "Location"),
     "city": (PHOTOSHOP, "City"),
+    "region": (PHOTOSHOP, "State"),
     "country": (PHOTOSHOP, "Country"),
     "country_code": (IPTC_CORE, "CountryCode"),
 }

@@ -31,6 +31,9 @@ def page_router() -> APIRouter:
         if kind is not None:
             path = "/" if file.name == _START else f"/{file.name.removesuffix('.html')}"
             _add(router, path, file.read_bytes().replace(b"{{suffixes}}", _SUFFIXES), kind)
+    _add(
+        router, "/land.json", resources.files("landmarks.geo").joinpath("land.json").read_bytes(), _TYPES[".json"]
+    )
     return router
 
 

@@ -11,9 +11,15 @@ from landmarks.tagging.tags import Tag
 ROOT_KEYWORD = "Places"
 """Root keyword of all hierarchies."""
 
+ESTIMATED_KEYWORD = "Places (estimated)"
+"""Root keyword of places that are only estimated, so that they can be told apart in every program."""
+
 
 def entries_for(tags: Iterable[Tag], *, iptc: bool = False, gps: bool = False) -> Entries:
     """Return the metadata entries for `tags`.
+
+    A landmark near the camera need not be in the photo, so a tag from the camera's position yields keywords, but
+    no location shown.
 
     Args:
         tags: Tags of one photo.
@@ -23,22 +29,25 @@ def entries_for(tags: Iterable[Tag], *, iptc: bool = False, gps: bool = False) -
     keywords: dict[str, None] = {}
     paths: dict[tuple[str, ...], None] = {}
     locations: dict[str, Location] = {}
-    position = None
+    town, region, position = Location(""), "", None
     for tag in tags:
         location = _location(tag)
         above = [location.country, location.city] if location is not None else []
         # A city state is its own country; list each name once.
         names = [*(name for name in dict.fromkeys(above) if name and name != tag.name), tag.name]
         keywords.update(dict.fromkeys(reversed(names)))
-        paths[ROOT_KEYWORD, *names] = None
-        if location is not None:
+        paths[ESTIMATED_KEYWORD if tag.source == "estimated" else ROOT_KEYWORD, *names] = None
+        if location is not None and tag.source == "photo":
             locations.setdefault(location.key, location)
+        elif location is not None and tag.source == "position" and tag.level != "landmark":
+            town, region = location, tag.place.region if tag.place is not None else ""
+            keywords |= {region: None} if region else {}
         if gps and position is None and tag.level == "landmark" and tag.place is not None:
             position = tag.place.coordinates
     # A path implies its prefixes.
     leaves = [path for path in paths if not any(len(o) > len(path) and o[: len(path)] == path for o in paths)]
     words = distinct(map(one_line, keywords))
-    first = next(iter(locations.values()), Location(""))
+    first = next(iter(locations.values()), town)
     return Entries(
         keywords=words,
         hierarchy=distinct(join_path(path, "|") for path in leaves),
@@ -47,6 +56,7 @@ def entries_for(tags: Iterable[Tag], *, iptc: bool = False, gps: bool = False) -
         # The older properties hold one place: that of the first tag.
         sublocation=_if_any(first.name),
         city=_if_any(first.city),
+        region=_if_any(region if first.country == town.country else ""),
         country=_if_any(first.country),
         country_code=_if_any(first.country_code),
         iptc_keywords=tuple(filter(_fits_iptc, words)) if iptc else (),

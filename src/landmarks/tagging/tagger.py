@@ -4,7 +4,8 @@ A tag must pass two thresholds. The OOD score of the photo must reach the thresh
 which keeps the target false-positive rate whatever the tag. And the probability must reach the minimum confidence:
 that of a landmark or, failing that, the sum over a city, a country or a kind of landmark.
 
-If the photo has GPS coordinates, a nearby landmark becomes more likely, and a distant place is not tagged.
+If the photo has GPS coordinates, a nearby landmark becomes more likely, and a distant place is not tagged. On
+request tags for where the camera was follow (see `landmarks.tagging.surroundings`).
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from numpy.typing import NDArray
 from landmarks.fewshot.learned import LearnedLandmarks, learned_digest, read_learned
 from landmarks.files.checksums import sha256_file
 from landmarks.geo.gazetteer import Gazetteer, distance_km
+from landmarks.geo.languages import in_language
+from landmarks.geo.nearby import Nearby
 from landmarks.model.calibration import Calibration, operating_point
 from landmarks.model.folder import ModelInfo
 from landmarks.model.ood import is_landmark, scores_of_probabilities
 from landmarks.model.probabilities import highest
 from landmarks.model.recognizer import Candidate, Recognition, Recognizer
 from landmarks.tagging.settings import TagSettings
+from landmarks.tagging.surroundings import tags_of_position
 from landmarks.tagging.tags import ImageTags, Level, Tag
 
 PLACES_FILE = "places.csv"
@@ -49,6 +53,7 @@ class Explanation:
         distance: Kilometres from the camera to the best landmark, or None if either is unknown.
         contradiction: The tag that GPS ruled out, as a sentence; or None.
         learned: Estimated probability of the learned landmark that the photo shows, or None if it shows none.
+        nearby: The nearest landmark in sight of the camera, if asked for and there is one.
     """
 
     best: Candidate
@@ -60,6 +65,7 @@ class Explanation:
     distance: float | None = None
     contradiction: str | None = None
     learned: float | None = None
+    nearby: Nearby | None = None
 
     @property
     def known(self) -> bool:
@@ -141,12 +147,22 @@ class Tagger:
         self.needs_embeddings = learned is not None
 
     def tag(self, recognition: Recognition, position: tuple[float, float] | None = None) -> Finding:
-        """Return the tag of a photo and why it got it.
+        """Return the tag of a photo and why it got it, and, if asked for, the tags of the camera's position.
 
         Args:
             recognition: Recognition of the photo.
             position: Latitude and longitude of the camera in degrees, or None when unknown.
         """
+        finding = self._recognized(recognition, position)
+        explanation = finding.explanation
+        if not self.settings.places or position is None or explanation is None:
+            return finding
+        tags, nearby = tags_of_position(position, self._gazetteer, finding.photo.tags)
+        photo = replace(finding.photo, tags=(*finding.photo.tags, *tags))
+        return replace(finding, photo=photo, explanation=replace(explanation, nearby=nearby))
+
+    def _recognized(self, recognition: Recognition, position: tuple[float, float] | None) -> Finding:
+        """Return the tag of what a photo shows."""
         photo = ImageTags(recognition.path, (), (), self._model, recognition.error)
         if recognition.probabilities is None:
             return Finding(photo, None)
@@ -329,6 +345,8 @@ def identity_of(folder: Path, info: ModelInfo, settings: TagSettings) -> str:
     parts += [f"min_confidence={settings.min_confidence:g}"] if settings.min_confidence is not None else []
     parts += [f"prefer={settings.prefer}"] if settings.prefer != "balanced" else []
     parts += [] if settings.use_position else ["no-position"]
+    parts += ["camera-places"] if settings.places else []
+    parts += [f"language={settings.language}"] if settings.language != "en" else []
     tables = [folder / PLACES_FILE, *([settings.own_places] if settings.own_places is not None else [])]
     parts += [f"places={sha256_file(table)[:12]}" for table in tables if table.is_file()]
     learned = learned_digest(folder, info)
@@ -341,8 +359,9 @@ def gazetteer_of(folder: Path, settings: TagSettings) -> Gazetteer:
 
     Raises:
         PlacesError: A table is broken.
+        ModuleNotFoundError: Another language than English needs Babel, which is not installed.
     """
-    gazetteer = Gazetteer.bundled()
+    gazetteer = in_language(Gazetteer.bundled(), settings.language)
     if (folder / PLACES_FILE).is_file():
         gazetteer = gazetteer.with_overrides(folder / PLACES_FILE)
     return gazetteer if settings.own_places is None else gazetteer.with_overrides(settings.own_places)

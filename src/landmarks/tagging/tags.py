@@ -16,6 +16,9 @@ if TYPE_CHECKING:  # the recogniser imports ONNX Runtime, which undo and reject 
 Level = Literal["landmark", "city", "country", "kind"]
 """How specific a tag is, from most to least."""
 
+Origin = Literal["photo", "position", "estimated"]
+"""What a tag is derived from: what the photo shows, where the camera was, or where it probably was."""
+
 
 @dataclass(frozen=True)
 class Tag:
@@ -28,6 +31,8 @@ class Tag:
             for a landmark learned from a few photos.
         place: The landmark's place, or one in the city or country; None when unknown.
         class_name: The class of the model; None if the tag combines several, or was learned later.
+        source: What it is derived from. A tag from the camera's position means that the photo was taken there,
+            with probability 1; a landmark near the camera need not be in the photo.
     """
 
     name: str
@@ -35,6 +40,7 @@ class Tag:
     probability: float
     place: Place | None
     class_name: str | None
+    source: Origin = "photo"
 
 
 @dataclass(frozen=True)

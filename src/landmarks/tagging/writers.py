@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
 from landmarks.geo.gazetteer import Gazetteer, Place
+from landmarks.geo.nearby import sight_km
 from landmarks.model.recognizer import Candidate
 from landmarks.tagging.tagger import Explanation, Finding
 from landmarks.tagging.tags import Tag
@@ -21,6 +22,7 @@ _CSV_COLUMNS = (
     *("path", "name", "level", "probability", "city", "country", "country_code"),
     *("latitude", "longitude", "wikidata", "model", "error"),
 )
+_CSV_COLUMNS_OF_PLACES = ("region", "source")
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,9 @@ class Writer(Protocol):
         """Return the text after the last photo."""
 
 
-def make_writer(form: Format, gazetteer: Gazetteer, *, explain: bool = False, candidates: bool = False) -> Writer:
+def make_writer(
+    form: Format, gazetteer: Gazetteer, *, explain: bool = False, candidates: bool = False, places: bool = False
+) -> Writer:
     """Return the writer of a format.
 
     Args:
@@ -57,11 +61,12 @@ def make_writer(form: Format, gazetteer: Gazetteer, *, explain: bool = False, ca
         gazetteer: Provides the names of candidates.
         explain: Add explanations to the table and to JSON lines.
         candidates: List the candidates in the table; JSON lines always have them.
+        places: Whether there may be tags from the camera's position, for which CSV has further columns.
     """
     if form == "jsonl":
         return _JsonLines(gazetteer, explain)
     if form == "csv":
-        return _Csv()
+        return _Csv(places)
     if form == "geojson":
         return _GeoJson()
     return _Table(gazetteer, explain, candidates)
@@ -70,7 +75,7 @@ def make_writer(form: Format, gazetteer: Gazetteer, *, explain: bool = False, ca
 def describe(tag: Tag) -> str:
     """Return a tag in words, such as `Eiffel Tower (Paris, France)`."""
     place = _place_of(tag)
-    around = [place.city, place.country] if place is not None else []
+    around = [place.city, place.region, place.country] if place is not None else []
     inside = ", ".join(name for name in around if name and name != tag.name)
     if tag.level == "kind":
         inside = "which one is uncertain" if tag.class_name is None else ""
@@ -99,6 +104,17 @@ def reasons(explanation: Explanation, gazetteer: Gazetteer) -> Iterator[str]:
         yield f"the photo's GPS position is {explanation.distance:.1f} km from {name}"
     if explanation.contradiction is not None:
         yield f"not tagged: {explanation.contradiction}"
+    if (nearby := explanation.nearby) is not None:
+        sight = sight_km(nearby.place.kind)
+        yield f"near {nearby.place.name}: {nearby.distance:.1f} km from the camera, in sight up to {sight:g} km"
+
+
+def _told(tag: Tag) -> str:
+    """Return a tag with its probability or, of one from a position, with `near` or `in`."""
+    if tag.source != "photo":
+        probably = "probably " if tag.source == "estimated" else ""
+        return f"{probably}{'near' if tag.level == 'landmark' else 'in'} {describe(tag)}"
+    return f"{tag.probability:6.1%}  {describe(tag)}"
 
 
 def _passed(passed: bool) -> str:
@@ -122,7 +138,7 @@ class _Table:
         finding = shown.finding
         if finding.photo.error is not None:
             return ""  # reported on standard error
-        tags = [f"{tag.probability:6.1%}  {describe(tag)}" for tag in finding.photo.tags]
+        tags = [_told(tag) for tag in finding.photo.tags]
         lines = [f"{finding.photo.path}: {'; '.join(tag.strip() for tag in tags) or '-'}"]
         if self._candidates:
             candidates = finding.photo.candidates
@@ -176,22 +192,29 @@ class _Csv:
     A text cell that begins with `=`, `+`, `-` or `@` is prefixed with an apostrophe.
     """
 
+    def __init__(self, places: bool) -> None:
+        self._further = _CSV_COLUMNS_OF_PLACES if places else ()
+
     def begin(self) -> str:
         """Return the header row."""
-        return _csv_row(_CSV_COLUMNS)
+        return _csv_row((*_CSV_COLUMNS, *self._further))
 
     def photo(self, shown: Shown) -> str:
         """Return the rows of one photo."""
         photo = shown.finding.photo
         if photo.error is not None:
-            return _csv_row((str(photo.path), *[""] * (len(_CSV_COLUMNS) - 2), photo.error))
+            blank = [""] * (len(_CSV_COLUMNS) - 2)
+            return _csv_row((str(photo.path), *blank, photo.error, *[""] * len(self._further)))
         rows = []
         for tag in photo.tags:
             place = _place_object(tag) or {}
             where = [_blank(place.get(column)) for column in _CSV_COLUMNS[4:10]]
-            rows.append((str(photo.path), tag.name, tag.level, f"{tag.probability:.6f}", *where, photo.model, ""))
+            further = (place.get("region", ""), tag.source)[: len(self._further)]
+            said = (tag.name, tag.level, f"{tag.probability:.6f}")
+            rows.append((str(photo.path), *said, *where, photo.model, "", *further))
         if not rows:
-            rows.append((str(photo.path), *[""] * (len(_CSV_COLUMNS) - 3), photo.model, ""))
+            blank = [""] * (len(_CSV_COLUMNS) - 3)
+            rows.append((str(photo.path), *blank, photo.model, "", *[""] * len(self._further)))
         return "".join(map(_csv_row, rows))
 
     def end(self) -> str:
@@ -220,7 +243,7 @@ class _GeoJson:
             where = _place_object(tag) or {}
             latitude, longitude = where.pop("latitude", None), where.pop("longitude", None)
             point = None if latitude is None else {"type": "Point", "coordinates": [longitude, latitude]}
-            said = {"name": tag.name, "level": tag.level, "probability": round(tag.probability, 6)}
+            said = {"name": tag.name, "level": tag.level, "probability": round(tag.probability, 6), **_source(tag)}
             features.append(self._feature(point, {**common, **where, **said}))
         return "".join(features) if features else self._feature(None, common)
 
@@ -238,9 +261,16 @@ def _place_of(tag: Tag) -> Place | None:
 
 
 def tag_object(tag: Tag) -> dict[str, Any]:
-    """Return a tag as a JSON object: `name`, `level`, `probability` and `place`, which may be None."""
-    probability = round(tag.probability, 6)
-    return {"name": tag.name, "level": tag.level, "probability": probability, "place": _place_object(tag)}
+    """Return a tag as a JSON object: `name`, `level`, `probability` and `place`, which may be None.
+
+    A tag from a position also has `source`, and its place may have a `region`.
+    """
+    said = {"name": tag.name, "level": tag.level, "probability": round(tag.probability, 6)}
+    return {**said, "place": _place_object(tag), **_source(tag)}
+
+
+def _source(tag: Tag) -> dict[str, str]:
+    return {} if tag.source == "photo" else {"source": tag.source}
 
 
 def candidate_object(candidate: Candidate, gazetteer: Gazetteer) -> dict[str, Any]:
@@ -264,6 +294,7 @@ def _place_object(tag: Tag) -> dict[str, Any] | None:
         "latitude": place.latitude if landmark else None,
         "longitude": place.longitude if landmark else None,
         "wikidata": place.wikidata if landmark else None,
+        **({"region": place.region} if place.region else {}),
     }
 
 

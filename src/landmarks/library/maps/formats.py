@@ -1,0 +1,112 @@
+"""Maps for other programs: GPX 1.1 for GPS devices and trip planners, KML 2.2 for globes."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC
+from pathlib import Path
+
+from landmarks.library.maps.spots import Spot, in_order
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def gpx(spots: Sequence[Spot], title: str) -> str:
+    """Return a GPX document: a waypoint for each photo and landmark, and a track of the camera in order of time.
+
+    GPX knows only UTC, so a time is given only if the camera recorded its time zone.
+
+    Args:
+        spots: The photos.
+        title: Title of the document.
+    """
+    ordered = in_order(list(spots))
+    lines = [
+        '<?xml version="1.0" encoding="UTF-8"?>',
+        '<gpx version="1.1" creator="landmarks" xmlns="http://www.topografix.com/GPX/1/1">',
+        f"<metadata><name>{_text(title)}</name></metadata>",
+    ]
+    for spot in ordered:
+        what = "photo" if spot.camera else "landmark in a photo"
+        lines.append(
+            f"<wpt {_attributes(spot.position)}>{_gpx_time(spot)}<name>{_text(spot.name)}</name>"
+            f"<desc>{_text(spot.photo.name)}</desc><type>{what}</type></wpt>"
+        )
+    track = [spot for spot in ordered if spot.camera and spot.taken is not None]
+    if track:
+        lines.append(f"<trk><name>{_text(title)}</name><trkseg>")
+        lines += [f"<trkpt {_attributes(spot.position)}>{_gpx_time(spot)}</trkpt>" for spot in track]
+        lines.append("</trkseg></trk>")
+    return "\n".join([*lines, "</gpx>", ""])
+
+
+def kml(spots: Sequence[Spot], title: str) -> str:
+    """Return a KML document: a folder of photos and one of the landmarks in them.
+
+    Args:
+        spots: The photos.
+        title: Title of the document.
+    """
+    return "\n".join(
+        [
+            '<?xml version="1.0" encoding="UTF-8"?>',
+            '<kml xmlns="http://www.opengis.net/kml/2.2"><Document>',
+            f"<name>{_text(title)}</name>",
+            "<Folder><name>Photos</name>",
+            *(_photo_mark(spot) for spot in in_order(list(spots))),
+            "</Folder>",
+            "<Folder><name>Landmarks</name>",
+            *_landmark_marks(spots),
+            "</Folder>",
+            "</Document></kml>",
+            "",
+        ]
+    )
+
+
+FORMATS: dict[str, Callable[[Sequence[Spot], str], str]] = {".gpx": gpx, ".kml": kml}
+"""The writer of each suffix."""
+
+
+def _photo_mark(spot: Spot) -> str:
+    time = "" if spot.taken is None else f"<TimeStamp><when>{spot.taken.isoformat()}</when></TimeStamp>"
+    tags = ", ".join(tag.name for tag in spot.tags)
+    said = f"{spot.photo.name}{f': {tags}' if tags else ''}"
+    if not spot.camera:
+        said += " (position of the landmark)"
+    return _mark(spot.name, said, spot.position, time)
+
+
+def _landmark_marks(spots: Sequence[Spot]) -> Iterator[str]:
+    found: dict[tuple[str, tuple[float, float]], list[Path]] = {}
+    for spot in spots:
+        for tag in spot.landmarks:
+            if tag.place is not None and tag.place.coordinates is not None:
+                found.setdefault((tag.name, tag.place.coordinates), []).append(spot.photo)
+    for (name, position), photos in found.items():
+        yield _mark(name, f"{len(photos)} photo{'' if len(photos) == 1 else 's'}", position)
+
+
+def _mark(name: str, description: str, position: tuple[float, float], time: str = "") -> str:
+    latitude, longitude = position
+    return (
+        f"<Placemark><name>{_text(name)}</name><description>{_text(description)}</description>{time}"
+        f"<Point><coordinates>{longitude:.6f},{latitude:.6f}</coordinates></Point></Placemark>"
+    )
+
+
+def _attributes(position: tuple[float, float]) -> str:
+    return 'lat="{:.6f}" lon="{:.6f}"'.format(*position)
+
+
+def _gpx_time(spot: Spot) -> str:
+    if spot.taken is None or spot.taken.tzinfo is None:
+        return ""
+    return f"<time>{spot.taken.astimezone(UTC).strftime('%Y-%m-%dT%H:%M:%SZ')}</time>"
+
+
+def _text(text: str) -> str:
+    """Escape a text; undecodable bytes of file names, which XML cannot hold, are shown as question marks."""
+    return html.escape(_NOT_XML.sub("?", text), quote=False)

@@ -1,0 +1,115 @@
+"""A map as one web page that needs no network: outlines of the land, thumbnails and script are all in it."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from importlib import resources
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from PIL import Image
+
+from landmarks.errors import ImageError
+from landmarks.geo.towns import largest_towns
+from landmarks.imaging.decoding import load_image
+from landmarks.library.maps.spots import Spot, in_order
+from landmarks.tagging.tags import Tag
+from landmarks.tagging.writers import describe
+
+THUMBNAIL = 256
+"""Longest side of a thumbnail in pixels: about 13 kB of the page for each photo."""
+
+_QUALITY = 72
+
+
+def web_page(
+    spots: Sequence[Spot],
+    title: str,
+    folder: Path,
+    *,
+    on_error: Callable[[ImageError], None] = lambda _: None,
+) -> Iterator[str]:
+    """Yield the parts of the page.
+
+    Args:
+        spots: The photos.
+        title: Title of the page.
+        folder: Where the page will be; links to photos are relative to it.
+        on_error: Called for each photo without a thumbnail.
+    """
+    static = resources.files("landmarks.library.maps")
+    land = json.loads(resources.files("landmarks.geo").joinpath("land.json").read_text(encoding="utf-8"))
+    template = static.joinpath("page.html").read_text(encoding="utf-8")
+    for name in ("page.css", "page.js"):
+        template = template.replace(f"{{{{{name}}}}}", static.joinpath(name).read_text(encoding="utf-8"))
+    before, after = template.replace("{{title}}", html.escape(title)).split("{{data}}")
+    yield before
+    yield from _data(spots, land, folder, on_error)
+    yield after
+
+
+def _data(
+    spots: Sequence[Spot],
+    land: dict[str, Any],
+    folder: Path,
+    on_error: Callable[[ImageError], None],
+) -> Iterator[str]:
+    """Yield the JSON of the page, one photo at a time: thousands of thumbnails need not be in memory at once."""
+    towns = largest_towns([spot.position for spot in spots])
+    yield f'{{"land": {_json(land)}, "towns": {_json(towns)}, "photos": ['
+    for number, spot in enumerate(in_order(list(spots))):
+        row = {
+            "name": spot.photo.name,
+            "href": _link(spot.photo, folder),
+            "title": spot.name,
+            "tags": [f"{'near ' if _is_near(tag) else ''}{describe(tag)}" for tag in spot.tags],
+            "taken": "" if spot.taken is None else spot.taken.strftime("%Y-%m-%d %H:%M"),
+            "latitude": round(spot.position[0], 6),
+            "longitude": round(spot.position[1], 6),
+            "camera": spot.camera,
+            "thumbnail": "",
+        }
+        try:
+            row["thumbnail"] = thumbnail(spot.photo)
+        except ImageError as error:
+            on_error(error)
+        yield ("," if number else "") + "\n" + _json(row)
+    yield "\n]}"
+
+
+def thumbnail(photo: Path) -> str:
+    """Return a thumbnail as a data address.
+
+    Raises:
+        ImageError: The photo is unreadable.
+    """
+    image = load_image(photo, min_side=THUMBNAIL)
+    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    content = BytesIO()
+    image.save(content, "JPEG", quality=_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def _is_near(tag: Tag) -> bool:
+    return tag.source == "position" and tag.level == "landmark"
+
+
+def _link(photo: Path, folder: Path) -> str:
+    """Return the address of a photo, relative to the page, so that both can be moved together."""
+    try:
+        path = os.path.relpath(photo, folder)
+    except ValueError:  # on another drive
+        return photo.absolute().as_uri()
+    return quote(os.fsencode(path).replace(os.sep.encode(), b"/"))
+
+
+def _json(value: object) -> str:
+    # Inside a script element, `</script>` or `<!--` in a file name would end it.
+    text = json.dumps(value, ensure_ascii=True)
+    return text.replace("<", "\\u003c")

@@ -1,0 +1,66 @@
+"""Where and when a photo was taken, as far as it is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from landmarks.metadata.reading import read_position, read_time
+from landmarks.tagging.tags import Tag
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A photo with a position.
+
+    Attributes:
+        photo: The photo.
+        tags: Its tags.
+        position: Latitude and longitude in degrees: of the camera, else of the landmark in the photo.
+        camera: Whether it is the camera's position.
+        taken: When the photo was taken by the camera's clock, with its time zone if the camera recorded it.
+    """
+
+    photo: Path
+    tags: tuple[Tag, ...]
+    position: tuple[float, float]
+    camera: bool
+    taken: datetime | None
+
+    @property
+    def name(self) -> str:
+        """Name of the first tag, else of the file."""
+        return self.tags[0].name if self.tags else self.photo.name
+
+    @property
+    def landmarks(self) -> list[Tag]:
+        """Tags of landmarks in the photo whose position is known."""
+        return [tag for tag in self.tags if _is_placed(tag)]
+
+
+def find_spot(photo: Path, tags: tuple[Tag, ...]) -> Spot | None:
+    """Return where a photo was taken, or None if neither it nor its tags tell.
+
+    Args:
+        photo: The photo; only its metadata are read.
+        tags: Its tags.
+    """
+    camera = read_position(photo)
+    placed = (tag.place.coordinates for tag in tags if _is_placed(tag) and tag.place is not None)
+    position = camera or next(placed, None)
+    return None if position is None else Spot(photo, tags, position, camera is not None, read_time(photo))
+
+
+def in_order(spots: list[Spot]) -> list[Spot]:
+    """Return spots by the time on the camera's clock; those without one come last, by path."""
+    return sorted(
+        spots,
+        key=lambda spot: (spot.taken is None, (spot.taken or datetime.min).replace(tzinfo=None), spot.photo),
+    )
+
+
+def _is_placed(tag: Tag) -> bool:
+    return (
+        tag.level == "landmark" and tag.source == "photo" and tag.place is not None and bool(tag.place.coordinates)
+    )

@@ -1,0 +1,48 @@
+"""Tags for where a photo was taken, from the camera's position: the nearest landmark in sight, and the town."""
+
+from __future__ import annotations
+
+from landmarks.geo.gazetteer import Gazetteer, Place, normalise
+from landmarks.geo.nearby import Nearby, nearest_landmark
+from landmarks.geo.towns import Town, find_town
+from landmarks.tagging.tags import Tag
+
+
+def tags_of_position(
+    position: tuple[float, float], gazetteer: Gazetteer, recognized: tuple[Tag, ...]
+) -> tuple[tuple[Tag, ...], Nearby | None]:
+    """Return the tags for a position, with probability 1: the most specific first.
+
+    Args:
+        position: Latitude and longitude of the camera in degrees.
+        gazetteer: Landmarks to choose from, and the names of countries.
+        recognized: Tags of what the photo shows; none of them is repeated.
+
+    Returns:
+        The tags, and the nearest landmark in sight or None.
+    """
+    nearby, town = nearest_landmark(position, gazetteer), find_town(position)
+    found: list[Tag] = []
+    if nearby is not None:
+        found.append(Tag(nearby.place.name, "landmark", 1.0, nearby.place, None, "position"))
+    if town is not None:
+        found.append(_town_tag(town, gazetteer.country_name(town.country_code, town.country)))
+    known = {(tag.level, tag.name) for tag in recognized}
+    return tuple(tag for tag in found if (tag.level, tag.name) not in known), nearby
+
+
+def _town_tag(town: Town, country: str) -> Tag:
+    name = town.name or country
+    place = Place(
+        key=normalise(name),
+        name=name,
+        city=town.name,
+        country=country,
+        country_code=town.country_code,
+        kind="",
+        latitude=None,
+        longitude=None,
+        wikidata=None,
+        region=town.region,
+    )
+    return Tag(name, "city" if town.name else "country", 1.0, place, None, "position")

@@ -1,0 +1,154 @@
+"""`landmarks map`: a web page, GPX and KML of where photos are."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from commands import landmarks
+from PIL import ExifTags, Image
+from tiny_model import COLOURS, calibrated, make_model, save_colour
+
+from landmarks.geo.towns import largest_towns
+from landmarks.library.maps.spots import find_spot
+
+PARIS, SYDNEY = (48.8616, 2.2893), (-33.8568, 151.2153)
+GPX, KML = "{http://www.topografix.com/GPX/1/1}", "{http://www.opengis.net/kml/2.2}"
+
+
+def camera(position: tuple[float, float] | None, taken: str = "", zone: str = "") -> Image.Exif:
+    """EXIF of a camera."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "drawn"
+    if position is not None:
+        gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
+        for axis, value, letters in (("Latitude", position[0], "NS"), ("Longitude", position[1], "EW")):
+            gps[ExifTags.GPS[f"GPS{axis}Ref"]] = letters[value < 0]
+            gps[ExifTags.GPS[f"GPS{axis}"]] = (abs(value), 0.0, 0.0)
+    inner = exif.get_ifd(ExifTags.IFD.Exif)
+    if taken:
+        inner[ExifTags.Base.DateTimeOriginal] = taken
+    if zone:
+        inner[ExifTags.Base.OffsetTimeOriginal] = zone
+    return exif
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Photos with a position, with a landmark, with both, with neither, and one that is none."""
+    folder = tmp_path / "trip"
+    grey, tower, stones = (COLOURS[name] for name in ("background", "07.Eiffel_Tower", "31.Stonehenge"))
+    save_colour(folder / "b opera.jpg", grey, exif=camera(SYDNEY, "2026:05:02 09:30:00", "+10:00"))
+    save_colour(folder / "a tower.jpg", tower, exif=camera(PARIS, "2026:05:01 18:00:00", "+02:00"))
+    save_colour(folder / "<b>&.jpg", stones, exif=camera(None, "2026:05:01 09:00:00"))
+    save_colour(folder / "lost.jpg", grey)
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    return folder
+
+
+def draw(photos: Path, model: Path, out: Path) -> str:
+    done = landmarks("map", photos, "--model", model, "--out", out)
+    assert done.status == 2, "a photo is broken"
+    assert "broken.jpg: " in done.err
+    assert "3 on the map, 1 without a position" in done.err
+    return out.read_text(encoding="utf-8")
+
+
+def data_of(page: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, flags=re.DOTALL)
+    assert found is not None
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+def test_the_page_has_all_in_it(photos: Path, model: Path, tmp_path: Path) -> None:
+    page = draw(photos, model, tmp_path / "maps" / "map.html")
+    assert "default-src 'none'" in page
+    assert not re.search(r'(src|href)="(?!https://www\.geonames\.org")', page), "nothing is fetched"
+    assert "{{" not in page
+    rows = data_of(page)["photos"]
+    assert [row["name"] for row in rows] == ["<b>&.jpg", "a tower.jpg", "b opera.jpg"], "by the camera's clock"
+    stones, tower, opera = rows
+    assert (stones["camera"], round(stones["latitude"], 3)) == (False, 51.179), "at the landmark"
+    assert stones["href"] == "../trip/%3Cb%3E%26.jpg"
+    assert (tmp_path / "maps" / "../trip/<b>&.jpg").is_file()
+    assert (tower["tags"], tower["camera"]) == (["Eiffel Tower (Paris, France)"], True)
+    assert (tower["latitude"], tower["longitude"]) == PARIS
+    assert (opera["title"], opera["tags"], opera["taken"]) == ("b opera.jpg", [], "2026-05-02 09:30")
+    assert all(row["thumbnail"].startswith("data:image/jpeg;base64,") for row in rows)
+    assert {"Paris", "Sydney"} <= {name for name, _, _ in data_of(page)["towns"]}
+
+
+def test_gpx_has_waypoints_and_the_way_of_the_camera(photos: Path, model: Path, tmp_path: Path) -> None:
+    root = ElementTree.fromstring(draw(photos, model, tmp_path / "trip.gpx"))
+    names = [point.findtext(f"{GPX}name") for point in root.iter(f"{GPX}wpt")]
+    assert names == ["Stonehenge", "Eiffel Tower", "b opera.jpg"]
+    track = list(root.iter(f"{GPX}trkpt"))
+    assert [float(point.attrib["lat"]) for point in track] == [PARIS[0], SYDNEY[0]], "Stonehenge is the landmark's"
+    assert [point.findtext(f"{GPX}time") for point in track] == ["2026-05-01T16:00:00Z", "2026-05-01T23:30:00Z"]
+    assert next(root.iter(f"{GPX}wpt")).find(f"{GPX}time") is None, "nobody knows its time zone"
+
+
+def test_kml_has_photos_and_landmarks(photos: Path, model: Path, tmp_path: Path) -> None:
+    root = ElementTree.fromstring(draw(photos, model, tmp_path / "places.KML"))
+    folders = {
+        folder.findtext(f"{KML}name"): [mark.findtext(f"{KML}name") for mark in folder.iter(f"{KML}Placemark")]
+        for folder in root.iter(f"{KML}Folder")
+    }
+    assert folders == {
+        "Photos": ["Stonehenge", "Eiffel Tower", "b opera.jpg"],
+        "Landmarks": ["Stonehenge", "Eiffel Tower"],
+    }
+    first = next(root.iter(f"{KML}Placemark"))
+    assert first.findtext(f"{KML}description") == "<b>&.jpg: Stonehenge (position of the landmark)"
+    assert first.findtext(f"{KML}Point/{KML}coordinates") == "-1.826200,51.178900"
+
+
+def test_recorded_tags_are_used(photos: Path, model: Path, tmp_path: Path) -> None:
+    (photos / "broken.jpg").unlink()
+    landmarks("tag", photos, "--model", model, "--write", "-q", "--places")
+    landmarks("reject", photos / "<b>&.jpg", "Stonehenge")
+    before = {path: path.read_bytes() for path in photos.iterdir() if path.is_file()}
+    out = tmp_path / "map.html"
+    # Another model knows none of them, and is asked about new photos only.
+    other = make_model(tmp_path / "other", colours={"x": (9, 9, 9), "background": (128, 128, 128)})
+    save_colour(photos / "new.jpg", COLOURS["background"], exif=camera(PARIS))
+    assert landmarks("map", photos, "--model", other, "--out", out).status == 0
+    rows = {row["name"]: row for row in data_of(out.read_text(encoding="utf-8"))["photos"]}
+    assert set(rows) == {"a tower.jpg", "b opera.jpg", "new.jpg"}, "a rejected landmark places nothing"
+    assert rows["b opera.jpg"]["tags"][0] == "near Sydney Opera House (Sydney, Australia)"
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_what_cannot_be_drawn_is_refused(photos: Path, model: Path, tmp_path: Path) -> None:
+    done = landmarks("map", photos, "--out", "map.pdf")
+    assert (done.status, done.complaint) == (2, "--out map.pdf: end its name with one of .html, .gpx, .kml")
+    out = tmp_path / "map.html"
+    done = landmarks("map", photos / "lost.jpg", "--model", model, "--out", out)
+    assert done.status == 2
+    assert "no photo has a position or a known landmark" in done.complaint
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("taken", ["", "0000:00:00 00:00:00", "yesterday"])
+def test_a_photo_without_a_time_is_shown(tmp_path: Path, taken: str) -> None:
+    spot = find_spot(save_colour(tmp_path / "a.jpg", (1, 2, 3), exif=camera(PARIS, taken)), ())
+    assert spot is not None
+    assert (spot.position, spot.taken, spot.name) == (PARIS, None, "a.jpg")
+
+
+def test_towns_for_orientation_are_near_or_large() -> None:
+    towns = largest_towns([PARIS], near=3, far=2)
+    assert len(towns) == 5
+    near = [town for town in towns if abs(town[1] - PARIS[0]) < 1]
+    assert near[0] == ("Paris", 48.85, 2.35)
+    assert len(near) == 3

@@ -1,0 +1,145 @@
+"""`landmarks tag --trips`: where photos without a position were probably taken."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from commands import landmarks
+from PIL import ExifTags, Image
+from tiny_model import COLOURS, calibrated, make_model, save_colour
+
+from landmarks.errors import SettingsError
+from landmarks.metadata.xmp import XmpPacket
+from landmarks.tagging.trips import Shot, estimate_positions, parse_span
+
+SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
+PARIS, VERSAILLES, SYDNEY = (48.8616, 2.2893), (48.8049, 2.1204), (-33.8568, 151.2153)
+HALF_AN_HOUR = timedelta(minutes=30)
+
+
+def shot(name: str, clock: str, position: tuple[float, float] | None = None, zone: str = "") -> Shot:
+    return Shot(Path(name), datetime.fromisoformat(f"2026-05-01T{clock}:00{zone}"), position)
+
+
+def estimated(*shots: Shot, within: timedelta = HALF_AN_HOUR) -> dict[str, tuple[float, float]]:
+    found = estimate_positions(shots, within)
+    return {
+        str(photo): (round(latitude, 3), round(longitude, 3)) for photo, (latitude, longitude) in found.items()
+    }
+
+
+def test_a_photo_is_between_its_neighbours() -> None:
+    shots = [shot("b", "10:10"), shot("a", "10:00", PARIS), shot("c", "10:40", VERSAILLES)]
+    assert estimated(*shots) == {"b": (48.847, 2.247)}, "a quarter of the way"
+
+
+def test_one_neighbour_is_enough_and_a_late_one_is_none() -> None:
+    shots = [shot("a", "10:00", PARIS), shot("b", "10:30"), shot("c", "10:31"), shot("d", "12:00", PARIS)]
+    assert estimated(*shots) == {"b": (48.862, 2.289)}
+    assert set(estimated(*shots, within=timedelta(hours=2))) == {"b", "c"}
+
+
+def test_nothing_is_estimated_across_a_flight() -> None:
+    assert estimated(shot("a", "10:00", PARIS), shot("b", "10:10"), shot("c", "10:20", SYDNEY)) == {}
+
+
+def test_two_positions_of_one_moment_need_no_speed() -> None:
+    near = (PARIS[0] + 0.001, PARIS[1])
+    assert estimated(shot("a", "10:00", PARIS), shot("b", "10:00"), shot("c", "10:00", near)).keys() == {"b"}
+
+
+def test_the_short_way_leads_over_the_date_line() -> None:
+    shots = [shot("a", "10:00", (-16.8, 179.9)), shot("b", "10:15"), shot("c", "10:30", (-16.8, -179.9))]
+    assert estimated(*shots) in ({"b": (-16.8, 180.0)}, {"b": (-16.8, -180.0)})
+
+
+def test_time_zones_count_if_all_photos_have_one() -> None:
+    phone = shot("phone", "12:00", PARIS, "+02:00")
+    assert estimated(phone, shot("camera", "11:05", zone="+01:00")) == {"camera": (48.862, 2.289)}
+    assert estimated(phone, shot("camera", "12:05")) == {"camera": (48.862, 2.289)}, "the clocks on the wall"
+    assert estimated(phone, Shot(Path("timeless"), None, None)) == {}
+
+
+@pytest.mark.parametrize(("text", "minutes"), [("30min", 30), ("2h", 120), (" 90 min", 90), ("24h", 1440)])
+def test_spans_are_read(text: str, minutes: int) -> None:
+    assert parse_span(text) == timedelta(minutes=minutes)
+
+
+@pytest.mark.parametrize("text", ["", "30", "0min", "25h", "-5min", "soon"])
+def test_other_spans_are_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="`within` must be a time up to 24h, such as 30min or 2h"):
+        parse_span(text)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A phone's photo with a position, two of a camera soon after it, one of a tower, and one of the next day."""
+    folder = tmp_path / "trip"
+    for name, taken, position in (
+        ("phone", "2026:05:01 10:00:00", PARIS),
+        ("camera", "2026:05:01 10:20:00", None),
+        ("tower", "2026:05:01 10:21:00", None),
+        ("later", "2026:05:02 10:20:00", None),
+    ):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Make] = "drawn"
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = taken
+        if position is not None:
+            gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
+            gps[ExifTags.GPS.GPSLatitude], gps[ExifTags.GPS.GPSLongitude] = (position[0],), (position[1],)
+        colour = COLOURS["07.Eiffel_Tower" if name == "tower" else "background"]
+        save_colour(folder / f"{name}.jpg", colour, exif=exif)
+    return folder
+
+
+def rows_of(text: str) -> dict[str, dict[str, Any]]:
+    return {Path(row["path"]).stem: row for row in map(json.loads, text.splitlines())}
+
+
+def test_estimates_are_marked(model: Path, photos: Path) -> None:
+    done = landmarks("tag", photos, "--model", model, "--places", "--trips", "--jsonl")
+    assert done.status == 0
+    schema = jsonschema.Draft202012Validator(json.loads((SCHEMAS / "tag.json").read_text()))
+    rows = rows_of(done.out)
+    for row in rows.values():
+        schema.validate(row)
+    (tag,) = rows["camera"]["tags"]
+    assert (tag["name"], tag["level"], tag["source"]) == ("Paris", "city", "estimated")
+    assert {tag["source"] for tag in rows["phone"]["tags"]} == {"position"}
+    assert rows["later"]["tags"] == []
+    assert [tag["name"] for tag in rows["tower"]["tags"]] == ["Eiffel Tower"], "it shows itself where it was taken"
+    asked = ("tag", photos / "camera.jpg", photos / "phone.jpg", "--model", model, "--places", "--trips")
+    assert "camera.jpg: probably in Paris (Île-de-France, France)\n" in landmarks(*asked).out
+    assert "camera.jpg: -\n" in landmarks(*asked, "--within", "10min").out
+
+
+def test_estimates_are_written_apart_and_undone(model: Path, photos: Path) -> None:
+    before = {path.name: path.read_bytes() for path in photos.iterdir()}
+    asked = ("tag", photos, "--model", model, "--write", "-q", "--places")
+    assert landmarks(*asked, "--trips").status == 0
+    entries = XmpPacket((photos / "camera.jpg.xmp").read_bytes()).entries()
+    assert entries.hierarchy == ("Places (estimated)|France|Paris",)
+    assert (entries.city, entries.region, entries.country, entries.position) == ((), (), (), None)
+    assert not (photos / "later.jpg.xmp").exists()
+    # Without the option, the next run takes them back; so does undo.
+    assert landmarks(*asked).status == 0
+    assert XmpPacket((photos / "camera.jpg.xmp").read_bytes()).entries().hierarchy == ()
+    assert landmarks("undo", photos).status == 0
+    assert {path.name: path.read_bytes() for path in photos.iterdir() if path.is_file()} == before
+
+
+def test_estimates_need_places(model: Path, photos: Path) -> None:
+    done = landmarks("tag", photos, "--model", model, "--trips")
+    assert (done.status, done.complaint) == (2, "--trips is about places: give --places too")
+    done = landmarks("tag", photos, "--model", model, "--places", "--within", "1h")
+    assert (done.status, done.complaint) == (2, "--within is about --trips: give --trips too")
