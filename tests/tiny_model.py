@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from PIL import Image
+from PIL import ExifTags, Image
 
 from landmarks.fewshot.reference import REFERENCE_FILE, make_reference
 from landmarks.files.checksums import sha256_file
@@ -95,6 +95,22 @@ def save_colour(
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, tuple(colour)).save(path, exif=exif or Image.Exif())
     return path
+
+
+def camera_exif(position: tuple[float, float] | None = None, taken: str = "", zone: str = "") -> Image.Exif:
+    """Return the EXIF of a camera: its position in degrees, its clock as EXIF writes it, and the time zone."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "drawn"
+    if position is not None:
+        gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
+        for axis, value, letters in (("Latitude", position[0], "NS"), ("Longitude", position[1], "EW")):
+            gps[ExifTags.GPS[f"GPS{axis}Ref"]] = letters[value < 0]
+            gps[ExifTags.GPS[f"GPS{axis}"]] = (abs(value), 0.0, 0.0)
+    inner = exif.get_ifd(ExifTags.IFD.Exif)
+    for key, text in ((ExifTags.Base.DateTimeOriginal, taken), (ExifTags.Base.OffsetTimeOriginal, zone)):
+        if text:
+            inner[key] = text
+    return exif
 
 
 def _graph(colours: Sequence[Sequence[int]], sharpness: float) -> onnx.ModelProto:

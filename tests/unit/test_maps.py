@@ -10,31 +10,13 @@ from xml.etree import ElementTree
 
 import pytest
 from commands import landmarks
-from PIL import ExifTags, Image
-from tiny_model import COLOURS, calibrated, make_model, save_colour
+from tiny_model import COLOURS, calibrated, camera_exif, make_model, save_colour
 
 from landmarks.geo.towns import largest_towns
 from landmarks.library.maps.spots import find_spot
 
 PARIS, SYDNEY = (48.8616, 2.2893), (-33.8568, 151.2153)
 GPX, KML = "{http://www.topografix.com/GPX/1/1}", "{http://www.opengis.net/kml/2.2}"
-
-
-def camera(position: tuple[float, float] | None, taken: str = "", zone: str = "") -> Image.Exif:
-    """EXIF of a camera."""
-    exif = Image.Exif()
-    exif[ExifTags.Base.Make] = "drawn"
-    if position is not None:
-        gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
-        for axis, value, letters in (("Latitude", position[0], "NS"), ("Longitude", position[1], "EW")):
-            gps[ExifTags.GPS[f"GPS{axis}Ref"]] = letters[value < 0]
-            gps[ExifTags.GPS[f"GPS{axis}"]] = (abs(value), 0.0, 0.0)
-    inner = exif.get_ifd(ExifTags.IFD.Exif)
-    if taken:
-        inner[ExifTags.Base.DateTimeOriginal] = taken
-    if zone:
-        inner[ExifTags.Base.OffsetTimeOriginal] = zone
-    return exif
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +29,9 @@ def photos(tmp_path: Path) -> Path:
     """Photos with a position, with a landmark, with both, with neither, and one that is none."""
     folder = tmp_path / "trip"
     grey, tower, stones = (COLOURS[name] for name in ("background", "07.Eiffel_Tower", "31.Stonehenge"))
-    save_colour(folder / "b opera.jpg", grey, exif=camera(SYDNEY, "2026:05:02 09:30:00", "+10:00"))
-    save_colour(folder / "a tower.jpg", tower, exif=camera(PARIS, "2026:05:01 18:00:00", "+02:00"))
-    save_colour(folder / "<b>&.jpg", stones, exif=camera(None, "2026:05:01 09:00:00"))
+    save_colour(folder / "b opera.jpg", grey, exif=camera_exif(SYDNEY, "2026:05:02 09:30:00", "+10:00"))
+    save_colour(folder / "a tower.jpg", tower, exif=camera_exif(PARIS, "2026:05:01 18:00:00", "+02:00"))
+    save_colour(folder / "<b>&.jpg", stones, exif=camera_exif(None, "2026:05:01 09:00:00"))
     save_colour(folder / "lost.jpg", grey)
     (folder / "broken.jpg").write_bytes(b"no picture")
     return folder
@@ -121,7 +103,7 @@ def test_recorded_tags_are_used(photos: Path, model: Path, tmp_path: Path) -> No
     out = tmp_path / "map.html"
     # Another model knows none of them, and is asked about new photos only.
     other = make_model(tmp_path / "other", colours={"x": (9, 9, 9), "background": (128, 128, 128)})
-    save_colour(photos / "new.jpg", COLOURS["background"], exif=camera(PARIS))
+    save_colour(photos / "new.jpg", COLOURS["background"], exif=camera_exif(PARIS))
     assert landmarks("map", photos, "--model", other, "--out", out).status == 0
     rows = {row["name"]: row for row in data_of(out.read_text(encoding="utf-8"))["photos"]}
     assert set(rows) == {"a tower.jpg", "b opera.jpg", "new.jpg"}, "a rejected landmark places nothing"
@@ -141,7 +123,7 @@ def test_what_cannot_be_drawn_is_refused(photos: Path, model: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("taken", ["", "0000:00:00 00:00:00", "yesterday"])
 def test_a_photo_without_a_time_is_shown(tmp_path: Path, taken: str) -> None:
-    spot = find_spot(save_colour(tmp_path / "a.jpg", (1, 2, 3), exif=camera(PARIS, taken)), ())
+    spot = find_spot(save_colour(tmp_path / "a.jpg", (1, 2, 3), exif=camera_exif(PARIS, taken)), ())
     assert spot is not None
     assert (spot.position, spot.taken, spot.name) == (PARIS, None, "a.jpg")
 

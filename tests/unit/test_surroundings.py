@@ -12,8 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 from commands import landmarks
-from PIL import ExifTags, Image
-from tiny_model import COLOURS, calibrated, make_model, save_colour
+from tiny_model import COLOURS, calibrated, camera_exif, make_model, save_colour
 
 from landmarks.errors import SettingsError
 from landmarks.geo.gazetteer import Gazetteer
@@ -26,17 +25,6 @@ SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 TROCADERO, ZERMATT, OCEAN = (48.8616, 2.2893), (46.0207, 7.7491), (-40.0, -120.0)
 
 
-def at(position: tuple[float, float]) -> Image.Exif:
-    """EXIF of a camera at a position."""
-    exif = Image.Exif()
-    exif[ExifTags.Base.Make] = "drawn"
-    gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
-    for axis, value, letters in (("Latitude", position[0], "NS"), ("Longitude", position[1], "EW")):
-        gps[ExifTags.GPS[f"GPS{axis}Ref"]] = letters[value < 0]
-        gps[ExifTags.GPS[f"GPS{axis}"]] = (abs(value), 0.0, 0.0)
-    return exif
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
@@ -46,9 +34,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def photos(tmp_path: Path) -> Path:
     """A tower in Paris, something unknown in Zermatt, on the ocean, and nobody knows where."""
     folder = tmp_path / "photos"
-    save_colour(folder / "tower.jpg", COLOURS["07.Eiffel_Tower"], exif=at(TROCADERO))
+    save_colour(folder / "tower.jpg", COLOURS["07.Eiffel_Tower"], exif=camera_exif(TROCADERO))
     for name, where in (("peak", ZERMATT), ("ship", OCEAN)):
-        save_colour(folder / f"{name}.jpg", COLOURS["background"], exif=at(where))
+        save_colour(folder / f"{name}.jpg", COLOURS["background"], exif=camera_exif(where))
     save_colour(folder / "lost.jpg", COLOURS["background"])
     return folder
 

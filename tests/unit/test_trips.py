@@ -10,8 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 from commands import landmarks
-from PIL import ExifTags, Image
-from tiny_model import COLOURS, calibrated, make_model, save_colour
+from tiny_model import COLOURS, calibrated, camera_exif, make_model, save_colour
 
 from landmarks.errors import SettingsError
 from landmarks.metadata.xmp import XmpPacket
@@ -91,14 +90,8 @@ def photos(tmp_path: Path) -> Path:
         ("tower", "2026:05:01 10:21:00", None),
         ("later", "2026:05:02 10:20:00", None),
     ):
-        exif = Image.Exif()
-        exif[ExifTags.Base.Make] = "drawn"
-        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = taken
-        if position is not None:
-            gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
-            gps[ExifTags.GPS.GPSLatitude], gps[ExifTags.GPS.GPSLongitude] = (position[0],), (position[1],)
         colour = COLOURS["07.Eiffel_Tower" if name == "tower" else "background"]
-        save_colour(folder / f"{name}.jpg", colour, exif=exif)
+        save_colour(folder / f"{name}.jpg", colour, exif=camera_exif(position, taken))
     return folder
 
 

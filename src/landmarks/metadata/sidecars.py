@@ -21,7 +21,7 @@ MAX_SIDECAR_BYTES = 32 * 2**20
 """Maximum size of a sidecar in bytes; larger ones are left alone."""
 
 _PICTURES = PHOTO_SUFFIXES | {".psd"}
-_SCANS = 20  # a listing of a large folder is reused for this many times its own duration
+_SCANS = 50  # a listing of a large folder is reused for this many times its own duration
 _LARGE = 100  # stems in such a folder
 _TICK = 50_000_000  # nanoseconds: file-system clocks are coarse
 
@@ -110,21 +110,20 @@ def _stem(photo: Path) -> Path | None:
 
 def _sidecar(photo: Path, base: str) -> Path | None:
     """Return the sidecar named `base` plus `.xmp`, ignoring case, or None."""
-    found = [photo.with_name(name) for name in _named(photo.parent, base) if _suffix(name) == ".xmp"]
-    # A listing may be slightly out of date.
-    found = [photo.with_name(base + suffix) for suffix in (".xmp", ".XMP")] + sorted(found)
-    for path in found:
+    folder = os.path.dirname(photo)  # noqa: PTH120 - for each photo of a library
+    found = sorted(name for name in _named(folder, base) if _suffix(name) == ".xmp")
+    for name in (f"{base}.xmp", f"{base}.XMP", *found):  # a listing may be slightly out of date
         # In a folder with a.jpg and A.jpg, a.xmp belongs to a.jpg.
-        others = _siblings(photo) if path.name[:-4] != base else []
-        taken = any(path.name[:-4] in {name, Path(name).stem} for name in others)
-        if not taken and os.path.lexists(path):
-            return path
+        others = _siblings(photo) if name[:-4] != base else []
+        taken = any(name[:-4] in {other, Path(other).stem} for other in others)
+        if not taken and os.path.lexists(os.path.join(folder, name)):  # noqa: PTH118
+            return photo.with_name(name)
     return None
 
 
 def _siblings(photo: Path) -> list[str]:
     """Return the other photos with the same name, ignoring suffix and case."""
-    names = _named(photo.parent, photo.stem)
+    names = _named(os.path.dirname(photo), photo.stem)  # noqa: PTH120
     return [name for name in names if name != photo.name and _suffix(name) in _PICTURES]
 
 
@@ -132,20 +131,19 @@ def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()  # noqa: PTH122 - a name, and there are very many
 
 
-def _named(folder: Path, stem: str) -> list[str]:
+def _named(folder: str, stem: str) -> list[str]:
     """Return the photos and sidecars in a folder with a given stem, ignoring case."""
     return _listing(folder).names.get(compare_key(stem), [])
 
 
-def _listing(folder: Path) -> _Folder:
+def _listing(folder: str) -> _Folder:
     """Return the names in a folder; slightly out of date if the folder changes all the time."""
-    key = str(folder)
     try:
-        status = folder.stat()
+        status = os.stat(folder or ".")  # noqa: PTH116
     except OSError:
         return _Folder((0, 0, 0), {}, 0, 0, 0)
     stamp = (status.st_dev, status.st_ino, status.st_mtime_ns)
-    known, now, now_ns = _folders.get(key), time.monotonic(), time.time_ns()
+    known, now, now_ns = _folders.get(folder), time.monotonic(), time.time_ns()
     if known is not None and known.stamp[:2] == stamp[:2]:
         # A listing made just after a change may miss another change with the same timestamp.
         settled = known.stamp == stamp and known.begun_ns - status.st_mtime_ns > _TICK
@@ -153,7 +151,7 @@ def _listing(folder: Path) -> _Folder:
             return known
     names: dict[str, list[str]] = {}
     try:
-        for name in os.listdir(folder):  # noqa: PTH208 - names are enough
+        for name in os.listdir(folder or "."):  # noqa: PTH208 - names are enough
             stem, suffix = os.path.splitext(name)  # noqa: PTH122
             if suffix.lower() == ".xmp" or suffix.lower() in _PICTURES:
                 names.setdefault(compare_key(stem), []).append(name)
@@ -162,5 +160,5 @@ def _listing(folder: Path) -> _Folder:
     if len(_folders) >= 8:
         _folders.clear()
     after = time.monotonic()
-    _folders[key] = listing = _Folder(stamp, names, now_ns, after, after - now)
+    _folders[folder] = listing = _Folder(stamp, names, now_ns, after, after - now)
     return listing
