@@ -93,7 +93,7 @@ def save_colour(
 ) -> Path:
     """Save a picture of one colour."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, tuple(colour)).save(path, exif=exif or Image.Exif())
+    Image.new("RGB", size, tuple(colour)).save(path, exif=Image.Exif() if exif is None else exif)
     return path
 
 

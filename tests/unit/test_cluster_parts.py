@@ -10,20 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import landmarks
-from tiny_model import COLOURS, calibrated, make_model, save_colour
+from tiny_model import COLOURS, calibrated, camera_exif, make_model, save_colour
 
 pytest.importorskip("pyarrow", reason="needs the extra cluster")
 pytest.importorskip("fsspec", reason="needs the extra cluster")
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import ExifTags, Image
 
 from landmarks.cluster.part import ATTEMPTS, PartTagger, attempts_name, part_name
 from landmarks.cluster.plan import Plan, begin_or_continue
 from landmarks.cluster.source import Columns
 from landmarks.errors import InputError, SettingsError, StorageError
 from landmarks.model.recognizer import Recognizer
+
+ROME = (41.89, 12.4922)
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +40,8 @@ def photos(tmp_path: Path) -> Path:
     (folder / "damaged.jpg").write_text("no picture")
     (folder / "notes.txt").write_text("no photo")
     (folder / ".hidden.png").write_bytes((folder / "00.png").read_bytes())
-    save_colour(folder / "trip" / "far.jpg", COLOURS["07.Eiffel_Tower"], exif=position_in_rome())
+    save_colour(folder / "trip" / "far.jpg", COLOURS["07.Eiffel_Tower"], exif=camera_exif(ROME))
     return folder
-
-
-def position_in_rome() -> Image.Exif:
-    exif = Image.Exif()
-    gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
-    gps[ExifTags.GPS.GPSLatitudeRef], gps[ExifTags.GPS.GPSLatitude] = "N", (41.0, 53.0, 24.0)
-    gps[ExifTags.GPS.GPSLongitudeRef], gps[ExifTags.GPS.GPSLongitude] = "E", (12.0, 29.0, 32.0)
-    return exif
 
 
 def do(plan: Plan) -> list[dict[str, object]]:
