@@ -109,7 +109,7 @@ def test_geojson_is_a_feature_collection(model: Path, photos: Path) -> None:
 
 def test_explain_says_why(model: Path, photos: Path) -> None:
     out = landmarks("tag", photos / "grey.jpg", photos / "a tower.jpg", "--model", model, "--explain").out
-    assert "below the threshold: no tag" in out
+    assert "not passed); so no tag" in out
     assert "(needs 50.0%: " in out
     assert "next: " in out
 

@@ -40,7 +40,7 @@ _UNKNOWN: dict[str, Any] = {
     "tags": [],
     "candidates": [{"class_name": "33.Taj_Mahal", "name": "Taj Mahal", "probability": 0.21}],
     "known": False,
-    "reasons": ["score (combined): 0.210 (needs 0.930: not passed), below the threshold: no tag"],
+    "reasons": ["like what the model learned (score combined): 0.210 (needs 0.930: not passed); so no tag"],
 }
 _ERROR: dict[str, Any] = {
     "code": "damaged_picture",

@@ -94,11 +94,11 @@ def reasons(explanation: Explanation, gazetteer: Gazetteer) -> Iterator[str]:
         second = explanation.runner_up
         yield f"next: {gazetteer.display_name(second.class_name)} {second.probability:.1%}"
     if explanation.score is not None and explanation.score_needed is not None:
-        below = "" if explanation.known or explanation.learned is not None else ", below the threshold: no tag"
+        below = "" if explanation.known or explanation.learned is not None else "; so no tag"
         verdict = _passed(explanation.known)
         yield (
-            f"score ({explanation.score_name}): {explanation.score:.3f} (needs {explanation.score_needed:.3f}: "
-            f"{verdict}){below}"
+            f"like what the model learned (score {explanation.score_name}): {explanation.score:.3f} "
+            f"(needs {explanation.score_needed:.3f}: {verdict}){below}"
         )
     if explanation.distance is not None:
         yield f"the photo's GPS position is {explanation.distance:.1f} km from {name}"
