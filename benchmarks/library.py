@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"## CPU time per photo, {given.timed} photos",
             table(["sources", "tag", "tag again", "undo"], speed),
             f"Milliseconds of one process, median of {given.rounds} rounds in turn (smallest - largest).",
-            "## Moves, renames, swaps, copies and deletions between writes and undoes",
+            "## Moves, renames, swaps, copies and deletions between a write and its undo",
             table(["seeds", "first", "failed", "seconds"], [moves]),
             "The property of `tests/unit/test_moves.py`, with seeds that the tests do not run: no byte of the "
             'user\'s is lost, and no "restored" is false.',
