@@ -229,6 +229,8 @@ def test_what_the_user_said_is_exported_as_such(open_page: Callable[..., Page], 
 def test_a_click_near_a_pin_means_it(open_page: Callable[..., Page], photos: list[Path]) -> None:
     page = open_page()
     give(page, photos[:2])
+    expect(page.get_by_role("status")).to_contain_text("2 of 2")
+    expect(page.locator("#map-text")).to_have_text("On the map: Eiffel Tower, Stonehenge")
     for name, file in (("Eiffel Tower", "tower.jpg"), ("Stonehenge", "=stones, old.png")):
         pin = page.get_by_role("button", name=f"{name}: 1 photo").locator("circle").last
         expect(pin).to_be_visible()
