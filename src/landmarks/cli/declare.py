@@ -78,7 +78,7 @@ class Verbosity:
 
 
 Model = Annotated[str, Option("Bundled model, or a folder made by landmarks export.")]
-Models = Annotated[str, Option("As of the other commands, or two models with a comma between them.")]
+Models = Annotated[str, Option("Bundled model, or a folder made by landmarks export; or two with a comma between them.")]
 Jsonl = Annotated[bool, Option("Print JSON lines; see docs/schemas.")]
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
