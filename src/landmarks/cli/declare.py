@@ -78,6 +78,9 @@ class Verbosity:
 
 
 Model = Annotated[str, Option("Bundled model, or a folder made by landmarks export.")]
+Models = Annotated[
+    str, Option("Bundled model, or a folder made by landmarks export; or two with a comma between them.")
+]
 Jsonl = Annotated[bool, Option("Print JSON lines; see docs/schemas.")]
 
 ALIASES: Mapping[str, tuple[str, ...]] = {

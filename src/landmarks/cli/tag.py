@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import click
 
-from landmarks.cli.declare import Fields, Model, Option, Verbosity
+from landmarks.cli.declare import Fields, Models, Option, Verbosity
 from landmarks.cli.inputs import PhotoPaths
 from landmarks.cli.trips import Trips
 from landmarks.errors import InputError, SettingsError
@@ -93,7 +93,7 @@ class Writing:
 
 
 def tag(
-    model: Model = "world",
+    model: Models = "world",
     top: Annotated[
         int | None, Option("Candidates per photo; also shown in the table.", default="5", minimum=1)
     ] = None,
@@ -124,31 +124,51 @@ def tag(
         prepare_workers("landmarks.cli", "landmarks.tagging.pipeline")
 
     from landmarks.cli.summary import Summary
-    from landmarks.model.folder import find_model, read_info
+    from landmarks.model.folder import find_models
 
     writing.check(options)
     trips.check(places=settings.places, watch=writing.watch)
     settings = replace(settings, top=top or 5)
-    folder = find_model(model)
-    if read_info(folder).calibration is None:
-        click.echo(f"{model}: not calibrated for unknown photos, so it may name landmarks wrongly", err=True)
+    folders = find_models(model)
+    if output.heatmap is not None and len(folders) > 1:
+        raise SettingsError(f"`heatmap` shows the reasons of one model: give one of `model` {model}")
+    _warn(folders)
     summary = Summary(verbosity)
-    display = _display(output, summary, paths, folder, settings, candidates=top is not None)
-    guess = trips.guess(paths, photos.exclude, folder, settings)
+    display = _display(output, summary, paths, folders, settings, candidates=top is not None)
+    guess = trips.guess(paths, photos.exclude, folders, settings)
     if writing.write or writing.dry_run:
         from landmarks.cli.writing import WriteJob, write_tags
 
-        job = WriteJob(folder, settings, options, writing, workers, photos.exclude, guess, trips.key)
+        job = WriteJob(folders, settings, options, writing, workers, photos.exclude, guess, trips.key)
         write_tags(paths, job, display)
     else:
-        _show(paths, photos.exclude, folder, settings, workers, display, writing.state, guess)
+        _show(paths, photos.exclude, folders, settings, workers, display, writing.state, guess)
     return 2 if summary.counts["unreadable"] or summary.problems else 0
+
+
+def _warn(folders: tuple[Path, ...]) -> None:
+    """Report models that may tag more photos wrongly than one would expect."""
+    from landmarks.model.folder import read_info
+    from landmarks.tagging.several import keeps_threshold
+
+    for folder in folders:
+        info = read_info(folder)
+        if info.calibration is None:
+            click.echo(
+                f"{info.name}: not calibrated for unknown photos, so it may name landmarks wrongly", err=True
+            )
+        elif len(folders) > 1 and keeps_threshold(folder):
+            click.echo(
+                f"{info.name}: no operating point precision, so it keeps its threshold: both models together may "
+                "tag more photos wrongly than one alone",
+                err=True,
+            )
 
 
 def _show(
     paths: list[Path],
     exclude: tuple[str, ...],
-    folder: Path,
+    folders: tuple[Path, ...],
     settings: TagSettings,
     workers: int | None,
     display: Display,
@@ -165,7 +185,7 @@ def _show(
     if not found:
         raise InputError(f"{paths[0]}: there are no photos in it: give photos or a folder of them")
     with display.over(len(found)), Judge(state) as judge:
-        for finding in map(guess, find_tags_parallel(folder, settings, found, processes=workers)):
+        for finding in map(guess, find_tags_parallel(folders, settings, found, processes=workers)):
             display.show(_judged(finding, judge.tags(finding.photo)))
 
 
@@ -175,18 +195,24 @@ def _judged(finding: Finding, tags: tuple[Tag, ...]) -> Finding:
 
 
 def _display(
-    output: Output, summary: Summary, paths: list[Path], folder: Path, settings: TagSettings, *, candidates: bool
+    output: Output,
+    summary: Summary,
+    paths: list[Path],
+    folders: tuple[Path, ...],
+    settings: TagSettings,
+    *,
+    candidates: bool,
 ) -> Display:
     from landmarks.cli.display import Display
     from landmarks.tagging.tagger import gazetteer_of
     from landmarks.tagging.writers import make_writer
 
-    gazetteer = gazetteer_of(folder, settings)
+    gazetteer = gazetteer_of(folders, settings)
     heatmaps: Also | None = None
     if output.heatmap is not None:
         from landmarks.cli.heatmaps import HeatmapFolder
 
-        heatmaps = HeatmapFolder(output.heatmap, paths, folder, gazetteer, settings.limits).add
+        heatmaps = HeatmapFolder(output.heatmap, paths, folders[0], gazetteer, settings.limits).add
     writer = make_writer(
         output.form, gazetteer, explain=output.explain, candidates=candidates, places=settings.places
     )

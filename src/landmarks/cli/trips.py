@@ -46,13 +46,15 @@ class Trips:
         if self.trips and watch:
             raise SettingsError("`trips` and `watch` cannot be given together: choose one")
 
-    def guess(self, paths: Iterable[Path], exclude: Sequence[str], model: Path, settings: TagSettings) -> Guess:
+    def guess(
+        self, paths: Iterable[Path], exclude: Sequence[str], models: Sequence[Path], settings: TagSettings
+    ) -> Guess:
         """Return what adds estimated tags to a finding.
 
         Args:
             paths: Photos and folders; the metadata of all photos in them are read.
             exclude: Glob patterns to skip.
-            model: Model folder.
+            models: Model folders.
             settings: How to tag.
         """
         if not self.trips:
@@ -66,5 +68,5 @@ class Trips:
         span = parse_span(self.within or "30min")
         photos = walk_photos(paths, exclude=exclude, on_skip=lambda _reported_later: None)
         estimates = estimate_positions((Shot(one, read_time(one), read_position(one)) for one in photos), span)
-        gazetteer = gazetteer_of(model, settings)
+        gazetteer = gazetteer_of(models, settings)
         return lambda finding: with_estimate(finding, estimates, gazetteer)

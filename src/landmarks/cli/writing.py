@@ -22,10 +22,10 @@ from landmarks.library.library import Library
 from landmarks.library.roots import ledger_of, library_root
 from landmarks.library.writing import require_writable
 from landmarks.metadata.settings import WriteOptions
-from landmarks.model.folder import read_info
 from landmarks.tagging.pipeline import find_tags_parallel
 from landmarks.tagging.settings import TagSettings
-from landmarks.tagging.tagger import Finding, identity_of
+from landmarks.tagging.several import identity_of_models
+from landmarks.tagging.tagger import Finding
 from landmarks.tagging.tags import ImageTags
 
 _WORDS = {
@@ -42,7 +42,7 @@ class WriteJob:
     """A job that writes tags.
 
     Attributes:
-        folder: Model folder.
+        folders: Model folder, or two that tag together.
         settings: How to tag.
         options: Where tags are written.
         writing: Whether and how to write.
@@ -52,7 +52,7 @@ class WriteJob:
         guess_key: What distinguishes photos tagged with these estimates.
     """
 
-    folder: Path
+    folders: tuple[Path, ...]
     settings: TagSettings
     options: WriteOptions
     writing: Writing
@@ -128,7 +128,7 @@ def _write(library: Library, paths: list[Path], job: WriteJob, display: Display)
     summary, writing = display.summary, job.writing
 
     def tagger(due: Iterable[Path]) -> Iterator[ImageTags]:
-        answers = find_tags_parallel(job.folder, job.settings, due, processes=job.workers, digests=True)
+        answers = find_tags_parallel(job.folders, job.settings, due, processes=job.workers, digests=True)
         for finding in map(job.guess, answers):
             findings[finding.photo.path] = finding
             yield finding.photo
@@ -139,7 +139,7 @@ def _write(library: Library, paths: list[Path], job: WriteJob, display: Display)
             display.note(f"{photo}: skipped: done before")
         display.advance()
 
-    model = identity_of(job.folder, read_info(job.folder), job.settings) + job.guess_key
+    model = identity_of_models(job.folders, job.settings) + job.guess_key
     with _stoppable(writing.watch) as stop:
         if writing.watch:
             folders = ", ".join(map(str, paths))

@@ -123,7 +123,22 @@ def prepare(
         ImageError: The image cannot be read, or its aspect ratio is too large.
     """
     image = load_image(source, min_side=preprocessing.resize, limits=limits)
-    path = Path(source) if isinstance(source, str | Path) else None
+    return prepare_decoded(image, preprocessing, Path(source) if isinstance(source, str | Path) else None)
+
+
+def prepare_decoded(
+    image: Image.Image, preprocessing: Preprocessing, path: Path | None = None
+) -> NDArray[np.uint8]:
+    """Turn an image from `load_image` into the input array of a network; see `prepare`.
+
+    Args:
+        image: Upright RGB image, not smaller than the file's or `preprocessing.resize`.
+        preprocessing: Sizes of resize and crop.
+        path: The file, for errors.
+
+    Raises:
+        ImageError: The aspect ratio is too large.
+    """
     if preprocessing.fit == "squash":
         _check_aspect(image, path)
         square = image.resize((preprocessing.crop, preprocessing.crop), Image.Resampling.BILINEAR)

@@ -277,11 +277,29 @@ def added_models() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(models_folder().glob(f"[!.]*/{INFO_FILE}"))}
 
 
+def find_models(names: str) -> tuple[Path, ...]:
+    """Return the folders of one model or of two with a comma between them; each as of `find_model`.
+
+    Raises:
+        ModelError: There is no such model.
+        SettingsError: There are more than two, one twice, or a name is missing.
+    """
+    if Path(names).is_dir() or "," not in names:
+        return (find_model(names),)
+    parts = [part.strip() for part in names.split(",")]
+    if len(parts) > 2 or not all(parts):
+        raise SettingsError(f"`model` must be one model or two with a comma between them, not {names!r}")
+    folders = tuple(find_model(part) for part in parts)
+    if folders[0].resolve() == folders[1].resolve():
+        raise SettingsError(f"`model` {names!r} is the same model twice: give it once")
+    return folders
+
+
 def find_model(name: str) -> Path:
     """Return the folder of a model, given its path or the name of a bundled or added one.
 
     Raises:
-        ModelError: There is no such model.
+        ModelError: There is no such model, or there are several names.
     """
     folder = Path(name)
     if folder.is_dir():
@@ -289,5 +307,7 @@ def find_model(name: str) -> Path:
     named = added_models() | bundled_models()
     if name in named:
         return named[name]
+    if "," in name:
+        raise ModelError(f"{name}: one model is needed here: give one of them; only landmarks tag takes two")
     known = ", ".join(named) or "none"
     raise ModelError(f"{name}: no such model: give a folder made by landmarks export or a known name ({known})")

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.errors import ImageError, ModelError
-from landmarks.imaging.decoding import DEFAULT_LIMITS, ImageLimits, Source, read_content
-from landmarks.imaging.preprocessing import prepare
+from landmarks.imaging.decoding import DEFAULT_LIMITS, ImageLimits, Source, load_image, read_content
+from landmarks.imaging.preprocessing import Preprocessing, prepare_decoded
 from landmarks.model import EngineName
 from landmarks.model.calibration import Calibration
 from landmarks.model.engines import load_engine
@@ -150,17 +150,7 @@ class Recognizer:
             photo: A path, the content of a file, an array (height, width, 3) or a Pillow image.
             limits: Largest file and image to accept; those of the recogniser if None.
         """
-        limits = limits or self.limits
-        path, content = _path_of(photo), None
-        try:
-            if isinstance(photo, str | Path | bytes):
-                content = photo if isinstance(photo, bytes) else read_content(path, limits)
-            picture = prepare(photo if content is None else content, self.info.preprocessing, limits)
-        except ImageError as error:
-            # The decoder does not know the name that the content came from.
-            named = type(error)(path if isinstance(photo, str | Path) else None, error.reason)
-            return Prepared(path, None, named.with_traceback(error.__traceback__), content)
-        return Prepared(path, picture, None, content)
+        return prepare_for([self.info.preprocessing], photo, limits or self.limits)[0]
 
     def answer(self, pictures: NDArray[np.uint8]) -> NetworkOutput:
         """Recognise prepared images.
@@ -215,6 +205,31 @@ class Recognizer:
     def _candidates(self, probabilities: NDArray[np.float32], top: int) -> tuple[Candidate, ...]:
         best = highest(probabilities, top, allowed=self._known)
         return tuple(Candidate(self.info.classes[i], float(probabilities[i])) for i in best)
+
+
+def prepare_for(
+    preprocessings: Sequence[Preprocessing], photo: Source, limits: ImageLimits
+) -> tuple[Prepared, ...]:
+    """Open and decode a photo once, and crop the input of each network; see `Recognizer.prepare`.
+
+    Args:
+        preprocessings: Those of the networks. A JPEG is decoded at the size that the largest needs.
+        photo: A path, the content of a file, an array (height, width, 3) or a Pillow image.
+        limits: Largest file and image to accept.
+    """
+    path, content = _path_of(photo), None
+    try:
+        if isinstance(photo, str | Path | bytes):
+            content = photo if isinstance(photo, bytes) else read_content(path, limits)
+        size = max(each.resize for each in preprocessings)
+        image = load_image(photo if content is None else content, min_side=size, limits=limits)
+        pictures = {each: prepare_decoded(image, each) for each in preprocessings}
+    except ImageError as error:
+        # The decoder does not know the name that the content came from.
+        named = type(error)(path if isinstance(photo, str | Path) else None, error.reason)
+        unreadable = Prepared(path, None, named.with_traceback(error.__traceback__), content)
+        return (unreadable,) * len(preprocessings)
+    return tuple(Prepared(path, pictures[each], None, content) for each in preprocessings)
 
 
 def _path_of(photo: Source) -> Path:

@@ -10,18 +10,22 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice, repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from landmarks.errors import SettingsError
+from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.decoding import ImageLimits, Source
 from landmarks.imaging.photos import find_photos
 from landmarks.metadata.reading import embedded_position, read_position
-from landmarks.model.folder import DEFAULT_MODEL, find_model
-from landmarks.model.recognizer import Prepared, Recognition, Recognizer
+from landmarks.model.folder import DEFAULT_MODEL, find_models
+from landmarks.model.recognizer import Prepared, Recognition, Recognizer, prepare_for
 from landmarks.tagging.settings import TagSettings
-from landmarks.tagging.tagger import Finding, gazetteer_of, make_tagger
+from landmarks.tagging.several import decide, identity_of_models, settings_beside
+from landmarks.tagging.tagger import Finding, gazetteer_of, make_tagger, with_surroundings
 from landmarks.tagging.tags import ImageTags
 from landmarks.tagging.workers import BATCH, Job, run_parallel
 
@@ -36,10 +40,12 @@ class Opened:
     Attributes:
         photo: The input of the network.
         position: Position of the camera, or None when unknown.
+        second: The input of a second network, if there is one.
     """
 
     photo: Prepared
     position: Position | None
+    second: Prepared | None = None
 
 
 class Model:
@@ -51,6 +57,7 @@ class Model:
         folder: Model folder made by `landmarks.export`, or a bundled one (see `landmarks.load_model`).
         settings: How to tag; the defaults if None.
         threads: Threads of the network. One is best if several processes share the cores.
+        gazetteer: The places; those of the folder and the settings if None.
 
     Attributes:
         settings: How to tag.
@@ -63,12 +70,19 @@ class Model:
         ModuleNotFoundError: OpenVINO is requested and not installed.
     """
 
-    def __init__(self, folder: Path, settings: TagSettings | None = None, *, threads: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: TagSettings | None = None,
+        *,
+        threads: int = 1,
+        gazetteer: Gazetteer | None = None,
+    ) -> None:
         self.settings = settings or TagSettings()
         self.recognizer = Recognizer(
             folder, engine=self.settings.engine, threads=threads, limits=self.settings.limits
         )
-        self.gazetteer = gazetteer_of(folder, self.settings)
+        self.gazetteer = gazetteer_of(folder, self.settings) if gazetteer is None else gazetteer
         self._tagger = make_tagger(self.recognizer, self.gazetteer, self.settings)
 
     @property
@@ -165,14 +179,18 @@ class Model:
             position: Position of the camera; None to read it from the photo or its sidecar.
             limits: Largest file and image to accept; those of the settings if None.
         """
-        prepared = self.recognizer.prepare(photo, limits)
+        opened = self._prepare(photo, limits)
+        prepared = opened.photo
         if not self.settings.use_position or prepared.error is not None:
-            return Opened(prepared, None)
+            return opened
         if position is None and isinstance(photo, bytes):
             position = embedded_position(photo)
         elif position is None and isinstance(photo, str | Path):
             position = read_position(prepared.path, prepared.content)
-        return Opened(prepared, position)
+        return replace(opened, position=position)
+
+    def _prepare(self, photo: Source, limits: ImageLimits | None) -> Opened:
+        return Opened(self.recognizer.prepare(photo, limits), None)
 
     def answer(self, photos: Sequence[Opened], *, embeddings: bool = False) -> Iterator[Finding]:
         """Tag photos opened with `open`, as one batch."""
@@ -181,6 +199,87 @@ class Model:
         for recognition, opened in zip(answers, photos, strict=True):
             finding = self._tagger.tag(recognition, opened.position)
             yield replace(finding, embedding=recognition.embedding) if embeddings else finding
+
+
+class TwoModels(Model):
+    """Two models that tag photos together, by the rule of `landmarks.tagging.several`; a photo is decoded once.
+
+    Args:
+        folders: The two model folders.
+        settings: How to tag; the defaults if None.
+        threads: Threads of each network.
+
+    Raises:
+        SettingsError: The settings are for one model.
+    """
+
+    def __init__(
+        self, folders: tuple[Path, Path], settings: TagSettings | None = None, *, threads: int = 1
+    ) -> None:
+        asked = settings or TagSettings()
+        places = gazetteer_of(folders, asked)
+        # Tags of the camera's position are added once, to what both tag.
+        first, second = (replace(settings_beside(folder, asked), places=False) for folder in folders)
+        super().__init__(folders[0], first, threads=threads, gazetteer=places)
+        self._second = Model(folders[1], second, threads=threads, gazetteer=places)
+        self._identity = identity_of_models(folders, asked)
+        self.settings = asked
+        names = super().name, self._second.name
+        self._names = names if names[0] != names[1] else (str(folders[0]), str(folders[1]))
+
+    @property
+    def name(self) -> str:
+        """Names of both models."""
+        return ",".join(self._names)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of both models, each once."""
+        return tuple(dict.fromkeys((*super().classes, *self._second.classes)))
+
+    def predict(self, *_: Any, **__: Any) -> Iterator[Recognition]:
+        """Refuse: probabilities of two models have no common scale.
+
+        Raises:
+            SettingsError: Always.
+        """
+        raise SettingsError(f"{self.name}: `predict` needs one model: load one of them")
+
+    def embed(self, *_: Any, **__: Any) -> NDArray[np.float32]:
+        """Refuse: embeddings of two models cannot be compared.
+
+        Raises:
+            SettingsError: Always.
+        """
+        raise SettingsError(f"{self.name}: `embed` needs one model: load one of them")
+
+    def answer(self, photos: Sequence[Opened], *, embeddings: bool = False) -> Iterator[Finding]:
+        """Tag photos opened with `open`, as one batch, without embeddings."""
+        if embeddings:
+            raise SettingsError(f"{self.name}: `embeddings` need one model: load one of them")
+        seconds = [Opened(each.second, each.position) for each in photos if each.second is not None]
+        answers = zip(super().answer(photos), self._second.answer(seconds), photos, strict=True)
+        for first, second, opened in answers:
+            finding = decide(
+                (first, second), self._names, self.gazetteer, model=self._identity, top=self.settings.top
+            )
+            places = self.settings.places
+            yield with_surroundings(finding, opened.position, self.gazetteer) if places else finding
+
+    def _prepare(self, photo: Source, limits: ImageLimits | None) -> Opened:
+        preprocessings = [one.info.preprocessing for one in (self.recognizer, self._second.recognizer)]
+        first, second = prepare_for(preprocessings, photo, limits or self.settings.limits)
+        return Opened(first, None, second)
+
+
+def open_model(folder: Path | Sequence[Path], settings: TagSettings | None = None, *, threads: int = 1) -> Model:
+    """Open a model folder, or two as one model; see `Model` and `TwoModels`."""
+    if isinstance(folder, Path):
+        return Model(folder, settings, threads=threads)
+    if len(folder) == 1:
+        return Model(folder[0], settings, threads=threads)
+    first, second = folder
+    return TwoModels((first, second), settings, threads=threads)
 
 
 def _listed(photos: Source | Iterable[Source]) -> Iterable[Source]:
@@ -197,17 +296,19 @@ def load_model(
     """Load a model.
 
     Args:
-        model: Name of a bundled or added model, or a model folder.
+        model: Name of a bundled or added model, or a model folder; or two with a comma between them, which tag
+            photos together (see docs/models.md).
         settings: How to tag; the defaults if None.
         threads: Threads of the network.
 
     Raises:
         ModelError: There is no such model, or it is damaged.
+        SettingsError: More than two are given, or the settings are for one model.
 
     Example:
         >>> model = landmarks.load_model()
     """
-    return Model(find_model(str(model)), settings, threads=threads)
+    return open_model(find_models(str(model)), settings, threads=threads)
 
 
 def tag(
@@ -224,7 +325,7 @@ def tag(
 
     Args:
         paths: Photos and folders.
-        model: Name of a bundled or added model, or a model folder.
+        model: As of `load_model`.
         settings: How to tag; the defaults if None.
         processes: Number of processes, or None for one per core.
         exclude: Glob patterns to skip (see `landmarks.files.walker.WalkRules`).
@@ -239,12 +340,13 @@ def tag(
     """
     listed = [paths] if isinstance(paths, str | Path) else paths
     photos = find_photos(map(Path, listed), exclude=exclude)
-    findings = find_tags_parallel(find_model(str(model)), settings or TagSettings(), photos, processes=processes)
+    folders = find_models(str(model))
+    findings = find_tags_parallel(folders, settings or TagSettings(), photos, processes=processes)
     return (finding.photo for finding in findings)
 
 
 def find_tags_parallel(
-    folder: Path,
+    folder: Path | Sequence[Path],
     settings: TagSettings,
     photos: Iterable[Path],
     *,
@@ -254,7 +356,7 @@ def find_tags_parallel(
     """Tag photos in several processes, in order, with explanations (see `landmarks.tagging.workers.run_parallel`).
 
     Args:
-        folder: Model folder.
+        folder: Model folder, or two that tag together.
         settings: How to tag.
         photos: Files; consumed lazily.
         processes: Number of processes, or None for one per core.
@@ -267,8 +369,8 @@ def find_tags_parallel(
     return run_parallel(partial(_start, folder, settings, digests), photos, _failed, processes=processes)
 
 
-def _start(folder: Path, settings: TagSettings, digests: bool) -> Job[Finding]:
-    model = Model(folder, settings)
+def _start(folder: Path | Sequence[Path], settings: TagSettings, digests: bool) -> Job[Finding]:
+    model = open_model(folder, settings)
 
     def job(photos: Sequence[Path]) -> list[Finding]:
         return list(model.find(photos, digests=digests))

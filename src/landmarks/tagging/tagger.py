@@ -54,6 +54,8 @@ class Explanation:
         contradiction: The tag that GPS ruled out, as a sentence; or None.
         learned: Estimated probability of the learned landmark that the photo shows, or None if it shows none.
         nearby: The nearest landmark in sight of the camera, if asked for and there is one.
+        each: Of two models: the name and explanation of each.
+        decision: Of two models: why they tag this together.
     """
 
     best: Candidate
@@ -66,6 +68,8 @@ class Explanation:
     contradiction: str | None = None
     learned: float | None = None
     nearby: Nearby | None = None
+    each: tuple[tuple[str, Explanation], ...] = ()
+    decision: str | None = None
 
     @property
     def known(self) -> bool:
@@ -154,12 +158,7 @@ class Tagger:
             position: Latitude and longitude of the camera in degrees, or None when unknown.
         """
         finding = self._recognized(recognition, position)
-        explanation = finding.explanation
-        if not self.settings.places or position is None or explanation is None:
-            return finding
-        tags, nearby = tags_of_position(position, self._gazetteer, finding.photo.tags)
-        photo = replace(finding.photo, tags=(*finding.photo.tags, *tags))
-        return replace(finding, photo=photo, explanation=replace(explanation, nearby=nearby))
+        return with_surroundings(finding, position, self._gazetteer) if self.settings.places else finding
 
     def _recognized(self, recognition: Recognition, position: tuple[float, float] | None) -> Finding:
         """Return the tag of what a photo shows."""
@@ -330,6 +329,16 @@ def _flat(groups: Sequence[_Group]) -> tuple[NDArray[np.int64], NDArray[np.int64
     return np.array(members, dtype=np.int64), owners.astype(np.int64)
 
 
+def with_surroundings(finding: Finding, position: tuple[float, float] | None, gazetteer: Gazetteer) -> Finding:
+    """Return a finding with the tags of the camera's position, unless that is unknown or the photo unreadable."""
+    explanation = finding.explanation
+    if position is None or explanation is None:
+        return finding
+    tags, nearby = tags_of_position(position, gazetteer, finding.photo.tags)
+    photo = replace(finding.photo, tags=(*finding.photo.tags, *tags))
+    return replace(finding, photo=photo, explanation=replace(explanation, nearby=nearby))
+
+
 def make_tagger(recognizer: Recognizer, gazetteer: Gazetteer, settings: TagSettings) -> Tagger:
     """Return the tagger of a model, including its learned landmarks."""
     info = recognizer.info
@@ -354,14 +363,19 @@ def identity_of(folder: Path, info: ModelInfo, settings: TagSettings) -> str:
     return "-".join(parts)
 
 
-def gazetteer_of(folder: Path, settings: TagSettings) -> Gazetteer:
+def gazetteer_of(folder: Path | Sequence[Path], settings: TagSettings) -> Gazetteer:
     """Return the bundled places, overridden by `places.csv` beside the model and by the user's own table.
+
+    Args:
+        folder: Model folder, or several; the table of the first takes precedence.
+        settings: How to tag.
 
     Raises:
         PlacesError: A table is broken.
         ModuleNotFoundError: Another language than English needs Babel, which is not installed.
     """
     gazetteer = in_language(Gazetteer.bundled(), settings.language)
-    if (folder / PLACES_FILE).is_file():
-        gazetteer = gazetteer.with_overrides(folder / PLACES_FILE)
+    for one in reversed([folder] if isinstance(folder, Path) else folder):
+        if (one / PLACES_FILE).is_file():
+            gazetteer = gazetteer.with_overrides(one / PLACES_FILE)
     return gazetteer if settings.own_places is None else gazetteer.with_overrides(settings.own_places)

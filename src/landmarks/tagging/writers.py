@@ -84,6 +84,18 @@ def describe(tag: Tag) -> str:
 
 def reasons(explanation: Explanation, gazetteer: Gazetteer) -> Iterator[str]:
     """Yield the reasons for an answer, one sentence each."""
+    for model, own in explanation.each:
+        yield from (f"{model}: {sentence}" for sentence in _reasons_of_model(own, gazetteer))
+    if explanation.decision is None:
+        yield from _reasons_of_model(explanation, gazetteer)
+    else:
+        yield f"together: {explanation.decision}"
+    if (nearby := explanation.nearby) is not None:
+        sight = sight_km(nearby.place.kind)
+        yield f"near {nearby.place.name}: {nearby.distance:.1f} km from the camera, in sight up to {sight:g} km"
+
+
+def _reasons_of_model(explanation: Explanation, gazetteer: Gazetteer) -> Iterator[str]:
     best = explanation.best
     if explanation.learned is not None:
         yield f"similar to the photos of a taught landmark: {explanation.learned:.1%}"
@@ -104,9 +116,6 @@ def reasons(explanation: Explanation, gazetteer: Gazetteer) -> Iterator[str]:
         yield f"the photo's GPS position is {explanation.distance:.1f} km from {name}"
     if explanation.contradiction is not None:
         yield f"not tagged: {explanation.contradiction}"
-    if (nearby := explanation.nearby) is not None:
-        sight = sight_km(nearby.place.kind)
-        yield f"near {nearby.place.name}: {nearby.distance:.1f} km from the camera, in sight up to {sight:g} km"
 
 
 def _told(tag: Tag) -> str:
