@@ -7,6 +7,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -438,3 +439,19 @@ def test_best_known_places_have_names_in_ten_languages(gazetteer: Gazetteer) -> 
     tower = gazetteer.find("Eiffel Tower")
     assert tower is not None
     assert gazetteer.names_of(tower)["de"] == "Eiffelturm"
+
+
+def test_no_place_is_there_twice() -> None:
+    places = sorted(
+        (place for place in Gazetteer.bundled() if place.latitude is not None), key=attrgetter("latitude")
+    )
+    twice = []
+    for index, one in enumerate(places):
+        for other in places[index + 1 :]:
+            if other.latitude - one.latitude > 0.003:  # more than 250 m to the north, as are all after it
+                break
+            words = [set(normalise(place.name).split("_")) for place in (one, other)]
+            near = distance_km(one.coordinates, other.coordinates) < 0.25
+            if near and (words[0] <= words[1] or words[1] <= words[0]):
+                twice.append((one.name, other.name))
+    assert twice == []
