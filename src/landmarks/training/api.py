@@ -10,7 +10,7 @@ from landmarks.training.config.jobs import ExportSettings
 from landmarks.training.config.settings import RunSettings, default_settings
 from landmarks.training.engine.pipeline import train_run
 from landmarks.training.engine.trained import SPLITS, evaluate_run, load_data, load_run
-from landmarks.training.export.export import export_run
+from landmarks.training.export.formats.targets import export_for
 from landmarks.training.metrics.evaluate import Evaluation
 
 
@@ -88,6 +88,7 @@ def export(run: str | Path, out: str | Path | None = None, settings: ExportSetti
         >>> model = landmarks.load_model(landmarks.export("runs/mine"))
     """
     trained = load_run(Path(run))
-    target = Path(out) if out is not None else Path(run) / "model"
-    export_run(trained, load_data(trained), target, settings or ExportSettings())
+    chosen = settings or ExportSettings()
+    target = Path(out) if out is not None else Path(run) / chosen.folder_name
+    export_for(trained, load_data(trained), target, chosen)
     return target
