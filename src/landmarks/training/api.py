@@ -70,15 +70,15 @@ def evaluate(run: str | Path, split: Literal["valid", "test", "both"] = "both") 
 
 
 def export(run: str | Path, out: str | Path | None = None, settings: ExportSettings | None = None) -> Path:
-    """Turn a trained run into a model folder that needs no PyTorch.
+    """Turn a trained run into a model folder that needs no PyTorch, or into what `settings.target` needs.
 
     Args:
         run: Run folder.
-        out: Model folder to make; None for `model` in the run folder.
-        settings: Precision, name, photos without a landmark for calibration; the defaults if None.
+        out: Folder to make; None for `model`, or the name of the target, in the run folder.
+        settings: Target, precision, name, photos without a landmark for calibration; the defaults if None.
 
     Returns:
-        The model folder, for `landmarks.load_model`.
+        The folder; a model folder is for `landmarks.load_model`.
 
     Raises:
         RunError: There is no such run, or it is incomplete.
