@@ -72,12 +72,12 @@ def _metadata(info: ModelInfo) -> str:
             dataset_name=dataset,
             dataset_split=split,
             metric_type="accuracy",
-            metric_name=f"{metric} ({values['count']} images)",
+            metric_name=f"{name} ({values['count']} images)",
             metric_value=values[metric]["value"],
         )
         for split in ("valid", "test")
         if (values := info.metrics.get(split))
-        for metric in ("top1", "top5")
+        for metric, name in (("top1", "top-1"), ("top5", "top-5"))
     ]
     known = _LICENCES.get(info.licence.lower())
     other = info.licence if known is None and info.licence != NOT_STATED else None

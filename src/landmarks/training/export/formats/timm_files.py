@@ -16,10 +16,11 @@ import numpy as np
 import timm
 import torch
 from numpy.typing import NDArray
-from timm.models import save_for_hf
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from landmarks.errors import ExportError, RunError
+from landmarks.files.atomic import write_bytes, write_json
 from landmarks.imaging.preprocessing import normalize
 from landmarks.model.probabilities import softmax
 from landmarks.training.data.folders import Sample
@@ -94,24 +95,35 @@ def write_timm(run: TrainedRun, data: Data, folder: Path) -> TimmReport:
     crops = [crop(data.cache.picture(sample.path)) for sample in evenly(data.folder.train, LENGTH_PICTURES)]
     length = float(np.mean([_features(run, model, one).norm(dim=1).item() for one in crops]))
     network = _network(run, model, head, name, length)
-    preprocessing = run.preprocessing
-    save_for_hf(
-        network,
-        str(folder),
-        model_config={"label_names": list(run.classes), "landmarks": {"feature_length": length}},
-        data_config={
-            "input_size": (3, preprocessing.crop, preprocessing.crop),
-            "mean": preprocessing.mean,
-            "std": preprocessing.std,
-            "interpolation": preprocessing.interpolation,
-            "crop_pct": preprocessing.crop / preprocessing.resize,
-        },
-        safe_serialization=True,
-    )
+    # In memory first: the library reports a full disk with an exception of its own.
+    write_bytes(folder / WEIGHTS_FILE, save(network.state_dict(), metadata={"format": "pt"}))
+    write_json(folder / CONFIG_FILE, _config(run, network, name, length))
     return _compare(run, data, timm.create_model(f"local-dir:{folder}", pretrained=True).eval(), length)
 
 
-def _network(run: TrainedRun, model: TransferModel, head: nn.Linear, name: str, length: float) -> nn.Module:
+def _config(run: TrainedRun, network: Any, name: str, length: float) -> dict[str, Any]:
+    """Return `config.json`; what timm knows of the weights it would have downloaded itself is left out."""
+    preprocessing, own = run.preprocessing, network.pretrained_cfg
+    return {
+        "architecture": name,
+        "num_classes": len(run.classes),
+        "num_features": network.num_features,
+        "label_names": run.classes,
+        "landmarks": {"feature_length": length},
+        "pretrained_cfg": {
+            "input_size": (3, preprocessing.crop, preprocessing.crop),
+            "interpolation": preprocessing.interpolation,
+            "crop_pct": preprocessing.crop / preprocessing.resize,
+            "crop_mode": "center",
+            "mean": preprocessing.mean,
+            "std": preprocessing.std,
+            "num_classes": len(run.classes),
+            **{key: own[key] for key in ("first_conv", "classifier", "fixed_input_size") if key in own},
+        },
+    }
+
+
+def _network(run: TrainedRun, model: TransferModel, head: nn.Linear, name: str, length: float) -> Any:
     """Return the network of timm with the weights of a run."""
     network: Any = timm.create_model(name, pretrained=False, num_classes=len(run.classes))
     place = network.pretrained_cfg["classifier"]
@@ -127,7 +139,7 @@ def _network(run: TrainedRun, model: TransferModel, head: nn.Linear, name: str, 
             f"{run.folder.root}: {name} has more than one linear classifier in timm: export for landmarks, onnx "
             "or torchscript"
         ) from error
-    return network.eval()  # type: ignore[no-any-return]
+    return network.eval()
 
 
 @torch.no_grad()
