@@ -22,6 +22,7 @@ from landmarks.model.folder import read_info
 from landmarks.model.probabilities import softmax
 from landmarks.training.engine.trained import TrainedRun, load_data, load_run
 from landmarks.training.export.export import trained_probabilities
+from landmarks.training.export.formats import timm_files
 
 
 def exported(run: Path, target: str, out: Path, *flags: object) -> str:
@@ -95,6 +96,14 @@ def test_photoprism_gets_one_output_labels_and_a_description(scratch, scratch_ru
     assert np.abs(softmax(logits)[0] - expected(scratch, photo)).max() < 1e-4
 
 
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure on few images, to save time."""
+    monkeypatch.setattr(timm_files, "LENGTH_PICTURES", 8)
+    monkeypatch.setattr(timm_files, "ACCURACY_PICTURES", 8)
+
+
+@pytest.mark.usefixtures("few")
 def test_timm_builds_the_same_network_from_its_two_files(transfer_run, photo, tmp_path):
     run, made = load_run(transfer_run), tmp_path / "made"
     printed = exported(transfer_run, "timm", made)
@@ -113,9 +122,10 @@ def test_timm_builds_the_same_network_from_its_two_files(transfer_run, photo, tm
     assert plain.argmax() == exact.argmax()
 
 
+@pytest.mark.usefixtures("few")
 def test_hub_folder_is_one_for_timm_and_for_landmarks(transfer_run, photo, tmp_path):
     run, made = load_run(transfer_run), tmp_path / "made"
-    exported(transfer_run, "hub", made)
+    exported(transfer_run, "hub", made, "--precision", "fp32")
     files = {path.name for path in made.iterdir()}
     assert files == {"model.safetensors", "config.json", "model.onnx", "model.json", "README.md"}
     assert read_info(made).files == {name: sha256_file(made / name) for name in files - {"model.json"}}
