@@ -118,7 +118,7 @@ EXTRAS = {
     "jxl": {"pillow_jxl"},
     "train": {
         *("torch", "torchvision", "timm", "lightning_fabric", "matplotlib", "safetensors", "jinja2", "onnx"),
-        *("onnxscript", "sklearn"),
+        *("onnxscript", "sklearn", "huggingface_hub"),
     },
     "tune": {"optuna", "scipy", "tomli_w"},
     "track": {"mlflow"},

@@ -10,7 +10,7 @@ from landmarks.training.config.jobs import ExportSettings
 from landmarks.training.config.settings import RunSettings, default_settings
 from landmarks.training.engine.pipeline import train_run
 from landmarks.training.engine.trained import SPLITS, evaluate_run, load_data, load_run
-from landmarks.training.export.export import export_run
+from landmarks.training.export.formats.targets import export_for
 from landmarks.training.metrics.evaluate import Evaluation
 
 
@@ -70,15 +70,15 @@ def evaluate(run: str | Path, split: Literal["valid", "test", "both"] = "both") 
 
 
 def export(run: str | Path, out: str | Path | None = None, settings: ExportSettings | None = None) -> Path:
-    """Turn a trained run into a model folder that needs no PyTorch.
+    """Turn a trained run into a model folder that needs no PyTorch, or into what `settings.target` needs.
 
     Args:
         run: Run folder.
-        out: Model folder to make; None for `model` in the run folder.
-        settings: Precision, name, photos without a landmark for calibration; the defaults if None.
+        out: Folder to make; None for `model`, or the name of the target, in the run folder.
+        settings: Target, precision, name, photos without a landmark for calibration; the defaults if None.
 
     Returns:
-        The model folder, for `landmarks.load_model`.
+        The folder; a model folder is for `landmarks.load_model`.
 
     Raises:
         RunError: There is no such run, or it is incomplete.
@@ -88,6 +88,7 @@ def export(run: str | Path, out: str | Path | None = None, settings: ExportSetti
         >>> model = landmarks.load_model(landmarks.export("runs/mine"))
     """
     trained = load_run(Path(run))
-    target = Path(out) if out is not None else Path(run) / "model"
-    export_run(trained, load_data(trained), target, settings or ExportSettings())
+    chosen = settings or ExportSettings()
+    target = Path(out) if out is not None else Path(run) / chosen.folder_name
+    export_for(trained, load_data(trained), target, chosen)
     return target

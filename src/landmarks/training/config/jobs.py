@@ -20,7 +20,11 @@ from landmarks.training.config.settings import (
 )
 
 OnnxPrecision = Literal["fp32", "int8"]
+ExportTarget = Literal["landmarks", "onnx", "torchscript", "timm", "hub", "photoprism"]
 Metric = Literal["loss", "accuracy"]
+
+CALIBRATED = ("landmarks", "hub")
+"""Targets of an export that can hold thresholds for unknown photos."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class ExportSettings:
     """Settings of an export.
 
     Attributes:
+        target: Program or format that the export is for.
         precision: int8 is small and fast, fp32 exact.
         name: Name of the model; by default that of its folder.
         torchscript: Also write model.pt (TorchScript).
@@ -96,9 +101,10 @@ class ExportSettings:
             none.
 
     Raises:
-        SettingsError: A value is out of range.
+        SettingsError: A value is out of range, or an option does not suit the target.
     """
 
+    target: ExportTarget = "landmarks"
     precision: OnnxPrecision = "int8"
     name: str | None = None
     torchscript: bool = True
@@ -112,6 +118,7 @@ class ExportSettings:
     origin: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        require_choice("target", self.target, get_args(ExportTarget))
         require_choice("precision", self.precision, get_args(OnnxPrecision))
         require_choice("score", self.score, get_args(ScoreKind))
         for name in ("false_tags", "unknown_tags"):
@@ -121,6 +128,11 @@ class ExportSettings:
             folder = getattr(self, name)
             if folder is not None and not folder.is_dir():
                 raise SettingsError(f"`{name}` must be a folder of photos, not {str(folder)!r}")
+        if self.negatives is not None and self.target not in CALIBRATED:
+            raise SettingsError(
+                f"`negatives` sets a threshold, which `target` {self.target} cannot hold: leave it out, or "
+                f"export for {' or '.join(CALIBRATED)}"
+            )
         if self.unknown_landmarks is not None and self.negatives is None:
             raise SettingsError(
                 "`unknown_landmarks` needs `negatives`: give a folder of photos without a landmark too"
@@ -128,6 +140,11 @@ class ExportSettings:
         if self.unknown_landmarks is not None and self.score != "combined":
             raise SettingsError(f"`unknown_landmarks` serves the score combined, not {self.score}: leave one out")
         parse_licences(self.origin)
+
+    @property
+    def folder_name(self) -> str:
+        """Name of the folder in the run, where no other is given."""
+        return "model" if self.target == "landmarks" else self.target
 
 
 @dataclass(frozen=True)

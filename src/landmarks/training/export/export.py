@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from landmarks.model.folder import (
     write_info,
 )
 from landmarks.model.recognizer import Recognizer
-from landmarks.training.config.jobs import ExportSettings
+from landmarks.training.config.jobs import CALIBRATED, ExportSettings
 from landmarks.training.data.folders import Sample
 from landmarks.training.data.loaders import Data, EvalTransform
 from landmarks.training.engine.trained import TrainedRun
@@ -89,7 +90,7 @@ class ParityReport:
 def export_run(run: TrainedRun, data: Data, out: Path, settings: ExportSettings | None = None) -> ParityReport:
     """Write a run as a model folder.
 
-    Everything is written and compared in a temporary folder next to `out`, which is renamed at the end.
+    `settings.target` is not considered: see `landmarks.training.export.formats.targets.export_for`.
 
     Args:
         run: A finished run, loaded.
@@ -106,6 +107,19 @@ def export_run(run: TrainedRun, data: Data, out: Path, settings: ExportSettings 
         ExportError: An export does not predict what the trained network predicts.
         StorageError: A file cannot be written.
     """
+    chosen = settings or ExportSettings()
+    with export_folder(out) as folder:
+        return write_model(run, data, folder, replace(chosen, name=chosen.name or out.name))
+
+
+@contextmanager
+def export_folder(out: Path) -> Iterator[Path]:
+    """Yield an empty folder next to `out`, which becomes `out` when the block ends without an error.
+
+    Raises:
+        RunError: `out` exists.
+        StorageError: A file cannot be written.
+    """
     if out.exists():
         raise RunError(f"{out}: this model folder exists: choose another `out` or remove it")
     with storage_errors(out):
@@ -113,13 +127,12 @@ def export_run(run: TrainedRun, data: Data, out: Path, settings: ExportSettings 
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
             folder = Path(temporary) / "model"
             folder.mkdir()
-            chosen = settings or ExportSettings()
-            parity = _write(run, data, folder, replace(chosen, name=chosen.name or out.name))
+            yield folder
             shutil.move(folder, out)
-    return parity
 
 
-def _write(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> ParityReport:
+def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> ParityReport:
+    """Write the files of a model folder; see `export_run`."""
     contract = run.preprocessing
     save_torchscript(make_predictor(run.model, run.classes, contract), folder / TORCHSCRIPT_FILE)
     fp32 = folder / "fp32.onnx"
@@ -141,14 +154,15 @@ def _write(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) 
     shutil.copy(fp32, folder / ONNX_FILE)
     info = _describe(folder, info)
     samples = data.folder.valid
-    parity = _compare_fp32(run, data, folder, samples)
+    script = compare_torchscript(run, data, folder / TORCHSCRIPT_FILE)
+    onnx = _compare_onnx(run, data, folder)
     right = _recognised(folder, data, samples)
-    parity = replace(parity, valid_accuracy=float(right.mean()))
+    parity = ParityReport(len(compared_pictures(data)), script, onnx, valid_accuracy=float(right.mean()))
     if settings.precision == "int8":
         crop = EvalTransform(contract).crop
-        more = _evenly(data.folder.train, INT8_TRAINING_PICTURES)
+        more = evenly(data.folder.train, INT8_TRAINING_PICTURES)
         before = np.concatenate([right, _recognised(folder, data, more)])
-        calibrating = _evenly(data.folder.train, CALIBRATION_PICTURES)
+        calibrating = evenly(data.folder.train, CALIBRATION_PICTURES)
         quantize(fp32, folder / ONNX_FILE, [crop(data.cache.picture(sample.path)) for sample in calibrating])
         info = _describe(folder, replace(info, precision="int8"))
         after = _recognised(folder, data, [*samples, *more])
@@ -172,6 +186,8 @@ def _write(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) 
 
 def _calibrated(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> Calibration | None:
     targets = OpenSetTargets(settings.false_tags, settings.unknown_tags)
+    if settings.target not in CALIBRATED:
+        return None
     if settings.negatives is not None:
         photos = CalibrationPhotos(settings.negatives, settings.unknown_landmarks, settings.score, targets)
         return calibrate_export(folder, data, photos)
@@ -189,33 +205,55 @@ def _describe(folder: Path, info: ModelInfo) -> ModelInfo:
     return described
 
 
-@torch.no_grad()
-def _compare_fp32(run: TrainedRun, data: Data, folder: Path, samples: Sequence[Sample]) -> ParityReport:
-    pictures = [data.cache.picture(sample.path) for sample in _evenly(samples, FP32_PICTURES)]
-    crops = np.stack([EvalTransform(run.preprocessing).crop(picture) for picture in pictures])
+def compared_pictures(data: Data) -> list[NDArray[np.uint8]]:
+    """Return the validation images, each (H, W, 3), on which exports without rounding are compared."""
+    return [data.cache.picture(sample.path) for sample in evenly(data.folder.valid, FP32_PICTURES)]
+
+
+def trained_probabilities(run: TrainedRun, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the probabilities (N, K) of the trained network for crops (N, S, S, 3)."""
     run.model.eval()
-    eager = torch.softmax(run.model(torch.from_numpy(normalize(crops, run.preprocessing))), dim=1).numpy()
-    onnx = Recognizer(folder).answer(crops).probabilities
-    # The TorchScript file resizes by itself, so it is compared with the same predictor before compilation.
+    with torch.no_grad():
+        logits: torch.Tensor = run.model(torch.from_numpy(normalize(crops, run.preprocessing)))
+    probabilities: NDArray[np.float32] = torch.softmax(logits, dim=1).numpy()
+    return probabilities
+
+
+def compare_torchscript(run: TrainedRun, data: Data, path: Path) -> float:
+    """Return the maximum difference in probability between a TorchScript file and the trained network.
+
+    The file resizes by itself, so it is compared with the same predictor before compilation.
+
+    Raises:
+        ExportError: It is above `TOLERANCE`.
+    """
     predictor = make_predictor(run.model, run.classes, run.preprocessing)
-    script = load_torchscript(folder / TORCHSCRIPT_FILE)
-    differences = {
-        "TorchScript": max(
-            _difference(predict_picture(predictor, p), predict_picture(script, p)) for p in pictures
-        ),
-        "ONNX": _difference(eager, onnx),
-    }
-    for kind, difference in differences.items():
-        if not difference <= TOLERANCE:
-            raise ExportError(
-                f"the {kind} export differs from the trained network by {difference:.2g} of probability, more "
-                f"than {TOLERANCE:g}: report this with the versions in run.json"
-            )
-    return ParityReport(len(pictures), differences["TorchScript"], differences["ONNX"], valid_accuracy=0.0)
+    script = load_torchscript(path)
+    pictures = compared_pictures(data)
+    eager = np.stack([predict_picture(predictor, picture) for picture in pictures])
+    exported = np.stack([predict_picture(script, picture) for picture in pictures])
+    return require_same("TorchScript", eager, exported)
 
 
-def _difference(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:
-    return float(np.abs(left - right).max())
+def _compare_onnx(run: TrainedRun, data: Data, folder: Path) -> float:
+    crop = EvalTransform(run.preprocessing).crop
+    crops = np.stack([crop(picture) for picture in compared_pictures(data)])
+    return require_same("ONNX", trained_probabilities(run, crops), Recognizer(folder).answer(crops).probabilities)
+
+
+def require_same(kind: str, trained: NDArray[np.float32], exported: NDArray[np.float32]) -> float:
+    """Return the maximum difference between probabilities (N, K) of the trained network and of an export.
+
+    Raises:
+        ExportError: It is above `TOLERANCE`.
+    """
+    difference = float(np.abs(trained - exported).max())
+    if not difference <= TOLERANCE:
+        raise ExportError(
+            f"the {kind} export differs from the trained network by {difference:.2g} of probability, more "
+            f"than {TOLERANCE:g}: report this with the versions in run.json"
+        )
+    return difference
 
 
 def require_parity(fp32: NDArray[np.bool_], int8: NDArray[np.bool_]) -> Proportion:
@@ -231,8 +269,7 @@ def require_parity(fp32: NDArray[np.bool_], int8: NDArray[np.bool_]) -> Proporti
     Raises:
         ExportError: int8 is worse by more than `INT8_LOSS`, and not by chance: the whole interval is below.
     """
-    counts = ((fp32 & int8).sum(), (fp32 & ~int8).sum(), (~fp32 & int8).sum(), (~fp32 & ~int8).sum())
-    difference = Pairs(*map(int, counts)).difference
+    difference = accuracy_difference(fp32, int8)
     if difference.high < -INT8_LOSS:
         raise ExportError(
             f"int8 recognises {-difference.value:.1%} fewer of {difference.count} pictures than fp32 (95 % "
@@ -241,7 +278,13 @@ def require_parity(fp32: NDArray[np.bool_], int8: NDArray[np.bool_]) -> Proporti
     return difference
 
 
-def _evenly(samples: Sequence[Sample], count: int) -> Sequence[Sample]:
+def accuracy_difference(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Proportion:
+    """Return the accuracy of a second model minus that of a first, from which images each recognised, (N,)."""
+    counts = ((first & second).sum(), (first & ~second).sum(), (~first & second).sum(), (~first & ~second).sum())
+    return Pairs(*map(int, counts)).difference
+
+
+def evenly(samples: Sequence[Sample], count: int) -> Sequence[Sample]:
     """Return about `count` samples, or all if there are fewer, evenly spaced."""
     return samples[:: max(1, len(samples) // count)]
 

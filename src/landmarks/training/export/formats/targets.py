@@ -1,0 +1,121 @@
+"""`landmarks export RUN --for TARGET`: one function per target."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from landmarks.model.folder import TORCHSCRIPT_FILE
+from landmarks.training.config.jobs import ExportSettings, ExportTarget
+from landmarks.training.data.loaders import Data
+from landmarks.training.engine.trained import TrainedRun
+from landmarks.training.export.export import (
+    ParityReport,
+    compare_torchscript,
+    compared_pictures,
+    export_folder,
+    write_model,
+)
+from landmarks.training.export.formats.hub import write_hub_card
+from landmarks.training.export.formats.onnx_file import write_onnx_files
+from landmarks.training.export.formats.photoprism import write_photoprism
+from landmarks.training.export.formats.timm_files import TimmReport, write_timm
+from landmarks.training.export.predictor import make_predictor, save_torchscript
+
+Compared = tuple[str, ...]
+"""What an export was compared with, one sentence each."""
+
+
+def export_for(run: TrainedRun, data: Data, out: Path, settings: ExportSettings) -> Compared:
+    """Write a run for the program or format in `settings.target`.
+
+    Everything is written and compared in a temporary folder next to `out`, which is renamed at the end.
+
+    Args:
+        run: A finished run, loaded.
+        data: Its images; see `landmarks.training.export.export.export_run`.
+        out: The folder to make.
+        settings: Target and content of the export.
+
+    Returns:
+        What was compared, one sentence each.
+
+    Raises:
+        RunError: `out` exists, or the target cannot hold the network of this run.
+        ExportError: The export does not predict what the trained network predicts.
+        StorageError: A file cannot be written.
+    """
+    with export_folder(out) as folder:
+        return _WRITERS[settings.target](run, data, folder, replace(settings, name=settings.name or out.name))
+
+
+def _landmarks(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> Compared:
+    parity = write_model(run, data, folder, settings)
+    return (f"{_differs('TorchScript', parity.torchscript)}, fp32 ONNX by {parity.onnx:.1e}", *_accuracies(parity))
+
+
+def _torchscript(run: TrainedRun, data: Data, folder: Path, _settings: ExportSettings) -> Compared:
+    save_torchscript(make_predictor(run.model, run.classes, run.preprocessing), folder / TORCHSCRIPT_FILE)
+    return (_differs("TorchScript", compare_torchscript(run, data, folder / TORCHSCRIPT_FILE)),)
+
+
+def _onnx(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> Compared:
+    with tempfile.TemporaryDirectory() as temporary:
+        parity = write_model(run, data, Path(temporary), settings)
+        write_onnx_files(Path(temporary), folder)
+    return (_differs("fp32 ONNX", parity.onnx), *_accuracies(parity))
+
+
+def _photoprism(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> Compared:
+    with tempfile.TemporaryDirectory() as temporary:
+        parity = write_model(run, data, Path(temporary), settings)
+        difference = write_photoprism(Path(temporary), compared_pictures(data), folder, settings.name or "")
+    return (
+        _differs("fp32 ONNX", parity.onnx),
+        *_accuracies(parity),
+        _differs("the file for PhotoPrism", difference),
+    )
+
+
+def _timm(run: TrainedRun, data: Data, folder: Path, _settings: ExportSettings) -> Compared:
+    return _timm_sentences(write_timm(run, data, folder))
+
+
+def _hub(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> Compared:
+    report = write_timm(run, data, folder)
+    parity = write_model(run, data, folder, replace(settings, torchscript=False))
+    write_hub_card(folder)
+    return (*_timm_sentences(report), _differs("fp32 ONNX", parity.onnx), *_accuracies(parity))
+
+
+def _timm_sentences(report: TimmReport) -> Compared:
+    return (
+        _differs("timm, with features scaled as config.json states,", report.exact),
+        f"timm by itself is right on {report.timm_accuracy:.4f} of the validation pictures, the trained network "
+        f"on {report.trained_accuracy:.4f}",
+    )
+
+
+def _differs(name: str, difference: float) -> str:
+    return f"{name} differs by at most {difference:.1e} of probability"
+
+
+def _accuracies(parity: ParityReport) -> Compared:
+    right = [("fp32", parity.valid_accuracy), ("int8", parity.int8_valid_accuracy)]
+    return tuple(
+        f"{name} is right on {accuracy:.4f} of the validation pictures"
+        for name, accuracy in right
+        if accuracy is not None
+    )
+
+
+_WRITERS: dict[ExportTarget, Callable[[TrainedRun, Data, Path, ExportSettings], Compared]] = {
+    "landmarks": _landmarks,
+    "onnx": _onnx,
+    "torchscript": _torchscript,
+    "timm": _timm,
+    "hub": _hub,
+    "photoprism": _photoprism,
+}
