@@ -202,7 +202,7 @@ def main() -> None:
         mode_roles, folder = assign_roles(photos, mode), given.cache / mode
         compare = given.compare and mode == "dev"
         trained = train_student(pictures, mode_roles, folder, device=device, workers=workers, compare=compare)
-        network = write_network(trained, mode_roles, folder / "average", scale=STUDENT.scale)
+        network = write_network(trained, mode_roles, folder / "student", scale=STUDENT.scale)
         found[mode] = (mode_roles, network, outputs_of_all(network, photos))
     dev_roles, _, dev_outputs = found["dev"]
     roles, network, outputs = found["final"]

@@ -144,7 +144,7 @@ def main() -> None:
     given = parser.parse_args()
     roles = assign_roles(list_photos(given.data), "dev")
     known = is_landmark([*roles.known, BACKGROUND])
-    dev = Subject.of(roles, outputs_of_all(given.cache / "dev" / "average" / "int8.onnx", roles.photos), known)
+    dev = Subject.of(roles, outputs_of_all(given.cache / "dev" / "student" / "int8.onnx", roles.photos), known)
     scores = {**simple_scores(dev), **combined_scores(dev)}
     best = "**combined: head, whitened neighbours**"
     body = ["## Scores, fine-tuned network with a background of groups", ""]
@@ -162,7 +162,7 @@ def main() -> None:
         for name, score in chosen.items():
             rows.append([f"frozen, background: {mode}; {name}", *top1_of(subject), *measure(subject, score)])
     for name, words in NETWORKS.items():
-        subject = dev if name == "average" else variant(roles, given.cache, name, known)
+        subject = dev if name == "student" else variant(roles, given.cache, name, known)
         if subject is not None:
             learned = scores[best] if subject is dev else usual_combination(subject)
             rows.append([words, *top1_of(subject), *measure(subject, learned)])

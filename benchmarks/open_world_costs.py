@@ -3,8 +3,7 @@
 Run `python benchmarks/open_world_costs.py DATA --cache CACHE` after `benchmarks/open_world.py`. Averaged views, a
 second backbone, and geometric verification against the nearest training photos of the likeliest landmark, each
 with the usual combination of scores; and the size of the input, on the photos that may choose it. Verification
-takes a third of a second per photo, so it is measured on one photo of six. The network is the one that learned
-from the teacher, before its weights are averaged with another's.
+takes a third of a second per photo, so it is measured on one photo of six.
 """
 
 from __future__ import annotations

@@ -10,9 +10,6 @@
 - A larger network (the teacher) is trained first; the exported one learns from its probabilities as well as from
   the labels (Hinton et al. 2015, https://arxiv.org/abs/1503.02531). Both see the same view, the teacher at its
   full size (Beyer et al. 2022, https://arxiv.org/abs/2106.05237).
-- Another network learns from the labels alone, on the same views. The exported network has the mean of both
-  networks' weights (Wortsman et al. 2022, model soups, https://arxiv.org/abs/2203.05482): better than each, at the
-  cost of one.
 
 Several networks may be trained on the same views at once, so that a comparison costs no second augmentation.
 """
@@ -22,7 +19,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -106,10 +103,7 @@ VARIANTS = {
     "no_margin": Recipe(distilled=0, margin=0.0),
     "margin_3": Recipe(distilled=0, margin=0.3),
 }
-"""Without the teacher, and with other margins."""
-
-AVERAGED = ("student", "plain")
-"""The exported network has the mean of their weights."""
+"""For comparison: without the teacher, and with other margins."""
 
 TEACHER = Recipe(backbone="efficientnet_lite2", rate=4e-4, sizes=(208, 224), distilled=0)
 TEACHER_PLAN = Plan(epochs=12, last=3, seed=1)
@@ -291,7 +285,7 @@ class _Learner:
 def train_student(
     pictures: Pictures, roles: Roles, folder: Path, *, device: str, workers: int, compare: bool = False
 ) -> WorldNetwork:
-    """Return the average of the networks `AVERAGED`: train them and their teacher, unless `folder` holds them.
+    """Train the teacher and the network that is exported, unless `folder` holds them.
 
     Args:
         pictures: Decoded.
@@ -301,8 +295,7 @@ def train_student(
         workers: Processes that augment.
         compare: Also train `VARIANTS`, on the same views.
     """
-    recipes = {name: STUDENT if name == "student" else VARIANTS[name] for name in AVERAGED}
-    recipes |= VARIANTS if compare else {}
+    recipes = {"student": STUDENT, **(VARIANTS if compare else {})}
     teacher = None
     if not all((folder / f"{name}.pt").is_file() for name in recipes):
         found = train(
@@ -310,17 +303,7 @@ def train_student(
         )
         teacher = found["teacher"], TEACHER.scale
     trained = train(pictures, roles, recipes, folder, plan=Plan(), teacher=teacher, device=device, workers=workers)
-    return average_of([trained[name] for name in AVERAGED])
-
-
-def average_of(networks: Sequence[WorldNetwork]) -> WorldNetwork:
-    """Return the network with the mean of the weights, and of the unit directions of the heads."""
-    found = copy.deepcopy(networks[0])
-    states = [network.state_dict() for network in networks]
-    for state in states:
-        state["weight"] = nn.functional.normalize(state["weight"], dim=1)
-    found.load_state_dict({key: sum(state[key] for state in states) / len(states) for key in states[0]})
-    return found
+    return trained["student"]
 
 
 def train(
