@@ -188,7 +188,9 @@ class TestPipeline:
         needed = {name: part.score_needed for name, part in together.explanation.each}
         assert needed == {"strict": 100.0, "plain": 0.5}
         said = list(reasons(together.explanation, Gazetteer.bundled()))
-        assert any(line.startswith("strict: like what the model learned") and "not passed" in line for line in said)
+        assert any(
+            line.startswith("strict: like what the model learned") and "not passed" in line for line in said
+        )
         assert said[-1] == "together: one model tags the photo: Eiffel Tower"
 
     def test_places_of_the_camera_come_once(self, pair: str, tmp_path: Path) -> None:
