@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 CALL = "import sys; from landmarks.cli import main; sys.exit(main(sys.argv[1:]))"
 """What the installed command does, for `start(..., before=...)` to put lines in front of."""
@@ -25,6 +28,11 @@ class Outcome:
     def complaint(self) -> str:
         """The sentence of an error, without the program's name."""
         return self.err.strip().splitlines()[-1].removeprefix("landmarks: ")
+
+    @property
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """What `--jsonl` prints of each photo, by its name without the suffix."""
+        return {Path(row["path"]).stem: row for row in map(json.loads, self.out.splitlines())}
 
 
 def landmarks(*arguments: object) -> Outcome:

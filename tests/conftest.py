@@ -62,3 +62,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real pictures (../shared/data) do not lie beside the project")
     return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A calibrated recogniser of colours."""
+    from tiny_model import calibrated, make_model
+
+    return make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from PIL import ExifTags, Image
 from serving import Running, serving, serving_by
-from tiny_model import COLOURS, calibrated, make_model, save_colour
+from tiny_model import COLOURS, save_colour
 
 from landmarks.metadata.xmp import XmpPacket
 
@@ -36,11 +36,6 @@ DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 TOWER, HENGE, GREY = (COLOURS[name] for name in ("07.Eiffel_Tower", "31.Stonehenge", "background"))
 expect = playwright.expect
 Page = Any
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
 
 
 @pytest.fixture(scope="module")

@@ -19,15 +19,10 @@ import httpx2 as httpx
 import pytest
 from commands import landmarks, python
 from serving import Running, serving
-from tiny_model import COLOURS, calibrated, make_model, save_colour
+from tiny_model import COLOURS, save_colour
 
 SEARCHED = 10
 """Cases that schemathesis makes for each operation."""
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
 
 
 @pytest.fixture(scope="module")

@@ -18,15 +18,10 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 from serving import Running, serving
-from tiny_model import COLOURS, calibrated, make_model, save_colour
+from tiny_model import COLOURS, save_colour
 
 HOSTILE, HONEST = "127.0.0.9", "127.0.0.1"
 POST = "POST /v1/tags HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
 
 
 @pytest.fixture(scope="module")

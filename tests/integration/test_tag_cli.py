@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import CALL, landmarks, start
-from tiny_model import COLOURS, calibrated, make_model, save_colour
+from tiny_model import COLOURS, make_model, save_colour
 
 from landmarks.imaging.decoding import load_rgb
 from landmarks.metadata.xmp import XmpPacket
@@ -27,11 +27,6 @@ needs_exiftool = pytest.mark.skipif(
     shutil.which("exiftool") is None, reason="ExifTool is not installed (Debian: libimage-exiftool-perl)"
 )
 TOWER, HENGE, GREY = (COLOURS[name] for name in ("07.Eiffel_Tower", "31.Stonehenge", "background"))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
 
 
 @pytest.fixture

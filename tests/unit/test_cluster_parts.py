@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import landmarks
-from tiny_model import COLOURS, calibrated, camera_exif, make_model, save_colour
+from tiny_model import COLOURS, camera_exif, save_colour
 
 pytest.importorskip("pyarrow", reason="needs the extra cluster")
 pytest.importorskip("fsspec", reason="needs the extra cluster")
@@ -25,11 +25,6 @@ from landmarks.errors import InputError, SettingsError, StorageError
 from landmarks.model.recognizer import Recognizer
 
 ROME = (41.89, 12.4922)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
 
 
 @pytest.fixture

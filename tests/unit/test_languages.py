@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 from commands import landmarks
-from tiny_model import COLOURS, calibrated, make_model, save_colour
+from tiny_model import COLOURS, save_colour
 
 from landmarks.errors import SettingsError
 from landmarks.geo import Language
@@ -25,11 +25,6 @@ babel = pytest.importorskip("babel", reason="Babel is not installed")
 @pytest.fixture(scope="module")
 def german() -> Gazetteer:
     return in_language(Gazetteer.bundled(), "de")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
 
 
 @pytest.fixture

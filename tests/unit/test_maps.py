@@ -10,18 +10,13 @@ from xml.etree import ElementTree
 
 import pytest
 from commands import landmarks
-from tiny_model import COLOURS, calibrated, camera_exif, make_model, save_colour
+from tiny_model import COLOURS, camera_exif, make_model, save_colour
 
 from landmarks.geo.towns import largest_towns
 from landmarks.library.maps.spots import find_spot
 
 PARIS, SYDNEY = (48.8616, 2.2893), (-33.8568, 151.2153)
 GPX, KML = "{http://www.topografix.com/GPX/1/1}", "{http://www.opengis.net/kml/2.2}"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
 
 
 @pytest.fixture

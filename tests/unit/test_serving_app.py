@@ -46,11 +46,6 @@ LIMITS = Limits(max_mb=0.1, max_megapixels=1, max_files=4, max_request_mb=0.3, q
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
-
-
-@pytest.fixture(scope="module")
 def client(model: Path) -> Iterator[TestClient]:
     with TestClient(create_app(ServeSettings(model, workers=1, limits=LIMITS))) as client:
         yield client

@@ -7,12 +7,11 @@ import io
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pytest
 from commands import landmarks
-from tiny_model import COLOURS, calibrated, camera_exif, make_model, save_colour
+from tiny_model import COLOURS, camera_exif, save_colour
 
 from landmarks.errors import SettingsError
 from landmarks.geo.gazetteer import Gazetteer
@@ -25,11 +24,6 @@ SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 TROCADERO, ZERMATT, OCEAN = (48.8616, 2.2893), (46.0207, 7.7491), (-40.0, -120.0)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
-
-
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """A tower in Paris, something unknown in Zermatt, on the ocean, and nobody knows where."""
@@ -39,10 +33,6 @@ def photos(tmp_path: Path) -> Path:
         save_colour(folder / f"{name}.jpg", COLOURS["background"], exif=camera_exif(where))
     save_colour(folder / "lost.jpg", COLOURS["background"])
     return folder
-
-
-def rows_of(text: str) -> dict[str, dict[str, Any]]:
-    return {Path(row["path"]).stem: row for row in map(json.loads, text.splitlines())}
 
 
 @pytest.mark.parametrize(
@@ -89,12 +79,12 @@ def test_kinds_with_a_distance_of_sight_are_kinds_of_the_gazetteer() -> None:
 
 def test_tags_of_the_position_come_on_request_alone(model: Path, photos: Path) -> None:
     plain = landmarks("tag", photos, "--model", model, "--jsonl")
-    assert {len(row["tags"]) for row in rows_of(plain.out).values()} == {0, 1}
+    assert {len(row["tags"]) for row in plain.rows.values()} == {0, 1}
     assert '"source"' not in plain.out
     done = landmarks("tag", photos, "--model", model, "--places", "--jsonl", "--explain")
     assert done.status == 0
     schema = jsonschema.Draft202012Validator(json.loads((SCHEMAS / "tag.json").read_text()))
-    rows = rows_of(done.out)
+    rows = done.rows
     for row in rows.values():
         schema.validate(row)
     assert [(tag["name"], tag.get("source")) for tag in rows["tower"]["tags"]] == [

@@ -210,11 +210,6 @@ def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
         TagSettings(**wrong)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
-
-
 def test_one_bad_photo_does_not_stop_the_others(model: Path, tmp_path: Path) -> None:
     photos = [save_colour(tmp_path / f"{n}.jpg", COLOURS["07.Eiffel_Tower"]) for n in range(6)]
     photos[2].write_text("no picture")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pytest
 from commands import landmarks
-from tiny_model import COLOURS, calibrated, camera_exif, make_model, save_colour
+from tiny_model import COLOURS, camera_exif, save_colour
 
 from landmarks.errors import SettingsError
 from landmarks.metadata.xmp import XmpPacket
@@ -75,11 +74,6 @@ def test_other_spans_are_refused(text: str) -> None:
         parse_span(text)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
-
-
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """A phone's photo with a position, two of a camera soon after it, one of a tower, and one of the next day."""
@@ -95,15 +89,11 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def rows_of(text: str) -> dict[str, dict[str, Any]]:
-    return {Path(row["path"]).stem: row for row in map(json.loads, text.splitlines())}
-
-
 def test_estimates_are_marked(model: Path, photos: Path) -> None:
     done = landmarks("tag", photos, "--model", model, "--places", "--trips", "--jsonl")
     assert done.status == 0
     schema = jsonschema.Draft202012Validator(json.loads((SCHEMAS / "tag.json").read_text()))
-    rows = rows_of(done.out)
+    rows = done.rows
     for row in rows.values():
         schema.validate(row)
     (tag,) = rows["camera"]["tags"]

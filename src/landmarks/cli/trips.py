@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from landmarks.tagging.settings import TagSettings
     from landmarks.tagging.tagger import Finding
 
+_WITHIN = "30min"
+
 Guess = Callable[["Finding"], "Finding"]
 """Adds estimated tags to a finding."""
 
@@ -28,7 +30,7 @@ class Trips:
     """
 
     trips: bool = False
-    within: Annotated[str | None, Option(default="30min")] = None
+    within: Annotated[str | None, Option(default=_WITHIN)] = None
 
     def __post_init__(self) -> None:
         if self.within is not None and not self.trips:
@@ -37,7 +39,7 @@ class Trips:
     @property
     def key(self) -> str:
         """What distinguishes photos tagged with these estimates, for the ledger; empty without any."""
-        return f"-trips={self.within or '30min'}" if self.trips else ""
+        return f"-trips={self.within or _WITHIN}" if self.trips else ""
 
     def check(self, *, places: bool, watch: bool) -> None:
         """Refuse estimates without places, or while photos still arrive."""
@@ -65,7 +67,7 @@ class Trips:
         from landmarks.tagging.tagger import gazetteer_of
         from landmarks.tagging.trips import Shot, estimate_positions, parse_span, with_estimate
 
-        span = parse_span(self.within or "30min")
+        span = parse_span(self.within or _WITHIN)
         photos = walk_photos(paths, exclude=exclude, on_skip=lambda _reported_later: None)
         estimates = estimate_positions((Shot(one, read_time(one), read_position(one)) for one in photos), span)
         gazetteer = gazetteer_of(models, settings)
