@@ -147,10 +147,10 @@ async function meet() {
 function showKnown(features) {
   const lines = features.map(({ properties: { name, city, country } }) =>
     [name, ...[city, country].filter((part) => part && part !== name)].join(", ")
-  );
+  ).sort();
   const draw = () => {
     const wanted = byId("known-find").value.trim().toLowerCase();
-    const found = lines.sort().filter((line) => line.toLowerCase().includes(wanted));
+    const found = lines.filter((line) => line.toLowerCase().includes(wanted));
     byId("known-list").replaceChildren(...found.map((line) => el("li", {}, line)));
   };
   byId("known-find").oninput = draw;

@@ -19,7 +19,7 @@ export class Photos {
 
   /** All photos, in the order in which they came. */
   all() {
-    return [...this.#photos.values()].sort((one, other) => one.id - other.id);
+    return [...this.#photos.values()];
   }
 
   add(file) {
@@ -49,10 +49,9 @@ export class Photos {
       this.#tell(photo, "removed");
     }
     this.#steps.push(() => {
-      for (const photo of photos) {
-        this.#photos.set(photo.id, photo);
-        this.#tell(photo, "added");
-      }
+      const all = [...this.all(), ...photos].sort((one, other) => one.id - other.id);
+      this.#photos = new Map(all.map((photo) => [photo.id, photo]));
+      for (const photo of photos) this.#tell(photo, "added");
     });
   }
 
