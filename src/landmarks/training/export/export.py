@@ -154,10 +154,11 @@ def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSetti
     shutil.copy(fp32, folder / ONNX_FILE)
     info = _describe(folder, info)
     samples = data.folder.valid
-    script = compare_torchscript(run, data, folder / TORCHSCRIPT_FILE)
-    onnx = _compare_onnx(run, data, folder)
+    pictures = compared_pictures(data)
+    script = compare_torchscript(run, pictures, folder / TORCHSCRIPT_FILE)
+    onnx = _compare_onnx(run, pictures, folder)
     right = _recognised(folder, data, samples)
-    parity = ParityReport(len(compared_pictures(data)), script, onnx, valid_accuracy=float(right.mean()))
+    parity = ParityReport(len(pictures), script, onnx, valid_accuracy=float(right.mean()))
     if settings.precision == "int8":
         crop = EvalTransform(contract).crop
         more = evenly(data.folder.train, INT8_TRAINING_PICTURES)
@@ -219,7 +220,7 @@ def trained_probabilities(run: TrainedRun, crops: NDArray[np.uint8]) -> NDArray[
     return probabilities
 
 
-def compare_torchscript(run: TrainedRun, data: Data, path: Path) -> float:
+def compare_torchscript(run: TrainedRun, pictures: Sequence[NDArray[np.uint8]], path: Path) -> float:
     """Return the maximum difference in probability between a TorchScript file and the trained network.
 
     The file resizes by itself, so it is compared with the same predictor before compilation.
@@ -229,15 +230,14 @@ def compare_torchscript(run: TrainedRun, data: Data, path: Path) -> float:
     """
     predictor = make_predictor(run.model, run.classes, run.preprocessing)
     script = load_torchscript(path)
-    pictures = compared_pictures(data)
     eager = np.stack([predict_picture(predictor, picture) for picture in pictures])
     exported = np.stack([predict_picture(script, picture) for picture in pictures])
     return require_same("TorchScript", eager, exported)
 
 
-def _compare_onnx(run: TrainedRun, data: Data, folder: Path) -> float:
+def _compare_onnx(run: TrainedRun, pictures: Sequence[NDArray[np.uint8]], folder: Path) -> float:
     crop = EvalTransform(run.preprocessing).crop
-    crops = np.stack([crop(picture) for picture in compared_pictures(data)])
+    crops = np.stack([crop(picture) for picture in pictures])
     return require_same("ONNX", trained_probabilities(run, crops), Recognizer(folder).answer(crops).probabilities)
 
 

@@ -58,7 +58,7 @@ def _landmarks(run: TrainedRun, data: Data, folder: Path, settings: ExportSettin
 
 def _torchscript(run: TrainedRun, data: Data, folder: Path, _settings: ExportSettings) -> Compared:
     save_torchscript(make_predictor(run.model, run.classes, run.preprocessing), folder / TORCHSCRIPT_FILE)
-    return (_differs("TorchScript", compare_torchscript(run, data, folder / TORCHSCRIPT_FILE)),)
+    return (_differs("TorchScript", compare_torchscript(run, compared_pictures(data), folder / TORCHSCRIPT_FILE)),)
 
 
 def _onnx(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> Compared:
