@@ -56,6 +56,17 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def exports_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let each network be exported and quantised once, see `exported_once`."""
+    from exported_once import remember_exports
+    from shared_fixture import shared_folder
+
+    with pytest.MonkeyPatch.context() as patch:
+        remember_exports(patch, shared_folder(tmp_path_factory, "exports"))
+        yield
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The real images beside the project; tests that need them are skipped if they are missing."""
     folder = PROJECT.parent / "shared" / "data"

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from commands import landmarks
 from drawn import draw_dataset
-from exported_once import remember_exports
 from shared_fixture import made_once, shared_folder
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _exports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        remember_exports(patch, shared_folder(tmp_path_factory, "exports"))
-        yield
+def _exports(exports_once: None) -> None:
+    pass
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from commands import landmarks
+from warm import WarmCommand, warm_ranks
 
 from landmarks.training.models.weights import read_weights
 from landmarks.training.runs.folder import EpochRow, RunFolder, read_history
@@ -38,6 +39,13 @@ def begin(words: list[object]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [str(word) for word in words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _warm_ranks() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        warm_ranks(patch)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +73,9 @@ def test_two_devices_learn_what_one_learns(drawn: Path, cache: Path, tmp_path: P
     # Without augmentation, and with batch norms that do not learn, nothing differs but the order of sums.
     exact = ("--model", "transfer", "--unfreeze", "--augment", "", "--views", 1, "--sizes", 64, "--limit", 16)
     runs = []
-    for devices in (1, 2):
-        run = RunFolder(tmp_path / str(devices))
-        flags = ("--epochs", 2, "--batch-size", 8, "--devices", devices, "--cache", cache)
+    for count in (1, 2):
+        run = RunFolder(tmp_path / str(count))
+        flags = ("--epochs", 2, "--batch-size", 8, "--devices", count, "--cache", cache)
         outcome = landmarks("train", drawn, "--out", run.root, *exact, *flags, *CPU)
         assert outcome.status == 0, outcome.err
         runs.append(run)
@@ -81,14 +89,13 @@ def test_a_run_goes_on_after_one_process_was_killed(
     drawn: Path, cache: Path, together: RunFolder, tmp_path: Path
 ) -> None:
     run = RunFolder(tmp_path / "run")
-    words = [*PYTHON, "landmarks", "train", drawn, "--out", run.root, "--cache", cache]
-    with begin([*words, *SCRATCH, *CPU, "--devices", 2]) as process:
-        wait_for(run.checkpoint.is_file, process)
-        os.kill(ranks_of(process.pid)[1], signal.SIGKILL)
-        _, err = process.communicate()
-    assert process.returncode == 1, err
-    assert "Traceback" not in err
-    assert f"continue with --resume {run.root}" in err.strip().splitlines()[-1]
+    process = WarmCommand("train", drawn, "--out", run.root, "--cache", cache, *SCRATCH, *CPU, "--devices", 2)
+    wait_for(run.checkpoint.is_file, process)
+    os.kill(ranks_of(process.pid)[1], signal.SIGKILL)
+    outcome = process.wait()
+    assert outcome.status == 1, outcome.err
+    assert "Traceback" not in outcome.err
+    assert f"continue with --resume {run.root}" in outcome.complaint
     assert 1 <= len(figures(run)) < 3
     resumed = landmarks("train", "--resume", run.root)
     assert resumed.status == 0, resumed.err
@@ -130,9 +137,9 @@ def test_devices_that_do_not_fit_are_refused(
     assert not (tmp_path / "run").exists()
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_for(condition: Callable[[], bool], process: WarmCommand) -> None:
     while not condition():
-        assert process.poll() is None, process.communicate()
+        assert process.running, process.wait()
         time.sleep(0.02)
 
 

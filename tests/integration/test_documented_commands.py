@@ -17,8 +17,10 @@ from pathlib import Path
 import pytest
 from commands import Outcome, landmarks, start
 from drawn import draw_dataset
+from warm import warm_ranks
 
 from landmarks.files.checksums import sha256_file
+from landmarks.training.tuning.search_space import SPACES
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -127,6 +129,10 @@ def place(
     folder = tmp_path_factory.getbasetemp() / "place"
     folder.mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    warm_ranks(monkeypatch)
+    # Trials with other backbones or crops embed all pictures again.
+    cheap = [one for one in SPACES["transfer"] if one.key not in {"backbone", "crop_scale"}]
+    monkeypatch.setitem(SPACES, "transfer", tuple(cheap))
     shutil.copy(EXAMPLES / "pyramid.jpg", folder / "photo.jpg")
     for name in ("holiday", "docs/examples"):
         shutil.copytree(EXAMPLES, folder / name)

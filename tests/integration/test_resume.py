@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import Outcome, landmarks, start
+from commands import Outcome, landmarks
+from warm import WarmCommand
 
 from landmarks.cli.progress import RunProgress
 from landmarks.training.engine.checkpoints import read_state
@@ -83,7 +84,7 @@ def step(self, epoch, done, total):
         os.kill(os.getpid(), signal.SIGKILL)
 RunProgress.step = step
 """
-    return start(*arguments, before=before)
+    return WarmCommand(*arguments, before=before).wait()
 
 
 def test_killed_run_continues_to_the_same_figures(drawn, cache, undisturbed, tmp_path):
@@ -134,7 +135,7 @@ from landmarks.cli.progress import RunProgress
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins without it
 RunProgress.step = lambda self, epoch, done, total: os.kill(os.getpid(), signal.SIGINT)
 """
-    outcome = start("train", drawn, "--out", run, "--cache", cache, *SCRATCH, before=before)
+    outcome = WarmCommand("train", drawn, "--out", run, "--cache", cache, *SCRATCH, before=before).wait()
     assert outcome.status == 130
     assert "Traceback" not in outcome.err
     assert outcome.complaint == f"{run}: stopped: continue with landmarks train --resume {shlex.quote(str(run))}"

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
-import subprocess
-import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from commands import CALL, landmarks
+from commands import landmarks
 from hypothesis import given
 from hypothesis import strategies as st
+from warm import WarmCommand
 
 from landmarks.training.config.settings import default_settings
 from landmarks.training.tuning import search_space
@@ -45,12 +43,10 @@ def trials(study: Path) -> list[Path]:
     return sorted((study / "trials").iterdir())
 
 
-def begin(data: Path, cache: Path, study: Path, count: int) -> subprocess.Popen[str]:
+def begin(data: Path, cache: Path, study: Path, count: int) -> WarmCommand:
     """Start a study in a process of its own."""
     words = ["tune", data, "--out", study, "--cache", cache, "--trials", count, *FLAGS]
-    command = [sys.executable, "-c", PATCH + CALL, *map(str, words)]
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    return WarmCommand(*words, before=PATCH)
 
 
 @pytest.fixture(scope="module")
@@ -125,12 +121,12 @@ def test_a_killed_study_goes_on_and_two_processes_share_it(drawn, cache, study, 
     deadline = time.monotonic() + 120
     while not list(folder.glob("trials/*/settings.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
+    first.kill()
+    assert first.wait().status == -signal.SIGKILL
     both = [begin(drawn, cache, folder, 3) for _ in range(2)]
-    told = [process.communicate(timeout=280)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], told
-    assert all(text.count("trial ") >= 1 for text in told)
+    told = [process.wait() for process in both]
+    assert [outcome.status for outcome in told] == [0, 0], told
+    assert all(outcome.err.count("trial ") >= 1 for outcome in told)
     outcome = landmarks("tune", drawn, "--out", folder, "--cache", cache, "--trials", 3, *FLAGS)
     # Both may have been at their last trial.
     assert "best of 3 trials" in outcome.out or "best of 4 trials" in outcome.out

@@ -31,7 +31,7 @@ from landmarks.training.models.onnx_graph import write_onnx
 from landmarks.training.models.transfer import TransferModel, get_model_transfer_learning
 from landmarks.training.models.weights import load_weights, save_weights
 
-CLASSES = ("A", "B", "C", "東京タワー 🗼", "Köln")
+CLASSES = ("A", "B", "東京タワー 🗼", "Köln")  # as many as the drawn ones, whose networks have the same graph
 Network = MyModel | TransferModel
 
 
@@ -134,6 +134,7 @@ class TestContract:
                 contract = torch.softmax(model(torch.from_numpy(prepared)), dim=1)[0]
             np.testing.assert_allclose(answer, contract.numpy(), atol=5e-3)
 
+    @pytest.mark.usefixtures("exports_once")
     @pytest.mark.parametrize("subject", ["scratch", "lite0"], indirect=True)  # an export takes seconds
     def test_onnx_answers_alike_with_nothing_dynamic(
         self, subject: Subject, model: Network, tmp_path: Path
