@@ -13,7 +13,7 @@ from tiny_model import COLOURS, camera_exif, save_colour
 
 from landmarks.errors import SettingsError
 from landmarks.metadata.xmp import XmpPacket
-from landmarks.tagging.trips import Shot, estimate_positions, parse_span
+from landmarks.tagging.trips.positions import Shot, estimate_positions, parse_span
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 PARIS, VERSAILLES, SYDNEY = (48.8616, 2.2893), (48.8049, 2.1204), (-33.8568, 151.2153)
@@ -121,8 +121,8 @@ def test_estimates_are_written_apart_and_undone(model: Path, photos: Path) -> No
     assert {path.name: path.read_bytes() for path in photos.iterdir() if path.is_file()} == before
 
 
-def test_estimates_need_places(model: Path, photos: Path) -> None:
-    done = landmarks("tag", photos, "--model", model, "--trips")
-    assert (done.status, done.complaint) == (2, "--trips is about places: give --places too")
+def test_a_time_for_estimates_needs_both(model: Path, photos: Path) -> None:
+    done = landmarks("tag", photos, "--model", model, "--trips", "--within", "1h")
+    assert (done.status, done.complaint) == (2, "--within is about --places: give --places too")
     done = landmarks("tag", photos, "--model", model, "--places", "--within", "1h")
     assert (done.status, done.complaint) == (2, "--within is about --trips: give --trips too")

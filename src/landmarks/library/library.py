@@ -249,11 +249,23 @@ class Library(Closing):
     def recorded(self, photo: Path) -> tuple[Tag, ...] | None:
         """Return the tags that a run recorded for a photo; None if none has, or the photo has changed since."""
         key = self.key(photo)
-        row, now = self._ledger.photo(key), photo.stat()
+        row = self._ledger.photo(key)
+        try:
+            now = photo.stat()
+        except OSError:
+            return None
         if row is None or row.state != "done" or (row.size, row.mtime_ns) != (now.st_size, now.st_mtime_ns):
             return None
         change = self._ledger.of_photo(key)
         return () if change is None else tags_from_json(change.tags)
+
+    def confirmed(self, photo: Path) -> tuple[Tag, ...]:
+        """Return the tags of a photo that the user has confirmed, by its path."""
+        verdicts = self._ledger.verdicts(self.key(photo), None)
+        stored = [
+            verdict.tag for verdict in verdicts if verdict.verdict == "confirmed" and verdict.tag is not None
+        ]
+        return tuple(tag for text in stored for tag in tags_from_json(text))
 
     def key(self, path: Path) -> bytes:
         """Return a path below the root as the ledger knows it.
