@@ -36,7 +36,7 @@ def relabel(
     Verdicts stand, and landmarks undo takes the run back. The exit status is 2 if a photo could not be written.
     """
     from landmarks.library.languages.relabel import relabel as relabel_library
-    from landmarks.tagging.writers import describe
+    from landmarks.tagging.writers import describe_with_source
 
     counts: Counter[str] = Counter()
     with open_library(path, ledger, state) as library:
@@ -44,7 +44,7 @@ def relabel(
         for outcome in relabel_library(library, language, below=below, dry_run=dry_run):
             counts[outcome.status] += 1
             if outcome.status in {"written", "planned"}:
-                click.echo(f"{outcome.path}: {'; '.join(map(describe, outcome.tags))}")
+                click.echo(f"{outcome.path}: {'; '.join(map(describe_with_source, outcome.tags))}")
                 if dry_run and outcome.diff is not None:
                     click.echo("\n".join(f"  {line}" for line in outcome.diff.splitlines()))
             elif outcome.status == "quarantined":

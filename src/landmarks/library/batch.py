@@ -19,7 +19,7 @@ from landmarks.metadata.edit import Edit, plan, target_of
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.settings import WriteOptions
-from landmarks.tagging.keywords import entries_for
+from landmarks.tagging.keywords import entries_for, estimated_keyword
 from landmarks.tagging.tags import ImageTags, Tag, tags_from_json, tags_to_json
 
 _EDITS = 16  # per batch: the ledger is synced to the disk twice per batch
@@ -313,6 +313,8 @@ def judged(tags: Iterable[Tag], verdicts: Iterable[Verdict]) -> tuple[Tag, ...]:
     verdicts = _newest(verdicts)
     rejected = {verdict.name for verdict in verdicts if verdict.verdict == "rejected"}
     kept = [tag for tag in tags if not (rejected and rejected & names_of(tag))]
+    certain = {name for verdict in verdicts for name in _confirmed_names(verdict)}
+    kept = [tag for tag in kept if tag.source != "estimated" or not certain & _own_names(tag)]
     present = {name for tag in kept for name in _own_names(tag)} if verdicts else set()
     for verdict in verdicts:
         names = {verdict.name} | _confirmed_names(verdict)
@@ -355,7 +357,7 @@ def names_of(tag: Tag) -> set[str]:
             around += [tag.place.country, english.country]
         if tag.level == "landmark":
             around += [tag.place.city, english.city]
-    return _own_names(tag) | {name.casefold() for name in around if name}
+    return _own_names(tag) | {name.casefold() for name in _as_written(around, tag)}
 
 
 def _own_names(tag: Tag) -> set[str]:
@@ -368,4 +370,10 @@ def _own_names(tag: Tag) -> set[str]:
         names += gazetteer.names_of(tag.place).values()
         if (english := gazetteer.get(tag.place.key)) is not None:
             names.append(english.name)
-    return {name.casefold() for name in names if name}
+    return {name.casefold() for name in _as_written(names, tag)}
+
+
+def _as_written(names: Iterable[str], tag: Tag) -> list[str]:
+    """Return names, and the keywords that they are written as: removing one by hand rejects the tag."""
+    known = [name for name in names if name]
+    return known + [estimated_keyword(name) for name in known] if tag.source == "estimated" else known

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -214,7 +216,7 @@ class Library(Closing):
         return self._judge(photo, Verdict(name, "rejected", None))
 
     def confirm(self, photo: Path, tag: str | Tag) -> list[Outcome]:
-        """Keep a tag on a photo whatever later models say; one that was rejected comes back.
+        """Keep a tag on a photo whatever later models say; a rejected one comes back, an estimate becomes certain.
 
         Args:
             photo: The photo, also by the path that it had when it was tagged.
@@ -231,6 +233,7 @@ class Library(Closing):
                 names = ", ".join(sorted(known)) or "none"
                 raise InputError(f"{photo}: it never had a tag {tag!r}; its tags: {names}")
             tag = known[tag.casefold()]
+        tag = replace(tag, source="position") if tag.source == "estimated" else tag
         return self._judge(photo, Verdict(tag.name.casefold(), "confirmed", tags_to_json([tag])))
 
     def verdicts(self) -> Iterator[tuple[Path, Verdict]]:
@@ -253,14 +256,12 @@ class Library(Closing):
         """Return the tags that a run recorded for a photo; None if none has, or the photo has changed since."""
         key = self.key(photo)
         row = self.ledger.photo(key)
-        try:
+        with suppress(OSError):
             now = photo.stat()
-        except OSError:
-            return None
-        if row is None or row.state != "done" or (row.size, row.mtime_ns) != (now.st_size, now.st_mtime_ns):
-            return None
-        change = self.ledger.of_photo(key)
-        return () if change is None else tags_from_json(change.tags)
+            if row is not None and (row.state, row.size, row.mtime_ns) == ("done", now.st_size, now.st_mtime_ns):
+                change = self.ledger.of_photo(key)
+                return () if change is None else tags_from_json(change.tags)
+        return None
 
     def confirmed(self, photo: Path) -> tuple[Tag, ...]:
         """Return the tags of a photo that the user has confirmed, by its path."""

@@ -123,12 +123,18 @@ def _reasons_of_model(explanation: Explanation, gazetteer: Gazetteer) -> Iterato
         yield f"not tagged: {explanation.contradiction}"
 
 
+def describe_with_source(tag: Tag) -> str:
+    """Return a tag in words; of one from a position with `near` or `in`, of an estimated one with `probably`."""
+    if tag.source == "photo":
+        return describe(tag)
+    probably = "probably " if tag.source == "estimated" else ""
+    return f"{probably}{'near' if tag.level == 'landmark' else 'in'} {describe(tag)}"
+
+
 def _told(tag: Tag) -> str:
     """Return a tag with its probability or, of one from a position, with `near` or `in`."""
-    if tag.source != "photo":
-        probably = "probably " if tag.source == "estimated" else ""
-        return f"{probably}{'near' if tag.level == 'landmark' else 'in'} {describe(tag)}"
-    return f"{tag.probability:6.1%}  {describe(tag)}"
+    words = describe_with_source(tag)
+    return f"{tag.probability:6.1%}  {words}" if tag.source == "photo" else words
 
 
 def _passed(passed: bool) -> str:

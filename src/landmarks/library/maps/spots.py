@@ -30,8 +30,8 @@ class Spot:
 
     @property
     def name(self) -> str:
-        """Name of the first tag, else of the file."""
-        return self.tags[0].name if self.tags else self.photo.name
+        """Name of the first tag that is not only estimated, else of the file."""
+        return next((tag.name for tag in self.tags if tag.source != "estimated"), self.photo.name)
 
     @property
     def landmarks(self) -> list[Tag]:
