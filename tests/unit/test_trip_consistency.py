@@ -173,8 +173,8 @@ def test_changes_are_told_counted_and_explained(either: Path, photos: Path) -> N
     assert (
         "stones.jpg: looks like Stonehenge (100%), but Eiffel Tower was photographed 10 minutes before" in done.err
     )
-    assert "1 raised by the trip, 1 taken back by the trip" in done.err or (
-        "1 taken back by the trip, 1 raised by the trip" in done.err
+    assert "1 tagged by the trip, 1 taken back by the trip" in done.err or (
+        "1 taken back by the trip, 1 tagged by the trip" in done.err
     )
 
 

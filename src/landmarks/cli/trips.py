@@ -103,7 +103,7 @@ def _report(trip: Trip, display: Display) -> None:
     notes, verbose = display.summary.notes, display.summary.verbosity.verbose
     for photo, change in trip.changes.items():
         raised = change.kind == "raised"
-        notes["raised by the trip" if raised else "taken back by the trip"] += 1
+        notes["tagged by the trip" if raised else "taken back by the trip"] += 1
         if raised and verbose:
             display.note(f"{photo}: {change.guess.name}: {change.reason}")
     if trip.estimated:

@@ -10,7 +10,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,26 +141,38 @@ def _by_visits(
         if len(near):
             cuts = np.flatnonzero(np.diff(near) > _VISIT_GAP_HOURS) + 1
             stays = [(stay[0] - _VISIT_EDGE_HOURS, stay[-1] + _VISIT_EDGE_HOURS) for stay in np.split(near, cuts)]
-            spans.append((place, [(first - ended, last - begun) for first, last in stays]))
-    edges = sorted({edge for _, stays in spans for stay in stays for edge in stay} | {0.0})
-    if not edges:
+            spans.append((place, _joined([(first - ended, last - begun) for first, last in stays])))
+    if len(spans) < LEAST_PLACES:
         return None, 0
-    # The number of fitting visits changes only at the edges: look between them.
-    middles = np.array([(one + other) / 2 for one, other in pairwise(edges)] or [0.0])
-    fits = np.array([[any(a <= middle <= b for a, b in stays) for middle in middles] for _, stays in spans])
-    counts = fits.sum(axis=0)
+    # The number of fitting visits changes only at the edges: count between them.
+    begins = np.sort([begin for _, stays in spans for begin, _ in stays])
+    ends = np.sort([end for _, stays in spans for _, end in stays])
+    edges = np.unique(np.concatenate([begins, ends]))
+    middles = (edges[:-1] + edges[1:]) / 2
+    counts = np.searchsorted(begins, middles) - np.searchsorted(ends, middles)
     best = int(counts.argmax())
     first = last = best
     while last + 1 < len(counts) and counts[last + 1] == counts[best]:
         last += 1
-    low, high = edges[first], edges[last + 1]
-    places = _distinct([place for (place, _), fit in zip(spans, fits[:, best], strict=True) if fit])
+    low, high = float(edges[first]), float(edges[last + 1])
+    places = _distinct([place for place, stays in spans if any(a <= middles[best] <= b for a, b in stays)])
     enough = places >= LEAST_PLACES and counts[best] >= _AGREEING * len(spans)
     elsewhere = (middles < low - _WIDEST_HOURS) | (middles > high + _WIDEST_HOURS)
     rival = int(counts[elsewhere].max(initial=0))
     unmoved = sum(any(a <= 0 <= b for a, b in stays) for _, stays in spans)
     clear = max(rival, unmoved) <= _RIVAL * counts[best] and high - low <= _WIDEST_HOURS
     return (_rounded(low, high), places) if enough and clear else (None, 0)
+
+
+def _joined(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return spans in order as spans that do not overlap."""
+    joined = [spans[0]]
+    for begin, end in spans[1:]:
+        if begin <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((begin, end))
+    return joined
 
 
 def _visits(
