@@ -52,8 +52,8 @@ ORDINARY = 0.4
 """How many ordinary photos there are for each photo of a landmark."""
 
 KINDS = ("impossible", "lone", "raised")
-INTRODUCTION = """Made trips of 8 stops: two landmarks that the network does not know and six of the nearest ones that it
-knows, with plausible times, ordinary photos between and no GPS. Known landmarks are from world34, world124
+INTRODUCTION = """Made trips of 8 stops: two landmarks that the network does not know and six of the nearest ones
+that it knows, with plausible times, ordinary photos between and no GPS. Known landmarks are from world34, world124
 and other_source, ordinary photos from negatives_wide. Unknown landmarks are, for the development network,
 those of the 26 held-out ones of world124 whose position is known, and for `world` those of monuments49 and
 landmarks10 that it was not trained on. "Alone, same recall": without trips, with a threshold so low that as
