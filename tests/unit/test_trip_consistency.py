@@ -15,8 +15,11 @@ from tiny_model import COLOURS, camera_exif, make_model, save_colour
 from landmarks.metadata.reading import read_head
 from landmarks.metadata.xmp import XmpPacket
 from landmarks.model.calibration import Calibration
+from landmarks.model.operating_points import OperatingPoint
+from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.trips.consistency import Guess, Reconciled, Sighting, reconcile
 from landmarks.tagging.trips.travel import travel_hours
+from landmarks.tagging.trips.trip import Bars
 
 GIZA, MACHU_PICCHU, CUSCO = (29.9773, 31.1325), (-13.1631, -72.545), (-13.5167, -71.9781)
 PARIS, NEW_YORK, VERSAILLES = (48.8584, 2.2945), (40.6892, -74.0445), (48.8049, 2.1204)
@@ -201,6 +204,34 @@ def test_a_photo_that_the_user_confirmed_is_not_taken_back(model: Path, photos: 
     assert landmarks("confirm", photos / "stones.jpg", "Stonehenge").status == 0
     rows = landmarks("tag", photos, "--model", model, "--jsonl", "--trips").rows
     assert [tag["name"] for tag in rows["stones"]["tags"]] == ["Stonehenge"]
+
+
+def test_a_confirmed_landmark_counts_like_a_position(model: Path, photos: Path) -> None:
+    save_colour(photos / "wall.jpg", COLOURS["background"], exif=camera_exif(None, "2026:05:01 10:20:00"))
+    asked = ("tag", photos, "--model", model, "--places", "--trips", "--write", "-q")
+    (photos / "stones.jpg").unlink()
+    assert landmarks(*asked).status == 0
+    assert not (photos / "wall.jpg.xmp").exists(), "a recognized landmark is no position"
+    assert landmarks("confirm", photos / "tower2.jpg", "Eiffel Tower").status == 0
+    assert landmarks(*asked, "--min-confidence", "0.6").status == 0
+    assert XmpPacket((photos / "wall.jpg.xmp").read_bytes()).entries().hierarchy == (
+        "Places (estimated)|France|Paris",
+    )
+
+
+def test_bars_are_operating_points() -> None:
+    points = {
+        "precision": OperatingPoint(3.0, 0.5),
+        "balanced": OperatingPoint(1.0, 0.5),
+        "recall": OperatingPoint(0.0, 0.5),
+    }
+    known = Calibration(1.0, "max_probability", 1.0, 0.01, operating_points=points)
+    assert Bars.of(known, TagSettings()) == Bars(0.9, 3.0, 0.0)
+    assert Bars.of(known, TagSettings(prefer="precision")) == Bars(0.9, 3.0, 1.0)
+    assert Bars.of(known, TagSettings(prefer="recall")) == Bars(0.9, 3.0, 0.0)
+    assert Bars.of(replace(known, operating_points={}), TagSettings()) == Bars(0.9, 1.0, 1.0)
+    uncalibrated = Bars.of(None, TagSettings())
+    assert (uncalibrated.sure_score, uncalibrated.near_score) == (None, None)
 
 
 def test_the_head_of_a_photo_tells_time_place_and_camera(tmp_path: Path) -> None:
