@@ -120,6 +120,19 @@ def test_photos_are_taken_before_the_map_is_there(open_page: Callable[..., Page]
     expect(page.locator("#map-text")).to_have_text("On the map: Eiffel Tower")
 
 
+def test_there_are_drawings_to_try_until_there_are_photos(open_page: Callable[..., Page]) -> None:
+    page = open_page()
+    samples = page.locator("#samples")
+    expect(samples.get_by_role("button")).to_have_text(["a circle of stones", "a pyramid", "a lighthouse"])
+    assert axe.Axe().run(page).violations_count == 0
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / "samples.png")
+    samples.get_by_role("button", name="a pyramid").click()
+    expect(card(page, "drawn pyramid.jpg")).to_be_visible()
+    expect(page.get_by_role("status")).to_contain_text("1 of 1 photos done")
+    expect(samples).to_be_hidden()
+
+
 def test_photos_become_tags_or_a_plain_i_do_not_know(open_page: Callable[..., Page], photos: list[Path]) -> None:
     page = open_page()
     give(page, photos)

@@ -12,8 +12,13 @@ from commands import landmarks
 from tiny_model import COLOURS, camera_exif, save_colour
 
 from landmarks.errors import SettingsError
+from landmarks.library.library import Library
+from landmarks.library.maps.formats import kml
+from landmarks.library.maps.page import web_page
+from landmarks.library.maps.spots import Spot
 from landmarks.metadata.xmp import XmpPacket
-from landmarks.tagging.trips import Shot, estimate_positions, parse_span
+from landmarks.tagging.tags import Tag
+from landmarks.tagging.trips.positions import Shot, estimate_positions, parse_span
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 PARIS, VERSAILLES, SYDNEY = (48.8616, 2.2893), (48.8049, 2.1204), (-33.8568, 151.2153)
@@ -113,6 +118,7 @@ def test_estimates_are_written_apart_and_undone(model: Path, photos: Path) -> No
     entries = XmpPacket((photos / "camera.jpg.xmp").read_bytes()).entries()
     assert entries.hierarchy == ("Places (estimated)|France|Paris",)
     assert (entries.city, entries.region, entries.country, entries.position) == ((), (), (), None)
+    assert entries.keywords == ("Paris (estimated)", "France (estimated)"), "told apart by every program"
     assert not (photos / "later.jpg.xmp").exists()
     # Without the option, the next run takes them back; so does undo.
     assert landmarks(*asked).status == 0
@@ -121,8 +127,42 @@ def test_estimates_are_written_apart_and_undone(model: Path, photos: Path) -> No
     assert {path.name: path.read_bytes() for path in photos.iterdir() if path.is_file()} == before
 
 
-def test_estimates_need_places(model: Path, photos: Path) -> None:
-    done = landmarks("tag", photos, "--model", model, "--trips")
-    assert (done.status, done.complaint) == (2, "--trips is about places: give --places too")
+def test_estimates_are_reviewed(model: Path, photos: Path) -> None:
+    asked = ("tag", photos, "--model", model, "--write", "-q", "--places", "--trips")
+    assert landmarks(*asked).status == 0
+
+    def written() -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        entries = XmpPacket((photos / "camera.jpg.xmp").read_bytes()).entries()
+        return entries.hierarchy, entries.keywords, entries.city
+
+    assert landmarks("confirm", photos / "camera.jpg", "Paris").status == 0
+    certain = (("Places|France|Paris",), ("Paris", "France", "Île-de-France"), ("Paris",))
+    assert written() == certain, "no estimate any more"
+    (photos / "new.jpg").write_bytes((photos / "later.jpg").read_bytes())
+    assert landmarks(*asked, "--prefer", "balanced", "--min-confidence", "0.6").status == 0
+    assert written() == certain, "nor after the next run, which estimates it again"
+    assert landmarks("reject", photos / "camera.jpg", "Paris").status == 0
+    assert not (photos / "camera.jpg.xmp").exists() or written() == ((), (), ())
+    assert landmarks(*asked).status == 0
+    assert not (photos / "camera.jpg.xmp").exists() or written() == ((), (), ())
+
+
+def test_a_map_says_what_is_estimated(model: Path, photos: Path, tmp_path: Path) -> None:
+    asked = ("tag", photos, "--model", model, "--write", "-q", "--places", "--trips")
+    assert landmarks(*asked).status == 0
+    spot = Spot(photos / "camera.jpg", _recorded(photos / "camera.jpg"), PARIS, True, None)
+    assert spot.name == "camera.jpg"
+    assert "<description>camera.jpg: probably Paris</description>" in kml([spot], "trip")
+    assert '"tags": ["probably in Paris' in "".join(web_page([spot], "trip", tmp_path))
+
+
+def _recorded(photo: Path) -> tuple[Tag, ...]:
+    with Library(photo.parent, read_only=True) as library:
+        return library.recorded(photo) or ()
+
+
+def test_a_time_for_estimates_needs_both(model: Path, photos: Path) -> None:
+    done = landmarks("tag", photos, "--model", model, "--trips", "--within", "1h")
+    assert (done.status, done.complaint) == (2, "--within is about --places: give --places too")
     done = landmarks("tag", photos, "--model", model, "--places", "--within", "1h")
     assert (done.status, done.complaint) == (2, "--within is about --trips: give --trips too")

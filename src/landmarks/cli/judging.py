@@ -35,7 +35,7 @@ class Judge:
     ) -> None:
         self._stack.close()
 
-    def tags(self, photo: ImageTags) -> tuple[Tag, ...]:
+    def judged(self, photo: ImageTags) -> tuple[Tag, ...]:
         """Return the tags of a photo without rejected and with confirmed ones."""
         library = None if photo.error is not None else self._library_of(photo.path)
         return photo.tags if library is None else library.judged(photo)
@@ -44,6 +44,11 @@ class Judge:
         """Return the tags that were recorded for a photo as it is now, or None."""
         library = self._library_of(photo)
         return None if library is None else library.recorded(photo)
+
+    def confirmed(self, photo: Path) -> tuple[Tag, ...]:
+        """Return the tags of a photo that the user has confirmed."""
+        library = self._library_of(photo)
+        return () if library is None else library.confirmed(photo)
 
     def _library_of(self, photo: Path) -> Library | None:
         folder = photo.parent

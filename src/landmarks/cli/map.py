@@ -97,7 +97,7 @@ def _tags_of(
                 summary.counts["unreadable"] += 1
                 shown.note(f"{finding.photo.path}: {finding.photo.error}")
                 continue
-            tags = judge.tags(finding.photo)
+            tags = judge.judged(finding.photo)
             summary.counts["tagged" if tags else "unknown"] += 1
             yield finding.photo.path, tags
 

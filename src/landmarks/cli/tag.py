@@ -18,7 +18,7 @@ from landmarks.tagging.settings import TagSettings
 if TYPE_CHECKING:
     from landmarks.cli.display import Also, Display
     from landmarks.cli.summary import Summary
-    from landmarks.cli.trips import Guess
+    from landmarks.cli.trips import Together
     from landmarks.tagging.tagger import Finding
     from landmarks.tagging.tags import Tag
     from landmarks.tagging.writers import Format
@@ -135,14 +135,16 @@ def tag(
     _warn(folders)
     summary = Summary(verbosity)
     display = _display(output, summary, paths, folders, settings, candidates=top is not None)
-    guess = trips.guess(paths, photos.exclude, folders, settings)
+    together = trips.together(paths, photos.exclude, folders, settings, display)
     if writing.write or writing.dry_run:
         from landmarks.cli.writing import WriteJob, write_tags
 
-        job = WriteJob(folders, settings, options, writing, workers, photos.exclude, guess, trips.key)
+        job = WriteJob(
+            folders, settings, options, writing, workers, photos.exclude, together, trips.key_of(settings)
+        )
         write_tags(paths, job, display)
     else:
-        _show(paths, photos.exclude, folders, settings, workers, display, writing.state, guess)
+        _show(paths, photos.exclude, folders, settings, workers, display, writing.state, together)
     return 2 if summary.counts["unreadable"] or summary.problems else 0
 
 
@@ -173,7 +175,7 @@ def _show(
     workers: int | None,
     display: Display,
     state: Path | None,
-    guess: Guess,
+    together: Together,
 ) -> None:
     from landmarks.cli.judging import Judge
     from landmarks.imaging.photos import find_photos
@@ -185,8 +187,9 @@ def _show(
     if not found:
         raise InputError(f"{paths[0]}: there are no photos in it: give photos or a folder of them")
     with display.over(len(found)), Judge(state) as judge:
-        for finding in map(guess, find_tags_parallel(folders, settings, found, processes=workers)):
-            display.show(_judged(finding, judge.tags(finding.photo)))
+        answers = find_tags_parallel(folders, settings, found, processes=workers)
+        for finding in together(answers, judge):
+            display.show(_judged(finding, judge.judged(finding.photo)))
 
 
 def _judged(finding: Finding, tags: tuple[Tag, ...]) -> Finding:

@@ -1,9 +1,10 @@
-"""`landmarks tag --trips`: estimates the positions of a folder's photos and adds them to the findings."""
+"""`landmarks tag --trips`: sees the photos of a folder together and reports what that changes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,22 +12,27 @@ from landmarks.cli.declare import Option
 from landmarks.errors import SettingsError
 
 if TYPE_CHECKING:
+    from landmarks.cli.display import Display
     from landmarks.tagging.settings import TagSettings
     from landmarks.tagging.tagger import Finding
+    from landmarks.tagging.trips.together import Records, Trip
 
 _WITHIN = "30min"
 
-Guess = Callable[["Finding"], "Finding"]
-"""Adds estimated tags to a finding."""
+Together = Callable[["Iterable[Finding]", "Records"], "Iterator[Finding]"]
+"""Changes findings by what they tell about each other."""
 
 
 @dataclass(frozen=True)
 class Trips:
-    """Whether and how positions are estimated.
+    """Whether and how photos are seen together.
 
     Attributes:
-        trips: With --places: estimate the town of photos without a position from those taken before and after.
-        within: With --trips: longest time to the photos before and after, such as 30min or 2h.
+        trips: See the photos of a trip together: take back tags that cannot be true, or are unsure and far from
+            all others; add those near sure ones; correct the clocks of cameras. With --places, also estimate the
+            town of photos without a position.
+        within: With --trips and --places: longest time to the photos before and after one without a position,
+            such as 30min or 2h.
     """
 
     trips: bool = False
@@ -36,39 +42,71 @@ class Trips:
         if self.within is not None and not self.trips:
             raise SettingsError("`within` is about `trips`: give `trips` too")
 
-    @property
-    def key(self) -> str:
-        """What distinguishes photos tagged with these estimates, for the ledger; empty without any."""
-        return f"-trips={self.within or _WITHIN}" if self.trips else ""
+    def key_of(self, settings: TagSettings) -> str:
+        """Return what distinguishes photos that were tagged together, for the ledger; empty if they were not."""
+        if not self.trips:
+            return ""
+        return f"-trips={self.within or _WITHIN}" if settings.places else "-trips"
 
     def check(self, *, places: bool, watch: bool) -> None:
-        """Refuse estimates without places, or while photos still arrive."""
-        if self.trips and not places:
-            raise SettingsError("`trips` is about places: give `places` too")
+        """Refuse a time for estimates without places, and trips while photos still arrive."""
+        if self.within is not None and not places:
+            raise SettingsError("`within` is about `places`: give `places` too")
         if self.trips and watch:
             raise SettingsError("`trips` and `watch` cannot be given together: choose one")
 
-    def guess(
-        self, paths: Iterable[Path], exclude: Sequence[str], models: Sequence[Path], settings: TagSettings
-    ) -> Guess:
-        """Return what adds estimated tags to a finding.
+    def together(
+        self,
+        paths: Iterable[Path],
+        exclude: Sequence[str],
+        models: Sequence[Path],
+        settings: TagSettings,
+        display: Display,
+    ) -> Together:
+        """Return what changes findings by each other, and reports it.
 
         Args:
             paths: Photos and folders; the metadata of all photos in them are read.
             exclude: Glob patterns to skip.
             models: Model folders.
             settings: How to tag.
+            display: Reports the changes.
         """
         if not self.trips:
-            return lambda finding: finding
+            return lambda findings, _records: iter(findings)
 
         from landmarks.imaging.photos import walk_photos
-        from landmarks.metadata.reading import read_position, read_time
-        from landmarks.tagging.tagger import gazetteer_of
-        from landmarks.tagging.trips import Shot, estimate_positions, parse_span, with_estimate
+        from landmarks.tagging.trips.positions import parse_span
+        from landmarks.tagging.trips.together import TripTagger
 
-        span = parse_span(self.within or _WITHIN)
+        within: timedelta | None = parse_span(self.within or _WITHIN)
         photos = walk_photos(paths, exclude=exclude, on_skip=lambda _reported_later: None)
-        estimates = estimate_positions((Shot(one, read_time(one), read_position(one)) for one in photos), span)
-        gazetteer = gazetteer_of(models, settings)
-        return lambda finding: with_estimate(finding, estimates, gazetteer)
+        tagger = TripTagger.of(photos, models, settings, within if settings.places else None)
+
+        def changed(findings: Iterable[Finding], records: Records) -> Iterator[Finding]:
+            trip = tagger.tag(findings, records)
+            _report(trip, display)
+            yield from trip.findings
+
+        return changed
+
+
+def _report(trip: Trip, display: Display) -> None:
+    """Report what the photos of a trip change about each other; tags taken back are reported with their photos."""
+    for error in trip.clock_errors:
+        display.note(str(error))
+    if trip.doubtful:
+        display.note(
+            f"{trip.doubtful} photos with sure landmarks contradict each other in time, so they change nothing: "
+            "their clocks may be wrong"
+        )
+    notes, verbose = display.summary.notes, display.summary.verbosity.verbose
+    for photo, change in trip.changes.items():
+        raised = change.kind == "raised"
+        notes["tagged by the trip" if raised else "taken back by the trip"] += 1
+        if raised and verbose:
+            display.note(f"{photo}: {change.guess.name}: {change.reason}")
+    if trip.estimated:
+        notes["with an estimated position"] += trip.estimated
+    if trip.clock_errors:
+        notes["clocks corrected"] += len(trip.clock_errors)

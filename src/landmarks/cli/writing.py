@@ -13,7 +13,7 @@ from types import FrameType
 
 from landmarks.cli.display import Display
 from landmarks.cli.tag import Writing
-from landmarks.cli.trips import Guess
+from landmarks.cli.trips import Together
 from landmarks.errors import SettingsError, StorageError
 from landmarks.files.walker import Skipped
 from landmarks.imaging.photos import walk_photos
@@ -48,8 +48,8 @@ class WriteJob:
         writing: Whether and how to write.
         workers: Number of processes, or None for one per core.
         exclude: Glob patterns to skip.
-        guess: Adds estimated tags to a finding.
-        guess_key: What distinguishes photos tagged with these estimates.
+        together: Sees all findings together.
+        trip_key: What distinguishes photos tagged together.
     """
 
     folders: tuple[Path, ...]
@@ -58,8 +58,8 @@ class WriteJob:
     writing: Writing
     workers: int | None
     exclude: tuple[str, ...]
-    guess: Guess
-    guess_key: str
+    together: Together
+    trip_key: str
 
 
 def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
@@ -129,7 +129,7 @@ def _write(library: Library, paths: list[Path], job: WriteJob, display: Display)
 
     def tagger(due: Iterable[Path]) -> Iterator[ImageTags]:
         answers = find_tags_parallel(job.folders, job.settings, due, processes=job.workers, digests=True)
-        for finding in map(job.guess, answers):
+        for finding in job.together(answers, library):
             findings[finding.photo.path] = finding
             yield finding.photo
 
@@ -139,7 +139,7 @@ def _write(library: Library, paths: list[Path], job: WriteJob, display: Display)
             display.note(f"{photo}: skipped: done before")
         display.advance()
 
-    model = identity_of_models(job.folders, job.settings) + job.guess_key
+    model = identity_of_models(job.folders, job.settings) + job.trip_key
     with _stoppable(writing.watch) as stop:
         if writing.watch:
             folders = ", ".join(map(str, paths))

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from landmarks.geo import Language
 from landmarks.geo.gazetteer import Gazetteer
+from landmarks.geo.towns import countries
+
+
+@cache
+def english_countries() -> dict[str, str]:
+    """Return the English names of countries by ISO 3166-1 alpha-2 code, as in the gazetteer."""
+    return countries() | {place.country_code: place.country for place in Gazetteer.bundled() if place.country_code}
 
 
 def in_language(gazetteer: Gazetteer, language: Language) -> Gazetteer:
@@ -20,5 +29,5 @@ def in_language(gazetteer: Gazetteer, language: Language) -> Gazetteer:
         return gazetteer
     from babel import Locale  # noqa: PLC0415 - an extra, and slow to import
 
-    countries = {code: name for code, name in Locale(language).territories.items() if len(code) == 2}
-    return gazetteer.translated(language, countries)
+    territories = {code: name for code, name in Locale(language).territories.items() if len(code) == 2}
+    return gazetteer.translated(language, territories)

@@ -85,6 +85,11 @@ def find_town(position: tuple[float, float]) -> Town | None:
     return Town(towns.names[best] if beyond <= _OUTSIDE_KM else "", region, country, code)
 
 
+def countries() -> dict[str, str]:
+    """Return the English names of the countries of all towns by ISO 3166-1 alpha-2 code."""
+    return {code: country for code, country, _ in _towns().area_names}
+
+
 def largest_towns(
     positions: Iterable[tuple[float, float]], *, near_km: float = 60.0, near: int = 400, far: int = 150
 ) -> list[tuple[str, float, float]]:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from landmarks.errors import MetadataError, StorageError
 from landmarks.geo.gazetteer import Gazetteer
+from landmarks.geo.languages import english_countries
 from landmarks.library.delta import make_delta
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import Change, PhotoRow, PhotoState, Verdict
@@ -18,7 +19,7 @@ from landmarks.metadata.edit import Edit, plan, target_of
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.settings import WriteOptions
-from landmarks.tagging.keywords import entries_for
+from landmarks.tagging.keywords import entries_for, estimated_keyword
 from landmarks.tagging.tags import ImageTags, Tag, tags_from_json, tags_to_json
 
 _EDITS = 16  # per batch: the ledger is synced to the disk twice per batch
@@ -81,6 +82,11 @@ class Batch:
         tool: ExifTool, to write into photos.
         run: The run that the changes belong to; None starts one with the first change.
         read_only: Plan only.
+        kind: Kind of the run that is started.
+
+    Attributes:
+        run: As given, or the one that was started.
+        read_only: As given.
     """
 
     def __init__(
@@ -92,13 +98,15 @@ class Batch:
         *,
         run: int | None = None,
         read_only: bool = False,
+        kind: str = "tag",
     ) -> None:
         self._ledger = ledger
         self._root = root
         self._options = options
         self._tool = tool
         self.run = run
-        self._read_only = read_only
+        self.read_only = read_only
+        self._kind = kind
         self._planned: list[_Planned] = []
 
     def take(self, work: Work, result: ImageTags) -> Iterator[Outcome]:
@@ -111,8 +119,22 @@ class Batch:
         if work.snapshot is None or work.snapshot.sha256 is None or not work.snapshot.still_true(work.photo):
             yield self._put_off(work)
             return
+        yield from self._consider(work, result, None)
+
+    def amend(self, work: Work, result: ImageTags, prior: Change) -> Iterator[Outcome]:
+        """Plan an update of an earlier change, such as after a verdict of the user."""
+        ours = prior.ours
+        self._options = WriteOptions(
+            in_place=prior.target == prior.photo,
+            iptc=bool(ours.iptc_keywords),
+            gps=ours.position is not None,
+        )
+        yield from self._consider(work, result, self._root / os.fsdecode(prior.target))
+
+    def _consider(self, work: Work, result: ImageTags, target: Path | None) -> Iterator[Outcome]:
+        """Plan an edit of a file, by default the usual one."""
         try:
-            target = target_of(work.photo, self._options)
+            target = target or target_of(work.photo, self._options)
             if any(planned.edit.target == target for planned in self._planned):
                 yield from self.flush()  # the plan must see what the other edit wrote
             planned = self._plan(work, result, target)
@@ -127,20 +149,6 @@ class Batch:
             return
         yield from self._accept(planned)
 
-    def amend(self, work: Work, result: ImageTags, prior: Change) -> Iterator[Outcome]:
-        """Plan an update of an earlier change after a verdict of the user."""
-        target = self._root / os.fsdecode(prior.target)
-        ours = prior.ours
-        self._options = WriteOptions(
-            in_place=prior.target == prior.photo,
-            iptc=bool(ours.iptc_keywords),
-            gps=ours.position is not None,
-        )
-        try:
-            yield from self._accept(self._plan(work, result, target))
-        except MetadataError as error:
-            yield self._refuse(work, "unwritable", _reason(error, work.photo))
-
     def flush(self) -> Iterator[Outcome]:
         """Write the waiting edits; yields one outcome per edit.
 
@@ -151,7 +159,7 @@ class Batch:
         if not planned:
             return
         if self.run is None:
-            self.run = self._ledger.start_run("tag", planned[0].model)
+            self.run = self._ledger.start_run(self._kind, planned[0].model)
         changes = self._ledger.intend([self._change(item) for item in planned])
         outcomes: dict[int, Outcome] = {}
         try:
@@ -171,7 +179,7 @@ class Batch:
 
     def abandon(self) -> None:
         """Release the photos of edits that were never written."""
-        if self._planned and not self._read_only:
+        if self._planned and not self.read_only:
             self._ledger.release([item.work.key for item in self._planned])
         self._planned = []
 
@@ -185,7 +193,7 @@ class Batch:
         if taken_out:
             # Removing our keyword by hand counts as rejecting the tag.
             for name in taken_out:
-                if not self._read_only:
+                if not self.read_only:
                     self._ledger.judge(work.key, sha256, Verdict(name, "rejected", None))
             tags = judged(tags, [Verdict(name, "rejected", None) for name in taken_out])
             edit = self._edit(work, tags, ours, target)
@@ -199,7 +207,7 @@ class Batch:
         return edit
 
     def _accept(self, planned: _Planned) -> Iterator[Outcome]:
-        if self._read_only:
+        if self.read_only:
             changes = planned.edit.changes
             diff = planned.edit.diff() if changes else None
             status: Literal["planned", "unchanged"] = "planned" if changes else "unchanged"
@@ -275,7 +283,7 @@ class Batch:
         self._ledger.record(row)
 
     def _refuse(self, work: Work, state: PhotoState, reason: str) -> Outcome:
-        if not self._read_only:
+        if not self.read_only:
             with self._ledger.transaction():
                 self._record_refusal(work, state, reason)
                 self._ledger.release([work.key])
@@ -288,7 +296,7 @@ class Batch:
         yield self._refuse(work, "unwritable", str(error))
 
     def _put_off(self, work: Work) -> Outcome:
-        if not self._read_only:
+        if not self.read_only:
             self._ledger.release([work.key])
         return Outcome(work.photo, "changed")
 
@@ -305,9 +313,12 @@ def judged(tags: Iterable[Tag], verdicts: Iterable[Verdict]) -> tuple[Tag, ...]:
     verdicts = _newest(verdicts)
     rejected = {verdict.name for verdict in verdicts if verdict.verdict == "rejected"}
     kept = [tag for tag in tags if not (rejected and rejected & names_of(tag))]
+    certain = {name for verdict in verdicts for name in _confirmed_names(verdict)}
+    kept = [tag for tag in kept if tag.source != "estimated" or not certain & _own_names(tag)]
     present = {name for tag in kept for name in _own_names(tag)} if verdicts else set()
     for verdict in verdicts:
-        if verdict.verdict == "confirmed" and verdict.tag is not None and verdict.name not in present:
+        names = {verdict.name} | _confirmed_names(verdict)
+        if verdict.verdict == "confirmed" and verdict.tag is not None and not names & present:
             kept += tags_from_json(verdict.tag)
     return tuple(kept)
 
@@ -346,15 +357,23 @@ def names_of(tag: Tag) -> set[str]:
             around += [tag.place.country, english.country]
         if tag.level == "landmark":
             around += [tag.place.city, english.city]
-    return _own_names(tag) | {name.casefold() for name in around if name}
+    return _own_names(tag) | {name.casefold() for name in _as_written(around, tag)}
 
 
 def _own_names(tag: Tag) -> set[str]:
     """Return the names of a tag, case-folded; of a landmark in all languages, as the next run may use another."""
     names = [tag.name]
+    if tag.level == "country" and tag.place is not None:
+        names.append(english_countries().get(tag.place.country_code, ""))
     if tag.level == "landmark" and tag.place is not None:
         gazetteer = Gazetteer.bundled()
         names += gazetteer.names_of(tag.place).values()
         if (english := gazetteer.get(tag.place.key)) is not None:
             names.append(english.name)
-    return {name.casefold() for name in names if name}
+    return {name.casefold() for name in _as_written(names, tag)}
+
+
+def _as_written(names: Iterable[str], tag: Tag) -> list[str]:
+    """Return names, and the keywords that they are written as: removing one by hand rejects the tag."""
+    known = [name for name in names if name]
+    return known + [estimated_keyword(name) for name in known] if tag.source == "estimated" else known

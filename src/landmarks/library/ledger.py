@@ -13,7 +13,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,12 @@ from landmarks.files.state import is_remote
 from landmarks.library.liveness import Presence
 from landmarks.library.records import (
     CHANGE_FIELDS,
+    CHANGED_SINCE,
+    INSERT_CHANGE,
     MIGRATIONS,
+    RENAME_KEY,
     VERSION,
+    WHEREABOUTS,
     Change,
     ChangeState,
     PhotoRow,
@@ -191,6 +195,13 @@ class Ledger(Closing):
         with self.transaction():
             self._connection.execute("DELETE FROM photos WHERE photo = ?", (photo,))
 
+    def rename_keys(self, renamed: Callable[[str], str], *, below: bytes = b"") -> None:
+        """Rename the keys of photos that are done and have no tags, in a folder or, without one, everywhere."""
+        with self.transaction():
+            for (key,) in self._all("SELECT DISTINCT key FROM photos"):
+                values = (renamed(key), key, below, below, below + b"/", below + b"0")
+                self._connection.execute(RENAME_KEY, values)
+
     def quarantine(self) -> Iterator[PhotoRow]:
         """Yield the photos that could not be processed, ordered by path."""
         last = b""
@@ -211,7 +222,7 @@ class Ledger(Closing):
                 if change.before_mtime_ns is not None:
                     values["before_mtime_ns"] = min(change.before_mtime_ns, _LAST_NS)
                 values |= {"ours": change.ours.to_json(), "owner": self._presence.owner, "time": time.time()}
-                cursor = self._connection.execute(_INSERT_CHANGE, values)
+                cursor = self._connection.execute(INSERT_CHANGE, values)
                 numbers.append(int(cursor.lastrowid or 0))
         return numbers
 
@@ -234,7 +245,7 @@ class Ledger(Closing):
 
     def changed_since(self, change: Change) -> int | None:
         """Return the run that last changed the file of a change after it, and is still in place; or None."""
-        row = self._one(_CHANGED_SINCE, change.target, change.id)
+        row = self._one(CHANGED_SINCE, change.target, change.id)
         return None if row is None else row[0]
 
     def of_photo(self, photo: bytes) -> Change | None:
@@ -274,7 +285,7 @@ class Ledger(Closing):
     def whereabouts(self) -> Iterator[Whereabouts]:
         """Yield where each written file and its photo are believed to be, oldest change first."""
         last = 0
-        while rows := self._all(_WHEREABOUTS, last, _LIGHT_PAGE):
+        while rows := self._all(WHEREABOUTS, last, _LIGHT_PAGE):
             yield from (Whereabouts(*row[1:]) for row in rows)
             last = rows[-1][0]
 
@@ -362,25 +373,6 @@ class Ledger(Closing):
             yield
         except sqlite3.Error as error:
             raise _translated(self._path, error) from error
-
-
-_INSERT_CHANGE = """
-INSERT INTO changes (run, owner, photo, target, state, before_hash, before_mode, before_mtime_ns, after_hash, undo,
-    ours, tags, model, time, photo_size, photo_sha256)
-VALUES (:run, :owner, :photo, :target, :state, :before_hash, :before_mode, :before_mtime_ns, :after_hash, :undo,
-    :ours, :tags, :model, :time, :photo_size, :photo_sha256)
-"""
-_CHANGED_SINCE = """
-SELECT run FROM changes WHERE target = ? AND id > ? AND state IN ('done', 'undoing') ORDER BY id DESC LIMIT 1
-"""
-_WHEREABOUTS = """
-SELECT one.id, one.photo, one.target, one.after_hash, coalesce(photos.size, one.photo_size), photos.mtime_ns,
-    coalesce(photos.sha256, one.photo_sha256)
-FROM changes AS one LEFT JOIN photos ON photos.photo = one.photo AND photos.state = 'done'
-WHERE one.id > ? AND one.state IN ('done', 'undoing') AND one.id = (
-    SELECT max(id) FROM changes AS other WHERE other.target = one.target AND other.state IN ('done', 'undoing'))
-ORDER BY one.id LIMIT ?
-"""
 
 
 def _translated(path: Path | None, error: sqlite3.Error) -> LedgerError | StorageError:

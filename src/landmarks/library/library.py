@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -48,6 +50,9 @@ class Library(Closing):
         exclude: Glob patterns of what is skipped below folders.
         on_left_out: Told of each file and folder that the folder walk skips.
 
+    Attributes:
+        ledger: The ledger; it is open as long as the library.
+
     Raises:
         InputError: The root is no folder.
         LedgerError: The ledger is damaged.
@@ -75,15 +80,15 @@ class Library(Closing):
         self._read_only = read_only
         path = ledger if ledger is not None else ledger_of(self.root)
         usable = not read_only or (path.is_file() and os.access(path.parent, os.W_OK) and os.access(path, os.W_OK))
-        self._ledger = Ledger(path if usable else None)
+        self.ledger = Ledger(path if usable else None)
         self._tool = ExifTool()
         if not read_only:
-            recover(self._ledger, self.root)
+            recover(self.ledger, self.root)
 
     def close(self) -> None:
         """Close the ledger."""
         self._tool.close()
-        self._ledger.close()
+        self.ledger.close()
 
     def tag(
         self,
@@ -152,12 +157,12 @@ class Library(Closing):
 
     def quarantine(self) -> Iterator[tuple[Path, str]]:
         """Give the photos that could not be tagged, each with the reason."""
-        for row in self._ledger.quarantine():
+        for row in self.ledger.quarantine():
             yield self.root / os.fsdecode(row.photo), row.reason or ""
 
     def runs(self) -> Iterator[RunRow]:
         """Give the runs that wrote something, the newest first."""
-        return self._ledger.runs()
+        return self.ledger.runs()
 
     def undo(
         self, *, run: int | None = None, below: Path | None = None, dry_run: bool = False
@@ -174,18 +179,18 @@ class Library(Closing):
         """
         folder = b"" if below is None else self.key(below)
         folder = b"" if folder == b"." else folder
-        moves = follow_moves(self._ledger, self.root, sidecars=True)
-        if run is not None and all(row.id != run for row in self._ledger.runs()):
+        moves = follow_moves(self.ledger, self.root, sidecars=True)
+        if run is not None and all(row.id != run for row in self.ledger.runs()):
             raise InputError(f"{self.root}: there is no run {run}: landmarks undo --list shows the runs")
         gone = [new for old, new in moves.items() if folder and (old + b"/").startswith(folder + b"/")]
-        pages = self._ledger.standing(run=run, below=folder)
+        pages = self.ledger.standing(run=run, below=folder)
         if below is not None and not below.exists() and not gone and next(pages, None) is None:
             raise InputError(f"{below}: no such file or folder, and nothing was written there: check the spelling")
         for place in (folder, *gone):
             if not dry_run:
-                yield from undo(self._ledger, self.root, run=run, below=place)
+                yield from undo(self.ledger, self.root, run=run, below=place)
                 continue
-            for page in self._ledger.standing(run=run, below=place):
+            for page in self.ledger.standing(run=run, below=place):
                 for change in page:
                     yield Undone(self.root / os.fsdecode(change.target), "planned")
 
@@ -211,7 +216,7 @@ class Library(Closing):
         return self._judge(photo, Verdict(name, "rejected", None))
 
     def confirm(self, photo: Path, tag: str | Tag) -> list[Outcome]:
-        """Keep a tag on a photo whatever later models say; one that was rejected comes back.
+        """Keep a tag on a photo whatever later models say; a rejected one comes back, an estimate becomes certain.
 
         Args:
             photo: The photo, also by the path that it had when it was tagged.
@@ -228,11 +233,12 @@ class Library(Closing):
                 names = ", ".join(sorted(known)) or "none"
                 raise InputError(f"{photo}: it never had a tag {tag!r}; its tags: {names}")
             tag = known[tag.casefold()]
+        tag = replace(tag, source="position") if tag.source == "estimated" else tag
         return self._judge(photo, Verdict(tag.name.casefold(), "confirmed", tags_to_json([tag])))
 
     def verdicts(self) -> Iterator[tuple[Path, Verdict]]:
         """Give what the user said of the tags of photos that are still there."""
-        for photo, verdict in self._ledger.all_verdicts():
+        for photo, verdict in self.ledger.all_verdicts():
             path = self.root / os.fsdecode(photo)
             if path.is_file():
                 yield path, verdict
@@ -243,17 +249,27 @@ class Library(Closing):
             digest = photo.sha256 or bytes.fromhex(sha256_file(photo.path))
         except OSError:
             digest = None
-        verdicts = self._ledger.verdicts(self.key(photo.path), digest)
+        verdicts = self.ledger.verdicts(self.key(photo.path), digest)
         return judged(photo.tags, verdicts) if verdicts else photo.tags
 
     def recorded(self, photo: Path) -> tuple[Tag, ...] | None:
         """Return the tags that a run recorded for a photo; None if none has, or the photo has changed since."""
         key = self.key(photo)
-        row, now = self._ledger.photo(key), photo.stat()
-        if row is None or row.state != "done" or (row.size, row.mtime_ns) != (now.st_size, now.st_mtime_ns):
-            return None
-        change = self._ledger.of_photo(key)
-        return () if change is None else tags_from_json(change.tags)
+        row = self.ledger.photo(key)
+        with suppress(OSError):
+            now = photo.stat()
+            if row is not None and (row.state, row.size, row.mtime_ns) == ("done", now.st_size, now.st_mtime_ns):
+                change = self.ledger.of_photo(key)
+                return () if change is None else tags_from_json(change.tags)
+        return None
+
+    def confirmed(self, photo: Path) -> tuple[Tag, ...]:
+        """Return the tags of a photo that the user has confirmed, by its path."""
+        verdicts = self.ledger.verdicts(self.key(photo), None)
+        stored = [
+            verdict.tag for verdict in verdicts if verdict.verdict == "confirmed" and verdict.tag is not None
+        ]
+        return tuple(tag for text in stored for tag in tags_from_json(text))
 
     def key(self, path: Path) -> bytes:
         """Return a path below the root as the ledger knows it.
@@ -282,11 +298,11 @@ class Library(Closing):
         """Do the work of `tag`; photos in a state of `settled` are due again only when they change."""
         if not self._read_only:
             require_writable(paths)
-            follow_moves(self._ledger, self.root)
-        batch = Batch(self._ledger, self.root, self.options, self._tool, read_only=self._read_only)
+            follow_moves(self.ledger, self.root)
+        batch = Batch(self.ledger, self.root, self.options, self._tool, read_only=self._read_only)
         notices: list[Outcome] = []
         key = f"{model} {self.options.key}"
-        due = DuePhotos(self._ledger, self.key, key, settled, read_only=self._read_only, on_skip=on_skip)
+        due = DuePhotos(self.ledger, self.key, key, settled, read_only=self._read_only, on_skip=on_skip)
         try:
             for result in tag_photos(due.among(self._walk(paths, notices))):
                 yield from _drained(notices)
@@ -296,7 +312,7 @@ class Library(Closing):
             yield from batch.flush()
             yield from _drained(notices)
             if batch.run is not None:
-                self._ledger.finish_run(batch.run)
+                self.ledger.finish_run(batch.run)
         finally:
             batch.abandon()
             due.release()
@@ -307,23 +323,23 @@ class Library(Closing):
             snapshot = Snapshot.of(photo)
         except OSError as error:
             raise MetadataError(photo, f"it cannot be read ({(error.strerror or 'unknown').lower()})") from error
-        self._ledger.judge(key, snapshot.sha256, verdict)
-        prior = self._ledger.of_photo(key)
+        self.ledger.judge(key, snapshot.sha256, verdict)
+        prior = self.ledger.of_photo(key)
         if prior is None:
             return []
-        row = self._ledger.photo(key)
+        row = self.ledger.photo(key)
         work = Work(photo, key, snapshot, row.key if row is not None else "")
         # What a verdict changes belongs to the run that wrote the tag, and is undone with it.
-        batch = Batch(self._ledger, self.root, self.options, self._tool, run=prior.run)
-        if not self._ledger.claim(key):
+        batch = Batch(self.ledger, self.root, self.options, self._tool, run=prior.run)
+        if not self.ledger.claim(key):
             raise MetadataError(photo, "another process is at work on it: try again later")
         result = ImageTags(photo, tags_from_json(prior.tags), (), prior.model)
         outcomes = [*batch.amend(work, result, prior), *batch.flush()]
         refused = next((outcome for outcome in outcomes if outcome.status == "quarantined"), None)
         if refused is not None:
             raise MetadataError(photo, refused.reason or "")
-        if (now := self._ledger.photo(key)) is not None:
-            self._ledger.judge(key, now.sha256, verdict)  # writing into the photo changed its content
+        if (now := self.ledger.photo(key)) is not None:
+            self.ledger.judge(key, now.sha256, verdict)  # writing into the photo changed its content
         return outcomes
 
     def _find_again(self, photo: Path) -> Path:
@@ -335,11 +351,11 @@ class Library(Closing):
             gone = True
         except OSError:
             return photo  # what follows tells why
-        if gone and next(self._ledger.tags_of(key), None) is None:
+        if gone and next(self.ledger.tags_of(key), None) is None:
             raise InputError(f"{photo}: no such file, and nothing was written for it: check the spelling")
-        prior = self._ledger.of_photo(key)
+        prior = self.ledger.of_photo(key)
         if gone or prior is None or prior.photo_sha256 not in {None, digest}:
-            moves = follow_moves(self._ledger, self.root)
+            moves = follow_moves(self.ledger, self.root)
             if gone and key not in moves:
                 raise InputError(f"{photo}: it was moved or deleted, and is not found in {self.root}")
             photo = self.root / os.fsdecode(moves[key]) if gone else photo
@@ -348,7 +364,7 @@ class Library(Closing):
     def _known_tags(self, photo: Path) -> dict[str, Tag]:
         """Tags that a photo has or had, by their name in lower case."""
         known: dict[str, Tag] = {}
-        for text in self._ledger.tags_of(self.key(photo)):
+        for text in self.ledger.tags_of(self.key(photo)):
             for tag in tags_from_json(text):
                 known.setdefault(tag.name.casefold(), tag)
         return known

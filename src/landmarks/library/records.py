@@ -1,4 +1,4 @@
-"""Tables of the ledger, the migrations between their versions, and their rows."""
+"""Tables of the ledger, the migrations between their versions, longer statements, and rows."""
 
 from __future__ import annotations
 
@@ -49,6 +49,28 @@ UPDATE changes SET
 """The statements that lead from each version of the tables to the next; an empty file has version 0."""
 
 VERSION = len(MIGRATIONS)
+
+INSERT_CHANGE = """
+INSERT INTO changes (run, owner, photo, target, state, before_hash, before_mode, before_mtime_ns, after_hash, undo,
+    ours, tags, model, time, photo_size, photo_sha256)
+VALUES (:run, :owner, :photo, :target, :state, :before_hash, :before_mode, :before_mtime_ns, :after_hash, :undo,
+    :ours, :tags, :model, :time, :photo_size, :photo_sha256)
+"""
+CHANGED_SINCE = """
+SELECT run FROM changes WHERE target = ? AND id > ? AND state IN ('done', 'undoing') ORDER BY id DESC LIMIT 1
+"""
+WHEREABOUTS = """
+SELECT one.id, one.photo, one.target, one.after_hash, coalesce(photos.size, one.photo_size), photos.mtime_ns,
+    coalesce(photos.sha256, one.photo_sha256)
+FROM changes AS one LEFT JOIN photos ON photos.photo = one.photo AND photos.state = 'done'
+WHERE one.id > ? AND one.state IN ('done', 'undoing') AND one.id = (
+    SELECT max(id) FROM changes AS other WHERE other.target = one.target AND other.state IN ('done', 'undoing'))
+ORDER BY one.id LIMIT ?
+"""
+RENAME_KEY = """
+UPDATE photos SET key = ? WHERE key = ? AND state = 'done' AND (? = x'' OR photo = ? OR (photo > ? AND photo < ?))
+    AND NOT EXISTS (SELECT 1 FROM changes WHERE changes.photo = photos.photo AND changes.state = 'done')
+"""
 
 
 @dataclass(frozen=True)
@@ -151,7 +173,7 @@ class RunRow:
 
     Attributes:
         id: Its number, for `landmarks undo`.
-        kind: Kind of run: `tag`.
+        kind: Kind of run: `tag` or `relabel`.
         model: Identity of the model.
         host: Name of the machine.
         started: Seconds since 1970.

@@ -1,9 +1,9 @@
-"""Reads the metadata of a photo and its sidecars: the camera's position, the time, and embedded keywords."""
+"""Reads the metadata of a photo and its sidecars: position, time and name of the camera, and embedded keywords."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,32 @@ from landmarks.metadata.sidecars import read_sidecar, sidecars_of
 from landmarks.metadata.xmp import XmpPacket
 
 
+@dataclass(frozen=True)
+class Head:
+    """When, where and with what a photo was taken; what is unknown is None or empty.
+
+    Attributes:
+        taken: When, by the camera's clock, with its time zone if that was recorded.
+        position: Latitude and longitude of the camera in degrees, as from `read_position`.
+        camera: Maker, model and serial number of the camera, as far as they are recorded.
+        satellite_time: Universal time of the GPS receiver.
+    """
+
+    taken: datetime | None = None
+    position: tuple[float, float] | None = None
+    camera: str = ""
+    satellite_time: datetime | None = None
+
+
+def read_head(photo: Path) -> Head:
+    """Read what a photo tells about the moment it was taken; it is opened once."""
+    with photo_header(photo) as image:
+        position = _sidecar_position(photo) or (None if image is None else _embedded_position(image))
+        if image is None:
+            return Head(position=position)
+        return Head(_exif_time(image), position, _exif_camera(image), _satellite_time(image))
+
+
 def read_position(photo: Path, content: bytes | None = None) -> tuple[float, float] | None:
     """Return the camera's position, latitude and longitude in decimal degrees, or None when unknown.
 
@@ -27,29 +53,29 @@ def read_position(photo: Path, content: bytes | None = None) -> tuple[float, flo
         photo: The photo.
         content: Content of the photo, if it was already read; else the file is opened.
     """
-    for path in sidecars_of(photo):
-        packet = read_sidecar(path)
-        if packet is not None and (position := packet.position()) is not None:
-            return position
-    return embedded_position(photo if content is None else content)
+    return _sidecar_position(photo) or embedded_position(photo if content is None else content)
 
 
 def embedded_position(photo: Path | bytes) -> tuple[float, float] | None:
     """Return the camera's position in the photo itself, given as a file or its content; see `read_position`."""
     with photo_header(photo) as image:
-        if image is None:
-            return None
-        position = _exif_position(image)
-        if position is not None:
+        return None if image is None else _embedded_position(image)
+
+
+def _sidecar_position(photo: Path) -> tuple[float, float] | None:
+    for path in sidecars_of(photo):
+        packet = read_sidecar(path)
+        if packet is not None and (position := packet.position()) is not None:
             return position
-        packet = _embedded_packet(image)
+    return None
+
+
+def _embedded_position(image: ImageFile.ImageFile) -> tuple[float, float] | None:
+    position = _exif_position(image)
+    if position is not None:
+        return position
+    packet = _embedded_packet(image)
     return None if packet is None else packet.position()
-
-
-def read_time(photo: Path) -> datetime | None:
-    """Return when a photo was taken by the camera's clock, with its time zone if that was recorded, or None."""
-    with photo_header(photo) as image:
-        return None if image is None else _exif_time(image)
 
 
 def _exif_time(image: ImageFile.ImageFile) -> datetime | None:
@@ -61,6 +87,30 @@ def _exif_time(image: ImageFile.ImageFile) -> datetime | None:
         zone = str(inner.get(ExifTags.Base.OffsetTimeOriginal) or "").strip("\0 ")
         return datetime.fromisoformat(f"{taken.isoformat()}{zone}") if zone else taken
     except Exception:  # noqa: BLE001 - damaged EXIF raises nearly every type
+        return None
+
+
+def _exif_camera(image: ImageFile.ImageFile) -> str:
+    try:
+        exif = image.getexif()
+        inner = exif.get_ifd(ExifTags.IFD.Exif)
+        said = (
+            exif.get(ExifTags.Base.Make),
+            exif.get(ExifTags.Base.Model),
+            inner.get(ExifTags.Base.BodySerialNumber),
+        )
+        return " ".join(filter(None, (" ".join(str(one or "").replace("\0", " ").split()) for one in said)))
+    except Exception:  # noqa: BLE001 - damaged EXIF raises nearly every type
+        return ""
+
+
+def _satellite_time(image: ImageFile.ImageFile) -> datetime | None:
+    try:
+        tags = image.getexif().get_ifd(ExifTags.IFD.GPSInfo)
+        day = datetime.strptime(str(tags[ExifTags.GPS.GPSDateStamp]).strip("\0 "), "%Y:%m:%d")
+        hours, minutes, seconds = (float(part) for part in tags[ExifTags.GPS.GPSTimeStamp])
+        return day.replace(tzinfo=UTC) + timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    except Exception:  # noqa: BLE001 - most photos have none, and damaged EXIF raises nearly every type
         return None
 
 

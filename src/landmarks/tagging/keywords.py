@@ -15,6 +15,11 @@ ESTIMATED_KEYWORD = "Places (estimated)"
 """Root keyword of places that are only estimated, so that they can be told apart in every program."""
 
 
+def estimated_keyword(name: str) -> str:
+    """Return the keyword of a place that is only estimated."""
+    return f"{name} (estimated)"
+
+
 def entries_for(tags: Iterable[Tag], *, iptc: bool = False, gps: bool = False) -> Entries:
     """Return the metadata entries for `tags`.
 
@@ -35,7 +40,12 @@ def entries_for(tags: Iterable[Tag], *, iptc: bool = False, gps: bool = False) -
         above = [location.country, location.city] if location is not None else []
         # A city state is its own country; list each name once.
         names = [*(name for name in dict.fromkeys(above) if name and name != tag.name), tag.name]
-        keywords.update(dict.fromkeys(reversed(names)))
+        if tag.source == "estimated":
+            keywords.update(
+                dict.fromkeys(estimated_keyword(name) for name in reversed(names) if name not in keywords)
+            )
+        else:
+            keywords.update(dict.fromkeys(reversed(names)))
         paths[ESTIMATED_KEYWORD if tag.source == "estimated" else ROOT_KEYWORD, *names] = None
         if location is not None and tag.source == "photo":
             locations.setdefault(location.key, location)

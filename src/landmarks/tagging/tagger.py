@@ -51,7 +51,8 @@ class Explanation:
         score_needed: Minimum score of a known photo, or None.
         score_name: Name of the score, or None.
         distance: Kilometres from the camera to the best landmark, or None if either is unknown.
-        contradiction: The tag that GPS ruled out, as a sentence; or None.
+        contradiction: The tag that GPS or the trip ruled out, as a sentence; or None.
+        trip: The tag that the trip made likely, as a sentence; or None.
         learned: Estimated probability of the learned landmark that the photo shows, or None if it shows none.
         nearby: The nearest landmark in sight of the camera, if asked for and there is one.
         each: Of two models: the name and explanation of each.
@@ -66,6 +67,7 @@ class Explanation:
     score_name: str | None = None
     distance: float | None = None
     contradiction: str | None = None
+    trip: str | None = None
     learned: float | None = None
     nearby: Nearby | None = None
     each: tuple[tuple[str, Explanation], ...] = ()

@@ -90,6 +90,10 @@ def reasons(explanation: Explanation, gazetteer: Gazetteer) -> Iterator[str]:
         yield from _reasons_of_model(explanation, gazetteer)
     else:
         yield f"together: {explanation.decision}"
+        if explanation.contradiction not in {None, *(own.contradiction for _, own in explanation.each)}:
+            yield f"not tagged: {explanation.contradiction}"
+    if explanation.trip is not None:
+        yield f"tagged by the trip: {explanation.trip}"
     if (nearby := explanation.nearby) is not None:
         sight = sight_km(nearby.place.kind)
         yield f"near {nearby.place.name}: {nearby.distance:.1f} km from the camera, in sight up to {sight:g} km"
@@ -106,7 +110,8 @@ def _reasons_of_model(explanation: Explanation, gazetteer: Gazetteer) -> Iterato
         second = explanation.runner_up
         yield f"next: {gazetteer.display_name(second.class_name)} {second.probability:.1%}"
     if explanation.score is not None and explanation.score_needed is not None:
-        below = "" if explanation.known or explanation.learned is not None else "; so no tag"
+        tagged = explanation.known or explanation.learned is not None or explanation.trip is not None
+        below = "" if tagged else "; so no tag"
         verdict = _passed(explanation.known)
         yield (
             f"like what the model learned (score {explanation.score_name}): {explanation.score:.3f} "
@@ -118,12 +123,18 @@ def _reasons_of_model(explanation: Explanation, gazetteer: Gazetteer) -> Iterato
         yield f"not tagged: {explanation.contradiction}"
 
 
+def describe_with_source(tag: Tag) -> str:
+    """Return a tag in words; of one from a position with `near` or `in`, of an estimated one with `probably`."""
+    if tag.source == "photo":
+        return describe(tag)
+    probably = "probably " if tag.source == "estimated" else ""
+    return f"{probably}{'near' if tag.level == 'landmark' else 'in'} {describe(tag)}"
+
+
 def _told(tag: Tag) -> str:
     """Return a tag with its probability or, of one from a position, with `near` or `in`."""
-    if tag.source != "photo":
-        probably = "probably " if tag.source == "estimated" else ""
-        return f"{probably}{'near' if tag.level == 'landmark' else 'in'} {describe(tag)}"
-    return f"{tag.probability:6.1%}  {describe(tag)}"
+    words = describe_with_source(tag)
+    return f"{tag.probability:6.1%}  {words}" if tag.source == "photo" else words
 
 
 def _passed(passed: bool) -> str:

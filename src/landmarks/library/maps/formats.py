@@ -72,7 +72,7 @@ FORMATS: dict[str, Callable[[Sequence[Spot], str], str]] = {".gpx": gpx, ".kml":
 
 def _photo_mark(spot: Spot) -> str:
     time = "" if spot.taken is None else f"<TimeStamp><when>{spot.taken.isoformat()}</when></TimeStamp>"
-    tags = ", ".join(tag.name for tag in spot.tags)
+    tags = ", ".join(f"probably {tag.name}" if tag.source == "estimated" else tag.name for tag in spot.tags)
     said = f"{spot.photo.name}{f': {tags}' if tags else ''}"
     if not spot.camera:
         said += " (position of the landmark)"

@@ -19,8 +19,7 @@ from landmarks.errors import ImageError
 from landmarks.geo.towns import largest_towns
 from landmarks.imaging.decoding import load_image
 from landmarks.library.maps.spots import Spot, in_order
-from landmarks.tagging.tags import Tag
-from landmarks.tagging.writers import describe
+from landmarks.tagging.writers import describe_with_source
 
 THUMBNAIL = 256
 """Longest side of a thumbnail in pixels: about 13 kB of the page for each photo."""
@@ -68,7 +67,7 @@ def _data(
             "name": spot.photo.name,
             "href": _link(spot.photo, folder),
             "title": spot.name,
-            "tags": [f"{'near ' if _is_near(tag) else ''}{describe(tag)}" for tag in spot.tags],
+            "tags": [describe_with_source(tag) for tag in spot.tags],
             "taken": "" if spot.taken is None else spot.taken.strftime("%Y-%m-%d %H:%M"),
             "latitude": round(spot.position[0], 6),
             "longitude": round(spot.position[1], 6),
@@ -94,10 +93,6 @@ def thumbnail(photo: Path) -> str:
     content = BytesIO()
     image.save(content, "JPEG", quality=_QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
-
-
-def _is_near(tag: Tag) -> bool:
-    return tag.source == "position" and tag.level == "landmark"
 
 
 def _link(photo: Path, folder: Path) -> str:

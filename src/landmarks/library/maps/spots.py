@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from landmarks.metadata.reading import read_position, read_time
+from landmarks.metadata.reading import read_head
 from landmarks.tagging.tags import Tag
 
 
@@ -30,8 +30,8 @@ class Spot:
 
     @property
     def name(self) -> str:
-        """Name of the first tag, else of the file."""
-        return self.tags[0].name if self.tags else self.photo.name
+        """Name of the first tag that is not only estimated, else of the file."""
+        return next((tag.name for tag in self.tags if tag.source != "estimated"), self.photo.name)
 
     @property
     def landmarks(self) -> list[Tag]:
@@ -46,10 +46,10 @@ def find_spot(photo: Path, tags: tuple[Tag, ...]) -> Spot | None:
         photo: The photo; only its metadata are read.
         tags: Its tags.
     """
-    camera = read_position(photo)
+    head = read_head(photo)
     placed = (tag.place.coordinates for tag in tags if _is_placed(tag) and tag.place is not None)
-    position = camera or next(placed, None)
-    return None if position is None else Spot(photo, tags, position, camera is not None, read_time(photo))
+    position = head.position or next(placed, None)
+    return None if position is None else Spot(photo, tags, position, head.position is not None, head.taken)
 
 
 def in_order(spots: list[Spot]) -> list[Spot]:

@@ -8,6 +8,7 @@ import { asCsv, asJson, asText, copy, forXmp, keywordsOf, save } from "./exports
 import { WorldMap } from "./map.js";
 import { Photos, tagsOf } from "./photos.js";
 import { Queue } from "./queue.js";
+import { sampleButtons } from "./samples.js";
 
 const XMP_AT_A_TIME = 200; // the most that the service takes in a request
 const COPIED_SECONDS = 3;
@@ -208,6 +209,7 @@ document.addEventListener("paste", (event) => {
   if (!event.target.closest?.("input")) take(event.clipboardData);
 });
 
+byId("samples").append(...sampleButtons(add));
 byId("copy").onclick = doing(() => copied(asText(photos.all(), onlyConfirmed.checked)));
 byId("json").onclick = () => download(asJson(photos.all(), onlyConfirmed.checked), "application/json", "landmarks.json");
 byId("csv").onclick = () => download(asCsv(photos.all(), onlyConfirmed.checked), "text/csv", "landmarks.csv");

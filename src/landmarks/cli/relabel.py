@@ -1,0 +1,57 @@
+"""`landmarks relabel`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import click
+
+from landmarks.cli.declare import Argument, Option, Verbosity
+from landmarks.cli.verdicts import Ledger, State, open_library
+from landmarks.geo import Language
+
+_WORDS = {
+    "written": "relabelled",
+    "planned": "would be relabelled",
+    "unchanged": "unchanged",
+    "changed": "changed or moved since, left to the next run of landmarks tag",
+    "quarantined": "not written",
+}
+
+
+def relabel(
+    language: Annotated[Language, Option("Language of the names of landmarks and countries.")],
+    path: Annotated[Path, Argument("Library, a folder in it, or one photo.")] = Path(),
+    dry_run: Annotated[bool, Option("Show what would be written; change nothing.")] = False,
+    ledger: Ledger = None,
+    state: State = None,
+    *,
+    verbosity: Verbosity,
+) -> int:
+    """Rewrite the tags that landmarks tag --write wrote in another language, without recognizing anything anew.
+
+    Landmarks are found by their Wikidata ID or key of the gazetteer; names from your own table of places stay.
+    Verdicts stand, and landmarks undo takes the run back. The exit status is 2 if a photo could not be written.
+    """
+    from landmarks.library.languages.relabel import relabel as relabel_library
+    from landmarks.tagging.writers import describe_with_source
+
+    counts: Counter[str] = Counter()
+    with open_library(path, ledger, state) as library:
+        below = None if path.resolve() == library.root.resolve() else path
+        for outcome in relabel_library(library, language, below=below, dry_run=dry_run):
+            counts[outcome.status] += 1
+            if outcome.status in {"written", "planned"}:
+                click.echo(f"{outcome.path}: {'; '.join(map(describe_with_source, outcome.tags))}")
+                if dry_run and outcome.diff is not None:
+                    click.echo("\n".join(f"  {line}" for line in outcome.diff.splitlines()))
+            elif outcome.status == "quarantined":
+                click.echo(f"{outcome.path}: {outcome.reason}", err=True)
+    if not verbosity.quiet:
+        total = sum(counts.values())
+        ends = ", ".join(f"{counts[status]} {words}" for status, words in _WORDS.items() if counts[status])
+        photos = f"{total} photo{'' if total == 1 else 's'} with recorded tags"
+        click.echo(f"{photos}: {ends}" if ends else photos, err=True)
+    return 2 if counts["quarantined"] else 0

@@ -1,0 +1,1 @@
+"""Names of recorded tags in another language, without running a network."""

@@ -1,0 +1,158 @@
+"""All photos of a run seen together: clocks corrected, tags taken away and raised, positions estimated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+from landmarks.geo.gazetteer import Gazetteer
+from landmarks.metadata.reading import Head, read_head
+from landmarks.tagging.settings import TagSettings
+from landmarks.tagging.tagger import Finding, gazetteer_of
+from landmarks.tagging.tags import ImageTags, Tag
+from landmarks.tagging.trips.clocks import ClockError, Fix, find_clock_errors
+from landmarks.tagging.trips.consistency import Change, Sighting, reconcile
+from landmarks.tagging.trips.positions import Shot, estimate_positions, with_estimate
+from landmarks.tagging.trips.trip import Bars, Moment, bars_of, recorded_sighting, settled, sighting_of
+
+
+class Records(Protocol):
+    """What earlier runs and the user said of photos, such as a library."""
+
+    def judged(self, photo: ImageTags) -> tuple[Tag, ...]:
+        """Return the tags of a photo after the user's verdicts."""
+
+    def recorded(self, photo: Path) -> tuple[Tag, ...] | None:
+        """Return the recorded tags of a photo, or None."""
+
+    def confirmed(self, photo: Path) -> tuple[Tag, ...]:
+        """Return the tags of a photo that the user has confirmed."""
+
+
+@dataclass(frozen=True)
+class Trip:
+    """What all photos of a run tell about each other.
+
+    Attributes:
+        findings: The findings, in the order given, after all changes.
+        changes: Tags taken away and raised, by photo.
+        doubtful: Number of sure landmarks that contradict each other, so that they decide nothing.
+        clock_errors: Cameras whose clocks were corrected.
+        estimated: Number of photos that got a tag for an estimated position.
+    """
+
+    findings: tuple[Finding, ...]
+    changes: Mapping[Path, Change]
+    doubtful: int
+    clock_errors: tuple[ClockError, ...]
+    estimated: int
+
+
+@dataclass(frozen=True)
+class TripTagger:
+    """Sees the photos of a run together.
+
+    Attributes:
+        heads: When, where and with what each photo was taken, also those that are not tagged in this run.
+        bars: How certain tags must be.
+        gazetteer: The places.
+        within: Longest time to the photos between which a position is estimated; None to estimate none.
+    """
+
+    heads: Mapping[Path, Head]
+    bars: Bars
+    gazetteer: Gazetteer
+    within: timedelta | None
+
+    @classmethod
+    def of(
+        cls, photos: Iterable[Path], folders: Sequence[Path], settings: TagSettings, within: timedelta | None
+    ) -> TripTagger:
+        """Return that of a model, or of two, for photos; the head of each is read once.
+
+        Args:
+            photos: All photos of the run.
+            folders: Model folders.
+            settings: How to tag.
+            within: As in the class.
+        """
+        heads = {photo: read_head(photo) for photo in photos}
+        if not settings.use_position:
+            heads = {photo: replace(head, position=None) for photo, head in heads.items()}
+        return cls(heads, bars_of(folders, settings), gazetteer_of(folders, settings), within)
+
+    def tag(self, findings: Iterable[Finding], records: Records) -> Trip:
+        """Return the findings of a run after what its photos tell about each other.
+
+        Args:
+            findings: What was found in each photo.
+            records: What is known of the photos from earlier.
+        """
+        found = [_after_verdicts(finding, records) for finding in findings]
+        sightings = self._sightings(found, records)
+        errors = find_clock_errors(self._fixes(sightings))
+        sightings = [self._on_time(sighting, errors) for sighting in sightings]
+        reconciled = reconcile(sightings)
+        settled_findings = [settled(one, reconciled.changes, self.gazetteer) for one in found]
+        estimated = self._with_estimates(settled_findings, sightings)
+        count = sum(one is not other for one, other in zip(estimated, settled_findings, strict=True))
+        wrong = tuple(errors[camera] for camera in sorted(errors))
+        return Trip(tuple(estimated), reconciled.changes, reconciled.doubtful, wrong, count)
+
+    def _sightings(self, found: Sequence[Finding], records: Records) -> list[Sighting]:
+        """Return what each photo tells, at the time of its own clock: first those of this run."""
+        sightings = []
+        for finding in found:
+            path = finding.photo.path
+            sighting = sighting_of(finding, self._moment(path), self.bars, self.gazetteer)
+            sightings.append(replace(sighting, confirmed=_shows_landmark(records.confirmed(path), sighting)))
+        new = {finding.photo.path for finding in found}
+        for photo in (photo for photo in self.heads if photo not in new):
+            tags = records.recorded(photo) or ()
+            sighting = recorded_sighting(photo, tags, self._moment(photo), self.bars)
+            sightings.append(replace(sighting, confirmed=_shows_landmark(records.confirmed(photo), sighting)))
+        return sightings
+
+    def _moment(self, photo: Path) -> Moment:
+        head = self.heads.get(photo, Head())
+        return Moment(head.taken, head.position)
+
+    def _fixes(self, sightings: Iterable[Sighting]) -> Iterable[Fix]:
+        for sighting in sightings:
+            head = self.heads.get(sighting.photo, Head())
+            if sighting.taken is not None and sighting.where is not None:
+                positioned = sighting.position is not None
+                yield Fix(head.camera, sighting.taken, sighting.where, positioned, head.satellite_time)
+
+    def _on_time(self, sighting: Sighting, errors: Mapping[str, ClockError]) -> Sighting:
+        error = errors.get(self.heads.get(sighting.photo, Head()).camera)
+        if error is None or sighting.taken is None:
+            return sighting
+        return replace(sighting, taken=sighting.taken + error.behind)
+
+    def _with_estimates(self, findings: Sequence[Finding], sightings: Iterable[Sighting]) -> list[Finding]:
+        if self.within is None:
+            return list(findings)
+        known = (
+            Shot(one.photo, one.taken, one.where if one.position or one.confirmed else None) for one in sightings
+        )
+        estimates = estimate_positions(known, self.within)
+        return [with_estimate(finding, estimates, self.gazetteer) for finding in findings]
+
+
+def _after_verdicts(finding: Finding, records: Records) -> Finding:
+    """Return a finding without the tags that the user has rejected, and with those confirmed."""
+    photo = finding.photo
+    if photo.error is not None:
+        return finding
+    tags = records.judged(photo)
+    return finding if tags == photo.tags else replace(finding, photo=replace(photo, tags=tags))
+
+
+def _shows_landmark(confirmed: Iterable[Tag], sighting: Sighting) -> bool:
+    """Return whether the tag of a photo is among the confirmed ones."""
+    tag = sighting.tag
+    return tag is not None and any(one.source == "photo" and one.name == tag.name for one in confirmed)

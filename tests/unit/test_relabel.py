@@ -1,0 +1,144 @@
+"""`landmarks relabel`: names of recorded tags in another language, without any network."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from commands import landmarks
+from tiny_model import COLOURS, calibrated, camera_exif, make_model, save_colour
+
+from landmarks.geo.gazetteer import Gazetteer
+from landmarks.library.languages.translation import Translation, identity_in_language
+from landmarks.metadata.xmp import XmpPacket
+from landmarks.model import recognizer
+from landmarks.tagging.tags import Tag
+
+pytest.importorskip("babel", reason="Babel is not installed")
+
+ZERMATT = (46.0207, 7.7491)
+
+
+@pytest.fixture
+def own_model(tmp_path: Path) -> Path:
+    return make_model(tmp_path / "models" / "colours", calibration=calibrated())
+
+
+@pytest.fixture
+def library(own_model: Path, tmp_path: Path) -> Path:
+    """A tower, a wall in the mountains, and a wall anywhere; tagged in English."""
+    folder = tmp_path / "trip"
+    save_colour(folder / "tower.jpg", COLOURS["07.Eiffel_Tower"])
+    save_colour(folder / "wall.jpg", COLOURS["background"], exif=camera_exif(ZERMATT))
+    save_colour(folder / "grey.jpg", COLOURS["background"])
+    assert landmarks("tag", folder, "--model", own_model, "--places", "--write", "-q").status == 0
+    return folder
+
+
+def hierarchy(photo: Path) -> tuple[str, ...]:
+    return XmpPacket(Path(f"{photo}.xmp").read_bytes()).entries().hierarchy
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_a_library_is_relabelled_without_its_model(
+    library: Path, own_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("the network was opened")
+
+    before = files(library)
+    monkeypatch.setattr(recognizer, "load_engine", refuse)
+    shutil.move(own_model, own_model.parent / "gone")
+    preview = landmarks("relabel", library, "--language", "de", "--dry-run")
+    assert "2 photos with recorded tags: 2 would be relabelled" in preview.err
+    assert "+ " in preview.out
+    assert files(library) == before
+    done = landmarks("relabel", library, "--language", "de")
+    assert (done.status, done.complaint) == (0, "2 photos with recorded tags: 2 relabelled")
+    assert f"{library / 'tower.jpg'}: Eiffelturm (Paris, Frankreich)" in done.out
+    assert hierarchy(library / "tower.jpg") == ("Places|Frankreich|Paris|Eiffelturm",)
+    assert hierarchy(library / "wall.jpg") == ("Places|Pennine Alps|Matterhorn", "Places|Schweiz|Zermatt")
+    assert landmarks("relabel", library, "--language", "en").status == 0
+    assert hierarchy(library / "tower.jpg") == ("Places|France|Paris|Eiffel Tower",)
+    again = landmarks("relabel", library, "--language", "en")
+    assert again.complaint == "2 photos with recorded tags: 2 unchanged"
+
+
+def test_the_run_is_undone_alone(library: Path) -> None:
+    before = files(library)
+    assert landmarks("relabel", library, "--language", "fr").status == 0
+    assert files(library) != before
+    assert "run 2" in landmarks("undo", library, "--list").out
+    assert landmarks("undo", library, "--run", "2").status == 0
+    assert files(library) == before
+
+
+def test_the_next_run_in_the_language_has_nothing_to_do(library: Path, own_model: Path) -> None:
+    assert landmarks("relabel", library, "--language", "de").status == 0
+    asked = ("tag", library, "--model", own_model, "--places", "--write")
+    assert "3 done before" in landmarks(*asked, "--language", "de").err
+    assert "done before" not in landmarks(*asked).err, "in English it has"
+
+
+def test_verdicts_stand(library: Path, own_model: Path) -> None:
+    assert landmarks("confirm", library / "tower.jpg", "Eiffel Tower").status == 0
+    assert landmarks("reject", library / "wall.jpg", "Matterhorn").status == 0
+    assert landmarks("relabel", library, "--language", "de").status == 0
+    assert hierarchy(library / "tower.jpg") == ("Places|Frankreich|Paris|Eiffelturm",)
+    assert hierarchy(library / "wall.jpg") == ("Places|Schweiz|Zermatt",)
+    assert landmarks("reject", library / "tower.jpg", "Eiffel Tower").status == 0
+    assert landmarks("relabel", library, "--language", "fr").status == 0
+    assert not XmpPacket((library / "tower.jpg.xmp").read_bytes()).entries().hierarchy
+
+
+def test_a_confirmed_country_does_not_come_twice(own_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "far"
+    save_colour(folder / "a.jpg", COLOURS["background"], exif=camera_exif((23.0, 6.0)))  # in the Sahara
+    assert landmarks("tag", folder, "--model", own_model, "--places", "--write", "-q").status == 0
+    assert hierarchy(folder / "a.jpg") == ("Places|Algeria",)
+    assert landmarks("confirm", folder / "a.jpg", "Algeria").status == 0
+    for language, name in (("de", "Algerien"), ("fr", "Algérie"), ("en", "Algeria")):
+        assert landmarks("relabel", folder, "--language", language).status == 0
+        assert hierarchy(folder / "a.jpg") == (f"Places|{name}",)
+
+
+def test_a_photo_that_has_changed_is_left_alone(library: Path) -> None:
+    save_colour(library / "tower.jpg", (1, 2, 3), size=(80, 60))
+    done = landmarks("relabel", library, "--language", "de")
+    assert (done.status, done.complaint.split(": ", 1)[1]) == (
+        0,
+        "1 relabelled, 1 changed or moved since, left to the next run of landmarks tag",
+    )
+    assert hierarchy(library / "tower.jpg") == ("Places|France|Paris|Eiffel Tower",)
+
+
+def test_names_of_the_users_own_places_stay() -> None:
+    tower = Gazetteer.bundled().get("eiffel_tower")
+    assert tower is not None
+    own = Tag("My Tower", "landmark", 1.0, type(tower)(**{**vars(tower), "name": "My Tower"}), None)
+    kind = Tag("bridge", "kind", 1.0, None, None)
+    assert Translation("de").tags([own, kind]) == (own, kind)
+
+
+@pytest.mark.parametrize(
+    ("identity", "german"),
+    [
+        ("world-12ab", "world-12ab-language=de"),
+        ("world-12ab-language=fr-learned=12-trips=30min", "world-12ab-language=de-learned=12-trips=30min"),
+        ("a-1-camera-places+b-2-places=34", "a-1-camera-places-language=de+b-2-language=de-places=34"),
+    ],
+)
+def test_identities_follow(identity: str, german: str) -> None:
+    assert identity_in_language(identity, "de") == german
+    assert "language" not in identity_in_language(german, "en")
+
+
+def test_another_folder_is_refused(tmp_path: Path) -> None:
+    done = landmarks("relabel", tmp_path, "--language", "de")
+    assert done.status == 2
+    assert "landmarks tag --write never wrote here" in done.complaint
