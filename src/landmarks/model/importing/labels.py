@@ -10,6 +10,7 @@ import io
 import json
 import zipfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,11 @@ def read_labels(path: Path) -> tuple[str, ...]:
             labels = _from_table(path, text, "\t" if path.suffix.lower() == ".tsv" else ",")
         case _:
             labels = text.removesuffix("\n").splitlines()
-    return _checked(path, labels)
+    return checked_labels(path, labels)
 
 
-def _checked(path: Path, labels: list[str]) -> tuple[str, ...]:
+def checked_labels(path: Path, labels: Sequence[str]) -> tuple[str, ...]:
+    """Return labels with plain spaces; raises `ModelError` if some are empty or repeated, or there are too few."""
     tidy = [" ".join(label.split()) for label in labels]
     for number, label in enumerate(tidy, start=1):
         if not label:
