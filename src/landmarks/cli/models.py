@@ -45,11 +45,7 @@ def models(
 
 def add(
     model: Annotated[
-        str,
-        Argument(
-            "google-landmarks; or an .onnx, .tflite or TorchScript file, a TensorFlow.js model.json, or weights "
-            "of a timm network."
-        ),
+        str, Argument("google-landmarks; an .onnx, .tflite, .pt or model.json file; or timm weights.")
     ],
     source: Annotated[
         Path | None, Option("google-landmarks: folder with the files, fetched by hand.", flag="--from")
@@ -65,10 +61,7 @@ def add(
     labels: Annotated[Path | None, Option("Names of the classes: text, CSV, JSON, or a TFLite file.")] = None,
     preprocessing: Annotated[
         str,
-        Option(
-            "How the model takes its images: imagenet, inception, or parts such as short:256,crop:224,range:0..1; "
-            "see docs/models.md."
-        ),
+        Option("How the model takes its images: imagenet, inception, or parts such as squash:224,range:-1..1."),
     ] = "",
     scores: Annotated[
         Literal["auto", "logits", "probabilities", "sigmoid", "cosines"],
