@@ -48,8 +48,16 @@ def read_labels(path: Path) -> tuple[str, ...]:
         case ".csv" | ".tsv":
             labels = _from_table(path, text, "\t" if path.suffix.lower() == ".tsv" else ",")
         case _:
-            labels = text.removesuffix("\n").splitlines()
+            labels = _lines(text)
     return checked_labels(path, labels)
+
+
+def carried_labels(path: Path) -> tuple[str, ...]:
+    """Return the labels embedded in a TFLite file, unchecked; empty if it has none or they are not text."""
+    try:
+        return tuple(_lines(_carried(path).decode("utf-8-sig")))
+    except (ModelError, UnicodeDecodeError):
+        return ()
 
 
 def checked_labels(path: Path, labels: Sequence[str]) -> tuple[str, ...]:
@@ -105,6 +113,10 @@ def _from_table(path: Path, text: str, delimiter: str) -> list[str]:
         return [row[name] for row in rows[1:]]
     except (ValueError, IndexError, KeyError) as error:
         raise ModelError(f"{path}: a row has no name, or the numbers do not run from 0 without gaps") from error
+
+
+def _lines(text: str) -> list[str]:
+    return text.removesuffix("\n").splitlines()
 
 
 def _carried(path: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import onnx
 
 from landmarks.errors import ModelError
 from landmarks.model.importing.foreign import read_model
+from landmarks.model.importing.labels import carried_labels
 from landmarks.model.importing.tfjs.conversion import convert
-from landmarks.model.importing.tfjs.graph import read_graph
+from landmarks.model.importing.tfjs.graph import Graph, read_graph
+from landmarks.model.importing.tflite.graph import GraphMaker, input_range
+from landmarks.model.importing.tflite.model import TfliteModel, read_tflite
 
 _FORMATS = (
     "give an .onnx or .tflite file, the model.json of a TensorFlow.js model, a TorchScript file (.pt), or weights "
@@ -56,7 +60,7 @@ def load(path: Path) -> Loaded:
     """Read a model.
 
     Args:
-        path: `.onnx`, or the `model.json` of a TensorFlow.js model or its folder.
+        path: `.onnx`, `.tflite`, or the `model.json` of a TensorFlow.js model or its folder.
 
     Raises:
         ModelError: The file is missing or is not a model of a known format.
@@ -70,8 +74,38 @@ def load(path: Path) -> Loaded:
         case ".onnx":
             return Loaded(path, read_model(place))
         case ".json":
-            graph = read_graph(place)
-            outputs = {f"output_{number}": name for number, name in enumerate(graph.outputs)}
-            return Loaded(path, convert(graph, outputs, value_range=None))
+            return Loaded(path, _converted(path, read_graph(place), None))
+        case ".tflite":
+            return _tflite(path)
         case _:
             raise ModelError(f"{path}: not a model: {_FORMATS}")
+
+
+def _converted(path: Path, graph: Graph, value_range: tuple[float, float] | None) -> onnx.ModelProto:
+    outputs = {f"output_{number}": name for number, name in enumerate(graph.outputs)}
+    try:
+        return convert(graph, outputs, value_range=value_range)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+def _tflite(path: Path) -> Loaded:
+    model = read_tflite(path)
+    try:
+        graph = GraphMaker(path, model).made()
+        pixels = input_range(model.tensors[model.inputs[0]]) if model.inputs else None
+    except (struct.error, ValueError, IndexError, KeyError) as error:
+        raise ModelError(f"{path}: the file is damaged ({error}): fetch it again") from error
+    # Without the scale of its pixels the file does not tell how to prepare a photo.
+    scaled = "" if pixels else _scale(model)
+    sides = next(iter(graph.inputs.values()), ())
+    told = f"squash:{sides[1]}{scaled}" if len(sides) == 4 and (pixels or scaled) else ""
+    return Loaded(path, _converted(path, graph, pixels), carried_labels(path), told)
+
+
+def _scale(model: TfliteModel) -> str:
+    """Return mean and deviation of the metadata, which are for pixels in 0..255, as text."""
+    if model.normalization is None:
+        return ""
+    mean, std = ("/".join(map(str, values * (3 if len(values) == 1 else 1))) for values in model.normalization)
+    return f",range:0..255,mean:{mean},std:{std}"
