@@ -44,9 +44,15 @@ class Made:
         return len(self.tensors) - 1
 
     def operator(
-        self, code: int, inputs: Sequence[int], output: int, kind: int = 0, options: Options = {}, custom: str = ""
+        self,
+        code: int,
+        inputs: Sequence[int],
+        output: int,
+        kind: int = 0,
+        options: Options | None = None,
+        custom: str = "",
     ) -> int:
-        self.operators.append((code, inputs, [output], kind, options, custom))
+        self.operators.append((code, inputs, [output], kind, options or {}, custom))
         return output
 
 

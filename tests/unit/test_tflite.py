@@ -68,9 +68,8 @@ def test_quantized_model_answers_as_litert_to_a_few_steps(tmp_path: Path) -> Non
     info = read_info(folder)
     assert (info.classes, info.preprocessing.fit) == (tuple(LABELS.splitlines()), "squash")
     found = np.exp(Recognizer(folder).answer(pictures()).logits)
-    assert found == pytest.approx(
-        by_litert(path, pictures()), abs=3.5 / 256
-    )  # LiteRT's own kernels differ by as much
+    # LiteRT's own kernels differ by as much.
+    assert found == pytest.approx(by_litert(path, pictures()), abs=3.5 / 256)
 
 
 @pytest.mark.shared
@@ -136,7 +135,7 @@ def test_two_inputs_and_no_picture_are_refused(tmp_path: Path, labels: Path) -> 
 
 def test_no_damage_of_a_file_is_anything_but_one_sentence(tmp_path: Path) -> None:
     content = save_tflite(tmp_path / "whole.tflite", network(quantized=True)).read_bytes()
-    path, chance, refused = tmp_path / "damaged.tflite", random.Random(0), 0
+    path, chance, sentences = tmp_path / "damaged.tflite", random.Random(0), []
     for attempt in range(300):
         damaged = bytearray(content)
         if attempt % 3 == 0:
@@ -148,7 +147,7 @@ def test_no_damage_of_a_file_is_anything_but_one_sentence(tmp_path: Path) -> Non
         try:
             load(path)
         except ModelError as error:
-            assert str(error).startswith(f"{path}: ")
-            refused += 1
-    assert refused > 100
+            sentences.append(str(error))
+    assert len(sentences) > 100
+    assert all(sentence.startswith(f"{path}: ") for sentence in sentences)
     assert not models_folder().exists()
