@@ -10,6 +10,7 @@ import click
 
 from landmarks.cli.declare import Argument, Jsonl, Option, Verbosity
 from landmarks.cli.output import print_json
+from landmarks.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,9 +48,7 @@ def add(
     model: Annotated[
         str, Argument("google-landmarks; an .onnx, .tflite, .pt or model.json file; or timm weights.")
     ],
-    source: Annotated[
-        Path | None, Option("google-landmarks: folder with the files, fetched by hand.", flag="--from")
-    ] = None,
+    source: Annotated[Path | None, Option("google-landmarks: folder of fetched files.", flag="--from")] = None,
     regions: Annotated[
         tuple[str, ...],
         Option(
@@ -88,6 +87,8 @@ def add(
     from landmarks.model.importing.names import REGIONS
     from landmarks.model.importing.threshold import Negatives
 
+    if photo is not None and not photo.is_file():
+        raise SettingsError(f"`photo` must be a photo, not {str(photo)!r}")
     chosen = None if negatives is None else Negatives(negatives, target_fpr)
     with RunProgress(verbosity, unit="bytes") as shown:
         callbacks = _callbacks(shown)

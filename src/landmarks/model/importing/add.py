@@ -20,11 +20,19 @@ from landmarks.files.atomic import write_text
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.model.calibration import Calibration
-from landmarks.model.folder import CARD_FILE, NOT_STATED, ONNX_FILE, ModelInfo, models_folder, write_info
+from landmarks.model.folder import (
+    CARD_FILE,
+    NOT_STATED,
+    ONNX_FILE,
+    ModelInfo,
+    bundled_models,
+    models_folder,
+    write_info,
+)
 from landmarks.model.importing import google
 from landmarks.model.importing.download import fetch
 from landmarks.model.importing.foreign import adapted, picture_input
-from landmarks.model.importing.install import checksums, new_folder
+from landmarks.model.importing.install import already_there, checksums, new_folder
 from landmarks.model.importing.labels import checked_labels, read_labels
 from landmarks.model.importing.loaded import Loaded, load
 from landmarks.model.importing.names import REGIONS
@@ -151,18 +159,20 @@ def add_other(
     if not classes or not described:
         missing = "`preprocessing`" if classes else "`labels`"
         raise SettingsError(f"{found.path}: {missing} must be given: the file does not tell")
-    title = name or found.title
-    with new_folder(_target(title)) as folder:
-        picture = picture_input(found.path, found.model, None)
-        wanted = parse_preprocessing(described, side=picture.side)
-        if wanted.layout not in {None, picture.layout}:
-            raise ModelError(
-                f"{found.path}: its layout is {picture.layout}, not {wanted.layout}: correct `preprocessing`"
-            )
-        network, meaning = adapted(found.path, found.model, picture, wanted, classes=len(classes), scores=scores)
+    target = _target(name or found.title)
+    if target.exists():  # checked again under the lock; here to save the work
+        raise already_there(target)
+    picture = picture_input(found.path, found.model, None)
+    wanted = parse_preprocessing(described, side=picture.side)
+    if wanted.layout not in {None, picture.layout}:
+        raise ModelError(
+            f"{found.path}: its layout is {picture.layout}, not {wanted.layout}: correct `preprocessing`"
+        )
+    network, meaning = adapted(found.path, found.model, picture, wanted, classes=len(classes), scores=scores)
+    with new_folder(target) as folder:
         onnx.save(network, folder / ONNX_FILE)
         info = ModelInfo(
-            name=title,
+            name=target.name,
             architecture=found.architecture,
             precision="fp32",
             classes=classes,
@@ -172,7 +182,7 @@ def add_other(
         )
         usual = cautious("cosine_margin" if meaning == "cosines" else "max_probability", info.temperature)
         _finish(folder, info, usual, negatives=negatives, callbacks=callbacks, licence=licence)
-    return _target(title)
+    return target
 
 
 def _finish(
@@ -221,6 +231,8 @@ def _card(info: ModelInfo, calibration: Calibration) -> str:
 def _target(name: str) -> Path:
     if not _NAME.fullmatch(name):
         raise SettingsError(f"`name` must be letters, digits, dots, hyphens and underscores, not {name!r}")
+    if name in bundled_models():
+        raise SettingsError(f"`name` {name} is that of a model that comes with landmarks: choose another one")
     return models_folder() / name
 
 

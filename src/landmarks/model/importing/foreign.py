@@ -177,7 +177,8 @@ def adapted(
         except Exception as error:
             raise ModelError(f"{path}: opset {version} cannot be read: export it with opset {_OPSET}") from error
     answers = _answers(path, model, picture, wanted)
-    name, meaning = class_output(path, answers, classes=classes, scores=scores)
+    sigmoids = {item.name for item in model.graph.output if _ends_in(item.name, "Sigmoid", model.graph)}
+    name, meaning = class_output(path, answers, classes=classes, scores=scores, sigmoids=sigmoids)
     # Its own names could clash with those of the model folder, such as `pictures`.
     output = _PREFIX + name
     graph = compose.add_prefix(model, _PREFIX).graph
@@ -301,6 +302,15 @@ def _after(output: str, scores: Meaning, graph: onnx.GraphProto) -> list[onnx.No
     nodes.append(helper.make_node("Cast", [_embedding(output, graph)], ["landmarks_vector"], to=TensorProto.FLOAT))
     nodes.append(helper.make_node("Flatten", ["landmarks_vector"], ["embedding"], axis=1))
     return nodes
+
+
+def _ends_in(output: str, op: str, graph: onnx.GraphProto) -> bool:
+    """Return whether an output is that of an operation, maybe in another shape or type."""
+    makers = {name: node for node in graph.node for name in node.output}
+    node = makers.get(output)
+    while node is not None and node.op_type in {"Identity", "Cast", "Flatten", "Squeeze", "Reshape"}:
+        node = makers.get(node.input[0])
+    return node is not None and node.op_type == op
 
 
 def _embedding(output: str, graph: onnx.GraphProto) -> str:

@@ -69,7 +69,8 @@ def load(path: Path) -> Loaded:
         raise ModelError(f"{path}: no such file: {_FORMATS}")
     place = path / "model.json" if path.is_dir() else path
     if not place.is_file():
-        raise ModelError(f"{path}: a folder without a model.json: {_FORMATS}")
+        what = "a folder without a model.json" if path.is_dir() else "not a file"
+        raise ModelError(f"{path}: {what}: {_FORMATS}")
     match place.suffix.lower():
         case ".onnx":
             return Loaded(path, read_model(place))

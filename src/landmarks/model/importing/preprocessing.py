@@ -97,7 +97,10 @@ def _parts(text: str) -> dict[str, str]:
             raise SettingsError(
                 f"`preprocessing` must be {known}, or parts such as squash:321, not {part.strip()!r}"
             )
-        found[name.strip().lower()] = value.strip()
+        key = name.strip().lower()
+        if key in found:
+            raise SettingsError(f"`preprocessing` has {key} twice: give it once")
+        found[key] = value.strip()
     return found
 
 

@@ -6,7 +6,7 @@ compared with what the user states.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -37,7 +37,12 @@ def made_pictures(side: int) -> NDArray[np.uint8]:
 
 
 def class_output(
-    path: Path, answers: Mapping[str, NDArray[np.float32]], *, classes: int, scores: Scores
+    path: Path,
+    answers: Mapping[str, NDArray[np.float32]],
+    *,
+    classes: int,
+    scores: Scores,
+    sigmoids: Collection[str] = (),
 ) -> tuple[str, Meaning]:
     """Return the output with one value per class, and what its values mean.
 
@@ -46,6 +51,7 @@ def class_output(
         answers: Output -> its values for some pictures, (P, ...).
         classes: Number of classes.
         scores: Meaning as stated by the user.
+        sigmoids: Outputs that a sigmoid makes.
 
     Raises:
         ModelError: No output fits, several do, its values are not finite, or they are not what the user states.
@@ -66,17 +72,16 @@ def class_output(
             f"{path}: its output {name} is not a number for some pictures: check `preprocessing` or export it "
             "again"
         )
-    return name, _meaning(path, values, scores)
+    return name, _meaning(path, values, scores, sigmoid=name in sigmoids)
 
 
-def _meaning(path: Path, values: NDArray[np.float32], scores: Scores) -> Meaning:
-    summed = _sums_to_one(values)
+def _meaning(path: Path, values: NDArray[np.float32], scores: Scores, *, sigmoid: bool) -> Meaning:
+    seen: Meaning = "probabilities" if _sums_to_one(values) else "sigmoid" if sigmoid else "logits"
     if scores == "auto":
-        return "probabilities" if summed else "logits"
-    if scores == "logits" and summed:
-        raise ModelError(
-            f"{path}: its outputs are probabilities already (they sum to 1): give `scores` probabilities"
-        )
+        return seen
+    if scores == "logits" and seen != "logits":
+        how = "they sum to 1" if seen == "probabilities" else "of a sigmoid"
+        raise ModelError(f"{path}: its outputs are probabilities already ({how}): give `scores` {seen}")
     low, high = _RANGES.get(scores, (-np.inf, np.inf))
     least, most = float(values.min()), float(values.max())
     if least < low - _SLACK or most > high + _SLACK:
