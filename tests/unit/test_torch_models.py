@@ -18,10 +18,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from landmarks.errors import LandmarksError, ModelError, SettingsError
-from landmarks.imaging.preprocessing import normalize, prepare
+from landmarks.imaging.preprocessing import Preprocessing, normalize, prepare
 from landmarks.model.folder import models_folder, read_info
 from landmarks.model.importing.add import add_other
 from landmarks.model.recognizer import Recognizer
+from landmarks.training.export.predictor import make_predictor, save_torchscript
 from landmarks.training.importing.reading import load_torch
 
 NAMES = ("red tower", "green tower", "blue tower")
@@ -120,6 +121,16 @@ def test_torchscript_that_takes_channels_last_needs_the_layout(tmp_path: Path, l
     with torch.no_grad():
         given = network(torch.from_numpy(pictures(16).astype(np.float32) / 255)).numpy()
     assert Recognizer(folder).answer(pictures(16)).logits == pytest.approx(given, abs=1e-4)
+
+
+def test_network_that_onnx_cannot_hold_is_one_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    # Our own TorchScript resizes photos of any size itself.
+    own = make_predictor(Small(nn.Identity()), NAMES, Preprocessing(resize=24, crop=16))
+    save_torchscript(own, tmp_path / "mine.pt")
+    with pytest.raises(ModelError, match="PyTorch cannot export this network to ONNX") as caught:
+        load_torch(tmp_path / "mine.pt", preprocessing="squash:24,range:0..255")
+    assert len(str(caught.value).splitlines()) == 1
+    assert capfd.readouterr() == ("", "")
 
 
 def test_both_are_compared_on_photos_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +46,14 @@ def converted(path: Path, network: Any, inputs: NDArray[Any]) -> onnx.ModelProto
     names = [f"output_{number}" for number in range(len(expected))]
     content = io.BytesIO()
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), _unprinted_graph():
             # The exporter warns about its own internals, which a user cannot fix.
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 network,
                 (example,),
                 # This exporter writes to files in memory too, whatever its annotations.
-                content,  # type: ignore[arg-type]
+                f=content,  # type: ignore[arg-type]
                 dynamo=False,
                 input_names=["image"],
                 output_names=names,
@@ -67,6 +68,18 @@ def converted(path: Path, network: Any, inputs: NDArray[Any]) -> onnx.ModelProto
     model = onnx.load_from_string(content.getvalue())
     _compare(path, model, inputs, expected)
     return model
+
+
+@contextmanager
+def _unprinted_graph() -> Iterator[None]:
+    """Keep the exporter from printing the whole graph where it fails; its own switch for that has no effect."""
+    name = "_jit_onnx_log"
+    log = getattr(torch._C, name)
+    setattr(torch._C, name, lambda *_: None)
+    try:
+        yield
+    finally:
+        setattr(torch._C, name, log)
 
 
 def _answers(path: Path, network: Network, inputs: Tensor) -> list[NDArray[np.float32]]:
