@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import multiprocessing.synchronize
+import random
 import re
 import signal
 import time
@@ -23,6 +25,7 @@ from landmarks.model.folder import models_folder, read_info
 from landmarks.model.importing.add import add_other
 from landmarks.model.importing.install import new_folder
 from landmarks.model.importing.labels import read_labels
+from landmarks.model.importing.loaded import load
 from landmarks.model.importing.preprocessing import parse_preprocessing
 from landmarks.model.recognizer import Recognizer
 
@@ -367,3 +370,24 @@ def _hold(target: Path, ready: multiprocessing.synchronize.Event) -> None:
         (folder / "half").touch()
         ready.set()
         time.sleep(60)
+
+
+def test_no_damage_of_a_graph_is_anything_but_one_sentence(tmp_path: Path) -> None:
+    path = make_tfjs(tmp_path / "web", np.eye(3, 4, dtype=np.float32), side=8)
+    whole, chance, sentences = path.read_text(), random.Random(0), []
+    for _ in range(150):
+        values: Any = json.loads(whole)
+        place = values
+        while isinstance(place, dict | list) and place:
+            parent, key = place, chance.choice(list(place) if isinstance(place, dict) else range(len(place)))
+            place = place[key]
+            if chance.random() < 0.15:
+                break
+        parent[key] = chance.choice([None, 7, -3, 10**12, "x", [], {}])
+        path.write_text(json.dumps(values))
+        try:
+            load(path)
+        except ModelError as error:
+            sentences.append(str(error))
+    assert len(sentences) > 50
+    assert all(one.startswith(f"{path.parent}") and len(one.splitlines()) == 1 for one in sentences)

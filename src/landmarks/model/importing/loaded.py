@@ -12,7 +12,7 @@ from landmarks.errors import ModelError
 from landmarks.model.importing.foreign import read_model
 from landmarks.model.importing.labels import carried_labels
 from landmarks.model.importing.tfjs.conversion import convert
-from landmarks.model.importing.tfjs.graph import Graph, read_graph
+from landmarks.model.importing.tfjs.graph import DAMAGE, Graph, read_graph
 from landmarks.model.importing.tflite.graph import GraphMaker, input_range
 from landmarks.model.importing.tflite.model import TfliteModel, read_tflite
 
@@ -88,6 +88,8 @@ def _converted(path: Path, graph: Graph, value_range: tuple[float, float] | None
         return convert(graph, outputs, value_range=value_range)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
+    except DAMAGE as error:
+        raise ModelError(f"{path}: the graph is damaged ({error}): fetch the model again") from error
 
 
 def _tflite(path: Path) -> Loaded:
@@ -95,7 +97,7 @@ def _tflite(path: Path) -> Loaded:
     try:
         graph = GraphMaker(path, model).made()
         pixels = input_range(model.tensors[model.inputs[0]]) if model.inputs else None
-    except (struct.error, ValueError, IndexError, KeyError) as error:
+    except (struct.error, *DAMAGE) as error:
         raise ModelError(f"{path}: the file is damaged ({error}): fetch it again") from error
     # Without the scale of its pixels the file does not tell how to prepare a photo.
     scaled = "" if pixels else _scale(model)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.errors import ModelError
+from landmarks.model.importing.tfjs.graph import DAMAGE
 from landmarks.model.importing.tflite.flatbuffer import Table
 
 _IDENTIFIER = b"TFL3"
@@ -106,7 +107,7 @@ def read_tflite(path: Path) -> TfliteModel:
         raise ModelError(f"{path}: not a TFLite file: give one that the TFLite converter wrote")
     try:
         return _model(path, Table.root(content))
-    except (struct.error, ValueError, IndexError, OverflowError, MemoryError) as error:
+    except (struct.error, MemoryError, *DAMAGE) as error:
         raise ModelError(f"{path}: the file is damaged ({error}): fetch it again") from error
 
 
