@@ -102,7 +102,9 @@ def test_tensorflow_js_model_answers_like_its_mathematics(tmp_path: Path, labels
     picture = np.full((1, 8, 8, 3), (255, 0, 128), dtype=np.uint8)
     colour = picture[0, 0, 0] / 255
     expected = colour / np.linalg.norm(colour)
-    assert Recognizer(folder).answer(picture).logits[0] == pytest.approx(expected, abs=1e-5)
+    answer = Recognizer(folder).answer(picture)
+    assert answer.logits[0] == pytest.approx(expected, abs=1e-5)
+    assert answer.embeddings.shape == (1, 3)
     assert folder.name == "web"
 
 

@@ -60,6 +60,7 @@ def test_float_model_answers_as_litert(tmp_path: Path, labels: Path, half: bool)
     assert found.std(axis=0).min() > 1e-3, "every picture has an answer of its own"
     assert found == pytest.approx(by_litert(path, pictures()), abs=1e-4)
     assert read_info(folder).data["scores"] == "probabilities"
+    assert Recognizer(folder).answer(pictures()).embeddings.shape == (5, 4)
 
 
 def test_quantized_model_answers_as_litert_to_a_few_steps(tmp_path: Path) -> None:
@@ -67,7 +68,9 @@ def test_quantized_model_answers_as_litert_to_a_few_steps(tmp_path: Path) -> Non
     folder = add_other(path)
     info = read_info(folder)
     assert (info.classes, info.preprocessing.fit) == (tuple(LABELS.splitlines()), "squash")
-    found = np.exp(Recognizer(folder).answer(pictures()).logits)
+    answer = Recognizer(folder).answer(pictures())
+    assert answer.embeddings.shape == (5, 4)
+    found = np.exp(answer.logits)
     # LiteRT's own kernels differ by as much.
     assert found == pytest.approx(by_litert(path, pictures()), abs=3.5 / 256)
 

@@ -25,6 +25,12 @@ _OPSET = 18
 _IR_VERSION = 10
 _INPUT = "pictures"
 _PREFIX = "source/"
+_PRODUCTS = {"Gemm", "MatMul", "Conv"}
+_AFTER_PRODUCT = {
+    *("Softmax", "LogSoftmax", "Sigmoid", "Add", "Identity", "Cast", "Flatten", "Squeeze", "Reshape"),
+    *("Div", "Round", "Clip", "Mul"),  # how TFLite's steps are rounded
+}
+"""Operations between the last product and an output that keep one value per class."""
 _REASON = 200
 """Characters of a library's message that are shown."""
 
@@ -313,24 +319,21 @@ def _ends_in(output: str, op: str, graph: onnx.GraphProto) -> bool:
     return node is not None and node.op_type == op
 
 
+def _moves_channels(node: onnx.NodeProto) -> bool:
+    """Return whether a node changes the layout of images alone, which keeps the batch first."""
+    orders = [list(item.ints) for item in node.attribute if item.name == "perm"]
+    return node.op_type == "Transpose" and orders in ([[0, 2, 3, 1]], [[0, 3, 1, 2]])
+
+
 def _embedding(output: str, graph: onnx.GraphProto) -> str:
     """Return the input of the last matrix product before an output, or the output itself."""
     makers = {name: node for node in graph.node for name in node.output}
     name = output
     while name in makers:
         node = makers[name]
-        if node.op_type in {"Gemm", "MatMul"}:
+        if node.op_type in _PRODUCTS:
             return str(node.input[0])
-        if node.op_type not in {
-            "Softmax",
-            "LogSoftmax",
-            "Sigmoid",
-            "Add",
-            "Identity",
-            "Cast",
-            "Flatten",
-            "Squeeze",
-        }:
+        if node.op_type not in _AFTER_PRODUCT and not _moves_channels(node):
             break
         name = node.input[0]
     return output

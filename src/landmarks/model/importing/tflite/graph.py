@@ -291,9 +291,11 @@ def _concat(maker: GraphMaker, operator: Operator, name: str) -> None:
 
 
 def _softmax(maker: GraphMaker, operator: Operator, name: str) -> None:
-    beta = maker.constant(f"{name}/beta", np.array(_option(operator, 0, "<f", 1.0), dtype=np.float32))
-    scaled = maker.node(f"{name}/scaled", "Mul", [maker.inputs(operator)[0], beta])
-    maker.node(name, "Softmax", [scaled])
+    source, beta = maker.inputs(operator)[0], _option(operator, 0, "<f", 1.0)
+    if beta != 1:
+        held = maker.constant(f"{name}/beta", np.array(beta, dtype=np.float32))
+        source = maker.node(f"{name}/scaled", "Mul", [source, held])
+    maker.node(name, "Softmax", [source])
 
 
 def _unit_length(maker: GraphMaker, operator: Operator, name: str) -> None:
