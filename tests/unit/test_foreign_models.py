@@ -232,6 +232,18 @@ def test_probabilities_are_told_from_logits(tmp_path: Path, labels: Path, end: s
     assert read_info(folder).data["scores"] == seen
 
 
+def test_rounded_probabilities_need_not_sum_to_one(tmp_path: Path, labels: Path) -> None:
+    def rounded(model: onnx.ModelProto) -> None:
+        model.graph.node[-1].output[0] = "exact"
+        model.graph.initializer.append(numpy_helper.from_array(np.array(0.3, dtype=np.float32), "step"))
+        steps = [("Div", ["exact", "step"], "a"), ("Round", ["a"], "b"), ("Mul", ["b", "step"], "out")]
+        model.graph.node.extend(helper.make_node(op, taken, [given]) for op, taken, given in steps)
+
+    path = changed(make_onnx(tmp_path / "made.onnx", end="Softmax"), rounded)
+    folder = add_other(path, labels=labels, preprocessing="squash:8")
+    assert read_info(folder).data["scores"] == "probabilities"
+
+
 def test_of_two_outputs_for_the_classes_the_logits_are_taken(tmp_path: Path, labels: Path) -> None:
     def both(model: onnx.ModelProto) -> None:
         model.graph.output.append(helper.make_tensor_value_info("product", TensorProto.FLOAT, ["n", 3]))

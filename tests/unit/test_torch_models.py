@@ -209,6 +209,14 @@ def test_hub_folder_brings_labels_and_preprocessing(tmp_path: Path, network: Any
     assert found == pytest.approx(expected(network, folder, pictures(32)), abs=1e-3)
 
 
+def test_folder_for_the_hub_may_hold_a_model_folder_too(tmp_path: Path, network: Any) -> None:
+    made = hub(tmp_path / "towers", network)
+    (made / "model.json").write_text('{"format": 1}')  # as landmarks export --for hub writes
+    outcome = landmarks("models", "add", made, "--name", "again")
+    assert outcome.status == 0, outcome.err
+    assert read_info(models_folder() / "again").classes == NAMES
+
+
 @pytest.mark.parametrize("ending", ["safetensors", "pth"])
 def test_weights_alone_need_the_name_of_their_network(
     tmp_path: Path, network: Any, labels: Path, ending: str

@@ -26,10 +26,10 @@ _IR_VERSION = 10
 _INPUT = "pictures"
 _PREFIX = "source/"
 _PRODUCTS = {"Gemm", "MatMul", "Conv"}
-_AFTER_PRODUCT = {
-    *("Softmax", "LogSoftmax", "Sigmoid", "Add", "Identity", "Cast", "Flatten", "Squeeze", "Reshape"),
-    *("Div", "Round", "Clip", "Mul"),  # how TFLite's steps are rounded
-}
+_RESHAPED = {"Identity", "Cast", "Flatten", "Squeeze", "Reshape"}
+_ROUNDED = {"Div", "Round", "Clip", "Mul"}
+"""How the steps of quantized TFLite models are rounded."""
+_AFTER_PRODUCT = {"Softmax", "LogSoftmax", "Sigmoid", "Add", *_RESHAPED, *_ROUNDED}
 """Operations between the last product and an output that keep one value per class."""
 _REASON = 200
 """Characters of a library's message that are shown."""
@@ -183,8 +183,8 @@ def adapted(
         except Exception as error:
             raise ModelError(f"{path}: opset {version} cannot be read: export it with opset {_OPSET}") from error
     answers = _answers(path, model, picture, wanted)
-    sigmoids = {item.name for item in model.graph.output if _ends_in(item.name, "Sigmoid", model.graph)}
-    name, meaning = class_output(path, answers, classes=classes, scores=scores, sigmoids=sigmoids)
+    ends = {item.name: _last_operation(item.name, model.graph) for item in model.graph.output}
+    name, meaning = class_output(path, answers, classes=classes, scores=scores, ends=ends)
     # Its own names could clash with those of the model folder, such as `pictures`.
     output = _PREFIX + name
     graph = compose.add_prefix(model, _PREFIX).graph
@@ -310,13 +310,13 @@ def _after(output: str, scores: Meaning, graph: onnx.GraphProto) -> list[onnx.No
     return nodes
 
 
-def _ends_in(output: str, op: str, graph: onnx.GraphProto) -> bool:
-    """Return whether an output is that of an operation, maybe in another shape or type."""
+def _last_operation(output: str, graph: onnx.GraphProto) -> str:
+    """Return the operation that makes an output, but for changes of shape and type and for rounding."""
     makers = {name: node for node in graph.node for name in node.output}
     node = makers.get(output)
-    while node is not None and node.op_type in {"Identity", "Cast", "Flatten", "Squeeze", "Reshape"}:
+    while node is not None and node.op_type in _RESHAPED | _ROUNDED:
         node = makers.get(node.input[0])
-    return node is not None and node.op_type == op
+    return "" if node is None else str(node.op_type)
 
 
 def _moves_channels(node: onnx.NodeProto) -> bool:

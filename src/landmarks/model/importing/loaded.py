@@ -52,7 +52,7 @@ class Loaded:
 def needs_torch(path: Path) -> bool:
     """Return whether a file or folder is a PyTorch recognizer, which `landmarks.training.importing` reads."""
     if path.is_dir():
-        return (path / "config.json").is_file() and not (path / "model.json").is_file()
+        return (path / "config.json").is_file()
     return path.suffix.lower() in _TORCH_SUFFIXES
 
 

@@ -6,7 +6,7 @@ compared with what the user states.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -42,7 +42,7 @@ def class_output(
     *,
     classes: int,
     scores: Scores,
-    sigmoids: Collection[str] = (),
+    ends: Mapping[str, str],
 ) -> tuple[str, Meaning]:
     """Return the output with one value per class, and what its values mean.
 
@@ -51,7 +51,7 @@ def class_output(
         answers: Output -> its values for some pictures, (P, ...).
         classes: Number of classes.
         scores: Meaning as stated by the user.
-        sigmoids: Outputs that a sigmoid makes.
+        ends: Output -> the operation that makes it.
 
     Raises:
         ModelError: No output fits, several do, its values are not finite, or they are not what the user states.
@@ -59,7 +59,7 @@ def class_output(
     rows = {name: values for name, values in answers.items() if values.size == len(values) * classes}
     rows = {name: values.reshape(len(values), classes) for name, values in rows.items()}
     if len(rows) > 1:
-        summed = {name for name, values in rows.items() if _sums_to_one(values)}
+        summed = {name for name, values in rows.items() if _seen(values, ends.get(name, "")) == "probabilities"}
         wanted = summed if scores == "probabilities" else set(rows) - summed
         rows = {name: values for name, values in rows.items() if name in wanted} if len(wanted) == 1 else rows
     if len(rows) != 1:
@@ -72,15 +72,14 @@ def class_output(
             f"{path}: its output {name} is not a number for some pictures: check `preprocessing` or export it "
             "again"
         )
-    return name, _meaning(path, values, scores, sigmoid=name in sigmoids)
+    return name, _meaning(path, values, scores, _seen(values, ends.get(name, "")))
 
 
-def _meaning(path: Path, values: NDArray[np.float32], scores: Scores, *, sigmoid: bool) -> Meaning:
-    seen: Meaning = "probabilities" if _sums_to_one(values) else "sigmoid" if sigmoid else "logits"
+def _meaning(path: Path, values: NDArray[np.float32], scores: Scores, seen: Meaning) -> Meaning:
     if scores == "auto":
         return seen
     if scores == "logits" and seen != "logits":
-        how = "they sum to 1" if seen == "probabilities" else "of a sigmoid"
+        how = "of a sigmoid" if seen == "sigmoid" else "they sum to 1"
         raise ModelError(f"{path}: its outputs are probabilities already ({how}): give `scores` {seen}")
     low, high = _RANGES.get(scores, (-np.inf, np.inf))
     least, most = float(values.min()), float(values.max())
@@ -92,6 +91,9 @@ def _meaning(path: Path, values: NDArray[np.float32], scores: Scores, *, sigmoid
     return scores
 
 
-def _sums_to_one(values: NDArray[np.float32]) -> bool:
-    """Return whether each row looks like the output of a softmax."""
-    return bool(values.min() >= 0 and np.allclose(values.sum(axis=1), 1, atol=_SLACK))
+def _seen(values: NDArray[np.float32], end: str) -> Meaning:
+    """Return what values seem to be. Rounded probabilities of many classes need not sum to 1."""
+    if end == "Sigmoid":
+        return "sigmoid"
+    summed = values.min() >= 0 and np.allclose(values.sum(axis=1), 1, atol=_SLACK)
+    return "probabilities" if summed or end == "Softmax" else "logits"
