@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import multiprocessing.synchronize
+import random
+import re
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,6 +25,7 @@ from landmarks.model.folder import models_folder, read_info
 from landmarks.model.importing.add import add_other
 from landmarks.model.importing.install import new_folder
 from landmarks.model.importing.labels import read_labels
+from landmarks.model.importing.loaded import load
 from landmarks.model.importing.preprocessing import parse_preprocessing
 from landmarks.model.recognizer import Recognizer
 
@@ -96,7 +102,9 @@ def test_tensorflow_js_model_answers_like_its_mathematics(tmp_path: Path, labels
     picture = np.full((1, 8, 8, 3), (255, 0, 128), dtype=np.uint8)
     colour = picture[0, 0, 0] / 255
     expected = colour / np.linalg.norm(colour)
-    assert Recognizer(folder).answer(picture).logits[0] == pytest.approx(expected, abs=1e-5)
+    answer = Recognizer(folder).answer(picture)
+    assert answer.logits[0] == pytest.approx(expected, abs=1e-5)
+    assert answer.embeddings.shape == (1, 3)
     assert folder.name == "web"
 
 
@@ -124,14 +132,140 @@ def test_files_that_are_no_models_are_refused(tmp_path: Path, labels: Path) -> N
         ("b.onnx", b"", "not an ONNX model|one input"),
         ("c.json", b"[]", "not a TensorFlow.js graph model"),
         ("d.json", b'{"format": "layers-model"}', "layers model, which has no graph"),
-        ("e.tflite", b"TFL3", "TFLite files are not read: convert it"),
-        ("f.pt", b"PK", "PyTorch files are not read: export it"),
-        ("g.exe", b"MZ", "not a model: give an .onnx file"),
+        ("g.exe", b"MZ", "not a model: give an .onnx or .tflite file"),
     ]:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ModelError, match=message):
             add_other(tmp_path / name, labels=labels, preprocessing="squash:8")
-    assert [path.name for path in models_folder().iterdir() if not path.name.endswith(".lock")] == []
+    assert list(models_folder().glob("*")) == []
+
+
+def changed(path: Path, change: Callable[[onnx.ModelProto], object]) -> Path:
+    """Write a copy of a model with something changed."""
+    model = onnx.load(path, load_external_data=False)
+    change(model)
+    copy = path.with_name(f"changed-{path.name}")
+    copy.write_bytes(model.SerializeToString())
+    return copy
+
+
+def refusal(path: Path, labels: Path, **settings: Any) -> str:
+    """Return the sentence with which a file is refused; nothing is left in the models folder."""
+    with pytest.raises((ModelError, SettingsError)) as caught:
+        add_other(path, labels=labels, **{"preprocessing": "squash:8", **settings})
+    assert not models_folder().exists()
+    return str(caught.value)
+
+
+def test_weights_are_read_from_the_folder_of_the_model_alone(tmp_path: Path, labels: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    path = make_onnx(tmp_path / "mine/made.onnx")
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="made.bin", size_threshold=0)
+
+    def placed(location: str) -> Path:
+        def change(model: onnx.ModelProto) -> None:
+            for tensor in model.graph.initializer:
+                next(item for item in tensor.external_data if item.key == "location").value = location
+
+        return changed(path, change)
+
+    (tmp_path / "outside.bin").write_bytes((tmp_path / "mine/made.bin").read_bytes())
+    (tmp_path / "mine/link.bin").symlink_to(tmp_path / "outside.bin")
+    for location in ("../outside.bin", str(tmp_path / "outside.bin"), "link.bin", ".", ""):
+        assert "outside of its folder: put them beside it" in refusal(placed(location), labels)
+    assert "the file with its weights, none.bin, is missing" in refusal(placed("none.bin"), labels)
+    (tmp_path / "mine/short.bin").write_bytes(b"ab")
+    assert "its weights cannot be read" in refusal(placed("short.bin"), labels)
+    assert add_other(path, labels=labels, preprocessing="squash:8").name == "made"
+
+
+def test_newer_and_older_opsets(tmp_path: Path, labels: Path) -> None:
+    path = make_onnx(tmp_path / "made.onnx")
+
+    def with_opset(version: int) -> Path:
+        return changed(path, lambda model: setattr(model.opset_import[0], "version", version))
+
+    assert "opset 99 is newer than" in refusal(with_opset(99), labels)
+    folder = add_other(with_opset(21), labels=labels, preprocessing="squash:8", name="newer")
+    assert onnx.load(folder / "model.onnx").opset_import[0].version == 21
+
+
+def test_sides_that_the_file_does_not_tell_are_those_of_the_preprocessing(tmp_path: Path, labels: Path) -> None:
+    def any_side(model: onnx.ModelProto) -> None:
+        for place, name in ((2, "height"), (3, "width")):
+            model.graph.input[0].type.tensor_type.shape.dim[place].dim_param = name
+
+    path = changed(make_onnx(tmp_path / "made.onnx"), any_side)
+    assert "must have crop or squash: the file does not tell the side" in refusal(
+        path, labels, preprocessing="range:0..1"
+    )
+    folder = add_other(path, labels=labels, preprocessing="squash:12")
+    assert read_info(folder).preprocessing.crop == 12
+
+
+@pytest.mark.parametrize(
+    ("end", "scores", "message"),
+    [
+        (
+            "Softmax",
+            "logits",
+            "its outputs are probabilities already .they sum to 1.: give `scores` probabilities",
+        ),
+        ("Sigmoid", "logits", "its outputs are probabilities already .of a sigmoid.: give `scores` sigmoid"),
+        ("Identity", "probabilities", "its outputs run from -3 to 3, so they are not probabilities"),
+        ("Identity", "cosines", "its outputs run from -3 to 3, so they are not cosines"),
+        ("Log", "auto", "its output out is not a number for some pictures"),
+    ],
+)
+def test_outputs_that_are_not_what_is_stated_are_refused(
+    tmp_path: Path, labels: Path, end: str, scores: Any, message: str
+) -> None:
+    path = make_onnx(tmp_path / "made.onnx", end=end)
+    assert re.search(message, refusal(path, labels, preprocessing="squash:8,range:-1..1", scores=scores))
+
+
+@pytest.mark.parametrize(
+    ("end", "seen"), [("Softmax", "probabilities"), ("Sigmoid", "sigmoid"), ("Relu", "logits")]
+)
+def test_probabilities_are_told_from_logits(tmp_path: Path, labels: Path, end: str, seen: str) -> None:
+    folder = add_other(make_onnx(tmp_path / "made.onnx", end=end), labels=labels, preprocessing="squash:8")
+    assert read_info(folder).data["scores"] == seen
+
+
+def test_rounded_probabilities_need_not_sum_to_one(tmp_path: Path, labels: Path) -> None:
+    def rounded(model: onnx.ModelProto) -> None:
+        model.graph.node[-1].output[0] = "exact"
+        model.graph.initializer.append(numpy_helper.from_array(np.array(0.3, dtype=np.float32), "step"))
+        steps = [("Div", ["exact", "step"], "a"), ("Round", ["a"], "b"), ("Mul", ["b", "step"], "out")]
+        model.graph.node.extend(helper.make_node(op, taken, [given]) for op, taken, given in steps)
+
+    path = changed(make_onnx(tmp_path / "made.onnx", end="Softmax"), rounded)
+    folder = add_other(path, labels=labels, preprocessing="squash:8")
+    assert read_info(folder).data["scores"] == "probabilities"
+
+
+def test_of_two_outputs_for_the_classes_the_logits_are_taken(tmp_path: Path, labels: Path) -> None:
+    def both(model: onnx.ModelProto) -> None:
+        model.graph.output.append(helper.make_tensor_value_info("product", TensorProto.FLOAT, ["n", 3]))
+
+    folder = add_other(
+        changed(make_onnx(tmp_path / "made.onnx", end="Softmax"), both), labels=labels, preprocessing="squash:8"
+    )
+    assert read_info(folder).data["scores"] == "logits"
+    with pytest.raises(ModelError, match=r"3 labels fit 2 of its outputs .*: export it with one of them"):
+        add_other(changed(make_onnx(tmp_path / "two.onnx"), both), labels=labels, preprocessing="squash:8")
+
+
+def test_large_pictures_and_names_that_are_taken_are_refused(tmp_path: Path, labels: Path) -> None:
+    def huge(model: onnx.ModelProto) -> None:
+        for place in (2, 3):
+            model.graph.input[0].type.tensor_type.shape.dim[place].dim_value = 9000
+
+    path = make_onnx(tmp_path / "made.onnx")
+    assert "a square of at most 1024 pixels, not 9000 x 9000" in refusal(changed(path, huge), labels)
+    for name in ("..", "../made", "a/b", ".made", "a b", "a,b"):
+        assert "`name` must be letters, digits" in refusal(path, labels, name=name)
+    assert "`name` world is that of a model that comes with landmarks" in refusal(path, labels, name="world")
 
 
 def test_wrong_number_of_labels_is_told_with_the_outputs(tmp_path: Path) -> None:
@@ -151,6 +285,10 @@ def test_wrong_number_of_labels_is_told_with_the_outputs(tmp_path: Path) -> None
         ("e.json", '{"name": {"1": "two", "0": "one"}}', ("one", "two")),
         ("f.json", '{"one": 0, "two": 1}', ("one", "two")),
         ("g.tsv", "label\tother\none\t1\ntwo\t2\n", ("one", "two")),
+        ("h.csv", "id;name\n1;one\n0;Paris, zero\n", ("Paris, zero", "one")),
+        ("i.txt", "\ufeffone\r\ntwo\r\n\r\n", ("one", "two")),
+        ("j.txt", "one\u2028half\ntwo\n", ("one half", "two")),
+        ("k.json", '{"id2label": {"0": "one", "1": "cafe\u0301"}}', ("one", "caf\u00e9")),
     ],
 )
 def test_labels_are_read(tmp_path: Path, name: str, content: str, expected: tuple[str, ...]) -> None:
@@ -169,6 +307,16 @@ def test_labels_are_read(tmp_path: Path, name: str, content: str, expected: tupl
         ("f.json", b'{"0": "a", "2": "b"}', "there is no label 1"),
         ("g.csv", b"a,b\n1,2\n", "no column name, label, class"),
         ("h.tflite", b"TFL3", "it has no embedded labels"),
+        ("i.txt", "a\nb\n".encode("utf-16"), "byte 0 is not UTF-8"),
+        ("j.txt", b" \n\n", "0 labels are too few"),
+        ("k.txt", b"a\x00\nb\n", "label 1 has a control character"),
+        ("l.txt", "caf\u00e9\ncafe\u0301\n".encode(), "'caf\u00e9' names 2 outputs"),
+        ("m.json", b'{"0": "a", "0": "b", "1": "c"}', "'0' is there twice"),
+        ("n.json", b'{"a": 0, "b": 0}', "the number 0 has two labels"),
+        ("o.json", b"[" * 100_000, "not JSON"),
+        ("p.csv", b"name\n" + b"a" * 200_000 + b"\nb\n", "not a table .field larger than field limit"),
+        ("q.csv", b"id,name\n0,a\n0,b\n", "the numbers do not run from 0 without gaps"),
+        ("r.json", b"null", "not a list of names"),
     ],
 )
 def test_label_files_that_are_wrong_are_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -190,6 +338,7 @@ def test_preprocessing_is_read() -> None:
     for text, message in [
         ("crop", "must be imagenet, inception, or parts"),
         ("squash:8,colour:blue", "unknown part 'colour'"),
+        ("squash:8,Squash:8", "has squash twice"),
         ("squash:8,crop:8", "squash, or short and crop, not both"),
         ("crop:9", "gives 9 pixels and the network takes 8"),
         ("squash:8,range:1..0", "a range that rises"),
@@ -235,3 +384,24 @@ def _hold(target: Path, ready: multiprocessing.synchronize.Event) -> None:
         (folder / "half").touch()
         ready.set()
         time.sleep(60)
+
+
+def test_no_damage_of_a_graph_is_anything_but_one_sentence(tmp_path: Path) -> None:
+    path = make_tfjs(tmp_path / "web", np.eye(3, 4, dtype=np.float32), side=8)
+    whole, chance, sentences = path.read_text(), random.Random(0), []
+    for _ in range(150):
+        values: Any = json.loads(whole)
+        place = values
+        while isinstance(place, dict | list) and place:
+            parent, key = place, chance.choice(list(place) if isinstance(place, dict) else range(len(place)))
+            place = place[key]
+            if chance.random() < 0.15:
+                break
+        parent[key] = chance.choice([None, 7, -3, 10**12, "x", [], {}])
+        path.write_text(json.dumps(values))
+        try:
+            load(path)
+        except ModelError as error:
+            sentences.append(str(error))
+    assert len(sentences) > 50
+    assert all(one.startswith(f"{path.parent}") and len(one.splitlines()) == 1 for one in sentences)

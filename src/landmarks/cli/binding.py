@@ -112,6 +112,8 @@ class CommandGroup(Bound, click.Group):
         commands: Its subcommands.
     """
 
+    _asked: Bound | None = None
+
     def __init__(self, path: str, function: Function, summary: str, commands: Mapping[str, Function]) -> None:
         super().__init__(path, function, summary, invoke_without_command=True)
         for name, work in commands.items():
@@ -124,6 +126,18 @@ class CommandGroup(Bound, click.Group):
         if not ctx.meta[_NAMED] and any(isinstance(one, click.Argument) for one in self.params):
             ctx.allow_interspersed_args = True  # its own options may follow its arguments, as for any command
         return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the subcommand, whose options the errors will name."""
+        found = super().resolve_command(ctx, args)
+        self._asked = found[1] if isinstance(found[1], Bound) else None
+        return found
+
+    def translate(self, sentence: str) -> str:
+        """See `Bound.translate`; the options are those of the subcommand that runs, if one does."""
+        return super().translate(sentence) if self._asked is None else self._asked.translate(sentence)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the parameters for parsing the current arguments."""

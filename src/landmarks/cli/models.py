@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from landmarks.cli.progress import RunProgress
     from landmarks.model.folder import ModelInfo
     from landmarks.model.importing.add import Callbacks
+    from landmarks.model.importing.loaded import Loaded
 
 COLLECTIONS = 4
 """Collections that are listed; the model card has them all."""
+
+SHOWN_ANSWERS = 5
+"""Answers shown for the photo on which an added model is tried."""
 
 
 def models(
@@ -41,10 +45,10 @@ def models(
 
 
 def add(
-    model: Annotated[str, Argument("google-landmarks, an .onnx file, or a TensorFlow.js model.json.")],
-    source: Annotated[
-        Path | None, Option("google-landmarks: folder with the files, fetched by hand.", flag="--from")
-    ] = None,
+    model: Annotated[
+        str, Argument("google-landmarks; an .onnx, .tflite, .pt or model.json file; or timm weights.")
+    ],
+    source: Annotated[Path | None, Option("google-landmarks: folder of fetched files.", flag="--from")] = None,
     regions: Annotated[
         tuple[str, ...],
         Option(
@@ -56,14 +60,16 @@ def add(
     labels: Annotated[Path | None, Option("Names of the classes: text, CSV, JSON, or a TFLite file.")] = None,
     preprocessing: Annotated[
         str,
-        Option(
-            "How the model takes its images: imagenet, inception, or parts such as short:256,crop:224,range:0..1; "
-            "see docs/models.md."
-        ),
+        Option("How the model takes its images: imagenet, inception, or parts such as squash:224,range:-1..1."),
     ] = "",
     scores: Annotated[
-        Literal["logits", "probabilities", "sigmoid", "cosines"], Option("What the model gives per class.")
-    ] = "logits",
+        Literal["auto", "logits", "probabilities", "sigmoid", "cosines"],
+        Option("What the model gives per class; auto tells probabilities from logits."),
+    ] = "auto",
+    architecture: Annotated[
+        str, Option("Network of the weights in timm.", default="that of the config.json beside them")
+    ] = "",
+    photo: Annotated[Path | None, Option("Show the five first answers for this photo.")] = None,
     name: Annotated[str, Option("Name of the added model.", default="that of the file")] = "",
     licence: Annotated[str, Option("Licence of the weights.", default="not stated")] = "not stated",
     negatives: Annotated[Path | None, Option("Photos without a landmark, for the threshold.")] = None,
@@ -71,7 +77,7 @@ def add(
     *,
     verbosity: Verbosity,
 ) -> None:
-    """Add a recognizer that somebody else trained: Google's landmark classifiers, ONNX or TensorFlow.js.
+    """Add a recognizer that somebody else trained: Google's landmark classifiers, ONNX, TFLite and others.
 
     The other commands then take it by its name: landmarks tag PHOTO --model NAME.
     """
@@ -81,6 +87,8 @@ def add(
     from landmarks.model.importing.names import REGIONS
     from landmarks.model.importing.threshold import Negatives
 
+    if photo is not None and not photo.is_file():
+        raise SettingsError(f"`photo` must be a photo, not {str(photo)!r}")
     chosen = None if negatives is None else Negatives(negatives, target_fpr)
     with RunProgress(verbosity, unit="bytes") as shown:
         callbacks = _callbacks(shown)
@@ -93,12 +101,10 @@ def add(
                 negatives=chosen,
                 callbacks=callbacks,
             )
-        elif labels is None or not preprocessing:
-            missing = "`labels`" if labels is None else "`preprocessing`"
-            raise SettingsError(f"{model}: {missing} must be given: the file does not tell")
         else:
+            shown.stage("reading")
             folder = add_other(
-                Path(model),
+                _loaded(Path(model), architecture, preprocessing, negatives),
                 labels=labels,
                 preprocessing=preprocessing,
                 scores=scores,
@@ -107,10 +113,36 @@ def add(
                 negatives=chosen,
                 callbacks=callbacks,
             )
-    click.echo(f"model: {folder}")
+    _show_added(folder, photo)
 
 
 COMMANDS = {"add": add}
+
+
+def _loaded(path: Path, architecture: str, preprocessing: str, photos: Path | None) -> Loaded:
+    """Read a foreign model; PyTorch is imported only for the formats that need it."""
+    from landmarks.model.importing.loaded import load, needs_torch
+
+    if not architecture and not needs_torch(path):
+        return load(path)
+    from landmarks.training.importing.reading import load_torch
+
+    return load_torch(path, architecture=architecture, preprocessing=preprocessing, photos=photos)
+
+
+def _show_added(folder: Path, photo: Path | None) -> None:
+    """Report what was assumed about an added model, and its first answers for one photo."""
+    from landmarks.model.folder import read_info
+    from landmarks.model.recognizer import Recognizer
+
+    data = read_info(folder).data
+    if "preprocessing" in data:
+        click.echo(f"preprocessing: {data['preprocessing']}; scores: {data['scores']}")
+    if photo is not None:
+        (answer,) = Recognizer(folder).recognize([photo], top=SHOWN_ANSWERS)
+        listed = ", ".join(f"{one.class_name} {one.probability:.1%}" for one in answer.candidates)
+        click.echo(f"{photo}: {answer.error or listed}")
+    click.echo(f"model: {folder}")
 
 
 def _callbacks(shown: RunProgress) -> Callbacks:

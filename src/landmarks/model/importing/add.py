@@ -20,16 +20,24 @@ from landmarks.files.atomic import write_text
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.model.calibration import Calibration
-from landmarks.model.folder import CARD_FILE, NOT_STATED, ONNX_FILE, ModelInfo, models_folder, write_info
+from landmarks.model.folder import (
+    CARD_FILE,
+    NOT_STATED,
+    ONNX_FILE,
+    ModelInfo,
+    bundled_models,
+    models_folder,
+    write_info,
+)
 from landmarks.model.importing import google
 from landmarks.model.importing.download import fetch
-from landmarks.model.importing.foreign import Scores, adapted, picture_input, read_model
-from landmarks.model.importing.install import checksums, new_folder
-from landmarks.model.importing.labels import read_labels
+from landmarks.model.importing.foreign import adapted, picture_input
+from landmarks.model.importing.install import already_there, checksums, new_folder
+from landmarks.model.importing.labels import checked_labels, read_labels
+from landmarks.model.importing.loaded import Loaded, load
 from landmarks.model.importing.names import REGIONS
 from landmarks.model.importing.preprocessing import parse_preprocessing
-from landmarks.model.importing.tfjs.conversion import convert
-from landmarks.model.importing.tfjs.graph import read_graph
+from landmarks.model.importing.scores import Scores
 from landmarks.model.importing.threshold import COSINE_TEMPERATURE, Negatives, cautious, fitted
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -111,22 +119,24 @@ def add_google(
 
 
 def add_other(
-    path: Path,
+    model: Path | Loaded,
     *,
-    labels: Path,
-    preprocessing: str,
-    scores: Scores = "logits",
+    labels: Path | None = None,
+    preprocessing: str = "",
+    scores: Scores = "auto",
     name: str = "",
     licence: str = NOT_STATED,
     negatives: Negatives | None = None,
     callbacks: Callbacks = Callbacks(),
 ) -> Path:
-    """Add an ONNX model or a TensorFlow.js graph model.
+    """Add a model that somebody else trained.
 
     Args:
-        path: `.onnx`, or the `model.json` of a TensorFlow.js model or its folder.
-        labels: Names of its classes, in the order of its output.
-        preprocessing: Preprocessing of its input; see `landmarks.model.importing.preprocessing`.
+        model: `.onnx`, `.tflite`, or the `model.json` of a TensorFlow.js model or its folder; or what another
+            reader, such as `landmarks.training.importing`, made of its file.
+        labels: Names of its classes, in the order of its output; None if the file holds them.
+        preprocessing: Preprocessing of its input; see `landmarks.model.importing.preprocessing`. Empty if the file
+            holds it.
         scores: Meaning of its output.
         name: Name of the model; empty to use the name of the file.
         licence: Licence of the weights, for the model card.
@@ -138,50 +148,41 @@ def add_other(
 
     Raises:
         ModelError: The file is not a usable model, or the labels do not fit it.
-        SettingsError: The preprocessing or the name is wrong.
+        SettingsError: The preprocessing or the name is wrong, or must be given.
     """
-    classes = read_labels(labels)
-    title = name or (path.parent.name if path.name == "model.json" else path.stem)
-    with new_folder(_target(title)) as folder:
-        callbacks.step("converting")
-        found = _loaded(path)
-        picture = picture_input(path, found, None)
-        wanted = parse_preprocessing(preprocessing, side=picture.side)
-        if wanted.layout not in {None, picture.layout}:
-            raise ModelError(
-                f"{path}: its layout is {picture.layout}, not {wanted.layout}: correct `preprocessing`"
-            )
-        onnx.save(adapted(path, found, picture, wanted, classes=len(classes), scores=scores), folder / ONNX_FILE)
+    callbacks.step("converting")
+    classes = read_labels(labels) if labels is not None else ()
+    found = load(model) if isinstance(model, Path) else model
+    if not classes and found.labels:
+        classes = checked_labels(found.path, found.labels)
+    described = preprocessing or found.preprocessing
+    if not classes or not described:
+        missing = "`preprocessing`" if classes else "`labels`"
+        raise SettingsError(f"{found.path}: {missing} must be given: the file does not tell")
+    target = _target(name or found.title)
+    if target.exists():  # checked again under the lock; here to save the work
+        raise already_there(target)
+    picture = picture_input(found.path, found.model, None)
+    wanted = parse_preprocessing(described, side=picture.side)
+    if wanted.layout not in {None, picture.layout}:
+        raise ModelError(
+            f"{found.path}: its layout is {picture.layout}, not {wanted.layout}: correct `preprocessing`"
+        )
+    network, meaning = adapted(found.path, found.model, picture, wanted, classes=len(classes), scores=scores)
+    with new_folder(target) as folder:
+        onnx.save(network, folder / ONNX_FILE)
         info = ModelInfo(
-            name=title,
-            architecture="imported",
+            name=target.name,
+            architecture=found.architecture,
             precision="fp32",
             classes=classes,
             preprocessing=wanted.preprocessing,
-            data={"source": path.name, "scores": scores},
-            temperature=COSINE_TEMPERATURE if scores == "cosines" else 1.0,
+            data={"source": found.path.name, "preprocessing": described, "scores": meaning},
+            temperature=COSINE_TEMPERATURE if meaning == "cosines" else 1.0,
         )
-        usual = cautious("cosine_margin" if scores == "cosines" else "max_probability", info.temperature)
+        usual = cautious("cosine_margin" if meaning == "cosines" else "max_probability", info.temperature)
         _finish(folder, info, usual, negatives=negatives, callbacks=callbacks, licence=licence)
-    return _target(title)
-
-
-def _loaded(path: Path) -> onnx.ModelProto:
-    """Read a model of any kind as an ONNX model with one output."""
-    place = path / "model.json" if path.is_dir() else path
-    match place.suffix.lower():
-        case ".onnx":
-            return read_model(place)
-        case ".json":
-            graph = read_graph(place)
-            outputs = {f"output_{number}": name for number, name in enumerate(graph.outputs)}
-            return convert(graph, outputs, value_range=None)
-        case ".tflite":
-            raise ModelError(f"{path}: TFLite files are not read: convert it to ONNX with tf2onnx first")
-        case ".pt" | ".pth" | ".ts" | ".safetensors":
-            raise ModelError(f"{path}: PyTorch files are not read: export it with torch.onnx.export first")
-        case _:
-            raise ModelError(f"{path}: not a model: give an .onnx file or the model.json of a TensorFlow.js model")
+    return target
 
 
 def _finish(
@@ -230,6 +231,8 @@ def _card(info: ModelInfo, calibration: Calibration) -> str:
 def _target(name: str) -> Path:
     if not _NAME.fullmatch(name):
         raise SettingsError(f"`name` must be letters, digits, dots, hyphens and underscores, not {name!r}")
+    if name in bundled_models():
+        raise SettingsError(f"`name` {name} is that of a model that comes with landmarks: choose another one")
     return models_folder() / name
 
 

@@ -9,22 +9,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import TensorProto, compose, helper, numpy_helper, version_converter
+from numpy.typing import NDArray
+from onnx import TensorProto, compose, helper, inliner, numpy_helper, version_converter
 
 from landmarks.errors import ModelError
+from landmarks.imaging.preprocessing import MAX_SIDE, normalize
 from landmarks.model.importing.preprocessing import Layout, Wanted
-
-Scores = Literal["logits", "probabilities", "sigmoid", "cosines"]
+from landmarks.model.importing.scores import Meaning, Scores, class_output, made_pictures
 
 _OPSET = 18
 _IR_VERSION = 10
 _INPUT = "pictures"
 _PREFIX = "source/"
+_PRODUCTS = {"Gemm", "MatMul", "Conv"}
+_RESHAPED = {"Identity", "Cast", "Flatten", "Squeeze", "Reshape"}
+_ROUNDED = {"Div", "Round", "Clip", "Mul"}
+"""How the steps of quantized TFLite models are rounded."""
+_AFTER_PRODUCT = {"Softmax", "LogSoftmax", "Sigmoid", "Add", *_RESHAPED, *_ROUNDED}
+"""Operations between the last product and an output that keep one value per class."""
+_REASON = 200
+"""Characters of a library's message that are shown."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +41,13 @@ class Picture:
 
     Attributes:
         name: Name in its graph.
-        side: Side of the square, in pixels.
+        side: Side of the square, in pixels; None if it takes any.
         layout: Order of its dimensions.
         dtype: Element type, from `onnx.TensorProto`.
     """
 
     name: str
-    side: int
+    side: int | None
     layout: Layout
     dtype: int
 
@@ -50,14 +58,26 @@ def read_model(path: Path) -> onnx.ModelProto:
     Raises:
         ModelError: It is not an ONNX file, lacks its external data, or has operations that ONNX does not define.
     """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file: give an .onnx file")
     try:
-        model = onnx.load(path)
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf raises nearly every type, depending on the damage
+        raise ModelError(f"{path}: not an ONNX model that can be used (it is damaged): export it again") from error
+    newest = onnx.defs.onnx_opset_version()
+    version = opset_of(model)
+    if version > newest:
+        raise ModelError(
+            f"{path}: opset {version} is newer than {newest}, the newest known: export it with {_OPSET}"
+        )
+    _load_external(path, model)
+    try:
         onnx.checker.check_model(model)
-    except FileNotFoundError as error:
-        raise ModelError(f"{path}: a file with its weights is missing beside it ({error})") from error
+        model = inliner.inline_local_functions(model)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{path}: not an ONNX model that can be used ({reason}): export it again") from error
+        raise ModelError(
+            f"{path}: not an ONNX model that can be used ({_reason(error)}): export it again"
+        ) from error
     domains = {node.domain for node in model.graph.node} - {"", "ai.onnx"}
     if domains:
         raise ModelError(
@@ -65,6 +85,38 @@ def read_model(path: Path) -> onnx.ModelProto:
             "without them"
         )
     return model
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Return the version of ONNX's own operations in a model; 0 if it states none."""
+    return next((item.version for item in model.opset_import if item.domain in {"", "ai.onnx"}), 0)
+
+
+def _load_external(path: Path, model: onnx.ModelProto) -> None:
+    """Read the weights beside an ONNX file; a file outside its folder is refused."""
+    folder = path.parent.resolve()
+    for tensor in onnx.external_data_helper._get_all_tensors(model):
+        if not onnx.external_data_helper.uses_external_data(tensor):
+            continue
+        location = next((item.value for item in tensor.external_data if item.key == "location"), "")
+        place = folder / location
+        if not location or folder not in place.resolve().parents:
+            raise ModelError(
+                f"{path}: its weights are to be read from {location or 'nowhere'}, outside of its folder: put "
+                "them beside it and export it again"
+            )
+        if not place.is_file():
+            raise ModelError(f"{path}: the file with its weights, {location}, is missing: put it beside the model")
+    try:
+        onnx.load_external_data_for_model(model, str(folder))
+    except Exception as error:
+        raise ModelError(f"{path}: its weights cannot be read ({_reason(error)}): export it again") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error of a library, short enough for a sentence."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip().rstrip(".:")[:_REASON] if lines else type(error).__name__
 
 
 def picture_input(path: Path, model: onnx.ModelProto, layout: Layout | None) -> Picture:
@@ -90,20 +142,23 @@ def picture_input(path: Path, model: onnx.ModelProto, layout: Layout | None) -> 
             f"{path}: the input {item.name} is {listed}, not pictures of three channels: export it again"
         )
     height, width = shape[2:] if found == "NCHW" else shape[1:3]
-    if height != width or not height:
-        raise ModelError(f"{path}: the input {item.name} must be a square of known size, not {height} x {width}")
+    if height != width or height > MAX_SIDE:
+        raise ModelError(
+            f"{path}: the input {item.name} must be a square of at most {MAX_SIDE} pixels, not {height} x {width}"
+            ": export it again"
+        )
     if shape[0] > 1:
         raise ModelError(
             f"{path}: it takes batches of {shape[0]} only: export it with a batch of any size or of one"
         )
     if kind.elem_type not in {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8}:
         raise ModelError(f"{path}: the input {item.name} must be float32, float16 or uint8: export it again")
-    return Picture(item.name, height, found, kind.elem_type)
+    return Picture(item.name, height or None, found, kind.elem_type)
 
 
 def adapted(
     path: Path, model: onnx.ModelProto, picture: Picture, wanted: Wanted, *, classes: int, scores: Scores
-) -> onnx.ModelProto:
+) -> tuple[onnx.ModelProto, Meaning]:
     """Wrap a network in the interface of a model folder.
 
     Args:
@@ -112,61 +167,72 @@ def adapted(
         picture: Its input.
         wanted: How images are scaled for it.
         classes: Number of labels.
-        scores: Meaning of its output.
+        scores: Meaning of its output, as stated by the user.
+
+    Returns:
+        The wrapped network, and what its output means.
 
     Raises:
-        ModelError: No output has one value per label, or the network cannot be converted to the opset in use.
+        ModelError: No output has one value per label, its values are not what `scores` states, or the network
+            cannot be run.
     """
-    version = next((item.version for item in model.opset_import if item.domain in {"", "ai.onnx"}), 0)
-    if version != _OPSET:
+    version, side = opset_of(model), wanted.preprocessing.crop
+    if version < _OPSET:
         try:
             model = version_converter.convert_version(model, _OPSET)
         except Exception as error:
             raise ModelError(f"{path}: opset {version} cannot be read: export it with opset {_OPSET}") from error
+    answers = _answers(path, model, picture, wanted)
+    ends = {item.name: _last_operation(item.name, model.graph) for item in model.graph.output}
+    name, meaning = class_output(path, answers, classes=classes, scores=scores, ends=ends)
     # Its own names could clash with those of the model folder, such as `pictures`.
-    output = _PREFIX + _class_output(path, model, picture, classes)
+    output = _PREFIX + name
     graph = compose.add_prefix(model, _PREFIX).graph
     picture = replace(picture, name=_PREFIX + picture.name)
     before, weights = _before(picture, wanted)
-    after = _after(output, scores, graph)
+    after = _after(output, meaning, graph)
     new = helper.make_graph(
         [*before, *graph.node, *after],
         "imported",
-        [helper.make_tensor_value_info(_INPUT, TensorProto.UINT8, ["batch", picture.side, picture.side, 3])],
+        [helper.make_tensor_value_info(_INPUT, TensorProto.UINT8, ["batch", side, side, 3])],
         [
             helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", classes]),
             helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", "size"]),
         ],
         [*graph.initializer, *weights],
     )
-    made = helper.make_model(new, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
-    _check_runs(path, made, picture.side, classes)
-    return made
+    opset = helper.make_opsetid("", max(version, _OPSET))
+    made = helper.make_model(new, opset_imports=[opset], ir_version=max(model.ir_version, _IR_VERSION))
+    _check_runs(path, made, side, answers[name].reshape(-1, classes), meaning)
+    return made, meaning
 
 
-def _class_output(path: Path, model: onnx.ModelProto, picture: Picture, classes: int) -> str:
-    """Return the output with one value per label, running the network once if its shapes are not known."""
-    widths: dict[str, int] = {}
-    for item in model.graph.output:
-        shape = item.type.tensor_type.shape.dim
-        widths[item.name] = shape[-1].dim_value if len(shape) else 0
-    if 0 in widths.values():
-        widths = {name: values.shape[-1] for name, values in _run(path, model, picture).items() if values.ndim}
-    fitting = [name for name, width in widths.items() if width == classes]
-    if len(fitting) != 1:
-        listed = ", ".join(f"{name} with {width} values" for name, width in widths.items())
-        raise ModelError(
-            f"{path}: {classes} labels fit {len(fitting)} of its outputs ({listed}): give the right labels"
-        )
-    return fitting[0]
-
-
-def _run(path: Path, model: onnx.ModelProto, picture: Picture) -> dict[str, np.ndarray]:
-    shape = [1, 3, picture.side, picture.side] if picture.layout == "NCHW" else [1, picture.side, picture.side, 3]
-    values = np.zeros(shape, dtype=helper.tensor_dtype_to_np_dtype(picture.dtype))
+def _answers(
+    path: Path, model: onnx.ModelProto, picture: Picture, wanted: Wanted
+) -> dict[str, NDArray[np.float32]]:
+    """Run a network on made pictures, one at a time; returns the values of each output, (P, ...)."""
+    pictures = made_pictures(wanted.preprocessing.crop)
+    values: NDArray[np.uint8] | NDArray[np.float32] = pictures
+    if picture.dtype != TensorProto.UINT8:
+        values = normalize(pictures, wanted.preprocessing)
+    elif picture.layout == "NCHW":
+        values = pictures.transpose(0, 3, 1, 2)
+    if picture.dtype != TensorProto.UINT8 and picture.layout == "NHWC":
+        values = values.transpose(0, 2, 3, 1)
+    taken = values.astype(helper.tensor_dtype_to_np_dtype(picture.dtype))
     session = _session(path, model)
     names = [item.name for item in session.get_outputs()]
-    return dict(zip(names, session.run(names, {picture.name: values}), strict=True))
+    try:
+        found = [session.run(names, {picture.name: one[None]}) for one in taken]
+    except Exception as error:
+        raise ModelError(f"{path}: it cannot be run on a picture ({_reason(error)}): export it again") from error
+    outputs = dict(zip(names, zip(*found, strict=True), strict=True))
+    arrays = {name: [one for one in rows if isinstance(one, np.ndarray)] for name, rows in outputs.items()}
+    return {
+        name: np.stack(rows).astype(np.float32)
+        for name, rows in arrays.items()
+        if len(rows) == len(taken) and len({one.shape for one in rows}) == 1
+    }
 
 
 def _session(path: Path, model: onnx.ModelProto) -> onnxruntime.InferenceSession:
@@ -175,22 +241,30 @@ def _session(path: Path, model: onnx.ModelProto) -> onnxruntime.InferenceSession
     try:
         return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"{path}: ONNX Runtime cannot load it ({reason}): export it again") from error
+        raise ModelError(f"{path}: ONNX Runtime cannot load it ({_reason(error)}): export it again") from error
 
 
-def _check_runs(path: Path, model: onnx.ModelProto, side: int, classes: int) -> None:
+def _check_runs(
+    path: Path, model: onnx.ModelProto, side: int, expected: NDArray[np.float32], meaning: Meaning
+) -> None:
+    """Check that the wrapped network takes several pictures at once and answers as it did for each alone."""
     session = _session(path, model)
-    pictures = np.zeros((2, side, side, 3), dtype=np.uint8)
     try:
-        (logits,) = session.run(["logits"], {_INPUT: pictures})
+        (logits,) = session.run(["logits"], {_INPUT: made_pictures(side)})
     except Exception as error:
         raise ModelError(
             f"{path}: it does not take two pictures at once: export it with a batch of any size"
         ) from error
-    if logits.shape != (2, classes):
+    if logits.shape != expected.shape:
         raise ModelError(
-            f"{path}: its output for two pictures is {logits.shape}, not two rows of {classes} values"
+            f"{path}: its output for {len(expected)} pictures is {logits.shape}, not rows of {expected.shape[1]} "
+            "values: export it with a batch of any size"
+        )
+    values = np.exp(logits) if meaning in {"probabilities", "sigmoid"} else logits
+    # float16 networks round to three digits.
+    if not np.allclose(values, expected, rtol=1e-2, atol=1e-2 * max(1.0, float(np.abs(expected).max()))):
+        raise ModelError(
+            f"{path}: it answers differently for several pictures at once: export it with a batch of any size"
         )
 
 
@@ -219,7 +293,7 @@ def _before(picture: Picture, wanted: Wanted) -> tuple[list[onnx.NodeProto], lis
     return [*nodes, helper.make_node("Cast", [source], [picture.name], to=picture.dtype)], weights
 
 
-def _after(output: str, scores: Scores, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+def _after(output: str, scores: Meaning, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     """Return nodes that convert the network's output to logits and the embedding."""
     nodes = [helper.make_node("Cast", [output], ["landmarks_scores"], to=TensorProto.FLOAT)]
     nodes.append(helper.make_node("Flatten", ["landmarks_scores"], ["landmarks_rows"], axis=1))
@@ -236,24 +310,30 @@ def _after(output: str, scores: Scores, graph: onnx.GraphProto) -> list[onnx.Nod
     return nodes
 
 
+def _last_operation(output: str, graph: onnx.GraphProto) -> str:
+    """Return the operation that makes an output, but for changes of shape and type and for rounding."""
+    makers = {name: node for node in graph.node for name in node.output}
+    node = makers.get(output)
+    while node is not None and node.op_type in _RESHAPED | _ROUNDED:
+        node = makers.get(node.input[0])
+    return "" if node is None else str(node.op_type)
+
+
+def _moves_channels(node: onnx.NodeProto) -> bool:
+    """Return whether a node changes the layout of images alone, which keeps the batch first."""
+    orders = [list(item.ints) for item in node.attribute if item.name == "perm"]
+    return node.op_type == "Transpose" and orders in ([[0, 2, 3, 1]], [[0, 3, 1, 2]])
+
+
 def _embedding(output: str, graph: onnx.GraphProto) -> str:
     """Return the input of the last matrix product before an output, or the output itself."""
     makers = {name: node for node in graph.node for name in node.output}
     name = output
     while name in makers:
         node = makers[name]
-        if node.op_type in {"Gemm", "MatMul"}:
+        if node.op_type in _PRODUCTS:
             return str(node.input[0])
-        if node.op_type not in {
-            "Softmax",
-            "LogSoftmax",
-            "Sigmoid",
-            "Add",
-            "Identity",
-            "Cast",
-            "Flatten",
-            "Squeeze",
-        }:
+        if node.op_type not in _AFTER_PRODUCT and not _moves_channels(node):
             break
         name = node.input[0]
     return output

@@ -15,6 +15,11 @@ from landmarks.files.locks import locked
 from landmarks.model.folder import INFO_FILE
 
 
+def already_there(target: Path) -> ModelError:
+    """Return the error for a model folder that exists."""
+    return ModelError(f"{target}: this model is there already: remove the folder or choose another `name`")
+
+
 @contextmanager
 def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield an empty folder that becomes `target` when the block ends without an error.
@@ -34,9 +39,7 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     try:
         with locked(target.parent / f".{target.name}.lock"), storage_errors(target):
             if target.exists() and not replace:
-                raise ModelError(
-                    f"{target}: this model is there already: remove the folder or choose another `name`"
-                )
+                raise already_there(target)
             for left in target.parent.glob(f".{target.name}-*.new"):
                 shutil.rmtree(left)
             made = target.parent / f".{target.name}-{secrets.token_hex(4)}.new"

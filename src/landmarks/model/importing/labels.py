@@ -8,8 +8,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import unicodedata
 import zipfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +49,27 @@ def read_labels(path: Path) -> tuple[str, ...]:
         case ".csv" | ".tsv":
             labels = _from_table(path, text, "\t" if path.suffix.lower() == ".tsv" else ",")
         case _:
-            labels = text.removesuffix("\n").splitlines()
-    return _checked(path, labels)
+            labels = _lines(text)
+    return checked_labels(path, labels)
 
 
-def _checked(path: Path, labels: list[str]) -> tuple[str, ...]:
-    tidy = [" ".join(label.split()) for label in labels]
+def carried_labels(path: Path) -> tuple[str, ...]:
+    """Return the labels embedded in a TFLite file, unchecked; empty if it has none or they are not text."""
+    try:
+        return tuple(_lines(_carried(path).decode("utf-8-sig")))
+    except (ModelError, UnicodeDecodeError):
+        return ()
+
+
+def checked_labels(path: Path, labels: Sequence[str]) -> tuple[str, ...]:
+    """Return labels with plain spaces; raises `ModelError` if some are empty or repeated, or there are too few."""
+    # One spelling of accents, so that names that look alike are alike.
+    tidy = [unicodedata.normalize("NFC", " ".join(label.split())) for label in labels]
     for number, label in enumerate(tidy, start=1):
         if not label:
             raise ModelError(f"{path}: label {number} is empty: give every output a name")
+        if any(unicodedata.category(character) == "Cc" for character in label):
+            raise ModelError(f"{path}: label {number} has a control character: correct the file")
     repeated = [label for label, count in Counter(tidy).items() if count > 1]
     if repeated:
         raise ModelError(
@@ -68,12 +82,15 @@ def _checked(path: Path, labels: list[str]) -> tuple[str, ...]:
 
 def _from_json(path: Path, text: str) -> list[str]:
     try:
-        values: Any = json.loads(text)
+        values: Any = json.loads(text, object_pairs_hook=_unrepeated)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: not JSON ({error}): correct it or give the labels as text") from error
     if isinstance(values, dict) and len(values) == 1 and isinstance(next(iter(values.values())), dict | list):
         values = next(iter(values.values()))
     if isinstance(values, dict) and all(isinstance(number, int) for number in values.values()):
+        repeated = [number for number, count in Counter(values.values()).items() if count > 1]
+        if repeated:
+            raise ModelError(f"{path}: the number {repeated[0]} has two labels: number them from 0 without gaps")
         values = {str(number): name for name, number in values.items()}
     if isinstance(values, dict):
         missing = next((str(number) for number in range(len(values)) if str(number) not in values), None)
@@ -85,8 +102,22 @@ def _from_json(path: Path, text: str) -> list[str]:
     return list(values)
 
 
+def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        repeated = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"{repeated!r} is there twice")
+    return found
+
+
 def _from_table(path: Path, text: str, delimiter: str) -> list[str]:
-    rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if any(row)]
+    first = text.partition("\n")[0]
+    if first.count(";") > first.count(delimiter):  # as spreadsheets write where the comma is the decimal mark
+        delimiter = ";"
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if any(row)]
+    except csv.Error as error:
+        raise ModelError(f"{path}: not a table ({error}): correct it or give the labels as text") from error
     header = [cell.strip().lower() for cell in rows[0]] if rows else []
     name = next((header.index(column) for column in _NAMES if column in header), None)
     if name is None:
@@ -103,6 +134,13 @@ def _from_table(path: Path, text: str, delimiter: str) -> list[str]:
         return [row[name] for row in rows[1:]]
     except (ValueError, IndexError, KeyError) as error:
         raise ModelError(f"{path}: a row has no name, or the numbers do not run from 0 without gaps") from error
+
+
+def _lines(text: str) -> list[str]:
+    if not text.strip():
+        return []
+    # Not `splitlines`, which also ends lines at characters that a name may hold.
+    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").removesuffix("\n").split("\n")
 
 
 def _carried(path: Path) -> bytes:

@@ -34,12 +34,13 @@ class Wanted:
     layout: Layout | None = None
 
 
-def parse_preprocessing(text: str, *, side: int) -> Wanted:
+def parse_preprocessing(text: str, *, side: int | None) -> Wanted:
     """Parse a description of preprocessing.
 
     Args:
         text: Description such as `squash:321,range:0..1`, or the name of one of `PRESETS`.
-        side: Side of the network's input images, which the description need not repeat.
+        side: Side of the network's input images, which the description need not repeat; None if the network does
+            not tell it.
 
     Raises:
         SettingsError: A part is unknown or its value is out of range.
@@ -60,6 +61,10 @@ def parse_preprocessing(text: str, *, side: int) -> Wanted:
     if squash is not None and (resize is not None or crop is not None):
         raise SettingsError("`preprocessing` must have squash, or short and crop, not both")
     sides = {value for value in (squash, crop) if value is not None}
+    if side is None:
+        if not sides:
+            raise SettingsError("`preprocessing` must have crop or squash: the file does not tell the side")
+        side = sides.pop()
     if sides - {side}:
         raise SettingsError(f"`preprocessing` gives {max(sides)} pixels and the network takes {side}: give {side}")
     if not high > low or min(std) <= 0:
@@ -92,7 +97,10 @@ def _parts(text: str) -> dict[str, str]:
             raise SettingsError(
                 f"`preprocessing` must be {known}, or parts such as squash:321, not {part.strip()!r}"
             )
-        found[name.strip().lower()] = value.strip()
+        key = name.strip().lower()
+        if key in found:
+            raise SettingsError(f"`preprocessing` has {key} twice: give it once")
+        found[key] = value.strip()
     return found
 
 

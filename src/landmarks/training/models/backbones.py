@@ -83,7 +83,7 @@ def load_backbone(name: str, weights: Path | None = None, *, pretrained: bool = 
         raise ModelError(f"`backbone` {name}: timm cannot build it ({error}): check the name") from error
     if pretrained:
         if weights is not None:
-            state = _read_state(weights)
+            state = read_state(weights)
         elif packaged:
             state = _read_packaged(packaged)
         else:
@@ -101,10 +101,15 @@ def _read_packaged(packaged: PackagedBackbone) -> dict[str, Tensor]:
         module = importlib.import_module(packaged.package)
     except ImportError as error:
         raise MissingExtraError(packaged.package, "train") from error
-    return _read_state(Path(getattr(module, packaged.file_class).get_model_file_path()))
+    return read_state(Path(getattr(module, packaged.file_class).get_model_file_path()))
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read a state dict, safetensors or PyTorch; nothing in the file is executed.
+
+    Raises:
+        ModelError: The file is missing, damaged or holds something else.
+    """
     if not path.is_file():
         raise ModelError(f"{path}: no such weights file: check `weights`")
     try:

@@ -22,6 +22,9 @@ from landmarks.errors import ModelError
 
 Tensor = NDArray[Any]
 
+DAMAGE = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
+"""What reading a damaged description raises."""
+
 _DTYPES = {"float32": "<f4", "int32": "<i4", "uint8": "u1", "uint16": "<u2", "float16": "<f2", "bool": "?"}
 
 
@@ -69,11 +72,15 @@ def read_graph(path: Path) -> Graph:
         ModelError: The file is not a graph model, or a shard is missing, short or too long.
     """
     values = read_manifest(path)
-    weights = _weights(path, values["weightsManifest"])
     try:
-        nodes = _ordered([_node(node) for node in values["modelTopology"]["node"]])
-    except (KeyError, TypeError, ValueError) as error:
+        return _graph(path, values)
+    except DAMAGE as error:
         raise ModelError(f"{path}: the graph is damaged ({error}): fetch the model again") from error
+
+
+def _graph(path: Path, values: Mapping[str, Any]) -> Graph:
+    weights = _weights(path, values["weightsManifest"])
+    nodes = _ordered([_node(node) for node in values["modelTopology"]["node"]])
     missing = [node.name for node in nodes if node.op == "Const" and node.name not in weights]
     if missing:
         raise ModelError(f"{path}: the manifest does not list the weight {missing[0]}: fetch the model again")
@@ -97,19 +104,18 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"{path}: a TensorFlow.js layers model, which has no graph: convert it to a graph model with "
             "tensorflowjs_converter first"
         )
-    if kind != "graph-model" or "weightsManifest" not in values or "node" not in values.get("modelTopology", {}):
+    topology = values.get("modelTopology") if isinstance(values, dict) else None
+    described = isinstance(topology, dict) and "node" in topology
+    if kind != "graph-model" or "weightsManifest" not in values or not described:
         raise ModelError(f"{path}: not a TensorFlow.js graph model: give the model.json of one")
     return dict(values)
 
 
 def _weights(path: Path, manifest: Any) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
-    try:
-        for group in manifest:
-            content = b"".join(_shard(path.parent / Path(name).name) for name in group["paths"])
-            weights |= _unpacked(path, group["weights"], content)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path}: the list of weights is damaged ({error}): fetch the model again") from error
+    for group in manifest:
+        content = b"".join(_shard(path.parent / Path(name).name) for name in group["paths"])
+        weights |= _unpacked(path, group["weights"], content)
     return weights
 
 

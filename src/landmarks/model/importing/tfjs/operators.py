@@ -93,6 +93,23 @@ def _hard_sigmoid(builder: Builder, _node: Node, inputs: Sequence[Value]) -> Val
     return builder.emit("HardSigmoid", [value], rank=value.rank, layout=value.layout, alpha=1 / 6, beta=0.5)
 
 
+def _rounded(builder: Builder, node: Node, inputs: Sequence[Value]) -> Value:
+    """Round to the steps of a quantized tensor, and clip to their ends.
+
+    In float32, because ONNX Runtime would quantize the weights around QuantizeLinear too, and on CPUs without VNNI
+    its products of int8 overflow.
+    """
+    (value,) = inputs
+    scale, low, high = (
+        builder.constant(np.array(node.attributes[name], dtype=np.float32), name)
+        for name in ("scale", "low", "high")
+    )
+    steps = builder.emit("Div", [value, scale], rank=value.rank, layout=value.layout)
+    whole = builder.emit("Round", [steps], rank=value.rank, layout=value.layout)
+    clipped = builder.emit("Clip", [whole, low, high], rank=value.rank, layout=value.layout)
+    return builder.emit("Mul", [clipped, scale], rank=value.rank, layout=value.layout)
+
+
 def _leaky_relu(builder: Builder, node: Node, inputs: Sequence[Value]) -> Value:
     (value,) = inputs
     alpha = float(node.attributes.get("alpha", 0.2))
@@ -304,6 +321,7 @@ _OPERATIONS: Mapping[str, Operation] = {
     "Relu6": _relu6,
     "HardSigmoid": _hard_sigmoid,
     "LeakyRelu": _leaky_relu,
+    "Rounded": _rounded,
     "Square": _square,
     "Rsqrt": _rsqrt,
     "Cast": _cast,

@@ -1,0 +1,1 @@
+"""TFLite files, converted to ONNX without TensorFlow."""
