@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,35 @@ from landmarks.metadata.sidecars import read_sidecar, sidecars_of
 from landmarks.metadata.xmp import XmpPacket
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What a camera recorded with a photo; None where it is not known.
+
+    Attributes:
+        taken: When, by the camera's clock.
+        camera: Maker and model of the camera.
+        position: Latitude and longitude of the camera in decimal degrees.
+        size: Width and height of the upright photo in pixels.
+    """
+
+    taken: datetime | None = None
+    camera: str | None = None
+    position: tuple[float, float] | None = None
+    size: tuple[int, int] | None = None
+
+
+def read_facts(photo: Path) -> Facts:
+    """Return what a camera recorded with a photo, which is opened once; see `read_position` and `read_time`."""
+    position = _sidecar_position(photo)
+    with photo_header(photo) as image:
+        if image is None:
+            return Facts(position=position)
+        width, height = image.size
+        if _exif_turns(image):
+            width, height = height, width
+        return Facts(_exif_time(image), _exif_camera(image), position or _position_in(image), (width, height))
+
+
 def read_position(photo: Path, content: bytes | None = None) -> tuple[float, float] | None:
     """Return the camera's position, latitude and longitude in decimal degrees, or None when unknown.
 
@@ -27,22 +56,25 @@ def read_position(photo: Path, content: bytes | None = None) -> tuple[float, flo
         photo: The photo.
         content: Content of the photo, if it was already read; else the file is opened.
     """
-    for path in sidecars_of(photo):
-        packet = read_sidecar(path)
-        if packet is not None and (position := packet.position()) is not None:
-            return position
-    return embedded_position(photo if content is None else content)
+    return _sidecar_position(photo) or embedded_position(photo if content is None else content)
 
 
 def embedded_position(photo: Path | bytes) -> tuple[float, float] | None:
     """Return the camera's position in the photo itself, given as a file or its content; see `read_position`."""
     with photo_header(photo) as image:
-        if image is None:
-            return None
-        position = _exif_position(image)
-        if position is not None:
-            return position
-        packet = _embedded_packet(image)
+        return None if image is None else _position_in(image)
+
+
+def _sidecar_position(photo: Path) -> tuple[float, float] | None:
+    packets = (read_sidecar(path) for path in sidecars_of(photo))
+    return next((where for one in packets if one is not None and (where := one.position()) is not None), None)
+
+
+def _position_in(image: ImageFile.ImageFile) -> tuple[float, float] | None:
+    position = _exif_position(image)
+    if position is not None:
+        return position
+    packet = _embedded_packet(image)
     return None if packet is None else packet.position()
 
 
@@ -62,6 +94,27 @@ def _exif_time(image: ImageFile.ImageFile) -> datetime | None:
         return datetime.fromisoformat(f"{taken.isoformat()}{zone}") if zone else taken
     except Exception:  # noqa: BLE001 - damaged EXIF raises nearly every type
         return None
+
+
+def _exif_camera(image: ImageFile.ImageFile) -> str | None:
+    try:
+        exif = image.getexif()
+        maker, model = (
+            " ".join(str(exif.get(tag) or "").replace("\0", " ").split())
+            for tag in (ExifTags.Base.Make, ExifTags.Base.Model)
+        )
+    except Exception:  # noqa: BLE001 - damaged EXIF raises nearly every type
+        return None
+    repeated = maker and model.casefold().startswith(maker.casefold().split()[0])
+    return (model if repeated else f"{maker} {model}".strip()) or None
+
+
+def _exif_turns(image: ImageFile.ImageFile) -> bool:
+    """Return whether the upright photo is as wide as the stored one is high."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1)) in {5, 6, 7, 8}
+    except Exception:  # noqa: BLE001 - damaged EXIF raises nearly every type
+        return False
 
 
 def _exif_position(image: ImageFile.ImageFile) -> tuple[float, float] | None:

@@ -1,0 +1,42 @@
+"""Pictures for the page: thumbnails, previews and heat maps, as JPEG."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+from landmarks.imaging.decoding import load_image
+from landmarks.imaging.limits import ImageLimits
+
+THUMBNAIL = 320
+"""Longest side of a thumbnail in pixels."""
+
+PREVIEW = 2048
+"""Longest side of a preview in pixels."""
+
+
+def make_picture(photo: Path, side: int, limits: ImageLimits) -> bytes:
+    """Return a photo as a JPEG whose longest side is `side` at most.
+
+    Of a RAW file the embedded preview is taken, and of a JPEG no more is decoded than the size needs.
+
+    Raises:
+        ImageError: The photo is unreadable.
+    """
+    return as_jpeg(load_scaled(photo, side, limits), 78 if side <= THUMBNAIL else 86)
+
+
+def load_scaled(photo: Path, side: int, limits: ImageLimits) -> Image.Image:
+    """Return an upright photo whose longest side is `side` at most; raises `ImageError` if it is unreadable."""
+    image = load_image(photo, min_side=side, limits=limits)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return image
+
+
+def as_jpeg(image: Image.Image, quality: int) -> bytes:
+    """Return an image as a JPEG."""
+    content = BytesIO()
+    image.save(content, "JPEG", quality=quality)
+    return content.getvalue()
