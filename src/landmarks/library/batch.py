@@ -128,14 +128,8 @@ class Batch:
         yield from self._accept(planned)
 
     def amend(self, work: Work, result: ImageTags, prior: Change) -> Iterator[Outcome]:
-        """Plan an update of an earlier change after a verdict of the user."""
+        """Plan an update of an earlier change after a verdict of the user; the options are `options_of` it."""
         target = self._root / os.fsdecode(prior.target)
-        ours = prior.ours
-        self._options = WriteOptions(
-            in_place=prior.target == prior.photo,
-            iptc=bool(ours.iptc_keywords),
-            gps=ours.position is not None,
-        )
         try:
             yield from self._accept(self._plan(work, result, target))
         except MetadataError as error:
@@ -291,6 +285,14 @@ class Batch:
         if not self._read_only:
             self._ledger.release([work.key])
         return Outcome(work.photo, "changed")
+
+
+def options_of(change: Change) -> WriteOptions:
+    """Return where a change wrote tags."""
+    ours = change.ours
+    return WriteOptions(
+        in_place=change.target == change.photo, iptc=bool(ours.iptc_keywords), gps=ours.position is not None
+    )
 
 
 def judged(tags: Iterable[Tag], verdicts: Iterable[Verdict]) -> tuple[Tag, ...]:

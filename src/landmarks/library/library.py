@@ -19,14 +19,15 @@ from landmarks.files.closing import Closing
 from landmarks.files.walker import Skipped
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.photos import OnSkip, walk_photos
-from landmarks.library.batch import Batch, Outcome, Work, judged, names_of
+from landmarks.library.batch import Batch, Outcome, judged, names_of
 from landmarks.library.due import DuePhotos, Rest
 from landmarks.library.ledger import Ledger
 from landmarks.library.moves import follow_moves
 from landmarks.library.records import PhotoState, RunRow, Verdict
+from landmarks.library.review.judging import Files, Judgement, judge
 from landmarks.library.roots import LEDGER, absolute, ledger_of, library_root
 from landmarks.library.undo import Undone, undo
-from landmarks.library.writing import Snapshot, recover, require_writable
+from landmarks.library.writing import recover, require_writable
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.settings import WriteOptions
 from landmarks.tagging.tags import ImageTags, Tag, tags_from_json, tags_to_json
@@ -79,6 +80,11 @@ class Library(Closing):
         self._tool = ExifTool()
         if not read_only:
             recover(self._ledger, self.root)
+
+    @property
+    def files(self) -> Files:
+        """What verdicts are recorded and written with."""
+        return Files(self._ledger, self.root, self.options, self._tool, self.key)
 
     def close(self) -> None:
         """Close the ledger."""
@@ -302,28 +308,10 @@ class Library(Closing):
             due.release()
 
     def _judge(self, photo: Path, verdict: Verdict) -> list[Outcome]:
-        key = self.key(photo)
-        try:
-            snapshot = Snapshot.of(photo)
-        except OSError as error:
-            raise MetadataError(photo, f"it cannot be read ({(error.strerror or 'unknown').lower()})") from error
-        self._ledger.judge(key, snapshot.sha256, verdict)
-        prior = self._ledger.of_photo(key)
-        if prior is None:
-            return []
-        row = self._ledger.photo(key)
-        work = Work(photo, key, snapshot, row.key if row is not None else "")
-        # What a verdict changes belongs to the run that wrote the tag, and is undone with it.
-        batch = Batch(self._ledger, self.root, self.options, self._tool, run=prior.run)
-        if not self._ledger.claim(key):
-            raise MetadataError(photo, "another process is at work on it: try again later")
-        result = ImageTags(photo, tags_from_json(prior.tags), (), prior.model)
-        outcomes = [*batch.amend(work, result, prior), *batch.flush()]
+        outcomes = list(judge(self.files, [Judgement(photo, (verdict,))]))
         refused = next((outcome for outcome in outcomes if outcome.status == "quarantined"), None)
         if refused is not None:
             raise MetadataError(photo, refused.reason or "")
-        if (now := self._ledger.photo(key)) is not None:
-            self._ledger.judge(key, now.sha256, verdict)  # writing into the photo changed its content
         return outcomes
 
     def _find_again(self, photo: Path) -> Path:
