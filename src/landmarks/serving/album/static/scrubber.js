@@ -1,0 +1,116 @@
+/** The bar at the right edge: drag it through the years, or, in another order, through the groups. */
+
+import { el } from "./shared/dom.js";
+import { month } from "./words.js";
+
+const APART = 26; // pixels between two labels
+
+export class Scrubber {
+  #bar;
+  #scroller;
+  #grid;
+  #labels = el("div", { class: "labels", "aria-hidden": "true" });
+  #thumb = el("span", { class: "thumb" });
+  #bubble = el("span", { class: "bubble", hidden: true });
+  #byTime = () => true;
+
+  constructor(bar, scroller, grid) {
+    this.#bar = bar;
+    this.#scroller = scroller;
+    this.#grid = grid;
+    for (const [name, value] of Object.entries({ role: "slider", "aria-label": "Place in the library", "aria-orientation": "vertical", "aria-valuemin": 0, "aria-valuemax": 100, "aria-controls": "cells" })) bar.setAttribute(name, value);
+    bar.tabIndex = 0;
+    bar.append(this.#labels, this.#thumb, this.#bubble);
+    grid.addEventListener("arranged", () => this.#draw());
+    grid.addEventListener("scrolled", () => this.#place());
+    this.#follow();
+  }
+
+  /** `byTime` tells whether photos are in the order of time. */
+  show(byTime) {
+    this.#byTime = () => byTime;
+    this.#draw();
+  }
+
+  get #room() {
+    return this.#scroller.scrollHeight - this.#scroller.clientHeight;
+  }
+
+  #draw() {
+    const { layout } = this.#grid;
+    this.#bar.hidden = this.#room < this.#scroller.clientHeight;
+    if (this.#bar.hidden) return;
+    const high = this.#bar.clientHeight;
+    const labels = [];
+    let last = -APART;
+    for (const [text, index] of this.#marks(layout)) {
+      const top = (layout.place(index)[1] / this.#scroller.scrollHeight) * high;
+      if (top - last < APART || top > high - APART) continue;
+      const label = el("span", {}, text);
+      label.style.top = `${top}px`;
+      labels.push(label);
+      last = top;
+    }
+    this.#labels.replaceChildren(...labels);
+    this.#place();
+  }
+
+  /** Years, and where they begin; the groups have titles of their own, and are too long for the bar. */
+  #marks({ order }) {
+    if (!this.#byTime()) return [];
+    const found = [];
+    let year = null;
+    order.forEach((row, index) => {
+      const own = row.taken?.slice(0, 4) ?? "";
+      if (own !== year && own) found.push([own, index]);
+      year = own;
+    });
+    return found;
+  }
+
+  #place() {
+    if (this.#bar.hidden) return;
+    const share = this.#room > 0 ? this.#scroller.scrollTop / this.#room : 0;
+    this.#thumb.style.top = `${share * 100}%`;
+    this.#bubble.style.top = `${share * 100}%`;
+    const text = this.#where();
+    this.#bubble.textContent = text;
+    this.#bar.setAttribute("aria-valuenow", Math.round(share * 100));
+    this.#bar.setAttribute("aria-valuetext", text || `${Math.round(share * 100)} %`);
+  }
+
+  #where() {
+    const { layout } = this.#grid;
+    if (!layout.order.length) return "";
+    const index = layout.at(this.#scroller.scrollTop + 1);
+    const row = layout.order[index];
+    if (this.#byTime()) return Number.isNaN(row.time) ? "No date" : month(row.time);
+    return layout.sections[layout.sectionOf(index)].title || row.name;
+  }
+
+  #follow() {
+    const go = (event) => {
+      const box = this.#bar.getBoundingClientRect();
+      this.#scroller.scrollTop = ((event.clientY - box.top) / box.height) * this.#room;
+    };
+    this.#bar.addEventListener("pointerdown", (event) => {
+      this.#bar.setPointerCapture(event.pointerId);
+      this.#bubble.hidden = false;
+      go(event);
+    });
+    this.#bar.addEventListener("pointermove", (event) => {
+      if (this.#bar.hasPointerCapture(event.pointerId)) go(event);
+    });
+    for (const name of ["pointerup", "pointercancel", "blur"]) {
+      this.#bar.addEventListener(name, () => (this.#bubble.hidden = true));
+    }
+    this.#bar.addEventListener("keydown", (event) => {
+      const high = this.#scroller.clientHeight;
+      const by = { ArrowDown: high / 2, ArrowUp: -high / 2, PageDown: high * 5, PageUp: -high * 5, Home: -Infinity, End: Infinity }[event.key];
+      if (by === undefined) return;
+      event.preventDefault();
+      event.stopPropagation();
+      this.#scroller.scrollTop = Math.max(0, Math.min(this.#room, this.#scroller.scrollTop + by));
+    });
+  }
+}

@@ -1,0 +1,53 @@
+/** How photos, times and numbers read. */
+
+const DAY = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long", year: "numeric" });
+const SHORT = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "long", year: "numeric" });
+const MONTH = new Intl.DateTimeFormat(undefined, { month: "long", year: "numeric" });
+const MOMENT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const NUMBER = new Intl.NumberFormat();
+
+export const number = (value) => NUMBER.format(value);
+export const photos = (count) => (count === 1 ? "1 photo" : `${number(count)} photos`);
+export const share = (value) => `${Math.floor(value * 100)} %`;
+export const day = (time) => DAY.format(time);
+export const month = (time) => MONTH.format(time);
+export const moment = (time) => MOMENT.format(time);
+
+/** From one day to another, in as few words as tell them. */
+export const days = (first, last) => SHORT.formatRange(first, last);
+
+/** What a photo shows, whatever the verdict; empty if nobody knows. */
+export const named = (row) => row.name_of_tag ?? row.rejected.at(-1) ?? "";
+
+/** The state of a photo in a word: never by colour alone. */
+export function stateOf(row) {
+  if (row.verdict === "confirmed") return { key: "confirmed", icon: "check", text: "confirmed" };
+  if (row.verdict === "rejected") return { key: "rejected", icon: "cross", text: "rejected" };
+  if (row.state === "unreadable") return { key: "unreadable", icon: "warning", text: "unreadable" };
+  if (row.state === "waiting") return { key: "waiting", icon: "wait", text: "not looked at yet" };
+  if (row.state === "unknown") return { key: "unknown", icon: "unknown", text: "unknown" };
+  return { key: "tagged", icon: null, text: "not judged yet" };
+}
+
+/** A photo in one sentence, for screen readers. */
+export function sentence(row) {
+  const name = named(row);
+  const parts = [name || (row.state === "unknown" ? "Unknown" : ""), row.probability === null ? "" : share(row.probability)];
+  const { text, key } = stateOf(row);
+  if (key !== "unknown") parts.push(text);
+  return [...parts, row.name].filter(Boolean).join(", ");
+}
+
+const LEVELS = { city: "the city", country: "the country", kind: "what kind it is" };
+
+/** What the tag of a photo is if it is no landmark. */
+export const fallback = (row) => (LEVELS[row.level] ? `Not sure which landmark, but ${LEVELS[row.level]}.` : "");
+
+export function bytes(size) {
+  return size < 1e6 ? `${Math.max(1, Math.round(size / 1e3))} kB` : `${(size / 1e6).toFixed(1)} MB`;
+}
+
+export function degrees(latitude, longitude) {
+  const one = (value, letters) => `${Math.abs(value).toFixed(4)}° ${letters[value < 0 ? 1 : 0]}`;
+  return `${one(latitude, "NS")} ${one(longitude, "EW")}`;
+}
