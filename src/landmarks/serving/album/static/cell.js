@@ -16,7 +16,7 @@ export function cell(row, index, total, image = null) {
     "aria-label": sentence(row), "aria-selected": "false",
   });
   made.append(
-    el("div", { class: "picture" }, picture(row, state, image), el("span", { class: "tick" }, icon("check")), badge(state)),
+    el("div", { class: "picture" }, picture(row, state, image), el("span", { class: "tick" }), badge(state)),
     el(
       "div", { class: "caption" },
       el("span", { class: "name" }, caption(row, state)),

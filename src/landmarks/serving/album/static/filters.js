@@ -35,20 +35,29 @@ export const folded = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toL
  */
 export function filtered(photos, { keys, text, only }) {
   const words = folded(text).split(/\s+/).filter(Boolean);
-  const kinds = [...new Set(FILTERS.map(({ kind }) => kind))];
-  const chosen = kinds.map((kind) => FILTERS.filter((one) => one.kind === kind && keys.has(one.key)));
-  const counts = Object.fromEntries(FILTERS.map(({ key }) => [key, 0]));
+  const [states, positions] = ["state", "position"].map((kind) => maskOf((one) => one.kind === kind && keys.has(one.key)));
+  const [ofState, ofPosition] = ["state", "position"].map((kind) => maskOf((one) => one.kind === kind));
+  const counts = new Array(FILTERS.length).fill(0);
   const rows = [];
   for (const row of photos) {
     if (only && !only.has(row.id)) continue;
     if (words.length && !words.every((word) => searchable(row).includes(word))) continue;
-    const fits = chosen.map((some) => some.length === 0 || some.some(({ test }) => test(row)));
-    for (const { key, kind, test } of FILTERS) {
-      if (fits.every((fit, at) => fit || kinds[at] === kind) && test(row)) counts[key] += 1;
-    }
-    if (fits.every(Boolean)) rows.push(row);
+    // Which filters a row passes does not change: a photo that changes comes as another row.
+    row.mask ??= maskOf(({ test }) => test(row));
+    const stateFits = !states || (row.mask & states) !== 0;
+    const positionFits = !positions || (row.mask & positions) !== 0;
+    const counted = row.mask & ((positionFits ? ofState : 0) | (stateFits ? ofPosition : 0));
+    for (let at = 0; at < counts.length; at += 1) counts[at] += (counted >> at) & 1;
+    if (stateFits && positionFits) rows.push(row);
   }
-  return { rows, counts };
+  return { rows, counts: Object.fromEntries(FILTERS.map(({ key }, at) => [key, counts[at]])) };
+}
+
+/** A bit for each filter that `test(filter)` holds for. */
+function maskOf(test) {
+  let mask = 0;
+  for (let at = 0; at < FILTERS.length; at += 1) if (test(FILTERS[at])) mask |= 1 << at;
+  return mask;
 }
 
 function searchable(row) {

@@ -7,12 +7,15 @@ import { Layout } from "./layout.js";
 import { photos } from "./words.js";
 
 const AHEAD = 400; // pixels above and below what is seen that are drawn too
-const FAST = 1.5; // screens within a frame from which on pictures wait
+const FAST = 0.25; // screens within a frame from which on pictures wait
 const REST = 90; // milliseconds without a scroll after which they come
 const SIZES = { gap: 8, heading: 44, caption: 26 };
 
 export class Grid extends EventTarget {
   layout = new Layout([], { width: 1, cell: 1, ...SIZES });
+  /** How far the sheet is scrolled, and how high what is seen of it is: asking the page costs a layout. */
+  top = 0;
+  height = 0;
   /** Index of each photo that is shown, by its id. */
   index = new Map();
   #scroller;
@@ -23,7 +26,7 @@ export class Grid extends EventTarget {
   #sections = [];
   #cell = 168;
   #cells = new Map(); // id -> {element, row}
-  #drawn = { top: 0, frame: 0, rest: 0 };
+  #drawn = { frame: 0, rest: 0 };
 
   constructor(scroller, selection) {
     super();
@@ -82,11 +85,6 @@ export class Grid extends EventTarget {
     return order[next].id;
   }
 
-  /** Rows that fit on the screen. */
-  get page() {
-    return Math.max(1, Math.floor(this.#scroller.clientHeight / this.layout.step));
-  }
-
   /** Scroll as little as shows a photo whole. */
   reveal(id) {
     const at = this.index.get(id);
@@ -113,11 +111,13 @@ export class Grid extends EventTarget {
 
   #arrange() {
     const style = getComputedStyle(this.#scroller);
+    this.height = this.#scroller.clientHeight;
     const width = this.#scroller.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
     if (width <= 0) return;
     const cell = Math.min(this.#cell, (width - 2 * SIZES.gap) / 3); // on a phone, at least three beside each other
     this.layout = new Layout(this.#sections, { width, cell, ...SIZES });
-    this.index = new Map(this.layout.order.map((row, at) => [row.id, at]));
+    this.index = new Map();
+    this.layout.order.forEach(({ id }, at) => this.index.set(id, at));
     this.#sheet.style.height = `${this.layout.height}px`;
     this.#list.setAttribute("aria-label", photos(this.layout.order.length));
     this.#draw(true);
@@ -133,9 +133,10 @@ export class Grid extends EventTarget {
   }
 
   #draw(all = false) {
-    const { scrollTop, clientHeight } = this.#scroller;
-    const hurried = Math.abs(scrollTop - this.#drawn.top) > FAST * clientHeight && !all;
-    this.#drawn.top = scrollTop;
+    const { scrollTop } = this.#scroller;
+    const clientHeight = this.height;
+    const hurried = Math.abs(scrollTop - this.top) > FAST * clientHeight && !all;
+    this.top = scrollTop;
     const [first, last] = this.layout.between(scrollTop - AHEAD, scrollTop + clientHeight + AHEAD);
     const { order } = this.layout;
     const wanted = new Map();

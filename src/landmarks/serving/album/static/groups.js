@@ -33,8 +33,8 @@ export function sorted(rows, sort) {
     return rows.toSorted((one, other) => one.rank - other.rank);
   }
   const [field, sign] = { newest: ["time", -1], oldest: ["time", 1], doubtful: ["probability", 1], certain: ["probability", -1] }[sort];
-  const value = (row) => (row[field] === null || Number.isNaN(row[field]) ? Infinity : sign * row[field]);
-  return rows.map((row) => [value(row), row]).sort(([one, a], [other, b]) => (one === other ? a.id - b.id : one - other)).map(([, row]) => row);
+  for (const row of rows) row.rank = row[field] === null || Number.isNaN(row[field]) ? Infinity : sign * row[field];
+  return rows.toSorted((one, other) => one.rank - other.rank || one.id - other.id);
 }
 
 const ranks = new Map();
@@ -52,12 +52,13 @@ function rank(rows) {
 export function grouped(rows, group, sort) {
   if (group === "none" || rows.length === 0) return rows.length ? [{ key: "all", title: "", detail: "", rows }] : [];
   if (group === "trip") return trips(rows, sort);
+  const { keyOf, head } = KINDS[group];
   const sections = new Map();
   for (const row of rows) {
-    const found = KEYS[group](row);
-    const section = sections.get(found.key);
+    const key = keyOf(row);
+    const section = sections.get(key);
     if (section) section.rows.push(row);
-    else sections.set(found.key, { detail: "", ...found, rows: [row] });
+    else sections.set(key, { key, detail: "", ...head(row, key), rows: [row] });
   }
   const list = [...sections.values()];
   // Days and months are in the order of the photos, unless these are sorted by something else.
@@ -69,34 +70,36 @@ export function grouped(rows, group, sort) {
   return list.sort((one, other) => (one.order ?? 0) - (other.order ?? 0) || collator.compare(one.title, other.title));
 }
 
-const KEYS = {
-  landmark: (row) => {
-    const name = named(row);
-    if (name) return { key: name, title: name, detail: [row.city, row.country].filter((part) => part && part !== name).join(", ") };
-    if (row.state === "unknown") return { key: "?", title: "Unknown", order: 1 };
-    return { key: "-", title: row.state === "waiting" ? "Not looked at yet" : "Unreadable", order: 2 };
+/** For each kind of group: `keyOf` a row, which is asked of every photo, and the heading, which is made once. */
+const KINDS = {
+  landmark: {
+    keyOf: (row) => row.name_of_tag ?? row.rejected.at(-1) ?? ` ${row.state}`,
+    head: (row) => {
+      const title = named(row);
+      if (title) return { title, detail: [row.city, row.country].filter((part) => part && part !== title).join(", ") };
+      return { title: { unknown: "Unknown", waiting: "Not looked at yet" }[row.state] ?? "Unreadable", order: row.state === "unknown" ? 1 : 2 };
+    },
   },
-  place: (row) => {
-    const title = [row.city, row.country].filter(Boolean).join(", ");
-    return title ? { key: title, title } : { key: "-", title: "No place", order: 1 };
+  place: {
+    keyOf: (row) => `${row.city ?? ""}|${row.country ?? ""}`,
+    head: (row) => {
+      const title = [row.city, row.country].filter(Boolean).join(", ");
+      return title ? { title } : { title: "No place", order: 1 };
+    },
   },
-  day: (row) => dated(row, row.taken?.slice(0, 10), day),
-  month: (row) => dated(row, row.taken?.slice(0, 7), month),
-  confidence: (row) => {
-    const steps = [[0.95, "95 % and more"], [0.8, "80 to 95 %"], [0.5, "50 to 80 %"], [0, "Below 50 %"]];
-    if (row.probability === null) return { key: "-", title: "No tag", order: 9 };
-    const order = steps.findIndex(([least]) => row.probability >= least);
-    return { key: String(order), title: steps[order][1], order };
+  day: { keyOf: (row) => row.taken?.slice(0, 10) ?? "", head: (row, key) => dated(row, key, day) },
+  month: { keyOf: (row) => row.taken?.slice(0, 7) ?? "", head: (row, key) => dated(row, key, month) },
+  confidence: {
+    keyOf: (row) => (row.probability === null ? STEPS.length : STEPS.findIndex(([least]) => row.probability >= least)),
+    head: (_, key) => ({ title: STEPS[key]?.[1] ?? "No tag", order: key }),
   },
-  folder: (row) => ({ key: row.folder, title: row.folder || "The folder itself" }),
+  folder: { keyOf: (row) => row.folder, head: (row) => ({ title: row.folder || "The folder itself" }) },
 };
 
-const dates = new Map(); // writing a date out takes longer than all the rest
+const STEPS = [[0.95, "95 % and more"], [0.8, "80 to 95 %"], [0.5, "50 to 80 %"], [0, "Below 50 %"]];
 
 function dated(row, key, text) {
-  if (!key) return { key: "-", title: "No date" };
-  if (!dates.has(key)) dates.set(key, { key, title: text(row.time), order: Date.parse(key) });
-  return dates.get(key);
+  return key ? { title: text(row.time), order: Date.parse(key) } : { title: "No date" };
 }
 
 /** A trip is a run of photos with no long pause; it is named after where most of them were taken. */

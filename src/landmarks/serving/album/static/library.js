@@ -24,12 +24,17 @@ export class Library extends EventTarget {
     this.#follow();
   }
 
-  /** Take rows that came with an answer; the event that tells of them finds nothing new then. */
+  /** Take rows that came with an answer; when the event that tells of them brings them again, nothing is drawn. */
   take(rows, removed = []) {
-    if (!rows.length && !removed.length) return;
-    for (const row of rows) this.photos.set(row.id, prepared(row));
-    for (const id of removed) this.photos.delete(id);
-    this.#tell("photos");
+    let changed = false;
+    for (const row of rows) {
+      const text = JSON.stringify(row);
+      if (this.photos.get(row.id)?.text === text) continue;
+      this.photos.set(row.id, Object.assign(prepared(row), { text }));
+      changed = true;
+    }
+    for (const id of removed) changed = this.photos.delete(id) || changed;
+    if (changed) this.#tell("photos");
   }
 
   /** Take what an answer says of the library. */

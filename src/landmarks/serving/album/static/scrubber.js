@@ -12,7 +12,9 @@ export class Scrubber {
   #labels = el("div", { class: "labels", "aria-hidden": "true" });
   #thumb = el("span", { class: "thumb" });
   #bubble = el("span", { class: "bubble", hidden: true });
-  #byTime = () => true;
+  #byTime = true;
+  #high = 0;
+  #text = null;
 
   constructor(bar, scroller, grid) {
     this.#bar = bar;
@@ -28,23 +30,25 @@ export class Scrubber {
 
   /** `byTime` tells whether photos are in the order of time. */
   show(byTime) {
-    this.#byTime = () => byTime;
+    this.#byTime = byTime;
     this.#draw();
   }
 
   get #room() {
-    return this.#scroller.scrollHeight - this.#scroller.clientHeight;
+    return this.#grid.layout.height - this.#grid.height;
   }
 
   #draw() {
     const { layout } = this.#grid;
-    this.#bar.hidden = this.#room < this.#scroller.clientHeight;
+    this.#bar.hidden = this.#room < this.#grid.height;
     if (this.#bar.hidden) return;
     const high = this.#bar.clientHeight;
+    this.#high = high;
+    this.#text = null;
     const labels = [];
     let last = -APART;
     for (const [text, index] of this.#marks(layout)) {
-      const top = (layout.place(index)[1] / this.#scroller.scrollHeight) * high;
+      const top = (layout.place(index)[1] / layout.height) * high;
       if (top - last < APART || top > high - APART) continue;
       const label = el("span", {}, text);
       label.style.top = `${top}px`;
@@ -57,7 +61,7 @@ export class Scrubber {
 
   /** Years, and where they begin; the groups have titles of their own, and are too long for the bar. */
   #marks({ order }) {
-    if (!this.#byTime()) return [];
+    if (!this.#byTime) return [];
     const found = [];
     let year = null;
     order.forEach((row, index) => {
@@ -70,11 +74,12 @@ export class Scrubber {
 
   #place() {
     if (this.#bar.hidden) return;
-    const share = this.#room > 0 ? this.#scroller.scrollTop / this.#room : 0;
-    this.#thumb.style.top = `${share * 100}%`;
-    this.#bubble.style.top = `${share * 100}%`;
+    const share = this.#room > 0 ? Math.min(1, this.#grid.top / this.#room) : 0;
+    // Moved by transform, so that the page need not be laid out at each step.
+    this.#thumb.style.transform = this.#bubble.style.transform = `translateY(${share * this.#high}px)`;
     const text = this.#where();
-    this.#bubble.textContent = text;
+    if (text === this.#text) return;
+    this.#text = this.#bubble.textContent = text;
     this.#bar.setAttribute("aria-valuenow", Math.round(share * 100));
     this.#bar.setAttribute("aria-valuetext", text || `${Math.round(share * 100)} %`);
   }
@@ -82,9 +87,9 @@ export class Scrubber {
   #where() {
     const { layout } = this.#grid;
     if (!layout.order.length) return "";
-    const index = layout.at(this.#scroller.scrollTop + 1);
+    const index = layout.at(this.#grid.top + 1);
     const row = layout.order[index];
-    if (this.#byTime()) return Number.isNaN(row.time) ? "No date" : month(row.time);
+    if (this.#byTime) return Number.isNaN(row.time) ? "No date" : month(row.time);
     return layout.sections[layout.sectionOf(index)].title || row.name;
   }
 
