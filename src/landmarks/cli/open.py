@@ -40,8 +40,8 @@ def open(  # noqa: A001 - the name of the command
     import webbrowser
 
     from landmarks.model.folder import find_model
-    from landmarks.serving.album.server import run
-    from landmarks.serving.album.settings import AlbumSettings
+    from landmarks.serving.album.app import run
+    from landmarks.serving.album.opened import AlbumSettings
 
     settings = AlbumSettings(folder, find_model(model), tags, options, exclude, read_only, cache_mb)
 

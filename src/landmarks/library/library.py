@@ -98,6 +98,7 @@ class Library(Closing):
         *,
         model: str,
         retry: bool = False,
+        moves: bool = True,
         on_skip: Callable[[Path], None] | None = None,
     ) -> Iterator[Outcome]:
         """Tag what is due among photos and folders, and write it, or show it where the library is read-only.
@@ -107,6 +108,7 @@ class Library(Closing):
             tag_photos: The tagger. It may read ahead, also in a thread of its own.
             model: Identity of the model; photos that were done with another one are due again.
             retry: Take up photos again that could not be read, though they have not changed since.
+            moves: Find photos again that were moved, which looks at every photo that was written for.
             on_skip: Called for each photo that is not due.
 
         Yields:
@@ -117,7 +119,7 @@ class Library(Closing):
             LedgerError: The ledger cannot be used.
         """
         settled: set[PhotoState] = {"done"} if retry else {"done", "unreadable"}
-        yield from self._tag(list(paths), tag_photos, model, settled, on_skip)
+        yield from self._tag(list(paths), tag_photos, model, settled, on_skip, moves=moves)
 
     def watch(
         self,
@@ -261,6 +263,10 @@ class Library(Closing):
         change = self._ledger.of_photo(key)
         return () if change is None else tags_from_json(change.tags)
 
+    def run_key(self, model: str) -> str:
+        """Return what the ledger records of a model and the options with each photo."""
+        return f"{model} {self.options.key}"
+
     def key(self, path: Path) -> bytes:
         """Return a path below the root as the ledger knows it.
 
@@ -284,14 +290,17 @@ class Library(Closing):
         model: str,
         settled: Set[PhotoState],
         on_skip: Callable[[Path], None] | None,
+        *,
+        moves: bool = True,
     ) -> Iterator[Outcome]:
         """Do the work of `tag`; photos in a state of `settled` are due again only when they change."""
         if not self._read_only:
             require_writable(paths)
-            follow_moves(self._ledger, self.root)
+            if moves:
+                follow_moves(self._ledger, self.root)
         batch = Batch(self._ledger, self.root, self.options, self._tool, read_only=self._read_only)
         notices: list[Outcome] = []
-        key = f"{model} {self.options.key}"
+        key = self.run_key(model)
         due = DuePhotos(self._ledger, self.key, key, settled, read_only=self._read_only, on_skip=on_skip)
         try:
             for result in tag_photos(due.among(self._walk(paths, notices))):

@@ -28,18 +28,19 @@ _SUFFIXES = ",".join(sorted(PHOTO_SUFFIXES)).encode()
 
 
 def page_files(package: str = "landmarks.serving") -> Iterator[tuple[str, Endpoint]]:
-    """Yield path and endpoint of each file of the pages of a package: `/` is the start page, `/docs` is docs.html."""
+    """Yield path and endpoint of each file of the pages of a package: `/` is index.html, `/docs` is docs.html."""
     folder = resources.files(package).joinpath("static")
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
         kind = _TYPES.get("." + file.name.rpartition(".")[2])
         if kind is not None:
             path = "/" if file.name == _START else f"/{file.name.removesuffix('.html')}"
-            yield path, _endpoint(file.read_bytes().replace(b"{{suffixes}}", _SUFFIXES), kind)
+            yield path, file_endpoint(file.read_bytes().replace(b"{{suffixes}}", _SUFFIXES), kind)
     land = resources.files("landmarks.geo").joinpath("land.json").read_bytes()
-    yield "/land.json", _endpoint(land, _TYPES[".json"])
+    yield "/land.json", file_endpoint(land, _TYPES[".json"])
 
 
-def _endpoint(content: bytes, kind: str) -> Endpoint:
+def file_endpoint(content: bytes, kind: str) -> Endpoint:
+    """Return an endpoint for content of a media type."""
     tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": "no-cache"}  # revalidated each time, sent only if changed
 

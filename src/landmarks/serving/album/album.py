@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from landmarks.errors import InputError
 from landmarks.serving.album.catalogue import Catalogue, Listed
 from landmarks.serving.album.rows import Standing, make_row, version_of
+from landmarks.serving.errors import RequestError
 
 _STORED = 500  # rows that are stored in one write
 
@@ -32,7 +32,8 @@ class Photo:
         revision: When its row changed last.
         state: State of its row.
         verdict: Verdict of its row.
-        model: Identity of the model that it was tagged with; None if it waits.
+        model: What the ledger recorded of the model and options it was tagged with; None if nothing.
+        answered: Identity of the model whose answer is stored; None if none is.
         rests: Whether two looks found it the same, so that nobody is still writing it.
     """
 
@@ -46,6 +47,7 @@ class Photo:
     state: str = "waiting"
     verdict: str | None = None
     model: str | None = None
+    answered: str | None = None
     rests: bool = True
 
     @property
@@ -99,16 +101,20 @@ class Album:
         """Return a photo.
 
         Raises:
-            InputError: There is none with this number.
+            RequestError: There is none with this number.
         """
         photo = self._photos.get(number)
         if photo is None:
-            raise InputError("this photo is no longer in the library")
+            raise RequestError("not_found", "this photo is no longer in the library")
         return photo
 
     def find(self, key: bytes) -> Photo | None:
         """Return the photo with this path relative to the root, or None."""
         return self._by_key.get(key)
+
+    def at(self, path: Path) -> Photo | None:
+        """Return the photo at a path below the root, or None."""
+        return self.find(os.fsencode(path.relative_to(self.root)))
 
     def path(self, photo: Photo) -> Path:
         """Return the path of a photo."""

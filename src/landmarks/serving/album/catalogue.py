@@ -22,7 +22,8 @@ CREATE TABLE photos (
     id INTEGER PRIMARY KEY, photo BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
     facts TEXT, line BLOB);
 CREATE TABLE thumbnails (
-    photo BLOB PRIMARY KEY, version TEXT NOT NULL, picture BLOB NOT NULL, bytes INTEGER NOT NULL, used REAL NOT NULL);
+    photo BLOB PRIMARY KEY, version TEXT NOT NULL, picture BLOB NOT NULL, bytes INTEGER NOT NULL,
+    used REAL NOT NULL);
 CREATE INDEX thumbnails_by_use ON thumbnails (used);
 CREATE TABLE answers (
     photo BLOB PRIMARY KEY, version TEXT NOT NULL, model TEXT NOT NULL, answer TEXT NOT NULL, vector BLOB);
@@ -124,13 +125,9 @@ class Catalogue(Closing):
             [(key, version, one.model, one.answer, one.vector) for key, version, one in answers],
         )
 
-    def vectors(self) -> Iterator[tuple[bytes, str, str, bytes]]:
-        """Yield key, version, model and vector of each photo that has one."""
-        yield from self._all("SELECT photo, version, model, vector FROM answers WHERE vector IS NOT NULL")
-
-    def models(self) -> Iterator[tuple[bytes, str, str]]:
-        """Yield key and version of each photo with an answer, and the model that gave it."""
-        yield from self._all("SELECT photo, version, model FROM answers")
+    def answers(self) -> Iterator[tuple[bytes, str, str, bytes | None]]:
+        """Yield key and version of each photo with an answer, the model that gave it, and its vector."""
+        yield from self._all("SELECT photo, version, model, vector FROM answers")
 
     # Thumbnails
 

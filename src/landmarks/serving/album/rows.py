@@ -1,19 +1,27 @@
-"""The row of a photo as the page gets it: when and where it was taken, its tags, and what the user said of them."""
+"""The row of a photo as the page gets it: when and where it was taken, its tags, and what was said of them."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from zlib import crc32
 
-from landmarks.geo.gazetteer import Gazetteer
+from landmarks.geo.gazetteer import Gazetteer, Place
+from landmarks.library.batch import judged
+from landmarks.library.library import Library
 from landmarks.library.records import Verdict
 from landmarks.metadata.reading import Facts
+from landmarks.serving.album.catalogue import Answer
 from landmarks.tagging.tags import Tag, tags_from_json
+
+if TYPE_CHECKING:
+    from landmarks.serving.album.album import Photo
+
+_NOWHERE = dict.fromkeys(("key", "name", "city", "country", "kind", "latitude", "longitude"))
 
 State = Literal["waiting", "tagged", "unknown", "unreadable"]
 
@@ -33,6 +41,34 @@ class Standing:
     tags: tuple[Tag, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     reason: str | None = None
+
+
+def find_standing(library: Library, photo: Photo, said: Callable[[Photo], Standing | None]) -> Standing:
+    """Return what is known of the tags of a photo; `photo.model` is set to what the ledger recorded.
+
+    Args:
+        library: The library.
+        photo: The photo.
+        said: Returns what the model said of a photo, before any verdict; None if it was not asked.
+    """
+    ledger = library.files.ledger
+    row = ledger.photo(photo.key)
+    if row is not None and (row.size, row.mtime_ns) != (photo.size, photo.mtime_ns):
+        row = None
+    verdicts = tuple(ledger.verdicts(photo.key, row.sha256 if row is not None and row.sha256 else None))
+    photo.model = None if row is None else row.key
+    if row is not None and row.state == "unreadable":
+        return Standing("unreadable", (), verdicts, row.reason)
+    change = None if row is None else ledger.of_photo(photo.key)
+    answer = said(photo) if change is None else None
+    if answer is not None and answer.state == "unreadable":
+        return replace(answer, verdicts=verdicts)
+    recorded = tags_from_json(change.tags) if change is not None else answer.tags if answer is not None else ()
+    tags = judged(recorded, verdicts)
+    if row is None and answer is None and not tags:
+        return Standing("waiting", (), verdicts)
+    reason = None if row is None or row.state == "done" else f"The tags cannot be written: {row.reason}"
+    return Standing("tagged" if tags else "unknown", tags, verdicts, reason)
 
 
 def version_of(key: bytes, size: int, mtime_ns: int) -> str:
@@ -92,6 +128,29 @@ def make_row(number: int, key: bytes, version: str, facts: str | None, standing:
         "tags": list(_names(standing.tags)),
         "verdict": verdict,
         "rejected": [_display(one) for one in standing.verdicts if one.verdict == "rejected"],
+    }
+
+
+def candidates_of(answer: Answer, gazetteer: Gazetteer) -> list[dict[str, Any]]:
+    """Return the candidates of an answer with their places, most likely first."""
+    found = []
+    for name, probability in json.loads(answer.answer)["candidates"]:
+        place = gazetteer.find(name)
+        said = place_object(place) if place is not None else {**_NOWHERE, "key": name}
+        found.append({**said, "name": gazetteer.display_name(name), "probability": probability})
+    return found
+
+
+def place_object(place: Place) -> dict[str, Any]:
+    """Return a place as JSON."""
+    return {
+        "key": place.key,
+        "name": place.name,
+        "city": place.city or None,
+        "country": place.country or None,
+        "kind": place.kind or None,
+        "latitude": place.latitude,
+        "longitude": place.longitude,
     }
 
 
