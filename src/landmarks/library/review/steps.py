@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.library.library import Library
-from landmarks.library.records import PhotoRow, Verdict
+from landmarks.library.records import PhotoRow, Verdict, change_of
 from landmarks.library.review.judging import Judgement, judge
 from landmarks.library.undo import undo_changes
 from landmarks.tagging.tags import tags_from_json, tags_to_json
@@ -69,7 +69,8 @@ class Steps:
         Args:
             text: What is done, in a few words.
             judgements: The verdicts, one judgement per photo.
-            more: Stored with the step and returned by `undo` and `redo`.
+            more: Stored with the step and returned by `undo` and `redo`. If it has a `model`, the tags that this
+                model gave since are undone with the step.
 
         Raises:
             StorageError: The disk is full; the step can be undone.
@@ -92,7 +93,9 @@ class Steps:
         row = self._ledger.row("SELECT * FROM steps WHERE NOT undone ORDER BY id DESC LIMIT 1")
         if row is None:
             return None
-        before, refused, again = json.loads(row["before"]), {}, []
+        before, more, refused, again = json.loads(row["before"]), json.loads(row["action"])["more"], {}, []
+        if "model" in more:
+            self._undo_model(more["model"], row["since"])
         for one in before:
             key = os.fsencode(one["photo"])
             photo = self._library.root / one["photo"]
@@ -106,7 +109,7 @@ class Steps:
                 refused[outcome.path] = outcome.reason or "it was changed in the meantime"
         self._ledger.execute("UPDATE steps SET undone = 1 WHERE id = ?", row["id"])
         photos = tuple(self._library.root / one["photo"] for one in before)
-        return Step(row["text"], photos, refused, json.loads(row["action"])["more"])
+        return Step(row["text"], photos, refused, more)
 
     def redo(self) -> Step | None:
         """Make the step again that was undone last; None if there is none."""
@@ -147,6 +150,12 @@ class Steps:
                 "verdicts": [asdict(verdict) for verdict in self._verdicts(key, row)],
                 "tags": tags_to_json(one.tags) if one.tags is not None else tags,
             }
+
+    def _undo_model(self, model: str, since: int) -> None:
+        """Undo the tags that a model gave after a change; their photos are due again."""
+        query = "SELECT * FROM changes WHERE model = ? AND id > ? AND state = 'done' ORDER BY id DESC"
+        changes = [change_of(row) for row in self._ledger.rows(query, model, since)]
+        list(undo_changes(self._ledger, self._library.root, changes, self._files.tool))
 
     def _restore(self, key: bytes, before: dict[str, Any], *, files_too: bool) -> None:
         """Bring the verdicts on a photo back, and its row if its files are as before."""

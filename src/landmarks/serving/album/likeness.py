@@ -22,6 +22,7 @@ MOST = 6000
 """Most unknown photos that are grouped; more would take seconds."""
 
 _PLAIN = 0.9  # cosine of alike photos without a reference
+_HIGHEST = 0.95  # and the highest with one
 _BLOCK = 500
 _PAIRS = 2000  # photos of the reference that are compared with each other
 
@@ -142,4 +143,4 @@ def _threshold(negatives: Vectors) -> float:
     """Return the cosine above which photos are alike, from photos that all show different things."""
     some = negatives[:_PAIRS]
     cosines = (some @ some.T)[np.triu_indices(len(some), 1)]
-    return float(np.quantile(cosines, ALIKE)) if len(cosines) else _PLAIN
+    return min(_HIGHEST, float(np.quantile(cosines, ALIKE))) if len(cosines) else _PLAIN

@@ -32,7 +32,7 @@ from landmarks.serving.album.scanner import Scanner
 from landmarks.serving.album.tagger import Tagger, Work
 from landmarks.serving.errors import RequestError
 from landmarks.tagging.settings import TagSettings
-from landmarks.tagging.tagger import gazetteer_of
+from landmarks.tagging.tagger import gazetteer_of, identity_of
 from landmarks.tagging.workers import cores
 
 _NEIGHBOURS = 8
@@ -337,6 +337,7 @@ class Opened:
             self.settings.tags.limits,
             standing=self.standing,
             said=self.tagger.said,
+            identity=lambda: identity_of(self.settings.model, self.info, self.settings.tags),
         )
         self._count(self._review)
 

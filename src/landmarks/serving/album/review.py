@@ -130,6 +130,7 @@ class Review:
         limits: Largest file and image to accept.
         standing: Returns what is known of the tags of a photo.
         said: Returns what the model said of a photo, before any verdict, or None.
+        identity: Returns the identity of the model and what it was taught.
     """
 
     def __init__(
@@ -142,6 +143,7 @@ class Review:
         *,
         standing: Callable[[Photo], Standing],
         said: Callable[[Photo], Standing | None],
+        identity: Callable[[], str],
     ) -> None:
         self._steps = Steps(library)
         self._album = album
@@ -150,6 +152,7 @@ class Review:
         self._limits = limits
         self._standing = standing
         self._said = said
+        self._identity = identity
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -182,7 +185,7 @@ class Review:
             Judgement(path, tuple(self._verdicts(self._standing(photo), "rename", tag)), False, self._raw(photo))
             for photo, path in zip(photos, paths, strict=True)
         ]
-        more = {"name": name, "added": added, "position": position}
+        more = {"name": name, "added": added, "position": position, "model": self._identity()}
         step = self._steps.make(f"Taught {name} from {_count(len(photos))}", judgements, more)
         return self._answered(step, {}, taught=True)
 

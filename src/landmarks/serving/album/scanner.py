@@ -15,7 +15,7 @@ from landmarks.serving.album.rows import facts_to_json
 
 _SHOWN = 500  # new photos that are shown together
 _READ = 40  # photos that are read before they are shown
-_SHARE = 20  # looks take at most one part in so many of the time
+_SHARE = 10  # looks take at most one part in so many of the time
 
 
 class Scanner:
@@ -52,18 +52,19 @@ class Scanner:
 
     def run(self) -> None:
         """Look until stopped."""
-        first = True
+        first, seconds = True, 0.0
         while not self._stop.is_set():
-            begun = time.monotonic()
             if self._present(self._album.root.is_dir()):
-                if self.look() or first:
-                    self._looked()
+                begun = time.monotonic()
+                found = self.look()
+                seconds = time.monotonic() - begun
                 if first:
-                    self._refresh(self._album.photos())
+                    self._refresh(self._album.photos())  # what the ledger knows, which others may have written
+                if found or first:
                     self._looked()
                 first = False
                 self.read()
-            self._stop.wait(max(self._interval, _SHARE * (time.monotonic() - begun)))
+            self._stop.wait(max(self._interval, _SHARE * seconds))
 
     def look(self) -> bool:
         """List the folder once; return whether there is work with what was found."""

@@ -85,6 +85,7 @@ class Tagger:
         self._state: State = "idle"
         self._due = 0
         self._moves = True
+        self._looked = False
         self._loading = threading.Lock()
         self._model: Model | None = None
         self._begin()
@@ -103,7 +104,7 @@ class Tagger:
         """Return how far the tagging is, as JSON."""
         photos = self._work.album.photos()
         message = self._gone or self._message
-        if message is None and not photos:
+        if message is None and not photos and self._looked:
             message = f"There are no photos in {self._work.album.root} yet: new ones appear here."
         return {
             "state": "stopped" if self._gone else self._state,
@@ -121,7 +122,10 @@ class Tagger:
 
     def look(self) -> None:
         """Look for work: photos have come, changed or moved."""
-        self._moves = True
+        self._moves, first = True, not self._looked
+        self._looked = True
+        if first:
+            self._work.changed()
         self._wake.set()
 
     def taught(self) -> None:
@@ -149,7 +153,7 @@ class Tagger:
         while not self._stopped:
             self._wake.clear()
             self._stale = False
-            due = [] if self._gone else self._all_due()
+            due = self._all_due() if self._looked and not self._gone else []
             self._go("paused" if self._paused else "running" if due else "idle", len(due))
             if self._paused or not due:
                 self._wake.wait()
@@ -253,6 +257,8 @@ class Tagger:
             return (results[path] for path in due)
 
         def write(library: Library) -> list[Outcome]:
+            if identity != self.identity:
+                return []  # the model was taught something in the meantime
             return list(library.tag(list(results), feed, model=identity, moves=moves))
 
         if results:
