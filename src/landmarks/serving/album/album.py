@@ -7,59 +7,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from landmarks.serving.album.catalogue import Catalogue, Listed
-from landmarks.serving.album.rows import Standing, make_row, version_of
+from landmarks.serving.album.rows import Photo, Standing, make_row
 from landmarks.serving.errors import RequestError
 
 _STORED = 500  # rows that are stored in one write
-
-
-@dataclass(slots=True)
-class Photo:
-    """A photo of the album; see `Listed` for the first fields.
-
-    Attributes:
-        id: Its number in addresses.
-        key: Its path relative to the root, as bytes.
-        size: Size in bytes.
-        mtime_ns: Time of its last change, in nanoseconds.
-        facts: What its camera recorded, as JSON; None before it was read.
-        line: Its row, as JSON.
-        revision: When its row changed last.
-        state: State of its row.
-        verdict: Verdict of its row.
-        model: What the ledger recorded of the model and options it was tagged with; None if nothing.
-        answered: Identity of the model whose answer is stored; None if none is.
-        rests: Whether two looks found it the same, so that nobody is still writing it.
-    """
-
-    id: int
-    key: bytes
-    size: int
-    mtime_ns: int
-    facts: str | None = None
-    line: bytes = b""
-    revision: int = 0
-    state: str = "waiting"
-    verdict: str | None = None
-    model: str | None = None
-    answered: str | None = None
-    rests: bool = True
-
-    @property
-    def version(self) -> str:
-        """Its version, which changes with the file."""
-        return version_of(self.key, self.size, self.mtime_ns)
-
-    @property
-    def row(self) -> dict[str, Any]:
-        """Its row."""
-        row: dict[str, Any] = json.loads(self.line)
-        return row
 
 
 class Album:

@@ -22,12 +22,12 @@ from landmarks.library.roots import absolute
 from landmarks.metadata.settings import WriteOptions
 from landmarks.model.folder import read_info
 from landmarks.serving.album.access import COOKIE_SECONDS, Sessions
-from landmarks.serving.album.album import Album, Photo
+from landmarks.serving.album.album import Album
 from landmarks.serving.album.catalogue import Catalogue
 from landmarks.serving.album.likeness import Alike
 from landmarks.serving.album.pictures import PREVIEW, THUMBNAIL, make_heatmap, make_picture
 from landmarks.serving.album.review import Answered, Places, Review, Said
-from landmarks.serving.album.rows import Standing, candidates_of, facts_from_json, find_standing
+from landmarks.serving.album.rows import Photo, Standing, candidates_of, facts_from_json, find_standing
 from landmarks.serving.album.scanner import Scanner
 from landmarks.serving.album.tagger import Tagger, Work
 from landmarks.serving.errors import RequestError

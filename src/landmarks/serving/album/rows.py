@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from zlib import crc32
 
 from landmarks.geo.gazetteer import Gazetteer, Place
@@ -18,12 +18,53 @@ from landmarks.metadata.reading import Facts
 from landmarks.serving.album.catalogue import Answer
 from landmarks.tagging.tags import Tag, tags_from_json
 
-if TYPE_CHECKING:
-    from landmarks.serving.album.album import Photo
-
 _NOWHERE = dict.fromkeys(("key", "name", "city", "country", "kind", "latitude", "longitude"))
 
 State = Literal["waiting", "tagged", "unknown", "unreadable"]
+
+
+@dataclass(slots=True)
+class Photo:
+    """A photo of the album; see `Listed` for the first fields.
+
+    Attributes:
+        id: Its number in addresses.
+        key: Its path relative to the root, as bytes.
+        size: Size in bytes.
+        mtime_ns: Time of its last change, in nanoseconds.
+        facts: What its camera recorded, as JSON; None before it was read.
+        line: Its row, as JSON.
+        revision: When its row changed last.
+        state: State of its row.
+        verdict: Verdict of its row.
+        model: What the ledger recorded of the model and options it was tagged with; None if nothing.
+        answered: Identity of the model whose answer is stored; None if none is.
+        rests: Whether two looks found it the same, so that nobody is still writing it.
+    """
+
+    id: int
+    key: bytes
+    size: int
+    mtime_ns: int
+    facts: str | None = None
+    line: bytes = b""
+    revision: int = 0
+    state: str = "waiting"
+    verdict: str | None = None
+    model: str | None = None
+    answered: str | None = None
+    rests: bool = True
+
+    @property
+    def version(self) -> str:
+        """Its version, which changes with the file."""
+        return version_of(self.key, self.size, self.mtime_ns)
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """Its row."""
+        row: dict[str, Any] = json.loads(self.line)
+        return row
 
 
 @dataclass(frozen=True)
