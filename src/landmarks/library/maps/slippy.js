@@ -94,9 +94,10 @@ export class SlippyMap {
     });
   }
 
-  /** Show these as large as possible, but never closer than a few hundred metres. */
+  /** Show these as large as possible, but never closer than a few hundred metres; without any, the whole world. */
   fit(items) {
-    if (items.length) {
+    if (!items.length) this.view = { x: 0.5, y: 0.42, size: Math.max(256, this.#element.clientWidth) };
+    else {
       let [left, right, top, bottom] = [1, 0, 1, 0];
       for (const { point: [x, y] } of items) {
         [left, right] = [Math.min(left, x), Math.max(right, x)];
@@ -302,7 +303,7 @@ export class SlippyMap {
     const { x, y, size } = this.view;
     const right = x + (event.clientX - box.left - box.width / 2) / size;
     const down = y + (event.clientY - box.top - box.height / 2) / size;
-    this.#events.picked?.(...unproject(right, down));
+    if (right >= 0 && right <= 1 && down >= 0 && down <= 1) this.#events.picked?.(...unproject(right, down));
   }
 
   #key(event) {

@@ -32,7 +32,7 @@ export class Review {
     const [latitude, longitude] = position ?? [null, null];
     return this.#step(
       () => post("teach", { photos: ids(rows), name, latitude, longitude }),
-      (answer) => `Learned ${answer.landmark} from ${photos(answer.photos)}; the library is looked through for more`,
+      (answer) => `Learned ${answer.landmark} from ${photos(answer.photos.length)}; the library is looked through for more`,
     );
   }
 
@@ -78,7 +78,7 @@ export class Review {
   }
 
   #take(answer) {
-    if (Array.isArray(answer.photos)) this.#library.take(answer.photos);
+    this.#library.take(answer.photos);
     const { can_undo, can_redo = 0 } = answer;
     this.#library.inform({ can_undo, can_redo });
   }
