@@ -11,8 +11,8 @@ const SIZES = [112, 136, 168, 216, 288];
 const KEPT = "landmarks-album"; // of the browser's storage
 
 export class Bar extends EventTarget {
-  /** What is wanted of the view: see `filtered`, `grouped` and `sorted`. */
-  wanted = { keys: new Set(), text: "", only: null, group: "month", sort: "newest", size: 2 };
+  /** What is wanted of the view: see `filtered`, `grouped` and `sorted`; `ranked` if `only` is in an order of its own. */
+  wanted = { keys: new Set(), text: "", only: null, ranked: false, group: "month", sort: "newest", size: 2 };
   #chips = new Map();
 
   constructor() {
@@ -27,9 +27,10 @@ export class Bar extends EventTarget {
     return SIZES[this.wanted.size];
   }
 
-  /** Show some photos alone; `words` tell where they come from. */
-  limit(ids, words) {
-    this.wanted.only = ids && new Set(ids);
+  /** Show some photos alone; `words` tell where they come from, `ranked` keeps them in this order. */
+  limit(ids, words, ranked = false) {
+    this.wanted.only = ids && new Map(ids.map((id, rank) => [id, rank]));
+    this.wanted.ranked = ranked;
     byId("only").hidden = !ids;
     byId("only-text").textContent = ids ? words : "";
     this.#tell();

@@ -31,7 +31,7 @@ export const folded = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toL
 
 /**
  * Return {rows, counts}: the rows that match everything, and for each filter how many it would show.
- * `wanted` is {keys: Set of filters, text, only: Set of ids or null}.
+ * `wanted` is {keys: Set of filters, text, only: Map of ids or null}.
  */
 export function filtered(photos, { keys, text, only }) {
   const words = folded(text).split(/\s+/).filter(Boolean);

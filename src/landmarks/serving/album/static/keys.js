@@ -12,6 +12,7 @@ export const HELP = [
   { show: "E", text: "It is something else" },
   { show: "U", text: "Take back the verdict" },
   { show: "T", text: "Teach from the selected photos" },
+  { show: "S", text: "Show photos that look like this one" },
   { show: "A", text: "Select all in view, or none" },
   { show: "G", text: "Select the group" },
   { show: "Esc", text: "Select nothing; close" },

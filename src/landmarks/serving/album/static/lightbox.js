@@ -20,7 +20,7 @@ export class Lightbox extends EventTarget {
   #detail = null;
   #before = null; // what had the focus
 
-  /** `actions` are {confirm, reject, rename, clear}, each of one row, and pick(row, candidate). */
+  /** `actions` are {confirm, reject, rename, clear, similar}, each of one row, and pick(row, candidate). */
   constructor(library, actions) {
     super();
     this.#library = library;
@@ -170,6 +170,7 @@ export class Lightbox extends EventTarget {
     const tools = el(
       "div", { class: "tools" }, parts.count,
       button("heat", "heat", "Heat map: where the model looked", "H", () => this.heat()),
+      button("similar", "alike", "Photos that look like this one", "S", judge("similar")),
       button("out", "farther", "Zoom out", "-", () => this.zoom(0.5)),
       button("in", "closer", "Zoom in", "+", () => this.zoom(2)),
       button("info", "info", "Facts beside the photo", "I", () => this.toggleFacts()),

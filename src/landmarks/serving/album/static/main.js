@@ -1,6 +1,6 @@
 /** The album: puts the parts together, and says which key and button does what. */
 
-import { ApiError } from "./api.js";
+import { ApiError, get } from "./api.js";
 import { Bar } from "./bar.js";
 import { byId } from "./shared/dom.js";
 import { filtered, isSure } from "./filters.js";
@@ -20,10 +20,11 @@ import { Selection } from "./selection.js";
 import { Status } from "./status.js";
 import { Suggestions } from "./suggestions.js";
 import { askTeach } from "./teach.js";
-import { say } from "./toast.js";
+import { say, toast } from "./toast.js";
 import { photos } from "./words.js";
 
 const VIEWS = ["photos", "map", "suggested"];
+const SIMILAR = 60; // photos that look like one
 
 const library = new Library();
 const review = new Review(library);
@@ -36,6 +37,7 @@ const lightbox = new Lightbox(library, {
   reject: (row) => judge("reject", [row]),
   clear: (row) => review.clear([row]),
   rename: (row) => rename([row]),
+  similar: showSimilar,
   pick: (row, candidate) => (candidate.name === row.name_of_tag ? judge("confirm", [row]) : review.rename([row], candidate)),
 });
 const suggestions = new Suggestions(library, { teach, show: showInGrid, open: (id, rows) => lightbox.open(id, () => rows) });
@@ -52,10 +54,11 @@ const currentView = () => (VIEWS.includes(location.hash.slice(1)) ? location.has
 function draw(fresh = false) {
   const { wanted } = bar;
   const { rows, counts } = filtered(library.photos.values(), wanted);
-  shown = sorted(rows, wanted.sort);
+  shown = wanted.ranked ? rows.toSorted((one, other) => wanted.only.get(one.id) - wanted.only.get(other.id)) : sorted(rows, wanted.sort);
+  const group = wanted.ranked ? "none" : wanted.group;
   bar.count(counts, shown.length, library.photos.size, shown.filter(isSure).length);
-  const byTime = ["newest", "oldest"].includes(wanted.sort) && ["none", "day", "month", "trip"].includes(wanted.group);
-  grid.show(grouped(shown, wanted.group, wanted.sort), fresh);
+  const byTime = !wanted.ranked && ["newest", "oldest"].includes(wanted.sort) && ["none", "day", "month", "trip"].includes(group);
+  grid.show(grouped(shown, group, wanted.sort), fresh);
   scrubber.show(byTime);
   byId("empty").hidden = shown.length > 0;
   byId("empty-title").textContent = library.photos.size ? "No photo matches" : "No photos here yet";
@@ -103,6 +106,24 @@ async function showView() {
 function showInGrid(rows) {
   bar.limit(rows.map(({ id }) => id), `Only ${photos(rows.length)}`);
   location.hash = "photos";
+}
+
+/** Show the photos that look most like one. */
+async function showSimilar(row) {
+  if (!row) return;
+  try {
+    const found = await get(`similar?id=${row.id}&limit=${SIMILAR}`);
+    if (!found.length) {
+      toast("There is nothing to compare with yet: the photos have not been looked at.", {}, "bad");
+      return;
+    }
+    lightbox.close();
+    bar.limit([row.id, ...found.map(({ id }) => id).filter((id) => id !== row.id)], `Like ${row.name}`, true);
+    location.hash = "photos";
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    toast(error.message, {}, "bad");
+  }
 }
 
 /** What keys and buttons act on: what is selected, or else the photo with the keyboard. */
@@ -190,7 +211,7 @@ followKeys({
     PageDown: (event) => byId("scroller").scrollBy(0, byId("scroller").clientHeight * 0.9) || event,
     PageUp: (event) => byId("scroller").scrollBy(0, -byId("scroller").clientHeight * 0.9) || event,
     " ": () => large(), Enter: () => large(),
-    c: () => judge("confirm"), x: () => judge("reject"), e: () => rename(), u: () => review.clear(targets()), t: () => teach(),
+    c: () => judge("confirm"), x: () => judge("reject"), e: () => rename(), u: () => review.clear(targets()), t: () => teach(), s: () => showSimilar(targets()[0]),
     a: () => selection.toggleAll(grid.layout.order.map(({ id }) => id)),
     g: () => selection.active !== null && selection.toggleAll(grid.groupOf(selection.active).map(({ id }) => id)),
     Escape: () => escape(), z: undo, "/": () => byId("search").focus(), "?": () => showKeys(HELP),
@@ -199,7 +220,7 @@ followKeys({
     ArrowRight: () => lightbox.step(1), ArrowLeft: () => lightbox.step(-1), ArrowDown: () => lightbox.step(1), ArrowUp: () => lightbox.step(-1),
     " ": () => lightbox.close(), Enter: () => lightbox.close(), Escape: () => lightbox.close(),
     c: () => judge("confirm", [lightbox.row]), x: () => judge("reject", [lightbox.row]), e: () => rename([lightbox.row]),
-    u: () => review.clear([lightbox.row]), t: () => teach([lightbox.row]),
+    u: () => review.clear([lightbox.row]), t: () => teach([lightbox.row]), s: () => showSimilar(lightbox.row),
     "+": () => lightbox.zoom(1.5), "=": () => lightbox.zoom(1.5), "-": () => lightbox.zoom(1 / 1.5), 0: () => lightbox.fit(),
     h: () => lightbox.heat(), i: () => lightbox.toggleFacts(), z: undo, "?": () => showKeys(HELP),
   },
@@ -215,7 +236,7 @@ function escape() {
 followPointer(byId("cells"), selection, { order: () => grid.layout.order, open: large });
 buildPicked({
   confirm: () => judge("confirm"), reject: () => judge("reject"), rename: () => rename(), teach: () => teach(),
-  take: () => review.clear(targets()), large: () => large(targets()[0]?.id), none: () => selection.clear(),
+  take: () => review.clear(targets()), similar: () => showSimilar(targets()[0]), large: () => large(targets()[0]?.id), none: () => selection.clear(),
 });
 for (const [id, sign] of Object.entries({
   undo: "undo", redo: "redo", help: "help", link: "phone", sure: "check", only: "cross", all: "grid", "to-photos": "grid", "to-map": "map", "to-suggested": "idea",

@@ -10,6 +10,7 @@ const BUTTONS = {
   rename: ["edit", "Something else", "E"],
   teach: ["teach", "Teach", "T"],
   take: ["clear", "Take back", "U"],
+  similar: ["alike", "Similar", "S"],
   large: ["closer", "Large", "Space"],
 };
 

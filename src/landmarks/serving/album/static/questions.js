@@ -4,6 +4,7 @@ import { ApiError, post } from "./api.js";
 import { choices, dialog } from "./dialogs.js";
 import { el } from "./shared/dom.js";
 import { placeField } from "./places.js";
+import { qrCode } from "./qr.js";
 import { toast } from "./toast.js";
 import { named, photos } from "./words.js";
 
@@ -58,6 +59,7 @@ export async function showLink() {
       const local = /\/\/(127\.|localhost|\[::1\])/.test(url);
       return [
         el("p", {}, "This link works once. Whoever opens it can see and judge the photos of this library."),
+        local ? null : qrCode(url, "The link as a QR code, for the camera of a phone"),
         el("div", { class: "row" }, input, copy),
         local ? el("p", { class: "quiet" }, "It works on this computer only. For a phone in the same network, start the program with --host 0.0.0.0.") : null,
       ].filter(Boolean);
