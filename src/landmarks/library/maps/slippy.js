@@ -54,6 +54,7 @@ export class SlippyMap {
   #parts = { land: drawn("path", { class: "land" }), grid: drawn("g", { class: "grid" }), towns: drawn("g", { class: "towns" }) };
   #pins = made("div", { className: "pins" });
   #frame = 0;
+  #fitted = null; // what is shown as a whole, until the map is moved
   #scale = made("p", { className: "scale", ariaHidden: "true" }, made("span", {}));
 
   /**
@@ -76,6 +77,7 @@ export class SlippyMap {
   /** Zoom by a factor around a point of the map in pixels, by default its middle. */
   zoom(factor, x = this.#element.clientWidth / 2, y = this.#element.clientHeight / 2) {
     const { view } = this;
+    this.#fitted = null;
     const size = Math.max(128, Math.min(FARTHEST, view.size * factor));
     const [right, down] = [x - this.#element.clientWidth / 2, y - this.#element.clientHeight / 2];
     view.x += right / view.size - right / size;
@@ -85,6 +87,7 @@ export class SlippyMap {
   }
 
   move(right, down) {
+    this.#fitted = null;
     this.view.x = Math.max(0, Math.min(1, this.view.x + right / this.view.size));
     this.view.y = Math.max(0, Math.min(1, this.view.y + down / this.view.size));
     // A finger moves more often than the screen shows.
@@ -96,6 +99,7 @@ export class SlippyMap {
 
   /** Show these as large as possible, but never closer than a few hundred metres; without any, the whole world. */
   fit(items) {
+    this.#fitted = items;
     if (!items.length) this.view = { x: 0.5, y: 0.42, size: Math.max(256, this.#element.clientWidth) };
     else {
       let [left, right, top, bottom] = [1, 0, 1, 0];
@@ -295,7 +299,7 @@ export class SlippyMap {
       this.zoom(2 ** (-event.deltaY / 200), event.clientX - box.left, event.clientY - box.top);
     }, { passive: false });
     map.addEventListener("keydown", (event) => this.#key(event));
-    new ResizeObserver(() => this.draw()).observe(map);
+    new ResizeObserver(() => (this.#fitted ? this.fit(this.#fitted) : this.draw())).observe(map);
   }
 
   #pick(event) {

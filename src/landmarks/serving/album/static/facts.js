@@ -41,7 +41,7 @@ function candidates(row, detail, { pick }) {
 }
 
 function reasons(detail) {
-  return detail?.reasons ? [el("h3", {}, "Why?"), el("p", {}, detail.reasons)] : [];
+  return detail?.reasons ? [el("h3", {}, "Why?"), el("p", { class: "reasons" }, detail.reasons)] : [];
 }
 
 function neighbours(detail, library, { open }) {

@@ -137,7 +137,7 @@ async function judge(verdict, rows = targets()) {
   if (!rows.length) return;
   const fitting = rows.filter(({ name_of_tag: name }) => name);
   if (!fitting.length) {
-    say("There is no tag to judge; press E to say what it is");
+    toast("There is no tag to judge. Say what it is with E.");
     return;
   }
   const done = review[verdict](fitting);
