@@ -6,7 +6,9 @@ import asyncio
 import json
 import shutil
 import sqlite3
+import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -14,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import CALL
 from PIL import Image
+from serving import serving_by
 from starlette.testclient import TestClient
 from tiny_model import COLOURS, add_reference, calibrated, camera_exif, make_model, save_colour
 
@@ -487,11 +491,24 @@ def test_a_folder_without_photos_says_so(tmp_path: Path, model: Path) -> None:
     empty.mkdir()
     with opened_page(empty, model) as page:
         tagging = page.wait(lambda: (now := page.get("/api/library")["tagging"])["message"] and now)
-        assert "There are no photos in" in tagging["message"]
+        assert "There are no photos here yet" in tagging["message"]
         assert (tagging["state"], tagging["total"], page.get("/api/suggestions")) == ("idle", 0, [])
         save_colour(empty / "first.jpg", TOWER)
         page.wait(lambda: page.rows().get("first.jpg", {}).get("state") == "tagged")
         assert page.get("/api/library")["tagging"]["message"] is None
+
+
+def test_a_folder_inside_a_library_uses_its_ledger(root: Path, model: Path) -> None:
+    made = files_of(root)
+    assert main(["tag", "--write", "--model", str(model), "-q", str(root / "grey0.jpg"), str(root)]) == 2
+    with opened_page(root / "paris", model) as page:
+        rows = page.settled()
+        assert rows.keys() == {"tower0.jpg", "tower1.jpg", "tower2.jpg"}
+        page.post("/api/verdicts", {"photos": [rows["tower0.jpg"]["id"]], "verdict": "reject"})
+        assert page.get("/api/library")["title"] == "paris"
+    assert not (root / "paris" / LEDGER.parts[0]).exists()
+    assert main(["undo", str(root)]) == 0
+    assert files_of(root) == made
 
 
 def test_in_place_the_photo_is_written(root: Path, model: Path) -> None:
@@ -501,8 +518,10 @@ def test_in_place_the_photo_is_written(root: Path, model: Path) -> None:
     with opened_page(root, model, options=WriteOptions(in_place=True)) as page:
         page.settled()
         assert files_of(root).keys() == made.keys()
-        tagged = files_of(root)
-        page.post("/api/verdicts", {"photos": page.ids("tower0.jpg"), "verdict": "reject"})
+        tagged, before = files_of(root), page.rows()["tower0.jpg"]["version"]
+        answer = page.post("/api/verdicts", {"photos": page.ids("tower0.jpg"), "verdict": "reject"})
+        assert answer["photos"][0]["state"] == "unknown", "the new content is known"
+        assert answer["photos"][0]["version"] != before
         assert page.get("/api/library")["writes"] == "photos"
         assert page.settled()["tower0.jpg"]["verdict"] == "rejected"
         page.post("/api/undo", {})
@@ -570,3 +589,33 @@ def test_open_windows_are_told_what_changes(root: Path, model: Path) -> None:
         names = [message.partition("\n")[0] for message in messages]
         assert names[:4] == [f"event: {name}" for name in ("photos", "tagging", "library", "photos")]
         assert json.loads(messages[-1].partition("data: ")[2])["can_undo"] == 1
+
+
+# --- the process ---
+
+
+def test_a_killed_service_goes_on_where_it_was(root: Path, model: Path) -> None:
+    for number in range(60):
+        save_colour(root / "more" / f"{number}.jpg", TOWER, (300 + number, 200))
+    made = files_of(root)
+    command = [sys.executable, "-c", CALL, "open", root, "--no-browser", "--model", model, "--port"]
+
+    def rows(client: urllib.request.OpenerDirector, address: str) -> list[dict[str, Any]]:
+        return json.loads(client.open(f"{address}/api/photos").read())["photos"]
+
+    client = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    with serving_by([*command, 0]) as running:
+        client.open(running.address).read()
+        address = running.address.partition("/?")[0]
+        ends = time.monotonic() + 20
+        while sum(row["state"] == "tagged" for row in rows(client, address)) < 8:
+            assert time.monotonic() < ends
+            time.sleep(0.02)
+        running.process.kill()
+    with serving_by([*command, address.rpartition(":")[2]]):
+        while any(row["state"] == "waiting" for row in rows(client, address)):
+            assert time.monotonic() < ends + 20
+            time.sleep(0.05)
+        assert len(rows(client, address)) == 68
+    assert main(["undo", str(root)]) == 0
+    assert files_of(root) == made

@@ -6,8 +6,9 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from landmarks.serving.album.catalogue import Catalogue, Listed
 from landmarks.serving.album.rows import Photo, Standing, make_row
@@ -20,7 +21,7 @@ class Album:
     """The photos, by number and by path; safe to use from several threads.
 
     Args:
-        root: Root of the library.
+        root: Root of the library, to which paths are relative.
         catalogue: Where they are remembered.
         changed: Called after rows have changed, from any thread.
     """
@@ -85,7 +86,7 @@ class Album:
             lines = [one.line for one in photos if complete or one.revision > (since or 0)]
             removed = [] if complete else [number for when, number in self._removed if when > (since or 0)]
             head = {"revision": self.revision, "complete": complete, "removed": removed}
-        return json.dumps(head).encode()[:-1] + b', "photos": [' + b",\n".join(lines) + b"]}"
+        return _joined(head, lines)
 
     def put(self, found: Sequence[tuple[bytes, int, int]]) -> None:
         """Enter new and changed photos: path relative to the root, size and time of the last change."""
@@ -99,6 +100,17 @@ class Album:
                 self._enter(photo)
                 photos.append(photo)
             self.show((photo, Standing()) for photo in photos)
+
+    def follow(self, photo: Photo, size: int, mtime_ns: int) -> None:
+        """Take up that we have written into a photo, if its file has this size and time: it looks the same."""
+        try:
+            status = self.path(photo).stat()
+        except OSError:
+            return
+        if (status.st_size, status.st_mtime_ns) == (size, mtime_ns):
+            before = photo.version
+            photo.size, photo.mtime_ns = size, mtime_ns
+            self.catalogue.renew(photo.key, before, photo.version)
 
     def remove(self, keys: Sequence[bytes]) -> None:
         """Remove photos that are gone."""
@@ -132,6 +144,15 @@ class Album:
 
     def _enter(self, photo: Photo) -> None:
         self._photos[photo.id] = self._by_key[photo.key] = photo
+
+
+def with_rows(head: Mapping[str, Any], photos: Iterable[Photo]) -> bytes:
+    """Return a JSON object with the rows of photos as its `photos`."""
+    return _joined(head, [photo.line for photo in photos])
+
+
+def _joined(head: Mapping[str, Any], lines: Sequence[bytes]) -> bytes:
+    return json.dumps(head).encode()[:-1] + b', "photos": [' + b",\n".join(lines) + b"]}"
 
 
 def _listed(photo: Photo) -> Listed:

@@ -152,6 +152,12 @@ class Catalogue(Closing):
             if self._bytes > self._limit:
                 self._make_room()
 
+    def renew(self, key: bytes, before: str, version: str) -> None:
+        """Keep what is known of a photo for a new version, which looks the same."""
+        for table in ("answers", "thumbnails"):
+            statement = f"UPDATE {table} SET version = ? WHERE photo = ? AND version = ?"  # noqa: S608
+            self._many(statement, [(version, key, before)])
+
     # Sessions
 
     def has_session(self, digest: bytes, since: float) -> bool:

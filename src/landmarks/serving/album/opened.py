@@ -7,7 +7,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,17 +18,17 @@ from landmarks.errors import InputError, LandmarksError, SettingsError
 from landmarks.files.state import state_of, user_cache
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.library.library import Library
-from landmarks.library.roots import absolute
+from landmarks.library.roots import absolute, library_root
 from landmarks.metadata.settings import WriteOptions
 from landmarks.model.folder import read_info
 from landmarks.serving.album.access import COOKIE_SECONDS, Sessions
-from landmarks.serving.album.album import Album
+from landmarks.serving.album.album import Album, with_rows
 from landmarks.serving.album.catalogue import Catalogue
 from landmarks.serving.album.likeness import Alike
 from landmarks.serving.album.pictures import PREVIEW, THUMBNAIL, make_heatmap, make_picture
 from landmarks.serving.album.review import Answered, Places, Review, Said
 from landmarks.serving.album.rows import Photo, Standing, candidates_of, facts_from_json, find_standing
-from landmarks.serving.album.scanner import Scanner
+from landmarks.serving.album.scanner import Found, Scanner
 from landmarks.serving.album.tagger import Tagger, Work
 from landmarks.serving.errors import RequestError
 from landmarks.tagging.settings import TagSettings
@@ -86,7 +86,8 @@ class Opened:
     Attributes:
         settings: As given.
         changed: Called after anything that the page shows has changed, from any thread.
-        root: Root of the library.
+        root: The folder that is shown.
+        base: Root of the library, which may be a folder above.
         album: Its photos.
         sessions: Who may see them.
         cookie: Name of the cookie of a session.
@@ -109,7 +110,8 @@ class Opened:
         self.info = read_info(settings.model)
         folder = state_of(self.root, user_cache() / "albums")
         self.catalogue = Catalogue(folder / "catalogue.sqlite3", settings.cache_mb * 2**20)
-        self.album = Album(self.root, self.catalogue, self._notify)
+        self.base = library_root(self.root)
+        self.album = Album(self.base, self.catalogue, self._notify)
         self.cookie = f"landmarks_{hashlib.sha256(os.fsencode(self.root)).hexdigest()[:8]}"
         self.sessions = Sessions(
             lambda digest: self.catalogue.has_session(digest, time.time() - COOKIE_SECONDS),
@@ -143,12 +145,14 @@ class Opened:
         """Start the background work."""
         scanner = Scanner(
             self.album,
+            self.root,
             self.settings.exclude,
             self.settings.look_seconds,
             self._stop,
             present=self._reach,
             looked=self.tagger.look,
             refresh=self.refresh,
+            foreign=lambda found: self._library_thread.submit(self._foreign, found).result(),
         )
         self._background = [
             threading.Thread(target=work, name=name, daemon=True)
@@ -200,15 +204,16 @@ class Opened:
         """Do the step again that was undone last; see `Review.redo`."""
         return self._step(Review.redo)
 
-    def answer(self, done: Answered) -> dict[str, Any]:
-        """Return what came of a step, as JSON."""
-        return {
-            "photos": [photo.row for photo in done.photos],
+    def answer(self, done: Answered, more: Mapping[str, Any]) -> bytes:
+        """Return what came of a step, as JSON, with more keys."""
+        head = {
             "refused": [{"id": number, "reason": reason} for number, reason in done.refused.items()],
             "can_undo": self._counts[0],
             "can_redo": self._counts[1],
             "step": done.step.text,
+            **more,
         }
+        return with_rows(head, done.photos)
 
     def detail(self, photo: Photo) -> dict[str, Any]:
         """Return all that is known of a photo, as JSON."""
@@ -301,7 +306,23 @@ class Opened:
 
     def standing(self, photo: Photo) -> Standing:
         """Return what is known of the tags of a photo; in the library's thread only."""
-        return find_standing(self._reached()[0], photo, self.tagger.said)
+        library = self._reached()[0]
+        row = library.files.ledger.photo(photo.key)
+        if row is not None and (row.size, row.mtime_ns) != (photo.size, photo.mtime_ns):
+            self.album.follow(photo, row.size, row.mtime_ns)  # it may be we who have written into it
+        return find_standing(library, photo, self.tagger.said)
+
+    def _foreign(self, found: list[Found]) -> list[Found]:
+        """Return those of the files found that we have not written ourselves; in the library's thread only."""
+        kept = []
+        for key, size, mtime_ns in found:
+            photo = self.album.find(key)
+            row = None if photo is None or self._library is None else self._library.files.ledger.photo(key)
+            if photo is None or row is None or (row.size, row.mtime_ns) != (size, mtime_ns):
+                kept.append((key, size, mtime_ns))
+            else:
+                self.album.follow(photo, size, mtime_ns)
+        return kept
 
     def _reach(self, there: bool) -> bool:
         """Open the library if its folder is there, and close it if not; return whether it is open."""
@@ -327,7 +348,7 @@ class Opened:
     def _open_library(self) -> None:
         self._close_library()
         self._library = Library(
-            self.root, options=self.settings.options, read_only=self.read_only, exclude=self.settings.exclude
+            self.base, options=self.settings.options, read_only=self.read_only, exclude=self.settings.exclude
         )
         self._review = Review(
             self._library,

@@ -247,7 +247,8 @@ class _Saying:
 
     async def _step(self, make: Callable[[], Any], more: dict[str, Any] | None = None) -> Response:
         done: Answered = await asyncio.wrap_future(make())
-        return JSONResponse({**self._opened.answer(done), **(more or {})})
+        body = await _in_thread(self._opened, lambda: self._opened.answer(done, more or {}))
+        return Response(body, media_type="application/json")
 
     def _photos(self, body: dict[str, Any]) -> list[Photo]:
         numbers = body.get("photos")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from threading import Event
 
 from landmarks.errors import LandmarksError
@@ -15,7 +16,10 @@ from landmarks.serving.album.rows import Photo, facts_to_json
 
 _SHOWN = 500  # new photos that are shown together
 _READ = 40  # photos that are read before they are shown
-_SHARE = 10  # looks take at most one part in so many of the time
+_SHARE = 20  # looks take at most one part in so many of the time
+
+Found = tuple[bytes, int, int]
+"""A new or changed file: path relative to the root, size, and time of its last change in nanoseconds."""
 
 
 class Scanner:
@@ -23,17 +27,20 @@ class Scanner:
 
     Args:
         album: The photos.
+        folder: The folder that is looked at.
         exclude: Glob patterns of what is skipped.
         interval: Shortest time between two looks in seconds.
         stop: Ends the watch.
         present: Called before each look with whether the folder is there; returns False to skip the look.
         looked: Called after each look that has found something.
         refresh: Makes the rows of photos anew.
+        foreign: Returns those of the files found that we have not written ourselves.
     """
 
     def __init__(
         self,
         album: Album,
+        folder: Path,
         exclude: Sequence[str],
         interval: float,
         stop: Event,
@@ -41,20 +48,23 @@ class Scanner:
         present: Callable[[bool], bool],
         looked: Callable[[], None],
         refresh: Callable[[Sequence[Photo]], None],
+        foreign: Callable[[list[Found]], list[Found]],
     ) -> None:
         self._album = album
+        self._folder = folder
         self._exclude = tuple(exclude)
         self._interval = interval
         self._stop = stop
         self._present = present
         self._looked = looked
         self._refresh = refresh
+        self._foreign = foreign
 
     def run(self) -> None:
         """Look until stopped."""
         first, seconds = True, 0.0
         while not self._stop.is_set():
-            if self._present(self._album.root.is_dir()):
+            if self._present(self._folder.is_dir()):
                 begun = time.monotonic()
                 found = self.look()
                 seconds = time.monotonic() - begun
@@ -68,10 +78,12 @@ class Scanner:
 
     def look(self) -> bool:
         """List the folder once; return whether there is work with what was found."""
-        album, seen, found, moved = self._album, set(), [], False
+        album, moved = self._album, False
+        seen: set[bytes] = set()
+        found: list[Found] = []
         prefix = len(os.fsencode(os.path.join(album.root, "")))  # noqa: PTH118 - with a slash at its end
         try:
-            for path in walk_photos([album.root], exclude=self._exclude, on_skip=lambda _skipped: None):
+            for path in walk_photos([self._folder], exclude=self._exclude, on_skip=lambda _skipped: None):
                 key = os.fsencode(path)[prefix:]
                 try:
                     status = path.stat()
@@ -85,14 +97,15 @@ class Scanner:
                 elif not photo.rests:
                     photo.rests = moved = True
                 if len(found) >= _SHOWN:
-                    album.put(found)
+                    album.put(self._foreign(found))
                     found = []
                 if self._stop.is_set():
                     return False
         except (LandmarksError, OSError):
             return False  # the next look says whether the folder is still there
-        album.put(found)
-        if album.root.is_dir():
+        if found:
+            album.put(self._foreign(found))
+        if self._folder.is_dir():
             gone = [photo.key for photo in album.photos() if photo.key not in seen]
             album.remove(gone)
             moved = moved or bool(gone)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from landmarks.errors import LandmarksError
-from landmarks.fewshot.learned import read_learned
+from landmarks.fewshot.learned import LearnedLandmarks, read_learned
 from landmarks.fewshot.reference import read_reference
 from landmarks.library.batch import Outcome
 from landmarks.library.library import Library
@@ -77,7 +77,7 @@ class Tagger:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._info = read_info(work.folder)
-        self.likeness = Likeness(read_reference(work.folder, self._info))
+        self.likeness = Likeness(lambda: read_reference(work.folder, self._info))
         self._wake = threading.Event()
         self._stopped = self._paused = self._stale = False
         self._gone: str | None = None
@@ -105,7 +105,7 @@ class Tagger:
         photos = self._work.album.photos()
         message = self._gone or self._message
         if message is None and not photos and self._looked:
-            message = f"There are no photos in {self._work.album.root} yet: new ones appear here."
+            message = "There are no photos here yet: new ones appear by themselves."
         return {
             "state": "stopped" if self._gone else self._state,
             "done": max(0, len(photos) - self._due),
@@ -181,7 +181,9 @@ class Tagger:
         """Learn what the model is and was taught."""
         work = self._work
         self.identity = identity_of(work.folder, self._info, work.settings)
-        self._learned = read_learned(work.folder, self._info)
+        self._learned: LearnedLandmarks | None = None
+        if without_learned(self.identity) != self.identity:
+            self._learned = read_learned(work.folder, self._info)
         key = "" if work.options is None else f" {work.options.key}"
         self._run_key = self.identity + key
         base = without_learned(self.identity)
