@@ -25,6 +25,7 @@ export class Grid extends EventTarget {
   #selection;
   #sections = [];
   #cell = 168;
+  #width = 0;
   #cells = new Map(); // id -> {element, row}
   #drawn = { frame: 0, rest: 0 };
 
@@ -40,7 +41,7 @@ export class Grid extends EventTarget {
     scroller.append(this.#sheet);
     scroller.addEventListener("scroll", () => this.#soon(), { passive: true });
     selection.addEventListener("change", () => this.#mark());
-    new ResizeObserver(() => this.#arrange()).observe(scroller);
+    new ResizeObserver(() => this.#resize()).observe(scroller);
   }
 
   /** Show these sections from the top, or so that what is seen now stays where it is. */
@@ -109,10 +110,23 @@ export class Grid extends EventTarget {
     return { id: this.layout.order[at].id, below: below(at) };
   }
 
-  #arrange() {
-    const style = getComputedStyle(this.#scroller);
+  #resize() {
     this.height = this.#scroller.clientHeight;
-    const width = this.#scroller.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+    if (this.#room() !== this.#width) this.#arrange();
+    else {
+      this.#draw();
+      this.dispatchEvent(new Event("arranged"));
+    }
+  }
+
+  /** Pixels across for photos. */
+  #room() {
+    const style = getComputedStyle(this.#scroller);
+    return this.#scroller.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+  }
+
+  #arrange() {
+    const width = this.#width = this.#room();
     if (width <= 0) return;
     const cell = Math.min(this.#cell, (width - 2 * SIZES.gap) / 3); // on a phone, at least three beside each other
     this.layout = new Layout(this.#sections, { width, cell, ...SIZES });

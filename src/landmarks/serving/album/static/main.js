@@ -46,12 +46,15 @@ new Status(library);
 let outline = null; // a promise of the land for the maps, which are not needed at first
 let map = null;
 let shown = []; // rows of the view, in order
+let waiting = 0; // the frame in which the view is drawn next
 
 const land = () => (outline ??= fetch("land.json").then((response) => response.json()));
 const currentView = () => (VIEWS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "photos");
 
 /** Draw the view; `fresh` if it is another one than before, which begins at its top. */
 function draw(fresh = false) {
+  cancelAnimationFrame(waiting);
+  waiting = 0;
   const { wanted } = bar;
   const { rows, counts } = filtered(library.photos.values(), wanted);
   shown = wanted.ranked ? rows.toSorted((one, other) => wanted.only.get(one.id) - wanted.only.get(other.id)) : sorted(rows, wanted.sort);
@@ -75,7 +78,6 @@ function pick() {
   showPicked(currentView() === "photos" ? targets() : [], selection.ids.size > 0);
 }
 
-let waiting = 0;
 /** Draw once for all that changes within a frame. */
 function drawSoon() {
   waiting ||= requestAnimationFrame(() => {

@@ -1,20 +1,26 @@
 /** How photos, times and numbers read. */
 
-const DAY = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long", year: "numeric" });
-const SHORT = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "long", year: "numeric" });
-const MONTH = new Intl.DateTimeFormat(undefined, { month: "long", year: "numeric" });
-const MOMENT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-const NUMBER = new Intl.NumberFormat();
+/** A formatter that is made when it is first needed: each takes 10 ms. */
+const late = (make) => {
+  let made = null;
+  return () => (made ??= make());
+};
+const dates = (options) => late(() => new Intl.DateTimeFormat(undefined, options));
+const dayFormat = dates({ weekday: "long", day: "numeric", month: "long", year: "numeric" });
+const shortFormat = dates({ day: "numeric", month: "long", year: "numeric" });
+const monthFormat = dates({ month: "long", year: "numeric" });
+const momentFormat = dates({ dateStyle: "medium", timeStyle: "short" });
+const numberFormat = late(() => new Intl.NumberFormat());
 
-export const number = (value) => NUMBER.format(value);
+export const number = (value) => numberFormat().format(value);
 export const photos = (count) => (count === 1 ? "1 photo" : `${number(count)} photos`);
 export const share = (value) => `${Math.floor(value * 100)} %`;
-export const day = (time) => DAY.format(time);
-export const month = (time) => MONTH.format(time);
-export const moment = (time) => MOMENT.format(time);
+export const day = (time) => dayFormat().format(time);
+export const month = (time) => monthFormat().format(time);
+export const moment = (time) => momentFormat().format(time);
 
 /** From one day to another, in as few words as tell them. */
-export const days = (first, last) => SHORT.formatRange(first, last);
+export const days = (first, last) => shortFormat().formatRange(first, last);
 
 /** What a photo shows, whatever the verdict; empty if nobody knows. */
 export const named = (row) => row.name_of_tag ?? row.rejected.at(-1) ?? "";

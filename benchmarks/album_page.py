@@ -1,0 +1,119 @@
+"""The page of `landmarks open` in chromium with 20,000 photos: first photos, long tasks, memory of the renderer.
+
+Run `python benchmarks/album.py --keep FOLDER`, then `python benchmarks/album_page.py --keep FOLDER`: this is a
+second start then, with rows and some thumbnails stored. Tagging is paused, as the page is measured, not the model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from album import make_library, opened
+from playwright.sync_api import Browser, Page, sync_playwright
+from record import RESULTS, record, table
+
+LIMIT = 100
+"""Milliseconds that a task of the page may take while it scrolls."""
+
+_WATCH = """
+window.tasks = [];
+new PerformanceObserver((list) => {
+    for (const { duration } of list.getEntries()) window.tasks.push(Math.round(duration));
+}).observe({ type: "longtask", buffered: true });
+"""
+# Steps of a frame: what a wheel, a fast flick and the bar at the edge do.
+_SCROLL = """async ([step, frames]) => {
+    const scroller = document.querySelector("#scroller");
+    for (let frame = 0; frame < frames; frame += 1) {
+        scroller.scrollTop = step ? scroller.scrollTop + step : scroller.scrollHeight * ((frame * 0.618) % 1);
+        await new Promise(requestAnimationFrame);
+    }
+}"""
+_ACTIONS = {"group": ("landmark", "trip", "month"), "sort": ("name", "newest")}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and record."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--photos", type=int, default=20_000)
+    parser.add_argument("--keep", type=Path, help="folder of the library that album.py made")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    given = parser.parse_args(arguments)
+    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    with tempfile.TemporaryDirectory(prefix="landmarks-page-") as name, sync_playwright() as tool:
+        base = given.keep or Path(name)
+        make_library(base / "library", given.photos)
+        browser = tool.chromium.launch(executable_path=chromium, args=flags)
+        rows = list(measure(base, browser))
+        browser.close()
+    body = table(["measured", "value"], [list(row) for row in rows])
+    command = f"python benchmarks/album_page.py --photos {given.photos}"
+    record("album_page", "The page of `landmarks open` with many photos", command, body, (), folders=[given.out])
+    return 0
+
+
+def measure(base: Path, browser: Browser) -> Iterator[tuple[str, str]]:
+    """Yield what the page takes."""
+    with opened(base, base / "library") as (client, _, begun):
+        client.post("/api/tagging", {"running": False})
+        link = client.post("/api/links", {})["url"]
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.add_init_script(_WATCH)
+        asked = time.perf_counter()
+        page.goto(link, wait_until="commit")
+        page.locator(".cell img[src]").first.wait_for()
+        shown = time.perf_counter()
+        yield "first photos, after the command was started", f"{shown - begun:.2f} s"
+        yield "first photos, after the page was asked for", f"{shown - asked:.2f} s"
+        page.wait_for_timeout(2000)
+        yield "tasks while it opens", tasks(page)
+        for name, step, frames in (
+            ("wheel, 100 px per frame", 100, 400),
+            ("flick, 600 px per frame", 600, 200),
+            ("jumps of the bar", 0, 60),
+        ):
+            page.evaluate(_SCROLL, [step, frames])
+            page.wait_for_timeout(500)
+            yield f"tasks while it scrolls: {name}", tasks(page)
+        for control, values in _ACTIONS.items():
+            for value in values:
+                page.locator(f"#{control}").select_option(value)
+                page.wait_for_timeout(600)
+                yield f"tasks: {control} by {value}", tasks(page)
+        yield "elements of the page", f"{page.evaluate('document.querySelectorAll(`*`).length'):,}"
+        yield "JavaScript heap", f"{page.evaluate('performance.memory.usedJSHeapSize') / 2**20:.0f} MiB"
+        yield "memory of the renderer", f"{renderer_mib(browser):.0f} MiB"
+
+
+def tasks(page: Page) -> str:
+    """Say how long the tasks over 50 ms were since the last call."""
+    found: list[int] = page.evaluate("window.tasks.splice(0)")
+    if not found:
+        return "none over 50 ms"
+    over = sum(duration > LIMIT for duration in found)
+    return f"{len(found)} over 50 ms, {over} over {LIMIT} ms, longest {max(found)} ms"
+
+
+def renderer_mib(browser: Browser) -> float:
+    """Return the memory of the largest renderer; pages that processes share count by their share (PSS)."""
+    session = browser.new_browser_cdp_session()
+    processes: list[dict[str, Any]] = session.send("SystemInfo.getProcessInfo")["processInfo"]
+    sizes = [0.0]
+    for process in processes:
+        if process["type"] == "renderer":
+            lines = Path(f"/proc/{process['id']}/smaps_rollup").read_text(encoding="utf-8").splitlines()
+            sizes.append(next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")))
+    return max(sizes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
