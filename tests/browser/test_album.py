@@ -252,10 +252,12 @@ def test_two_windows_stay_in_step(page: Page, signed_in: str, visit: Callable[[s
 def test_photos_appear_and_the_page_survives_a_restart(
     recognizer: Path, tmp_path: Path, visit: Callable[[str], Page]
 ) -> None:
-    with opening(tmp_path, recognizer) as running:
+    library = tmp_path / "library"
+    library.mkdir()
+    with opening(library, recognizer) as running:
         page = visit(running.address)
         expect(page.get_by_role("heading", name="No photos here yet")).to_be_visible()
-        make_photos(tmp_path, 4)
+        make_photos(library, 4)
         expect(chip(page, "Tagged")).to_contain_text("4", timeout=20_000)
         running.process.kill()
         running.process.wait()
@@ -264,11 +266,16 @@ def test_photos_appear_and_the_page_survives_a_restart(
         pressed(page, "c")
         expect(page.locator("#toast")).to_contain_text("does not answer")
         port = running.address.partition("/?")[0].rpartition(":")[2]
-        with opening(tmp_path, recognizer, port):
+        with opening(library, recognizer, port):
             expect(page.locator("#banner")).to_be_hidden(timeout=20_000)
             expect(cells(page)).to_have_count(4)
             pressed(page, "Home")
             pressed(page, "c")
+            expect(chip(page, "Confirmed")).to_contain_text("1")
+            library.rename(tmp_path / "elsewhere")
+            expect(page.locator("#banner")).to_contain_text("library", timeout=20_000)
+            (tmp_path / "elsewhere").rename(library)
+            expect(page.locator("#banner")).to_be_hidden(timeout=20_000)
             expect(chip(page, "Confirmed")).to_contain_text("1")
         page.close()
 

@@ -73,6 +73,7 @@ export class Status {
     if (banner.textContent === text) return;
     banner.textContent = text;
     banner.hidden = !text;
+    if (text) say(text);
     banner.classList.toggle("away", connection !== "here");
   }
 }
