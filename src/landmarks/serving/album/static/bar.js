@@ -38,8 +38,13 @@ export class Bar extends EventTarget {
 
   /** Show everything again. */
   reset() {
+    this.find("");
+  }
+
+  /** Show what has a text in its name, tags or folder, whatever was wanted before. */
+  find(text) {
     this.wanted.keys.clear();
-    this.wanted.text = byId("search").value = "";
+    this.wanted.text = byId("search").value = text;
     this.limit(null);
   }
 

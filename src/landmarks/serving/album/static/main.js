@@ -175,7 +175,8 @@ async function teach(rows = targets(), name = "") {
   if (!rows.length) return;
   const given = await askTeach(rows, await land(), name);
   if (!given) return;
-  if (await review.teach(rows, given.name, given.position)) selection.clear();
+  const more = { "Review it": () => { location.hash = "photos"; bar.find(given.name); } };
+  if (await review.teach(rows, given.name, given.position, more)) selection.clear();
   if (currentView() === "suggested") await suggestions.show();
 }
 
@@ -264,7 +265,10 @@ bar.addEventListener("sized", () => (grid.cell = bar.cell));
 selection.addEventListener("change", pick);
 lightbox.addEventListener("shown", ({ detail }) => grid.index.has(detail) && selection.point(detail));
 lightbox.addEventListener("closed", ({ detail }) => grid.reveal(detail));
-library.addEventListener("photos", drawSoon);
+library.addEventListener("photos", () => {
+  drawSoon();
+  if (currentView() === "suggested") suggestions.refresh();
+});
 window.addEventListener("hashchange", showView);
 
 try {

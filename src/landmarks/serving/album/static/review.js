@@ -27,12 +27,13 @@ export class Review {
     );
   }
 
-  /** Learn a landmark from photos; `position` is [latitude, longitude] or null. */
-  teach(rows, name, position) {
+  /** Learn a landmark from photos; `position` is [latitude, longitude] or null, `more` what may be done then. */
+  teach(rows, name, position, more) {
     const [latitude, longitude] = position ?? [null, null];
     return this.#step(
       () => post("teach", { photos: ids(rows), name, latitude, longitude }),
       (answer) => `Learned ${answer.landmark} from ${photos(answer.photos.length)}; the library is looked through for more`,
+      more,
     );
   }
 
@@ -55,13 +56,13 @@ export class Review {
     });
   }
 
-  #step(request, text) {
+  #step(request, text, more = {}) {
     return this.#run(async () => {
       const answer = await request();
       this.#take(answer);
       const done = text(answer);
       const told = done + refusals(answer);
-      toast(told, done ? { Undo: () => this.undo() } : {}, done ? "" : "bad");
+      toast(told, done ? { ...more, Undo: () => this.undo() } : {}, done ? "" : "bad");
       return answer;
     });
   }

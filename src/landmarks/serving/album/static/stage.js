@@ -29,9 +29,11 @@ export class Stage extends EventTarget {
     this.#apply();
     this.#heat?.remove();
     this.#heat = null;
-    const image = el("img", { class: "photo", alt: words, draggable: false, src: thumbnail(row) });
+    const readable = row.state !== "unreadable";
+    const image = el("img", { class: "photo", alt: words, draggable: false, src: readable ? thumbnail(row) : null, hidden: !readable });
     this.#image.replaceWith(image);
     this.#image = image;
+    if (!readable) return; // why is told beside it
     const large = new Image();
     large.src = preview(row);
     large.decode().then(
@@ -42,7 +44,7 @@ export class Stage extends EventTarget {
 
   /** Have the picture of a photo at hand that may come next. */
   prepare(row) {
-    if (row) new Image().src = preview(row);
+    if (row && row.state !== "unreadable") new Image().src = preview(row);
   }
 
   /** Show or hide where the model looked; the promise is false if there is no heat map. */

@@ -11,6 +11,7 @@ export class Suggestions {
   #library;
   #actions;
   #dropped = new Set(); // first photos of what the user put aside, for this visit
+  #asking = false;
 
   /** `actions` are {teach(rows), show(rows), open(id, rows)}. */
   constructor(library, actions) {
@@ -18,8 +19,14 @@ export class Suggestions {
     this.#actions = actions;
   }
 
+  /** Look again if there was nothing so far: photos are looked at meanwhile. */
+  async refresh() {
+    if (!this.#asking && !byId("suggestions-none").hidden) await this.show();
+  }
+
   async show() {
     const list = byId("suggestions");
+    this.#asking = true;
     try {
       const found = await get("suggestions");
       const clusters = found
@@ -30,6 +37,8 @@ export class Suggestions {
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       byId("suggestions-none").hidden = false;
+    } finally {
+      this.#asking = false;
     }
   }
 
