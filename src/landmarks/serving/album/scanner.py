@@ -16,7 +16,7 @@ from landmarks.serving.album.rows import Photo, facts_to_json
 
 _SHOWN = 500  # new photos that are shown together
 _READ = 40  # photos that are read before they are shown
-_SHARE = 20  # looks take at most one part in so many of the time
+_SHARE = 20  # looks take at most one part in so many of the time, when nothing new was found
 
 Found = tuple[bytes, int, int]
 """A new or changed file: path relative to the root, size, and time of its last change in nanoseconds."""
@@ -74,7 +74,8 @@ class Scanner:
                     self._looked()
                 first = False
                 self.read()
-            self._stop.wait(max(self._interval, _SHARE * seconds))
+            settled = all(photo.rests for photo in self._album.photos())
+            self._stop.wait(max(self._interval, seconds * (_SHARE if settled else 1)))
 
     def look(self) -> bool:
         """List the folder once; return whether there is work with what was found."""
