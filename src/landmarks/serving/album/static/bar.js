@@ -123,7 +123,11 @@ export class Bar extends EventTarget {
 
   #keep() {
     const { group, sort, size } = this.wanted;
-    localStorage.setItem(KEPT, JSON.stringify({ group, sort, size }));
+    try {
+      localStorage.setItem(KEPT, JSON.stringify({ group, sort, size }));
+    } catch {
+      // A browser that keeps nothing shows the same page, only not the next time.
+    }
   }
 
   #restore() {

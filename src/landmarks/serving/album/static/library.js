@@ -6,6 +6,7 @@
 import { ApiError, get } from "./api.js";
 
 const GATHERED = 300; // milliseconds within which changes are asked for together
+const GATHERED_TAGGING = 1500; // and while the model works, which changes something all the time
 const AGAIN = 2000; // milliseconds until a program that is away is tried again
 
 export class Library extends EventTarget {
@@ -57,7 +58,8 @@ export class Library extends EventTarget {
       return;
     }
     try {
-      await (this.#asking = new Promise((resolve) => setTimeout(resolve, GATHERED)));
+      const wait = this.info.tagging.state === "running" ? GATHERED_TAGGING : GATHERED;
+      await (this.#asking = new Promise((resolve) => setTimeout(resolve, wait)));
       const { revision, photos, removed, complete } = await get(`photos?since=${this.#revision}`);
       this.#revision = revision;
       if (complete) this.photos.clear(); // the program began anew

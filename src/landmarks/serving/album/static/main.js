@@ -13,7 +13,7 @@ import { Lightbox } from "./lightbox.js";
 import { MapView } from "./mapview.js";
 import { buildPicked, showPicked } from "./picked.js";
 import { followPointer } from "./pointer.js";
-import { askConfirm, askPlace, showKeys, showLink } from "./questions.js";
+import { askMany, askPlace, showKeys, showLink } from "./questions.js";
 import { Review } from "./review.js";
 import { Scrubber } from "./scrubber.js";
 import { Selection } from "./selection.js";
@@ -24,6 +24,7 @@ import { say, toast } from "./toast.js";
 import { photos } from "./words.js";
 
 const VIEWS = ["photos", "map", "suggested"];
+const MANY = 100; // photos from which on a key asks first
 const SIMILAR = 60; // photos that look like one
 
 const library = new Library();
@@ -142,6 +143,8 @@ async function judge(verdict, rows = targets()) {
     toast("There is no tag to judge. Say what it is with E.");
     return;
   }
+  const verb = verdict === "confirm" ? "Confirm" : "Reject";
+  if (fitting.length > MANY && !(await askMany(fitting, written(), verb, "The selected photos:"))) return;
   const done = review[verdict](fitting);
   if (lightbox.isOpen) lightbox.step(1);
   else advance();
@@ -182,8 +185,11 @@ async function teach(rows = targets(), name = "") {
 
 async function confirmSure() {
   const rows = shown.filter(isSure);
-  if (await askConfirm(rows, library.info.in_place ? "the photos" : "sidecars beside the photos")) await review.confirm(rows);
+  const which = "All photos in this view that have a tag with at least 95 % and that nobody has judged yet:";
+  if (await askMany(rows, written(), "Confirm", which)) await review.confirm(rows);
 }
+
+const written = () => (library.info.in_place ? "the photos" : "sidecars beside the photos");
 
 /** Move the keyboard; with Shift it selects. */
 function move(where) {

@@ -18,18 +18,18 @@ export function askPlace(rows) {
   }, "small");
 }
 
-/** Ask before many photos are confirmed at once: how many, and of what. */
-export function askConfirm(rows, writes) {
+/** Ask before many photos are judged at once: how many, and of what; `verb` is what is done, `which` tells which these are. */
+export function askMany(rows, writes, verb, which) {
   const counts = new Map();
   for (const row of rows) counts.set(named(row), (counts.get(named(row)) ?? 0) + 1);
   const list = [...counts].sort(([, one], [, other]) => other - one);
   const shown = list.slice(0, 8).map(([name, count]) => el("li", {}, el("span", {}, name), el("span", {}, photos(count))));
   if (list.length > 8) shown.push(el("li", {}, `and ${list.length - 8} more landmarks`));
-  return dialog(`Confirm ${photos(rows.length)}?`, (close) => [
-    el("p", {}, "All photos in this view that have a tag with at least 95 % and that nobody has judged yet:"),
+  return dialog(`${verb} ${photos(rows.length)}?`, (close) => [
+    el("p", {}, which),
     el("ul", { class: "tally" }, ...shown),
-    el("p", { class: "quiet" }, `Tags are written to ${writes}. It is one step, and Undo takes it back.`),
-    choices(`Confirm ${photos(rows.length)}`, close),
+    el("p", { class: "quiet" }, `What changes is written to ${writes}. It is one step, and Undo takes it back.`),
+    choices(`${verb} ${photos(rows.length)}`, close),
   ], "small");
 }
 
