@@ -36,12 +36,10 @@ class Album:
         self._removed: list[tuple[int, int]] = []
         # The page's revision may be of an earlier process: revisions grow from one to the next.
         self._first = self.revision = time.time_ns() // 1_000_000
-        for listed in catalogue.photos():
-            photo = Photo(listed.id, listed.key, listed.size, listed.mtime_ns, listed.facts, listed.line or b"")
-            if photo.line:
-                row = photo.row
-                photo.state, photo.verdict = row["state"], row["verdict"]
-                self._enter(photo)
+        for one in catalogue.photos():
+            self._enter(
+                Photo(one.id, one.key, one.size, one.mtime_ns, one.facts, one.line, 0, one.state, one.verdict)
+            )
         self._next = max(self._photos, default=0) + 1
 
     def __len__(self) -> int:
@@ -156,7 +154,16 @@ def _joined(head: Mapping[str, Any], lines: Sequence[bytes]) -> bytes:
 
 
 def _listed(photo: Photo) -> Listed:
-    return Listed(photo.id, photo.key, photo.size, photo.mtime_ns, photo.facts, photo.line)
+    return Listed(
+        photo.id,
+        photo.key,
+        photo.size,
+        photo.mtime_ns,
+        photo.facts,
+        photo.line,
+        photo.state,
+        photo.verdict,
+    )
 
 
 def _parts(photos: list[Photo], size: int) -> Iterator[list[Photo]]:

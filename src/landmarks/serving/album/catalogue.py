@@ -20,7 +20,7 @@ _VERSION = 1
 _TABLES = """
 CREATE TABLE photos (
     id INTEGER PRIMARY KEY, photo BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    facts TEXT, line BLOB);
+    facts TEXT, line BLOB, state TEXT NOT NULL, verdict TEXT);
 CREATE TABLE thumbnails (
     photo BLOB PRIMARY KEY, version TEXT NOT NULL, picture BLOB NOT NULL, bytes INTEGER NOT NULL,
     used REAL NOT NULL);
@@ -44,15 +44,19 @@ class Listed:
         size: Size in bytes.
         mtime_ns: Time of its last change, in nanoseconds.
         facts: What its camera recorded, as JSON; None before it was read.
-        line: Its row, as JSON; None before there was one.
+        line: Its row, as JSON.
+        state: State of its row.
+        verdict: Verdict of its row.
     """
 
     id: int
     key: bytes
     size: int
     mtime_ns: int
-    facts: str | None = None
-    line: bytes | None = None
+    facts: str | None
+    line: bytes
+    state: str
+    verdict: str | None
 
 
 @dataclass(frozen=True)
@@ -96,14 +100,26 @@ class Catalogue(Closing):
 
     def photos(self) -> Iterator[Listed]:
         """Yield the photos as they were listed last."""
-        for row in self._all("SELECT id, photo, size, mtime_ns, facts, line FROM photos"):
+        for row in self._all("SELECT * FROM photos"):
             yield Listed(*row)
 
     def put_photos(self, photos: Iterable[Listed]) -> None:
         """Store photos."""
         self._many(
-            "INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?)",
-            [(one.id, one.key, one.size, min(one.mtime_ns, _LAST_NS), one.facts, one.line) for one in photos],
+            "INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    one.id,
+                    one.key,
+                    one.size,
+                    min(one.mtime_ns, _LAST_NS),
+                    one.facts,
+                    one.line,
+                    one.state,
+                    one.verdict,
+                )
+                for one in photos
+            ],
         )
 
     def remove_photos(self, keys: Sequence[bytes]) -> None:

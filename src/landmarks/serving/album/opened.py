@@ -227,7 +227,7 @@ class Opened:
             "height": height,
             "size": photo.size,
             "candidates": [] if answer is None else candidates_of(answer, self.gazetteer),
-            "reasons": "" if answer is None else "; ".join(json.loads(answer.answer)["reasons"]),
+            "reasons": "" if answer is None else json.loads(answer.answer)["reasons"],
             "neighbours": self.similar(photo.id, _NEIGHBOURS, confirmed),
         }
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from landmarks.errors import LandmarksError
 from landmarks.fewshot.learned import LearnedLandmarks, read_learned
@@ -29,8 +30,8 @@ from landmarks.tagging.pipeline import Model
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import Finding, identity_of, without_learned
 from landmarks.tagging.tags import ImageTags, tags_from_json, tags_to_json
+from landmarks.tagging.words import explain
 from landmarks.tagging.workers import cores
-from landmarks.tagging.writers import reasons
 
 _CHUNK = 8  # photos between two looks at whether to pause
 _log = logging.getLogger("landmarks.serving")
@@ -182,8 +183,6 @@ class Tagger:
         work = self._work
         self.identity = identity_of(work.folder, self._info, work.settings)
         self._learned: LearnedLandmarks | None = None
-        if without_learned(self.identity) != self.identity:
-            self._learned = read_learned(work.folder, self._info)
         key = "" if work.options is None else f" {work.options.key}"
         self._run_key = self.identity + key
         base = without_learned(self.identity)
@@ -213,8 +212,8 @@ class Tagger:
         """Return what is due: new photos first, then those that may show what was taught."""
         known, vectors = self.likeness.of([photo.id for photo in due])
         possible: set[int] = set()
-        if self._learned is not None and known:
-            possible = {one for one, may in zip(known, self._learned.may_show(vectors), strict=True) if may}
+        if known:
+            possible = {one for one, may in zip(known, self._may_show(vectors), strict=True) if may}
         return sorted(due, key=lambda photo: (photo.answered is not None, photo.id not in possible))
 
     def _pass(self, due: list[Photo]) -> None:
@@ -283,7 +282,7 @@ class Tagger:
         said = {
             "tags": tags_to_json(photo.tags),
             "candidates": [[one.class_name, round(one.probability, 6)] for one in photo.candidates],
-            "reasons": [] if explanation is None else list(reasons(explanation, self.model.gazetteer)),
+            "reasons": "" if explanation is None else explain(explanation, photo.tags, self.model.gazetteer),
             "learned": explanation is not None and explanation.learned is not None,
             "error": photo.error,
             "sha256": None if photo.sha256 is None else photo.sha256.hex(),
@@ -301,9 +300,16 @@ class Tagger:
         if json.loads(answer.answer)["learned"]:
             return None
         known, vectors = self.likeness.of([photo.id])
-        if known and self._learned is not None and self._learned.may_show(vectors)[0]:
+        if known and self._may_show(vectors)[0]:
             return None
         return replace(answer, model=identity)  # nothing that was taught since can change it
+
+    def _may_show(self, vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return which photos may show a landmark that was taught, by their vectors."""
+        if self._learned is None and without_learned(self.identity) != self.identity:
+            self._learned = read_learned(self._work.folder, self._info)
+        none = np.zeros(len(vectors), dtype=np.bool_)
+        return none if self._learned is None else self._learned.may_show(vectors)
 
     def _go(self, state: State, due: int) -> None:
         if (state, due) != (self._state, self._due):
