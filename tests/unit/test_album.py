@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import sqlite3
 import sys
@@ -484,6 +485,20 @@ def test_a_library_to_look_at_only(root: Path, model: Path) -> None:
         assert "nothing can be changed" in error["error"]["message"]
     assert files_of(root) == before
     assert not (root / LEDGER.parts[0]).exists()
+
+
+def test_photos_in_a_locked_folder_are_shown_and_told(
+    root: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "paris" and access(path, mode))
+    with opened_page(root, model) as page:
+        rows = page.settled()
+        assert rows["tower0.jpg"]["name_of_tag"] == "Eiffel Tower"
+        assert not (root / "paris" / "tower0.jpg.xmp").exists()
+        assert (root / "henge.jpg.xmp").exists()
+        message = page.get("/api/library")["tagging"]["message"]
+        assert message == "3 photos are in folders that cannot be written: their tags are only shown."
 
 
 def test_a_folder_without_photos_says_so(tmp_path: Path, model: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -87,6 +88,7 @@ class Tagger:
         self._due = 0
         self._moves = True
         self._looked = False
+        self._locked: set[bytes] = set()  # photos in folders that may not be written
         self._loading = threading.Lock()
         self._model: Model | None = None
         self._begin()
@@ -105,6 +107,10 @@ class Tagger:
         """Return how far the tagging is, as JSON."""
         photos = self._work.album.photos()
         message = self._gone or self._message
+        if message is None and self._locked:
+            message = (
+                f"{len(self._locked)} photos are in folders that cannot be written: their tags are only shown."
+            )
         if message is None and not photos and self._looked:
             message = "There are no photos here yet: new ones appear by themselves."
         return {
@@ -204,7 +210,7 @@ class Tagger:
         return [one for one in photos if one.rests and (one.answered != self.identity or self._is_unwritten(one))]
 
     def _is_unwritten(self, photo: Photo) -> bool:
-        if self._work.options is None or photo.model == self._run_key:
+        if self._work.options is None or photo.model == self._run_key or photo.key in self._locked:
             return False
         return not photo.model or self._ours.fullmatch(photo.model) is not None
 
@@ -250,7 +256,9 @@ class Tagger:
         results: dict[Path, ImageTags] = {}
         for photo, answer in given:
             path = album.path(photo)
-            if self._is_unwritten(photo) and _is_as_listed(path, photo):
+            if not os.access(path.parent, os.W_OK):
+                self._locked.add(photo.key)
+            elif self._is_unwritten(photo) and _is_as_listed(path, photo):
                 results[path] = _image_tags(path, answer, identity)
         moves, self._moves = self._moves, False
 
