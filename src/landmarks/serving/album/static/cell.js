@@ -27,6 +27,12 @@ export function cell(row, index, total, image = null) {
   return made;
 }
 
+/** Only the place of a photo, while somebody scrolls too fast to see more. */
+export function bareCell(row) {
+  const attributes = { class: "cell", id: `photo-${row.id}`, role: "option", "aria-label": row.name, "aria-selected": "false" };
+  return el("div", attributes, el("div", { class: "picture" }));
+}
+
 export function number(element, index, total) {
   element.setAttribute("aria-posinset", index + 1);
   element.setAttribute("aria-setsize", total);

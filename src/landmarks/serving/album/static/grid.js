@@ -1,6 +1,6 @@
 /** The sheet of photos. Only what can be seen is in the page, however many photos there are. */
 
-import { cell, number, show } from "./cell.js";
+import { bareCell, cell, number, show } from "./cell.js";
 import { el } from "./shared/dom.js";
 import { icon } from "./icons.js";
 import { Layout } from "./layout.js";
@@ -26,7 +26,7 @@ export class Grid extends EventTarget {
   #sections = [];
   #cell = 168;
   #width = 0;
-  #cells = new Map(); // id -> {element, row}
+  #cells = new Map(); // id -> {element, row, bare}
   #drawn = { frame: 0, rest: 0 };
 
   constructor(scroller, selection) {
@@ -158,8 +158,8 @@ export class Grid extends EventTarget {
     const active = this.index.get(this.#selection.active); // stays in the page: screen readers are on it
     if (active !== undefined) wanted.set(order[active].id, active);
     const images = new Map();
-    for (const [id, { element, row }] of this.#cells) {
-      if (wanted.has(id) && order[wanted.get(id)] === row) continue;
+    for (const [id, { element, row, bare }] of this.#cells) {
+      if (wanted.has(id) && order[wanted.get(id)] === row && (hurried || !bare)) continue;
       images.set(id, element.querySelector("img"));
       element.remove();
       this.#cells.delete(id);
@@ -167,11 +167,11 @@ export class Grid extends EventTarget {
     const fresh = [];
     for (const [id, at] of wanted) {
       const known = this.#cells.get(id);
-      const element = known?.element ?? cell(order[at], at, order.length, images.get(id));
+      const element = known?.element ?? (hurried ? bareCell(order[at]) : cell(order[at], at, order.length, images.get(id)));
       if (!known) {
-        this.#cells.set(id, { element, row: order[at] });
+        this.#cells.set(id, { element, row: order[at], bare: hurried });
         fresh.push(element);
-      } else if (all) number(element, at, order.length);
+      } else if (all && !known.bare) number(element, at, order.length);
       if (!known || all) this.#put(element, at);
       if (!hurried) show(element);
     }

@@ -55,7 +55,9 @@ export function grouped(rows, group, sort) {
   const { keyOf, head } = KINDS[group];
   const sections = new Map();
   for (const row of rows) {
-    const key = keyOf(row);
+    // A photo that changes comes as another row, so that what was found of it stays right.
+    if (row.grouped !== group) Object.assign(row, { grouped: group, key: keyOf(row) });
+    const { key } = row;
     const section = sections.get(key);
     if (section) section.rows.push(row);
     else sections.set(key, { key, detail: "", ...head(row, key), rows: [row] });

@@ -46,30 +46,19 @@ export class Scrubber {
     this.#high = high;
     this.#text = null;
     const labels = [];
-    let last = -APART;
-    for (const [text, index] of this.#marks(layout)) {
-      const top = (layout.place(index)[1] / layout.height) * high;
-      if (top - last < APART || top > high - APART) continue;
-      const label = el("span", {}, text);
-      label.style.top = `${top}px`;
-      labels.push(label);
-      last = top;
+    let last = "";
+    // Years; groups have titles of their own, which are too long for the bar. There is room for some: so many are looked up.
+    for (let top = APART / 2; this.#byTime && top < high - APART / 2; top += APART) {
+      const year = layout.order[layout.at((top / high) * layout.height)]?.taken?.slice(0, 4) ?? "";
+      if (year && year !== last) {
+        const label = el("span", {}, year);
+        label.style.top = `${top}px`;
+        labels.push(label);
+      }
+      last = year;
     }
     this.#labels.replaceChildren(...labels);
     this.#place();
-  }
-
-  /** Years, and where they begin; the groups have titles of their own, and are too long for the bar. */
-  #marks({ order }) {
-    if (!this.#byTime) return [];
-    const found = [];
-    let year = null;
-    order.forEach((row, index) => {
-      const own = row.taken?.slice(0, 4) ?? "";
-      if (own !== year && own) found.push([own, index]);
-      year = own;
-    });
-    return found;
   }
 
   #place() {
