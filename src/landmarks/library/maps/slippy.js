@@ -191,7 +191,8 @@ export class SlippyMap {
     for (const [name, latitude, longitude] of this.towns) {
       const [x, y] = this.#place(project(latitude, longitude));
       const box = [x, y - 10, x + 12 + name.length * 7, y + 8];
-      if (!this.#visible([x, y], 0) || taken.some((o) => box[0] < o[2] && o[0] < box[2] && box[1] < o[3] && o[1] < box[3])) continue;
+      const overlaps = (o) => box[0] < o[2] && o[0] < box[2] && box[1] < o[3] && o[1] < box[3];
+      if (!this.#visible([x, y], 0) || taken.some(overlaps)) continue;
       taken.push(box);
       shown.push(drawn("circle", { cx: x, cy: y, r: 2.5 }), drawn("text", { x: x + 6, y: y + 4 }, name));
       if (shown.length === 80) break;
@@ -241,7 +242,8 @@ export class SlippyMap {
     const focused = this.#pins.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
     const pins = found.map(({ x, y, items }) => {
       const { key, text, name, className = "", pressed } = this.#look(items);
-      const pin = made("button", { type: "button", className: `${items.length > 1 ? "several" : ""} ${className}`, title: name }, text);
+      const pin = made("button", { type: "button", className: `${items.length > 1 ? "several" : ""} ${className}` }, text);
+      pin.title = name;
       pin.dataset.key = key;
       pin.setAttribute("aria-label", name);
       pin.setAttribute("aria-pressed", String(Boolean(pressed)));

@@ -72,7 +72,8 @@ export class Bar extends EventTarget {
   #fill() {
     for (const { key, name, hint, icon: sign } of FILTERS) {
       const count = el("span", { class: "count" });
-      const chip = el("button", { type: "button", class: `chip ${key}`, "aria-pressed": "false", title: hint ?? "" }, icon(sign), name, " ", count);
+      const properties = { type: "button", class: `chip ${key}`, "aria-pressed": "false", title: hint ?? "" };
+      const chip = el("button", properties, icon(sign), name, " ", count);
       chip.onclick = () => {
         const { keys } = this.wanted;
         if (!keys.delete(key)) keys.add(key);

@@ -1,7 +1,7 @@
 /** What is known of the photo in the lightbox: what it may show, why, what it looks like, and facts of the file. */
 
-import { thumbnail } from "./api.js";
 import { el } from "./shared/dom.js";
+import { nearButton } from "./near.js";
 import { bytes, degrees, fallback, moment, named, sentence, share } from "./words.js";
 
 const POSITIONS = {
@@ -49,12 +49,7 @@ function neighbours(detail, library, { open }) {
   if (!found.length) return [];
   const pictures = found.map(({ id, similarity }) => {
     const other = library.photos.get(id);
-    const button = el(
-      "button", { type: "button", class: "near", title: named(other), "aria-label": `${sentence(other)}, similarity ${share(similarity)}` },
-      el("img", { src: thumbnail(other), alt: "", decoding: "async" }), el("span", {}, named(other)),
-    );
-    button.onclick = () => open(id);
-    return button;
+    return nearButton(other, `${sentence(other)}, similarity ${share(similarity)}`, () => open(id), named(other));
   });
   return [el("h3", {}, "Nearest confirmed photos"), el("div", { class: "neighbours" }, ...pictures)];
 }

@@ -1,7 +1,7 @@
 /** Which photos are shown: kinds with their counts, and the text that is searched for. */
 
 /** From this probability on, an answer is sure enough to be confirmed together with others. */
-export const SURE = 0.95;
+const SURE = 0.95;
 
 const isTagged = (row) => row.state === "tagged" && row.verdict !== "rejected";
 
@@ -18,7 +18,10 @@ export const FILTERS = [
     key: "unknown", kind: "state", icon: "unknown", name: "Unknown", hint: "Nothing that the model knows",
     test: (row) => row.state === "unknown" && !row.verdict,
   },
-  { key: "waiting", kind: "state", icon: "wait", name: "Waiting", hint: "Not looked at yet", test: (row) => row.state === "waiting" },
+  {
+    key: "waiting", kind: "state", icon: "wait", name: "Waiting", hint: "Not looked at yet",
+    test: (row) => row.state === "waiting",
+  },
   { key: "unreadable", kind: "state", icon: "warning", name: "Unreadable", test: (row) => row.state === "unreadable" },
   { key: "nowhere", kind: "position", icon: "nowhere", name: "No position", test: (row) => row.latitude === null },
 ];
@@ -27,7 +30,7 @@ export const FILTERS = [
 export const isSure = (row) => isTagged(row) && !row.verdict && row.name_of_tag !== null && row.probability >= SURE;
 
 /** Small letters without accents, so that "orsay" finds "Musée d'Orsay" and "musee" too. */
-export const folded = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
+const folded = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
 
 /**
  * Return {rows, counts}: the rows that match everything, and for each filter how many it would show.

@@ -66,10 +66,6 @@ export class Grid extends EventTarget {
     this.#list.focus({ preventScroll: true });
   }
 
-  get focused() {
-    return document.activeElement === this.#list;
-  }
-
   /** Photos of the section that a photo is in. */
   groupOf(id) {
     return this.layout.sections[this.layout.sectionOf(this.index.get(id))]?.rows ?? [];
@@ -210,7 +206,8 @@ export class Grid extends EventTarget {
   }
 
   #heading(stamp, title, detail, rows) {
-    const button = el("button", { type: "button", class: "pick", "aria-label": `Select ${photos(rows.length)}: ${title}` }, icon("check"));
+    const label = `Select ${photos(rows.length)}: ${title}`;
+    const button = el("button", { type: "button", class: "pick", "aria-label": label }, icon("check"));
     const heading = el(
       "div", { class: "heading", "data-key": stamp },
       el("h2", {}, title), el("span", { class: "quiet" }, [detail, photos(rows.length)].filter(Boolean).join(" · ")), button,

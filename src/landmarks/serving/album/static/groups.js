@@ -32,7 +32,8 @@ export function sorted(rows, sort) {
     rank(rows);
     return rows.toSorted((one, other) => one.rank - other.rank);
   }
-  const [field, sign] = { newest: ["time", -1], oldest: ["time", 1], doubtful: ["probability", 1], certain: ["probability", -1] }[sort];
+  const field = sort === "newest" || sort === "oldest" ? "time" : "probability";
+  const sign = sort === "newest" || sort === "certain" ? -1 : 1;
   for (const row of rows) row.rank = row[field] === null || Number.isNaN(row[field]) ? Infinity : sign * row[field];
   return rows.toSorted((one, other) => one.rank - other.rank || one.id - other.id);
 }
@@ -79,7 +80,8 @@ const KINDS = {
     head: (row) => {
       const title = named(row);
       if (title) return { title, detail: [row.city, row.country].filter((part) => part && part !== title).join(", ") };
-      return { title: { unknown: "Unknown", waiting: "Not looked at yet" }[row.state] ?? "Unreadable", order: row.state === "unknown" ? 1 : 2 };
+      if (row.state === "unknown") return { title: "Unknown", order: 1 };
+      return { title: row.state === "waiting" ? "Not looked at yet" : "Unreadable", order: 2 };
     },
   },
   place: {

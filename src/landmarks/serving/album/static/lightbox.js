@@ -156,7 +156,8 @@ export class Lightbox extends EventTarget {
   #build() {
     const parts = this.#parts;
     const button = (name, sign, label, key, click, text = "") => {
-      parts[name] = el("button", { type: "button", class: text ? name : `round ${name}`, title: `${label} (${key})`, "aria-label": text ? undefined : label }, icon(sign), text);
+      const properties = { type: "button", class: text ? name : `round ${name}`, title: `${label} (${key})` };
+      parts[name] = el("button", { ...properties, "aria-label": text ? null : label }, icon(sign), text);
       parts[name].onclick = click;
       return parts[name];
     };

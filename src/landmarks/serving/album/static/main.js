@@ -58,7 +58,8 @@ function draw(fresh = false) {
   waiting = 0;
   const { wanted } = bar;
   const { rows, counts } = filtered(library.photos.values(), wanted);
-  shown = wanted.ranked ? rows.toSorted((one, other) => wanted.only.get(one.id) - wanted.only.get(other.id)) : sorted(rows, wanted.sort);
+  const rank = ({ id }) => wanted.only.get(id);
+  shown = wanted.ranked ? rows.toSorted((one, other) => rank(one) - rank(other)) : sorted(rows, wanted.sort);
   const group = wanted.ranked ? "none" : wanted.group;
   bar.count(counts, shown.length, library.photos.size, shown.filter(isSure).length);
   const byTime = !wanted.ranked && ["newest", "oldest"].includes(wanted.sort) && ["none", "day", "month", "trip"].includes(group);
@@ -220,13 +221,15 @@ followKeys({
     PageDown: (event) => byId("scroller").scrollBy(0, byId("scroller").clientHeight * 0.9) || event,
     PageUp: (event) => byId("scroller").scrollBy(0, -byId("scroller").clientHeight * 0.9) || event,
     " ": () => large(), Enter: () => large(),
-    c: () => judge("confirm"), x: () => judge("reject"), e: () => rename(), u: () => review.clear(targets()), t: () => teach(), s: () => showSimilar(targets()[0]),
+    c: () => judge("confirm"), x: () => judge("reject"), e: () => rename(), u: () => review.clear(targets()),
+    t: () => teach(), s: () => showSimilar(targets()[0]),
     a: () => selection.toggleAll(grid.layout.order.map(({ id }) => id)),
     g: () => selection.active !== null && selection.toggleAll(grid.groupOf(selection.active).map(({ id }) => id)),
     Escape: () => escape(), z: undo, "/": () => byId("search").focus(), "?": () => showKeys(HELP),
   },
   onLightbox: {
-    ArrowRight: () => lightbox.step(1), ArrowLeft: () => lightbox.step(-1), ArrowDown: () => lightbox.step(1), ArrowUp: () => lightbox.step(-1),
+    ArrowRight: () => lightbox.step(1), ArrowLeft: () => lightbox.step(-1),
+    ArrowDown: () => lightbox.step(1), ArrowUp: () => lightbox.step(-1),
     " ": () => lightbox.close(), Enter: () => lightbox.close(), Escape: () => lightbox.close(),
     c: () => judge("confirm", [lightbox.row]), x: () => judge("reject", [lightbox.row]), e: () => rename([lightbox.row]),
     u: () => review.clear([lightbox.row]), t: () => teach([lightbox.row]), s: () => showSimilar(lightbox.row),
@@ -245,10 +248,12 @@ function escape() {
 followPointer(byId("cells"), selection, { order: () => grid.layout.order, open: large });
 buildPicked({
   confirm: () => judge("confirm"), reject: () => judge("reject"), rename: () => rename(), teach: () => teach(),
-  take: () => review.clear(targets()), similar: () => showSimilar(targets()[0]), large: () => large(targets()[0]?.id), none: () => selection.clear(),
+  take: () => review.clear(targets()), similar: () => showSimilar(targets()[0]),
+  large: () => large(targets()[0]?.id), none: () => selection.clear(),
 });
 for (const [id, sign] of Object.entries({
-  undo: "undo", redo: "redo", help: "help", link: "phone", sure: "check", only: "cross", all: "grid", "to-photos": "grid", "to-map": "map", "to-suggested": "idea",
+  undo: "undo", redo: "redo", help: "help", link: "phone", sure: "check", only: "cross", all: "grid",
+  "to-photos": "grid", "to-map": "map", "to-suggested": "idea",
 })) byId(id).prepend(icon(sign));
 byId("undo").onclick = () => review.undo();
 byId("redo").onclick = () => review.redo();

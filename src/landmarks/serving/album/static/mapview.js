@@ -1,7 +1,7 @@
 /** The map of what is shown: pins part as one comes closer, and open their photos. */
 
-import { thumbnail } from "./api.js";
-import { byId, el } from "./shared/dom.js";
+import { nearButton } from "./near.js";
+import { byId } from "./shared/dom.js";
 import { project, SlippyMap } from "./shared/slippy.js";
 import { followTowns } from "./towns.js";
 import { named, number, photos, sentence } from "./words.js";
@@ -68,10 +68,7 @@ export class MapView {
     byId("pin").hidden = rows.length === 0;
     if (!rows.length) return;
     byId("pin-text").textContent = `${photos(rows.length)} here`;
-    byId("pin-photos").replaceChildren(...rows.slice(0, STRIP).map((row) => {
-      const button = el("button", { type: "button", class: "near", "aria-label": sentence(row) }, el("img", { src: thumbnail(row), alt: "" }));
-      button.onclick = () => this.#actions.open(row.id, rows);
-      return button;
-    }));
+    const pictures = rows.slice(0, STRIP).map((row) => nearButton(row, sentence(row), () => this.#actions.open(row.id, rows)));
+    byId("pin-photos").replaceChildren(...pictures);
   }
 }

@@ -22,8 +22,8 @@ export function placeField(label, { chosen, fresh }) {
 
   const show = (places) => {
     const text = input.value.trim();
-    options = places;
-    if (fresh && text && !places.some(({ name }) => name.toLowerCase() === text.toLowerCase())) options = [...places, { fresh: text }];
+    const known = places.some(({ name }) => name.toLowerCase() === text.toLowerCase());
+    options = fresh && text && !known ? [...places, { fresh: text }] : places;
     at = options.length ? 0 : -1;
     list.replaceChildren(...options.map((place, index) => option(place, index)));
     list.hidden = !options.length;

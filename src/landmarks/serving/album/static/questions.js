@@ -8,12 +8,16 @@ import { qrCode } from "./qr.js";
 import { toast } from "./toast.js";
 import { named, photos } from "./words.js";
 
+const LOCAL = "It works on this computer only. For a phone in the same network, start the program with --host 0.0.0.0.";
+
 /** Ask what photos show instead; returns a place, {fresh: text} for a name that is to be taught, or null. */
 export function askPlace(rows) {
   const present = rows.length === 1 ? named(rows[0]) : "";
-  const title = present ? `Not ${present}. What is it?` : `What ${rows.length === 1 ? "does this photo" : `do these ${photos(rows.length)}`} show?`;
+  const which = rows.length === 1 ? "does this photo" : `do these ${photos(rows.length)}`;
+  const title = present ? `Not ${present}. What is it?` : `What ${which} show?`;
   return dialog(title, (close) => {
-    const { field } = placeField("Name of a landmark", { chosen: close, fresh: (text) => `Teach “${text}” as something new…` });
+    const fresh = (text) => `Teach “${text}” as something new…`;
+    const { field } = placeField("Name of a landmark", { chosen: close, fresh });
     return [field, el("p", { class: "quiet" }, "Names in any language; choose one from the list.")];
   }, "small");
 }
@@ -39,7 +43,8 @@ export function showKeys(keys) {
     el("dl", { class: "keys" }, ...keys.flatMap(({ show, text }) => [
       el("dt", {}, ...show.split(" ").flatMap((key) => [el("kbd", {}, key), " "])), el("dd", {}, text),
     ])),
-    el("p", { class: "quiet" }, "Mouse: click selects, Shift and Ctrl click select more, a double click shows large. Finger: tap shows large, hold selects."),
+    el("p", { class: "quiet" }, "Mouse: click selects, Shift and Ctrl click select more, a double click shows large."),
+    el("p", { class: "quiet" }, "Finger: tap shows large, hold selects, swipe goes on."),
   ], "wide");
 }
 
@@ -61,7 +66,7 @@ export async function showLink() {
         el("p", {}, "This link works once. Whoever opens it can see and judge the photos of this library."),
         local ? null : qrCode(url, "The link as a QR code, for the camera of a phone"),
         el("div", { class: "row" }, input, copy),
-        local ? el("p", { class: "quiet" }, "It works on this computer only. For a phone in the same network, start the program with --host 0.0.0.0.") : null,
+        local ? el("p", { class: "quiet" }, LOCAL) : null,
       ].filter(Boolean);
     }, "small");
   } catch (error) {

@@ -44,7 +44,7 @@ export class Review {
     if (!rows.length) return Promise.resolve(null);
     return this.#step(
       () => post("verdicts", { photos: ids(rows), verdict, key: null, name: null, ...what }),
-      (answer) => (answer.photos.length ? `${DONE[verdict]} ${name && answer.photos.length === 1 ? name : photos(answer.photos.length)}` : ""),
+      ({ photos: { length } }) => (length ? `${DONE[verdict]} ${length === 1 && name ? name : photos(length)}` : ""),
     );
   }
 

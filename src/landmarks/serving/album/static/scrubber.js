@@ -4,6 +4,10 @@ import { el } from "./shared/dom.js";
 import { month } from "./words.js";
 
 const APART = 26; // pixels between two labels
+const ROLE = {
+  role: "slider", "aria-label": "Place in the library", "aria-orientation": "vertical",
+  "aria-valuemin": 0, "aria-valuemax": 100, "aria-controls": "cells",
+};
 
 export class Scrubber {
   #bar;
@@ -20,7 +24,7 @@ export class Scrubber {
     this.#bar = bar;
     this.#scroller = scroller;
     this.#grid = grid;
-    for (const [name, value] of Object.entries({ role: "slider", "aria-label": "Place in the library", "aria-orientation": "vertical", "aria-valuemin": 0, "aria-valuemax": 100, "aria-controls": "cells" })) bar.setAttribute(name, value);
+    for (const [name, value] of Object.entries(ROLE)) bar.setAttribute(name, value);
     bar.tabIndex = 0;
     bar.append(this.#labels, this.#thumb, this.#bubble);
     grid.addEventListener("arranged", () => this.#draw());
@@ -47,7 +51,7 @@ export class Scrubber {
     this.#text = null;
     const labels = [];
     let last = "";
-    // Years; groups have titles of their own, which are too long for the bar. There is room for some: so many are looked up.
+    // Years; groups have titles of their own, which are too long for the bar. As many are looked up as have room.
     for (let top = APART / 2; this.#byTime && top < high - APART / 2; top += APART) {
       const year = layout.order[layout.at((top / high) * layout.height)]?.taken?.slice(0, 4) ?? "";
       if (year && year !== last) {
@@ -100,7 +104,8 @@ export class Scrubber {
     }
     this.#bar.addEventListener("keydown", (event) => {
       const high = this.#scroller.clientHeight;
-      const by = { ArrowDown: high / 2, ArrowUp: -high / 2, PageDown: high * 5, PageUp: -high * 5, Home: -Infinity, End: Infinity }[event.key];
+      const steps = { ArrowDown: high / 2, ArrowUp: -high / 2, PageDown: high * 5, PageUp: -high * 5 };
+      const by = { ...steps, Home: -Infinity, End: Infinity }[event.key];
       if (by === undefined) return;
       event.preventDefault();
       event.stopPropagation();

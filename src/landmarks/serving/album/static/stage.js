@@ -30,7 +30,8 @@ export class Stage extends EventTarget {
     this.#heat?.remove();
     this.#heat = null;
     const readable = row.state !== "unreadable";
-    const image = el("img", { class: "photo", alt: words, draggable: false, src: readable ? thumbnail(row) : null, hidden: !readable });
+    const src = readable ? thumbnail(row) : null;
+    const image = el("img", { class: "photo", alt: words, draggable: false, src, hidden: !readable });
     this.#image.replaceWith(image);
     this.#image = image;
     if (!readable) return; // why is told beside it

@@ -1,8 +1,9 @@
 /** Unknown photos that look alike: perhaps one place, which somebody can name. */
 
-import { ApiError, get, thumbnail } from "./api.js";
+import { ApiError, get } from "./api.js";
 import { byId, el } from "./shared/dom.js";
 import { icon } from "./icons.js";
+import { nearButton } from "./near.js";
 import { photos } from "./words.js";
 
 const SHOWN = 6; // photos of a cluster
@@ -44,17 +45,15 @@ export class Suggestions {
 
   #card(rows) {
     const title = `${photos(rows.length)} of one place: what is it?`;
-    const pictures = rows.slice(0, SHOWN).map((row) => {
-      const button = el("button", { type: "button", class: "near", "aria-label": `${row.name}, show large` }, el("img", { src: thumbnail(row), alt: "", loading: "lazy" }));
-      button.onclick = () => this.#actions.open(row.id, rows);
-      return button;
-    });
+    const large = (row) => nearButton(row, `${row.name}, show large`, () => this.#actions.open(row.id, rows));
+    const pictures = el("div", { class: "pictures" }, ...rows.slice(0, SHOWN).map(large));
     const name = el("button", { type: "button", class: "primary" }, icon("teach"), "Name it…");
     name.onclick = () => this.#actions.teach(rows);
     const show = el("button", { type: "button" }, "Show in the grid");
     show.onclick = () => this.#actions.show(rows);
     const drop = el("button", { type: "button" }, "Not one place");
-    const card = el("li", { class: "suggestion" }, el("h3", {}, title), el("div", { class: "pictures" }, ...pictures), el("div", { class: "choices" }, name, show, drop));
+    const choices = el("div", { class: "choices" }, name, show, drop);
+    const card = el("li", { class: "suggestion" }, el("h3", {}, title), pictures, choices);
     drop.onclick = () => {
       this.#dropped.add(rows[0].id);
       card.remove();

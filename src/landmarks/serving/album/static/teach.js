@@ -11,13 +11,16 @@ import { degrees, photos } from "./words.js";
 const STRIP = 12; // photos that are shown
 const FEW = 3; // photos below which a landmark is learned badly
 
+const MAP = "Map: click where it is, or move with the arrow keys and press Enter for the middle";
+const NOWHERE = "Without a position: photos get the name alone. Click on the map to set one.";
+
 /** Ask for name and position; returns {name, position} or null. `land` is the outline for the map. */
 export function askTeach(rows, land, given = "") {
   return dialog(`Teach from ${photos(rows.length)}`, (close) => {
     let position = middle(rows);
     const name = el("input", { type: "text", id: "teach-name", value: given, required: true, maxLength: 120, autocomplete: "off" });
     const where = el("p", { class: "quiet", role: "status" });
-    const box = el("div", { class: "teach-map", role: "application", "aria-label": "Map: click where it is, or move with the arrow keys and press Enter for the middle" });
+    const box = el("div", { class: "teach-map", role: "application", "aria-label": MAP });
     const none = el("button", { type: "button" }, "No position");
     const { field } = placeField("Find a place on the map", { chosen: (place) => go(place) });
     const form = el(
@@ -36,7 +39,7 @@ export function askTeach(rows, land, given = "") {
     const put = (found) => {
       position = found;
       map.items = found ? [{ point: project(...found) }] : [];
-      where.textContent = found ? `At ${degrees(...found)}.` : "Without a position: photos get the name alone. Click on the map to set one.";
+      where.textContent = found ? `At ${degrees(...found)}.` : NOWHERE;
       map.draw();
     };
     const go = ({ latitude, longitude }) => {
