@@ -72,9 +72,11 @@ def prepare(page: Page) -> None:
     for name in TAUGHT:
         page.evaluate(_TEACH, [name.replace("_", " "), name])
     settle(page)
-    page.locator("#scroller").press("Home")
+    page.get_by_label("Sort").select_option("certain")
+    page.locator("#cells").press("Home")
     for key in "cxcc":
         page.keyboard.press(key)
+    page.get_by_label("Sort").select_option("newest")
     page.wait_for_timeout(1000)
 
 

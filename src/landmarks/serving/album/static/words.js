@@ -14,10 +14,16 @@ const numberFormat = late(() => new Intl.NumberFormat());
 
 export const number = (value) => numberFormat().format(value);
 export const photos = (count) => (count === 1 ? "1 photo" : `${number(count)} photos`);
-export const share = (value) => `${Math.floor(value * 100)} %`;
 export const day = (time) => dayFormat().format(time);
 export const month = (time) => monthFormat().format(time);
 export const moment = (time) => momentFormat().format(time);
+
+/** A probability; 95 and 100 are never reached by rounding, because they mean something. */
+export function share(value) {
+  const rounded = Math.round(value * 100);
+  const raised = (rounded === 95 || rounded === 100) && value * 100 < rounded;
+  return `${raised ? rounded - 1 : rounded} %`;
+}
 
 /** From one day to another, in as few words as tell them. */
 export const days = (first, last) => shortFormat().formatRange(first, last);
