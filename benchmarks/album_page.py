@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from album import Page as Client
 from album import make_library, opened
@@ -64,12 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(base: Path, browser: Browser) -> Iterator[tuple[str, str]]:
     """Yield what the page takes: once as it is, and once traced, which takes memory of its own."""
-    with opened(base, base / "library") as (client, _, begun):
+    with opened(base, base / "library") as (client, service, begun):
         client.post("/api/tagging", {"running": False})
         page, asked = visit(browser, client)
         shown = time.perf_counter()
         yield "first photos, after the command was started", f"{shown - begun:.2f} s"
         yield "first photos, after the page was asked for", f"{shown - asked:.2f} s"
+        renderer = max(cpu_seconds(process) for process in renderers(browser))
+        yield "CPU time until then", f"service {cpu_seconds(service):.2f} s, renderer {renderer:.2f} s"
         for step, frames in _WAYS.values():
             page.evaluate(_SCROLL, [step, frames])
         yield "elements of the page", f"{page.evaluate('document.querySelectorAll(`*`).length'):,}"
@@ -121,15 +122,24 @@ def tasks(browser: Browser, page: Page) -> str:
     )
 
 
+def renderers(browser: Browser) -> list[int]:
+    """Return the processes that show pages."""
+    found = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
+    return [int(process["id"]) for process in found if process["type"] == "renderer"]
+
+
+def cpu_seconds(process: int) -> float:
+    """Return the CPU time of a process so far."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def renderer_mib(browser: Browser) -> float:
     """Return the memory of the largest renderer; pages that processes share count by their share (PSS)."""
-    session = browser.new_browser_cdp_session()
-    processes: list[dict[str, Any]] = session.send("SystemInfo.getProcessInfo")["processInfo"]
     sizes = [0.0]
-    for process in processes:
-        if process["type"] == "renderer":
-            lines = Path(f"/proc/{process['id']}/smaps_rollup").read_text(encoding="utf-8").splitlines()
-            sizes.append(next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")))
+    for process in renderers(browser):
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="utf-8").splitlines()
+        sizes.append(next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")))
     return max(sizes)
 
 
