@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -12,9 +13,9 @@ from PIL import Image
 
 from landmarks.errors import StorageError
 from landmarks.geo.gazetteer import Gazetteer
+from landmarks.library import batch
 from landmarks.library.library import LEDGER, Library
 from landmarks.library.records import Verdict
-from landmarks.library.review import judging
 from landmarks.library.review.judging import Judgement
 from landmarks.library.review.steps import Steps
 from landmarks.metadata.settings import WriteOptions
@@ -184,15 +185,15 @@ def test_a_full_disk_in_the_middle_leaves_a_step_that_can_be_undone(
     with Library(root) as library:
         tag_all(library)
         before, steps = files_of(root), Steps(library)
-        write = judging._write
+        put_file = batch.put_file
 
-        def full(files: object, judgement: Judgement, *rest: object, **more: object) -> Iterator[object]:
-            if judgement.photo.name == "other.jpg":
-                raise StorageError("the disk is full")
-            yield from write(files, judgement, *rest, **more)  # type: ignore[arg-type]
+        def full(path: Path, *content: object, **more: object) -> None:
+            if path.name.startswith("other"):
+                raise StorageError("the disk is full") from OSError(errno.ENOSPC, "full")
+            put_file(path, *content, **more)  # type: ignore[arg-type]
 
         with monkeypatch.context() as patch:
-            patch.setattr(judging, "_write", full)
+            patch.setattr(batch, "put_file", full)
             with pytest.raises(StorageError):
                 steps.make("x", [Judgement(root / name, (REJECT,)) for name in ("tower.jpg", "other.jpg")])
         assert steps.can_undo == 1

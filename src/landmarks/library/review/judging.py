@@ -91,10 +91,16 @@ def judge(files: Files, judgements: Sequence[Judgement], *, everywhere: bool = F
     with ledger.transaction():
         for judgement, snapshot in taken:
             record(ledger, files.key(judgement.photo), snapshot.sha256, judgement)
+    due = [one for one in (_due(files, *each, everywhere=everywhere) for each in taken) if one is not None]
+    with ledger.transaction():
+        mine = {one.work.key for one in due if ledger.claim(one.work.key)}
     batches: dict[tuple[int | None, WriteOptions], Batch] = {}
     try:
-        for judgement, snapshot in taken:
-            yield from _write(files, judgement, snapshot, batches, everywhere=everywhere)
+        for one in due:
+            if one.work.key in mine:
+                yield from _write(files, one, batches)
+            else:
+                yield Outcome(one.work.photo, "quarantined", reason=BUSY)
         for batch in batches.values():
             yield from batch.flush()
     finally:
@@ -102,6 +108,7 @@ def judge(files: Files, judgements: Sequence[Judgement], *, everywhere: bool = F
             batch.abandon()
             if run is None and batch.run is not None:
                 ledger.finish_run(batch.run)
+        ledger.release(mine)
     _follow_content(files, taken)
 
 
@@ -113,33 +120,43 @@ def record(ledger: Ledger, key: bytes, sha256: bytes | None, judgement: Judgemen
         ledger.judge(key, sha256, verdict)
 
 
-def _write(
-    files: Files,
-    judgement: Judgement,
-    snapshot: Snapshot,
-    batches: dict[tuple[int | None, WriteOptions], Batch],
-    *,
-    everywhere: bool,
-) -> Iterator[Outcome]:
+@dataclass(frozen=True)
+class _Due:
+    """A photo for which something is to be written.
+
+    Attributes:
+        work: The photo.
+        tags: Its tags before any verdict.
+        prior: The last change for it; None if there is none.
+    """
+
+    work: Work
+    tags: tuple[Tag, ...]
+    prior: Change | None
+
+
+def _due(files: Files, judgement: Judgement, snapshot: Snapshot, *, everywhere: bool) -> _Due | None:
+    """Return what is to be written for a photo, or None."""
     ledger, key = files.ledger, files.key(judgement.photo)
     prior = ledger.of_photo(key)
     if prior is None and not everywhere:
-        return
+        return None
     tags = judgement.tags if judgement.tags is not None else _tags_before(ledger, prior, afresh=judgement.afresh)
     if everywhere:
         now = judged(tags, ledger.verdicts(key, snapshot.sha256))
         if now == (() if prior is None else tags_from_json(prior.tags)):
-            return  # what is written is what is wanted
-    if not ledger.claim(key):
-        yield Outcome(judgement.photo, "quarantined", reason=BUSY)
-        return
+            return None  # what is written is what is wanted
     row = ledger.photo(key)
-    work = Work(judgement.photo, key, snapshot, row.key if row is not None else "")
+    return _Due(Work(judgement.photo, key, snapshot, row.key if row is not None else ""), tags, prior)
+
+
+def _write(files: Files, due: _Due, batches: dict[tuple[int | None, WriteOptions], Batch]) -> Iterator[Outcome]:
+    prior = due.prior
     options = files.options if prior is None else options_of(prior)
     run = None if prior is None else prior.run
-    batch = batches.setdefault((run, options), Batch(ledger, files.root, options, files.tool, run=run))
-    result = ImageTags(judgement.photo, tags, (), "" if prior is None else prior.model)
-    yield from batch.take(work, result) if prior is None else batch.amend(work, result, prior)
+    batch = batches.setdefault((run, options), Batch(files.ledger, files.root, options, files.tool, run=run))
+    result = ImageTags(due.work.photo, due.tags, (), "" if prior is None else prior.model)
+    yield from batch.take(due.work, result) if prior is None else batch.amend(due.work, result, prior)
 
 
 def _tags_before(ledger: Ledger, prior: Change | None, *, afresh: bool) -> tuple[Tag, ...]:

@@ -10,18 +10,19 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from landmarks.library.library import Library
-from landmarks.library.records import PhotoRow, Verdict, change_of
+from landmarks.library.records import Change, PhotoRow, Verdict, change_of
 from landmarks.library.review.judging import Judgement, judge
 from landmarks.library.undo import undo_changes
 from landmarks.tagging.tags import tags_from_json, tags_to_json
 
 _KEPT = 200  # steps that can be undone
+_PAGE = 64  # changes that are undone in one transaction
 
 
 @dataclass(frozen=True)
@@ -96,14 +97,19 @@ class Steps:
         before, more, refused, again = json.loads(row["before"]), json.loads(row["action"])["more"], {}, []
         if "model" in more:
             self._undo_model(more["model"], row["since"])
-        for one in before:
-            key = os.fsencode(one["photo"])
-            photo = self._library.root / one["photo"]
-            changes = self._ledger.of_step(key, row["since"], row["until"])
-            reports = list(undo_changes(self._ledger, self._library.root, changes, self._files.tool))
-            self._restore(key, one, files_too=all(report.status != "kept" for report in reports))
-            if any(report.status == "kept" for report in reports):
-                again.append(Judgement(photo, (), tags=tags_from_json(one["tags"])))
+        kept = self._undo_changes(
+            change
+            for one in before
+            for change in self._ledger.of_step(os.fsencode(one["photo"]), row["since"], row["until"])
+        )
+        with self._ledger.transaction():
+            for one in before:
+                key = os.fsencode(one["photo"])
+                self._restore(key, one, files_too=key not in kept)
+                if key in kept:
+                    again.append(
+                        Judgement(self._library.root / one["photo"], (), tags=tags_from_json(one["tags"]))
+                    )
         for outcome in judge(self._files, again, everywhere=True):
             if outcome.status in {"quarantined", "changed"}:
                 refused[outcome.path] = outcome.reason or "it was changed in the meantime"
@@ -153,9 +159,18 @@ class Steps:
 
     def _undo_model(self, model: str, since: int) -> None:
         """Undo the tags that a model gave after a change; their photos are due again."""
-        query = "SELECT * FROM changes WHERE model = ? AND id > ? AND state = 'done' ORDER BY id DESC"
-        changes = [change_of(row) for row in self._ledger.rows(query, model, since)]
-        list(undo_changes(self._ledger, self._library.root, changes, self._files.tool))
+        query = "SELECT * FROM changes WHERE model = ? AND id > ? AND state = 'done'"
+        self._undo_changes(change_of(row) for row in self._ledger.rows(query, model, since))
+
+    def _undo_changes(self, changes: Iterable[Change]) -> set[bytes]:
+        """Undo changes, the newest first; return the photos of which one stays, as others have written since."""
+        newest = sorted(changes, key=lambda change: -change.id)
+        kept: set[bytes] = set()
+        for start in range(0, len(newest), _PAGE):
+            page = newest[start : start + _PAGE]
+            reports = undo_changes(self._ledger, self._library.root, page, self._files.tool)
+            kept |= {one.photo for one, report in zip(page, reports, strict=True) if report.status == "kept"}
+        return kept
 
     def _restore(self, key: bytes, before: dict[str, Any], *, files_too: bool) -> None:
         """Bring the verdicts on a photo back, and its row if its files are as before."""
