@@ -54,6 +54,12 @@ function neighbours(detail, library, { open }) {
   return [el("h3", {}, "Nearest confirmed photos"), el("div", { class: "neighbours" }, ...pictures)];
 }
 
+function size(detail) {
+  if (!detail) return "";
+  const pixels = detail.width ? `${detail.width} × ${detail.height}, ` : ""; // not known of what is unreadable
+  return pixels + bytes(detail.size);
+}
+
 function file(row, detail) {
   const lines = [
     ["File", row.name],
@@ -61,7 +67,7 @@ function file(row, detail) {
     ["Taken", Number.isNaN(row.time) ? "" : moment(row.time)],
     ["Camera", row.camera],
     ["Position", row.latitude === null ? "not known" : `${degrees(row.latitude, row.longitude)}, ${POSITIONS[row.position] ?? ""}`],
-    ["Size", detail ? `${detail.width} × ${detail.height}, ${bytes(detail.size)}` : ""],
+    ["Size", size(detail)],
     ["Tags", row.tags.join(", ")],
     ["Rejected", row.rejected.join(", ")],
     ["Path", detail?.path],
