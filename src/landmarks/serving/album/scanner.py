@@ -16,6 +16,7 @@ from landmarks.serving.album.rows import Photo, facts_to_json
 
 _SHOWN = 500  # new photos that are shown together
 _READ = 40  # photos that are read before they are shown
+_PAGE_SECONDS = 1.0  # in which the page of a second start gets the processor for itself
 _SHARE = 20  # looks take at most one part in so many of the time, when nothing new was found
 
 Found = tuple[bytes, int, int]
@@ -65,6 +66,8 @@ class Scanner:
         first, seconds = True, 0.0
         while not self._stop.is_set():
             if self._present(self._folder.is_dir()):
+                if first and len(self._album):
+                    self._stop.wait(_PAGE_SECONDS)
                 begun = time.monotonic()
                 found = self.look()
                 seconds = time.monotonic() - begun
