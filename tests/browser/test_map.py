@@ -40,7 +40,7 @@ def test_pins_part_and_show_their_photos(tmp_path: Path) -> None:
         page.on("console", lambda line: faults.append(line.text))
         page.on("request", lambda request: asked.append(request.url.partition(":")[0]))
         page.goto((tmp_path / "map.html").as_uri())
-        pins, list_ = page.locator("#pins button"), page.get_by_role("list")
+        pins, list_ = page.locator(".pins button"), page.get_by_role("list")
         playwright.expect(page.get_by_role("heading", name="Trip <2026>")).to_be_visible()
         playwright.expect(pins).to_have_count(2)
         assert axe.Axe().run(page).violations_count == 0

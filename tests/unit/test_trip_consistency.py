@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_model import COLOURS, camera_exif, make_model, save_colour
 
-from landmarks.metadata.reading import read_head
+from landmarks.metadata.reading import read_facts
 from landmarks.metadata.xmp import XmpPacket
 from landmarks.model.calibration import Calibration
 from landmarks.model.operating_points import OperatingPoint
@@ -234,14 +234,14 @@ def test_bars_are_operating_points() -> None:
     assert (uncalibrated.sure_score, uncalibrated.near_score) == (None, None)
 
 
-def test_the_head_of_a_photo_tells_time_place_and_camera(tmp_path: Path) -> None:
+def test_a_photo_tells_time_place_and_camera(tmp_path: Path) -> None:
     exif = camera_exif(PARIS, "2026:05:01 10:00:00", "+02:00")
     gps = exif.get_ifd(0x8825)
     gps[29], gps[7] = "2026:05:01", (8.0, 0.0, 5.0)
     exif[0x0110] = "K 1"
-    head = read_head(save_colour(tmp_path / "a.jpg", (1, 2, 3), exif=exif))
-    assert head.position == pytest.approx(PARIS)
-    assert head.camera == "drawn K 1"
-    assert head.taken == datetime.fromisoformat("2026-05-01T10:00:00+02:00")
-    assert head.satellite_time == datetime(2026, 5, 1, 8, 0, 5, tzinfo=UTC)
-    assert read_head(tmp_path / "missing.jpg") == type(head)()
+    facts = read_facts(save_colour(tmp_path / "a.jpg", (1, 2, 3), exif=exif))
+    assert facts.position == pytest.approx(PARIS)
+    assert facts.camera == "drawn K 1"
+    assert facts.taken == datetime.fromisoformat("2026-05-01T10:00:00+02:00")
+    assert facts.satellite_time == datetime(2026, 5, 1, 8, 0, 5, tzinfo=UTC)
+    assert read_facts(tmp_path / "missing.jpg") == type(facts)()

@@ -6,6 +6,7 @@ COMMANDS = {
     "reject": "Remove a tag from a photo for good.",
     "confirm": "Keep a tag on a photo, whatever later models predict.",
     "relabel": "Rewrite written tags in another language, without recognizing anything anew.",
+    "open": "Open a library of photos in the browser: see, correct and teach.",
     "map": "Write a map of photos: a web page, GPX or KML.",
     "index": "Build or update an index of photos for search.",
     "search": "Find similar photos, photos with a tag, and near-duplicates.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +84,14 @@ class Teacher:
             )
         return learned
 
-    def learn(self, name: str, photos: Sequence[Path], rejected: Sequence[Path] = ()) -> Lesson:
+    def learn(
+        self,
+        name: str,
+        photos: Sequence[Path],
+        rejected: Sequence[Path] = (),
+        *,
+        position: tuple[float, float] | None = None,
+    ) -> Lesson:
         """Learn a landmark from photos, or add photos to one that was learned before.
 
         Several processes may teach one model at once: each adds to what the others have written.
@@ -93,6 +100,7 @@ class Teacher:
             name: Name of the landmark.
             photos: Photos that show it; a repeated photo counts once.
             rejected: Photos that were wrongly tagged with it.
+            position: Its latitude and longitude in degrees; None to keep what is known.
 
         Raises:
             SettingsError: The name is empty.
@@ -114,7 +122,8 @@ class Teacher:
                 reason = f"{failures[0][0]}: {failures[0][1]}" if failures else "no photo was given"
                 raise InputError(f"{name}: there is no photo of it that can be read ({reason}): give one or more")
             denied = _joined(old.rejected if old is not None else denied[:0], denied)
-            landmark = LearnedLandmark(old.name if old is not None else name, vectors, denied)
+            where = position or (old.position if old is not None else None)
+            landmark = LearnedLandmark(old.name if old is not None else name, vectors, denied, where)
             others = [one for one in learned.landmarks if one is not old]
             learned = learned.with_landmarks([*others, landmark])
             learned.save(learned_path(self._folder, self._info))
@@ -143,8 +152,13 @@ def _writing(folder: Path, info: ModelInfo) -> Iterator[None]:
         raise StorageError(f"{path}: another process is writing it: try again") from error
 
 
-def forget(folder: Path, name: str) -> None:
-    """Remove a learned landmark.
+def forget(folder: Path, name: str, last: int | None = None) -> None:
+    """Remove a learned landmark, or the photos that were added to it last.
+
+    Args:
+        folder: Model folder.
+        name: Its name.
+        last: Number of photos to remove; None for all. Without photos it is gone.
 
     Raises:
         InputError: There is none with this name.
@@ -157,6 +171,8 @@ def forget(folder: Path, name: str) -> None:
             names = "" if learned is None else ", ".join(one.name for one in learned.landmarks)
             raise InputError(f"{name}: no landmark of this name was learnt; learnt were: {names or 'none'}")
         rest = [one for one in learned.landmarks if one is not found]
+        if last is not None and last < len(found.vectors):
+            rest.append(replace(found, vectors=found.vectors[: len(found.vectors) - last]))
         learned.with_landmarks(rest).save(learned_path(folder, info))
 
 

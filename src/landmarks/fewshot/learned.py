@@ -44,11 +44,13 @@ class LearnedLandmark:
         name: Display name; the gazetteer may know its position.
         vectors: (n, d), unit vectors of the photos it was learned from.
         rejected: (m, d), unit vectors of photos for which the user rejected it.
+        position: Its latitude and longitude in degrees, as given by the user; None if they were not.
     """
 
     name: str
     vectors: Vectors
     rejected: Vectors
+    position: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,13 @@ class LearnedLandmarks:
                 return LearnedMatch(self.landmarks[number], probability)
         return None
 
+    def may_show(self, vectors: Vectors) -> NDArray[np.bool_]:
+        """Return which of (N, d) vectors may show a landmark: by themselves, with a probability of 5 % or more."""
+        if self.rule is None or len(vectors) == 0:
+            return np.zeros(len(vectors), dtype=np.bool_)
+        possible: NDArray[np.bool_] = (self.rule.excess(vectors) / self.rule.spreads).max(axis=1) >= -1.0
+        return possible
+
     def _agrees(self, number: int, class_name: str, probability: float) -> bool:
         """Return whether the network agrees with a landmark; always true for one that is not a class."""
         known = self._taught[number].known
@@ -148,7 +157,10 @@ class LearnedLandmarks:
         if not self.landmarks:
             path.unlink(missing_ok=True)
             return
-        rows = [{"name": one.name, "photos": len(one.vectors)} for one in self.landmarks]
+        rows = [
+            {"name": one.name, "photos": len(one.vectors)} | ({"position": one.position} if one.position else {})
+            for one in self.landmarks
+        ]
         described = {"format": FORMAT, "model": self.model, "landmarks": rows}
         taught = np.concatenate([one.vectors for one in self.landmarks])
         rejected = np.concatenate([one.rejected for one in self.landmarks])
@@ -237,5 +249,7 @@ def _landmarks(
         vectors = taught[of_taught : of_taught + int(row["photos"])]
         if len(vectors) != int(row["photos"]) or len(vectors) == 0:
             raise ValueError("a landmark without its photos")
-        yield LearnedLandmark(str(row["name"]), vectors, rejected[of_rejected : of_rejected + count])
+        denied, position = rejected[of_rejected : of_rejected + count], row.get("position")
+        where = None if position is None else (float(position[0]), float(position[1]))
+        yield LearnedLandmark(str(row["name"]), vectors, denied, where)
         of_taught, of_rejected = of_taught + len(vectors), of_rejected + count

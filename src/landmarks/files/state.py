@@ -34,6 +34,11 @@ def user_state() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "state") / "landmarks"
 
 
+def user_cache() -> Path:
+    """Return the user's folder for what can be made again: `$XDG_CACHE_HOME/landmarks`, else `~/.cache`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "landmarks"
+
+
 def state_of(root: Path, base: Path | None = None) -> Path:
     """Return the folder for the state about `root` outside of it.
 

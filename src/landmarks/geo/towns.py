@@ -112,6 +112,29 @@ def largest_towns(
     return [_labelled(towns, index) for index in by_size.tolist() if index in chosen]
 
 
+def largest_towns_in(
+    south: float, west: float, north: float, east: float, limit: int
+) -> list[tuple[str, float, float]]:
+    """Return the largest towns of a part of a map, the largest first: name, latitude and longitude.
+
+    Args:
+        south: Its least latitude in degrees.
+        west: The longitude at its left; more than `east` across the date line.
+        north: Its largest latitude.
+        east: The longitude at its right.
+        limit: Most towns.
+    """
+    towns = _towns()
+    x, y, z = towns.directions.T
+    latitudes, longitudes = np.degrees(np.arcsin(z)), np.degrees(np.arctan2(y, x))
+    inside = (latitudes >= south) & (latitudes <= north)
+    after, before = longitudes >= west, longitudes <= east
+    inside &= (after & before) if west <= east else (after | before)
+    places = np.flatnonzero(inside)
+    largest = places[np.argsort(-towns.radii[places], kind="stable")][:limit]
+    return [_labelled(towns, index) for index in largest.tolist()]
+
+
 def _labelled(towns: _Towns, index: int) -> tuple[str, float, float]:
     x, y, z = map(float, towns.directions[index])
     latitude, longitude = math.degrees(math.asin(z)), math.degrees(math.atan2(y, x))

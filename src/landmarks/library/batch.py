@@ -123,12 +123,7 @@ class Batch:
 
     def amend(self, work: Work, result: ImageTags, prior: Change) -> Iterator[Outcome]:
         """Plan an update of an earlier change, such as after a verdict of the user."""
-        ours = prior.ours
-        self._options = WriteOptions(
-            in_place=prior.target == prior.photo,
-            iptc=bool(ours.iptc_keywords),
-            gps=ours.position is not None,
-        )
+        self._options = options_of(prior)
         yield from self._consider(work, result, self._root / os.fsdecode(prior.target))
 
     def _consider(self, work: Work, result: ImageTags, target: Path | None) -> Iterator[Outcome]:
@@ -299,6 +294,14 @@ class Batch:
         if not self.read_only:
             self._ledger.release([work.key])
         return Outcome(work.photo, "changed")
+
+
+def options_of(change: Change) -> WriteOptions:
+    """Return where a change wrote tags."""
+    ours = change.ours
+    return WriteOptions(
+        in_place=change.target == change.photo, iptc=bool(ours.iptc_keywords), gps=ours.position is not None
+    )
 
 
 def judged(tags: Iterable[Tag], verdicts: Iterable[Verdict]) -> tuple[Tag, ...]:

@@ -39,6 +39,7 @@ from landmarks.library.records import (
     Whereabouts,
     change_of,
     photo_of,
+    translated,
 )
 
 _PAGE = 64  # rows in memory at a time
@@ -90,7 +91,7 @@ class Ledger(Closing):
             # A change must reach the disk before its file does, even on power failure.
             self._connection.execute("PRAGMA synchronous=FULL")
             with self.transaction():
-                version = self._one("PRAGMA user_version")[0]
+                version = self.row("PRAGMA user_version")[0]
                 for step in MIGRATIONS[version:]:
                     for statement in filter(str.strip, step.split(";")):
                         self._connection.execute(statement)
@@ -144,7 +145,7 @@ class Ledger(Closing):
     def runs(self) -> Iterator[RunRow]:
         """Yield the runs, newest first."""
         last = 2**62
-        while rows := self._all(
+        while rows := self.rows(
             "SELECT id, kind, model, host, started, finished, (SELECT count(*) FROM changes WHERE run = runs.id "
             "AND changes.state = 'done') AS standing FROM runs WHERE id < ? ORDER BY id DESC LIMIT ?",
             *(last, _PAGE),
@@ -180,7 +181,7 @@ class Ledger(Closing):
 
     def photo(self, photo: bytes) -> PhotoRow | None:
         """Return the row of a photo, or None."""
-        row = self._one("SELECT * FROM photos WHERE photo = ?", photo)
+        row = self.row("SELECT * FROM photos WHERE photo = ?", photo)
         return None if row is None else photo_of(row)
 
     def record(self, row: PhotoRow) -> None:
@@ -198,14 +199,14 @@ class Ledger(Closing):
     def rename_keys(self, renamed: Callable[[str], str], *, below: bytes = b"") -> None:
         """Rename the keys of photos that are done and have no tags, in a folder or, without one, everywhere."""
         with self.transaction():
-            for (key,) in self._all("SELECT DISTINCT key FROM photos"):
+            for (key,) in self.rows("SELECT DISTINCT key FROM photos"):
                 values = (renamed(key), key, below, below, below + b"/", below + b"0")
                 self._connection.execute(RENAME_KEY, values)
 
     def quarantine(self) -> Iterator[PhotoRow]:
         """Yield the photos that could not be processed, ordered by path."""
         last = b""
-        while rows := self._all(
+        while rows := self.rows(
             "SELECT * FROM photos WHERE state <> 'done' AND photo > ? ORDER BY photo LIMIT ?", last, _PAGE
         ):
             yield from map(photo_of, rows)
@@ -237,7 +238,7 @@ class Ledger(Closing):
 
     def newest(self, target: bytes) -> Change | None:
         """Return the last change of a file that is still in place, or None."""
-        row = self._one(
+        row = self.row(
             "SELECT * FROM changes WHERE target = ? AND state IN ('done', 'undoing') ORDER BY id DESC LIMIT 1",
             target,
         )
@@ -245,17 +246,17 @@ class Ledger(Closing):
 
     def changed_since(self, change: Change) -> int | None:
         """Return the run that last changed the file of a change after it, and is still in place; or None."""
-        row = self._one(CHANGED_SINCE, change.target, change.id)
+        row = self.row(CHANGED_SINCE, change.target, change.id)
         return None if row is None else row[0]
 
     def of_photo(self, photo: bytes) -> Change | None:
         """Return the last change for a photo that is still in place, whichever file it wrote; or None."""
-        row = self._one("SELECT * FROM changes WHERE photo = ? AND state = 'done' ORDER BY id DESC LIMIT 1", photo)
+        row = self.row("SELECT * FROM changes WHERE photo = ? AND state = 'done' ORDER BY id DESC LIMIT 1", photo)
         return None if row is None else change_of(row)
 
     def tags_of(self, photo: bytes) -> Iterator[str]:
         """Yield the tags, as JSON, of all changes for a photo, newest first."""
-        yield from (r[0] for r in self._all("SELECT tags FROM changes WHERE photo = ? ORDER BY id DESC", photo))
+        yield from (r[0] for r in self.rows("SELECT tags FROM changes WHERE photo = ? ORDER BY id DESC", photo))
 
     def standing(self, *, run: int | None = None, below: bytes = b"") -> Iterator[list[Change]]:
         """Yield the changes that are still in place, newest first, in pages that fit in memory.
@@ -265,7 +266,7 @@ class Ledger(Closing):
             below: Only changes for photos in this folder, or for this photo; empty for all.
         """
         last = 2**62
-        while rows := self._all(
+        while rows := self.rows(
             "SELECT * FROM changes WHERE id < ? AND state IN ('done', 'undoing') AND (? IS NULL OR run = ?) "
             "AND (? = x'' OR photo = ? OR (photo > ? AND photo < ?)) ORDER BY id DESC LIMIT ?",
             *(last, run, run, below, below, below + b"/", below + b"0", _PAGE),  # 0 follows the slash
@@ -273,10 +274,19 @@ class Ledger(Closing):
             yield [change_of(row) for row in rows]
             last = rows[-1]["id"]
 
+    def of_step(self, photo: bytes, since: int, until: int | None) -> list[Change]:
+        """Return the changes for a photo after one and up to another that are still in place, newest first."""
+        rows = self.rows(
+            "SELECT * FROM changes WHERE photo = ? AND id > ? AND (? IS NULL OR id <= ?) "
+            "AND state IN ('done', 'undoing') ORDER BY id DESC",
+            *(photo, since, until, until),
+        )
+        return [change_of(row) for row in rows]
+
     def left_open(self) -> list[Change]:
         """Return the changes that dead processes left unfinished."""
         with self.transaction():
-            rows = self._all("SELECT * FROM changes WHERE state IN ('writing', 'undoing')")
+            rows = self.rows("SELECT * FROM changes WHERE state IN ('writing', 'undoing')")
             alive = {owner: self._presence.is_alive(owner) for owner in {row["owner"] for row in rows}}
         return [change_of(row) for row in rows if not alive[row["owner"]]]
 
@@ -285,7 +295,7 @@ class Ledger(Closing):
     def whereabouts(self) -> Iterator[Whereabouts]:
         """Yield where each written file and its photo are believed to be, oldest change first."""
         last = 0
-        while rows := self._all(WHEREABOUTS, last, _LIGHT_PAGE):
+        while rows := self.rows(WHEREABOUTS, last, _LIGHT_PAGE):
             yield from (Whereabouts(*row[1:]) for row in rows)
             last = rows[-1][0]
 
@@ -314,7 +324,7 @@ class Ledger(Closing):
 
     def _displace(self, photo: bytes) -> None:
         place = _MISSING + b"%d/" % time.time_ns()
-        for (target,) in self._all("SELECT DISTINCT target FROM changes WHERE photo = ?", photo):
+        for (target,) in self.rows("SELECT DISTINCT target FROM changes WHERE photo = ?", photo):
             values = (place + target, photo, target)
             self._connection.execute("UPDATE changes SET target = ? WHERE photo = ? AND target = ?", values)
         self._rename(photo, place + photo)
@@ -326,7 +336,7 @@ class Ledger(Closing):
 
     def has_content(self, sha256: bytes | None) -> bool:
         """Return whether a standing change wrote this content, or belongs to a photo that has it."""
-        row = self._one(
+        row = self.row(
             "SELECT 1 FROM changes WHERE photo_sha256 = ? AND state IN ('done', 'undoing') UNION ALL "
             "SELECT 1 FROM changes WHERE after_hash = ? AND state IN ('done', 'undoing') LIMIT 1",
             *(sha256, sha256),
@@ -341,9 +351,14 @@ class Ledger(Closing):
         with self.transaction():
             self._connection.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?, ?)", values)
 
+    def withdraw(self, photo: bytes, sha256: bytes | None) -> None:
+        """Forget the user's verdicts on a photo."""
+        with self.transaction():
+            self._connection.execute("DELETE FROM verdicts WHERE photo = ? OR sha256 = ?", (photo, sha256))
+
     def verdicts(self, photo: bytes, sha256: bytes | None) -> list[Verdict]:
         """Return the user's verdicts on a photo, found by its path or, after a move, by its content."""
-        rows = self._all(
+        rows = self.rows(
             "SELECT name, verdict, tag FROM verdicts WHERE photo = ? OR sha256 = ? ORDER BY time", photo, sha256
         )
         return [Verdict(*row) for row in rows]
@@ -351,7 +366,7 @@ class Ledger(Closing):
     def all_verdicts(self) -> Iterator[tuple[bytes, Verdict]]:
         """Yield every verdict with its photo, ordered by path."""
         last = (b"", "")
-        while rows := self._all(
+        while rows := self.rows(
             "SELECT photo, name, verdict, tag FROM verdicts WHERE (photo, name) > (?, ?) "
             "ORDER BY photo, name LIMIT ?",
             *(*last, _PAGE),
@@ -359,28 +374,26 @@ class Ledger(Closing):
             yield from ((row[0], Verdict(*row[1:])) for row in rows)
             last = rows[-1]["photo"], rows[-1]["name"]
 
-    def _one(self, query: str, *values: object) -> Any:
+    # Other modules of the room
+
+    def row(self, query: str, *values: object) -> Any:
+        """Return the first row of a query, or None."""
         with self._lock, self._errors():
             return self._connection.execute(query, values).fetchone()
 
-    def _all(self, query: str, *values: object) -> list[Any]:
+    def rows(self, query: str, *values: object) -> list[Any]:
+        """Return all rows of a query."""
         with self._lock, self._errors():
             return self._connection.execute(query, values).fetchall()
+
+    def execute(self, statement: str, *values: object) -> int:
+        """Run a statement; return the number of the row that it inserted."""
+        with self.transaction():
+            return int(self._connection.execute(statement, values).lastrowid or 0)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
-            raise _translated(self._path, error) from error
-
-
-def _translated(path: Path | None, error: sqlite3.Error) -> LedgerError | StorageError:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
-        return StorageError(f"{path}: the disk is full: free some space and run the command again")
-    if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM}:
-        return StorageError(f"{path}: the ledger cannot be written here: choose another place for it")
-    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-        return LedgerError(f"{path}: another program keeps the ledger locked: end it and run the command again")
-    return LedgerError(f"{path}: the ledger is damaged ({error}): move it away; tags stay where they are")
+            raise translated(self._path, error) from error

@@ -21,14 +21,15 @@ from landmarks.files.closing import Closing
 from landmarks.files.walker import Skipped
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.photos import OnSkip, walk_photos
-from landmarks.library.batch import Batch, Outcome, Work, judged, names_of
+from landmarks.library.batch import Batch, Outcome, judged, names_of
 from landmarks.library.due import DuePhotos, Rest
 from landmarks.library.ledger import Ledger
 from landmarks.library.moves import follow_moves
 from landmarks.library.records import PhotoState, RunRow, Verdict
+from landmarks.library.review.judging import Files, Judgement, judge
 from landmarks.library.roots import LEDGER, absolute, ledger_of, library_root
 from landmarks.library.undo import Undone, undo
-from landmarks.library.writing import Snapshot, recover, require_writable
+from landmarks.library.writing import recover, require_writable
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.settings import WriteOptions
 from landmarks.tagging.tags import ImageTags, Tag, tags_from_json, tags_to_json
@@ -85,6 +86,11 @@ class Library(Closing):
         if not read_only:
             recover(self.ledger, self.root)
 
+    @property
+    def files(self) -> Files:
+        """What verdicts are recorded and written with."""
+        return Files(self.ledger, self.root, self.options, self._tool, self.key)
+
     def close(self) -> None:
         """Close the ledger."""
         self._tool.close()
@@ -97,6 +103,7 @@ class Library(Closing):
         *,
         model: str,
         retry: bool = False,
+        moves: bool = True,
         on_skip: Callable[[Path], None] | None = None,
     ) -> Iterator[Outcome]:
         """Tag what is due among photos and folders, and write it, or show it where the library is read-only.
@@ -106,6 +113,7 @@ class Library(Closing):
             tag_photos: The tagger. It may read ahead, also in a thread of its own.
             model: Identity of the model; photos that were done with another one are due again.
             retry: Take up photos again that could not be read, though they have not changed since.
+            moves: Find photos again that were moved, which looks at every photo that was written for.
             on_skip: Called for each photo that is not due.
 
         Yields:
@@ -116,7 +124,7 @@ class Library(Closing):
             LedgerError: The ledger cannot be used.
         """
         settled: set[PhotoState] = {"done"} if retry else {"done", "unreadable"}
-        yield from self._tag(list(paths), tag_photos, model, settled, on_skip)
+        yield from self._tag(list(paths), tag_photos, model, settled, on_skip, moves=moves)
 
     def watch(
         self,
@@ -271,6 +279,10 @@ class Library(Closing):
         ]
         return tuple(tag for text in stored for tag in tags_from_json(text))
 
+    def run_key(self, model: str) -> str:
+        """Return what the ledger records of a model and the options with each photo."""
+        return f"{model} {self.options.key}"
+
     def key(self, path: Path) -> bytes:
         """Return a path below the root as the ledger knows it.
 
@@ -294,14 +306,17 @@ class Library(Closing):
         model: str,
         settled: Set[PhotoState],
         on_skip: Callable[[Path], None] | None,
+        *,
+        moves: bool = True,
     ) -> Iterator[Outcome]:
         """Do the work of `tag`; photos in a state of `settled` are due again only when they change."""
         if not self._read_only:
             require_writable(paths)
-            follow_moves(self.ledger, self.root)
+            if moves:
+                follow_moves(self.ledger, self.root)
         batch = Batch(self.ledger, self.root, self.options, self._tool, read_only=self._read_only)
         notices: list[Outcome] = []
-        key = f"{model} {self.options.key}"
+        key = self.run_key(model)
         due = DuePhotos(self.ledger, self.key, key, settled, read_only=self._read_only, on_skip=on_skip)
         try:
             for result in tag_photos(due.among(self._walk(paths, notices))):
@@ -318,28 +333,10 @@ class Library(Closing):
             due.release()
 
     def _judge(self, photo: Path, verdict: Verdict) -> list[Outcome]:
-        key = self.key(photo)
-        try:
-            snapshot = Snapshot.of(photo)
-        except OSError as error:
-            raise MetadataError(photo, f"it cannot be read ({(error.strerror or 'unknown').lower()})") from error
-        self.ledger.judge(key, snapshot.sha256, verdict)
-        prior = self.ledger.of_photo(key)
-        if prior is None:
-            return []
-        row = self.ledger.photo(key)
-        work = Work(photo, key, snapshot, row.key if row is not None else "")
-        # What a verdict changes belongs to the run that wrote the tag, and is undone with it.
-        batch = Batch(self.ledger, self.root, self.options, self._tool, run=prior.run)
-        if not self.ledger.claim(key):
-            raise MetadataError(photo, "another process is at work on it: try again later")
-        result = ImageTags(photo, tags_from_json(prior.tags), (), prior.model)
-        outcomes = [*batch.amend(work, result, prior), *batch.flush()]
+        outcomes = list(judge(self.files, [Judgement(photo, (verdict,))]))
         refused = next((outcome for outcome in outcomes if outcome.status == "quarantined"), None)
         if refused is not None:
             raise MetadataError(photo, refused.reason or "")
-        if (now := self.ledger.photo(key)) is not None:
-            self.ledger.judge(key, now.sha256, verdict)  # writing into the photo changed its content
         return outcomes
 
     def _find_again(self, photo: Path) -> Path:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Literal
 
+from landmarks.errors import LedgerError, StorageError
 from landmarks.metadata.entries import Entries
 
 PhotoState = Literal["done", "unreadable", "unwritable"]
@@ -44,6 +46,12 @@ CREATE INDEX changes_by_result ON changes (after_hash);
 UPDATE changes SET
     photo_size = (SELECT size FROM photos WHERE photos.photo = changes.photo AND photos.state = 'done'),
     photo_sha256 = (SELECT sha256 FROM photos WHERE photos.photo = changes.photo AND photos.state = 'done');
+""",
+    # To version 3: the steps of a review, which can be undone and done again.
+    """
+CREATE TABLE steps (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT NOT NULL, action TEXT NOT NULL, before TEXT NOT NULL,
+    since INTEGER NOT NULL, until INTEGER, undone INTEGER NOT NULL DEFAULT 0, time REAL NOT NULL);
 """,
 )
 """The statements that lead from each version of the tables to the next; an empty file has version 0."""
@@ -203,3 +211,34 @@ def change_of(row: sqlite3.Row) -> Change:
     """Return a row of the table of changes."""
     values = {name: row[name] for name in CHANGE_FIELDS}
     return Change(**values | {"ours": Entries.from_json(values["ours"])})
+
+
+INSERT_CHANGE = """
+INSERT INTO changes (run, owner, photo, target, state, before_hash, before_mode, before_mtime_ns, after_hash, undo,
+    ours, tags, model, time, photo_size, photo_sha256)
+VALUES (:run, :owner, :photo, :target, :state, :before_hash, :before_mode, :before_mtime_ns, :after_hash, :undo,
+    :ours, :tags, :model, :time, :photo_size, :photo_sha256)
+"""
+CHANGED_SINCE = """
+SELECT run FROM changes WHERE target = ? AND id > ? AND state IN ('done', 'undoing') ORDER BY id DESC LIMIT 1
+"""
+WHEREABOUTS = """
+SELECT one.id, one.photo, one.target, one.after_hash, coalesce(photos.size, one.photo_size), photos.mtime_ns,
+    coalesce(photos.sha256, one.photo_sha256)
+FROM changes AS one LEFT JOIN photos ON photos.photo = one.photo AND photos.state = 'done'
+WHERE one.id > ? AND one.state IN ('done', 'undoing') AND one.id = (
+    SELECT max(id) FROM changes AS other WHERE other.target = one.target AND other.state IN ('done', 'undoing'))
+ORDER BY one.id LIMIT ?
+"""
+
+
+def translated(path: Path | None, error: sqlite3.Error) -> LedgerError | StorageError:
+    """Return the error of the package for an error of SQLite on a ledger."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return StorageError(f"{path}: the disk is full: free some space and run the command again")
+    if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM}:
+        return StorageError(f"{path}: the ledger cannot be written here: choose another place for it")
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return LedgerError(f"{path}: another program keeps the ledger locked: end it and run the command again")
+    return LedgerError(f"{path}: the ledger is damaged ({error}): move it away; tags stay where they are")

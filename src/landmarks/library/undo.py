@@ -55,10 +55,11 @@ def undo(ledger: Ledger, root: Path, *, run: int | None = None, below: bytes = b
     """
     with ExifTool() as tool:
         for page in ledger.standing(run=run, below=below):
-            yield from _undo_page(ledger, root, page, tool)
+            yield from undo_changes(ledger, root, page, tool)
 
 
-def _undo_page(ledger: Ledger, root: Path, page: list[Change], tool: ExifTool) -> Iterator[Undone]:
+def undo_changes(ledger: Ledger, root: Path, page: list[Change], tool: ExifTool) -> Iterator[Undone]:
+    """Undo some changes, newest first; see `undo`."""
     photos = {change.photo for change in page}
     with ledger.transaction():
         mine = {photo for photo in photos if ledger.claim(photo)}

@@ -18,29 +18,47 @@ from landmarks.metadata.xmp import XmpPacket
 
 
 @dataclass(frozen=True)
-class Head:
-    """When, where and with what a photo was taken; what is unknown is None or empty.
+class Facts:
+    """What a photo tells about the moment it was taken; what is unknown is None or empty.
 
     Attributes:
         taken: When, by the camera's clock, with its time zone if that was recorded.
         position: Latitude and longitude of the camera in degrees, as from `read_position`.
-        camera: Maker, model and serial number of the camera, as far as they are recorded.
+        camera: Maker and model of the camera.
+        serial: Serial number of the camera.
         satellite_time: Universal time of the GPS receiver.
+        size: Width and height of the upright photo in pixels.
     """
 
     taken: datetime | None = None
     position: tuple[float, float] | None = None
     camera: str = ""
+    serial: str = ""
     satellite_time: datetime | None = None
+    size: tuple[int, int] | None = None
+
+    @property
+    def device(self) -> str:
+        """What tells the camera from others, of the same model too; empty if unknown."""
+        return f"{self.camera} {self.serial}".strip()
 
 
-def read_head(photo: Path) -> Head:
-    """Read what a photo tells about the moment it was taken; it is opened once."""
+def read_facts(photo: Path) -> Facts:
+    """Read what a photo and its sidecars tell about the moment it was taken; the photo is opened once."""
+    position = _sidecar_position(photo)
     with photo_header(photo) as image:
-        position = _sidecar_position(photo) or (None if image is None else _embedded_position(image))
         if image is None:
-            return Head(position=position)
-        return Head(_exif_time(image), position, _exif_camera(image), _satellite_time(image))
+            return Facts(position=position)
+        width, height = image.size
+        if _exif_turns(image):
+            width, height = height, width
+        return Facts(
+            _exif_time(image),
+            position or _position_in(image),
+            *_exif_camera(image),
+            _satellite_time(image),
+            (width, height),
+        )
 
 
 def read_position(photo: Path, content: bytes | None = None) -> tuple[float, float] | None:
@@ -59,18 +77,15 @@ def read_position(photo: Path, content: bytes | None = None) -> tuple[float, flo
 def embedded_position(photo: Path | bytes) -> tuple[float, float] | None:
     """Return the camera's position in the photo itself, given as a file or its content; see `read_position`."""
     with photo_header(photo) as image:
-        return None if image is None else _embedded_position(image)
+        return None if image is None else _position_in(image)
 
 
 def _sidecar_position(photo: Path) -> tuple[float, float] | None:
-    for path in sidecars_of(photo):
-        packet = read_sidecar(path)
-        if packet is not None and (position := packet.position()) is not None:
-            return position
-    return None
+    packets = (read_sidecar(path) for path in sidecars_of(photo))
+    return next((where for one in packets if one is not None and (where := one.position()) is not None), None)
 
 
-def _embedded_position(image: ImageFile.ImageFile) -> tuple[float, float] | None:
+def _position_in(image: ImageFile.ImageFile) -> tuple[float, float] | None:
     position = _exif_position(image)
     if position is not None:
         return position
@@ -90,7 +105,8 @@ def _exif_time(image: ImageFile.ImageFile) -> datetime | None:
         return None
 
 
-def _exif_camera(image: ImageFile.ImageFile) -> str:
+def _exif_camera(image: ImageFile.ImageFile) -> tuple[str, str]:
+    """Return maker and model, and the serial number."""
     try:
         exif = image.getexif()
         inner = exif.get_ifd(ExifTags.IFD.Exif)
@@ -99,9 +115,11 @@ def _exif_camera(image: ImageFile.ImageFile) -> str:
             exif.get(ExifTags.Base.Model),
             inner.get(ExifTags.Base.BodySerialNumber),
         )
-        return " ".join(filter(None, (" ".join(str(one or "").replace("\0", " ").split()) for one in said)))
+        maker, model, serial = (" ".join(str(one or "").replace("\0", " ").split()) for one in said)
     except Exception:  # noqa: BLE001 - damaged EXIF raises nearly every type
-        return ""
+        return "", ""
+    repeated = maker and model.casefold().startswith(maker.casefold().split()[0])
+    return model if repeated else f"{maker} {model}".strip(), serial
 
 
 def _satellite_time(image: ImageFile.ImageFile) -> datetime | None:
@@ -112,6 +130,14 @@ def _satellite_time(image: ImageFile.ImageFile) -> datetime | None:
         return day.replace(tzinfo=UTC) + timedelta(hours=hours, minutes=minutes, seconds=seconds)
     except Exception:  # noqa: BLE001 - most photos have none, and damaged EXIF raises nearly every type
         return None
+
+
+def _exif_turns(image: ImageFile.ImageFile) -> bool:
+    """Return whether the upright photo is as wide as the stored one is high."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1)) in {5, 6, 7, 8}
+    except Exception:  # noqa: BLE001 - damaged EXIF raises nearly every type
+        return False
 
 
 def _exif_position(image: ImageFile.ImageFile) -> tuple[float, float] | None:

@@ -24,7 +24,7 @@ from landmarks.serving.middleware.keys import KeyRing
 from landmarks.serving.middleware.metrics import CONTENT_TYPE
 from landmarks.serving.middleware.observability import Answer, Observe
 from landmarks.serving.middleware.security import Gate, SecurityHeaders
-from landmarks.serving.page import page_router
+from landmarks.serving.page import page_files
 from landmarks.serving.routes import errors, only_known_parameters, v1_router
 from landmarks.serving.schemas import Status
 from landmarks.serving.service import Service
@@ -97,7 +97,7 @@ def create_app(
     app.state.service = service
     app.state.stopping = stopping = Stopping()
     paths = {"/openapi.json"}
-    routers = [v1_router(service, searcher), _operations(service, stopping), page_router()]
+    routers = [v1_router(service, searcher), _operations(service, stopping), _pages()]
     if jobs is not None:
         routers.append(jobs_router(service, jobs, settings.jobs))
         service.metrics.gauge("landmarks_job_pictures", "Images of jobs without a result.", lambda: jobs.pending)
@@ -131,6 +131,13 @@ def _wrap(app: FastAPI, settings: ServeSettings, paths: frozenset[str], telemetr
     if telemetry is not None:
         service.metrics.telemetry = telemetry
         app.add_middleware(telemetry.trace)
+
+
+def _pages() -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+    for path, file in page_files():
+        router.add_api_route(path, file, methods=["GET", "HEAD"])
+    return router
 
 
 def _operations(service: Service, stopping: Stopping) -> APIRouter:

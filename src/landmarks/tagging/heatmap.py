@@ -169,6 +169,17 @@ def draw_heatmap(image: Image.Image, heatmap: Heatmap, preprocessing: Preprocess
     return sheet
 
 
+def overlaid(image: Image.Image, heatmap: Heatmap, preprocessing: Preprocessing) -> Image.Image:
+    """Return a photo with its heat map over it; the part outside the network's crop is darkened.
+
+    Args:
+        image: The upright photo, RGB.
+        heatmap: Heat map of this photo.
+        preprocessing: Defines which part of the photo the network sees.
+    """
+    return _overlaid(image, heatmap.heat, _seen(image.size, preprocessing))
+
+
 def _sentence(heatmap: Heatmap) -> str:
     if not heatmap.heat.any():
         return "hiding any one part changes nothing: no place in the photo decides alone"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from landmarks.geo.gazetteer import Gazetteer, Place, normalise
 from landmarks.geo.nearby import Nearby, nearest_landmark
 from landmarks.geo.towns import Town, find_town
@@ -29,6 +31,16 @@ def tags_of_position(
         found.append(_town_tag(town, gazetteer.country_name(town.country_code, town.country)))
     known = {(tag.level, tag.name) for tag in recognized}
     return tuple(tag for tag in found if (tag.level, tag.name) not in known), nearby
+
+
+def place_at(name: str, position: tuple[float, float], gazetteer: Gazetteer) -> Place:
+    """Return a place that is in no table, by its name and its latitude and longitude in degrees."""
+    town = find_town(position)
+    place = Place(normalise(name), name, "", "", "", "", *position, None)
+    if town is None:
+        return place
+    country = gazetteer.country_name(town.country_code, town.country)
+    return replace(place, city=town.name, country=country, country_code=town.country_code, region=town.region)
 
 
 def _town_tag(town: Town, country: str) -> Tag:

@@ -29,13 +29,14 @@ from landmarks.model.ood import is_landmark, scores_of_probabilities
 from landmarks.model.probabilities import highest
 from landmarks.model.recognizer import Candidate, Recognition, Recognizer
 from landmarks.tagging.settings import TagSettings
-from landmarks.tagging.surroundings import tags_of_position
+from landmarks.tagging.surroundings import place_at, tags_of_position
 from landmarks.tagging.tags import ImageTags, Level, Tag
 
 PLACES_FILE = "places.csv"
 """Table of the user's own places beside a model."""
 
 _AGREEMENT = 10.0  # factor on the odds of a landmark near the camera
+_LEARNED = "-learned="  # the last part of an identity
 _LEVELS: tuple[Level, ...] = get_args(Level)
 
 
@@ -214,6 +215,8 @@ class Tagger:
             return None
         name = match.landmark.name
         place = self._gazetteer.find(name)
+        if place is None and match.landmark.position is not None:
+            place = place_at(name, match.landmark.position, self._gazetteer)
         where = None if place is None else place.coordinates
         if position is not None and where is not None and distance_km(position, where) > self.settings.far_km:
             return None
@@ -350,6 +353,11 @@ def make_tagger(recognizer: Recognizer, gazetteer: Gazetteer, settings: TagSetti
     return Tagger(info.classes, recognizer.calibration, gazetteer, settings, identity, learned=learned)
 
 
+def without_learned(identity: str) -> str:
+    """Return an identity without what the model was taught later."""
+    return identity.partition(_LEARNED)[0]
+
+
 def identity_of(folder: Path, info: ModelInfo, settings: TagSettings) -> str:
     """Return the identity of a model and of all that affects its tags; if it changes, photos are tagged again."""
     parts = [info.name, info.digest[:12]]
@@ -361,8 +369,7 @@ def identity_of(folder: Path, info: ModelInfo, settings: TagSettings) -> str:
     tables = [folder / PLACES_FILE, *([settings.own_places] if settings.own_places is not None else [])]
     parts += [f"places={sha256_file(table)[:12]}" for table in tables if table.is_file()]
     learned = learned_digest(folder, info)
-    parts += [f"learned={learned[:12]}"] if learned is not None else []
-    return "-".join(parts)
+    return "-".join(parts) + (f"{_LEARNED}{learned[:12]}" if learned is not None else "")
 
 
 def gazetteer_of(folder: Path | Sequence[Path], settings: TagSettings) -> Gazetteer:

@@ -14,7 +14,6 @@ from landmarks.library.library import Library
 from landmarks.library.moves import follow_moves
 from landmarks.library.records import Change, PhotoRow
 from landmarks.library.writing import Snapshot
-from landmarks.metadata.exiftool import ExifTool
 from landmarks.tagging.tags import ImageTags, tags_from_json
 
 
@@ -45,19 +44,18 @@ def relabel(
     if not dry_run:
         follow_moves(ledger, library.root)
     seen: set[bytes] = set()
-    with ExifTool() as tool:
-        batch = Batch(ledger, library.root, library.options, tool, read_only=dry_run, kind="relabel")
-        try:
-            for page in ledger.standing(below=folder):
-                for change in page:
-                    if change.photo not in seen:  # the newest comes first
-                        seen.add(change.photo)
-                        yield from _relabel_one(library, batch, change, language, translation)
-            yield from batch.flush()
-            if batch.run is not None:
-                ledger.finish_run(batch.run)
-        finally:
-            batch.abandon()
+    batch = Batch(ledger, library.root, library.options, library.files.tool, read_only=dry_run, kind="relabel")
+    try:
+        for page in ledger.standing(below=folder):
+            for change in page:
+                if change.photo not in seen:  # the newest comes first
+                    seen.add(change.photo)
+                    yield from _relabel_one(library, batch, change, language, translation)
+        yield from batch.flush()
+        if batch.run is not None:
+            ledger.finish_run(batch.run)
+    finally:
+        batch.abandon()
     if not dry_run:
         ledger.rename_keys(lambda key: _in_language(key, language), below=folder)
 

@@ -45,8 +45,11 @@ def web_page(
     static = resources.files("landmarks.library.maps")
     land = json.loads(resources.files("landmarks.geo").joinpath("land.json").read_text(encoding="utf-8"))
     template = static.joinpath("page.html").read_text(encoding="utf-8")
-    for name in ("page.css", "page.js"):
-        template = template.replace(f"{{{{{name}}}}}", static.joinpath(name).read_text(encoding="utf-8"))
+    for name in ("page.css", "slippy.css", "slippy.js", "page.js"):
+        text = static.joinpath(name).read_text(encoding="utf-8")
+        template = template.replace(
+            f"{{{{{name}}}}}", text.replace("export ", "") if name == "slippy.js" else text
+        )
     before, after = template.replace("{{title}}", html.escape(title)).split("{{data}}")
     yield before
     yield from _data(spots, land, folder, on_error)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from landmarks.metadata.reading import read_head
+from landmarks.metadata.reading import read_facts
 from landmarks.tagging.tags import Tag
 
 
@@ -46,10 +46,10 @@ def find_spot(photo: Path, tags: tuple[Tag, ...]) -> Spot | None:
         photo: The photo; only its metadata are read.
         tags: Its tags.
     """
-    head = read_head(photo)
+    facts = read_facts(photo)
     placed = (tag.place.coordinates for tag in tags if _is_placed(tag) and tag.place is not None)
-    position = head.position or next(placed, None)
-    return None if position is None else Spot(photo, tags, position, head.position is not None, head.taken)
+    position = facts.position or next(placed, None)
+    return None if position is None else Spot(photo, tags, position, facts.position is not None, facts.taken)
 
 
 def in_order(spots: list[Spot]) -> list[Spot]:

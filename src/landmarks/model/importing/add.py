@@ -5,7 +5,6 @@ The folder is created atomically; downloads are kept for the next attempt.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ import onnx
 
 from landmarks.errors import ModelError, SettingsError
 from landmarks.files.atomic import write_text
+from landmarks.files.state import user_cache
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.model.calibration import Calibration
@@ -237,5 +237,4 @@ def _target(name: str) -> Path:
 
 
 def _downloads() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "landmarks" / "downloads"
+    return user_cache() / "downloads"

@@ -15,7 +15,7 @@ from landmarks.serving.settings import Access
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -82,7 +82,7 @@ class Gate:
     def _check_host(self, headers: Headers) -> None:
         host = host_name(headers.get("host", ""))
         # A page whose name resolves to this machine (DNS rebinding) sends that name, never an address.
-        if self._access.hosts and host not in self._access.hosts and not _is_address(host):
+        if self._access.hosts and host not in self._access.hosts and not is_address(host):
             raise RequestError(
                 "forbidden_host", "this service does not answer under that host name: see --allow-host"
             )
@@ -104,7 +104,8 @@ def host_name(header: str) -> str:
     return text.partition(":")[0]
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Return whether a host is an address, not a name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from landmarks.geo.gazetteer import Gazetteer
-from landmarks.metadata.reading import Head, read_head
+from landmarks.metadata.reading import Facts, read_facts
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import Finding, gazetteer_of
 from landmarks.tagging.tags import ImageTags, Tag
@@ -56,13 +56,13 @@ class TripTagger:
     """Sees the photos of a run together.
 
     Attributes:
-        heads: When, where and with what each photo was taken, also those that are not tagged in this run.
+        facts: When, where and with what each photo was taken, also those that are not tagged in this run.
         bars: How certain tags must be.
         gazetteer: The places.
         within: Longest time to the photos between which a position is estimated; None to estimate none.
     """
 
-    heads: Mapping[Path, Head]
+    facts: Mapping[Path, Facts]
     bars: Bars
     gazetteer: Gazetteer
     within: timedelta | None
@@ -71,7 +71,7 @@ class TripTagger:
     def of(
         cls, photos: Iterable[Path], folders: Sequence[Path], settings: TagSettings, within: timedelta | None
     ) -> TripTagger:
-        """Return that of a model, or of two, for photos; the head of each is read once.
+        """Return that of a model, or of two, for photos; each is opened once.
 
         Args:
             photos: All photos of the run.
@@ -79,10 +79,10 @@ class TripTagger:
             settings: How to tag.
             within: As in the class.
         """
-        heads = {photo: read_head(photo) for photo in photos}
+        facts = {photo: read_facts(photo) for photo in photos}
         if not settings.use_position:
-            heads = {photo: replace(head, position=None) for photo, head in heads.items()}
-        return cls(heads, bars_of(folders, settings), gazetteer_of(folders, settings), within)
+            facts = {photo: replace(one, position=None) for photo, one in facts.items()}
+        return cls(facts, bars_of(folders, settings), gazetteer_of(folders, settings), within)
 
     def tag(self, findings: Iterable[Finding], records: Records) -> Trip:
         """Return the findings of a run after what its photos tell about each other.
@@ -110,25 +110,25 @@ class TripTagger:
             sighting = sighting_of(finding, self._moment(path), self.bars, self.gazetteer)
             sightings.append(replace(sighting, confirmed=_shows_landmark(records.confirmed(path), sighting)))
         new = {finding.photo.path for finding in found}
-        for photo in (photo for photo in self.heads if photo not in new):
+        for photo in (photo for photo in self.facts if photo not in new):
             tags = records.recorded(photo) or ()
             sighting = recorded_sighting(photo, tags, self._moment(photo), self.bars)
             sightings.append(replace(sighting, confirmed=_shows_landmark(records.confirmed(photo), sighting)))
         return sightings
 
     def _moment(self, photo: Path) -> Moment:
-        head = self.heads.get(photo, Head())
-        return Moment(head.taken, head.position)
+        facts = self.facts.get(photo, Facts())
+        return Moment(facts.taken, facts.position)
 
     def _fixes(self, sightings: Iterable[Sighting]) -> Iterable[Fix]:
         for sighting in sightings:
-            head = self.heads.get(sighting.photo, Head())
+            facts = self.facts.get(sighting.photo, Facts())
             if sighting.taken is not None and sighting.where is not None:
                 positioned = sighting.position is not None
-                yield Fix(head.camera, sighting.taken, sighting.where, positioned, head.satellite_time)
+                yield Fix(facts.device, sighting.taken, sighting.where, positioned, facts.satellite_time)
 
     def _on_time(self, sighting: Sighting, errors: Mapping[str, ClockError]) -> Sighting:
-        error = errors.get(self.heads.get(sighting.photo, Head()).camera)
+        error = errors.get(self.facts.get(sighting.photo, Facts()).device)
         if error is None or sighting.taken is None:
             return sighting
         return replace(sighting, taken=sighting.taken + error.behind)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from landmarks.errors import DataError, ImageError
 from landmarks.files.atomic import atomic_path, write_json
+from landmarks.files.state import user_cache
 from landmarks.imaging.decoding import load_rgb
 from landmarks.imaging.preprocessing import MAX_ASPECT, resize_short_side
 
@@ -36,7 +37,7 @@ Progress = Callable[[int, int], None]
 
 def default_cache_folder() -> Path:
     """Return the user's cache folder for landmarks (`$XDG_CACHE_HOME`, else `~/.cache`)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "landmarks"
+    return user_cache()
 
 
 @dataclass(frozen=True)

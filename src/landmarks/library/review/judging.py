@@ -1,0 +1,179 @@
+"""Records verdicts on photos, and brings what is written for them up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from landmarks.library.batch import Batch, Outcome, Work, judged, options_of
+from landmarks.library.ledger import Ledger
+from landmarks.library.records import Change, Verdict
+from landmarks.library.writing import Snapshot
+from landmarks.metadata.exiftool import ExifTool
+from landmarks.metadata.settings import WriteOptions
+from landmarks.tagging.tags import ImageTags, Tag, tags_from_json
+
+BUSY = "another process is at work on it: try again later"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the user says of the tags of a photo.
+
+    Attributes:
+        photo: Its path.
+        verdicts: The verdicts.
+        afresh: Whether all earlier verdicts on the photo are withdrawn.
+        tags: Its tags before any verdict; None to take those that were recorded last.
+    """
+
+    photo: Path
+    verdicts: tuple[Verdict, ...]
+    afresh: bool = False
+    tags: tuple[Tag, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a judge writes with.
+
+    Attributes:
+        ledger: The ledger.
+        root: Root of the library.
+        options: Where tags are written for photos without any so far.
+        tool: ExifTool, to write into photos.
+        key: Maps a photo to its key in the ledger.
+    """
+
+    ledger: Ledger
+    root: Path
+    options: WriteOptions
+    tool: ExifTool
+    key: Callable[[Path], bytes]
+
+    def look(self, photo: Path) -> Snapshot:
+        """Take a snapshot of a photo, which is read only if it is not as the ledger knows it.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        seen, row = Snapshot.of(photo, read=False), self.ledger.photo(self.key(photo))
+        if row is not None and row.sha256 and (row.size, row.mtime_ns) == (seen.size, seen.mtime_ns):
+            return replace(seen, sha256=row.sha256)
+        return Snapshot.of(photo)
+
+
+def judge(files: Files, judgements: Sequence[Judgement], *, everywhere: bool = False) -> Iterator[Outcome]:
+    """Record verdicts, and change what is written for their photos.
+
+    What a verdict changes belongs to the run that wrote the tags, and is undone with it.
+
+    Args:
+        files: What is written with.
+        judgements: The verdicts, at most one judgement per photo.
+        everywhere: Also write for photos for which nothing was written so far; otherwise the next run does that.
+
+    Yields:
+        An outcome for each photo for which something is, or cannot be, written. The verdicts stand all the same.
+
+    Raises:
+        StorageError: The disk is full.
+    """
+    ledger = files.ledger
+    taken: list[tuple[Judgement, Snapshot]] = []
+    for judgement in judgements:
+        try:
+            taken.append((judgement, files.look(judgement.photo)))
+        except OSError as error:
+            reason = f"it cannot be read ({(error.strerror or 'unknown').lower()})"
+            yield Outcome(judgement.photo, "quarantined", reason=reason)
+    with ledger.transaction():
+        for judgement, snapshot in taken:
+            record(ledger, files.key(judgement.photo), snapshot.sha256, judgement)
+    due = [one for one in (_due(files, *each, everywhere=everywhere) for each in taken) if one is not None]
+    with ledger.transaction():
+        mine = {one.work.key for one in due if ledger.claim(one.work.key)}
+    batches: dict[tuple[int | None, WriteOptions], Batch] = {}
+    try:
+        for one in due:
+            if one.work.key in mine:
+                yield from _write(files, one, batches)
+            else:
+                yield Outcome(one.work.photo, "quarantined", reason=BUSY)
+        for batch in batches.values():
+            yield from batch.flush()
+    finally:
+        for (run, _), batch in batches.items():
+            batch.abandon()
+            if run is None and batch.run is not None:
+                ledger.finish_run(batch.run)
+        ledger.release(mine)
+    _follow_content(files, taken)
+
+
+def record(ledger: Ledger, key: bytes, sha256: bytes | None, judgement: Judgement) -> None:
+    """Record the verdicts of a judgement."""
+    if judgement.afresh:
+        ledger.withdraw(key, sha256)
+    for verdict in judgement.verdicts:
+        ledger.judge(key, sha256, verdict)
+
+
+@dataclass(frozen=True)
+class _Due:
+    """A photo for which something is to be written.
+
+    Attributes:
+        work: The photo.
+        tags: Its tags before any verdict.
+        prior: The last change for it; None if there is none.
+    """
+
+    work: Work
+    tags: tuple[Tag, ...]
+    prior: Change | None
+
+
+def _due(files: Files, judgement: Judgement, snapshot: Snapshot, *, everywhere: bool) -> _Due | None:
+    """Return what is to be written for a photo, or None."""
+    ledger, key = files.ledger, files.key(judgement.photo)
+    prior = ledger.of_photo(key)
+    if prior is None and not everywhere:
+        return None
+    tags = judgement.tags if judgement.tags is not None else _tags_before(ledger, prior, afresh=judgement.afresh)
+    if everywhere:
+        now = judged(tags, ledger.verdicts(key, snapshot.sha256))
+        if now == (() if prior is None else tags_from_json(prior.tags)):
+            return None  # what is written is what is wanted
+    row = ledger.photo(key)
+    return _Due(Work(judgement.photo, key, snapshot, row.key if row is not None else ""), tags, prior)
+
+
+def _write(files: Files, due: _Due, batches: dict[tuple[int | None, WriteOptions], Batch]) -> Iterator[Outcome]:
+    prior = due.prior
+    options = files.options if prior is None else options_of(prior)
+    run = None if prior is None else prior.run
+    batch = batches.setdefault((run, options), Batch(files.ledger, files.root, options, files.tool, run=run))
+    result = ImageTags(due.work.photo, due.tags, (), "" if prior is None else prior.model)
+    yield from batch.take(due.work, result) if prior is None else batch.amend(due.work, result, prior)
+
+
+def _tags_before(ledger: Ledger, prior: Change | None, *, afresh: bool) -> tuple[Tag, ...]:
+    """Return the recorded tags of a photo; `afresh`: those that the model gave it, before any verdict."""
+    if prior is None:
+        return ()
+    query = "SELECT tags FROM changes WHERE photo = ? AND model = ? AND state = 'done' ORDER BY id LIMIT 1"
+    first = ledger.row(query, prior.photo, prior.model) if afresh else None
+    return tags_from_json(prior.tags if first is None else first[0])
+
+
+def _follow_content(files: Files, taken: Iterable[tuple[Judgement, Snapshot]]) -> None:
+    """Record the verdicts for the new content of photos that were written into."""
+    with files.ledger.transaction():
+        for judgement, snapshot in taken:
+            key = files.key(judgement.photo)
+            now = files.ledger.photo(key)
+            if now is not None and now.sha256 != snapshot.sha256:
+                for verdict in files.ledger.verdicts(key, snapshot.sha256):
+                    files.ledger.judge(key, now.sha256, verdict)

@@ -1,0 +1,1 @@
+"""A library of photos in the browser: `landmarks open`."""

@@ -1,0 +1,59 @@
+"""Pictures for the page: thumbnails, previews and heat maps, as JPEG."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+from landmarks.imaging.decoding import load_image
+from landmarks.imaging.limits import ImageLimits
+from landmarks.imaging.preprocessing import prepare
+from landmarks.model.recognizer import Recognizer
+from landmarks.tagging.heatmap import occlusion_heatmap, overlaid
+
+THUMBNAIL = 320
+"""Longest side of a thumbnail in pixels."""
+
+HEATMAP = 1024
+"""Longest side of a heat map in pixels; it has no more detail than that."""
+
+PREVIEW = 2048
+"""Longest side of a preview in pixels."""
+
+
+def make_picture(photo: Path, side: int, limits: ImageLimits) -> bytes:
+    """Return a photo as a JPEG whose longest side is `side` at most.
+
+    Of a RAW file the embedded preview is taken, and of a JPEG no more is decoded than the size needs.
+
+    Raises:
+        ImageError: The photo is unreadable.
+    """
+    return as_jpeg(load_scaled(photo, side, limits), 78 if side <= THUMBNAIL else 86)
+
+
+def load_scaled(photo: Path, side: int, limits: ImageLimits) -> Image.Image:
+    """Return an upright photo whose longest side is `side` at most; raises `ImageError` if it is unreadable."""
+    image = load_image(photo, min_side=side, limits=limits)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return image
+
+
+def make_heatmap(photo: Path, recognizer: Recognizer, class_name: str) -> bytes:
+    """Return a photo with the parts coloured that the answer for a class depends on, as a JPEG.
+
+    Raises:
+        ImageError: The photo is unreadable.
+    """
+    preprocessing, limits = recognizer.info.preprocessing, recognizer.limits
+    heatmap = occlusion_heatmap(recognizer, prepare(photo, preprocessing, limits), class_name)
+    return as_jpeg(overlaid(load_scaled(photo, HEATMAP, limits), heatmap, preprocessing), 86)
+
+
+def as_jpeg(image: Image.Image, quality: int) -> bytes:
+    """Return an image as a JPEG."""
+    content = BytesIO()
+    image.save(content, "JPEG", quality=quality)
+    return content.getvalue()

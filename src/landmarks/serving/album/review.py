@@ -1,0 +1,248 @@
+"""What the user says on the page: verdicts, undo and redo, teaching, and the places to choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from landmarks.fewshot.enrollment import Teacher, forget
+from landmarks.fewshot.learned import read_learned
+from landmarks.geo.gazetteer import Gazetteer, Place
+from landmarks.geo.spelling import folded
+from landmarks.imaging.limits import ImageLimits
+from landmarks.library.batch import names_of
+from landmarks.library.library import Library
+from landmarks.library.records import Verdict
+from landmarks.library.review.judging import Judgement
+from landmarks.library.review.steps import Step, Steps
+from landmarks.model.folder import read_info
+from landmarks.serving.album.album import Album
+from landmarks.serving.album.rows import Photo, Standing, place_object, shown_tag
+from landmarks.serving.errors import RequestError
+from landmarks.tagging.surroundings import place_at
+from landmarks.tagging.tags import Tag, tags_to_json
+
+Said = Literal["confirm", "reject", "rename", "clear"]
+
+_DONE = {"confirm": "Confirmed", "reject": "Rejected", "rename": "Named", "clear": "Cleared"}
+_NO_TAG = {"confirm": "it has no tag to confirm", "reject": "it has no tag to reject"}
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What came of a step.
+
+    Attributes:
+        step: The step.
+        photos: The photos whose rows may have changed.
+        refused: Photos for which nothing was done, each with the reason.
+        taught: Whether the model has been taught something or has forgotten it.
+    """
+
+    step: Step
+    photos: tuple[Photo, ...]
+    refused: dict[int, str]
+    taught: bool = False
+
+
+class Places:
+    """Places by their names in all languages, and the landmarks that were taught.
+
+    Args:
+        gazetteer: The places.
+        folder: The model folder.
+    """
+
+    def __init__(self, gazetteer: Gazetteer, folder: Path) -> None:
+        self.gazetteer = gazetteer
+        self._folder = folder
+        self._info = read_info(folder)
+
+    def find(self, query: str, limit: int) -> list[dict[str, Any]]:
+        """Return the places whose name begins with the query, then those with a word that does, as JSON."""
+        wanted = folded(query)
+        if not wanted:
+            return []
+        learned = {one["key"]: one for one in self._learned()}
+        names = [*self._names, *((folded(str(one["name"])), str(key)) for key, one in learned.items())]
+        ranks: dict[str, tuple[int, int]] = {}
+        for name, key in names:
+            at = 0 if name.startswith(wanted) else 1 if f" {wanted}" in name else None
+            if at is not None:
+                rank = (at + (name != wanted), len(name))
+                ranks[key] = min(ranks.get(key, rank), rank)
+        best = sorted(ranks, key=lambda key: (ranks[key], key))[:limit]
+        return [learned.get(key) or self._object(key) for key in best]
+
+    def tag(self, key: str | None, name: str | None) -> Tag:
+        """Return the tag for a place, by its key, or for a landmark by its name, which may have been taught.
+
+        Raises:
+            RequestError: Neither is given.
+        """
+        name = " ".join((name or "").split())
+        place = self.gazetteer.get(key) if key else None
+        if place is None and not (name or key):
+            raise RequestError("invalid_parameter", "say which place it is: give `key` or `name`")
+        if place is None:
+            name = name or self.gazetteer.display_name(str(key))
+            place = self.gazetteer.find(name) or self._taught(name)
+        return Tag(place.name if place is not None else name, "landmark", 1.0, place, None)
+
+    @cached_property
+    def _names(self) -> list[tuple[str, str]]:
+        found: dict[tuple[str, str], None] = {}
+        for place in self.gazetteer:
+            found |= {
+                (folded(name), place.key): None for name in (place.name, *self.gazetteer.names_of(place).values())
+            }
+        return list(found)
+
+    def _object(self, key: str) -> dict[str, Any]:
+        place = self.gazetteer.get(key)
+        return {**place_object(place), "learned": False} if place is not None else {"key": key}
+
+    def _learned(self) -> Iterable[dict[str, Any]]:
+        learned = read_learned(self._folder, self._info)
+        for one in () if learned is None else learned.landmarks:
+            place = self.gazetteer.find(one.name) or self._taught(one.name)
+            shown = place_object(place or Place(one.name, one.name, "", "", "", "", None, None, None))
+            yield {**shown, "key": one.name, "name": one.name, "learned": True}
+
+    def _taught(self, name: str) -> Place | None:
+        learned = read_learned(self._folder, self._info)
+        one = None if learned is None else learned.find(name)
+        where = None if one is None else one.position
+        return None if where is None else place_at(name, where, self.gazetteer)
+
+
+class Review:
+    """The steps of the users of a library; everything here runs in the library's thread.
+
+    Args:
+        library: The library.
+        album: Its photos.
+        places: Places to choose from.
+        folder: The model folder.
+        limits: Largest file and image to accept.
+        standing: Returns what is known of the tags of a photo.
+        said: Returns what the model said of a photo, before any verdict, or None.
+        identity: Returns the identity of the model and what it was taught.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        album: Album,
+        places: Places,
+        folder: Path,
+        limits: ImageLimits,
+        *,
+        standing: Callable[[Photo], Standing],
+        said: Callable[[Photo], Standing | None],
+        identity: Callable[[], str],
+    ) -> None:
+        self._steps = Steps(library)
+        self._album = album
+        self._places = places
+        self._folder = folder
+        self._limits = limits
+        self._standing = standing
+        self._said = said
+        self._identity = identity
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many steps can be undone, and how many done again."""
+        return self._steps.can_undo, self._steps.can_redo
+
+    def judge(self, photos: Sequence[Photo], said: Said, key: str | None, name: str | None) -> Answered:
+        """Confirm, reject or rename the tags of photos, or withdraw what was said of them."""
+        tag = self._places.tag(key, name) if said == "rename" else None
+        judgements, refused = [], {}
+        for photo in photos:
+            verdicts = self._verdicts(self._standing(photo), said, tag)
+            if not verdicts and said != "clear":
+                refused[photo.id] = _NO_TAG[said]
+                continue
+            path = self._album.path(photo)
+            judgements.append(Judgement(path, tuple(verdicts), said == "clear", self._raw(photo)))
+        text = f"{_DONE[said]} {_count(len(judgements))}{f' {tag.name}' if tag is not None else ''}"
+        if not judgements:
+            return Answered(Step(text, ()), (), refused)
+        return self._answered(self._steps.make(text, judgements), refused)
+
+    def teach(self, photos: Sequence[Photo], name: str, position: tuple[float, float] | None) -> Answered:
+        """Teach the model a landmark from photos, and confirm it on them."""
+        name = " ".join(name.split())
+        paths = [self._album.path(photo) for photo in photos]
+        added = self._learn(name, paths, position)
+        tag = self._places.tag(None, name)
+        judgements = [
+            Judgement(path, tuple(self._verdicts(self._standing(photo), "rename", tag)), False, self._raw(photo))
+            for photo, path in zip(photos, paths, strict=True)
+        ]
+        more = {"name": name, "added": added, "position": position, "model": self._identity()}
+        step = self._steps.make(f"Taught {name} from {_count(len(photos))}", judgements, more)
+        return self._answered(step, {}, taught=True)
+
+    def undo(self) -> Answered:
+        """Undo the last step.
+
+        Raises:
+            RequestError: There is none.
+        """
+        step = self._steps.undo()
+        if step is None:
+            raise RequestError("conflict", "there is nothing to undo")
+        if step.more:
+            forget(self._folder, step.more["name"], step.more["added"])
+        return self._answered(step, {}, taught=bool(step.more))
+
+    def redo(self) -> Answered:
+        """Do the step again that was undone last.
+
+        Raises:
+            RequestError: There is none.
+        """
+        step = self._steps.redo()
+        if step is None:
+            raise RequestError("conflict", "there is nothing to do again")
+        if step.more:
+            position = step.more["position"]
+            self._learn(step.more["name"], step.photos, None if position is None else tuple(position))
+        return self._answered(step, {}, taught=bool(step.more))
+
+    def _raw(self, photo: Photo) -> tuple[Tag, ...] | None:
+        said = self._said(photo)
+        return None if said is None else said.tags
+
+    def _learn(self, name: str, paths: Sequence[Path], position: tuple[float, float] | None) -> int:
+        """Teach the model a landmark; return how many photos of it are new."""
+        return Teacher(self._folder, self._limits).learn(name, paths, position=position).added
+
+    def _verdicts(self, standing: Standing, said: Said, tag: Tag | None) -> list[Verdict]:
+        if said == "clear":
+            return []
+        if tag is not None:
+            inside = names_of(tag)
+            wrong = [one for one in standing.tags if one.source == "photo" and one.name.casefold() not in inside]
+            return [*(_verdict(one, "rejected") for one in wrong), _verdict(tag, "confirmed")]
+        shown = shown_tag(standing)
+        return [] if shown is None else [_verdict(shown, "confirmed" if said == "confirm" else "rejected")]
+
+    def _answered(self, step: Step, refused: dict[int, str], *, taught: bool = False) -> Answered:
+        photos = tuple(photo for path in step.photos if (photo := self._album.at(path)) is not None)
+        failed = {photo.id: step.refused[path] for path in step.refused if (photo := self._album.at(path))}
+        return Answered(step, photos, {**refused, **failed}, taught)
+
+
+def _verdict(tag: Tag, said: Literal["confirmed", "rejected"]) -> Verdict:
+    return Verdict(tag.name.casefold(), said, tags_to_json([tag]))
+
+
+def _count(photos: int) -> str:
+    return f"{photos} photo{'' if photos == 1 else 's'}"

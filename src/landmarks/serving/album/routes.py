@@ -1,0 +1,327 @@
+"""The routes of a library in the browser."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from importlib import resources
+from typing import Any, TypeVar, get_args
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from landmarks.geo.towns import largest_towns_in
+from landmarks.serving.album.opened import Opened
+from landmarks.serving.album.review import Answered, Said
+from landmarks.serving.album.rows import Photo
+from landmarks.serving.errors import RequestError
+from landmarks.serving.middleware.security import host_name
+from landmarks.serving.page import file_endpoint, page_files
+from landmarks.serving.settings import LOOPBACK
+
+_FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
+_ALIVE_SECONDS = 15.0
+_TOGETHER_SECONDS = 0.25  # changes this close are told together
+_MAX_PHOTOS = 100_000
+_MAX_NAME = 200
+_SHARED = {"slippy.js": "text/javascript; charset=utf-8", "slippy.css": "text/css; charset=utf-8"}
+
+Result = TypeVar("Result")
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Events:
+    """Tells open windows what has changed, as server-sent events.
+
+    Args:
+        opened: The library.
+    """
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._rung: set[asyncio.Event] = set()
+        self._ended = False
+
+    def begin(self) -> None:
+        """Begin, in the loop of the application."""
+        self._loop = asyncio.get_running_loop()
+        self._opened.changed = self._tell
+
+    def end(self) -> None:
+        """End all streams."""
+        self._ended = True
+        self._ring()
+
+    async def stream(self) -> AsyncIterator[str]:
+        """Yield what has changed, from now on; everything is told once at the beginning."""
+        bell, told = asyncio.Event(), dict[str, Any]()
+        self._rung.add(bell)
+        try:
+            while not self._ended:
+                for name, value in self._now().items():
+                    if told.get(name) != value:
+                        told[name] = value
+                        data = self._opened.library() if name == "library" else value
+                        yield f"event: {name}\ndata: {json.dumps(data)}\n\n"
+                try:
+                    await asyncio.wait_for(bell.wait(), _ALIVE_SECONDS)
+                except TimeoutError:
+                    yield ": still here\n\n"
+                bell.clear()
+                if not self._ended:
+                    await asyncio.sleep(_TOGETHER_SECONDS)
+        finally:
+            self._rung.discard(bell)
+
+    def _now(self) -> dict[str, Any]:
+        library = self._opened.library()
+        tagging = library.pop("tagging")
+        return {"photos": {"revision": self._opened.album.revision}, "tagging": tagging, "library": library}
+
+    def _tell(self) -> None:
+        if self._loop is not None and not self._ended:
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._ring)
+
+    def _ring(self) -> None:
+        for bell in self._rung:
+            bell.set()
+
+
+def album_routes(opened: Opened, events: Events, *, lan: bool) -> list[Route]:
+    """Return all routes; the files of the page, and those it shares with other pages, are read now.
+
+    Args:
+        opened: The library.
+        events: What has changed.
+        lan: Whether other machines are let in.
+    """
+    look, say = _Looking(opened, events), _Saying(opened, lan=lan)
+    routes = [
+        Route("/api/library", look.library),
+        Route("/api/photos", look.photos),
+        Route("/api/photos/{number:int}", look.photo),
+        Route("/api/events", look.events),
+        Route("/api/places", look.places),
+        Route("/api/towns", look.towns),
+        Route("/api/similar", look.similar),
+        Route("/api/suggestions", look.suggestions),
+        Route("/api/verdicts", say.verdicts, methods=["POST"]),
+        Route("/api/undo", say.undo, methods=["POST"]),
+        Route("/api/redo", say.redo, methods=["POST"]),
+        Route("/api/teach", say.teach, methods=["POST"]),
+        Route("/api/tagging", say.tagging, methods=["POST"]),
+        Route("/api/links", say.link, methods=["POST"]),
+    ]
+    for kind, make in (
+        ("thumbnails", opened.thumbnail),
+        ("previews", opened.preview),
+        ("heatmaps", opened.heatmap),
+    ):
+        routes.append(Route(f"/{kind}/{{number:int}}", _picture(opened, make)))
+    routes += [Route(path, file) for path, file in page_files("landmarks.serving.album")]
+    routes += [Route(f"/shared{path}", file) for path, file in page_files() if path != "/"]
+    for name, kind in _SHARED.items():
+        content = resources.files("landmarks.library.maps").joinpath(name).read_bytes()
+        routes.append(Route(f"/shared/{name}", file_endpoint(content, kind)))
+    return routes
+
+
+class _Looking:
+    """Routes that change nothing."""
+
+    def __init__(self, opened: Opened, events: Events) -> None:
+        self._opened = opened
+        self._events = events
+
+    async def library(self, _request: Request) -> Response:
+        """Return what is open, and how far its tagging is."""
+        return JSONResponse(self._opened.library())
+
+    async def photos(self, request: Request) -> Response:
+        """Return the rows of all photos, or of those that have changed."""
+        since = _whole(request, "since")
+        packs = "gzip" in request.headers.get("accept-encoding", "")
+
+        def rows() -> tuple[bytes, dict[str, str]]:
+            body = self._opened.album.answer(since)
+            if not packs or len(body) < 1000:
+                return body, {}
+            packer = zlib.compressobj(1, wbits=31)  # with the head of gzip
+            return packer.compress(body) + packer.flush(), {"Content-Encoding": "gzip"}
+
+        body, headers = await _in_thread(self._opened, rows)
+        return Response(body, media_type="application/json", headers=headers)
+
+    async def photo(self, request: Request) -> Response:
+        """Return all that is known of a photo."""
+        photo = self._opened.album.get(int(request.path_params["number"]))
+        return JSONResponse(await _in_thread(self._opened, lambda: self._opened.detail(photo)))
+
+    async def events(self, _request: Request) -> Response:
+        """Stream what changes."""
+        return StreamingResponse(self._events.stream(), media_type="text/event-stream")
+
+    async def places(self, request: Request) -> Response:
+        """Return places by the beginning of their name."""
+        query, limit = request.query_params.get("q", ""), _whole(request, "limit") or 8
+        found = await _in_thread(self._opened, lambda: self._opened.places.find(query[:_MAX_NAME], min(limit, 50)))
+        return JSONResponse(found)
+
+    async def towns(self, request: Request) -> Response:
+        """Return the largest towns of a part of the map."""
+        south, west, north, east = (_degrees(request, name) for name in ("south", "west", "north", "east"))
+        limit = min(_whole(request, "limit") or 60, 500)
+        found = await _in_thread(self._opened, lambda: largest_towns_in(south, west, north, east, limit))
+        return JSONResponse(found)
+
+    async def similar(self, request: Request) -> Response:
+        """Return the photos that look most like one."""
+        number, limit = self._opened.album.get(_whole(request, "id") or 0).id, _whole(request, "limit") or 50
+        found = await _in_thread(self._opened, lambda: self._opened.similar(number, min(limit, 500)))
+        return JSONResponse(found)
+
+    async def suggestions(self, _request: Request) -> Response:
+        """Return groups of unknown photos that look alike."""
+        return JSONResponse(await _in_thread(self._opened, self._opened.suggestions))
+
+
+class _Saying:
+    """Routes that change something."""
+
+    def __init__(self, opened: Opened, *, lan: bool) -> None:
+        self._opened = opened
+        self._lan = lan
+
+    async def verdicts(self, request: Request) -> Response:
+        """Confirm, reject or rename tags of photos, or withdraw what was said of them."""
+        body = await _body(request)
+        photos, said = self._photos(body), body.get("verdict")
+        if said not in get_args(Said):
+            raise RequestError("invalid_parameter", f"verdict must be one of {', '.join(get_args(Said))}")
+        key, name = _text(body, "key"), _text(body, "name")
+        verdict: Said = next(one for one in get_args(Said) if one == said)
+        return await self._step(lambda: self._opened.judge(photos, verdict, key, name))
+
+    async def undo(self, request: Request) -> Response:
+        """Undo the last step."""
+        await _body(request)
+        return await self._step(self._opened.undo)
+
+    async def redo(self, request: Request) -> Response:
+        """Do the step again that was undone last."""
+        await _body(request)
+        return await self._step(self._opened.redo)
+
+    async def teach(self, request: Request) -> Response:
+        """Teach the model a landmark from photos."""
+        body = await _body(request)
+        photos, name = self._photos(body), _text(body, "name")
+        if not name:
+            raise RequestError("invalid_parameter", "give the name of the landmark")
+        where = body.get("latitude"), body.get("longitude")
+        position = None if where == (None, None) else _position(*where)
+        return await self._step(lambda: self._opened.teach(photos, name, position), {"landmark": name})
+
+    async def tagging(self, request: Request) -> Response:
+        """Pause the tagging, or go on."""
+        running = (await _body(request)).get("running")
+        if not isinstance(running, bool):
+            raise RequestError("invalid_parameter", "running must be true or false")
+        self._opened.tagger.pause(paused=not running)
+        return JSONResponse(self._opened.tagger.status())
+
+    async def link(self, request: Request) -> Response:
+        """Return a new link, which can be used once."""
+        await _body(request)
+        host = request.headers["host"]
+        if self._lan and host_name(host) in LOOPBACK:
+            host = f"{_own_address()}:{host.rpartition(':')[2]}"
+        return JSONResponse({"url": f"http://{host}/?token={self._opened.sessions.link()}"})
+
+    async def _step(self, make: Callable[[], Any], more: dict[str, Any] | None = None) -> Response:
+        done: Answered = await asyncio.wrap_future(make())
+        body = await _in_thread(self._opened, lambda: self._opened.answer(done, more or {}))
+        return Response(body, media_type="application/json")
+
+    def _photos(self, body: dict[str, Any]) -> list[Photo]:
+        numbers = body.get("photos")
+        if not isinstance(numbers, list) or not 0 < len(numbers) <= _MAX_PHOTOS:
+            raise RequestError("invalid_parameter", "photos must be a list of numbers of photos")
+        if not all(type(number) is int for number in numbers):
+            raise RequestError("invalid_parameter", "photos must be a list of numbers of photos")
+        return [self._opened.album.get(number) for number in dict.fromkeys(numbers)]
+
+
+def _picture(opened: Opened, make: Callable[[Photo], bytes]) -> Handler:
+    async def picture(request: Request) -> Response:
+        """Return a picture of a photo; it never changes, as its address has the version of the photo."""
+        photo = opened.album.get(int(request.path_params["number"]))
+        content = await _in_thread(opened, lambda: make(photo))
+        return Response(content, media_type="image/jpeg", headers=_FOREVER)
+
+    return picture
+
+
+async def _in_thread(opened: Opened, work: Callable[[], Result]) -> Result:
+    return await asyncio.get_running_loop().run_in_executor(opened.threads, work)
+
+
+def _whole(request: Request, name: str) -> int | None:
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 15:
+        raise RequestError("invalid_parameter", f"{name} must be a whole number, not {text[:40]!r}")
+    return int(text)
+
+
+def _degrees(request: Request, name: str) -> float:
+    try:
+        return float(request.query_params[name])
+    except (KeyError, ValueError) as error:
+        raise RequestError("invalid_parameter", f"{name} must be a number of degrees") from error
+
+
+def _position(latitude: object, longitude: object) -> tuple[float, float]:
+    if type(latitude) in {int, float} and type(longitude) in {int, float}:
+        where = float(str(latitude)), float(str(longitude))
+        if abs(where[0]) <= 90 and abs(where[1]) <= 180:
+            return where
+    raise RequestError("invalid_parameter", "latitude and longitude must be degrees, both or neither")
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    """Return the JSON object in a request."""
+    try:
+        body = json.loads(await request.body())
+    except (ValueError, RecursionError) as error:
+        raise RequestError("bad_request", "the request is not JSON") from error
+    if not isinstance(body, dict):
+        raise RequestError("bad_request", "the request must be a JSON object")
+    return body
+
+
+def _text(body: dict[str, Any], name: str) -> str | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.strip() or len(value) > _MAX_NAME:
+        raise RequestError("invalid_parameter", f"{name} must be a text of 1 to {_MAX_NAME} characters")
+    return value.strip()
+
+
+def _own_address() -> str:
+    """Return the address of this machine in its network; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # an address for documentation, RFC 5737
+            return str(probe.getsockname()[0])
+        except OSError:
+            return socket.gethostname()

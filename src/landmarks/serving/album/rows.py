@@ -1,0 +1,229 @@
+"""The row of a photo as the page gets it: when and where it was taken, its tags, and what was said of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+from typing import Any, Literal
+from zlib import crc32
+
+from landmarks.geo.gazetteer import Gazetteer, Place
+from landmarks.library.batch import judged
+from landmarks.library.library import Library
+from landmarks.library.records import Verdict
+from landmarks.metadata.reading import Facts
+from landmarks.serving.album.catalogue import Answer
+from landmarks.tagging.tags import Tag, tags_from_json
+
+_NOWHERE = dict.fromkeys(("key", "name", "city", "country", "kind", "latitude", "longitude"))
+
+State = Literal["waiting", "tagged", "unknown", "unreadable"]
+
+
+@dataclass(slots=True)
+class Photo:
+    """A photo of the album; see `Listed` for the first fields.
+
+    Attributes:
+        id: Its number in addresses.
+        key: Its path relative to the root, as bytes.
+        size: Size in bytes.
+        mtime_ns: Time of its last change, in nanoseconds.
+        facts: What its camera recorded, as JSON; None before it was read.
+        line: Its row, as JSON.
+        revision: When its row changed last.
+        state: State of its row.
+        verdict: Verdict of its row.
+        model: What the ledger recorded of the model and options it was tagged with; None if nothing.
+        answered: Identity of the model whose answer is stored; None if none is.
+        rests: Whether two looks found it the same, so that nobody is still writing it.
+    """
+
+    id: int
+    key: bytes
+    size: int
+    mtime_ns: int
+    facts: str | None = None
+    line: bytes = b""
+    revision: int = 0
+    state: str = "waiting"
+    verdict: str | None = None
+    model: str | None = None
+    answered: str | None = None
+    rests: bool = True
+
+    @property
+    def version(self) -> str:
+        """Its version, which changes with the file."""
+        return version_of(self.key, self.size, self.mtime_ns)
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """Its row."""
+        row: dict[str, Any] = json.loads(self.line)
+        return row
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of the tags of a photo.
+
+    Attributes:
+        state: Whether it has tags.
+        tags: Its tags, after the user's verdicts.
+        verdicts: The verdicts, oldest first.
+        reason: Why it is unreadable, or why its tags are not written; None if all is well.
+    """
+
+    state: State = "waiting"
+    tags: tuple[Tag, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    reason: str | None = None
+
+
+def find_standing(library: Library, photo: Photo, said: Callable[[Photo], Standing | None]) -> Standing:
+    """Return what is known of the tags of a photo; `photo.model` is set to what the ledger recorded.
+
+    Args:
+        library: The library.
+        photo: The photo.
+        said: Returns what the model said of a photo, before any verdict; None if it was not asked.
+    """
+    ledger = library.files.ledger
+    row = ledger.photo(photo.key)
+    if row is not None and (row.size, row.mtime_ns) != (photo.size, photo.mtime_ns):
+        row = None
+    verdicts = tuple(ledger.verdicts(photo.key, row.sha256 if row is not None and row.sha256 else None))
+    photo.model = None if row is None else row.key
+    if row is not None and row.state == "unreadable":
+        return Standing("unreadable", (), verdicts, row.reason)
+    change = None if row is None else ledger.of_photo(photo.key)
+    answer = said(photo) if change is None else None
+    if answer is not None and answer.state == "unreadable":
+        return replace(answer, verdicts=verdicts)
+    recorded = tags_from_json(change.tags) if change is not None else answer.tags if answer is not None else ()
+    tags = judged(recorded, verdicts)
+    if row is None and answer is None and not tags:
+        return Standing("waiting", (), verdicts)
+    reason = None if row is None or row.state == "done" else f"The tags cannot be written: {row.reason}"
+    return Standing("tagged" if tags else "unknown", tags, verdicts, reason)
+
+
+def version_of(key: bytes, size: int, mtime_ns: int) -> str:
+    """Return a short text that changes with the file."""
+    return f"{crc32(b'%b %d %d' % (key, size, mtime_ns)):08x}"
+
+
+def facts_to_json(facts: Facts) -> str:
+    """Return facts as JSON, for `facts_from_json`."""
+    taken = None if facts.taken is None else facts.taken.isoformat()
+    return json.dumps([taken, facts.camera or None, facts.position, facts.size])
+
+
+def facts_from_json(text: str | None) -> dict[str, Any]:
+    """Return `taken`, `camera`, `position` and `size` of facts as JSON; all are None if there is no text."""
+    values = (None,) * 4 if text is None else json.loads(text)
+    return dict(zip(("taken", "camera", "position", "size"), values, strict=True))
+
+
+def make_row(number: int, key: bytes, version: str, facts: str | None, standing: Standing) -> dict[str, Any]:
+    """Return the row of a photo.
+
+    Args:
+        number: Its number.
+        key: Its path relative to the root, as bytes.
+        version: Its version.
+        facts: What its camera recorded, as JSON, or None.
+        standing: Its tags.
+    """
+    known, path = facts_from_json(facts), PurePath(os.fsdecode(key))
+    tag = shown_tag(standing)
+    place = tag.place if tag is not None and tag.level != "kind" else None
+    position, source = known["position"], "camera"
+    if position is None:
+        placed = (one.place.coordinates for one in standing.tags if one.level == "landmark" and one.place)
+        position = next((where for where in placed if where is not None), None)
+        source = "landmark"
+    latitude, longitude = position if position is not None else (None, None)
+    verdict = _verdict(tag, standing.verdicts)
+    return {
+        "id": number,
+        "name": path.name,
+        "folder": "" if path.parent == PurePath() else path.parent.as_posix(),
+        "version": version,
+        "state": standing.state,
+        "reason": standing.reason,
+        "taken": known["taken"],
+        "camera": known["camera"],
+        "latitude": latitude,
+        "longitude": longitude,
+        "position": source if position is not None else None,
+        "name_of_tag": tag.name if tag is not None else None,
+        "level": tag.level if tag is not None else None,
+        "city": (place.city or None) if place is not None and tag is not None and tag.level != "country" else None,
+        "country": (place.country or None) if place is not None else None,
+        "probability": round(tag.probability, 4) if tag is not None else None,
+        "tags": list(_names(standing.tags)),
+        "verdict": verdict,
+        "rejected": [_display(one) for one in standing.verdicts if one.verdict == "rejected"],
+    }
+
+
+def candidates_of(answer: Answer, gazetteer: Gazetteer) -> list[dict[str, Any]]:
+    """Return the candidates of an answer with their places, most likely first."""
+    found = []
+    for name, probability in json.loads(answer.answer)["candidates"]:
+        place = gazetteer.find(name)
+        said = place_object(place) if place is not None else {**_NOWHERE, "key": name}
+        found.append({**said, "name": gazetteer.display_name(name), "probability": probability})
+    return found
+
+
+def place_object(place: Place) -> dict[str, Any]:
+    """Return a place as JSON."""
+    return {
+        "key": place.key,
+        "name": place.name,
+        "city": place.city or None,
+        "country": place.country or None,
+        "kind": place.kind or None,
+        "latitude": place.latitude,
+        "longitude": place.longitude,
+    }
+
+
+def shown_tag(standing: Standing) -> Tag | None:
+    """Return the tag that stands for a photo: one that the user confirmed, else the first of what it shows."""
+    confirmed = {one.name for one in standing.verdicts if one.verdict == "confirmed"}
+    tags = sorted(
+        standing.tags,
+        key=lambda tag: (tag.name.casefold() not in confirmed, tag.source != "photo"),
+    )
+    return tags[0] if tags else None
+
+
+def _verdict(tag: Tag | None, verdicts: Sequence[Verdict]) -> str | None:
+    if tag is not None and any(one.verdict == "confirmed" and one.name == tag.name.casefold() for one in verdicts):
+        return "confirmed"
+    return "rejected" if any(one.verdict == "rejected" for one in verdicts) else None
+
+
+def _names(tags: Iterable[Tag]) -> dict[str, None]:
+    names: dict[str, None] = {}
+    for tag in tags:
+        around = [tag.place.city, tag.place.country] if tag.place is not None and tag.level != "kind" else []
+        if tag.level == "country":
+            around = []
+        names |= dict.fromkeys(name for name in (tag.name, *around) if name)
+    return names
+
+
+def _display(verdict: Verdict) -> str:
+    """Return the name of a rejected tag as it was shown; the ledger itself has it case-folded."""
+    if verdict.tag is not None:
+        return tags_from_json(verdict.tag)[0].name
+    place = Gazetteer.bundled().find(verdict.name)
+    return place.name if place is not None else verdict.name

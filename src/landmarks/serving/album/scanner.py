@@ -1,0 +1,134 @@
+"""The watch over a library: finds new, changed and removed photos, and reads what cameras recorded with them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import Event
+
+from landmarks.errors import LandmarksError
+from landmarks.imaging.photos import walk_photos
+from landmarks.metadata.reading import Facts, read_facts
+from landmarks.serving.album.album import Album
+from landmarks.serving.album.rows import Photo, facts_to_json
+
+_SHOWN = 500  # new photos that are shown together
+_READ = 40  # photos that are read before they are shown
+_PAGE_SECONDS = 1.0  # in which the page of a second start gets the processor for itself
+_SHARE = 20  # looks take at most one part in so many of the time, when nothing new was found
+
+Found = tuple[bytes, int, int]
+"""A new or changed file: path relative to the root, size, and time of its last change in nanoseconds."""
+
+
+class Scanner:
+    """Looks at the folder again and again, which works on every file system.
+
+    Args:
+        album: The photos.
+        folder: The folder that is looked at.
+        exclude: Glob patterns of what is skipped.
+        interval: Shortest time between two looks in seconds.
+        stop: Ends the watch.
+        present: Called before each look with whether the folder is there; returns False to skip the look.
+        looked: Called after each look that has found something.
+        refresh: Makes the rows of photos anew.
+        foreign: Returns those of the files found that we have not written ourselves.
+    """
+
+    def __init__(
+        self,
+        album: Album,
+        folder: Path,
+        exclude: Sequence[str],
+        interval: float,
+        stop: Event,
+        *,
+        present: Callable[[bool], bool],
+        looked: Callable[[], None],
+        refresh: Callable[[Sequence[Photo]], None],
+        foreign: Callable[[list[Found]], list[Found]],
+    ) -> None:
+        self._album = album
+        self._folder = folder
+        self._exclude = tuple(exclude)
+        self._interval = interval
+        self._stop = stop
+        self._present = present
+        self._looked = looked
+        self._refresh = refresh
+        self._foreign = foreign
+
+    def run(self) -> None:
+        """Look until stopped."""
+        first, seconds = True, 0.0
+        while not self._stop.is_set():
+            if self._present(self._folder.is_dir()):
+                if first and len(self._album):
+                    self._stop.wait(_PAGE_SECONDS)
+                begun = time.monotonic()
+                found = self.look()
+                seconds = time.monotonic() - begun
+                if first:
+                    self._refresh(self._album.photos())  # what the ledger knows, which others may have written
+                if found or first:
+                    self._looked()
+                first = False
+                self.read()
+            settled = all(photo.rests for photo in self._album.photos())
+            self._stop.wait(max(self._interval, seconds * (_SHARE if settled else 1)))
+
+    def look(self) -> bool:
+        """List the folder once; return whether there is work with what was found."""
+        album, moved = self._album, False
+        seen: set[bytes] = set()
+        found: list[Found] = []
+        prefix = len(os.fsencode(os.path.join(album.root, "")))  # noqa: PTH118 - with a slash at its end
+        try:
+            for path in walk_photos([self._folder], exclude=self._exclude, on_skip=lambda _skipped: None):
+                key = os.fsencode(path)[prefix:]
+                try:
+                    status = path.stat()
+                except OSError:
+                    continue
+                seen.add(key)
+                photo = album.find(key)
+                if photo is None or (photo.size, photo.mtime_ns) != (status.st_size, status.st_mtime_ns):
+                    found.append((key, status.st_size, status.st_mtime_ns))
+                    moved = True
+                elif not photo.rests:
+                    photo.rests = moved = True
+                if len(found) >= _SHOWN:
+                    album.put(self._foreign(found))
+                    found = []
+                if self._stop.is_set():
+                    return False
+        except (LandmarksError, OSError):
+            return False  # the next look says whether the folder is still there
+        if found:
+            album.put(self._foreign(found))
+        if self._folder.is_dir():
+            gone = [photo.key for photo in album.photos() if photo.key not in seen]
+            album.remove(gone)
+            moved = moved or bool(gone)
+        return moved
+
+    def read(self) -> None:
+        """Read what cameras recorded with the photos that were not read yet."""
+        unread = [photo for photo in self._album.photos() if photo.facts is None and photo.rests]
+        for start in range(0, len(unread), _READ):
+            some = unread[start : start + _READ]
+            for photo in some:
+                if self._stop.is_set():
+                    return
+                photo.facts = facts_to_json(_facts(self._album, photo))
+            self._refresh(some)
+
+
+def _facts(album: Album, photo: Photo) -> Facts:
+    try:
+        return read_facts(album.path(photo))
+    except OSError:
+        return Facts()

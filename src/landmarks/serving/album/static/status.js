@@ -1,0 +1,79 @@
+/** How the tagging goes on, what the library has to say, and whether the program is there. */
+
+import { ApiError, post } from "./api.js";
+import { byId } from "./shared/dom.js";
+import { icon } from "./icons.js";
+import { say, toast } from "./toast.js";
+import { number } from "./words.js";
+
+const CONNECTIONS = {
+  away: "The program is away. What you see is what was there; it is tried again every two seconds.",
+  ended: "This page is no longer signed in. Start landmarks open again, and use the address that it prints.",
+};
+
+export class Status {
+  #library;
+  #last = null;
+
+  constructor(library) {
+    this.#library = library;
+    library.addEventListener("info", () => this.#draw());
+    library.addEventListener("connection", () => {
+      if (library.connection === "here") say("The program is there again");
+      this.#banner();
+    });
+    byId("tagging-switch").onclick = () => this.#switch();
+  }
+
+  async #switch() {
+    const running = this.#library.info.tagging.state !== "running";
+    try {
+      this.#library.inform({ tagging: await post("tagging", { running }) });
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      toast(error.message, {}, "bad");
+    }
+  }
+
+  #draw() {
+    const { title, model, tagging, can_undo: undo, can_redo: redo } = this.#library.info;
+    document.title = `${title}: landmarks`;
+    byId("title").textContent = title;
+    byId("title").title = `${this.#library.info.root} · model ${model}`;
+    byId("undo").disabled = !undo;
+    byId("redo").disabled = !redo;
+    this.#tagging(tagging);
+    this.#banner();
+  }
+
+  #tagging({ state, done, total, unreadable }) {
+    const running = state === "running";
+    const going = running || state === "paused";
+    byId("tagging").hidden = !going || done >= total;
+    byId("tagging-bar").max = Math.max(1, total);
+    byId("tagging-bar").value = done;
+    const told = running ? "Tagging" : "Paused";
+    byId("tagging-text").textContent = `${told}: ${number(done)} of ${number(total)}`;
+    byId("tagging").title = unreadable ? `${number(unreadable)} unreadable` : "";
+    const button = byId("tagging-switch");
+    if (state !== this.#last) {
+      button.title = running ? "Pause tagging" : "Resume tagging";
+      button.setAttribute("aria-label", button.title);
+      button.replaceChildren(icon(running ? "pause" : "play"));
+      if (this.#last) say(running ? "Tagging goes on" : state === "paused" ? "Tagging is paused" : "All photos were looked at");
+    }
+    this.#last = state;
+  }
+
+  #banner() {
+    const { info, connection } = this.#library;
+    const text = CONNECTIONS[connection] ?? info?.tagging.message
+      ?? (info?.read_only ? "This library is read-only: you can look, but verdicts cannot be written." : "");
+    const banner = byId("banner");
+    if (banner.textContent === text) return;
+    banner.textContent = text;
+    banner.hidden = !text;
+    if (text) say(text);
+    banner.classList.toggle("away", connection !== "here");
+  }
+}

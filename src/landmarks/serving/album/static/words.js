@@ -1,0 +1,65 @@
+/** How photos, times and numbers read. */
+
+/** A formatter that is made when it is first needed: each takes 10 ms. */
+const late = (make) => {
+  let made = null;
+  return () => (made ??= make());
+};
+const dates = (options) => late(() => new Intl.DateTimeFormat(undefined, options));
+const dayFormat = dates({ weekday: "long", day: "numeric", month: "long", year: "numeric" });
+const shortFormat = dates({ day: "numeric", month: "long", year: "numeric" });
+const monthFormat = dates({ month: "long", year: "numeric" });
+const momentFormat = dates({ dateStyle: "medium", timeStyle: "short" });
+const numberFormat = late(() => new Intl.NumberFormat());
+
+export const number = (value) => numberFormat().format(value);
+export const photos = (count) => (count === 1 ? "1 photo" : `${number(count)} photos`);
+export const day = (time) => dayFormat().format(time);
+export const month = (time) => monthFormat().format(time);
+export const moment = (time) => momentFormat().format(time);
+
+/** A probability; 95 and 100 are never reached by rounding, because they mean something. */
+export function share(value) {
+  const rounded = Math.round(value * 100);
+  const raised = (rounded === 95 || rounded === 100) && value * 100 < rounded;
+  return `${raised ? rounded - 1 : rounded} %`;
+}
+
+/** From one day to another, in as few words as tell them. */
+export const days = (first, last) => shortFormat().formatRange(first, last);
+
+/** What a photo shows, whatever the verdict; empty if nobody knows. */
+export const named = (row) => row.name_of_tag ?? row.rejected.at(-1) ?? "";
+
+/** The state of a photo in a word: never by colour alone. */
+export function stateOf(row) {
+  if (row.verdict === "confirmed") return { key: "confirmed", icon: "check", text: "confirmed" };
+  if (row.verdict === "rejected") return { key: "rejected", icon: "cross", text: "rejected" };
+  if (row.state === "unreadable") return { key: "unreadable", icon: "warning", text: "unreadable" };
+  if (row.state === "waiting") return { key: "waiting", icon: "wait", text: "not looked at yet" };
+  if (row.state === "unknown") return { key: "unknown", icon: "unknown", text: "unknown" };
+  return { key: "tagged", icon: null, text: "not judged yet" };
+}
+
+/** A photo in one sentence, for screen readers. */
+export function sentence(row) {
+  const name = named(row);
+  const parts = [name || (row.state === "unknown" ? "Unknown" : ""), row.probability === null ? "" : share(row.probability)];
+  const { text, key } = stateOf(row);
+  if (key !== "unknown") parts.push(text);
+  return [...parts, row.name].filter(Boolean).join(", ");
+}
+
+const LEVELS = { city: "the city", country: "the country", kind: "what kind it is" };
+
+/** What the tag of a photo is if it is no landmark. */
+export const fallback = (row) => (LEVELS[row.level] ? `Not sure which landmark, but ${LEVELS[row.level]}.` : "");
+
+export function bytes(size) {
+  return size < 1e6 ? `${Math.max(1, Math.round(size / 1e3))} kB` : `${(size / 1e6).toFixed(1)} MB`;
+}
+
+export function degrees(latitude, longitude) {
+  const one = (value, letters) => `${Math.abs(value).toFixed(4)}° ${letters[value < 0 ? 1 : 0]}`;
+  return `${one(latitude, "NS")} ${one(longitude, "EW")}`;
+}

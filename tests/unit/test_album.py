@@ -1,0 +1,636 @@
+"""A library in the browser, in this process: who may see it, its rows, its steps, and what goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import sqlite3
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import CALL
+from PIL import Image
+from serving import serving_by
+from starlette.testclient import TestClient
+from tiny_model import COLOURS, add_reference, calibrated, camera_exif, make_model, save_colour
+
+from landmarks.cli import main
+from landmarks.errors import InputError, SettingsError, StorageError
+from landmarks.files.state import state_of, user_cache
+from landmarks.library.library import LEDGER, Library
+from landmarks.metadata.settings import WriteOptions
+from landmarks.metadata.xmp import XmpPacket
+from landmarks.serving.album.app import create_app
+from landmarks.serving.album.opened import AlbumSettings, Opened
+from landmarks.serving.album.routes import Events
+from landmarks.tagging.settings import TagSettings
+
+TOWER, HENGE, GREY = COLOURS["07.Eiffel_Tower"], COLOURS["31.Stonehenge"], COLOURS["background"]
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def taught_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that can be taught; copied by those who do so."""
+    return add_reference(make_model(tmp_path_factory.mktemp("taught") / "colours", calibration=calibrated()))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return draw(tmp_path / "holiday")
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[Page]:
+    """An open page of a library in which nothing changes."""
+    with opened_page(draw(tmp_path_factory.mktemp("calm") / "holiday"), model) as page:
+        page.settled()
+        yield page
+
+
+def draw(folder: Path) -> Path:
+    """Draw eight photos, no two of them alike to the byte."""
+    for number in range(3):
+        save_colour(folder / "paris" / f"tower{number}.jpg", TOWER, (640 + number, 480))
+        save_colour(folder / f"grey{number}.jpg", GREY, (640 + number, 480))
+    exif = camera_exif((51.18, -1.83), "2024:05:01 10:00:00")
+    save_colour(folder / "henge.jpg", HENGE, (480, 640), exif)
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    return folder
+
+
+class Page:
+    """What a page of the library can do, with waits for the background work."""
+
+    def __init__(self, client: TestClient, opened: Opened) -> None:
+        self.client = client
+        self.opened = opened
+
+    def get(self, path: str) -> Any:
+        answer = self.client.get(path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def post(self, path: str, body: dict[str, Any], status: int = 200) -> Any:
+        answer = self.client.post(path, json=body)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    def rows(self) -> dict[str, Any]:
+        return {row["name"]: row for row in self.get("/api/photos")["photos"]}
+
+    def ids(self, *names: str) -> list[int]:
+        rows = self.rows()
+        return [rows[name]["id"] for name in names]
+
+    def wait(self, reached: Callable[[], Any], seconds: float = 10.0) -> Any:
+        ends = time.monotonic() + seconds
+        while not (found := reached()):
+            assert time.monotonic() < ends, (self.get("/api/library"), self.rows())
+            time.sleep(0.01)
+        return found
+
+    def settled(self) -> dict[str, Any]:
+        """The rows once all is tagged."""
+        return self.wait(
+            lambda: (
+                (rows := self.rows())
+                and self.get("/api/library")["tagging"]["state"] == "idle"
+                and all(row["state"] != "waiting" for row in rows.values())
+                and rows
+            )
+        )
+
+
+@contextmanager
+def opened_page(root: Path, model: Path, *, enter: bool = True, **more: Any) -> Iterator[Page]:
+    options = more.pop("options", WriteOptions())
+    settings = AlbumSettings(root, model, TagSettings(), options, look_seconds=0.02, **more)
+    opened = Opened(settings)
+    with TestClient(create_app(opened, "127.0.0.1"), base_url="http://127.0.0.1:8400") as client:
+        if enter:
+            assert client.get(f"/?token={opened.sessions.link()}", follow_redirects=False).status_code == 303
+        yield Page(client, opened)
+
+
+def files_of(root: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and LEDGER.parts[0] not in path.parts
+    }
+
+
+def keywords(photo: Path) -> tuple[str, ...]:
+    return XmpPacket(photo.with_name(photo.name + ".xmp").read_bytes()).entries().keywords
+
+
+# --- who may see it ---
+
+
+def test_a_link_opens_once_and_everything_else_needs_its_cookie(root: Path, model: Path) -> None:
+    with opened_page(root, model, enter=False) as page:
+        for path in ("/", "/api/library", "/api/photos", "/thumbnails/1", "/shared/dom.js", "/api/events"):
+            answer = page.client.get(path)
+            assert answer.status_code == 401
+            assert "link" in answer.json()["error"]["message"]
+        token = page.opened.sessions.link()
+        answer = page.client.get(f"/?token={token}", follow_redirects=False)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        cookie = answer.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=strict" in cookie
+        assert page.get("/api/library")["title"] == "holiday"
+        page.client.cookies.clear()
+        assert page.client.get(f"/?token={token}").status_code == 401
+
+
+def test_another_window_gets_a_link_of_its_own(root: Path, model: Path) -> None:
+    with opened_page(root, model) as page:
+        link = page.post("/api/links", {})["url"]
+        assert link.startswith("http://127.0.0.1:8400/?token=")
+        page.client.cookies.clear()
+        assert page.client.get(link, follow_redirects=False).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "evil.example"}, 403),
+        ({"host": "evil.example:8400", **JSON}, 403),
+        ({"origin": "http://evil.example", **JSON}, 403),
+        ({"origin": "http://127.0.0.1:3000", **JSON}, 403),
+        ({"content-type": "text/plain"}, 415),
+        ({"content-type": "application/x-www-form-urlencoded"}, 415),
+        ({"origin": "http://127.0.0.1:8400", **JSON}, 200),
+    ],
+)
+def test_other_pages_cannot_ask(calm: Page, headers: dict[str, str], status: int) -> None:
+    assert calm.client.post("/api/links", content=b"{}", headers=headers).status_code == status
+
+
+def test_a_session_outlives_a_restart(root: Path, model: Path) -> None:
+    with opened_page(root, model) as page:
+        cookies = dict(page.client.cookies)
+    with opened_page(root, model, enter=False) as page:
+        page.client.cookies.update(cookies)
+        assert page.get("/api/library")["title"] == "holiday"
+
+
+# --- rows ---
+
+
+def test_photos_are_listed_read_and_tagged(root: Path, model: Path) -> None:
+    with opened_page(root, model) as page:
+        rows = page.settled()
+        assert {name: row["state"] for name, row in rows.items()} == {
+            **dict.fromkeys(["tower0.jpg", "tower1.jpg", "tower2.jpg", "henge.jpg"], "tagged"),
+            **dict.fromkeys(["grey0.jpg", "grey1.jpg", "grey2.jpg"], "unknown"),
+            "broken.jpg": "unreadable",
+        }
+        tower = rows["tower0.jpg"]
+        assert (tower["folder"], tower["name_of_tag"], tower["level"]) == ("paris", "Eiffel Tower", "landmark")
+        assert (tower["city"], tower["country"], tower["verdict"]) == ("Paris", "France", None)
+        assert tower["tags"] == ["Eiffel Tower", "Paris", "France"]
+        assert (tower["position"], round(tower["latitude"], 2)) == ("landmark", 48.86)
+        henge = page.wait(lambda: (row := page.rows()["henge.jpg"])["taken"] and row)
+        assert (henge["taken"], henge["camera"], henge["position"]) == ("2024-05-01T10:00:00", "drawn", "camera")
+        assert "not a picture" in rows["broken.jpg"]["reason"]
+        assert keywords(root / "paris" / "tower0.jpg") == ("Eiffel Tower", "Paris", "France")
+        tagging = page.get("/api/library")["tagging"]
+        assert tagging == {"state": "idle", "done": 8, "total": 8, "unreadable": 1, "message": None}
+
+
+def test_only_what_has_changed_is_sent_again(root: Path, model: Path) -> None:
+    with opened_page(root, model) as page:
+        page.settled()
+        before = page.wait(lambda: all(row["version"] for row in page.rows().values()) and page.get("/api/photos"))
+        time.sleep(0.1)  # the look that reads the last camera may still be going on
+        before = page.get("/api/photos")
+        (number,) = page.ids("tower1.jpg")
+        page.post("/api/verdicts", {"photos": [number], "verdict": "confirm"})
+        (root / "grey2.jpg").unlink()
+        gone = next(row["id"] for row in before["photos"] if row["name"] == "grey2.jpg")
+        later = page.wait(
+            lambda: (answer := page.get(f"/api/photos?since={before['revision']}"))["removed"] == [gone] and answer
+        )
+        assert [row["id"] for row in later["photos"]] == [number]
+        assert not later["complete"]
+        assert page.get("/api/photos?since=7")["complete"], "a revision of an earlier process"
+
+
+def test_a_second_start_shows_everything_at_once_and_tags_nothing_again(root: Path, model: Path) -> None:
+    with opened_page(root, model) as page:
+        before = page.settled()
+        before = page.wait(lambda: (rows := page.rows())["henge.jpg"]["taken"] and rows)
+    opened = Opened(AlbumSettings(root, model, TagSettings(), WriteOptions()))
+    try:
+        shown = {row["name"]: row for row in json.loads(opened.album.answer())["photos"]}
+        assert shown == before
+        assert {photo.answered for photo in opened.album.photos()} == {opened.tagger.identity}
+    finally:
+        opened.close()
+
+
+def test_new_and_changed_photos_appear(root: Path, model: Path) -> None:
+    with opened_page(root, model) as page:
+        page.settled()
+        save_colour(root / "new.jpg", HENGE)
+        save_colour(root / "paris" / "tower0.jpg", HENGE, (700, 500))
+        rows = page.wait(
+            lambda: (
+                (rows := page.rows()).get("new.jpg", {}).get("name_of_tag") == "Stonehenge"
+                and rows["tower0.jpg"]["name_of_tag"] == "Stonehenge"
+                and rows
+            )
+        )
+        assert rows["new.jpg"]["state"] == "tagged"
+
+
+def test_photos_tagged_with_other_options_keep_their_tags(root: Path, model: Path) -> None:
+    assert main(["tag", "--write", "--places", "--model", str(model), "-q", str(root)]) == 2  # one is broken
+    before = files_of(root)
+    with opened_page(root, model) as page:
+        rows = page.settled()
+        assert "Lark Hill" in rows["henge.jpg"]["tags"]
+        page.wait(lambda: all(photo.answered for photo in page.opened.album.photos()))
+    assert files_of(root) == before
+
+
+# --- pictures ---
+
+
+def test_pictures_of_a_photo(root: Path, model: Path) -> None:
+    save_colour(root / "large.png", TOWER, (3000, 1500))
+    with opened_page(root, model) as page:
+        rows = page.settled()
+        number, version = rows["large.png"]["id"], rows["large.png"]["version"]
+        for kind, size in (("thumbnails", (320, 160)), ("previews", (2048, 1024)), ("heatmaps", (1024, 512))):
+            answer = page.client.get(f"/{kind}/{number}?v={version}")
+            assert answer.headers["content-type"] == "image/jpeg"
+            assert "immutable" in answer.headers["cache-control"]
+            with Image.open(BytesIO(answer.content)) as image:
+                assert image.size == size
+        answer = page.client.get(f"/thumbnails/{rows['broken.jpg']['id']}")
+        assert answer.status_code == 422
+        assert "not a picture" in answer.json()["error"]["message"]
+        assert page.client.get("/thumbnails/999").status_code == 404
+        stored = page.opened.catalogue.thumbnail(b"large.png", version)
+        assert stored is not None
+
+
+def test_detail_of_a_photo(root: Path, model: Path) -> None:
+    with opened_page(root, model) as page:
+        page.settled()
+        number, other = page.ids("tower0.jpg", "tower1.jpg")
+        page.post("/api/verdicts", {"photos": [other], "verdict": "confirm"})
+        detail = page.wait(lambda: (found := page.get(f"/api/photos/{number}"))["width"] and found)
+        assert (detail["width"], detail["height"]) == (640, 480)
+        assert detail["path"] == str(root / "paris" / "tower0.jpg")
+        assert detail["candidates"][0]["key"] == "eiffel_tower"
+        assert "Eiffel Tower" in detail["reasons"]
+        assert [one["id"] for one in detail["neighbours"]] == [other]
+        similar = page.get(f"/api/similar?id={number}&limit=2")
+        assert len(similar) == 2
+        assert similar[0]["similarity"] > 0.99
+
+
+def test_places_are_found_in_all_languages(calm: Page) -> None:
+    assert calm.get("/api/places?q=eif&limit=3")[0]["key"] == "eiffel_tower"
+    assert calm.get("/api/places?q=clerigos")[0]["name"] == "Clérigos Tower"
+    assert calm.get("/api/places?q=kolosseum")[0]["name"] == "Colosseum"
+    assert calm.get("/api/places?q=") == []
+    towns = calm.get("/api/towns?south=45&west=8&north=50&east=12&limit=2")
+    assert [name for name, *_ in towns] == ["Milan", "Munich"]
+
+
+# --- steps ---
+
+
+def test_everything_is_undone_byte_for_byte(root: Path, taught_model: Path, tmp_path: Path) -> None:
+    made = files_of(root)
+    model = shutil.copytree(taught_model, tmp_path / "model")
+    with opened_page(root, model) as page:
+        page.settled()
+        tagged = files_of(root)
+        first, second, grey, more = page.ids("tower0.jpg", "tower1.jpg", "grey0.jpg", "grey1.jpg")
+        page.post("/api/verdicts", {"photos": [first, second], "verdict": "confirm"})
+        page.post("/api/verdicts", {"photos": [second], "verdict": "reject"})
+        page.post("/api/verdicts", {"photos": [first, grey], "verdict": "rename", "key": "stonehenge"})
+        assert "Stonehenge" in keywords(root / "grey0.jpg")
+        page.post("/api/teach", {"photos": [more], "name": "Aunt's house", "latitude": 48.1, "longitude": 11.5})
+        assert (model / "learned.npz").exists()
+        assert "Munich" in keywords(root / "grey1.jpg")
+        page.settled()
+        steps = [page.post("/api/undo", {})["step"] for _ in range(4)]
+        assert steps[0] == "Taught Aunt's house from 1 photo"
+        assert steps[1:] == ["Named 2 photos Stonehenge", "Rejected 1 photo", "Confirmed 2 photos"]
+        assert not (model / "learned.npz").exists()
+        assert "nothing to undo" in page.post("/api/undo", {}, 409)["error"]["message"]
+        page.settled()
+        assert files_of(root) == tagged
+        assert not any(row["verdict"] or row["rejected"] for row in page.rows().values())
+    assert main(["undo", str(root)]) == 0
+    assert files_of(root) == made
+
+
+def test_steps_are_done_again(root: Path, model: Path) -> None:
+    with opened_page(root, model) as page:
+        page.settled()
+        (number,) = page.ids("tower0.jpg")
+        done = page.post("/api/verdicts", {"photos": [number], "verdict": "rename", "name": "Stonehenge"})
+        assert (done["can_undo"], done["can_redo"], done["refused"]) == (1, 0, [])
+        (row,) = done["photos"]
+        assert (row["name_of_tag"], row["verdict"], row["rejected"]) == (
+            "Stonehenge",
+            "confirmed",
+            ["Eiffel Tower"],
+        )
+        undone = page.post("/api/undo", {})
+        assert (undone["photos"][0]["name_of_tag"], undone["can_redo"]) == ("Eiffel Tower", 1)
+        again = page.post("/api/redo", {})
+        assert again["photos"] == [row]
+        assert again["step"] == "Named 1 photo Stonehenge"
+        cleared = page.post("/api/verdicts", {"photos": [number], "verdict": "clear"})["photos"][0]
+        assert (cleared["name_of_tag"], cleared["verdict"], cleared["rejected"]) == ("Eiffel Tower", None, [])
+        assert page.get("/api/library")["can_undo"] == 2
+
+
+def test_what_was_taught_is_looked_for_at_once(root: Path, taught_model: Path, tmp_path: Path) -> None:
+    purple = (150, 30, 150)
+    for number in range(6):
+        save_colour(root / f"aunt{number}.jpg", purple, (600 + number, 480))
+    model = shutil.copytree(taught_model, tmp_path / "model")
+    with opened_page(root, model) as page:
+        assert page.settled()["aunt5.jpg"]["state"] == "unknown"
+        groups = page.get("/api/suggestions")
+        shown = page.ids(*(f"aunt{number}.jpg" for number in range(5)))
+        assert set(groups[0]["photos"]) >= set(shown)
+        answer = page.post(
+            "/api/teach", {"photos": shown, "name": "Aunt's house", "latitude": 48.1, "longitude": 11.5}
+        )
+        assert (answer["landmark"], len(answer["photos"]), answer["can_undo"]) == ("Aunt's house", 5, 1)
+        found = page.wait(lambda: (row := page.rows()["aunt5.jpg"])["state"] == "tagged" and row)
+        assert (found["name_of_tag"], found["verdict"], found["city"]) == ("Aunt's house", None, "Munich")
+        assert page.get("/api/places?q=aunt")[0] | {"learned": True} == page.get("/api/places?q=aunt")[0]
+        rows = page.settled()
+        assert rows["tower0.jpg"]["name_of_tag"] == "Eiffel Tower"
+        page.post("/api/undo", {})
+        page.wait(lambda: page.rows()["aunt5.jpg"]["state"] == "unknown")
+        assert page.get("/api/places?q=aunt") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/api/verdicts", {"photos": [999], "verdict": "confirm"}, 404),
+        ("/api/verdicts", {"photos": [], "verdict": "confirm"}, 422),
+        ("/api/verdicts", {"photos": "all", "verdict": "confirm"}, 422),
+        ("/api/verdicts", {"photos": [True], "verdict": "confirm"}, 422),
+        ("/api/verdicts", {"photos": [1], "verdict": "delete"}, 422),
+        ("/api/verdicts", {"photos": [1], "verdict": "rename"}, 422),
+        ("/api/verdicts", {"photos": [1], "verdict": "rename", "name": "  "}, 422),
+        ("/api/teach", {"photos": [1]}, 422),
+        ("/api/teach", {"photos": [1], "name": "x", "latitude": 100, "longitude": 0}, 422),
+        ("/api/teach", {"photos": [1], "name": "x", "latitude": 1}, 422),
+        ("/api/tagging", {"running": "yes"}, 422),
+        ("/api/redo", {}, 409),
+        ("/api/nothing", {}, 404),
+        ("/api/library", {}, 405),
+    ],
+)
+def test_wrong_requests_get_a_sentence(calm: Page, path: str, body: dict[str, Any], status: int) -> None:
+    assert calm.post(path, body, status)["error"]["message"]
+    assert calm.get("/api/library")["can_undo"] == 0
+
+
+def test_photos_without_a_tag_are_refused_and_the_others_judged(root: Path, model: Path) -> None:
+    with opened_page(root, model) as page:
+        page.settled()
+        tower, grey = page.ids("tower0.jpg", "grey0.jpg")
+        answer = page.post("/api/verdicts", {"photos": [tower, grey], "verdict": "confirm"})
+        assert answer["refused"] == [{"id": grey, "reason": "it has no tag to confirm"}]
+        assert [row["id"] for row in answer["photos"]] == [tower]
+        answer = page.post("/api/verdicts", {"photos": [grey], "verdict": "reject"})
+        assert answer["photos"] == []
+        assert answer["can_undo"] == 1, "nothing was done"
+
+
+# --- the tagging ---
+
+
+def test_tagging_is_paused_and_goes_on(root: Path, model: Path) -> None:
+    with opened_page(root, model, enter=False) as page:
+        page.opened.tagger.pause(paused=True)
+        page.client.get(f"/?token={page.opened.sessions.link()}", follow_redirects=False)
+        save_colour(root / "late.jpg", HENGE)
+        page.wait(lambda: page.rows().get("late.jpg"))
+        time.sleep(0.1)
+        assert page.rows()["late.jpg"]["state"] == "waiting"
+        assert page.get("/api/library")["tagging"]["state"] == "paused"
+        assert page.post("/api/tagging", {"running": True})["state"] in {"paused", "running", "idle"}
+        page.wait(lambda: page.rows()["late.jpg"]["state"] == "tagged")
+
+
+def test_a_full_disk_pauses_with_a_sentence(root: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> Iterator[Any]:
+        raise StorageError(f"{root}: the disk is full: free some space and run the command again")
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Library, "tag", full)
+        with opened_page(root, model) as page:
+            tagging = page.wait(lambda: (now := page.get("/api/library")["tagging"])["message"] and now)
+            assert tagging["state"] == "paused"
+            assert "the disk is full" in tagging["message"]
+            patch.undo()
+            page.post("/api/tagging", {"running": True})
+            page.settled()
+            assert page.get("/api/library")["tagging"]["message"] is None
+
+
+def test_a_folder_that_disappears_is_told_and_comes_back(root: Path, model: Path) -> None:
+    with opened_page(root, model) as page:
+        before = page.settled()
+        away = root.rename(root.with_name("away"))
+        tagging = page.wait(lambda: (now := page.get("/api/library")["tagging"])["message"] and now)
+        assert tagging["state"] == "stopped"
+        assert f"The folder {root} is gone" in tagging["message"]
+        assert page.rows().keys() == before.keys()
+        number = before["tower0.jpg"]["id"]
+        answer = page.client.post("/api/verdicts", json={"photos": [number], "verdict": "confirm"})
+        assert (answer.status_code, "cannot be reached" in answer.text) == (503, True)
+        away.rename(root)
+        page.wait(lambda: page.get("/api/library")["tagging"]["message"] is None)
+        page.post("/api/verdicts", {"photos": [number], "verdict": "confirm"})
+
+
+def test_a_library_to_look_at_only(root: Path, model: Path) -> None:
+    before = files_of(root)
+    with opened_page(root, model, read_only=True) as page:
+        rows = page.settled()
+        assert rows["tower0.jpg"]["name_of_tag"] == "Eiffel Tower"
+        assert rows["broken.jpg"]["state"] == "unreadable"
+        assert page.get("/api/library") | {"read_only": True, "writes": "nothing"} == page.get("/api/library")
+        error = page.post("/api/verdicts", {"photos": page.ids("tower0.jpg"), "verdict": "confirm"}, 409)
+        assert "nothing can be changed" in error["error"]["message"]
+    assert files_of(root) == before
+    assert not (root / LEDGER.parts[0]).exists()
+
+
+def test_photos_in_a_locked_folder_are_shown_and_told(
+    root: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "paris" and access(path, mode))
+    with opened_page(root, model) as page:
+        rows = page.settled()
+        assert rows["tower0.jpg"]["name_of_tag"] == "Eiffel Tower"
+        assert not (root / "paris" / "tower0.jpg.xmp").exists()
+        assert (root / "henge.jpg.xmp").exists()
+        message = page.get("/api/library")["tagging"]["message"]
+        assert message == "3 photos are in folders that cannot be written: their tags are only shown."
+
+
+def test_a_folder_without_photos_says_so(tmp_path: Path, model: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with opened_page(empty, model) as page:
+        tagging = page.wait(lambda: (now := page.get("/api/library")["tagging"])["message"] and now)
+        assert "There are no photos here yet" in tagging["message"]
+        assert (tagging["state"], tagging["total"], page.get("/api/suggestions")) == ("idle", 0, [])
+        save_colour(empty / "first.jpg", TOWER)
+        page.wait(lambda: page.rows().get("first.jpg", {}).get("state") == "tagged")
+        assert page.get("/api/library")["tagging"]["message"] is None
+
+
+def test_a_folder_inside_a_library_uses_its_ledger(root: Path, model: Path) -> None:
+    made = files_of(root)
+    assert main(["tag", "--write", "--model", str(model), "-q", str(root / "grey0.jpg"), str(root)]) == 2
+    with opened_page(root / "paris", model) as page:
+        rows = page.settled()
+        assert rows.keys() == {"tower0.jpg", "tower1.jpg", "tower2.jpg"}
+        page.post("/api/verdicts", {"photos": [rows["tower0.jpg"]["id"]], "verdict": "reject"})
+        assert page.get("/api/library")["title"] == "paris"
+    assert not (root / "paris" / LEDGER.parts[0]).exists()
+    assert main(["undo", str(root)]) == 0
+    assert files_of(root) == made
+
+
+def test_in_place_the_photo_is_written(root: Path, model: Path) -> None:
+    if shutil.which("exiftool") is None:
+        pytest.skip("ExifTool is not installed")
+    made = files_of(root)
+    with opened_page(root, model, options=WriteOptions(in_place=True)) as page:
+        page.settled()
+        assert files_of(root).keys() == made.keys()
+        tagged, before = files_of(root), page.rows()["tower0.jpg"]["version"]
+        answer = page.post("/api/verdicts", {"photos": page.ids("tower0.jpg"), "verdict": "reject"})
+        assert answer["photos"][0]["state"] == "unknown", "the new content is known"
+        assert answer["photos"][0]["version"] != before
+        assert page.get("/api/library")["writes"] == "photos"
+        assert page.settled()["tower0.jpg"]["verdict"] == "rejected"
+        page.post("/api/undo", {})
+        assert files_of(root) == tagged
+
+
+# --- what is remembered ---
+
+
+def test_a_damaged_catalogue_is_made_again(root: Path, model: Path) -> None:
+    with opened_page(root, model) as page:
+        before = page.settled()
+    file = state_of(root, user_cache() / "albums") / "catalogue.sqlite3"
+    assert file.is_file()
+    for damage in (b"no database at all" * 100, file.read_bytes()[:4096] + b"\xff" * 8192):
+        file.write_bytes(damage)
+        with opened_page(root, model) as page:
+            assert page.settled().keys() == before.keys()
+    with sqlite3.connect(file) as catalogue:
+        assert catalogue.execute("SELECT count(*) FROM photos").fetchone() == (8,)
+    catalogue.close()
+
+
+def test_thumbnails_not_used_make_room(root: Path, model: Path) -> None:
+    with opened_page(root, model, cache_mb=1) as page:
+        catalogue = page.opened.catalogue
+        for number in range(12):
+            catalogue.put_thumbnail(b"%d" % number, "v", bytes(100_000))
+            catalogue.thumbnail(b"0", "v")
+        kept = [number for number in range(12) if catalogue.thumbnail(b"%d" % number, "v")]
+        assert kept[0] == 0, "it was used last"
+        assert kept[-1] == 11
+        assert 5 < len(kept) < 11
+
+
+def test_wrong_settings_are_refused(tmp_path: Path, model: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        Opened(AlbumSettings(tmp_path / "none", model, TagSettings(), WriteOptions()))
+    with pytest.raises(SettingsError, match="`cache_mb` must be at least 1"):
+        AlbumSettings(tmp_path, model, TagSettings(), WriteOptions(), cache_mb=0)
+
+
+# --- events ---
+
+
+def test_open_windows_are_told_what_changes(root: Path, model: Path) -> None:
+    with opened_page(root, model) as page:
+        page.settled()
+
+        async def told() -> list[str]:
+            events = Events(page.opened)
+            events.begin()
+            stream = events.stream()
+            first = [await anext(stream) for _ in range(3)]
+            numbers = page.opened.album.photos()[:1]
+            await asyncio.wrap_future(page.opened.judge(numbers, "rename", "stonehenge", None))
+            second = [await anext(stream)]
+            while "event: library" not in second[-1]:
+                second.append(await anext(stream))
+            events.end()
+            assert len([one async for one in stream]) <= 1
+            return [*first, *second]
+
+        messages = asyncio.run(told())
+        names = [message.partition("\n")[0] for message in messages]
+        assert names[:4] == [f"event: {name}" for name in ("photos", "tagging", "library", "photos")]
+        assert json.loads(messages[-1].partition("data: ")[2])["can_undo"] == 1
+
+
+# --- the process ---
+
+
+def test_a_killed_service_goes_on_where_it_was(root: Path, model: Path) -> None:
+    for number in range(60):
+        save_colour(root / "more" / f"{number}.jpg", TOWER, (300 + number, 200))
+    made = files_of(root)
+    command = [sys.executable, "-c", CALL, "open", root, "--no-browser", "--model", model, "--port"]
+
+    def rows(client: urllib.request.OpenerDirector, address: str) -> list[dict[str, Any]]:
+        return json.loads(client.open(f"{address}/api/photos").read())["photos"]
+
+    client = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    with serving_by([*command, 0]) as running:
+        client.open(running.address).read()
+        address = running.address.partition("/?")[0]
+        ends = time.monotonic() + 20
+        while sum(row["state"] == "tagged" for row in rows(client, address)) < 8:
+            assert time.monotonic() < ends
+            time.sleep(0.02)
+        running.process.kill()
+    with serving_by([*command, address.rpartition(":")[2]]):
+        while any(row["state"] == "waiting" for row in rows(client, address)):
+            assert time.monotonic() < ends + 20
+            time.sleep(0.05)
+        assert len(rows(client, address)) == 68
+    assert main(["undo", str(root)]) == 0
+    assert files_of(root) == made
