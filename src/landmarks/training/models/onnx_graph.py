@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from landmarks.files.atomic import write_bytes
 from landmarks.imaging.preprocessing import Preprocessing
+from landmarks.training.models.folding import fold_batch_norms
 
 OPSET = 18
 
@@ -71,7 +72,8 @@ def write_onnx(model: nn.Module, preprocessing: Preprocessing, path: Path) -> No
     Raises:
         StorageError: The file cannot be written.
     """
-    graph = ExportWrapper(model, preprocessing).eval()
+    seen = torch.randn(2, 3, preprocessing.crop, preprocessing.crop, generator=torch.Generator().manual_seed(0))
+    graph = ExportWrapper(fold_batch_norms(model.eval(), seen), preprocessing).eval()
     example = torch.zeros(2, preprocessing.crop, preprocessing.crop, 3, dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad(), _out_of_place(graph):

@@ -1,0 +1,60 @@
+"""Batch norms are folded into convolutions where that changes nothing, and only there."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from landmarks.training.models.folding import fold_batch_norms
+from landmarks.training.models.model import MyModel
+from landmarks.training.models.transfer import get_model_transfer_learning
+
+
+def seen() -> Tensor:
+    return torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+def norms(network: nn.Module) -> int:
+    return sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+
+
+def trained(network: nn.Module) -> nn.Module:
+    """Give batch norms other statistics than their first ones."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                for values in (module.running_mean, module.running_var, module.weight, module.bias):
+                    values.add_(torch.rand_like(values) / 10)
+    return network.eval()
+
+
+@pytest.mark.parametrize("name", ["scratch", "transfer"])
+@torch.no_grad()
+def test_a_folded_network_embeds_alike_without_batch_norms(name: str) -> None:
+    plain = MyModel(4, widths=(16, 32), depths=(1, 1)) if name == "scratch" else get_model_transfer_learning()[0]
+    network = trained(plain)
+    before, count = network.embed(seen()), norms(network)
+    folded = fold_batch_norms(network, seen())
+    assert (norms(network), norms(folded)) == (count, 0)
+    torch.testing.assert_close(folded.embed(seen()), before, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(network.embed(seen()), before, atol=0, rtol=0)
+
+
+class Twice(nn.Module):
+    """Uses the output of its convolution besides the batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+
+    def embed(self, x: Tensor) -> Tensor:
+        x = self.convolution(x)
+        return (x + self.norm(x)).mean(dim=(2, 3))
+
+
+def test_a_network_that_folding_would_change_is_left_alone() -> None:
+    network = trained(Twice())
+    assert fold_batch_norms(network, seen()) is network
