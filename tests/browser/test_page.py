@@ -133,6 +133,30 @@ def test_there_are_drawings_to_try_until_there_are_photos(open_page: Callable[..
     expect(samples).to_be_hidden()
 
 
+def test_photos_are_grouped_by_place(open_page: Callable[..., Page], photos: list[Path]) -> None:
+    page = open_page()
+    give(page, photos[:3])
+    expect(page.get_by_role("status")).to_contain_text("3 of 3 photos done")
+    headings = page.locator(".group h3")
+    page.get_by_label("Photos grouped").select_option("country")
+    expect(headings).to_have_text(["France", "United Kingdom", "Without a place"])
+    names = page.locator("#photos .file")
+    expect(names).to_have_text(["tower.jpg", "=stones, old.png", "grey.jpg"])
+    page.get_by_label("Photos grouped").select_option("landmark")
+    expect(headings).to_have_text(["Eiffel Tower", "Stonehenge", "Without a place"])
+    page.get_by_label("Photos shown").select_option("unknown")
+    expect(page.locator(".group:visible h3")).to_have_text(["Without a place"])
+    page.get_by_label("Photos shown").select_option("all")
+    card(page, "tower.jpg").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("r")
+    expect(card(page, "=stones, old.png")).to_be_focused()
+    expect(card(page, "=stones, old.png")).to_contain_text("Rejected")
+    assert axe.Axe().run(page).violations_count == 0
+    page.get_by_label("Photos grouped").select_option("none")
+    expect(headings).to_have_count(0)
+
+
 def test_photos_become_tags_or_a_plain_i_do_not_know(open_page: Callable[..., Page], photos: list[Path]) -> None:
     page = open_page()
     give(page, photos)

@@ -52,7 +52,7 @@ def test_giza_is_not_twenty_minutes_from_machu_picchu() -> None:
     found = reconcile([*PERU, sighting("Giza", 30, GIZA)])
     assert kinds(found) == {"Giza": "impossible"}
     assert found.changes[Path("Giza")].reason == (
-        "Machu was photographed 20 minutes before 12,037 km away (Machu 2): the way takes at least 17 h"
+        "Machu was photographed 20 minutes before, 12,037 km away (Machu 2): the way takes at least 17 h"
     )
 
 
@@ -106,7 +106,7 @@ def test_a_candidate_near_two_sure_ones_becomes_a_tag() -> None:
     change = reconcile([*PERU, doubted("x", 12, *candidates)]).changes[Path("x")]
     assert (change.kind, change.guess.name) == ("raised", "Machu")
     assert change.guess.probability == pytest.approx(3 / (3 + 0.5 + 0.2))
-    assert change.reason == "Machu was photographed 2 minutes before there (Machu 2)"
+    assert change.reason == "Machu was photographed there 2 minutes before (Machu 2)"
     assert kinds(reconcile([PERU[0], doubted("x", 12, *candidates)])) == {}, "one is not enough"
     weak = Guess("Tokyo", 0.9, (35.6586, 139.7454)), Guess("Machu", 0.05, MACHU_PICCHU)
     assert kinds(reconcile([*PERU, doubted("x", 12, *weak)])) == {}

@@ -41,6 +41,30 @@ export class Cards {
     return shown;
   }
 
+  /** Put the photos under headings by `nameOf(photo)`, those without a name last; or, without it, as they came. */
+  group(nameOf) {
+    const all = this.#photos.all().map((photo) => ({ name: nameOf?.(photo) ?? "", card: this.#cards.get(photo.id).card }));
+    if (nameOf) all.sort((one, other) => !one.name - !other.name || one.name.localeCompare(other.name));
+    const wanted = [];
+    let section = null;
+    for (const { name, card } of all) {
+      if (nameOf && section?.name !== name) {
+        section = { name, heading: el("li", { class: "group" }, el("h3", {}, name || "Without a place")), cards: [] };
+        wanted.push(section.heading);
+      }
+      section?.cards.push(card);
+      if (section) section.heading.hidden = section.cards.every((each) => each.hidden);
+      wanted.push(card);
+    }
+    const now = [...this.#list.children];
+    const same = now.length === wanted.length && wanted.every((each, at) => each === now[at] || each.isEqualNode(now[at]));
+    if (same) return;
+    // Moving a card would take the focus from it.
+    const held = this.#list.contains(document.activeElement) ? document.activeElement : null;
+    this.#list.replaceChildren(...wanted);
+    held?.focus({ preventScroll: true });
+  }
+
   focus(photo) {
     const { card } = this.#cards.get(photo.id);
     card.hidden = false;
@@ -52,7 +76,9 @@ export class Cards {
     if (what === "added") this.#add(photo);
     const entry = this.#cards.get(photo.id);
     if (what === "removed") {
-      const next = entry.card.nextElementSibling ?? entry.card.previousElementSibling;
+      const cards = [...this.#list.querySelectorAll(".card")];
+      const place = cards.indexOf(entry.card);
+      const next = cards[place + 1] ?? cards[place - 1];
       const held = entry.card.contains(document.activeElement);
       entry.card.remove();
       this.#cards.delete(photo.id);
@@ -197,7 +223,7 @@ export class Cards {
     const card = event.target.closest(".card");
     if (!card || event.target !== card || event.ctrlKey || event.metaKey || event.altKey) return;
     const photo = this.#photos.all().find((each) => each.id === Number(card.dataset.id));
-    const visible = [...this.#list.children].filter((each) => !each.hidden);
+    const visible = [...this.#list.querySelectorAll(".card")].filter((each) => !each.hidden);
     const place = visible.indexOf(card);
     const actions = {
       ArrowRight: () => visible[place + 1]?.focus(),

@@ -24,6 +24,13 @@ const SHOWN = {
   failed: (photo) => photo.state === "failed",
 };
 
+/** The name of the group of a photo, by the value of the choice. */
+const GROUPED = {
+  none: null,
+  landmark: (photo) => tagsOf(photo)[0]?.name,
+  country: (photo) => tagsOf(photo)[0]?.place?.country,
+};
+
 const photos = new Photos();
 const service = { search: false, maxBytes: Infinity, places: new Map() };
 const queue = new Queue(photos, () => service.maxBytes, askForKey);
@@ -106,6 +113,7 @@ function summarise() {
   const parts = [`${done.length + failed} of ${all.length} photos done`, `${tagged} tagged`, `${done.length - tagged} unknown`];
   if (failed) parts.push(`${failed} failed`);
   const shown = cards.filter(SHOWN[byId("show").value]);
+  cards.group(GROUPED[byId("group").value]);
   if (shown < all.length) parts.push(`${shown} shown`);
   byId("summary").textContent = parts.join(", ");
   byId("undo").disabled = !photos.canUndo;
@@ -220,6 +228,7 @@ byId("clear").onclick = () => {
 };
 byId("undo").onclick = () => photos.undo();
 byId("show").onchange = summarise;
+byId("group").onchange = summarise;
 document.addEventListener("keydown", (event) => {
   if (event.key !== "z" || !(event.ctrlKey || event.metaKey) || event.target.closest?.("input:not([type=checkbox])")) return;
   event.preventDefault();

@@ -131,8 +131,8 @@ class Change:
         span = _span(abs(self.hours))
         when = f"{span} {'before' if self.hours < 0 else 'after'}" if span else "at the same time"
         what = f"{self.anchor} was photographed" if self.anchor else "the camera was"
-        where = f"{self.kilometres:,.0f} km away" if self.kilometres >= 1 else "there"
-        seen = f"{what} {when} {where} ({self.anchor_photo.name})"
+        seen = f"{what} {when}, {self.kilometres:,.0f} km away" if self.kilometres >= 1 else f"{what} there {when}"
+        seen += f" ({self.anchor_photo.name})"
         if self.kind == "raised":
             return seen
         if self.kind == "lone":
