@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -77,17 +78,17 @@ class Scanner:
             if self._callbacks.present(self._folder.is_dir()):
                 if first and len(self._album):
                     self._stop.wait(_PAGE_SECONDS)
-                begun = time.monotonic()
-                found = self.look()
-                seconds = time.monotonic() - begun
-                if first:
-                    self._callbacks.refresh(
-                        self._album.photos()
-                    )  # what the ledger knows, which others may have written
-                if found or first:
-                    self._callbacks.looked()
-                first = False
-                self.read()
+                # The ledger goes with the folder, in the middle of a look too: the next one says so.
+                with suppress(LandmarksError):
+                    begun = time.monotonic()
+                    found = self.look()
+                    seconds = time.monotonic() - begun
+                    if first:
+                        self._callbacks.refresh(self._album.photos())  # others may have written
+                    if found or first:
+                        self._callbacks.looked()
+                    first = False
+                    self.read()
             settled = all(photo.rests for photo in self._album.photos())
             self._stop.wait(max(self._interval, seconds * (_SHARE if settled else 1)))
 
@@ -135,7 +136,12 @@ class Scanner:
                 if self._stop.is_set():
                     return
                 photo.facts = facts_to_json(_facts(self._album, photo))
-            self._callbacks.refresh(some)
+            try:
+                self._callbacks.refresh(some)
+            except LandmarksError:
+                for photo in some:
+                    photo.facts = None  # they are not shown yet
+                raise
 
 
 def _facts(album: Album, photo: Photo) -> Facts:
