@@ -32,6 +32,7 @@ from landmarks.metadata.xmp import XmpPacket
 from landmarks.serving.album.app import create_app
 from landmarks.serving.album.opened import AlbumSettings, Opened
 from landmarks.serving.album.routes import Events
+from landmarks.serving.album.rows import Photo, Standing
 from landmarks.tagging.settings import TagSettings
 
 TOWER, HENGE, GREY = COLOURS["07.Eiffel_Tower"], COLOURS["31.Stonehenge"], COLOURS["background"]
@@ -472,6 +473,23 @@ def test_a_folder_that_disappears_is_told_and_comes_back(root: Path, model: Path
         away.rename(root)
         page.wait(lambda: page.get("/api/library")["tagging"]["message"] is None)
         page.post("/api/verdicts", {"photos": [number], "verdict": "confirm"})
+
+
+def test_a_ledger_out_of_reach_for_a_moment_ends_nothing(
+    root: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standing, failures = Opened.standing, iter([StorageError("the ledger cannot be read")] * 2)
+
+    def failing(opened: Opened, photo: Photo) -> Standing:
+        for failure in failures:
+            raise failure
+        return standing(opened, photo)
+
+    monkeypatch.setattr(Opened, "standing", failing)
+    with opened_page(root, model) as page:
+        rows = page.settled()
+        assert rows["tower0.jpg"]["name_of_tag"] == "Eiffel Tower"
+        page.wait(lambda: page.rows()["henge.jpg"]["taken"])
 
 
 def test_a_library_to_look_at_only(root: Path, model: Path) -> None:

@@ -30,6 +30,11 @@ TAG = Tag("Eiffel Tower", "landmark", 0.6, PLACE, "eiffel_tower")
             "it gets no tag. The camera was 3,570 km from Eiffel Tower.",
         ),
         (
+            Explanation(Candidate("eiffel_tower", 0.9996), None, 0.5),
+            (TAG,),
+            "It looks most like Eiffel Tower (over 99 %).",
+        ),
+        (
             Explanation(TOWER, None, 0.7),
             (),
             "It looks most like Eiffel Tower (60 %). That is too uncertain for a tag, which needs 70 %.",

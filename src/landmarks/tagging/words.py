@@ -36,7 +36,7 @@ def explain(explanation: Explanation, tags: tuple[Tag, ...], gazetteer: Gazettee
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return "over 99 %" if 0.99 < share < 1 else f"{100 * share:.0f} %"
 
 
 def _kilometres(distance: float) -> str:

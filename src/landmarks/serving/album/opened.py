@@ -28,7 +28,7 @@ from landmarks.serving.album.likeness import Alike
 from landmarks.serving.album.pictures import PREVIEW, THUMBNAIL, make_heatmap, make_picture
 from landmarks.serving.album.review import Answered, Places, Review, Said
 from landmarks.serving.album.rows import Photo, Standing, candidates_of, facts_from_json, find_standing
-from landmarks.serving.album.scanner import Found, Scanner
+from landmarks.serving.album.scanner import Callbacks, Found, Scanner
 from landmarks.serving.album.tagger import Tagger, Work
 from landmarks.serving.errors import RequestError
 from landmarks.tagging.settings import TagSettings
@@ -146,13 +146,15 @@ class Opened:
         scanner = Scanner(
             self.album,
             self.root,
-            self.settings.exclude,
-            self.settings.look_seconds,
-            self._stop,
-            present=self._reach,
-            looked=self.tagger.look,
-            refresh=self.refresh,
-            foreign=lambda found: self._library_thread.submit(self._foreign, found).result(),
+            Callbacks(
+                self._reach,
+                self.tagger.look,
+                self.refresh,
+                lambda found: self._library_thread.submit(self._foreign, found).result(),
+            ),
+            exclude=self.settings.exclude,
+            interval=self.settings.look_seconds,
+            stop=self._stop,
         )
         self._background = [
             threading.Thread(target=work, name=name, daemon=True)

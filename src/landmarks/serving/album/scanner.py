@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
@@ -23,60 +25,70 @@ Found = tuple[bytes, int, int]
 """A new or changed file: path relative to the root, size, and time of its last change in nanoseconds."""
 
 
-class Scanner:
-    """Looks at the folder again and again, which works on every file system.
+@dataclass(frozen=True)
+class Callbacks:
+    """What the scanner asks for and tells.
 
-    Args:
-        album: The photos.
-        folder: The folder that is looked at.
-        exclude: Glob patterns of what is skipped.
-        interval: Shortest time between two looks in seconds.
-        stop: Ends the watch.
+    Attributes:
         present: Called before each look with whether the folder is there; returns False to skip the look.
         looked: Called after each look that has found something.
         refresh: Makes the rows of photos anew.
         foreign: Returns those of the files found that we have not written ourselves.
     """
 
+    present: Callable[[bool], bool]
+    looked: Callable[[], None]
+    refresh: Callable[[Sequence[Photo]], None]
+    foreign: Callable[[list[Found]], list[Found]]
+
+
+class Scanner:
+    """Looks at the folder again and again, which works on every file system.
+
+    Args:
+        album: The photos.
+        folder: The folder that is looked at.
+        callbacks: What it asks for and tells.
+        exclude: Glob patterns of what is skipped.
+        interval: Shortest time between two looks in seconds.
+        stop: Ends the watch.
+    """
+
     def __init__(
         self,
         album: Album,
         folder: Path,
+        callbacks: Callbacks,
+        *,
         exclude: Sequence[str],
         interval: float,
         stop: Event,
-        *,
-        present: Callable[[bool], bool],
-        looked: Callable[[], None],
-        refresh: Callable[[Sequence[Photo]], None],
-        foreign: Callable[[list[Found]], list[Found]],
     ) -> None:
         self._album = album
         self._folder = folder
         self._exclude = tuple(exclude)
         self._interval = interval
         self._stop = stop
-        self._present = present
-        self._looked = looked
-        self._refresh = refresh
-        self._foreign = foreign
+        self._callbacks = callbacks
 
     def run(self) -> None:
         """Look until stopped."""
         first, seconds = True, 0.0
         while not self._stop.is_set():
-            if self._present(self._folder.is_dir()):
+            if self._callbacks.present(self._folder.is_dir()):
                 if first and len(self._album):
                     self._stop.wait(_PAGE_SECONDS)
-                begun = time.monotonic()
-                found = self.look()
-                seconds = time.monotonic() - begun
-                if first:
-                    self._refresh(self._album.photos())  # what the ledger knows, which others may have written
-                if found or first:
-                    self._looked()
-                first = False
-                self.read()
+                # The ledger goes with the folder, in the middle of a look too: the next one says so.
+                with suppress(LandmarksError):
+                    begun = time.monotonic()
+                    found = self.look()
+                    seconds = time.monotonic() - begun
+                    if first:
+                        self._callbacks.refresh(self._album.photos())  # others may have written
+                    if found or first:
+                        self._callbacks.looked()
+                    first = False
+                    self.read()
             settled = all(photo.rests for photo in self._album.photos())
             self._stop.wait(max(self._interval, seconds * (_SHARE if settled else 1)))
 
@@ -101,14 +113,14 @@ class Scanner:
                 elif not photo.rests:
                     photo.rests = moved = True
                 if len(found) >= _SHOWN:
-                    album.put(self._foreign(found))
+                    album.put(self._callbacks.foreign(found))
                     found = []
                 if self._stop.is_set():
                     return False
         except (LandmarksError, OSError):
             return False  # the next look says whether the folder is still there
         if found:
-            album.put(self._foreign(found))
+            album.put(self._callbacks.foreign(found))
         if self._folder.is_dir():
             gone = [photo.key for photo in album.photos() if photo.key not in seen]
             album.remove(gone)
@@ -124,7 +136,12 @@ class Scanner:
                 if self._stop.is_set():
                     return
                 photo.facts = facts_to_json(_facts(self._album, photo))
-            self._refresh(some)
+            try:
+                self._callbacks.refresh(some)
+            except LandmarksError:
+                for photo in some:
+                    photo.facts = None  # they are not shown yet
+                raise
 
 
 def _facts(album: Album, photo: Photo) -> Facts:

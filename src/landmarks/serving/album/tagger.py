@@ -27,6 +27,7 @@ from landmarks.serving.album.album import Album
 from landmarks.serving.album.catalogue import Answer
 from landmarks.serving.album.likeness import Likeness
 from landmarks.serving.album.rows import Photo, Standing
+from landmarks.serving.errors import RequestError
 from landmarks.tagging.pipeline import Model
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import Finding, identity_of, without_learned
@@ -35,6 +36,7 @@ from landmarks.tagging.words import explain
 from landmarks.tagging.workers import cores
 
 _CHUNK = 8  # photos between two looks at whether to pause
+_GONE_SECONDS = 1.0
 _log = logging.getLogger("landmarks.serving")
 
 State = Literal["running", "paused", "idle", "stopped"]
@@ -168,7 +170,10 @@ class Tagger:
             try:
                 self._pass(self._in_order(due))
             except LandmarksError as error:
-                self._give_up(str(error))
+                if isinstance(error, RequestError) or not self._work.album.root.is_dir():
+                    self._wake.wait(_GONE_SECONDS)  # the scanner says that the folder is gone, and when it is back
+                else:
+                    self._give_up(str(error))
             except Exception:  # noqa: BLE001 - the thread must not end unseen
                 _log.exception("tagging failed")
                 self._give_up("Tagging failed: see the log of landmarks open.")
