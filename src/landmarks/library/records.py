@@ -213,25 +213,6 @@ def change_of(row: sqlite3.Row) -> Change:
     return Change(**values | {"ours": Entries.from_json(values["ours"])})
 
 
-INSERT_CHANGE = """
-INSERT INTO changes (run, owner, photo, target, state, before_hash, before_mode, before_mtime_ns, after_hash, undo,
-    ours, tags, model, time, photo_size, photo_sha256)
-VALUES (:run, :owner, :photo, :target, :state, :before_hash, :before_mode, :before_mtime_ns, :after_hash, :undo,
-    :ours, :tags, :model, :time, :photo_size, :photo_sha256)
-"""
-CHANGED_SINCE = """
-SELECT run FROM changes WHERE target = ? AND id > ? AND state IN ('done', 'undoing') ORDER BY id DESC LIMIT 1
-"""
-WHEREABOUTS = """
-SELECT one.id, one.photo, one.target, one.after_hash, coalesce(photos.size, one.photo_size), photos.mtime_ns,
-    coalesce(photos.sha256, one.photo_sha256)
-FROM changes AS one LEFT JOIN photos ON photos.photo = one.photo AND photos.state = 'done'
-WHERE one.id > ? AND one.state IN ('done', 'undoing') AND one.id = (
-    SELECT max(id) FROM changes AS other WHERE other.target = one.target AND other.state IN ('done', 'undoing'))
-ORDER BY one.id LIMIT ?
-"""
-
-
 def translated(path: Path | None, error: sqlite3.Error) -> LedgerError | StorageError:
     """Return the error of the package for an error of SQLite on a ledger."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
