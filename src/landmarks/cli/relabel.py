@@ -11,6 +11,7 @@ import click
 from landmarks.cli.declare import Argument, Option, Verbosity
 from landmarks.cli.verdicts import Ledger, State, open_library
 from landmarks.geo import Language
+from landmarks.library.roots import absolute
 
 _WORDS = {
     "written": "relabelled",
@@ -43,15 +44,23 @@ def relabel(
         below = None if path.resolve() == library.root.resolve() else path
         for outcome in relabel_library(library, language, below=below, dry_run=dry_run):
             counts[outcome.status] += 1
+            photo = _as_given(outcome.path, path)
             if outcome.status in {"written", "planned"}:
-                click.echo(f"{outcome.path}: {'; '.join(map(describe_with_source, outcome.tags))}")
+                click.echo(f"{photo}: {'; '.join(map(describe_with_source, outcome.tags))}")
                 if dry_run and outcome.diff is not None:
                     click.echo("\n".join(f"  {line}" for line in outcome.diff.splitlines()))
             elif outcome.status == "quarantined":
-                click.echo(f"{outcome.path}: {outcome.reason}", err=True)
+                click.echo(f"{photo}: {outcome.reason}", err=True)
     if not verbosity.quiet:
         total = sum(counts.values())
         ends = ", ".join(f"{counts[status]} {words}" for status, words in _WORDS.items() if counts[status])
         photos = f"{total} photo{'' if total == 1 else 's'} with recorded tags"
         click.echo(f"{photos}: {ends}" if ends else photos, err=True)
     return 2 if counts["quarantined"] else 0
+
+
+def _as_given(photo: Path, path: Path) -> Path:
+    """Return the path of a photo below the folder that the user named, as they named it."""
+    folder = path if path.is_dir() else path.parent
+    whole = absolute(folder)
+    return folder / photo.relative_to(whole) if photo.is_relative_to(whole) else photo
