@@ -11,16 +11,19 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
 
+HOMES = ("CACHE", "STATE", "DATA", "CONFIG")
+"""Where caches, ledgers, learned landmarks and settings of a user are."""
+
 # tests/ is a folder and no package: this lets a test write `from drawn import draw_dataset`.
 sys.path.append(str(PROJECT / "tests"))
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _session_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep session-wide fixtures out of the user's caches."""
+    """Keep session-wide fixtures out of the user's folders."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        for kind in HOMES:
+            patch.setenv(f"XDG_{kind}_HOME", str(tmp_path_factory.mktemp(kind.lower())))
         # One for all tests: without it every process that draws with matplotlib lists the fonts anew.
         patch.setenv("MPLCONFIGDIR", str(tmp_path_factory.mktemp("matplotlib")))
         yield
@@ -30,9 +33,9 @@ def _session_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def _own_cache(
     _session_caches: None, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Give each test an empty cache folder, so that none depends on another."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+    """Give each test folders of its own for what is kept, so that none depends on another or on the user."""
+    for kind in HOMES:
+        monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path_factory.mktemp(kind.lower())))
 
 
 @pytest.fixture(autouse=True)
