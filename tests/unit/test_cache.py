@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from landmarks.errors import DataError, StorageError
+from landmarks.files.state import user_cache
 from landmarks.imaging.decoding import load_rgb
 from landmarks.imaging.preprocessing import Preprocessing, prepare, resize_short_side
-from landmarks.training.data.cache import PictureCache, build_cache, channel_statistics, default_cache_folder
+from landmarks.training.data.cache import PictureCache, build_cache, channel_statistics
 from landmarks.training.data.loaders import EvalTransform
 
 
@@ -216,7 +217,7 @@ def test_pictures_of_one_flat_colour_can_still_be_normalised(tmp_path: Path) -> 
 
 
 def test_the_usual_folder_is_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert default_cache_folder() == Path(os.environ["XDG_CACHE_HOME"]) / "landmarks"
+    assert user_cache() == Path(os.environ["XDG_CACHE_HOME"]) / "landmarks"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert default_cache_folder() == tmp_path / ".cache" / "landmarks"
+    assert user_cache() == tmp_path / ".cache" / "landmarks"

@@ -14,9 +14,9 @@ def cache(
     clear: Annotated[bool, Option("Clear the cache; its content can be recomputed.")] = False,
 ) -> None:
     """Show the cache folder of decoded images and embeddings, and its size."""
-    from landmarks.training.data.cache import default_cache_folder
+    from landmarks.files.state import user_cache
 
-    folder = default_cache_folder()
+    folder = user_cache()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
     if clear and folder.is_dir():
         shutil.rmtree(folder)

@@ -9,7 +9,6 @@ at once, and are computed on load. `landmarks.fewshot.enrollment` writes the fil
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
@@ -25,6 +24,7 @@ from landmarks.fewshot.prototypes import PrototypeRule, Taught, chance
 from landmarks.fewshot.reference import REFERENCE_FILE, Reference, read_reference
 from landmarks.files.atomic import atomic_path
 from landmarks.files.checksums import sha256_file
+from landmarks.files.state import user_data
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.embedding_space import Vectors
 from landmarks.model.folder import ONNX_FILE, ModelInfo, is_bundled
@@ -184,12 +184,11 @@ def learned_path(folder: Path, info: ModelInfo) -> Path:
     """Return the file in which the learned landmarks of a model are stored.
 
     It is beside a model of the user's own. For a bundled model, whose folder may be read-only and is replaced by
-    an update, it is in the user's data folder (`$XDG_DATA_HOME`, else `~/.local/share`).
+    an update, it is in the user's data folder.
     """
     if not is_bundled(folder):
         return folder / LEARNED_FILE
-    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return data / "landmarks" / "learned" / f"{teachable_identity(info)}.npz"
+    return user_data() / "learned" / f"{teachable_identity(info)}.npz"
 
 
 def learned_digest(folder: Path, info: ModelInfo) -> str | None:

@@ -39,6 +39,11 @@ def user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "landmarks"
 
 
+def user_data() -> Path:
+    """Return the user's folder for what is kept: `$XDG_DATA_HOME/landmarks`, else `~/.local/share/landmarks`."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "landmarks"
+
+
 def state_of(root: Path, base: Path | None = None) -> Path:
     """Return the folder for the state about `root` outside of it.
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -29,6 +28,7 @@ from typing import Any
 from landmarks.errors import ModelError, SettingsError
 from landmarks.files.atomic import write_json
 from landmarks.files.checksums import sha256_file
+from landmarks.files.state import user_data
 from landmarks.imaging.preprocessing import Preprocessing
 
 NOT_STATED = "not stated"
@@ -267,9 +267,8 @@ def is_bundled(folder: Path) -> bool:
 
 
 def models_folder() -> Path:
-    """Return the folder of models added with `landmarks models add`: `$XDG_DATA_HOME/landmarks/models`."""
-    base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "landmarks" / "models"
+    """Return the folder of models added with `landmarks models add`."""
+    return user_data() / "models"
 
 
 def added_models() -> dict[str, Path]:

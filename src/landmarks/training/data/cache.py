@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from landmarks.errors import DataError, ImageError
 from landmarks.files.atomic import atomic_path, write_json
-from landmarks.files.state import user_cache
 from landmarks.imaging.decoding import load_rgb
 from landmarks.imaging.preprocessing import MAX_ASPECT, resize_short_side
 
@@ -33,11 +32,6 @@ Channels = tuple[float, float, float]
 
 Progress = Callable[[int, int], None]
 """Called with (images done, total images)."""
-
-
-def default_cache_folder() -> Path:
-    """Return the user's cache folder for landmarks (`$XDG_CACHE_HOME`, else `~/.cache`)."""
-    return user_cache()
 
 
 @dataclass(frozen=True)

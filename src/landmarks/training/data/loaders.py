@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from landmarks.errors import DataError, SettingsError, require_choice
+from landmarks.files.state import user_cache
 from landmarks.imaging.preprocessing import Preprocessing, center_crop, resize_short_side
 from landmarks.training.config.settings import AugmentSettings, DataSettings, Sampler
 from landmarks.training.data.augment import MIXES, Collate, TrainTransform
@@ -24,7 +25,6 @@ from landmarks.training.data.cache import (
     Progress,
     build_cache,
     channel_statistics,
-    default_cache_folder,
 )
 from landmarks.training.data.folders import DataFolder, Sample, read_data_folder
 from landmarks.training.data.sampling import (
@@ -143,7 +143,7 @@ def prepare_data(
         DataError: The folder does not hold what training needs.
         StorageError: The cache cannot be written.
     """
-    cache_folder = cache or default_cache_folder()
+    cache_folder = cache or user_cache()
     shards = read_shard_set(root) if is_shard_set(root) else None
     if shards is not None:
         _check_streamed(settings)

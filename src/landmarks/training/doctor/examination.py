@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.errors import DataError
+from landmarks.files.state import user_cache
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.training.config.jobs import DoctorSettings
 from landmarks.training.data.cache import (
@@ -18,7 +19,6 @@ from landmarks.training.data.cache import (
     PictureCache,
     Progress,
     build_cache,
-    default_cache_folder,
 )
 from landmarks.training.data.folders import Listing, Sample, list_pictures
 from landmarks.training.doctor.balance import ClassHealth, balance_note, class_health
@@ -80,9 +80,7 @@ def examine(settings: DoctorSettings, logger: Logger | None = None) -> Diagnosis
     log.stage("reading images")
     pictures = _with_headers(listing)
     paths = [picture.path for picture in pictures]
-    cache = build_cache(
-        paths, settings.cache or default_cache_folder(), side=Preprocessing().resize, progress=log.progress
-    )
+    cache = build_cache(paths, settings.cache or user_cache(), side=Preprocessing().resize, progress=log.progress)
     broken = find_broken(paths, cache)
     gone = {one.path for one in broken}
     readable = [picture for picture in pictures if picture.path not in gone]
@@ -117,7 +115,7 @@ def _measure(
 ) -> Measured:
     """Compute the measurements used by all parts of the examination."""
     log.stage("embedding images with a frozen backbone")
-    embeddings = _embed(pictures, cache, settings.cache or default_cache_folder(), log.progress)
+    embeddings = _embed(pictures, cache, settings.cache or user_cache(), log.progress)
     log.stage("looking for near-duplicates")
     hashes = np.array([difference_hash(cache.picture(picture.path)) for picture in pictures], dtype=np.uint64)
     groups = tuple(map(tuple, group_duplicates(hashes, embeddings)))
