@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from tiny_model import COLOURS
 
+from landmarks.serving.pool.protocol import Also
 from landmarks.serving.pool.worker import WorkerSettings
 
 TAG = {"name": "Eiffel Tower", "level": "landmark", "probability": 0.9, "place": None}
@@ -30,9 +31,7 @@ class StubPool:
     async def open(self) -> None:
         self.ready = 1
 
-    async def answer(
-        self, picture: bytes, *, embedding: bool = False, size: bool = False, client: str = ""
-    ) -> dict[str, Any]:
+    async def answer(self, picture: bytes, also: Sequence[Also] = (), *, client: str = "") -> dict[str, Any]:
         await self.hold.wait()
         assert not self.closed, "the workers were stopped under a request"
         self.answered += 1
@@ -40,7 +39,7 @@ class StubPool:
             return {"error": {"code": "unsupported_format", "message": "this is no picture"}}
         candidate = {"class_name": next(iter(COLOURS)), "name": "Eiffel Tower", "probability": 0.9}
         reply = {"tags": [TAG], "candidates": [candidate], "known": True, "reasons": [], "seconds": {}}
-        return reply | ({"size": (4, 3)} if size else {})
+        return reply | ({"size": (4, 3)} if "size" in also else {})
 
     async def close(self) -> None:
         self.closed = True

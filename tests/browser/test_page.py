@@ -359,6 +359,14 @@ def test_a_service_that_is_gone_is_told_and_tried_again(
         expect(card(page, "tower.jpg").get_by_role("heading")).to_have_text("Eiffel Tower")
 
 
+def test_what_the_browser_cannot_show_has_a_picture(open_page: Callable[..., Page], tmp_path: Path) -> None:
+    page = open_page()
+    give(page, [save_colour(tmp_path / "tower.tiff", TOWER, (64, 64))])
+    picture = card(page, "tower.tiff").get_by_role("img", name="Photo tower.tiff")
+    expect(picture).to_have_attribute("src", re.compile("data:image/jpeg;base64,"))
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
+
+
 def test_a_large_photo_is_made_small_and_keeps_its_position(
     open_page: Callable[..., Page], tmp_path: Path
 ) -> None:

@@ -83,9 +83,7 @@ class TestOneAnswer:
         photo = save_colour(tmp_path / "photos" / "new.png", YELLOW)
         (line,) = landmarks("tag", photo, "--model", taught, "--jsonl").out.splitlines()
         tagged = json.loads(line)
-        found = Answerer(WorkerSettings(taught, TagSettings(), ImageLimits())).answer(
-            photo.read_bytes(), embedding=False
-        )
+        found = Answerer(WorkerSettings(taught, TagSettings(), ImageLimits())).answer(photo.read_bytes())
         assert found["tags"] == tagged["tags"]
         assert [tag["name"] for tag in tagged["tags"]] == ["Atomium"]
         assert found["candidates"] == tagged["candidates"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 import zipfile
@@ -154,6 +155,18 @@ def test_the_position_of_the_camera_counts(client: TestClient) -> None:
     (photo,) = client.post("/v1/tags", content=far, headers={"content-type": "image/jpeg"}).json()["photos"]
     assert photo["tags"] == []
     assert any("km away" in reason for reason in photo["reasons"])
+
+
+def test_a_preview_is_made_on_request(client: TestClient) -> None:
+    large = picture((200, 0, 0), (1000, 600), "TIFF", compression="tiff_lzw")
+    files = [("photos", ("a.tiff", large)), ("photos", ("b.png", b"no picture"))]
+    shown, broken = client.post("/v1/tags?preview=true", files=files).json()["photos"]
+    kind, _, content = shown["preview"].partition(",")
+    assert kind == "data:image/jpeg;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(content))).size == (480, 288)
+    assert "preview" not in broken
+    (plain,) = client.post("/v1/tags", files=files[:1]).json()["photos"]
+    assert "preview" not in plain
 
 
 def test_vision_shape(client: TestClient) -> None:

@@ -55,7 +55,7 @@ def test_many_pictures_are_answered_by_several_workers(settings: WorkerSettings,
         pool = Pool(settings, count=2, decode_seconds=10)
         await pool.open()
         assert pool.ready == len(pool.pids) == 2
-        replies = await asyncio.gather(*(pool.answer(tower, embedding=True) for _ in range(40)))
+        replies = await asyncio.gather(*(pool.answer(tower, ["embedding"]) for _ in range(40)))
         assert {reply["tags"][0]["name"] for reply in replies} == {"Eiffel Tower"}
         assert all("embedding" in reply for reply in replies)
         await pool.close()
@@ -153,13 +153,13 @@ def test_a_caller_that_gives_up_takes_its_picture_out_of_the_line(settings: Work
 
 
 def test_a_worker_stops_at_a_picture_that_nobody_waits_for(settings: WorkerSettings, tower: bytes) -> None:
-    assert Answerer(settings).answer(tower, embedding=False, left=lambda: True) == {"left": True}
+    assert Answerer(settings).answer(tower, left=lambda: True) == {"left": True}
 
     async def work() -> None:
         pool = Pool(settings, count=1, decode_seconds=30)
         await pool.open()
         os.kill(pool.pids[0], signal.SIGSTOP)
-        left = asyncio.create_task(pool.answer(tower, embedding=True))
+        left = asyncio.create_task(pool.answer(tower, ["embedding"]))
         await asyncio.sleep(0.1)  # the worker has it
         left.cancel()
         os.kill(pool.pids[0], signal.SIGCONT)

@@ -136,12 +136,15 @@ def v1_router(service: Service, searcher: Searcher | None) -> APIRouter:
             Query(description="`vision` returns the format of Google Cloud Vision's landmarkAnnotations."),
         ] = "landmarks",
         model: ModelName = None,
+        preview: Annotated[
+            bool, Query(description="Include a small JPEG of each photo, for formats that browsers do not show.")
+        ] = False,
     ) -> Response:
         """Return the tags of one image, or of the files of a form, in order."""
         service.catalog.find(model)
         uploads = await read_pictures(request, service.settings.limits)
         with service.catalog.use(model) as served:
-            photos = await service.tag(uploads, served)
+            photos = await service.tag(uploads, served, preview=preview)
             if format == "vision":
                 return _json(to_vision(photos), exclude_none=True)
             return _json(TagsResponse(model=served.version, photos=photos))
@@ -205,7 +208,7 @@ def _add_annotate(router: APIRouter, service: Service) -> None:
             if problem is not None or content is None:
                 return AnnotateImageResponse(error=problem or NOT_BASE64)
             ticket.take_places(1)
-            answer = await service.look(Upload(None, content, ticket.client), served, size=True)
+            answer = await service.look(Upload(None, content, ticket.client), served, ["size"])
             found = annotation(answer.photo, whole_picture(*answer.size), asked.results)
             return found if found.error is not None else found.model_copy(update={"error": asked.warning})
 
@@ -224,7 +227,7 @@ def _add_search(router: APIRouter, service: Service, searcher: Searcher) -> None
         if len(uploads) > 1:
             raise RequestError("bad_request", "a search takes one picture: send one file")
         with service.catalog.use(None) as served:  # the index was made with the default model
-            answer = await service.look(uploads[0], served, embedding=True)
+            answer = await service.look(uploads[0], served, ["embedding"])
         problem = service.problem_of(answer.photo)
         if problem is not None or answer.embedding is None:
             raise problem or RequestError("unavailable", "the picture has no embedding: send it again")

@@ -131,6 +131,11 @@ class Photo(BaseModel):
     known: bool = Field(description="Whether the photo shows something that the model knows.")
     reasons: list[str] = Field(description="Why it got its tags, or none, in sentences.")
     error: ErrorDetail | None = Field(description="Why this photo could not be read; null if it could.")
+    preview: str | None = Field(
+        default=None,
+        exclude_if=lambda preview: preview is None,
+        description="A small JPEG as a data URI; only if `preview` asked for it.",
+    )
 
 
 class TagsResponse(BaseModel):

@@ -17,6 +17,7 @@ from landmarks.serving.middleware.metrics import Metrics
 from landmarks.serving.models.catalog import Catalog
 from landmarks.serving.models.served import ServedModel
 from landmarks.serving.pool.pool import PoolClosedError, TooSlowError, WorkerLostError
+from landmarks.serving.pool.protocol import Also
 from landmarks.serving.schemas import ErrorDetail, LandmarksResponse, LimitsCard, ModelsResponse, Photo
 from landmarks.serving.settings import ServeSettings
 
@@ -65,17 +66,19 @@ class Service:
             settings, pinned=pinned, replaced=self.metrics.replaced, reloaded=self.metrics.reloaded
         )
 
-    async def tag(self, uploads: Sequence[Upload], model: ServedModel) -> list[Photo]:
+    async def tag(self, uploads: Sequence[Upload], model: ServedModel, *, preview: bool = False) -> list[Photo]:
         """Tag images, in order; an unreadable one gets its error and does not stop the others.
 
         Args:
             uploads: The images.
             model: A model in use.
+            preview: Include a small JPEG of each.
 
         Raises:
             RequestError: None of them can be read.
         """
-        answers = await asyncio.gather(*(self.look(upload, model) for upload in uploads))
+        also: list[Also] = ["preview"] if preview else []
+        answers = await asyncio.gather(*(self.look(upload, model, also) for upload in uploads))
         photos = [answer.photo for answer in answers]
         errors = [photo.error for photo in photos if photo.error is not None]
         if len(errors) == len(photos):
@@ -84,16 +87,14 @@ class Service:
             raise self._problem(code, "; ".join(dict.fromkeys(error.message for error in errors)))
         return photos
 
-    async def look(
-        self, upload: Upload, model: ServedModel, *, embedding: bool = False, size: bool = False
-    ) -> Answered:
+    async def look(self, upload: Upload, model: ServedModel, also: Sequence[Also] = ()) -> Answered:
         """Tag one image; an error is in `photo.error`."""
         limit = self.settings.limits.max_file_bytes
         if len(upload.content) > limit:
             message = f"the picture has more than the {limit / 2**20:.0f} MiB that are allowed: make it smaller"
             return self._failed(upload, "too_large", message)
         try:
-            reply = await model.pool.answer(upload.content, embedding=embedding, size=size, client=upload.client)
+            reply = await model.pool.answer(upload.content, also, client=upload.client)
         except TooSlowError as error:
             return self._failed(upload, "decode_timeout", f"{error}: save it as an ordinary JPEG")
         except WorkerLostError as error:

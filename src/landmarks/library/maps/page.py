@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from PIL import Image
-
 from landmarks.errors import ImageError
 from landmarks.geo.towns import largest_towns
-from landmarks.imaging.decoding import load_image
+from landmarks.imaging.thumbnails import as_jpeg, data_uri, load_small
 from landmarks.library.maps.spots import Spot, in_order
 from landmarks.tagging.writers import describe_with_source
 
@@ -91,11 +87,7 @@ def thumbnail(photo: Path) -> str:
     Raises:
         ImageError: The photo is unreadable.
     """
-    image = load_image(photo, min_side=THUMBNAIL)
-    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    content = BytesIO()
-    image.save(content, "JPEG", quality=_QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+    return data_uri("jpeg", as_jpeg(load_small(photo, THUMBNAIL), _QUALITY))
 
 
 def _link(photo: Path, folder: Path) -> str:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from pathlib import Path
 
-from PIL import Image
-
-from landmarks.imaging.decoding import load_image
 from landmarks.imaging.limits import ImageLimits
 from landmarks.imaging.preprocessing import prepare
+from landmarks.imaging.thumbnails import as_jpeg, load_small
 from landmarks.model.recognizer import Recognizer
 from landmarks.tagging.heatmap import occlusion_heatmap, overlaid
 
@@ -26,19 +23,10 @@ PREVIEW = 2048
 def make_picture(photo: Path, side: int, limits: ImageLimits) -> bytes:
     """Return a photo as a JPEG whose longest side is `side` at most.
 
-    Of a RAW file the embedded preview is taken, and of a JPEG no more is decoded than the size needs.
-
     Raises:
         ImageError: The photo is unreadable.
     """
-    return as_jpeg(load_scaled(photo, side, limits), 78 if side <= THUMBNAIL else 86)
-
-
-def load_scaled(photo: Path, side: int, limits: ImageLimits) -> Image.Image:
-    """Return an upright photo whose longest side is `side` at most; raises `ImageError` if it is unreadable."""
-    image = load_image(photo, min_side=side, limits=limits)
-    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    return image
+    return as_jpeg(load_small(photo, side, limits), 78 if side <= THUMBNAIL else 86)
 
 
 def make_heatmap(photo: Path, recognizer: Recognizer, class_name: str) -> bytes:
@@ -49,11 +37,4 @@ def make_heatmap(photo: Path, recognizer: Recognizer, class_name: str) -> bytes:
     """
     preprocessing, limits = recognizer.info.preprocessing, recognizer.limits
     heatmap = occlusion_heatmap(recognizer, prepare(photo, preprocessing, limits), class_name)
-    return as_jpeg(overlaid(load_scaled(photo, HEATMAP, limits), heatmap, preprocessing), 86)
-
-
-def as_jpeg(image: Image.Image, quality: int) -> bytes:
-    """Return an image as a JPEG."""
-    content = BytesIO()
-    image.save(content, "JPEG", quality=quality)
-    return content.getvalue()
+    return as_jpeg(overlaid(load_small(photo, HEATMAP, limits), heatmap, preprocessing), 86)

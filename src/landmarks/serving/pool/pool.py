@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -57,7 +57,7 @@ class _DiedError(EOFError):
 @dataclass(eq=False)
 class _Job:
     picture: bytes
-    wanted: dict[str, bool]
+    wanted: dict[str, list[frames.Also]]
     reply: asyncio.Future[dict[str, Any]]
     process: Process | None = None  # the worker that is processing it
 
@@ -120,7 +120,7 @@ class Pool:
         self._tasks = [asyncio.create_task(self._watch(process)) for process in workers]
 
     async def answer(
-        self, picture: bytes, *, embedding: bool = False, size: bool = False, client: str = ""
+        self, picture: bytes, also: Sequence[frames.Also] = (), *, client: str = ""
     ) -> dict[str, Any]:
         """Return a worker's answer for an image (see `landmarks.serving.pool.worker.Answerer.answer`).
 
@@ -128,8 +128,7 @@ class Pool:
 
         Args:
             picture: Content of a file.
-            embedding: Include the embedding.
-            size: Include width and height.
+            also: What to include besides.
             client: Client that sent the image; clients take turns.
 
         Raises:
@@ -139,8 +138,7 @@ class Pool:
         """
         if self._closing:
             raise PoolClosedError("the service is shutting down")
-        wanted = {"embedding": embedding, "size": size}
-        job = _Job(picture, wanted, asyncio.get_running_loop().create_future())
+        job = _Job(picture, {"also": list(also)}, asyncio.get_running_loop().create_future())
         self._jobs.put(client, job)
         try:
             return await job.reply

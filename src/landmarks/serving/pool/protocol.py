@@ -9,10 +9,13 @@ import json
 import struct
 from collections.abc import Mapping
 from io import RawIOBase
-from typing import Any
+from typing import Any, Literal
 
 SIZES = struct.Struct(">II")
 """Length of the header and of the bytes after it."""
+
+Also = Literal["embedding", "size", "preview"]
+"""What an answer may contain besides: embedding, width and height, a small JPEG of the image."""
 
 LEFT = {"left": True}
 """Header of a frame that says that nobody waits for the image in progress, and of the answer to it."""

@@ -14,7 +14,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from landmarks.errors import ImageFormatError, ImageTooLargeError, LandmarksError, ModelError
 from landmarks.imaging.decoding import ImageLimits, photo_header
+from landmarks.imaging.thumbnails import as_jpeg, data_uri, load_small
 from landmarks.serving.pool import protocol as frames
 from landmarks.tagging.pipeline import Model
 from landmarks.tagging.settings import TagSettings
@@ -32,6 +33,8 @@ from landmarks.tagging.tagger import identity_of
 from landmarks.tagging.writers import candidate_object, reasons, tag_object
 
 _TURNED = range(5, 9)  # EXIF orientations that swap width and height
+_PREVIEW = 480  # pixels of the longest side: about 25 kB
+_PREVIEW_QUALITY = 80
 _CODES = {ImageTooLargeError: "too_large", ImageFormatError: "unsupported_format"}
 
 
@@ -90,14 +93,14 @@ class Answerer:
         self._model.recognizer.answer(np.zeros((1, side, side, 3), dtype=np.uint8))
 
     def answer(
-        self, picture: bytes, *, embedding: bool, size: bool = False, left: Callable[[], bool] = lambda: False
+        self, picture: bytes, also: Collection[frames.Also] = (), *, left: Callable[[], bool] = lambda: False
     ) -> dict[str, Any]:
         """Return the tags of an image, or `error` with its `code` and `message`.
 
         Args:
             picture: Content of a file.
-            embedding: Include the embedding for search, as base64 of float32.
-            size: Include width and height of the upright image, in pixels.
+            also: What to include besides: the `embedding` for search, as base64 of float32; the `size`, width and
+                height of the upright image in pixels; a `preview`, a JPEG as a data URI.
             left: Returns whether nobody waits for the answer any more; asked once the image is decoded, and if so,
                 the answer is `landmarks.serving.pool.protocol.LEFT`.
         """
@@ -108,7 +111,7 @@ class Answerer:
         if (error := opened.photo.error) is not None:
             return {"error": {"code": _CODES.get(type(error), "damaged_picture"), "message": error.reason}}
         decoded = time.perf_counter()
-        (finding,) = self._model.answer([opened], embeddings=embedding)
+        (finding,) = self._model.answer([opened], embeddings="embedding" in also)
         gazetteer = self._model.gazetteer
         found: dict[str, Any] = {
             "tags": [tag_object(tag) for tag in finding.photo.tags],
@@ -123,8 +126,11 @@ class Answerer:
         if finding.embedding is not None:
             vector = np.ascontiguousarray(finding.embedding, dtype="<f4")
             found["embedding"] = base64.b64encode(vector.tobytes()).decode("ascii")
-        if size:
+        if "size" in also:
             found["size"] = upright_size(picture)
+        if "preview" in also:
+            small = load_small(picture, _PREVIEW, self._limits)
+            found["preview"] = data_uri("jpeg", as_jpeg(small, _PREVIEW_QUALITY))
         return found
 
 
@@ -172,8 +178,7 @@ def main() -> None:
         head, picture = frame
         if head == frames.LEFT:
             continue  # it came after the answer
-        wanted = {name: bool(head.get(name)) for name in ("embedding", "size")}
-        send(answerer.answer(picture, **wanted, left=left))
+        send(answerer.answer(picture, head.get("also", ()), left=left))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 /** The service, as the page talks to it. The API key lives in this module and is gone with the page. */
 
-import { shrink } from "./shrink.js";
+import { canShow, shrink } from "./shrink.js";
 
 let apiKey = "";
 
@@ -46,12 +46,16 @@ export const getModels = async () => (await ask("v1/models")).json();
 
 export const getLandmarks = async () => (await ask("v1/landmarks")).json();
 
-/** Ask for the tags of one file under a name; `progress` is told the share that is uploaded. */
-export function tag(file, name, progress) {
+/**
+ * Ask for the tags of one file under a name, with a small picture of it where the browser cannot show it; `progress` is
+ * told the share that is uploaded.
+ */
+export async function tag(file, name, progress) {
+  const path = (await canShow(file)) ? "v1/tags" : "v1/tags?preview=true";
   // fetch tells nothing of an upload's progress, so this is the older interface.
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open("POST", "v1/tags");
+    request.open("POST", path);
     for (const [name, value] of Object.entries(headers())) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => progress(event.lengthComputable ? event.loaded / event.total : 0);
     request.onerror = () => reject(new ServiceError(0, "unreachable", "The service cannot be reached."));

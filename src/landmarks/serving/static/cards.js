@@ -91,14 +91,15 @@ export class Cards {
   #add(photo) {
     const image = el("img", { src: photo.url, alt: `Photo ${photo.file.name}`, loading: "lazy", decoding: "async" });
     const thumb = el("div", { class: "thumb" }, image);
-    // HEIC and TIFF are read by the service, but not by every browser.
-    image.onerror = () => image.replaceWith(el("div", { class: "blank" }, "no preview"));
+    // What the browser cannot show has a picture once the service has answered.
+    const blank = el("div", { class: "blank" }, "no preview");
+    image.onerror = () => image.replaceWith(blank);
     const remove = el("button", { class: "remove", type: "button", "aria-label": `Remove ${photo.file.name}` }, "✕");
     remove.onclick = () => this.#photos.remove(photo);
     thumb.append(remove);
     const body = el("div", { class: "body" });
     const card = el("li", { class: "card", tabIndex: 0, "data-id": photo.id }, thumb, body);
-    this.#cards.set(photo.id, { card, body, state: null });
+    this.#cards.set(photo.id, { card, body, state: null, image, blank });
     // In the order in which they came, also where undo brings one back.
     const later = [...this.#list.children].find((each) => Number(each.dataset.id) > photo.id);
     this.#list.insertBefore(card, later ?? null);
@@ -111,6 +112,10 @@ export class Cards {
       return;
     }
     entry.state = photo.state;
+    if (photo.answer?.preview && entry.image.src !== photo.answer.preview) {
+      entry.image.src = photo.answer.preview;
+      entry.blank.replaceWith(entry.image);
+    }
     entry.card.className = `card ${photo.verdict ?? ""}`;
     entry.card.setAttribute("aria-label", `${photo.file.name}: ${inWords(photo)}`);
     const held = entry.body.contains(document.activeElement) ? document.activeElement.dataset.action : null;

@@ -6,6 +6,16 @@ const LONG_SIDE = 1024;
 const QUALITY = 0.9;
 const SMALL = 300_000; // bytes: not worth the work
 
+/** Whether this browser can show a file; HEIC, TIFF and RAW are read by the service, but not by every browser. */
+export async function canShow(file) {
+  try {
+    (await createImageBitmap(file)).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Return a smaller JPEG with the photo's position and nothing else of its metadata, or the file as it is. */
 export async function shrink(file) {
   if (file.size <= SMALL) return file;

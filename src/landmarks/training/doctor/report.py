@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from landmarks.errors import ImageError
+from landmarks.imaging.thumbnails import load_small
 from landmarks.training.doctor.examination import Diagnosis
 from landmarks.training.doctor.findings import MEANINGS, PROBLEMS, Problem, Proposal, write_proposals
 from landmarks.training.reports.class_names import display_names
-from landmarks.training.reports.page import Thumbnail, small_picture, thumbnail, write_page
+from landmarks.training.reports.page import Thumbnail, thumbnail, write_page
 
 REPORT, TABLE = "report.html", "proposals.csv"
 
@@ -119,6 +120,6 @@ def _show(proposal: Proposal, data: Path) -> _Shown:
 
 def _small(path: Path) -> Thumbnail | None:
     try:
-        return thumbnail(small_picture(path, _SIDE))
+        return thumbnail(load_small(path, _SIDE))
     except ImageError:  # a broken image; its reason is given next to it
         return None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from landmarks.errors import ImageError
+from landmarks.imaging.thumbnails import load_small
 from landmarks.training.evaluation.curves import threshold_curves
 from landmarks.training.evaluation.evaluation import FolderEvaluation
 from landmarks.training.evaluation.judgement import Judgement
@@ -19,7 +20,6 @@ from landmarks.training.reports.page import (
     Thumbnail,
     drawing,
     percent,
-    small_picture,
     thumbnail,
     write_page,
 )
@@ -208,7 +208,7 @@ def _sheet(evaluation: FolderEvaluation, name: str, heading: str, members: Itera
         if one.tag is None:
             continue
         try:
-            picture = thumbnail(small_picture(one.photo.path, _SIDE))
+            picture = thumbnail(load_small(one.photo.path, _SIDE))
         except ImageError as error:
             unreadable.append(f"{one.photo.path.name}: {error.reason}")
             continue

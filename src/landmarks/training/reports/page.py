@@ -6,8 +6,6 @@ the latter.
 
 from __future__ import annotations
 
-import base64
-import io
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from landmarks.files.atomic import write_text
-from landmarks.imaging.decoding import load_rgb
+from landmarks.imaging.thumbnails import as_jpeg, data_uri
 from landmarks.training.reports.plots import DPI, png_bytes
 
 
@@ -73,23 +71,9 @@ def drawing(figure: Figure, alt: str) -> Drawing:
     return Drawing(data_uri("png", content), width, height, alt)
 
 
-def small_picture(path: Path, side: int) -> Image.Image:
-    """Read an image and downscale its longer side to at most `side` pixels; raises `ImageError`."""
-    image = Image.fromarray(load_rgb(path, min_side=side))
-    image.thumbnail((side, side))
-    return image
-
-
 def thumbnail(image: Image.Image) -> Thumbnail:
     """Encode a small image for a page."""
-    content = io.BytesIO()
-    image.save(content, format="JPEG", quality=82)
-    return Thumbnail(data_uri("jpeg", content.getvalue()), image.width, image.height)
-
-
-def data_uri(kind: str, content: bytes) -> str:
-    """Return an image file of this kind (`png`, `jpeg`) as a data URI."""
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+    return Thumbnail(data_uri("jpeg", as_jpeg(image, 82)), image.width, image.height)
 
 
 def flat(values: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from landmarks.errors import ImageError
+from landmarks.imaging.thumbnails import load_small
 from landmarks.training.metrics.evaluate import Evaluation, Prediction
 from landmarks.training.reports import plots
 from landmarks.training.reports.class_names import display_names
@@ -21,7 +22,6 @@ from landmarks.training.reports.page import (
     drawing,
     flat,
     percent,
-    small_picture,
     thumbnail,
     write_page,
 )
@@ -133,7 +133,7 @@ def load_mistakes(evaluation: Evaluation) -> tuple[list[tuple[Prediction, Image.
     read, unreadable = [], []
     for mistake in evaluation.mistakes:
         try:
-            image = small_picture(mistake.path, _THUMBNAIL)
+            image = load_small(mistake.path, _THUMBNAIL)
         except ImageError as error:
             unreadable.append(f"{mistake.path.name}: {error.reason}")
             continue
