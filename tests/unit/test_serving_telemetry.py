@@ -34,8 +34,8 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     use_stub(monkeypatch)
     answer = StubPool.answer
 
-    async def timed(pool: StubPool, picture: bytes, **wanted: Any) -> dict[str, Any]:
-        return await answer(pool, picture, **wanted) | {"seconds": {"decode": 0.01, "recognise": 0.02}}
+    async def timed(pool: StubPool, picture: bytes, *also: Any, **options: Any) -> dict[str, Any]:
+        return await answer(pool, picture, *also, **options) | {"seconds": {"decode": 0.01, "recognise": 0.02}}
 
     monkeypatch.setattr(StubPool, "answer", timed)
     return make_model(tmp_path / "colours")
