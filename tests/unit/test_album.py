@@ -211,6 +211,16 @@ def test_photos_are_listed_read_and_tagged(root: Path, model: Path) -> None:
         assert tagging == {"state": "idle", "done": 8, "total": 8, "unreadable": 1, "message": None}
 
 
+def test_what_is_skipped_is_counted_but_for_what_is_ours(root: Path, model: Path) -> None:
+    for name in ("film.mp4", "film.mov", "Thumbs.db", ".hidden.jpg"):
+        (root / name).write_bytes(b"no photo")
+    with opened_page(root, model) as page:
+        page.settled()
+        assert page.wait(lambda: page.get("/api/library")["skipped"]) == "2 videos"
+        (root / "film.mov").unlink()
+        page.wait(lambda: page.get("/api/library")["skipped"] == "1 video")
+
+
 def test_only_what_has_changed_is_sent_again(root: Path, model: Path) -> None:
     with opened_page(root, model) as page:
         page.settled()

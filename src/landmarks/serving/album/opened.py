@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from landmarks.errors import InputError, LandmarksError, SettingsError
 from landmarks.files.state import state_of, user_cache
+from landmarks.files.walker import count_skipped
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.library.library import Library
 from landmarks.library.roots import absolute, library_root
@@ -36,6 +37,7 @@ from landmarks.tagging.tagger import gazetteer_of, identity_of
 from landmarks.tagging.workers import cores
 
 _NEIGHBOURS = 8
+_USUAL = {"companion", "hidden", "system"}  # skipped without a word: our own sidecars and ledger are among them
 _REFRESHED = 100  # rows that are made anew before others get the library's thread
 
 Result = TypeVar("Result")
@@ -122,6 +124,7 @@ class Opened:
         self._library: Library | None = None
         self._review: Review | None = None
         self._counts = (0, 0)
+        self._skipped = ""
         self._groups: tuple[list[int], list[Alike]] | None = None
         self._mark: tuple[int, int] | None = None
         self._stop = threading.Event()
@@ -151,6 +154,7 @@ class Opened:
                 self.tagger.look,
                 self.refresh,
                 lambda found: self._library_thread.submit(self._foreign, found).result(),
+                self._tell_skipped,
             ),
             exclude=self.settings.exclude,
             interval=self.settings.look_seconds,
@@ -183,6 +187,7 @@ class Opened:
             "model": self.info.name,
             "licence": self.info.licence,
             "read_only": self.read_only,
+            "skipped": self._skipped,
             "in_place": in_place,
             "writes": "nothing" if self.read_only else "photos" if in_place else "sidecars",
             "can_undo": self._counts[0],
@@ -313,6 +318,12 @@ class Opened:
         if row is not None and (row.size, row.mtime_ns) != (photo.size, photo.mtime_ns):
             self.album.follow(photo, row.size, row.mtime_ns)  # it may be we who have written into it
         return find_standing(library, photo, self.tagger.said)
+
+    def _tell_skipped(self, counts: Mapping[str, int]) -> None:
+        told = count_skipped({reason: count for reason, count in counts.items() if reason not in _USUAL})
+        if told != self._skipped:
+            self._skipped = told
+            self._notify()
 
     def _foreign(self, found: list[Found]) -> list[Found]:
         """Return those of the files found that we have not written ourselves; in the library's thread only."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,12 +35,14 @@ class Callbacks:
         looked: Called after each look that has found something.
         refresh: Makes the rows of photos anew.
         foreign: Returns those of the files found that we have not written ourselves.
+        skipped: Called after each whole look with the number of skipped files and folders, by reason.
     """
 
     present: Callable[[bool], bool]
     looked: Callable[[], None]
     refresh: Callable[[Sequence[Photo]], None]
     foreign: Callable[[list[Found]], list[Found]]
+    skipped: Callable[[Mapping[str, int]], None]
 
 
 class Scanner:
@@ -97,9 +100,12 @@ class Scanner:
         album, moved = self._album, False
         seen: set[bytes] = set()
         found: list[Found] = []
+        skipped: Counter[str] = Counter()
         prefix = len(os.fsencode(os.path.join(album.root, "")))  # noqa: PTH118 - with a slash at its end
         try:
-            for path in walk_photos([self._folder], exclude=self._exclude, on_skip=lambda _skipped: None):
+            for path in walk_photos(
+                [self._folder], exclude=self._exclude, on_skip=lambda one: skipped.update([one.reason])
+            ):
                 key = os.fsencode(path)[prefix:]
                 try:
                     status = path.stat()
@@ -121,6 +127,7 @@ class Scanner:
             return False  # the next look says whether the folder is still there
         if found:
             album.put(self._callbacks.foreign(found))
+        self._callbacks.skipped(skipped)
         if self._folder.is_dir():
             gone = [photo.key for photo in album.photos() if photo.key not in seen]
             album.remove(gone)

@@ -66,7 +66,7 @@ export class Bar extends EventTarget {
     byId("all-count").textContent = number(total);
     byId("sure").disabled = sure === 0;
     byId("sure-count").textContent = number(sure);
-    byId("shown").textContent = this.narrowed ? `${photos(shown)} of ${number(total)}` : photos(total);
+    byId("shown-count").textContent = this.narrowed ? `${photos(shown)} of ${number(total)}` : photos(total);
   }
 
   #fill() {

@@ -270,7 +270,7 @@ byId("skip").onclick = (event) => {
 grid.cell = bar.cell;
 bar.addEventListener("changed", () => {
   draw(true);
-  say(byId("shown").textContent);
+  say(byId("shown-count").textContent);
 });
 bar.addEventListener("sized", () => (grid.cell = bar.cell));
 selection.addEventListener("change", pick);

@@ -36,10 +36,11 @@ export class Status {
   }
 
   #draw() {
-    const { title, model, tagging, can_undo: undo, can_redo: redo } = this.#library.info;
+    const { title, model, tagging, skipped, can_undo: undo, can_redo: redo } = this.#library.info;
     document.title = `${title}: landmarks`;
     byId("title").textContent = title;
     byId("title").title = `${this.#library.info.root} · model ${model}`;
+    byId("skipped").textContent = skipped ? `(skipped: ${skipped})` : "";
     byId("undo").disabled = !undo;
     byId("redo").disabled = !redo;
     this.#tagging(tagging);
