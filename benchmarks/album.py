@@ -114,6 +114,7 @@ def opened(base: Path, root: Path, *flags: str) -> Iterator[tuple[Page, int, flo
         **os.environ,
         "XDG_CACHE_HOME": str(base / "cache"),
         "XDG_STATE_HOME": str(base / "state"),
+        "XDG_DATA_HOME": str(base / "data"),
     }
     begun = time.perf_counter()
     process = subprocess.Popen(

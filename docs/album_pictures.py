@@ -1,5 +1,7 @@
 """Takes screenshots of `landmarks open` on a library of drawn photos: build/screenshots/open-*.png.
 
+One of them, smaller, is docs/images/open.png.
+
 At 1440, 1024 and 390 pixels, light and dark: the sheet, a selection, the lightbox, the map, teaching, suggestions.
 They are looked at by people; nothing is compared.
 
@@ -17,6 +19,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
@@ -26,6 +29,7 @@ from serving import serving_by
 from tiny_model import camera_exif
 
 TARGET = Path(__file__).parents[1] / "build" / "screenshots"
+SHOWN = Path(__file__).parent / "images" / "open.png"
 SIZES = {1440: 900, 1024: 768, 390: 844}
 TRIPS: dict[str, tuple[tuple[float, float], tuple[str, ...]]] = {
     "2024-05-03 north": ((57.15, -2.1), ("Lighthouse", "Clock_Tower", "Arch_Bridge")),
@@ -115,7 +119,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place, sync_playwright() as tool:
         folder = Path(place) / "Holidays"
         draw_library(folder)
-        os.environ.update(XDG_CACHE_HOME=f"{place}/cache", XDG_STATE_HOME=f"{place}/state")
+        for kind in ("cache", "state", "data"):  # the last holds what is taught
+            os.environ[f"XDG_{kind.upper()}_HOME"] = f"{place}/{kind}"
         browser = tool.chromium.launch(executable_path=chromium, args=flags)
         options: dict[str, Any] = {"viewport": {"width": 1440, "height": 900}}
         with serving_by([sys.executable, "-c", CALL, "open", folder, "--port", 0, "--no-browser"]) as running:
@@ -128,6 +133,9 @@ def main() -> None:
                     page.emulate_media(color_scheme=scheme)
                     take_all(page, f"{width}-{scheme}")
         browser.close()
+    shown = Image.open(TARGET / "open-1440-light-photos.png").convert("RGB")
+    shown.thumbnail((1080, 1080), Image.Resampling.LANCZOS)
+    shown.quantize(128).save(SHOWN, optimize=True)
 
 
 if __name__ == "__main__":
