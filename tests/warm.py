@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 from multiprocessing.context import ForkServerContext
@@ -69,6 +70,7 @@ class WarmCommand:
         self._process.join(seconds)
         assert self._process.exitcode is not None, "it did not end"
         out, err = ((self._told / name).read_text(encoding="utf-8") for name in ("out", "err"))
+        shutil.rmtree(self._told)
         return Outcome(self._process.exitcode, out, err)
 
 

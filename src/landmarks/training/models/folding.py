@@ -24,7 +24,7 @@ def fold_batch_norms(network: nn.Module, example: Tensor) -> nn.Module:
         convolution twice.
     """
     folded = deepcopy(network)
-    pairs = _pairs(folded, example)
+    pairs, embedding = _pairs(folded, example)
     for convolution, norm in pairs:
         if norm.running_mean is None or norm.running_var is None:
             return network
@@ -44,11 +44,12 @@ def fold_batch_norms(network: nn.Module, example: Tensor) -> nn.Module:
             if id(child) in norms:
                 # The batch norms of timm include the activation.
                 setattr(parent, name, getattr(child, "act", nn.Identity()))
-    return folded if _embeds_alike(network, folded, example) else network
+    alike = torch.allclose(embedding, _embed(folded, example), rtol=_TOLERANCE, atol=_TOLERANCE)
+    return folded if alike else network
 
 
-def _pairs(network: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Return each batch norm whose input is the output of a convolution, with it."""
+def _pairs(network: nn.Module, example: Tensor) -> tuple[list[tuple[nn.Conv2d, nn.BatchNorm2d]], Tensor]:
+    """Return each batch norm whose input is the output of a convolution, with it, and the embedding (B, D)."""
     outputs: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # with the tensor itself, so that its id stays its own
     pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
 
@@ -66,14 +67,10 @@ def _pairs(network: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, nn.Batc
         for module in network.modules()
         if isinstance(module, nn.Conv2d | nn.BatchNorm2d)
     ]
-    _embed(network, example)
+    embedding = _embed(network, example)
     for hook in hooks:
         hook.remove()
-    return pairs
-
-
-def _embeds_alike(network: nn.Module, folded: nn.Module, example: Tensor) -> bool:
-    return torch.allclose(_embed(network, example), _embed(folded, example), rtol=_TOLERANCE, atol=_TOLERANCE)
+    return pairs, embedding
 
 
 @torch.no_grad()
