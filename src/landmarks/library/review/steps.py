@@ -52,7 +52,7 @@ class Steps:
     def __init__(self, library: Library) -> None:
         self._library = library
         self._files = library.files
-        self._ledger = library.files.ledger
+        self._ledger = library.ledger
 
     @property
     def can_undo(self) -> int:

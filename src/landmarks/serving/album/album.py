@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from landmarks.serving.album.catalogue import Catalogue, Listed
-from landmarks.serving.album.rows import Photo, Standing, make_row
+from landmarks.serving.album.catalogue import Catalogue, Photo
+from landmarks.serving.album.rows import Standing, make_row
 from landmarks.serving.errors import RequestError
 
 _STORED = 500  # rows that are stored in one write
@@ -36,10 +36,8 @@ class Album:
         self._removed: list[tuple[int, int]] = []
         # The page's revision may be of an earlier process: revisions grow from one to the next.
         self._first = self.revision = time.time_ns() // 1_000_000
-        for one in catalogue.photos():
-            self._enter(
-                Photo(one.id, one.key, one.size, one.mtime_ns, one.facts, one.line, 0, one.state, one.verdict)
-            )
+        for photo in catalogue.photos():
+            self._enter(photo)
         self._next = max(self._photos, default=0) + 1
 
     def __len__(self) -> int:
@@ -137,7 +135,7 @@ class Album:
             self.revision += bool(changed)
         if changed:
             for some in _parts(changed, _STORED):
-                self.catalogue.put_photos(_listed(photo) for photo in some)
+                self.catalogue.put_photos(some)
             self._changed()
 
     def _enter(self, photo: Photo) -> None:
@@ -151,19 +149,6 @@ def with_rows(head: Mapping[str, Any], photos: Iterable[Photo]) -> bytes:
 
 def _joined(head: Mapping[str, Any], lines: Sequence[bytes]) -> bytes:
     return json.dumps(head).encode()[:-1] + b', "photos": [' + b",\n".join(lines) + b"]}"
-
-
-def _listed(photo: Photo) -> Listed:
-    return Listed(
-        photo.id,
-        photo.key,
-        photo.size,
-        photo.mtime_ns,
-        photo.facts,
-        photo.line,
-        photo.state,
-        photo.verdict,
-    )
 
 
 def _parts(photos: list[Photo], size: int) -> Iterator[list[Photo]]:

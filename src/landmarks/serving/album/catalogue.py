@@ -5,6 +5,7 @@ It only saves time: damaged or deleted, it is made again. So nothing here raises
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 import time
@@ -13,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from landmarks.files.closing import Closing
 
@@ -34,9 +36,9 @@ _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR,
 _TOUCHES = 500  # uses of thumbnails that are noted in one write
 
 
-@dataclass(frozen=True)
-class Listed:
-    """A photo as it was listed last.
+@dataclass(slots=True)
+class Photo:
+    """A photo of a library; the fields up to `verdict` are stored.
 
     Attributes:
         id: Its number in addresses.
@@ -47,16 +49,35 @@ class Listed:
         line: Its row, as JSON.
         state: State of its row.
         verdict: Verdict of its row.
+        revision: When its row changed last.
+        model: What the ledger recorded of the model and options it was tagged with; None if nothing.
+        answered: Identity of the model whose answer is stored; None if none is.
+        rests: Whether two looks found it the same, so that nobody is still writing it.
     """
 
     id: int
     key: bytes
     size: int
     mtime_ns: int
-    facts: str | None
-    line: bytes
-    state: str
-    verdict: str | None
+    facts: str | None = None
+    line: bytes = b""
+    state: str = "waiting"
+    verdict: str | None = None
+    revision: int = 0
+    model: str | None = None
+    answered: str | None = None
+    rests: bool = True
+
+    @property
+    def version(self) -> str:
+        """A short text that changes with the file."""
+        return f"{crc32(b'%b %d %d' % (self.key, self.size, self.mtime_ns)):08x}"
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """Its row."""
+        row: dict[str, Any] = json.loads(self.line)
+        return row
 
 
 @dataclass(frozen=True)
@@ -98,12 +119,12 @@ class Catalogue(Closing):
 
     # Photos
 
-    def photos(self) -> Iterator[Listed]:
+    def photos(self) -> Iterator[Photo]:
         """Yield the photos as they were listed last."""
         for row in self._all("SELECT * FROM photos"):
-            yield Listed(*row)
+            yield Photo(*row)
 
-    def put_photos(self, photos: Iterable[Listed]) -> None:
+    def put_photos(self, photos: Iterable[Photo]) -> None:
         """Store photos."""
         self._many(
             "INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

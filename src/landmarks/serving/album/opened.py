@@ -24,11 +24,11 @@ from landmarks.metadata.settings import WriteOptions
 from landmarks.model.folder import read_info
 from landmarks.serving.album.access import COOKIE_SECONDS, Sessions
 from landmarks.serving.album.album import Album, with_rows
-from landmarks.serving.album.catalogue import Catalogue
+from landmarks.serving.album.catalogue import Catalogue, Photo
 from landmarks.serving.album.likeness import Alike
 from landmarks.serving.album.pictures import PREVIEW, THUMBNAIL, make_heatmap, make_picture
 from landmarks.serving.album.review import Answered, Places, Review, Said
-from landmarks.serving.album.rows import Photo, Standing, candidates_of, facts_from_json, find_standing
+from landmarks.serving.album.rows import Standing, candidates_of, facts_from_json, find_standing
 from landmarks.serving.album.scanner import Callbacks, Found, Scanner
 from landmarks.serving.album.tagger import Tagger, Work
 from landmarks.serving.errors import RequestError
@@ -313,11 +313,11 @@ class Opened:
 
     def standing(self, photo: Photo) -> Standing:
         """Return what is known of the tags of a photo; in the library's thread only."""
-        library = self._reached()[0]
-        row = library.files.ledger.photo(photo.key)
+        ledger = self._reached()[0].ledger
+        row = ledger.photo(photo.key)
         if row is not None and (row.size, row.mtime_ns) != (photo.size, photo.mtime_ns):
             self.album.follow(photo, row.size, row.mtime_ns)  # it may be we who have written into it
-        return find_standing(library, photo, self.tagger.said)
+        return find_standing(ledger, photo, row, self.tagger.said)
 
     def _tell_skipped(self, counts: Mapping[str, int]) -> None:
         told = count_skipped({reason: count for reason, count in counts.items() if reason not in _USUAL})
@@ -330,7 +330,7 @@ class Opened:
         kept = []
         for key, size, mtime_ns in found:
             photo = self.album.find(key)
-            row = None if photo is None or self._library is None else self._library.files.ledger.photo(key)
+            row = None if photo is None or self._library is None else self._library.ledger.photo(key)
             if photo is None or row is None or (row.size, row.mtime_ns) != (size, mtime_ns):
                 kept.append((key, size, mtime_ns))
             else:

@@ -20,7 +20,8 @@ from landmarks.library.review.judging import Judgement
 from landmarks.library.review.steps import Step, Steps
 from landmarks.model.folder import read_info
 from landmarks.serving.album.album import Album
-from landmarks.serving.album.rows import Photo, Standing, place_object, shown_tag
+from landmarks.serving.album.catalogue import Photo
+from landmarks.serving.album.rows import Standing, place_object, shown_tag
 from landmarks.serving.errors import RequestError
 from landmarks.tagging.surroundings import place_at
 from landmarks.tagging.tags import Tag, tags_to_json

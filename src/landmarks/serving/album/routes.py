@@ -16,9 +16,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from landmarks.geo.towns import largest_towns_in
+from landmarks.serving.album.catalogue import Photo
 from landmarks.serving.album.opened import Opened
 from landmarks.serving.album.review import Answered, Said
-from landmarks.serving.album.rows import Photo
 from landmarks.serving.errors import RequestError
 from landmarks.serving.middleware.security import host_name
 from landmarks.serving.page import file_endpoint, page_files

@@ -8,63 +8,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any, Literal
-from zlib import crc32
 
 from landmarks.geo.gazetteer import Gazetteer, Place
 from landmarks.library.batch import judged
-from landmarks.library.library import Library
-from landmarks.library.records import Verdict
+from landmarks.library.ledger import Ledger
+from landmarks.library.records import PhotoRow, Verdict
 from landmarks.metadata.reading import Facts
-from landmarks.serving.album.catalogue import Answer
+from landmarks.serving.album.catalogue import Answer, Photo
 from landmarks.tagging.tags import Tag, tags_from_json
 
 _NOWHERE = dict.fromkeys(("key", "name", "city", "country", "kind", "latitude", "longitude"))
 
 State = Literal["waiting", "tagged", "unknown", "unreadable"]
-
-
-@dataclass(slots=True)
-class Photo:
-    """A photo of the album; see `Listed` for the first fields.
-
-    Attributes:
-        id: Its number in addresses.
-        key: Its path relative to the root, as bytes.
-        size: Size in bytes.
-        mtime_ns: Time of its last change, in nanoseconds.
-        facts: What its camera recorded, as JSON; None before it was read.
-        line: Its row, as JSON.
-        revision: When its row changed last.
-        state: State of its row.
-        verdict: Verdict of its row.
-        model: What the ledger recorded of the model and options it was tagged with; None if nothing.
-        answered: Identity of the model whose answer is stored; None if none is.
-        rests: Whether two looks found it the same, so that nobody is still writing it.
-    """
-
-    id: int
-    key: bytes
-    size: int
-    mtime_ns: int
-    facts: str | None = None
-    line: bytes = b""
-    revision: int = 0
-    state: str = "waiting"
-    verdict: str | None = None
-    model: str | None = None
-    answered: str | None = None
-    rests: bool = True
-
-    @property
-    def version(self) -> str:
-        """Its version, which changes with the file."""
-        return version_of(self.key, self.size, self.mtime_ns)
-
-    @property
-    def row(self) -> dict[str, Any]:
-        """Its row."""
-        row: dict[str, Any] = json.loads(self.line)
-        return row
 
 
 @dataclass(frozen=True)
@@ -84,16 +39,17 @@ class Standing:
     reason: str | None = None
 
 
-def find_standing(library: Library, photo: Photo, said: Callable[[Photo], Standing | None]) -> Standing:
+def find_standing(
+    ledger: Ledger, photo: Photo, row: PhotoRow | None, said: Callable[[Photo], Standing | None]
+) -> Standing:
     """Return what is known of the tags of a photo; `photo.model` is set to what the ledger recorded.
 
     Args:
-        library: The library.
+        ledger: The ledger of the library.
         photo: The photo.
+        row: Its row in the ledger, or None.
         said: Returns what the model said of a photo, before any verdict; None if it was not asked.
     """
-    ledger = library.files.ledger
-    row = ledger.photo(photo.key)
     if row is not None and (row.size, row.mtime_ns) != (photo.size, photo.mtime_ns):
         row = None
     verdicts = tuple(ledger.verdicts(photo.key, row.sha256 if row is not None and row.sha256 else None))
@@ -110,11 +66,6 @@ def find_standing(library: Library, photo: Photo, said: Callable[[Photo], Standi
         return Standing("waiting", (), verdicts)
     reason = None if row is None or row.state == "done" else f"The tags cannot be written: {row.reason}"
     return Standing("tagged" if tags else "unknown", tags, verdicts, reason)
-
-
-def version_of(key: bytes, size: int, mtime_ns: int) -> str:
-    """Return a short text that changes with the file."""
-    return f"{crc32(b'%b %d %d' % (key, size, mtime_ns)):08x}"
 
 
 def facts_to_json(facts: Facts) -> str:

@@ -15,7 +15,8 @@ from landmarks.errors import LandmarksError
 from landmarks.imaging.photos import walk_photos
 from landmarks.metadata.reading import Facts, read_facts
 from landmarks.serving.album.album import Album
-from landmarks.serving.album.rows import Photo, facts_to_json
+from landmarks.serving.album.catalogue import Photo
+from landmarks.serving.album.rows import facts_to_json
 
 _SHOWN = 500  # new photos that are shown together
 _READ = 40  # photos that are read before they are shown
