@@ -26,7 +26,7 @@ from landmarks.metadata.xmp import XmpPacket
 from landmarks.serving.jobs.archive import unpack
 from landmarks.serving.middleware.admission import Admission
 from landmarks.serving.middleware.intake import Upload, read_pictures
-from landmarks.serving.pool.worker import upright_size
+from landmarks.serving.pool.worker import size_of
 from landmarks.serving.settings import JobLimits, Limits
 
 LIMITS = Limits(max_mb=1, max_megapixels=1, max_files=4, queue=4)
@@ -41,7 +41,7 @@ def read_picture(content: bytes) -> None:
     """What a worker does with an image before the network."""
     load_image(content, min_side=64, limits=LIMITS.image)
     embedded_position(content)
-    upright_size(content)
+    size_of(content)
 
 
 def read_form(body: bytes) -> None:

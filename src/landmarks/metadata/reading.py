@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import ExifTags, ImageFile, IptcImagePlugin
 
-from landmarks.imaging.decoding import photo_header
+from landmarks.imaging.decoding import photo_header, upright_size
 from landmarks.metadata import gps
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.packet import PacketError
@@ -49,15 +49,12 @@ def read_facts(photo: Path) -> Facts:
     with photo_header(photo) as image:
         if image is None:
             return Facts(position=position)
-        width, height = image.size
-        if _exif_turns(image):
-            width, height = height, width
         return Facts(
             _exif_time(image),
             position or _position_in(image),
             *_exif_camera(image),
             _satellite_time(image),
-            (width, height),
+            upright_size(image),
         )
 
 
@@ -130,14 +127,6 @@ def _satellite_time(image: ImageFile.ImageFile) -> datetime | None:
         return day.replace(tzinfo=UTC) + timedelta(hours=hours, minutes=minutes, seconds=seconds)
     except Exception:  # noqa: BLE001 - most photos have none, and damaged EXIF raises nearly every type
         return None
-
-
-def _exif_turns(image: ImageFile.ImageFile) -> bool:
-    """Return whether the upright photo is as wide as the stored one is high."""
-    try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1)) in {5, 6, 7, 8}
-    except Exception:  # noqa: BLE001 - damaged EXIF raises nearly every type
-        return False
 
 
 def _exif_position(image: ImageFile.ImageFile) -> tuple[float, float] | None:

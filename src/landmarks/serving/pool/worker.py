@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags
 from threadpoolctl import threadpool_limits
 
 from landmarks.errors import ImageFormatError, ImageTooLargeError, LandmarksError, ModelError
-from landmarks.imaging.decoding import ImageLimits, photo_header
+from landmarks.imaging.decoding import ImageLimits, photo_header, upright_size
 from landmarks.imaging.thumbnails import as_jpeg, data_uri, load_small
 from landmarks.serving.pool import protocol as frames
 from landmarks.tagging.pipeline import Model
@@ -32,7 +31,6 @@ from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import identity_of
 from landmarks.tagging.writers import candidate_object, reasons, tag_object
 
-_TURNED = range(5, 9)  # EXIF orientations that swap width and height
 _PREVIEW = 480  # pixels of the longest side: about 25 kB
 _PREVIEW_QUALITY = 80
 _CODES = {ImageTooLargeError: "too_large", ImageFormatError: "unsupported_format"}
@@ -127,24 +125,17 @@ class Answerer:
             vector = np.ascontiguousarray(finding.embedding, dtype="<f4")
             found["embedding"] = base64.b64encode(vector.tobytes()).decode("ascii")
         if "size" in also:
-            found["size"] = upright_size(picture)
+            found["size"] = size_of(picture)
         if "preview" in also:
             small = load_small(picture, _PREVIEW, self._limits)
             found["preview"] = data_uri("jpeg", as_jpeg(small, _PREVIEW_QUALITY))
         return found
 
 
-def upright_size(picture: bytes) -> tuple[int, int]:
+def size_of(picture: bytes) -> tuple[int, int]:
     """Return width and height of an image as displayed, or (0, 0) if its header does not have them."""
     with photo_header(picture) as image:
-        if image is None:
-            return 0, 0
-        width, height = image.size
-        try:
-            turned = int(image.getexif().get(ExifTags.Base.Orientation, 1)) in _TURNED
-        except Exception:  # noqa: BLE001 - damaged EXIF raises nearly every type
-            turned = False
-    return (height, width) if turned else (width, height)
+        return (0, 0) if image is None else upright_size(image)
 
 
 def main() -> None:
