@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -19,23 +20,26 @@ sys.path.append(str(PROJECT / "tests"))
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _session_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep session-wide fixtures out of the user's folders."""
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Path]]:
+    """Keep session-wide fixtures out of the user's folders; yields a new folder for each test."""
+    homes = tmp_path_factory.mktemp("homes")
     with pytest.MonkeyPatch.context() as patch:
-        for kind in HOMES:
-            patch.setenv(f"XDG_{kind}_HOME", str(tmp_path_factory.mktemp(kind.lower())))
+        live_in(homes / "session", patch)
         # One for all tests: without it every process that draws with matplotlib lists the fonts anew.
         patch.setenv("MPLCONFIGDIR", str(tmp_path_factory.mktemp("matplotlib")))
-        yield
+        yield (homes / str(number) for number in itertools.count())
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(
-    _session_caches: None, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _own_home(_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each test folders of its own for what is kept, so that none depends on another or on the user."""
+    live_in(next(_homes), monkeypatch)
+
+
+def live_in(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Let the folders of the user be below `folder`; none is made yet."""
     for kind in HOMES:
-        monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path_factory.mktemp(kind.lower())))
+        patch.setenv(f"XDG_{kind}_HOME", str(folder / kind.lower()))
 
 
 @pytest.fixture(autouse=True)

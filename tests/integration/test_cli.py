@@ -61,7 +61,7 @@ def test_predict_answers_the_good_photos_and_tells_of_the_broken_one(scratch_mod
 
 
 def test_predict_gives_json_lines(scratch_model, photos):
-    outcome = landmarks("predict", "--model", scratch_model, photos, "--jsonl", "--top", 3)
+    outcome = landmarks("predict", "--model", scratch_model, photos, "--jsonl", "--top", 4)
     assert outcome.status == 2
     rows = [json.loads(line) for line in outcome.out.splitlines()]
     assert [Path(row["path"]).name for row in rows] == ["a.jpg", "b.jpg", "c.jpg"]
@@ -82,12 +82,14 @@ def test_predict_gives_csv(scratch_model, photos):
     assert not rows[0]["error"]
 
 
-def test_predict_recognises_most_scenes(scratch_model, scenes):
-    outcome = landmarks("predict", "--model", scratch_model, scenes / "test", "--jsonl", "--top", 1)
+def test_predict_recognises_most_scenes(transfer_run, drawn, tmp_path):
+    model = tmp_path / "model"
+    assert landmarks("export", transfer_run, "--precision", "fp32", "--out", model).status == 0
+    outcome = landmarks("predict", "--model", model, drawn / "test", "--jsonl", "--top", 1)
     rows = [json.loads(line) for line in outcome.out.splitlines()]
     hits = [row["candidates"][0]["class_name"] == Path(row["path"]).parent.name for row in rows]
-    assert len(hits) == 30
-    assert sum(hits) >= 0.5 * len(hits)
+    assert len(hits) == 16
+    assert sum(hits) >= 0.75 * len(hits)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
@@ -101,10 +103,10 @@ def test_predict_takes_file_names_that_are_no_text(scratch_model, photos, tmp_pa
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
-def test_cold_prediction_takes_little_memory(scratch_model, photos):
+def test_cold_prediction_takes_little_memory(photos):
     # The kernel's own account of this process; that of getrusage begins with the parent's.
     peak = "import atexit; atexit.register(lambda: print(open('/proc/self/status').read()))"
-    outcome = start("predict", "--model", scratch_model, photos / "a.jpg", before=peak)
+    outcome = start("predict", "--model", "world", photos / "a.jpg", before=peak)
     assert outcome.status == 0, outcome.err
     assert int(outcome.out.split("VmHWM:")[1].split()[0]) < 300 * 1024  # kB
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from commands import landmarks
+from tiny_backbone import NARROW, TINY_BACKBONE
 from warm import WarmCommand, warm_ranks
 
 from landmarks.training.models.weights import read_weights
@@ -24,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes in /proc"),
 ]
 
-SCRATCH = ("--epochs", 3, "--sizes", "32,48", "--batch-size", 8, "--limit", 24)
+SCRATCH = (*NARROW, "--epochs", 3, "--sizes", "32,48", "--batch-size", 8, "--limit", 24)
 CPU = ("--accelerator", "cpu", "--threads", 1, "--precision", "32-true")
 PYTHON = [sys.executable, "-m"]
 
@@ -71,7 +72,8 @@ def assert_same(left: RunFolder, right: RunFolder) -> None:
 
 def test_two_devices_learn_what_one_learns(drawn: Path, cache: Path, tmp_path: Path) -> None:
     # Without augmentation, and with batch norms that do not learn, nothing differs but the order of sums.
-    exact = ("--model", "transfer", "--unfreeze", "--augment", "", "--views", 1, "--sizes", 64, "--limit", 16)
+    tuned = ("--model", "transfer", *TINY_BACKBONE, "--unfreeze")
+    exact = (*tuned, "--augment", "", "--views", 1, "--sizes", 64, "--limit", 16)
     runs = []
     for count in (1, 2):
         run = RunFolder(tmp_path / str(count))

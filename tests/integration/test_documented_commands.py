@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from commands import Outcome, landmarks, start
 from drawn import draw_dataset
+from tiny_backbone import NARROW, TINY_BACKBONE, small_networks
 from warm import warm_ranks
 
 from landmarks.files.checksums import sha256_file
@@ -28,6 +29,9 @@ QUICK = ["--epochs", "1", "--sizes", "64", "--limit", "24", "--batch-size", "8"]
 QUICK_SHARDS = [word for word in QUICK if word not in {"--limit", "24"}]  # shards know no limit
 QUICK_HEAD = ["--epochs", "20", "--views", "1", "--batch-size", "8"]
 """Added to every training, which on the page takes minutes; the head of a frozen backbone learns in no time."""
+
+AS_SHOWN = "README.md"
+"""The page whose networks are those that users get; those of the other pages are small."""
 
 NEEDED = {"tune": "optuna", "index": "lancedb", "search": "lancedb", "cluster": "ray"}
 """Packages of the extras, by the first command that wants them."""
@@ -153,12 +157,16 @@ def place(
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_commands_of_a_page_run_in_order_and_answer_as_shown(page: str, place: Path, once: Once) -> None:
+def test_commands_of_a_page_run_in_order_and_answer_as_shown(
+    page: str, place: Path, once: Once, monkeypatch: pytest.MonkeyPatch
+) -> None:
     blocks = blocks_of(page)
     named = {word for block in blocks for words in block.commands for word in words}
     missing = {package for word, package in NEEDED.items() if word in named and find_spec(package) is None}
     if missing or ("mlflow" in named and find_spec("mlflow") is None):
         pytest.skip(f"{', '.join(sorted(missing)) or 'mlflow'} is not installed")
+    if page != AS_SHOWN:
+        small_networks(monkeypatch)  # for the trials of `tune`, too
     if page == "docs/doctor.md":
         spoil(place / "DATA")
     for target in outputs_of(blocks):
@@ -170,7 +178,8 @@ def test_commands_of_a_page_run_in_order_and_answer_as_shown(page: str, place: P
             if words[1] == "serve":
                 continue  # it runs until it is stopped; tests/integration/test_serve.py does that
             # Ray leaves threads behind, so it gets a process of its own.
-            outcome = (start if words[1] == "cluster" else once)(*quick(words[1:]))
+            shown = quick(words[1:], small=page != AS_SHOWN)
+            outcome = (start if words[1] == "cluster" else once)(*shown)
             assert outcome.status == 0, f"{shlex.join(words)}: {outcome.err}"
             printed += outcome.out.replace(str(place), "...")
         if block.answer is not None:
@@ -178,7 +187,10 @@ def test_commands_of_a_page_run_in_order_and_answer_as_shown(page: str, place: P
 
 
 @pytest.mark.parametrize("page", [page for page in ALL if python_of(page)])
-def test_python_of_a_page_runs_in_order(page: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_python_of_a_page_runs_in_order(
+    page: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_networks(monkeypatch)
     names: dict[str, object] = {}
     if page == "docs/search.md":
         pytest.importorskip("lancedb", reason="the extra search is not installed")
@@ -192,9 +204,10 @@ EXAMPLES_OF_API = ("load_model", "tag", "train", "evaluate", "export", "Model.ta
 
 
 @pytest.mark.parametrize("name", EXAMPLES_OF_API)
-def test_examples_in_docstrings_run(name: str, place: Path) -> None:
+def test_examples_in_docstrings_run(name: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import landmarks as package
 
+    small_networks(monkeypatch)
     documented = attrgetter(name)(package)
     examples = doctest.DocTestParser().get_examples(documented.__doc__)
     assert examples
@@ -227,15 +240,17 @@ def outputs_of(blocks: list[Shown]) -> set[str]:
     return {words[words.index("--out") + 1] for words in commands if "--out" in words}
 
 
-def quick(words: list[str]) -> list[str]:
+def quick(words: list[str], *, small: bool = True) -> list[str]:
     words = ["photo.jpg" if word == "PHOTO..." else word for word in words]
     if words[0] == "tune":
         return [*words, "--epochs", "2"]
     if words[0] != "train" or "--resume" in words:
         return words
-    frozen = "transfer" in words and "--unfreeze" not in words
+    transfer = "transfer" in words
     few = QUICK_SHARDS if "SHARDS" in words else QUICK
-    return last_wins([*words, *(QUICK_HEAD if frozen else few)])
+    network = TINY_BACKBONE if transfer else NARROW
+    few = QUICK_HEAD if transfer and "--unfreeze" not in words else few
+    return last_wins([*words, *(network if small else ()), *few])
 
 
 def last_wins(arguments: list[str]) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from commands import landmarks, python
 from PIL import Image
+from tiny_backbone import NAME
 from torch import nn
 
 from landmarks.errors import ExportError
@@ -33,7 +34,7 @@ def int8_model(transfer_run: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def test_model_folder_is_complete_and_sealed(int8_model, transfer_run):
     info = read_info(int8_model)
-    assert (info.name, info.precision, info.architecture) == ("drawn", "int8", "efficientnet_lite0")
+    assert (info.name, info.precision, info.architecture) == ("drawn", "int8", NAME)
     files = {path.name for path in int8_model.iterdir()}
     assert files == {"model.onnx", "model.pt", "model.json", "README.md"}
     assert info.files == {name: sha256_file(int8_model / name) for name in files - {"model.json"}}

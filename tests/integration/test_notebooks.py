@@ -22,10 +22,15 @@ import sys
 from pathlib import Path
 import pytest
 sys.path.append({str(Path(__file__).parents[1])!r})
+from blank_plots import blank_plots
 from exported_once import remember_exports
-remember_exports(pytest.MonkeyPatch(), Path({{!r}}))
+from tiny_backbone import small_networks
+patch = pytest.MonkeyPatch()
+remember_exports(patch, Path({{!r}}))
+small_networks(patch)
+blank_plots(patch)
 """
-"""What a kernel runs first: it shares the exports with the other tests."""
+"""What a kernel runs first: it shares the exports with the other tests, and its networks are small."""
 
 
 def printed(notebook: Any) -> str:

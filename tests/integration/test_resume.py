@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from commands import Outcome, landmarks
+from tiny_backbone import NARROW, TINY_BACKBONE
 from warm import WarmCommand
 
 from landmarks.cli.progress import RunProgress
@@ -20,8 +21,9 @@ from landmarks.training.engine.checkpoints import read_state
 from landmarks.training.models.weights import read_weights
 from landmarks.training.runs.folder import EpochRow, RunFolder, read_history
 
-SCRATCH = ("--epochs", 3, "--sizes", "32,48", "--batch-size", 8, "--limit", 24, "--threads", 1)
-HEAD = ("--model", "transfer", "--views", 2, "--epochs", 4, "--batch-size", 16, "--threads", 1)
+SCRATCH = (*NARROW, "--epochs", 3, "--sizes", "32,48", "--batch-size", 8, "--limit", 24, "--threads", 1)
+FROZEN = ("--model", "transfer", *TINY_BACKBONE, "--batch-size", 16)
+HEAD = (*FROZEN, "--views", 2, "--epochs", 4, "--threads", 1)
 
 
 def figures(run: RunFolder) -> list[EpochRow]:
@@ -115,8 +117,8 @@ def test_stopped_head_continues_to_the_same_figures(drawn, cache, tmp_path, stop
 
 def test_stopped_fine_tuning_keeps_its_best_weights(drawn, cache, tmp_path, stop_at):
     run = RunFolder(tmp_path / "run")
-    tiny = ("--epochs", 2, "--sizes", 32, "--batch-size", 16, "--limit", 16, "--views", 1, "--ema", 0)
-    flags = (*tiny, "--cache", cache, "--model", "transfer", "--unfreeze", "--learning-rate", 1e-9)
+    tiny = ("--epochs", 2, "--sizes", 32, "--limit", 16, "--views", 1, "--ema", 0, "--learning-rate", 1e-9)
+    flags = (*FROZEN, "--unfreeze", *tiny, "--cache", cache)
     stop_at(1, 1, "training")
     assert landmarks("train", drawn, "--out", run.root, *flags).status == 130
     tuned = read_weights(run.weights).tensors

@@ -16,12 +16,13 @@ from typing import Any
 
 import pytest
 from commands import landmarks
+from tiny_backbone import TINY_BACKBONE
 
 from landmarks.training.runs.folder import read_history
 
 pytestmark = pytest.mark.skipif(find_spec("mlflow") is None, reason="mlflow, of the extra track, is not installed")
 
-SMALL = ("--model", "transfer", "--views", 2, "--batch-size", 16, "--epochs", 2)
+SMALL = ("--model", "transfer", *TINY_BACKBONE, "--views", 2, "--batch-size", 16, "--epochs", 2)
 
 
 @pytest.fixture(scope="module")

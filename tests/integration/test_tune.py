@@ -13,6 +13,7 @@ import pytest
 from commands import landmarks
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_backbone import small_networks
 from warm import WarmCommand
 
 from landmarks.training.config.settings import default_settings
@@ -31,12 +32,17 @@ from landmarks.training.tuning import search_space
 keys = {"backbone", "crop_scale", "epochs"}
 space = tuple(one for one in search_space.SPACES["transfer"] if one.key not in keys)
 search_space.SPACES = {"transfer": space}
-"""
+import pytest, sys
+sys.path.append("TESTS")
+from tiny_backbone import small_networks
+small_networks(pytest.MonkeyPatch())
+""".replace("TESTS", str(Path(__file__).parents[1]))
 
 
 @pytest.fixture(autouse=True)
 def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search_space, "SPACES", {"transfer": NARROW})
+    small_networks(monkeypatch)
 
 
 def trials(study: Path) -> list[Path]:
@@ -55,6 +61,7 @@ def study(drawn: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("studies") / "study"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search_space, "SPACES", {"transfer": NARROW})
+        small_networks(patch)
         outcome = landmarks("tune", drawn, "--out", folder, "--cache", cache, "--trials", 6, *FLAGS)
     assert outcome.status == 0, outcome.err
     assert "best of 6 trials" in outcome.out

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from blank_plots import blank_plots
 from commands import landmarks
 from PIL import Image
 
@@ -22,6 +23,12 @@ HOSTILE = (
     "{{ 7 * 7 }}",
     "Köln 🗼",
 )
+
+
+@pytest.fixture(autouse=True)
+def _blank_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plots are drawn in test_plots."""
+    blank_plots(monkeypatch)
 
 
 class Page(HTMLParser):

@@ -121,6 +121,8 @@ class ModelSettings:
 
     Attributes:
         kind: `scratch` for `MyModel`, `transfer` for a pretrained backbone with a new head.
+        widths: Channels of the stages of `MyModel`; fewer make it quicker, and less accurate.
+        depths: Residual blocks of the stages of `MyModel`, one number per stage.
         backbone: Name of the backbone of `transfer` (see `landmarks.training.models.backbones`).
         weights: Local weights file for the backbone; by default that of the installed package.
         unfreeze: Fine-tune the backbone too, starting from the trained head.
@@ -137,6 +139,8 @@ class ModelSettings:
     """
 
     kind: ModelKind = "scratch"
+    widths: tuple[int, ...] = (48, 96, 192, 384)
+    depths: tuple[int, ...] = (1, 1, 2, 1)
     backbone: str = "efficientnet_lite0"
     weights: Path | None = None
     unfreeze: bool = False
@@ -150,6 +154,10 @@ class ModelSettings:
 
     def __post_init__(self) -> None:
         require_choice("model", self.kind, get_args(ModelKind))
+        for key, least in (("widths", 2), ("depths", 1)):
+            stages = getattr(self, key)
+            _require(min(stages, default=0) >= least, key, f"at least {least} in each stage", stages)
+        _require(len(self.widths) == len(self.depths), "depths", "as many numbers as `widths`", self.depths)
         _require(self.views >= 1, "views", "at least 1", self.views)
         _require(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
         require_choice("head", self.head, get_args(HeadKind))

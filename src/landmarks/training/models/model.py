@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from landmarks.training.config.settings import ModelSettings
 from landmarks.training.models.heads import HeadFactory
 
 
@@ -128,8 +129,8 @@ class MyModel(nn.Module):
         num_classes: int,
         dropout: float = 0.0,
         *,
-        widths: Sequence[int] = (48, 96, 192, 384),
-        depths: Sequence[int] = (1, 1, 2, 1),
+        widths: Sequence[int] = ModelSettings.widths,
+        depths: Sequence[int] = ModelSettings.depths,
         attention: bool = True,
         drop_path: float = 0.0,
         head: HeadFactory = nn.Linear,

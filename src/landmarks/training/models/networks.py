@@ -47,9 +47,12 @@ def build_network(
     require_choice("model", settings.kind, ("scratch", "transfer"))
     head = head_factory(settings)
     if settings.kind == "scratch":
-        network = NetworkOfRun(MyModel(len(classes), settings.dropout, head=head), SCRATCH, preprocessing, classes)
+        model = MyModel(
+            len(classes), settings.dropout, widths=settings.widths, depths=settings.depths, head=head
+        )
+        network = NetworkOfRun(model, SCRATCH, preprocessing, classes)
     else:
-        model, contract = get_model_transfer_learning(
+        backbone, contract = get_model_transfer_learning(
             settings.backbone,
             len(classes),
             dropout=settings.dropout,
@@ -57,7 +60,7 @@ def build_network(
             pretrained=pretrained,
             head=head,
         )
-        network = NetworkOfRun(model, settings.backbone, contract, classes)
+        network = NetworkOfRun(backbone, settings.backbone, contract, classes)
     if settings.init is not None and pretrained:
         start_from(settings.init / "weights.safetensors", network.model, network.architecture, classes)
     return network
