@@ -137,9 +137,9 @@ def _one_cycle(optimizer: Optimizer, steps: int) -> Schedule:
 def least_improvement(model: ModelSettings, *, on_images: bool) -> float:
     """Return the fraction by which the validation loss must fall for the weights of an epoch to be saved.
 
-    Fine-tuning starts from a trained head, so its loss has little left to fall: a run on world34 went from 0.1306 in
-    its second epoch to 0.1299 in a later one, and 1 % kept the second. By default the weights are averaged, so their
-    loss jumps little from epoch to epoch: any improvement counts.
+    Fine-tuning starts from a trained head, so its loss has little left to fall: a run on world34 went from 0.1306
+    in its second epoch to 0.1299 in a later one, and 1 % kept the second. By default the weights are averaged, so
+    their loss jumps little from epoch to epoch: any improvement counts.
 
     Args:
         model: What is trained.
