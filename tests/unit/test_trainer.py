@@ -90,6 +90,47 @@ def test_a_resumed_run_has_the_gradient_scaler_of_before(
     assert rows == seen.rows
 
 
+class Pixels(nn.Module):
+    """A network on images, of one layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return cast(torch.Tensor, self.head(images.mean(dim=(2, 3))))
+
+
+@pytest.mark.parametrize(
+    ("unfreeze", "on_images", "saved"),
+    [
+        (True, True, [True, True, False, True]),  # fine-tuning: any improvement counts
+        (True, False, [True, False, False, True]),  # the head, trained for a later fine-tuning
+        (False, True, [True, False, False, True]),
+    ],
+)
+def test_how_much_the_validation_loss_must_fall(
+    head: NetworkOfRun,
+    loaders: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unfreeze: bool,
+    on_images: bool,
+    saved: list[bool],
+) -> None:
+    losses = iter([1.0, 0.995, 0.996, 0.98])
+    monkeypatch.setattr(train, "valid_one_epoch", lambda *_, **__: train.EpochResult(next(losses), 0.5, 12, 1.0))
+    monkeypatch.setattr(train, "set_train_size", lambda *_: None)
+    network, asked = head, settings(4)
+    if on_images:
+        network = replace(head, model=Pixels())
+        table = TensorDataset(torch.randn(12, 3, 8, 8), torch.arange(12) % 3)
+        loaders = {split: DataLoader(table, 4) for split in ("train", "valid")}
+    asked = replace(asked, model=replace(asked.model, unfreeze=unfreeze))
+    rows = optimize(network, loaders, asked, RunFolder(tmp_path))
+    assert [row.saved for row in rows] == saved
+
+
 @pytest.mark.parametrize(("every", "looks"), [(1, 3), (2, 1), (50, 0)])
 def test_an_accelerator_is_waited_for_only_now_and_then(
     loaders: dict[str, Any], monkeypatch: pytest.MonkeyPatch, every: int, looks: int

@@ -31,15 +31,18 @@ from landmarks.training.engine.checkpoints import read_state, save_state
 from landmarks.training.engine.devices import launch_fabric
 from landmarks.training.engine.loggers.base import Logger, Loggers
 from landmarks.training.engine.loggers.tensorboard import TensorBoardLogger
-from landmarks.training.engine.optimization import Schedule, get_loss, get_optimizer, get_scheduler
+from landmarks.training.engine.optimization import (
+    Schedule,
+    get_loss,
+    get_optimizer,
+    get_scheduler,
+    least_improvement,
+)
 from landmarks.training.models.heads import head_loss
 from landmarks.training.models.networks import NetworkOfRun
 from landmarks.training.models.transfer import Head
 from landmarks.training.models.weights import save_weights
 from landmarks.training.runs.folder import EpochRow, RunFolder, write_history
-
-IMPROVEMENT = 0.01
-"""Fraction by which the validation loss must fall for the weights to be saved."""
 
 CHECK_EVERY = 50
 """Steps between two looks at the loss on an accelerator: each look waits for the device. On a CPU every step."""
@@ -204,6 +207,7 @@ class Trainer:
         epochs, steps = settings.loop.epochs, len(self.loader)
         self.schedule = get_scheduler(optimizer, how, epochs=epochs, steps_per_epoch=steps)
         self.loss = head_loss(get_loss(how.label_smoothing), settings.model)
+        self.improvement = least_improvement(settings.model, on_images=self.on_images)
         self.model, self.optimizer = fabric.setup(network.model, optimizer)
         # A copy of the network on its device: what is validated and saved.
         self.average = ModelEmaV3(network.model, decay=how.ema, use_warmup=True) if how.ema > 0 else None
@@ -235,7 +239,7 @@ class Trainer:
                 valid_accuracy=valid.accuracy,
                 seconds=trained.seconds + valid.seconds,
                 images_per_second=trained.images / max(trained.seconds, 1e-9),
-                saved=valid.loss < self.best_loss * (1 - IMPROVEMENT),
+                saved=valid.loss < self.best_loss * (1 - self.improvement),
             )
             self.rows.append(row)
             self.seconds += row.seconds
