@@ -32,6 +32,7 @@ from landmarks.training.engine.devices import launch_fabric
 from landmarks.training.engine.loggers.base import Logger, Loggers
 from landmarks.training.engine.loggers.tensorboard import TensorBoardLogger
 from landmarks.training.engine.optimization import Schedule, get_loss, get_optimizer, get_scheduler
+from landmarks.training.engine.predicting import predicted_batches
 from landmarks.training.models.heads import head_loss
 from landmarks.training.models.networks import NetworkOfRun
 from landmarks.training.models.transfer import Head
@@ -126,20 +127,13 @@ def valid_one_epoch(
     return meter.result()
 
 
-@torch.no_grad()
 def one_epoch_test(loader: Loader, model: nn.Module) -> tuple[Tensor, Tensor]:
     """Collect the predictions of a network over one pass, in 32 bits and in the order of the loader.
 
     Returns:
         Probabilities (N, K) float32 and labels (N,) int64, on the CPU.
     """
-    model.eval()
-    device = next(model.parameters()).device
-    probabilities, labels = [], []
-    for images, targets in loader:
-        logits = model(images.to(device))
-        probabilities.append(torch.softmax(logits.float(), dim=1).cpu())
-        labels.append(targets.cpu())
+    probabilities, labels = zip(*predicted_batches(loader, model), strict=True)
     return torch.cat(probabilities), torch.cat(labels)
 
 

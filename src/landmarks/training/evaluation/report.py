@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from landmarks.errors import ImageError
 from landmarks.imaging.thumbnails import load_small
 from landmarks.training.evaluation.curves import threshold_curves
@@ -13,6 +15,7 @@ from landmarks.training.evaluation.evaluation import FolderEvaluation
 from landmarks.training.evaluation.judgement import Judgement
 from landmarks.training.evaluation.photos import Role
 from landmarks.training.evaluation.summary import Summary
+from landmarks.training.metrics.confusion import Confusion
 from landmarks.training.metrics.evaluate import Proportion, Reliability
 from landmarks.training.reports import plots
 from landmarks.training.reports.page import (
@@ -58,10 +61,10 @@ class _Sheet:
 
 
 @dataclass(frozen=True)
-class _Confusion:
-    """Input of `plots.confusion_matrix`: rows of counts, and the names of rows and columns."""
+class _Matrix:
+    """Input of `plots.confusion_matrix`: counts, and the names of rows and columns."""
 
-    confusion: tuple[tuple[int, ...], ...]
+    confusion: Confusion
     class_names: tuple[str, ...]
 
 
@@ -197,8 +200,10 @@ def _matrix(summary: Summary, shown: Mapping[str, str]) -> Drawing | None:
     names = sorted({name for pair in counts for name in pair}, key=lambda key: shown[key])
     if not 2 <= len(names) <= plots.MOST_CLASSES:
         return None
-    rows = tuple(tuple(counts.get((true, guess), 0) for guess in names) for true in names)
-    matrix = _Confusion(rows, tuple(shown[name] for name in names))
+    place = {name: number for number, name in enumerate(names)}
+    rows = sorted((place[true], place[guess], count) for (true, guess), count in counts.items() if count)
+    columns = np.array(rows, dtype=np.int64).reshape(-1, 3).T
+    matrix = _Matrix(Confusion(len(names), *columns), tuple(shown[name] for name in names))
     return drawing(plots.confusion_matrix(matrix), f"Confusion matrix of {len(names)} landmarks.")
 
 

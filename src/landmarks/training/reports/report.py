@@ -14,7 +14,7 @@ from PIL import Image
 
 from landmarks.errors import ImageError
 from landmarks.imaging.thumbnails import load_small
-from landmarks.training.metrics.evaluate import Evaluation, Prediction
+from landmarks.training.metrics.evaluate import ClassScores, Evaluation, Prediction
 from landmarks.training.reports import plots
 from landmarks.training.reports.class_names import display_names
 from landmarks.training.reports.page import (
@@ -27,6 +27,11 @@ from landmarks.training.reports.page import (
 )
 
 _THUMBNAIL = 320  # pixels of the longer side, sharp on a phone at a third of the page
+
+MOST_ROWS = 300
+"""Up to so many classes the page lists all, above it the `WORST_ROWS` worst and the `BEST_ROWS` best."""
+
+WORST_ROWS, BEST_ROWS = 150, 50
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,15 @@ def load_mistakes(evaluation: Evaluation) -> tuple[list[tuple[Prediction, Image.
     return read, unreadable
 
 
+def shown_classes(classes: Sequence[ClassScores]) -> list[ClassScores]:
+    """Return the classes of a page: lowest F1 first, those without images last; of very many only both ends."""
+    ordered = sorted(classes, key=lambda one: (one.support == 0, one.f1))
+    if len(ordered) <= MOST_ROWS:
+        return ordered
+    tested = [one for one in ordered if one.support]
+    return [*tested[:WORST_ROWS], *tested[WORST_ROWS:][-BEST_ROWS:]]
+
+
 def _headline_split(evaluations: Mapping[str, Evaluation]) -> str:
     return "test" if "test" in evaluations else list(evaluations)[-1]
 
@@ -151,17 +165,17 @@ def _headline(
     split = _headline_split(evaluations)
     evaluation = evaluations[split]
     mistakes, unreadable = load_mistakes(evaluation)
-    wrong = evaluation.count - sum(row[index] for index, row in enumerate(evaluation.confusion))
+    right = int(evaluation.confusion.hits.sum())
     return {
         "headline": evaluation,
         "split": split,
         "verdict": _verdict(evaluation, split),
         "advice": advise(evaluations, history, class_counts),
         "shown": display_names(evaluation.class_names),
-        "classes": sorted(evaluation.classes, key=lambda one: (one.support == 0, one.f1)),
+        "classes": shown_classes(evaluation.classes),
         "confusion": drawing(
             plots.confusion_matrix(evaluation),
-            f"Confusions of {len(evaluation.classes)} classes: {evaluation.count - wrong} of {evaluation.count} "
+            f"Confusions of {len(evaluation.classes)} classes: {right} of {evaluation.count} "
             "pictures were recognised. The most frequent mistakes are in the next table.",
         ),
         "reliability": drawing(
@@ -281,8 +295,8 @@ def _imbalance(class_counts: Mapping[str, int]) -> Advice | None:
         return None
     return Advice(
         "Classes of very different size",
-        f"The largest class has {most} training pictures, the smallest {least}. Try --sampler balanced, or add "
-        "pictures of the small classes.",
+        f"The largest class has {most} training pictures, the smallest {least}. Try --sampler sqrt or balanced, or "
+        "add pictures of the small classes.",
     )
 
 
