@@ -126,7 +126,9 @@ def train(embedded: Embedded, model: ModelSettings, seed: int) -> Predictions:
     for split, samples in (("train", data.folder.train), ("valid", data.folder.valid), ("test", data.folder.test)):
         kept = None if split == "train" else 1
         rows = np.stack([views[split][sample.path][:kept] for sample in samples])
-        loaders[split] = embedding_loader(rows, samples, settings.loading.batch_size, shuffle=split == "train")
+        loaders[split] = embedding_loader(
+            rows, samples, settings.loading.batch_size, sampler="plain" if split == "train" else None
+        )
     head = Head(network.model)
     with tempfile.TemporaryDirectory() as folder:
         run, fabric = RunFolder(Path(folder)), launch_fabric(settings.loop)

@@ -26,7 +26,7 @@ from torch.optim import Optimizer
 from landmarks.errors import ModelError, TrainingError
 from landmarks.training.config.settings import LoopSettings, RunSettings
 from landmarks.training.data.loaders import Loader, set_train_size
-from landmarks.training.data.sampling import seed_of, set_epoch
+from landmarks.training.data.sampling import class_counts_of, seed_of, set_epoch
 from landmarks.training.engine.checkpoints import read_state, save_state
 from landmarks.training.engine.devices import launch_fabric
 from landmarks.training.engine.loggers.base import Logger, Loggers
@@ -197,7 +197,8 @@ class Trainer:
         optimizer = get_optimizer(network.model, how)
         epochs, steps = settings.loop.epochs, len(self.loader)
         self.schedule = get_scheduler(optimizer, how, epochs=epochs, steps_per_epoch=steps)
-        self.loss = head_loss(get_loss(how.label_smoothing), settings.model)
+        counts = class_counts_of(self.loader) if settings.model.rare_margin is not None else ()
+        self.loss = head_loss(get_loss(how.label_smoothing), settings.model, counts)
         self.model, self.optimizer = fabric.setup(network.model, optimizer)
         # A copy of the network on its device: what is validated and saved.
         self.average = ModelEmaV3(network.model, decay=how.ema, use_warmup=True) if how.ema > 0 else None

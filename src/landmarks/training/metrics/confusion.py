@@ -1,4 +1,4 @@
-"""A confusion matrix without its zeros: of any number of classes, at most as many pairs occur as there are images."""
+"""A confusion matrix without its zeros: at most as many pairs of classes occur as there are images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Confusion:
-    """How often which class was predicted for which: the P pairs that occur, ordered by true, then predicted class.
+    """How often which class was predicted for which: the P pairs that occur, by true, then predicted class.
 
     Attributes:
         classes: Number of classes K.

@@ -71,7 +71,8 @@ class Outcomes:
     @property
     def right(self) -> NDArray[np.bool_]:
         """Whether each prediction is correct, (N,)."""
-        return self.predicted == self.labels
+        right: NDArray[np.bool_] = self.predicted == self.labels
+        return right
 
 
 @dataclass(frozen=True, eq=False)
