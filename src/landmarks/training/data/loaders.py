@@ -136,7 +136,7 @@ class Data:
 def prepare_data(
     root: Path, settings: DataSettings, *, cache: Path | None = None, progress: Progress | None = None
 ) -> Data:
-    """Read, check, split and decode an image folder and compute its mean and deviation.
+    """Read, check, split and decode an image folder or table and compute its mean and deviation.
 
     Of shards only the index and the images next to them are read.
 
@@ -156,7 +156,9 @@ def prepare_data(
         _check_streamed(settings)
         folder = shards.folder()
     else:
-        folder = read_data_folder(root, valid_size=settings.valid_size, seed=settings.seed, limit=settings.limit)
+        folder = read_data_folder(
+            root, valid_size=settings.valid_size, seed=settings.seed, limit=settings.limit, cache=cache_folder
+        )
     paths = [sample.path for sample in (*folder.train, *folder.valid, *folder.test)]
     pictures = build_cache(sorted(paths), cache_folder, side=Preprocessing().resize, progress=progress)
     folder = folder.without(item.path for item in pictures.broken)
