@@ -78,8 +78,8 @@ class Embedded:
     test: dict[Path, NDArray[np.float32]]
 
     @classmethod
-    def of(cls, folder: Path) -> Embedded:
-        """Embed the images of a folder once, for every split and every head."""
+    def of(cls, folder: Path, views: int | None = None) -> Embedded:
+        """Embed the images of a folder once, for every split and every head; as many views as usual if None."""
         settings = default_settings(folder, "transfer")
         data = prepare_data(folder, settings.loading)
         network = network_of(settings, data)
@@ -96,7 +96,7 @@ class Embedded:
             )
             return {sample.path: row for sample, row in zip(samples, rows, strict=True)}
 
-        return cls(settings, embed(samples, settings.model.views), embed(list(data.folder.test), 1))
+        return cls(settings, embed(samples, views or settings.model.views), embed(list(data.folder.test), 1))
 
 
 def network_of(settings: RunSettings, data: Data) -> NetworkOfRun:
