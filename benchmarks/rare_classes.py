@@ -126,9 +126,8 @@ def main() -> None:
     body = f"""{table(header, rows)}
 
 {given.data.name}, {given.seeds} seeds (mean and standard deviation; the points are those of the same seed).
-Training images per class fall exponentially from those of the largest class to {LEAST}; thirds are by training
-images. Frozen EfficientNet-Lite0, one view, usual settings of the head; the weights with the lowest validation loss
-are kept."""
+Training images per class fall exponentially from the largest class to {LEAST}; thirds are by training images.
+Frozen EfficientNet-Lite0, one view, usual settings; the weights with the lowest validation loss are kept."""
     record(
         "rare_classes", "Classes of very different size", "python benchmarks/rare_classes.py DATA", body, ["torch"]
     )

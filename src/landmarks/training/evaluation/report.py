@@ -19,8 +19,10 @@ from landmarks.training.metrics.confusion import Confusion
 from landmarks.training.metrics.evaluate import Proportion, Reliability
 from landmarks.training.reports import plots
 from landmarks.training.reports.page import (
+    MOST_ROWS,
     Drawing,
     Thumbnail,
+    both_ends,
     drawing,
     percent,
     thumbnail,
@@ -91,13 +93,13 @@ def write_report(evaluation: FolderEvaluation, path: Path) -> None:
         "verdict": _verdict(evaluation),
         "cards": _cards(summary),
         "facts": _facts(evaluation),
-        "notes": evaluation.photos.notes,
+        "notes": (*evaluation.photos.notes, *_shortened(summary)),
         "shown": shown,
         "role_names": _ROLE_NAMES,
         "known": summary.totals.get("known"),
-        "landmarks": list(summary.landmarks),
-        "kinds": summary.kinds,
-        "unknown": summary.unknown,
+        "landmarks": both_ends(summary.landmarks),
+        "kinds": both_ends(summary.kinds),
+        "unknown": both_ends(summary.unknown),
         "sources": summary.sources,
         "curves": None if curves is None else drawing(curves, _curves_alt(summary)),
         "detection": summary.detection,
@@ -111,6 +113,13 @@ def write_report(evaluation: FolderEvaluation, path: Path) -> None:
         "unreadable": summary.unreadable,
     }
     write_page(path, "evaluation.html.jinja", values)
+
+
+def _shortened(summary: Summary) -> Iterable[str]:
+    """Yield what the reader of very long tables should know."""
+    longest = max(map(len, (summary.landmarks, summary.unknown, summary.kinds)))
+    if longest > MOST_ROWS:
+        yield f"tables of more than {MOST_ROWS} rows are cut to the first and the last ones: metrics.json has all"
 
 
 def _data_names(evaluation: FolderEvaluation) -> str:

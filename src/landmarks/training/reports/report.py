@@ -18,7 +18,9 @@ from landmarks.training.metrics.evaluate import ClassScores, Evaluation, Predict
 from landmarks.training.reports import plots
 from landmarks.training.reports.class_names import display_names
 from landmarks.training.reports.page import (
+    MOST_ROWS,
     Thumbnail,
+    both_ends,
     drawing,
     flat,
     percent,
@@ -27,11 +29,6 @@ from landmarks.training.reports.page import (
 )
 
 _THUMBNAIL = 320  # pixels of the longer side, sharp on a phone at a third of the page
-
-MOST_ROWS = 300
-"""Up to so many classes the page lists all, above it the `WORST_ROWS` worst and the `BEST_ROWS` best."""
-
-WORST_ROWS, BEST_ROWS = 150, 50
 
 
 @dataclass(frozen=True)
@@ -149,10 +146,7 @@ def load_mistakes(evaluation: Evaluation) -> tuple[list[tuple[Prediction, Image.
 def shown_classes(classes: Sequence[ClassScores]) -> list[ClassScores]:
     """Return the classes of a page: lowest F1 first, those without images last; of very many only both ends."""
     ordered = sorted(classes, key=lambda one: (one.support == 0, one.f1))
-    if len(ordered) <= MOST_ROWS:
-        return ordered
-    tested = [one for one in ordered if one.support]
-    return [*tested[:WORST_ROWS], *tested[WORST_ROWS:][-BEST_ROWS:]]
+    return ordered if len(ordered) <= MOST_ROWS else both_ends([one for one in ordered if one.support])
 
 
 def _headline_split(evaluations: Mapping[str, Evaluation]) -> str:
