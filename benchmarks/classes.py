@@ -42,18 +42,18 @@ NOTES = """One process per row but for those of training, which are one, with on
 the process above that after the imports.
 
 - **Pictures**: one folder per class with three JPEG of noise, 32 x 32 (500 different ones, linked), and a table
-  that takes one per class for training, about 1,000 for validation and 5,000 for the test. Training reads the
+  that takes one per class for training, about 500 for validation and 5,000 for the test. Training reads the
   table.
 - **Network**: timm's `test_efficientnet` (256 features, random weights) with a cosine head, so that the classes
   and not the backbone take the time. One epoch; batches of 64 with 1,000 classes, else of 512.
 - **Above 1,000 classes the embeddings are made**, not computed: a centre per class, and noise. Export and tags use
   the real network, so their answers mean nothing there; their cost is not affected.
-- **Thresholds** are chosen for made outputs: 1,584 photos without a landmark, up to 1,000 of known ones, and one
+- **Thresholds** are chosen for made outputs: 1,584 photos without a landmark, up to 500 of known ones, and one
   training embedding per class (50,000 in all where there are fewer classes)."""
 
 BACKBONE, FEATURES = "test_efficientnet", 256
 DIFFERENT, COMPUTED = 500, 1_000
-VALID, TEST = 1_000, 5_000
+VALID, TEST = 500, 5_000
 NEGATIVES, PHOTOS = 1_588, 20
 
 
