@@ -78,8 +78,8 @@ class Embedded:
     test: dict[Path, NDArray[np.float32]]
 
     @classmethod
-    def of(cls, folder: Path) -> Embedded:
-        """Embed the images of a folder once, for every split and every head."""
+    def of(cls, folder: Path, views: int | None = None) -> Embedded:
+        """Embed the images of a folder once, for every split and every head; as many views as usual if None."""
         settings = default_settings(folder, "transfer")
         data = prepare_data(folder, settings.loading)
         network = network_of(settings, data)
@@ -96,7 +96,7 @@ class Embedded:
             )
             return {sample.path: row for sample, row in zip(samples, rows, strict=True)}
 
-        return cls(settings, embed(samples, settings.model.views), embed(list(data.folder.test), 1))
+        return cls(settings, embed(samples, views or settings.model.views), embed(list(data.folder.test), 1))
 
 
 def network_of(settings: RunSettings, data: Data) -> NetworkOfRun:
@@ -126,7 +126,9 @@ def train(embedded: Embedded, model: ModelSettings, seed: int) -> Predictions:
     for split, samples in (("train", data.folder.train), ("valid", data.folder.valid), ("test", data.folder.test)):
         kept = None if split == "train" else 1
         rows = np.stack([views[split][sample.path][:kept] for sample in samples])
-        loaders[split] = embedding_loader(rows, samples, settings.loading.batch_size, shuffle=split == "train")
+        loaders[split] = embedding_loader(
+            rows, samples, settings.loading.batch_size, sampler="plain" if split == "train" else None
+        )
     head = Head(network.model)
     with tempfile.TemporaryDirectory() as folder:
         run, fabric = RunFolder(Path(folder)), launch_fabric(settings.loop)

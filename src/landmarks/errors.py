@@ -133,6 +133,7 @@ EXTRAS = {
         "starlette",
         "uvicorn",
     },
+    "parquet": {"pyarrow"},
     "search": {"cv2", "lancedb", "pyarrow"},
     "cluster": {"fsspec", "pyarrow", "ray"},
 }

@@ -23,9 +23,11 @@ from landmarks.training.metrics.evaluate import (
     WORST_MISTAKES,
     Predictions,
     evaluate,
+    evaluate_outcomes,
     proportion,
     write_evaluation,
 )
+from landmarks.training.metrics.outcomes import Outcomes
 
 STRANGE_NAMES = ("Tour Eiffel, Paris", 'the "Gherkin"', "Köln ⛪", "🗼 東京", "a\nb\rc", " ", "<script>", "'=1+1")
 
@@ -92,7 +94,7 @@ def test_class_scores_match_counting(given: Predictions) -> None:
         expected = (precision, recall, f1, support)
         assert (scores.precision, scores.recall, scores.f1, scores.support) == pytest.approx(expected)
         row = [sum(pair == (index, other) for pair in pairs) for other in range(len(result.classes))]
-        assert list(result.confusion[index]) == row
+        assert result.confusion.table()[index].tolist() == row
 
 
 @given(random_predictions())
@@ -130,7 +132,7 @@ def test_calibration_matches_a_loop(given: Predictions) -> None:
 @given(random_predictions())
 def test_invariants(given: Predictions) -> None:
     result = evaluate(given)
-    confusion = np.array(result.confusion)
+    confusion = result.confusion.table()
     assert confusion.sum(axis=1).tolist() == [scores.support for scores in result.classes]
     assert confusion.sum() == result.count == len(given.paths)
     assert np.trace(confusion) / result.count == result.top1.value
@@ -193,6 +195,38 @@ def test_a_certain_and_wrong_answer_has_a_finite_loss() -> None:
     assert evaluate(predictions([[1.0, 0.0]], [1])).loss == pytest.approx(-math.log(np.finfo(np.float32).eps))
 
 
+@given(random_predictions(), st.integers(1, 4))
+def test_batches_are_evaluated_as_all_images_together(given: Predictions, size: int) -> None:
+    parts = range(0, len(given.labels), size)
+    batches = [(given.probabilities[start : start + size], given.labels[start : start + size]) for start in parts]
+    outcomes = Outcomes.joined(Outcomes.of(*batch) for batch in batches)
+    result = evaluate_outcomes(outcomes, given.class_names, given.paths, given.sources)
+    assert result.to_dict() == evaluate(given).to_dict()
+    assert result.predictions == evaluate(given).predictions
+
+
+def test_very_many_classes_take_memory_by_image_and_their_table_lists_the_pairs(tmp_path: Path) -> None:
+    classes = 81_000  # a matrix of them has 52 GB
+    labels = np.array([7, 7, 80_999, 500])
+    predicted = np.array([7, 9, 80_999, 7])
+    outcomes = Outcomes(labels, predicted, np.full(4, 0.9), np.full(4, 0.5), labels - labels)
+    names = tuple(f"class {index}" for index in range(classes))
+    result = evaluate_outcomes(outcomes, names, [Path(f"{index}.jpg") for index in range(4)])
+    write_evaluation(result, tmp_path, "test")
+    assert read_csv(tmp_path / "confusion_test.csv") == [
+        ["true", "predicted", "images"],
+        ["class 7", "class 7", "1"],
+        ["class 7", "class 9", "1"],
+        ["class 500", "class 7", "1"],
+        ["class 80999", "class 80999", "1"],
+    ]
+    assert (result.top1.value, result.macro.recall) == (0.5, 0.5)
+    assert [(pair.true, pair.predicted) for pair in result.confused_pairs] == [
+        ("class 500", "class 7"),
+        ("class 7", "class 9"),
+    ]
+
+
 def test_worst_mistakes_come_first() -> None:
     result = evaluate(predictions([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.7, 0.3]], [1, 1, 1, 1]))
     assert [mistake.path.name for mistake in result.mistakes] == ["1.jpg", "3.jpg", "0.jpg"]
@@ -247,7 +281,7 @@ def test_files_hold_the_figures_and_strange_names(tmp_path: Path) -> None:
     confusion = read_csv(tmp_path / "new" / "confusion_test.csv")
     assert confusion[0] == ["true", *STRANGE_NAMES]
     assert [row[0] for row in confusion[1:]] == list(STRANGE_NAMES)
-    assert [tuple(map(int, row[1:])) for row in confusion[1:]] == list(result.confusion)
+    assert [list(map(int, row[1:])) for row in confusion[1:]] == result.confusion.table().tolist()
     per_class = read_csv(tmp_path / "new" / "per_class_test.csv")
     assert [row[0] for row in per_class[1:]] == list(STRANGE_NAMES)
     answers = read_csv(tmp_path / "new" / "predictions_test.csv")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -219,3 +220,25 @@ def test_pictures_of_old_names_are_spelt_out(model: Path, tmp_path: Path) -> Non
     write_metrics(evaluation, tmp_path / "out")
     write_report(evaluation, tmp_path / "out/report.html")
     assert "caf\\udce9.png" in (tmp_path / "out/report.html").read_text()
+
+
+def test_a_page_of_very_many_landmarks_shows_the_worst_and_the_best(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    evaluation = run(model, data)
+    many = replace(evaluation.summary, landmarks=evaluation.summary.landmarks * 2500)
+    write_report(replace(evaluation, summary=many), tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "tables of more than 300 rows are cut to the first and the last ones" in page
+    assert page.count("<tr>") < 300
+    write_report(evaluation, tmp_path / "few.html")
+    assert "are cut to" not in (tmp_path / "few.html").read_text()
+
+
+def test_a_table_of_photos_is_evaluated_like_folders(model: Path, data: Path, tmp_path: Path) -> None:
+    rows = [f"{path},{path.parent.name},test" for path in sorted((data / "test").rglob("*.png"))]
+    table = tmp_path / "photos.csv"
+    table.write_text("\n".join(["path,label,split", *rows, "gone.png,Nowhere,test"]))
+    of_table, of_folders = run(model, table), run(model, data)
+    assert of_table.summary.totals == of_folders.summary.totals
+    assert any("left out 1 rows (1 no such file)" in note for note in of_table.photos.notes)

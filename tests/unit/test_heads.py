@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from landmarks.errors import SettingsError
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.training.config.settings import ModelSettings
 from landmarks.training.export.predictor import (
@@ -23,7 +24,14 @@ from landmarks.training.export.predictor import (
     save_torchscript,
 )
 from landmarks.training.export.quantization import quantize
-from landmarks.training.models.heads import CosineHead, MarginLoss, add_margin, head_factory, head_loss
+from landmarks.training.models.heads import (
+    CosineHead,
+    MarginLoss,
+    add_margin,
+    head_factory,
+    head_loss,
+    margins_by_count,
+)
 from landmarks.training.models.model import MyModel
 from landmarks.training.models.onnx_graph import write_onnx
 
@@ -180,6 +188,38 @@ def test_label_smoothing_comes_after_the_margin() -> None:
     for row, label in enumerate(labels.tolist()):
         moved[row, label] = 20 * torch.cos(torch.acos(logits[row, label] / 20) + 0.4)
     torch.testing.assert_close(MarginLoss(smooth, 20.0, 0.4)(logits, labels), smooth(moved, labels))
+
+
+def test_rare_classes_have_a_larger_margin() -> None:
+    margins = margins_by_count([1, 16, 10_000, 81], 0.05, 0.5)
+    a = (0.5 - 0.05) / (1 - 10_000**-0.25)
+    expected = [0.05 + a * (count**-0.25 - 10_000**-0.25) for count in (1, 16, 10_000, 81)]
+    assert margins.tolist() == pytest.approx(expected, abs=1e-6)
+    assert margins.tolist()[::2] == pytest.approx([0.5, 0.05])
+    assert margins_by_count([7, 7], 0.05, 0.5).tolist() == pytest.approx([0.05, 0.05])
+
+
+def test_each_label_gets_the_margin_of_its_class() -> None:
+    head, x = made()
+    labels, margins = torch.tensor([0, 4, 2, 2]), torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5])
+    logits = head(x).detach()
+    loss = MarginLoss(nn.CrossEntropyLoss(), 20.0, margins)
+    each = [
+        MarginLoss(nn.CrossEntropyLoss(), 20.0, float(margins[label]))(row[None], label[None])
+        for row, label in zip(logits, labels, strict=True)
+    ]
+    torch.testing.assert_close(loss(logits, labels), torch.stack(each).mean())
+    torch.testing.assert_close(loss(logits, nn.functional.one_hot(labels, 5).float()), loss(logits, labels))
+
+
+def test_margins_by_count_are_checked_and_chosen() -> None:
+    settings = ModelSettings(head="cosine", margin=0.1, rare_margin=0.4)
+    loss = head_loss(nn.CrossEntropyLoss(), settings, [8, 1])
+    assert isinstance(loss, MarginLoss)
+    assert loss.margin.tolist() == pytest.approx([0.1, 0.4])  # type: ignore[union-attr]
+    for wrong in ({"head": "linear"}, {"margin": 0.5}, {"rare_margin": 2.0}):
+        with pytest.raises(SettingsError, match="`rare_margin` must be"):
+            ModelSettings(**({"head": "cosine", "rare_margin": 0.4} | wrong))
 
 
 def test_settings_choose_head_and_loss() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from landmarks.errors import DataError, SettingsError
 from landmarks.model.combination import EVIDENCE, Combination, evidence_of, fit_weights
 from landmarks.model.embedding_space import plain_space
-from landmarks.model.neighbours import NEAREST, Neighbours
+from landmarks.model.neighbours import NEAREST, Neighbours, photos_per_class
 
 SIZE, CLASSES = 24, 4
 
@@ -49,6 +49,27 @@ def test_closeness_is_that_of_a_slow_search(seed: int, per_class: int) -> None:
         assert found.own[i] == pytest.approx(own, abs=0.02)
         assert found.other[i] == pytest.approx(max(of_classes), abs=0.02)
         assert found.background[i] == pytest.approx(slow_mean_of_nearest(query, far), abs=0.02)
+
+
+def test_blocks_of_photos_are_as_close_as_all_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    embeddings, labels, background = drawn(0)
+    known = np.arange(CLASSES) < CLASSES - 1
+    neighbours = Neighbours.fit(
+        embeddings[labels < CLASSES - 1], labels[labels < CLASSES - 1], background, classes=CLASSES - 1
+    )
+    logits = np.random.default_rng(1).normal(size=(len(labels), CLASSES))
+    together = evidence_of(logits, embeddings, known, neighbours)
+    monkeypatch.setattr("landmarks.model.neighbours._BLOCK", 100)
+    monkeypatch.setattr("landmarks.model.combination._BLOCK", 20)
+    np.testing.assert_allclose(evidence_of(logits, embeddings, known, neighbours), together, atol=1e-6)
+
+
+def test_very_many_classes_store_fewer_photos_each() -> None:
+    labels = np.repeat(np.arange(5_000), 12)
+    embeddings = np.random.default_rng(0).normal(size=(len(labels), 4)).astype(np.float32)
+    neighbours = Neighbours.fit(embeddings, labels, embeddings[:9], classes=5_000, space=plain_space(4))
+    assert np.bincount(neighbours.labels[9:]).tolist() == [8] * 5_000
+    assert [photos_per_class(classes) for classes in (0, 34, 2_000, 10_000, 81_000)] == [20, 20, 20, 4, 1]
 
 
 def test_a_class_of_one_photo_is_as_close_as_that_photo() -> None:

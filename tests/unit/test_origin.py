@@ -20,6 +20,7 @@ from landmarks.model.folder import (
     read_info,
     write_info,
 )
+from landmarks.training.export.card import LISTED_CLASSES, model_card
 
 
 def test_licence_and_origin_are_the_same_after_model_json(tmp_path: Path) -> None:
@@ -75,3 +76,12 @@ def test_origins_that_cannot_be_read_are_refused() -> None:
         parse_licences(["=CC0"])
     with pytest.raises(SettingsError, match="twice"):
         parse_licences(["a=CC0", "a=none"])
+
+
+def test_the_card_of_a_model_of_very_many_classes_ends(tmp_path: Path) -> None:
+    info = read_info(make_model(tmp_path / "model"))
+    many = replace(info, classes=tuple(f"Place {number}" for number in range(81_000)), data={}, metrics={})
+    card = model_card(many)
+    assert card.count("- Place ") == LISTED_CLASSES
+    assert "and 80000 more: `model.json` has them all." in card
+    assert len(card) < 50_000

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from landmarks.errors import DataError, ModelError
-from landmarks.fewshot.reference import PHOTOS_A_CLASS, Reference, make_reference
+from landmarks.fewshot.reference import Reference, make_reference
 from landmarks.model.embedding_space import plain_space, whitened_space
+from landmarks.model.neighbours import PHOTOS_PER_CLASS
 from landmarks.model.vectors import unit_length
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
@@ -63,7 +64,7 @@ def test_one_photo_teaches_no_whitening() -> None:
 def test_a_reference_is_read_as_it_was_written(tmp_path: Path) -> None:
     embeddings, labels = draw()
     reference = make_reference(embeddings, labels, embeddings[:5], dimensions=8)
-    assert np.bincount(reference.labels).tolist() == [PHOTOS_A_CLASS] * 6
+    assert np.bincount(reference.labels).tolist() == [PHOTOS_PER_CLASS] * 6
     reference.save(tmp_path / "reference.npz")
     again = Reference.load(tmp_path / "reference.npz")
     np.testing.assert_array_equal(again.vectors, reference.vectors)

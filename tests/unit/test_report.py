@@ -15,7 +15,7 @@ from commands import landmarks
 from PIL import Image
 
 from landmarks.training.metrics.evaluate import Evaluation, Predictions, evaluate
-from landmarks.training.reports.report import advise, load_mistakes, write_report
+from landmarks.training.reports.report import advise, load_mistakes, shown_classes, write_report
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -294,6 +294,10 @@ def test_a_report_of_very_many_classes_shows_the_most_confused_pairs(tmp_path: P
     many = answers(labels, np.where(np.arange(1400) < 40, (labels + 1) % 700, labels), classes=700)
     page = report(tmp_path / "report.html", evaluations={"test": many})
     assert "Too many classes for a matrix: the most confused pairs." in page.text
+    assert "500 of 700 classes between the worst and the best" in page.text
+    worst = min(evaluation.f1 for evaluation in many.classes)
+    assert next(one.f1 for one in shown_classes(many.classes)) == worst
+    assert len(shown_classes(many.classes)) == 200
 
 
 def test_options_that_the_advice_names_are_shown_by_train() -> None:

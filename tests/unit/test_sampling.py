@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import chain
+from pathlib import Path
+from typing import get_args
 
+import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, TensorDataset
 
-from landmarks.training.data.sampling import DistributedBatchSampler, DistributedEvalSampler, set_epoch
+from landmarks.training.config.settings import Sampler
+from landmarks.training.data.folders import Sample
+from landmarks.training.data.sampling import (
+    FREQUENCY_POWERS,
+    DistributedBatchSampler,
+    DistributedEvalSampler,
+    sampling_weights,
+    set_epoch,
+)
+from landmarks.training.models.features import embedding_loader
 
 processes = st.integers(1, 5)
 
@@ -63,3 +76,27 @@ def test_weights_decide_how_often_a_picture_comes_in_any_process() -> None:
             drawn.update(position for batch in sampler for position in batch)
     rare = sum(drawn[position] for position in range(10)) / drawn.total()
     assert 0.47 < rare < 0.53
+
+
+@given(counts=st.lists(st.integers(1, 50), min_size=1, max_size=8), power=st.sampled_from([*FREQUENCY_POWERS]))
+def test_a_sampler_draws_a_class_by_a_power_of_its_size(counts: list[int], power: Sampler) -> None:
+    labels = [label for label, count in enumerate(counts) for _ in range(count)]
+    weights = sampling_weights(labels, power) or [1.0] * len(labels)
+    totals = np.bincount(labels, weights=weights)
+    np.testing.assert_allclose(totals / totals[0], (np.array(counts) / counts[0]) ** FREQUENCY_POWERS[power])
+
+
+def test_every_sampler_is_defined() -> None:
+    assert set(FREQUENCY_POWERS) == set(get_args(Sampler))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "low", "high"), [("plain", 0.05, 0.15), ("sqrt", 0.2, 0.3), ("balanced", 0.4, 0.6)]
+)
+def test_a_head_on_embeddings_is_trained_with_the_sampler_too(sampler: Sampler, low: float, high: float) -> None:
+    samples = [Sample(Path(f"{number}.jpg"), int(number >= 180)) for number in range(200)]
+    torch.manual_seed(0)
+    loader = embedding_loader(np.zeros((200, 1, 4), np.float32), samples, 50, sampler=sampler)
+    labels = torch.cat([targets for _ in range(5) for _, targets in loader])
+    assert len(labels) == 1000
+    assert low < float((labels == 1).double().mean()) < high

@@ -15,6 +15,7 @@ COMMANDS = {
     "cluster": "Tag very many photos on a Ray cluster.",
     "models": "List models and the landmarks each was taught later.",
     "doctor": "Check an image folder for problems before training.",
+    "data": "Show what a data set contains, or import a known collection.",
     "train": "Train a recognizer from an image folder.",
     "tune": "Tune hyperparameters.",
     "runs": "List training runs with settings and metrics, or compare two.",

@@ -39,10 +39,13 @@ def doctor(
     Finds broken files, near-duplicates, leakage between train and test, wrong labels, odd classes, class imbalance
     and shortcuts. The exit status is 0 whatever is found, and 2 if an image could not be moved.
     """
+    from landmarks.training.data.folders import is_table
     from landmarks.training.doctor.findings import parse_problems
     from landmarks.training.doctor.treatment import default_quarantine, restore
     from landmarks.training.doctor.treatment import quarantine as set_aside
 
+    if apply is not None and is_table(data):
+        raise SettingsError(f"`apply` moves the pictures of folders: correct the rows of {data} instead")
     place = quarantine or default_quarantine(data)
     if undo:
         if apply is not None:

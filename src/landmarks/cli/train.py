@@ -33,7 +33,9 @@ Given = dict[str, Any]
 
 
 def train(
-    data: Annotated[Path | None, Argument("Folder with train/ and test/, or with one folder per class.")] = None,
+    data: Annotated[
+        Path | None, Argument("Folder with train/ and test/, or with one folder per class; or a table.")
+    ] = None,
     method: Annotated[
         ModelKind | None,
         Option("scratch trains the whole network, transfer a pretrained one.", default="scratch"),
@@ -66,10 +68,11 @@ def train(
     loop: Annotated[Given, Fields(LoopSettings, title="Duration and hardware")],
     verbosity: Verbosity,
 ) -> None:
-    """Train a recognizer from an image folder, evaluate it and write a report.
+    """Train a recognizer from an image folder or table, evaluate it and write a report.
 
     DATA contains train/CLASS/image and test/CLASS/image, or CLASS/image, of which a fraction becomes the test
-    split. Other settings default to those of the method, or of the preset.
+    split; or it is a CSV table with the columns path and label, or Parquet files. Other settings default to those
+    of the method, or of the preset.
     """
     groups = {
         "model": model,

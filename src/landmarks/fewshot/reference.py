@@ -21,10 +21,10 @@ from landmarks.errors import ModelError
 from landmarks.files.atomic import atomic_path
 from landmarks.model.embedding_space import DIMENSIONS, EmbeddingSpace, Floats, Vectors, half, whitened_space
 from landmarks.model.folder import ModelInfo, check_file
+from landmarks.model.neighbours import photos_per_class
+from landmarks.model.vectors import rows_by_class
 
 REFERENCE_FILE = "reference.npz"
-PHOTOS_A_CLASS = 20
-"""Training photos per class in a reference."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,16 +100,11 @@ def make_reference(
         dimensions: Dimensions of the vectors.
     """
     space = whitened_space(embeddings, labels, dimensions)
-    kept = np.concatenate([_spread(np.flatnonzero(labels == label)) for label in np.unique(labels)])
+    classes = int(labels.max()) + 1
+    kept = np.concatenate(rows_by_class(labels, classes, photos_per_class(classes)))
     return Reference(
         space,
         half(space.vectors(np.asarray(embeddings)[kept])),
         np.asarray(labels)[kept].astype(np.int64),
         half(space.vectors(negatives)),
     )
-
-
-def _spread(places: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return up to `PHOTOS_A_CLASS` of the indices, evenly spaced."""
-    count = min(len(places), PHOTOS_A_CLASS)
-    return places[np.linspace(0, len(places) - 1, count).round().astype(np.intp)]

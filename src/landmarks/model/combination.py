@@ -26,6 +26,7 @@ EVIDENCE = ("odds", "mass", "own", "other", "background")
 """The inputs, see `evidence_of`."""
 
 _CLIP = 30.0  # log odds beyond which nothing changes
+_BLOCK = 10_000_000  # logits that are looked at together
 _RIDGE = 1e-2  # on the standardised weights, which a few photos determine poorly
 
 
@@ -84,6 +85,10 @@ def evidence_of(
         known: (K,), from `landmarks.model.ood.is_landmark`.
         neighbours: Stored photos; their classes are the landmarks, in the order of the logits.
     """
+    rows = max(1, _BLOCK // len(known))
+    if len(logits) > rows:  # several copies in 64 bits would need memory by photos times classes
+        blocks = [slice(start, start + rows) for start in range(0, len(logits), rows)]
+        return np.concatenate([evidence_of(logits[b], embeddings[b], known, neighbours) for b in blocks])
     values = np.asarray(logits, dtype=np.float64)
     landmarks = values[:, known]
     likeliest = landmarks.argmax(axis=1)

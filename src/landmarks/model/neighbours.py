@@ -22,15 +22,21 @@ from numpy.typing import NDArray
 
 from landmarks.errors import DataError, SettingsError
 from landmarks.model.embedding_space import EmbeddingSpace, Floats, Vectors, whitened_space
-from landmarks.model.vectors import unit_length
+from landmarks.model.vectors import rows_by_class, spread, unit_length
 
 NEAREST = 3
 """Number of nearest photos of a class to average: one alone may be an outlier."""
 
 PHOTOS_PER_CLASS = 20
+
+PHOTOS_OF_CLASSES = 40_000
+"""Stored photos of all classes together, at least one of each: above 2,000 classes each has fewer than 20."""
+
 BACKGROUND_PHOTOS = 1500
 
 BACKGROUND_LABEL = -1
+
+_BLOCK = 20_000_000  # cosines that are gathered at once
 
 
 @dataclass(frozen=True)
@@ -104,8 +110,8 @@ class Neighbours:
         missing = sorted(set(range(classes)) - set(labels.tolist()))
         if missing:
             raise DataError(f"class {missing[0]} has no photo to compare with")
-        kept = [_spread(np.flatnonzero(labels == label), PHOTOS_PER_CLASS) for label in range(classes)]
-        far = _spread(np.arange(len(background)), BACKGROUND_PHOTOS)
+        kept = rows_by_class(labels, classes, photos_per_class(classes))
+        far = spread(np.arange(len(background)), BACKGROUND_PHOTOS)
         chosen = space or whitened_space(embeddings, labels)
         values = [chosen.vectors(np.asarray(background)[far])] if len(far) else []
         values += [chosen.vectors(np.asarray(embeddings)[places]) for places in kept]
@@ -123,6 +129,13 @@ class Neighbours:
             asked: (N,), a class for each photo.
         """
         directions, groups, first = self._table
+        rows_at_once = max(1, _BLOCK // groups.size)
+        if len(embeddings) > rows_at_once:
+            starts = range(0, len(embeddings), rows_at_once)
+            blocks = [slice(start, start + rows_at_once) for start in starts]
+            parts = [self.closeness(embeddings[block], asked[block]) for block in blocks]
+            columns = ([getattr(part, name) for part in parts] for name in ("own", "other", "background"))
+            return Closeness(*map(np.concatenate, columns))
         queries = self.space.vectors(embeddings)
         cosines = queries @ directions.T  # (N, vectors)
         padded = np.concatenate([cosines, np.full((len(queries), 1), -1.0, np.float32)], axis=1)
@@ -169,17 +182,17 @@ class Neighbours:
         return cls(EmbeddingSpace(mean, projection), vectors, _unpacked(values["labels"], "<i4"))
 
 
+def photos_per_class(classes: int) -> int:
+    """Return how many photos of each class are stored: few enough that a model of very many classes opens."""
+    return max(1, min(PHOTOS_PER_CLASS, PHOTOS_OF_CLASSES // max(1, classes)))
+
+
 def _mean_of_largest(cosines: Vectors) -> Vectors:
     """Return the mean of the `NEAREST` largest values along the last axis."""
     count = min(NEAREST, cosines.shape[-1])
     largest = np.partition(cosines, -count, axis=-1)[..., -count:]
     mean: Vectors = largest.mean(axis=-1)
     return mean
-
-
-def _spread(places: NDArray[np.intp], most: int) -> NDArray[np.intp]:
-    count = min(len(places), most)
-    return places[np.linspace(0, len(places) - 1, count).round().astype(np.intp)] if count else places
 
 
 def _packed(array: NDArray[Any]) -> str:

@@ -28,8 +28,24 @@ def within_class(
         values: (N, D).
         labels: (N,), the classes.
     """
-    classes, places = np.unique(labels, return_inverse=True)
-    means = np.stack([values[places == place].mean(axis=0) for place in range(len(classes))])
+    _, places = np.unique(labels, return_inverse=True)
+    # One pass in the order of the classes: a mask for each would take time by images times classes.
+    counts = np.bincount(places)
+    sums = np.add.reduceat(values[np.argsort(places, kind="stable")], np.cumsum(counts) - counts, axis=0)
+    means = sums / counts[:, None]
     around = values - means[places]
     covariance: NDArray[np.float64] = around.T @ around / len(values)
     return means, covariance
+
+
+def rows_by_class(labels: NDArray[np.integer[Any]], classes: int, most: int) -> list[NDArray[np.intp]]:
+    """Return up to `most` rows of each of `classes` classes, evenly spaced over those of its (N,) labels."""
+    order = np.argsort(labels, kind="stable")
+    ends = np.cumsum(np.bincount(labels, minlength=classes))
+    return [spread(order[start:end], most) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def spread(places: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    """Return up to `most` of some indices, evenly spaced."""
+    count = min(len(places), most)
+    return places[np.linspace(0, len(places) - 1, count).round().astype(np.intp)] if count else places

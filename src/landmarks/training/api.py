@@ -20,10 +20,10 @@ def train(
     *,
     model: Literal["scratch", "transfer"] = "transfer",
 ) -> Path:
-    """Train a network on a folder of images, one folder per class.
+    """Train a network on a folder of images, one folder per class, or on a table of images.
 
     Args:
-        data: The folder, or all settings of the run.
+        data: The folder or table, or all settings of the run.
         out: Run folder to make; None for one in `runs`, named after model and data.
         model: `transfer` trains a new head on a pretrained network, `scratch` a small network from scratch.
             Ignored if all settings are given.
@@ -32,7 +32,7 @@ def train(
         The run folder.
 
     Raises:
-        DataError: The folder lacks what training needs.
+        DataError: The data set lacks what training needs.
         RunError: The run exists already.
         SettingsError: A setting is out of range.
 

@@ -17,7 +17,7 @@ from landmarks.errors import SettingsError, require_choice
 
 ModelKind = Literal["scratch", "transfer"]
 HeadKind = Literal["linear", "cosine"]
-Sampler = Literal["plain", "balanced"]
+Sampler = Literal["plain", "sqrt", "balanced"]
 OptimizerName = Literal["sgd", "adam", "adamw"]
 ScheduleName = Literal["plateau", "cosine", "onecycle"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
@@ -58,7 +58,8 @@ class DataSettings:
         valid_size: Fraction of the training images used for validation, in (0, 1).
         workers: Loader processes; 0 loads in the training process, which is fastest with few cores.
         limit: Maximum number of training images, drawn evenly over the classes; by default all.
-        sampler: `plain` shuffles; `balanced` draws every class equally often.
+        sampler: `plain` shuffles; `balanced` draws every class equally often, `sqrt` in proportion to the square
+            root of its images, which lies between the two.
         seed: Seed of the split, the shuffle, the augmentation and the weights, from 0 to 2147483647.
     """
 
@@ -135,6 +136,8 @@ class ModelSettings:
         margin: Radians added to the angle of the correct class of a cosine head in training (ArcFace), in
             [0, 1.5]. Scale 64 and margin 0.5, usual for faces, are too much for a few thousand photos: see
             `benchmarks/results/heads.md`.
+        rare_margin: Margin of the class with the fewest training images, from `margin` to 1.5; `margin` is then
+            that of the largest class, and the others lie between them by n**-0.25. By default all have `margin`.
         init: Run folder to take initial weights from; rows of its head are used where class names match.
     """
 
@@ -150,6 +153,7 @@ class ModelSettings:
     sub_centers: int = 1
     scale: float = 30.0
     margin: float = 0.1
+    rare_margin: float | None = None
     init: Path | None = None
 
     def __post_init__(self) -> None:
@@ -164,7 +168,9 @@ class ModelSettings:
         _require(self.sub_centers >= 1, "sub_centers", "at least 1", self.sub_centers)
         _require(0 < self.scale < math.inf, "scale", "above 0", self.scale)
         _require(0 <= self.margin <= 1.5, "margin", "from 0 to 1.5 radians", self.margin)
-        for key, usual in (("sub_centers", 1), ("scale", 30.0), ("margin", 0.1)):
+        rare = self.rare_margin
+        _require(rare is None or self.margin <= rare <= 1.5, "rare_margin", "from `margin` to 1.5 radians", rare)
+        for key, usual in (("sub_centers", 1), ("scale", 30.0), ("margin", 0.1), ("rare_margin", None)):
             value = getattr(self, key)
             _require(self.head == "cosine" or value == usual, key, "used with `head` cosine", value)
         _require(not (self.unfreeze and self.kind == "scratch"), "unfreeze", "used with `model` transfer", True)

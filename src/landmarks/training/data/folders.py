@@ -1,8 +1,9 @@
-"""Reads an image folder into samples, class names and a stratified split.
+"""Reads an image folder or a table of pictures into samples, class names and a stratified split.
 
-Two layouts are supported: `ROOT/train/CLASS/picture` with `ROOT/test/CLASS/picture` and, if it is there,
+Two layouts of folders are supported: `ROOT/train/CLASS/picture` with `ROOT/test/CLASS/picture` and, if there,
 `ROOT/val/CLASS/picture` (torchvision's `ImageFolder`, several times), or one folder `ROOT/CLASS/picture`, of which
-a seeded, stratified part becomes the test split. Pictures may be in subfolders of their class.
+a seeded, stratified part becomes the test split. Pictures may be in subfolders of their class. For tables see
+`landmarks.training.data.tables` and `landmarks.training.data.parquet`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from landmarks.errors import DataError
-from landmarks.training.data.listing import MANIFEST, ClassPictures, find_splits, list_classes
+from landmarks.training.data.listing import MANIFEST, ClassPictures, Split, find_splits, list_classes
+from landmarks.training.data.parquet import is_parquet, list_parquet
+from landmarks.training.data.tables import is_csv, list_csv
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class DataFolder:
     """A data set.
 
     Attributes:
-        root: Its folder.
+        root: Its folder or table.
         classes: Class names, in folder order.
         train: The training images.
         valid: The images that choose the weights.
@@ -116,33 +119,77 @@ class Listing:
     notes: tuple[str, ...] = ()
 
 
-def list_pictures(root: Path) -> Listing:
-    """List the images of an image folder without splitting or checking it.
+def is_table(root: Path) -> bool:
+    """Return whether the pictures of a data set are listed in a table, not in folders."""
+    return is_csv(root) or is_parquet(root)
+
+
+def list_splits(root: Path, cache: Path | None = None) -> dict[Split, ClassPictures]:
+    """List the pictures of a data set, by split; all as `train` if it has no splits.
+
+    Args:
+        root: An image folder, a CSV table of paths and labels, or Parquet files.
+        cache: Folder in which the pictures of Parquet files are unpacked, or None for the user's cache folder.
+
+    Raises:
+        DataError: It is missing, unreadable or damaged.
+    """
+    if is_csv(root):
+        return list_csv(root)
+    if is_parquet(root):
+        return list_parquet(root, cache)
+    found = {split: list_classes(root / name) for split, name in find_splits(root).items()}
+    sources = read_sources(root)
+    if not found:
+        return {"train": _with_sources(list_classes(root), sources, "/")}
+    return {split: _with_sources(listed, sources, f"{split}/") for split, listed in found.items()}
+
+
+def _with_sources(listed: ClassPictures, sources: dict[str, str], prefix: str) -> ClassPictures:
+    if not sources:
+        return listed
+    by_path = {
+        path: sources.get(f"{prefix}{path.relative_to(listed.folder).as_posix()}", "")
+        for paths in listed.pictures.values()
+        for path in paths
+    }
+    return replace(listed, sources=by_path)
+
+
+def list_pictures(root: Path, cache: Path | None = None) -> Listing:
+    """List the images of an image folder or table without splitting or checking it.
+
+    Args:
+        root: See `list_splits`.
+        cache: Likewise.
 
     Raises:
         DataError: The folder is missing, unreadable, or holds fewer than two readable classes, no image at all,
             or a class whose name is not UTF-8.
     """
-    parts = [(str(split), root / name) for split, name in find_splits(root).items()] or [("", root)]
-    found = {split: list_classes(folder) for split, folder in parts}
+    found = list_splits(root, cache)
     classes = tuple(sorted({name for listed in found.values() for name in listed.pictures}))
     _require_classes(next(iter(found.values())), classes)
-    sources = read_sources(root)
-    splits = {split: tuple(_samples(listed, classes, sources, split)) for split, listed in found.items()}
+    splits = {str(split): tuple(_samples(listed, classes)) for split, listed in found.items()}
     if not any(splits.values()):
         raise DataError(f"{root}: there is no picture in its class folders: add some")
+    if set(splits) == {"train"} and found["train"].folder == root:
+        splits = {"": splits["train"]}
     return Listing(root, classes, splits, tuple(note for listed in found.values() for note in listed.notes))
 
 
-def read_data_folder(root: Path, *, valid_size: float, seed: int, limit: int | None = None) -> DataFolder:
-    """Read an image folder and split it.
+def read_data_folder(
+    root: Path, *, valid_size: float, seed: int, limit: int | None = None, cache: Path | None = None
+) -> DataFolder:
+    """Read an image folder or table and split it.
 
     Args:
-        root: Folder with `train/`, `test/` and perhaps `val/`, or with one folder per class.
+        root: Folder with `train/`, `test/` and perhaps `val/`, or with one folder per class; or a table.
         valid_size: Fraction of the training images of each class that becomes validation, in (0, 1), unless there
             is a `val/`.
         seed: Seed of the split; the same seed gives the same split.
         limit: At most this many training images, drawn evenly over the classes, or None for all.
+        cache: Folder in which the pictures of Parquet files are unpacked, or None for the user's cache folder.
 
     Returns:
         The data set; every class has at least one training image and, without a `val/`, one validation image. A
@@ -152,38 +199,47 @@ def read_data_folder(root: Path, *, valid_size: float, seed: int, limit: int | N
         DataError: The folder is missing, unreadable or empty, has one readable class, a split without its
             partner, a class without images, with too few to split or with a name that is not UTF-8.
     """
-    splits, sources = find_splits(root), read_sources(root)
-    if splits and "train" not in splits:
-        name = splits["test"]
-        raise DataError(f"{root}: there is {name}/ but no train/: add train/ or give {name}/ itself to be split")
-    if splits and not {"valid", "test"} & splits.keys():
-        name = splits["train"]
-        raise DataError(f"{root}: there is {name}/ but no test/: add test/ or give {name}/ itself to be split")
-    first = list_classes(root / splits["train"] if splits else root)
+    found = list_splits(root, cache)
+    _require_partners(root, found)
+    first = found["train"]
     classes = list(first.pictures)
     _require_classes(first, classes)
     notes, skipped, given = list(first.notes), list(first.skipped), {}
     for split in ("valid", "test"):
-        if split in splits:
-            listed = list_classes(root / splits[split])
+        if split in found:
+            listed = found[split]
             notes += listed.notes
             skipped += listed.skipped
             for name in sorted(set(first.unreadable) & set(listed.pictures)):
-                notes.append(f"{listed.folder / name}: left out, as {first.folder / name} cannot be read")
-            given[split] = _split_samples(listed, first, sources, split)
-    train = _samples(first, classes, sources, "train" if splits else "")
+                notes.append(f"{listed.where(name)}: left out, as {first.where(name)} cannot be read")
+            given[split] = _split_samples(listed, first)
+    train = _samples(first, classes)
     # A split that is missing is drawn from the training images.
-    _require_pictures(first.folder, classes, train, at_least=3 - len(given))
+    _require_pictures(first, at_least=3 - len(given))
     if "test" not in given:
+        notes += [f"{root}: there is no test/: a fifth of {_named(first)} is the test split"] if given else []
         given["test"], train = split_stratified(train, 0.2, seed + 1, classes)
-        notes += [f"{root}: there is no test/: a fifth of {splits['train']}/ is the test split"] if splits else []
     if "valid" not in given:
         given["valid"], train = split_stratified(train, valid_size, seed, classes)
     else:
-        notes.append(f"{root / splits['valid']}: used for validation")
+        notes.append(f"{found['valid'].folder}: used for validation")
     valid, test = tuple(given["valid"]), tuple(given["test"])
     train = limit_evenly(train, limit, seed)
     return DataFolder(root, tuple(classes), tuple(train), valid, test, tuple(notes), tuple(skipped))
+
+
+def _require_partners(root: Path, found: dict[Split, ClassPictures]) -> None:
+    """Refuse test pictures without training pictures, and a training folder without others to measure on."""
+    if "train" not in found:
+        name = _named(found["test" if "test" in found else "valid"])
+        raise DataError(f"{root}: there is {name} but no train/: add train/ or give {name} itself to be split")
+    if set(found) == {"train"} and found["train"].folder != root:
+        name = _named(found["train"])
+        raise DataError(f"{root}: there is {name} but no test/: add test/ or give {name} itself to be split")
+
+
+def _named(listed: ClassPictures) -> str:
+    return f"{listed.folder.name}/" if listed.folder.is_dir() else listed.folder.name
 
 
 def read_split(folder: Path, classes: Sequence[str]) -> list[Sample]:
@@ -195,8 +251,9 @@ def read_split(folder: Path, classes: Sequence[str]) -> list[Sample]:
     if not folder.is_dir():
         return []
     listed = list_classes(folder)
-    known = {name: paths for name, paths in listed.pictures.items() if name in classes}
-    return _samples(replace(listed, pictures=known), classes, {}, folder.name)
+    wanted = set(classes)
+    known = {name: paths for name, paths in listed.pictures.items() if name in wanted}
+    return _samples(replace(listed, pictures=known), classes)
 
 
 def split_stratified(
@@ -251,41 +308,36 @@ def _require_classes(listed: ClassPictures, names: Sequence[str]) -> None:
     raise DataError(f"{folder}: there is one class, {names[0]!r}, and nothing to tell it from: add another")
 
 
-def _split_samples(
-    listed: ClassPictures, train: ClassPictures, sources: dict[str, str], split: str
-) -> list[Sample]:
+def _split_samples(listed: ClassPictures, train: ClassPictures) -> list[Sample]:
     """Return the samples of a given validation or test split, whose classes must be in the training split."""
     _require_classes(listed, list(listed.pictures))
-    classes = list(train.pictures)
-    extra = sorted({*listed.pictures} - {*classes, *train.unreadable})
+    extra = sorted({*listed.pictures} - {*train.pictures, *train.unreadable})
     if extra:
         raise DataError(
-            f"{listed.folder}: class {extra[0]!r} is not in {train.folder.name}/: add it there or remove it"
+            f"{listed.folder}: class {extra[0]!r} is not in {_named(train)}: add it there or remove it"
         )
     known = {name: paths for name, paths in listed.pictures.items() if name in train.pictures}
-    samples = _samples(replace(listed, pictures=known), classes, sources, split)
-    _require_pictures(listed.folder, list(known), samples, at_least=1)
-    return samples
+    _require_pictures(replace(listed, pictures=known), at_least=1)
+    return _samples(replace(listed, pictures=known), list(train.pictures))
 
 
-def _samples(listed: ClassPictures, classes: Sequence[str], sources: dict[str, str], split: str) -> list[Sample]:
+def _samples(listed: ClassPictures, classes: Sequence[str]) -> list[Sample]:
     labels = {name: label for label, name in enumerate(classes)}
     return [
-        Sample(path, labels[name], sources.get(f"{split}/{name}/{path.relative_to(listed.folder / name)}", ""))
+        Sample(path, labels[name], listed.sources.get(path, ""))
         for name, paths in sorted(listed.pictures.items(), key=lambda item: labels[item[0]])
         for path in paths
     ]
 
 
-def _require_pictures(folder: Path, classes: Sequence[str], samples: Sequence[Sample], *, at_least: int) -> None:
-    counted = Counter(sample.path.relative_to(folder).parts[0] for sample in samples)
-    for name in classes:
-        if counted[name] == 0:
-            raise DataError(f"{folder / name}: no pictures in it: add some or remove the folder")
-        if counted[name] < at_least:
+def _require_pictures(listed: ClassPictures, *, at_least: int) -> None:
+    for name, paths in listed.pictures.items():
+        if not paths:
+            raise DataError(f"{listed.where(name)}: no pictures in it: add some or remove the class")
+        if len(paths) < at_least:
             raise DataError(
-                f"{folder / name}: a class needs at least {at_least} pictures to be split, not {counted[name]}: "
-                "add pictures or remove the folder"
+                f"{listed.where(name)}: a class needs at least {at_least} pictures to be split, not {len(paths)}: "
+                "add pictures or remove the class"
             )
 
 

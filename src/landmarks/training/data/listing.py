@@ -1,11 +1,14 @@
-"""Lists the pictures of an image folder: its splits, its classes, and what was left out, by reason."""
+"""Lists the pictures of an image folder: its splits, its classes, and what was left out, by reason.
+
+A table of pictures (`landmarks.training.data.tables`) is listed as the same `ClassPictures`.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -17,31 +20,37 @@ MANIFEST = "manifest.csv"
 
 Split = Literal["train", "valid", "test"]
 
-_SPLIT_NAMES: dict[Split, frozenset[str]] = {
+SPLIT_NAMES: dict[Split, frozenset[str]] = {
     "train": frozenset({"train", "training"}),
     "valid": frozenset({"val", "valid", "validation"}),
     "test": frozenset({"test", "testing"}),
 }
-"""Names of split folders, case-folded."""
+"""Names of splits, case-folded."""
 
 
 @dataclass(frozen=True)
 class ClassPictures:
-    """The pictures of the class folders in one folder.
+    """The pictures of the class folders in one folder, or of one split of a table.
 
     Attributes:
-        folder: The folder with one folder per class.
+        folder: The folder with one folder per class, or the table.
         pictures: The pictures of each class, also those in subfolders; a class may have none.
         unreadable: Class folders of which nothing can be read; they are no classes.
         notes: Sentences about what was left out.
-        skipped: Each file and folder that was skipped, with the reason.
+        skipped: Each file, folder and row that was skipped, with the reason.
+        sources: Source of each picture of which it is known.
     """
 
     folder: Path
     pictures: dict[str, list[Path]]
-    unreadable: tuple[str, ...]
-    notes: tuple[str, ...]
-    skipped: tuple[str, ...]
+    unreadable: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    sources: Mapping[Path, str] = field(default_factory=dict)
+
+    def where(self, name: str) -> str:
+        """Return where a class is, for a message."""
+        return str(self.folder / name) if self.folder.is_dir() else f"{self.folder}, {name}"
 
 
 def find_splits(root: Path) -> dict[Split, str]:
@@ -59,7 +68,7 @@ def find_splits(root: Path) -> dict[Split, str]:
     except OSError as error:
         raise DataError(f"{root}: the folder cannot be read: change its permissions") from error
     found: dict[Split, str] = {}
-    for split, known in _SPLIT_NAMES.items():
+    for split, known in SPLIT_NAMES.items():
         named = [name for name in names if name.casefold() in known and _has_folders(root / name)]
         if len(named) > 1:
             raise DataError(f"{root}: {named[0]}/ and {named[1]}/ are both the {split} split: merge them")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from landmarks.errors import DataError, SettingsError, require_choice
+from landmarks.errors import DataError, SettingsError
 from landmarks.files.state import user_cache
 from landmarks.imaging.preprocessing import Preprocessing, center_crop, resize_short_side
 from landmarks.training.config.settings import AugmentSettings, DataSettings, Sampler
@@ -31,6 +31,7 @@ from landmarks.training.data.sampling import (
     DistributedBatchSampler,
     DistributedEvalSampler,
     local_batch_size,
+    sampling_weights,
 )
 from landmarks.training.data.shards import ShardDataset, ShardSet, is_shard_set, read_shard_set
 from landmarks.training.reports.class_names import display_names
@@ -64,6 +65,12 @@ class PictureDataset(Dataset[tuple[Tensor, int]]):
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Number of images of each class."""
+        counts = Counter(sample.label for sample in self.samples)
+        return tuple(counts[label] for label in range(len(self.classes)))
 
     def __getitem__(self, position: int) -> tuple[Tensor, int]:
         sample = self.samples[position]
@@ -129,7 +136,7 @@ class Data:
 def prepare_data(
     root: Path, settings: DataSettings, *, cache: Path | None = None, progress: Progress | None = None
 ) -> Data:
-    """Read, check, split and decode an image folder and compute its mean and deviation.
+    """Read, check, split and decode an image folder or table and compute its mean and deviation.
 
     Of shards only the index and the images next to them are read.
 
@@ -149,7 +156,9 @@ def prepare_data(
         _check_streamed(settings)
         folder = shards.folder()
     else:
-        folder = read_data_folder(root, valid_size=settings.valid_size, seed=settings.seed, limit=settings.limit)
+        folder = read_data_folder(
+            root, valid_size=settings.valid_size, seed=settings.seed, limit=settings.limit, cache=cache_folder
+        )
     paths = [sample.path for sample in (*folder.train, *folder.valid, *folder.test)]
     pictures = build_cache(sorted(paths), cache_folder, side=Preprocessing().resize, progress=progress)
     folder = folder.without(item.path for item in pictures.broken)
@@ -163,7 +172,7 @@ def prepare_data(
 
 def _check_streamed(settings: DataSettings) -> None:
     """Refuse settings that need a list of all training images."""
-    refused = {"`limit`": settings.limit is not None, "`sampler` balanced": settings.sampler == "balanced"}
+    refused = {"`limit`": settings.limit is not None, f"`sampler` {settings.sampler}": settings.sampler != "plain"}
     for argument, given in refused.items():
         if given:
             raise SettingsError(f"{argument} cannot be used with shards, which are read in order: leave it out")
@@ -189,7 +198,7 @@ def get_data_loaders(
         valid_size: Fraction of the training images kept for validation, in (0, 1).
         num_workers: Loader processes; 0 loads in this process.
         limit: At most this many training images, drawn evenly over the classes, or None for all.
-        sampler: `plain`, or `balanced` to draw every class equally often.
+        sampler: How often each class is drawn; see `DataSettings`.
         augment: Augmentation of training images, or None for the default.
         seed: Seed of the split.
         cache: Folder for decoded images, or None for the user's cache folder.
@@ -251,7 +260,7 @@ def make_loaders(
             rank=rank,
             world_size=world_size,
             seed=settings.seed,
-            weights=_weights(data.folder.train, settings.sampler),
+            weights=sampling_weights([sample.label for sample in data.folder.train], settings.sampler),
         )
         how = {"dataset": pictures, "batch_sampler": sampler}
     collate = Collate(contract, len(classes), mixes, augment.mix_probability)
@@ -301,12 +310,3 @@ def visualize_one_batch(loaders: dict[str, Loader], path: Path, *, count: int = 
             after.append(training.transform(picture).permute(1, 2, 0).numpy())
             titles.append(shown[training.classes[sample.label]])
     save_figure(sample_batch(before, after, titles), path)
-
-
-def _weights(samples: Sequence[Sample], sampler: Sampler) -> list[float] | None:
-    """Return the sampling weights of the images for a balanced `sampler`: equal for all classes; else None."""
-    require_choice("sampler", sampler, ("plain", "balanced"))
-    if sampler == "plain":
-        return None
-    counts = np.bincount([sample.label for sample in samples])
-    return [1.0 / float(counts[sample.label]) for sample in samples]

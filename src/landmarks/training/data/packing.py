@@ -63,6 +63,11 @@ def pack(data: Path, out: Path, settings: PackSettings, *, progress: Progress | 
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         folder = read_data_folder(data, valid_size=settings.valid_size, seed=settings.seed)
+        unusable = [name for name in folder.classes if "/" in name or "\0" in name or name in {".", ".."}]
+        if unusable:
+            raise DataError(
+                f"{data}: class {unusable[0]!r} cannot be the name of a folder: rename it in the table"
+            )
         broken = _pack(folder, temporary, settings, progress)
         with storage_errors(out):
             if out.is_dir():

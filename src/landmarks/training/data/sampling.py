@@ -7,12 +7,19 @@ then takes its own part of every batch. Two devices thus train on exactly the ba
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
+
+from landmarks.errors import require_choice
+from landmarks.training.config.settings import Sampler as SamplerName
+
+FREQUENCY_POWERS: Mapping[SamplerName, float] = {"plain": 1.0, "sqrt": 0.5, "balanced": 0.0}
+"""A class of n training images is drawn in proportion to n to this power."""
 
 
 @runtime_checkable
@@ -108,3 +115,42 @@ def set_epoch(loader: DataLoader[Any], epoch: int) -> None:
     for part in (loader.batch_sampler, loader.dataset):
         if isinstance(part, Shuffled):
             part.set_epoch(epoch)
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A data set that knows how many training images each class has."""
+
+    @property
+    def class_counts(self) -> Sequence[int]:
+        """Images by class, in the order of the labels."""
+
+
+def class_counts_of(loader: DataLoader[Any]) -> Sequence[int]:
+    """Return the number of images of each class behind a training loader.
+
+    Raises:
+        TypeError: Its data set does not know.
+    """
+    if not isinstance(loader.dataset, Counted):
+        raise TypeError(f"{type(loader.dataset).__name__} does not count the images of its classes")
+    return loader.dataset.class_counts
+
+
+def sampling_weights(labels: Sequence[int], sampler: SamplerName) -> list[float] | None:
+    """Return the relative sampling weight of each image, or None to show each once per epoch.
+
+    Args:
+        labels: Class of each image.
+        sampler: A key of `FREQUENCY_POWERS`.
+
+    Raises:
+        SettingsError: There is no such sampler.
+    """
+    require_choice("sampler", sampler, tuple(FREQUENCY_POWERS))
+    power = FREQUENCY_POWERS[sampler]
+    if power == 1:
+        return None
+    counts = np.bincount(labels).astype(np.float64)
+    weights: list[float] = (np.maximum(counts, 1.0) ** (power - 1))[np.asarray(labels)].tolist()
+    return weights

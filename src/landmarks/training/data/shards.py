@@ -133,6 +133,7 @@ class ShardDataset(IterableDataset[tuple[Tensor, int]]):
     Attributes:
         transform: As given; may be replaced between epochs.
         classes: Class names.
+        class_counts: Number of training images of each class, over all processes.
     """
 
     def __init__(
@@ -147,6 +148,7 @@ class ShardDataset(IterableDataset[tuple[Tensor, int]]):
     ) -> None:
         self.transform = transform
         self.classes = source.classes
+        self.class_counts = source.class_counts
         self._shards = source.shards
         self._batches = len(source) // batch_size
         self._size = batch_size // world_size

@@ -87,7 +87,7 @@ def balance_note(health: Sequence[ClassHealth]) -> str | None:
         return None
     return (
         f"{most} has {sizes[most]} training pictures and {least} has {sizes[least]}: add pictures of the small "
-        "classes, or train with --sampler balanced"
+        "classes, or train with --sampler sqrt or balanced"
     )
 
 

@@ -76,7 +76,7 @@ def examine(settings: DoctorSettings, logger: Logger | None = None) -> Diagnosis
         StorageError: The cache cannot be written.
     """
     log = logger or Loggers()
-    listing = list_pictures(settings.data)
+    listing = list_pictures(settings.data, settings.cache)
     log.stage("reading images")
     pictures = _with_headers(listing)
     paths = [picture.path for picture in pictures]

@@ -187,7 +187,8 @@ def _train_head(
             views=Views(views, view_augmentation(own.augment), seed) if training else Views(),
             progress=logger.progress,
         )
-        loaders[split] = embedding_loader(embeddings, samples, own.loading.batch_size, shuffle=training)
+        sampler = own.loading.sampler if training else None
+        loaders[split] = embedding_loader(embeddings, samples, own.loading.batch_size, sampler=sampler)
     logger.stage("training the head")
     head, stage = Head(model), RunFolder(folder.root / "head")
     rows = optimize(

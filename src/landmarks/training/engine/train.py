@@ -26,7 +26,7 @@ from torch.optim import Optimizer
 from landmarks.errors import ModelError, TrainingError
 from landmarks.training.config.settings import LoopSettings, RunSettings
 from landmarks.training.data.loaders import Loader, set_train_size
-from landmarks.training.data.sampling import seed_of, set_epoch
+from landmarks.training.data.sampling import class_counts_of, seed_of, set_epoch
 from landmarks.training.engine.checkpoints import read_state, save_state
 from landmarks.training.engine.devices import launch_fabric
 from landmarks.training.engine.loggers.base import Logger, Loggers
@@ -38,6 +38,7 @@ from landmarks.training.engine.optimization import (
     get_scheduler,
     least_improvement,
 )
+from landmarks.training.engine.predicting import predicted_batches
 from landmarks.training.models.heads import head_loss
 from landmarks.training.models.networks import NetworkOfRun
 from landmarks.training.models.transfer import Head
@@ -129,20 +130,13 @@ def valid_one_epoch(
     return meter.result()
 
 
-@torch.no_grad()
 def one_epoch_test(loader: Loader, model: nn.Module) -> tuple[Tensor, Tensor]:
     """Collect the predictions of a network over one pass, in 32 bits and in the order of the loader.
 
     Returns:
         Probabilities (N, K) float32 and labels (N,) int64, on the CPU.
     """
-    model.eval()
-    device = next(model.parameters()).device
-    probabilities, labels = [], []
-    for images, targets in loader:
-        logits = model(images.to(device))
-        probabilities.append(torch.softmax(logits.float(), dim=1).cpu())
-        labels.append(targets.cpu())
+    probabilities, labels = zip(*predicted_batches(loader, model), strict=True)
     return torch.cat(probabilities), torch.cat(labels)
 
 
@@ -206,7 +200,8 @@ class Trainer:
         optimizer = get_optimizer(network.model, how)
         epochs, steps = settings.loop.epochs, len(self.loader)
         self.schedule = get_scheduler(optimizer, how, epochs=epochs, steps_per_epoch=steps)
-        self.loss = head_loss(get_loss(how.label_smoothing), settings.model)
+        counts = class_counts_of(self.loader) if settings.model.rare_margin is not None else ()
+        self.loss = head_loss(get_loss(how.label_smoothing), settings.model, counts)
         self.improvement = least_improvement(settings.model, on_images=self.on_images)
         self.model, self.optimizer = fabric.setup(network.model, optimizer)
         # A copy of the network on its device: what is validated and saved.

@@ -15,8 +15,9 @@ from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.training.config.settings import RunSettings
 from landmarks.training.data.cache import Progress
 from landmarks.training.data.loaders import Data, Loader, make_loaders, prepare_data
-from landmarks.training.engine.train import one_epoch_test
-from landmarks.training.metrics.evaluate import Evaluation, Predictions, evaluate, write_evaluation
+from landmarks.training.engine.predicting import predicted_batches
+from landmarks.training.metrics.evaluate import Evaluation, evaluate_outcomes, write_evaluation
+from landmarks.training.metrics.outcomes import Outcomes
 from landmarks.training.models.features import compute_embeddings, embedding_loader
 from landmarks.training.models.networks import load_trained
 from landmarks.training.models.transfer import Head, TransferModel
@@ -131,19 +132,14 @@ def _evaluate_split(run: TrainedRun, data: Data, split: str) -> Evaluation:
             accelerator=run.settings.loop.accelerator,
         )
         loader: Loader = embedding_loader(embeddings, samples, run.settings.loading.batch_size)
-        probabilities, labels = one_epoch_test(loader, Head(run.model))
+        batches = predicted_batches(loader, Head(run.model))
     else:
         loaders = make_loaders(data, run.settings.loading, run.settings.augment, preprocessing=run.preprocessing)
-        probabilities, labels = one_epoch_test(loaders[split], run.model)
+        batches = predicted_batches(loaders[split], run.model)
+    outcomes = Outcomes.joined(Outcomes.of(found.numpy(), labels.numpy()) for found, labels in batches)
     sources = tuple(sample.source for sample in samples)
-    predictions = Predictions(
-        probabilities=probabilities.numpy(),
-        labels=labels.numpy(),
-        class_names=run.classes,
-        paths=tuple(sample.path for sample in samples),
-        sources=sources if any(sources) else None,
-    )
-    return evaluate(predictions)
+    paths = [sample.path for sample in samples]
+    return evaluate_outcomes(outcomes, run.classes, paths, sources if any(sources) else None)
 
 
 def _write_report(run: TrainedRun, data: Data, evaluations: Mapping[str, Evaluation]) -> None:

@@ -1,14 +1,15 @@
 """The photos to evaluate a model on, with their ground truth.
 
 A folder of classes is read as `DATA/test/CLASS/photo`, else as `DATA/CLASS/photo`; one without class folders
-contains photos without a landmark. Folders of negatives may have a subfolder per kind of photo.
+contains photos without a landmark. Of a table the test split is read, else all rows. Folders of negatives may have
+a subfolder per kind of photo.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,7 +19,7 @@ from landmarks.files.walker import Skipped
 from landmarks.geo.gazetteer import normalise
 from landmarks.imaging.photos import find_photos, photo_rules
 from landmarks.model.ood import BACKGROUND
-from landmarks.training.data.folders import read_sources
+from landmarks.training.data.folders import is_table, list_splits, read_sources
 from landmarks.training.data.listing import find_splits, skipped_notes
 from landmarks.training.evaluation.matching import KnownLandmarks
 
@@ -94,7 +95,10 @@ class _Listing:
         self._negatives = negatives
 
     def add_data(self, folder: Path) -> None:
-        """Add a folder of classes or, if it has none, of photos without a landmark."""
+        """Add a table, a folder of classes or, if that has none, of photos without a landmark."""
+        if is_table(folder):
+            self._add_table(folder)
+            return
         top = _subfolders(folder)
         splits = find_splits(folder)
         root = folder / splits["test"] if "test" in splits else folder
@@ -106,33 +110,48 @@ class _Listing:
             self.add_kinds(folder)
             return
         sources = read_sources(folder)
-        slips = []
         for one in classes:
-            if normalise(one.name) == BACKGROUND:
-                self._add(one, "negative", BACKGROUND, sources)
-                continue
-            key = self._known.key(one.name)
-            self.names.setdefault(key, self._known.display_name(one.name))
-            found = self._add(one, "known" if key in self._known else "unknown", key, sources)
-            similar = None if key in self._known else self._known.similar(one.name)
-            if similar is not None and found:
-                slips.append(f"{one.name} counts as unknown to the model, which knows {similar}: one landmark?")
-        self.notes += slips
+            found = [(path, _source(path, sources)) for path in find_photos([one], on_skip=self._skip)]
+            self._add_class(one.name, found)
         self._tell_loose(root)
+
+    def _add_table(self, table: Path) -> None:
+        """Add the test pictures of a table, or all of one without splits."""
+        splits = list_splits(table)
+        listed = splits.get("test") or splits.get("train")
+        if listed is None:
+            raise DataError(f"{table}: no row is of the split test: add some")
+        self.notes += [note for each in splits.values() for note in each.notes]
+        for name, paths in listed.pictures.items():
+            self._add_class(name, [(path, listed.sources.get(path, "")) for path in paths])
+
+    def _add_class(self, name: str, found: Sequence[tuple[Path, str]]) -> None:
+        """Add the photos of a class, each with its source, by what the model knows of it."""
+        if normalise(name) == BACKGROUND:
+            self._add(found, "negative", BACKGROUND)
+            return
+        key = self._known.key(name)
+        self.names.setdefault(key, self._known.display_name(name))
+        self._add(found, "known" if key in self._known else "unknown", key)
+        similar = None if key in self._known else self._known.similar(name)
+        if similar is not None and found:
+            self.notes.append(f"{name} counts as unknown to the model, which knows {similar}: one landmark?")
 
     def add_kinds(self, folder: Path) -> None:
         """Add a folder of photos without a landmark; each subfolder is a kind."""
         sources = read_sources(folder)
         for kind in _subfolders(folder):
-            self._add(folder / kind, "negative", f"{folder.name}/{kind}", sources)
+            self._add_kind(folder / kind, f"{folder.name}/{kind}", sources)
         # Photos outside a subfolder are a separate kind; photos that are already listed keep their role.
-        self._add(folder, "negative", folder.name, sources)
+        self._add_kind(folder, folder.name, sources)
 
-    def _add(self, folder: Path, role: Role, group: str, sources: dict[str, str]) -> int:
-        found = find_photos([folder], on_skip=self._skip)
-        for path in found:
-            self.photos.setdefault(_resolved(path), Photo(path, role, group, _source(path, sources)))
-        return len(found)
+    def _add_kind(self, folder: Path, kind: str, sources: dict[str, str]) -> None:
+        found = [(path, _source(path, sources)) for path in find_photos([folder], on_skip=self._skip)]
+        self._add(found, "negative", kind)
+
+    def _add(self, found: Iterable[tuple[Path, str]], role: Role, group: str) -> None:
+        for path, source in found:
+            self.photos.setdefault(_resolved(path), Photo(path, role, group, source))
 
     def _skip(self, skipped: Skipped) -> None:
         self.skipped.setdefault(skipped.path, skipped)

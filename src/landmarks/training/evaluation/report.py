@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from landmarks.errors import ImageError
 from landmarks.imaging.thumbnails import load_small
 from landmarks.training.evaluation.curves import threshold_curves
@@ -13,11 +15,14 @@ from landmarks.training.evaluation.evaluation import FolderEvaluation
 from landmarks.training.evaluation.judgement import Judgement
 from landmarks.training.evaluation.photos import Role
 from landmarks.training.evaluation.summary import Summary
+from landmarks.training.metrics.confusion import Confusion
 from landmarks.training.metrics.evaluate import Proportion, Reliability
 from landmarks.training.reports import plots
 from landmarks.training.reports.page import (
+    MOST_ROWS,
     Drawing,
     Thumbnail,
+    both_ends,
     drawing,
     percent,
     thumbnail,
@@ -58,10 +63,10 @@ class _Sheet:
 
 
 @dataclass(frozen=True)
-class _Confusion:
-    """Input of `plots.confusion_matrix`: rows of counts, and the names of rows and columns."""
+class _Matrix:
+    """Input of `plots.confusion_matrix`: counts, and the names of rows and columns."""
 
-    confusion: tuple[tuple[int, ...], ...]
+    confusion: Confusion
     class_names: tuple[str, ...]
 
 
@@ -88,13 +93,13 @@ def write_report(evaluation: FolderEvaluation, path: Path) -> None:
         "verdict": _verdict(evaluation),
         "cards": _cards(summary),
         "facts": _facts(evaluation),
-        "notes": evaluation.photos.notes,
+        "notes": (*evaluation.photos.notes, *_shortened(summary)),
         "shown": shown,
         "role_names": _ROLE_NAMES,
         "known": summary.totals.get("known"),
-        "landmarks": list(summary.landmarks),
-        "kinds": summary.kinds,
-        "unknown": summary.unknown,
+        "landmarks": both_ends(summary.landmarks),
+        "kinds": both_ends(summary.kinds),
+        "unknown": both_ends(summary.unknown),
         "sources": summary.sources,
         "curves": None if curves is None else drawing(curves, _curves_alt(summary)),
         "detection": summary.detection,
@@ -108,6 +113,13 @@ def write_report(evaluation: FolderEvaluation, path: Path) -> None:
         "unreadable": summary.unreadable,
     }
     write_page(path, "evaluation.html.jinja", values)
+
+
+def _shortened(summary: Summary) -> Iterable[str]:
+    """Yield what the reader of very long tables should know."""
+    longest = max(map(len, (summary.landmarks, summary.unknown, summary.kinds)))
+    if longest > MOST_ROWS:
+        yield f"tables of more than {MOST_ROWS} rows are cut to the first and the last ones: metrics.json has all"
 
 
 def _data_names(evaluation: FolderEvaluation) -> str:
@@ -197,8 +209,10 @@ def _matrix(summary: Summary, shown: Mapping[str, str]) -> Drawing | None:
     names = sorted({name for pair in counts for name in pair}, key=lambda key: shown[key])
     if not 2 <= len(names) <= plots.MOST_CLASSES:
         return None
-    rows = tuple(tuple(counts.get((true, guess), 0) for guess in names) for true in names)
-    matrix = _Confusion(rows, tuple(shown[name] for name in names))
+    place = {name: number for number, name in enumerate(names)}
+    rows = sorted((place[true], place[guess], count) for (true, guess), count in counts.items() if count)
+    columns = np.array(rows, dtype=np.int64).reshape(-1, 3).T
+    matrix = _Matrix(Confusion(len(names), *columns), tuple(shown[name] for name in names))
     return drawing(plots.confusion_matrix(matrix), f"Confusion matrix of {len(names)} landmarks.")
 
 

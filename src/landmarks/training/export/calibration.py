@@ -11,15 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from landmarks.model.calibration import Calibration, Outputs, calibrate
 from landmarks.model.ood import EmbeddingStatistics, ScoreKind, is_landmark, needs_statistics
 from landmarks.model.recognizer import Recognizer
-from landmarks.training.data.folders import Sample
+from landmarks.training.data.folders import Sample, limit_evenly
 from landmarks.training.data.loaders import Data, EvalTransform
 from landmarks.training.export.background_table import TableGroups
-from landmarks.training.export.outputs import outputs_by_folder, outputs_of
+from landmarks.training.export.outputs import embeddings_of, outputs_by_folder, outputs_of
 from landmarks.training.export.thresholds import OpenSetPhotos, OpenSetTargets, calibrate_open_set
+
+TRAINING_PHOTOS = 50_000
+"""Training images that tell where the classes lie among the embeddings, at least one of each class."""
+
+LOGITS, LEAST_VALID = 30_000_000, 300
+"""Logits of validation images that are kept for the fit, and the fewest images, whatever the number of classes."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +64,17 @@ def calibrate_export(folder: Path, data: Data, photos: CalibrationPhotos) -> Cal
         unknown = {} if photos.unknown is None else outputs_by_folder(recognizer, photos.unknown)
         outputs = _open_set_photos(recognizer, data, TableGroups(ordinary, unknown))
         return calibrate_open_set(outputs, recognizer.info.classes, photos.targets)
-    valid = _cached(recognizer, data, data.folder.valid)
+    samples = fitted_on(data.folder.valid, len(data.folder.classes))
+    valid = _cached(recognizer, data, samples)
     statistics = None
     if needs_statistics(photos.score):
-        labels = np.array([sample.label for sample in data.folder.train])
-        embeddings = _cached(recognizer, data, data.folder.train).embeddings
+        train = limit_evenly(data.folder.train, TRAINING_PHOTOS, seed=0)
+        labels = np.array([sample.label for sample in train])
+        embeddings = _embedded(recognizer, data, train)
         statistics = EmbeddingStatistics.fit(embeddings, labels, len(data.folder.classes))
     return calibrate(
         valid,
-        np.array([sample.label for sample in data.folder.valid]),
+        np.array([sample.label for sample in samples]),
         _together(list(ordinary.values())),
         recognizer.info.classes,
         score=photos.score,
@@ -89,12 +98,13 @@ def calibrate_by_table(folder: Path, data: Data, table: TableGroups, targets: Op
 
 def _open_set_photos(recognizer: Recognizer, data: Data, groups: TableGroups) -> OpenSetPhotos:
     known = is_landmark(data.folder.classes)
-    train = [sample for sample in data.folder.train if known[sample.label]]
-    valid = [sample for sample in data.folder.valid if known[sample.label]]
+    train = limit_evenly([one for one in data.folder.train if known[one.label]], TRAINING_PHOTOS, seed=0)
+    valid = fitted_on([one for one in data.folder.valid if known[one.label]], len(known))
+    embeddings = _embedded(recognizer, data, train)
     trained_background = [sample for sample in data.folder.train if not known[sample.label]]
     background = [_cached(recognizer, data, trained_background)] if trained_background else []
     return OpenSetPhotos(
-        train=_cached(recognizer, data, train),
+        train=Outputs(np.empty((len(embeddings), 0), np.float32), embeddings),
         train_labels=np.array([sample.label for sample in train]),
         valid=_cached(recognizer, data, valid),
         valid_labels=np.array([sample.label for sample in valid]),
@@ -102,6 +112,17 @@ def _open_set_photos(recognizer: Recognizer, data: Data, groups: TableGroups) ->
         unknown=groups.unknown,
         background=background,
     )
+
+
+def fitted_on(samples: Sequence[Sample], classes: int) -> Sequence[Sample]:
+    """Return the validation images to calibrate on, evenly spaced: fewer for very many classes."""
+    most = max(LEAST_VALID, LOGITS // classes)
+    return samples[:: -(-len(samples) // most)] if len(samples) > most else samples
+
+
+def _embedded(recognizer: Recognizer, data: Data, samples: Sequence[Sample]) -> NDArray[np.float32]:
+    crop = EvalTransform(recognizer.info.preprocessing).crop
+    return embeddings_of(recognizer, (crop(data.cache.picture(sample.path)) for sample in samples))
 
 
 def _cached(recognizer: Recognizer, data: Data, samples: Sequence[Sample]) -> Outputs:

@@ -10,6 +10,9 @@ from typing import Any
 
 from landmarks.model.folder import ModelInfo
 
+LISTED_CLASSES = 1000
+"""Classes that a card lists."""
+
 
 def model_card(info: ModelInfo, notes: str = "") -> str:
     """Return the card as Markdown.
@@ -18,7 +21,9 @@ def model_card(info: ModelInfo, notes: str = "") -> str:
         info: The content of `model.json`, which nearly all of the card is made from.
         notes: Additional Markdown: source and licence of the data, purpose.
     """
-    classes = "\n".join(f"- {name}" for name in info.classes)
+    listed = "\n".join(f"- {name}" for name in info.classes[:LISTED_CLASSES])
+    more = len(info.classes) - LISTED_CLASSES
+    classes = f"{listed}\n\nand {more} more: `model.json` has them all." if more > 0 else listed
     versions = ", ".join(f"{name} {version}" for name, version in info.versions.items())
     sections = [
         f"# {info.name}",
@@ -84,7 +89,7 @@ def _figures(metrics: Mapping[str, Any]) -> str:
         )
         if proof["int8_valid_accuracy"] is not None:
             text += (
-                f" On all validation images the accuracy of fp32 is {proof['valid_accuracy']:.3f} and of int8 "
+                f" On validation images the accuracy of fp32 is {proof['valid_accuracy']:.3f} and of int8 "
                 f"{proof['int8_valid_accuracy']:.3f}."
             )
     return text

@@ -62,7 +62,10 @@ INT8_LOSS = 0.01
 CALIBRATION_PICTURES = 200
 FP32_PICTURES = 16
 INT8_TRAINING_PICTURES = 1000
-"""Training images on which int8 is compared with fp32, in addition to all validation images."""
+"""Training images on which int8 is compared with fp32, in addition to the validation images."""
+
+VALID_PICTURES = 5000
+"""Validation images on which accuracies are compared, evenly drawn; all where there are fewer."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,7 @@ def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSetti
     )
     shutil.copy(fp32, folder / ONNX_FILE)
     info = _describe(folder, info)
-    samples = data.folder.valid
+    samples = evenly(data.folder.valid, VALID_PICTURES)
     pictures = compared_pictures(data)
     script = compare_torchscript(run, pictures, folder / TORCHSCRIPT_FILE)
     onnx = _compare_onnx(run, pictures, folder)

@@ -39,6 +39,15 @@ def outputs_of(recognizer: Recognizer, pictures: Iterable[NDArray[np.uint8]]) ->
     )
 
 
+def embeddings_of(recognizer: Recognizer, pictures: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Return the embeddings (N, D) of prepared images, at least one, without keeping their logits (N, K)."""
+    rest = iter(pictures)
+    found = []
+    while batch := list(islice(rest, BATCH)):
+        found.append(recognizer.answer(np.stack(batch)).embeddings)
+    return np.concatenate(found)
+
+
 def readable_pictures(folder: Path, recognizer: Recognizer) -> Iterator[NDArray[np.uint8]]:
     """Yield the readable photos of a folder, prepared for a model; broken photos are skipped."""
     return _readable(find_photos([folder]), recognizer)

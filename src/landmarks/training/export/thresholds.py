@@ -59,7 +59,7 @@ class OpenSetPhotos:
     """Predictions of the exported model for everything it is calibrated with.
 
     Attributes:
-        train: Training photos of landmarks.
+        train: Training photos of landmarks; only their embeddings are used.
         train_labels: Their classes.
         valid: Photos of landmarks that the model was not trained on.
         valid_labels: Their classes.
@@ -176,9 +176,8 @@ class _Judged:
             others = (groups >= 0) & ~here
             bank = _neighbours(photos, known, space, [Outputs(logits[others], embeddings[others])])
             evidence[here] = evidence_of(logits[here], embeddings[here], known, bank)
-        likeliest = np.flatnonzero(known)[logits[:, known].argmax(axis=1)]
+        likeliest, confidence = _likeliest(logits, known)
         truth = np.concatenate([photos.valid_labels, np.full(len(groups) - len(photos.valid_labels), -1)])
-        confidence = softmax(logits)[:, known].max(axis=1)
         drawn = cls(
             evidence,
             likeliest == truth,
@@ -215,6 +214,19 @@ class _Judged:
     def pooled(self) -> Scores:
         """Scores of all ordinary photos."""
         return self.scores[self.is_ordinary]
+
+
+def _likeliest(
+    logits: NDArray[np.floating[Any]], known: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the likeliest landmark of each photo, (N,), and its probability; in blocks, for very many classes."""
+    landmarks, rows = np.flatnonzero(known), max(1, 10_000_000 // len(known))
+    found = []
+    for start in range(0, len(logits), rows):
+        block = logits[start : start + rows]
+        found.append((landmarks[block[:, known].argmax(axis=1)], softmax(block)[:, known].max(axis=1)))
+    classes, confidences = zip(*found, strict=True)
+    return np.concatenate(classes), np.concatenate(confidences)
 
 
 def _neighbours(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.errors import DataError
 from landmarks.files.atomic import write_json, write_text
+from landmarks.training.metrics.confusion import Confusion
+from landmarks.training.metrics.outcomes import Outcomes, Predictions, require_fit
 
 CALIBRATION_BINS = 15
 """Equal-width bins of the expected calibration error, as in Guo et al. 2017."""
@@ -29,51 +30,11 @@ MOST_CONFUSED = 10
 WORST_MISTAKES = 24
 """Mistakes that an evaluation lists."""
 
+TABLE_CLASSES = 300
+"""Up to so many classes `confusion_<split>.csv` is the whole matrix, above it lists the pairs that occur."""
+
 _Z95 = NormalDist().inv_cdf(0.975)
 _SMALLEST = float(np.finfo(np.float32).eps)  # a probability below is float32 noise; log(0) would be infinite
-
-
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    """The predictions of a network for N images of K classes, and the true classes.
-
-    Attributes:
-        probabilities: Shape (N, K), each row in [0, 1] with sum 1.
-        labels: Shape (N,), the index of the right class, in [0, K).
-        class_names: K different names, in the order of the columns.
-        paths: N image files.
-        sources: N names of sources, or None without a manifest.
-
-    Raises:
-        DataError: A shape, an index or a probability does not fit.
-    """
-
-    probabilities: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    class_names: tuple[str, ...]
-    paths: tuple[Path, ...]
-    sources: tuple[str, ...] | None = None
-
-    def __post_init__(self) -> None:
-        count, classes = len(self.paths), len(self.class_names)
-        if count == 0:
-            raise DataError("no prediction to evaluate: check that the data folder holds pictures")
-        if classes < 2 or len(set(self.class_names)) < classes:
-            raise DataError(f"{classes} class names: at least two are needed and no two may be the same")
-        if self.probabilities.shape != (count, classes) or self.labels.shape != (count,):
-            raise DataError(
-                f"probabilities of shape {self.probabilities.shape} and labels of shape {self.labels.shape} "
-                f"do not fit {count} pictures and {classes} classes"
-            )
-        if self.sources is not None and len(self.sources) != count:
-            raise DataError(f"{len(self.sources)} sources do not fit {count} pictures")
-        if self.labels.dtype.kind not in "iu" or self.labels.min() < 0 or self.labels.max() >= classes:
-            raise DataError(f"labels must be whole numbers from 0 to {classes - 1}")
-        # The comparisons are false for NaN, so a diverged network is caught here too.
-        in_range = (self.probabilities >= 0) & (self.probabilities <= 1 + 1e-3)
-        sums = self.probabilities.sum(axis=1, dtype=np.float64)
-        if not (in_range.all() and np.all(np.abs(sums - 1) <= 1e-2)):
-            raise DataError("probabilities must lie in [0, 1] and each row must have the sum 1")
 
 
 @dataclass(frozen=True)
@@ -171,7 +132,7 @@ class Evaluation:
         top5: Fraction of images whose true class is among the five most probable.
         macro: Mean scores over the classes with images.
         classes: Scores of each class, in the order of the network.
-        confusion: K rows of K counts: row = true class, column = predicted class.
+        confusion: How often which class was predicted for which.
         confused_pairs: The most frequent confusions, most frequent first.
         calibration: Expected calibration error and reliability bins.
         sources: Accuracy by source, largest source first; empty if no source is known.
@@ -185,7 +146,7 @@ class Evaluation:
     top5: Proportion
     macro: MacroScores
     classes: tuple[ClassScores, ...]
-    confusion: tuple[tuple[int, ...], ...]
+    confusion: Confusion
     confused_pairs: tuple[ConfusedPair, ...]
     calibration: Reliability
     sources: tuple[SourceAccuracy, ...]
@@ -202,7 +163,7 @@ class Evaluation:
 
         The confusion matrix and the single predictions are left out: they are tables and go to CSV files.
         """
-        metrics = asdict(self)
+        metrics = asdict(replace(self, predictions=()))
         del metrics["confusion"], metrics["predictions"]
         for mistake in metrics["mistakes"]:
             mistake["path"] = mistake["path"].as_posix()
@@ -214,29 +175,48 @@ def evaluate(predictions: Predictions) -> Evaluation:
 
     If two classes are equally probable, the one with the lower index counts.
     """
-    labels = predictions.labels.astype(np.int64)
-    probabilities = predictions.probabilities.astype(np.float64)
-    predicted = probabilities.argmax(axis=1)
-    confidence = np.minimum(probabilities.max(axis=1), 1.0)
-    right = predicted == labels
-    confusion = _confusion(labels, predicted, len(predictions.class_names))
-    classes, macro = _class_scores(confusion, predictions.class_names)
+    given = predictions
+    return evaluate_outcomes(given.outcomes, given.class_names, given.paths, given.sources)
+
+
+def evaluate_outcomes(
+    outcomes: Outcomes,
+    class_names: tuple[str, ...],
+    paths: Sequence[Path],
+    sources: Sequence[str] | None = None,
+) -> Evaluation:
+    """Compute all metrics of N images without their probabilities: memory is linear in images and classes.
+
+    Args:
+        outcomes: The predictions, compared with the true classes.
+        class_names: K different names.
+        paths: N image files.
+        sources: N names of sources, or None without a manifest.
+
+    Raises:
+        DataError: Names, paths and sources do not fit the outcomes.
+    """
+    count, right = len(outcomes.labels), outcomes.right
+    require_fit(count, class_names, paths, sources)
+    confusion = Confusion.of(outcomes.labels, outcomes.predicted, len(class_names))
+    classes, macro = _class_scores(confusion, class_names)
+    columns = (outcomes.labels.tolist(), outcomes.predicted.tolist(), outcomes.confidence.tolist())
     each = tuple(
-        Prediction(path, predictions.class_names[label], predictions.class_names[guess], float(probability))
-        for path, label, guess, probability in zip(predictions.paths, labels, predicted, confidence, strict=True)
+        Prediction(path, class_names[label], class_names[guess], probability)
+        for path, label, guess, probability in zip(paths, *columns, strict=True)
     )
     wrong = (one for one in each if one.true != one.predicted)
     return Evaluation(
-        count=len(labels),
-        loss=_cross_entropy(probabilities, labels),
-        top1=proportion(int(right.sum()), len(labels)),
-        top5=proportion(int((_ranks(probabilities, labels) < 5).sum()), len(labels)),
+        count=count,
+        loss=_cross_entropy(outcomes.of_truth),
+        top1=proportion(int(right.sum()), count),
+        top5=proportion(int((outcomes.ranks < 5).sum()), count),
         macro=macro,
         classes=classes,
-        confusion=tuple(tuple(row) for row in confusion.tolist()),
-        confused_pairs=_confused_pairs(confusion, predictions.class_names),
-        calibration=reliability(confidence, right),
-        sources=() if predictions.sources is None else _by_source(predictions.sources, right),
+        confusion=confusion,
+        confused_pairs=_confused_pairs(confusion, class_names),
+        calibration=reliability(outcomes.confidence, right),
+        sources=() if sources is None else _by_source(sources, right),
         mistakes=tuple(sorted(wrong, key=lambda one: -one.probability)[:WORST_MISTAKES]),
         predictions=each,
     )
@@ -265,7 +245,8 @@ def write_evaluation(evaluation: Evaluation, folder: Path, split: str) -> None:
     """Write the metrics of one split, each file atomically.
 
     Files: `metrics_<split>.json`; `confusion_<split>.csv` (first column the true class, then one column per
-    predicted class); `per_class_<split>.csv`; `predictions_<split>.csv`.
+    predicted class; above `TABLE_CLASSES` classes one row per pair that occurs: true, predicted, images);
+    `per_class_<split>.csv`; `predictions_<split>.csv`.
 
     Args:
         evaluation: The metrics.
@@ -276,9 +257,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path, split: str) -> None:
         StorageError: A file cannot be written.
     """
     write_json(folder / f"metrics_{split}.json", evaluation.to_dict())
-    names = evaluation.class_names
-    rows = zip(names, evaluation.confusion, strict=True)
-    _write_csv(folder / f"confusion_{split}.csv", ["true", *names], ([name, *counts] for name, counts in rows))
+    _write_csv(folder / f"confusion_{split}.csv", *_confusion_rows(evaluation))
     _write_csv(
         folder / f"per_class_{split}.csv",
         ["class", "precision", "recall", "f1", "support"],
@@ -297,27 +276,22 @@ def write_evaluation(evaluation: Evaluation, folder: Path, split: str) -> None:
     )
 
 
-def _cross_entropy(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    of_truth = probabilities[np.arange(len(labels)), labels]
+def _confusion_rows(evaluation: Evaluation) -> tuple[Sequence[object], Iterable[Sequence[object]]]:
+    """Return header and rows of the table of confusions."""
+    names, confusion = evaluation.class_names, evaluation.confusion
+    if len(names) <= TABLE_CLASSES:
+        table = confusion.table().tolist()
+        return ["true", *names], ([name, *counts] for name, counts in zip(names, table, strict=True))
+    columns = zip(confusion.true.tolist(), confusion.predicted.tolist(), confusion.counts.tolist(), strict=True)
+    return ["true", "predicted", "images"], ([names[true], names[guess], count] for true, guess, count in columns)
+
+
+def _cross_entropy(of_truth: NDArray[np.float64]) -> float:
     return float(-np.log(of_truth.clip(_SMALLEST, 1.0)).mean()) + 0.0  # + 0.0 turns -0.0 into 0.0
 
 
-def _ranks(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how many classes rank before the true one, (N,)."""
-    of_truth = probabilities[np.arange(len(labels)), labels][:, None]
-    before = np.arange(probabilities.shape[1]) < labels[:, None]
-    ranks: NDArray[np.int64] = ((probabilities > of_truth) | ((probabilities == of_truth) & before)).sum(axis=1)
-    return ranks
-
-
-def _confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
-
-
-def _class_scores(
-    confusion: NDArray[np.int64], names: Sequence[str]
-) -> tuple[tuple[ClassScores, ...], MacroScores]:
-    hits, support, claimed = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+def _class_scores(confusion: Confusion, names: Sequence[str]) -> tuple[tuple[ClassScores, ...], MacroScores]:
+    hits, support, claimed = confusion.hits, confusion.support, confusion.claimed
     precision = hits / np.maximum(claimed, 1)
     recall = hits / np.maximum(support, 1)
     f1 = 2 * hits / np.maximum(support + claimed, 1)
@@ -328,13 +302,12 @@ def _class_scores(
     return scores, macro
 
 
-def _confused_pairs(confusion: NDArray[np.int64], names: Sequence[str]) -> tuple[ConfusedPair, ...]:
-    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    pairs = [
-        ConfusedPair(names[row], names[column], int(confusion[row, column]), float(shares[row, column]))
-        for row, column in np.argwhere(confusion)
-        if row != column
-    ]
+def _confused_pairs(confusion: Confusion, names: Sequence[str]) -> tuple[ConfusedPair, ...]:
+    support = confusion.support.tolist()
+    pairs = (
+        ConfusedPair(names[true], names[predicted], count, count / support[true])
+        for true, predicted, count in confusion.mistakes()
+    )
     return tuple(sorted(pairs, key=lambda pair: (-pair.count, -pair.share))[:MOST_CONFUSED])
 
 

@@ -21,16 +21,18 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler, WeightedRandomSampler
 
 from landmarks.files.atomic import atomic_path
 from landmarks.files.checksums import sha256_file
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.training.config.settings import AugmentSettings
+from landmarks.training.config.settings import Sampler as SamplerName
 from landmarks.training.data.augment import MIXES, TrainTransform
 from landmarks.training.data.cache import PictureCache, Progress, resolved
 from landmarks.training.data.folders import Sample
 from landmarks.training.data.loaders import EvalTransform, Loader
+from landmarks.training.data.sampling import sampling_weights
 from landmarks.training.models.accelerators import uses_cuda
 from landmarks.training.models.onnx_graph import write_onnx
 from landmarks.training.models.transfer import TransferModel
@@ -57,6 +59,12 @@ class EmbeddingDataset(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self._labels)
 
+    @property
+    def class_counts(self) -> list[int]:
+        """Number of images of each class."""
+        counts: list[int] = np.bincount(self._labels).tolist()
+        return counts
+
     def __getitem__(self, position: int) -> tuple[Tensor, int]:
         views = self._embeddings[position]
         view = int(torch.randint(len(views), ())) if len(views) > 1 else 0
@@ -64,7 +72,11 @@ class EmbeddingDataset(Dataset[tuple[Tensor, int]]):
 
 
 def embedding_loader(
-    embeddings: NDArray[np.float32], samples: Sequence[Sample], batch_size: int, *, shuffle: bool = False
+    embeddings: NDArray[np.float32],
+    samples: Sequence[Sample],
+    batch_size: int,
+    *,
+    sampler: SamplerName | None = None,
 ) -> Loader:
     """Return a loader of (embedding (B, D), label (B,)).
 
@@ -72,10 +84,14 @@ def embedding_loader(
         embeddings: (N, V, D), from `compute_embeddings`.
         samples: The N samples.
         batch_size: Embeddings per step.
-        shuffle: Shuffle every epoch, as in training.
+        sampler: How training draws the images of an epoch, by torch's global seed; None for all in their order.
     """
     dataset = EmbeddingDataset(embeddings, samples)
-    return DataLoader(dataset, batch_size, shuffle=shuffle, drop_last=shuffle and len(samples) > batch_size)
+    if sampler is None:
+        return DataLoader(dataset, batch_size)
+    weights = sampling_weights([sample.label for sample in samples], sampler)
+    order = RandomSampler(dataset) if weights is None else WeightedRandomSampler(weights, len(samples))
+    return DataLoader(dataset, batch_size, sampler=order, drop_last=len(samples) > batch_size)
 
 
 @dataclass(frozen=True)

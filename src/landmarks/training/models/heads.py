@@ -8,7 +8,7 @@ part of the loss, so export, calibration and evaluation see plain logits however
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -91,10 +91,10 @@ class MarginLoss(nn.Module):
     Args:
         loss: Loss on (logits, targets), for example cross entropy with label smoothing.
         scale: Scale of the cosine head.
-        margin: Margin in radians, in [0, pi / 2).
+        margin: Margin in radians, in [0, pi / 2): one for all classes or one for each, (K,).
     """
 
-    def __init__(self, loss: nn.Module, scale: float, margin: float) -> None:
+    def __init__(self, loss: nn.Module, scale: float, margin: float | Tensor) -> None:
         super().__init__()
         self.loss = loss
         self.scale = scale
@@ -102,9 +102,12 @@ class MarginLoss(nn.Module):
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of logits (B, K), for labels (B,) int64 or shares (B, K)."""
+        if isinstance(self.margin, Tensor) and self.margin.device != logits.device:
+            self.margin = self.margin.to(logits.device)
         if targets.ndim == 1:  # only one logit per row changes, so the other angles are not computed
             column = targets.unsqueeze(1)
-            own = self.scale * add_margin(logits.gather(1, column) / self.scale, self.margin)
+            margin = self.margin[column] if isinstance(self.margin, Tensor) else self.margin
+            own = self.scale * add_margin(logits.gather(1, column) / self.scale, margin)
             moved = logits.scatter(1, column, own)
         else:
             moved = self.scale * add_margin(logits / self.scale, self.margin * targets)
@@ -124,8 +127,33 @@ def head_factory(settings: ModelSettings) -> HeadFactory:
     return partial(CosineHead, sub_centers=settings.sub_centers, scale=settings.scale)
 
 
-def head_loss(loss: nn.Module, settings: ModelSettings) -> nn.Module:
-    """Return the training loss for the head in the settings: `loss`, with a margin if there is one."""
-    if settings.head == "linear" or settings.margin == 0:
+def margins_by_count(counts: Sequence[int], margin: float, rare_margin: float) -> Tensor:
+    """Return a margin for each class, (K,): the fewer images it has, the larger.
+
+    Dynamic margins of Ha, Liu, Liu and Liao 2020, https://arxiv.org/abs/2010.05350: a * n**-0.25 + b for a class
+    of n images, where a and b are such that the largest class has `margin` and the smallest `rare_margin`.
+
+    Args:
+        counts: Number of training images of each class, each at least 1.
+        margin: Margin of the largest class, in radians.
+        rare_margin: Margin of the smallest.
+    """
+    rarity = torch.tensor(counts, dtype=torch.float64).clamp_min(1) ** -0.25
+    low, high = rarity.min(), rarity.max()
+    share = (rarity - low) / (high - low) if high > low else torch.zeros_like(rarity)
+    return (margin + (rare_margin - margin) * share).float()
+
+
+def head_loss(loss: nn.Module, settings: ModelSettings, counts: Sequence[int] = ()) -> nn.Module:
+    """Return the training loss for the head in the settings: `loss`, with a margin if there is one.
+
+    Args:
+        loss: Loss on (logits, targets).
+        settings: Head, scale and margins.
+        counts: Number of training images of each class, for margins that depend on it.
+    """
+    if settings.head == "linear":
         return loss
-    return MarginLoss(loss, settings.scale, settings.margin)
+    if settings.rare_margin is not None:
+        return MarginLoss(loss, settings.scale, margins_by_count(counts, settings.margin, settings.rare_margin))
+    return loss if settings.margin == 0 else MarginLoss(loss, settings.scale, settings.margin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 
@@ -15,14 +16,20 @@ def display_names(names: Sequence[str]) -> dict[str, str]:
     A name stays as it is where two classes would look the same or nothing would be left.
     """
     plain = {name: re.sub(r"^\d+\.", "", name).replace("_", " ").strip() for name in names}
-    shown = list(plain.values())
-    return {name: text if text and shown.count(text) == 1 else name for name, text in plain.items()}
+    counts = Counter(plain.values())
+    return {name: text if text and counts[text] == 1 else name for name, text in plain.items()}
 
 
-def class_labels(names: Sequence[str]) -> list[str]:
-    """Return the labels of classes in a figure, short and in letters that the font has."""
+def class_labels(names: Sequence[str], places: Sequence[int] | None = None) -> list[str]:
+    """Return the labels of classes in a figure, short and in letters that the font has.
+
+    Args:
+        names: Names of all classes.
+        places: The classes to return, or None for all of them.
+    """
     shown = display_names(names)
-    return [drawable(shown[name], 28) or f"class {index}" for index, name in enumerate(names)]
+    chosen = range(len(names)) if places is None else places
+    return [drawable(shown[names[place]], 28) or f"class {place}" for place in chosen]
 
 
 def drawable(text: str, width: int) -> str:

@@ -7,9 +7,10 @@ the latter.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
@@ -18,6 +19,13 @@ from PIL import Image
 from landmarks.files.atomic import write_text
 from landmarks.imaging.thumbnails import as_jpeg, data_uri
 from landmarks.training.reports.plots import DPI, png_bytes
+
+MOST_ROWS = 300
+"""Up to so many rows a table has all of them, above it the `WORST_ROWS` first and the `BEST_ROWS` last."""
+
+WORST_ROWS, BEST_ROWS = 150, 50
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,11 @@ def drawing(figure: Figure, alt: str) -> Drawing:
 def thumbnail(image: Image.Image) -> Thumbnail:
     """Encode a small image for a page."""
     return Thumbnail(data_uri("jpeg", as_jpeg(image, 82)), image.width, image.height)
+
+
+def both_ends(rows: Sequence[Item]) -> list[Item]:
+    """Return the rows of a table that a page lists, worst first: of very many only those at both ends."""
+    return list(rows) if len(rows) <= MOST_ROWS else [*rows[:WORST_ROWS], *rows[-BEST_ROWS:]]
 
 
 def flat(values: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from math import ceil
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from landmarks.errors import DataError
 from landmarks.files.atomic import atomic_path
+from landmarks.training.metrics.confusion import Confusion
 from landmarks.training.metrics.evaluate import Evaluation, Reliability
 from landmarks.training.reports.class_names import class_labels, drawable
 from landmarks.training.reports.style import BLUE, INK, MUTED, ORANGE, PALE, PERCENT, new_figure, style
@@ -98,19 +100,19 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     return figure
 
 
-class Confusion(Protocol):
-    """Counts of predicted classes (columns) for each true class (rows), in the order of the names."""
+class Confused(Protocol):
+    """Anything that knows how often which class was predicted for which."""
 
     @property
-    def confusion(self) -> Sequence[Sequence[int]]:
-        """K rows of K counts."""
+    def confusion(self) -> Confusion:
+        """Counts by class, in the order of the names."""
 
     @property
     def class_names(self) -> Sequence[str]:
         """K names."""
 
 
-def confusion_matrix(evaluation: Confusion) -> Figure:
+def confusion_matrix(evaluation: Confused) -> Figure:
     """Draw the confusion matrix: a row is a true class, its colours are fractions of the images of that row.
 
     Counts are printed up to 20 classes. A class without images has a grey row. Above `MOST_CLASSES` classes the
@@ -118,7 +120,7 @@ def confusion_matrix(evaluation: Confusion) -> Figure:
     """
     if len(evaluation.class_names) > MOST_CLASSES:
         return _confused_bars(evaluation)
-    counts = np.array(evaluation.confusion)
+    counts = evaluation.confusion.table()
     classes = len(counts)
     support = counts.sum(axis=1, keepdims=True)
     shares = np.ma.masked_invalid(np.where(support > 0, counts / np.maximum(support, 1), np.nan))
@@ -152,20 +154,17 @@ def confusion_matrix(evaluation: Confusion) -> Figure:
     return figure
 
 
-def _confused_bars(evaluation: Confusion) -> Figure:
+def _confused_bars(evaluation: Confused) -> Figure:
     """Draw the most frequent confusions as bars, most frequent first."""
-    counts = np.array(evaluation.confusion)
-    np.fill_diagonal(counts, 0)
-    order = np.argsort(-counts, axis=None, kind="stable")[:MOST_PAIRS]
-    pairs = [(true, predicted) for true, predicted in zip(*np.unravel_index(order, counts.shape), strict=True)]
-    pairs = [pair for pair in pairs if counts[pair]]
-    labels = class_labels(evaluation.class_names)
+    pairs = list(islice(evaluation.confusion.mistakes(), MOST_PAIRS))
+    shown = sorted({place for true, predicted, _ in pairs for place in (true, predicted)})
+    labels = dict(zip(shown, class_labels(evaluation.class_names, shown), strict=True))
     places = np.arange(len(pairs))
     with style():
         figure = new_figure(7.5, 1.3 + 0.22 * max(1, len(pairs)))
         axes = figure.subplots()
-        axes.barh(places, [counts[pair] for pair in pairs], 0.66, color=PALE)
-        axes.set_yticks(places, [f"{labels[true]} → {labels[predicted]}" for true, predicted in pairs], fontsize=7)
+        axes.barh(places, [count for _, _, count in pairs], 0.66, color=PALE)
+        axes.set_yticks(places, [f"{labels[true]} → {labels[guess]}" for true, guess, _ in pairs], fontsize=7)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.invert_yaxis()
         axes.set(title="Most confused pairs: true → predicted", xlabel="images")
@@ -223,8 +222,9 @@ def reliability_diagram(evaluation: Calibrated) -> Figure:
 
 def per_class_bars(evaluation: Evaluation) -> Figure:
     """Draw F1 of the `MOST_BARS` weakest classes, worst first, with precision, recall and number of images."""
-    labels = dict(zip(evaluation.class_names, class_labels(evaluation.class_names), strict=True))
-    rows = sorted(evaluation.classes, key=lambda scores: scores.f1)[:MOST_BARS]
+    weakest = sorted(range(len(evaluation.classes)), key=lambda place: evaluation.classes[place].f1)[:MOST_BARS]
+    rows = [evaluation.classes[place] for place in weakest]
+    labels = class_labels(evaluation.class_names, weakest)
     places = np.arange(len(rows))
     step = float(np.interp(len(rows), [2, 20, 100], [0.32, 0.27, 0.18]))
     size = float(np.interp(len(rows), [20, 100], [8.5, 7]))
@@ -243,7 +243,8 @@ def per_class_bars(evaluation: Evaluation) -> Figure:
         axes.plot(
             [row.recall for row in rows], places, "D", markersize=3.6, color=ORANGE, label="recall", clip_on=False
         )
-        axes.set_yticks(places, [f"{labels[row.name]}  ({row.support})" for row in rows], fontsize=size)
+        named = [f"{label}  ({row.support})" for label, row in zip(labels, rows, strict=True)]
+        axes.set_yticks(places, named, fontsize=size)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.set(xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6), xlabel="score; in brackets the number of pictures")
         axes.xaxis.set_major_formatter(PERCENT)

@@ -14,11 +14,13 @@ from PIL import Image
 
 from landmarks.errors import ImageError
 from landmarks.imaging.thumbnails import load_small
-from landmarks.training.metrics.evaluate import Evaluation, Prediction
+from landmarks.training.metrics.evaluate import ClassScores, Evaluation, Prediction
 from landmarks.training.reports import plots
 from landmarks.training.reports.class_names import display_names
 from landmarks.training.reports.page import (
+    MOST_ROWS,
     Thumbnail,
+    both_ends,
     drawing,
     flat,
     percent,
@@ -141,6 +143,12 @@ def load_mistakes(evaluation: Evaluation) -> tuple[list[tuple[Prediction, Image.
     return read, unreadable
 
 
+def shown_classes(classes: Sequence[ClassScores]) -> list[ClassScores]:
+    """Return the classes of a page: lowest F1 first, those without images last; of very many only both ends."""
+    ordered = sorted(classes, key=lambda one: (one.support == 0, one.f1))
+    return ordered if len(ordered) <= MOST_ROWS else both_ends([one for one in ordered if one.support])
+
+
 def _headline_split(evaluations: Mapping[str, Evaluation]) -> str:
     return "test" if "test" in evaluations else list(evaluations)[-1]
 
@@ -151,17 +159,17 @@ def _headline(
     split = _headline_split(evaluations)
     evaluation = evaluations[split]
     mistakes, unreadable = load_mistakes(evaluation)
-    wrong = evaluation.count - sum(row[index] for index, row in enumerate(evaluation.confusion))
+    right = int(evaluation.confusion.hits.sum())
     return {
         "headline": evaluation,
         "split": split,
         "verdict": _verdict(evaluation, split),
         "advice": advise(evaluations, history, class_counts),
         "shown": display_names(evaluation.class_names),
-        "classes": sorted(evaluation.classes, key=lambda one: (one.support == 0, one.f1)),
+        "classes": shown_classes(evaluation.classes),
         "confusion": drawing(
             plots.confusion_matrix(evaluation),
-            f"Confusions of {len(evaluation.classes)} classes: {evaluation.count - wrong} of {evaluation.count} "
+            f"Confusions of {len(evaluation.classes)} classes: {right} of {evaluation.count} "
             "pictures were recognised. The most frequent mistakes are in the next table.",
         ),
         "reliability": drawing(
@@ -281,8 +289,8 @@ def _imbalance(class_counts: Mapping[str, int]) -> Advice | None:
         return None
     return Advice(
         "Classes of very different size",
-        f"The largest class has {most} training pictures, the smallest {least}. Try --sampler balanced, or add "
-        "pictures of the small classes.",
+        f"The largest class has {most} training pictures, the smallest {least}. Try --sampler sqrt or balanced, "
+        "or add pictures of the small classes.",
     )
 
 

@@ -1,0 +1,159 @@
+"""Tables of pictures in Parquet files, as the `datasets` library writes them.
+
+A column has the pictures, as bytes or as a struct of bytes and path; another has the labels, as text or as numbers
+whose names are in the schema. Training reads a picture many times, so those of a file are unpacked once, into the
+cache folder, and from there on they are files like any others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from landmarks.errors import DataError, MissingExtraError
+from landmarks.files.atomic import storage_errors, write_json
+from landmarks.files.state import user_cache
+from landmarks.training.data.listing import SPLIT_NAMES, ClassPictures, Split
+from landmarks.training.data.tables import COLUMNS, Row, group_rows
+
+SUFFIX = ".parquet"
+
+PICTURES = ("image", "img", "picture", "photo", "bytes", "content")
+"""Names of the column of pictures, in lower case; the first that a file has counts."""
+
+_ROWS = "rows.json"
+_BATCH = 64
+_MAGIC = {b"\x89PNG": ".png", b"RIFF": ".webp", b"GIF8": ".gif"}
+
+
+def is_parquet(root: Path) -> bool:
+    """Return whether a data set is a Parquet file, or a folder of them, perhaps in its subfolder `data`."""
+    return bool(_files(root))
+
+
+def list_parquet(root: Path, cache: Path | None = None) -> dict[Split, ClassPictures]:
+    """List the pictures of Parquet files by split, unpacking them if the cache does not have them yet.
+
+    The split is that of a column `split`, else the first word of the file name: `test-00000-of-00001.parquet`.
+
+    Args:
+        root: A Parquet file, or a folder of them.
+        cache: Folder in which they are unpacked, or None for the user's cache folder.
+
+    Raises:
+        DataError: A file is damaged, lacks a column, or no row can be used.
+        MissingExtraError: pyarrow is not installed.
+        StorageError: The cache cannot be written.
+    """
+    rows: list[Row] = []
+    for file in _files(root):
+        folder = (cache or user_cache()) / f"parquet-{_digest(file)}"
+        for number, (name, label, split, source) in enumerate(_unpacked(file, folder)):
+            path = folder / name if name and not Path(name).is_absolute() else Path(name) if name else None
+            rows.append(Row(f"row {number + 1} of {file.name}", path, label, split, source))
+    return group_rows(root, rows)
+
+
+def _files(root: Path) -> list[Path]:
+    try:
+        if root.suffix.lower() == SUFFIX and root.is_file():
+            return [root]
+        return sorted(root.glob(f"*{SUFFIX}")) or sorted(root.glob(f"data/*{SUFFIX}")) if root.is_dir() else []
+    except OSError:
+        return []  # listing it as a folder tells what is wrong
+
+
+def _digest(file: Path) -> str:
+    status = file.stat()
+    return hashlib.sha256(f"{file.resolve()}\0{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()[:20]
+
+
+def _unpacked(file: Path, folder: Path) -> Sequence[tuple[str, str, str, str]]:
+    """Return name, label, split and source of each row of a file, whose pictures are then in `folder`."""
+    with suppress(OSError, ValueError, TypeError):  # not there yet, or damaged: unpacked again
+        stored: list[tuple[str, str, str, str]] = json.loads((folder / _ROWS).read_text(encoding="utf-8"))
+        return stored
+    # Beside its place, so that a folder of this name is always complete.
+    temporary = folder.with_name(f".{folder.name}-unpacking")
+    with storage_errors(folder):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            rows = [_unpack(row, number, file, temporary) for number, row in enumerate(_read(file))]
+            write_json(temporary / _ROWS, rows)
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return rows
+
+
+def _read(file: Path) -> Iterator[tuple[Any, str, str, str]]:
+    """Yield picture, label, split and source of each row."""
+    try:
+        pa, pq = import_module("pyarrow"), import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "parquet") from error
+    try:
+        with pq.ParquetFile(file) as table:
+            schema = table.schema_arrow
+            columns = _columns(file, schema.names)
+            names = _label_names(schema.metadata or {}, columns["label"])
+            own = file.name.split("-")[0].split(".")[0].casefold()
+            usual = own if any(own in known for known in SPLIT_NAMES.values()) else ""
+            for batch in table.iter_batches(batch_size=_BATCH, columns=list(columns.values())):
+                values = {column: batch.column(name).to_pylist() for column, name in columns.items()}
+                for place, picture in enumerate(values["picture"]):
+                    label = _label(values["label"][place], names)
+                    split = str(values["split"][place] or "") if "split" in values else usual
+                    yield picture, label, split, str(values["source"][place] or "") if "source" in values else ""
+    except pa.ArrowException as error:
+        raise DataError(f"{file}: not a Parquet file ({str(error)[:80]}): write it again") from error
+
+
+def _columns(file: Path, names: Sequence[str]) -> dict[str, str]:
+    lower = {name.lower(): name for name in names}
+    wanted = {"picture": PICTURES, **{column: COLUMNS[column] for column in ("label", "split", "source")}}
+    found = {
+        column: lower[name]
+        for column, known in wanted.items()
+        for name in [next((name for name in known if name in lower), "")]
+        if name
+    }
+    for column, shown in (("picture", "image"), ("label", "label")):
+        if column not in found:
+            raise DataError(f"{file}: no column {shown} ({', '.join(names)[:100]}): name one {shown}")
+    return found
+
+
+def _label_names(metadata: Mapping[bytes, bytes], column: str) -> Sequence[str]:
+    """Return the names of numbered labels from the metadata of the `datasets` library; empty without them."""
+    with suppress(ValueError, KeyError, TypeError):
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        return [str(name) for name in features[column]["names"]]
+    return ()
+
+
+def _label(value: object, names: Sequence[str]) -> str:
+    if isinstance(value, int) and names:
+        return names[value] if 0 <= value < len(names) else ""
+    return "" if value is None else str(value).strip()
+
+
+def _unpack(row: tuple[Any, str, str, str], number: int, file: Path, folder: Path) -> tuple[str, str, str, str]:
+    """Write the picture of a row; returns its name, or the path given instead, and the other values."""
+    picture, label, split, source = row
+    given = picture if isinstance(picture, Mapping) else {"bytes": picture}
+    content, path = given.get("bytes"), given.get("path")
+    if not isinstance(content, bytes):
+        return (str((file.parent / path).absolute()) if path else ""), label, split, source
+    suffix = Path(path).suffix if path else ""
+    name = f"{number:08d}{suffix or _MAGIC.get(content[:4], '.jpg')}"
+    (folder / name).write_bytes(content)
+    return name, label, split, source

@@ -1,0 +1,188 @@
+"""Tables of pictures: a CSV file with the columns path and label and, if there are splits, split.
+
+Each row is checked: one that cannot be used is left out, counted and told, and stops no other row.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from landmarks.errors import DataError
+from landmarks.training.data.listing import SPLIT_NAMES, ClassPictures, Split
+
+SUFFIXES = frozenset({".csv", ".tsv"})
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "path": ("path", "file", "filename", "file_name", "filepath", "image", "image_path"),
+    "label": ("label", "class", "class_name", "landmark", "landmark_id", "category"),
+    "split": ("split", "set", "subset"),
+    "source": ("source", "collection"),
+}
+"""Names of the columns, in lower case; the first that a table has counts. The last two may be missing."""
+
+DELIMITERS = ",;\t|"
+
+Reason = Literal["no label", "no path", "no such file", "unknown split", "listed before", "two labels"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture of a table.
+
+    Attributes:
+        where: Its place in the table, for messages: `line 7`.
+        path: The picture, or None if the row has none.
+        label: Its class, empty if it has none.
+        split: Its split as written, empty for training.
+        source: Its source, empty if unknown.
+    """
+
+    where: str
+    path: Path | None
+    label: str
+    split: str = ""
+    source: str = ""
+
+
+def is_csv(path: Path) -> bool:
+    """Return whether a path is a CSV table by its name; it need not exist."""
+    return path.suffix.lower() in SUFFIXES and not path.is_dir()
+
+
+def list_csv(table: Path) -> dict[Split, ClassPictures]:
+    """List the pictures of a CSV table by split.
+
+    Relative paths are relative to the table. Commas, semicolons, tabs and bars separate columns.
+
+    Raises:
+        DataError: The table is missing, not UTF-8, lacks a column, or none of its rows can be used.
+    """
+    return group_rows(table, read_rows(table))
+
+
+def read_rows(table: Path) -> list[Row]:
+    """Read the rows of a CSV table without checking them; raises `DataError` as `list_csv` does."""
+    try:
+        text = table.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise DataError(f"{table}: no such file: check the spelling") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{table}: not UTF-8 (byte {error.start + 1}): save it as CSV in UTF-8") from error
+    except OSError as error:
+        raise DataError(f"{table}: cannot be read ({(error.strerror or '').lower()}): check it") from error
+    head = text.partition("\n")[0]
+    delimiter = max(DELIMITERS, key=head.count)
+    try:
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        places = columns_of(table, next(rows, []))
+        return [_row(f"line {rows.line_num}", table.parent, cells, places) for cells in rows if any(cells)]
+    except csv.Error as error:
+        raise DataError(f"{table}: not a CSV table ({error}): write it again") from error
+
+
+def columns_of(table: Path, names: Iterable[str]) -> dict[str, int]:
+    """Return the position of each known column.
+
+    Raises:
+        DataError: Path or label is missing.
+    """
+    given = [name.strip().lower() for name in names]
+    found = {
+        column: given.index(name)
+        for column, known in COLUMNS.items()
+        for name in [next((name for name in known if name in given), "")]
+        if name
+    }
+    missing = [column for column in ("path", "label") if column not in found]
+    if missing:
+        shown = ", ".join(given)[:100] or "nothing"
+        raise DataError(f"{table}: no column {missing[0]} in its first line ({shown}): name one {missing[0]}")
+    return found
+
+
+def _row(where: str, folder: Path, cells: list[str], places: Mapping[str, int]) -> Row:
+    values = {name: cells[place].strip() if place < len(cells) else "" for name, place in places.items()}
+    path = folder / values["path"] if values["path"] else None
+    return Row(where, path, values["label"], values.get("split", ""), values.get("source", ""))
+
+
+def group_rows(table: Path, rows: Iterable[Row]) -> dict[Split, ClassPictures]:
+    """Check rows and group their pictures by split and class.
+
+    A row without a split is for training. A picture that is listed twice counts once; one with two labels is left
+    out altogether.
+
+    Args:
+        table: The table, for messages.
+        rows: Its rows.
+
+    Raises:
+        DataError: There is no row, or none can be used.
+    """
+    left_out: list[tuple[str, Reason, str]] = []
+    kept: dict[Path, tuple[Split, Row]] = {}
+    conflicts: set[Path] = set()
+    for row in rows:
+        split = _split_of(row.split)
+        reason = _refused(row, split)
+        if reason is None and row.path in kept:
+            differs = kept[row.path][1].label != row.label
+            reason = "two labels" if differs else "listed before"
+            conflicts |= {row.path} if differs else set()
+        if reason is not None:
+            left_out.append((row.where, reason, str(row.path or "")))
+        elif row.path is not None and split is not None:
+            kept[row.path] = (split, row)
+    left_out += [(kept.pop(path)[1].where, "two labels", str(path)) for path in sorted(conflicts)]
+    counts = Counter(reason for _, reason, _ in left_out)
+    told = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+    if not kept:
+        why = f"none of its {len(left_out)} rows can be used ({told})" if left_out else "there is no row in it"
+        raise DataError(f"{table}: {why}: give paths relative to the table, and labels")
+    notes = (f"{table}: left out {len(left_out)} rows ({told})",) if left_out else ()
+    each = tuple(f"{table}, {where}: left out: {reason}: {path}" for where, reason, path in left_out)
+    return _by_split(table, kept, notes, each)
+
+
+def _by_split(
+    table: Path, kept: Mapping[Path, tuple[Split, Row]], notes: tuple[str, ...], skipped: tuple[str, ...]
+) -> dict[Split, ClassPictures]:
+    pictures: dict[Split, dict[str, list[Path]]] = {}
+    sources: dict[Path, str] = {}
+    for path, (split, row) in kept.items():
+        pictures.setdefault(split, {}).setdefault(row.label, []).append(path)
+        if row.source:
+            sources[path] = row.source
+    found: dict[Split, ClassPictures] = {}
+    for split in SPLIT_NAMES:
+        if split in pictures:
+            ordered = {name: sorted(paths) for name, paths in sorted(pictures[split].items())}
+            found[split] = ClassPictures(table, ordered, (), notes, skipped, sources)
+            notes, skipped = (), ()  # told once
+    return found
+
+
+def _split_of(text: str) -> Split | None:
+    """Return the split that a table names; training if it names none, None for an unknown name."""
+    if not text:
+        return "train"
+    return next((split for split, names in SPLIT_NAMES.items() if text.casefold() in names), None)
+
+
+def _refused(row: Row, split: Split | None) -> Reason | None:
+    if row.path is None:
+        return "no path"
+    if not row.label:
+        return "no label"
+    if split is None:
+        return "unknown split"
+    try:
+        return None if row.path.is_file() else "no such file"
+    except (OSError, ValueError):  # a name too long, or with a null byte
+        return "no such file"

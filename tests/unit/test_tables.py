@@ -1,0 +1,292 @@
+"""Training data in tables: CSV files, Parquet files, and the import of a known collection."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from commands import landmarks
+from PIL import Image
+
+from landmarks.errors import DataError, MissingExtraError
+from landmarks.geo.gazetteer import Gazetteer
+from landmarks.training.config.jobs import PackSettings
+from landmarks.training.data.folders import DataFolder, is_table, list_pictures, read_data_folder
+from landmarks.training.data.gldv2 import import_gldv2
+from landmarks.training.data.loaders import get_data_loaders
+from landmarks.training.data.packing import pack
+from landmarks.training.evaluation.matching import KnownLandmarks
+from landmarks.training.evaluation.photos import collect_photos
+
+
+def pictures(folder: Path, count: int) -> list[str]:
+    """Empty files: listing opens no picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"{number}.jpg" for number in range(count)]
+    for name in names:
+        (folder / name).touch()
+    return names
+
+
+def table(path: Path, *lines: str, encoding: str = "utf-8") -> Path:
+    path.write_text("\n".join(lines) + "\n", encoding=encoding)
+    return path
+
+
+def read(root: Path) -> DataFolder:
+    return read_data_folder(root, valid_size=0.25, seed=0)
+
+
+# --- CSV ---
+
+
+def labelled(folder: Path, count: int, *, separator: str = ",") -> list[str]:
+    names = pictures(folder / "img", 2 * count)
+    return [f"img/{name}{separator}{'A' if i < count else 'Köln Dom'}" for i, name in enumerate(names)]
+
+
+@pytest.mark.parametrize(
+    ("separator", "header", "encoding"),
+    [(",", "path,label", "utf-8"), (";", "Label;Path", "utf-8-sig"), ("\t", "file\tclass", "utf-8")],
+)
+def test_a_table_is_split_like_a_folder(tmp_path: Path, separator: str, header: str, encoding: str) -> None:
+    lines = labelled(tmp_path, 5, separator=separator)
+    if header.startswith("Label"):
+        lines = [separator.join(reversed(line.split(separator))) for line in lines]
+    folder = read(table(tmp_path / "labels.csv", header, *lines, encoding=encoding))
+    assert folder.classes == ("A", "Köln Dom")
+    assert folder.counts() == {name: {"train": 3, "valid": 1, "test": 1} for name in folder.classes}
+    assert folder.train[0].path == tmp_path / "img" / folder.train[0].path.name
+    assert folder.notes == ()
+
+
+def test_splits_and_sources_of_a_table_are_used(tmp_path: Path) -> None:
+    names = pictures(tmp_path, 8)
+    lines = [
+        f"{tmp_path / name},{'AB'[i % 2]},{('', 'train', 'Test', 'val')[i // 2]},there"
+        for i, name in enumerate(names)
+    ]
+    folder = read(table(tmp_path / "t.csv", "path,label,split,source", *lines))
+    assert folder.counts()["A"] == {"train": 2, "valid": 1, "test": 1}
+    assert {sample.source for sample in folder.test} == {"there"}
+    assert set(list_pictures(tmp_path / "t.csv").splits) == {"train", "valid", "test"}
+
+
+def test_rows_that_cannot_be_used_are_counted_and_told(tmp_path: Path) -> None:
+    good = labelled(tmp_path, 5)
+    bad = ["img/gone.jpg,A", "img/1.jpg,", ",A", "img/0.jpg,A", "img/9.jpg,A", "img/2.jpg,A,later", ""]
+    path = table(tmp_path / "labels.csv", "path,label,split", *good[:2], *good[3:], *bad)
+    folder = read(path)
+    assert sum(sum(counts.values()) for counts in folder.counts().values()) == 8  # two labels: 9.jpg is out
+    assert folder.notes == (
+        f"{path}: left out 7 rows (2 two labels, 1 no such file, 1 no label, 1 no path, 1 listed before, "
+        "1 unknown split)",
+    )
+    assert f"{path}, line 11: left out: no such file: {tmp_path / 'img/gone.jpg'}" in folder.skipped
+    assert len(folder.skipped) == 7
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "no column path in its first line"),
+        (b"path;name\n1.jpg;A\n", r"no column label in its first line \(path, name\): name one label"),
+        ("path,label\n1.jpg,Caf\xe9\n".encode("latin-1"), r"not UTF-8 \(byte 21\): save it as CSV in UTF-8"),
+        ("path,label\n".encode("utf-16"), "not UTF-8"),
+        (b"path,label\n", "there is no row in it"),
+        (b"path,label\n1.jpg,A\n2.jpg,A\n", r"none of its 2 rows can be used \(2 no such file\)"),
+        (b'path,label\n"1.jpg,A\n', "not a CSV table"),
+        (b"path,label\n\x00.jpg,A\n", "1 no such file|not a CSV table"),
+        (None, "no such file: check the spelling"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_told_in_a_sentence(
+    tmp_path: Path, content: bytes | None, sentence: str
+) -> None:
+    path = tmp_path / "labels.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=sentence) as caught:
+        read(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_classes_of_a_table_are_checked_as_those_of_a_folder(tmp_path: Path) -> None:
+    lines = labelled(tmp_path, 4)
+    with pytest.raises(
+        DataError, match=r"labels.csv, Köln Dom: a class needs at least 3 pictures to be split, not 1"
+    ):
+        read(table(tmp_path / "labels.csv", "path,label", *lines[:5]))
+    with pytest.raises(DataError, match=r"labels.csv: there is one class, 'A'"):
+        read(table(tmp_path / "labels.csv", "path,label", *lines[:4]))
+    tests = [f"{line},{'test' if number < 4 else 'train'}" for number, line in enumerate(lines)]
+    with pytest.raises(DataError, match=r"there is one class"):
+        read(table(tmp_path / "labels.csv", "path,label,split", *tests))
+
+
+def test_a_table_trains_packs_and_evaluates(tmp_path: Path) -> None:
+    lines = []
+    for number in range(12):
+        Image.new("RGB", (40, 30), (number * 20, 9, 90)).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{'AB'[number % 2]}")
+    path = table(tmp_path / "labels.csv", "path,label", *lines)
+    loaders = get_data_loaders(path, batch_size=4, cache=tmp_path / "cache")
+    assert next(iter(loaders["test"]))[0].shape[0] == 2
+    packed = pack(path, tmp_path / "shards", PackSettings())
+    assert packed.shards.classes == ("A", "B")
+    photos = collect_photos([path], [], KnownLandmarks(Gazetteer.bundled(), ("A", "Other")))
+    assert [photo.role for photo in photos.photos] == ["known"] * 6 + ["unknown"] * 6
+    slashed = table(tmp_path / "slashed.csv", "path,label", *(line.replace("B", "B/C") for line in lines))
+    with pytest.raises(DataError, match=r"class 'B/C' cannot be the name of a folder"):
+        pack(slashed, tmp_path / "others", PackSettings())
+
+
+def test_the_doctor_moves_no_picture_of_a_table(tmp_path: Path) -> None:
+    path = table(tmp_path / "labels.csv", "path,label", *labelled(tmp_path, 4))
+    outcome = landmarks("doctor", path, "--apply", "broken")
+    assert outcome.status == 2
+    assert "--apply moves the pictures of folders: correct the rows" in outcome.err
+
+
+def test_data_shows_what_a_set_contains(tmp_path: Path) -> None:
+    path = table(tmp_path / "labels.csv", "path,label", *labelled(tmp_path, 4), "gone.jpg,A")
+    outcome = landmarks("data", path)
+    assert outcome.out == "8 images of 2 classes, 4 to 4 per class, median 4\n"
+    assert "left out 1 rows (1 no such file)" in outcome.err
+
+
+# --- Parquet ---
+
+
+def jpeg(path: Path, shade: int) -> bytes:
+    Image.new("RGB", (24, 16), (shade, 60, 120)).save(path, "JPEG")
+    return path.read_bytes()
+
+
+def parquet(path: Path, columns: dict[str, Any], names: list[str] | None = None) -> Path:
+    made = pa.table(columns)
+    if names is not None:
+        features = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+        made = made.replace_schema_metadata({"huggingface": json.dumps(features)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(made, path)
+    return path
+
+
+@pytest.mark.parametrize("form", ["bytes", "struct"])
+def test_pictures_in_parquet_files_are_unpacked_once(tmp_path: Path, form: str) -> None:
+    content = [jpeg(tmp_path / "one.jpg", shade) for shade in range(8)]
+    given: list[Any] = [{"bytes": one, "path": "a.jpeg"} for one in content] if form == "struct" else content
+    data = tmp_path / "set"
+    for split in ("train", "test"):
+        labels = [number % 2 for number in range(8)]
+        parquet(
+            data / "data" / f"{split}-00000-of-00001.parquet", {"image": given, "label": labels}, ["Köln", "Rom"]
+        )
+    assert is_table(data)
+    folder = read_data_folder(data, valid_size=0.25, seed=0, cache=tmp_path / "cache")
+    assert folder.counts()["Rom"] == {"train": 3, "valid": 1, "test": 4}
+    first = folder.train[0].path
+    assert first.read_bytes() in content
+    assert first.is_relative_to(tmp_path / "cache")
+    stamp = first.stat().st_mtime_ns
+    again = read_data_folder(data, valid_size=0.25, seed=0, cache=tmp_path / "cache")
+    assert again == folder
+    assert first.stat().st_mtime_ns == stamp
+
+
+def test_rows_of_parquet_files_that_cannot_be_used_are_told(tmp_path: Path) -> None:
+    content = jpeg(tmp_path / "there.jpg", 9)
+    images: list[Any] = [{"bytes": content, "path": None}] * 6 + [
+        {"bytes": None, "path": "there.jpg"},
+        {"bytes": None, "path": "gone.jpg"},
+        {"bytes": None, "path": None},
+        {"bytes": content, "path": None},
+    ]
+    path = parquet(tmp_path / "p.parquet", {"image": images, "label": [*"AAABBBAAA", None]})
+    folder = read_data_folder(path, valid_size=0.25, seed=0, cache=tmp_path / "cache")
+    assert sum(sum(counts.values()) for counts in folder.counts().values()) == 7
+    assert folder.notes == (f"{path}: left out 3 rows (1 no such file, 1 no path, 1 no label)",)
+
+
+def test_a_parquet_file_that_cannot_be_used_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(b"PAR1 no")
+    with pytest.raises(DataError, match=r"broken.parquet: not a Parquet file"):
+        list_pictures(broken, tmp_path / "cache")
+    other = parquet(tmp_path / "other.parquet", {"text": ["a"], "label": [1]})
+    with pytest.raises(DataError, match=r"no column image \(text, label\): name one image"):
+        list_pictures(other, tmp_path / "cache")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtraError, match=r"needs pyarrow.*landmarks\[parquet\]"):
+        list_pictures(other, tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+# --- Google Landmarks v2 ---
+
+
+def gldv2(root: Path, landmarks_of: dict[int, int], *, form: str = "clean") -> tuple[Path, Path]:
+    """A made part of the collection: so many pictures of each landmark, of which the first is not there."""
+    images, lines = root / "images", []
+    for landmark, count in landmarks_of.items():
+        ids = [f"{landmark:04x}{number:012x}" for number in range(count)]
+        for one in ids[1:]:
+            path = images / one[0] / one[1] / one[2] / f"{one}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        clean = [f"{landmark},{' '.join(ids)}"]
+        lines += clean if form == "clean" else [f"{one},http://x.test/,{landmark}" for one in ids]
+    header = "landmark_id,images" if form == "clean" else "id,url,landmark_id"
+    return table(root / "list.csv", header, *lines), images
+
+
+@pytest.mark.parametrize("form", ["clean", "whole"])
+def test_google_landmarks_become_a_table(tmp_path: Path, form: str) -> None:
+    listing, images = gldv2(tmp_path, {7: 6, 9: 5, 12: 3, 300: 9}, form=form)
+    names = table(
+        tmp_path / "names.csv",
+        "landmark_id,category",
+        "7,http://commons.wikimedia.org/wiki/Category:K%C3%B6lner_Dom",
+        "9,http://commons.wikimedia.org/wiki/Category:Town_Hall",
+        "300,http://commons.wikimedia.org/wiki/Category:Town_Hall",
+    )
+    found = import_gldv2(listing, images, tmp_path / "out.csv", names=names)
+    assert (found.classes, found.pictures, found.missing, found.small) == (3, 17, 4, 1)
+    folder = read(tmp_path / "out.csv")
+    assert folder.classes == ("Kölner Dom", "Town Hall (300)", "Town Hall (9)")
+    assert sum(folder.counts()["Kölner Dom"].values()) == 5
+    assert "images/0/0/0/0007" in (tmp_path / "out.csv").read_text()  # the table may move with the pictures
+
+
+def test_the_command_tells_what_an_import_left_out(tmp_path: Path) -> None:
+    listing, images = gldv2(tmp_path, {7: 6, 9: 5, 12: 3, 300: 9})
+    with listing.open("a") as file:
+        file.write("9,nonsense\n")
+    options = ("--csv", listing, "--images", images, "--out", tmp_path / "o.csv", "--limit-classes", 2)
+    outcome = landmarks("data", "import", "gldv2", *options)
+    assert outcome.out == f"13 images of 2 landmarks: {tmp_path / 'o.csv'}\n"
+    assert [line.removeprefix("left out: ") for line in outcome.err.splitlines()] == [
+        "4 images are not in the folder",
+        "1 entries are no image",
+        "1 landmarks have fewer than 3 images",
+        "1 landmarks are beyond the limit",
+    ]
+
+
+def test_a_list_of_another_collection_is_refused(tmp_path: Path) -> None:
+    listing, images = gldv2(tmp_path, {7: 2})
+    with pytest.raises(DataError, match="no landmark has 3 of the pictures that list"):
+        import_gldv2(listing, images, tmp_path / "o.csv")
+    other = table(tmp_path / "other.csv", "a,b", "1,2")
+    outcome = landmarks("data", "import", "gldv2", "--csv", other, "--images", images)
+    assert outcome.status == 2
+    assert outcome.err.endswith("neither train_clean.csv nor train.csv of Google Landmarks v2: check --csv\n")
+    assert not (tmp_path / "o.csv").exists()
