@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 import time
 import urllib.request
@@ -24,15 +25,19 @@ from starlette.testclient import TestClient
 from tiny_model import COLOURS, add_reference, calibrated, camera_exif, make_model, save_colour
 
 from landmarks.cli import main
-from landmarks.errors import InputError, SettingsError, StorageError
+from landmarks.errors import InputError, ModelError, SettingsError, StorageError
 from landmarks.files.state import state_of, user_cache
 from landmarks.library.library import LEDGER, Library
 from landmarks.metadata.settings import WriteOptions
 from landmarks.metadata.xmp import XmpPacket
 from landmarks.serving.album.app import create_app
-from landmarks.serving.album.opened import AlbumSettings, Opened
+from landmarks.serving.album.catalogue import Photo
+from landmarks.serving.album.opened import Opened
+from landmarks.serving.album.process import run
 from landmarks.serving.album.routes import Events
-from landmarks.serving.album.rows import Photo, Standing
+from landmarks.serving.album.rows import Standing
+from landmarks.serving.album.settings import AlbumSettings
+from landmarks.serving.album.workbench import Workbench
 from landmarks.tagging.settings import TagSettings
 
 TOWER, HENGE, GREY = COLOURS["07.Eiffel_Tower"], COLOURS["31.Stonehenge"], COLOURS["background"]
@@ -247,9 +252,50 @@ def test_a_second_start_shows_everything_at_once_and_tags_nothing_again(root: Pa
     try:
         shown = {row["name"]: row for row in json.loads(opened.album.answer())["photos"]}
         assert shown == before
-        assert {photo.answered for photo in opened.album.photos()} == {opened.tagger.identity}
+        opened.start()
+        identity = opened.workbench().result().tagger.identity
+        assert {photo.answered for photo in opened.album.photos()} == {identity}
     finally:
         opened.close()
+
+
+def test_the_first_page_of_a_second_start_waits_for_neither_model_nor_numpy(root: Path, model: Path) -> None:
+    with opened_page(root, model) as page:
+        page.settled()
+        page.wait(lambda: page.rows()["henge.jpg"]["taken"])
+        numbers = page.ids("henge.jpg")
+        assert page.client.get(f"/thumbnails/{numbers[0]}").status_code == 200
+    code = f"""
+import sys
+from pathlib import Path
+from starlette.testclient import TestClient
+from landmarks.cli import open
+from landmarks.metadata.settings import WriteOptions
+from landmarks.model.folder import find_model
+from landmarks.serving.album.app import create_app
+from landmarks.serving.album.opened import Opened
+from landmarks.serving.album.settings import AlbumSettings
+from landmarks.tagging.settings import TagSettings
+
+opened = Opened(AlbumSettings(Path({str(root)!r}), find_model({str(model)!r}), TagSettings(), WriteOptions()))
+client = TestClient(create_app(opened, "127.0.0.1"), base_url="http://127.0.0.1:8400")
+client.get(f"/?token={{opened.sessions.link()}}")
+for path in ("/", "/api/library", "/api/photos", "/thumbnails/{numbers[0]}"):
+    assert client.get(path).status_code == 200, path
+assert client.get("/api/library").json()["tagging"]["state"] == "starting"
+assert len(client.get("/api/photos").json()["photos"]) == 8
+print([name for name in ("numpy", "onnxruntime", "PIL") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_damaged_model_ends_the_command_with_a_sentence(root: Path, tmp_path: Path) -> None:
+    model = make_model(tmp_path / "damaged")
+    (model / "model.json").write_text("{}")
+    settings = AlbumSettings(root, model, TagSettings(), WriteOptions())
+    with pytest.raises(ModelError, match="damaged"):
+        run(settings, "127.0.0.1", 0)
 
 
 def test_new_and_changed_photos_appear(root: Path, model: Path) -> None:
@@ -441,7 +487,7 @@ def test_photos_without_a_tag_are_refused_and_the_others_judged(root: Path, mode
 
 def test_tagging_is_paused_and_goes_on(root: Path, model: Path) -> None:
     with opened_page(root, model, enter=False) as page:
-        page.opened.tagger.pause(paused=True)
+        page.opened.workbench().result().tagger.pause(paused=True)
         page.client.get(f"/?token={page.opened.sessions.link()}", follow_redirects=False)
         save_colour(root / "late.jpg", HENGE)
         page.wait(lambda: page.rows().get("late.jpg"))
@@ -488,14 +534,14 @@ def test_a_folder_that_disappears_is_told_and_comes_back(root: Path, model: Path
 def test_a_ledger_out_of_reach_for_a_moment_ends_nothing(
     root: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    standing, failures = Opened.standing, iter([StorageError("the ledger cannot be read")] * 2)
+    standing, failures = Workbench.standing, iter([StorageError("the ledger cannot be read")] * 2)
 
     def failing(opened: Opened, photo: Photo) -> Standing:
         for failure in failures:
             raise failure
         return standing(opened, photo)
 
-    monkeypatch.setattr(Opened, "standing", failing)
+    monkeypatch.setattr(Workbench, "standing", failing)
     with opened_page(root, model) as page:
         rows = page.settled()
         assert rows["tower0.jpg"]["name_of_tag"] == "Eiffel Tower"
@@ -620,7 +666,9 @@ def test_open_windows_are_told_what_changes(root: Path, model: Path) -> None:
             stream = events.stream()
             first = [await anext(stream) for _ in range(3)]
             numbers = page.opened.album.photos()[:1]
-            await asyncio.wrap_future(page.opened.judge(numbers, "rename", "stonehenge", None))
+            await asyncio.wrap_future(
+                page.opened.workbench().result().judge(numbers, "rename", "stonehenge", None)
+            )
             second = [await anext(stream)]
             while "event: library" not in second[-1]:
                 second.append(await anext(stream))

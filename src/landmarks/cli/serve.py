@@ -100,7 +100,7 @@ def serve(
     )
     searcher = None
     if index is not None:
-        from landmarks.serving.photo_index import PhotoIndex
+        from landmarks.serving.models.photo_index import PhotoIndex
 
         searcher = PhotoIndex(index, settings.model)
     telemetry = None

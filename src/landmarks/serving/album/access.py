@@ -35,9 +35,9 @@ class Sessions:
         self._seen: set[bytes] = set()  # a look into the store per request would be too slow
         self._lock = threading.Lock()
 
-    def link(self) -> str:
-        """Return the token of a new link, which can be used once."""
-        token = secrets.token_urlsafe(32)
+    def link(self, token: str | None = None) -> str:
+        """Return the token of a new link, which can be used once: by default a new one."""
+        token = token or secrets.token_urlsafe(32)
         with self._lock:
             self._links.add(_digest(token))
         return token

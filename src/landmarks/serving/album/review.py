@@ -21,12 +21,10 @@ from landmarks.library.review.steps import Step, Steps
 from landmarks.model.folder import read_info
 from landmarks.serving.album.album import Album
 from landmarks.serving.album.catalogue import Photo
-from landmarks.serving.album.rows import Standing, place_object, shown_tag
+from landmarks.serving.album.rows import Said, Standing, place_object, shown_tag
 from landmarks.serving.errors import RequestError
 from landmarks.tagging.surroundings import place_at
 from landmarks.tagging.tags import Tag, tags_to_json
-
-Said = Literal["confirm", "reject", "rename", "clear"]
 
 _DONE = {"confirm": "Confirmed", "reject": "Rejected", "rename": "Named", "clear": "Cleared"}
 _NO_TAG = {"confirm": "it has no tag to confirm", "reject": "it has no tag to reject"}
