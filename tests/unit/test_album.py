@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from posixpath import normpath
 from typing import Any
 
 import pytest
@@ -288,6 +290,34 @@ print([name for name in ("numpy", "onnxruntime", "PIL") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_page_comes_with_its_newest_photos_and_files_that_are_kept(root: Path, model: Path) -> None:
+    for number, name in enumerate(("<b>", "</script>", "plain")):
+        (root / name).mkdir(parents=True)
+        exif = camera_exif(None, f"2024:06:0{number + 1} 10:00:00")
+        save_colour(root / name / "one.jpg", GREY, (650 + number, 480), exif)
+    with opened_page(root, model) as page:
+        rows = page.wait(lambda: len(rows := page.get("/api/photos")["photos"]) == 11 and rows)
+        page.wait(lambda: sum(row["taken"] is not None for row in page.get("/api/photos")["photos"]) == 4)
+        rows = {row["id"]: row for row in page.get("/api/photos")["photos"]}
+        text = page.client.get("/").text
+        first = json.loads(
+            re.search(r'<script id="first" type="application/json">(.*?)</script>', text, re.DOTALL)[1]
+        )
+        assert first["info"]["title"] == "holiday"
+        assert {row["id"]: row for row in first["photos"]} == rows
+        assert [row["folder"] for row in first["photos"][:4]] == ["plain", "</script>", "<b>", ""]
+        linked = re.findall(r'(?:href|src)="([^"]+)"', text)
+        modules = re.findall(r'rel="modulepreload" href="([^"]+)"', text)
+        assert len(modules) > 30
+        for path in {one for one in linked if not one.startswith("#")}:
+            answer = page.client.get(f"/{path}")
+            assert answer.status_code == 200, path
+            kept = path.endswith((".webmanifest", "icon-512.png"))
+            assert ("immutable" in answer.headers["cache-control"]) is not kept, path
+            imported = re.findall(r'from "([^"]+)"', answer.text) if path.endswith(".js") else []
+            assert {normpath(f"{path}/../{one}") for one in imported} <= {*modules}, path
 
 
 def test_a_damaged_model_ends_the_command_with_a_sentence(root: Path, tmp_path: Path) -> None:

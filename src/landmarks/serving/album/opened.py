@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from landmarks.files.state import state_of, user_cache
 from landmarks.library.roots import library_root
 from landmarks.serving.album.access import COOKIE_SECONDS, Sessions
-from landmarks.serving.album.album import Album
+from landmarks.serving.album.album import Album, with_rows
 from landmarks.serving.album.catalogue import Catalogue, Photo
 from landmarks.serving.album.settings import AlbumSettings
 from landmarks.serving.errors import RequestError
@@ -111,6 +111,10 @@ class Opened:
             "tagging": tagging,
             **known,
         }
+
+    def first(self, limit: int) -> bytes:
+        """Return what the page shows first, as JSON: what is open, and the newest photos."""
+        return with_rows({"info": self.library()}, self.album.newest(limit))
 
     def thumbnail(self, photo: Photo) -> bytes:
         """Return the thumbnail of a photo, which is made once."""

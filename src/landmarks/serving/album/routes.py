@@ -16,12 +16,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from landmarks.serving.album.access import OPEN
 from landmarks.serving.album.catalogue import Photo
 from landmarks.serving.album.opened import Opened
 from landmarks.serving.album.rows import Said
 from landmarks.serving.errors import RequestError
 from landmarks.serving.middleware.security import host_name
-from landmarks.serving.page import file_endpoint, page_files
+from landmarks.serving.page import START, file_endpoint, modules_of, page_contents, version_of
 from landmarks.serving.settings import LOOPBACK
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ _ALIVE_SECONDS = 15.0
 _TOGETHER_SECONDS = 0.25  # changes this close are told together
 _MAX_PHOTOS = 100_000
 _MAX_NAME = 200
-_SHARED = {"slippy.js": "text/javascript; charset=utf-8", "slippy.css": "text/css; charset=utf-8"}
+_SHARED = ("slippy.js", "slippy.css")
+_FIRST = 120  # photos that come with the page: more than a large screen shows
 
 Result = TypeVar("Result")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -99,7 +101,7 @@ class Events:
 
 
 def album_routes(opened: Opened, events: Events, *, lan: bool) -> list[Route]:
-    """Return all routes; the files of the page, and those it shares with other pages, are read now.
+    """Return all routes; the files of the page, and those that it shares with other pages, are read now.
 
     Args:
         opened: The library.
@@ -129,12 +131,31 @@ def album_routes(opened: Opened, events: Events, *, lan: bool) -> list[Route]:
     ):
         routes.append(Route(f"/{kind}/{{number:int}}", _picture(opened, make)))
     routes.append(Route("/thumbnails/{number:int}", _thumbnail(opened)))
-    routes += [Route(path, file) for path, file in page_files("landmarks.serving.album")]
-    routes += [Route(f"/shared{path}", file) for path, file in page_files() if path != "/"]
-    for name, kind in _SHARED.items():
-        content = resources.files("landmarks.library.maps").joinpath(name).read_bytes()
-        routes.append(Route(f"/shared/{name}", file_endpoint(content, kind)))
-    return routes
+    return routes + _page_routes(opened)
+
+
+def _page_routes(opened: Opened) -> list[Route]:
+    """Return the routes of the page and its files, which have the version in their address: they are kept."""
+    files = page_contents("landmarks.serving.album")
+    start = files.pop(START)
+    files |= {f"/shared{path}": content for path, content in page_contents().items() if path != START}
+    maps = resources.files("landmarks.library.maps")
+    files |= {f"/shared/{name}": maps.joinpath(name).read_bytes() for name in _SHARED}
+    version = f"v{version_of(files)}"
+    links = (f'<link rel="modulepreload" href="{version}{path}">' for path in modules_of(files, "/main.js"))
+    start = start.replace(b"{{version}}", version.encode()).replace(b"{{modules}}", "\n  ".join(links).encode())
+
+    async def page(_request: Request) -> Response:
+        """Return the page, with the photos that it shows first."""
+        first = await _in_thread(opened, lambda: opened.first(_FIRST))
+        return Response(start.replace(b"{{first}}", first.replace(b"<", b"\\u003c")), media_type="text/html")
+
+    kept = [
+        Route(f"/{version}{path}", file_endpoint(path, content, forever=True)) for path, content in files.items()
+    ]
+    # Browsers ask for the icons and the manifest of an installed page by the address that they know.
+    plain = [Route(path, file_endpoint(path, content)) for path, content in files.items() if path.endswith(OPEN)]
+    return [Route(START, page), *kept, *plain]
 
 
 class _Looking:

@@ -48,6 +48,12 @@ export class Bar extends EventTarget {
     this.limit(null);
   }
 
+  /** Whether the newest photos come first, whatever else is shown: the program sends these with the page. */
+  get isNewestFirst() {
+    const { group, sort } = this.wanted;
+    return sort === "newest" && ["none", "day", "month"].includes(group);
+  }
+
   get narrowed() {
     const { keys, text, only } = this.wanted;
     return keys.size > 0 || text.trim() !== "" || only !== null;

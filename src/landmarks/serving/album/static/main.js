@@ -49,7 +49,7 @@ let map = null;
 let shown = []; // rows of the view, in order
 let waiting = 0; // the frame in which the view is drawn next
 
-const land = () => (outline ??= fetch("land.json").then((response) => response.json()));
+const land = () => (outline ??= fetch(new URL("land.json", import.meta.url)).then((response) => response.json()));
 const currentView = () => (VIEWS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "photos");
 
 /** Draw the view; `fresh` if it is another one than before, which begins at its top. */
@@ -61,7 +61,7 @@ function draw(fresh = false) {
   const rank = ({ id }) => wanted.only.get(id);
   shown = wanted.ranked ? rows.toSorted((one, other) => rank(one) - rank(other)) : sorted(rows, wanted.sort);
   const group = wanted.ranked ? "none" : wanted.group;
-  bar.count(counts, shown.length, library.photos.size, shown.filter(isSure).length);
+  if (library.complete) bar.count(counts, shown.length, library.photos.size, shown.filter(isSure).length);
   const byTime = !wanted.ranked && ["newest", "oldest"].includes(wanted.sort) && ["none", "day", "month", "trip"].includes(group);
   grid.show(grouped(shown, group, wanted.sort), fresh);
   scrubber.show(byTime);
@@ -283,8 +283,14 @@ library.addEventListener("photos", () => {
 window.addEventListener("hashchange", showView);
 
 try {
+  const begun = currentView() === "photos" && bar.isNewestFirst && library.begin();
+  if (begun) {
+    draw(true);
+    byId("loading").hidden = true;
+    await new Promise(requestAnimationFrame); // the photos of the screen are asked for before all others are listed
+  }
   await library.open();
-  draw(true);
+  draw(!begun);
   byId("loading").hidden = true;
   await showView();
 } catch (error) {

@@ -61,7 +61,7 @@ export class Status {
       button.title = running ? "Pause tagging" : "Resume tagging";
       button.setAttribute("aria-label", button.title);
       button.replaceChildren(icon(running ? "pause" : "play"));
-      if (this.#last) say(running ? "Tagging goes on" : state === "paused" ? "Tagging is paused" : "All photos were looked at");
+      if (this.#last && this.#last !== "starting") say(running ? "Tagging goes on" : state === "paused" ? "Tagging is paused" : "All photos were looked at");
     }
     this.#last = state;
   }
