@@ -158,6 +158,20 @@ def test_fifty_photos_are_reviewed_and_all_is_undone(page: Page, folder: Path) -
     assert content(folder) == before
 
 
+def test_names_are_sorted_as_people_count(page: Page) -> None:
+    module = page.locator("script[src$='main.js']").get_attribute("src").replace("main.js", "groups.js")
+    names = ["img10.jpg", "IMG_2.jpg", "img2.jpg", "Ärger.jpg", "b/a.jpg", "zoo.jpg", "a9.jpg"]
+    code = """async ([module, names]) => {
+        const { sorted } = await import(new URL(module, location.href));
+        const parts = names.map((path) => path.split("/"));
+        const rows = parts.map((part, id) => ({ id, name: part.at(-1), folder: part.at(-2) ?? "" }));
+        return sorted(rows, "name").map(({ id }) => names[id]);
+    }"""
+    assert page.evaluate(code, [module, names]) == [
+        "a9.jpg", "Ärger.jpg", "IMG_2.jpg", "img2.jpg", "img10.jpg", "zoo.jpg", "b/a.jpg",
+    ]  # fmt: skip
+
+
 def test_something_else_is_chosen_and_many_are_confirmed_at_once(page: Page) -> None:
     page.get_by_label("Group").select_option("landmark")
     expect(page.get_by_role("heading", name="Casa da Música")).to_be_visible()

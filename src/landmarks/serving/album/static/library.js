@@ -132,5 +132,5 @@ export class Library extends EventTarget {
 function prepared(row) {
   row.time = row.taken ? Date.parse(row.taken) : NaN;
   // What the view finds out about a row is kept in it: all rows have the same fields, which makes them fast to go through.
-  return Object.assign(row, { mask: null, rank: 0, grouped: null, key: null, searchable: null });
+  return Object.assign(row, { mask: null, rank: 0, grouped: null, key: null, path: null, searchable: null });
 }
