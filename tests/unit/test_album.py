@@ -353,6 +353,29 @@ def test_photos_tagged_with_other_options_keep_their_tags(root: Path, model: Pat
     assert files_of(root) == before
 
 
+def test_an_estimated_place_is_told_apart_until_it_is_confirmed(tmp_path: Path, model: Path) -> None:
+    root = tmp_path / "paris"
+    save_colour(root / "phone.jpg", GREY, (640, 480), camera_exif((48.8566, 2.3522), "2024:05:01 10:00:00"))
+    save_colour(root / "camera.jpg", GREY, (641, 480), camera_exif(None, "2024:05:01 10:10:00"))
+    assert main(["tag", "--write", "--places", "--trips", "--model", str(model), "-q", str(root)]) == 0
+    before = files_of(root)
+    assert "Paris (estimated)" in keywords(root / "camera.jpg")
+    with opened_page(root, model) as page:
+        row = page.settled()["camera.jpg"]
+        shown = {key: row[key] for key in ("name_of_tag", "source", "position", "probability", "verdict")}
+        assert shown == dict(zip(shown, ("Paris", "estimated", "estimated", None, None), strict=True))
+        assert (round(row["latitude"], 1), round(row["longitude"], 1)) == (48.9, 2.4)
+        assert page.rows()["phone.jpg"]["source"] == "position"
+        [camera] = page.ids("camera.jpg")
+        [row] = page.post("/api/verdicts", {"photos": [camera], "verdict": "confirm"})["photos"]
+        assert (row["source"], row["verdict"], row["position"]) == ("position", "confirmed", "town")
+        assert "Paris" in keywords(root / "camera.jpg")
+        assert not any("estimated" in one for one in keywords(root / "camera.jpg"))
+        page.post("/api/undo", {})
+        assert page.rows()["camera.jpg"]["source"] == "estimated"
+    assert files_of(root) == before
+
+
 # --- pictures ---
 
 

@@ -32,12 +32,14 @@ class Standing:
         tags: Its tags, after the user's verdicts.
         verdicts: The verdicts, oldest first.
         reason: Why it is unreadable, or why its tags are not written; None if all is well.
+        town: Middle of the town that the photo was taken in, in degrees, if its tags tell; None if they do not.
     """
 
     state: State = "waiting"
     tags: tuple[Tag, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     reason: str | None = None
+    town: tuple[float, float] | None = None
 
 
 def facts_to_json(facts: Facts) -> str:
@@ -70,6 +72,8 @@ def make_row(number: int, key: bytes, version: str, facts: str | None, standing:
         placed = (one.place.coordinates for one in standing.tags if one.level == "landmark" and one.place)
         position = next((where for where in placed if where is not None), None)
         source = "landmark"
+    if position is None:
+        position, source = standing.town, "estimated" if _is_estimated(standing.tags) else "town"
     latitude, longitude = position if position is not None else (None, None)
     verdict = _verdict(tag, standing.verdicts)
     return {
@@ -86,9 +90,10 @@ def make_row(number: int, key: bytes, version: str, facts: str | None, standing:
         "position": source if position is not None else None,
         "name_of_tag": tag.name if tag is not None else None,
         "level": tag.level if tag is not None else None,
+        "source": tag.source if tag is not None else None,
         "city": (place.city or None) if place is not None and tag is not None and tag.level != "country" else None,
         "country": (place.country or None) if place is not None else None,
-        "probability": round(tag.probability, 4) if tag is not None else None,
+        "probability": round(tag.probability, 4) if tag is not None and tag.source != "estimated" else None,
         "tags": list(_names(standing.tags)),
         "verdict": verdict,
         "rejected": [_display(one) for one in standing.verdicts if one.verdict == "rejected"],
@@ -132,6 +137,10 @@ def _verdict(tag: Tag | None, verdicts: Sequence[Verdict]) -> str | None:
     if tag is not None and any(one.verdict == "confirmed" and one.name == tag.name.casefold() for one in verdicts):
         return "confirmed"
     return "rejected" if any(one.verdict == "rejected" for one in verdicts) else None
+
+
+def _is_estimated(tags: Iterable[Tag]) -> bool:
+    return any(tag.source == "estimated" for tag in tags)
 
 
 def _names(tags: Iterable[Tag]) -> dict[str, None]:

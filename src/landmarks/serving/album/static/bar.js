@@ -66,7 +66,7 @@ export class Bar extends EventTarget {
       const chosen = this.wanted.keys.has(key);
       chip.element.setAttribute("aria-pressed", String(chosen));
       chip.number.textContent = number(counts[key]);
-      chip.element.hidden = counts[key] === 0 && !chosen && ["waiting", "unreadable"].includes(key);
+      chip.element.hidden = counts[key] === 0 && !chosen && ["waiting", "unreadable", "estimated"].includes(key);
     }
     byId("all").setAttribute("aria-pressed", String(!this.narrowed));
     byId("all-count").textContent = number(total);

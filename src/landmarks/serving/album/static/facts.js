@@ -7,7 +7,8 @@ import { bytes, degrees, fallback, moment, named, sentence, share } from "./word
 const POSITIONS = {
   camera: "from the camera",
   landmark: "of the landmark, as the camera noted none",
-  estimated: "estimated from photos taken before and after",
+  town: "the middle of the town",
+  estimated: "the middle of the town, estimated from photos taken before and after",
 };
 
 /** Facts that the row has; `detail` is null until the program has answered. `actions` are {pick(candidate), open(id)}. */

@@ -89,7 +89,7 @@ const KINDS = {
   month: { keyOf: (row) => row.taken?.slice(0, 7) ?? "", head: (row, key) => dated(row, key, month) },
   confidence: {
     keyOf: (row) => (row.probability === null ? STEPS.length : STEPS.findIndex(([least]) => row.probability >= least)),
-    head: (_, key) => ({ title: STEPS[key]?.[1] ?? "No tag", order: key }),
+    head: (_, key) => ({ title: STEPS[key]?.[1] ?? "No probability", order: key }),
   },
   folder: { keyOf: (row) => row.folder, head: (row) => ({ title: row.folder || "The folder itself" }) },
 };
