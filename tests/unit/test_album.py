@@ -19,6 +19,7 @@ from pathlib import Path
 from posixpath import normpath
 from typing import Any
 
+import pillow_heif
 import pytest
 from commands import CALL
 from PIL import Image
@@ -29,6 +30,8 @@ from tiny_model import COLOURS, add_reference, calibrated, camera_exif, make_mod
 from landmarks.cli import main
 from landmarks.errors import InputError, ModelError, SettingsError, StorageError
 from landmarks.files.state import state_of, user_cache
+from landmarks.imaging.decoding import load_image
+from landmarks.imaging.thumbnails import load_small
 from landmarks.library.library import LEDGER, Library
 from landmarks.metadata.settings import WriteOptions
 from landmarks.metadata.xmp import XmpPacket
@@ -396,6 +399,18 @@ def test_pictures_of_a_photo(root: Path, model: Path) -> None:
         assert page.client.get("/thumbnails/999").status_code == 404
         stored = page.opened.catalogue.thumbnail(b"large.png", version)
         assert stored is not None
+
+
+@pytest.mark.parametrize("size", [(1600, 1200), (1200, 1600)])
+def test_a_heic_is_shown_by_the_small_copy_in_it_if_that_is_large_enough(size: tuple[int, int]) -> None:
+    image = Image.effect_noise(size, 90).convert("RGB")
+    content = BytesIO()
+    pillow_heif.from_pillow(image).save(content, quality=20, thumbnails=[320])
+    small = load_small(content.getvalue(), 320)
+    stored = pillow_heif.open_heif(content.getvalue())[0].get_thumbnail(0).to_pillow()
+    assert small.tobytes() == stored.tobytes()
+    assert load_small(content.getvalue(), 400).size == tuple(side * 400 // 1600 for side in size)
+    assert min(load_image(content.getvalue(), min_side=240).size) == 1200, "a recogniser sees the picture itself"
 
 
 def test_detail_of_a_photo(root: Path, model: Path) -> None:
