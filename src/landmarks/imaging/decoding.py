@@ -80,8 +80,8 @@ def load_image(
             A JPEG may then be decoded at 1/2, 1/4 or 1/8, as long as its short side keeps at least as many pixels
             (benchmarks/results/decode.md shows the savings and the cost). None decodes every pixel.
         to_look_at: The long side, in pixels, to which the caller will downscale the image to show it. A copy of at
-            least this size that is stored in a HEIC file is then decoded instead, in a hundredth of the time; it is
-            too strongly compressed to recognise what it shows. None never takes it.
+            least this size that is stored in a HEIC file is then decoded instead, in a hundredth of the time, but
+            it is too strongly compressed to recognise what it shows. None never takes it.
         limits: Largest file and image to accept.
 
     Raises:
