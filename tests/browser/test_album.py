@@ -94,8 +94,8 @@ def page(signed_in: str, visit: Callable[[str], Page]) -> Iterator[Page]:
     page.close()
 
 
-def opening(folder: Path, model: Path, port: str = "0") -> Any:
-    flags = ("--model", model, "--port", port, "--no-browser")
+def opening(folder: Path, model: Path, port: str = "0", *more: str) -> Any:
+    flags = ("--model", model, "--port", port, "--no-browser", *more)
     return serving_by([sys.executable, "-c", CALL, "open", folder, *flags])
 
 
@@ -299,6 +299,29 @@ def test_photos_appear_and_the_page_survives_a_restart(
             expect(page.locator("#banner")).to_be_hidden(timeout=20_000)
             expect(chip(page, "Confirmed")).to_contain_text("1")
         page.close()
+
+
+def test_a_library_to_look_at_only_hides_what_writes_and_says_why(
+    recognizer: Path, tmp_path: Path, visit: Callable[[str], Page]
+) -> None:
+    make_photos(tmp_path, 4)
+    before = content(tmp_path)
+    with opening(tmp_path, recognizer, "0", "--read-only") as running:
+        page = visit(running.address)
+        expect(page.locator("#banner")).to_contain_text("to look at only: nothing can be confirmed")
+        cells(page).first.click()
+        expect(page.get_by_role("button", name="Similar", exact=True)).to_be_visible()
+        for name in ("Confirm", "Reject", "Something else", "Teach", "Undo"):
+            expect(page.get_by_role("button", name=name, exact=True)).to_have_count(0)
+        for key in "cxeutz":
+            page.locator("#toast").evaluate("toast => (toast.hidden = true)")
+            pressed(page, key)
+            expect(page.locator("#toast")).to_contain_text("to look at only")
+        pressed(page, "Enter")
+        expect(page.locator("#lightbox")).to_be_visible()
+        expect(page.get_by_role("button", name="Reject", exact=True)).to_have_count(0)
+        page.close()
+    assert content(tmp_path) == before
 
 
 def test_the_page_is_accessible_and_fits(page: Page) -> None:

@@ -106,6 +106,7 @@ class Opened:
             "title": self.root.name,
             "root": str(self.root),
             "read_only": self.read_only,
+            "locked": self.read_only and not self.settings.read_only,
             "in_place": in_place,
             "writes": "nothing" if self.read_only else "photos" if in_place else "sidecars",
             "tagging": tagging,

@@ -184,7 +184,7 @@ export class Lightbox extends EventTarget {
     parts.info.setAttribute("aria-pressed", "true");
     parts.heat.setAttribute("aria-pressed", "false");
     const verdict = el(
-      "div", { class: "judge" },
+      "div", { class: "judge writes" },
       button("confirm", "check", "Confirm", "C", judge("confirm"), "Confirm"),
       button("reject", "cross", "Reject", "X", judge("reject"), "Reject"),
       button("rename", "edit", "Something else", "E", judge("rename"), "Something else"),

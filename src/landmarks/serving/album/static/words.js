@@ -54,6 +54,13 @@ export function sentence(row) {
   return [...parts, row.name].filter(Boolean).join(", ");
 }
 
+/** Why nothing can be written here, in a sentence; empty if it can. */
+export function whyReadOnly({ read_only: looked, locked }) {
+  if (!looked) return "";
+  const reason = locked ? "This folder cannot be written" : "This library is open to look at only";
+  return `${reason}: nothing can be confirmed, rejected or taught.`;
+}
+
 const LEVELS = { city: "the city", country: "the country", kind: "what kind it is" };
 
 /** What the tag of a photo is if it is no landmark. */
