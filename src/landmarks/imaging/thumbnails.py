@@ -26,9 +26,9 @@ def load_small(source: Source, side: int, limits: ImageLimits = DEFAULT_LIMITS) 
 
 
 def as_jpeg(image: Image.Image, quality: int) -> bytes:
-    """Return an image as a JPEG."""
+    """Return an image as a JPEG, without metadata."""
     content = BytesIO()
-    image.save(content, "JPEG", quality=quality)
+    image.save(content, "JPEG", quality=quality, comment=b"")  # Pillow would keep that of the photo
     return content.getvalue()
 
 
