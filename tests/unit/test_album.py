@@ -264,6 +264,15 @@ def test_a_second_start_shows_everything_at_once_and_tags_nothing_again(root: Pa
         opened.close()
 
 
+def test_a_step_right_after_the_start_waits_for_the_ledger(root: Path, model: Path) -> None:
+    with opened_page(root, model) as page:
+        page.settled()
+        [tower] = page.ids("tower0.jpg")
+    with opened_page(root, model) as page:
+        [row] = page.post("/api/verdicts", {"photos": [tower], "verdict": "confirm"})["photos"]
+        assert row["verdict"] == "confirmed"
+
+
 def test_the_first_page_of_a_second_start_waits_for_neither_model_nor_numpy(root: Path, model: Path) -> None:
     with opened_page(root, model) as page:
         page.settled()

@@ -150,8 +150,8 @@ class Opened:
             self._workbench.set_exception(error)
             self.failed()
             return
-        self._workbench.set_result(made)
         made.start()
+        self._workbench.set_result(made)
         self.changed()
 
     def _notify(self) -> None:

@@ -99,7 +99,8 @@ class Workbench:
         return Places(self.gazetteer, self.settings.model)
 
     def start(self) -> None:
-        """Start the background work."""
+        """Open the ledger and start the background work."""
+        self._reach(there=self.root.is_dir())
         scanner = Scanner(
             self.album,
             self.root,
