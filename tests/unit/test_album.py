@@ -320,10 +320,13 @@ def test_the_page_comes_with_its_newest_photos_and_files_that_are_kept(root: Pat
         assert first["info"]["title"] == "holiday"
         assert {row["id"]: row for row in first["photos"]} == rows
         assert [row["folder"] for row in first["photos"][:4]] == ["plain", "</script>", "<b>", ""]
+        early = [row for row in first["photos"] if row["state"] != "unreadable"]
+        pictures = [f"thumbnails/{row['id']}?v={row['version']}" for row in early]
+        assert re.findall(r'<img src="(thumbnails[^"]+)"', text) == pictures
         linked = re.findall(r'(?:href|src)="([^"]+)"', text)
         modules = re.findall(r'rel="modulepreload" href="([^"]+)"', text)
         assert len(modules) > 30
-        for path in {one for one in linked if not one.startswith("#")}:
+        for path in {one for one in linked if not one.startswith(("#", "thumbnails"))}:
             answer = page.client.get(f"/{path}")
             assert answer.status_code == 200, path
             kept = path.endswith((".webmanifest", "icon-512.png"))

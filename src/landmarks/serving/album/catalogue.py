@@ -74,6 +74,11 @@ class Photo:
         return f"{crc32(b'%b %d %d' % (self.key, self.size, self.mtime_ns)):08x}"
 
     @property
+    def is_readable(self) -> bool:
+        """Whether it can be shown, as far as it is known."""
+        return self.state != "unreadable"
+
+    @property
     def row(self) -> dict[str, Any]:
         """Its row."""
         row: dict[str, Any] = json.loads(self.line)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -113,9 +113,9 @@ class Opened:
             **known,
         }
 
-    def first(self, limit: int) -> bytes:
-        """Return what the page shows first, as JSON: what is open, and the newest photos."""
-        return with_rows({"info": self.library()}, self.album.newest(limit))
+    def first(self, photos: Iterable[Photo]) -> bytes:
+        """Return what the page shows first, as JSON: what is open, and some photos."""
+        return with_rows({"info": self.library()}, photos)
 
     def thumbnail(self, photo: Photo) -> bytes:
         """Return the thumbnail of a photo, which is made once."""

@@ -36,6 +36,7 @@ _MAX_PHOTOS = 100_000
 _MAX_NAME = 200
 _SHARED = ("slippy.js", "slippy.css")
 _FIRST = 120  # photos that come with the page: more than a large screen shows
+_EARLY = 40  # and those whose pictures a browser fetches before it runs any script
 
 Result = TypeVar("Result")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -145,10 +146,16 @@ def _page_routes(opened: Opened) -> list[Route]:
     links = (f'<link rel="modulepreload" href="{version}{path}">' for path in modules_of(files, "/main.js"))
     start = start.replace(b"{{version}}", version.encode()).replace(b"{{modules}}", "\n  ".join(links).encode())
 
+    def filled() -> bytes:
+        photos = opened.album.newest(_FIRST)
+        shown = [f'<img src="thumbnails/{one.id}?v={one.version}" alt="">' for one in photos if one.is_readable]
+        early = "".join(shown[:_EARLY]).encode()
+        page = start.replace(b"{{early}}", early).replace(b"{{hidden}}", b" hidden" if early else b"")
+        return page.replace(b"{{first}}", opened.first(photos).replace(b"<", b"\\u003c"))
+
     async def page(_request: Request) -> Response:
         """Return the page, with the photos that it shows first."""
-        first = await _in_thread(opened, lambda: opened.first(_FIRST))
-        return Response(start.replace(b"{{first}}", first.replace(b"<", b"\\u003c")), media_type="text/html")
+        return Response(await _in_thread(opened, filled), media_type="text/html")
 
     kept = [
         Route(f"/{version}{path}", file_endpoint(path, content, forever=True)) for path, content in files.items()

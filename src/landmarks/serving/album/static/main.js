@@ -293,17 +293,21 @@ library.addEventListener("photos", () => {
 window.addEventListener("hashchange", showView);
 
 try {
+  if (currentView() !== "photos" || !bar.isNewestFirst) byId("early").remove();
   const begun = currentView() === "photos" && bar.isNewestFirst && library.begin();
   if (begun) {
     draw(true);
     byId("loading").hidden = true;
-    await new Promise(requestAnimationFrame); // the photos of the screen are asked for before all others are listed
+    await Promise.allSettled([...document.querySelectorAll(".cell img[src]")].map((image) => image.decode()));
   }
   await library.open();
   draw(!begun);
+  byId("early")?.remove();
   byId("loading").hidden = true;
   await showView();
 } catch (error) {
   if (!(error instanceof ApiError)) throw error;
+  byId("early")?.remove();
+  byId("loading").hidden = false;
   byId("loading").textContent = error.message;
 }
