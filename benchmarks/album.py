@@ -108,8 +108,15 @@ def make_library(root: Path, count: int) -> None:
 
 
 @contextmanager
-def opened(base: Path, root: Path, *flags: str) -> Iterator[tuple[Page, int, float]]:
+def opened(base: Path, root: Path) -> Iterator[tuple[Page, int, float]]:
     """Run the service; yields a client, the process and when it was started."""
+    with started(base, root) as (link, process, begun):
+        yield Page(link), process, begun
+
+
+@contextmanager
+def started(base: Path, root: Path, port: int = 0) -> Iterator[tuple[str, int, float]]:
+    """Run the service; yields its link, the process and when it was started."""
     environment = {
         **os.environ,
         "XDG_CACHE_HOME": str(base / "cache"),
@@ -118,14 +125,14 @@ def opened(base: Path, root: Path, *flags: str) -> Iterator[tuple[Page, int, flo
     }
     begun = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "landmarks", "open", str(root), "--no-browser", "--port", "0", *flags],
+        [sys.executable, "-m", "landmarks", "open", str(root), "--no-browser", "--port", str(port)],
         stdout=subprocess.PIPE,
         text=True,
         env=environment,
     )
     try:
         assert process.stdout is not None
-        yield Page(process.stdout.readline().strip()), process.pid, begun
+        yield process.stdout.readline().strip(), process.pid, begun
     finally:
         process.terminate()
         process.wait(30)

@@ -94,8 +94,8 @@ def page(signed_in: str, visit: Callable[[str], Page]) -> Iterator[Page]:
     page.close()
 
 
-def opening(folder: Path, model: Path, port: str = "0") -> Any:
-    flags = ("--model", model, "--port", port, "--no-browser")
+def opening(folder: Path, model: Path, port: str = "0", *more: str) -> Any:
+    flags = ("--model", model, "--port", port, "--no-browser", *more)
     return serving_by([sys.executable, "-c", CALL, "open", folder, *flags])
 
 
@@ -156,6 +156,20 @@ def test_fifty_photos_are_reviewed_and_all_is_undone(page: Page, folder: Path) -
     expect(chip(page, "Confirmed")).to_contain_text("0")
     expect(chip(page, "Rejected")).to_contain_text("0")
     assert content(folder) == before
+
+
+def test_names_are_sorted_as_people_count(page: Page) -> None:
+    module = page.locator("script[src$='main.js']").get_attribute("src").replace("main.js", "groups.js")
+    names = ["img10.jpg", "IMG_2.jpg", "img2.jpg", "Ärger.jpg", "b/a.jpg", "zoo.jpg", "a9.jpg"]
+    code = """async ([module, names]) => {
+        const { sorted } = await import(new URL(module, location.href));
+        const parts = names.map((path) => path.split("/"));
+        const rows = parts.map((part, id) => ({ id, name: part.at(-1), folder: part.at(-2) ?? "" }));
+        return sorted(rows, "name").map(({ id }) => names[id]);
+    }"""
+    assert page.evaluate(code, [module, names]) == [
+        "a9.jpg", "Ärger.jpg", "IMG_2.jpg", "img2.jpg", "img10.jpg", "zoo.jpg", "b/a.jpg",
+    ]  # fmt: skip
 
 
 def test_something_else_is_chosen_and_many_are_confirmed_at_once(page: Page) -> None:
@@ -285,6 +299,29 @@ def test_photos_appear_and_the_page_survives_a_restart(
             expect(page.locator("#banner")).to_be_hidden(timeout=20_000)
             expect(chip(page, "Confirmed")).to_contain_text("1")
         page.close()
+
+
+def test_a_library_to_look_at_only_hides_what_writes_and_says_why(
+    recognizer: Path, tmp_path: Path, visit: Callable[[str], Page]
+) -> None:
+    make_photos(tmp_path, 4)
+    before = content(tmp_path)
+    with opening(tmp_path, recognizer, "0", "--read-only") as running:
+        page = visit(running.address)
+        expect(page.locator("#banner")).to_contain_text("to look at only: nothing can be confirmed")
+        cells(page).first.click()
+        expect(page.get_by_role("button", name="Similar", exact=True)).to_be_visible()
+        for name in ("Confirm", "Reject", "Something else", "Teach", "Undo"):
+            expect(page.get_by_role("button", name=name, exact=True)).to_have_count(0)
+        for key in "cxeutz":
+            page.locator("#toast").evaluate("toast => (toast.hidden = true)")
+            pressed(page, key)
+            expect(page.locator("#toast")).to_contain_text("to look at only")
+        pressed(page, "Enter")
+        expect(page.locator("#lightbox")).to_be_visible()
+        expect(page.get_by_role("button", name="Reject", exact=True)).to_have_count(0)
+        page.close()
+    assert content(tmp_path) == before
 
 
 def test_the_page_is_accessible_and_fits(page: Page) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import sqlite3
+import subprocess
 import sys
 import time
 import urllib.request
@@ -14,8 +16,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from posixpath import normpath
 from typing import Any
 
+import pillow_heif
 import pytest
 from commands import CALL
 from PIL import Image
@@ -24,15 +28,21 @@ from starlette.testclient import TestClient
 from tiny_model import COLOURS, add_reference, calibrated, camera_exif, make_model, save_colour
 
 from landmarks.cli import main
-from landmarks.errors import InputError, SettingsError, StorageError
+from landmarks.errors import InputError, ModelError, SettingsError, StorageError
 from landmarks.files.state import state_of, user_cache
+from landmarks.imaging.decoding import load_image
+from landmarks.imaging.thumbnails import load_small
 from landmarks.library.library import LEDGER, Library
 from landmarks.metadata.settings import WriteOptions
 from landmarks.metadata.xmp import XmpPacket
 from landmarks.serving.album.app import create_app
-from landmarks.serving.album.opened import AlbumSettings, Opened
+from landmarks.serving.album.catalogue import Photo
+from landmarks.serving.album.opened import Opened
+from landmarks.serving.album.process import run
 from landmarks.serving.album.routes import Events
-from landmarks.serving.album.rows import Photo, Standing
+from landmarks.serving.album.rows import Standing
+from landmarks.serving.album.settings import AlbumSettings
+from landmarks.serving.album.workbench import Workbench
 from landmarks.tagging.settings import TagSettings
 
 TOWER, HENGE, GREY = COLOURS["07.Eiffel_Tower"], COLOURS["31.Stonehenge"], COLOURS["background"]
@@ -247,9 +257,90 @@ def test_a_second_start_shows_everything_at_once_and_tags_nothing_again(root: Pa
     try:
         shown = {row["name"]: row for row in json.loads(opened.album.answer())["photos"]}
         assert shown == before
-        assert {photo.answered for photo in opened.album.photos()} == {opened.tagger.identity}
+        opened.start()
+        identity = opened.workbench().result().tagger.identity
+        assert {photo.answered for photo in opened.album.photos()} == {identity}
     finally:
         opened.close()
+
+
+def test_a_step_right_after_the_start_waits_for_the_ledger(root: Path, model: Path) -> None:
+    with opened_page(root, model) as page:
+        page.settled()
+        [tower] = page.ids("tower0.jpg")
+    with opened_page(root, model) as page:
+        [row] = page.post("/api/verdicts", {"photos": [tower], "verdict": "confirm"})["photos"]
+        assert row["verdict"] == "confirmed"
+
+
+def test_the_first_page_of_a_second_start_waits_for_neither_model_nor_numpy(root: Path, model: Path) -> None:
+    with opened_page(root, model) as page:
+        page.settled()
+        page.wait(lambda: page.rows()["henge.jpg"]["taken"])
+        numbers = page.ids("henge.jpg")
+        assert page.client.get(f"/thumbnails/{numbers[0]}").status_code == 200
+    code = f"""
+import sys
+from pathlib import Path
+from starlette.testclient import TestClient
+from landmarks.cli import open
+from landmarks.metadata.settings import WriteOptions
+from landmarks.model.folder import find_model
+from landmarks.serving.album.app import create_app
+from landmarks.serving.album.opened import Opened
+from landmarks.serving.album.settings import AlbumSettings
+from landmarks.tagging.settings import TagSettings
+
+opened = Opened(AlbumSettings(Path({str(root)!r}), find_model({str(model)!r}), TagSettings(), WriteOptions()))
+client = TestClient(create_app(opened, "127.0.0.1"), base_url="http://127.0.0.1:8400")
+client.get(f"/?token={{opened.sessions.link()}}")
+for path in ("/", "/api/library", "/api/photos", "/thumbnails/{numbers[0]}"):
+    assert client.get(path).status_code == 200, path
+assert client.get("/api/library").json()["tagging"]["state"] == "starting"
+assert len(client.get("/api/photos").json()["photos"]) == 8
+print([name for name in ("numpy", "onnxruntime", "PIL") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_page_comes_with_its_newest_photos_and_files_that_are_kept(root: Path, model: Path) -> None:
+    for number, name in enumerate(("<b>", "</script>", "plain")):
+        (root / name).mkdir(parents=True)
+        exif = camera_exif(None, f"2024:06:0{number + 1} 10:00:00")
+        save_colour(root / name / "one.jpg", GREY, (650 + number, 480), exif)
+    with opened_page(root, model) as page:
+        rows = page.wait(lambda: len(rows := page.get("/api/photos")["photos"]) == 11 and rows)
+        page.wait(lambda: sum(row["taken"] is not None for row in page.get("/api/photos")["photos"]) == 4)
+        rows = {row["id"]: row for row in page.get("/api/photos")["photos"]}
+        text = page.client.get("/").text
+        first = json.loads(
+            re.search(r'<script id="first" type="application/json">(.*?)</script>', text, re.DOTALL)[1]
+        )
+        assert first["info"]["title"] == "holiday"
+        assert {row["id"]: row for row in first["photos"]} == rows
+        assert [row["folder"] for row in first["photos"][:4]] == ["plain", "</script>", "<b>", ""]
+        early = [row for row in first["photos"] if row["state"] != "unreadable"]
+        pictures = [f"thumbnails/{row['id']}?v={row['version']}" for row in early]
+        assert re.findall(r'<img src="(thumbnails[^"]+)"', text) == pictures
+        linked = re.findall(r'(?:href|src)="([^"]+)"', text)
+        modules = re.findall(r'rel="modulepreload" href="([^"]+)"', text)
+        assert len(modules) > 30
+        for path in {one for one in linked if not one.startswith(("#", "thumbnails"))}:
+            answer = page.client.get(f"/{path}")
+            assert answer.status_code == 200, path
+            kept = path.endswith((".webmanifest", "icon-512.png"))
+            assert ("immutable" in answer.headers["cache-control"]) is not kept, path
+            imported = re.findall(r'from "([^"]+)"', answer.text) if path.endswith(".js") else []
+            assert {normpath(f"{path}/../{one}") for one in imported} <= {*modules}, path
+
+
+def test_a_damaged_model_ends_the_command_with_a_sentence(root: Path, tmp_path: Path) -> None:
+    model = make_model(tmp_path / "damaged")
+    (model / "model.json").write_text("{}")
+    settings = AlbumSettings(root, model, TagSettings(), WriteOptions())
+    with pytest.raises(ModelError, match="damaged"):
+        run(settings, "127.0.0.1", 0)
 
 
 def test_new_and_changed_photos_appear(root: Path, model: Path) -> None:
@@ -277,6 +368,29 @@ def test_photos_tagged_with_other_options_keep_their_tags(root: Path, model: Pat
     assert files_of(root) == before
 
 
+def test_an_estimated_place_is_told_apart_until_it_is_confirmed(tmp_path: Path, model: Path) -> None:
+    root = tmp_path / "paris"
+    save_colour(root / "phone.jpg", GREY, (640, 480), camera_exif((48.8566, 2.3522), "2024:05:01 10:00:00"))
+    save_colour(root / "camera.jpg", GREY, (641, 480), camera_exif(None, "2024:05:01 10:10:00"))
+    assert main(["tag", "--write", "--places", "--trips", "--model", str(model), "-q", str(root)]) == 0
+    before = files_of(root)
+    assert "Paris (estimated)" in keywords(root / "camera.jpg")
+    with opened_page(root, model) as page:
+        row = page.settled()["camera.jpg"]
+        shown = {key: row[key] for key in ("name_of_tag", "source", "position", "probability", "verdict")}
+        assert shown == dict(zip(shown, ("Paris", "estimated", "estimated", None, None), strict=True))
+        assert (round(row["latitude"], 1), round(row["longitude"], 1)) == (48.9, 2.4)
+        assert page.rows()["phone.jpg"]["source"] == "position"
+        [camera] = page.ids("camera.jpg")
+        [row] = page.post("/api/verdicts", {"photos": [camera], "verdict": "confirm"})["photos"]
+        assert (row["source"], row["verdict"], row["position"]) == ("position", "confirmed", "town")
+        assert "Paris" in keywords(root / "camera.jpg")
+        assert not any("estimated" in one for one in keywords(root / "camera.jpg"))
+        page.post("/api/undo", {})
+        assert page.rows()["camera.jpg"]["source"] == "estimated"
+    assert files_of(root) == before
+
+
 # --- pictures ---
 
 
@@ -297,6 +411,18 @@ def test_pictures_of_a_photo(root: Path, model: Path) -> None:
         assert page.client.get("/thumbnails/999").status_code == 404
         stored = page.opened.catalogue.thumbnail(b"large.png", version)
         assert stored is not None
+
+
+@pytest.mark.parametrize("size", [(480, 360), (360, 480)])
+def test_a_heic_is_shown_by_the_small_copy_in_it_if_that_is_large_enough(size: tuple[int, int]) -> None:
+    image = Image.linear_gradient("L").resize(size).convert("RGB")
+    content = BytesIO()
+    pillow_heif.from_pillow(image).save(content, quality=20, thumbnails=[320])
+    small = load_small(content.getvalue(), 320)
+    stored = pillow_heif.open_heif(content.getvalue())[0].get_thumbnail(0).to_pillow()
+    assert small.tobytes() == stored.tobytes()
+    assert load_small(content.getvalue(), 400).size == tuple(side * 400 // 480 for side in size)
+    assert min(load_image(content.getvalue(), min_side=240).size) == 360, "a recogniser sees the picture itself"
 
 
 def test_detail_of_a_photo(root: Path, model: Path) -> None:
@@ -441,7 +567,7 @@ def test_photos_without_a_tag_are_refused_and_the_others_judged(root: Path, mode
 
 def test_tagging_is_paused_and_goes_on(root: Path, model: Path) -> None:
     with opened_page(root, model, enter=False) as page:
-        page.opened.tagger.pause(paused=True)
+        page.opened.workbench().result().tagger.pause(paused=True)
         page.client.get(f"/?token={page.opened.sessions.link()}", follow_redirects=False)
         save_colour(root / "late.jpg", HENGE)
         page.wait(lambda: page.rows().get("late.jpg"))
@@ -488,14 +614,14 @@ def test_a_folder_that_disappears_is_told_and_comes_back(root: Path, model: Path
 def test_a_ledger_out_of_reach_for_a_moment_ends_nothing(
     root: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    standing, failures = Opened.standing, iter([StorageError("the ledger cannot be read")] * 2)
+    standing, failures = Workbench.standing, iter([StorageError("the ledger cannot be read")] * 2)
 
     def failing(opened: Opened, photo: Photo) -> Standing:
         for failure in failures:
             raise failure
         return standing(opened, photo)
 
-    monkeypatch.setattr(Opened, "standing", failing)
+    monkeypatch.setattr(Workbench, "standing", failing)
     with opened_page(root, model) as page:
         rows = page.settled()
         assert rows["tower0.jpg"]["name_of_tag"] == "Eiffel Tower"
@@ -620,7 +746,9 @@ def test_open_windows_are_told_what_changes(root: Path, model: Path) -> None:
             stream = events.stream()
             first = [await anext(stream) for _ in range(3)]
             numbers = page.opened.album.photos()[:1]
-            await asyncio.wrap_future(page.opened.judge(numbers, "rename", "stonehenge", None))
+            await asyncio.wrap_future(
+                page.opened.workbench().result().judge(numbers, "rename", "stonehenge", None)
+            )
             second = [await anext(stream)]
             while "event: library" not in second[-1]:
                 second.append(await anext(stream))

@@ -11,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from nearest import Nearest
+from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from starlette.testclient import TestClient
 from tiny_model import COLOURS, calibrated, make_model
@@ -23,6 +25,7 @@ from landmarks.metadata.xmp import XmpPacket
 from landmarks.model.folder import Origin, read_info, write_info
 from landmarks.model.operating_points import ExpectedRate, ExpectedRates, OperatingPoint
 from landmarks.serving.app import create_app
+from landmarks.serving.look_alikes import LookAlike
 from landmarks.serving.service import Service
 from landmarks.serving.settings import Access, Limits, ServeSettings
 from landmarks.tagging.settings import TagSettings
@@ -493,7 +496,7 @@ def test_a_searcher_brings_the_route_for_look_alikes(model: Path) -> None:
     with TestClient(create_app(ServeSettings(model, workers=1), searcher)) as client:
         assert client.get("/v1/models").json()["search"] is True
         body = client.post("/v1/search?limit=2", content=picture((200, 40, 40)), headers=RAW).json()
-        assert [each["name"] for each in body["neighbours"]] == ["red", "grey"]
+        assert [(each["name"], each["picture"]) for each in body["neighbours"]] == [("red", None), ("grey", None)]
         assert body["neighbours"][0]["similarity"] == pytest.approx(1, abs=0.05)
         assert error_of(client.post("/v1/search", content=b"no", headers=RAW)) == (415, "unsupported_format")
         assert error_of(client.post("/v1/search?limit=0", content=TOWER, headers=RAW)) == (
@@ -502,6 +505,16 @@ def test_a_searcher_brings_the_route_for_look_alikes(model: Path) -> None:
         )
         two = [("photos", ("a", TOWER)), ("photos", ("b", HENGE))]
         assert error_of(client.post("/v1/search", files=two)) == (400, "bad_request")
+
+
+def test_a_picture_of_a_look_alike_is_sent_inside_the_answer(model: Path) -> None:
+    class Shown(Nearest):
+        def search(self, embedding: NDArray[np.float32], limit: int) -> list[LookAlike]:
+            return [replace(one, picture=b"small") for one in super().search(embedding, limit)]
+
+    with TestClient(create_app(ServeSettings(model, workers=1), Shown(model, {"red": TOWER}))) as client:
+        [found] = client.post("/v1/search", content=TOWER, headers=RAW).json()["neighbours"]
+    assert found["picture"] == f"data:image/jpeg;base64,{base64.b64encode(b'small').decode()}"
 
 
 def test_a_damaged_model_is_told_before_anything_starts(model: Path, tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_model import COLOURS, camera_exif, make_model, save_colour
 
-from landmarks.metadata.reading import read_facts
+from landmarks.metadata.reading import Facts, read_facts
 from landmarks.metadata.xmp import XmpPacket
 from landmarks.model.calibration import Calibration
 from landmarks.model.operating_points import OperatingPoint
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.trips.consistency import Guess, Reconciled, Sighting, reconcile
+from landmarks.tagging.trips.parts import parts_of
 from landmarks.tagging.trips.travel import travel_hours
 from landmarks.tagging.trips.trip import Bars
 
@@ -124,6 +125,17 @@ TRIP = st.lists(
     st.tuples(st.integers(0, 5000), st.sampled_from([GIZA, MACHU_PICCHU, PARIS, VERSAILLES]), st.booleans()),
     max_size=12,
 )
+
+
+@settings(max_examples=25, deadline=None)
+@given(TRIP)
+def test_parts_of_a_run_change_what_the_whole_run_does(trip) -> None:  # type: ignore[no-untyped-def]
+    shots = [sighting(f"p{n}", 3 * minutes, place, sure=sure) for n, (minutes, place, sure) in enumerate(trip)]
+    parts = parts_of({shot.photo: Facts(shot.taken) for shot in shots})
+    apart = {number: [shot for shot in shots if parts[shot.photo] == number] for number in parts.values()}
+    found = [reconcile(shots, zoned=True) for shots in apart.values()]
+    assert {photo: change for one in found for photo, change in one.changes.items()} == reconcile(shots).changes
+    assert sum(one.doubtful for one in found) == reconcile(shots).doubtful
 
 
 @settings(max_examples=25, deadline=None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,9 +18,14 @@ from landmarks.library.library import Library
 from landmarks.library.maps.formats import kml
 from landmarks.library.maps.page import web_page
 from landmarks.library.maps.spots import Spot
+from landmarks.metadata.reading import Facts
 from landmarks.metadata.xmp import XmpPacket
-from landmarks.tagging.tags import Tag
+from landmarks.tagging.settings import TagSettings
+from landmarks.tagging.tagger import Finding
+from landmarks.tagging.tags import ImageTags, Tag
+from landmarks.tagging.trips.parts import parts_of
 from landmarks.tagging.trips.positions import Shot, estimate_positions, parse_span
+from landmarks.tagging.trips.together import TripTagger
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 PARIS, VERSAILLES, SYDNEY = (48.8616, 2.2893), (48.8049, 2.1204), (-33.8568, 151.2153)
@@ -159,6 +166,64 @@ def test_a_map_says_what_is_estimated(model: Path, photos: Path, tmp_path: Path)
 def _recorded(photo: Path) -> tuple[Tag, ...]:
     with Library(photo.parent, read_only=True) as library:
         return library.recorded(photo) or ()
+
+
+def facts(day: int, hour: int = 10, camera: str = "phone", position: tuple[float, float] | None = PARIS) -> Facts:
+    return Facts(datetime(2026, 5, day, hour), position, camera)
+
+
+def test_a_long_pause_parts_a_run_unless_a_clock_may_be_wrong() -> None:
+    run = {Path("a"): facts(3), Path("b"): facts(1), Path("c"): facts(2, 15), Path("e"): facts(3)}
+    run |= {Path("d"): Facts()}
+    parts = parts_of(run)
+    assert parts[Path("b")] == parts[Path("c")]
+    assert parts[Path("a")] == parts[Path("e")] == parts[Path("c")], "19 hours later"
+    assert len(set(parts_of(run | {Path("a"): facts(9), Path("e"): facts(9)}).values())) == 3
+    far = {Path("a"): facts(1), Path("b"): facts(9, camera="camera", position=None)}
+    assert len(set(parts_of(far).values())) == 1, "landmarks in the photos may show that its clock is wrong"
+    nowhere = {photo: replace(one, position=None) for photo, one in far.items()}
+    assert len(set(parts_of(nowhere).values())) == 2, "no positions to compare a clock with"
+
+
+def test_a_trip_is_told_after_its_last_photo_so_interrupted_runs_keep_it(model: Path) -> None:
+    camera = [facts(1), facts(9), facts(1, 11, position=None), facts(1, 12), facts(9, position=None), facts(20)]
+    run = dict(zip(map(Path, ("a1", "b1", "a2", "done before", "b2", "c")), camera, strict=True))
+    tagger = replace(TripTagger.of([], [model], TagSettings(), timedelta(hours=1)), facts=run)
+    asked: list[str] = []
+
+    def findings() -> Iterator[Finding]:
+        for name in ("a1", "b1", "a2", "b2"):
+            asked.append(name)
+            yield Finding(ImageTags(Path(name), (), (), "model"), None)
+        raise KeyboardInterrupt
+
+    told = []
+
+    def follow() -> None:
+        for trip in tagger.tag(findings(), _Nothing()):
+            tags = {one.photo.path.name: [tag.name for tag in one.photo.tags] for one in trip.findings}
+            told.append((asked[-1], tags))
+
+    with pytest.raises(KeyboardInterrupt):
+        follow()
+    assert told == [("b2", {"a1": [], "a2": ["Paris"]}), ("b2", {"b1": [], "b2": ["Paris"]})]
+    asked.clear()
+    alone = replace(tagger, facts={Path("a1"): camera[0], Path("b1"): camera[1]})
+    first = next(alone.tag(findings(), _Nothing()))
+    assert ([one.photo.path.name for one in first.findings], asked) == (["a1"], ["a1"])
+
+
+class _Nothing:
+    """No earlier run, and no verdict."""
+
+    def judged(self, photo: ImageTags) -> tuple[Tag, ...]:
+        return photo.tags
+
+    def recorded(self, photo: Path) -> None:
+        return None
+
+    def confirmed(self, photo: Path) -> tuple[Tag, ...]:
+        return ()
 
 
 def test_a_time_for_estimates_needs_both(model: Path, photos: Path) -> None:

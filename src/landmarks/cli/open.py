@@ -37,17 +37,24 @@ def open(  # noqa: A001 - the name of the command
     never changed without --in-place. A link that can be used once is printed; it works without internet. Ctrl-C
     ends it.
     """
-    import webbrowser
+    from threading import Thread
 
     from landmarks.model.folder import find_model
-    from landmarks.serving.album.app import run
-    from landmarks.serving.album.opened import AlbumSettings
+    from landmarks.serving.album.process import run
+    from landmarks.serving.album.settings import AlbumSettings
 
     settings = AlbumSettings(folder, find_model(model), tags, options, exclude, read_only, cache_mb)
 
     def started(link: str) -> None:
         click.echo(link)
         if browser:
-            webbrowser.open(link)
+            Thread(target=_browse, args=(link,), daemon=True).start()
 
     run(settings, host, port, started=started)
+
+
+def _browse(link: str) -> None:
+    """Open a link in the browser; some browsers are waited for."""
+    import webbrowser
+
+    webbrowser.open(link)

@@ -30,6 +30,7 @@ _Host = Annotated[str, Option("Address to listen on; 0.0.0.0 lets other machines
 _Port = Annotated[int, Option("Port; 0 takes a free one.", minimum=0)]
 _Workers = Annotated[int | None, Option("Worker processes per model.", default="one per core", minimum=1)]
 _Index = Annotated[str | None, Option("Index made by landmarks index, for POST /v1/search and similar photos.")]
+_Pictures = Annotated[bool, Option("With --index: also show similar photos, at 160 pixels.")]
 _Otel = Annotated[bool, Option("Send OpenTelemetry traces and metrics, as configured by the OTEL_ variables.")]
 _KeyFile = Annotated[Path | None, Option("File that holds the API key.", default="LANDMARKS_API_KEY, else no key")]
 _Hosts = Annotated[
@@ -49,6 +50,7 @@ def serve(
     port: _Port = 8000,
     workers: _Workers = None,
     index: _Index = None,
+    index_pictures: _Pictures = False,
     otel: _Otel = False,
     api_key_file: _KeyFile = None,
     allow_host: _Hosts = (),
@@ -98,11 +100,13 @@ def serve(
         jobs=jobs,
         more_models=tuple(find_model(name) for name in more_models),
     )
+    if index_pictures and index is None:
+        raise SettingsError("`index_pictures` is about `index`: give `index` too")
     searcher = None
     if index is not None:
-        from landmarks.serving.photo_index import PhotoIndex
+        from landmarks.serving.models.photo_index import PhotoIndex
 
-        searcher = PhotoIndex(index, settings.model)
+        searcher = PhotoIndex(index, settings.model, pictures=index_pictures)
     telemetry = None
     if otel:
         from landmarks.serving.middleware.telemetry import start

@@ -84,9 +84,9 @@ class Trips:
         tagger = TripTagger.of(photos, models, settings, within if settings.places else None)
 
         def changed(findings: Iterable[Finding], records: Records) -> Iterator[Finding]:
-            trip = tagger.tag(findings, records)
-            _report(trip, display)
-            yield from trip.findings
+            for trip in tagger.tag(findings, records):
+                _report(trip, display)
+                yield from trip.findings
 
         return changed
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 import numpy as np
@@ -83,6 +83,19 @@ def find_town(position: tuple[float, float]) -> Town | None:
         return None
     code, country, region = towns.area_names[towns.areas[best]]
     return Town(towns.names[best] if beyond <= _OUTSIDE_KM else "", region, country, code)
+
+
+@lru_cache(maxsize=4096)
+def find_position(name: str, region: str, country_code: str) -> tuple[float, float] | None:
+    """Return the position in degrees of the largest town of this name in a region; None if there is none."""
+    towns = _towns()
+    named = [index for index, other in enumerate(towns.names) if other == name]
+    there = [
+        index for index in named if towns.area_names[towns.areas[index]][::2] == (country_code, region)
+    ]  # code, country and region
+    if not there:
+        return None
+    return _labelled(towns, max(there, key=lambda index: float(towns.radii[index])))[1:]
 
 
 def countries() -> dict[str, str]:

@@ -35,6 +35,8 @@ __all__ = ["DEFAULT_LIMITS", "ImageLimits", "Source", "load_image", "load_rgb", 
 Source = str | Path | bytes | NDArray[np.uint8] | Image.Image
 """A photo: a path, the content of a file, RGB pixels (height, width, 3), or a Pillow image."""
 
+_Sides = tuple[int | None, int | None]  # `min_side` and `to_look_at` of `load_image`
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -58,7 +60,11 @@ def load_rgb(
 
 
 def load_image(
-    source: Source, *, min_side: int | None = None, limits: ImageLimits = DEFAULT_LIMITS
+    source: Source,
+    *,
+    min_side: int | None = None,
+    to_look_at: int | None = None,
+    limits: ImageLimits = DEFAULT_LIMITS,
 ) -> Image.Image:
     """Decode an image to an upright Pillow image of mode RGB.
 
@@ -73,6 +79,9 @@ def load_image(
         min_side: The short side, in pixels and at least 1, to which the caller will downscale the image anyway.
             A JPEG may then be decoded at 1/2, 1/4 or 1/8, as long as its short side keeps at least as many pixels
             (benchmarks/results/decode.md shows the savings and the cost). None decodes every pixel.
+        to_look_at: The long side, in pixels, to which the caller will downscale the image to show it. A copy of at
+            least this size that is stored in a HEIC file is then decoded instead, in a hundredth of the time, but
+            it is too strongly compressed to recognise what it shows. None never takes it.
         limits: Largest file and image to accept.
 
     Raises:
@@ -92,7 +101,7 @@ def load_image(
     with _open(source, limits) as file:
         kind = _sniff(file, path)
         with _decoding(kind.name, path):
-            return _decode_or_mend(file, kind, path, min_side, limits)
+            return _decode_or_mend(file, kind, path, (min_side, to_look_at), limits)
 
 
 def read_content(source: Path | bytes, limits: ImageLimits = DEFAULT_LIMITS) -> bytes:
@@ -220,22 +229,23 @@ def _plugin(kind: ImageFormat) -> type[ImageFile.ImageFile]:
 
 
 def _decode_or_mend(
-    file: BinaryIO, kind: ImageFormat, path: Path | None, min_side: int | None, limits: ImageLimits
+    file: BinaryIO, kind: ImageFormat, path: Path | None, sides: _Sides, limits: ImageLimits
 ) -> Image.Image:
     try:
-        return _decode(file, kind, path, min_side, limits)
+        return _decode(file, kind, path, sides, limits)
     except (ImageError, MemoryError, Image.DecompressionBombError):
         raise
     except Exception:  # decoders raise nearly every type, depending on the damage
         content = mended(file, kind.name)
         if content is None:
             raise
-        return _decode(content, kind, path, min_side, limits)
+        return _decode(content, kind, path, sides, limits)
 
 
 def _decode(
-    file: BinaryIO, kind: ImageFormat, path: Path | None, min_side: int | None, limits: ImageLimits
+    file: BinaryIO, kind: ImageFormat, path: Path | None, sides: _Sides, limits: ImageLimits
 ) -> Image.Image:
+    min_side, to_look_at = sides
     image: Image.Image = _plugin(kind)(file)
     width, height = image.size
     if width * height > limits.max_pixels:
@@ -246,6 +256,9 @@ def _decode(
         )
     if kind.name in {"JPEG", RAW.name} and min_side is not None:
         cast("ImageFile.ImageFile", image).draft(None, (min_side, min_side))
+    elif kind.name == "HEIC" and to_look_at is not None:
+        share = to_look_at / max(width, height, to_look_at)
+        cast("ImageFile.ImageFile", image).draft(None, (int(width * share), int(height * share)))
     cost = memory_cost(image, kind.name, (width, height))
     if cost > limits.max_memory:
         raise ImageTooLargeError(

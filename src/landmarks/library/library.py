@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -26,13 +25,13 @@ from landmarks.library.due import DuePhotos, Rest
 from landmarks.library.ledger import Ledger
 from landmarks.library.moves import follow_moves
 from landmarks.library.records import PhotoState, RunRow, Verdict
-from landmarks.library.review.judging import Files, Judgement, judge
+from landmarks.library.review.judging import Files, Judgement, confirmation, judge
 from landmarks.library.roots import LEDGER, absolute, ledger_of, library_root
 from landmarks.library.undo import Undone, undo
 from landmarks.library.writing import recover, require_writable
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.settings import WriteOptions
-from landmarks.tagging.tags import ImageTags, Tag, tags_from_json, tags_to_json
+from landmarks.tagging.tags import ImageTags, Tag, tags_from_json
 
 __all__ = ["LEDGER", "Library", "TagPhotos", "library_root"]
 
@@ -241,8 +240,7 @@ class Library(Closing):
                 names = ", ".join(sorted(known)) or "none"
                 raise InputError(f"{photo}: it never had a tag {tag!r}; its tags: {names}")
             tag = known[tag.casefold()]
-        tag = replace(tag, source="position") if tag.source == "estimated" else tag
-        return self._judge(photo, Verdict(tag.name.casefold(), "confirmed", tags_to_json([tag])))
+        return self._judge(photo, confirmation(tag))
 
     def verdicts(self) -> Iterator[tuple[Path, Verdict]]:
         """Give what the user said of the tags of photos that are still there."""

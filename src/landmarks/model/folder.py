@@ -23,13 +23,15 @@ from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from landmarks.errors import ModelError, SettingsError
 from landmarks.files.atomic import write_json
 from landmarks.files.checksums import sha256_file
 from landmarks.files.state import user_data
-from landmarks.imaging.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from landmarks.imaging.preprocessing import Preprocessing
 
 NOT_STATED = "not stated"
 """The licence is unknown."""
@@ -235,6 +237,8 @@ def _class_names(names: Any) -> tuple[str, ...]:
 
 
 def _preprocessing(path: Path, values: Any) -> Preprocessing:
+    from landmarks.imaging.preprocessing import Preprocessing  # noqa: PLC0415 - too slow to find a model
+
     try:
         return Preprocessing.from_dict(values)
     except ModelError as error:

@@ -18,11 +18,13 @@ class LookAlike:
         name: Its name in the index; shown as it is, never opened.
         similarity: Cosine of the two embeddings, -1 to 1.
         class_name: The class of the model that it was tagged with, or None.
+        picture: A small JPEG of it, for people to look at; None if the backend shows none.
     """
 
     name: str
     similarity: float
     class_name: str | None = None
+    picture: bytes | None = None
 
 
 class Searcher(Protocol):

@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from landmarks.imaging.thumbnails import data_uri
 from landmarks.serving.errors import ANNOTATE_PATH, RequestError
 from landmarks.serving.look_alikes import Searcher
 from landmarks.serving.middleware.admission import Ticket
@@ -233,7 +234,13 @@ def _add_search(router: APIRouter, service: Service, searcher: Searcher) -> None
             raise problem or RequestError("unavailable", "the picture has no embedding: send it again")
         found = await asyncio.to_thread(searcher.search, answer.embedding, limit)
         neighbours = [
-            LookAlike(name=each.name, similarity=each.similarity, class_name=each.class_name) for each in found
+            LookAlike(
+                name=each.name,
+                similarity=each.similarity,
+                class_name=each.class_name,
+                picture=None if each.picture is None else data_uri("jpeg", each.picture),
+            )
+            for each in found
         ]
         return SearchResponse(model=served.version, neighbours=neighbours)
 

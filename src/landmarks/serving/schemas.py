@@ -153,6 +153,7 @@ class LookAlike(BaseModel):
     name: str
     similarity: float = Field(ge=-1.001, le=1.001, description="Cosine of the embeddings.")
     class_name: str | None
+    picture: str | None = Field(None, description="A small JPEG as a data URI, if the service shows them.")
 
 
 class SearchResponse(BaseModel):
@@ -161,7 +162,9 @@ class SearchResponse(BaseModel):
     model_config = _example(
         {
             "model": _MODEL,
-            "neighbours": [{"name": "paris/tower.jpg", "similarity": 0.93, "class_name": "07.Eiffel_Tower"}],
+            "neighbours": [
+                {"name": "paris/tower.jpg", "similarity": 0.93, "class_name": "07.Eiffel_Tower", "picture": None}
+            ],
         }
     )
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from landmarks.errors import ModelError, SettingsError
+from landmarks.errors import ModelError
 from landmarks.serving.app import create_app
+from landmarks.serving.listening import listen, url_of
 from landmarks.serving.look_alikes import Searcher
 from landmarks.serving.middleware.clients import Clients
 from landmarks.serving.middleware.connections import BoundedProtocol
@@ -54,7 +55,7 @@ def run(
         PlacesError: A table of places is broken.
     """
     app = create_app(settings, searcher, telemetry)
-    with _listen(host, port) as listener:
+    with listen(host, port, backlog=_BACKLOG) as listener:
         log_as_json()
         clients = Clients(settings.connections, settings.access.proxies)
         protocol = partial(BoundedProtocol, clients=clients, refused=app.state.service.metrics.refused)
@@ -70,8 +71,7 @@ def run(
             proxy_headers=False,
             timeout_graceful_shutdown=int(settings.limits.request_seconds + STOP_SECONDS) + 1,
         )
-        number = listener.getsockname()[1]
-        address = f"http://[{host}]:{number}" if ":" in host else f"http://{host}:{number}"
+        address = url_of(listener, host)
         server = _Server(config, lambda: started(address), app.state.stopping.begin)
         # uvicorn raises the signal again after shutdown, when it has been handled already.
         for ending in (signal.SIGINT, signal.SIGTERM):
@@ -127,17 +127,3 @@ class _Server(uvicorn.Server):
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
         return protocol
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        reason = (error.strerror or str(error)).lower()
-        raise SettingsError(f"`host` {host} `port` {port}: {reason}: choose another address or port") from error
-    return listener

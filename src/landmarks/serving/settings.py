@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from landmarks.errors import SettingsError
-from landmarks.imaging.decoding import ImageLimits
+from landmarks.imaging.limits import ImageLimits
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.workers import cores
 

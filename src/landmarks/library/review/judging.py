@@ -12,7 +12,7 @@ from landmarks.library.records import Change, Verdict
 from landmarks.library.writing import Snapshot
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.settings import WriteOptions
-from landmarks.tagging.tags import ImageTags, Tag, tags_from_json
+from landmarks.tagging.tags import ImageTags, Tag, tags_from_json, tags_to_json
 
 BUSY = "another process is at work on it: try again later"
 
@@ -32,6 +32,12 @@ class Judgement:
     verdicts: tuple[Verdict, ...]
     afresh: bool = False
     tags: tuple[Tag, ...] | None = None
+
+
+def confirmation(tag: Tag) -> Verdict:
+    """Return the verdict that confirms a tag; an estimate becomes certain by it."""
+    tag = replace(tag, source="position") if tag.source == "estimated" else tag
+    return Verdict(tag.name.casefold(), "confirmed", tags_to_json([tag]))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from landmarks.serving.middleware.security import host_name, is_address
 from landmarks.serving.settings import LOOPBACK
 
 COOKIE_SECONDS = 30 * 24 * 3600
-_OPEN = (".webmanifest", ".png", ".svg")  # browsers ask for the icons of an installed page without cookies
+OPEN = (".webmanifest", ".png", ".svg")
+"""Endings of what anybody gets: browsers ask for the icons of an installed page without cookies."""
 
 
 class Sessions:
@@ -35,9 +36,9 @@ class Sessions:
         self._seen: set[bytes] = set()  # a look into the store per request would be too slow
         self._lock = threading.Lock()
 
-    def link(self) -> str:
-        """Return the token of a new link, which can be used once."""
-        token = secrets.token_urlsafe(32)
+    def link(self, token: str | None = None) -> str:
+        """Return the token of a new link, which can be used once: by default a new one."""
+        token = token or secrets.token_urlsafe(32)
         with self._lock:
             self._links.add(_digest(token))
         return token
@@ -112,7 +113,7 @@ class Door:
     def _problem(self, scope: Scope, headers: Headers) -> RequestError | None:
         own = f"http://{headers.get('host', '')}"
         if scope["method"] in {"GET", "HEAD"}:
-            if scope["path"].endswith(_OPEN):
+            if scope["path"].endswith(OPEN):
                 return None
         elif headers.get("origin", own) != own:
             return RequestError("forbidden_host", "another page may not change this library")

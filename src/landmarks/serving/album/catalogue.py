@@ -18,7 +18,7 @@ from zlib import crc32
 
 from landmarks.files.closing import Closing
 
-_VERSION = 1
+_VERSION = 2
 _TABLES = """
 CREATE TABLE photos (
     id INTEGER PRIMARY KEY, photo BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
@@ -26,7 +26,7 @@ CREATE TABLE photos (
 CREATE TABLE thumbnails (
     photo BLOB PRIMARY KEY, version TEXT NOT NULL, picture BLOB NOT NULL, bytes INTEGER NOT NULL,
     used REAL NOT NULL);
-CREATE INDEX thumbnails_by_use ON thumbnails (used);
+CREATE INDEX thumbnails_by_use ON thumbnails (used, bytes);
 CREATE TABLE answers (
     photo BLOB PRIMARY KEY, version TEXT NOT NULL, model TEXT NOT NULL, answer TEXT NOT NULL, vector BLOB);
 CREATE TABLE sessions (digest BLOB PRIMARY KEY, made REAL NOT NULL);
@@ -72,6 +72,11 @@ class Photo:
     def version(self) -> str:
         """A short text that changes with the file."""
         return f"{crc32(b'%b %d %d' % (self.key, self.size, self.mtime_ns)):08x}"
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether it can be shown, as far as it is known."""
+        return self.state != "unreadable"
 
     @property
     def row(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from landmarks.fewshot.enrollment import Teacher, forget
 from landmarks.fewshot.learned import read_learned
@@ -16,17 +16,15 @@ from landmarks.imaging.limits import ImageLimits
 from landmarks.library.batch import names_of
 from landmarks.library.library import Library
 from landmarks.library.records import Verdict
-from landmarks.library.review.judging import Judgement
+from landmarks.library.review.judging import Judgement, confirmation
 from landmarks.library.review.steps import Step, Steps
 from landmarks.model.folder import read_info
 from landmarks.serving.album.album import Album
 from landmarks.serving.album.catalogue import Photo
-from landmarks.serving.album.rows import Standing, place_object, shown_tag
+from landmarks.serving.album.rows import Said, Standing, place_object, shown_tag
 from landmarks.serving.errors import RequestError
 from landmarks.tagging.surroundings import place_at
 from landmarks.tagging.tags import Tag, tags_to_json
-
-Said = Literal["confirm", "reject", "rename", "clear"]
 
 _DONE = {"confirm": "Confirmed", "reject": "Rejected", "rename": "Named", "clear": "Cleared"}
 _NO_TAG = {"confirm": "it has no tag to confirm", "reject": "it has no tag to reject"}
@@ -231,9 +229,11 @@ class Review:
         if tag is not None:
             inside = names_of(tag)
             wrong = [one for one in standing.tags if one.source == "photo" and one.name.casefold() not in inside]
-            return [*(_verdict(one, "rejected") for one in wrong), _verdict(tag, "confirmed")]
+            return [*(_rejection(one) for one in wrong), confirmation(tag)]
         shown = shown_tag(standing)
-        return [] if shown is None else [_verdict(shown, "confirmed" if said == "confirm" else "rejected")]
+        if shown is None:
+            return []
+        return [confirmation(shown) if said == "confirm" else _rejection(shown)]
 
     def _answered(self, step: Step, refused: dict[int, str], *, taught: bool = False) -> Answered:
         photos = tuple(photo for path in step.photos if (photo := self._album.at(path)) is not None)
@@ -241,8 +241,8 @@ class Review:
         return Answered(step, photos, {**refused, **failed}, taught)
 
 
-def _verdict(tag: Tag, said: Literal["confirmed", "rejected"]) -> Verdict:
-    return Verdict(tag.name.casefold(), said, tags_to_json([tag]))
+def _rejection(tag: Tag) -> Verdict:
+    return Verdict(tag.name.casefold(), "rejected", tags_to_json([tag]))
 
 
 def _count(photos: int) -> str:

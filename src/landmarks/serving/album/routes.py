@@ -7,29 +7,36 @@ import json
 import socket
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from importlib import resources
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from landmarks.geo.towns import largest_towns_in
+from landmarks.serving.album.access import OPEN
 from landmarks.serving.album.catalogue import Photo
 from landmarks.serving.album.opened import Opened
-from landmarks.serving.album.review import Answered, Said
+from landmarks.serving.album.rows import Said
 from landmarks.serving.errors import RequestError
 from landmarks.serving.middleware.security import host_name
-from landmarks.serving.page import file_endpoint, page_files
+from landmarks.serving.page import START, file_endpoint, modules_of, page_contents, version_of
 from landmarks.serving.settings import LOOPBACK
+
+if TYPE_CHECKING:
+    from landmarks.serving.album.review import Answered
+    from landmarks.serving.album.workbench import Workbench
 
 _FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 _ALIVE_SECONDS = 15.0
 _TOGETHER_SECONDS = 0.25  # changes this close are told together
 _MAX_PHOTOS = 100_000
 _MAX_NAME = 200
-_SHARED = {"slippy.js": "text/javascript; charset=utf-8", "slippy.css": "text/css; charset=utf-8"}
+_SHARED = ("slippy.js", "slippy.css")
+_FIRST = 120  # photos that come with the page: more than a large screen shows
+_EARLY = 40  # and those whose pictures a browser fetches before it runs any script
 
 Result = TypeVar("Result")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -95,7 +102,7 @@ class Events:
 
 
 def album_routes(opened: Opened, events: Events, *, lan: bool) -> list[Route]:
-    """Return all routes; the files of the page, and those it shares with other pages, are read now.
+    """Return all routes; the files of the page, and those that it shares with other pages, are read now.
 
     Args:
         opened: The library.
@@ -120,17 +127,42 @@ def album_routes(opened: Opened, events: Events, *, lan: bool) -> list[Route]:
         Route("/api/links", say.link, methods=["POST"]),
     ]
     for kind, make in (
-        ("thumbnails", opened.thumbnail),
-        ("previews", opened.preview),
-        ("heatmaps", opened.heatmap),
+        ("previews", lambda bench, photo: bench.preview(photo)),
+        ("heatmaps", lambda bench, photo: bench.heatmap(photo)),
     ):
         routes.append(Route(f"/{kind}/{{number:int}}", _picture(opened, make)))
-    routes += [Route(path, file) for path, file in page_files("landmarks.serving.album")]
-    routes += [Route(f"/shared{path}", file) for path, file in page_files() if path != "/"]
-    for name, kind in _SHARED.items():
-        content = resources.files("landmarks.library.maps").joinpath(name).read_bytes()
-        routes.append(Route(f"/shared/{name}", file_endpoint(content, kind)))
-    return routes
+    routes.append(Route("/thumbnails/{number:int}", _thumbnail(opened)))
+    return routes + _page_routes(opened)
+
+
+def _page_routes(opened: Opened) -> list[Route]:
+    """Return the routes of the page and its files, which have the version in their address: they are kept."""
+    files = page_contents("landmarks.serving.album")
+    start = files.pop(START)
+    files |= {f"/shared{path}": content for path, content in page_contents().items() if path != START}
+    maps = resources.files("landmarks.library.maps")
+    files |= {f"/shared/{name}": maps.joinpath(name).read_bytes() for name in _SHARED}
+    version = f"v{version_of(files)}"
+    links = (f'<link rel="modulepreload" href="{version}{path}">' for path in modules_of(files, "/main.js"))
+    start = start.replace(b"{{version}}", version.encode()).replace(b"{{modules}}", "\n  ".join(links).encode())
+
+    def filled() -> bytes:
+        photos = opened.album.newest(_FIRST)
+        shown = [f'<img src="thumbnails/{one.id}?v={one.version}" alt="">' for one in photos if one.is_readable]
+        early = "".join(shown[:_EARLY]).encode()
+        page = start.replace(b"{{early}}", early).replace(b"{{hidden}}", b" hidden" if early else b"")
+        return page.replace(b"{{first}}", opened.first(photos).replace(b"<", b"\\u003c"))
+
+    async def page(_request: Request) -> Response:
+        """Return the page, with the photos that it shows first."""
+        return Response(await _in_thread(opened, filled), media_type="text/html")
+
+    kept = [
+        Route(f"/{version}{path}", file_endpoint(path, content, forever=True)) for path, content in files.items()
+    ]
+    # Browsers ask for the icons and the manifest of an installed page by the address that they know.
+    plain = [Route(path, file_endpoint(path, content)) for path, content in files.items() if path.endswith(OPEN)]
+    return [Route(START, page), *kept, *plain]
 
 
 class _Looking:
@@ -161,21 +193,25 @@ class _Looking:
 
     async def photo(self, request: Request) -> Response:
         """Return all that is known of a photo."""
-        photo = self._opened.album.get(int(request.path_params["number"]))
-        return JSONResponse(await _in_thread(self._opened, lambda: self._opened.detail(photo)))
+        photo, bench = self._opened.album.get(int(request.path_params["number"])), await _bench(self._opened)
+        return JSONResponse(await _in_thread(self._opened, lambda: bench.detail(photo)))
 
     async def events(self, _request: Request) -> Response:
-        """Stream what changes."""
+        """Stream what changes; whoever asks for that has seen the first page."""
+        self._opened.workbench()
         return StreamingResponse(self._events.stream(), media_type="text/event-stream")
 
     async def places(self, request: Request) -> Response:
         """Return places by the beginning of their name."""
         query, limit = request.query_params.get("q", ""), _whole(request, "limit") or 8
-        found = await _in_thread(self._opened, lambda: self._opened.places.find(query[:_MAX_NAME], min(limit, 50)))
+        bench = await _bench(self._opened)
+        found = await _in_thread(self._opened, lambda: bench.places.find(query[:_MAX_NAME], min(limit, 50)))
         return JSONResponse(found)
 
     async def towns(self, request: Request) -> Response:
         """Return the largest towns of a part of the map."""
+        from landmarks.geo.towns import largest_towns_in  # noqa: PLC0415 - with NumPy
+
         south, west, north, east = (_degrees(request, name) for name in ("south", "west", "north", "east"))
         limit = min(_whole(request, "limit") or 60, 500)
         found = await _in_thread(self._opened, lambda: largest_towns_in(south, west, north, east, limit))
@@ -184,12 +220,14 @@ class _Looking:
     async def similar(self, request: Request) -> Response:
         """Return the photos that look most like one."""
         number, limit = self._opened.album.get(_whole(request, "id") or 0).id, _whole(request, "limit") or 50
-        found = await _in_thread(self._opened, lambda: self._opened.similar(number, min(limit, 500)))
+        bench = await _bench(self._opened)
+        found = await _in_thread(self._opened, lambda: bench.similar(number, min(limit, 500)))
         return JSONResponse(found)
 
     async def suggestions(self, _request: Request) -> Response:
         """Return groups of unknown photos that look alike."""
-        return JSONResponse(await _in_thread(self._opened, self._opened.suggestions))
+        bench = await _bench(self._opened)
+        return JSONResponse(await _in_thread(self._opened, bench.suggestions))
 
 
 class _Saying:
@@ -207,17 +245,17 @@ class _Saying:
             raise RequestError("invalid_parameter", f"verdict must be one of {', '.join(get_args(Said))}")
         key, name = _text(body, "key"), _text(body, "name")
         verdict: Said = next(one for one in get_args(Said) if one == said)
-        return await self._step(lambda: self._opened.judge(photos, verdict, key, name))
+        return await self._step(lambda bench: bench.judge(photos, verdict, key, name))
 
     async def undo(self, request: Request) -> Response:
         """Undo the last step."""
         await _body(request)
-        return await self._step(self._opened.undo)
+        return await self._step(lambda bench: bench.undo())
 
     async def redo(self, request: Request) -> Response:
         """Do the step again that was undone last."""
         await _body(request)
-        return await self._step(self._opened.redo)
+        return await self._step(lambda bench: bench.redo())
 
     async def teach(self, request: Request) -> Response:
         """Teach the model a landmark from photos."""
@@ -227,15 +265,16 @@ class _Saying:
             raise RequestError("invalid_parameter", "give the name of the landmark")
         where = body.get("latitude"), body.get("longitude")
         position = None if where == (None, None) else _position(*where)
-        return await self._step(lambda: self._opened.teach(photos, name, position), {"landmark": name})
+        return await self._step(lambda bench: bench.teach(photos, name, position), {"landmark": name})
 
     async def tagging(self, request: Request) -> Response:
         """Pause the tagging, or go on."""
         running = (await _body(request)).get("running")
         if not isinstance(running, bool):
             raise RequestError("invalid_parameter", "running must be true or false")
-        self._opened.tagger.pause(paused=not running)
-        return JSONResponse(self._opened.tagger.status())
+        tagger = (await _bench(self._opened)).tagger
+        tagger.pause(paused=not running)
+        return JSONResponse(tagger.status())
 
     async def link(self, request: Request) -> Response:
         """Return a new link, which can be used once."""
@@ -245,9 +284,12 @@ class _Saying:
             host = f"{_own_address()}:{host.rpartition(':')[2]}"
         return JSONResponse({"url": f"http://{host}/?token={self._opened.sessions.link()}"})
 
-    async def _step(self, make: Callable[[], Any], more: dict[str, Any] | None = None) -> Response:
-        done: Answered = await asyncio.wrap_future(make())
-        body = await _in_thread(self._opened, lambda: self._opened.answer(done, more or {}))
+    async def _step(
+        self, make: Callable[[Workbench], Future[Answered]], more: dict[str, Any] | None = None
+    ) -> Response:
+        bench = await _bench(self._opened)
+        done = await asyncio.wrap_future(make(bench))
+        body = await _in_thread(self._opened, lambda: bench.answer(done, more or {}))
         return Response(body, media_type="application/json")
 
     def _photos(self, body: dict[str, Any]) -> list[Photo]:
@@ -259,14 +301,32 @@ class _Saying:
         return [self._opened.album.get(number) for number in dict.fromkeys(numbers)]
 
 
-def _picture(opened: Opened, make: Callable[[Photo], bytes]) -> Handler:
-    async def picture(request: Request) -> Response:
-        """Return a picture of a photo; it never changes, as its address has the version of the photo."""
+def _thumbnail(opened: Opened) -> Handler:
+    async def thumbnail(request: Request) -> Response:
+        """Return the thumbnail of a photo."""
         photo = opened.album.get(int(request.path_params["number"]))
-        content = await _in_thread(opened, lambda: make(photo))
-        return Response(content, media_type="image/jpeg", headers=_FOREVER)
+        return _jpeg(await _in_thread(opened, lambda: opened.thumbnail(photo)))
+
+    return thumbnail
+
+
+def _picture(opened: Opened, make: Callable[[Workbench, Photo], bytes]) -> Handler:
+    async def picture(request: Request) -> Response:
+        """Return a picture of a photo."""
+        photo, bench = opened.album.get(int(request.path_params["number"])), await _bench(opened)
+        return _jpeg(await _in_thread(opened, lambda: make(bench, photo)))
 
     return picture
+
+
+def _jpeg(content: bytes) -> Response:
+    """Return a picture; it never changes, as its address has the version of the photo."""
+    return Response(content, media_type="image/jpeg", headers=_FOREVER)
+
+
+async def _bench(opened: Opened) -> Workbench:
+    """Wait for the workbench."""
+    return await asyncio.wrap_future(opened.workbench())
 
 
 async def _in_thread(opened: Opened, work: Callable[[], Result]) -> Result:

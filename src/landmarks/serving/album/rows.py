@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from landmarks.geo.gazetteer import Gazetteer, Place
-from landmarks.library.batch import judged
-from landmarks.library.ledger import Ledger
-from landmarks.library.records import PhotoRow, Verdict
-from landmarks.metadata.reading import Facts
-from landmarks.serving.album.catalogue import Answer, Photo
+from landmarks.library.records import Verdict
+from landmarks.serving.album.catalogue import Answer
 from landmarks.tagging.tags import Tag, tags_from_json
+
+if TYPE_CHECKING:
+    from landmarks.metadata.reading import Facts
 
 _NOWHERE = dict.fromkeys(("key", "name", "city", "country", "kind", "latitude", "longitude"))
 
 State = Literal["waiting", "tagged", "unknown", "unreadable"]
+Said = Literal["confirm", "reject", "rename", "clear"]
 
 
 @dataclass(frozen=True)
@@ -31,41 +32,14 @@ class Standing:
         tags: Its tags, after the user's verdicts.
         verdicts: The verdicts, oldest first.
         reason: Why it is unreadable, or why its tags are not written; None if all is well.
+        town: Middle of the town that the photo was taken in, in degrees, if its tags tell; None if they do not.
     """
 
     state: State = "waiting"
     tags: tuple[Tag, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     reason: str | None = None
-
-
-def find_standing(
-    ledger: Ledger, photo: Photo, row: PhotoRow | None, said: Callable[[Photo], Standing | None]
-) -> Standing:
-    """Return what is known of the tags of a photo; `photo.model` is set to what the ledger recorded.
-
-    Args:
-        ledger: The ledger of the library.
-        photo: The photo.
-        row: Its row in the ledger, or None.
-        said: Returns what the model said of a photo, before any verdict; None if it was not asked.
-    """
-    if row is not None and (row.size, row.mtime_ns) != (photo.size, photo.mtime_ns):
-        row = None
-    verdicts = tuple(ledger.verdicts(photo.key, row.sha256 if row is not None and row.sha256 else None))
-    photo.model = None if row is None else row.key
-    if row is not None and row.state == "unreadable":
-        return Standing("unreadable", (), verdicts, row.reason)
-    change = None if row is None else ledger.of_photo(photo.key)
-    answer = said(photo) if change is None else None
-    if answer is not None and answer.state == "unreadable":
-        return replace(answer, verdicts=verdicts)
-    recorded = tags_from_json(change.tags) if change is not None else answer.tags if answer is not None else ()
-    tags = judged(recorded, verdicts)
-    if row is None and answer is None and not tags:
-        return Standing("waiting", (), verdicts)
-    reason = None if row is None or row.state == "done" else f"The tags cannot be written: {row.reason}"
-    return Standing("tagged" if tags else "unknown", tags, verdicts, reason)
+    town: tuple[float, float] | None = None
 
 
 def facts_to_json(facts: Facts) -> str:
@@ -98,6 +72,8 @@ def make_row(number: int, key: bytes, version: str, facts: str | None, standing:
         placed = (one.place.coordinates for one in standing.tags if one.level == "landmark" and one.place)
         position = next((where for where in placed if where is not None), None)
         source = "landmark"
+    if position is None:
+        position, source = standing.town, "estimated" if _is_estimated(standing.tags) else "town"
     latitude, longitude = position if position is not None else (None, None)
     verdict = _verdict(tag, standing.verdicts)
     return {
@@ -114,9 +90,10 @@ def make_row(number: int, key: bytes, version: str, facts: str | None, standing:
         "position": source if position is not None else None,
         "name_of_tag": tag.name if tag is not None else None,
         "level": tag.level if tag is not None else None,
+        "source": tag.source if tag is not None else None,
         "city": (place.city or None) if place is not None and tag is not None and tag.level != "country" else None,
         "country": (place.country or None) if place is not None else None,
-        "probability": round(tag.probability, 4) if tag is not None else None,
+        "probability": round(tag.probability, 4) if tag is not None and tag.source != "estimated" else None,
         "tags": list(_names(standing.tags)),
         "verdict": verdict,
         "rejected": [_display(one) for one in standing.verdicts if one.verdict == "rejected"],
@@ -160,6 +137,10 @@ def _verdict(tag: Tag | None, verdicts: Sequence[Verdict]) -> str | None:
     if tag is not None and any(one.verdict == "confirmed" and one.name == tag.name.casefold() for one in verdicts):
         return "confirmed"
     return "rejected" if any(one.verdict == "rejected" for one in verdicts) else None
+
+
+def _is_estimated(tags: Iterable[Tag]) -> bool:
+    return any(tag.source == "estimated" for tag in tags)
 
 
 def _names(tags: Iterable[Tag]) -> dict[str, None]:

@@ -209,7 +209,11 @@ export class Cards {
       list.replaceChildren(el("li", { role: "status" }, "Looking…"));
       try {
         const found = (photo.alike ??= await search(photo.file));
-        list.replaceChildren(...found.map((each) => el("li", {}, each.name, share(Math.max(0, each.similarity), `Similarity of ${each.name}`))));
+        list.replaceChildren(...found.map((each) => el(
+          "li", {},
+          each.picture ? el("img", { class: "alike", src: each.picture, alt: "" }) : null,
+          each.name, share(Math.max(0, each.similarity), `Similarity of ${each.name}`),
+        )));
       } catch (error) {
         if (!(error instanceof ServiceError)) throw error;
         list.replaceChildren();

@@ -194,14 +194,15 @@ class _Anchors:
         return _Anchors(sightings, self.hours[kept], self.places[kept], self.weights[kept], self.zoned)
 
 
-def reconcile(sightings: Iterable[Sighting]) -> Reconciled:
+def reconcile(sightings: Iterable[Sighting], *, zoned: bool | None = None) -> Reconciled:
     """Return what photos of one trip, or of many, change about each other.
 
     Args:
         sightings: The photos, in any order.
+        zoned: Whether universal time is compared; None to compare it if all photos have a time zone.
     """
     listed = [sighting for sighting in sightings if sighting.taken is not None]
-    times, zoned = hours_of(sighting.taken for sighting in listed)
+    times, zoned = hours_of((sighting.taken for sighting in listed), zoned=zoned)
     order = np.argsort(times, kind="stable")
     ordered, times = [listed[index] for index in order], times[order]
     is_anchor = np.array([sighting.where is not None for sighting in ordered], dtype=bool)

@@ -53,7 +53,9 @@ def parse_span(text: str) -> timedelta:
     return span
 
 
-def estimate_positions(shots: Iterable[Shot], within: timedelta) -> dict[Path, tuple[float, float]]:
+def estimate_positions(
+    shots: Iterable[Shot], within: timedelta, *, zoned: bool | None = None
+) -> dict[Path, tuple[float, float]]:
     """Return estimated positions of the photos that have none.
 
     The clocks of all cameras are taken to agree. If all photos have a time zone, universal time is compared, else
@@ -62,9 +64,11 @@ def estimate_positions(shots: Iterable[Shot], within: timedelta) -> dict[Path, t
     Args:
         shots: Photos of one trip or many, in any order.
         within: Longest time to the photos before and after; one of them is enough.
+        zoned: Whether universal time is compared; None as above.
     """
     timed = [(shot.taken, shot) for shot in shots if shot.taken is not None]
-    zoned = all(taken.tzinfo is not None for taken, _ in timed)
+    if zoned is None:
+        zoned = all(taken.tzinfo is not None for taken, _ in timed)
     clocked = sorted(
         ((taken.astimezone(UTC) if zoned else taken.replace(tzinfo=None), shot) for taken, shot in timed),
         key=lambda pair: (pair[0], pair[1].photo),

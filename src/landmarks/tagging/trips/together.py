@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from landmarks.tagging.tagger import Finding, gazetteer_of
 from landmarks.tagging.tags import ImageTags, Tag
 from landmarks.tagging.trips.clocks import ClockError, Fix, find_clock_errors
 from landmarks.tagging.trips.consistency import Change, Sighting, reconcile
+from landmarks.tagging.trips.parts import parts_of
 from landmarks.tagging.trips.positions import Shot, estimate_positions, with_estimate
 from landmarks.tagging.trips.trip import Bars, Moment, bars_of, recorded_sighting, settled, sighting_of
 
@@ -34,7 +36,7 @@ class Records(Protocol):
 
 @dataclass(frozen=True)
 class Trip:
-    """What all photos of a run tell about each other.
+    """What the photos of one trip tell about each other.
 
     Attributes:
         findings: The findings, in the order given, after all changes.
@@ -56,7 +58,8 @@ class TripTagger:
     """Sees the photos of a run together.
 
     Attributes:
-        facts: When, where and with what each photo was taken, also those that are not tagged in this run.
+        facts: When, where and with what each photo was taken, also those that are not tagged in this run, in the
+            order in which photos are tagged.
         bars: How certain tags must be.
         gazetteer: The places.
         within: Longest time to the photos between which a position is estimated; None to estimate none.
@@ -84,25 +87,54 @@ class TripTagger:
             facts = {photo: replace(one, position=None) for photo, one in facts.items()}
         return cls(facts, bars_of(folders, settings), gazetteer_of(folders, settings), within)
 
-    def tag(self, findings: Iterable[Finding], records: Records) -> Trip:
-        """Return the findings of a run after what its photos tell about each other.
+    def tag(self, findings: Iterable[Finding], records: Records) -> Iterator[Trip]:
+        """Yield the findings of a run after what its photos tell about each other, as soon as that is known.
+
+        Photos between which enough time has passed are different trips: each is decided after its last photo.
 
         Args:
-            findings: What was found in each photo.
+            findings: What was found in each photo, in the order of `facts`; photos may be left out.
             records: What is known of the photos from earlier.
         """
+        parts = parts_of(self.facts)
+        photos: dict[int, list[Path]] = defaultdict(list)
+        for photo in self.facts:
+            photos[parts[photo]].append(photo)
+        places = {photo: place for place, photo in enumerate(self.facts)}
+        ends = {part: places[inside[-1]] for part, inside in photos.items()}
+        zoned = all(one.taken.tzinfo is not None for one in self.facts.values() if one.taken is not None)
+        waiting: dict[int | None, list[Finding]] = {}
+        for finding in findings:
+            path = finding.photo.path
+            part, place = parts.get(path), places.get(path, -1)
+            waiting.setdefault(part, []).append(finding)
+            for closed in [one for one in waiting if one is None or ends[one] <= place]:
+                inside = [] if closed is None else photos[closed]
+                yield self._trip(waiting.pop(closed), inside, records, zoned=zoned)
+        for part, found in waiting.items():
+            yield self._trip(found, [] if part is None else photos[part], records, zoned=zoned)
+
+    def _trip(self, findings: Sequence[Finding], photos: Sequence[Path], records: Records, *, zoned: bool) -> Trip:
+        """Return what the photos of a trip tell about each other.
+
+        Args:
+            findings: What was found in this run.
+            photos: All photos of the trip.
+            records: What is known of the photos from earlier.
+            zoned: Whether the times of all trips are universal.
+        """
         found = [_after_verdicts(finding, records) for finding in findings]
-        sightings = self._sightings(found, records)
+        sightings = self._sightings(found, photos, records)
         errors = find_clock_errors(self._fixes(sightings))
         sightings = [self._on_time(sighting, errors) for sighting in sightings]
-        reconciled = reconcile(sightings)
+        reconciled = reconcile(sightings, zoned=zoned)
         settled_findings = [settled(one, reconciled.changes, self.gazetteer) for one in found]
-        estimated = self._with_estimates(settled_findings, sightings)
+        estimated = self._with_estimates(settled_findings, sightings, zoned=zoned)
         count = sum(one is not other for one, other in zip(estimated, settled_findings, strict=True))
         wrong = tuple(errors[camera] for camera in sorted(errors))
         return Trip(tuple(estimated), reconciled.changes, reconciled.doubtful, wrong, count)
 
-    def _sightings(self, found: Sequence[Finding], records: Records) -> list[Sighting]:
+    def _sightings(self, found: Sequence[Finding], photos: Sequence[Path], records: Records) -> list[Sighting]:
         """Return what each photo tells, at the time of its own clock: first those of this run."""
         sightings = []
         for finding in found:
@@ -110,7 +142,7 @@ class TripTagger:
             sighting = sighting_of(finding, self._moment(path), self.bars, self.gazetteer)
             sightings.append(replace(sighting, confirmed=_shows_landmark(records.confirmed(path), sighting)))
         new = {finding.photo.path for finding in found}
-        for photo in (photo for photo in self.facts if photo not in new):
+        for photo in (photo for photo in photos if photo not in new):
             tags = records.recorded(photo) or ()
             sighting = recorded_sighting(photo, tags, self._moment(photo), self.bars)
             sightings.append(replace(sighting, confirmed=_shows_landmark(records.confirmed(photo), sighting)))
@@ -133,13 +165,15 @@ class TripTagger:
             return sighting
         return replace(sighting, taken=sighting.taken + error.behind)
 
-    def _with_estimates(self, findings: Sequence[Finding], sightings: Iterable[Sighting]) -> list[Finding]:
+    def _with_estimates(
+        self, findings: Sequence[Finding], sightings: Iterable[Sighting], *, zoned: bool
+    ) -> list[Finding]:
         if self.within is None:
             return list(findings)
         known = (
             Shot(one.photo, one.taken, one.where if one.position or one.confirmed else None) for one in sightings
         )
-        estimates = estimate_positions(known, self.within)
+        estimates = estimate_positions(known, self.within, zoned=zoned)
         return [with_estimate(finding, estimates, self.gazetteer) for finding in findings]
 
 

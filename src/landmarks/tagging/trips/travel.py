@@ -30,13 +30,14 @@ _ZONE_HOURS = 1.5  # how far a time zone may be from the sun
 _FULL_ZONE_DEGREES = 5.0  # and from which difference of longitude on
 
 
-def hours_of(times: Iterable[datetime | None]) -> tuple[NDArray[np.float64], bool]:
+def hours_of(times: Iterable[datetime | None], *, zoned: bool | None = None) -> tuple[NDArray[np.float64], bool]:
     """Return moments as hours on one scale, NaN for None, and whether they are universal time.
 
-    If all of them have a time zone, it is universal time, else what the clocks showed.
+    If all of them have a time zone, it is universal time, else what the clocks showed, unless `zoned` says which.
     """
     listed = list(times)
-    zoned = all(time.tzinfo is not None for time in listed if time is not None)
+    if zoned is None:
+        zoned = all(time.tzinfo is not None for time in listed if time is not None)
     start = datetime(2000, 1, 1, tzinfo=UTC)
 
     def hours(time: datetime | None) -> float:

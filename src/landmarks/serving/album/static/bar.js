@@ -48,6 +48,12 @@ export class Bar extends EventTarget {
     this.limit(null);
   }
 
+  /** Whether the newest photos come first, whatever else is shown: the program sends these with the page. */
+  get isNewestFirst() {
+    const { group, sort } = this.wanted;
+    return sort === "newest" && ["none", "day", "month"].includes(group);
+  }
+
   get narrowed() {
     const { keys, text, only } = this.wanted;
     return keys.size > 0 || text.trim() !== "" || only !== null;
@@ -60,7 +66,7 @@ export class Bar extends EventTarget {
       const chosen = this.wanted.keys.has(key);
       chip.element.setAttribute("aria-pressed", String(chosen));
       chip.number.textContent = number(counts[key]);
-      chip.element.hidden = counts[key] === 0 && !chosen && ["waiting", "unreadable"].includes(key);
+      chip.element.hidden = counts[key] === 0 && !chosen && ["waiting", "unreadable", "estimated"].includes(key);
     }
     byId("all").setAttribute("aria-pressed", String(!this.narrowed));
     byId("all-count").textContent = number(total);

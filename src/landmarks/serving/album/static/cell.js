@@ -3,7 +3,7 @@
 import { thumbnail } from "./api.js";
 import { el } from "./shared/dom.js";
 import { icon } from "./icons.js";
-import { named, sentence, share, stateOf } from "./words.js";
+import { sentence, share, stateOf, told } from "./words.js";
 
 /**
  * Make the element of a photo; `total` and `index` tell screen readers where in the whole it is. `image` is one that
@@ -59,7 +59,7 @@ function badge(state) {
 }
 
 function caption(row, state) {
-  const name = named(row);
+  const name = told(row);
   if (name) return name;
   return state.text[0].toUpperCase() + state.text.slice(1);
 }

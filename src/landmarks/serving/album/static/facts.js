@@ -7,7 +7,8 @@ import { bytes, degrees, fallback, moment, named, sentence, share } from "./word
 const POSITIONS = {
   camera: "from the camera",
   landmark: "of the landmark, as the camera noted none",
-  estimated: "estimated from photos taken before and after",
+  town: "the middle of the town",
+  estimated: "the middle of the town, estimated from photos taken before and after",
 };
 
 /** Facts that the row has; `detail` is null until the program has answered. `actions` are {pick(candidate), open(id)}. */
@@ -27,7 +28,7 @@ function candidates(row, detail, { pick }) {
   const lines = detail.candidates.map((candidate) => {
     const where = [candidate.city, candidate.country].filter((part) => part && part !== candidate.name).join(", ");
     const present = candidate.name === row.name_of_tag;
-    const button = el("button", { type: "button", "aria-label": `It is ${candidate.name}` }, "It is this");
+    const button = el("button", { type: "button", class: "writes", "aria-label": `It is ${candidate.name}` }, "It is this");
     button.onclick = () => pick(candidate);
     return el(
       "li", {},

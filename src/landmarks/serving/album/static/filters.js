@@ -10,7 +10,7 @@ export const FILTERS = [
   { key: "tagged", kind: "state", icon: "tag", name: "Tagged", test: isTagged },
   {
     key: "unsure", kind: "state", icon: "unsure", name: "Unsure", hint: "Tagged with less than 95 %, and not judged yet",
-    test: (row) => isTagged(row) && !row.verdict && row.probability < SURE,
+    test: (row) => isTagged(row) && !row.verdict && row.probability !== null && row.probability < SURE,
   },
   { key: "confirmed", kind: "state", icon: "check", name: "Confirmed", test: (row) => row.verdict === "confirmed" },
   { key: "rejected", kind: "state", icon: "cross", name: "Rejected", test: (row) => row.verdict === "rejected" },
@@ -23,6 +23,10 @@ export const FILTERS = [
     test: (row) => row.state === "waiting",
   },
   { key: "unreadable", kind: "state", icon: "warning", name: "Unreadable", test: (row) => row.state === "unreadable" },
+  {
+    key: "estimated", kind: "state", icon: "estimated", name: "Estimated", hint: "Probably taken there, from photos before and after",
+    test: (row) => row.source === "estimated" && isTagged(row),
+  },
   { key: "nowhere", kind: "position", icon: "nowhere", name: "No position", test: (row) => row.latitude === null },
 ];
 

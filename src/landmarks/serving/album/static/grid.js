@@ -171,6 +171,7 @@ export class Grid extends EventTarget {
       if (!known || all) this.#put(element, at);
       if (!hurried) show(element);
     }
+    for (const [id, image] of images) if (!wanted.has(id)) image?.removeAttribute("src"); // lets its pixels go
     this.#list.append(...fresh);
     if (fresh.length || all) this.#mark();
     if (hurried) {

@@ -28,9 +28,8 @@ export const GROUPS = {
 /** Sort rows; photos without a time, or without a probability, come last. */
 export function sorted(rows, sort) {
   if (sort === "name") {
-    // Comparing 20,000 names takes a quarter of a second: each is compared once, when it is new.
-    rank(rows);
-    return rows.toSorted((one, other) => one.rank - other.rank);
+    for (const row of rows) row.path ??= inOrder(`${row.folder}/${row.name}`);
+    return rows.toSorted((one, other) => (one.path < other.path ? -1 : one.path > other.path ? 1 : one.id - other.id));
   }
   const field = sort === "newest" || sort === "oldest" ? "time" : "probability";
   const sign = sort === "newest" || sort === "certain" ? -1 : 1;
@@ -38,15 +37,10 @@ export function sorted(rows, sort) {
   return rows.toSorted((one, other) => one.rank - other.rank || one.id - other.id);
 }
 
-const ranks = new Map();
-
-function rank(rows) {
-  const path = (row) => `${row.folder}/${row.name}`;
-  if (rows.some((row) => !ranks.has(path(row)))) {
-    for (const row of rows) ranks.set(path(row), 0);
-    [...ranks.keys()].sort(collator.compare).forEach((name, at) => ranks.set(name, at));
-  }
-  for (const row of rows) row.rank = ranks.get(path(row));
+/** A name as text that sorts by its letters and numbers; comparing 20,000 with a collator takes a quarter of a second. */
+function inOrder(name) {
+  const plain = /^[ -~]*$/.test(name) ? name : name.normalize("NFD").replace(/\p{M}/gu, "");
+  return plain.toLowerCase().replaceAll("_", " ").replace(/\d+/g, (digits) => digits.padStart(20, "0"));
 }
 
 /** Return sections [{key, title, detail, rows}] of rows that are sorted. */
@@ -95,7 +89,7 @@ const KINDS = {
   month: { keyOf: (row) => row.taken?.slice(0, 7) ?? "", head: (row, key) => dated(row, key, month) },
   confidence: {
     keyOf: (row) => (row.probability === null ? STEPS.length : STEPS.findIndex(([least]) => row.probability >= least)),
-    head: (_, key) => ({ title: STEPS[key]?.[1] ?? "No tag", order: key }),
+    head: (_, key) => ({ title: STEPS[key]?.[1] ?? "No probability", order: key }),
   },
   folder: { keyOf: (row) => row.folder, head: (row) => ({ title: row.folder || "The folder itself" }) },
 };

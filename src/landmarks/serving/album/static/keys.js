@@ -2,21 +2,21 @@
 
 import { isDialogOpen } from "./dialogs.js";
 
-/** What the help shows. */
+/** What the help shows; `writes` if it changes something. */
 export const HELP = [
   { show: "← → ↑ ↓", text: "Go to the next photo; with Shift: select" },
   { show: "Home End", text: "First and last photo" },
   { show: "Space Enter", text: "Show large, and back" },
-  { show: "C", text: "Confirm" },
-  { show: "X", text: "Reject" },
-  { show: "E", text: "It is something else" },
-  { show: "U", text: "Take back the verdict" },
-  { show: "T", text: "Teach from the selected photos" },
+  { show: "C", text: "Confirm", writes: true },
+  { show: "X", text: "Reject", writes: true },
+  { show: "E", text: "It is something else", writes: true },
+  { show: "U", text: "Take back the verdict", writes: true },
+  { show: "T", text: "Teach from the selected photos", writes: true },
   { show: "S", text: "Show photos that look like this one" },
   { show: "A", text: "Select all in view, or none" },
   { show: "G", text: "Select the group" },
   { show: "Esc", text: "Select nothing; close" },
-  { show: "Z", text: "Undo; with Shift: redo" },
+  { show: "Z", text: "Undo; with Shift: redo", writes: true },
   { show: "/", text: "Search" },
   { show: "+ - 0", text: "Large: zoom in, zoom out, whole photo" },
   { show: "H I", text: "Large: heat map, facts" },

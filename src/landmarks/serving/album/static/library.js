@@ -4,6 +4,7 @@
  */
 
 import { ApiError, get } from "./api.js";
+import { byId } from "./shared/dom.js";
 
 const GATHERED = 300; // milliseconds within which changes are asked for together
 const GATHERED_TAGGING = 1500; // and while the model works, which changes something all the time
@@ -13,11 +14,21 @@ export class Library extends EventTarget {
   /** Rows by id, as in the contract, with `time`: milliseconds, or NaN where the time is not known. */
   photos = new Map();
   info = null;
+  /** Whether `photos` are all, not only those that came with the page. */
+  complete = false;
   /** "here", "away" or "ended" (the cookie no longer counts). */
   connection = "here";
   #revision = 0;
   #asking = null;
   #again = false;
+
+  /** Take the photos that came with the page, the newest; returns whether there are any. */
+  begin() {
+    const { info, photos } = JSON.parse(byId("first").textContent);
+    this.photos = new Map(photos.map((row) => [row.id, prepared(row)]));
+    this.inform(info);
+    return photos.length > 0;
+  }
 
   /** Load everything, and follow the events from then on. */
   async open() {
@@ -48,6 +59,7 @@ export class Library extends EventTarget {
     const [info, { revision, photos }] = await Promise.all([get("library"), get("photos")]);
     this.#revision = revision;
     this.photos = new Map(photos.map((row) => [row.id, prepared(row)]));
+    this.complete = true;
     this.inform(info);
     this.#tell("photos");
   }
@@ -120,5 +132,5 @@ export class Library extends EventTarget {
 function prepared(row) {
   row.time = row.taken ? Date.parse(row.taken) : NaN;
   // What the view finds out about a row is kept in it: all rows have the same fields, which makes them fast to go through.
-  return Object.assign(row, { mask: null, rank: 0, grouped: null, key: null, searchable: null });
+  return Object.assign(row, { mask: null, rank: 0, grouped: null, key: null, path: null, searchable: null });
 }

@@ -6,7 +6,7 @@ import { facts } from "./facts.js";
 import { icon } from "./icons.js";
 import { Stage } from "./stage.js";
 import { say, toast } from "./toast.js";
-import { named, number, sentence, share, stateOf } from "./words.js";
+import { named, number, sentence, share, stateOf, told } from "./words.js";
 
 export class Lightbox extends EventTarget {
   /** Id of the photo that is shown, or null. */
@@ -135,7 +135,7 @@ export class Lightbox extends EventTarget {
     this.#parts.previous.disabled = at <= 0;
     this.#parts.next.disabled = at < 0 || at === order.length - 1;
     this.#parts.title.className = state.key;
-    this.#parts.title.replaceChildren(name || (row.state === "unknown" ? "Unknown" : state.text));
+    this.#parts.title.replaceChildren(told(row) || (row.state === "unknown" ? "Unknown" : state.text));
     const said = [row.city, row.country].filter((part) => part && part !== name);
     if (row.probability !== null && !row.verdict) said.push(share(row.probability));
     this.#parts.where.replaceChildren(said.join(" · "));
@@ -184,7 +184,7 @@ export class Lightbox extends EventTarget {
     parts.info.setAttribute("aria-pressed", "true");
     parts.heat.setAttribute("aria-pressed", "false");
     const verdict = el(
-      "div", { class: "judge" },
+      "div", { class: "judge writes" },
       button("confirm", "check", "Confirm", "C", judge("confirm"), "Confirm"),
       button("reject", "cross", "Reject", "X", judge("reject"), "Reject"),
       button("rename", "edit", "Something else", "E", judge("rename"), "Something else"),

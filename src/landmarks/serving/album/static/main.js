@@ -21,7 +21,7 @@ import { Status } from "./status.js";
 import { Suggestions } from "./suggestions.js";
 import { askTeach } from "./teach.js";
 import { say, toast } from "./toast.js";
-import { photos } from "./words.js";
+import { photos, whyReadOnly } from "./words.js";
 
 const VIEWS = ["photos", "map", "suggested"];
 const MANY = 100; // photos from which on a key asks first
@@ -49,7 +49,7 @@ let map = null;
 let shown = []; // rows of the view, in order
 let waiting = 0; // the frame in which the view is drawn next
 
-const land = () => (outline ??= fetch("land.json").then((response) => response.json()));
+const land = () => (outline ??= fetch(new URL("land.json", import.meta.url)).then((response) => response.json()));
 const currentView = () => (VIEWS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "photos");
 
 /** Draw the view; `fresh` if it is another one than before, which begins at its top. */
@@ -61,7 +61,7 @@ function draw(fresh = false) {
   const rank = ({ id }) => wanted.only.get(id);
   shown = wanted.ranked ? rows.toSorted((one, other) => rank(one) - rank(other)) : sorted(rows, wanted.sort);
   const group = wanted.ranked ? "none" : wanted.group;
-  bar.count(counts, shown.length, library.photos.size, shown.filter(isSure).length);
+  if (library.complete) bar.count(counts, shown.length, library.photos.size, shown.filter(isSure).length);
   const byTime = !wanted.ranked && ["newest", "oldest"].includes(wanted.sort) && ["none", "day", "month", "trip"].includes(group);
   grid.show(grouped(shown, group, wanted.sort), fresh);
   scrubber.show(byTime);
@@ -210,6 +210,15 @@ function large(id = selection.active) {
   lightbox.open(id, () => order);
 }
 
+/** What changes something: in a library to look at only it says why nothing happens. */
+const writing = (action) => (event) => {
+  const reason = whyReadOnly(library.info);
+  if (reason) toast(reason, {}, "bad");
+  else action(event);
+};
+
+const help = () => showKeys(HELP.filter(({ writes }) => !writes || !library.info.read_only));
+
 const undo = (event) => (event?.shiftKey ? review.redo() : review.undo());
 
 followKeys({
@@ -221,20 +230,21 @@ followKeys({
     PageDown: (event) => byId("scroller").scrollBy(0, byId("scroller").clientHeight * 0.9) || event,
     PageUp: (event) => byId("scroller").scrollBy(0, -byId("scroller").clientHeight * 0.9) || event,
     " ": () => large(), Enter: () => large(),
-    c: () => judge("confirm"), x: () => judge("reject"), e: () => rename(), u: () => review.clear(targets()),
-    t: () => teach(), s: () => showSimilar(targets()[0]),
+    c: writing(() => judge("confirm")), x: writing(() => judge("reject")), e: writing(() => rename()),
+    u: writing(() => review.clear(targets())), t: writing(() => teach()), s: () => showSimilar(targets()[0]),
     a: () => selection.toggleAll(grid.layout.order.map(({ id }) => id)),
     g: () => selection.active !== null && selection.toggleAll(grid.groupOf(selection.active).map(({ id }) => id)),
-    Escape: () => escape(), z: undo, "/": () => byId("search").focus(), "?": () => showKeys(HELP),
+    Escape: () => escape(), z: writing(undo), "/": () => byId("search").focus(), "?": help,
   },
   onLightbox: {
     ArrowRight: () => lightbox.step(1), ArrowLeft: () => lightbox.step(-1),
     ArrowDown: () => lightbox.step(1), ArrowUp: () => lightbox.step(-1),
     " ": () => lightbox.close(), Enter: () => lightbox.close(), Escape: () => lightbox.close(),
-    c: () => judge("confirm", [lightbox.row]), x: () => judge("reject", [lightbox.row]), e: () => rename([lightbox.row]),
-    u: () => review.clear([lightbox.row]), t: () => teach([lightbox.row]), s: () => showSimilar(lightbox.row),
+    c: writing(() => judge("confirm", [lightbox.row])), x: writing(() => judge("reject", [lightbox.row])),
+    e: writing(() => rename([lightbox.row])),
+    u: writing(() => review.clear([lightbox.row])), t: writing(() => teach([lightbox.row])), s: () => showSimilar(lightbox.row),
     "+": () => lightbox.zoom(1.5), "=": () => lightbox.zoom(1.5), "-": () => lightbox.zoom(1 / 1.5), 0: () => lightbox.fit(),
-    h: () => lightbox.heat(), i: () => lightbox.toggleFacts(), z: undo, "?": () => showKeys(HELP),
+    h: () => lightbox.heat(), i: () => lightbox.toggleFacts(), z: writing(undo), "?": help,
   },
 });
 
@@ -257,7 +267,7 @@ for (const [id, sign] of Object.entries({
 })) byId(id).prepend(icon(sign));
 byId("undo").onclick = () => review.undo();
 byId("redo").onclick = () => review.redo();
-byId("help").onclick = () => showKeys(HELP);
+byId("help").onclick = help;
 byId("link").onclick = () => showLink();
 byId("sure").onclick = confirmSure;
 byId("empty-all").onclick = () => bar.reset();
@@ -283,11 +293,21 @@ library.addEventListener("photos", () => {
 window.addEventListener("hashchange", showView);
 
 try {
+  if (currentView() !== "photos" || !bar.isNewestFirst) byId("early").remove();
+  const begun = currentView() === "photos" && bar.isNewestFirst && library.begin();
+  if (begun) {
+    draw(true);
+    byId("loading").hidden = true;
+    await Promise.allSettled([...document.querySelectorAll(".cell img[src]")].map((image) => image.decode()));
+  }
   await library.open();
-  draw(true);
+  draw(!begun);
+  byId("early")?.remove();
   byId("loading").hidden = true;
   await showView();
 } catch (error) {
   if (!(error instanceof ApiError)) throw error;
+  byId("early")?.remove();
+  byId("loading").hidden = false;
   byId("loading").textContent = error.message;
 }

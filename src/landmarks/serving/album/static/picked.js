@@ -2,7 +2,7 @@
 
 import { byId } from "./shared/dom.js";
 import { icon } from "./icons.js";
-import { named, photos, sentence } from "./words.js";
+import { photos, sentence, told } from "./words.js";
 
 const BUTTONS = {
   confirm: ["check", "Confirm", "C"],
@@ -30,7 +30,7 @@ export function showPicked(rows, selected) {
   byId("picked").hidden = rows.length === 0;
   if (!rows.length) return;
   const [first] = rows;
-  byId("picked-text").textContent = selected ? `${photos(rows.length)} selected` : named(first) || first.name;
+  byId("picked-text").textContent = selected ? `${photos(rows.length)} selected` : told(first) || first.name;
   byId("picked-text").title = selected ? "" : sentence(first);
   const tagged = rows.some(({ name_of_tag: name }) => name);
   byId("do-confirm").disabled = !tagged || rows.every(({ verdict }) => verdict === "confirmed");

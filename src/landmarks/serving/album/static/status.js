@@ -4,7 +4,7 @@ import { ApiError, post } from "./api.js";
 import { byId } from "./shared/dom.js";
 import { icon } from "./icons.js";
 import { say, toast } from "./toast.js";
-import { number } from "./words.js";
+import { number, whyReadOnly } from "./words.js";
 
 const CONNECTIONS = {
   away: "The program is away. What you see is what was there; it is tried again every two seconds.",
@@ -37,6 +37,7 @@ export class Status {
 
   #draw() {
     const { title, model, tagging, skipped, can_undo: undo, can_redo: redo } = this.#library.info;
+    document.body.classList.toggle("look-only", Boolean(this.#library.info.read_only)); // hides what writes
     document.title = `${title}: landmarks`;
     byId("title").textContent = title;
     byId("title").title = `${this.#library.info.root} · model ${model}`;
@@ -61,7 +62,7 @@ export class Status {
       button.title = running ? "Pause tagging" : "Resume tagging";
       button.setAttribute("aria-label", button.title);
       button.replaceChildren(icon(running ? "pause" : "play"));
-      if (this.#last) say(running ? "Tagging goes on" : state === "paused" ? "Tagging is paused" : "All photos were looked at");
+      if (this.#last && this.#last !== "starting") say(running ? "Tagging goes on" : state === "paused" ? "Tagging is paused" : "All photos were looked at");
     }
     this.#last = state;
   }
@@ -69,7 +70,7 @@ export class Status {
   #banner() {
     const { info, connection } = this.#library;
     const text = CONNECTIONS[connection] ?? info?.tagging.message
-      ?? (info?.read_only ? "This library is read-only: you can look, but verdicts cannot be written." : "");
+      ?? (info ? whyReadOnly(info) : "");
     const banner = byId("banner");
     if (banner.textContent === text) return;
     banner.textContent = text;

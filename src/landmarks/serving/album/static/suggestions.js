@@ -47,7 +47,7 @@ export class Suggestions {
     const title = `${photos(rows.length)} of one place: what is it?`;
     const large = (row) => nearButton(row, `${row.name}, show large`, () => this.#actions.open(row.id, rows));
     const pictures = el("div", { class: "pictures" }, ...rows.slice(0, SHOWN).map(large));
-    const name = el("button", { type: "button", class: "primary" }, icon("teach"), "Name it…");
+    const name = el("button", { type: "button", class: "primary writes" }, icon("teach"), "Name it…");
     name.onclick = () => this.#actions.teach(rows);
     const show = el("button", { type: "button" }, "Show in the grid");
     show.onclick = () => this.#actions.show(rows);

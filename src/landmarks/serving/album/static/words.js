@@ -31,6 +31,9 @@ export const days = (first, last) => shortFormat().formatRange(first, last);
 /** What a photo shows, whatever the verdict; empty if nobody knows. */
 export const named = (row) => row.name_of_tag ?? row.rejected.at(-1) ?? "";
 
+/** The same in words for people: a place that is only estimated is told so. */
+export const told = (row) => (row.source === "estimated" && row.name_of_tag ? `Probably ${row.name_of_tag}` : named(row));
+
 /** The state of a photo in a word: never by colour alone. */
 export function stateOf(row) {
   if (row.verdict === "confirmed") return { key: "confirmed", icon: "check", text: "confirmed" };
@@ -38,22 +41,30 @@ export function stateOf(row) {
   if (row.state === "unreadable") return { key: "unreadable", icon: "warning", text: "unreadable" };
   if (row.state === "waiting") return { key: "waiting", icon: "wait", text: "not looked at yet" };
   if (row.state === "unknown") return { key: "unknown", icon: "unknown", text: "unknown" };
+  if (row.source === "estimated") return { key: "estimated", icon: "estimated", text: "estimated from other photos" };
   return { key: "tagged", icon: null, text: "not judged yet" };
 }
 
 /** A photo in one sentence, for screen readers. */
 export function sentence(row) {
-  const name = named(row);
+  const name = told(row);
   const parts = [name || (row.state === "unknown" ? "Unknown" : ""), row.probability === null ? "" : share(row.probability)];
   const { text, key } = stateOf(row);
   if (key !== "unknown") parts.push(text);
   return [...parts, row.name].filter(Boolean).join(", ");
 }
 
+/** Why nothing can be written here, in a sentence; empty if it can. */
+export function whyReadOnly({ read_only: looked, locked }) {
+  if (!looked) return "";
+  const reason = locked ? "This folder cannot be written" : "This library is open to look at only";
+  return `${reason}: nothing can be confirmed, rejected or taught.`;
+}
+
 const LEVELS = { city: "the city", country: "the country", kind: "what kind it is" };
 
 /** What the tag of a photo is if it is no landmark. */
-export const fallback = (row) => (LEVELS[row.level] ? `Not sure which landmark, but ${LEVELS[row.level]}.` : "");
+export const fallback = (row) => (LEVELS[row.level] && row.source === "photo" ? `Not sure which landmark, but ${LEVELS[row.level]}.` : "");
 
 export function bytes(size) {
   return size < 1e6 ? `${Math.max(1, Math.round(size / 1e3))} kB` : `${(size / 1e6).toFixed(1)} MB`;

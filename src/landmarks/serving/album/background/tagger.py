@@ -24,8 +24,8 @@ from landmarks.library.library import Library
 from landmarks.metadata.settings import WriteOptions
 from landmarks.model.folder import read_info
 from landmarks.serving.album.album import Album
+from landmarks.serving.album.background.likeness import Likeness
 from landmarks.serving.album.catalogue import Answer, Photo
-from landmarks.serving.album.likeness import Likeness
 from landmarks.serving.album.rows import Standing
 from landmarks.serving.errors import RequestError
 from landmarks.tagging.pipeline import Model

@@ -7,11 +7,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from landmarks.errors import ImageError
+from landmarks.imaging.thumbnails import as_jpeg, load_small
 from landmarks.model.folder import read_info
 from landmarks.search.searcher import PhotoSearcher
 from landmarks.serving.look_alikes import LookAlike
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import gazetteer_of
+
+_SIDE = 160  # pixels: enough to recognise a place by, too few to be of use as a photo
+_QUALITY = 75
 
 
 class PhotoIndex:
@@ -20,13 +25,15 @@ class PhotoIndex:
     Args:
         place: Folder or URL of the index.
         model: Folder of the served model; the index must have been built with it.
+        pictures: Also return a small JPEG of each photo.
 
     Raises:
         SearchError: There is no index, it is damaged, or was built with another model.
     """
 
-    def __init__(self, place: str, model: Path) -> None:
+    def __init__(self, place: str, model: Path, *, pictures: bool = False) -> None:
         self._photos = PhotoSearcher(place, model)
+        self._pictures = pictures
         show = gazetteer_of(model, TagSettings()).display_name
         # An index stores display names; several classes of one place have one name.
         self._classes = {show(name).casefold(): name for name in reversed(read_info(model).classes)}
@@ -39,6 +46,15 @@ class PhotoIndex:
                 str(match.path.relative_to(root)),
                 match.score,
                 next((self._classes[tag] for tag in match.tags if tag in self._classes), None),
+                _small(match.path) if self._pictures else None,
             )
             for match in self._photos.of_embedding(embedding, limit)
         ]
+
+
+def _small(photo: Path) -> bytes | None:
+    """Return a small JPEG of a photo without its metadata; None if it is gone or unreadable."""
+    try:
+        return as_jpeg(load_small(photo, _SIDE), _QUALITY)
+    except ImageError:
+        return None

@@ -20,7 +20,6 @@ from landmarks.serving.album.rows import facts_to_json
 
 _SHOWN = 500  # new photos that are shown together
 _READ = 40  # photos that are read before they are shown
-_PAGE_SECONDS = 1.0  # in which the page of a second start gets the processor for itself
 _SHARE = 20  # looks take at most one part in so many of the time, when nothing new was found
 
 Found = tuple[bytes, int, int]
@@ -80,8 +79,6 @@ class Scanner:
         first, seconds = True, 0.0
         while not self._stop.is_set():
             if self._callbacks.present(self._folder.is_dir()):
-                if first and len(self._album):
-                    self._stop.wait(_PAGE_SECONDS)
                 # The ledger goes with the folder, in the middle of a look too: the next one says so.
                 with suppress(LandmarksError):
                     begun = time.monotonic()

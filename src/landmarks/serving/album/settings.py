@@ -1,0 +1,56 @@
+"""What is opened in the browser, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from landmarks.errors import InputError, SettingsError
+from landmarks.library.roots import absolute
+from landmarks.metadata.settings import WriteOptions
+from landmarks.tagging.settings import TagSettings
+
+
+@dataclass(frozen=True)
+class AlbumSettings:
+    """What is opened, and how.
+
+    Attributes:
+        root: Folder of the photos.
+        model: Model folder.
+        tags: How to tag.
+        options: Where tags are written.
+        exclude: Glob patterns of what is skipped below the folder.
+        read_only: Show tags without writing any file.
+        cache_mb: Limit on the stored thumbnails, in MiB, at least 1.
+        look_seconds: Shortest time between two looks for new photos, above 0.
+
+    Raises:
+        SettingsError: A value is out of range.
+    """
+
+    root: Path
+    model: Path
+    tags: TagSettings
+    options: WriteOptions
+    exclude: tuple[str, ...] = ()
+    read_only: bool = False
+    cache_mb: int = 1024
+    look_seconds: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.cache_mb < 1:
+            raise SettingsError(f"`cache_mb` must be at least 1, not {self.cache_mb}")
+        if not self.look_seconds > 0:
+            raise SettingsError(f"`look_seconds` must be above 0, not {self.look_seconds:g}")
+
+    def folder(self) -> Path:
+        """Return the absolute path of the folder.
+
+        Raises:
+            InputError: It does not exist.
+        """
+        folder = absolute(self.root)
+        if not folder.is_dir():
+            raise InputError(f"{self.root}: no such folder: check the spelling")
+        return folder

@@ -1,0 +1,51 @@
+"""What is known of the tags of a photo, from its ledger and from what the model said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from landmarks.geo.towns import find_position
+from landmarks.library.batch import judged
+from landmarks.library.ledger import Ledger
+from landmarks.library.records import PhotoRow
+from landmarks.serving.album.catalogue import Photo
+from landmarks.serving.album.rows import Standing, facts_from_json
+from landmarks.tagging.tags import Tag, tags_from_json
+
+
+def find_standing(
+    ledger: Ledger, photo: Photo, row: PhotoRow | None, said: Callable[[Photo], Standing | None]
+) -> Standing:
+    """Return what is known of the tags of a photo; `photo.model` is set to what the ledger recorded.
+
+    Args:
+        ledger: The ledger of the library.
+        photo: The photo.
+        row: Its row in the ledger, or None.
+        said: Returns what the model said of a photo, before any verdict; None if it was not asked.
+    """
+    if row is not None and (row.size, row.mtime_ns) != (photo.size, photo.mtime_ns):
+        row = None
+    verdicts = tuple(ledger.verdicts(photo.key, row.sha256 if row is not None and row.sha256 else None))
+    photo.model = None if row is None else row.key
+    if row is not None and row.state == "unreadable":
+        return Standing("unreadable", (), verdicts, row.reason)
+    change = None if row is None else ledger.of_photo(photo.key)
+    answer = said(photo) if change is None else None
+    if answer is not None and answer.state == "unreadable":
+        return replace(answer, verdicts=verdicts)
+    recorded = tags_from_json(change.tags) if change is not None else answer.tags if answer is not None else ()
+    tags = judged(recorded, verdicts)
+    if row is None and answer is None and not tags:
+        return Standing("waiting", (), verdicts)
+    reason = None if row is None or row.state == "done" else f"The tags cannot be written: {row.reason}"
+    town = _town(tags) if facts_from_json(photo.facts)["position"] is None else None
+    return Standing("tagged" if tags else "unknown", tags, verdicts, reason, town)
+
+
+def _town(tags: tuple[Tag, ...]) -> tuple[float, float] | None:
+    """Return the middle of the town of a tag for where a photo was taken; the tag itself has only its name."""
+    towns = (tag.place for tag in tags if tag.source != "photo" and tag.level == "city" and tag.place is not None)
+    town = next(towns, None)
+    return None if town is None else find_position(town.city, town.region, town.country_code)

@@ -1,0 +1,42 @@
+"""The socket on which a service listens."""
+
+from __future__ import annotations
+
+import socket
+
+from landmarks.errors import SettingsError
+
+
+def listen(host: str, port: int, *, backlog: int = 128, or_free: bool = False) -> socket.socket:
+    """Return a listening socket: from now on connections wait until they are accepted.
+
+    Args:
+        host: Address to listen on.
+        port: Port; 0 for a free one.
+        backlog: Most connections that wait.
+        or_free: Take a free port if this one is taken.
+
+    Raises:
+        SettingsError: Nothing can listen on this address.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError:
+            if not or_free:
+                raise
+            listener.bind((host, 0))
+        listener.listen(backlog)
+    except OSError as error:
+        listener.close()
+        reason = (error.strerror or str(error)).lower()
+        raise SettingsError(f"`host` {host} `port` {port}: {reason}: choose another address or port") from error
+    return listener
+
+
+def url_of(listener: socket.socket, host: str) -> str:
+    """Return the URL of a service that listens on a host."""
+    number = listener.getsockname()[1]
+    return f"http://[{host}]:{number}" if ":" in host else f"http://{host}:{number}"
