@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from landmarks.errors import ModelError
 from landmarks.files.atomic import atomic_path
 from landmarks.model.embedding_space import DIMENSIONS, EmbeddingSpace, Floats, Vectors, half, whitened_space
-from landmarks.model.folder import ModelInfo, check_file
+from landmarks.model.folder import REFERENCE_FILE, ModelInfo, check_file
 
-REFERENCE_FILE = "reference.npz"
 PHOTOS_A_CLASS = 20
 """Training photos per class in a reference."""
 
