@@ -35,13 +35,14 @@ from world_data import Roles, assign_roles, decode, list_photos
 from world_outputs import PREPROCESSING, AllOutputs, outputs_of_all, write_network
 from world_training import STUDENT, train_student
 
-from landmarks.fewshot.reference import REFERENCE_FILE, make_reference
+from landmarks.fewshot.reference import make_reference
 from landmarks.files.checksums import sha256_file
 from landmarks.model.calibration import Calibration
 from landmarks.model.folder import (
     CARD_FILE,
     NO_LICENCE,
     ONNX_FILE,
+    REFERENCE_FILE,
     ModelInfo,
     Origin,
     licence_of,

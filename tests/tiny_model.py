@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import ExifTags, Image
 
-from landmarks.fewshot.reference import REFERENCE_FILE, make_reference
+from landmarks.fewshot.reference import make_reference
 from landmarks.files.checksums import sha256_file
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.model.calibration import Calibration
-from landmarks.model.folder import ONNX_FILE, ModelInfo, read_info, write_info
+from landmarks.model.folder import ONNX_FILE, REFERENCE_FILE, ModelInfo, read_info, write_info
 
 COLOURS = {
     "07.Eiffel_Tower": (230, 30, 30),

@@ -96,6 +96,10 @@ class LedgerError(InputError):
     """The ledger of a library is damaged, in use, or of a newer version."""
 
 
+class HubError(InputError):
+    """A repository of the Hugging Face Hub cannot be read or written."""
+
+
 class SearchError(InputError):
     """An index of photos is missing, damaged, in use, or was built with another model."""
 
@@ -116,9 +120,10 @@ EXTRAS = {
     "raw": {"rawpy"},
     "languages": {"babel"},
     "jxl": {"pillow_jxl"},
+    "hub": {"huggingface_hub"},
     "train": {
         *("torch", "torchvision", "timm", "lightning_fabric", "matplotlib", "safetensors", "jinja2", "onnx"),
-        *("onnxscript", "sklearn", "huggingface_hub"),
+        *("onnxscript", "sklearn"),
     },
     "tune": {"optuna", "scipy", "tomli_w"},
     "track": {"mlflow"},

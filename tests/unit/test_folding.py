@@ -30,11 +30,16 @@ def trained(network: nn.Module) -> nn.Module:
     return network.eval()
 
 
-@pytest.mark.parametrize("name", ["scratch", "transfer"])
+def made(name: str) -> nn.Module:
+    if name == "scratch":
+        return MyModel(4, widths=(16, 32), depths=(1, 1))
+    return get_model_transfer_learning(name, pretrained=False)[0]
+
+
+@pytest.mark.parametrize("name", ["scratch", "efficientnet_lite0", "repvit_m0_9", "fastvit_t8"])
 @torch.no_grad()
 def test_a_folded_network_embeds_alike_without_batch_norms(name: str) -> None:
-    plain = MyModel(4, widths=(16, 32), depths=(1, 1)) if name == "scratch" else get_model_transfer_learning()[0]
-    network = trained(plain)
+    network = trained(made(name))
     before, count = network.embed(seen()), norms(network)
     folded = fold_batch_norms(network, seen())
     assert (norms(network), norms(folded)) == (count, 0)

@@ -223,6 +223,19 @@ class TestPretrainedWeights:
             assert model.embed(torch.zeros(1, 3, 64, 64)).shape == (1, model.embedding_size)
             assert contract.mean == tuple(network.pretrained_cfg["mean"])
 
+    @pytest.mark.parametrize("classes", [0, 7])
+    def test_weights_for_any_number_of_classes_fit(self, tmp_path: Path, classes: int) -> None:
+        network = timm.create_model("mobilenetv3_small_050", num_classes=classes)
+        save_file(network.state_dict(), tmp_path / "weights.safetensors")
+        state = load_backbone("mobilenetv3_small_050", tmp_path / "weights.safetensors").network.state_dict()
+        assert all(torch.equal(network.state_dict()[name], value) for name, value in state.items())
+
+    def test_a_network_with_two_classifiers_compiles_without_them(self) -> None:
+        head = load_backbone("repvit_m0_9", pretrained=False).network.head  # the rest takes seconds, and compiles
+        with pytest.warns(FutureWarning, match="deprecated"):  # as PyTorch says of TorchScript as a whole
+            compiled = torch.jit.script(head)
+        assert torch.equal(compiled(torch.ones(1, 2)), torch.ones(1, 2))
+
     @pytest.mark.parametrize(
         ("name", "sentence"),
         [

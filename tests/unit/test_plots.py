@@ -108,11 +108,19 @@ def test_long_names_that_differ_at_the_end_stay_different() -> None:
     assert len(set(tick_labels(plots.confusion_matrix(evaluation(3, names=names))))) == 3
 
 
-@pytest.mark.parametrize(("classes", "printed"), [(20, True), (21, False)])
-def test_counts_are_printed_up_to_twenty_classes(classes: int, printed: bool) -> None:
+@pytest.mark.parametrize(("classes", "all_printed"), [(20, True), (21, False)])
+def test_mistakes_are_counted_and_right_answers_where_there_is_room(classes: int, all_printed: bool) -> None:
     given = evaluation(classes)
+    right = sum(row[index] for index, row in enumerate(given.confusion))
     texts = [int(text.get_text()) for text in plots.confusion_matrix(given).axes[0].texts]
-    assert sum(texts) == (given.count if printed else 0)
+    assert sum(texts) == given.count - (0 if all_printed else right)
+
+
+def test_the_legend_of_the_calibration_hides_no_bar() -> None:
+    figure = plots.reliability_diagram(evaluation(4))
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert not any(legend.get_window_extent().overlaps(axes.get_window_extent()) for axes in figure.axes)
 
 
 def test_bars_put_the_weakest_class_first() -> None:

@@ -224,9 +224,12 @@ def test_nothing_to_advise_where_all_is_well(tmp_path: Path) -> None:
 
 
 def test_advice_on_overfitting() -> None:
-    text = advice_for(rows=history(train=0.99, valid=0.8))["The model overfits"]
+    text = advice_for(rows=history(train=0.99, valid=0.8))["Overfitting"]
     assert "99.0%" in text
     assert "80.0%" in text
+    # Or the validation loss rises while the training loss falls.
+    rows = [row | {"train_loss": 2.0 - 0.3 * row["epoch"]} for row in history(losses=(2.0, 1.0, 1.1, 1.3))]
+    assert "after epoch 1 the validation loss rose by 30.0%" in advice_for(rows=rows)["Overfitting"]
 
 
 def test_advice_on_training_longer() -> None:

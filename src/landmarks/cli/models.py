@@ -13,7 +13,7 @@ from landmarks.cli.output import print_json
 from landmarks.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from landmarks.cli.progress import RunProgress
     from landmarks.model.folder import ModelInfo
@@ -46,7 +46,10 @@ def models(
 
 def add(
     model: Annotated[
-        str, Argument("google-landmarks; an .onnx, .tflite, .pt or model.json file; or timm weights.")
+        str,
+        Argument(
+            "google-landmarks; hf://USER/NAME; a folder; an .onnx, .tflite, .pt or model.json file; timm weights."
+        ),
     ],
     source: Annotated[Path | None, Option("google-landmarks: folder of fetched files.", flag="--from")] = None,
     regions: Annotated[
@@ -70,7 +73,7 @@ def add(
         str, Option("Network of the weights in timm.", default="that of the config.json beside them")
     ] = "",
     photo: Annotated[Path | None, Option("Show the five first answers for this photo.")] = None,
-    name: Annotated[str, Option("Name of the added model.", default="that of the file")] = "",
+    name: Annotated[str, Option("Name of the added model.", default="that of the file or repository")] = "",
     licence: Annotated[str, Option("Licence of the weights.", default="not stated")] = "not stated",
     negatives: Annotated[Path | None, Option("Photos without a landmark, for the threshold.")] = None,
     target_fpr: Annotated[float, Option("Share of such photos that may get a tag.")] = 0.01,
@@ -82,7 +85,7 @@ def add(
     The other commands then take it by its name: landmarks tag PHOTO --model NAME.
     """
     from landmarks.cli.progress import RunProgress
-    from landmarks.model.importing.add import add_google, add_other
+    from landmarks.model.importing.add import add_folder, add_google, add_other, is_model_folder
     from landmarks.model.importing.google import ADDRESS, NAME
     from landmarks.model.importing.names import REGIONS
     from landmarks.model.importing.threshold import Negatives
@@ -101,14 +104,17 @@ def add(
                 negatives=chosen,
                 callbacks=callbacks,
             )
+        elif is_model_folder(path := _local(model, shown)):
+            _refuse({"labels": labels, "preprocessing": preprocessing, "negatives": negatives})
+            folder = add_folder(path, name or _title(model))
         else:
             shown.stage("reading")
             folder = add_other(
-                _loaded(Path(model), architecture, preprocessing, negatives),
+                _loaded(path, architecture, preprocessing, negatives),
                 labels=labels,
                 preprocessing=preprocessing,
                 scores=scores,
-                name=name,
+                name=name or _title(model),
                 licence=licence,
                 negatives=chosen,
                 callbacks=callbacks,
@@ -116,7 +122,50 @@ def add(
     _show_added(folder, photo)
 
 
-COMMANDS = {"add": add}
+def push(
+    folder: Annotated[Path, Argument("Model folder, such as landmarks export makes.")],
+    repository: Annotated[str, Argument("Repository of the Hugging Face Hub: USER/NAME.")],
+    private: Annotated[bool, Option("Create the repository so that only you see it.")] = False,
+    update: Annotated[bool, Option("Add a commit to a repository that has files already.")] = False,
+) -> None:
+    """Push a model folder to the Hugging Face Hub, in one commit.
+
+    The token is that of hf auth login, or of the variable HF_TOKEN.
+    """
+    from landmarks.model.folder import read_info
+    from landmarks.model.hub.push import push_model
+
+    address = push_model(folder, repository, private=private, update=update)
+    click.echo(f"licence: {read_info(folder).licence}")
+    click.echo(f"model: {address}")
+
+
+COMMANDS = {"add": add, "push": push}
+
+_HUB = "hf://"
+
+
+def _local(model: str, shown: RunProgress) -> Path:
+    """Return the file or folder of a model, fetched from the Hub if need be."""
+    if not model.startswith(_HUB):
+        return Path(model)
+    from landmarks.model.hub.connection import parse_repository
+    from landmarks.model.hub.fetch import fetch_model
+
+    shown.stage(f"fetching {model.removeprefix(_HUB)}")
+    return fetch_model(parse_repository(model, "model"))
+
+
+def _title(model: str) -> str:
+    """Return the name of a model from the Hub; empty for others, whose files tell."""
+    return model.partition("@")[0].rpartition("/")[2] if model.startswith(_HUB) else ""
+
+
+def _refuse(given: Mapping[str, object]) -> None:
+    """Refuse options that describe a foreign model, or change it, for a model folder."""
+    for option, value in given.items():
+        if value:
+            raise SettingsError(f"`{option}` is for models of others: a model folder brings its own, leave it out")
 
 
 def _loaded(path: Path, architecture: str, preprocessing: str, photos: Path | None) -> Loaded:

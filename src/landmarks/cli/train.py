@@ -44,6 +44,10 @@ def train(
     unfreeze: Annotated[bool, Option("With --method transfer: fine-tune the backbone too.")] = False,
     out: Annotated[Path | None, Option("Run folder to make.", default="runs/METHOD-DATA")] = None,
     resume: Annotated[Path | None, Option("Run to continue, with its own settings.")] = None,
+    find_rate: Annotated[
+        Path | None,
+        Option("Do not train: try learning rates, and write the curve of the loss to this PNG.", flag="--find-lr"),
+    ] = None,
     cache: Annotated[
         Path | None, Option("Folder for decoded images and embeddings.", default="the user's cache folder")
     ] = None,
@@ -84,7 +88,7 @@ def train(
     if resume is not None:
         _refuse_others(
             {"data": data, "method": method, "preset": preset, "unfreeze": unfreeze, "out": out, "cache": cache}
-            | {"track": track, "track_uri": track_uri},
+            | {"track": track, "track_uri": track_uri, "find_rate": find_rate},
             groups,
         )
         run = _continue(resume, verbosity)
@@ -92,12 +96,31 @@ def train(
         if data is None:
             raise SettingsError("landmarks train needs `data`, or `resume` RUN")
         settings = replace(_settings(data, method, preset, unfreeze=unfreeze, groups=groups), cache=cache)
+        if find_rate is not None:
+            for name, given in (("out", out), ("track", track), ("track_uri", track_uri)):
+                if given is not None:
+                    raise SettingsError(f"`find_rate` makes no run: leave out `{name}`")
+            _find_rate(settings, find_rate, verbosity)
+            return
         out = out or Path("runs") / f"{settings.model.kind}-{settings.data.resolve().name}"
         run = _train(settings, out, _tracker(track, track_uri, settings, out), verbosity)
     for split in ("valid", "test"):
         top1 = run.metrics(split)["top1"]
         click.echo(f"{split} accuracy {top1['value']:.4f} (95 % interval {top1['low']:.4f} to {top1['high']:.4f})")
     click.echo(f"report: {run.folder.report}")
+
+
+def _find_rate(settings: RunSettings, picture: Path, verbosity: Verbosity) -> None:
+    from landmarks.cli.progress import RunProgress
+    from landmarks.training.engine.rate_finder import find_rate
+    from landmarks.training.reports.experiment_plots import rate_test
+    from landmarks.training.reports.plots import save_figure
+
+    with RunProgress(verbosity) as shown:
+        found = find_rate(settings, logger=shown)
+    save_figure(rate_test(found.rates, found.losses, found.suggestion), picture)
+    click.echo(f"the loss falls fastest at a learning rate of {found.suggestion:.1e}")
+    click.echo(f"curve: {picture}")
 
 
 def _train(settings: RunSettings, out: Path, tracker: MLflowLogger | None, verbosity: Verbosity) -> TrainedRun:

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 
 from landmarks.errors import ModelError
 from landmarks.fewshot.prototypes import PrototypeRule, Taught, chance
-from landmarks.fewshot.reference import REFERENCE_FILE, Reference, read_reference
+from landmarks.fewshot.reference import Reference, read_reference
 from landmarks.files.atomic import atomic_path
 from landmarks.files.checksums import sha256_file
 from landmarks.files.state import user_data
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.embedding_space import Vectors
-from landmarks.model.folder import ONNX_FILE, ModelInfo, is_bundled
+from landmarks.model.folder import ONNX_FILE, REFERENCE_FILE, ModelInfo, is_bundled
 
 LEARNED_FILE = "learned.npz"
 FORMAT = 2

@@ -131,6 +131,7 @@ PROTOTYPES_FILE = "prototypes.bin"
 SCALES_FILE = "prototypes.npz"
 HEAD_FILES = (HEAD_FILE, PROTOTYPES_FILE, SCALES_FILE)
 """Files of a prototype head."""
+REFERENCE_FILE = "reference.npz"
 DEFAULT_MODEL = "world"
 """The default model, bundled with the package."""
 

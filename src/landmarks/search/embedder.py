@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.fewshot.reference import REFERENCE_FILE, read_reference
+from landmarks.fewshot.reference import read_reference
 from landmarks.model.embedding_space import EmbeddingSpace, plain_space
-from landmarks.model.folder import ONNX_FILE
+from landmarks.model.folder import ONNX_FILE, REFERENCE_FILE
 from landmarks.tagging.pipeline import Model
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tags import Tag

@@ -11,22 +11,29 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from shutil import copyfile
 
 import onnx
 
 from landmarks.errors import ModelError, SettingsError
-from landmarks.files.atomic import write_text
+from landmarks.files.atomic import storage_errors, write_text
+from landmarks.files.checksums import sha256_file
 from landmarks.files.state import user_cache
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.model.calibration import Calibration
 from landmarks.model.folder import (
     CARD_FILE,
+    HEAD_FILES,
+    INFO_FILE,
     NOT_STATED,
     ONNX_FILE,
+    REFERENCE_FILE,
     ModelInfo,
     bundled_models,
+    check_file,
     models_folder,
+    read_info,
     write_info,
 )
 from landmarks.model.importing import google
@@ -39,6 +46,7 @@ from landmarks.model.importing.names import REGIONS
 from landmarks.model.importing.preprocessing import parse_preprocessing
 from landmarks.model.importing.scores import Scores
 from landmarks.model.importing.threshold import COSINE_TEMPERATURE, Negatives, cautious, fitted
+from landmarks.model.recognizer import Recognizer
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -116,6 +124,38 @@ def add_google(
         usual = cautious("cosine_margin", COSINE_TEMPERATURE)
         _finish(folder, info, usual, negatives=negatives, callbacks=callbacks, licence=google.LICENCE)
     return _target(name)
+
+
+def is_model_folder(path: Path) -> bool:
+    """Return whether a path is a model folder, such as `landmarks export` makes."""
+    return (path / INFO_FILE).is_file() and (path / ONNX_FILE).is_file()
+
+
+def add_folder(source: Path, name: str = "") -> Path:
+    """Add a copy of a model folder.
+
+    Args:
+        source: The folder; what using a model does not need, such as TorchScript, is left out.
+        name: Name of the model; empty to use its own.
+
+    Returns:
+        The model folder.
+
+    Raises:
+        ModelError: The model exists already, or a file is damaged or is no model that can be used.
+        SettingsError: The name is wrong.
+    """
+    info = read_info(source)
+    target = _target(name or info.name)
+    wanted = [one for one in (ONNX_FILE, *HEAD_FILES, REFERENCE_FILE, CARD_FILE) if one in info.files]
+    with new_folder(target) as folder:
+        for one in wanted:
+            with storage_errors(folder / one):
+                copyfile(check_file(source, info, one), folder / one)
+        files = {one: sha256_file(folder / one) for one in wanted}
+        write_info(folder, replace(info, name=target.name, files=files))
+        Recognizer(folder, threads=1)  # opened once: a graph that does not run is refused now
+    return target
 
 
 def add_other(

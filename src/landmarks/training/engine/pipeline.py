@@ -94,7 +94,9 @@ def _complete(
     try:
         with locked_run(folder):
             started = time.perf_counter() - sum(row.seconds for row in read_history(folder.history))
-            data, network = _prepare(folder, settings, logger, resume=resume)
+            data, network = prepare(settings, logger, folder)
+            if resume and folder.info.is_file():
+                require_same_data(folder, read_info(folder), data)
             ready = True
             info = _describe(data, network)
             write_json(folder.info, info)
@@ -130,10 +132,17 @@ def _assist(folder: RunFolder, settings: RunSettings, *, resume: bool) -> NoRetu
     raise SystemExit(0)
 
 
-def _prepare(
-    folder: RunFolder, settings: RunSettings, logger: Logger, *, resume: bool
-) -> tuple[Data, NetworkOfRun]:
-    """Check devices and data, and build the network, before anything is trained."""
+def prepare(settings: RunSettings, logger: Logger, folder: RunFolder | None = None) -> tuple[Data, NetworkOfRun]:
+    """Check devices and data, and build the network, before anything is trained.
+
+    Args:
+        settings: Of the run.
+        logger: Gets what is to be told of the data.
+        folder: The run folder, which lists unreadable images; None if nothing is written.
+
+    Raises:
+        LandmarksError: As the parts do.
+    """
     check_processes(settings.loop)
     make_fabric(settings.loop)  # refuses devices that are not there before any work
     set_threads(replace(settings.loop, devices=1))  # this process is alone as yet
@@ -144,9 +153,8 @@ def _prepare(
     for line in data.folder.skipped:
         logger.detail(line)
     if data.broken:
-        logger.remark(f"{len(data.broken)} unreadable pictures were left out: {folder.info} lists them")
-    if resume and folder.info.is_file():
-        require_same_data(folder, read_info(folder), data)
+        listed = f": {folder.info} lists them" if folder else ""
+        logger.remark(f"{len(data.broken)} unreadable pictures were left out{listed}")
     if settings.loop.processes > 1 and data.train_size < settings.loading.batch_size:
         raise SettingsError(
             f"`batch_size` must be at most the {data.train_size} training images where several devices share "
@@ -168,27 +176,12 @@ def _train_head(
     model = network.model
     if not isinstance(model, TransferModel):
         raise TypeError("only a pretrained network has a head that is trained alone")
-    seed, views, unfreeze = settings.loading.seed, settings.model.views, settings.model.unfreeze
+    unfreeze = settings.model.unfreeze
     # Before fine-tuning, the head is trained as it would be alone; the other settings are for what follows.
     own = replace(default_settings(settings.data, "transfer"), model=settings.model) if unfreeze else settings
     # Seconds of work: not worth distributing.
     own = replace(own, loop=replace(own.loop, accelerator=settings.loop.accelerator, devices=1, nodes=1))
-    logger.stage("embedding images with the frozen backbone")
-    loaders: dict[str, Loader] = {}
-    for split, samples in (("train", data.folder.train), ("valid", data.folder.valid)):
-        training = split == "train"
-        embeddings = compute_embeddings(
-            model,
-            data.cache,
-            samples,
-            network.preprocessing,
-            data.cache_folder,
-            accelerator=settings.loop.accelerator,
-            views=Views(views, view_augmentation(own.augment), seed) if training else Views(),
-            progress=logger.progress,
-        )
-        sampler = own.loading.sampler if training else None
-        loaders[split] = embedding_loader(embeddings, samples, own.loading.batch_size, sampler=sampler)
+    loaders = head_loaders(own, data, network, logger, seed=settings.loading.seed)
     logger.stage("training the head")
     head, stage = Head(model), RunFolder(folder.root / "head")
     rows = optimize(
@@ -204,6 +197,42 @@ def _train_head(
     save_weights(folder.weights, model, network.architecture, data.folder.classes)
     if not unfreeze:
         write_history(folder.history, rows)
+
+
+def head_loaders(
+    settings: RunSettings, data: Data, network: NetworkOfRun, logger: Logger, *, seed: int
+) -> dict[str, Loader]:
+    """Embed the images with the frozen backbone, or read their cached embeddings, and return loaders of them.
+
+    Args:
+        settings: Those under which the head is trained.
+        data: From `prepare`.
+        network: A `TransferModel` with its preprocessing.
+        logger: Gets the progress.
+        seed: Of the augmented views.
+
+    Returns:
+        `train` and `valid`.
+    """
+    if not isinstance(network.model, TransferModel):
+        raise TypeError("only a pretrained network has embeddings that can be cached")
+    logger.stage("embedding images with the frozen backbone")
+    loaders: dict[str, Loader] = {}
+    for split, samples in (("train", data.folder.train), ("valid", data.folder.valid)):
+        training = split == "train"
+        embeddings = compute_embeddings(
+            network.model,
+            data.cache,
+            samples,
+            network.preprocessing,
+            data.cache_folder,
+            accelerator=settings.loop.accelerator,
+            views=Views(settings.model.views, view_augmentation(settings.augment), seed) if training else Views(),
+            progress=logger.progress,
+        )
+        sampler = settings.loading.sampler if training else None
+        loaders[split] = embedding_loader(embeddings, samples, settings.loading.batch_size, sampler=sampler)
+    return loaders
 
 
 def _describe(data: Data, network: NetworkOfRun) -> dict[str, Any]:

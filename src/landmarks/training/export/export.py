@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 
 from landmarks.errors import ExportError, RunError
-from landmarks.fewshot.reference import REFERENCE_FILE
 from landmarks.files.atomic import storage_errors, write_text
 from landmarks.files.checksums import sha256_file
 from landmarks.imaging.preprocessing import normalize
@@ -23,6 +22,7 @@ from landmarks.model.calibration import Calibration
 from landmarks.model.folder import (
     CARD_FILE,
     ONNX_FILE,
+    REFERENCE_FILE,
     TORCHSCRIPT_FILE,
     ModelInfo,
     licence_of,

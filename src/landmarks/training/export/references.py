@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from landmarks.fewshot.reference import REFERENCE_FILE, make_reference
+from landmarks.fewshot.reference import make_reference
+from landmarks.model.folder import REFERENCE_FILE
 from landmarks.model.ood import is_landmark
 from landmarks.model.recognizer import Recognizer
 from landmarks.training.data.folders import limit_evenly

@@ -15,6 +15,7 @@ from typing import Any
 import timm
 import torch
 from safetensors.torch import load_file
+from timm.models.repvit import RepVitClassifier
 from torch import Tensor, nn
 
 from landmarks.errors import MissingExtraError, ModelError
@@ -89,11 +90,18 @@ def load_backbone(name: str, weights: Path | None = None, *, pretrained: bool = 
         else:
             raise ModelError(f"`backbone` {name}: no packaged weights: give a local file with `weights`")
         _fill(network, state, weights or timm_name, by_position=weights is None)
+    else:
+        _drop_classifier(network)
     mean, std = network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
-    network.reset_classifier(0)
     # Some networks expand their features once more before the classifier.
     size = getattr(network, "head_hidden_size", None) or network.num_features
     return Backbone(network, int(size), tuple(mean), tuple(std))
+
+
+def _drop_classifier(network: Any) -> None:
+    network.reset_classifier(0)
+    if isinstance(getattr(network, "head", None), RepVitClassifier):
+        network.head = nn.Identity()  # what is left of it cannot be compiled by TorchScript
 
 
 def _read_packaged(packaged: PackagedBackbone) -> dict[str, Tensor]:
@@ -123,25 +131,24 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _fill(network: nn.Module, state: dict[str, Tensor], source: Path | str, *, by_position: bool) -> None:
+def _fill(network: Any, state: dict[str, Tensor], source: Path | str, *, by_position: bool) -> None:
     """Load a state dict by the names of its entries; those of our packages, whose names differ, by position.
 
-    A file of a user is never loaded by position: entries of the same shapes in another order would be mixed up.
+    The classifier is dropped first, so that weights for any number of classes fit, or without a classifier. A file
+    of a user is never loaded by position: entries of the same shapes in another order would be mixed up.
     """
+    whole = network.state_dict()
+    if by_position and [value.shape for value in state.values()] == [value.shape for value in whole.values()]:
+        state = dict(zip(whole, state.values(), strict=True))
+    _drop_classifier(network)
     own = network.state_dict()
-    if (
-        by_position
-        and set(state) != set(own)
-        and [value.shape for value in state.values()] == [value.shape for value in own.values()]
-    ):
-        state = dict(zip(own, state.values(), strict=True))
-    if set(state) != set(own):
-        odd = sorted(set(state) ^ set(own))[0]
+    odd = sorted((set(own) - set(state)) | (set(state) - set(whole)))
+    if odd:
         raise ModelError(
-            f"{source}: these weights are of another network ({odd!r} is in one of them alone): check `backbone`, "
-            "and give the state dict of the network in timm"
+            f"{source}: these weights are of another network ({odd[0]!r} is in one of them alone): check "
+            "`backbone`, and give the state dict of the network in timm"
         )
     try:
-        network.load_state_dict(state)
+        network.load_state_dict({name: state[name] for name in own})
     except RuntimeError as error:
         raise ModelError(f"{source}: the weights do not fit: check `backbone`") from error

@@ -1,19 +1,27 @@
-"""Folds batch norms into the convolutions before them: the exporter then has half as much to trace."""
+"""Folds batch norms into the convolutions before them: the exporter then has half as much to trace.
+
+Networks that train with several branches for one convolution, such as RepViT and FastViT, are merged into their
+form for inference first (Ding et al. 2021, https://arxiv.org/abs/2101.03697).
+"""
 
 from __future__ import annotations
 
 from copy import deepcopy
 
 import torch
+from timm.utils.model import reparameterize_model
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 _TOLERANCE = 1e-4
 """Largest difference of an embedding, whose numbers are below about 1, between a network and its folded copy."""
 
+_BRANCHED = ("fuse", "reparameterize", "switch_to_deploy")
+"""Methods by which timm merges branches."""
+
 
 def fold_batch_norms(network: nn.Module, example: Tensor) -> nn.Module:
-    """Return a copy of a network without the batch norms that directly follow a convolution.
+    """Return a copy of a network with merged branches and without batch norms that directly follow a convolution.
 
     Args:
         network: `MyModel` or `TransferModel`, in evaluation mode.
@@ -23,8 +31,13 @@ def fold_batch_norms(network: nn.Module, example: Tensor) -> nn.Module:
         The copy; the network itself where a copy would not be equivalent, such as one that uses the output of a
         convolution twice.
     """
-    folded = deepcopy(network)
-    pairs, embedding = _pairs(folded, example)
+    embedding: Tensor | None = None
+    if any(hasattr(module, name) for module in network.modules() for name in _BRANCHED):
+        folded, embedding = reparameterize_model(network), _embed(network, example)
+    else:
+        folded = deepcopy(network)
+    pairs, copied = _pairs(folded, example)
+    embedding = copied if embedding is None else embedding
     for convolution, norm in pairs:
         if norm.running_mean is None or norm.running_var is None:
             return network

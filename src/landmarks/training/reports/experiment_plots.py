@@ -41,6 +41,31 @@ def compared_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> F
     return figure
 
 
+def rate_test(rates: Sequence[float], losses: Sequence[float], suggestion: float) -> Figure:
+    """Draw the smoothed loss by learning rate, with the suggested rate.
+
+    Args:
+        rates: Learning rates, rising.
+        losses: Smoothed loss at each.
+        suggestion: The rate to mark, one of them.
+    """
+    with style():
+        figure = new_figure(6.5, 3.4)
+        axes = figure.subplots()
+        axes.plot(rates, losses, color=BLUE)
+        height = losses[list(rates).index(suggestion)]
+        axes.axvline(suggestion, color=ORANGE, linewidth=1, linestyle=(0, (3, 2)))
+        axes.plot([suggestion], [height], "o", color=ORANGE, markersize=6)
+        axes.annotate(
+            f"falls fastest at {suggestion:.1e}", (suggestion, height), xytext=(8, 8), textcoords="offset points"
+        )
+        axes.set_xscale("log")
+        axes.set(xlabel="learning rate", ylabel="smoothed loss", title="Learning-rate test")
+        axes.grid(visible=True, axis="y")
+        axes.set_axisbelow(True)
+    return figure
+
+
 def study_history(values: Mapping[int, float], pruned: Mapping[int, float], label: str, *, lower: bool) -> Figure:
     """Draw the metric of each trial of a study, and the best so far.
 

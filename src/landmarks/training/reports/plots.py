@@ -37,10 +37,12 @@ MOST_CLASSES = 60
 MOST_PAIRS = 30
 MOST_BARS = 100
 
-_SHADES = LinearSegmentedColormap.from_list("shades", ["#f6f8fa", PALE, "#5f93bd", "#1d4466"]).with_extremes(
+_RIGHT = LinearSegmentedColormap.from_list("right", ["#f6f8fa", PALE, "#5f93bd", "#1d4466"])
+_WRONG = LinearSegmentedColormap.from_list("wrong", ["#f6f8fa", "#f9d9b9", ORANGE, "#7d3c0c"]).with_extremes(
     bad="#ececec"
 )
-_SQUASH = PowerNorm(0.6, vmin=0.0, vmax=1.0)  # lifts the small shares off the diagonal, which are the news
+_ALL_RIGHT = PowerNorm(0.6, vmin=0.0, vmax=1.0)
+_HALF_WRONG = PowerNorm(0.6, vmin=0.0, vmax=0.5, clip=True)  # lifts small fractions: mistakes are the news
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -115,42 +117,53 @@ class Confused(Protocol):
 def confusion_matrix(evaluation: Confused) -> Figure:
     """Draw the confusion matrix: a row is a true class, its colours are fractions of the images of that row.
 
-    Counts are printed up to 20 classes. A class without images has a grey row. Above `MOST_CLASSES` classes the
-    most confused pairs are drawn instead.
+    Right predictions are blue, mistakes orange with their number. A class without images has a grey row. Above
+    `MOST_CLASSES` classes the most confused pairs are drawn instead.
     """
     if len(evaluation.class_names) > MOST_CLASSES:
         return _confused_bars(evaluation)
     counts = evaluation.confusion.table()
     classes = len(counts)
     support = counts.sum(axis=1, keepdims=True)
-    shares = np.ma.masked_invalid(np.where(support > 0, counts / np.maximum(support, 1), np.nan))
+    shares = np.where(support > 0, counts / np.maximum(support, 1), np.nan)
     cell = float(np.interp(classes, [2, 10, 20, 40, 100], [0.8, 0.5, 0.33, 0.2, 0.13]))
     size = float(np.interp(classes, [2, 20, 40, 100], [9, 8.5, 8, 7]))
     labels = class_labels(evaluation.class_names)
+    sides = 2 if classes > 20 else 1  # far from its label nobody finds a row or a column
     margin = 0.35 + 0.09 * max(len(label) for label in labels) * size / 9
     with style():
-        figure = new_figure(cell * classes + margin + 0.9, cell * classes + margin + 0.2)
+        figure = new_figure(cell * classes + sides * margin + 0.3, cell * classes + sides * margin + 1.9)
         axes = figure.subplots()
-        mesh = axes.pcolormesh(
-            shares, cmap=_SHADES, norm=_SQUASH, edgecolors="white", linewidth=1.2 if classes <= 20 else 0.4
-        )
+        lines: dict[str, Any] = {"edgecolors": "white", "linewidth": 1.2 if classes <= 20 else 0.4}
+        diagonal = np.eye(classes, dtype=bool)
+        mistakes = np.ma.masked_invalid(np.where(diagonal & (support > 0), 0.0, shares))
+        wrong = axes.pcolormesh(mistakes, cmap=_WRONG, norm=_HALF_WRONG, **lines)
+        hits = np.ma.masked_where(~diagonal | np.isnan(shares), shares)
+        right = axes.pcolormesh(hits, cmap=_RIGHT, norm=_ALL_RIGHT, **lines)
         middles = np.arange(classes) + 0.5
         axes.set_xticks(middles, labels, rotation=90, fontsize=size)
         axes.set_yticks(middles, labels, fontsize=size)
-        axes.tick_params(length=0, labelcolor=INK)
+        axes.tick_params(length=0, labelcolor=INK, labeltop=sides == 2, labelright=sides == 2)
+        axes.tick_params(axis="x", rotation=90)
         axes.invert_yaxis()
         axes.set_aspect("equal")
         axes.spines[:].set_visible(False)
         axes.set(xlabel="predicted", ylabel="true")
-        if classes <= 20:
-            _print_counts(axes, counts, shares)
-        bar = figure.colorbar(
-            mesh, ax=axes, fraction=0.05, aspect=25, shrink=min(1.0, 2.2 / (cell * classes) + 0.3)
-        )
-        bar.set_ticks([0, 0.1, 0.25, 0.5, 0.75, 1], labels=["0%", "10%", "25%", "50%", "75%", "100%"])
-        bar.ax.tick_params(length=0)
-        bar.outline.set_visible(False)
-        bar.set_label("fraction of the true class")
+        _print_counts(axes, counts, shares)
+        bars = ((right, (0, 0.25, 0.5, 0.75, 1), "right"), (wrong, (0, 0.1, 0.25, 0.5), "mistakes"))
+        for mesh, ticks, name in bars:
+            bar = figure.colorbar(
+                mesh,
+                ax=axes,
+                location="bottom",
+                fraction=0.05,
+                aspect=30,
+                shrink=min(0.8, 2.5 / (cell * classes) + 0.1),
+            )
+            bar.set_ticks(ticks, labels=[f"{tick:.0%}" for tick in ticks])
+            bar.ax.tick_params(length=0)
+            bar.outline.set_visible(False)
+            bar.set_label(f"{name}, of the true class")
     return figure
 
 
@@ -209,7 +222,6 @@ def reliability_diagram(evaluation: Calibrated) -> Figure:
         top.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
         top.set_title(f"Calibration error {calibration.error:.1%}")
         top.yaxis.set_major_formatter(PERCENT)
-        top.legend(loc="upper left")
         bottom.bar(middles, [one.count for one in held], width, color=MUTED)
         bottom.set(xlabel="confidence (probability of the predicted class)", ylabel="pictures")
         bottom.xaxis.set_major_formatter(PERCENT)
@@ -217,6 +229,8 @@ def reliability_diagram(evaluation: Calibrated) -> Figure:
         for axes in (top, bottom):
             axes.grid(visible=True, axis="y")
             axes.set_axisbelow(True)
+        # Outside: bars may reach any place of the plot.
+        figure.legend(*top.get_legend_handles_labels(), loc="outside lower center", ncols=3, columnspacing=1.2)
     return figure
 
 
@@ -310,9 +324,11 @@ def _mark_best(axes: Axes, columns: Mapping[str, NDArray[Any]], kind: str, saved
 
 
 def _print_counts(axes: Axes, counts: NDArray[Any], shares: NDArray[Any]) -> None:
+    """Print the number of every mistake, and of right predictions where there is room."""
+    size = float(np.interp(len(counts), [20, 40, 60], [8, 6.5, 5.5]))
     for (row, column), count in np.ndenumerate(counts):
-        if count:
-            dark = shares[row, column] > 0.45
+        if count and (row != column or len(counts) <= 20):
+            dark = shares[row, column] > (0.45 if row == column else 0.25)
             axes.text(
                 column + 0.5,
                 row + 0.5,
@@ -320,7 +336,7 @@ def _print_counts(axes: Axes, counts: NDArray[Any], shares: NDArray[Any]) -> Non
                 ha="center",
                 va="center",
                 color="white" if dark else INK,
-                size=8,
+                size=size,
             )
 
 

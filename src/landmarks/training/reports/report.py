@@ -209,16 +209,28 @@ def _saved_row(history: Sequence[Mapping[str, float]]) -> Mapping[str, float] | 
 
 
 def _overfitting(history: Sequence[Mapping[str, float]]) -> Advice | None:
-    best = _saved_row(history)
-    gap = best.get("train_accuracy", 0.0) - best.get("valid_accuracy", 1.0) if best else 0.0
-    if best is None or gap <= 0.1:
+    best, lowest = _saved_row(history), _lowest_row(history)
+    if best is None or lowest is None:
+        return None
+    gap = best.get("train_accuracy", 0.0) - best.get("valid_accuracy", 1.0)
+    last = history[-1]
+    rise = last.get("valid_loss", 0.0) / max(lowest["valid_loss"], 1e-9) - 1
+    if gap > 0.1:
+        found = (
+            f"at its best epoch, training accuracy is {percent(best['train_accuracy'])} and validation accuracy "
+            f"{percent(best['valid_accuracy'])}"
+        )
+    elif rise > 0.1 and last.get("train_loss", 0.0) < lowest.get("train_loss", 0.0):
+        found = (
+            f"after epoch {lowest['epoch']:g} the validation loss rose by {percent(rise)} while the training loss "
+            "kept falling (the saved weights are those of before)"
+        )
+    else:
         return None
     return Advice(
-        "The model overfits",
-        "It memorises training pictures: at its best epoch, training accuracy is "
-        f"{percent(best['train_accuracy'])} and validation accuracy {percent(best['valid_accuracy'])}. Add "
-        "pictures, use stronger augmentation (--augment), raise --dropout or --weight-decay, or start from a "
-        "pretrained network (--method transfer).",
+        "Overfitting",
+        f"The model overfits, it memorises training pictures: {found}. Add pictures, use stronger augmentation "
+        "(--augment), raise --dropout or --weight-decay, or start from a pretrained network (--method transfer).",
     )
 
 

@@ -1,0 +1,1 @@
+"""Model folders on the Hugging Face Hub: pushed there, and fetched from it."""
