@@ -41,6 +41,9 @@ def run(
         token = secrets.token_urlsafe(32)
         started(f"{url_of(listener, _ITSELF.get(host, host))}/?token={token}")
         gc.disable()  # until it serves: what is imported and listed now stays
-        from landmarks.serving.album.app import serve  # noqa: PLC0415
+        try:
+            from landmarks.serving.album.app import serve  # noqa: PLC0415
 
-        serve(settings, host, listener, token)
+            serve(settings, host, listener, token)
+        finally:
+            gc.enable()

@@ -28,7 +28,11 @@ export const GROUPS = {
 /** Sort rows; photos without a time, or without a probability, come last. */
 export function sorted(rows, sort) {
   if (sort === "name") {
-    for (const row of rows) row.path ??= inOrder(`${row.folder}/${row.name}`);
+    const folders = new Map();
+    for (const row of rows) {
+      if (!folders.has(row.folder)) folders.set(row.folder, `${inOrder(row.folder)}/`);
+      row.path ??= folders.get(row.folder) + inOrder(row.name);
+    }
     return rows.toSorted((one, other) => (one.path < other.path ? -1 : one.path > other.path ? 1 : one.id - other.id));
   }
   const field = sort === "newest" || sort === "oldest" ? "time" : "probability";

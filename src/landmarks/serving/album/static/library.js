@@ -57,8 +57,11 @@ export class Library extends EventTarget {
 
   async #load() {
     const [info, { revision, photos }] = await Promise.all([get("library"), get("photos")]);
+    await task();
+    const rows = new Map(photos.map((row) => [row.id, prepared(row)]));
+    await task();
     this.#revision = revision;
-    this.photos = new Map(photos.map((row) => [row.id, prepared(row)]));
+    this.photos = rows;
     this.complete = true;
     this.inform(info);
     this.#tell("photos");
@@ -128,6 +131,9 @@ export class Library extends EventTarget {
     this.dispatchEvent(new Event(what));
   }
 }
+
+/** Go on in a task of its own, so that none is long. */
+const task = () => new Promise((resolve) => setTimeout(resolve));
 
 function prepared(row) {
   row.time = row.taken ? Date.parse(row.taken) : NaN;

@@ -25,6 +25,7 @@ import { photos, whyReadOnly } from "./words.js";
 
 const VIEWS = ["photos", "map", "suggested"];
 const MANY = 100; // photos from which on a key asks first
+const FIRST = 300; // milliseconds for the first photos before all others are listed
 const SIMILAR = 60; // photos that look like one
 
 const library = new Library();
@@ -298,7 +299,9 @@ try {
   if (begun) {
     draw(true);
     byId("loading").hidden = true;
-    await Promise.allSettled([...document.querySelectorAll(".cell img[src]")].map((image) => image.decode()));
+    const pictures = [...document.querySelectorAll(".cell img[src]")].map((image) => image.decode());
+    const pause = new Promise((resolve) => setTimeout(resolve, FIRST)); // some may have to be made
+    await Promise.race([Promise.allSettled(pictures), pause]);
   }
   await library.open();
   draw(!begun);
