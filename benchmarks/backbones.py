@@ -1,9 +1,9 @@
 """Small backbones of timm by size and speed, with random weights: what `--backbone NAME --weights FILE` costs.
 
-Run `python benchmarks/backbones.py`; it needs neither pictures nor a network. Each backbone gets a head for 34 classes
-and goes the way of `landmarks export`: batch norms folded and branches merged, ONNX, int8. Speeds are images per
-second of processor time on one thread, so that other work on the machine changes them little. Random weights have
-the speed of trained ones; accuracy cannot be measured with them.
+Run `python benchmarks/backbones.py`; it needs neither pictures nor a network. Each backbone gets a head for 34
+classes and goes the way of `landmarks export`: batch norms folded, branches merged, ONNX, int8. Speeds are images
+per second of processor time on one thread, so that other work on the machine changes them little. Random weights
+have the speed of trained ones; accuracy cannot be measured with them.
 """
 
 from __future__ import annotations
@@ -109,7 +109,10 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        rows = [measured(name, given.seconds, Path(folder)) for name in given.names]
+        rows = []
+        for name in given.names:
+            rows.append(measured(name, given.seconds, Path(folder)))
+            print(*rows[-1], flush=True)
     header = [
         "backbone",
         "parameters, million",
@@ -122,10 +125,10 @@ def main() -> None:
     ]
     body = table(header, rows)
     body += (
-        f"\n\nRandom weights; pictures of 224 pixels; images per second of processor time on one thread. int8 and "
-        f"fp32: ONNX Runtime, one picture at a time, without decoding. Fine-tuning: forward, backward and step of "
-        f"all weights in 32 bits, batches of {BATCH}. The last column is the largest difference of a logit between "
-        "PyTorch and the fp32 export."
+        "\n\nRandom weights; pictures of 224 pixels; images per second of processor time on one thread. int8 and "
+        "fp32: ONNX Runtime, one picture at a time, without decoding. Fine-tuning: forward, backward and step of "
+        f"all weights in 32 bits, batches of {BATCH}. The last column is the largest difference of a logit "
+        "between PyTorch and the fp32 export."
     )
     record(
         "backbones", "Small backbones", "python benchmarks/backbones.py", body, ["torch", "timm", "onnxruntime"]

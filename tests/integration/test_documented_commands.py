@@ -134,8 +134,8 @@ def place(
     folder.mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     warm_ranks(monkeypatch)
-    # Trials with other backbones or crops embed all pictures again.
-    cheap = [one for one in SPACES["transfer"] if one.key not in {"backbone", "crop_scale"}]
+    # Trials with other backbones, crops or augmentations embed all pictures again.
+    cheap = [one for one in SPACES["transfer"] if one.key not in {"backbone", "crop_scale", "names"}]
     monkeypatch.setitem(SPACES, "transfer", tuple(cheap))
     shutil.copy(EXAMPLES / "pyramid.jpg", folder / "photo.jpg")
     for name in ("holiday", "docs/examples"):

@@ -23,13 +23,15 @@ from landmarks.training.tuning.search_space import SPACES, Choice, point_of, spa
 pytestmark = pytest.mark.skipif(find_spec("optuna") is None, reason="optuna, of the extra tune, is not installed")
 
 NARROW = tuple(
-    dimension for dimension in SPACES["transfer"] if dimension.key not in {"backbone", "crop_scale", "epochs"}
+    dimension
+    for dimension in SPACES["transfer"]
+    if dimension.key not in {"backbone", "crop_scale", "names", "epochs"}
 )
 """A space whose trials share one set of embeddings."""
 FLAGS = ("--epochs", 2, "--threads", 1)
 PATCH = """
 from landmarks.training.tuning import search_space
-keys = {"backbone", "crop_scale", "epochs"}
+keys = {"backbone", "crop_scale", "names", "epochs"}
 space = tuple(one for one in search_space.SPACES["transfer"] if one.key not in keys)
 search_space.SPACES = {"transfer": space}
 import pytest, sys

@@ -223,6 +223,17 @@ class TestPretrainedWeights:
             assert model.embed(torch.zeros(1, 3, 64, 64)).shape == (1, model.embedding_size)
             assert contract.mean == tuple(network.pretrained_cfg["mean"])
 
+    @pytest.mark.parametrize(("name", "side"), [("fastvit_t8", 64), ("efficientformerv2_s0", 224)])
+    def test_other_backbones_can_be_fine_tuned(self, name: str, side: int) -> None:
+        # FastViT crashed Python in channels_last, EfficientFormer kept attention biases from step to step.
+        model, _ = get_model_transfer_learning(name, 3, pretrained=False)
+        model.unfreeze()
+        model.train().to(memory_format=torch.channels_last)
+        for _ in range(2):
+            x = torch.zeros(2, 3, side, side).contiguous(memory_format=torch.channels_last)
+            nn.functional.cross_entropy(model(x), torch.arange(2)).backward()
+        assert all(parameter.grad is not None for parameter in model.parameters())
+
     @pytest.mark.parametrize("classes", [0, 7])
     def test_weights_for_any_number_of_classes_fit(self, tmp_path: Path, classes: int) -> None:
         network = timm.create_model("mobilenetv3_small_050", num_classes=classes)

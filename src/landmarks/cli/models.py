@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from landmarks.model.folder import ModelInfo
     from landmarks.model.importing.add import Callbacks
     from landmarks.model.importing.loaded import Loaded
+    from landmarks.model.importing.threshold import Negatives
 
 COLLECTIONS = 4
 """Collections that are listed; the model card has them all."""
@@ -85,28 +86,20 @@ def add(
     The other commands then take it by its name: landmarks tag PHOTO --model NAME.
     """
     from landmarks.cli.progress import RunProgress
-    from landmarks.model.importing.add import add_folder, add_google, add_other, is_model_folder
-    from landmarks.model.importing.google import ADDRESS, NAME
-    from landmarks.model.importing.names import REGIONS
+    from landmarks.model.importing.add import add_folder, add_other, is_model_folder
+    from landmarks.model.importing.google import NAME
     from landmarks.model.importing.threshold import Negatives
 
     if photo is not None and not photo.is_file():
         raise SettingsError(f"`photo` must be a photo, not {str(photo)!r}")
     chosen = None if negatives is None else Negatives(negatives, target_fpr)
     with RunProgress(verbosity, unit="bytes") as shown:
-        callbacks = _callbacks(shown)
+        callbacks, title = _callbacks(shown), name or _title(model)
         if model == NAME:
-            folder = add_google(
-                source=source,
-                regions=regions or REGIONS,
-                address=address or ADDRESS,
-                name=name or NAME,
-                negatives=chosen,
-                callbacks=callbacks,
-            )
+            folder = _add_google(source, regions, address, name=name, negatives=chosen, callbacks=callbacks)
         elif is_model_folder(path := _local(model, shown)):
             _refuse({"labels": labels, "preprocessing": preprocessing, "negatives": negatives})
-            folder = add_folder(path, name or _title(model))
+            folder = add_folder(path, title)
         else:
             shown.stage("reading")
             folder = add_other(
@@ -114,7 +107,7 @@ def add(
                 labels=labels,
                 preprocessing=preprocessing,
                 scores=scores,
-                name=name or _title(model),
+                name=title,
                 licence=licence,
                 negatives=chosen,
                 callbacks=callbacks,
@@ -143,6 +136,29 @@ def push(
 COMMANDS = {"add": add, "push": push}
 
 _HUB = "hf://"
+
+
+def _add_google(
+    source: Path | None,
+    regions: tuple[str, ...],
+    address: str,
+    *,
+    name: str,
+    negatives: Negatives | None,
+    callbacks: Callbacks,
+) -> Path:
+    from landmarks.model.importing.add import add_google
+    from landmarks.model.importing.google import ADDRESS, NAME
+    from landmarks.model.importing.names import REGIONS
+
+    return add_google(
+        source=source,
+        regions=regions or REGIONS,
+        address=address or ADDRESS,
+        name=name or NAME,
+        negatives=negatives,
+        callbacks=callbacks,
+    )
 
 
 def _local(model: str, shown: RunProgress) -> Path:

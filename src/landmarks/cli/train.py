@@ -97,10 +97,7 @@ def train(
             raise SettingsError("landmarks train needs `data`, or `resume` RUN")
         settings = replace(_settings(data, method, preset, unfreeze=unfreeze, groups=groups), cache=cache)
         if find_rate is not None:
-            for name, given in (("out", out), ("track", track), ("track_uri", track_uri)):
-                if given is not None:
-                    raise SettingsError(f"`find_rate` makes no run: leave out `{name}`")
-            _find_rate(settings, find_rate, verbosity)
+            _find_rate(settings, find_rate, verbosity, {"out": out, "track": track, "track_uri": track_uri})
             return
         out = out or Path("runs") / f"{settings.model.kind}-{settings.data.resolve().name}"
         run = _train(settings, out, _tracker(track, track_uri, settings, out), verbosity)
@@ -110,7 +107,10 @@ def train(
     click.echo(f"report: {run.folder.report}")
 
 
-def _find_rate(settings: RunSettings, picture: Path, verbosity: Verbosity) -> None:
+def _find_rate(settings: RunSettings, picture: Path, verbosity: Verbosity, of_runs: Mapping[str, object]) -> None:
+    for name, given in of_runs.items():
+        if given is not None:
+            raise SettingsError(f"`find_rate` makes no run: leave out `{name}`")
     from landmarks.cli.progress import RunProgress
     from landmarks.training.engine.rate_finder import find_rate
     from landmarks.training.reports.experiment_plots import rate_test

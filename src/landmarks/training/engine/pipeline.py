@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import torch
 
 from landmarks.errors import LandmarksError, SettingsError
-from landmarks.files.atomic import write_json
+from landmarks.files.atomic import write_json, write_text
 from landmarks.training.config.settings import RunSettings, default_settings
 from landmarks.training.data.loaders import Data, Loader, prepare_data
 from landmarks.training.engine.devices import (
@@ -197,6 +197,8 @@ def _train_head(
     save_weights(folder.weights, model, network.architecture, data.folder.classes)
     if not unfreeze:
         write_history(folder.history, rows)
+        if stage.class_history.is_file():
+            write_text(folder.class_history, stage.class_history.read_text(encoding="utf-8"))
 
 
 def head_loaders(

@@ -28,6 +28,7 @@ from landmarks.training.config.settings import LoopSettings, RunSettings
 from landmarks.training.data.loaders import Loader, set_train_size
 from landmarks.training.data.sampling import class_counts_of, seed_of, set_epoch
 from landmarks.training.engine.checkpoints import read_state, save_state
+from landmarks.training.engine.class_hits import CountingLoss
 from landmarks.training.engine.devices import launch_fabric
 from landmarks.training.engine.loggers.base import Logger, Loggers
 from landmarks.training.engine.loggers.tensorboard import TensorBoardLogger
@@ -43,6 +44,7 @@ from landmarks.training.models.heads import head_loss
 from landmarks.training.models.networks import NetworkOfRun
 from landmarks.training.models.transfer import Head
 from landmarks.training.models.weights import save_weights
+from landmarks.training.runs.class_history import add_class_row
 from landmarks.training.runs.folder import EpochRow, RunFolder, write_history
 
 CHECK_EVERY = 50
@@ -300,7 +302,9 @@ class Trainer:
             for model in (self.network.model, self.evaluated):
                 distribute_bn(model, self.fabric.world_size, reduce=True)  # type: ignore[no-untyped-call]
         with self.fabric.autocast():
-            valid = valid_one_epoch(self.valid_batches, self.evaluated, nn.CrossEntropyLoss(), fabric=self.fabric)
+            loss = CountingLoss(len(self.network.classes), self.fabric)
+            valid = valid_one_epoch(self.valid_batches, self.evaluated, loss, fabric=self.fabric)
+        self.class_accuracies = loss.accuracies()
         _require_finite(valid.loss, "the validation loss")
         return valid
 
@@ -310,6 +314,7 @@ class Trainer:
         if row.saved:
             save_weights(folder.weights, self.evaluated, network.architecture, network.classes)
         write_history(folder.history, self.rows)
+        add_class_row(folder.class_history, network.classes, row.epoch, self.class_accuracies)
         state = {
             "architecture": network.architecture,
             "classes": list(network.classes),

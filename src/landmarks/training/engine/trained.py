@@ -23,6 +23,7 @@ from landmarks.training.models.networks import load_trained
 from landmarks.training.models.transfer import Head, TransferModel
 from landmarks.training.reports.plots import confusion_matrix, save_figure
 from landmarks.training.reports.report import write_report
+from landmarks.training.runs.class_history import read_class_history
 from landmarks.training.runs.folder import RunFolder, open_run, read_history, read_info
 
 SPLITS = ("valid", "test")
@@ -161,4 +162,5 @@ def _write_report(run: TrainedRun, data: Data, evaluations: Mapping[str, Evaluat
         data_summary=run.info["data"],
         class_counts=data.class_counts,
         environment={**run.info["versions"], "machine": run.info["machine"]},
+        class_history=read_class_history(run.folder.class_history),
     )

@@ -93,6 +93,7 @@ def load_backbone(name: str, weights: Path | None = None, *, pretrained: bool = 
     else:
         _drop_classifier(network)
     mean, std = network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
+    _replace_strided_pointwise(network)
     # Some networks expand their features once more before the classifier.
     size = getattr(network, "head_hidden_size", None) or network.num_features
     return Backbone(network, int(size), tuple(mean), tuple(std))
@@ -102,6 +103,27 @@ def _drop_classifier(network: Any) -> None:
     network.reset_classifier(0)
     if isinstance(getattr(network, "head", None), RepVitClassifier):
         network.head = nn.Identity()  # what is left of it cannot be compiled by TorchScript
+
+
+class _StridedPointwise(nn.Conv2d):
+    """A 1 x 1 convolution of every n-th pixel, which are taken first."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name in the base class
+        down, right = self.stride
+        return nn.functional.conv2d(input[:, :, ::down, ::right], self.weight, self.bias)
+
+
+def _replace_strided_pointwise(network: nn.Module) -> None:
+    """Replace strided 1 x 1 convolutions of the image itself, as the first block of FastViT has one.
+
+    PyTorch 2.15 corrupts memory in their backward pass on a CPU where the image is in channels_last.
+    """
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Conv2d and child.in_channels < 8 and child.kernel_size == (1, 1):
+                made = _StridedPointwise(child.in_channels, child.out_channels, 1, bias=False)
+                made.stride, made.weight, made.bias = child.stride, child.weight, child.bias
+                setattr(parent, name, made)
 
 
 def _read_packaged(packaged: PackagedBackbone) -> dict[str, Tensor]:

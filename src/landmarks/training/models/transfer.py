@@ -51,6 +51,9 @@ class TransferModel(nn.Module):
         """
         super().train(mode)
         self.backbone.eval()
+        for module in self.backbone.modules():
+            if hasattr(module, "attention_bias_cache"):
+                module.training = mode  # it would reuse biases that the last step has changed
         return self
 
     @torch.jit.export

@@ -17,8 +17,10 @@ from landmarks.imaging.thumbnails import load_small
 from landmarks.training.metrics.evaluate import ClassScores, Evaluation, Prediction
 from landmarks.training.reports import plots
 from landmarks.training.reports.class_names import display_names
+from landmarks.training.reports.class_plots import SHOWN, class_curves
 from landmarks.training.reports.page import (
     MOST_ROWS,
+    Drawing,
     Thumbnail,
     both_ends,
     drawing,
@@ -56,6 +58,7 @@ def write_report(
     data_summary: Mapping[str, object],
     class_counts: Mapping[str, int],
     environment: Mapping[str, object],
+    class_history: Mapping[str, Sequence[float]] | None = None,
 ) -> None:
     """Write the report of a run as one HTML file, atomically.
 
@@ -72,6 +75,7 @@ def write_report(
         data_summary: Name, fingerprint and counts of the data.
         class_counts: Training images by class name.
         environment: Versions and machine.
+        class_history: Validation accuracy of each class by epoch.
 
     Raises:
         StorageError: The file cannot be written.
@@ -83,6 +87,7 @@ def write_report(
         "class_counts": class_counts,
         "headline": None,
         "curves": drawing(plots.learning_curves(history), _curves_alt(history)) if history else None,
+        "class_curves": _class_curves(class_history or {}),
         "captions": {
             "settings": "Settings of the run",
             "data": "The pictures it was trained on",
@@ -354,6 +359,12 @@ def _few_pictures(evaluation: Evaluation) -> Advice | None:
         f"With {evaluation.count} pictures the accuracy is known to {(top1.high - top1.low) * 50:.0f} points to "
         f"either side. About {max(needed, evaluation.count)} pictures would bring that to 3 points.",
     )
+
+
+def _class_curves(history: Mapping[str, Sequence[float]]) -> Drawing | None:
+    figure = class_curves(history)
+    alt = f"Validation accuracy by epoch of the {SHOWN} classes that gained most and of those that fell most."
+    return None if figure is None else drawing(figure, alt)
 
 
 def _curves_alt(history: Sequence[Mapping[str, float]]) -> str:

@@ -6,6 +6,7 @@ RUN/
   run.json             classes, preprocessing, data summary, versions, time
   train.lock           held by the process that trains the run
   metrics.csv          one row per epoch
+  classes.csv          validation accuracy of each class, one row per epoch
   weights.safetensors  the best weights by validation loss
   head/                history and checkpoint of the head's training, in transfer learning
   last.ckpt            training state after the last finished epoch, to resume from
@@ -92,6 +93,11 @@ class RunFolder:
     def history(self) -> Path:
         """One row per epoch."""
         return self.root / "metrics.csv"
+
+    @property
+    def class_history(self) -> Path:
+        """Validation accuracy of each class, one row per epoch."""
+        return self.root / "classes.csv"
 
     @property
     def weights(self) -> Path:

@@ -1,8 +1,8 @@
 """The search spaces of tuning, one per way of training: the only place to add a setting.
 
 A trial is a point of the space, converted to changes of `RunSettings`. Augmented views for a frozen backbone are
-embedded once and cached, so settings that change them (backbone, crop) have few choices: every trial after the
-first few takes seconds.
+embedded once and cached, so settings that change them (backbone, crop, augmentation) have few choices: every trial
+after the first few takes seconds.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ SPACES: Mapping[ModelKind, Space] = {
     "transfer": (
         Choice("model", "backbone", ("efficientnet_lite0", "efficientnet_lite2")),
         Choice("augment", "crop_scale", (0.3, 0.6)),
+        Choice("augment", "names", (("resized-crop", "flip", "jitter"), ("resized-crop", "flip", "trivial"))),
         Range("model", "dropout", 0.0, 0.5),
         Range("optimization", "learning_rate", 3e-3, 0.3, log=True),
         Range("optimization", "weight_decay", 1e-6, 0.1, log=True),
