@@ -47,9 +47,7 @@ def build_network(
     require_choice("model", settings.kind, ("scratch", "transfer"))
     head = head_factory(settings)
     if settings.kind == "scratch":
-        model = MyModel(
-            len(classes), settings.dropout, widths=settings.widths, depths=settings.depths, head=head
-        )
+        model = MyModel(len(classes), settings.dropout, widths=settings.widths, depths=settings.depths, head=head)
         network = NetworkOfRun(model, SCRATCH, preprocessing, classes)
     else:
         backbone, contract = get_model_transfer_learning(
