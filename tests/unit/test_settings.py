@@ -30,7 +30,7 @@ BAD: list[tuple[type[Any], dict[str, Any], str]] = [
     (DataSettings, {"valid_size": NAN}, "`valid_size`"),
     (DataSettings, {"workers": -1}, "`workers`"),
     (DataSettings, {"limit": 0}, "`limit`"),
-    (DataSettings, {"sampler": "even"}, "`sampler` must be one of plain, balanced, not 'even'"),
+    (DataSettings, {"sampler": "even"}, "`sampler` must be one of plain, sqrt, balanced, not 'even'"),
     (AugmentSettings, {"names": ("flop",)}, "`augment` must be one of .*not 'flop'"),
     (AugmentSettings, {"names": ("crop", "resized-crop")}, "`augment` must be one of crop and resized-crop"),
     (AugmentSettings, {"crop_scale": 0.0}, "`crop_scale`"),

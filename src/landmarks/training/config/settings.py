@@ -138,6 +138,8 @@ class ModelSettings:
             `benchmarks/results/heads.md`.
         rare_margin: Margin of the class with the fewest training images, from `margin` to 1.5; `margin` is then
             that of the largest class, and the others lie between them by n**-0.25. By default all have `margin`.
+            With classes of very different size 0.05 and 0.5 gained 9 points over a linear head: see
+            `benchmarks/results/rare_classes.md`.
         init: Run folder to take initial weights from; rows of its head are used where class names match.
     """
 
