@@ -19,7 +19,7 @@ def _exports(exports_once: None) -> None:
     pass
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _blank_plots() -> Iterator[None]:
     """Leave the plots of reports blank: drawing them takes longer than a small training."""
     with pytest.MonkeyPatch.context() as patch:

@@ -57,9 +57,11 @@ def blocks_of(page: str) -> list[Shown]:
     text, found = text_of(page), []
     fences = list(FENCE.finditer(text))
     for fence, following in zip_longest(fences, fences[1:]):
+        if fence["kind"]:
+            continue
         lines = [line.split("  #")[0].strip() for line in fence["text"].splitlines()]
         commands = tuple(shlex.split(line) for line in lines if line.startswith("landmarks "))
-        if fence["kind"] == "" and commands:
+        if commands:
             adjacent = following is not None and not text[fence.end() : following.start()].strip()
             answers = adjacent and following["kind"] == "text"
             found.append(Shown(commands, following["text"] if answers else None))

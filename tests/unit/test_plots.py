@@ -111,7 +111,7 @@ def test_long_names_that_differ_at_the_end_stay_different() -> None:
 @pytest.mark.parametrize(("classes", "all_printed"), [(20, True), (21, False)])
 def test_mistakes_are_counted_and_right_answers_where_there_is_room(classes: int, all_printed: bool) -> None:
     given = evaluation(classes)
-    right = sum(row[index] for index, row in enumerate(given.confusion))
+    right = sum(row[index] for index, row in enumerate(given.confusion.table()))
     texts = [int(text.get_text()) for text in plots.confusion_matrix(given).axes[0].texts]
     assert sum(texts) == given.count - (0 if all_printed else right)
 

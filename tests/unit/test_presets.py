@@ -77,7 +77,7 @@ def test_a_preset_leaves_out_what_belongs_to_one_machine_or_run() -> None:
         ("[model", r"own\.toml: not a TOML file .*: correct it"),
         ("[modell]", r"own\.toml: \[modell\] is not a section of settings: use model, loading"),
         ("model = 3", r"own\.toml: \[model\] is not a section of settings"),
-        ("[model]\nvews = 2", r"own\.toml: \[model\] has no key 'vews': its keys are kind, backbone"),
+        ("[model]\nvews = 2", r"own\.toml: \[model\] has no key 'vews': its keys are kind, widths"),
         ("[model]\nweights = 'w'", r"own\.toml: \[model\] has no key 'weights'"),
         ("[model]\nkind = 'magic'", r"own\.toml: \[model\] `model` must be one of scratch, transfer, not 'magic'"),
         ("[model]\nunfreeze = true", r"own\.toml: \[model\] `unfreeze` must be used with `model` transfer"),

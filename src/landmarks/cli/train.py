@@ -78,13 +78,7 @@ def train(
     split; or it is a CSV table with the columns path and label, or Parquet files. Other settings default to those
     of the method, or of the preset.
     """
-    groups = {
-        "model": model,
-        "loading": loading,
-        "augment": augment,
-        "optimization": optimization,
-        "loop": loop,
-    }
+    groups = {"model": model, "loading": loading, "augment": augment, "optimization": optimization, "loop": loop}
     if resume is not None:
         _refuse_others(
             {"data": data, "method": method, "preset": preset, "unfreeze": unfreeze, "out": out, "cache": cache}
