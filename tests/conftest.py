@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -17,6 +18,11 @@ HOMES = ("CACHE", "STATE", "DATA", "CONFIG")
 
 # tests/ is a folder and no package: this lets a test write `from drawn import draw_dataset`.
 sys.path.append(str(PROJECT / "tests"))
+
+
+# A busy machine makes any example slow now and then.
+hypothesis.settings.register_profile("landmarks", deadline=None)
+hypothesis.settings.load_profile("landmarks")
 
 
 @pytest.fixture(autouse=True, scope="session")
