@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 from commands import landmarks
 from PIL import Image
+from tiny_backbone import NARROW
 
 from landmarks.training.engine import rate_finder
 
 
+@pytest.mark.parametrize("head", [(), ("--head", "cosine", "--rare-margin", 0.4)])
 def test_a_rate_is_suggested_and_no_run_is_made(
-    drawn: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    head: tuple[object, ...], drawn: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(rate_finder, "find_rate", partial(rate_finder.find_rate, steps=24))
-    flags = ("--sizes", 32, "--limit", 24, "--batch-size", 4, "--threads", 1, "--cache", cache)
+    flags = (*NARROW, *head, "--sizes", 32, "--limit", 24, "--batch-size", 4, "--threads", 1, "--cache", cache)
     outcome = landmarks("train", drawn, *flags, "--find-lr", "curve.png")
     assert outcome.status == 0, outcome.err
     suggestion = float(outcome.out.split("learning rate of ")[1].split()[0])

@@ -15,7 +15,7 @@ from commands import Outcome, landmarks
 from drawn import draw_dataset
 from tiny_backbone import NARROW, TINY_BACKBONE
 
-from landmarks.training.engine import train as engine
+from landmarks.training.engine import optimization
 from landmarks.training.engine.checkpoints import read_state
 from landmarks.training.models.weights import read_weights
 from landmarks.training.runs import folder as runs
@@ -237,7 +237,7 @@ def test_loss_that_is_not_a_number_keeps_the_last_good_weights(drawn, cache, tmp
             self.calls += 1
             return super().forward(logits, targets) * (float("nan") if self.calls > 3 else 1.0)
 
-    monkeypatch.setattr(engine, "get_loss", lambda smoothing: Breaking())
+    monkeypatch.setattr(optimization, "get_loss", lambda smoothing: Breaking())
     run = RunFolder(tmp_path / "run")
     small = (*NARROW, "--epochs", 4, "--sizes", 32, "--batch-size", 16, "--limit", 32)
     outcome = landmarks("train", drawn, "--out", run.root, "--cache", cache, *small)

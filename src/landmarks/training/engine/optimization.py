@@ -13,7 +13,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from landmarks.errors import require_choice
-from landmarks.training.config.settings import ModelSettings, OptimizationSettings
+from landmarks.training.config.settings import ModelSettings, OptimizationSettings, RunSettings
+from landmarks.training.data.loaders import Loader
+from landmarks.training.data.sampling import class_counts_of
+from landmarks.training.models.heads import head_loss
 
 IMPROVEMENT = 0.01
 """Fraction by which the validation loss must fall for the weights to be saved, except in fine-tuning."""
@@ -27,6 +30,17 @@ def get_loss(label_smoothing: float = 0.0) -> nn.CrossEntropyLoss:
             https://arxiv.org/abs/1512.00567).
     """
     return nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+
+
+def get_training_loss(settings: RunSettings, loader: Loader) -> nn.Module:
+    """Return the loss on (logits, targets) that a run is trained with.
+
+    Args:
+        settings: Label smoothing, head and margins.
+        loader: Of the training images, for margins that depend on how many each class has.
+    """
+    counts = class_counts_of(loader) if settings.model.rare_margin is not None else ()
+    return head_loss(get_loss(settings.optimization.label_smoothing), settings.model, counts)
 
 
 def get_optimizer(model: nn.Module, settings: OptimizationSettings) -> Optimizer:

@@ -22,9 +22,8 @@ from landmarks.training.data.loaders import Loader, make_loaders, set_train_size
 from landmarks.training.data.sampling import seed_of, set_epoch
 from landmarks.training.engine.devices import launch_fabric
 from landmarks.training.engine.loggers.base import Logger
-from landmarks.training.engine.optimization import get_loss, get_optimizer
+from landmarks.training.engine.optimization import get_optimizer, get_training_loss
 from landmarks.training.engine.pipeline import head_loaders, prepare
-from landmarks.training.models.heads import head_loss
 from landmarks.training.models.networks import NetworkOfRun
 from landmarks.training.models.transfer import Head, TransferModel
 
@@ -101,7 +100,7 @@ def sweep(
         TrainingError: The loss is not finite from the start, or falls nowhere.
     """
     how = replace(settings.optimization, learning_rate=LOWEST)
-    loss = head_loss(get_loss(how.label_smoothing), settings.model)
+    loss = get_training_loss(settings, loader)
     if not isinstance(network.model, Head):
         network.model.to(memory_format=torch.channels_last)
     model, optimizer = fabric.setup(network.model, get_optimizer(network.model, how))

@@ -26,7 +26,7 @@ from torch.optim import Optimizer
 from landmarks.errors import ModelError, TrainingError
 from landmarks.training.config.settings import LoopSettings, RunSettings
 from landmarks.training.data.loaders import Loader, set_train_size
-from landmarks.training.data.sampling import class_counts_of, seed_of, set_epoch
+from landmarks.training.data.sampling import seed_of, set_epoch
 from landmarks.training.engine.checkpoints import read_state, save_state
 from landmarks.training.engine.class_hits import CountingLoss
 from landmarks.training.engine.devices import launch_fabric
@@ -34,13 +34,12 @@ from landmarks.training.engine.loggers.base import Logger, Loggers
 from landmarks.training.engine.loggers.tensorboard import TensorBoardLogger
 from landmarks.training.engine.optimization import (
     Schedule,
-    get_loss,
     get_optimizer,
     get_scheduler,
+    get_training_loss,
     least_improvement,
 )
 from landmarks.training.engine.predicting import predicted_batches
-from landmarks.training.models.heads import head_loss
 from landmarks.training.models.networks import NetworkOfRun
 from landmarks.training.models.transfer import Head
 from landmarks.training.models.weights import save_weights
@@ -202,8 +201,7 @@ class Trainer:
         optimizer = get_optimizer(network.model, how)
         epochs, steps = settings.loop.epochs, len(self.loader)
         self.schedule = get_scheduler(optimizer, how, epochs=epochs, steps_per_epoch=steps)
-        counts = class_counts_of(self.loader) if settings.model.rare_margin is not None else ()
-        self.loss = head_loss(get_loss(how.label_smoothing), settings.model, counts)
+        self.loss = get_training_loss(settings, self.loader)
         self.improvement = least_improvement(settings.model, on_images=self.on_images)
         self.model, self.optimizer = fabric.setup(network.model, optimizer)
         # A copy of the network on its device: what is validated and saved.
