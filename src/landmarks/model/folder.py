@@ -132,6 +132,8 @@ SCALES_FILE = "prototypes.npz"
 HEAD_FILES = (HEAD_FILE, PROTOTYPES_FILE, SCALES_FILE)
 """Files of a prototype head."""
 REFERENCE_FILE = "reference.npz"
+USED_FILES = (ONNX_FILE, *HEAD_FILES, REFERENCE_FILE, CARD_FILE)
+"""Files that using a model needs, besides `INFO_FILE` and as far as it has them; TorchScript is not one."""
 DEFAULT_MODEL = "world"
 """The default model, bundled with the package."""
 

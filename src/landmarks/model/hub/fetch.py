@@ -7,11 +7,8 @@ from pathlib import Path, PurePosixPath
 from landmarks.errors import HubError
 from landmarks.files.atomic import storage_errors
 from landmarks.files.state import user_cache
-from landmarks.model.folder import CARD_FILE, HEAD_FILES, INFO_FILE, ONNX_FILE, REFERENCE_FILE
+from landmarks.model.folder import INFO_FILE, ONNX_FILE, USED_FILES
 from landmarks.model.hub.connection import Repository, connected
-
-_OURS = (INFO_FILE, ONNX_FILE, CARD_FILE, *HEAD_FILES, REFERENCE_FILE)
-"""Files of a model folder that using it needs; TorchScript is not one of them."""
 
 _TIMM = (("config.json", "model.safetensors"), ("config.json", "pytorch_model.bin"))
 """Files of a classifier for timm; safetensors are preferred."""
@@ -45,7 +42,7 @@ def fetch_model(repository: Repository) -> Path:
 def _needed(repository: Repository, names: set[str]) -> list[str]:
     top = {name for name in names if PurePosixPath(name).name == name}
     if {INFO_FILE, ONNX_FILE} <= top:
-        return [name for name in _OURS if name in top]
+        return [name for name in (INFO_FILE, *USED_FILES) if name in top]
     for pair in _TIMM:
         if set(pair) <= top:
             return list(pair)

@@ -24,11 +24,10 @@ from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.model.calibration import Calibration
 from landmarks.model.folder import (
     CARD_FILE,
-    HEAD_FILES,
     INFO_FILE,
     NOT_STATED,
     ONNX_FILE,
-    REFERENCE_FILE,
+    USED_FILES,
     ModelInfo,
     bundled_models,
     check_file,
@@ -147,7 +146,7 @@ def add_folder(source: Path, name: str = "") -> Path:
     """
     info = read_info(source)
     target = _target(name or info.name)
-    wanted = [one for one in (ONNX_FILE, *HEAD_FILES, REFERENCE_FILE, CARD_FILE) if one in info.files]
+    wanted = [one for one in USED_FILES if one in info.files]
     with new_folder(target) as folder:
         for one in wanted:
             with storage_errors(folder / one):

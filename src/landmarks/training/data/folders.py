@@ -317,8 +317,9 @@ def _split_samples(listed: ClassPictures, train: ClassPictures) -> list[Sample]:
             f"{listed.folder}: class {extra[0]!r} is not in {_named(train)}: add it there or remove it"
         )
     known = {name: paths for name, paths in listed.pictures.items() if name in train.pictures}
-    _require_pictures(replace(listed, pictures=known), at_least=1)
-    return _samples(replace(listed, pictures=known), list(train.pictures))
+    trained = replace(listed, pictures=known)
+    _require_pictures(trained, at_least=1)
+    return _samples(trained, list(train.pictures))
 
 
 def _samples(listed: ClassPictures, classes: Sequence[str]) -> list[Sample]:

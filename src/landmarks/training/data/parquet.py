@@ -55,7 +55,7 @@ def list_parquet(root: Path, cache: Path | None = None) -> dict[Split, ClassPict
     for file in _files(root):
         folder = (cache or user_cache()) / f"parquet-{_digest(file)}"
         for number, (name, label, split, source) in enumerate(_unpacked(file, folder)):
-            path = folder / name if name and not Path(name).is_absolute() else Path(name) if name else None
+            path = folder / name if name else None  # a name that is an absolute path stays it
             rows.append(Row(f"row {number + 1} of {file.name}", path, label, split, source))
     return group_rows(root, rows)
 

@@ -5,7 +5,7 @@ How its thresholds are chosen is in `landmarks.training.export.thresholds`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,9 +68,7 @@ def calibrate_export(folder: Path, data: Data, photos: CalibrationPhotos) -> Cal
     valid = _cached(recognizer, data, samples)
     statistics = None
     if needs_statistics(photos.score):
-        train = limit_evenly(data.folder.train, TRAINING_PHOTOS, seed=0)
-        labels = np.array([sample.label for sample in train])
-        embeddings = _embedded(recognizer, data, train)
+        embeddings, labels = training_embeddings(recognizer, data, data.folder.train)
         statistics = EmbeddingStatistics.fit(embeddings, labels, len(data.folder.classes))
     return calibrate(
         valid,
@@ -98,14 +96,14 @@ def calibrate_by_table(folder: Path, data: Data, table: TableGroups, targets: Op
 
 def _open_set_photos(recognizer: Recognizer, data: Data, groups: TableGroups) -> OpenSetPhotos:
     known = is_landmark(data.folder.classes)
-    train = limit_evenly([one for one in data.folder.train if known[one.label]], TRAINING_PHOTOS, seed=0)
     valid = fitted_on([one for one in data.folder.valid if known[one.label]], len(known))
-    embeddings = _embedded(recognizer, data, train)
+    trained = [sample for sample in data.folder.train if known[sample.label]]
+    embeddings, labels = training_embeddings(recognizer, data, trained)
     trained_background = [sample for sample in data.folder.train if not known[sample.label]]
     background = [_cached(recognizer, data, trained_background)] if trained_background else []
     return OpenSetPhotos(
         train=Outputs(np.empty((len(embeddings), 0), np.float32), embeddings),
-        train_labels=np.array([sample.label for sample in train]),
+        train_labels=labels,
         valid=_cached(recognizer, data, valid),
         valid_labels=np.array([sample.label for sample in valid]),
         ordinary=groups.ordinary,
@@ -120,14 +118,22 @@ def fitted_on(samples: Sequence[Sample], classes: int) -> Sequence[Sample]:
     return samples[:: -(-len(samples) // most)] if len(samples) > most else samples
 
 
-def _embedded(recognizer: Recognizer, data: Data, samples: Sequence[Sample]) -> NDArray[np.float32]:
-    crop = EvalTransform(recognizer.info.preprocessing).crop
-    return embeddings_of(recognizer, (crop(data.cache.picture(sample.path)) for sample in samples))
+def training_embeddings(
+    recognizer: Recognizer, data: Data, samples: Sequence[Sample]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return embeddings (N, D) and labels (N,) of training images: at most `TRAINING_PHOTOS`, evenly by class."""
+    drawn = limit_evenly(samples, TRAINING_PHOTOS, seed=0)
+    embeddings = embeddings_of(recognizer, _crops(recognizer, data, drawn))
+    return embeddings, np.array([sample.label for sample in drawn], dtype=np.int64)
 
 
 def _cached(recognizer: Recognizer, data: Data, samples: Sequence[Sample]) -> Outputs:
+    return outputs_of(recognizer, _crops(recognizer, data, samples))
+
+
+def _crops(recognizer: Recognizer, data: Data, samples: Sequence[Sample]) -> Iterator[NDArray[np.uint8]]:
     crop = EvalTransform(recognizer.info.preprocessing).crop
-    return outputs_of(recognizer, (crop(data.cache.picture(sample.path)) for sample in samples))
+    return (crop(data.cache.picture(sample.path)) for sample in samples)
 
 
 def _together(parts: Sequence[Outputs]) -> Outputs:
