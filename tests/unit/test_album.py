@@ -399,7 +399,7 @@ def test_pictures_of_a_photo(root: Path, model: Path) -> None:
     with opened_page(root, model) as page:
         rows = page.settled()
         number, version = rows["large.png"]["id"], rows["large.png"]["version"]
-        for kind, size in (("thumbnails", (320, 160)), ("previews", (2048, 1024)), ("heatmaps", (1024, 512))):
+        for kind, size in (("thumbnails", (256, 128)), ("previews", (2048, 1024)), ("heatmaps", (1024, 512))):
             answer = page.client.get(f"/{kind}/{number}?v={version}")
             assert answer.headers["content-type"] == "image/jpeg"
             assert "immutable" in answer.headers["cache-control"]
