@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.errors import StorageError
+
+_TEMPORARY = re.compile(r"\..{1,40}-[0-9a-f]{8}(\.[^.]+)?", re.DOTALL)
 
 
 @contextmanager
@@ -43,6 +46,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def is_temporary(path: Path) -> bool:
+    """Return whether a file has the name of a temporary one of `atomic_path`, which a killed process leaves."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed processes left half-written below a folder, which nobody else may be writing to."""
+    for path in folder.rglob(".*"):
+        if is_temporary(path):
+            with suppress(OSError):
+                path.unlink()
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.errors import RunError
-from landmarks.files.atomic import storage_errors, write_json, write_text
+from landmarks.files.atomic import is_temporary, remove_temporaries, storage_errors, write_json, write_text
 from landmarks.files.locks import locked
 from landmarks.training.config.settings import RunSettings
 
@@ -128,7 +128,8 @@ def create_run(root: Path, settings: RunSettings) -> RunFolder:
         StorageError: It cannot be written.
     """
     run = RunFolder(root)
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+    # A process that was killed at once leaves a temporary file at most.
+    if root.exists() and (not root.is_dir() or not all(is_temporary(path) for path in root.iterdir())):
         raise RunError(f"{root}: this run folder exists: choose another `out`, or continue it with `resume`")
     with storage_errors(root):
         root.mkdir(parents=True, exist_ok=True)
@@ -138,7 +139,7 @@ def create_run(root: Path, settings: RunSettings) -> RunFolder:
 
 @contextmanager
 def locked_run(run: RunFolder) -> Iterator[None]:
-    """Keep other processes from training this run while the block runs.
+    """Keep other processes from this run while the block runs, and remove what killed ones left half-written.
 
     Raises:
         RunError: Another process is training it.
@@ -153,6 +154,7 @@ def locked_run(run: RunFolder) -> Iterator[None]:
             raise RunError(
                 f"{run.root}: another process is training this run: wait until it ends, or stop it first"
             ) from error
+        remove_temporaries(run.root)
         yield
 
 
