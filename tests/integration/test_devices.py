@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -27,7 +25,6 @@ pytestmark = [
 
 SCRATCH = (*NARROW, "--epochs", 3, "--sizes", "32,48", "--batch-size", 8, "--limit", 24)
 CPU = ("--accelerator", "cpu", "--threads", 1, "--precision", "32-true")
-PYTHON = [sys.executable, "-m"]
 
 
 def figures(run: RunFolder) -> list[EpochRow]:
@@ -35,10 +32,18 @@ def figures(run: RunFolder) -> list[EpochRow]:
     return [replace(row, seconds=0.0, images_per_second=0.0) for row in read_history(run.history)]
 
 
-def begin(words: list[object]) -> subprocess.Popen[str]:
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    return subprocess.Popen(
-        [str(word) for word in words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+def torchrun(port: int, rank: int, words: list[object]) -> WarmCommand:
+    """Start torchrun as on one of two machines; it starts the command in a process of its own."""
+    meet = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", str(port)]
+    arguments = [*meet, "--node-rank", str(rank), *map(str, words)]
+    return WarmCommand(
+        before=f"""
+import os, sys
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+from torch.distributed.run import main
+main({arguments!r})
+sys.exit()
+"""
     )
 
 
@@ -109,16 +114,14 @@ def test_two_machines_train_the_same_run(drawn: Path, cache: Path, together: Run
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    meet = [*PYTHON, "torch.distributed.run", "--nnodes", 2, "--nproc-per-node", 1]
-    meet += ["--master-addr", "127.0.0.1", "--master-port", port]
     train = ["-m", "landmarks", "train", drawn, "--out", run.root, "--cache", cache, *SCRATCH, *CPU, "--nodes", 2]
-    with begin([*meet, "--node-rank", 1, *train]) as second, begin([*meet, "--node-rank", 0, *train]) as first:
-        out, err = first.communicate()
-        assert first.returncode == 0, err
-        silent, other = second.communicate()
-        assert second.returncode == 0, other
-    assert "test accuracy" in out
-    assert silent == ""
+    second, first = (torchrun(port, rank, train) for rank in (1, 0))
+    ended = first.wait()
+    assert ended.status == 0, ended.err
+    other = second.wait()
+    assert other.status == 0, other.err
+    assert "test accuracy" in ended.out
+    assert other.out == ""
     assert_same(run, together)
 
 
