@@ -7,15 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from tiny_model import COLOURS, calibrated, make_model, save_colour
 
 pytest.importorskip("ray", reason="needs the extra cluster")
-pytest.importorskip("lancedb", reason="needs the extra search")
 
-import lancedb
 import pyarrow.parquet as pq
 
 from landmarks.cluster import job
@@ -26,6 +25,8 @@ from landmarks.model.folder import ONNX_FILE, find_model
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes in /proc"),
+    # Not imported here: it takes seconds, in each process that collects the tests.
+    pytest.mark.skipif(find_spec("lancedb") is None, reason="needs the extra search"),
 ]
 
 PHOTOS, PART = 60, 5
@@ -88,6 +89,8 @@ def test_a_job_goes_on_where_it_stopped_and_outlives_its_workers(tmp_path: Path)
     assert [Path(row["path"]).name for row in rows] == sorted(path.name for path in photos.iterdir())
     assert [row["path"] for row in rows if row["error"]] == [str(photos / "damaged.png")]
     assert (out / part_name(0)).stat().st_mtime_ns == before.st_mtime_ns
+    import lancedb
+
     assert lancedb.connect(str(out)).open_table("tagged").to_arrow().to_pylist() == rows
 
 

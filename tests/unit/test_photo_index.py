@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from tiny_model import COLOURS, camera_exif, save_colour
 from landmarks.imaging.preprocessing import prepare
 from landmarks.model.recognizer import Recognizer
 
-pytest.importorskip("lancedb", reason="the extra search is not installed")
+# Not imported here: it takes seconds, in each process that collects the tests.
+pytestmark = pytest.mark.skipif(find_spec("lancedb") is None, reason="the extra search is not installed")
 
 TOWER, HENGE = COLOURS["07.Eiffel_Tower"], COLOURS["31.Stonehenge"]
 

@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scipy.stats.qmc import LatinHypercube
-
 from landmarks.training.config.settings import ModelKind, RunSettings, argument_of
 
 if TYPE_CHECKING:
@@ -128,6 +126,8 @@ def spread_points(space: Space, count: int, seed: int) -> list[dict[str, Value]]
     Source: McKay, Beckman and Conover, "A comparison of three methods for selecting values of input
     variables", Technometrics 21 (1979).
     """
+    from scipy.stats.qmc import LatinHypercube  # noqa: PLC0415 - takes seconds to import, for a study alone
+
     rows = LatinHypercube(len(space), rng=seed).random(count)
     return [
         {dimension.name: dimension.at(float(share)) for dimension, share in zip(space, row, strict=True)}
