@@ -39,9 +39,8 @@ help:
 tag: photos-given $(CORE)
 	@$(open_home); $(LANDMARKS) tag --model $(MODEL) -- "$$photos"
 
-# A process more than the two cores that the tests are made for: some of them wait for others.
 test: $(FULL)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(FULL)
 	$(BIN)/ruff format --check .
