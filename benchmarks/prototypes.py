@@ -2,8 +2,8 @@
 
     python benchmarks/prototypes.py [--queries 200]
 
-Prints CPU milliseconds per photo, memory, cold start, and how often the best name is that of float32. The names
-and their numbers of prototypes are made: 60,178 centres at random, and prototypes near them.
+Prints and records CPU milliseconds per photo, memory, cold start, and how often the best name is that of float32.
+The names and their numbers of prototypes are made: 60,178 centres at random, and prototypes near them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from record import record, table
 
 ROWS, NAMES, WIDTH = 472_715, 60_178, 64
 SPREAD = 0.08
@@ -43,9 +44,7 @@ def cold(folder: Path) -> None:
     head = load_head(folder, classes=NAMES)
     head.cosines(unit(np.ones((1, WIDTH))))
     took, spent = time.perf_counter() - began, time.process_time() - cpu
-    print(
-        f"cold start: {took:.2f} s ({spent:.2f} s CPU); memory {before:.0f} MB before, {resident():.0f} MB after"
-    )
+    print(f"{took:.2f} s ({spent:.2f} s CPU); memory {before:.0f} MB before, {resident():.0f} MB after")
 
 
 def resident() -> float:
@@ -70,8 +69,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_head(folder, [prototypes], [labels], NAMES)
-        print(f"size: {sum((folder / file).stat().st_size for file in HEAD_FILES) / 1e6:.1f} MB")
-        subprocess.run([sys.executable, __file__, "--cold", name], check=True)
+        rows = [["size", f"{sum((folder / file).stat().st_size for file in HEAD_FILES) / 1e6:.1f} MB"]]
+        words = [sys.executable, __file__, "--cold", name]
+        told = subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+        rows.append(["cold start of a process", told])
         head = load_head(folder, classes=NAMES)
         rng = np.random.default_rng(1)
         some = prototypes[rng.integers(0, ROWS, arguments.queries)]
@@ -86,10 +87,17 @@ def main() -> None:
                 found = head.cosines(query[None])[0]
                 spent.append(1e3 * (time.process_time() - began))
                 same += int(found.argmax() == np.maximum.reduceat(prototypes @ query, head.starts).argmax())
-            print(
-                f"{title}: {np.median(spent):.1f} ms CPU per photo (best {min(spent):.1f}), "
-                f"best name as float32 in {same / len(queries):.1%} of {len(queries)}"
+            rows.append(
+                [
+                    title,
+                    f"{np.median(spent):.1f} ms CPU per photo (best {min(spent):.1f}), "
+                    f"best name as float32 in {same / len(queries):.1%} of {len(queries)}",
+                ]
             )
+    body = table(["measured", "value"], rows)
+    body += f"\n\n{ROWS:,} made prototypes of {WIDTH} numbers under {NAMES:,} names; one thread."
+    command = f"python benchmarks/prototypes.py --queries {arguments.queries}"
+    record("prototypes", "The head of Google's classifiers at its full size", command, body, ["numpy"])
 
 
 if __name__ == "__main__":
