@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 from PIL import Image
 from record import record, table
 from world_data import assign_roles, list_photos
@@ -37,6 +38,8 @@ from landmarks.model.importing import google
 from landmarks.model.importing.add import add_other
 from landmarks.model.importing.install import checksums
 from landmarks.model.importing.names import REGIONS
+from landmarks.model.importing.tfjs.conversion import convert
+from landmarks.model.importing.tfjs.graph import read_graph
 from landmarks.model.importing.threshold import COSINE_TEMPERATURE, Negatives, cautious
 from landmarks.tagging.pipeline import load_model
 from landmarks.training.metrics.evaluate import proportion
@@ -142,18 +145,32 @@ def add_google_sized(data: Path, graphs: dict[str, Path], cache: Path) -> None:
     write_info(folder, info)
 
 
-def by_tfjs(modules: Path, graphs: dict[str, Path], photos: Sequence[Path], cache: Path) -> list[float]:
-    """CPU milliseconds per photo of TensorFlow.js, by region; the first photo warms it."""
+def by_tfjs(
+    modules: Path, graphs: dict[str, Path], photos: Sequence[Path], cache: Path
+) -> tuple[float, list[list[object]]]:
+    """CPU milliseconds per photo of TensorFlow.js for all regions together, and a row for each.
+
+    The first photo warms it. The row compares its cosines with those of the converted graph.
+    """
     side = 321
-    pixels = [np.asarray(Image.open(one).convert("RGB").resize((side, side))) for one in photos]
-    np.stack(pixels).tofile(cache / "photos.raw")
-    spent = []
-    for path in graphs.values():
+    pixels = np.stack([np.asarray(Image.open(one).convert("RGB").resize((side, side))) for one in photos])
+    pixels.tofile(cache / "photos.raw")
+    together, rows = 0.0, []
+    for region, path in graphs.items():
         command = ["node", str(INTEGRATION / "tfjs_runner.js"), str(modules), str(path.parent)]
         command += [str(cache / "photos.raw"), str(cache / "answer.raw"), str(side)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        spent.append(float(np.median(json.loads(done.stdout.splitlines()[-1])["milliseconds"][1:])))
-    return spent
+        spent = float(np.median(json.loads(done.stdout.splitlines()[-1])["milliseconds"][1:]))
+        graph = read_graph(path)
+        converted = convert(graph, {"cosines": graph.outputs[0]}, value_range=(0, 1)).SerializeToString()
+        session = onnxruntime.InferenceSession(converted, None, ["CPUExecutionProvider"])
+        (ours,) = session.run(["cosines"], {"pictures": pixels})
+        theirs = np.fromfile(cache / "answer.raw", dtype="<f4").reshape(ours.shape)
+        same = int((ours.argmax(axis=1) == theirs.argmax(axis=1)).sum())
+        difference = np.abs(ours - theirs).max()
+        rows.append([region, f"{ours.shape[1]:,}", f"{difference:.1e}", f"{same} of {len(ours)}", f"{spent:.0f}"])
+        together += spent
+    return together, rows
 
 
 def size_of(names: str) -> float:
@@ -231,12 +248,13 @@ def main() -> None:
         f"second, together {limit:.1%}. One process and one thread per model; decoding is included."
     )
     if given.tfjs is not None:
-        spent = by_tfjs(given.tfjs, graphs, few[:4], given.cache)
+        spent, compared = by_tfjs(given.tfjs, graphs, few[:4], given.cache)
         own = sized[GOOGLE]["ms"]
+        columns = ["graph", "prototypes", "largest difference of a cosine", "same best", "ms CPU of TensorFlow.js"]
         body += (
-            f"\n\nTensorFlow.js 4.22 (WASM), the six graphs one after the other: {sum(spent):.0f} ms CPU per "
-            f"photo without decoding ({', '.join(f'{one:.0f}' for one in spent)}). google-sized takes {own:.0f} "
-            f"ms with decoding: {sum(spent) / own:.1f} times less."
+            f"\n\n{table(columns, compared)}\n\nTensorFlow.js 4.22 (WASM) and our ONNX graphs, with made "
+            f"weights, on {len(few[:4])} photos. The six graphs one after the other take {spent:.0f} ms CPU per "
+            f"photo without decoding, google-sized takes {own:.0f} ms with decoding: {spent / own:.1f} times less."
         )
     command = "python benchmarks/two_models.py DATA --second ONNX --cache CACHE --tfjs NODE_MODULES"
     record("two_models", "Two models at once", command, body, ["onnxruntime", "numpy"])
