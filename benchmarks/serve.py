@@ -351,7 +351,7 @@ def mixed_load(given: argparse.Namespace) -> None:
     ]
     honest = seen.honest
     body = (
-        f"{given.minutes:g} minutes. {seen.killed} workers were killed, each with its image (503). The "
+        f"{given.minutes:g} minutes. {seen.killed} workers were killed. The "
         f"model was changed {seen.changed} times: {reloads['done']:.0f} reloads, {reloads['failed']:.0f} failed. "
         f"Honest clients: {honest.rate:.0f} answers/s, p50 {honest.quantile(0.5):.2f} s, p99 "
         f"{honest.quantile(0.99):.2f} s. Afterwards the service {'answers' if alive else 'DOES NOT answer'}.\n\n"

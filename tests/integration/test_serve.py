@@ -77,7 +77,7 @@ def test_requests_beyond_the_room_get_429_and_none_is_lost(service: Running, tow
             assert answer.json()["error"]["code"] == "overloaded"
 
 
-def test_a_killed_worker_fails_its_own_request_at_most(service: Running, tower: bytes) -> None:
+def test_killed_workers_cost_no_request(service: Running, tower: bytes) -> None:
     statuses: Counter[int] = Counter()
     done = threading.Event()
 
@@ -94,8 +94,7 @@ def test_a_killed_worker_fails_its_own_request_at_most(service: Running, tower: 
         done.set()
         for one in asking:
             one.result()
-    assert set(statuses) <= {200, 503}
-    assert statuses[503] <= 2 < statuses[200]
+    assert set(statuses) == {200}
     until(lambda: "landmarks_workers_ready 2.0" in httpx.get(f"{service.address}/metrics").text)
 
 

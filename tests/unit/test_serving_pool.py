@@ -65,20 +65,55 @@ def test_many_pictures_are_answered_by_several_workers(settings: WorkerSettings,
     run(work())
 
 
-def test_a_killed_worker_loses_its_picture_alone_and_is_replaced(settings: WorkerSettings, tower: bytes) -> None:
+def test_a_picture_whose_worker_is_killed_goes_to_another(settings: WorkerSettings, tower: bytes) -> None:
     async def work() -> None:
         reasons: list[str] = []
         pool = Pool(settings, count=1, decode_seconds=30, replaced=reasons.append)
         await pool.open()
         (pid,) = pool.pids
         os.kill(pid, signal.SIGSTOP)  # so that it is surely at work when it is killed
-        asked = [asyncio.create_task(pool.answer(tower)) for _ in range(3)]
+        first, *others = [
+            asyncio.create_task(pool.answer(tower, ["embedding"] if place == 0 else [])) for place in range(3)
+        ]
         await until(lambda: pool.waiting == 2)
         os.kill(pid, signal.SIGKILL)
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        assert [type(answer) for answer in answers] == [WorkerLostError, dict, dict]
+        assert "embedding" in await first
+        assert not any(other.done() for other in others), "it had waited for longest"
+        assert [reply["known"] for reply in await asyncio.gather(*others)] == [True, True]
         assert reasons == ["the process died"]
         assert pool.pids != (pid,)
+        await pool.close()
+
+    run(work())
+
+
+DEADLY = """
+import io, os
+from landmarks.serving.pool import protocol as frames
+source = io.FileIO(0, closefd=False)
+while (frame := frames.read(source)) is not None:
+    if frame[1] == b"deadly":
+        os._exit(1)
+    os.write(1, b"".join(frames.pack({"tags": []})))
+"""
+
+
+def test_a_picture_that_two_workers_die_on_fails_alone(
+    settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = tmp_path / "python"
+    script.write_text(f"#!{sys.executable}\n{DEADLY}")
+    script.chmod(0o755)
+    monkeypatch.setattr("landmarks.serving.pool.pool.sys.executable", str(script))
+
+    async def work() -> None:
+        reasons: list[str] = []
+        pool = Pool(settings, count=1, decode_seconds=30, replaced=reasons.append)
+        await pool.open()
+        asked = [pool.answer(content) for content in (b"harmless", b"deadly", b"harmless")]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [dict, WorkerLostError, dict]
+        assert reasons == ["the process died"] * 2
         await pool.close()
 
     run(work())

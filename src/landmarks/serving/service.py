@@ -98,7 +98,7 @@ class Service:
         except TooSlowError as error:
             return self._failed(upload, "decode_timeout", f"{error}: save it as an ordinary JPEG")
         except WorkerLostError as error:
-            return self._failed(upload, "worker_lost", f"{error}: send it again")
+            return self._failed(upload, "worker_lost", f"{error}: send it again, or a smaller copy")
         except PoolClosedError as error:
             return self._failed(upload, "unavailable", str(error))
         if "error" in reply:

@@ -17,7 +17,6 @@ from landmarks.serving.settings import JobLimits
 
 Result = TypeVar("Result")
 
-_TRIES = 3  # of an image whose worker died
 _EXPIRY_SECONDS = 60.0  # between two looks for jobs whose time is over
 
 
@@ -103,15 +102,12 @@ class JobRunner:
             await self._analyse(item)
 
     async def _analyse(self, item: Item) -> None:
-        for tried in range(1, _TRIES + 1):
-            photo, version = await self._look(item)
-            code = None if photo.error is None else photo.error.code
-            if code == "unavailable":  # the service stops, or replaces the model
-                await self.call(lambda store: store.give_back(item))
-                await asyncio.sleep(1)
-                return
-            if code != "worker_lost" or tried == _TRIES:
-                break
+        photo, version = await self._look(item)
+        code = None if photo.error is None else photo.error.code
+        if code == "unavailable":  # the service stops, or replaces the model
+            await self.call(lambda store: store.give_back(item))
+            await asyncio.sleep(1)
+            return
         result = photo.model_dump() | {"model": version}
         await self.call(lambda store: store.finish(item, result, failed=code is not None))
         self.pending = max(0, self.pending - 1)

@@ -36,11 +36,12 @@ class FairLine(Generic[Item]):
     def __len__(self) -> int:
         return sum(len(client.waiting) for client in self._clients.values())
 
-    def put(self, client: str, item: Item) -> None:
-        """Add an item of a client."""
+    def put(self, client: str, item: Item, *, first: bool = False) -> None:
+        """Add an item of a client, as its last one or as its first."""
         if client not in self._clients:
             self._clients[client] = _Client(used=self._used)
-        self._clients[client].waiting.append(item)
+        waiting = self._clients[client].waiting
+        (waiting.appendleft if first else waiting.append)(item)
         while self._wake:
             future = self._wake.popleft()
             if not future.done():

@@ -1,7 +1,7 @@
 """Supervised worker processes: each gets one image at a time; one that dies or takes too long is replaced.
 
-At most the image that a process was working on is lost with it. Everything runs in the event loop of the service,
-which never decodes an image itself.
+An image whose process dies is given to another one, once: after that the image is taken to be what kills them, and
+fails. Everything runs in the event loop of the service, which never decodes an image itself.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ _log = logging.getLogger("landmarks.serving")
 _PAUSE = 0.5  # seconds before restarting a worker that died during start-up
 _MAX_REPLY = 2**24  # bytes
 _DIED = "the process died"
-_LOST = "the process that worked on the picture died"
+_LOST = "two processes died while they worked on the picture"
+_TRIES = 2  # of an image whose process dies
 
 
 class WorkerLostError(LandmarksError):
-    """The process that was working on an image died."""
+    """Each process that was given an image died on it."""
 
 
 class TooSlowError(LandmarksError):
@@ -60,6 +61,7 @@ class _Job:
     wanted: dict[str, list[frames.Also]]
     reply: asyncio.Future[dict[str, Any]]
     process: Process | None = None  # the worker that is processing it
+    died: int = 0  # processes that died on it
 
 
 class Pool:
@@ -132,7 +134,7 @@ class Pool:
             client: Client that sent the image; clients take turns.
 
         Raises:
-            WorkerLostError: The worker died on it.
+            WorkerLostError: Two workers died on it.
             TooSlowError: It took too long.
             PoolClosedError: The pool is closing.
         """
@@ -187,16 +189,21 @@ class Pool:
             started = time.monotonic()
             try:
                 if not _writable(process):
-                    self._jobs.put(client, job)  # it has not been sent, so another worker can take it
+                    self._jobs.put(client, job, first=True)  # it has not been sent
                     return _DIED
                 problem = await self._work(process, job)
+                if problem == _DIED and not job.reply.done():
+                    self._jobs.put(client, job, first=True)
             finally:
                 self._jobs.done(client, time.monotonic() - started)
             if problem is not None:
                 return problem
 
     async def _work(self, process: Process, job: _Job) -> str | None:
-        """Have a worker process one image; return what is wrong with the worker, or None."""
+        """Have a worker process one image, and return what is wrong with the worker, or None.
+
+        An image whose worker died has no answer yet if another one should try.
+        """
         job.process = process
         try:
             async with asyncio.timeout(self._decode_seconds):
@@ -205,10 +212,12 @@ class Pool:
             _fail(job, TooSlowError(f"the picture took longer than {self._decode_seconds:g} seconds"))
             return "a picture took too long"
         except (OSError, EOFError, ValueError):
-            _fail(job, WorkerLostError(_LOST))
+            job.died += 1
+            if job.died == _TRIES:
+                _fail(job, WorkerLostError(_LOST))
             return _DIED
         except BaseException:  # whatever happens, the caller must not wait for ever
-            _fail(job, WorkerLostError(_LOST))
+            _fail(job, WorkerLostError("the process that worked on the picture died"))
             raise
         finally:
             job.process = None

@@ -11,7 +11,6 @@ const QUICK = 2; // seconds of a photo from which on another one may go beside i
 const SLOW = 8;
 const LONGEST_REST = 30; // seconds
 const PATIENCE = 300; // seconds without any answer, after which the user is asked
-const TRIES = 3; // of a photo over which a worker died
 
 /** What passes by itself: no connection, a slow line, a busy service, a proxy without its service. */
 const PASSING = new Set([0, 408, 429, 502, 503, 504]);
@@ -25,7 +24,6 @@ export class Queue {
   #atOnce = 2;
   #resting = false;
   #rests = 0; // since the last answer
-  #lost = new Map(); // how often a worker died over a photo
   #answered = performance.now();
   #limit;
   #refused;
@@ -86,9 +84,8 @@ export class Queue {
 
   #failed(photo, error) {
     if (error.status === 429) this.#answered = performance.now(); // it is there, only busy
-    const lost = (this.#lost.get(photo) ?? 0) + (error.code === "worker_lost" ? 1 : 0);
-    this.#lost.set(photo, lost);
-    const over = (performance.now() - this.#answered) / 1000 > PATIENCE || lost >= TRIES;
+    // The service has tried it on two workers.
+    const over = (performance.now() - this.#answered) / 1000 > PATIENCE || error.code === "worker_lost";
     if (!PASSING.has(error.status) || over) {
       this.#photos.update(photo, { state: "failed", error: error.message, again: mendable(error.status) });
       if (error.status === 401) this.#refused();
