@@ -1,6 +1,6 @@
 """Commands in processes of their own that have PyTorch loaded already, which takes seconds of each start.
 
-They are forked from the server of `multiprocessing`, which imports the libraries once and nothing of ours.
+They are forked from the server of `multiprocessing`, which imports the libraries once and nothing of the package.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 from commands import Outcome
 from lightning_fabric.strategies import DDPStrategy
 
-LIBRARIES = ["torch", "torchvision", "timm", "lightning_fabric", "onnxruntime"]
+LIBRARIES = ["torch", "torchvision", "timm", "lightning_fabric", "onnxruntime", "frozen_imports"]
 
 
 def warm_ranks(patch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from exiftool_process import exiftool_writes, needs_exiftool
 from PIL import Image
 
 from landmarks.errors import InputError, MetadataError, SettingsError, StorageError
@@ -28,9 +29,6 @@ from landmarks.metadata.entries import Entries
 from landmarks.metadata.xmp import XmpPacket
 from landmarks.tagging.tags import ImageTags, Tag
 
-needs_exiftool = pytest.mark.skipif(
-    shutil.which("exiftool") is None, reason="ExifTool is not installed (Debian: libimage-exiftool-perl)"
-)
 needs_mount = pytest.mark.skipif(os.geteuid() != 0, reason="only an administrator can mount a file system")
 PLACES = [
     Place("eiffel_tower", "Eiffel Tower", "Paris", "France", "FR", "tower", 48.8583, 2.2944, "Q243"),
@@ -413,8 +411,7 @@ class TestInPlace:
         photo = tmp_path / "a.jpg"
         photo.write_bytes(jpeg())
         run(tmp_path, in_place=True)
-        command = ["exiftool", "-q", "-overwrite_original", "-XMP-dc:Subject+=Mine", "-XMP:Rating=3"]
-        subprocess.run([*command, photo], check=True)
+        exiftool_writes(photo, "-XMP-dc:Subject+=Mine", "-XMP:Rating=3")
         with Library(tmp_path) as library:
             assert [report.status for report in library.undo()] == ["cleaned"]
         with Image.open(photo) as image:
@@ -556,7 +553,7 @@ class TestBadInput:
 WORKER = """
 import os, signal, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[4])
+sys.path[:0] = [sys.argv[4], os.path.dirname(sys.argv[4])]
 from test_library import tagger
 from landmarks.library.library import Library
 root, last = Path(sys.argv[1]), int(sys.argv[3])

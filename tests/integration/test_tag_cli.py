@@ -17,15 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import CALL, landmarks, start
+from exiftool_process import exiftool_says, needs_exiftool
 from tiny_model import COLOURS, make_model, save_colour
 
 from landmarks.imaging.decoding import load_rgb
 from landmarks.metadata.xmp import XmpPacket
 from landmarks.model.folder import bundled_models
 
-needs_exiftool = pytest.mark.skipif(
-    shutil.which("exiftool") is None, reason="ExifTool is not installed (Debian: libimage-exiftool-perl)"
-)
 TOWER, HENGE, GREY = (COLOURS[name] for name in ("07.Eiffel_Tower", "31.Stonehenge", "background"))
 
 
@@ -250,19 +248,13 @@ def test_write_then_skip_then_undo(model: Path, photos: Path) -> None:
     assert after == before
 
 
-def as_others_read(path: Path) -> dict[str, Any]:
-    command = ["exiftool", "-j", "-struct", "-n", "-G1", path]
-    said: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)[0]
-    return said
-
-
 @needs_exiftool
 @pytest.mark.parametrize("in_place", [False, True])
 def test_other_programs_find_what_was_written(model: Path, tmp_path: Path, in_place: bool) -> None:
     photo = save_colour(tmp_path / "a.jpg", TOWER)
     flags = ("--in-place", "--iptc", "--gps") if in_place else ()
     assert landmarks("tag", photo, "--model", model, "--write", *flags).status == 0
-    said = as_others_read(photo if in_place else tmp_path / "a.jpg.xmp")
+    said = exiftool_says(photo if in_place else tmp_path / "a.jpg.xmp")
     words = ["Eiffel Tower", "Paris", "France"]
     assert said["XMP-dc:Subject"] == words  # Windows, Immich, Lightroom, digiKam
     assert said["XMP-lr:HierarchicalSubject"] == ["Places|France|Paris|Eiffel Tower"]  # Lightroom

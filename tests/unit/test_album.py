@@ -22,6 +22,7 @@ from typing import Any
 import pillow_heif
 import pytest
 from commands import CALL
+from exiftool_process import needs_exiftool
 from PIL import Image
 from serving import serving_by
 from starlette.testclient import TestClient
@@ -680,9 +681,8 @@ def test_a_folder_inside_a_library_uses_its_ledger(root: Path, model: Path) -> N
     assert files_of(root) == made
 
 
+@needs_exiftool
 def test_in_place_the_photo_is_written(root: Path, model: Path) -> None:
-    if shutil.which("exiftool") is None:
-        pytest.skip("ExifTool is not installed")
     made = files_of(root)
     with opened_page(root, model, options=WriteOptions(in_place=True)) as page:
         page.settled()

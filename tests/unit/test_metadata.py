@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import os
-import shutil
-import subprocess
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from exiftool_process import exiftool_says, exiftool_writes, needs_exiftool
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -28,9 +28,6 @@ from landmarks.metadata.xmp import XmpPacket
 from landmarks.tagging.keywords import entries_for
 from landmarks.tagging.tags import Tag, tags_from_json, tags_to_json
 
-needs_exiftool = pytest.mark.skipif(
-    shutil.which("exiftool") is None, reason="ExifTool is not installed (Debian: libimage-exiftool-perl)"
-)
 TOWER = Place("eiffel_tower", "Eiffel Tower", "Paris", "France", "FR", "tower", 48.8583, 2.2944, "Q243")
 TAG = Tag("Eiffel Tower", "landmark", 0.97, TOWER, "eiffel_tower")
 WANTED = entries_for([TAG])
@@ -86,14 +83,20 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
+@functools.cache
+def shared_tool() -> ExifTool:
+    return ExifTool()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tool_ends() -> Iterator[None]:
+    yield
+    shared_tool().close()
+
+
 def edit(photo: Path, wanted: Entries = WANTED, ours: Entries | None = None, **options: bool) -> Edit:
-    with ExifTool() as tool:
-        return plan(photo, wanted, ours or Entries(), options=WriteOptions(**options), tool=tool)  # type: ignore[arg-type]
-
-
-def exiftool(path: Path, *arguments: str) -> dict[str, object]:
-    command = ["exiftool", "-j", "-struct", "-n", "-G1", *arguments, path]
-    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)[0]
+    wished = WriteOptions(**options)  # type: ignore[arg-type]
+    return plan(photo, wanted, ours or Entries(), options=wished, tool=shared_tool())
 
 
 class TestEntries:
@@ -241,7 +244,7 @@ class TestSidecar:
     def test_exiftool_reads_it_as_meant(self, photo: Path) -> None:
         made = edit(photo)
         made.target.write_bytes(made.after)
-        said = exiftool(made.target, "-validate", "-XMP:all")
+        said = exiftool_says(made.target, "-validate", "-XMP:all")
         assert said["ExifTool:Validate"] == "0 0 0"
         assert said["XMP-dc:Subject"] == ["Eiffel Tower", "Paris", "France"]
         assert said["XMP-lr:HierarchicalSubject"] == ["Places|France|Paris|Eiffel Tower"]
@@ -383,12 +386,12 @@ class TestInPlace:
         photo = tmp_path / f"photo.{suffix}"
         photo.write_bytes(photo_bytes(kind))
         pixels = load_rgb(photo)
-        subprocess.run(["exiftool", "-q", "-overwrite_original", "-XMP-dc:Subject=mine", photo], check=True)
+        exiftool_writes(photo, "-XMP-dc:Subject=mine")
         gps = kind != "GIF"
         made = edit(photo, entries_for([TAG], gps=gps), in_place=True, gps=gps)
         photo.write_bytes(made.after)
         assert np.array_equal(load_rgb(photo), pixels)
-        said = exiftool(photo)
+        said = exiftool_says(photo)
         assert said["XMP-dc:Subject"] == ["mine", "Eiffel Tower", "Paris", "France"]
         assert said["XMP-digiKam:TagsList"] == ["mine", "Places/France/Paris/Eiffel Tower"]
         assert said["XMP-iptcExt:LocationShown"][0]["GPSLatitude"] == pytest.approx(48.8583)
@@ -398,24 +401,24 @@ class TestInPlace:
         cleaned = edit(photo, Entries(), made.ours, in_place=True)
         photo.write_bytes(cleaned.after)
         assert np.array_equal(load_rgb(photo), pixels)
-        said = exiftool(photo)
+        said = exiftool_says(photo)
         assert said["XMP-dc:Subject"] == ["mine"]
         assert "XMP-iptcExt:LocationShown" not in said
         assert "GPS:GPSLatitude" not in said
 
     def test_iptc_keywords_only_if_asked(self, photo: Path) -> None:
-        subprocess.run(["exiftool", "-q", "-overwrite_original", "-IPTC:Keywords=Urlaub", photo], check=True)
+        exiftool_writes(photo, "-IPTC:Keywords=Urlaub")
         photo.write_bytes(edit(photo, in_place=True).after)
-        assert exiftool(photo)["IPTC:Keywords"] == "Urlaub"
+        assert exiftool_says(photo)["IPTC:Keywords"] == "Urlaub"
         made = edit(photo, entries_for([TAG], iptc=True), WANTED, in_place=True, iptc=True)
         photo.write_bytes(made.after)
-        assert exiftool(photo)["IPTC:Keywords"] == ["Urlaub", "Eiffel Tower", "Paris", "France"]
-        assert exiftool(photo)["XMP-digiKam:TagsList"][0] == "Urlaub"
+        assert exiftool_says(photo)["IPTC:Keywords"] == ["Urlaub", "Eiffel Tower", "Paris", "France"]
+        assert exiftool_says(photo)["XMP-digiKam:TagsList"][0] == "Urlaub"
 
     def test_accents_in_new_iptc_keywords(self, photo: Path) -> None:
         wanted = entries_for([Tag("S\u00e8te \u2013 \u014csaka", "kind", 1, None, None)], iptc=True)
         photo.write_bytes(edit(photo, wanted, in_place=True, iptc=True).after)
-        assert exiftool(photo)["IPTC:Keywords"] == "S\u00e8te \u2013 \u014csaka"
+        assert exiftool_says(photo)["IPTC:Keywords"] == "S\u00e8te \u2013 \u014csaka"
 
     @pytest.mark.parametrize("where", ["EXIF", "XMP-exif", "sidecar"])
     def test_a_camera_position_is_never_touched(self, photo: Path, where: str) -> None:
@@ -424,7 +427,7 @@ class TestInPlace:
         arguments = [f"-{group}:GPSLatitude=10.5", f"-{group}:GPSLongitude=20.25"]
         if where == "EXIF":
             arguments += ["-GPSLatitudeRef=S", "-GPSLongitudeRef=E"]
-        subprocess.run(["exiftool", "-q", "-overwrite_original", "-n", *arguments, target], check=True)
+        exiftool_writes(target, *arguments)
         camera = (-10.5 if where == "EXIF" else 10.5, 20.25)
         assert read_position(photo) == pytest.approx(camera)
         made = edit(photo, entries_for([TAG], gps=True), in_place=True, gps=True)
@@ -436,7 +439,7 @@ class TestInPlace:
         first = edit(photo, entries_for([TAG], gps=True), in_place=True, gps=True)
         photo.write_bytes(first.after)
         correct = ["-GPS:GPSLatitude=48.86", "-GPS:GPSLongitude=2.3"]
-        subprocess.run(["exiftool", "-q", "-overwrite_original", "-n", *correct, photo], check=True)
+        exiftool_writes(photo, *correct)
         assert read_position(photo) == pytest.approx((48.86, 2.3))
         photo.write_bytes(edit(photo, Entries(), first.ours, in_place=True).after)
         assert read_position(photo) == pytest.approx((48.86, 2.3))
@@ -449,7 +452,7 @@ class TestInPlace:
         made = edit(photo, struct, in_place=True)
         photo.write_bytes(made.after)
         assert not edit(photo, struct, made.ours, in_place=True).changes
-        assert "XMP-iptcExt:LocationShown" in exiftool(photo)
+        assert "XMP-iptcExt:LocationShown" in exiftool_says(photo)
 
     @pytest.mark.parametrize("raw", [b"", b"no photo", photo_bytes("BMP"), photo_bytes()[:200]])
     def test_what_exiftool_cannot_write_is_refused(self, photo: Path, raw: bytes) -> None:
@@ -480,6 +483,7 @@ class TestInPlace:
 
 def test_without_exiftool_the_way_out_is_named(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
+    shared_tool().close()
     with pytest.raises(MetadataError, match="install it"):
         edit(photo, in_place=True)
     assert edit(photo).changes

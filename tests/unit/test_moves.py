@@ -14,6 +14,7 @@ from threading import Event
 import numpy as np
 import pytest
 from commands import landmarks
+from exiftool_process import needs_exiftool
 from PIL import Image
 
 from landmarks.errors import InputError
@@ -29,7 +30,6 @@ from landmarks.tagging.tags import ImageTags, Tag
 SEEDS = 12
 """Seeds of random moves; benchmarks/library.py goes on with further ones."""
 
-needs_exiftool = pytest.mark.skipif(shutil.which("exiftool") is None, reason="ExifTool is not installed")
 TOWER = Tag(
     "Eiffel Tower",
     "landmark",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import landmarks
+from exiftool_process import needs_exiftool
 from PIL import ExifTags, Image
 from tiny_model import COLOURS, CROP, add_reference, calibrated, make_model, save_colour
 
@@ -222,7 +222,7 @@ class TestOpens:
         assert counted[str(photo)] <= 2
         assert counted[str(folder / "model.json")] <= 1
 
-    @pytest.mark.skipif(shutil.which("exiftool") is None, reason="ExifTool is not installed")
+    @needs_exiftool
     def test_a_photo_that_is_written_into_is_read_twice_and_checked_before_it_is_replaced(
         self, folder: Path, tmp_path: Path
     ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from exiftool_process import needs_exiftool
 from PIL import Image
 
 from landmarks.errors import StorageError
@@ -161,10 +162,8 @@ def test_withdrawing_brings_back_what_the_model_said(root: Path) -> None:
     assert files_of(root) == before
 
 
+@needs_exiftool
 def test_in_place_the_photo_itself_comes_back(root: Path) -> None:
-    exiftool = pytest.importorskip("shutil").which("exiftool")
-    if exiftool is None:
-        pytest.skip("ExifTool is not installed")
     made = files_of(root)
     with Library(root, options=WriteOptions(in_place=True)) as library:
         tag_all(library)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 from io import BytesIO
 from pathlib import Path
 
 import pytest
+from exiftool_process import needs_exiftool
 from PIL import Image
 
 from landmarks.errors import MetadataError
@@ -194,7 +194,7 @@ class TestCarried:
             edit(path, entries_for([TAG]))
         assert caught.value.path == tmp_path / "I.xmp"
 
-    @pytest.mark.skipif(shutil.which("exiftool") is None, reason="ExifTool is not installed")
+    @needs_exiftool
     def test_in_place_too(self, tmp_path: Path) -> None:
         path = photo(tmp_path)
         options = WriteOptions(in_place=True)

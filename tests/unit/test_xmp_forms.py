@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from exiftool_process import exiftool_says, needs_exiftool
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -43,9 +43,6 @@ OURS = Entries(
     position=(48.8583, 2.2944),
 )
 needs_exiv2 = pytest.mark.skipif(shutil.which("exiv2") is None, reason="exiv2 is not installed (Debian: exiv2)")
-needs_exiftool = pytest.mark.skipif(
-    shutil.which("exiftool") is None, reason="ExifTool is not installed (Debian: libimage-exiftool-perl)"
-)
 
 
 def packet(body: str = "", attributes: str = "", **names: str) -> str:
@@ -133,18 +130,13 @@ FORMS = {
     ),
     "nothing but the frame": ('<x:xmpmeta xmlns:x="adobe:ns:meta/"/>', ()),
 }
+VALIDATE = ("-validate", "-warning", "-a", "-XMP:all")
 CODECS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
 
 
 def exiv2(path: Path) -> tuple[list[str], str]:
     done = subprocess.run(["exiv2", "-PXkt", "pr", path], capture_output=True, text=True, check=False)
     return [line for line in done.stdout.splitlines() if line.strip()], done.stderr
-
-
-def exiftool(path: Path) -> dict[str, object]:
-    command = ["exiftool", "-j", "-struct", "-n", "-G1", "-validate", "-warning", "-a", "-XMP:all", path]
-    said: dict[str, object] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)[0]
-    return said
 
 
 def words(line: str) -> Iterator[str]:
@@ -175,7 +167,7 @@ class TestForms:
         sidecar = tmp_path / "photo.xmp"
         sidecar.write_text(text)
         properties = {line.split()[0] for line in exiv2(sidecar)[0]}
-        complaints = exiftool(sidecar)["ExifTool:Validate"]
+        complaints = exiftool_says(sidecar, *VALIDATE)["ExifTool:Validate"]
         tried = XmpPacket(text.encode())
         tried.add(OURS)
         sidecar.write_bytes(tried.to_bytes())
@@ -185,7 +177,7 @@ class TestForms:
         # exiv2 gives items with qualifiers a line of their own.
         subjects = [line for line in lines if line.startswith("Xmp.dc.subject") and "?" not in line.split()[0]]
         assert {*keywords, *OURS.keywords} <= {word for line in subjects for word in words(line)}
-        said = exiftool(sidecar)
+        said = exiftool_says(sidecar, *VALIDATE)
         # ExifTool knows no namespace without a prefix, where the XMP toolkit takes no second one beside it.
         # Of an empty list it complains no more once that has an entry.
         expected = "0 0 0" if form == "empty bag" else complaints
