@@ -313,6 +313,7 @@ def test_the_page_comes_with_its_newest_photos_and_files_that_are_kept(root: Pat
     with opened_page(root, model) as page:
         rows = page.wait(lambda: len(rows := page.get("/api/photos")["photos"]) == 11 and rows)
         page.wait(lambda: sum(row["taken"] is not None for row in page.get("/api/photos")["photos"]) == 4)
+        page.settled()
         rows = {row["id"]: row for row in page.get("/api/photos")["photos"]}
         text = page.client.get("/").text
         first = json.loads(
