@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import warnings
 from collections.abc import Iterator
@@ -76,7 +77,7 @@ def write_onnx(model: nn.Module, preprocessing: Preprocessing, path: Path) -> No
     graph = ExportWrapper(fold_batch_norms(model.eval(), seen), preprocessing).eval()
     example = torch.zeros(2, preprocessing.crop, preprocessing.crop, 3, dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), torch.no_grad(), _out_of_place(graph):
+    with warnings.catch_warnings(), torch.no_grad(), _out_of_place(graph), _no_garbage_collection():
         # The exporter warns about its own internals, which a user cannot fix.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -96,6 +97,18 @@ def write_onnx(model: nn.Module, preprocessing: Preprocessing, path: Path) -> No
         # The source locations of the steps: useless to a user, and they reveal folders of this machine.
         del item.metadata_props[:]
     write_bytes(path, model_proto.SerializeToString())
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Pause it: a quarter of the exporter's time went into looking through objects that it still needs."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @contextmanager
