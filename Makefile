@@ -13,6 +13,7 @@ DATA      := build/drawn
 
 CORE := $(VENV)/.core-installed
 FULL := $(VENV)/.full-installed
+FUZZ := $(VENV)/.fuzz-installed
 
 # Taken literally, so that a $ or a quote in a name survives on its way to the shell.
 export photos := $(value PHOTOS)
@@ -21,13 +22,14 @@ export out := $(value OUT)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help tag test lint check train docs notebooks clean photos-given runs-free
+.PHONY: help tag test lint check fuzz train docs notebooks clean photos-given runs-free
 
 help:
 	@echo 'make tag PHOTOS=<photo or folder>   recognise the landmarks in your photos'
 	@echo 'make test                           install everything and run all tests (ARGS=... goes to pytest)'
 	@echo 'make lint                           format, lint, types and layers, without the tests'
 	@echo 'make check                          lint, then test: what a change must pass'
+	@echo 'make fuzz                           search for inputs that break a reader of the service (FOR=<seconds>)'
 	@echo 'make train DATA=<folder>            train from scratch and by transfer, export both, predict a picture'
 	@echo '                                    (without DATA on drawn scenes; OUT=<folder> for the runs, else'
 	@echo '                                    $(OUT); FLAGS="--epochs 10" and the like go to landmarks train)'
@@ -50,6 +52,15 @@ lint: $(FULL)
 
 # Warnings are errors in every run of pytest: see filterwarnings in pyproject.toml.
 check: lint test
+
+FOR := 120
+
+fuzz: $(FUZZ)
+	@mkdir -p build
+	@printf '%s\n' picture form packet archive | xargs -P 2 -I READER sh -c \
+		'log=build/fuzz-READER.log; \
+		$(BIN)/python tests/fuzz.py READER --seconds $(FOR) >$$log 2>&1 || { cat $$log; exit 1; }; \
+		echo "fuzz READER: $$(grep ^Done $$log), nothing found"'
 
 # The drawn set is small: smaller batches give it enough steps.
 drawn := $(filter build/drawn,$(DATA))
@@ -127,6 +138,10 @@ endef
 $(CORE): pyproject.toml | $(BIN)/python
 	@echo 'Installing landmarks into $(VENV) (once; about 300 MB with its dependencies)'
 	$(call install,.,$(CORE),:)
+
+$(FUZZ): pyproject.toml $(FULL)
+	@echo 'Installing atheris into $(VENV)'
+	$(call install,'.[fuzz]',$(FUZZ),:)
 
 $(FULL): pyproject.toml | $(BIN)/python
 	@echo 'Installing landmarks with PyTorch and the development tools into $(VENV) (once; about 6 GB)'

@@ -1,7 +1,8 @@
 """Search for inputs that a reader of the service neither reads nor refuses, guided by coverage.
 
-`python tests/fuzz.py READER --seconds 120`, READER being picture, form, packet or archive; it needs the package
-atheris. An input that is found is written to the current folder, and belongs into `hostile_inputs.py`.
+`make fuzz` gives each reader two minutes; `python tests/fuzz.py READER --seconds 600` one of them longer, READER
+being picture, form, packet or archive. An input that is found is written to the current folder, and belongs into
+`hostile_inputs.py`.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import sys
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from tempfile import mkdtemp
@@ -30,6 +31,12 @@ def warm_ranks(patch: pytest.MonkeyPatch) -> None:
         return DDPStrategy(**options | {"start_method": "forkserver"})
 
     patch.setattr("landmarks.training.engine.devices.DDPStrategy", forked)
+
+
+def start_server() -> None:
+    """Start the server, before the package starts the same one for its workers, without the libraries."""
+    _server()
+    forkserver.ensure_running()
 
 
 def _server() -> ForkServerContext:

@@ -12,11 +12,19 @@ from blank_plots import blank_plots
 from commands import landmarks
 from shared_fixture import made_once, shared_folder
 from tiny_backbone import NARROW, TINY_BACKBONE
+from warm import start_server
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _exports(exports_once: None) -> None:
     pass
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_server(request: pytest.FixtureRequest) -> None:
+    wanted = {"WarmCommand", "warm_ranks"}
+    if any(not wanted.isdisjoint(vars(item.module)) for item in request.session.items):
+        start_server()
 
 
 @pytest.fixture(scope="module", autouse=True)
