@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -24,6 +26,7 @@ from landmarks.imaging.decoding import ImageLimits
 from landmarks.serving.pool.worker import Answerer, WorkerSettings
 from landmarks.tagging.pipeline import Model, load_model
 from landmarks.tagging.settings import TagSettings
+from landmarks.tagging.workers import cores
 
 TOWER = COLOURS["07.Eiffel_Tower"]
 YELLOW = (225, 215, 30)
@@ -233,6 +236,26 @@ class TestOpens:
         assert done.status == 0, done.err
         assert photo.read_bytes() != before
         assert counted[str(photo)] == 3  # the last compares it with what the edit began from
+
+    @pytest.mark.skipif(cores() < 2, reason="there is one core")
+    def test_one_photo_after_the_other_keeps_one_core_busy(self, tmp_path: Path) -> None:
+        photo = save_colour(tmp_path / "a.jpg", TOWER)
+        code = """
+import sys, time
+import landmarks
+model = landmarks.load_model()
+for _ in range(5):
+    list(model.tag(sys.argv[1:]))
+wall, busy = time.perf_counter(), time.process_time()
+for _ in range(60):
+    list(model.tag(sys.argv[1:]))
+print((time.process_time() - busy) / (time.perf_counter() - wall))
+"""
+        limits = {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"}
+        environment = {name: value for name, value in os.environ.items() if name not in limits}
+        words = [sys.executable, "-c", code, str(photo)]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+        assert float(done.stdout) < 1.3, "threads of a library were awake beside it"
 
     def test_model_json_that_changed_is_read_again(self, folder: Path) -> None:
         before = load_model(folder).name

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.errors import DataError
-from landmarks.model.vectors import unit_length, within_class
+from landmarks.model.vectors import inner_products, unit_length, within_class
 
 DIMENSIONS = 256
 """Dimensions of the vectors: a fifth of those of EfficientNet-Lite0."""
@@ -41,8 +42,12 @@ class EmbeddingSpace:
 
     def vectors(self, embeddings: Floats) -> Vectors:
         """Map embeddings (N, D) to vectors (N, d) of unit length."""
-        mapped = (unit_length(embeddings, np.float32) - self.mean) @ self.projection
+        mapped = inner_products(unit_length(embeddings, np.float32) - self.mean, self._rows)
         return unit_length(mapped, np.float32)
+
+    @cached_property
+    def _rows(self) -> Vectors:
+        return np.ascontiguousarray(self.projection.T)
 
 
 def plain_space(size: int) -> EmbeddingSpace:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from landmarks.errors import DataError, SettingsError
 from landmarks.model.embedding_space import EmbeddingSpace, Floats, Vectors, whitened_space
-from landmarks.model.vectors import rows_by_class, spread, unit_length
+from landmarks.model.vectors import inner_products, rows_by_class, spread, unit_length
 
 NEAREST = 3
 """Number of nearest photos of a class to average: one alone may be an outlier."""
@@ -137,7 +137,7 @@ class Neighbours:
             columns = ([getattr(part, name) for part in parts] for name in ("own", "other", "background"))
             return Closeness(*map(np.concatenate, columns))
         queries = self.space.vectors(embeddings)
-        cosines = queries @ directions.T  # (N, vectors)
+        cosines = inner_products(queries, directions)  # (N, vectors)
         padded = np.concatenate([cosines, np.full((len(queries), 1), -1.0, np.float32)], axis=1)
         of_classes = _mean_of_largest(padded[:, groups])  # (N, classes)
         rows = np.arange(len(queries))

@@ -21,6 +21,7 @@ from landmarks.errors import DataError, SettingsError, require_choice
 from landmarks.geo.gazetteer import normalise
 from landmarks.model.combination import Combination
 from landmarks.model.probabilities import Floats, log_sum_exp, softmax
+from landmarks.model.vectors import inner_products, unit_length
 
 BACKGROUND = "background"
 """Class name reserved for images without a landmark; never a tag or a candidate."""
@@ -77,7 +78,7 @@ class EmbeddingStatistics:
         missing = sorted(set(range(classes)) - set(labels.tolist()))
         if missing:
             raise DataError(f"class {missing[0]} has no embedding to take a mean of")
-        vectors = unit_length(embeddings)
+        vectors = unit_length(embeddings, np.float64)
         means = np.stack([vectors[labels == label].mean(axis=0) for label in range(classes)])
         gaps = vectors - means[labels]
         covariance = gaps.T @ gaps / len(gaps)
@@ -92,20 +93,19 @@ class EmbeddingStatistics:
 
     def cosines(self, embeddings: Floats) -> NDArray[np.float64]:
         """Return the cosine of each embedding (N, D) to the direction of each class, (N, K)."""
-        product: NDArray[np.float64] = unit_length(embeddings) @ self._directions.T
-        return product
+        return inner_products(unit_length(embeddings, np.float64), self._directions)
 
     def distances(self, embeddings: Floats) -> NDArray[np.float64]:
         """Return the squared Mahalanobis distance of each embedding (N, D) to the mean of each class, (N, K)."""
-        vectors, (means, factor, projected) = unit_length(embeddings), self._near
+        vectors, (means, factor, projected) = unit_length(embeddings, np.float64), self._near
         plain = _squared_gaps(vectors, means) / self.noise
-        within = _squared_gaps(vectors @ factor.T, projected)
+        within = _squared_gaps(inner_products(vectors, factor), projected)
         found: NDArray[np.float64] = np.maximum(0.0, plain - within)
         return found
 
     @cached_property
     def _directions(self) -> NDArray[np.float64]:
-        return unit_length(self.means)
+        return unit_length(self.means, np.float64)
 
     @cached_property
     def _near(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -216,16 +216,9 @@ def scores_of_probabilities(
     return None
 
 
-def unit_length(vectors: Floats) -> NDArray[np.float64]:
-    """Return vectors (N, D) scaled to unit length; a zero vector is unchanged."""
-    values = np.asarray(vectors, dtype=np.float64)
-    scaled: NDArray[np.float64] = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), _TINY)
-    return scaled
-
-
 def _squared_gaps(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
     squares = (left * left).sum(axis=1)[:, None] + (right * right).sum(axis=1)[None]
-    gaps: NDArray[np.float64] = squares - 2 * left @ right.T
+    gaps: NDArray[np.float64] = squares - 2 * inner_products(left, right)
     return gaps
 
 
