@@ -1,9 +1,9 @@
 """Accuracy and time of every way of training, on the data sets stored beside the project.
 
-Run `python benchmarks/accuracy.py DATA --out RUNS`, DATA being the folder with world34, landmarks10 and
-monuments49. Every number comes from `landmarks train` with the flags in the table, once per seed; a finished run
-in RUNS is not trained again. The table is printed and written to benchmarks/results/accuracy.md, or with `--only`
-to a file named after what was measured.
+Run `python benchmarks/accuracy.py DATA --out RUNS`, DATA being the folder with world34, world124, landmarks10 and
+monuments49; world158 is world34 and world124 together. Every number comes from `landmarks train` with the flags in
+the table, once per seed; a finished run in RUNS is not trained again. The table is printed and written to
+benchmarks/results/accuracy.md, or with `--only` to a file named after what was measured.
 
 No run sees a test image before it is finished: the weights are selected on a validation split of `train`.
 """
@@ -27,8 +27,8 @@ from landmarks.training.metrics.evaluate import proportion
 SETS = ("world34", "landmarks10", "monuments49")
 TARGETS = {
     "scratch": {"world34": 0.94, "landmarks10": 0.80, "monuments49": 0.55},
-    "transfer": {"world34": 0.96, "landmarks10": 0.90, "monuments49": 0.88},
-    "finetune": {"world34": 0.975},
+    "transfer": {"world34": 0.96, "world158": 0.90, "landmarks10": 0.90, "monuments49": 0.88},
+    "finetune": {"world34": 0.975, "world158": 0.92},
 }
 JOINT = ["--epochs", "48", "--sizes", "96,128,160", "--valid-size", "0.1"]
 SCRATCH = ["--epochs", "24", "--sizes", "160,192", "--learning-rate", "1e-3", "--valid-size", "0.1"]
@@ -36,15 +36,16 @@ TRANSFER = ["--model", "transfer"]
 FINETUNE = ["--model", "transfer", "--unfreeze"]
 
 
-def link_together(data: Path, folder: Path) -> None:
-    """Link the classes of all sets into one folder, to train on all of them together."""
-    for name in SETS:
+def link_together(data: Path, folder: Path, sets: Sequence[str]) -> Path:
+    """Link the classes of some sets into one folder, to train on all of them together, and return it."""
+    for name in sets:
         for split in ("train", "test"):
             (folder / split).mkdir(parents=True, exist_ok=True)
             for source in sorted((data / name / split).iterdir()):
                 link = folder / split / source.name
                 if not link.exists():
                     link.symlink_to(source.resolve(), target_is_directory=True)
+    return folder
 
 
 def train(data: Path, out: Path, seed: int, flags: list[str]) -> Path:
@@ -108,8 +109,7 @@ def by_source(runs: Mapping[str, Sequence[Path]]) -> str:
 
 def from_scratch(data: Path, out: Path, seeds: range) -> tuple[list[list[str]], list[Path]]:
     """Return the rows from scratch, and the runs on world34."""
-    joint = out / "joint-data"
-    link_together(data, joint)
+    joint = link_together(data, out / "joint-data", SETS)
     common = [train(joint, out / "joint", seed, JOINT) for seed in seeds]
     runs = [
         train(data / "world34", out / "scratch-world34", seed, [*SCRATCH, "--init", str(start)])
@@ -139,7 +139,10 @@ def main() -> None:
         rows, on_world34["scratch"] = from_scratch(given.data, given.out, seeds)
     for way, flags in {"transfer": TRANSFER, "finetune": FINETUNE}.items():
         for name in TARGETS[way] if way in ways else ():
-            runs = [train(given.data / name, given.out / f"{way}-{name}", seed, flags) for seed in seeds]
+            folder = given.data / name
+            if name == "world158":
+                folder = link_together(given.data, given.out / "world158-data", ("world34", "world124"))
+            runs = [train(folder, given.out / f"{way}-{name}", seed, flags) for seed in seeds]
             rows.append(row(way, name, [read(run) for run in runs], "`" + " ".join(flags) + "`"))
             if name == "world34":
                 on_world34[way] = runs
