@@ -129,6 +129,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/accuracy"))
     parser.add_argument("--only", choices=("scratch", "transfer", "finetune"), nargs="*")
+    parser.add_argument("--sets", nargs="*", help="of transfer and finetune; all of them unless given")
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
     ways = given.only or list(TARGETS)
@@ -139,6 +140,8 @@ def main() -> None:
         rows, on_world34["scratch"] = from_scratch(given.data, given.out, seeds)
     for way, flags in {"transfer": TRANSFER, "finetune": FINETUNE}.items():
         for name in TARGETS[way] if way in ways else ():
+            if given.sets and name not in given.sets:
+                continue
             folder = given.data / name
             if name == "world158":
                 folder = link_together(given.data, given.out / "world158-data", ("world34", "world124"))
@@ -169,13 +172,15 @@ def main() -> None:
         "Weights are chosen on validation pictures split off `train`; `test` is read once, at the end.",
     ]
     body = table(header, rows) + "\n\n" + " ".join(notes)
-    body += "\n\n## World34 by source\n\n" + by_source(on_world34)
+    if on_world34:
+        body += "\n\n## World34 by source\n\n" + by_source(on_world34)
     words = [
         "python benchmarks/accuracy.py DATA",
         f"--seeds {given.seeds}",
         *(["--only", *ways] if given.only else []),
+        *(["--sets", *given.sets] if given.sets else []),
     ]
-    name = "-".join(["accuracy", *(given.only or [])])
+    name = "-".join(["accuracy", *(given.only or []), *(given.sets or [])])
     record(name, "Accuracy", " ".join(words), body, ["torch", "timm", "onnxruntime"])
 
 

@@ -11,7 +11,9 @@ import hashlib
 import json
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,7 +160,7 @@ def compute_embeddings(
             rows = _read_part(part)
             if rows is None:
                 crops = _crops(cache, block, plain, drawn, views=views.count)
-                rows = np.concatenate([embed(batch) for batch in _batches(crops, BATCH)])
+                rows = np.concatenate(list(_beside(embed, _batches(crops, BATCH))))
                 _write_part(part, rows)
             blocks.append(rows)
             if progress:
@@ -213,6 +215,29 @@ def _batches(crops: Iterator[NDArray[np.uint8]], size: int) -> Iterator[NDArray[
         yield np.stack(batch)
 
 
+def _beside(embed: Embed, batches: Iterable[NDArray[np.uint8]], ahead: int = 2) -> Iterator[NDArray[np.float32]]:
+    """Embed batches, in order, in as many threads as PyTorch has, while this thread alone makes the next ones.
+
+    Args:
+        embed: Embeds one batch in the thread that calls it.
+        batches: The batches.
+        ahead: How many may wait for each thread.
+    """
+    threads = torch.get_num_threads()
+    waiting: deque[Future[NDArray[np.float32]]] = deque()
+    torch.set_num_threads(1)  # more gain nothing on one image, and would be awake beside the embedding
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            for batch in batches:
+                waiting.append(pool.submit(embed, batch))
+                if len(waiting) > ahead * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _backbone_graph(model: TransferModel, preprocessing: Preprocessing, folder: Path) -> Path:
     """Return the path of the backbone as ONNX, cached by the digest of its weights."""
     digest = hashlib.sha256(json.dumps(preprocessing.to_dict()).encode())
@@ -228,7 +253,7 @@ def _embedder(model: TransferModel, preprocessing: Preprocessing, graph: Path, a
     if uses_cuda(accelerator):
         return _torch_embedder(model, preprocessing)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = 1  # several batches are embedded at once
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(graph), options, ["CPUExecutionProvider"])
 
