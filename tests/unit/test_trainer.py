@@ -19,7 +19,13 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from landmarks.errors import RunError, TrainingError
 from landmarks.imaging.preprocessing import Preprocessing
-from landmarks.training.config.settings import LoopSettings, RunSettings, default_settings
+from landmarks.training.config.settings import (
+    LoopSettings,
+    ModelKind,
+    ModelSettings,
+    RunSettings,
+    default_settings,
+)
 from landmarks.training.data import loaders as loading
 from landmarks.training.data.cache import build_cache
 from landmarks.training.data.folders import Sample
@@ -225,6 +231,17 @@ def test_a_gpu_that_emulates_bf16_trains_in_16_bits(
     asked: list[Any] = []
     monkeypatch.setattr(devices, "Fabric", lambda **how: asked.append(how["precision"]))
     devices.make_fabric(LoopSettings())
+    assert asked == [best]
+
+
+@pytest.mark.parametrize(("kind", "best"), [("scratch", "bf16-mixed"), ("transfer", "32-true")])
+def test_a_cpu_trains_in_bf16_what_is_faster_in_it(
+    monkeypatch: pytest.MonkeyPatch, kind: ModelKind, best: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    asked: list[Any] = []
+    monkeypatch.setattr(devices, "Fabric", lambda **how: asked.append(how["precision"]))
+    devices.make_fabric(LoopSettings(accelerator="cpu"), ModelSettings(kind=kind))
     assert asked == [best]
 
 

@@ -225,7 +225,7 @@ class LoopSettings:
         epochs: Passes over the training images, at least 1.
         patience: Stop after this many epochs without a better validation loss, or 0 to never stop early.
         max_minutes: Stop after the epoch in which this time is used up; by default no limit.
-        precision: `auto` uses bf16 if the processor supports it, else 32 bits.
+        precision: `auto` uses bf16 where the processor is faster in it, else 32 bits.
         accelerator: Accelerator of Fabric: `auto`, `cpu`, `gpu`, ...
         devices: Number of devices per machine.
         threads: Threads of PyTorch on a CPU, or 0 for all cores, divided evenly among the devices.

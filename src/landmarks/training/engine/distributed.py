@@ -20,7 +20,7 @@ from torch import multiprocessing
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from landmarks.errors import LandmarksError, TrainingError
-from landmarks.training.config.settings import LoopSettings, RunSettings
+from landmarks.training.config.settings import RunSettings
 from landmarks.training.data.loaders import Data, make_loaders, prepare_data
 from landmarks.training.engine.devices import make_fabric, set_threads, started_by_torchrun
 from landmarks.training.engine.loggers.base import Logger
@@ -67,14 +67,14 @@ def train_images(
     optimize(network, loaders, settings, folder, fabric=fabric, resume=resume, logger=logger)
 
 
-def train_distributed(root: Path, loop: LoopSettings, *, resume: bool, logger: Logger) -> None:
+def train_distributed(root: Path, settings: RunSettings, *, resume: bool, logger: Logger) -> None:
     """Train the network of a run on its images, on all devices and machines.
 
     Under torchrun this process takes its own part, and every other one must call this too.
 
     Args:
         root: The run folder, with its settings; all machines must see it.
-        loop: Of the run.
+        settings: Of the run.
         resume: Continue from the checkpoint where there is one.
         logger: Gets the events, in the process that calls.
 
@@ -82,7 +82,7 @@ def train_distributed(root: Path, loop: LoopSettings, *, resume: bool, logger: L
         TrainingError: A process ended before its time, or the loss is not finite.
         LandmarksError: As the parts do.
     """
-    fabric = make_fabric(loop)
+    fabric = make_fabric(settings.loop, settings.model)
     if started_by_torchrun():
         here: Callable[..., None] = _train_part
         fabric.launch(here, str(root), resume, logger)

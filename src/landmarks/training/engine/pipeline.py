@@ -108,9 +108,9 @@ def _complete(
             if settings.model.kind == "scratch" or unfreeze:
                 logger.stage("training")
                 if settings.loop.processes > 1:
-                    train_distributed(folder.root, settings.loop, resume=resume, logger=logger)
+                    train_distributed(folder.root, settings, resume=resume, logger=logger)
                 else:
-                    fabric = launch_fabric(settings.loop)
+                    fabric = launch_fabric(settings.loop, settings.model)
                     train_images(fabric, data, network, settings, folder, resume=resume, logger=logger)
             write_json(folder.info, {**info, "seconds": round(time.perf_counter() - started, 1)})
             logger.stage("evaluating")
@@ -128,7 +128,7 @@ def _assist(folder: RunFolder, settings: RunSettings, *, resume: bool) -> NoRetu
     """Do the part of a process that torchrun started next to the first, and end it."""
     check_processes(settings.loop)
     if settings.model.kind == "scratch" or settings.model.unfreeze:
-        train_distributed(folder.root, settings.loop, resume=resume, logger=Loggers())
+        train_distributed(folder.root, settings, resume=resume, logger=Loggers())
     raise SystemExit(0)
 
 
@@ -144,7 +144,7 @@ def prepare(settings: RunSettings, logger: Logger, folder: RunFolder | None = No
         LandmarksError: As the parts do.
     """
     check_processes(settings.loop)
-    make_fabric(settings.loop)  # refuses devices that are not there before any work
+    make_fabric(settings.loop, settings.model)  # refuses devices that are not there before any work
     set_threads(replace(settings.loop, devices=1))  # this process is alone as yet
     logger.stage("reading images")
     data = prepare_data(settings.data, settings.loading, cache=settings.cache, progress=logger.progress)

@@ -80,7 +80,7 @@ def find_rate(settings: RunSettings, *, logger: Logger, steps: int = STEPS) -> R
     if not len(loader):
         raise SettingsError("`batch_size` is larger than the number of training images: lower it")
     logger.stage("testing learning rates")
-    return sweep(network, loader, alone, launch_fabric(alone.loop), logger=logger, steps=steps)
+    return sweep(network, loader, alone, launch_fabric(alone.loop, alone.model), logger=logger, steps=steps)
 
 
 def sweep(

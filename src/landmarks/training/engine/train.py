@@ -169,7 +169,7 @@ def optimize(
         TrainingError: The loss is not finite; the last good weights are kept.
         ModelError: The checkpoint is damaged or of another network.
     """
-    trainer = Trainer(network, loaders, settings, fabric or launch_fabric(settings.loop))
+    trainer = Trainer(network, loaders, settings, fabric or launch_fabric(settings.loop, settings.model))
     if resume:
         trainer.restore(folder)
     with closing(TensorBoardLogger(folder.tensorboard)) as board:
