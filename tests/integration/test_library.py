@@ -475,6 +475,31 @@ class TestBadInput:
         assert statuses(run(tmp_path)) == ["changed"]
         assert sidecar.read_bytes() == b"the user's"
 
+    @needs_exiftool
+    @pytest.mark.parametrize("remote", [False, True])
+    def test_a_photo_that_changes_between_plan_and_write(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remote: bool
+    ) -> None:
+        photo = tmp_path / "a.jpg"
+        photo.write_bytes(jpeg())
+        edited = photo.read_bytes()[:-1] + b"?"
+        from landmarks.library import batch
+
+        original = batch.put_file
+
+        def late(*arguments: object, **options: object) -> None:
+            status = photo.stat()
+            photo.write_bytes(edited)
+            os.utime(photo, ns=(status.st_atime_ns, status.st_mtime_ns))
+            if remote:  # the other machine's change does not show yet
+                monkeypatch.setattr(batch.Snapshot, "still_true", lambda _snapshot, _path: True)
+            original(*arguments, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(batch, "is_remote", lambda _path: remote)
+        monkeypatch.setattr(batch, "put_file", late)
+        assert statuses(run(tmp_path, in_place=True)) == ["changed"]
+        assert photo.read_bytes() == edited
+
     def test_read_only_sidecars_and_photos(self, tmp_path: Path) -> None:
         photo, sidecar = tmp_path / "a.jpg", tmp_path / "a.jpg.xmp"
         photo.write_bytes(jpeg())

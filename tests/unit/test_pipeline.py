@@ -226,16 +226,14 @@ class TestOpens:
         assert counted[str(folder / "model.json")] <= 1
 
     @needs_exiftool
-    def test_a_photo_that_is_written_into_is_read_twice_and_checked_before_it_is_replaced(
-        self, folder: Path, tmp_path: Path
-    ) -> None:
+    def test_a_photo_that_is_written_into_is_opened_twice(self, folder: Path, tmp_path: Path) -> None:
         photo = save_colour(tmp_path / "photos" / "a.jpg", TOWER)
         before = photo.read_bytes()
         with opens() as counted:
             done = landmarks("tag", photo, "--model", folder, "--write", "--in-place")
         assert done.status == 0, done.err
         assert photo.read_bytes() != before
-        assert counted[str(photo)] == 3  # the last compares it with what the edit began from
+        assert counted[str(photo)] <= 2
 
     @pytest.mark.skipif(cores() < 2, reason="there is one core")
     def test_one_photo_after_the_other_keeps_one_core_busy(self, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from landmarks.errors import MetadataError, StorageError
+from landmarks.files.state import is_remote
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.geo.languages import english_countries
 from landmarks.library.delta import make_delta
@@ -107,6 +108,7 @@ class Batch:
         self.run = run
         self.read_only = read_only
         self._kind = kind
+        self._remote = is_remote(root)
         self._planned: list[_Planned] = []
 
     def take(self, work: Work, result: ImageTags) -> Iterator[Outcome]:
@@ -223,10 +225,14 @@ class Batch:
         work, edit = item.work, item.edit
         if work.snapshot is None or not work.snapshot.still_true(work.photo):
             return Outcome(work.photo, "changed")
+        inside = edit.target == work.photo
         # A photo keeps its timestamp, by which it is sorted; a sidecar gets a new one, so that programs notice it.
-        keep = edit.status.st_mtime_ns if edit.status is not None and edit.target == work.photo else None
+        keep = edit.status.st_mtime_ns if edit.status is not None and inside else None
+        # The plan began from the content of the snapshot. A network drive may show an old status for some seconds,
+        # so a photo on one is read once more.
+        expected = work.snapshot if inside and not self._remote else digest(edit.before)
         try:
-            put_file(edit.target, edit.after, expected=digest(edit.before), mtime_ns=keep)
+            put_file(edit.target, edit.after, expected=expected, mtime_ns=keep)
         except ChangedMeanwhileError:
             return Outcome(work.photo, "changed")
         except StorageError as error:

@@ -88,7 +88,7 @@ def put_file(
     path: Path,
     content: bytes | None,
     *,
-    expected: bytes | None,
+    expected: bytes | Snapshot | None,
     mode: int | None = None,
     mtime_ns: int | None = None,
 ) -> None:
@@ -99,7 +99,8 @@ def put_file(
     Args:
         path: The file.
         content: The new content; None removes the file.
-        expected: SHA-256 of the expected current content, None for no file.
+        expected: SHA-256 of the expected current content, for which the file is read; or a snapshot, for which it
+            is read only if its status has changed; None for no file.
         mode: Permissions to set.
         mtime_ns: Modification time to set, in nanoseconds; None for now.
 
@@ -141,8 +142,9 @@ def require_writable(paths: Iterable[Path]) -> None:
                 raise OSError(code, os.strerror(code), str(folder))
 
 
-def _expect(path: Path, expected: bytes | None) -> None:
-    if digest(content_of(path)) != expected:
+def _expect(path: Path, expected: bytes | Snapshot | None) -> None:
+    same = expected.still_true(path) if isinstance(expected, Snapshot) else digest(content_of(path)) == expected
+    if not same:
         raise ChangedMeanwhileError(f"{path}: another program changed it in the meantime")
 
 
