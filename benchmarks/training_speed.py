@@ -1,4 +1,4 @@
-"""Images/s of training from scratch, compared with a plain torchvision loop, in one run.
+"""Images/s of training from scratch, compared with a plain torchvision loop, and of fine-tuning, in one run.
 
 Run `python benchmarks/training_speed.py DATA`, DATA being an image folder with train/. Both train `MyModel` on the
 same images with the same crop size and augmentation (random resized crop, flip, TrivialAugment), in turns:
@@ -7,6 +7,9 @@ same images with the same crop size and augmentation (random resized crop, flip,
   channels_last;
 - plain: `ImageFolder`, `DataLoader`, 32 bits, torchvision transforms on PIL images, no cache; without
   loader workers and with two.
+
+Fine-tuning (EfficientNet-Lite0, its default batch and crop of the later epochs) is compared with itself in bf16,
+and with an allocator that returns freed memory to the system (`landmarks.training.engine.allocator`).
 """
 
 from __future__ import annotations
@@ -14,8 +17,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from record import record, table
@@ -29,14 +35,25 @@ from landmarks.training.config.settings import (
     DataSettings,
     LoopSettings,
     OptimizationSettings,
+    Precision,
+    default_settings,
 )
 from landmarks.training.data.loaders import make_loaders, prepare_data
+from landmarks.training.engine.allocator import kept_memory
 from landmarks.training.engine.devices import launch_fabric
 from landmarks.training.engine.optimization import get_loss, get_optimizer
 from landmarks.training.engine.train import train_one_epoch
 from landmarks.training.models.model import MyModel
+from landmarks.training.models.networks import build_network
 
 BATCH = 64
+
+
+class Loop(Protocol):
+    """Trains one epoch at a time."""
+
+    def epoch(self) -> float:
+        """Train one epoch and return images/s."""
 
 
 class Plain:
@@ -120,41 +137,82 @@ class Ours:
         return result.images / result.seconds
 
 
+class FineTuning:
+    """The loop of the package on a pretrained network.
+
+    Args:
+        data: Image folder with `train/`.
+        pictures: Images per epoch.
+        precision: As of `LoopSettings`.
+        keep: Whether freed memory is kept for the next step, as `landmarks train` does.
+    """
+
+    def __init__(self, data: Path, pictures: int, *, precision: Precision = "auto", keep: bool = True) -> None:
+        settings = default_settings(data, "transfer", unfreeze=True)
+        loading = replace(settings.loading, limit=pictures)
+        prepared = prepare_data(data, loading)
+        network = build_network(settings.model, prepared.folder.classes, prepared.preprocessing)
+        self.loader = make_loaders(prepared, loading, settings.augment, preprocessing=network.preprocessing)[
+            "train"
+        ]
+        model = network.model.to(memory_format=torch.channels_last)
+        model.requires_grad_(True)
+        optimizer = get_optimizer(model, settings.optimization)
+        self.fabric = launch_fabric(replace(settings.loop, precision=precision), settings.model)
+        self.model, self.optimizer = self.fabric.setup(model, optimizer)
+        self.keep = keep
+
+    def epoch(self) -> float:
+        """Train one epoch and return images/s."""
+        with kept_memory() if self.keep else nullcontext():
+            result = train_one_epoch(self.loader, self.model, self.optimizer, get_loss(), fabric=self.fabric)
+        return result.images / result.seconds
+
+
+def compared(loops: Mapping[str, Loop], rounds: int) -> str:
+    """Run the loops in turns, and return a table of their speeds and of how much faster the first is."""
+    for loop in loops.values():
+        loop.epoch()  # warm-up: caches, workers, kernels
+    speeds: dict[str, list[float]] = {name: [] for name in loops}
+    for _ in range(rounds):
+        for name, loop in loops.items():
+            speeds[name].append(loop.epoch())
+    first = next(iter(loops))
+    rows = []
+    for name, values in speeds.items():
+        ratio = statistics.median(mine / other for mine, other in zip(speeds[first], values, strict=True))
+        rows.append(
+            [name, f"{statistics.median(values):.0f}", f"{min(values):.0f} - {max(values):.0f}", f"{ratio:.2f}"]
+        )
+    return table(["loop", "images/s, median", "from - to", "the first is faster by"], rows)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--pictures", type=int, default=640)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    loops = {
+    scratch: dict[str, Loop] = {
         "ours": Ours(given.data, given.size, given.pictures),
         "plain, no workers": Plain(given.data, given.size, given.pictures, 0),
         "plain, 2 workers": Plain(given.data, given.size, given.pictures, 2),
     }
-    for loop in loops.values():
-        loop.epoch()  # warm-up: caches, workers, kernels
-    speeds: dict[str, list[float]] = {name: [] for name in loops}
-    for _ in range(given.rounds):
-        for name, loop in loops.items():
-            speeds[name].append(loop.epoch())
-    rows = []
-    for name, values in speeds.items():
-        ratio = statistics.median(mine / other for mine, other in zip(speeds["ours"], values, strict=True))
-        rows.append(
-            [name, f"{statistics.median(values):.0f}", f"{min(values):.0f} - {max(values):.0f}", f"{ratio:.2f}"]
-        )
-    body = table(["loop", "images/s, median", "from - to", "ours is faster by"], rows)
+    body = compared(scratch, given.rounds)
     body += (
         f"\n\n{given.pictures} pictures an epoch, crops of {given.size} pixels, {given.rounds} epochs in turns."
     )
-    record(
-        "training_speed",
-        "Training speed from scratch",
-        "python benchmarks/training_speed.py DATA",
-        body,
-        ["torch"],
-    )
+    pictures = given.pictures // 2
+    finetuning: dict[str, Loop] = {
+        "fine-tuning: 32 bits, memory is kept": FineTuning(given.data, pictures),
+        "32 bits, memory is returned": FineTuning(given.data, pictures, keep=False),
+        "bf16, memory is kept": FineTuning(given.data, pictures, precision="bf16-mixed"),
+        "bf16, memory is returned": FineTuning(given.data, pictures, precision="bf16-mixed", keep=False),
+    }
+    body += "\n\n## Fine-tuning\n\n" + compared(finetuning, given.rounds)
+    body += f"\n\nEfficientNet-Lite0, {pictures} pictures an epoch, crops of 192 pixels, 32 a step."
+    record("training_speed", "Training speed", "python benchmarks/training_speed.py DATA", body, ["torch"])
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from landmarks.cli.summary import Summary
 from landmarks.errors import InputError, SettingsError
 from landmarks.files.walker import Skipped
 from landmarks.serving.settings import LOOPBACK, Access, Limits, ServeSettings
+from landmarks.training.runs.folder import EpochRow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,6 +262,22 @@ def test_a_file_gets_one_line_of_progress_every_ten_seconds(
         now[0] += 60
         shown.advance()
     assert capsys.readouterr().err == ""
+
+
+def test_the_speed_of_an_epoch_is_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with RunProgress() as shown:
+        shown.stage("training")
+        for epoch in range(2):
+            for step in range(20):
+                now[0] += 1.0
+                shown.step(epoch, step + 1, 20)
+            shown.epoch(EpochRow(epoch, 96, 0.1, 1.0, 0.5, 1.0, 0.5, 20.0, 64.0, saved=False))
+    lines = [line for line in capsys.readouterr().err.splitlines() if "per second" in line]
+    assert lines == [f"epoch {epoch}: {done} of 20, 1.0 per second" for epoch in (1, 2) for done in (10, 20)]
 
 
 # --- the program ---

@@ -95,6 +95,7 @@ class RunProgress:
 
     def epoch(self, row: EpochRow) -> None:
         """Report the metrics of an epoch."""
+        self._started = time.monotonic()  # of the next one
         self._report(
             f"epoch {row.epoch + 1:3d}  loss {row.train_loss:.3f} / {row.valid_loss:.3f}  accuracy "
             f"{row.train_accuracy:.3f} / {row.valid_accuracy:.3f}  {row.images_per_second:.0f} images/s"

@@ -27,6 +27,7 @@ from landmarks.errors import ModelError, TrainingError
 from landmarks.training.config.settings import LoopSettings, RunSettings
 from landmarks.training.data.loaders import Loader, set_train_size
 from landmarks.training.data.sampling import seed_of, set_epoch
+from landmarks.training.engine.allocator import kept_memory
 from landmarks.training.engine.checkpoints import read_state, save_state
 from landmarks.training.engine.class_hits import CountingLoss
 from landmarks.training.engine.devices import launch_fabric
@@ -172,7 +173,7 @@ def optimize(
     trainer = Trainer(network, loaders, settings, fabric or launch_fabric(settings.loop, settings.model))
     if resume:
         trainer.restore(folder)
-    with closing(TensorBoardLogger(folder.tensorboard)) as board:
+    with kept_memory(), closing(TensorBoardLogger(folder.tensorboard)) as board:
         first = trainer.fabric.is_global_zero
         return trainer.fit(folder, Loggers(board, *([logger] if logger else [])) if first else Loggers())
 
