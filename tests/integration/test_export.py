@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import csv
 import json
 from pathlib import Path
 
@@ -11,16 +12,22 @@ import pytest
 import torch
 from commands import landmarks, python
 from PIL import Image
-from tiny_backbone import NAME
+from tiny_backbone import NAME, NARROW
 from torch import nn
 
 from landmarks.errors import ExportError
 from landmarks.files.checksums import sha256_file
+from landmarks.imaging.decoding import load_rgb
 from landmarks.model.folder import read_info
 from landmarks.model.recognizer import Recognizer
 from landmarks.training.engine.trained import load_data, load_run
 from landmarks.training.export import export
-from landmarks.training.export.predictor import make_predictor, predictor_test
+from landmarks.training.export.predictor import (
+    load_torchscript,
+    make_predictor,
+    predict_picture,
+    predictor_test,
+)
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +93,25 @@ print(float((probabilities.argmax(axis=1) == labels).mean()), list(script.class_
     assert fresh.out.strip() == f"{accuracy} {list(run.classes)}"
     metrics = json.loads((scratch_run / "metrics_test.json").read_text())
     assert accuracy == pytest.approx(metrics["top1"]["value"], abs=1.5 / len(samples))
+
+
+def test_another_input_is_that_of_the_run_the_model_and_torchscript(drawn, cache, tmp_path):
+    run, model = tmp_path / "run", tmp_path / "model"
+    small = (*NARROW, "--epochs", 1, "--sizes", 48, "--resize", 96, "--crop", 80)
+    outcome = landmarks("train", drawn, "--cache", cache, *small, "--out", run)
+    assert outcome.status == 0, outcome.err
+    outcome = landmarks("export", run, "--precision", "fp32", "--out", model)
+    assert outcome.status == 0, outcome.err
+    recognizer, script = Recognizer(model), load_torchscript(model / "model.pt")
+    assert (recognizer.info.preprocessing.resize, recognizer.info.preprocessing.crop) == (96, 80)
+    with (run / "predictions_test.csv").open(newline="") as file:
+        for line in csv.DictReader(file):
+            crop = recognizer.prepare(line["path"]).picture
+            assert crop is not None
+            assert crop.shape == (80, 80, 3)
+            probabilities = recognizer.answer(crop[None]).probabilities[0]
+            assert probabilities.max() == pytest.approx(float(line["probability"]), abs=0.02)
+            assert predict_picture(script, load_rgb(Path(line["path"]))) == pytest.approx(probabilities, abs=0.02)
 
 
 # --- an export that would differ is refused ---

@@ -278,7 +278,7 @@ def embed(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
     monkeypatch.setattr(features, "BLOCK", 4)
     monkeypatch.setattr(features, "write_onnx", lambda model, contract, path: path.write_bytes(b"graph"))
 
-    def run(folder: Path, stop_after: int = 99, **options: Any) -> tuple[Any, int]:
+    def run(folder: Path, stop_after: int = 99, resize: int = 256) -> tuple[Any, int]:
         embedded = 0
 
         def quick(batch: np.ndarray) -> np.ndarray:
@@ -291,9 +291,8 @@ def embed(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
         monkeypatch.setattr(features, "_embedder", lambda *_: quick)
         folder.mkdir(exist_ok=True)
         augment = default_settings(drawn, "transfer").augment
-        rows = compute_embeddings(
-            model, cache, samples, Preprocessing(), folder, views=Views(2, augment), **options
-        )
+        contract = Preprocessing(resize=resize)
+        rows = compute_embeddings(model, cache, samples, contract, folder, views=Views(2, augment))
         return rows, embedded
 
     return run
@@ -309,6 +308,13 @@ def test_embeddings_go_on_where_they_were_interrupted(embed: Callable[..., Any],
     np.testing.assert_array_equal(rows, whole)
     assert [path.suffix for path in (tmp_path / "resumed").iterdir() if "embeddings" in path.name] == [".npy"]
     assert embed(tmp_path / "resumed")[1] == 0
+
+
+def test_embeddings_of_another_input_are_not_taken_for_these(embed: Callable[..., Any], tmp_path: Path) -> None:
+    rows, _ = embed(tmp_path / "cache")
+    others, count = embed(tmp_path / "cache", resize=240)
+    assert count == 20
+    assert not np.array_equal(rows, others)
 
 
 def test_the_cpu_embeds_where_the_settings_say_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

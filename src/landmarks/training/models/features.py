@@ -140,7 +140,8 @@ def compute_embeddings(
         (N, views, D) float32, each of unit length.
     """
     graph = _backbone_graph(model, preprocessing, folder)
-    digest = hashlib.sha256(f"{sha256_file(graph)} {views.count} {views.seed} {views.augment}\n".encode())
+    made_by = f"{sha256_file(graph)} {preprocessing} {views.count} {views.seed} {views.augment}\n"
+    digest = hashlib.sha256(made_by.encode())
     for sample, place in zip(samples, resolved(sample.path for sample in samples), strict=True):
         status = sample.path.stat()
         digest.update(f"{place} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -46,11 +46,13 @@ def build_network(
     """
     require_choice("model", settings.kind, ("scratch", "transfer"))
     head = head_factory(settings)
+    name, contract = settings.backbone, preprocessing
+    model: nn.Module
     if settings.kind == "scratch":
+        name = SCRATCH
         model = MyModel(len(classes), settings.dropout, widths=settings.widths, depths=settings.depths, head=head)
-        network = NetworkOfRun(model, SCRATCH, preprocessing, classes)
     else:
-        backbone, contract = get_model_transfer_learning(
+        model, contract = get_model_transfer_learning(
             settings.backbone,
             len(classes),
             dropout=settings.dropout,
@@ -58,7 +60,8 @@ def build_network(
             pretrained=pretrained,
             head=head,
         )
-        network = NetworkOfRun(backbone, settings.backbone, contract, classes)
+    contract = replace(contract, resize=settings.resize, crop=settings.crop)
+    network = NetworkOfRun(model, name, contract, classes)
     if settings.init is not None and pretrained:
         start_from(settings.init / "weights.safetensors", network.model, network.architecture, classes)
     return network
