@@ -32,8 +32,8 @@ TARGETS = {
 }
 JOINT = ["--epochs", "48", "--sizes", "96,128,160", "--valid-size", "0.1"]
 SCRATCH = ["--epochs", "24", "--sizes", "160,192", "--learning-rate", "1e-3", "--valid-size", "0.1"]
-TRANSFER = ["--model", "transfer"]
-FINETUNE = ["--model", "transfer", "--unfreeze"]
+TRANSFER = ["--method", "transfer", "--crop", "256"]
+FINETUNE = ["--method", "transfer", "--unfreeze", "--crop", "256"]
 
 
 def link_together(data: Path, folder: Path, sets: Sequence[str]) -> Path:
