@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +46,15 @@ def test_what_was_written_is_read(folder: Path) -> None:
     info = read_info(folder)
     assert ModelInfo(**{**vars(info), "files": {}}) == INFO
     assert check_file(folder, info, "model.onnx") == folder / "model.onnx"
+
+
+def test_what_was_read_of_models_that_are_gone_is_not_kept(folder: Path, tmp_path: Path) -> None:
+    assert read_info(folder) is read_info(folder)
+    first = weakref.ref(read_info(folder))
+    for number in range(2):
+        read_info(Path(shutil.copytree(folder, tmp_path / str(number))))
+    gc.collect()
+    assert first() is None
 
 
 def change(**values: Any) -> Callable[[Path], object]:

@@ -206,7 +206,7 @@ def read_info(folder: Path) -> ModelInfo:
     return _read_info(path, (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)  # two models may tag together; a service that reloads a model must not keep all its versions
 def _read_info(path: Path, _stamp: tuple[int, ...]) -> ModelInfo:
     try:
         content = path.read_bytes()
