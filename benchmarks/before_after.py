@@ -1,8 +1,9 @@
 """Whole commands with the code of before the rooms (commit 24ec2ab) and of now, in turns.
 
 Run `git worktree add --detach OLD 24ec2ab`, then `pip install --no-deps --target OLD/src typer shellingham
-annotated-doc`, and `python benchmarks/before_after.py OLD DATA`, DATA being the folder with world34. Both run in this
-environment, on the same pictures and, where it says so, with the same network: the world34 that the old code bundles.
+annotated-doc`, and `python benchmarks/before_after.py OLD DATA`, DATA being the folder with world34. Both run in
+this environment, on the same pictures and, where it says so, with the same network: the world34 that the old code
+bundles.
 """
 
 from __future__ import annotations
