@@ -18,8 +18,9 @@ def kept_memory() -> Iterator[None]:
     """Keep freed memory in this process until the block ends, where the C library is glibc.
 
     By default glibc returns a block of more than 32 MiB, such as one activation of a batch, to the system as soon
-    as it is freed, and at the next step the system clears it again page by page. Without that an epoch of fine-tuning
-    at 192 pixels was 1.2 times as fast (`benchmarks/results/training_speed.md`), with about a sixth more memory.
+    as it is freed, and at the next step the system clears it again page by page. Without that an epoch of
+    fine-tuning at 192 pixels was 1.2 times as fast (`benchmarks/results/training_speed.md`), with about a sixth
+    more memory.
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     if library is None or not hasattr(library, "mallopt"):

@@ -116,7 +116,8 @@ def _best_precision(accelerator: str, model: ModelSettings | None) -> str:
         # GPUs before Ampere emulate bf16, slower than 32 bits; 16 bits are fast there.
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return "bf16-mixed" if native else "16-mixed"
-    # The depthwise convolutions of small backbones took 1.7 times as long in bf16, with its instructions.
+    # The depthwise convolutions of small backbones are slower in bf16, with its instructions too: fine-tuning took
+    # 1.4 to 2 times as long (`benchmarks/results/training_speed.md`).
     if model is not None and model.kind == "transfer":
         return "32-true"
     # Without these instructions bf16 is emulated and slower than 32 bits.
