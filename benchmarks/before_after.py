@@ -74,7 +74,8 @@ def main() -> None:
     old, world34 = given.old.resolve(), given.data.resolve() / "world34"
     photos, photo = world34 / "test", next((world34 / "test").glob("*/*.jpg"))
     bundled = old / "src" / "landmarks" / "assets" / "world34"
-    same_before, same = str(bundled), str(as_of_now(bundled, Path(tempfile.mkdtemp()) / "world34"))
+    folder = tempfile.TemporaryDirectory()
+    same_before, same = str(bundled), str(as_of_now(bundled, Path(folder.name) / "world34"))
     program = ("-m", "landmarks")
     two_before, two = ("--processes", "2", "--jsonl"), ("--workers", "2", "--jsonl")
     short = ("--epochs", "2", "--sizes", "96", "--limit", "640", "--out", "run")
