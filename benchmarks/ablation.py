@@ -1,13 +1,13 @@
-"""Ablation of `MyModel` and its training: one change at a time, on a short schedule.
+"""Ablation of `MyModel` and its training: one change at a time, with the same seeds, split, epochs and steps.
 
-Run `python benchmarks/ablation.py DATA`, DATA being an image folder. Each row trains from scratch with the same
-seed, split, epochs and steps; accuracy and loss are those of the validation images after the last epoch, with
-the averaged weights. The test split is never read.
+Run `python benchmarks/ablation.py DATA`, DATA being an image folder. Accuracy and loss are those of the validation
+images after the last epoch, with the averaged weights; the test split is never read.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -52,46 +52,72 @@ VARIANTS = (
 )
 
 
-def run(variant: Variant, data: Data, epochs: int, sizes: tuple[int, ...]) -> tuple[EpochRow, float, float]:
-    """The last epoch, the seconds of training and the millions of parameters."""
-    torch.manual_seed(0)
-    model = MyModel(len(data.folder.classes), **variant.model)
+def run(variant: Variant, data: Data, epochs: int, sizes: tuple[int, ...], seed: int) -> tuple[EpochRow, float]:
+    """The last epoch and the seconds of training."""
+    torch.manual_seed(seed)
+    model = make(variant, data)
     augment = replace(AugmentSettings(sizes=sizes), **variant.augment)
-    # The usual average of the weights looks back further than this short schedule lasts.
-    optimization = replace(OptimizationSettings(ema=0.98), **variant.optimization)
-    rows = train_short(model, data, Short(augment, optimization, epochs))
-    return rows[-1], sum(row.seconds for row in rows), millions(model)
+    # The usual average of the weights looks back over a third of this short schedule.
+    optimization = replace(OptimizationSettings(ema=0.99), **variant.optimization)
+    rows = train_short(model, data, Short(augment, optimization, epochs, seed=seed))
+    return rows[-1], sum(row.seconds for row in rows)
+
+
+def make(variant: Variant, data: Data) -> MyModel:
+    """The network of a row."""
+    return MyModel(len(data.folder.classes), **variant.model)
+
+
+def row(variant: Variant, found: list[tuple[EpochRow, float]], usual: list[float], data: Data) -> list[str]:
+    """One row: the difference from the default is the mean over the seeds, with its standard error."""
+    accuracies = [last.valid_accuracy for last, _ in found]
+    gains = [100 * (own - other) for own, other in zip(accuracies, usual, strict=True)]
+    error = statistics.stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else float("nan")
+    return [
+        variant.name,
+        f"{statistics.mean(accuracies):.3f}",
+        ", ".join(f"{one:.3f}" for one in accuracies),
+        "-" if variant is VARIANTS[0] else f"{statistics.mean(gains):+.1f} ± {error:.1f}",
+        f"{statistics.mean(last.valid_loss for last, _ in found):.3f}",
+        f"{statistics.median(seconds for _, seconds in found):.0f}",
+        f"{millions(make(variant, data)):.1f}",
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--sizes", default="96")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--sizes", default="64")
+    parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
     sizes = tuple(int(word) for word in given.sizes.split(","))
     data = prepare_data(given.data, DataSettings())
-    rows = []
-    for variant in VARIANTS:
-        last, seconds, millions = run(variant, data, given.epochs, sizes)
-        rows.append(
-            [
-                variant.name,
-                f"{last.valid_accuracy:.3f}",
-                f"{last.valid_loss:.3f}",
-                f"{seconds:.0f}",
-                f"{millions:.1f}",
-            ]
-        )
-        print(*rows[-1], sep="  ", flush=True)
-    count = len(data.folder.valid)
-    body = table(["variant", "validation accuracy", "validation loss", "seconds", "million parameters"], rows)
+    found: dict[str, list[tuple[EpochRow, float]]] = {variant.name: [] for variant in VARIANTS}
+    for seed in range(given.seeds):
+        for variant in VARIANTS:
+            last, seconds = run(variant, data, given.epochs, sizes, seed)
+            found[variant.name].append((last, seconds))
+            print(seed, variant.name, f"{last.valid_accuracy:.3f}", f"{seconds:.0f} s", flush=True)
+    usual = [last.valid_accuracy for last, _ in found[VARIANTS[0].name]]
+    header = [
+        "variant",
+        "validation accuracy, mean",
+        "of each seed",
+        "points more than the default",
+        "validation loss",
+        "seconds, median",
+        "million parameters",
+    ]
+    body = table(header, [row(variant, found[variant.name], usual, data) for variant in VARIANTS])
     body += (
-        f"\n\n{given.data.name}: {len(data.folder.train)} training and {count} validation pictures, "
-        f"{given.epochs} epochs at {given.sizes} pixels, one seed. Differences of accuracy "
-        f"under about {(0.25 / count) ** 0.5:.3f} are within the noise of a validation split of this size."
+        f"\n\n{given.data.name}: {len(data.folder.train)} training and {len(data.folder.valid)} validation "
+        f"pictures, {given.epochs} epochs at {given.sizes} pixels. Seeds differ in initial weights, order and "
+        "augmentation; ± is the standard error of the difference over the seeds."
     )
-    command = f"python benchmarks/ablation.py DATA --epochs {given.epochs} --sizes {given.sizes}"
+    command = (
+        f"python benchmarks/ablation.py DATA --epochs {given.epochs} --sizes {given.sizes} --seeds {given.seeds}"
+    )
     record("ablation", "Ablation of training from scratch", command, body, ["torch"])
 
 

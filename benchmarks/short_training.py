@@ -31,12 +31,14 @@ class Short:
         optimization: Optimizer and schedule.
         epochs: Passes over the training images.
         batch_size: Images per step.
+        seed: Of the order and the augmentation of the images; the caller draws the initial weights.
     """
 
     augment: AugmentSettings
     optimization: OptimizationSettings
     epochs: int
     batch_size: int = 64
+    seed: int = 0
 
 
 def fitting(preprocessing: Preprocessing, size: int) -> Preprocessing:
@@ -53,7 +55,7 @@ def fitting(preprocessing: Preprocessing, size: int) -> Preprocessing:
 def train_short(model: nn.Module, data: Data, short: Short) -> list[EpochRow]:
     """Train a network; return one row per epoch, measured on the validation images with the averaged weights."""
     contract = fitting(data.preprocessing, short.augment.sizes[-1])
-    settings = DataSettings(batch_size=short.batch_size)
+    settings = DataSettings(batch_size=short.batch_size, seed=short.seed)
     loaders = make_loaders(data, settings, short.augment, preprocessing=contract)
     run = RunSettings(
         data.folder.root,
