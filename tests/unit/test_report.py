@@ -15,6 +15,7 @@ from commands import landmarks
 from PIL import Image
 
 from landmarks.training.metrics.evaluate import Evaluation, Predictions, evaluate
+from landmarks.training.reports import plots
 from landmarks.training.reports.report import advise, load_mistakes, shown_classes, write_report
 
 HOSTILE = (
@@ -96,7 +97,11 @@ def report(path: Path, **changes: Any) -> Page:
         "class_counts": {f"{index:02d}.class_{index}": 100 for index in range(4)},
         "environment": {"python": "3.11"},
     }
-    write_report(path, **(given | changes))
+    given |= changes
+    confusions = {
+        split: plots.png_bytes(plots.confusion_matrix(one)) for split, one in given["evaluations"].items()
+    }
+    write_report(path, **given, confusions=confusions)
     return Page(path.read_text(encoding="utf-8"))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from landmarks.errors import RunError
+from landmarks.files.atomic import write_bytes
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.training.config.settings import RunSettings
 from landmarks.training.data.cache import Progress
@@ -21,7 +22,7 @@ from landmarks.training.metrics.outcomes import Outcomes
 from landmarks.training.models.features import compute_embeddings, embedding_loader
 from landmarks.training.models.networks import load_trained
 from landmarks.training.models.transfer import Head, TransferModel
-from landmarks.training.reports.plots import confusion_matrix, save_figure
+from landmarks.training.reports import plots
 from landmarks.training.reports.report import write_report
 from landmarks.training.runs.class_history import read_class_history
 from landmarks.training.runs.folder import RunFolder, open_run, read_history, read_info
@@ -113,10 +114,11 @@ def evaluate_run(run: TrainedRun, data: Data, *, splits: Sequence[str] = SPLITS)
         The evaluation of each split.
     """
     evaluations = {split: _evaluate_split(run, data, split) for split in splits}
+    confusions = {split: plots.png_bytes(plots.confusion_matrix(one)) for split, one in evaluations.items()}
     for split, evaluation in evaluations.items():
         write_evaluation(evaluation, run.folder.root, split)
-        save_figure(confusion_matrix(evaluation), run.folder.root / f"confusion_{split}.png")
-    _write_report(run, data, evaluations)
+        write_bytes(run.folder.root / f"confusion_{split}.png", confusions[split])
+    _write_report(run, data, evaluations, confusions)
     return evaluations
 
 
@@ -143,7 +145,9 @@ def _evaluate_split(run: TrainedRun, data: Data, split: str) -> Evaluation:
     return evaluate_outcomes(outcomes, run.classes, paths, sources if any(sources) else None)
 
 
-def _write_report(run: TrainedRun, data: Data, evaluations: Mapping[str, Evaluation]) -> None:
+def _write_report(
+    run: TrainedRun, data: Data, evaluations: Mapping[str, Evaluation], confusions: Mapping[str, bytes]
+) -> None:
     history = read_history(run.folder.history)
     minutes = float(run.info.get("seconds", 0.0)) / 60
     write_report(
@@ -158,6 +162,7 @@ def _write_report(run: TrainedRun, data: Data, evaluations: Mapping[str, Evaluat
             ("Time", f"{minutes:.1f} minutes"),
         ],
         evaluations=evaluations,
+        confusions=confusions,
         history=[asdict(row) for row in history],
         data_summary=run.info["data"],
         class_counts=data.class_counts,

@@ -71,9 +71,9 @@ def write_page(path: Path, template: str, values: Mapping[str, object]) -> None:
     write_text(path, page.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
-def drawing(figure: Figure, alt: str) -> Drawing:
-    """Return a figure as an image of a page; `alt` describes it to those who cannot see it."""
-    content = png_bytes(figure)
+def drawing(figure: Figure | bytes, alt: str) -> Drawing:
+    """Return a figure, or its PNG, as an image of a page; `alt` describes it to those who cannot see it."""
+    content = figure if isinstance(figure, bytes) else png_bytes(figure)
     # From the header of the PNG. At 100 pixels per inch, its letters are as large as the text of the page.
     width, height = (round(side * 100 / DPI) for side in struct.unpack(">II", content[16:24]))
     return Drawing(data_uri("png", content), width, height, alt)

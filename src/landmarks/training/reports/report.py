@@ -54,6 +54,7 @@ def write_report(
     settings: Mapping[str, object],
     summary: Sequence[tuple[str, str]],
     evaluations: Mapping[str, Evaluation],
+    confusions: Mapping[str, bytes],
     history: Sequence[Mapping[str, float]],
     data_summary: Mapping[str, object],
     class_counts: Mapping[str, int],
@@ -71,6 +72,7 @@ def write_report(
         settings: Settings of the run; nested mappings are flattened.
         summary: Pairs of a name and a value that summarise the run.
         evaluations: Metrics by split; may be empty.
+        confusions: The confusion matrix of each split as PNG, see `plots.confusion_matrix`.
         history: Rows for `plots.learning_curves`; may be empty.
         data_summary: Name, fingerprint and counts of the data.
         class_counts: Training images by class name.
@@ -100,7 +102,7 @@ def write_report(
         ],
     }
     if evaluations:
-        values |= _headline(evaluations, history, class_counts)
+        values |= _headline(evaluations, confusions, history, class_counts)
     write_page(path, "report.html.jinja", values)
 
 
@@ -159,7 +161,10 @@ def _headline_split(evaluations: Mapping[str, Evaluation]) -> str:
 
 
 def _headline(
-    evaluations: Mapping[str, Evaluation], history: Sequence[Mapping[str, float]], class_counts: Mapping[str, int]
+    evaluations: Mapping[str, Evaluation],
+    confusions: Mapping[str, bytes],
+    history: Sequence[Mapping[str, float]],
+    class_counts: Mapping[str, int],
 ) -> dict[str, object]:
     split = _headline_split(evaluations)
     evaluation = evaluations[split]
@@ -173,7 +178,7 @@ def _headline(
         "shown": display_names(evaluation.class_names),
         "classes": shown_classes(evaluation.classes),
         "confusion": drawing(
-            plots.confusion_matrix(evaluation),
+            confusions[split],
             f"Confusions of {len(evaluation.classes)} classes: {right} of {evaluation.count} "
             "pictures were recognised. The most frequent mistakes are in the next table.",
         ),
