@@ -123,7 +123,7 @@ EXTRAS = {
     "hub": {"huggingface_hub"},
     "train": {
         *("torch", "torchvision", "timm", "lightning_fabric", "matplotlib", "safetensors", "jinja2", "onnx"),
-        *("onnxscript", "sklearn"),
+        *("onnxscript", "sklearn", "fsspec"),
     },
     "tune": {"optuna", "scipy", "tomli_w"},
     "track": {"mlflow"},

@@ -8,11 +8,12 @@ from typing import Annotated
 import click
 
 from landmarks.cli.declare import Argument, Option, Verbosity
+from landmarks.cli.remote import local_data
 from landmarks.training.config.settings import AugmentationName, AugmentSettings, DataSettings
 
 
 def batch(
-    data: Annotated[Path, Argument("Image folder.")],
+    data: Annotated[str, Argument("Image folder or table, by path or URL, as for landmarks train.")],
     out: Annotated[Path, Option("PNG to write.")] = Path("batch.png"),
     augment: Annotated[
         tuple[AugmentationName, ...] | None, Option("Augmentations, as for landmarks train.")
@@ -29,9 +30,10 @@ def batch(
 
     names = AugmentSettings().names if augment is None else augment
     settings = DataSettings(limit=max(count, 64), seed=seed)
+    folder = local_data(data, cache, verbosity)
     with RunProgress(verbosity, unit="images") as shown:
         shown.stage("reading images")
-        prepared = prepare_data(data, settings, cache=cache, progress=shown.progress)
+        prepared = prepare_data(folder, settings, cache=cache, progress=shown.progress)
         for note in prepared.folder.notes:
             shown.remark(note)
         for line in prepared.folder.skipped:

@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 import click
 
 from landmarks.cli.declare import Argument, Option, Verbosity
+from landmarks.cli.remote import local_data
 
 
 def data(
-    data: Annotated[Path, Argument("Image folder or table, as for landmarks train.")],
+    data: Annotated[str, Argument("Image folder or table, by path or URL, as for landmarks train.")],
     cache: Annotated[Path | None, Option("Folder for unpacked images.")] = None,
     *,
     verbosity: Verbosity,
@@ -19,7 +20,7 @@ def data(
     """Show classes and images of a data set, without decoding them."""
     from landmarks.training.data.folders import list_splits
 
-    splits = list_splits(data, cache)
+    splits = list_splits(local_data(data, cache, verbosity), cache)
     for split, listed in splits.items():
         sizes = sorted(len(paths) for paths in listed.pictures.values())
         name = f"{split}: " if len(splits) > 1 else ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import click
 
 from landmarks.cli.declare import Argument, Fields, Option, Verbosity
+from landmarks.cli.remote import local_data
 from landmarks.errors import SettingsError
 from landmarks.training.config.jobs import DoctorSettings
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def doctor(
-    data: Annotated[Path, Argument("Image folder, as landmarks train takes it.")],
+    data: Annotated[str, Argument("Image folder or table, by path or URL, as for landmarks train.")],
     out: Annotated[Path | None, Option("Folder for the report and the table.", default="runs/doctor-DATA")] = None,
     apply: Annotated[
         str | None,
@@ -39,31 +40,34 @@ def doctor(
     Finds broken files, near-duplicates, leakage between train and test, wrong labels, odd classes, class imbalance
     and shortcuts. The exit status is 0 whatever is found, and 2 if an image could not be moved.
     """
-    from landmarks.training.data.folders import is_table
+    from landmarks.training.data.folders import is_table, is_url
     from landmarks.training.doctor.findings import parse_problems
     from landmarks.training.doctor.treatment import default_quarantine, restore
     from landmarks.training.doctor.treatment import quarantine as set_aside
 
-    if apply is not None and is_table(data):
+    if is_url(data) and (apply is not None or undo):
+        raise SettingsError(f"`apply` and `undo` move the pictures of local folders: mend {data} itself")
+    local = local_data(data, chosen.get("cache"), verbosity)  # type: ignore[arg-type]
+    if apply is not None and is_table(local):
         raise SettingsError(f"`apply` moves the pictures of folders: correct the rows of {data} instead")
-    place = quarantine or default_quarantine(data)
+    place = quarantine or default_quarantine(local)
     if undo:
         if apply is not None:
             raise SettingsError("`undo` restores pictures and `apply` moves them: give one of them")
-        return _report(restore(data, place), data)
+        return _report(restore(local, place), local)
     problems = parse_problems(apply) if apply is not None else ()
-    diagnosis = _examine(DoctorSettings(data, **chosen), verbosity)  # type: ignore[arg-type]
+    diagnosis = _examine(DoctorSettings(local, **chosen), verbosity)  # type: ignore[arg-type]
     _show(diagnosis)
     from landmarks.training.doctor.report import TABLE, write_report
 
-    folder = out or Path("runs") / f"doctor-{data.resolve().name}"
+    folder = out or Path("runs") / f"doctor-{local.resolve().name}"
     page = write_report(folder, diagnosis)
     click.echo(f"report: {page}")
     click.echo(f"proposals: {folder / TABLE}")
     if not problems:
         return 0
     moved = [one.path for one in diagnosis.proposals if one.problem in problems and one.action != "look"]
-    return _report(set_aside(moved, data, place), place)
+    return _report(set_aside(moved, local, place), place)
 
 
 def _examine(settings: DoctorSettings, verbosity: Verbosity) -> Diagnosis:

@@ -10,6 +10,7 @@ import click
 
 from landmarks.cli.declare import Argument, Fields, Jsonl, Option, Verbosity
 from landmarks.cli.output import print_json
+from landmarks.cli.remote import local_data
 from landmarks.errors import SettingsError
 from landmarks.tagging.settings import TagSettings
 
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
 def evaluate(
     model: Annotated[str, Argument("Run folder, model folder, bundled model, .pt or .onnx file.")],
     data: Annotated[
-        tuple[Path, ...],
-        Argument("Folders of photos, one folder per class; without one, a run is evaluated on its own data."),
+        tuple[str, ...],
+        Argument(
+            "Folders of photos, one folder per class, by path or URL; without one, a run is evaluated on its own "
+            "data."
+        ),
     ] = (),
     negatives: Annotated[
-        tuple[Path, ...], Option("Folder of photos without a landmark; its subfolders are kinds.", repeat=True)
+        tuple[str, ...], Option("Folder of photos without a landmark; its subfolders are kinds.", repeat=True)
     ] = (),
     split: Annotated[
         Literal["valid", "test", "both"] | None, Option("Split of a run's own data.", default="both")
@@ -59,8 +63,9 @@ def evaluate(
         raise SettingsError("`split` is about a run's own data: give it without `data`")
     from landmarks.training.evaluation.evaluation import EvaluateSettings
 
-    folder = out or Path("runs") / f"evaluate-{_name(Path(model))}-{_name((data or negatives)[0])}"
-    asked = EvaluateSettings(model, data, negatives, replace(settings, top=5), workers)
+    photos, others = ([local_data(one, None, verbosity) for one in given] for given in (data, negatives))
+    folder = out or Path("runs") / f"evaluate-{_name(Path(model))}-{_name((photos or others)[0])}"
+    asked = EvaluateSettings(model, tuple(photos), tuple(others), replace(settings, top=5), workers)
     _evaluate_folder(asked, folder, jsonl=jsonl, verbosity=verbosity)
 
 

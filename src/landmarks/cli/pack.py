@@ -8,11 +8,12 @@ from typing import Annotated
 import click
 
 from landmarks.cli.declare import Argument, Verbosity
+from landmarks.cli.remote import local_data
 from landmarks.training.config.jobs import PackSettings
 
 
 def pack(
-    data: Annotated[Path, Argument("Image folder, as for landmarks train.")],
+    data: Annotated[str, Argument("Image folder or table, by path or URL, as for landmarks train.")],
     out: Annotated[Path, Argument("Folder of shards to make.")],
     *,
     settings: PackSettings,
@@ -22,9 +23,10 @@ def pack(
     from landmarks.cli.progress import RunProgress
     from landmarks.training.data.packing import pack as pack_folder
 
+    folder = local_data(data, None, verbosity)
     with RunProgress(verbosity, unit="images") as shown:
         shown.stage(f"packing {data}")
-        packed = pack_folder(data, out, settings, progress=shown.progress)
+        packed = pack_folder(folder, out, settings, progress=shown.progress)
         for line in packed.folder.notes:
             shown.remark(line)
         for line in packed.folder.skipped:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import click
 
 from landmarks.cli.declare import Argument, Fields, Option, Verbosity
+from landmarks.cli.remote import local_data
 from landmarks.errors import SettingsError, StoppedError
 from landmarks.training.config.settings import (
     AugmentSettings,
@@ -34,7 +35,8 @@ Given = dict[str, Any]
 
 def train(
     data: Annotated[
-        Path | None, Argument("Folder with train/ and test/, or with one folder per class; or a table.")
+        str | None,
+        Argument("Folder with train/ and test/, or with one folder per class; or a table. A path, or s3://..."),
     ] = None,
     method: Annotated[
         ModelKind | None,
@@ -75,8 +77,9 @@ def train(
     """Train a recognizer from an image folder or table, evaluate it and write a report.
 
     DATA contains train/CLASS/image and test/CLASS/image, or CLASS/image, of which a fraction becomes the test
-    split; or it is a CSV table with the columns path and label, or Parquet files. Other settings default to those
-    of the method, or of the preset.
+    split; or it is a CSV table with the columns path and label, or Parquet files. What is in object storage is
+    copied into the cache once, and updated by the next run. Other settings default to those of the method, or of
+    the preset.
     """
     groups = {"model": model, "loading": loading, "augment": augment, "optimization": optimization, "loop": loop}
     if resume is not None:
@@ -89,7 +92,8 @@ def train(
     else:
         if data is None:
             raise SettingsError("landmarks train needs `data`, or `resume` RUN")
-        settings = replace(_settings(data, method, preset, unfreeze=unfreeze, groups=groups), cache=cache)
+        folder = local_data(data, cache, verbosity)
+        settings = replace(_settings(folder, method, preset, unfreeze=unfreeze, groups=groups), cache=cache)
         if find_rate is not None:
             _find_rate(settings, find_rate, verbosity, {"out": out, "track": track, "track_uri": track_uri})
             return

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import click
 
 from landmarks.cli.declare import Argument, Fields, Option
+from landmarks.cli.remote import local_data
 from landmarks.errors import SettingsError, StoppedError
 from landmarks.training.config.jobs import TuneSettings
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def tune(
-    data: Annotated[Path, Argument("Folder with train/ and test/, or with one folder per class.")],
+    data: Annotated[
+        str, Argument("Folder with train/ and test/, or with one folder per class. A path, or s3://...")
+    ],
     out: Annotated[Path | None, Option("Study folder.", default="runs/tune-METHOD-DATA")] = None,
     time: Annotated[str | None, Option("Start no trial after this time, e.g. 45 (minutes), 30m or 2h.")] = None,
     *,
@@ -33,12 +36,13 @@ def tune(
     Run it again to continue a study; two processes share the work (give each --threads 1). The best settings
     become a preset for landmarks train.
     """
-    settings = replace(TuneSettings(data, **chosen), minutes=_minutes(time))
+    local = local_data(data, chosen.get("cache"))
+    settings = replace(TuneSettings(local, **chosen), minutes=_minutes(time))
 
     from landmarks.training.tuning.report import write_study_report
     from landmarks.training.tuning.tune import tune as run_study
 
-    folder = out or Path("runs") / f"tune-{settings.model}-{data.resolve().name}"
+    folder = out or Path("runs") / f"tune-{settings.model}-{local.resolve().name}"
     try:
         study = run_study(settings, folder, _report)
     except KeyboardInterrupt as stop:
@@ -51,9 +55,7 @@ def tune(
         )
         return
     click.echo(f"best of {study.finished} trials: {settings.metric} {best.value:.4f}, trial {best.number}")
-    click.echo(
-        f"train with it: landmarks train {shlex.quote(str(data))} --preset {shlex.quote(str(study.preset))}"
-    )
+    click.echo(f"train with it: landmarks train {shlex.quote(data)} --preset {shlex.quote(str(study.preset))}")
     click.echo(f"report: {study.report}")
 
 

@@ -22,8 +22,8 @@ from ray.exceptions import RayActorError, RayError
 
 from landmarks.cluster.part import PartTagger, part_name
 from landmarks.cluster.plan import Plan, begin_or_continue
-from landmarks.cluster.storage import Storage
 from landmarks.errors import InputError, ModelError
+from landmarks.files.storage import Storage
 
 STARTS = 3
 """Attempts to start Ray on this machine before the job gives up."""

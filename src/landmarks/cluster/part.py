@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from landmarks.cluster.plan import Plan
 from landmarks.cluster.source import INPUTS, PartReader
-from landmarks.cluster.storage import Storage
+from landmarks.files.storage import Storage
 from landmarks.tagging.pipeline import Model
 from landmarks.tagging.workers import BATCH
 from landmarks.tagging.writers import candidate_object, tag_object

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.cluster.source import INPUTS, Columns, list_inputs
-from landmarks.cluster.storage import Storage
 from landmarks.errors import InputError, SettingsError
+from landmarks.files.storage import Storage
 from landmarks.model.folder import read_info
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import identity_of

@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from landmarks.cluster.storage import Storage
 from landmarks.errors import InputError
+from landmarks.files.storage import Storage
 from landmarks.imaging.photos import photo_rules
 
 INPUTS = "inputs.parquet"
@@ -63,7 +63,7 @@ def list_inputs(source: Storage, columns: Columns, part_size: int) -> Inputs:
     Raises:
         InputError: There are neither photos nor Parquet files, or those lack the column of the photos.
     """
-    paths = [path for path, _ in source.files()]
+    paths = [file.path for file in source.files()]
     tables = [path for path in paths if path.lower().endswith(PARQUET_SUFFIX)]
     if tables:
         return _of_tables(source, tables, columns)

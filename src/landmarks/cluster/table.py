@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from landmarks.cluster.part import SCHEMA
 from landmarks.cluster.plan import Plan
-from landmarks.cluster.storage import Storage
 from landmarks.errors import InputError, StorageError
+from landmarks.files.storage import Storage
 
 TABLE = "tagged"
 """Name of the table, stored in the folder `tagged.lance` beside the result files."""

@@ -8,6 +8,8 @@ from typing import Literal
 from landmarks.errors import require_choice
 from landmarks.training.config.jobs import ExportSettings
 from landmarks.training.config.settings import RunSettings, default_settings
+from landmarks.training.data.folders import is_url
+from landmarks.training.data.remote import local_copy
 from landmarks.training.engine.pipeline import train_run
 from landmarks.training.engine.trained import SPLITS, evaluate_run, load_data, load_run
 from landmarks.training.export.formats.targets import export_for
@@ -23,7 +25,8 @@ def train(
     """Train a network on a folder of images, one folder per class, or on a table of images.
 
     Args:
-        data: The folder or table, or all settings of the run.
+        data: The folder or table, by path or URL (see `landmarks.training.data.remote`), or all settings of the
+            run.
         out: Run folder to make; None for one in `runs`, named after model and data.
         model: `transfer` trains a new head on a pretrained network, `scratch` a small network from scratch.
             Ignored if all settings are given.
@@ -39,6 +42,8 @@ def train(
     Example:
         >>> run = landmarks.train("pictures", "runs/mine")
     """
+    if isinstance(data, str) and is_url(data):
+        data = local_copy(data).path
     settings = data if isinstance(data, RunSettings) else default_settings(Path(data), model)
     folder = (
         Path(out) if out is not None else Path("runs") / f"{settings.model.kind}-{settings.data.resolve().name}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,26 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from landmarks.errors import InputError, StorageError
-from landmarks.files.atomic import storage_errors, write_bytes
+from landmarks.errors import InputError, LandmarksError, StorageError
+from landmarks.files.atomic import atomic_path, storage_errors, write_bytes
+
+_VERSIONS = ("ETag", "etag", "content_md5", "LastModified", "last_modified", "updated", "mtime", "created")
+"""What file systems call a value that changes with the content of a file; the first that is there is taken."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file in any file system.
+
+    Attributes:
+        path: Its path there.
+        size: Bytes.
+        version: Changes with the content; "" if the file system tells nothing of the kind.
+    """
+
+    path: str
+    size: int
+    version: str
 
 
 @dataclass(frozen=True)
@@ -52,19 +71,45 @@ class Storage:
         """Return the path of a file in this folder."""
         return f"{self.root.rstrip('/')}/{name}"
 
-    def files(self) -> list[tuple[str, int]]:
-        """List path and size in bytes of every file below, except hidden ones, sorted.
+    @property
+    def is_file(self) -> bool:
+        """Whether it is one file.
 
         Raises:
-            InputError: There is nothing there, or it cannot be read.
+            InputError: It cannot be reached.
         """
-        if not self.system.exists(self.root):
-            raise InputError(f"{self.address}: no such file or folder: check the spelling")
         with _reached(self.address):
+            return bool(self.system.isfile(self.root))
+
+    def files(self) -> list[StoredFile]:
+        """List every file below, except hidden ones, sorted by path.
+
+        Raises:
+            InputError: There is nothing there, or it cannot be reached.
+        """
+        with _reached(self.address):
+            if not self.system.exists(self.root):
+                raise FileNotFoundError
             found = self.system.find(self.root, detail=True)
-        return sorted(
-            (path, int(about.get("size") or 0)) for path, about in found.items() if not self._is_hidden(path)
-        )
+        return [
+            StoredFile(path, int(about.get("size") or 0), _version(about))
+            for path, about in sorted(found.items())
+            if not self._is_hidden(path)
+        ]
+
+    def download(self, file: StoredFile, target: Path) -> None:
+        """Copy a file to the local disk, atomically.
+
+        Raises:
+            InputError: It cannot be read, or has another size by now.
+            StorageError: It cannot be written.
+        """
+        address = f"{self.address}: {file.path}"
+        with atomic_path(target) as temporary:
+            with _reached(address):
+                self.system.get_file(file.path, str(temporary))
+            if temporary.stat().st_size != file.size:
+                raise InputError(f"{address}: it was changed while it was read: run the command again")
 
     def _is_hidden(self, path: str) -> bool:
         return any(part.startswith(".") for part in path.removeprefix(self.root).split("/"))
@@ -122,11 +167,25 @@ class Storage:
                     left.unlink(missing_ok=True)
 
 
+def _version(about: Mapping[str, Any]) -> str:
+    return next((str(about[key]) for key in _VERSIONS if about.get(key)), "")
+
+
 @contextmanager
 def _reached(address: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
         raise InputError(f"{address}: no such file or folder: check the spelling") from error
-    except OSError as error:
-        raise InputError(f"{address}: cannot be read ({error}): check the address and the rights") from error
+    except LandmarksError:
+        raise
+    except Exception as error:  # what its client library raises, which differs by file system
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise  # that is the local disk
+        raise InputError(
+            f"{address}: cannot be read ({_reason(error)}): check address, credentials and network"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
