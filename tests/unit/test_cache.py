@@ -176,6 +176,18 @@ def test_a_damaged_cache_is_made_again(pictures: list[Path], tmp_path: Path, pat
     np.testing.assert_array_equal(cache.picture(pictures[2]), right)
 
 
+def test_what_a_killed_process_left_is_removed_and_what_another_writes_stays(
+    pictures: list[Path], tmp_path: Path
+) -> None:
+    left, fresh = tmp_path / ".pictures-ab-01234567.bin", tmp_path / ".pictures-cd-89abcdef.bin"
+    for path in (left, fresh):
+        path.write_bytes(b"half")
+    os.utime(left, (1e9, 1e9))
+    build_cache(pictures, tmp_path)
+    assert not left.exists()
+    assert fresh.read_bytes() == b"half"
+
+
 def test_writing_into_a_picture_never_reaches_the_file(pictures: list[Path], tmp_path: Path) -> None:
     cache, _ = build(pictures, tmp_path / "cache")
     right = cache.picture(pictures[0]).copy()

@@ -11,9 +11,9 @@ from landmarks.cli.declare import Option
 
 
 def cache(
-    clear: Annotated[bool, Option("Clear the cache; its content can be recomputed.")] = False,
+    clear: Annotated[bool, Option("Clear the cache; its content can be made or copied again.")] = False,
 ) -> None:
-    """Show the cache folder of decoded images and embeddings, and its size."""
+    """Show the cache folder of decoded images, embeddings and data sets from object storage, and its size."""
     from landmarks.files.state import user_cache
 
     folder = user_cache()

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -53,12 +54,18 @@ def is_temporary(path: Path) -> bool:
     return _TEMPORARY.fullmatch(path.name) is not None
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Remove what killed processes left half-written below a folder, which nobody else may be writing to."""
+def remove_temporaries(folder: Path, *, unchanged_for: float = 0.0) -> None:
+    """Remove what killed processes left half-written below a folder.
+
+    Args:
+        folder: The folder; nobody else may be writing to it unless `unchanged_for` tells their files apart.
+        unchanged_for: Seconds since the last change of a file, below which it stays.
+    """
     for path in folder.rglob(".*"):
         if is_temporary(path):
             with suppress(OSError):
-                path.unlink()
+                if time.time() - path.stat().st_mtime >= unchanged_for:
+                    path.unlink()
 
 
 @contextmanager

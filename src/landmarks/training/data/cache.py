@@ -22,13 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.errors import DataError, ImageError
-from landmarks.files.atomic import atomic_path, write_json
+from landmarks.files.atomic import atomic_path, remove_temporaries, write_json
 from landmarks.imaging.decoding import load_rgb
 from landmarks.imaging.preprocessing import MAX_ASPECT, resize_short_side
 
 FORMAT = 2
 Channels = tuple[float, float, float]
 """One value per channel, in R, G, B order."""
+
+_DAY = 24 * 3600.0
 
 Progress = Callable[[int, int], None]
 """Called with (images done, total images)."""
@@ -113,6 +115,7 @@ def build_cache(
     file, index_file = folder / f"pictures-{key}.bin", folder / f"pictures-{key}.json"
     cache = _open_cache(file, paths, index_file)
     if cache is None:
+        remove_temporaries(folder, unchanged_for=_DAY)
         cache = PictureCache(file, paths, _write_cache(paths, file, index_file, side, progress))
     if len(cache) == 0:
         first = f" ({cache.broken[0].path}: {cache.broken[0].reason})" if cache.broken else ""
