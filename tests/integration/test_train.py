@@ -52,11 +52,13 @@ def train_head(drawn: Path, cache: Path, tmp_path: Path) -> Callable[..., tuple[
 def test_scratch_learns(tmp_path):
     scenes, run = tmp_path / "scenes", tmp_path / "run"
     draw_dataset(scenes, classes=3, train_per_class=40, test_per_class=10)
-    small = ("--epochs", 16, "--sizes", 48, "--batch-size", 16, "--ema", 0.8)
+    small = ("--epochs", 12, "--sizes", 48, "--batch-size", 16, "--ema", 0.8)
+    # Things of the size that the network learns: in the usual crop of 224 they would be four times as large.
+    small += ("--resize", 64, "--crop", 60)
     gentle = ("--augment", "resized-crop,flip", "--crop-scale", 0.5)
     outcome = landmarks("train", scenes, *small, *gentle, "--out", run)
     assert outcome.status == 0, outcome.err
-    # 18 and 30 pictures of 3 classes: by chance one of 500 networks is so good.
+    # 18 and 30 pictures of 3 classes: one of a thousand networks is so good by chance. Trained: 0.67 to 0.77.
     assert (18 * top1(run, "valid") + 30 * top1(run, "test")) / 48 >= 0.55
 
 
