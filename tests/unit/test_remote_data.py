@@ -101,6 +101,25 @@ def test_an_interrupted_copy_goes_on(
     assert set(content_of(again.path).values()) == {b"x"}
 
 
+def test_what_is_gone_goes_though_the_list_is_lost_and_leaves_no_empty_class(
+    bucket: MemoryFileSystem, tmp_path: Path
+) -> None:
+    for name in ("train/x/a.jpg", "train/y/a.jpg", "train/z"):
+        put(bucket, name, b"a")
+    first = local_copy(ADDRESS, tmp_path)
+    (first.path.parent / "copied.json").unlink()
+    bucket.rm("/bucket/photos/train/y", recursive=True)
+    bucket.rm_file("/bucket/photos/train/z")
+    put(bucket, "train/z/b.jpg", b"b")
+    assert counts(local_copy(ADDRESS, tmp_path)) == (2, 0, 2)
+    assert content_of(first.path) == {"train/x/a.jpg": b"a", "train/z/b.jpg": b"b"}
+    assert {path.name for path in (first.path / "train").iterdir()} == {"x", "z"}
+    bucket.rm("/bucket/photos/train/z", recursive=True)
+    put(bucket, "train/z", b"c")
+    assert counts(local_copy(ADDRESS, tmp_path)) == (1, 1, 1)
+    assert (first.path / "train" / "z").read_bytes() == b"c"
+
+
 def test_what_is_left_out_is_told(bucket: MemoryFileSystem, tmp_path: Path) -> None:
     put(bucket, "train/a.jpg", b"a")
     put(bucket, "train\\b.jpg", b"b")

@@ -11,12 +11,11 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from landmarks.errors import InputError, StorageError
-from landmarks.files.atomic import remove_temporaries, write_json
+from landmarks.files.atomic import remove_temporaries, storage_errors, write_json
 from landmarks.files.locks import locked
 from landmarks.files.state import user_cache
 from landmarks.files.storage import Storage, StoredFile
@@ -92,10 +91,11 @@ def _update(source: Storage, place: Path, folder: Path, progress: Progress) -> L
     remove_temporaries(folder)
     known = _read_list(place)
     kept = {name: known[name] for name, file in files.items() if _is_there(folder / name, file, known.get(name))}
-    gone = known.keys() - files.keys()
-    for name in gone:
-        with suppress(OSError):
-            (folder / name).unlink()
+    gone = [path for path in folder.rglob("*") if path.is_file() and _name_in(folder, path) not in files]
+    with storage_errors(folder):
+        for path in gone:
+            path.unlink(missing_ok=True)
+            _remove_if_empty(path.parent, folder)
     missing = [(name, file) for name, file in files.items() if name not in kept]
     _require_space(place, missing)
     unchanged = len(kept)
@@ -119,6 +119,20 @@ def _update(source: Storage, place: Path, folder: Path, progress: Progress) -> L
 def _relative(source: Storage, file: StoredFile) -> str:
     inside = file.path.removeprefix(source.root.rstrip("/")).lstrip("/")
     return inside or file.path.rpartition("/")[2]
+
+
+def _name_in(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+def _remove_if_empty(inner: Path, folder: Path) -> None:
+    """Remove folders that hold nothing any more, up to that of the copy: object storage has no empty ones."""
+    while inner != folder:
+        try:
+            inner.rmdir()
+        except OSError:
+            return
+        inner = inner.parent
 
 
 def _is_name(name: str) -> bool:
