@@ -22,8 +22,7 @@ from landmarks.training.config.settings import (
 )
 from landmarks.training.data.loaders import Data, prepare_data
 from landmarks.training.models.backbones import PACKAGED
-from landmarks.training.models.networks import NetworkOfRun, build_network
-from landmarks.training.models.transfer import TransferModel
+from landmarks.training.models.networks import NetworkOfRun, build_network, trained_on_images
 
 BACKBONE = "efficientnet_lite0"
 
@@ -88,9 +87,7 @@ class Setup:
         data = self.prepared()
         torch.manual_seed(0)
         network = build_network(self.settings(precision).model, data.folder.classes, data.preprocessing)
-        if isinstance(network.model, TransferModel):
-            network.model.unfreeze()
-        return network
+        return trained_on_images(network)
 
     def batch_in_memory(self) -> tuple[Tensor, Tensor]:
         """Return one batch of noise and of the first two classes on the device, channels last."""

@@ -9,8 +9,9 @@ same images with the same crop size and augmentation (random resized crop, flip,
 - plain: `ImageFolder`, `DataLoader`, 32 bits, torchvision transforms on PIL images, no cache; without
   loader workers and with two.
 
-Fine-tuning (EfficientNet-Lite0, its default batch and crop of the later epochs) is compared with itself in bf16,
-and with an allocator that returns freed memory to the system (`landmarks.training.engine.allocator`).
+Fine-tuning (EfficientNet-Lite0, its default batch and crop of the later epochs) is compared with itself with batch
+norms (`landmarks.training.models.folding`), in bf16, and with an allocator that returns freed memory to the system
+(`landmarks.training.engine.allocator`).
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ from landmarks.training.engine.devices import launch_fabric
 from landmarks.training.engine.optimization import get_loss, get_optimizer
 from landmarks.training.engine.train import train_one_epoch
 from landmarks.training.models.model import MyModel
-from landmarks.training.models.networks import build_network
+from landmarks.training.models.networks import build_network, trained_on_images
 
 BATCH = 64
 
@@ -174,13 +175,11 @@ class FineTuning:
     Args:
         data: Image folder with `train/`.
         pictures: Images per epoch.
-        precision: As of `LoopSettings`.
-        keep: Whether freed memory is kept for the next step, as `landmarks train` does.
+        different: How it differs from `landmarks train`: one of `VARIANTS`.
     """
 
-    def __init__(self, data: Path, pictures: int, *, precision: Precision, keep: bool) -> None:
-        kept = "kept" if keep else "returned"
-        self._words = [__file__, str(data), "--pictures", str(pictures), "--fine-tune", precision, kept]
+    def __init__(self, data: Path, pictures: int, different: str) -> None:
+        self._words = [__file__, str(data), "--pictures", str(pictures), "--fine-tune", different]
 
     def epoch(self) -> float:
         """Train two epochs and return images/s of the second."""
@@ -188,18 +187,28 @@ class FineTuning:
         return float(done.stdout.split()[-1])
 
 
-def fine_tune(data: Path, pictures: int, precision: Precision, *, keep: bool) -> float:
-    """Fine-tune for two epochs and return images/s of the second."""
+VARIANTS = {
+    "": "fine-tuning: 32 bits, norms are folded, memory is kept",
+    "norms": "32 bits, with batch norms, memory is kept",
+    "memory": "32 bits, norms are folded, memory is returned",
+    "bf16": "bf16, norms are folded, memory is kept",
+}
+
+
+def fine_tune(data: Path, pictures: int, different: str) -> float:
+    """Fine-tune for two epochs and return images/s of the second; `different` is of `VARIANTS`."""
     settings = default_settings(data, "transfer", unfreeze=True)
     loading = replace(settings.loading, limit=pictures)
     prepared = prepare_data(data, loading)
     network = build_network(settings.model, prepared.folder.classes, prepared.preprocessing)
     loader = make_loaders(prepared, loading, settings.augment, preprocessing=network.preprocessing)["train"]
-    model = network.model.to(memory_format=torch.channels_last)
-    model.requires_grad_(True)
+    learning = trained_on_images(network).model
+    model = network.model if different == "norms" else learning
+    model.requires_grad_(True).to(memory_format=torch.channels_last)
+    precision: Precision = "bf16-mixed" if different == "bf16" else "32-true"
     fabric = launch_fabric(replace(settings.loop, precision=precision), settings.model)
     wrapped, optimizer = fabric.setup(model, get_optimizer(model, settings.optimization))
-    with kept_memory() if keep else nullcontext():
+    with nullcontext() if different == "memory" else kept_memory():
         for _ in range(2):
             result = train_one_epoch(loader, wrapped, optimizer, get_loss(), fabric=fabric)
     return result.images / result.seconds
@@ -227,13 +236,10 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--pictures", type=int, default=640)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--fine-tune", nargs=2, metavar=("PRECISION", "MEMORY"), help="Print images/s of that alone."
-    )
+    parser.add_argument("--fine-tune", choices=VARIANTS, help="Print images/s of that alone.")
     given = parser.parse_args()
-    if given.fine_tune:
-        precision, memory = given.fine_tune
-        print(fine_tune(given.data, given.pictures, precision, keep=memory == "kept"))
+    if given.fine_tune is not None:
+        print(fine_tune(given.data, given.pictures, given.fine_tune))
         return
     ours = Ours(given.data, given.size, given.pictures)
     scratch: dict[str, Loop] = {
@@ -250,9 +256,7 @@ def main() -> None:
     )
     pictures = given.pictures // 2
     finetuning: dict[str, Loop] = {
-        "fine-tuning: 32 bits, memory is kept": FineTuning(given.data, pictures, precision="32-true", keep=True),
-        "32 bits, memory is returned": FineTuning(given.data, pictures, precision="32-true", keep=False),
-        "bf16, memory is kept": FineTuning(given.data, pictures, precision="bf16-mixed", keep=True),
+        name: FineTuning(given.data, pictures, different) for different, name in VARIANTS.items()
     }
     body += "\n\n## Fine-tuning\n\n" + compared(finetuning, given.rounds)
     body += f"\n\nEfficientNet-Lite0, {pictures} pictures an epoch, crops of 192 pixels, 32 a step."

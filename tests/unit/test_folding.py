@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from landmarks.training.models.folding import fold_batch_norms
+from landmarks.training.models.folding import fold_batch_norms, fold_for_training
 from landmarks.training.models.model import MyModel
 from landmarks.training.models.transfer import get_model_transfer_learning
 
@@ -52,7 +54,7 @@ class Twice(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(3, 4, 3)
+        self.convolution = nn.Conv2d(3, 4, 3, bias=False)
         self.norm = nn.BatchNorm2d(4)
 
     def embed(self, x: Tensor) -> Tensor:
@@ -63,3 +65,42 @@ class Twice(nn.Module):
 def test_a_network_that_folding_would_change_is_left_alone() -> None:
     network = trained(Twice())
     assert fold_batch_norms(network, seen()) is network
+    assert fold_for_training(network, seen()) is network
+
+
+@pytest.mark.parametrize("name", ["scratch", "efficientnet_lite0", "repvit_m0_9", "tf_efficientnet_lite0"])
+def test_what_a_folded_network_learns_is_of_the_network_it_came_from(name: str) -> None:
+    network = trained(made(name)).requires_grad_(True)
+    before = network.embed(seen()).detach()
+    folded = fold_for_training(network, seen())
+    assert norms(folded) < norms(network)
+    torch.testing.assert_close(folded.embed(seen()), before, atol=1e-5, rtol=1e-4)
+    learning = [p for name, p in folded.named_parameters() if p.requires_grad and "head" not in name]
+    optimizer = torch.optim.SGD(learning, 0.1)
+    # An embedding of unit length cannot grow: it is pulled towards some of its numbers.
+    folded.embed(seen())[:, ::3].sum().backward()
+    assert all(parameter.grad is not None for parameter in learning)
+    optimizer.step()
+    after = folded.embed(seen()).detach()
+    assert not torch.allclose(after, before, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(network.embed(seen()), before, atol=0, rtol=0)
+    torch.testing.assert_close(deepcopy(folded).embed(seen()), after, atol=0, rtol=0)
+    network.load_state_dict(folded.state_dict())
+    torch.testing.assert_close(network.embed(seen()), after, atol=1e-5, rtol=1e-4)
+
+
+def test_a_copy_of_a_folded_network_learns_alone() -> None:
+    folded = fold_for_training(trained(made("scratch")), seen())
+    before = folded.embed(seen()).detach()
+    with torch.no_grad():
+        for parameter in deepcopy(folded).parameters():
+            parameter.add_(1)
+    torch.testing.assert_close(folded.embed(seen()), before, atol=0, rtol=0)
+
+
+def test_weights_that_are_not_folded_are_refused() -> None:
+    network = trained(made("scratch"))
+    folded = fold_for_training(network, seen())
+    with pytest.raises(RuntimeError, match="not folded"):
+        folded.load_state_dict(network.state_dict())
+    fold_for_training(network, seen()).load_state_dict(fold_for_training(network, seen()).state_dict())

@@ -25,7 +25,7 @@ from landmarks.training.data.loaders import Data, make_loaders, prepare_data
 from landmarks.training.engine.devices import make_fabric, set_threads, started_by_torchrun
 from landmarks.training.engine.loggers.base import Logger
 from landmarks.training.engine.train import optimize
-from landmarks.training.models.networks import NetworkOfRun, build_network
+from landmarks.training.models.networks import NetworkOfRun, build_network, trained_on_images
 from landmarks.training.models.transfer import TransferModel
 from landmarks.training.models.weights import load_weights
 from landmarks.training.runs.folder import EpochRow, RunFolder, open_run
@@ -52,8 +52,7 @@ def train_images(
         resume: Continue from the checkpoint where there is one.
         logger: Gets the events of the first process.
     """
-    if isinstance(network.model, TransferModel):
-        network.model.unfreeze()
+    network = trained_on_images(network)
     loaders = make_loaders(
         data,
         settings.loading,

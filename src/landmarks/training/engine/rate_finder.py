@@ -24,7 +24,7 @@ from landmarks.training.engine.devices import launch_fabric
 from landmarks.training.engine.loggers.base import Logger
 from landmarks.training.engine.optimization import get_optimizer, get_training_loss
 from landmarks.training.engine.pipeline import head_loaders, prepare
-from landmarks.training.models.networks import NetworkOfRun
+from landmarks.training.models.networks import NetworkOfRun, trained_on_images
 from landmarks.training.models.transfer import Head, TransferModel
 
 LOWEST, HIGHEST = 1e-6, 10.0
@@ -73,8 +73,7 @@ def find_rate(settings: RunSettings, *, logger: Logger, steps: int = STEPS) -> R
         loader = head_loaders(alone, data, network, logger, seed=settings.loading.seed)["train"]
         network = replace(network, model=Head(network.model))
     else:
-        if isinstance(network.model, TransferModel):
-            network.model.unfreeze()
+        network = trained_on_images(network)
         loader = make_loaders(data, alone.loading, alone.augment, preprocessing=network.preprocessing)["train"]
         set_train_size(loader, alone.augment, alone.augment.sizes[0], network.preprocessing)
     if not len(loader):

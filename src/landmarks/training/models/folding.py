@@ -1,12 +1,13 @@
-"""Folds batch norms into the convolutions before them: the exporter then has half as much to trace.
+"""Folds batch norms into the convolutions before them.
 
-Networks that train with several branches for one convolution, such as RepViT and FastViT, are merged into their
-form for inference first (Ding et al. 2021, https://arxiv.org/abs/2101.03697).
+The exporter then has half as much to trace, and fine-tuning, which keeps the statistics of the norms, passes over
+the activations half as often.
 """
 
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Any
 
 import torch
 from timm.utils.model import reparameterize_model
@@ -23,6 +24,9 @@ _BRANCHED = ("fuse", "reparameterize", "switch_to_deploy")
 def fold_batch_norms(network: nn.Module, example: Tensor) -> nn.Module:
     """Return a copy of a network with merged branches and without batch norms that directly follow a convolution.
 
+    Networks that train with several branches for one convolution, such as RepViT and FastViT, are merged into
+    their form for inference first (Ding et al. 2021, https://arxiv.org/abs/2101.03697).
+
     Args:
         network: `MyModel` or `TransferModel`, in evaluation mode.
         example: Normalised images (B, 3, H, W), to see which follows which and that the copy is equivalent.
@@ -38,27 +42,134 @@ def fold_batch_norms(network: nn.Module, example: Tensor) -> nn.Module:
         folded = deepcopy(network)
     pairs, copied = _pairs(folded, example)
     embedding = copied if embedding is None else embedding
+    without: dict[int, nn.Module] = {}
     for convolution, norm in pairs:
         if norm.running_mean is None or norm.running_var is None:
             return network
-        convolution.weight, bias = fuse_conv_bn_weights(
-            convolution.weight,
-            convolution.bias,
-            norm.running_mean,
-            norm.running_var,
-            norm.eps,
-            norm.weight,
-            norm.bias,
+        convolution.weight, convolution.bias = _fused(convolution, norm)
+        # The batch norms of timm include the activation.
+        without[id(norm)] = getattr(norm, "act", nn.Identity())
+    _put(without, folded)
+    return folded if _alike(embedding, _embed(folded, example)) else network
+
+
+def fold_for_training(network: nn.Module, example: Tensor) -> nn.Module:
+    """Return a copy of a network that learns without batch norms that directly follow a convolution.
+
+    Its parameters have the names of before: what it learns can be loaded into `network`, in which each folded norm
+    then adds its bias and does nothing else.
+
+    Args:
+        network: `MyModel` or `TransferModel`, in evaluation mode: the statistics of the norms stay as they are.
+        example: Normalised images (B, 3, H, W), to see which follows which and that the copy is equivalent.
+
+    Returns:
+        The copy; the network itself where a copy would not be equivalent, such as one that uses the output of a
+        convolution twice.
+    """
+    folded = deepcopy(network)
+    pairs, embedding = _pairs(folded, example)
+    replaced: dict[int, nn.Module] = {}
+    for convolution, norm in pairs:
+        # Subclasses pad in their own way, and a bias would be added twice.
+        if type(convolution) is nn.Conv2d and convolution.bias is None and norm.running_var is not None:
+            bare = FoldedNorm(norm)
+            replaced[id(convolution)], replaced[id(norm)] = FoldedConv2d(convolution, norm, bare), bare
+    _put(replaced, folded)
+    return folded if replaced and _alike(embedding, _embed(folded, example)) else network
+
+
+class FoldedNorm(nn.Module):
+    """What is left of a batch norm: its activation, and its parameters under their names.
+
+    Args:
+        norm: With statistics; those of timm include an activation.
+    """
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones_like(norm.weight), requires_grad=False)
+        self.bias = nn.Parameter(torch.zeros_like(norm.bias), norm.bias.requires_grad)
+        state = {name: value.clone() for name, value in norm.named_buffers()}
+        # With these, a norm that adds this epsilon to the variance divides by one.
+        state |= {
+            "running_mean": torch.zeros_like(norm.bias),
+            "running_var": torch.full_like(norm.bias, 1 - norm.eps),
+        }
+        for name, value in state.items():
+            self.register_buffer(name, value)
+        self.act = getattr(norm, "act", nn.Identity())
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *others: Any) -> None:
+        """Refuse a norm that still has something to do."""
+        super()._load_from_state_dict(state, prefix, *others)
+        mean = state.get(f"{prefix}running_mean")
+        if mean is not None and mean.any():
+            *_, messages = others
+            messages.append(f"{prefix}running_mean is not folded into the convolution before it")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the activation."""
+        activated: Tensor = self.act(x)
+        return activated
+
+
+class FoldedConv2d(nn.Conv2d):
+    """A convolution that also does the work of the batch norm after it.
+
+    Args:
+        convolution: Without bias.
+        norm: The batch norm.
+        bare: What is left of it. It keeps the bias, which the convolution adds.
+    """
+
+    def __init__(self, convolution: nn.Conv2d, norm: nn.BatchNorm2d, bare: FoldedNorm) -> None:
+        super().__init__(
+            convolution.in_channels,
+            convolution.out_channels,
+            convolution.kernel_size,  # type: ignore[arg-type]
+            convolution.stride,  # type: ignore[arg-type]
+            convolution.padding,  # type: ignore[arg-type]
+            convolution.dilation,  # type: ignore[arg-type]
+            convolution.groups,
+            bias=False,
         )
-        convolution.bias = bias
-    norms = {id(norm) for _, norm in pairs}
-    for parent in list(folded.modules()):
+        weight, bias = _fused(convolution, norm)
+        self.weight = nn.Parameter(weight.detach(), convolution.weight.requires_grad)
+        bare.bias.data.copy_(bias.detach())
+        self._norm = (bare,)  # in a tuple, so that it does not become a part with names of its own
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve (B, inputs, H, W) and add the bias of the norm."""
+        convolved: Tensor = self._conv_forward(x, self.weight, self._norm[0].bias)
+        return convolved
+
+
+def _fused(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[nn.Parameter, nn.Parameter]:
+    """Return weight and bias of a convolution that does both."""
+    if norm.running_mean is None or norm.running_var is None:
+        raise TypeError("a norm without statistics does not do the same with all images")
+    return fuse_conv_bn_weights(
+        convolution.weight,
+        convolution.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+    )
+
+
+def _put(others: dict[int, nn.Module], network: nn.Module) -> None:
+    """Replace parts of a network, which are named by their `id`."""
+    for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
-            if id(child) in norms:
-                # The batch norms of timm include the activation.
-                setattr(parent, name, getattr(child, "act", nn.Identity()))
-    alike = torch.allclose(embedding, _embed(folded, example), rtol=_TOLERANCE, atol=_TOLERANCE)
-    return folded if alike else network
+            if id(child) in others:
+                setattr(parent, name, others[id(child)])
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return torch.allclose(one, other, rtol=_TOLERANCE, atol=_TOLERANCE)
 
 
 def _pairs(network: nn.Module, example: Tensor) -> tuple[list[tuple[nn.Conv2d, nn.BatchNorm2d]], Tensor]:

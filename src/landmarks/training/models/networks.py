@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from landmarks.errors import require_choice
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.training.config.settings import ModelSettings
+from landmarks.training.models.folding import fold_for_training
 from landmarks.training.models.heads import head_factory
 from landmarks.training.models.model import MyModel
-from landmarks.training.models.transfer import get_model_transfer_learning
+from landmarks.training.models.transfer import TransferModel, get_model_transfer_learning
 from landmarks.training.models.weights import load_weights, start_from
 
 SCRATCH = "mymodel"
@@ -65,6 +67,20 @@ def build_network(
     if settings.init is not None and pretrained:
         start_from(settings.init / "weights.safetensors", network.model, network.architecture, classes)
     return network
+
+
+def trained_on_images(network: NetworkOfRun) -> NetworkOfRun:
+    """Return a network as it learns from images: from scratch as it is, a pretrained one unfrozen.
+
+    The batch norms of a pretrained one keep their statistics, so they are folded into its convolutions, and a step
+    on a CPU takes about two thirds of the time. What it learns can be loaded into `network`: names stay the same.
+    """
+    if not isinstance(network.model, TransferModel):
+        return network
+    network.model.unfreeze()
+    side = network.preprocessing.crop
+    seen = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    return replace(network, model=fold_for_training(network.model.eval(), seen))
 
 
 def load_trained(
