@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from typing import Any
 import torch
 from record import record, table
 from short_training import Short, millions, train_short
+from torch import nn
 
-from landmarks.training.config.settings import AugmentSettings, DataSettings, OptimizationSettings
+from landmarks.training.config.settings import AugmentSettings, DataSettings, ModelSettings, OptimizationSettings
 from landmarks.training.data.loaders import Data, prepare_data
-from landmarks.training.models.model import MyModel
+from landmarks.training.models.model import MyModel, conv_norm
 from landmarks.training.runs.folder import EpochRow
 
 
@@ -28,6 +30,7 @@ class Variant:
 
     name: str
     model: dict[str, Any] = field(default_factory=dict)
+    stem: Callable[[], nn.Module] | None = None
     augment: dict[str, Any] = field(default_factory=dict)
     optimization: dict[str, Any] = field(default_factory=dict)
 
@@ -35,6 +38,7 @@ class Variant:
 VARIANTS = (
     Variant("default: widths 48-384, depths 1-1-2-1"),
     Variant("without squeeze-and-excitation", model={"attention": False}),
+    Variant("stem of one 7 x 7 convolution, stride 4", stem=lambda: conv_norm(3, ModelSettings.widths[0], 7, 4)),
     Variant("narrower: widths 32-256", model={"widths": (32, 64, 128, 256)}),
     Variant("wider: widths 64-512", model={"widths": (64, 128, 256, 512)}),
     Variant("deeper: depths 2-2-2-2", model={"depths": (2, 2, 2, 2)}),
@@ -65,7 +69,10 @@ def run(variant: Variant, data: Data, epochs: int, sizes: tuple[int, ...], seed:
 
 def make(variant: Variant, data: Data) -> MyModel:
     """The network of a row."""
-    return MyModel(len(data.folder.classes), **variant.model)
+    network = MyModel(len(data.folder.classes), **variant.model)
+    if variant.stem is not None:
+        network.stem = variant.stem()
+    return network
 
 
 def row(variant: Variant, found: list[tuple[EpochRow, float]], usual: list[float], data: Data) -> list[str]:
