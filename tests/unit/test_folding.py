@@ -68,23 +68,23 @@ def test_a_network_that_folding_would_change_is_left_alone() -> None:
     assert fold_for_training(network, seen()) is network
 
 
-@pytest.mark.parametrize("name", ["scratch", "efficientnet_lite0", "repvit_m0_9", "tf_efficientnet_lite0"])
-def test_what_a_folded_network_learns_is_of_the_network_it_came_from(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [("scratch", 0), ("efficientnet_lite0", 0), ("tf_efficientnet_lite0", 0), ("repvit_m0_9", 23)],
+)
+def test_a_folded_network_learns_as_the_one_it_came_from(name: str, left: int) -> None:
     network = trained(made(name)).requires_grad_(True)
-    before = network.embed(seen()).detach()
     folded = fold_for_training(network, seen())
-    assert norms(folded) < norms(network)
-    torch.testing.assert_close(folded.embed(seen()), before, atol=1e-5, rtol=1e-4)
-    learning = [p for name, p in folded.named_parameters() if p.requires_grad and "head" not in name]
-    optimizer = torch.optim.SGD(learning, 0.1)
-    # An embedding of unit length cannot grow: it is pulled towards some of its numbers.
-    folded.embed(seen())[:, ::3].sum().backward()
-    assert all(parameter.grad is not None for parameter in learning)
-    optimizer.step()
+    assert norms(folded) == left < norms(network)
+    for learning in (network, folded):
+        learning.embed(seen())[:, ::3].sum().backward()
+    gradients = {key: parameter.grad for key, parameter in folded.named_parameters()}
+    for key, parameter in network.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(gradients[key], parameter.grad, atol=1e-4, rtol=1e-3, msg=key)
+    torch.optim.SGD(folded.parameters(), 0.1).step()
     after = folded.embed(seen()).detach()
-    assert not torch.allclose(after, before, atol=1e-4, rtol=1e-3)
-    torch.testing.assert_close(network.embed(seen()), before, atol=0, rtol=0)
-    torch.testing.assert_close(deepcopy(folded).embed(seen()), after, atol=0, rtol=0)
+    assert not torch.allclose(after, network.embed(seen()), atol=1e-4, rtol=1e-3)
     network.load_state_dict(folded.state_dict())
     torch.testing.assert_close(network.embed(seen()), after, atol=1e-5, rtol=1e-4)
 
@@ -96,11 +96,3 @@ def test_a_copy_of_a_folded_network_learns_alone() -> None:
         for parameter in deepcopy(folded).parameters():
             parameter.add_(1)
     torch.testing.assert_close(folded.embed(seen()), before, atol=0, rtol=0)
-
-
-def test_weights_that_are_not_folded_are_refused() -> None:
-    network = trained(made("scratch"))
-    folded = fold_for_training(network, seen())
-    with pytest.raises(RuntimeError, match="not folded"):
-        folded.load_state_dict(network.state_dict())
-    fold_for_training(network, seen()).load_state_dict(fold_for_training(network, seen()).state_dict())

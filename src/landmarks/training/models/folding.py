@@ -7,9 +7,10 @@ the activations half as often.
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any
 
 import torch
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.padding import pad_same
 from timm.utils.model import reparameterize_model
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
@@ -46,7 +47,16 @@ def fold_batch_norms(network: nn.Module, example: Tensor) -> nn.Module:
     for convolution, norm in pairs:
         if norm.running_mean is None or norm.running_var is None:
             return network
-        convolution.weight, convolution.bias = _fused(convolution, norm)
+        convolution.weight, bias = fuse_conv_bn_weights(
+            convolution.weight,
+            convolution.bias,
+            norm.running_mean,
+            norm.running_var,
+            norm.eps,
+            norm.weight,
+            norm.bias,
+        )
+        convolution.bias = bias
         # The batch norms of timm include the activation.
         without[id(norm)] = getattr(norm, "act", nn.Identity())
     _put(without, folded)
@@ -54,10 +64,10 @@ def fold_batch_norms(network: nn.Module, example: Tensor) -> nn.Module:
 
 
 def fold_for_training(network: nn.Module, example: Tensor) -> nn.Module:
-    """Return a copy of a network that learns without batch norms that directly follow a convolution.
+    """Return a copy of a network that does the work of batch norms in the convolutions before them.
 
-    Its parameters have the names of before: what it learns can be loaded into `network`, in which each folded norm
-    then adds its bias and does nothing else.
+    It has the parameters of before, under their names, and they learn as before: a norm is folded into its
+    convolution anew in each step, which costs little beside two passes over all activations.
 
     Args:
         network: `MyModel` or `TransferModel`, in evaluation mode: the statistics of the norms stay as they are.
@@ -71,42 +81,30 @@ def fold_for_training(network: nn.Module, example: Tensor) -> nn.Module:
     pairs, embedding = _pairs(folded, example)
     replaced: dict[int, nn.Module] = {}
     for convolution, norm in pairs:
-        # Subclasses pad in their own way, and a bias would be added twice.
-        if type(convolution) is nn.Conv2d and convolution.bias is None and norm.running_var is not None:
+        # Other subclasses may do more than convolve.
+        if type(convolution) in (nn.Conv2d, Conv2dSame) and norm.affine and norm.running_var is not None:
             bare = FoldedNorm(norm)
-            replaced[id(convolution)], replaced[id(norm)] = FoldedConv2d(convolution, norm, bare), bare
+            replaced[id(convolution)], replaced[id(norm)] = FoldedConv2d(convolution, bare), bare
     _put(replaced, folded)
     return folded if replaced and _alike(embedding, _embed(folded, example)) else network
 
 
 class FoldedNorm(nn.Module):
-    """What is left of a batch norm: its activation, and its parameters under their names.
+    """What is left of a batch norm: its parameters and statistics, under their names, and its activation.
 
     Args:
         norm: With statistics; those of timm include an activation.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+
     def __init__(self, norm: nn.BatchNorm2d) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones_like(norm.weight), requires_grad=False)
-        self.bias = nn.Parameter(torch.zeros_like(norm.bias), norm.bias.requires_grad)
-        state = {name: value.clone() for name, value in norm.named_buffers()}
-        # With these, a norm that adds this epsilon to the variance divides by one.
-        state |= {
-            "running_mean": torch.zeros_like(norm.bias),
-            "running_var": torch.full_like(norm.bias, 1 - norm.eps),
-        }
-        for name, value in state.items():
+        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
+        for name, value in norm.named_buffers():
             self.register_buffer(name, value)
         self.act = getattr(norm, "act", nn.Identity())
-
-    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *others: Any) -> None:
-        """Refuse a norm that still has something to do."""
-        super()._load_from_state_dict(state, prefix, *others)
-        mean = state.get(f"{prefix}running_mean")
-        if mean is not None and mean.any():
-            *_, messages = others
-            messages.append(f"{prefix}running_mean is not folded into the convolution before it")
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the activation."""
@@ -118,12 +116,11 @@ class FoldedConv2d(nn.Conv2d):
     """A convolution that also does the work of the batch norm after it.
 
     Args:
-        convolution: Without bias.
-        norm: The batch norm.
-        bare: What is left of it. It keeps the bias, which the convolution adds.
+        convolution: Its parameters are used, not copied.
+        norm: What is left of the batch norm.
     """
 
-    def __init__(self, convolution: nn.Conv2d, norm: nn.BatchNorm2d, bare: FoldedNorm) -> None:
+    def __init__(self, convolution: nn.Conv2d, norm: FoldedNorm) -> None:
         super().__init__(
             convolution.in_channels,
             convolution.out_channels,
@@ -132,32 +129,22 @@ class FoldedConv2d(nn.Conv2d):
             convolution.padding,  # type: ignore[arg-type]
             convolution.dilation,  # type: ignore[arg-type]
             convolution.groups,
-            bias=False,
         )
-        weight, bias = _fused(convolution, norm)
-        self.weight = nn.Parameter(weight.detach(), convolution.weight.requires_grad)
-        bare.bias.data.copy_(bias.detach())
-        self._norm = (bare,)  # in a tuple, so that it does not become a part with names of its own
+        self.weight, self.bias = convolution.weight, convolution.bias
+        self._pads_as_needed = isinstance(convolution, Conv2dSame)
+        self._norm = (norm,)  # in a tuple, so that it does not become a part with names of its own
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve (B, inputs, H, W) and add the bias of the norm."""
-        convolved: Tensor = self._conv_forward(x, self.weight, self._norm[0].bias)
+        """Convolve (B, inputs, H, W) and normalise."""
+        if self._pads_as_needed:
+            x = pad_same(x, self.kernel_size, self.stride, self.dilation)  # type: ignore[arg-type]
+        (norm,) = self._norm
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        bias = -norm.running_mean if self.bias is None else self.bias - norm.running_mean
+        convolved: Tensor = self._conv_forward(
+            x, self.weight * scale[:, None, None, None], norm.bias + bias * scale
+        )
         return convolved
-
-
-def _fused(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[nn.Parameter, nn.Parameter]:
-    """Return weight and bias of a convolution that does both."""
-    if norm.running_mean is None or norm.running_var is None:
-        raise TypeError("a norm without statistics does not do the same with all images")
-    return fuse_conv_bn_weights(
-        convolution.weight,
-        convolution.bias,
-        norm.running_mean,
-        norm.running_var,
-        norm.eps,
-        norm.weight,
-        norm.bias,
-    )
 
 
 def _put(others: dict[int, nn.Module], network: nn.Module) -> None:
