@@ -86,8 +86,8 @@ class Setup:
         """Build the network from the same seed each time."""
         data = self.prepared()
         torch.manual_seed(0)
-        network = build_network(self.settings(precision).model, data.folder.classes, data.preprocessing)
-        return trained_on_images(network)
+        settings = self.settings(precision).model
+        return trained_on_images(build_network(settings, data.folder.classes, data.preprocessing), settings)
 
     def batch_in_memory(self) -> tuple[Tensor, Tensor]:
         """Return one batch of noise and of the first two classes on the device, channels last."""

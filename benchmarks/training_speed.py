@@ -202,7 +202,7 @@ def fine_tune(data: Path, pictures: int, different: str) -> float:
     prepared = prepare_data(data, loading)
     network = build_network(settings.model, prepared.folder.classes, prepared.preprocessing)
     loader = make_loaders(prepared, loading, settings.augment, preprocessing=network.preprocessing)["train"]
-    learning = trained_on_images(network).model
+    learning = trained_on_images(network, settings.model).model
     model = network.model if different == "norms" else learning
     model.requires_grad_(True).to(memory_format=torch.channels_last)
     precision: Precision = "bf16-mixed" if different == "bf16" else "32-true"

@@ -127,6 +127,8 @@ class ModelSettings:
         backbone: Name of the backbone of `transfer` (see `landmarks.training.models.backbones`).
         weights: Local weights file for the backbone; by default that of the installed package.
         unfreeze: Fine-tune the backbone too, starting from the trained head.
+        frozen: Stages of an unfrozen backbone that keep their weights, from the stem on: the first see the largest
+            images, so they cost most, and what they see changes least from task to task.
         views: Views of each training image that a frozen backbone embeds (the centre crop and augmented
             ones), at least 1.
         dropout: Fraction of the embedding dropped before the head in training, in [0, 1).
@@ -152,6 +154,7 @@ class ModelSettings:
     backbone: str = "efficientnet_lite0"
     weights: Path | None = None
     unfreeze: bool = False
+    frozen: int = 0
     views: int = 4
     dropout: float = 0.0
     resize: int = 256
@@ -183,6 +186,8 @@ class ModelSettings:
             value = getattr(self, key)
             _require(self.head == "cosine" or value == usual, key, "used with `head` cosine", value)
         _require(not (self.unfreeze and self.kind == "scratch"), "unfreeze", "used with `model` transfer", True)
+        _require(self.frozen >= 0, "frozen", "at least 0", self.frozen)
+        _require(self.unfreeze or self.frozen == 0, "frozen", "used with `unfreeze`", self.frozen)
 
 
 @dataclass(frozen=True)

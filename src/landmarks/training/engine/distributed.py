@@ -52,7 +52,7 @@ def train_images(
         resume: Continue from the checkpoint where there is one.
         logger: Gets the events of the first process.
     """
-    network = trained_on_images(network)
+    network = trained_on_images(network, settings.model)
     loaders = make_loaders(
         data,
         settings.loading,

@@ -73,7 +73,7 @@ def find_rate(settings: RunSettings, *, logger: Logger, steps: int = STEPS) -> R
         loader = head_loaders(alone, data, network, logger, seed=settings.loading.seed)["train"]
         network = replace(network, model=Head(network.model))
     else:
-        network = trained_on_images(network)
+        network = trained_on_images(network, settings.model)
         loader = make_loaders(data, alone.loading, alone.augment, preprocessing=network.preprocessing)["train"]
         set_train_size(loader, alone.augment, alone.augment.sizes[0], network.preprocessing)
     if not len(loader):

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from landmarks.errors import require_choice
+from landmarks.errors import SettingsError, require_choice
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.training.config.settings import ModelSettings
 from landmarks.training.models.folding import fold_for_training
@@ -43,7 +43,7 @@ def build_network(
         pretrained: False leaves the weights of a backbone to `load_trained`.
 
     Raises:
-        SettingsError: There is no such kind of network, or no such head.
+        SettingsError: There is no such kind of network, no such head, or no stage left to train.
         ModelError: The backbone or the initial run is unknown, damaged or of another architecture.
     """
     require_choice("model", settings.kind, ("scratch", "transfer"))
@@ -54,7 +54,7 @@ def build_network(
         name = SCRATCH
         model = MyModel(len(classes), settings.dropout, widths=settings.widths, depths=settings.depths, head=head)
     else:
-        model, contract = get_model_transfer_learning(
+        transfer, contract = get_model_transfer_learning(
             settings.backbone,
             len(classes),
             dropout=settings.dropout,
@@ -62,6 +62,10 @@ def build_network(
             pretrained=pretrained,
             head=head,
         )
+        model = transfer
+        most = len(transfer.stages()) - 1
+        if settings.frozen > most:
+            raise SettingsError(f"`frozen` must be at most {most} with {name}, not {settings.frozen}")
     contract = replace(contract, resize=settings.resize, crop=settings.crop)
     network = NetworkOfRun(model, name, contract, classes)
     if settings.init is not None and pretrained:
@@ -69,7 +73,7 @@ def build_network(
     return network
 
 
-def trained_on_images(network: NetworkOfRun) -> NetworkOfRun:
+def trained_on_images(network: NetworkOfRun, settings: ModelSettings) -> NetworkOfRun:
     """Return a network as it learns from images: from scratch as it is, a pretrained one unfrozen.
 
     The batch norms of a pretrained one keep their statistics, so they are folded into its convolutions, and a step
@@ -77,7 +81,7 @@ def trained_on_images(network: NetworkOfRun) -> NetworkOfRun:
     """
     if not isinstance(network.model, TransferModel):
         return network
-    network.model.unfreeze()
+    network.model.unfreeze(settings.frozen)
     side = network.preprocessing.crop
     seen = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     return replace(network, model=fold_for_training(network.model.eval(), seen))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
+from timm.models import group_parameters
 from torch import Tensor, nn
 
 from landmarks.imaging.preprocessing import Preprocessing
@@ -40,9 +41,21 @@ class TransferModel(nn.Module):
         """Train only the head."""
         self.backbone.requires_grad_(False)
 
-    def unfreeze(self) -> None:
-        """Train the backbone too."""
+    def unfreeze(self, frozen: int = 0) -> None:
+        """Train the backbone too.
+
+        Args:
+            frozen: Stages that keep their weights, from the first on.
+        """
         self.backbone.requires_grad_(True)
+        for names in self.stages()[:frozen]:
+            for name in names:
+                self.backbone.get_parameter(name).requires_grad_(False)
+
+    def stages(self) -> list[list[str]]:
+        """Return the names of the parameters of each stage of the backbone, from the stem on."""
+        backbone: Any = self.backbone
+        return list(group_parameters(backbone, backbone.group_matcher(coarse=True)).values())
 
     def train(self, mode: bool = True) -> Self:
         """Switch dropout; the batch-norm statistics of the backbone stay those of the pretraining.
