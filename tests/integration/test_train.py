@@ -137,14 +137,25 @@ def test_second_run_embeds_nothing(train_head, monkeypatch):
 def test_fine_tuning_moves_the_backbone(drawn, cache, transfer_run, tmp_path):
     run = tmp_path / "run"
     small = ("--epochs", 1, "--sizes", 64, "--batch-size", 16, "--views", 1, "--cache", cache)
-    tuned = ("--model", "transfer", *TINY_BACKBONE, "--unfreeze")
+    tuned = ("--model", "transfer", *TINY_BACKBONE, "--unfreeze", "--frozen", 2)
     outcome = landmarks("train", drawn, *tuned, "--out", run, *small)
     assert outcome.status == 0, outcome.err
-    frozen = read_weights(transfer_run / "weights.safetensors").tensors
-    tuned = read_weights(run / "weights.safetensors").tensors
-    assert not torch.equal(tuned["backbone.conv_stem.weight"], frozen["backbone.conv_stem.weight"])
+    before = read_weights(transfer_run / "weights.safetensors").tensors
+    after = read_weights(run / "weights.safetensors").tensors
+    changed = [name for name in after if not torch.equal(after[name], before[name])]
+    stages = {".".join(name.split(".")[1:3]) for name in changed}
+    assert {"blocks.1", "blocks.2", "conv_head.weight"} <= stages
+    assert not {"conv_stem.weight", "bn1.weight", "blocks.0"} & stages
     assert (run / "head" / "metrics.csv").is_file()
     assert read_history(run / "metrics.csv")[0].size == 64
+
+
+def test_a_backbone_of_which_nothing_would_learn_is_refused(drawn, cache, tmp_path):
+    tuned = ("--model", "transfer", *TINY_BACKBONE, "--unfreeze", "--frozen", 9)
+    outcome = landmarks("train", drawn, *tuned, "--out", tmp_path / "run", "--cache", cache)
+    assert outcome.status == 2
+    assert re.search(r"--frozen must be at most \d with \w+, not 9", outcome.err), outcome.err
+    assert not (tmp_path / "run").exists()
 
 
 def test_frozen_run_started_from_another_trains_its_head(transfer_run, train_head):

@@ -45,6 +45,8 @@ BAD: list[tuple[type[Any], dict[str, Any], str]] = [
     (ModelSettings, {"views": 0}, "`views`"),
     (ModelSettings, {"dropout": 1.0}, "`dropout`"),
     (ModelSettings, {"unfreeze": True}, "`unfreeze` must be used with `model` transfer"),
+    (ModelSettings, {"kind": "transfer", "frozen": 1}, "`frozen` must be used with `unfreeze`, not 1"),
+    (ModelSettings, {"kind": "transfer", "unfreeze": True, "frozen": -1}, "`frozen` must be at least 0, not -1"),
     (ModelSettings, {"head": "quadratic"}, "`head` must be one of linear, cosine, not 'quadratic'"),
     (ModelSettings, {"head": "cosine", "sub_centers": 0}, "`sub_centers` must be at least 1, not 0"),
     (ModelSettings, {"head": "cosine", "scale": 0.0}, "`scale` must be above 0"),

@@ -329,7 +329,7 @@ def default_settings(data: Path, kind: ModelKind = "scratch", *, unfreeze: bool 
     random crop than in the centre crop, and 192 pixels compensate for that (Touvron et al. 2019,
     https://arxiv.org/abs/1906.06423).
     """
-    model = ModelSettings(kind=kind, unfreeze=unfreeze)
+    model = ModelSettings(kind=kind, unfreeze=unfreeze, frozen=3 if unfreeze else 0)
     if kind == "scratch":
         return RunSettings(data, model=model)
     if not unfreeze:
@@ -348,7 +348,7 @@ def default_settings(data: Path, kind: ModelKind = "scratch", *, unfreeze: bool 
         loading=DataSettings(batch_size=32),
         augment=AugmentSettings(names=("resized-crop", "flip", "trivial"), mix_probability=0.0, sizes=(160, 192)),
         optimization=OptimizationSettings(learning_rate=2e-3, label_smoothing=0.0, ema=0.99),
-        loop=LoopSettings(epochs=6),
+        loop=LoopSettings(epochs=8),
     )
 
 
