@@ -10,8 +10,8 @@ same images with the same crop size and augmentation (random resized crop, flip,
   loader workers and with two.
 
 Fine-tuning (EfficientNet-Lite0, its default batch and crop of the later epochs) is compared with itself with batch
-norms (`landmarks.training.models.folding`), in bf16, and with an allocator that returns freed memory to the system
-(`landmarks.training.engine.allocator`).
+norms (`landmarks.training.models.folding`), with all stages learning (`--frozen 0`), in bf16, and with an
+allocator that returns freed memory to the system (`landmarks.training.engine.allocator`).
 """
 
 from __future__ import annotations
@@ -188,10 +188,12 @@ class FineTuning:
 
 
 VARIANTS = {
-    "": "fine-tuning: 32 bits, norms are folded, memory is kept",
-    "norms": "32 bits, with batch norms, memory is kept",
-    "memory": "32 bits, norms are folded, memory is returned",
-    "bf16": "bf16, norms are folded, memory is kept",
+    "": "fine-tuning, as `landmarks train` does it",
+    "norms": "with batch norms",
+    "stages": "the first stages learn too",
+    "norms and stages": "both",
+    "memory": "freed memory is returned to the system",
+    "bf16": "in bf16",
 }
 
 
@@ -202,9 +204,10 @@ def fine_tune(data: Path, pictures: int, different: str) -> float:
     prepared = prepare_data(data, loading)
     network = build_network(settings.model, prepared.folder.classes, prepared.preprocessing)
     loader = make_loaders(prepared, loading, settings.augment, preprocessing=network.preprocessing)["train"]
-    learning = trained_on_images(network, settings.model).model
-    model = network.model if different == "norms" else learning
-    model.requires_grad_(True).to(memory_format=torch.channels_last)
+    frozen = 0 if "stages" in different else settings.model.frozen
+    learning = trained_on_images(network, replace(settings.model, frozen=frozen)).model
+    model = network.model if "norms" in different else learning  # whose stages were unfrozen with it
+    model.to(memory_format=torch.channels_last)
     precision: Precision = "bf16-mixed" if different == "bf16" else "32-true"
     fabric = launch_fabric(replace(settings.loop, precision=precision), settings.model)
     wrapped, optimizer = fabric.setup(model, get_optimizer(model, settings.optimization))
