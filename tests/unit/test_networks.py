@@ -26,7 +26,7 @@ from landmarks.training.export.predictor import (
 )
 from landmarks.training.models import backbones
 from landmarks.training.models.backbones import load_backbone
-from landmarks.training.models.model import DropPath, MyModel
+from landmarks.training.models.model import DropPath, MyModel, SqueezeExcite
 from landmarks.training.models.onnx_graph import write_onnx
 from landmarks.training.models.transfer import TransferModel, get_model_transfer_learning
 from landmarks.training.models.weights import load_weights, save_weights
@@ -169,6 +169,20 @@ class TestMyModel:
     def test_takes_any_size_from_32_pixels_up(self, side: int) -> None:
         model = MyModel(3, widths=(8, 8, 16, 16), depths=(1, 1, 1, 1))
         assert model(torch.zeros(2, 3, side, side + 7)).shape == (2, 3)
+
+    @pytest.mark.parametrize(("height", "width"), [(7, 7), (5, 12), (1, 1)])
+    @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+    def test_attention_is_the_same_in_training(self, height: int, width: int, layout: torch.memory_format) -> None:
+        attention = SqueezeExcite(16)
+        x = torch.randn(3, 16, height, width, generator=torch.Generator().manual_seed(0))
+        x = x.contiguous(memory_format=layout).requires_grad_()
+        answers, gradients = [], []
+        for training in (True, False):
+            answers.append(attention.train(training)(x))
+            wanted = [x, *attention.parameters()]
+            gradients.append(torch.autograd.grad(answers[-1].square().sum(), wanted))
+        torch.testing.assert_close(answers[0], answers[1])
+        torch.testing.assert_close(gradients[0], gradients[1])
 
     def test_narrow_stages_keep_their_attention(self) -> None:
         assert MyModel(2, widths=(4, 6), depths=(1, 1))(torch.zeros(1, 3, 32, 32).repeat(2, 1, 1, 1)).shape == (
