@@ -72,7 +72,8 @@ def throughput(setup: Setup, how: Configuration, loading: float) -> list[str]:
             network.model.compile()
         fabric = launch_fabric(settings.loop)
         if not how.channels_last:
-            model, optimizer = fabric.setup(network.model, get_optimizer(network.model, settings.optimization))
+            optimizer = get_optimizer(network.model, settings.optimization, device=fabric.device.type)
+            model, optimizer = fabric.setup(network.model, optimizer)
             return [f"{alone(setup, fabric, model, optimizer, channels_last=False):.0f}", "-", "-", "-"]
         loaders = make_loaders(setup.prepared(), settings.loading, settings.augment)
         trainer = Trainer(network, loaders, settings, fabric)

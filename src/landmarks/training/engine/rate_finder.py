@@ -102,7 +102,8 @@ def sweep(
     loss = get_training_loss(settings, loader)
     if not isinstance(network.model, Head):
         network.model.to(memory_format=torch.channels_last)
-    model, optimizer = fabric.setup(network.model, get_optimizer(network.model, how))
+    optimizer = get_optimizer(network.model, how, device=fabric.device.type)
+    model, optimizer = fabric.setup(network.model, optimizer)
     growth = (HIGHEST / LOWEST) ** (1 / max(1, steps - 1))
     model.train()
     rates, losses = list[float](), list[float]()

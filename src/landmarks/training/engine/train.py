@@ -199,7 +199,7 @@ class Trainer:
         self.on_images = not isinstance(network.model, Head)
         if self.on_images:
             network.model.to(memory_format=torch.channels_last)
-        optimizer = get_optimizer(network.model, how)
+        optimizer = get_optimizer(network.model, how, device=fabric.device.type)
         epochs, steps = settings.loop.epochs, len(self.loader)
         self.schedule = get_scheduler(optimizer, how, epochs=epochs, steps_per_epoch=steps)
         self.loss = get_training_loss(settings, self.loader)
