@@ -289,9 +289,9 @@ took = {"frozen": time.perf_counter() - started}
 # %% [markdown]
 # ## Fine-tuning
 #
-# Now the backbone may move, from the solution of the head and at a tenth of its learning rate: the pretrained
-# weights are good and want polishing, not relearning. Order matters. A fresh head sends large, senseless
-# gradients back, and would wreck the backbone in its first steps.
+# Now the backbone may move, but for its first stages, from the solution of the head and at a tenth of its
+# learning rate: the pretrained weights are good and want polishing, not relearning. Order matters. A fresh head
+# sends large, senseless gradients back, and would wreck the backbone in its first steps.
 
 # %%
 settings = default_settings(DATA, "transfer", unfreeze=True)
