@@ -42,7 +42,6 @@ VARIANTS = (
     Variant("narrower: widths 32-256", model={"widths": (32, 64, 128, 256)}),
     Variant("wider: widths 64-512", model={"widths": (64, 128, 256, 512)}),
     Variant("deeper: depths 2-2-2-2", model={"depths": (2, 2, 2, 2)}),
-    Variant("stochastic depth 0.1", model={"drop_path": 0.1}),
     Variant("crop and flip only", augment={"names": ("resized-crop", "flip")}),
     Variant("without MixUp and CutMix", augment={"names": ("resized-crop", "flip", "trivial")}),
     Variant(

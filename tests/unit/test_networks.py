@@ -26,7 +26,7 @@ from landmarks.training.export.predictor import (
 )
 from landmarks.training.models import backbones
 from landmarks.training.models.backbones import load_backbone
-from landmarks.training.models.model import DropPath, MyModel, SqueezeExcite
+from landmarks.training.models.model import MyModel, SqueezeExcite
 from landmarks.training.models.onnx_graph import write_onnx
 from landmarks.training.models.transfer import TransferModel, get_model_transfer_learning
 from landmarks.training.models.weights import load_weights, save_weights
@@ -37,7 +37,7 @@ Network = MyModel | TransferModel
 
 def scratch(pretrained: bool) -> tuple[MyModel, Preprocessing]:
     torch.manual_seed(1 if pretrained else 2)
-    return MyModel(len(CLASSES), dropout=0.2, drop_path=0.1), Preprocessing()
+    return MyModel(len(CLASSES), dropout=0.2), Preprocessing()
 
 
 def lite(number: int) -> Callable[[bool], tuple[TransferModel, Preprocessing]]:
@@ -194,15 +194,6 @@ class TestMyModel:
     def test_refuses_what_makes_no_network(self, classes: int, depths: tuple[int, ...]) -> None:
         with pytest.raises(ValueError, match=r"at least 2 classes|of one length"):
             MyModel(classes, widths=(8, 8), depths=depths)
-
-    def test_stochastic_depth_drops_whole_samples_and_keeps_the_mean(self) -> None:
-        torch.manual_seed(0)
-        layer, x = DropPath(0.25), torch.ones(4000, 2, 3, 3)
-        dropped = layer(x)
-        per_sample = dropped.flatten(1)
-        assert bool((per_sample == per_sample[:, :1]).all())
-        assert float(dropped.mean()) == pytest.approx(1, abs=0.05)
-        assert torch.equal(layer.eval()(x), x)
 
 
 class TestPretrainedWeights:

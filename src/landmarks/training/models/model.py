@@ -52,25 +52,6 @@ class SqueezeExcite(nn.Module):
         return x * torch.sigmoid(self.excite(weight))
 
 
-class DropPath(nn.Module):
-    """Stochastic depth (Huang et al. 2016, https://arxiv.org/abs/1603.09382): drops a branch, sample by sample.
-
-    Args:
-        probability: Fraction of the samples whose branch is dropped in training, in [0, 1).
-    """
-
-    def __init__(self, probability: float) -> None:
-        super().__init__()
-        self.probability = probability
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (B, C, H, W) with whole samples zeroed and the others scaled up, or unchanged in evaluation."""
-        if not self.training or self.probability == 0.0:
-            return x
-        keep = torch.rand(x.shape[0], 1, 1, 1, device=x.device) >= self.probability
-        return x * (keep.to(x.dtype) / (1.0 - self.probability))
-
-
 class ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions with a shortcut (He et al. 2016, https://arxiv.org/abs/1512.03385).
 
@@ -82,16 +63,14 @@ class ResidualBlock(nn.Module):
         outputs: Channels of the output.
         stride: 1, or 2 to halve height and width.
         attention: Add squeeze-and-excitation to the branch.
-        drop_path: Probability of stochastic depth.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int, *, attention: bool, drop_path: float) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, *, attention: bool) -> None:
         super().__init__()
         self.branch = nn.Sequential(
             conv_norm(inputs, outputs, stride=stride),
             conv_norm(outputs, outputs, relu=False),
             SqueezeExcite(outputs) if attention else nn.Identity(),
-            DropPath(drop_path),
         )
         shortcut: list[nn.Module] = []
         if stride == 2:
@@ -123,7 +102,6 @@ class MyModel(nn.Module):
         widths: Channels of the stages; the last is the dimension of the embedding.
         depths: Residual blocks of the stages.
         attention: Use squeeze-and-excitation in the blocks.
-        drop_path: Stochastic depth of the last block; it grows linearly from 0 at the first.
         head: Makes the head from the embedding dimension and K.
 
     Raises:
@@ -138,7 +116,6 @@ class MyModel(nn.Module):
         widths: Sequence[int] = ModelSettings.widths,
         depths: Sequence[int] = ModelSettings.depths,
         attention: bool = True,
-        drop_path: float = 0.0,
         head: HeadFactory = nn.Linear,
     ) -> None:
         super().__init__()
@@ -151,12 +128,11 @@ class MyModel(nn.Module):
             conv_norm(widths[0] // 2, widths[0], stride=2),
         )
         blocks: list[nn.Module] = []
-        channels, total = widths[0], sum(depths)
+        channels = widths[0]
         for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
             for block in range(depth):
                 stride = 2 if stage > 0 and block == 0 else 1
-                rate = drop_path * len(blocks) / max(1, total - 1)
-                blocks.append(ResidualBlock(channels, width, stride, attention=attention, drop_path=rate))
+                blocks.append(ResidualBlock(channels, width, stride, attention=attention))
                 channels = width
         self.stages = nn.Sequential(*blocks)
         self.dropout = nn.Dropout(dropout)
