@@ -76,8 +76,8 @@ def build_network(
 def trained_on_images(network: NetworkOfRun, settings: ModelSettings) -> NetworkOfRun:
     """Return a network as it learns from images: from scratch as it is, a pretrained one unfrozen.
 
-    The batch norms of a pretrained one keep their statistics, so its convolutions do their work. What it learns can
-    be loaded into `network`: names stay the same.
+    The batch norms of a pretrained one keep their statistics, so its convolutions do their work. What it learns
+    can be loaded into `network`: names stay the same.
     """
     if not isinstance(network.model, TransferModel):
         return network
