@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from landmarks.errors import MissingExtraError, ModelError
 from landmarks.imaging.preprocessing import Preprocessing, normalize, prepare
+from landmarks.training.config.settings import ModelSettings
 from landmarks.training.export.predictor import (
     load_torchscript,
     make_predictor,
@@ -27,6 +28,7 @@ from landmarks.training.export.predictor import (
 from landmarks.training.models import backbones
 from landmarks.training.models.backbones import load_backbone
 from landmarks.training.models.model import MyModel, SqueezeExcite
+from landmarks.training.models.networks import NetworkOfRun, trained_on_images
 from landmarks.training.models.onnx_graph import write_onnx
 from landmarks.training.models.transfer import TransferModel, get_model_transfer_learning
 from landmarks.training.models.weights import load_weights, save_weights
@@ -238,6 +240,24 @@ class TestPretrainedWeights:
             x = torch.zeros(2, 3, side, side).contiguous(memory_format=torch.channels_last)
             nn.functional.cross_entropy(model(x), torch.arange(2)).backward()
         assert all(parameter.grad is not None for parameter in model.parameters())
+
+    @pytest.mark.parametrize(
+        ("name", "asked", "kept"),
+        [
+            ("test_efficientnet", None, {"conv_stem", "bn1", "blocks.0", "blocks.1"}),
+            ("test_efficientnet", 1, {"conv_stem", "bn1"}),
+            ("test_efficientnet", 0, set()),
+            ("repvit_m0_9", None, set()),  # of five stages
+            ("pit_ti_224", None, set()),  # which timm does not divide
+        ],
+    )
+    def test_the_first_of_many_stages_stay_as_they_are(self, name: str, asked: int | None, kept: set[str]) -> None:
+        model, preprocessing = get_model_transfer_learning(name, 3, pretrained=False)
+        network = NetworkOfRun(model, name, preprocessing, ("a", "b", "c"))
+        learning = trained_on_images(network, ModelSettings(kind="transfer", unfreeze=True, frozen=asked)).model
+        found = {key for key, value in learning.named_parameters() if not value.requires_grad}
+        parts = {".".join(key.split(".")[1 : 3 if ".blocks." in key else 2]) for key in found}
+        assert parts == kept
 
     @pytest.mark.parametrize("classes", [0, 7])
     def test_weights_for_any_number_of_classes_fit(self, tmp_path: Path, classes: int) -> None:

@@ -128,7 +128,8 @@ class ModelSettings:
         weights: Local weights file for the backbone; by default that of the installed package.
         unfreeze: Fine-tune the backbone too, starting from the trained head.
         frozen: Stages of an unfrozen backbone that keep their weights, from the stem on: the first see the largest
-            images, so they cost most, and what they see changes least from task to task.
+            images, so they cost most, and what they see changes least from task to task. By default 3 of at
+            least 6, else none.
         views: Views of each training image that a frozen backbone embeds (the centre crop and augmented
             ones), at least 1.
         dropout: Fraction of the embedding dropped before the head in training, in [0, 1).
@@ -154,7 +155,7 @@ class ModelSettings:
     backbone: str = "efficientnet_lite0"
     weights: Path | None = None
     unfreeze: bool = False
-    frozen: int = 0
+    frozen: int | None = None
     views: int = 4
     dropout: float = 0.0
     resize: int = 256
@@ -186,8 +187,8 @@ class ModelSettings:
             value = getattr(self, key)
             _require(self.head == "cosine" or value == usual, key, "used with `head` cosine", value)
         _require(not (self.unfreeze and self.kind == "scratch"), "unfreeze", "used with `model` transfer", True)
-        _require(self.frozen >= 0, "frozen", "at least 0", self.frozen)
-        _require(self.unfreeze or self.frozen == 0, "frozen", "used with `unfreeze`", self.frozen)
+        _require(self.frozen is None or self.frozen >= 0, "frozen", "at least 0", self.frozen)
+        _require(self.unfreeze or self.frozen is None, "frozen", "used with `unfreeze`", self.frozen)
 
 
 @dataclass(frozen=True)
@@ -329,7 +330,7 @@ def default_settings(data: Path, kind: ModelKind = "scratch", *, unfreeze: bool 
     random crop than in the centre crop, and 192 pixels compensate for that (Touvron et al. 2019,
     https://arxiv.org/abs/1906.06423).
     """
-    model = ModelSettings(kind=kind, unfreeze=unfreeze, frozen=3 if unfreeze else 0)
+    model = ModelSettings(kind=kind, unfreeze=unfreeze)
     if kind == "scratch":
         return RunSettings(data, model=model)
     if not unfreeze:

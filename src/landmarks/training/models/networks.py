@@ -20,6 +20,9 @@ from landmarks.training.models.weights import load_weights, start_from
 SCRATCH = "mymodel"
 """Name of `MyModel` in weights files and model folders."""
 
+USUALLY_FROZEN = 3
+"""Stages that keep their weights in fine-tuning, in a backbone of at least twice as many."""
+
 
 @dataclass(frozen=True)
 class NetworkOfRun:
@@ -63,8 +66,8 @@ def build_network(
             head=head,
         )
         model = transfer
-        most = len(transfer.stages()) - 1
-        if settings.frozen > most:
+        most = max(0, len(transfer.stages()) - 1)
+        if settings.frozen is not None and settings.frozen > most:
             raise SettingsError(f"`frozen` must be at most {most} with {name}, not {settings.frozen}")
     contract = replace(contract, resize=settings.resize, crop=settings.crop)
     network = NetworkOfRun(model, name, contract, classes)
@@ -81,7 +84,8 @@ def trained_on_images(network: NetworkOfRun, settings: ModelSettings) -> Network
     """
     if not isinstance(network.model, TransferModel):
         return network
-    network.model.unfreeze(settings.frozen)
+    usual = USUALLY_FROZEN if len(network.model.stages()) >= 2 * USUALLY_FROZEN else 0
+    network.model.unfreeze(usual if settings.frozen is None else settings.frozen)
     side = network.preprocessing.crop
     seen = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     return replace(network, model=fold_for_training(network.model.eval(), seen))

@@ -53,9 +53,16 @@ class TransferModel(nn.Module):
                 self.backbone.get_parameter(name).requires_grad_(False)
 
     def stages(self) -> list[list[str]]:
-        """Return the names of the parameters of each stage of the backbone, from the stem on."""
+        """Return the names of the parameters of each stage of the backbone, from the stem on.
+
+        A few families of timm do not say what their stages are: the list is empty then.
+        """
         backbone: Any = self.backbone
-        return list(group_parameters(backbone, backbone.group_matcher(coarse=True)).values())
+        try:
+            matcher = backbone.group_matcher(coarse=True)
+        except (AttributeError, AssertionError):
+            return []
+        return list(group_parameters(backbone, matcher).values())
 
     def train(self, mode: bool = True) -> Self:
         """Switch dropout; the batch-norm statistics of the backbone stay those of the pretraining.
