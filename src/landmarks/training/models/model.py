@@ -45,9 +45,9 @@ class SqueezeExcite(nn.Module):
         if self.training:
             # On the rows of channels as which batches lie in memory in training: half the time on a CPU.
             pixels = x.flatten(2).transpose(1, 2)
-            squeezed = nn.functional.linear(pixels.mean(1), self.squeeze.weight.flatten(1), self.squeeze.bias)
-            logits = nn.functional.linear(torch.relu(squeezed), self.excite.weight.flatten(1), self.excite.bias)
-            return (pixels * torch.sigmoid(logits).unsqueeze(1)).transpose(1, 2).reshape(x.shape)
+            weight = torch.relu(self.squeeze(pixels.mean(1)[:, :, None, None]))
+            scaled = pixels * torch.sigmoid(self.excite(weight)).flatten(2).transpose(1, 2)
+            return scaled.transpose(1, 2).reshape(x.shape)
         weight = torch.relu(self.squeeze(x.mean((2, 3), keepdim=True)))
         return x * torch.sigmoid(self.excite(weight))
 
