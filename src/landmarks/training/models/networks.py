@@ -66,8 +66,7 @@ def build_network(
             head=head,
         )
         model = transfer
-        most = max(0, len(transfer.stages()) - 1)
-        if settings.frozen is not None and settings.frozen > most:
+        if settings.frozen is not None and settings.frozen > (most := max(0, len(transfer.stages()) - 1)):
             raise SettingsError(f"`frozen` must be at most {most} with {name}, not {settings.frozen}")
     contract = replace(contract, resize=settings.resize, crop=settings.crop)
     network = NetworkOfRun(model, name, contract, classes)

@@ -48,7 +48,7 @@ class TransferModel(nn.Module):
             frozen: Stages that keep their weights, from the first on.
         """
         self.backbone.requires_grad_(True)
-        for names in self.stages()[:frozen] if frozen else ():
+        for names in self.stages()[:frozen]:
             for name in names:
                 self.backbone.get_parameter(name).requires_grad_(False)
 
