@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,13 +16,22 @@ from typing import Any
 
 import torch
 from record import record, table
-from short_training import Short, millions, train_short
 from torch import nn
 
-from landmarks.training.config.settings import AugmentSettings, DataSettings, ModelSettings, OptimizationSettings
-from landmarks.training.data.loaders import Data, prepare_data
+from landmarks.imaging.preprocessing import Preprocessing
+from landmarks.training.config.settings import (
+    AugmentSettings,
+    DataSettings,
+    LoopSettings,
+    ModelSettings,
+    OptimizationSettings,
+    RunSettings,
+)
+from landmarks.training.data.loaders import Data, make_loaders, prepare_data
+from landmarks.training.engine.train import optimize
 from landmarks.training.models.model import MyModel, conv_norm
-from landmarks.training.runs.folder import EpochRow
+from landmarks.training.models.networks import NetworkOfRun
+from landmarks.training.runs.folder import EpochRow, RunFolder
 
 
 @dataclass(frozen=True)
@@ -58,12 +68,31 @@ VARIANTS = (
 def run(variant: Variant, data: Data, epochs: int, sizes: tuple[int, ...], seed: int) -> tuple[EpochRow, float]:
     """The last epoch and the seconds of training."""
     torch.manual_seed(seed)
-    model = make(variant, data)
-    augment = replace(AugmentSettings(sizes=sizes), **variant.augment)
-    # The usual average of the weights looks back over a third of this short schedule.
-    optimization = replace(OptimizationSettings(ema=0.99), **variant.optimization)
-    rows = train_short(model, data, Short(augment, optimization, epochs, seed=seed))
+    contract = fitting(data.preprocessing, sizes[-1])
+    settings = RunSettings(
+        data.folder.root,
+        loading=DataSettings(seed=seed),
+        augment=replace(AugmentSettings(sizes=sizes), **variant.augment),
+        # The usual average of the weights looks back over a third of this short schedule.
+        optimization=replace(OptimizationSettings(ema=0.99), **variant.optimization),
+        loop=LoopSettings(epochs=epochs),
+    )
+    loaders = make_loaders(data, settings.loading, settings.augment, preprocessing=contract)
+    network = NetworkOfRun(make(variant, data), variant.name, contract, data.folder.classes)
+    with tempfile.TemporaryDirectory() as folder:
+        rows = optimize(network, loaders, settings, RunFolder(Path(folder)))
     return rows[-1], sum(row.seconds for row in rows)
+
+
+def fitting(preprocessing: Preprocessing, size: int) -> Preprocessing:
+    """The preprocessing for a network that was trained on crops of `size` pixels.
+
+    In the usual crop of 224 pixels, objects would appear far larger than in training. With a crop a quarter larger
+    than the training crop they appear as large as in random crops (Touvron et al. 2019,
+    https://arxiv.org/abs/1906.06423).
+    """
+    crop = round(1.25 * size)
+    return replace(preprocessing, crop=crop, resize=round(crop * preprocessing.resize / preprocessing.crop))
 
 
 def make(variant: Variant, data: Data) -> MyModel:
@@ -86,7 +115,7 @@ def row(variant: Variant, found: list[tuple[EpochRow, float]], usual: list[float
         "-" if variant is VARIANTS[0] else f"{statistics.mean(gains):+.1f} ± {error:.1f}",
         f"{statistics.mean(last.valid_loss for last, _ in found):.3f}",
         f"{statistics.median(seconds for _, seconds in found):.0f}",
-        f"{millions(make(variant, data)):.1f}",
+        f"{sum(part.numel() for part in make(variant, data).parameters()) / 1e6:.1f}",
     ]
 
 

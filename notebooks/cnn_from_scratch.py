@@ -53,7 +53,7 @@ import numpy as np
 import pandas as pd
 import PIL.Image
 import torch
-from IPython.display import HTML, Image, display
+from IPython.display import HTML, Image, Markdown, display
 from matplotlib.figure import Figure
 
 from landmarks.training.reports.plots import png_bytes
@@ -386,39 +386,16 @@ assert np.abs(again - before).max() < 1e-4
 # ## What else was tried
 #
 # Before you believe in an architecture, train it beside others, with everything else equal.
-# `benchmarks/architectures.py` trains three networks (ours, ours without squeeze-and-excitation, and the same
-# convolutions in a plain row) with three augmentations and two optimisers on world34, 18 trainings of one short
-# schedule, and notes them in a table:
+# `benchmarks/ablation.py` changes one thing at a time, in the network or in its training, with the same seeds, split
+# and epochs:
 
 # %%
-tried = pd.read_csv("../benchmarks/results/architectures.csv")
-short = tried[tried.schedule == tried.schedule.iloc[0]]
-print(f"{short.schedule.iloc[0]}: validation accuracy")
-pivot = short.pivot_table(index=["architecture", "optimizer"], columns="augmentation", values="valid_accuracy")
-pivot.round(3)
-
-# %%
-print("validation loss")
-short.pivot_table(index=["architecture", "optimizer"], columns="augmentation", values="valid_loss").round(3)
-
-# %%
-print("training loss (of one column only: augmentation makes the task harder)")
-short.pivot_table(index=["architecture", "optimizer"], columns="augmentation", values="train_loss").round(3)
+table = Path("../benchmarks/results/ablation.md").read_text(encoding="utf-8")
+Markdown(table.partition("\n")[2])
 
 # %% [markdown]
-# A short schedule tells how *fast* something learns, not where it ends. Augmentation shows this best: it makes
-# each epoch harder, so it loses in the short run, and the network that never saw it begins to overfit
-# later on. `--long` trains with and without squeeze-and-excitation, MixUp and CutMix for longer; other schedules
-# in the table are shown here:
-
-# %%
-longer = tried[tried.schedule != tried.schedule.iloc[0]]
-longer[["schedule", "architecture", "augmentation", "valid_accuracy", "valid_loss", "seconds"]].round(3)
-
-# %% [markdown]
-# One seed each: a difference of one or two points may be chance. What the figures say about the parts of our
-# network, and what they cannot say, is in
-# [benchmarks/results/architectures.md](../benchmarks/results/architectures.md).
+# A short schedule tells how *fast* something learns, not where it ends. Augmentation shows this best: it makes each
+# epoch harder, so it loses in the short run, and the network that never saw it begins to overfit later on.
 #
 # ## Go on
 #
