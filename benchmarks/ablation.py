@@ -53,10 +53,10 @@ VARIANTS = (
     Variant("wider: widths 64-512", model={"widths": (64, 128, 256, 512)}),
     Variant("deeper: depths 2-2-2-2", model={"depths": (2, 2, 2, 2)}),
     Variant("crop and flip only", augment={"names": ("resized-crop", "flip")}),
-    Variant("without MixUp and CutMix", augment={"names": ("resized-crop", "flip", "trivial")}),
+    Variant("MixUp or CutMix too", augment={"names": (*AugmentSettings.names, "mixup", "cutmix")}),
     Variant(
         "colour jitter and rotation for TrivialAugment",
-        augment={"names": ("resized-crop", "flip", "jitter", "rotation", "mixup", "cutmix")},
+        augment={"names": ("resized-crop", "flip", "jitter", "rotation")},
     ),
     Variant(
         "SGD, Nesterov, rate 0.1, decay 5e-4",

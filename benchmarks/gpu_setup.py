@@ -66,7 +66,7 @@ class Setup:
             cache=self.cache,
             model=replace(usual.model, backbone=self.backbone, weights=self.weights),
             loading=self.loading,
-            augment=replace(usual.augment, names=AUGMENT, mix_probability=0.0, sizes=(self.size,)),
+            augment=replace(usual.augment, names=AUGMENT, sizes=(self.size,)),
             loop=LoopSettings(epochs=1, precision=precision, accelerator=self.device),
         )
 

@@ -129,7 +129,7 @@ class Ours:
 
     def __init__(self, data: Path, size: int, pictures: int) -> None:
         settings = DataSettings(batch_size=BATCH, limit=pictures)
-        augment = AugmentSettings(names=("resized-crop", "flip", "trivial"), sizes=(size,))
+        augment = AugmentSettings(sizes=(size,))
         prepared = prepare_data(data, settings)
         self.loader = make_loaders(prepared, settings, augment)["train"]
         model = MyModel(len(prepared.folder.classes)).to(memory_format=torch.channels_last)

@@ -91,7 +91,7 @@ class AugmentSettings:
             (progressive resizing: small and fast first, large at the end).
     """
 
-    names: tuple[AugmentationName, ...] = ("resized-crop", "flip", "trivial", "mixup", "cutmix")
+    names: tuple[AugmentationName, ...] = ("resized-crop", "flip", "trivial")
     crop_scale: float = 0.25
     mix_probability: float = 0.5
     sizes: tuple[int, ...] = (96, 128, 160)
@@ -337,9 +337,7 @@ def default_settings(data: Path, kind: ModelKind = "scratch", *, unfreeze: bool 
         return RunSettings(
             data,
             model=model,
-            augment=AugmentSettings(
-                names=("resized-crop", "flip", "jitter"), crop_scale=0.6, mix_probability=0.0, sizes=(224,)
-            ),
+            augment=AugmentSettings(names=("resized-crop", "flip", "jitter"), crop_scale=0.6, sizes=(224,)),
             optimization=OptimizationSettings(learning_rate=0.05, weight_decay=1e-4, label_smoothing=0.0, ema=0.0),
             loop=LoopSettings(epochs=40),
         )
@@ -347,7 +345,7 @@ def default_settings(data: Path, kind: ModelKind = "scratch", *, unfreeze: bool 
         data,
         model=model,
         loading=DataSettings(batch_size=32),
-        augment=AugmentSettings(names=("resized-crop", "flip", "trivial"), mix_probability=0.0, sizes=(160, 192)),
+        augment=AugmentSettings(sizes=(160, 192)),
         optimization=OptimizationSettings(learning_rate=2e-3, label_smoothing=0.0, ema=0.99),
         loop=LoopSettings(epochs=8),
     )

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from landmarks.training.config.settings import ModelKind, RunSettings, argument_of
+from landmarks.training.config.settings import AugmentSettings, ModelKind, RunSettings, argument_of
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -89,7 +89,11 @@ SPACES: Mapping[ModelKind, Space] = {
         Range("optimization", "label_smoothing", 0.0, 0.2),
         Range("model", "dropout", 0.0, 0.4),
         Range("augment", "crop_scale", 0.1, 0.6),
-        Range("augment", "mix_probability", 0.0, 0.8),
+        Choice(
+            "augment",
+            "names",
+            (("resized-crop", "flip"), AugmentSettings.names, (*AugmentSettings.names, "mixup", "cutmix")),
+        ),
         Choice("augment", "sizes", ((64, 96, 128), (96, 128, 160), (128, 160, 192))),
         Choice("loading", "batch_size", (32, 64, 128)),
     ),
