@@ -25,6 +25,7 @@ from pathlib import Path
 import torch
 from record import record, table
 
+from landmarks.training.config.settings import AugmentSettings
 from landmarks.training.metrics.evaluate import proportion
 from landmarks.training.models.backbones import load_backbone
 
@@ -108,7 +109,11 @@ def lite0_weights(out: Path) -> Path:
 
 def trainers(data: Path, out: Path, script: Path | None, python: str | None) -> list[Trainer]:
     """The rows: from scratch, then with ImageNet weights."""
-    scratch = [Trainer("landmarks, `MyModel`", 3, ours(data, ["--method", "scratch"]))]
+    mixed = ["--augment", ",".join((*AugmentSettings.names, "mixup", "cutmix"))]
+    scratch = [
+        Trainer("landmarks, `MyModel`", 3, ours(data, ["--method", "scratch"])),
+        Trainer("landmarks, with MixUp and CutMix", 3, ours(data, ["--method", "scratch", *mixed])),
+    ]
     tuned = [Trainer("landmarks, Lite0 fine-tuned", 2, ours(data, ["--method", "transfer", "--unfreeze"]))]
     if script is not None:
         for title, model in (("ResNet-18", "resnet18"), ("EfficientNet-Lite0", "tf_efficientnet_lite0")):
@@ -151,8 +156,11 @@ def main() -> None:
     data, out = given.data.resolve(), given.out.resolve()
     for number, trainer in enumerate(trainers(data, out, given.timm_script, given.python)):
         folder = out / str(number)
-        epochs = epochs_in(60 * given.minutes, trainer, folder)
-        accuracy, seconds = timed(trainer, epochs, folder / "run")
+        done = folder / "done.json"  # the next run with the same folder goes on from here
+        if not done.is_file():
+            epochs = epochs_in(60 * given.minutes, trainer, folder)
+            done.write_text(json.dumps([epochs, *timed(trainer, epochs, folder / "run")]))
+        epochs, accuracy, seconds = json.loads(done.read_text())
         found = proportion(round(accuracy * count), count)
         interval = f"{found.low:.3f} - {found.high:.3f}"
         rows.append([trainer.name, epochs, f"{seconds / 60:.1f}", f"{accuracy:.4f}", interval])
