@@ -124,8 +124,8 @@ PIL.Image.open(OUT / "batch.png").convert("RGB").save(OUT / "batch.jpg", quality
 Image(str(OUT / "batch.jpg"), width=900)
 
 # %% [markdown]
-# On top of this come MixUp and CutMix, which blend two pictures of a batch and their labels. They are not shown:
-# they work on whole batches.
+# MixUp and CutMix, which blend two pictures of a batch and their labels, can come on top of this. They make learning
+# slower, so keep them for long trainings.
 #
 # A batch as the network gets it: floats around 0, channels first.
 
