@@ -173,9 +173,11 @@ def same(given: argparse.Namespace) -> None:
     photos = find_photos([given.photos])[:PICTURES]
     contents = [photo.read_bytes() for photo in photos]
     encoded = [json_body({"picture": base64.b64encode(content).decode()}) for content in contents]
+    ours = lambda port: [*SERVE, str(port), "--queue", "256"]  # noqa: E731
     candidates = {
-        "landmarks serve": Candidate(
-            lambda port: [*SERVE, str(port), "--queue", "256"], [multipart([content]) for content in contents]
+        "landmarks serve, a form": Candidate(ours, [multipart([content]) for content in contents]),
+        "landmarks serve, the photo as the body": Candidate(
+            ours, [post("/v1/tags", "image/jpeg", content) for content in contents]
         ),
         "LitServe": Candidate(
             lambda port: [sys.executable, str(SAME), str(port), str(cores())],
