@@ -68,7 +68,14 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reques
 
 
 async def load(
-    port: int, requests: Sequence[bytes], clients: int, seconds: float, *, pause: float = 0.0, per_answer: int = 1
+    port: int,
+    requests: Sequence[bytes],
+    clients: int,
+    seconds: float,
+    *,
+    pause: float = 0.0,
+    per_answer: int = 1,
+    apart: bool = False,
 ) -> Load:
     """Keep a service busy.
 
@@ -79,6 +86,7 @@ async def load(
         seconds: Duration.
         pause: Seconds that a client waits after any status but 200.
         per_answer: Images per request.
+        apart: Each client has an address of its own; else the service takes them for one.
     """
     seen = Load()
     started = time.perf_counter()
@@ -92,7 +100,8 @@ async def load(
             turn += clients
             asked = time.perf_counter()
             try:
-                connection = connection or await asyncio.open_connection(HOST, port)
+                own = (f"127.0.2.{number % 250 + 1}" if apart else HOST, 0)
+                connection = connection or await asyncio.open_connection(HOST, port, local_addr=own)
                 status, _ = await ask(*connection, request)
             except (OSError, EOFError):
                 connection, status = None, 0

@@ -75,7 +75,7 @@ async def mixed(port: int, pid: int, requests: Sequence[bytes], model: Path, sec
         writer.close()
 
     async def attack(number: int) -> None:
-        seen.hostile[await _hostile(await connect(port, 30 + number), number)] += 1
+        seen.hostile[await _hostile(await connect(port, 50 + number), number)] += 1
 
     async def leave() -> None:
         _, writer = await connect(port, 40)
@@ -107,7 +107,7 @@ async def mixed(port: int, pid: int, requests: Sequence[bytes], model: Path, sec
         await repeat(pause, work)
 
     others = [repeat(0.0, slowly), repeat(0.05, leave), repeat(2.0, watch)]
-    others += [repeat(0.2, lambda number=number: attack(number)) for number in range(len(_ATTACKS))]
+    others += [repeat(0.2, lambda number=number: attack(number)) for number in range(len(ATTACKS))]
     others += [after(seconds / 10.5, kill), after(seconds / 5.5, change)]
     tasks = [asyncio.create_task(other) for other in others]
     seen.honest = await load(port, requests, 16, seconds, pause=0.05)
@@ -122,18 +122,45 @@ async def connect(port: int, number: int) -> Streams:
     return await asyncio.open_connection(HOST, port, local_addr=(f"127.0.0.{number}", 0))
 
 
-_ATTACKS = (
-    b"GET / HTTP/1.1\r\nX-Long: " + b"x" * 2**18,
-    b"POST /v1/tags HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 5000,
-    b"POST /v1/tags HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\nxyz",  # and then nothing
-    b"GET /v1/landmarks HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50,
-    b"no request at all\r\n\r\n",
-)
+_CHUNKED = b"POST /v1/tags HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+ATTACKS: dict[str, tuple[bytes, bytes]] = {
+    "an endless head": (b"GET / HTTP/1.1\r\nX-Long: ", b"x" * 2**18),
+    "heads of 5,000 lines": (b"", b"GET /none HTTP/1.1\r\nHost: localhost\r\n" + b"a:\r\n" * 5000 + b"\r\n"),
+    "a body in tiny chunks": (_CHUNKED, b"1\r\nx\r\n" * 5000),
+    "an endless body": (_CHUNKED, b"10000\r\n" + b"x" * 2**16 + b"\r\n"),
+    "a stalled upload": (b"POST /v1/tags HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\nxyz", b""),
+    "fifty requests at once": (b"", b"GET /v1/landmarks HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50),
+    "no HTTP": (b"no request at all\r\n\r\n", b""),
+}
+"""Kinds of hostile clients: what they begin with, and what they send after that."""
+
+
+def attack_for_ever(port: int, kind: str) -> None:
+    """Attack a service on four connections at a time, each again as soon as it is closed."""
+
+    async def again() -> None:
+        start, piece = ATTACKS[kind]
+        while True:
+            with suppress(OSError, EOFError):
+                reader, writer = await connect(port, 30)
+                try:
+                    writer.write(start)
+                    while piece:
+                        writer.write(piece)
+                        await writer.drain()
+                    await reader.read()
+                finally:
+                    writer.transport.abort()
+
+    async def together() -> None:
+        await asyncio.gather(*(again() for _ in range(4)))
+
+    asyncio.run(together())
 
 
 async def _hostile(streams: Streams, number: int) -> int:
     reader, writer = streams
-    writer.write(_ATTACKS[number])
+    writer.write(b"".join(list(ATTACKS.values())[number]))
     try:
         head = await reader.readuntil(b"\r\n")
         return int(head.split(b" ", 2)[1])

@@ -10,6 +10,8 @@ others would do with what ours does.
 `python benchmarks/serve.py faults PHOTOS --minutes 10` keeps 128 clients at a service with room for 64 images,
 then kills workers with signal 9, one and all of them.
 
+`python benchmarks/serve.py hostile PHOTOS` has one hostile client of each kind beside sixteen honest ones.
+
 `python benchmarks/serve.py mixed PHOTOS --minutes 10` has honest, slow, hostile and leaving clients at the service
 together, kills a worker each minute and changes the model each two.
 
@@ -32,6 +34,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import cycle, islice
+from multiprocessing import Process
 from pathlib import Path
 
 from load import (
@@ -47,7 +50,7 @@ from load import (
     once,
     post,
 )
-from mixed_load import mixed, own_copy
+from mixed_load import ATTACKS, attack_for_ever, mixed, own_copy
 from record import record, table
 
 from landmarks.imaging.photos import find_photos
@@ -255,6 +258,44 @@ def report(
     return body + "\n\n" + table(["images/s", "median of 3", "from - to", "of bulk tagging"], rows)
 
 
+def busy() -> None:
+    """Keep a core busy, as a client on the same machine does."""
+    while True:
+        pass
+
+
+def hostile(given: argparse.Namespace) -> None:
+    """Sixteen honest clients, alone and beside a hostile one of each kind, in turns."""
+    photos = find_photos([given.photos])[:PICTURES]
+    candidate = Candidate(lambda port: [*SERVE, str(port)], [multipart([photo.read_bytes()]) for photo in photos])
+    rows = []
+    with running(candidate) as (port, _):
+        honest = lambda: asyncio.run(load(port, candidate.requests, 16, given.seconds, apart=True))  # noqa: E731
+        honest()
+        for kind in ("no client, but a loop", *ATTACKS):
+            alone = honest()
+            other = Process(target=attack_for_ever, args=(port, kind)) if kind in ATTACKS else Process(target=busy)
+            other.start()
+            time.sleep(1)
+            beside = honest()
+            other.kill()
+            other.join()
+            late = [one.quantile(0.99) for one in (alone, beside)]
+            answered = [f"{one.rate:.0f}" for one in (alone, beside)]
+            failed = sum(count for status, count in beside.statuses.items() if status != 200)
+            rows.append([kind, *answered, *(f"{value * 1000:.0f}" for value in late), f"{late[1] / late[0]:.1f}"])
+            rows[-1].append(failed)
+    header = ["beside", "requests/s alone", "beside it", "p99 alone, ms", "beside it, ms", "times", "not 200"]
+    record(
+        "serve_hostile",
+        "One hostile client beside sixteen honest ones",
+        "python benchmarks/serve.py hostile PHOTOS",
+        table(header, rows) + "\n\nAll clients are on the machine of the service, which therefore loses a core to "
+        "a hostile one that never waits: the first row has a loop that keeps a core busy without any connection.",
+        ["onnxruntime", "fastapi", "uvicorn"],
+    )
+
+
 def faults(given: argparse.Namespace) -> None:
     photos = find_photos([given.photos])[:PICTURES]
     requests = [multipart([photo.read_bytes()]) for photo in photos]
@@ -372,13 +413,14 @@ def mixed_load(given: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "same", "faults", "mixed"])
+    parser.add_argument("what", choices=["speed", "same", "hostile", "faults", "mixed"])
     parser.add_argument("photos", type=Path)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each load")
     parser.add_argument("--bulk", type=int, default=1200, help="pictures of bulk tagging")
     parser.add_argument("--minutes", type=float, default=10.0, help="of overload or mixed load")
     given = parser.parse_args()
-    {"speed": speed, "same": same, "faults": faults, "mixed": mixed_load}[given.what](given)
+    modes = {"speed": speed, "same": same, "hostile": hostile, "faults": faults, "mixed": mixed_load}
+    modes[given.what](given)
 
 
 if __name__ == "__main__":
