@@ -85,6 +85,19 @@ def test_an_endless_head_is_cut_off(service: Running) -> None:
         assert closed(connection)
 
 
+def test_a_head_of_very_many_lines_is_refused(service: Running) -> None:
+    first = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+    with connect(service) as connection:
+        connection.sendall(first + b"a:\r\n" * 90 + b"\r\n" + first + b"a:\r\n" * 200 + b"\r\n")
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        received = bytearray()
+        with suppress(ConnectionError):
+            while piece := connection.recv(4096):
+                received += piece
+        assert b"HTTP/1.1 431" in received
+        assert b"headers_too_large" in received
+
+
 def test_half_a_head_and_silence_are_ended(model: Path) -> None:
     flags = ["--header-seconds", 1, "--idle-seconds", 1]
     with serving("--model", model, "--workers", 1, *flags) as running:

@@ -126,3 +126,25 @@ def test_a_client_over_its_share_waits_only_while_there_are_others() -> None:
     assert clients.delay(greedy, 1.0) == 0.0
     assert clients.enter("192.0.2.2") is not None
     assert 1.5 < clients.delay(greedy, 0.5) < 3.0
+
+
+def test_a_client_that_comes_back_still_owes_what_it_used() -> None:
+    clients = Clients(ConnectionLimits(loop_share=0.5))
+    assert clients.enter("192.0.2.2") is not None
+    greedy = clients.enter("192.0.2.1")
+    assert greedy is not None
+    clients.delay(greedy, 1.0)
+    clients.leave(greedy)
+    again = clients.enter("192.0.2.1")
+    assert again is not None
+    assert 1.5 < clients.delay(again, 0.0) < 3.0
+
+
+def test_a_client_that_has_left_is_not_one_of_those_who_wait() -> None:
+    clients = Clients(ConnectionLimits(loop_share=0.5))
+    gone, alone = clients.enter("192.0.2.1"), clients.enter("192.0.2.2")
+    assert gone is not None
+    assert alone is not None
+    clients.delay(gone, 1.0)
+    clients.leave(gone)
+    assert clients.delay(alone, 1.0) == 0.0

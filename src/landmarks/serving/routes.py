@@ -155,10 +155,15 @@ def v1_router(service: Service, searcher: Searcher | None) -> APIRouter:
         """Return the models, the default one first, their operating points, and the limits of the service."""
         return service.models(search=searcher is not None)
 
-    @router.get("/landmarks", summary="Landmarks of the model, as GeoJSON", responses=errors(401, 403, 422))
-    async def landmarks(model: ModelName = None) -> LandmarksResponse:
+    @router.get(
+        "/landmarks",
+        summary="Landmarks of the model, as GeoJSON",
+        response_model=LandmarksResponse,
+        responses=errors(401, 403, 422),
+    )
+    async def landmarks(model: ModelName = None) -> Response:
         """Return one feature per place; several classes may share one."""
-        return service.landmarks(model)
+        return Response(service.landmarks(model), media_type="application/json")
 
     @router.post(
         "/xmp",

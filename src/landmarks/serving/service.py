@@ -18,7 +18,7 @@ from landmarks.serving.models.catalog import Catalog
 from landmarks.serving.models.served import ServedModel
 from landmarks.serving.pool.pool import PoolClosedError, TooSlowError, WorkerLostError
 from landmarks.serving.pool.protocol import Also
-from landmarks.serving.schemas import ErrorDetail, LandmarksResponse, LimitsCard, ModelsResponse, Photo
+from landmarks.serving.schemas import ErrorDetail, LimitsCard, ModelsResponse, Photo
 from landmarks.serving.settings import ServeSettings
 
 _BODIES = 8
@@ -135,9 +135,9 @@ class Service:
         cards = [served.card() for served in self.catalog.all]
         return ModelsResponse(models=cards, search=search, limits=allowed)
 
-    def landmarks(self, model: str | None = None) -> LandmarksResponse:
-        """Return the landmarks of a model, by default the first; several classes of one place are one feature."""
-        return self.catalog.find(model).landmarks()
+    def landmarks(self, model: str | None = None) -> bytes:
+        """Return the landmarks of a model, by default the first, as the JSON of a `LandmarksResponse`."""
+        return self.catalog.find(model).landmarks
 
 
 def _vector(encoded: str) -> NDArray[np.float32]:

@@ -12,6 +12,9 @@ from landmarks.serving.settings import ConnectionLimits
 _BURST_SECONDS = 0.05
 """CPU time that a client may use in a burst before it is slowed down."""
 
+_MANY_GONE = 1000
+"""Clients without a connection that are remembered before those that owe nothing are forgotten."""
+
 _MAX_HOPS = 20  # maximum number of `X-Forwarded-For` entries to read
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -82,10 +85,12 @@ class Account:
 
     def charge(self, seconds: float, share: float) -> float:
         """Add CPU time; return the seconds by which the client exceeds its share."""
-        now = time.monotonic()
-        self._debt = max(0.0, self._debt - (now - self._at) * share) + seconds
-        self._at = now
+        self._debt, self._at = self.debt(share) + seconds, time.monotonic()
         return max(0.0, self._debt - _BURST_SECONDS) / share
+
+    def debt(self, share: float) -> float:
+        """Return the CPU time in seconds that the client has used and not yet waited for."""
+        return max(0.0, self._debt - (time.monotonic() - self._at) * share)
 
 
 class Clients:
@@ -100,28 +105,33 @@ class Clients:
         self.limits = limits
         self._proxies = networks_of(proxies)
         self._accounts: dict[str, Account] = {}
+        self._gone: dict[str, Account] = {}  # without a connection: who closes and comes back still owes
         self._connections = 0
 
     def enter(self, address: str) -> Account | None:
         """Count a connection; return None if the service, or this client, has too many."""
         name = client_name(address)
-        account = self._accounts.get(name) or Account(name)
+        account = self._accounts.get(name) or self._gone.get(name) or Account(name)
         trusted = is_proxy(address, self._proxies)
         if self._connections >= self.limits.connections:
             return None
         if account.connections >= self.limits.client_connections and not trusted:
             return None
         self._accounts[name] = account
+        self._gone.pop(name, None)
         account.connections += 1
         self._connections += 1
         return account
 
     def leave(self, account: Account) -> None:
-        """Forget a connection."""
+        """Forget a connection, but not what its client owes."""
         account.connections -= 1
         self._connections -= 1
         if account.connections == 0:
-            self._accounts.pop(account.name, None)
+            self._gone[account.name] = self._accounts.pop(account.name)
+            if len(self._gone) > _MANY_GONE:
+                share = self.limits.loop_share
+                self._gone = {name: one for name, one in self._gone.items() if one.debt(share) > 0}
 
     def delay(self, account: Account, seconds: float) -> float:
         """Charge a client for CPU time; return how many seconds it has to wait for more.

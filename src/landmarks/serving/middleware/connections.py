@@ -21,10 +21,13 @@ from landmarks.serving.errors import RequestError, error_bytes
 from landmarks.serving.middleware.clients import Account, Clients
 from landmarks.serving.middleware.security import HEADERS
 
-_REQUEST_COST = 0.0003
+_REQUEST_COST = 0.001
 """Seconds of the event loop per request, besides reading its bytes."""
 
-_FEW_PIECES = 1000  # chunks of a body; any more must not be tiny
+_HEAD_LINES = 100
+"""Lines of a request's head; browsers send some twenty. Parsing them costs far more than receiving them."""
+
+_FEW_PIECES = 100  # chunks of a body; any more must not be tiny
 _TINY_PIECE = 64  # bytes, on average
 _DISCARD_BYTES = 100 * 2**20
 """Bytes of a body to read after its request was refused: if cut off, many clients would miss the response."""
@@ -35,14 +38,18 @@ _STOP_SECONDS = 0.5
 
 
 class _Reader(h11.Connection):
-    """An HTTP parser that refuses bodies in tiny chunks, each of which costs as much as a large one."""
+    """An HTTP parser that refuses what costs much more to parse than to send: very many headers, tiny chunks."""
 
     def __init__(self, header_bytes: int) -> None:
         super().__init__(h11.SERVER, header_bytes)
         self._pieces = self._size = 0
 
     def next_event(self) -> Any:
-        """Return the next HTTP event; raises `h11.RemoteProtocolError` for a body in tiny chunks."""
+        """Return the next HTTP event; raises `h11.RemoteProtocolError` for very many headers and tiny chunks."""
+        if self.their_state is h11.IDLE:
+            head = self.trailing_data[0].partition(b"\r\n\r\n")[0]
+            if head.count(b"\n") > _HEAD_LINES:
+                raise h11.RemoteProtocolError("the head has too many lines", error_status_hint=431)
         event = super().next_event()
         if isinstance(event, h11.Request):
             self._pieces = self._size = 0

@@ -46,6 +46,7 @@ class ServedModel:
     Attributes:
         info: The content of `model.json`.
         version: Identity of the model and of the settings that affect its answers.
+        landmarks: Its landmarks as JSON; making it takes as long as several requests.
         pool: The workers.
 
     Raises:
@@ -70,6 +71,7 @@ class ServedModel:
         operating_point(self._calibration, self._prefer)  # fail early, before the workers start
         self._gazetteer: Gazetteer = gazetteer_of(folder, settings.tags)
         self.version = identity_of(folder, self.info, settings.tags)
+        self.landmarks: bytes = self._list_landmarks().model_dump_json().encode()
         self.pool = Pool(
             WorkerSettings(folder, settings.tags, settings.limits.image, self.version),
             count=settings.workers,
@@ -125,7 +127,7 @@ class ServedModel:
             },
         )
 
-    def landmarks(self) -> LandmarksResponse:
+    def _list_landmarks(self) -> LandmarksResponse:
         """Return the landmarks of the model; several classes of one place are one feature."""
         features: dict[str, Feature] = {}
         for class_name, known in zip(self.info.classes, is_landmark(self.info.classes), strict=True):
