@@ -332,9 +332,10 @@ def test_sixteen_honest_clients_wait_at_most_twice_as_long(service: Running, tow
             time.sleep(0.3)
             beside = _late(service, tower)
         print(f"{kind}: p99 alone {alone * 1000:.0f} ms, beside it {beside * 1000:.0f} ms")
-        shares.append(beside / max(alone, 0.3))
-        # Threads of this test and the service share the machine, so what is asserted is wide of what is measured.
-        if shares[-1] < 10:
+        shares.append(beside / max(alone, 0.1))
+        # Threads of this test and the service share the machine, so what is asserted is wide of what is measured
+        # by `benchmarks/serve.py hostile`.
+        if shares[-1] < 5:
             return
     pytest.fail(f"p99 beside a hostile client is {min(shares):.1f} times that without")
 

@@ -24,6 +24,9 @@ from landmarks.serving.middleware.security import HEADERS
 _REQUEST_COST = 0.001
 """Seconds of the event loop per request, besides reading its bytes."""
 
+_CONNECTION_COST = 0.0005
+"""Seconds of the event loop to accept a connection and to close it."""
+
 _HEAD_LINES = 100
 """Lines of a request's head; browsers send some twenty. Parsing them costs far more than receiving them."""
 
@@ -112,6 +115,7 @@ class BoundedProtocol(H11Protocol):
         self._account: Account | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._sending: asyncio.TimerHandle | None = None
+        self._heard = False  # whether anything has arrived
         self._begun = False  # whether part of the headers has arrived
         self._discarded = 0
         self._kept = bytearray()  # data received while reading was held
@@ -145,6 +149,10 @@ class BoundedProtocol(H11Protocol):
         """Process received data, unless the client has to wait for its turn."""
         if self.transport.is_closing():
             return
+        if not self._heard:
+            # Before anything is read: a client that only opens connections has to wait as well.
+            self._heard = True
+            self._hold(self._charge(_CONNECTION_COST))
         if isinstance(self.flow, _HeldFlow) and self.flow.held:
             self._kept += data
             return
@@ -234,13 +242,16 @@ class BoundedProtocol(H11Protocol):
         elif unwanted and not self._unfinished() and not self.transport.is_closing():
             self._begun = False
             self._wait(self._limits.idle_seconds, self._silent)
-        delay = self._charge(spent)
-        if delay and isinstance(self.flow, _HeldFlow) and not self.transport.is_closing():
-            self.flow.hold()
-            self.loop.call_later(delay, self._release)
+        self._hold(self._charge(spent))
 
     def _charge(self, seconds: float) -> float:
         return 0.0 if self._account is None else self._clients.delay(self._account, seconds)
+
+    def _hold(self, seconds: float) -> None:
+        """Read nothing for a while."""
+        if seconds and isinstance(self.flow, _HeldFlow) and not self.transport.is_closing():
+            self.flow.hold()
+            self.loop.call_later(seconds, self._release)
 
     def _release(self) -> None:
         if self.transport.is_closing() or not isinstance(self.flow, _HeldFlow):
