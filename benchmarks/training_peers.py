@@ -150,11 +150,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--timm-script", type=lambda path: Path(path).resolve())
     parser.add_argument("--python", help="one that has fastai and ultralytics")
+    parser.add_argument("--rows", nargs="*", help="beginnings of names, of the rows to measure; by default all")
     given = parser.parse_args()
     count = sum(1 for path in (given.data / "test").rglob("*") if path.is_file())
     rows = []
     data, out = given.data.resolve(), given.out.resolve()
     for number, trainer in enumerate(trainers(data, out, given.timm_script, given.python)):
+        if given.rows and not trainer.name.startswith(tuple(given.rows)):
+            continue
         folder = out / str(number)
         done = folder / "done.json"  # the next run with the same folder goes on from here
         if not done.is_file():
@@ -182,6 +185,7 @@ def main() -> None:
     command = f"python benchmarks/training_peers.py DATA --minutes {given.minutes:g}"
     command += " --timm-script train.py" if given.timm_script else ""
     command += " --python PYTHON" if given.python else ""
+    command += " --rows " + " ".join(f"'{name}'" for name in given.rows) if given.rows else ""
     record("training_peers", "Other trainers in the same minutes", command, body, ["torch", "timm"])
 
 
