@@ -124,8 +124,8 @@ PIL.Image.open(OUT / "batch.png").convert("RGB").save(OUT / "batch.jpg", quality
 Image(str(OUT / "batch.jpg"), width=900)
 
 # %% [markdown]
-# MixUp and CutMix, which blend two pictures of a batch and their labels, can come on top of this. They make learning
-# slower, so keep them for long trainings.
+# MixUp and CutMix, which blend two pictures of a batch and their labels, can come on top of this. They make
+# learning slower, so keep them for long trainings.
 #
 # A batch as the network gets it: floats around 0, channels first.
 
@@ -386,16 +386,16 @@ assert np.abs(again - before).max() < 1e-4
 # ## What else was tried
 #
 # Before you believe in an architecture, train it beside others, with everything else equal.
-# `benchmarks/ablation.py` changes one thing at a time, in the network or in its training, with the same seeds, split
-# and epochs:
+# `benchmarks/ablation.py` changes one thing at a time, in the network or in its training, with the same seeds,
+# split and epochs:
 
 # %%
 table = Path("../benchmarks/results/ablation.md").read_text(encoding="utf-8")
 Markdown(table.partition("\n")[2])
 
 # %% [markdown]
-# A short schedule tells how *fast* something learns, not where it ends. Augmentation shows this best: it makes each
-# epoch harder, so it loses in the short run, and the network that never saw it begins to overfit later on.
+# A short schedule tells how *fast* something learns, not where it ends. Augmentation shows this best: it makes
+# each epoch harder, so it loses in the short run, and the network that never saw it begins to overfit later on.
 #
 # ## Go on
 #
