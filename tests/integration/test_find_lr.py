@@ -19,7 +19,8 @@ def test_a_rate_is_suggested_and_no_run_is_made(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(rate_finder, "find_rate", partial(rate_finder.find_rate, steps=24))
-    flags = (*NARROW, *head, "--sizes", 32, "--limit", 24, "--batch-size", 4, "--threads", 1, "--cache", cache)
+    flags = (*NARROW, *head, "--augment", "flip", "--sizes", 32, "--limit", 24, "--batch-size", 4)
+    flags += ("--threads", 1, "--cache", cache)
     outcome = landmarks("train", drawn, *flags, "--find-lr", "curve.png")
     assert outcome.status == 0, outcome.err
     suggestion = float(outcome.out.split("learning rate of ")[1].split()[0])

@@ -83,6 +83,10 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 _OF_PICTURES = errors(400, 401, 403, 408, 413, 415, 422, 429, 503)
+_LANDMARKS: dict[int | str, dict[str, Any]] = {
+    200: {"model": LandmarksResponse, "description": "One feature per place."},
+    **errors(401, 403, 422),
+}
 
 
 async def only_known_parameters(request: Request) -> None:
@@ -155,12 +159,7 @@ def v1_router(service: Service, searcher: Searcher | None) -> APIRouter:
         """Return the models, the default one first, their operating points, and the limits of the service."""
         return service.models(search=searcher is not None)
 
-    @router.get(
-        "/landmarks",
-        summary="Landmarks of the model, as GeoJSON",
-        response_model=LandmarksResponse,
-        responses=errors(401, 403, 422),
-    )
+    @router.get("/landmarks", summary="Landmarks of the model, as GeoJSON", responses=_LANDMARKS)
     async def landmarks(model: ModelName = None) -> Response:
         """Return one feature per place; several classes may share one."""
         return Response(service.landmarks(model), media_type="application/json")
