@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from load import HOST, Load, ask, children, load, memory
@@ -74,8 +75,8 @@ async def mixed(port: int, pid: int, requests: Sequence[bytes], model: Path, sec
         seen.slow[status] += 1
         writer.close()
 
-    async def attack(number: int) -> None:
-        seen.hostile[await _hostile(await connect(port, 50 + number), number)] += 1
+    async def attack(number: int, sent: bytes) -> None:
+        seen.hostile[await _hostile(await connect(port, 50 + number), sent)] += 1
 
     async def leave() -> None:
         _, writer = await connect(port, 40)
@@ -107,7 +108,8 @@ async def mixed(port: int, pid: int, requests: Sequence[bytes], model: Path, sec
         await repeat(pause, work)
 
     others = [repeat(0.0, slowly), repeat(0.05, leave), repeat(2.0, watch)]
-    others += [repeat(0.2, lambda number=number: attack(number)) for number in range(len(ATTACKS))]
+    attacks = enumerate(start + piece for start, piece in ATTACKS.values())
+    others += [repeat(0.2, partial(attack, number, sent)) for number, sent in attacks]
     others += [after(seconds / 10.5, kill), after(seconds / 5.5, change)]
     tasks = [asyncio.create_task(other) for other in others]
     seen.honest = await load(port, requests, 16, seconds, pause=0.05)
@@ -158,9 +160,9 @@ def attack_for_ever(port: int, kind: str) -> None:
     asyncio.run(together())
 
 
-async def _hostile(streams: Streams, number: int) -> int:
+async def _hostile(streams: Streams, sent: bytes) -> int:
     reader, writer = streams
-    writer.write(b"".join(list(ATTACKS.values())[number]))
+    writer.write(sent)
     try:
         head = await reader.readuntil(b"\r\n")
         return int(head.split(b" ", 2)[1])

@@ -283,13 +283,13 @@ def hostile(given: argparse.Namespace) -> None:
             late = [one.quantile(0.99) for one in (alone, beside)]
             answered = [f"{one.rate:.0f}" for one in (alone, beside)]
             failed = sum(count for status, count in beside.statuses.items() if status != 200)
-            rows.append([kind, *answered, *(f"{value * 1000:.0f}" for value in late), f"{late[1] / late[0]:.1f}"])
-            rows[-1].append(failed)
+            times = [f"{value * 1000:.0f}" for value in late]
+            rows.append([kind, *answered, *times, f"{late[1] / late[0]:.1f}", failed])
     header = ["beside", "requests/s alone", "beside it", "p99 alone, ms", "beside it, ms", "times", "not 200"]
     record(
         "serve_hostile",
         "One hostile client beside sixteen honest ones",
-        "python benchmarks/serve.py hostile PHOTOS",
+        f"python benchmarks/serve.py hostile PHOTOS --seconds {given.seconds:g}",
         table(header, rows) + "\n\nAll clients are on the machine of the service, which therefore loses a core to "
         "a hostile one that never waits: the first row has a loop that keeps a core busy without any connection.",
         ["onnxruntime", "fastapi", "uvicorn"],
