@@ -119,6 +119,39 @@ def test_a_picture_that_two_workers_die_on_fails_alone(
     run(work())
 
 
+DIES_ONCE = """
+import io, os, pathlib
+from landmarks.serving.pool import protocol as frames
+source = io.FileIO(0, closefd=False)
+while (frame := frames.read(source)) is not None:
+    if frame[1] and not (marker := pathlib.Path(MARKER)).exists():
+        marker.touch()
+        if os.fork() == 0:
+            os.execlp("sleep", "sleep", "1")
+        os._exit(1)
+    os.write(1, b"".join(frames.pack({"tags": []})))
+"""
+
+
+def test_a_worker_whose_death_is_known_before_its_pipe_ends_costs_no_picture(
+    settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = tmp_path / "python"  # a child of it keeps the pipe open
+    script.write_text(f"#!{sys.executable}\nMARKER = {str(tmp_path / 'died')!r}\n{DIES_ONCE}")
+    script.chmod(0o755)
+    monkeypatch.setattr("landmarks.serving.pool.pool.sys.executable", str(script))
+
+    async def work() -> None:
+        pool = Pool(settings, count=1, decode_seconds=30)
+        await pool.open()
+        assert await pool.answer(b"picture") == {"tags": []}
+        await pool.close()
+        await asyncio.sleep(1.5)  # until the pipe ends too
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as in the service
+        runner.run(work())
+
+
 def test_a_worker_that_dies_idle_costs_no_picture(settings: WorkerSettings, tower: bytes) -> None:
     async def work() -> None:
         pool = Pool(settings, count=1, decode_seconds=30)

@@ -61,7 +61,7 @@ class _Job:
     wanted: dict[str, list[frames.Also]]
     reply: asyncio.Future[dict[str, Any]]
     process: Process | None = None  # the worker that is processing it
-    died: int = 0  # processes that died on it
+    tries: int = 0  # processes that were given it
 
 
 class Pool:
@@ -187,14 +187,16 @@ class Pool:
         while True:
             client, job = await self._jobs.take()
             started = time.monotonic()
+            problem: str | None = _DIED
             try:
-                if not _writable(process):
-                    self._jobs.put(client, job, first=True)  # it has not been sent
-                    return _DIED
-                problem = await self._work(process, job)
-                if problem == _DIED and not job.reply.done():
+                if _writable(process):
+                    job.tries += 1
+                    problem = await self._work(process, job)
+            finally:  # whatever happens, the caller must not wait for ever
+                if problem == _DIED and job.tries == _TRIES:
+                    _fail(job, WorkerLostError(_LOST))
+                if not job.reply.done():
                     self._jobs.put(client, job, first=True)
-            finally:
                 self._jobs.done(client, time.monotonic() - started)
             if problem is not None:
                 return problem
@@ -202,7 +204,7 @@ class Pool:
     async def _work(self, process: Process, job: _Job) -> str | None:
         """Have a worker process one image, and return what is wrong with the worker, or None.
 
-        An image whose worker died has no answer yet if another one should try.
+        An image whose worker died has no answer yet.
         """
         job.process = process
         try:
@@ -212,13 +214,7 @@ class Pool:
             _fail(job, TooSlowError(f"the picture took longer than {self._decode_seconds:g} seconds"))
             return "a picture took too long"
         except (OSError, EOFError, ValueError):
-            job.died += 1
-            if job.died == _TRIES:
-                _fail(job, WorkerLostError(_LOST))
             return _DIED
-        except BaseException:  # whatever happens, the caller must not wait for ever
-            _fail(job, WorkerLostError("the process that worked on the picture died"))
-            raise
         finally:
             job.process = None
         if not job.reply.done():
