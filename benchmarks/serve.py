@@ -31,11 +31,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import cycle, islice
 from multiprocessing import Process
 from pathlib import Path
+from statistics import median, quantiles
 
 from load import (
     Load,
@@ -64,7 +65,8 @@ START_SECONDS = 300
 PICTURES = 64  # different ones that are sent in turns
 SERVE = [sys.executable, "-m", "landmarks", "serve", "--port"]
 PLAIN, LITSERVE, SAME = (Path(__file__).with_name(f"rival_{name}.py") for name in ("plain", "litserve", "same"))
-ROUNDS = 3
+TURNS = 9
+SKIPPED = 40 * cores()  # first images of bulk tagging, which do not count
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,7 @@ def save_network(path: Path, classes: int) -> None:
 def bulk_rate(photos: Sequence[Path], count: int) -> float:
     """Images/s of bulk tagging after start-up."""
     model = find_model(DEFAULT_MODEL)
-    skipped = 40 * cores()
-    findings = find_tags_parallel(model, TagSettings(), islice(cycle(photos), count + skipped))
-    for _ in islice(findings, skipped):
-        pass
-    started = time.perf_counter()
-    done = sum(1 for _ in findings)
-    return done / (time.perf_counter() - started)
+    return next_rate(find_tags_parallel(model, TagSettings(), islice(cycle(photos), count + SKIPPED)), count)
 
 
 def speed(given: argparse.Namespace) -> None:
@@ -172,7 +168,7 @@ def speed(given: argparse.Namespace) -> None:
 
 
 def same(given: argparse.Namespace) -> None:
-    """Our service and LitServe with the same recogniser in each, and bulk tagging, in turns."""
+    """Our service and LitServe with the same recogniser in each, and bulk tagging, in many short turns."""
     photos = find_photos([given.photos])[:PICTURES]
     contents = [photo.read_bytes() for photo in photos]
     encoded = [json_body({"picture": base64.b64encode(content).decode()}) for content in contents]
@@ -187,42 +183,48 @@ def same(given: argparse.Namespace) -> None:
             [post("/tags", "application/json", body) for body in encoded],
         ),
     }
-    seen: dict[tuple[str, int], list[Load]] = {}
-    bulk = []
-    for _ in range(ROUNDS):
-        bulk.append(bulk_rate(photos, given.bulk))
-        for name, candidate in candidates.items():
-            with running(candidate) as (port, _):
-                asyncio.run(load(port, candidate.requests, 8, 3))
-                for clients in CLIENTS:
-                    found = asyncio.run(load(port, candidate.requests, clients, given.seconds))
-                    seen.setdefault((name, clients), []).append(found)
-    rows = []
-    for clients in CLIENTS:
-        theirs = [one.rate for one in seen["LitServe", clients]]
-        for name in candidates:
-            loads = seen[name, clients]
-            rates = [one.rate for one in loads]
-            middle = sorted(loads, key=lambda one: one.rate)[ROUNDS // 2]
-            ratio = sorted(own / other for own, other in zip(rates, theirs, strict=True))[ROUNDS // 2]
-            share = sorted(own / whole for own, whole in zip(rates, bulk, strict=True))[ROUNDS // 2]
-            times = [middle.quantile(0.5), middle.quantile(0.99)]
-            failed = sum(count for one in loads for status, count in one.statuses.items() if status != 200)
-            rows.append(
-                [name, clients, f"{middle.rate:.0f}", f"{ratio:.2f}", f"{share:.2f}"]
-                + [f"{value * 1000:.0f}" for value in times]
-                + [f"{times[1] / times[0]:.1f}", failed]
-            )
-    header = ["service", "clients", "requests/s", "times LitServe", "of bulk tagging"]
+    rows, bulk = [], []
+    with ExitStack() as stack:
+        ports = {name: stack.enter_context(running(each))[0] for name, each in candidates.items()}
+        findings = find_tags_parallel(find_model(DEFAULT_MODEL), TagSettings(), cycle(photos))
+        for name, each in candidates.items():
+            asyncio.run(load(ports[name], each.requests, 8, 3))
+        for clients in CLIENTS:
+            seen: dict[str, list[Load]] = {name: [] for name in candidates}
+            for _ in range(TURNS):
+                for name, each in candidates.items():
+                    seen[name].append(asyncio.run(load(ports[name], each.requests, clients, given.seconds)))
+                bulk.append(next_rate(findings, given.bulk))
+                time.sleep(1)  # it still fills what it keeps ready
+            theirs = [one.rate for one in seen["LitServe"]]
+            for name, loads in seen.items():
+                rates = [one.rate for one in loads]
+                ratios = [own / other for own, other in zip(rates, theirs, strict=True)]
+                shares = [own / whole for own, whole in zip(rates, bulk[-TURNS:], strict=True)]
+                low, _, high = quantiles(ratios)
+                middle, late = (median(one.quantile(share) for one in loads) * 1000 for share in (0.5, 0.99))
+                failed = sum(count for one in loads for status, count in one.statuses.items() if status != 200)
+                row = [name, clients, f"{median(rates):.0f}", f"{median(ratios):.2f}", f"{low:.2f} - {high:.2f}"]
+                times = [f"{middle:.0f}", f"{late:.0f}", f"{late / middle:.1f}"]
+                rows.append([*row, f"{median(shares):.2f}", *times, failed])
+    header = ["service", "clients", "requests/s", "times LitServe", "quartiles", "of bulk tagging"]
     record(
         "serve_same",
         "The service and LitServe with the same recogniser",
-        "python benchmarks/serve.py same PHOTOS",
-        f"Medians of {ROUNDS} rounds in turns; every protection of the service is on. Bulk tagging: "
-        f"{', '.join(f'{rate:.0f}' for rate in bulk)} images/s.\n\n"
+        f"python benchmarks/serve.py same PHOTOS --seconds {given.seconds:g}",
+        f"Medians of {TURNS} turns of {given.seconds:g} seconds; every protection of the service is on. Bulk "
+        f"tagging, in turns with them: {median(bulk):.0f} images/s.\n\n"
         + table([*header, "p50, ms", "p99, ms", "p99 / p50", "not 200"], rows),
         ["onnxruntime", "fastapi", "uvicorn", "litserve"],
     )
+
+
+def next_rate(findings: Iterator[object], count: int) -> float:
+    """Images/s of bulk tagging that starts or goes on after a pause: what was ready before does not count."""
+    for _ in islice(findings, SKIPPED):
+        pass
+    started = time.perf_counter()
+    return sum(1 for _ in islice(findings, count)) / (time.perf_counter() - started)
 
 
 def report(
