@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -33,8 +34,8 @@ HERE = Path(__file__).resolve().parent
 SIZE = 128
 """Side of the training crop of the others, in pixels: the mean of ours."""
 FINETUNE_SIZE = 192
-TIMM_SCRATCH = ["--opt", "adamw", "--lr", "2e-3", "--weight-decay", "0.05", "--warmup-epochs", "2"]
-TIMM_FINETUNE = ["--opt", "adamw", "--lr", "3e-4", "--weight-decay", "0.05", "--warmup-epochs", "1"]
+TIMM_SCRATCH = ["--opt", "adamw", "--lr", "2e-3", "--weight-decay", "0.05"]
+TIMM_FINETUNE = ["--opt", "adamw", "--lr", "3e-4", "--weight-decay", "0.05"]
 TIMM_AUGMENT = ["--aa", "rand-m7-mstd0.5-inc1", "--reprob", "0.1", "--mixup", "0.1", "--smoothing", "0.1"]
 """As in timm's own recipes for short schedules on small networks."""
 
@@ -81,7 +82,8 @@ def timm(data: Path, script: Path, size: int, flags: list[str]) -> Callable[[int
     def train(epochs: int, out: Path) -> float:
         words = [sys.executable, str(script), "--data-dir", str(data), "--val-split", "test", "--device", "cpu"]
         words += ["--num-classes", str(classes), "--img-size", str(size), "--batch-size", "64", "--workers", "2"]
-        words += ["--epochs", str(epochs), "--cooldown-epochs", "0", "--checkpoint-hist", "1", "--channels-last"]
+        words += ["--epochs", str(epochs), "--warmup-epochs", str(epochs // 4)]
+        words += ["--cooldown-epochs", "0", "--checkpoint-hist", "1", "--channels-last"]
         run([*words, "--output", str(out.parent), "--experiment", out.name, *TIMM_AUGMENT, *flags], out.parent)
         with (out / "summary.csv").open(encoding="utf-8", newline="") as file:
             return float(list(csv.DictReader(file))[-1]["eval_top1"]) / 100
@@ -111,17 +113,17 @@ def trainers(data: Path, out: Path, script: Path | None, python: str | None) -> 
     """The rows: from scratch, then with ImageNet weights."""
     mixed = ["--augment", ",".join((*AugmentSettings.names, "mixup", "cutmix"))]
     scratch = [
-        Trainer("landmarks, `MyModel`", 3, ours(data, ["--method", "scratch"])),
+        Trainer("landmarks, MyModel", 3, ours(data, ["--method", "scratch"])),
         Trainer("landmarks, with MixUp and CutMix", 3, ours(data, ["--method", "scratch", *mixed])),
     ]
     tuned = [Trainer("landmarks, Lite0 fine-tuned", 2, ours(data, ["--method", "transfer", "--unfreeze"]))]
     if script is not None:
         for title, model in (("ResNet-18", "resnet18"), ("EfficientNet-Lite0", "tf_efficientnet_lite0")):
             flags = ["--model", model, *TIMM_SCRATCH]
-            scratch.append(Trainer(f"timm's script, {title}", 1, timm(data, script, SIZE, flags)))
+            scratch.append(Trainer(f"timm, {title}", 1, timm(data, script, SIZE, flags)))
         flags = ["--model", "tf_efficientnet_lite0", "--pretrained", *TIMM_FINETUNE]
         flags += ["--pretrained-path", str(lite0_weights(out))]
-        tuned.append(Trainer("timm's script, Lite0 fine-tuned", 1, timm(data, script, FINETUNE_SIZE, flags)))
+        tuned.append(Trainer("timm, Lite0 fine-tuned", 1, timm(data, script, FINETUNE_SIZE, flags)))
     if python is not None:
         scratch.append(Trainer("fastai, XResNet-18", 1, other(data, python, "fastai")))
         scratch.append(Trainer("ultralytics, YOLO11n-cls", 1, other(data, python, "ultralytics")))
@@ -171,7 +173,7 @@ def main() -> None:
     left_out = [
         name
         for name, there in (
-            ("timm's script", given.timm_script),
+            ("timm", given.timm_script),
             ("fastai and ultralytics", given.python),
         )
         if there is None
@@ -185,7 +187,7 @@ def main() -> None:
     command = f"python benchmarks/training_peers.py DATA --minutes {given.minutes:g}"
     command += " --timm-script train.py" if given.timm_script else ""
     command += " --python PYTHON" if given.python else ""
-    command += " --rows " + " ".join(f"'{name}'" for name in given.rows) if given.rows else ""
+    command += f" --rows {shlex.join(given.rows)}" if given.rows else ""
     record("training_peers", "Other trainers in the same minutes", command, body, ["torch", "timm"])
 
 
