@@ -211,7 +211,7 @@ def same(given: argparse.Namespace) -> None:
     record(
         "serve_same",
         "The service and LitServe with the same recogniser",
-        f"python benchmarks/serve.py same PHOTOS --seconds {given.seconds:g}",
+        f"python benchmarks/serve.py same PHOTOS --seconds {given.seconds:g} --bulk {given.bulk}",
         f"Medians of {TURNS} turns of {given.seconds:g} seconds; every protection of the service is on. Bulk "
         f"tagging, in turns with them: {median(bulk):.0f} images/s.\n\n"
         + table([*header, "p50, ms", "p99, ms", "p99 / p50", "not 200"], rows),
@@ -242,7 +242,6 @@ def report(
     body = table(
         ["service", "clients", "requests/s", "times plain", "p50, ms", "p99, ms", "p99 / p50", "not 200"], rows
     )
-    middle_of = lambda values: sorted(values)[len(values) // 2]  # noqa: E731
     rates = {
         "bulk tagging (`landmarks tag`)": bulk,
         "service, 32 clients, one picture a request": single,
@@ -251,9 +250,9 @@ def report(
     rows = [
         [
             name,
-            f"{middle_of(values):.0f}",
+            f"{median(values):.0f}",
             f"{min(values):.0f} - {max(values):.0f}",
-            f"{middle_of(values) / middle_of(bulk):.2f}",
+            f"{median(values) / median(bulk):.2f}",
         ]
         for name, values in rates.items()
     ]
