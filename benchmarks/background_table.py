@@ -3,7 +3,7 @@
 Run `python benchmarks/background_table.py DATA --cache CACHE --out TABLE`, TABLE being
 `src/landmarks/training/export/background_efficientnet_lite0.npz` for the one that is bundled. The table has photos
 of every kind in `negatives` and `negatives_wide` and of every second landmark of world124. The example
-is a model of world34: a head on the frozen backbone, as `landmarks train --model transfer` makes it. It is
+is a model of world34: a head on the frozen backbone, as `landmarks train --method transfer` makes it. It is
 measured on the *other* landmarks of world124 and on other ordinary photos than those of the table.
 """
 

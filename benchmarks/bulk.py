@@ -30,7 +30,7 @@ from photos import SIZES, make_photos
 from record import record, table
 
 from landmarks.files.checksums import sha256_file
-from landmarks.model.folder import TORCHSCRIPT_FILE, find_model, read_info, write_info
+from landmarks.model.folder import DEFAULT_MODEL, TORCHSCRIPT_FILE, find_model, read_info, write_info
 from landmarks.tagging.workers import cores
 
 PEERS = Path(__file__).with_name("peers.py")
@@ -41,7 +41,7 @@ SKIPPED = {"800 x 600": 64, "12 MP": 16}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="world34")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--engines", default="onnxruntime,openvino")

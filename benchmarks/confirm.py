@@ -1,11 +1,11 @@
 """The effect of confirmed photos on landmarks that the bundled model already knows.
 
-Run `python benchmarks/confirm.py DATA`, DATA being the folder with world34 and negatives; it takes about a minute.
+Run `python benchmarks/confirm.py DATA`, DATA being the folder with all sets; it takes about a minute.
 Of each class with enough test images some are set aside as the library of a user who confirmed their tags. The
 bundled model learns N of them per class, like `landmarks learn --from-library`, and tags the other test images.
 Images are confirmed whatever the model predicted; a real user mostly confirms correct predictions, which teach
-less. False tags are counted on the half of the negatives that the model has not seen. The table is printed and
-written to benchmarks/results/confirm.md.
+less. False tags are counted on ordinary photos that the model was not trained on. The table is printed and written
+to benchmarks/results/confirm.md.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from embeddings import class_names, negatives, world34
+from embeddings import class_names, world34
 from numpy.typing import NDArray
 from record import record, table
+from world_data import assign_roles, list_photos
 
 from landmarks.fewshot.learned import LearnedLandmark, LearnedLandmarks, read_learned
 from landmarks.geo.gazetteer import Gazetteer
-from landmarks.model.folder import find_model
+from landmarks.model.folder import DEFAULT_MODEL, find_model
 from landmarks.model.recognizer import Recognition, Recognizer
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import Tagger
@@ -48,13 +49,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     given = parser.parse_args()
-    folder, gazetteer = find_model("world34"), Gazetteer.bundled()
+    folder, gazetteer = find_model(DEFAULT_MODEL), Gazetteer.bundled()
     recognizer = Recognizer(folder)
     read = read_learned(folder, recognizer.info)
     if read is None:
         raise SystemExit("the bundled model brings no reference")
     empty = read.with_landmarks(())
-    test, nothing = world34(given.data, "test"), negatives(given.data)[1]
+    test = world34(given.data, "test")
+    roles = assign_roles(list_photos(given.data), "final")
+    nothing = [roles.photos[i].path for i in roles.of("background_valid", "buildings")]
     pictures = list(recognizer.recognize(test.paths, embeddings=True))
     others = list(recognizer.recognize(nothing, embeddings=True))
     shown = np.array([gazetteer.display_name(name) for name in class_names(given.data)])[test.labels]
@@ -78,10 +81,10 @@ def main() -> None:
             false = (names(model, others) != "").mean()
             figures[count].append((right.mean(), ((found != "") & ~right).mean(), false))
     rows = [[count, *(f"{value:.2%}" for value in np.mean(figures[count], axis=0))] for count in CONFIRMED]
-    header = ["confirmed photos a landmark", "tagged rightly", "tagged wrongly", "false tags on negatives"]
+    header = ["confirmed photos a landmark", "tagged rightly", "tagged wrongly", "false tags on ordinary photos"]
     body = table(header, rows) + (
         f"\n\n{len(classes)} landmarks of world34 with at least {max(CONFIRMED) + LEFT} test pictures, all of "
-        f"them confirmed; {len(asked)} test pictures and {len(others)} negatives that nothing was learnt from, "
+        f"them confirmed; {len(asked)} test pictures and {len(others)} ordinary photos that nothing was learnt from, "
         f"mean of {DRAWS} draws."
     )
     record("confirm", "Confirmed photos", "python benchmarks/confirm.py DATA", body, ["onnxruntime", "numpy"])

@@ -230,7 +230,7 @@ def main() -> None:
     if arguments.model and arguments.test:
         answers = accuracy_table(arguments.model, arguments.test, arguments.answers)
         lines += ["", "## Change of a model's answers", "", *answers]
-    command = "python benchmarks/decode.py --data PHOTOS --model world34 --test PHOTOS/test"
+    command = "python benchmarks/decode.py --data PHOTOS --model MODEL --test PHOTOS/test"
     record("decode", "Decoding a JPEG at a fraction", command, "\n".join(lines), ["pillow", "numpy"])
 
 

@@ -1,7 +1,7 @@
 """Shared by the search benchmarks: the data sets and their embeddings, computed once.
 
 The frozen backbone is EfficientNet-Lite0 with its ImageNet weights, run by ONNX Runtime. Its last feature map is
-pooled to two embeddings of unit length: the mean over positions, which `landmarks train --model transfer` uses,
+pooled to two embeddings of unit length: the mean over positions, which `landmarks train --method transfer` uses,
 and the generalised mean (GeM) with power 3 of Radenovic, Tolias and Chum, "Fine-tuning CNN image retrieval with no
 human annotation", TPAMI 2018, https://arxiv.org/abs/1711.02512.
 """

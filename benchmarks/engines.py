@@ -19,7 +19,7 @@ from record import record, table
 
 from landmarks.imaging.photos import find_photos
 from landmarks.imaging.preprocessing import prepare
-from landmarks.model.folder import ONNX_FILE, find_model
+from landmarks.model.folder import DEFAULT_MODEL, ONNX_FILE, find_model
 from landmarks.model.probabilities import softmax
 from landmarks.model.recognizer import Recognizer
 
@@ -50,7 +50,7 @@ def as_the_file_has_it(batches: Sequence[Pictures], recognizer: Recognizer) -> N
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photos", type=Path)
-    parser.add_argument("--model", nargs="+", default=["world34"])
+    parser.add_argument("--model", nargs="+", default=[DEFAULT_MODEL])
     given = parser.parse_args()
     photos, rows = find_photos([given.photos]), []
     for name in given.model:

@@ -4,7 +4,7 @@ Run `python benchmarks/heads.py DATA`, DATA being an image folder such as world3
 and 8 GB of memory.
 
 - Accuracy: frozen EfficientNet-Lite0, embedded once; each head is trained by `landmarks.training` with the usual
-  settings of `--model transfer`, for several seeds. Each seed has another split into training and validation,
+  settings of `--method transfer`, for several seeds. Each seed has another split into training and validation,
   other initial weights and another order. Scale and margin are compared on validation images only; the test images
   are used only for the heads in `HEADS`, all of which are in the table.
 - Memory and time: synthetic embeddings and labels, one step with AdamW at a time. Each number is from a separate

@@ -17,12 +17,14 @@ from pathlib import Path
 from photos import make_photos
 from record import record, table
 
+from landmarks.model.folder import DEFAULT_MODEL
+
 SIZE = (320, 240)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="world34")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--engine", default="onnxruntime")

@@ -1,6 +1,6 @@
 """The gain from tuning: the default settings compared with those found by `landmarks tune`.
 
-Run `python benchmarks/tuning.py DATA --model scratch|transfer`, DATA being an image folder such as landmarks10. A
+Run `python benchmarks/tuning.py DATA --method scratch|transfer`, DATA being an image folder such as landmarks10. A
 study of `--trials` trials searches on validation images; then both settings train with each of the seeds (another
 split, other views, other weights), and all are evaluated on the test split, which the study never read. Everything
 is done by the commands `landmarks tune` and `landmarks train`; finished runs in `--out` are not repeated.
@@ -71,7 +71,7 @@ def notes(given: argparse.Namespace, gains: list[float], sums: list[int], preset
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--model", choices=("scratch", "transfer"), default="transfer")
+    parser.add_argument("--method", choices=("scratch", "transfer"), default="transfer")
     parser.add_argument("--out", type=Path, default=Path("runs/tuning"))
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--trials", type=int, default=30)
@@ -91,10 +91,10 @@ def main() -> None:
     common += ["--epochs", given.epochs] if given.epochs else []
     common += ["--cache", given.cache] if given.cache else []
     study = given.out / "study"
-    words = ["--model", given.model, "--trials", given.trials, "--metric", given.metric, "--out", study]
+    words = ["--method", given.method, "--trials", given.trials, "--metric", given.metric, "--out", study]
     landmarks("tune", given.data, *words, *common, keep=given.keep)
     preset = study / "best.toml"
-    ways: dict[str, list[object]] = {"usual": ["--model", given.model], "tuned": ["--preset", preset]}
+    ways: dict[str, list[object]] = {"usual": ["--method", given.method], "tuned": ["--preset", preset]}
     rows, sums, gains = [], [0, 0, 0, 0], []
     for seed in range(given.seeds):
         runs = {way: given.out / f"{way}-{seed}" for way in ways}
@@ -111,7 +111,7 @@ def main() -> None:
     header = ["seed", "valid, usual", "valid, tuned", "test, usual", "test, tuned", "gain"]
     header += ["right in usual alone", "right in tuned alone", "p (McNemar, mid-p)"]
     flags_given = {
-        "model": given.model,
+        "method": given.method,
         "epochs": given.epochs,
         "limit": given.limit,
         "trials": given.trials,
@@ -120,7 +120,7 @@ def main() -> None:
     }
     command = "python benchmarks/tuning.py DATA " + " ".join(f"--{k} {v}" for k, v in flags_given.items() if v)
     body = f"{given.data.name}.\n\n" + table(header, rows) + "\n\n" + notes(given, gains, sums, preset)
-    record(f"tuning-{given.model}", TITLES[given.model], command, body, ["torch", "optuna", "onnxruntime"])
+    record(f"tuning-{given.method}", TITLES[given.method], command, body, ["torch", "optuna", "onnxruntime"])
 
 
 if __name__ == "__main__":

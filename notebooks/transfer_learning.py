@@ -274,7 +274,7 @@ pd.DataFrame(lines, index=pd.Index(amounts, name="pictures a class")).T.round(3)
 # ## The run
 #
 # `train_run` with the settings for transfer embeds four views of each training picture (the centre crop and three
-# augmented ones) and trains the head on them, with report and all. `landmarks train DATA --model transfer` is the
+# augmented ones) and trains the head on them, with report and all. `landmarks train DATA --method transfer` is the
 # same.
 
 # %%

@@ -20,6 +20,7 @@ from drawn import draw_dataset
 from tiny_backbone import NARROW, TINY_BACKBONE, small_networks
 from warm import warm_ranks
 
+from landmarks.cli import data, models, runs
 from landmarks.files.checksums import sha256_file
 from landmarks.training.tuning.search_space import SPACES
 
@@ -217,6 +218,30 @@ def test_examples_in_docstrings_run(name: str, place: Path, monkeypatch: pytest.
         (place / "DATA").rename(place / "pictures")
         shutil.rmtree(place / "runs/mine")
     exec(compile("".join(example.source for example in examples), name, "exec"), {"landmarks": package})
+
+
+MENTIONED = re.compile(r"`+landmarks ([a-z][^`]*)`")
+"""A command within a sentence; nothing runs it."""
+
+GROUPS = {"data": data.COMMANDS, "models": models.COMMANDS, "runs": runs.COMMANDS}
+TEXTS = ["README.md", "docs/*.md", "notebooks/*.py", "benchmarks/*.py", "src/**/*.py"]
+
+
+@pytest.mark.parametrize("pattern", TEXTS)
+def test_commands_in_sentences_have_the_options_that_they_name(pattern: str) -> None:
+    pages: dict[tuple[str, ...], set[str]] = {}
+    mentioned = 0
+    for path in sorted(ROOT.glob(pattern)):
+        for found in MENTIONED.finditer(path.read_text(encoding="utf-8")):
+            words = re.sub(r"\s+(?:#\s)?", " ", found[1]).split(" ")
+            command = [words[0], *(word for word in words[1:2] if word in GROUPS.get(words[0], ()))]
+            asked = {word.partition("=")[0] for word in words if re.match("--?[a-z]", word)}
+            known = pages.setdefault(
+                tuple(command), set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", landmarks(*command, "--help").out))
+            )
+            assert asked <= known, f"{path.relative_to(ROOT)}: landmarks {' '.join(words)}: {asked - known}"
+            mentioned += 1
+    assert mentioned
 
 
 def test_targets_of_make_in_the_pages_exist() -> None:
