@@ -84,8 +84,8 @@ def main() -> None:
     header = ["confirmed photos a landmark", "tagged rightly", "tagged wrongly", "false tags on ordinary photos"]
     body = table(header, rows) + (
         f"\n\n{len(classes)} landmarks of world34 with at least {max(CONFIRMED) + LEFT} test pictures, all of "
-        f"them confirmed; {len(asked)} test pictures and {len(others)} ordinary photos that nothing was learnt from, "
-        f"mean of {DRAWS} draws."
+        f"them confirmed; {len(asked)} test pictures and {len(others)} ordinary photos that nothing was "
+        f"learnt from, mean of {DRAWS} draws."
     )
     record("confirm", "Confirmed photos", "python benchmarks/confirm.py DATA", body, ["onnxruntime", "numpy"])
 
