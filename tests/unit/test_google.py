@@ -14,7 +14,7 @@ from PIL import Image
 from landmarks.errors import DataError, ModelError, SettingsError
 from landmarks.model.folder import find_model, models_folder, read_info
 from landmarks.model.importing import google
-from landmarks.model.importing.add import add_google
+from landmarks.model.importing.add import Callbacks, add_google
 from landmarks.model.importing.download import RemoteFile
 from landmarks.model.importing.threshold import Negatives
 from landmarks.model.recognizer import Recognizer
@@ -101,11 +101,16 @@ def test_threshold_comes_from_negatives(download: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for number in range(30):
         paint(negatives / f"{number}.png", tuple(int(v) for v in rng.integers(90, 160, 3)))
-    folder = add_google(source=download, regions=["europe"], negatives=Negatives(negatives, 0.1), name="mine")
+    (negatives / "broken.png").write_text("no picture")
+    steps: list[str] = []
+    chosen = Negatives(negatives, 0.1)
+    callbacks = Callbacks(step=steps.append)
+    folder = add_google(source=download, regions=["europe"], negatives=chosen, name="mine", callbacks=callbacks)
     calibration = read_info(folder).calibration
     assert calibration is not None
-    assert calibration["fitted_on"] == {"negatives": 30}
-    scores = [one.score for one in Recognizer(folder).recognize(sorted(negatives.iterdir()))]
+    assert calibration["fitted_on"] == {"negatives": 30, "unreadable": 1}
+    assert f"photos of {negatives} that cannot be read: 1" in steps
+    scores = [one.score for one in Recognizer(folder).recognize(sorted(negatives.glob("[0-9]*")))]
     assert sum(score >= calibration["threshold"] for score in scores) <= 3
     assert "at most 10.0%" in (folder / "README.md").read_text()
     with pytest.raises(DataError, match=r"cannot promise a rate of 0\.001"):

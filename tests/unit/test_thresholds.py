@@ -175,6 +175,9 @@ def test_landmarks_that_a_model_knows_are_not_held_against_it() -> None:
         (ModelSettings(kind="transfer"), True),
         (ModelSettings(kind="transfer", unfreeze=True), False),
         (ModelSettings(kind="transfer", backbone="efficientnet_lite1"), False),
+        (ModelSettings(kind="transfer", crop=256), True),
+        (ModelSettings(kind="transfer", crop=96), False),
+        (ModelSettings(kind="transfer", resize=64, crop=64), False),
         (ModelSettings(kind="scratch"), False),
     ],
 )

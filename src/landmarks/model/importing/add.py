@@ -248,6 +248,8 @@ def _finish(
     if negatives is not None:
         callbacks.step("choosing the threshold")
         calibration = fitted(folder, usual, negatives)
+        if (unreadable := calibration.fitted_on["unreadable"]) > 0:
+            callbacks.step(f"photos of {negatives.folder} that cannot be read: {unreadable}")
     write_text(folder / CARD_FILE, _card(made, calibration))
     write_info(folder, replace(made, calibration=calibration.to_dict(), files=checksums(folder)))
 

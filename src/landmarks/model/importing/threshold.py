@@ -71,7 +71,10 @@ def fitted(folder: Path, usual: Calibration, negatives: Negatives) -> Calibratio
     if len(scores) == 0:
         raise DataError(f"{negatives.folder}: no readable photo: give a folder of photos without a landmark")
     values = {**usual.to_dict(), "threshold": choose_threshold(scores, negatives.target_fpr)}
-    values |= {"target_fpr": negatives.target_fpr, "fitted_on": {"negatives": len(scores)}}
+    values |= {
+        "target_fpr": negatives.target_fpr,
+        "fitted_on": {"negatives": len(scores), "unreadable": len(photos) - len(scores)},
+    }
     return Calibration.from_dict(values)
 
 

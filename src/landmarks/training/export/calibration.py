@@ -19,7 +19,7 @@ from landmarks.model.recognizer import Recognizer
 from landmarks.training.data.folders import Sample, limit_evenly
 from landmarks.training.data.loaders import Data, EvalTransform
 from landmarks.training.export.background_table import TableGroups
-from landmarks.training.export.outputs import embeddings_of, outputs_by_folder, outputs_of
+from landmarks.training.export.outputs import FolderOutputs, embeddings_of, outputs_by_folder, outputs_of
 from landmarks.training.export.thresholds import OpenSetPhotos, OpenSetTargets, calibrate_open_set
 
 TRAINING_PHOTOS = 50_000
@@ -46,8 +46,11 @@ class CalibrationPhotos:
     targets: OpenSetTargets = field(default_factory=OpenSetTargets)
 
 
-def calibrate_export(folder: Path, data: Data, photos: CalibrationPhotos) -> Calibration:
+def calibrate_export(folder: Path, data: Data, photos: CalibrationPhotos) -> tuple[Calibration, tuple[Path, ...]]:
     """Fit temperature and thresholds of an exported model, on the model itself.
+
+    Returns:
+        The calibration, and the photos that were left out because they cannot be read.
 
     Args:
         folder: The model folder.
@@ -61,24 +64,27 @@ def calibrate_export(folder: Path, data: Data, photos: CalibrationPhotos) -> Cal
     recognizer = Recognizer(folder, threads=torch.get_num_threads())
     ordinary = outputs_by_folder(recognizer, photos.negatives)
     if photos.score == "combined":
-        unknown = {} if photos.unknown is None else outputs_by_folder(recognizer, photos.unknown)
-        outputs = _open_set_photos(recognizer, data, TableGroups(ordinary, unknown))
-        return calibrate_open_set(outputs, recognizer.info.classes, photos.targets)
+        none = FolderOutputs({}, ())
+        unknown = none if photos.unknown is None else outputs_by_folder(recognizer, photos.unknown)
+        outputs = _open_set_photos(recognizer, data, TableGroups(ordinary.groups, unknown.groups))
+        calibration = calibrate_open_set(outputs, recognizer.info.classes, photos.targets)
+        return calibration, (*ordinary.unreadable, *unknown.unreadable)
     samples = fitted_on(data.folder.valid, len(data.folder.classes))
     valid = _cached(recognizer, data, samples)
     statistics = None
     if needs_statistics(photos.score):
         embeddings, labels = training_embeddings(recognizer, data, data.folder.train)
         statistics = EmbeddingStatistics.fit(embeddings, labels, len(data.folder.classes))
-    return calibrate(
+    calibration = calibrate(
         valid,
         np.array([sample.label for sample in samples]),
-        _together(list(ordinary.values())),
+        _together(list(ordinary.groups.values())),
         recognizer.info.classes,
         score=photos.score,
         target_fpr=photos.targets.ordinary,
         statistics=statistics,
     )
+    return calibration, ordinary.unreadable
 
 
 def calibrate_by_table(folder: Path, data: Data, table: TableGroups, targets: OpenSetTargets) -> Calibration:

@@ -80,6 +80,7 @@ class ParityReport:
         int8_valid_accuracy: Accuracy on validation of the int8 model, or None for an fp32 export.
         int8_difference: Accuracy of int8 minus that of fp32 on validation and training images together, with its
             95 % interval; None for an fp32 export.
+        unreadable: Photos of `negatives` and `unknown_landmarks` that cannot be read.
     """
 
     pictures: int
@@ -88,6 +89,7 @@ class ParityReport:
     valid_accuracy: float
     int8_valid_accuracy: float | None = None
     int8_difference: Proportion | None = None
+    unreadable: tuple[str, ...] = ()
 
 
 def export_run(run: TrainedRun, data: Data, out: Path, settings: ExportSettings | None = None) -> ParityReport:
@@ -174,7 +176,8 @@ def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSetti
         accuracy = float(after[: len(samples)].mean())
         parity = replace(parity, int8_valid_accuracy=accuracy, int8_difference=difference)
     fp32.unlink()
-    calibration = _calibrated(run, data, folder, settings)
+    calibration, unreadable = _calibrated(run, data, folder, settings)
+    parity = replace(parity, unreadable=tuple(map(str, unreadable)))
     if calibration is not None:
         info = replace(info, temperature=calibration.temperature, calibration=calibration.to_dict())
     if settings.negatives is not None:
@@ -188,17 +191,20 @@ def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSetti
     return parity
 
 
-def _calibrated(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> Calibration | None:
+def _calibrated(
+    run: TrainedRun, data: Data, folder: Path, settings: ExportSettings
+) -> tuple[Calibration | None, tuple[Path, ...]]:
+    """Return the calibration, or None for a model that always answers, and the photos that cannot be read."""
     targets = OpenSetTargets(settings.false_tags, settings.unknown_tags)
     if settings.target not in CALIBRATED:
-        return None
+        return None, ()
     if settings.negatives is not None:
         photos = CalibrationPhotos(settings.negatives, settings.unknown_landmarks, settings.score, targets)
         return calibrate_export(folder, data, photos)
     if isinstance(run.model, TransferModel) and table_fits(run.settings.model):
         table = BackgroundTable.bundled().without(run.classes).seen_by(run.model)
-        return calibrate_by_table(folder, data, table, targets)
-    return None
+        return calibrate_by_table(folder, data, table, targets), ()
+    return None, ()
 
 
 def _describe(folder: Path, info: ModelInfo) -> ModelInfo:

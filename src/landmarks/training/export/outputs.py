@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from itertools import islice
+from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,20 @@ from landmarks.model.calibration import Outputs
 from landmarks.model.recognizer import Recognizer
 
 BATCH = 8
+
+
+@dataclass(frozen=True)
+class FolderOutputs:
+    """Outputs of a model for the photos of a folder.
+
+    Attributes:
+        groups: Of the photos in each subfolder, by name; those directly in the folder are another group, named
+            after it. A group without a readable photo is left out.
+        unreadable: The photos that cannot be read.
+    """
+
+    groups: dict[str, Outputs]
+    unreadable: tuple[Path, ...]
 
 
 def outputs_of(recognizer: Recognizer, pictures: Iterable[NDArray[np.uint8]]) -> Outputs:
@@ -48,15 +62,8 @@ def embeddings_of(recognizer: Recognizer, pictures: Iterable[NDArray[np.uint8]])
     return np.concatenate(found)
 
 
-def readable_pictures(folder: Path, recognizer: Recognizer) -> Iterator[NDArray[np.uint8]]:
-    """Yield the readable photos of a folder, prepared for a model; broken photos are skipped."""
-    return _readable(find_photos([folder]), recognizer)
-
-
-def outputs_by_folder(recognizer: Recognizer, folder: Path) -> dict[str, Outputs]:
-    """Return the outputs of a model for the photos in each subfolder, by name.
-
-    Photos directly in `folder` are another group, named after it. A folder without a readable photo is left out.
+def outputs_by_folder(recognizer: Recognizer, folder: Path) -> FolderOutputs:
+    """Return the outputs of a model for the photos in each subfolder.
 
     Raises:
         DataError: There is no readable photo at all.
@@ -65,16 +72,21 @@ def outputs_by_folder(recognizer: Recognizer, folder: Path) -> dict[str, Outputs
     for photo in find_photos([folder]):
         parts = photo.relative_to(folder).parts
         groups.setdefault(parts[0] if len(parts) > 1 else folder.name, []).append(photo)
-    found = {}
+    found: dict[str, Outputs] = {}
+    unreadable: list[Path] = []
     for name, photos in sorted(groups.items()):
-        with suppress(DataError):  # not one is readable
-            found[name] = outputs_of(recognizer, _readable(photos, recognizer))
-    return found or {folder.name: outputs_of(recognizer, [])}
+        broken: list[Path] = []
+        pictures = _readable(photos, recognizer, broken)
+        if (first := next(pictures, None)) is not None:
+            found[name] = outputs_of(recognizer, chain([first], pictures))
+        unreadable += broken
+    return FolderOutputs(found or {folder.name: outputs_of(recognizer, [])}, tuple(unreadable))
 
 
-def _readable(photos: Iterable[Path], recognizer: Recognizer) -> Iterator[NDArray[np.uint8]]:
+def _readable(photos: Iterable[Path], recognizer: Recognizer, broken: list[Path]) -> Iterator[NDArray[np.uint8]]:
+    """Yield the readable photos, prepared for a model, and add the others to `broken`."""
     for photo in photos:
         try:
             yield prepare(photo, recognizer.info.preprocessing)
         except ImageError:
-            continue
+            broken.append(photo)

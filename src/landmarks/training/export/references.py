@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from landmarks.fewshot.reference import make_reference
@@ -12,7 +13,7 @@ from landmarks.model.ood import is_landmark
 from landmarks.model.recognizer import Recognizer
 from landmarks.training.data.loaders import Data
 from landmarks.training.export.calibration import training_embeddings
-from landmarks.training.export.outputs import outputs_of, readable_pictures
+from landmarks.training.export.outputs import outputs_by_folder
 
 
 def write_reference(folder: Path, data: Data, negatives: Path) -> None:
@@ -31,5 +32,6 @@ def write_reference(folder: Path, data: Data, negatives: Path) -> None:
     known = is_landmark(data.folder.classes)
     landmarks = [sample for sample in data.folder.train if known[sample.label]]
     embeddings, labels = training_embeddings(recognizer, data, landmarks)
-    of_negatives = outputs_of(recognizer, readable_pictures(negatives, recognizer)).embeddings
+    groups = outputs_by_folder(recognizer, negatives).groups
+    of_negatives = np.concatenate([group.embeddings for group in groups.values()])
     make_reference(embeddings, labels, of_negatives).save(folder / REFERENCE_FILE)

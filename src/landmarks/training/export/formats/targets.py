@@ -25,7 +25,10 @@ from landmarks.training.export.formats.timm_files import TimmReport, write_timm
 from landmarks.training.export.predictor import make_predictor, save_torchscript
 
 Compared = tuple[str, ...]
-"""What an export was compared with, one sentence each."""
+"""What an export was compared with, and photos that were left out, one sentence each."""
+
+_NAMED = 5
+"""How many photos that were left out are named."""
 
 
 def export_for(run: TrainedRun, data: Data, out: Path, settings: ExportSettings) -> Compared:
@@ -40,7 +43,7 @@ def export_for(run: TrainedRun, data: Data, out: Path, settings: ExportSettings)
         settings: Target and content of the export.
 
     Returns:
-        What was compared, one sentence each.
+        What was compared, and which photos for the threshold were left out, one sentence each.
 
     Raises:
         RunError: `out` exists, or the target cannot hold the network of this run.
@@ -53,7 +56,11 @@ def export_for(run: TrainedRun, data: Data, out: Path, settings: ExportSettings)
 
 def _landmarks(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> Compared:
     parity = write_model(run, data, folder, settings)
-    return (f"{_differs('TorchScript', parity.torchscript)}, fp32 ONNX by {parity.onnx:.1e}", *_accuracies(parity))
+    return (
+        f"{_differs('TorchScript', parity.torchscript)}, fp32 ONNX by {parity.onnx:.1e}",
+        *_accuracies(parity),
+        *_left_out(parity),
+    )
 
 
 def _torchscript(run: TrainedRun, data: Data, folder: Path, _settings: ExportSettings) -> Compared:
@@ -87,7 +94,8 @@ def _hub(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) ->
     report = write_timm(run, data, folder)
     parity = write_model(run, data, folder, replace(settings, torchscript=False))
     write_hub_card(folder)
-    return (*_timm_sentences(report), _differs("fp32 ONNX", parity.onnx), *_accuracies(parity))
+    compared = (*_timm_sentences(report), _differs("fp32 ONNX", parity.onnx), *_accuracies(parity))
+    return (*compared, *_left_out(parity))
 
 
 def _timm_sentences(report: TimmReport) -> Compared:
@@ -109,6 +117,14 @@ def _accuracies(parity: ParityReport) -> Compared:
         for name, accuracy in right
         if accuracy is not None
     )
+
+
+def _left_out(parity: ParityReport) -> Compared:
+    if not parity.unreadable:
+        return ()
+    count, named = len(parity.unreadable), ", ".join(parity.unreadable[:_NAMED])
+    more = f" and {count - _NAMED} more" if count > _NAMED else ""
+    return (f"left out, as they cannot be read: {named}{more}",)
 
 
 _WRITERS: dict[ExportTarget, Callable[[TrainedRun, Data, Path, ExportSettings], Compared]] = {
