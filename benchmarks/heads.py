@@ -41,7 +41,7 @@ from landmarks.training.data.loaders import Data, prepare_data
 from landmarks.training.engine.devices import launch_fabric
 from landmarks.training.engine.optimization import get_loss, get_optimizer
 from landmarks.training.engine.train import one_epoch_test, optimize
-from landmarks.training.models.features import Views, compute_embeddings, embedding_loader, view_augmentation
+from landmarks.training.models.features import Views, compute_embeddings, embedding_loader
 from landmarks.training.models.heads import head_factory, head_loss
 from landmarks.training.models.networks import NetworkOfRun, build_network
 from landmarks.training.models.transfer import Head, TransferModel
@@ -92,7 +92,7 @@ class Embedded:
                 samples,
                 network.preprocessing,
                 data.cache_folder,
-                views=Views(count=views, augment=view_augmentation(settings.augment)),
+                views=Views(count=views, augment=settings.augment),
             )
             return {sample.path: row for sample, row in zip(samples, rows, strict=True)}
 

@@ -240,6 +240,15 @@ def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_
         (("--unknown-landmarks", "NOTHING"), "needs --negatives"),
         (("--unknown-tags", 0), "--unknown-tags must be between 0 and 1, not 0.0"),
         (("--score", "guess"), "is not one of"),
+        (("--score", "energy"), "--score needs --negatives"),
+        (("--false-tags", 0.2), "--false-tags needs --negatives: photos on which the threshold is chosen"),
+        (("--negatives", "NOTHING", "--unknown-tags", 0.2), "--unknown-tags needs --unknown-landmarks"),
+        (
+            ("--for", "torchscript", "--false-tags", 0.2),
+            "--false-tags is for a threshold, which --for torchscript",
+        ),
+        (("--for", "timm", "--licence", "MIT"), "--licence is for a model card, which --for timm does not have"),
+        (("--for", "torchscript", "--no-torchscript"), "--torchscript must be true with --for torchscript"),
         (("--notes", "missing.md"), "--notes must be a text file, not 'missing.md'"),
     ],
 )

@@ -151,5 +151,6 @@ def test_threshold_that_a_target_cannot_hold_is_refused(scratch_run, tmp_path):
     outcome = landmarks("export", scratch_run, "--for", "onnx", "--out", out, "--negatives", tmp_path)
     assert outcome.status == 2
     assert outcome.complaint == (
-        "--negatives sets a threshold, which --for onnx cannot hold: leave it out, or export for landmarks or hub"
+        "--negatives is for a threshold, which --for onnx does not have: leave it out, or export for landmarks "
+        "or hub"
     )

@@ -40,7 +40,7 @@ changed_settings = st.builds(
         optimization=replace(usual.optimization, learning_rate=rate, ema=ema),
         loop=replace(usual.loop, epochs=epochs),
     ),
-    kind=st.sampled_from([("scratch", False), ("transfer", False), ("transfer", True)]),
+    kind=st.sampled_from([("scratch", False), ("transfer", True)]),
     dropout=fractions,
     rate=st.floats(1e-12, 1e3),
     names=st.sampled_from([(), ("flip",), ("resized-crop", "mixup")]),

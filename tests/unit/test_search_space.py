@@ -8,7 +8,7 @@ import pytest
 
 from landmarks.training.config.jobs import TuneSettings
 from landmarks.training.config.settings import RunSettings
-from landmarks.training.models.features import Views, view_augmentation
+from landmarks.training.models.features import Views
 from landmarks.training.tuning.search_space import SPACES, Choice, Range
 
 EMBEDDED = {"backbone", "crop_scale", "names"}
@@ -17,7 +17,7 @@ EMBEDDED = {"backbone", "crop_scale", "names"}
 
 def embedded(settings: RunSettings) -> tuple[str, Views]:
     """What the cache of embeddings is looked up by, besides the images."""
-    views = Views(settings.model.views, view_augmentation(settings.augment), settings.loading.seed)
+    views = Views(settings.model.views, settings.augment, settings.loading.seed)
     return settings.model.backbone, views
 
 

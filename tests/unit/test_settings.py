@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -62,6 +63,11 @@ BAD: list[tuple[type[Any], dict[str, Any], str]] = [
     (ModelSettings, {"crop": 31}, "`crop` must be from 32 to 256 pixels"),
     (ModelSettings, {"resize": 223}, "`resize` must be from `crop` to 256 pixels"),
     (ModelSettings, {"resize": 257}, "`resize` must be from `crop` to 256 pixels"),
+    (ModelSettings, {"backbone": "efficientnet_lite2"}, "`backbone` must be used with `model` transfer"),
+    (ModelSettings, {"weights": Path("mine.safetensors")}, "`weights` must be used with `model` transfer"),
+    (ModelSettings, {"views": 9}, "`views` must be used with `model` transfer"),
+    (ModelSettings, {"kind": "transfer", "widths": (8, 8, 8, 8)}, "`widths` must be used with `model` scratch"),
+    (s.AugmentSettings, {"mix_probability": 1.0}, "`mix` must be used with mixup or cutmix in `augment`"),
     (OptimizationSettings, {"learning_rate": INF}, "`learning_rate`"),
     (OptimizationSettings, {"backbone_rate": 2.0}, "`backbone_rate`"),
     (OptimizationSettings, {"momentum": 1.0}, "`momentum`"),
@@ -108,7 +114,7 @@ runs = st.builds(
         kind=st.just("transfer"),
         backbone=st.text(),
         weights=st.none() | paths,
-        unfreeze=st.booleans(),
+        unfreeze=st.just(True),
         views=st.integers(1),
         dropout=below_one,
         head=st.just("cosine"),
@@ -128,7 +134,7 @@ runs = st.builds(
     ),
     augment=st.builds(
         AugmentSettings,
-        names=augmentations.map(tuple),
+        names=augmentations.map(lambda names: (*names, "mixup")),
         crop_scale=fraction(exclude_min=True),
         mix_probability=fraction(),
         sizes=st.lists(st.integers(32, 256), min_size=1, max_size=4).map(tuple),
@@ -167,6 +173,22 @@ def test_settings_from_before_there_were_heads_are_those_of_a_linear_one() -> No
     for key in ("head", "sub_centers", "scale", "margin"):
         del values["model"][key]
     assert RunSettings.from_dict(values) == RunSettings(Path("data"))
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "sentence"),
+    [
+        ("augment", {"names": ("flip", "mixup")}, "`augment` must be without mixup and cutmix"),
+        ("augment", {"sizes": (64,)}, "`sizes` must be used with `model` scratch or with `unfreeze`"),
+        ("optimization", {"backbone_rate": 0.5}, "`backbone_rate` must be used with `unfreeze`"),
+    ],
+)
+def test_a_frozen_backbone_refuses_what_it_would_ignore(
+    section: str, change: dict[str, Any], sentence: str
+) -> None:
+    usual = default_settings(Path("data"), "transfer")
+    with pytest.raises(SettingsError, match=sentence):
+        replace(usual, **{section: replace(getattr(usual, section), **change)})
 
 
 @pytest.mark.parametrize(("kind", "unfreeze"), [("scratch", False), ("transfer", False), ("transfer", True)])

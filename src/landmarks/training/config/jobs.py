@@ -24,7 +24,10 @@ ExportTarget = Literal["landmarks", "onnx", "torchscript", "timm", "hub", "photo
 Metric = Literal["loss", "accuracy"]
 
 CALIBRATED = ("landmarks", "hub")
-"""Targets of an export that can hold thresholds for unknown photos."""
+"""Targets of an export that have thresholds for unknown photos, and a model card."""
+
+_OF_THRESHOLDS = ("negatives", "score", "false_tags", "unknown_tags")
+_OF_CARD = ("licence", "origin", "notes")
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class ExportSettings:
             used with negatives.
         false_tags: Fraction of photos without a landmark that may get a tag.
         unknown_tags: Fraction of photos of unknown landmarks that may get a tag.
-        score: Out-of-distribution score (see landmarks.model.ood).
+        score: Out-of-distribution score (see landmarks.model.ood); used with negatives.
         licence: Permitted use of the weights; by default what the licences of the training images allow.
         origin: Collections of the training images, as COLLECTION=LICENCE; the licence `none` means that they have
             none.
@@ -128,11 +131,17 @@ class ExportSettings:
             folder = getattr(self, name)
             if folder is not None and not folder.is_dir():
                 raise SettingsError(f"`{name}` must be a folder of photos, not {str(folder)!r}")
-        if self.negatives is not None and self.target not in CALIBRATED:
-            raise SettingsError(
-                f"`negatives` sets a threshold, which `target` {self.target} cannot hold: leave it out, or "
-                f"export for {' or '.join(CALIBRATED)}"
-            )
+        for name in (*_OF_THRESHOLDS, *_OF_CARD) if self.target not in CALIBRATED else ():
+            if self.differs(name):
+                what = "a threshold" if name in _OF_THRESHOLDS else "a model card"
+                raise SettingsError(
+                    f"`{name}` is for {what}, which `target` {self.target} does not have: leave it out, or export "
+                    f"for {' or '.join(CALIBRATED)}"
+                )
+        if not self.torchscript and self.target == "torchscript":
+            raise SettingsError("`torchscript` must be true with `target` torchscript, which is nothing else")
+        if self.differs("score") and self.negatives is None:
+            raise SettingsError("`score` needs `negatives`: give a folder of photos without a landmark too")
         if self.unknown_landmarks is not None and self.negatives is None:
             raise SettingsError(
                 "`unknown_landmarks` needs `negatives`: give a folder of photos without a landmark too"
@@ -140,6 +149,10 @@ class ExportSettings:
         if self.unknown_landmarks is not None and self.score != "combined":
             raise SettingsError(f"`unknown_landmarks` serves the score combined, not {self.score}: leave one out")
         parse_licences(self.origin)
+
+    def differs(self, name: str) -> bool:
+        """Return whether a setting is not the default."""
+        return bool(getattr(self, name) != getattr(ExportSettings, name))
 
     @property
     def folder_name(self) -> str:

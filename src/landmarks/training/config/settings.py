@@ -44,6 +44,12 @@ def argument_of(key: str) -> str:
     return _ARGUMENTS.get(key, key)
 
 
+MIXES = ("mixup", "cutmix")
+"""Augmentations that blend the images of a batch."""
+
+FROZEN_SIZES = (224,)
+
+
 def _require(condition: bool, argument: str, rule: str, value: object) -> None:
     if not condition:
         raise SettingsError(f"`{argument}` must be {rule}, not {value!r}")
@@ -107,9 +113,16 @@ class AugmentSettings:
         )
         _require(0 < self.crop_scale <= 1, "crop_scale", "above 0 and at most 1", self.crop_scale)
         _require(0 <= self.mix_probability <= 1, "mix", "from 0 to 1", self.mix_probability)
+        mixed = self.mixes or self.mix_probability in (0, AugmentSettings.mix_probability)
+        _require(bool(mixed), "mix", "used with mixup or cutmix in `augment`", self.mix_probability)
         _require(len(self.sizes) > 0, "sizes", "at least one size", self.sizes)
         for size in self.sizes:
             _require(32 <= size <= 256, "sizes", "from 32 to 256 pixels", size)
+
+    @property
+    def mixes(self) -> tuple[AugmentationName, ...]:
+        """The augmentations that blend whole batches."""
+        return tuple(name for name in self.names if name in MIXES)
 
     def size_of_epoch(self, epoch: int, epochs: int) -> int:
         """Return the training crop in pixels of epoch `epoch` (from 0) of `epochs`."""
@@ -186,6 +199,11 @@ class ModelSettings:
         for key, usual in (("sub_centers", 1), ("scale", 30.0), ("margin", 0.1), ("rare_margin", None)):
             value = getattr(self, key)
             _require(self.head == "cosine" or value == usual, key, "used with `head` cosine", value)
+        own = ("widths", "depths") if self.kind == "transfer" else ("backbone", "weights", "views")
+        other = "scratch" if self.kind == "transfer" else "transfer"
+        for key in own:
+            value = getattr(self, key)
+            _require(value == getattr(ModelSettings, key), key, f"used with `model` {other}", value)
         _require(not (self.unfreeze and self.kind == "scratch"), "unfreeze", "used with `model` transfer", True)
         _require(self.frozen is None or self.frozen >= 0, "frozen", "at least 0", self.frozen)
         _require(self.unfreeze or self.frozen is None, "frozen", "used with `unfreeze`", self.frozen)
@@ -294,6 +312,15 @@ class RunSettings:
         on = f" on {processes} devices" if processes > 1 else ""
         _require(batch_size >= least, "batch_size", f"at least {least} from scratch{on}", batch_size)
         _require(batch_size % processes == 0, "batch_size", f"a multiple of the {processes} devices", batch_size)
+        if not self.model.unfreeze:
+            rate = self.optimization.backbone_rate
+            _require(rate == OptimizationSettings.backbone_rate, "backbone_rate", "used with `unfreeze`", rate)
+        if self.model.kind == "transfer" and not self.model.unfreeze:
+            # A frozen backbone embeds one image at a time, at one size.
+            mixes, sizes = self.augment.mixes, self.augment.sizes
+            _require(not mixes, "augment", "without mixup and cutmix for a frozen backbone", self.augment.names)
+            usual = sizes in (AugmentSettings.sizes, FROZEN_SIZES)
+            _require(usual, "sizes", "used with `model` scratch or with `unfreeze`", sizes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, one mapping per group."""
@@ -337,7 +364,7 @@ def default_settings(data: Path, kind: ModelKind = "scratch", *, unfreeze: bool 
         return RunSettings(
             data,
             model=model,
-            augment=AugmentSettings(names=("resized-crop", "flip", "jitter"), crop_scale=0.6, sizes=(224,)),
+            augment=AugmentSettings(("resized-crop", "flip", "jitter"), crop_scale=0.6, sizes=FROZEN_SIZES),
             optimization=OptimizationSettings(learning_rate=0.05, weight_decay=1e-4, label_smoothing=0.0, ema=0.0),
             loop=LoopSettings(epochs=40),
         )

@@ -18,10 +18,9 @@ from torchvision.transforms import v2
 
 from landmarks.errors import require_choice
 from landmarks.imaging.preprocessing import Preprocessing
-from landmarks.training.config.settings import AugmentSettings
+from landmarks.training.config.settings import MIXES, AugmentSettings
 
 CROPS = ("resized-crop", "crop")
-MIXES = ("mixup", "cutmix")
 
 
 def downscale(image: Tensor, smallest: float = 0.3) -> Tensor:

@@ -18,7 +18,7 @@ from landmarks.errors import DataError, SettingsError
 from landmarks.files.state import user_cache
 from landmarks.imaging.preprocessing import Preprocessing, center_crop, resize_short_side
 from landmarks.training.config.settings import AugmentSettings, DataSettings, Sampler
-from landmarks.training.data.augment import MIXES, Collate, TrainTransform
+from landmarks.training.data.augment import Collate, TrainTransform
 from landmarks.training.data.cache import (
     BrokenPicture,
     PictureCache,
@@ -246,7 +246,7 @@ def make_loaders(
     """
     contract = preprocessing or data.preprocessing
     classes = data.folder.classes
-    mixes = [name for name in augment.names if name in MIXES]
+    mixes = augment.mixes
     transform = TrainTransform(augment, augment.sizes[-1], contract)
     if data.shards is not None:
         size = min(settings.batch_size, data.train_size)

@@ -32,7 +32,7 @@ from landmarks.training.engine.trained import (
     load_run,
     require_same_data,
 )
-from landmarks.training.models.features import Views, compute_embeddings, embedding_loader, view_augmentation
+from landmarks.training.models.features import Views, compute_embeddings, embedding_loader
 from landmarks.training.models.networks import NetworkOfRun, build_network
 from landmarks.training.models.transfer import Head, TransferModel
 from landmarks.training.models.weights import load_weights, save_weights
@@ -169,6 +169,17 @@ def prepare(settings: RunSettings, logger: Logger, folder: RunFolder | None = No
     return data, build_network(settings.model, data.folder.classes, data.preprocessing)
 
 
+def _settings_of_head(settings: RunSettings) -> RunSettings:
+    """Return the settings of the head before fine-tuning: it is trained as it would be alone.
+
+    Learning rate, epochs and the like are for what follows.
+    """
+    usual = default_settings(settings.data, "transfer")
+    loading = replace(usual.loading, seed=settings.loading.seed, sampler=settings.loading.sampler)
+    loop = replace(usual.loop, precision=settings.loop.precision)
+    return replace(usual, model=settings.model, loading=loading, loop=loop)
+
+
 def _train_head(
     folder: RunFolder, settings: RunSettings, data: Data, network: NetworkOfRun, logger: Logger, *, resume: bool
 ) -> None:
@@ -177,8 +188,7 @@ def _train_head(
     if not isinstance(model, TransferModel):
         raise TypeError("only a pretrained network has a head that is trained alone")
     unfreeze = settings.model.unfreeze
-    # Before fine-tuning, the head is trained as it would be alone; the other settings are for what follows.
-    own = replace(default_settings(settings.data, "transfer"), model=settings.model) if unfreeze else settings
+    own = _settings_of_head(settings) if unfreeze else settings
     # Seconds of work: not worth distributing.
     own = replace(own, loop=replace(own.loop, accelerator=settings.loop.accelerator, devices=1, nodes=1))
     loaders = head_loaders(own, data, network, logger, seed=settings.loading.seed)
@@ -229,7 +239,7 @@ def head_loaders(
             network.preprocessing,
             data.cache_folder,
             accelerator=settings.loop.accelerator,
-            views=Views(settings.model.views, view_augmentation(settings.augment), seed) if training else Views(),
+            views=Views(settings.model.views, settings.augment, seed) if training else Views(),
             progress=logger.progress,
         )
         sampler = settings.loading.sampler if training else None

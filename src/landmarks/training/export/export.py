@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from landmarks.errors import ExportError, RunError
+from landmarks.errors import ExportError, RunError, SettingsError
 from landmarks.files.atomic import storage_errors, write_text
 from landmarks.files.checksums import sha256_file
 from landmarks.imaging.preprocessing import normalize
@@ -137,7 +137,12 @@ def export_folder(out: Path) -> Iterator[Path]:
 
 
 def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> ParityReport:
-    """Write the files of a model folder; see `export_run`."""
+    """Write the files of a model folder; see `export_run`.
+
+    Raises:
+        SettingsError: Rates are asked for, and there is nothing to choose a threshold on.
+    """
+    _require_photos_for_rates(run, settings)
     contract = run.preprocessing
     save_torchscript(make_predictor(run.model, run.classes, contract), folder / TORCHSCRIPT_FILE)
     fp32 = folder / "fp32.onnx"
@@ -191,6 +196,18 @@ def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSetti
     return parity
 
 
+def _of_table(run: TrainedRun) -> TransferModel | None:
+    """Return the network if the bundled table fits it."""
+    return run.model if isinstance(run.model, TransferModel) and table_fits(run.settings.model) else None
+
+
+def _require_photos_for_rates(run: TrainedRun, settings: ExportSettings) -> None:
+    for name, needed in (("false_tags", "negatives"), ("unknown_tags", "unknown_landmarks")):
+        table = settings.negatives is None and _of_table(run) is not None
+        if settings.differs(name) and getattr(settings, needed) is None and not table:
+            raise SettingsError(f"`{name}` needs `{needed}`: photos on which the threshold is chosen")
+
+
 def _calibrated(
     run: TrainedRun, data: Data, folder: Path, settings: ExportSettings
 ) -> tuple[Calibration | None, tuple[Path, ...]]:
@@ -201,8 +218,8 @@ def _calibrated(
     if settings.negatives is not None:
         photos = CalibrationPhotos(settings.negatives, settings.unknown_landmarks, settings.score, targets)
         return calibrate_export(folder, data, photos)
-    if isinstance(run.model, TransferModel) and table_fits(run.settings.model):
-        table = BackgroundTable.bundled().without(run.classes).seen_by(run.model)
+    if (network := _of_table(run)) is not None:
+        table = BackgroundTable.bundled().without(run.classes).seen_by(network)
         return calibrate_by_table(folder, data, table, targets), ()
     return None, ()
 

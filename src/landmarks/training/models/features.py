@@ -29,7 +29,7 @@ from landmarks.files.atomic import atomic_path
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.training.config.settings import AugmentSettings
 from landmarks.training.config.settings import Sampler as SamplerName
-from landmarks.training.data.augment import MIXES, TrainTransform
+from landmarks.training.data.augment import TrainTransform
 from landmarks.training.data.cache import PictureCache, Progress, resolved
 from landmarks.training.data.folders import Sample
 from landmarks.training.data.loaders import EvalTransform, Loader
@@ -277,13 +277,3 @@ def _torch_embedder(model: TransferModel, preprocessing: Preprocessing) -> Embed
         return result
 
     return embed
-
-
-def view_augmentation(augment: AugmentSettings) -> AugmentSettings:
-    """Return the augmentation of embedded views: without MixUp and CutMix, which blend whole batches."""
-    return AugmentSettings(
-        names=tuple(name for name in augment.names if name not in MIXES),
-        crop_scale=augment.crop_scale,
-        mix_probability=0.0,
-        sizes=augment.sizes,
-    )
