@@ -189,6 +189,40 @@ def test_damaged_files_of_a_run(name, content, transfer_run, copy_run):
     assert "Traceback" not in outcome.err
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("data", []), ("data", {}), ("preprocessing", {"crop": 5}), ("classes", 5)]
+)
+def test_damaged_values_of_a_run(key, value, transfer_run, copy_run):
+    run = copy_run(transfer_run)
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**info, key: value}))
+    assert_refused(landmarks("evaluate", run), run / "run.json", "train again")
+
+
+def test_settings_of_another_version(transfer_run, copy_run):
+    run = copy_run(transfer_run)
+    settings = json.loads((run / "settings.json").read_text())
+    settings["model"]["widths"] = 8
+    (run / "settings.json").write_text(json.dumps(settings))
+    assert_refused(landmarks("evaluate", run), run / "settings.json", "do not fit this version")
+
+
+def test_damaged_metrics_stop_an_export_before_it_begins(transfer_run, copy_run):
+    run = copy_run(transfer_run)
+    (run / "metrics_valid.json").write_text('{"count": 1')
+    assert_refused(landmarks("export", run), run / "metrics_valid.json", "unreadable")
+
+
+def test_a_run_goes_on_without_its_table_of_epochs(scratch_run, copy_run):
+    run = copy_run(scratch_run)
+    shutil.copy(scratch_run / "last.ckpt", run)
+    whole = (run / "metrics.csv").read_text()
+    (run / "metrics.csv").write_text("epoch,loss\n0,x\n")
+    outcome = landmarks("train", "--resume", run)
+    assert outcome.status == 0, outcome.err
+    assert (run / "metrics.csv").read_text() == whole
+
+
 # --- models and photos ---
 
 

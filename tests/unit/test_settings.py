@@ -212,9 +212,7 @@ def test_the_usual_settings_fit_their_kind(kind: s.ModelKind, unfreeze: bool) ->
 def test_damaged_settings_are_told_in_a_sentence(change: Any) -> None:
     values = json.loads(json.dumps(RunSettings(Path("data")).to_dict()))
     change(values)
-    with pytest.raises(
-        SettingsError, match=r"settings\.json does not fit this version of landmarks .*: train again"
-    ):
+    with pytest.raises(SettingsError, match=r"the settings do not fit this version of landmarks .*: train again"):
         RunSettings.from_dict(values)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import Precision
+from tiny_backbone import small_networks
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
@@ -308,6 +310,25 @@ def test_embeddings_go_on_where_they_were_interrupted(embed: Callable[..., Any],
     np.testing.assert_array_equal(rows, whole)
     assert [path.suffix for path in (tmp_path / "resumed").iterdir() if "embeddings" in path.name] == [".npy"]
     assert embed(tmp_path / "resumed")[1] == 0
+
+
+@pytest.mark.parametrize("left", [0, 100])
+def test_damaged_embeddings_are_made_again(embed: Callable[..., Any], tmp_path: Path, left: int) -> None:
+    rows, _ = embed(tmp_path / "cache")
+    (file,) = (tmp_path / "cache").glob("embeddings-*.npy")
+    os.truncate(file, left)
+    again, count = embed(tmp_path / "cache")
+    assert count == 20
+    np.testing.assert_array_equal(again, rows)
+
+
+def test_a_damaged_graph_of_the_backbone_is_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    small_networks(monkeypatch)
+    model, contract = get_model_transfer_learning(num_classes=2, pretrained=False)
+    graph = tmp_path / "backbone.onnx"
+    graph.write_bytes(b"cut")
+    crop = np.zeros((1, contract.crop, contract.crop, 3), np.uint8)
+    assert features._embedder(model, contract, graph, "cpu")(crop).shape == (1, model.embedding_size)
 
 
 def test_embeddings_of_another_input_are_not_taken_for_these(embed: Callable[..., Any], tmp_path: Path) -> None:

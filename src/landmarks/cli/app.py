@@ -94,7 +94,9 @@ def _status(run: Callable[[], object], program: _Program) -> int:  # noqa: PLR09
     except click.UsageError as error:
         command = f"{error.ctx.command_path} --help" if error.ctx is not None else "landmarks --help"
         return _complain(f"{error.format_message().rstrip('.')}: see {command}", error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as stopped:
+        if isinstance(stopped.__cause__, EOFError):
+            raise  # a fault of ours; click takes it for Ctrl-D
         return _complain("stopped", 130)
     except LandmarksError as error:
         sentence = str(error)

@@ -346,7 +346,7 @@ class RunSettings:
             return cls(data=Path(values["data"]), cache=Path(cache) if cache else None, **built)
         except (KeyError, TypeError, AttributeError) as error:
             raise SettingsError(
-                f"settings.json does not fit this version of landmarks ({error}): train again"
+                f"the settings do not fit this version of landmarks ({error}): train again"
             ) from error
 
 

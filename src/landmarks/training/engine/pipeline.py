@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from landmarks.errors import LandmarksError, SettingsError
+from landmarks.errors import LandmarksError, RunError, SettingsError
 from landmarks.files.atomic import write_json, write_text
 from landmarks.training.config.settings import RunSettings, default_settings
 from landmarks.training.data.loaders import Data, Loader, prepare_data
@@ -84,6 +84,13 @@ def resume_run(out: Path, *, loggers: Sequence[Logger] = ()) -> TrainedRun:
     return _complete(folder, settings, Loggers(*loggers), resume=True, splits=SPLITS)
 
 
+def _seconds_so_far(folder: RunFolder) -> float:
+    try:
+        return sum(row.seconds for row in read_history(folder.history))
+    except RunError:  # damaged; the checkpoint has the same rows, and they are written again
+        return 0.0
+
+
 def _complete(
     folder: RunFolder, settings: RunSettings, logger: Logger, *, resume: bool, splits: Sequence[str]
 ) -> TrainedRun:
@@ -93,7 +100,7 @@ def _complete(
     ready = resume
     try:
         with locked_run(folder):
-            started = time.perf_counter() - sum(row.seconds for row in read_history(folder.history))
+            started = time.perf_counter() - _seconds_so_far(folder)
             data, network = prepare(settings, logger, folder)
             if resume and folder.info.is_file():
                 require_same_data(folder, read_info(folder), data)

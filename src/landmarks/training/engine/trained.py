@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from landmarks.training.models.transfer import Head, TransferModel
 from landmarks.training.reports import plots
 from landmarks.training.reports.report import write_report
 from landmarks.training.runs.class_history import read_class_history
-from landmarks.training.runs.folder import RunFolder, open_run, read_history, read_info
+from landmarks.training.runs.folder import RunFolder, open_run, read_history, read_info, read_json
 
 SPLITS = ("valid", "test")
 
@@ -57,7 +56,7 @@ class TrainedRun:
         path = self.folder.root / f"metrics_{split}.json"
         if not path.is_file():
             return {}
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         return {key: values[key] for key in ("count", "loss", "top1", "top5", "macro", "sources") if key in values}
 
 

@@ -143,6 +143,7 @@ def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSetti
         SettingsError: Rates are asked for, and there is nothing to choose a threshold on.
     """
     _require_photos_for_rates(run, settings)
+    measured = {split: run.metrics(split) for split in ("valid", "test")}
     contract = run.preprocessing
     save_torchscript(make_predictor(run.model, run.classes, contract), folder / TORCHSCRIPT_FILE)
     fp32 = folder / "fp32.onnx"
@@ -187,8 +188,7 @@ def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSetti
         info = replace(info, temperature=calibration.temperature, calibration=calibration.to_dict())
     if settings.negatives is not None:
         write_reference(folder, data, settings.negatives)
-    metrics = {"valid": run.metrics("valid"), "test": run.metrics("test"), "export": asdict(parity)}
-    info = replace(info, metrics=metrics)
+    info = replace(info, metrics={**measured, "export": asdict(parity)})
     write_text(folder / CARD_FILE, model_card(info, settings.notes))
     if not settings.torchscript:
         (folder / TORCHSCRIPT_FILE).unlink()

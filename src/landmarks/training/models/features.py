@@ -145,8 +145,7 @@ def compute_embeddings(
         status = sample.path.stat()
         digest.update(f"{place} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
     file = folder / f"embeddings-{digest.hexdigest()[:20]}.npy"
-    if file.is_file():
-        stored: NDArray[np.float32] = np.load(file, allow_pickle=False)
+    if (stored := _read_embeddings(file, (len(samples), views.count))) is not None:
         return stored
     embed = _embedder(model, preprocessing, graph, accelerator)
     drawn = TrainTransform(views.augment or AugmentSettings(names=()), preprocessing.crop, preprocessing)
@@ -172,6 +171,15 @@ def compute_embeddings(
     return embeddings
 
 
+def _read_embeddings(file: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
+    """Return the cached embeddings, or None if there are none or they are damaged."""
+    try:
+        stored: NDArray[np.float32] = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return stored if stored.ndim == 3 and stored.shape[:2] == shape else None
+
+
 def _write_part(path: Path, rows: NDArray[np.float32]) -> None:
     """Save the embeddings of a block, and the random state for the next one."""
     with atomic_path(path) as temporary, temporary.open("wb") as out:
@@ -184,7 +192,7 @@ def _read_part(path: Path) -> NDArray[np.float32] | None:
         with np.load(path, allow_pickle=False) as part:
             rows: NDArray[np.float32] = part["rows"]
             torch.set_rng_state(torch.from_numpy(part["rng"]))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # missing or damaged
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):  # missing or damaged
         return None
     return rows
 
@@ -255,7 +263,12 @@ def _embedder(model: TransferModel, preprocessing: Preprocessing, graph: Path, a
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # several batches are embedded at once
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(graph), options, ["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(str(graph), options, ["CPUExecutionProvider"])
+    except Exception:  # noqa: BLE001 - ONNX Runtime's errors have no common class
+        # Damaged: made again.
+        write_onnx(model, preprocessing, graph)
+        session = onnxruntime.InferenceSession(str(graph), options, ["CPUExecutionProvider"])
 
     def embed(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         result: NDArray[np.float32] = session.run(["embedding"], {"pictures": batch})[0]

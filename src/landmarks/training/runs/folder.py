@@ -30,9 +30,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from landmarks.errors import RunError
+from landmarks.errors import ModelError, RunError, SettingsError
 from landmarks.files.atomic import is_temporary, remove_temporaries, storage_errors, write_json, write_text
 from landmarks.files.locks import locked
+from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.training.config.settings import RunSettings
 
 _RENAMED = {"pictures_per_second": "images_per_second"}
@@ -66,6 +67,16 @@ class EpochRow:
     seconds: float
     images_per_second: float
     saved: bool
+
+
+_KINDS_OF_INFO = {
+    "architecture": str,
+    "classes": list,
+    "preprocessing": dict,
+    "data": dict,
+    "versions": dict,
+    "machine": str,
+}
 
 
 @dataclass(frozen=True)
@@ -181,7 +192,10 @@ def open_run(root: Path) -> tuple[RunFolder, RunSettings]:
         SettingsError: Its settings do not fit this version.
     """
     run = RunFolder(root)
-    return run, RunSettings.from_dict(read_json(run.settings))
+    try:
+        return run, RunSettings.from_dict(read_json(run.settings))
+    except SettingsError as error:
+        raise SettingsError(f"{run.settings}: {error}") from error
 
 
 def read_info(run: RunFolder) -> dict[str, Any]:
@@ -191,9 +205,16 @@ def read_info(run: RunFolder) -> dict[str, Any]:
         RunError: It is missing or damaged.
     """
     info = read_json(run.info)
-    missing = sorted({"architecture", "classes", "preprocessing", "data", "versions", "machine"} - set(info))
+    for key, kind in _KINDS_OF_INFO.items():
+        if not isinstance(info.get(key), kind):
+            raise RunError(f"{run.info}: damaged ({key} is missing or of another type): train again")
+    missing = sorted({"name", "fingerprint"} - set(info["data"]))
     if missing:
-        raise RunError(f"{run.info}: damaged ({missing[0]} is missing): train again")
+        raise RunError(f"{run.info}: damaged (data has no {missing[0]}): train again")
+    try:
+        Preprocessing.from_dict(info["preprocessing"])
+    except ModelError as error:
+        raise RunError(f"{run.info}: damaged ({error.args[0].partition(':')[0]}): train again") from error
     return info
 
 
