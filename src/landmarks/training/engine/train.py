@@ -351,6 +351,8 @@ class Trainer:
         except (KeyError, RuntimeError, TypeError, AttributeError, ValueError) as error:
             message = f"{folder.checkpoint}: the checkpoint does not fit this run: start a new run"
             raise ModelError(message) from error
+        if self.fabric.is_global_zero:
+            write_history(folder.history, self.rows)  # the file may be damaged
 
 
 class _Meter:
