@@ -210,7 +210,9 @@ def test_settings_of_another_version(transfer_run, copy_run):
 def test_damaged_metrics_stop_an_export_before_it_begins(transfer_run, copy_run):
     run = copy_run(transfer_run)
     (run / "metrics_valid.json").write_text('{"count": 1')
-    assert_refused(landmarks("export", run), run / "metrics_valid.json", "unreadable")
+    assert_refused(
+        landmarks("export", run), run / "metrics_valid.json", f"landmarks evaluate {run} writes it again"
+    )
 
 
 def test_a_run_goes_on_without_its_table_of_epochs(scratch_run, copy_run):

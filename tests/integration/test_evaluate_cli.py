@@ -52,6 +52,20 @@ def test_metrics_are_printed_and_the_files_are_written(place: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {"metrics.json", "photos.jsonl", "report.html"}
 
 
+def test_another_evaluation_is_not_overwritten(place: Path) -> None:
+    save_colour(place / "other/data/Stonehenge/0.png", (30, 30, 230))
+    for data, prefer, made in (
+        ("data", "balanced", "evaluate-colours-data"),
+        ("other/data", "balanced", "evaluate-colours-data-2"),
+        ("data", "recall", "evaluate-colours-data-3"),
+        ("other/data", "balanced", "evaluate-colours-data-2"),
+        ("data", "balanced", "evaluate-colours-data"),
+    ):
+        outcome = landmarks("evaluate", "colours", data, "--prefer", prefer, "--workers", "1")
+        assert outcome.out.splitlines()[-1] == f"report: runs/{made}/report.html"
+    assert len(list((place / "runs").iterdir())) == 3
+
+
 def test_json_lines_are_as_the_schema_says(place: Path) -> None:
     outcome = landmarks("evaluate", "colours", "data", "--jsonl", "--workers", "1", "--out", "here")
     rows = [check("evaluate", line) for line in outcome.out.splitlines()]

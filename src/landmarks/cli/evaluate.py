@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,7 +17,7 @@ from landmarks.errors import SettingsError
 from landmarks.tagging.settings import TagSettings
 
 if TYPE_CHECKING:
-    from landmarks.training.evaluation.evaluation import EvaluateSettings
+    from landmarks.training.evaluation.evaluation import EvaluateSettings, FolderEvaluation
     from landmarks.training.metrics.evaluate import Evaluation
 
 
@@ -64,9 +66,8 @@ def evaluate(
     from landmarks.training.evaluation.evaluation import EvaluateSettings
 
     photos, others = ([local_data(one, None, verbosity) for one in given] for given in (data, negatives))
-    folder = out or Path("runs") / f"evaluate-{_name(Path(model))}-{_name((photos or others)[0])}"
     asked = EvaluateSettings(model, tuple(photos), tuple(others), replace(settings, top=5), workers)
-    _evaluate_folder(asked, folder, jsonl=jsonl, verbosity=verbosity)
+    _evaluate_folder(asked, out, jsonl=jsonl, verbosity=verbosity)
 
 
 def _require_run(model: str) -> None:
@@ -84,7 +85,27 @@ def _name(path: Path) -> str:
     return resolved.parent.name if resolved.is_file() else resolved.name
 
 
-def _evaluate_folder(asked: EvaluateSettings, folder: Path, *, jsonl: bool, verbosity: Verbosity) -> None:
+def _default_out(found: FolderEvaluation) -> Path:
+    """Return `runs/evaluate-MODEL-DATA`, numbered where another evaluation has this name."""
+    asked = found.settings
+    name = f"evaluate-{_name(Path(asked.model))}-{_name((asked.data or asked.negatives)[0])}"
+    folders = (Path("runs") / (name if number == 1 else f"{name}-{number}") for number in count(1))
+    return next(folder for folder in folders if not folder.exists() or _is_earlier(folder, found))
+
+
+def _is_earlier(folder: Path, found: FolderEvaluation) -> bool:
+    """Return whether a folder holds an earlier evaluation of the same model on the same folders, tagged alike."""
+    from landmarks.training.evaluation.evaluation import METRICS_FILE
+
+    try:
+        there = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    own = {key: found.to_dict()[key] for key in ("model", "data", "negatives", "tagging")}
+    return isinstance(there, dict) and json.loads(json.dumps(own)) == {key: there.get(key) for key in own}
+
+
+def _evaluate_folder(asked: EvaluateSettings, out: Path | None, *, jsonl: bool, verbosity: Verbosity) -> None:
     from landmarks.cli.progress import RunProgress
     from landmarks.training.evaluation.evaluation import REPORT_FILE, evaluate_folder, write_metrics
     from landmarks.training.evaluation.judgement import Judgement
@@ -99,6 +120,7 @@ def _evaluate_folder(asked: EvaluateSettings, folder: Path, *, jsonl: bool, verb
         found = evaluate_folder(asked, progress=shown.progress, on_judgement=show if jsonl else None)
     for line in (*text_lines(found), *source_lines(found.summary)):
         click.echo(line, err=jsonl)
+    folder = out or _default_out(found)
     write_metrics(found, folder)
     write_report(found, folder / REPORT_FILE)
     click.echo(f"report: {folder / REPORT_FILE}", err=jsonl)

@@ -56,7 +56,10 @@ class TrainedRun:
         path = self.folder.root / f"metrics_{split}.json"
         if not path.is_file():
             return {}
-        values = read_json(path)
+        try:
+            values = read_json(path)
+        except RunError as error:
+            raise RunError(f"{path}: unreadable: landmarks evaluate {self.folder.root} writes it again") from error
         return {key: values[key] for key in ("count", "loss", "top1", "top5", "macro", "sources") if key in values}
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import glob
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -68,6 +70,10 @@ VALID_PICTURES = 5000
 """Validation images on which accuracies are compared, evenly drawn; all where there are fewer."""
 
 
+_LEFT_SECONDS = 24 * 3600.0
+"""Age from which the folder of an unfinished export was left by a process that was killed."""
+
+
 @dataclass(frozen=True)
 class ParityReport:
     """How closely an export agrees with the trained network.
@@ -129,7 +135,11 @@ def export_folder(out: Path) -> Iterator[Path]:
         raise RunError(f"{out}: this model folder exists: choose another `out` or remove it")
     with storage_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
+        prefix = f".{out.name}-export-"
+        for left in out.parent.glob(f"{glob.escape(prefix)}*"):  # by processes that were killed
+            if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=prefix) as temporary:
             folder = Path(temporary) / "model"
             folder.mkdir()
             yield folder
