@@ -136,9 +136,20 @@ def test_data_that_changed_since(command, transfer_run, copy_run, own_data):
     assert (run / "run.json").read_text() == before
 
 
-def test_data_that_is_gone(transfer_run, copy_run, tmp_path):
+@pytest.mark.parametrize("command", [("train", "--resume"), ("evaluate",), ("export",)])
+def test_data_that_is_gone(command, transfer_run, copy_run, tmp_path):
     run = copy_run(transfer_run, data=tmp_path / "gone")
-    assert_refused(landmarks("evaluate", run), tmp_path / "gone", "no such folder")
+    assert_refused(landmarks(*command, run), tmp_path / "gone", "no such folder", run / "settings.json")
+
+
+def test_data_that_was_named_from_another_folder(transfer_run, copy_run):
+    run = copy_run(transfer_run, data=Path("pictures"))
+    assert_refused(landmarks("evaluate", run), "pictures", "or work in the folder where the run was trained")
+
+
+def test_several_processes_for_a_network_of_pytorch(transfer_run, drawn):
+    outcome = landmarks("evaluate", transfer_run, drawn / "test", "--workers", "3")
+    assert_refused(outcome, transfer_run, "evaluated in one process: leave out --workers")
 
 
 @pytest.mark.parametrize("command", ["evaluate", "export"])

@@ -30,6 +30,7 @@ from landmarks.training.engine.trained import (
     TrainedRun,
     evaluate_run,
     load_run,
+    require_data,
     require_same_data,
 )
 from landmarks.training.models.features import Views, compute_embeddings, embedding_loader
@@ -78,9 +79,11 @@ def resume_run(out: Path, *, loggers: Sequence[Logger] = ()) -> TrainedRun:
 
     Raises:
         RunError: The folder is not a run, another process is training it, or its data changed.
+        DataError: Its data is not there.
         ModelError: Its checkpoint is damaged.
     """
     folder, settings = open_run(out)
+    require_data(folder, settings)
     return _complete(folder, settings, Loggers(*loggers), resume=True, splits=SPLITS)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from landmarks.errors import RunError
+from landmarks.errors import DataError, RunError
 from landmarks.files.atomic import write_bytes
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.training.config.settings import RunSettings
@@ -86,9 +86,24 @@ def load_data(run: TrainedRun, *, progress: Progress | None = None) -> Data:
         RunError: The pictures are not those of the run.
     """
     settings = run.settings
+    require_data(run.folder, settings)
     data = prepare_data(settings.data, settings.loading, cache=settings.cache, progress=progress)
     require_same_data(run.folder, run.info, data)
     return data
+
+
+def require_data(run: RunFolder, settings: RunSettings) -> None:
+    """Refuse a run whose data is not where its settings say.
+
+    Raises:
+        DataError: There is nothing.
+    """
+    if not settings.data.exists():
+        elsewhere = "" if settings.data.is_absolute() else ", or work in the folder where the run was trained"
+        raise DataError(
+            f"{settings.data}: no such folder or file, which {run.settings} names as the data: put it "
+            f"back{elsewhere}"
+        )
 
 
 def require_same_data(run: RunFolder, info: Mapping[str, Any], data: Data) -> None:

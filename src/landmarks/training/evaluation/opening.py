@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from landmarks.errors import ModelError
+from landmarks.errors import ModelError, SettingsError
 from landmarks.model.folder import INFO_FILE, ONNX_FILE, find_model
 from landmarks.tagging.settings import TagSettings
 from landmarks.training.evaluation.subjects import Subject, subject_of_folder
@@ -17,22 +17,26 @@ def open_subject(model: str, settings: TagSettings, *, processes: int | None = N
     Args:
         model: A bundled name, a model folder, a run folder, `model.pt`, or the `model.onnx` of a model folder.
         settings: How to tag.
-        processes: Number of processes, or None for one per core; PyTorch models use one.
+        processes: Number of processes, or None for one per core; PyTorch models always use one.
 
     Raises:
+        SettingsError: Several processes are asked for with a PyTorch model.
         ModelError: There is no such model, or it is damaged or of another kind.
         PlacesError: A table of places is broken.
     """
     path = Path(model)
+    if path.is_file() and path.suffix == ".onnx":
+        return subject_of_folder(_folder_of_onnx(path), settings, processes=processes)
+    is_run = RunFolder(path).info.is_file()
+    if (path.is_file() or is_run) and (processes or 1) > 1:
+        raise SettingsError(f"{path}: a PyTorch model is evaluated in one process: leave out `workers`")
     if path.is_file():
-        if path.suffix == ".onnx":
-            return subject_of_folder(_folder_of_onnx(path), settings, processes=processes)
         if path.suffix == ".pt":
             from landmarks.training.evaluation.networks import subject_of_torchscript  # noqa: PLC0415 - loads PyTorch
 
             return subject_of_torchscript(path, settings)
         raise ModelError(f"{path}: not a model: give a model folder, a run folder, a .pt or a .onnx file")
-    if RunFolder(path).info.is_file():
+    if is_run:
         from landmarks.training.evaluation.networks import subject_of_run  # noqa: PLC0415 - loads PyTorch
 
         return subject_of_run(path, settings)

@@ -53,8 +53,10 @@ def write_photoprism(model: Path, pictures: Sequence[NDArray[np.uint8]], folder:
     info, file = read_info(model), f"{slug}.onnx"
     graph = _one_output(onnx.load(model / ONNX_FILE), len(info.classes), info.preprocessing.crop)
     write_bytes(folder / file, graph.SerializeToString())
-    gazetteer = Gazetteer.bundled()
-    write_labels(folder / LABELS_FILE, [gazetteer.display_name(label) for label in info.classes])
+    shown = [Gazetteer.bundled().display_name(name) for name in info.classes]
+    # A class keeps its own name where two would look the same.
+    labels = [text if shown.count(text) == 1 else name for text, name in zip(shown, info.classes, strict=True)]
+    write_labels(folder / LABELS_FILE, labels)
     write_text(folder / DESCRIPTION_FILE, _description(slug, file, info.preprocessing))
 
     crops = np.stack([prepare(picture, info.preprocessing) for picture in pictures])
