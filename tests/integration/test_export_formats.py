@@ -15,6 +15,7 @@ from commands import landmarks
 from huggingface_hub import ModelCard
 from numpy.typing import NDArray
 from PIL import Image
+from tiny_model import make_model
 
 from landmarks.files.checksums import sha256_file
 from landmarks.imaging.preprocessing import prepare
@@ -23,6 +24,7 @@ from landmarks.model.probabilities import softmax
 from landmarks.training.engine.trained import TrainedRun, load_data, load_run
 from landmarks.training.export.export import trained_probabilities
 from landmarks.training.export.formats import timm_files
+from landmarks.training.export.formats.photoprism import write_photoprism
 
 
 def exported(run: Path, target: str, out: Path, *flags: object) -> str:
@@ -94,6 +96,18 @@ def test_photoprism_gets_one_output_labels_and_a_description(scratch, scratch_ru
     pixels = ((prepare(photo, scratch.preprocessing) - mean) / deviation).astype(np.float32)
     logits = session.run(None, {taken.name: pixels[None]})[0]
     assert np.abs(softmax(logits)[0] - expected(scratch, photo)).max() < 1e-4
+
+
+def test_labels_for_photoprism_differ_as_the_classes_do(tmp_path: Path) -> None:
+    colours = {"01.Eiffel": (230, 30, 30), "02.Eiffel": (30, 30, 230), "03.Big_Ben": (30, 230, 30)}
+    model, made = make_model(tmp_path / "model", colours=colours), tmp_path / "made"
+    made.mkdir()
+    write_photoprism(model, [np.full((64, 64, 3), 128, np.uint8)], made, "towers")
+    assert (made / "labels.txt").read_text(encoding="utf-8").split("\n")[:3] == [
+        "01.Eiffel",
+        "02.Eiffel",
+        "Big Ben",
+    ]
 
 
 @pytest.fixture
