@@ -30,12 +30,15 @@ from tiny_model import COLOURS, add_reference, calibrated, camera_exif, make_mod
 
 from landmarks.cli import main
 from landmarks.errors import InputError, ModelError, SettingsError, StorageError
+from landmarks.fewshot.learned import read_learned
 from landmarks.files.state import state_of, user_cache
 from landmarks.imaging.decoding import load_image
 from landmarks.imaging.thumbnails import load_small
 from landmarks.library.library import LEDGER, Library
+from landmarks.library.review.steps import Steps
 from landmarks.metadata.settings import WriteOptions
 from landmarks.metadata.xmp import XmpPacket
+from landmarks.model.folder import read_info
 from landmarks.serving.album.app import create_app
 from landmarks.serving.album.catalogue import Photo
 from landmarks.serving.album.opened import Opened
@@ -526,6 +529,59 @@ def test_what_was_taught_is_looked_for_at_once(root: Path, taught_model: Path, t
         page.post("/api/undo", {})
         page.wait(lambda: page.rows()["aunt5.jpg"]["state"] == "unknown")
         assert page.get("/api/places?q=aunt") == []
+
+
+def full_disk(*_: object, **__: object) -> Any:
+    raise StorageError("the disk is full: free some space")
+
+
+def learnt(model: Path) -> dict[str, int]:
+    """The landmarks that a model was taught, with the number of their photos."""
+    return {one.name: len(one.vectors) for one in read_learned(model, read_info(model)).landmarks}
+
+
+def test_a_step_of_teaching_that_fails_leaves_nothing_taught(
+    root: Path, taught_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = shutil.copytree(taught_model, tmp_path / "model")
+    with opened_page(root, model) as page:
+        page.settled()
+        grey = page.ids("grey0.jpg", "grey1.jpg")
+        with monkeypatch.context() as patch:
+            patch.setattr(Steps, "make", full_disk)
+            assert "full" in page.post("/api/teach", {"photos": grey, "name": "Shed"}, 503)["error"]["message"]
+        assert learnt(model) == {}
+        assert page.get("/api/library")["can_undo"] == 0
+        page.post("/api/teach", {"photos": grey[:1], "name": "Shed"})
+        assert list(learnt(model)) == ["Shed"]
+        with monkeypatch.context() as patch:
+            patch.setattr("landmarks.library.review.steps.judge", full_disk)
+            page.post("/api/teach", {"photos": page.ids("tower0.jpg"), "name": "Mast"}, 503)
+        assert list(learnt(model)) == ["Shed", "Mast"], "the step was recorded: it can be undone"
+        page.post("/api/undo", {})
+        assert list(learnt(model)) == ["Shed"]
+
+
+def test_ledger_and_model_agree_where_undo_or_redo_of_teaching_fails(
+    root: Path, taught_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = shutil.copytree(taught_model, tmp_path / "model")
+    with opened_page(root, model) as page:
+        page.settled()
+        page.post("/api/teach", {"photos": page.ids("grey0.jpg"), "name": "Shed"})
+        with monkeypatch.context() as patch:
+            patch.setattr("landmarks.serving.album.review.forget", full_disk)
+            page.post("/api/undo", {}, 503)
+        assert (page.get("/api/library")["can_undo"], page.rows()["grey0.jpg"]["verdict"]) == (1, "confirmed")
+        page.post("/api/undo", {})
+        assert learnt(model) == {}
+        with monkeypatch.context() as patch:
+            patch.setattr("landmarks.serving.album.review.Teacher", full_disk)
+            page.post("/api/redo", {}, 503)
+        assert (page.get("/api/library")["can_redo"], page.rows()["grey0.jpg"]["verdict"]) == (1, None)
+        page.post("/api/redo", {})
+        assert main(["forget", "Shed", "--model", str(model)]) == 0
+        assert page.post("/api/undo", {})["can_undo"] == 0, "that it is forgotten already is no error"
 
 
 @pytest.mark.parametrize(

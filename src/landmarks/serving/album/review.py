@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from landmarks.errors import InputError, LandmarksError
 from landmarks.fewshot.enrollment import Teacher, forget
 from landmarks.fewshot.learned import read_learned
 from landmarks.geo.gazetteer import Gazetteer, Place
@@ -144,6 +146,7 @@ class Review:
         said: Callable[[Photo], Standing | None],
         identity: Callable[[], str],
     ) -> None:
+        self._library = library
         self._steps = Steps(library)
         self._album = album
         self._places = places
@@ -178,14 +181,22 @@ class Review:
         """Teach the model a landmark from photos, and confirm it on them."""
         name = " ".join(name.split())
         paths = [self._album.path(photo) for photo in photos]
+        before = self._newest()
         added = self._learn(name, paths, position)
-        tag = self._places.tag(None, name)
-        judgements = [
-            Judgement(path, tuple(self._verdicts(self._standing(photo), "rename", tag)), False, self._raw(photo))
-            for photo, path in zip(photos, paths, strict=True)
-        ]
-        more = {"name": name, "added": added, "position": position, "model": self._identity()}
-        step = self._steps.make(f"Taught {name} from {_count(len(photos))}", judgements, more)
+        try:
+            tag = self._places.tag(None, name)
+            judgements = [
+                Judgement(
+                    path, tuple(self._verdicts(self._standing(photo), "rename", tag)), False, self._raw(photo)
+                )
+                for photo, path in zip(photos, paths, strict=True)
+            ]
+            more = {"name": name, "added": added, "position": position, "model": self._identity()}
+            step = self._steps.make(f"Taught {name} from {_count(len(photos))}", judgements, more)
+        except Exception:
+            if self._newest() == before:  # there is no step whose undo would make the model forget it
+                forget(self._folder, name, added)
+            raise
         return self._answered(step, {}, taught=True)
 
     def undo(self) -> Answered:
@@ -198,7 +209,9 @@ class Review:
         if step is None:
             raise RequestError("conflict", "there is nothing to undo")
         if step.more:
-            forget(self._folder, step.more["name"], step.more["added"])
+            # If somebody made the model forget it in the meantime (InputError), it need not again.
+            with self._or_back(self._steps.redo), suppress(InputError):
+                forget(self._folder, step.more["name"], step.more["added"])
         return self._answered(step, {}, taught=bool(step.more))
 
     def redo(self) -> Answered:
@@ -212,8 +225,23 @@ class Review:
             raise RequestError("conflict", "there is nothing to do again")
         if step.more:
             position = step.more["position"]
-            self._learn(step.more["name"], step.photos, None if position is None else tuple(position))
+            with self._or_back(self._steps.undo):
+                self._learn(step.more["name"], step.photos, None if position is None else tuple(position))
         return self._answered(step, {}, taught=bool(step.more))
+
+    def _newest(self) -> int:
+        """Return the number of the last step that stands; 0 if there is none."""
+        return int(self._library.ledger.row("SELECT coalesce(max(id), 0) FROM steps WHERE NOT undone")[0])
+
+    @contextmanager
+    def _or_back(self, back: Callable[[], object]) -> Iterator[None]:
+        """Take a step back if what belongs to it fails: the model and the ledger agree about what was taught."""
+        try:
+            yield
+        except LandmarksError:
+            with suppress(LandmarksError):
+                back()
+            raise
 
     def _raw(self, photo: Photo) -> tuple[Tag, ...] | None:
         said = self._said(photo)
