@@ -39,14 +39,16 @@ from landmarks.library.review.steps import Steps
 from landmarks.metadata.settings import WriteOptions
 from landmarks.metadata.xmp import XmpPacket
 from landmarks.model.folder import read_info
+from landmarks.serving.album.album import Album
 from landmarks.serving.album.app import create_app
-from landmarks.serving.album.catalogue import Photo
+from landmarks.serving.album.catalogue import Catalogue, Photo
 from landmarks.serving.album.opened import Opened
 from landmarks.serving.album.process import run
 from landmarks.serving.album.routes import Events
 from landmarks.serving.album.rows import Standing
 from landmarks.serving.album.settings import AlbumSettings
 from landmarks.serving.album.workbench import Workbench
+from landmarks.serving.middleware.security import HEADERS
 from landmarks.tagging.settings import TagSettings
 
 TOWER, HENGE, GREY = COLOURS["07.Eiffel_Tower"], COLOURS["31.Stonehenge"], COLOURS["background"]
@@ -199,6 +201,47 @@ def test_a_session_outlives_a_restart(root: Path, model: Path) -> None:
     with opened_page(root, model, enter=False) as page:
         page.client.cookies.update(cookies)
         assert page.get("/api/library")["title"] == "holiday"
+
+
+def test_every_answer_has_the_security_headers(calm: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> dict[str, Any]:
+        raise RuntimeError("a fault of ours")
+
+    def status(method: str, path: str, **more: Any) -> int:
+        answer = calm.client.request(method, path, follow_redirects=False, **more)
+        assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS, path
+        if answer.status_code >= 400 and method != "HEAD":
+            assert answer.json()["error"]["message"], path
+        return answer.status_code
+
+    digits = "7" * 5000
+    for kind in ("thumbnails", "previews", "heatmaps", "api/photos"):
+        assert [status("GET", f"/{kind}/{number}") for number in (digits, "x", "-1", "٣")] == [404] * 4
+    assert status("GET", f"/api/photos?since={digits}") == 422
+    for text in (r"\ud800", r"a\u0000b", r"\u001b[2J"):
+        for path in ("verdicts", "teach"):
+            body = f'{{"photos": [1], "verdict": "rename", "name": "{text}", "key": "{text}"}}'
+            assert status("POST", f"/api/{path}", content=body, headers=JSON) == 422
+    assert status("GET", "/api/library/") == 404, "and no redirect to an absolute address"
+    assert status("GET", "/nothing") == 404
+    assert status("PUT", "/api/library", content="{}", headers=JSON) == 405
+    assert status("GET", "/", headers={"host": "evil.example"}) == 403
+    monkeypatch.setattr(Workbench, "detail", broken)
+    assert status("GET", f"/api/photos/{calm.ids('henge.jpg')[0]}") == 500
+    monkeypatch.setattr(Opened, "library", broken)
+    assert [status("GET", path) for path in ("/", "/api/library")] == [500, 500]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "localhost:80"])
+def test_a_link_for_other_machines_has_the_port_that_is_listened_on(
+    root: Path, model: Path, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("landmarks.serving.album.routes._own_address", lambda: "192.0.2.2")
+    opened = Opened(AlbumSettings(root, model, TagSettings(), WriteOptions()))
+    with TestClient(create_app(opened, "0.0.0.0"), base_url="http://127.0.0.1") as client:
+        client.get(f"/?token={opened.sessions.link()}", follow_redirects=False)
+        link = client.post("/api/links", json={}, headers={"host": host}).json()["url"]
+        assert link.startswith("http://192.0.2.2:80/?token=")
 
 
 # --- rows ---
@@ -416,6 +459,32 @@ def test_pictures_of_a_photo(root: Path, model: Path) -> None:
         assert page.client.get("/thumbnails/999").status_code == 404
         stored = page.opened.catalogue.thumbnail(b"large.png", version)
         assert stored is not None
+
+
+def test_a_photo_that_vanished_is_not_found(root: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened_page(root, model) as page:
+        page.settled()
+        [number] = page.ids("tower0.jpg")
+        monkeypatch.setattr(Album, "remove", lambda *_: None)  # the look that misses it has not come yet
+        monkeypatch.setattr(Catalogue, "thumbnail", lambda *_: None)
+        (root / "paris" / "tower0.jpg").unlink()
+        for kind in ("thumbnails", "previews", "heatmaps"):
+            answer = page.client.get(f"/{kind}/{number}")
+            assert (answer.status_code, "no longer" in answer.json()["error"]["message"]) == (404, True), kind
+
+
+def test_file_names_need_not_be_utf8(tmp_path: Path, model: Path) -> None:
+    root = tmp_path / os.fsdecode(b"caf\xe9")
+    save_colour(root / os.fsdecode(b"tour\xe9.jpg"), TOWER)
+    (root / os.fsdecode(b"bris\xe9.jpg")).write_bytes(b"no picture")
+    with opened_page(root, model) as page:
+        rows = page.wait(lambda: len(rows := page.rows()) == 2 and rows)
+        assert page.get("/api/library")["title"] == root.name
+        assert page.client.get("/").status_code == 200
+        for name, row in rows.items():
+            assert page.get(f"/api/photos/{row['id']}")["path"] == str(root / name)
+            shown = page.client.get(f"/previews/{row['id']}").status_code
+            assert shown == (200 if name.startswith("tour") else 422)
 
 
 @pytest.mark.parametrize("size", [(480, 360), (360, 480)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,11 +12,12 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from landmarks.errors import InputError, LandmarksError
-from landmarks.serving.album.access import Door
+from landmarks.serving.album.incoming.access import Door
 from landmarks.serving.album.opened import Opened
 from landmarks.serving.album.routes import Events, album_routes
 from landmarks.serving.album.settings import AlbumSettings
@@ -24,6 +26,8 @@ from landmarks.serving.middleware.security import SecurityHeaders
 
 _ANY = ("0.0.0.0", "::")  # noqa: S104 - to tell whether others are let in
 _STOP_SECONDS = 2
+
+_log = logging.getLogger(__name__)
 
 
 def create_app(opened: Opened, host: str) -> Starlette:
@@ -50,10 +54,12 @@ def create_app(opened: Opened, host: str) -> Starlette:
         lifespan=lifespan,
         middleware=[
             Middleware(SecurityHeaders),
+            Middleware(Failsafe),
             Middleware(Door, sessions=opened.sessions, cookie=opened.cookie, host=host),
         ],
-        exception_handlers={LandmarksError: _failed, HTTPException: _refused},
+        exception_handlers={HTTPException: _refused},
     )
+    app.router.redirect_slashes = False  # to absolute addresses, with the scheme of this end of a proxy
     app.state.events = events
     return app
 
@@ -110,12 +116,40 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _failed(_request: Request, error: Exception) -> Response:
-    """Return the response for an error of the package."""
+class Failsafe:
+    """Turns any error into a response, inside the layer that adds the security headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        started = False
+
+        async def seen(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, seen)
+        except Exception as error:
+            if started or scope["type"] != "http" or isinstance(error, ClientDisconnect):
+                raise  # part of the response is sent, or nobody waits for it
+            if not isinstance(error, LandmarksError):
+                _log.exception("a request failed")
+            await error_response(_problem(error))(scope, receive, send)
+
+
+def _problem(error: Exception) -> RequestError:
+    """Return what a client is told of an error."""
     if isinstance(error, RequestError):
-        return error_response(error)
+        return error
+    if not isinstance(error, LandmarksError):
+        return RequestError("internal", "landmarks open failed here; its terminal shows the error")
     code: Code = "invalid_parameter" if isinstance(error, InputError) else "unavailable"
-    return error_response(RequestError(code, getattr(error, "reason", None) or str(error)))
+    text = getattr(error, "reason", None) or str(error)  # with the name of a file, which need not be UTF-8
+    return RequestError(code, text.encode("utf-8", "backslashreplace").decode())
 
 
 def _refused(_request: Request, error: Exception) -> Response:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from landmarks.files.state import state_of, user_cache
 from landmarks.library.roots import library_root
-from landmarks.serving.album.access import COOKIE_SECONDS, Sessions
 from landmarks.serving.album.album import Album, with_rows
 from landmarks.serving.album.catalogue import Catalogue, Photo
+from landmarks.serving.album.incoming.access import COOKIE_SECONDS, Sessions
 from landmarks.serving.album.settings import AlbumSettings
 from landmarks.serving.errors import RequestError
 from landmarks.tagging.workers import cores

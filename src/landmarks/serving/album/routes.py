@@ -13,11 +13,22 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from landmarks.serving.album.access import OPEN
+from landmarks.errors import ImageError
 from landmarks.serving.album.catalogue import Photo
+from landmarks.serving.album.incoming.access import OPEN
+from landmarks.serving.album.incoming.parameters import (
+    MAX_NAME,
+    body_of,
+    degrees,
+    json_answer,
+    number_in_path,
+    position,
+    text_of,
+    whole,
+)
 from landmarks.serving.album.opened import Opened
 from landmarks.serving.album.rows import Said
 from landmarks.serving.errors import RequestError
@@ -33,7 +44,6 @@ _FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 _ALIVE_SECONDS = 15.0
 _TOGETHER_SECONDS = 0.25  # changes this close are told together
 _MAX_PHOTOS = 100_000
-_MAX_NAME = 200
 _SHARED = ("slippy.js", "slippy.css")
 _FIRST = 120  # photos that come with the page: more than a large screen shows
 _EARLY = 40  # and those whose pictures a browser fetches before it runs any script
@@ -113,7 +123,7 @@ def album_routes(opened: Opened, events: Events, *, lan: bool) -> list[Route]:
     routes = [
         Route("/api/library", look.library),
         Route("/api/photos", look.photos),
-        Route("/api/photos/{number:int}", look.photo),
+        Route("/api/photos/{number}", look.photo),
         Route("/api/events", look.events),
         Route("/api/places", look.places),
         Route("/api/towns", look.towns),
@@ -130,8 +140,8 @@ def album_routes(opened: Opened, events: Events, *, lan: bool) -> list[Route]:
         ("previews", lambda bench, photo: bench.preview(photo)),
         ("heatmaps", lambda bench, photo: bench.heatmap(photo)),
     ):
-        routes.append(Route(f"/{kind}/{{number:int}}", _picture(opened, make)))
-    routes.append(Route("/thumbnails/{number:int}", _thumbnail(opened)))
+        routes.append(Route(f"/{kind}/{{number}}", _picture(opened, make)))
+    routes.append(Route("/thumbnails/{number}", _thumbnail(opened)))
     return routes + _page_routes(opened)
 
 
@@ -174,11 +184,11 @@ class _Looking:
 
     async def library(self, _request: Request) -> Response:
         """Return what is open, and how far its tagging is."""
-        return JSONResponse(self._opened.library())
+        return json_answer(self._opened.library())
 
     async def photos(self, request: Request) -> Response:
         """Return the rows of all photos, or of those that have changed."""
-        since = _whole(request, "since")
+        since = whole(request, "since")
         packs = "gzip" in request.headers.get("accept-encoding", "")
 
         def rows() -> tuple[bytes, dict[str, str]]:
@@ -193,8 +203,8 @@ class _Looking:
 
     async def photo(self, request: Request) -> Response:
         """Return all that is known of a photo."""
-        photo, bench = self._opened.album.get(int(request.path_params["number"])), await _bench(self._opened)
-        return JSONResponse(await _in_thread(self._opened, lambda: bench.detail(photo)))
+        photo, bench = self._opened.album.get(number_in_path(request)), await _bench(self._opened)
+        return json_answer(await _in_thread(self._opened, lambda: bench.detail(photo)))
 
     async def events(self, _request: Request) -> Response:
         """Stream what changes; whoever asks for that has seen the first page."""
@@ -203,31 +213,31 @@ class _Looking:
 
     async def places(self, request: Request) -> Response:
         """Return places by the beginning of their name."""
-        query, limit = request.query_params.get("q", ""), _whole(request, "limit") or 8
+        query, limit = request.query_params.get("q", ""), whole(request, "limit") or 8
         bench = await _bench(self._opened)
-        found = await _in_thread(self._opened, lambda: bench.places.find(query[:_MAX_NAME], min(limit, 50)))
-        return JSONResponse(found)
+        found = await _in_thread(self._opened, lambda: bench.places.find(query[:MAX_NAME], min(limit, 50)))
+        return json_answer(found)
 
     async def towns(self, request: Request) -> Response:
         """Return the largest towns of a part of the map."""
         from landmarks.geo.towns import largest_towns_in  # noqa: PLC0415 - with NumPy
 
-        south, west, north, east = (_degrees(request, name) for name in ("south", "west", "north", "east"))
-        limit = min(_whole(request, "limit") or 60, 500)
+        south, west, north, east = (degrees(request, name) for name in ("south", "west", "north", "east"))
+        limit = min(whole(request, "limit") or 60, 500)
         found = await _in_thread(self._opened, lambda: largest_towns_in(south, west, north, east, limit))
-        return JSONResponse(found)
+        return json_answer(found)
 
     async def similar(self, request: Request) -> Response:
         """Return the photos that look most like one."""
-        number, limit = self._opened.album.get(_whole(request, "id") or 0).id, _whole(request, "limit") or 50
+        number, limit = self._opened.album.get(whole(request, "id") or 0).id, whole(request, "limit") or 50
         bench = await _bench(self._opened)
         found = await _in_thread(self._opened, lambda: bench.similar(number, min(limit, 500)))
-        return JSONResponse(found)
+        return json_answer(found)
 
     async def suggestions(self, _request: Request) -> Response:
         """Return groups of unknown photos that look alike."""
         bench = await _bench(self._opened)
-        return JSONResponse(await _in_thread(self._opened, bench.suggestions))
+        return json_answer(await _in_thread(self._opened, bench.suggestions))
 
 
 class _Saying:
@@ -239,50 +249,51 @@ class _Saying:
 
     async def verdicts(self, request: Request) -> Response:
         """Confirm, reject or rename tags of photos, or withdraw what was said of them."""
-        body = await _body(request)
+        body = await body_of(request)
         photos, said = self._photos(body), body.get("verdict")
         if said not in get_args(Said):
             raise RequestError("invalid_parameter", f"verdict must be one of {', '.join(get_args(Said))}")
-        key, name = _text(body, "key"), _text(body, "name")
+        key, name = text_of(body, "key"), text_of(body, "name")
         verdict: Said = next(one for one in get_args(Said) if one == said)
         return await self._step(lambda bench: bench.judge(photos, verdict, key, name))
 
     async def undo(self, request: Request) -> Response:
         """Undo the last step."""
-        await _body(request)
+        await body_of(request)
         return await self._step(lambda bench: bench.undo())
 
     async def redo(self, request: Request) -> Response:
         """Do the step again that was undone last."""
-        await _body(request)
+        await body_of(request)
         return await self._step(lambda bench: bench.redo())
 
     async def teach(self, request: Request) -> Response:
         """Teach the model a landmark from photos."""
-        body = await _body(request)
-        photos, name = self._photos(body), _text(body, "name")
+        body = await body_of(request)
+        photos, name = self._photos(body), text_of(body, "name")
         if not name:
             raise RequestError("invalid_parameter", "give the name of the landmark")
         where = body.get("latitude"), body.get("longitude")
-        position = None if where == (None, None) else _position(*where)
-        return await self._step(lambda bench: bench.teach(photos, name, position), {"landmark": name})
+        there = None if where == (None, None) else position(*where)
+        return await self._step(lambda bench: bench.teach(photos, name, there), {"landmark": name})
 
     async def tagging(self, request: Request) -> Response:
         """Pause the tagging, or go on."""
-        running = (await _body(request)).get("running")
+        running = (await body_of(request)).get("running")
         if not isinstance(running, bool):
             raise RequestError("invalid_parameter", "running must be true or false")
         tagger = (await _bench(self._opened)).tagger
         tagger.pause(paused=not running)
-        return JSONResponse(tagger.status())
+        return json_answer(tagger.status())
 
     async def link(self, request: Request) -> Response:
         """Return a new link, which can be used once."""
-        await _body(request)
+        await body_of(request)
         host = request.headers["host"]
         if self._lan and host_name(host) in LOOPBACK:
-            host = f"{_own_address()}:{host.rpartition(':')[2]}"
-        return JSONResponse({"url": f"http://{host}/?token={self._opened.sessions.link()}"})
+            # The port is the listener's: browsers leave out port 80, and an IPv6 address has colons of its own.
+            host = f"{_own_address()}:{request.scope['server'][1]}"
+        return json_answer({"url": f"http://{host}/?token={self._opened.sessions.link()}"})
 
     async def _step(
         self, make: Callable[[Workbench], Future[Answered]], more: dict[str, Any] | None = None
@@ -304,8 +315,8 @@ class _Saying:
 def _thumbnail(opened: Opened) -> Handler:
     async def thumbnail(request: Request) -> Response:
         """Return the thumbnail of a photo."""
-        photo = opened.album.get(int(request.path_params["number"]))
-        return _jpeg(await _in_thread(opened, lambda: opened.thumbnail(photo)))
+        photo = opened.album.get(number_in_path(request))
+        return await _jpeg(opened, lambda: opened.thumbnail(photo))
 
     return thumbnail
 
@@ -313,14 +324,20 @@ def _thumbnail(opened: Opened) -> Handler:
 def _picture(opened: Opened, make: Callable[[Workbench, Photo], bytes]) -> Handler:
     async def picture(request: Request) -> Response:
         """Return a picture of a photo."""
-        photo, bench = opened.album.get(int(request.path_params["number"])), await _bench(opened)
-        return _jpeg(await _in_thread(opened, lambda: make(bench, photo)))
+        photo, bench = opened.album.get(number_in_path(request)), await _bench(opened)
+        return await _jpeg(opened, lambda: make(bench, photo))
 
     return picture
 
 
-def _jpeg(content: bytes) -> Response:
-    """Return a picture; it never changes, as its address has the version of the photo."""
+async def _jpeg(opened: Opened, make: Callable[[], bytes]) -> Response:
+    """Return a picture of a photo; it never changes, as its address has the version of the photo."""
+    try:
+        content = await _in_thread(opened, make)
+    except ImageError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            raise RequestError("not_found", "this photo is no longer there") from error
+        raise
     return Response(content, media_type="image/jpeg", headers=_FOREVER)
 
 
@@ -331,50 +348,6 @@ async def _bench(opened: Opened) -> Workbench:
 
 async def _in_thread(opened: Opened, work: Callable[[], Result]) -> Result:
     return await asyncio.get_running_loop().run_in_executor(opened.threads, work)
-
-
-def _whole(request: Request, name: str) -> int | None:
-    text = request.query_params.get(name)
-    if text is None:
-        return None
-    if not text.isascii() or not text.isdigit() or len(text) > 15:
-        raise RequestError("invalid_parameter", f"{name} must be a whole number, not {text[:40]!r}")
-    return int(text)
-
-
-def _degrees(request: Request, name: str) -> float:
-    try:
-        return float(request.query_params[name])
-    except (KeyError, ValueError) as error:
-        raise RequestError("invalid_parameter", f"{name} must be a number of degrees") from error
-
-
-def _position(latitude: object, longitude: object) -> tuple[float, float]:
-    if type(latitude) in {int, float} and type(longitude) in {int, float}:
-        where = float(str(latitude)), float(str(longitude))
-        if abs(where[0]) <= 90 and abs(where[1]) <= 180:
-            return where
-    raise RequestError("invalid_parameter", "latitude and longitude must be degrees, both or neither")
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    """Return the JSON object in a request."""
-    try:
-        body = json.loads(await request.body())
-    except (ValueError, RecursionError) as error:
-        raise RequestError("bad_request", "the request is not JSON") from error
-    if not isinstance(body, dict):
-        raise RequestError("bad_request", "the request must be a JSON object")
-    return body
-
-
-def _text(body: dict[str, Any], name: str) -> str | None:
-    value = body.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, str) or not value.strip() or len(value) > _MAX_NAME:
-        raise RequestError("invalid_parameter", f"{name} must be a text of 1 to {_MAX_NAME} characters")
-    return value.strip()
 
 
 def _own_address() -> str:

@@ -1,0 +1,1 @@
+"""What comes in with a request: who may ask, and what is asked for."""
