@@ -171,6 +171,22 @@ def test_a_link_opens_once_and_everything_else_needs_its_cookie(root: Path, mode
         assert page.client.get(f"/?token={token}").status_code == 401
 
 
+def test_a_link_that_was_used_leads_to_the_page_whose_session_is_open(root: Path, model: Path) -> None:
+    with opened_page(root, model, enter=False) as page:
+        link = f"/?token={page.opened.sessions.link()}"
+        assert page.client.head(link, follow_redirects=False).status_code == 401, "as mail programs look at links"
+        for _ in range(2):
+            answer = page.client.get(link, follow_redirects=False)
+            assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        fresh = page.opened.sessions.link()
+        assert page.client.get(f"/?token={fresh}", follow_redirects=False).status_code == 303
+        assert page.client.head(link, follow_redirects=False).status_code == 303
+        page.client.cookies.clear()
+        for method in ("GET", "POST"):
+            answer = page.client.request(method, link, json={})
+            assert (answer.status_code, "used before" in answer.text) == (401, method == "GET")
+
+
 def test_another_window_gets_a_link_of_its_own(root: Path, model: Path) -> None:
     with opened_page(root, model) as page:
         link = page.post("/api/links", {})["url"]
@@ -629,6 +645,8 @@ def test_a_step_of_teaching_that_fails_leaves_nothing_taught(
         assert list(learnt(model)) == ["Shed", "Mast"], "the step was recorded: it can be undone"
         page.post("/api/undo", {})
         assert list(learnt(model)) == ["Shed"]
+        named = page.post("/api/verdicts", {"photos": page.ids("tower1.jpg"), "verdict": "rename", "key": "Shed"})
+        assert named["photos"][0]["name_of_tag"] == "Shed"
 
 
 def test_ledger_and_model_agree_where_undo_or_redo_of_teaching_fails(
@@ -663,6 +681,8 @@ def test_ledger_and_model_agree_where_undo_or_redo_of_teaching_fails(
         ("/api/verdicts", {"photos": [1], "verdict": "delete"}, 422),
         ("/api/verdicts", {"photos": [1], "verdict": "rename"}, 422),
         ("/api/verdicts", {"photos": [1], "verdict": "rename", "name": "  "}, 422),
+        ("/api/verdicts", {"photos": [1], "verdict": "rename", "key": "Nosuch/place"}, 422),
+        ("/api/verdicts", {"photos": [1], "verdict": "rename", "key": "nosuch", "name": "Stonehenge"}, 422),
         ("/api/teach", {"photos": [1]}, 422),
         ("/api/teach", {"photos": [1], "name": "x", "latitude": 100, "longitude": 0}, 422),
         ("/api/teach", {"photos": [1], "name": "x", "latitude": 1}, 422),

@@ -82,12 +82,14 @@ class Places:
         """Return the tag for a place, by its key, or for a landmark by its name, which may have been taught.
 
         Raises:
-            RequestError: Neither is given.
+            RequestError: Neither is given, or nothing has this key.
         """
         name = " ".join((name or "").split())
         place = self.gazetteer.get(key) if key else None
         if place is None and not (name or key):
             raise RequestError("invalid_parameter", "say which place it is: give `key` or `name`")
+        if place is None and key and key not in (*self._info.classes, *(one["key"] for one in self._learned())):
+            raise RequestError("invalid_parameter", f"there is no place with the key {key!r}: give its `name`")
         if place is None:
             name = name or self.gazetteer.display_name(str(key))
             place = self.gazetteer.find(name) or self._taught(name)

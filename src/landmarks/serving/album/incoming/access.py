@@ -83,18 +83,23 @@ class Door:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        token = QueryParams(scope["query_string"]).get("token") if scope["path"] == "/" else None
-        problem = self._foreign(headers) or (self._problem(scope, headers) if token is None else None)
+        link = scope["path"] == "/" and scope["method"] in {"GET", "HEAD"}
+        token = QueryParams(scope["query_string"]).get("token") if link else None
+        # Whoever asks for the head only, as programs that preview links do, leaves the link as it is.
+        enters = token is not None and scope["method"] == "GET"
+        problem = self._foreign(headers) or (None if enters else self._problem(scope, headers))
         if problem is not None:
             await error_response(problem)(scope, receive, send)
         elif token is not None:
-            await self._enter(token)(scope, receive, send)
+            await self._enter(token if enters else "", headers)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    def _enter(self, token: str) -> Response:
-        """Exchange the token of a link for a cookie."""
+    def _enter(self, token: str, headers: Headers) -> Response:
+        """Exchange the token of a link for a cookie; whoever has one already is led to the page in any case."""
         secret = self._sessions.exchange(token)
+        if secret is None and self._is_open(headers):
+            return RedirectResponse("/", 303)
         if secret is None:
             return error_response(
                 RequestError("unauthorized", "this link was used before: make a new one in an open window")
@@ -119,11 +124,14 @@ class Door:
             return RequestError("forbidden_host", "another page may not change this library")
         elif headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return RequestError("unsupported_format", "send JSON, with Content-Type: application/json")
-        if not self._sessions.is_open(cookie_parser(headers.get("cookie", "")).get(self._cookie, "")):
+        if not self._is_open(headers):
             return RequestError(
                 "unauthorized", "open the link that landmarks open printed, or make a new link in an open window"
             )
         return None
+
+    def _is_open(self, headers: Headers) -> bool:
+        return self._sessions.is_open(cookie_parser(headers.get("cookie", "")).get(self._cookie, ""))
 
 
 def _digest(secret: str) -> bytes:
