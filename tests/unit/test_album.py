@@ -21,7 +21,7 @@ from typing import Any
 
 import pillow_heif
 import pytest
-from commands import CALL
+from commands import CALL, landmarks
 from exiftool_process import needs_exiftool
 from PIL import Image
 from serving import serving_by
@@ -909,6 +909,21 @@ def test_open_windows_are_told_what_changes(root: Path, model: Path) -> None:
 
 
 # --- the process ---
+
+
+def test_a_folder_is_open_once_at_a_time(root: Path, model: Path) -> None:
+    command = [sys.executable, "-c", CALL, "open", root, "--no-browser", "--model", model, "--port", 0]
+    again = ("open", root, "--no-browser", "--model", model, "--read-only")
+    with serving_by(command) as running:
+        outcome = landmarks(*again)
+        assert (outcome.status, outcome.out) == (2, "")
+        assert outcome.complaint.startswith(f"{root}: it is open already: use its page")
+        with pytest.raises(InputError, match="no such folder"):
+            run(AlbumSettings(root / "none", model, TagSettings(), WriteOptions()), "127.0.0.1", 0)
+        running.process.kill()
+        running.process.wait()
+    with serving_by(command) as running:
+        assert "/?token=" in running.address
 
 
 def test_a_killed_service_goes_on_where_it_was(root: Path, model: Path) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from landmarks.files.state import state_of, user_cache
 from landmarks.library.roots import library_root
 from landmarks.serving.album.album import Album, with_rows
 from landmarks.serving.album.catalogue import Catalogue, Photo
@@ -54,8 +53,7 @@ class Opened:
         self.changed: Callable[[], None] = lambda: None
         self.failed: Callable[[], None] = lambda: None
         self.read_only = settings.read_only or not os.access(self.root, os.W_OK)
-        folder = state_of(self.root, user_cache() / "albums")
-        self.catalogue = Catalogue(folder / "catalogue.sqlite3", settings.cache_mb * 2**20)
+        self.catalogue = Catalogue(settings.cache() / "catalogue.sqlite3", settings.cache_mb * 2**20)
         self.album = Album(library_root(self.root), self.catalogue, self._notify)
         self.cookie = f"landmarks_{hashlib.sha256(os.fsencode(self.root)).hexdigest()[:8]}"
         self.sessions = Sessions(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import gc
 import secrets
 from collections.abc import Callable
+from contextlib import ExitStack
 from importlib import import_module
 from importlib.util import find_spec
 
+from landmarks.errors import InputError
+from landmarks.files.locks import locked
 from landmarks.serving.album.settings import AlbumSettings
 from landmarks.serving.listening import listen, url_of
 
@@ -29,11 +32,25 @@ def run(
         started: Called with a link, which can be used once: a browser starts meanwhile, and its request waits.
 
     Raises:
-        InputError: The folder does not exist.
+        InputError: The folder does not exist, or another process serves it.
         SettingsError: Nothing can listen on this address.
         ModelError: The model folder is damaged.
     """
-    settings.folder()
+    lock = settings.cache() / "open.lock"
+    with ExitStack() as held:
+        try:
+            held.enter_context(
+                locked(lock)
+            )  # the page of one process would not show what is said on that of another
+        except TimeoutError as error:
+            raise InputError(
+                f"{settings.root}: it is open already: use its page, make a link there for another window, or end "
+                "the other landmarks open first"
+            ) from error
+        _serve(settings, host, port, started)
+
+
+def _serve(settings: AlbumSettings, host: str, port: int | None, started: Callable[[str], None]) -> None:
     for needed in ("starlette", "uvicorn"):
         if find_spec(needed) is None:
             import_module(needed)  # which says so

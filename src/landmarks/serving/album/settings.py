@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from landmarks.errors import InputError, SettingsError
+from landmarks.files.state import state_of, user_cache
 from landmarks.library.roots import absolute
 from landmarks.metadata.settings import WriteOptions
 from landmarks.tagging.settings import TagSettings
@@ -43,6 +44,14 @@ class AlbumSettings:
             raise SettingsError(f"`cache_mb` must be at least 1, not {self.cache_mb}")
         if not self.look_seconds > 0:
             raise SettingsError(f"`look_seconds` must be above 0, not {self.look_seconds:g}")
+
+    def cache(self) -> Path:
+        """Return the folder for what is remembered of the photos, which can be made again.
+
+        Raises:
+            InputError: The folder of the photos does not exist.
+        """
+        return state_of(self.folder(), user_cache() / "albums")
 
     def folder(self) -> Path:
         """Return the absolute path of the folder.
