@@ -206,7 +206,7 @@ def test_verdicts_shape_what_is_copied_and_downloaded(open_page: Callable[..., P
     assert [photo["tags"] for photo in json.loads(downloaded(page, "JSON")[1])["photos"]] == [[], [], [], []]
     grey = card(page, "grey.jpg")
     grey.get_by_text("Closest guesses").click()
-    grey.get_by_role("button", name="It is Stonehenge").click()
+    grey.get_by_role("button", name="It is this: Stonehenge").click()
     expect(grey).to_contain_text("Confirmed")
     told = {photo["file"]: photo for photo in json.loads(downloaded(page, "JSON")[1])["photos"]}
     assert told["grey.jpg"]["tags"][0]["place"]["country_code"] == "GB"
@@ -221,7 +221,7 @@ def test_every_step_can_be_undone(open_page: Callable[..., Page], photos: list[P
     tower, stones, grey = (card(page, name) for name in ("tower.jpg", "=stones, old.png", "grey.jpg"))
     page.get_by_role("button", name="Reject Stonehenge").click()
     grey.get_by_text("Closest guesses").click()
-    grey.get_by_role("button", name="It is Stonehenge").click()
+    grey.get_by_role("button", name="It is this: Stonehenge").click()
     page.get_by_role("button", name="Remove tower.jpg").click()
     page.get_by_role("button", name="Clear").click()
     expect(page.locator(".card")).to_have_count(0)
@@ -245,7 +245,7 @@ def test_what_the_user_said_is_exported_as_such(open_page: Callable[..., Page], 
     page.get_by_role("button", name="Reject Stonehenge").click()
     grey = card(page, "grey.jpg")
     grey.get_by_text("Closest guesses").click()
-    grey.get_by_role("button", name="It is Stonehenge").click()
+    grey.get_by_role("button", name="It is this: Stonehenge").click()
     expect(grey).to_contain_text("You said so.")
     rows = {row["file"]: row for row in csv.DictReader(io.StringIO(downloaded(page, "CSV")[1].decode()))}
     rejected, chosen = rows["'=stones, old.png"], rows["grey.jpg"]

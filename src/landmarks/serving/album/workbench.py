@@ -216,7 +216,7 @@ class Workbench:
 
         def run() -> Answered:
             if self.read_only:
-                raise RequestError("conflict", "this library is open to look at only: nothing can be changed")
+                raise RequestError("conflict", "this library is opened read-only: nothing can be changed")
             review = self._reached()[1]
             try:
                 done = make(review)

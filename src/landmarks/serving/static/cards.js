@@ -7,7 +7,7 @@ import { tagsOf } from "./photos.js";
 const FALLBACKS = {
   city: "Not sure which landmark, but the city",
   country: "Not sure which landmark, but the country",
-  kind: "Not sure which landmark, but what kind it is",
+  kind: "Not sure which landmark; this is its kind",
 };
 
 export class Cards {
@@ -187,7 +187,7 @@ export class Cards {
   #details(photo) {
     const candidates = photo.answer.candidates.map((candidate) => {
       const pick = el("button", { type: "button", "data-action": `pick ${candidate.class_name}`,
-        "aria-label": `It is ${candidate.name}` }, "It is this");
+        "aria-label": `It is this: ${candidate.name}` }, "It is this");
       pick.onclick = () => this.#photos.choose(photo, this.#asTag(candidate));
       const name = el("div", { class: "pick" }, el("span", {}, candidate.name), pick);
       return el("li", {}, name, share(candidate.probability, `Probability of ${candidate.name}`));

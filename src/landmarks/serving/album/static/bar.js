@@ -33,6 +33,7 @@ export class Bar extends EventTarget {
     this.wanted.ranked = ranked;
     byId("only").hidden = !ids;
     byId("only-text").textContent = ids ? words : "";
+    byId("only").setAttribute("aria-label", `${words ?? ""}: show all photos again`);
     this.#tell();
   }
 

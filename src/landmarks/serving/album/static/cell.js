@@ -19,7 +19,7 @@ export function cell(row, index, total, image = null) {
     el("div", { class: "picture" }, picture(row, state, image), el("span", { class: "tick" }), badge(state)),
     el(
       "div", { class: "caption" },
-      el("span", { class: "name" }, caption(row, state)),
+      el("span", { class: "name" }, caption(row, state)), " ", // two words for whoever says what they see
       row.probability === null || row.verdict ? null : el("span", { class: "share" }, share(row.probability)),
     ),
   );

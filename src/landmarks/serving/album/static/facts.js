@@ -28,7 +28,7 @@ function candidates(row, detail, { pick }) {
   const lines = detail.candidates.map((candidate) => {
     const where = [candidate.city, candidate.country].filter((part) => part && part !== candidate.name).join(", ");
     const present = candidate.name === row.name_of_tag;
-    const button = el("button", { type: "button", class: "writes", "aria-label": `It is ${candidate.name}` }, "It is this");
+    const button = el("button", { type: "button", class: "writes", "aria-label": `It is this: ${candidate.name}` }, "It is this");
     button.onclick = () => pick(candidate);
     return el(
       "li", {},

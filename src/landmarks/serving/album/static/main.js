@@ -211,7 +211,7 @@ function large(id = selection.active) {
   lightbox.open(id, () => order);
 }
 
-/** What changes something: in a library to look at only it says why nothing happens. */
+/** What changes something: in a library that is opened read-only it says why nothing happens. */
 const writing = (action) => (event) => {
   const reason = whyReadOnly(library.info);
   if (reason) toast(reason, {}, "bad");

@@ -7,7 +7,7 @@ import { say, toast } from "./toast.js";
 import { number, whyReadOnly } from "./words.js";
 
 const CONNECTIONS = {
-  away: "The program is away. What you see is what was there; it is tried again every two seconds.",
+  away: "landmarks is not responding. You see the last state; retrying every two seconds.",
   ended: "This page is no longer signed in. Start landmarks open again, and use the address that it prints.",
 };
 
@@ -19,7 +19,7 @@ export class Status {
     this.#library = library;
     library.addEventListener("info", () => this.#draw());
     library.addEventListener("connection", () => {
-      if (library.connection === "here") say("The program is there again");
+      if (library.connection === "here") say("Connected again");
       this.#banner();
     });
     byId("tagging-switch").onclick = () => this.#switch();

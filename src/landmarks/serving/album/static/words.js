@@ -57,14 +57,14 @@ export function sentence(row) {
 /** Why nothing can be written here, in a sentence; empty if it can. */
 export function whyReadOnly({ read_only: looked, locked }) {
   if (!looked) return "";
-  const reason = locked ? "This folder cannot be written" : "This library is open to look at only";
+  const reason = locked ? "This folder cannot be written" : "This library is opened read-only";
   return `${reason}: nothing can be confirmed, rejected or taught.`;
 }
 
-const LEVELS = { city: "the city", country: "the country", kind: "what kind it is" };
+const LEVELS = { city: ", but the city", country: ", but the country", kind: "; this is its kind" };
 
 /** What the tag of a photo is if it is no landmark. */
-export const fallback = (row) => (LEVELS[row.level] && row.source === "photo" ? `Not sure which landmark, but ${LEVELS[row.level]}.` : "");
+export const fallback = (row) => (LEVELS[row.level] && row.source === "photo" ? `Not sure which landmark${LEVELS[row.level]}.` : "");
 
 export function bytes(size) {
   return size < 1e6 ? `${Math.max(1, Math.round(size / 1e3))} kB` : `${(size / 1e6).toFixed(1)} MB`;
