@@ -137,7 +137,7 @@ define install
 endef
 
 $(CORE): pyproject.toml | $(BIN)/python
-	@echo 'Installing landmarks into $(VENV) (once; about 300 MB with its dependencies)'
+	@echo 'Installing landmarks into $(VENV) (once; about 260 MB with its dependencies)'
 	$(call install,.,$(CORE),:)
 
 $(FUZZ): pyproject.toml $(FULL)
@@ -145,5 +145,5 @@ $(FUZZ): pyproject.toml $(FULL)
 	$(call install,'.[fuzz]',$(FUZZ),:)
 
 $(FULL): pyproject.toml | $(BIN)/python
-	@echo 'Installing landmarks with PyTorch and the development tools into $(VENV) (once; about 6 GB)'
+	@echo 'Installing landmarks with PyTorch and the development tools into $(VENV) (once; 3 GB, or 7.5 GB with CUDA)'
 	$(call install,'.[train$(comma)tune$(comma)track$(comma)search$(comma)cluster$(comma)openvino$(comma)docs$(comma)notebooks$(comma)dev]',$(CORE) $(FULL),$(BIN)/python .ci/torch_backend.py)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from contextlib import redirect_stdout
+from importlib import import_module
 from pathlib import Path
 
 from landmarks.cli import main as landmarks
@@ -90,7 +91,10 @@ def page() -> str:
     schemas = ", ".join(f"[{path.stem}](schemas/{path.name})" for path in sorted(SCHEMAS.glob("*.json")))
     head = HEAD.replace("SHARED", ", ".join(f"`{key}`" for key in SHARED)).replace("SCHEMAS", schemas)
     parts = [head, f"## landmarks\n\n```text\n{help_of()}\n```\n"]
-    parts += [f"## landmarks {name}\n\n```text\n{help_of(name)}\n```\n" for name in COMMANDS]
+    for name in COMMANDS:
+        parts.append(f"## landmarks {name}\n\n```text\n{help_of(name)}\n```\n")
+        inner = getattr(import_module(f"landmarks.cli.{name}"), "COMMANDS", {})
+        parts += [f"### landmarks {name} {one}\n\n```text\n{help_of(name, one)}\n```\n" for one in inner]
     return "\n".join(parts)
 
 

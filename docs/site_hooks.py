@@ -2,6 +2,7 @@
 
 - Results of benchmarks, the model card, the changes and the notes for contributors become pages.
 - Pages of docs/ that are not in the navigation are put under "How to".
+- A link to a JavaScript file that has a line of its own becomes the code itself.
 - Links out of docs/, which work in the repository, are changed to those pages; if there is no such page, only the
   text of the link is kept.
 """
@@ -71,4 +72,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
             return link[0]
         return f"[{text}]({posixpath.relpath(found, here or '.')}{anchor})"
 
-    return re.sub(r"(?<!!)\[(?P<text>[^]]+)\]\((?P<target>[^):#]+)(?P<anchor>#[^)]*)?\)", mend, markdown)
+    def shown(link: re.Match[str]) -> str:
+        return f"```js\n{(ROOT / posixpath.dirname(source) / link['target']).read_text(encoding='utf-8')}```"
+
+    with_code = re.sub(r"^\[`[^`]+`\]\((?P<target>[^)]+\.mjs)\)$", shown, markdown, flags=re.MULTILINE)
+    return re.sub(r"(?<!!)\[(?P<text>[^]]+)\]\((?P<target>[^):#]+)(?P<anchor>#[^)]*)?\)", mend, with_code)

@@ -46,7 +46,7 @@ def train_small() -> Path:
     if not DRAWN.exists():
         draw = [sys.executable, "../tests/drawn.py", DRAWN, "--classes", "8", "--train", "30", "--test", "8"]
         subprocess.run(draw, check=True)
-    run = landmarks.train(DRAWN, OUT / "transfer-app", model="transfer")
+    run = landmarks.train(DRAWN, OUT / "transfer-app", method="transfer")
     return landmarks.export(run, OUT / "model-app")
 
 

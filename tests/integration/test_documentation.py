@@ -32,6 +32,15 @@ def test_site_has_the_pages_from_elsewhere_in_the_project(site: Path) -> None:
         assert f"results/{result.stem}.html" in card, "it is in the navigation"
 
 
+def test_pages_read_the_same_in_the_repository(site: Path) -> None:
+    for page in (ROOT / "docs").glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        assert "--8<--" not in text, f"{page.name}: only the site would replace this line"
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+    assert "resizeTo" in (site / "javascript.html").read_text(encoding="utf-8"), "and the site shows the example"
+
+
 def test_every_link_of_the_site_leads_somewhere(site: Path) -> None:
     for page in site.rglob("*.html"):
         if page.name == "404.html":

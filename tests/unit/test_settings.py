@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from landmarks.errors import SettingsError
+from landmarks.training import api
 from landmarks.training.config import settings as s
 from landmarks.training.config.settings import (
     AugmentSettings,
@@ -221,3 +222,16 @@ def test_epochs_are_shared_evenly_among_the_sizes() -> None:
     assert [augment.size_of_epoch(epoch, 6) for epoch in range(6)] == [96, 96, 128, 128, 160, 160]
     assert augment.size_of_epoch(0, 1) == 96
     assert augment.size_of_epoch(9, 6) == 160
+
+
+def test_the_way_of_training_has_the_name_of_its_option_and_the_former_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(api, "train_run", lambda settings, _folder: made.append(settings.model.kind))
+    api.train(tmp_path)
+    api.train(tmp_path, method="scratch")
+    api.train(tmp_path, model="scratch")
+    assert made == ["transfer", "scratch", "scratch"]
+    with pytest.raises(SettingsError, match="`method` must be one of scratch, transfer, not 'magic'"):
+        api.train(tmp_path, method="magic")  # type: ignore[arg-type]

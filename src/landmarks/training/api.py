@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from landmarks.errors import require_choice
 from landmarks.training.config.jobs import ExportSettings
@@ -15,21 +15,25 @@ from landmarks.training.engine.trained import SPLITS, evaluate_run, load_data, l
 from landmarks.training.export.formats.targets import export_for
 from landmarks.training.metrics.evaluate import Evaluation
 
+Method = Literal["scratch", "transfer"]
+
 
 def train(
     data: str | Path | RunSettings,
     out: str | Path | None = None,
     *,
-    model: Literal["scratch", "transfer"] = "transfer",
+    method: Method = "transfer",
+    model: Method | None = None,
 ) -> Path:
     """Train a network on a folder of images, one folder per class, or on a table of images.
 
     Args:
         data: The folder or table, by path or URL (see `landmarks.training.data.remote`), or all settings of the
             run.
-        out: Run folder to make; None for one in `runs`, named after model and data.
-        model: `transfer` trains a new head on a pretrained network, `scratch` a small network from scratch.
+        out: Run folder to make; None for one in `runs`, named after method and data.
+        method: `transfer` trains a new head on a pretrained network, `scratch` a small network from scratch.
             Ignored if all settings are given.
+        model: The former name of `method`.
 
     Returns:
         The run folder.
@@ -42,9 +46,11 @@ def train(
     Example:
         >>> run = landmarks.train("pictures", "runs/mine")
     """
+    method = model or method
+    require_choice("method", method, get_args(Method))
     if isinstance(data, str) and is_url(data):
         data = local_copy(data).path
-    settings = data if isinstance(data, RunSettings) else default_settings(Path(data), model)
+    settings = data if isinstance(data, RunSettings) else default_settings(Path(data), method)
     folder = (
         Path(out) if out is not None else Path("runs") / f"{settings.model.kind}-{settings.data.resolve().name}"
     )
