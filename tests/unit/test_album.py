@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from posixpath import normpath
 from typing import Any
@@ -35,6 +36,7 @@ from landmarks.files.state import state_of, user_cache
 from landmarks.imaging.decoding import load_image
 from landmarks.imaging.thumbnails import load_small
 from landmarks.library.library import LEDGER, Library
+from landmarks.library.review.judging import judge
 from landmarks.library.review.steps import Steps
 from landmarks.metadata.settings import WriteOptions
 from landmarks.metadata.xmp import XmpPacket
@@ -647,6 +649,25 @@ def test_a_step_of_teaching_that_fails_leaves_nothing_taught(
         assert list(learnt(model)) == ["Shed"]
         named = page.post("/api/verdicts", {"photos": page.ids("tower1.jpg"), "verdict": "rename", "key": "Shed"})
         assert named["photos"][0]["name_of_tag"] == "Shed"
+
+
+def test_what_a_step_did_before_it_failed_is_shown(
+    root: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def filling(*arguments: Any, **more: Any) -> Iterator[Any]:
+        yield from islice(judge(*arguments, **more), 1)
+        full_disk()
+
+    with opened_page(root, model) as page:
+        page.settled()
+        towers = page.ids("tower0.jpg", "tower1.jpg")
+        with monkeypatch.context() as patch:
+            patch.setattr("landmarks.library.review.steps.judge", filling)
+            page.post("/api/verdicts", {"photos": towers, "verdict": "confirm"}, 503)
+        shown = {name: row["verdict"] for name, row in page.rows().items()}
+        assert (shown["tower0.jpg"], page.get("/api/library")["can_undo"]) == ("confirmed", 1)
+        page.post("/api/undo", {})
+        assert not any(row["verdict"] for row in page.rows().values())
 
 
 def test_ledger_and_model_agree_where_undo_or_redo_of_teaching_fails(

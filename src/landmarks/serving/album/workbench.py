@@ -9,11 +9,12 @@ import json
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from landmarks.errors import LandmarksError
+from landmarks.errors import LandmarksError, StorageError
 from landmarks.files.walker import count_skipped
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.library.library import Library
@@ -144,11 +145,11 @@ class Workbench:
 
     def judge(self, photos: Sequence[Photo], said: Said, key: str | None, name: str | None) -> Future[Answered]:
         """Confirm, reject or rename the tags of photos; see `Review.judge`."""
-        return self._step(lambda review: review.judge(photos, said, key, name))
+        return self._step(lambda review: review.judge(photos, said, key, name), photos)
 
     def teach(self, photos: Sequence[Photo], name: str, position: tuple[float, float] | None) -> Future[Answered]:
         """Teach the model a landmark; see `Review.teach`."""
-        return self._step(lambda review: review.teach(photos, name, position))
+        return self._step(lambda review: review.teach(photos, name, position), photos)
 
     def undo(self) -> Future[Answered]:
         """Undo the last step; see `Review.undo`."""
@@ -211,8 +212,8 @@ class Workbench:
             raise RequestError("not_found", "this photo has not been looked at yet")
         return make_heatmap(self.album.path(photo), self.tagger.model.recognizer, candidates[0][0])
 
-    def _step(self, make: Callable[[Review], Answered]) -> Future[Answered]:
-        """Make a step in the library's thread."""
+    def _step(self, make: Callable[[Review], Answered], photos: Sequence[Photo] = ()) -> Future[Answered]:
+        """Make a step in the library's thread; what it did to these photos before it failed is shown too."""
 
         def run() -> Answered:
             if self.read_only:
@@ -220,6 +221,11 @@ class Workbench:
             review = self._reached()[1]
             try:
                 done = make(review)
+            except StorageError:
+                with suppress(LandmarksError):
+                    self.refresh_now(photos)
+                self.tagger.taught()  # it may have been, before the disk was full
+                raise
             finally:
                 self._count(review)
             self.refresh_now(done.photos)
