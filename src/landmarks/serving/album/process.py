@@ -39,9 +39,8 @@ def run(
     lock = settings.cache() / "open.lock"
     with ExitStack() as held:
         try:
-            held.enter_context(
-                locked(lock)
-            )  # the page of one process would not show what is said on that of another
+            # The page of one process would not show the verdicts made on that of another.
+            held.enter_context(locked(lock))
         except TimeoutError as error:
             raise InputError(
                 f"{settings.root}: it is open already: use its page, make a link there for another window, or end "
