@@ -20,12 +20,13 @@ from landmarks.files.closing import Closing
 from landmarks.files.walker import Skipped
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.photos import OnSkip, walk_photos
-from landmarks.library.batch import Batch, Outcome, judged, names_of
+from landmarks.library.batch import Batch, Outcome
 from landmarks.library.due import DuePhotos, Rest
 from landmarks.library.ledger import Ledger
 from landmarks.library.moves import follow_moves
 from landmarks.library.records import PhotoState, RunRow, Verdict
 from landmarks.library.review.judging import Files, Judgement, confirmation, judge
+from landmarks.library.review.verdicts import judged, names_of
 from landmarks.library.roots import LEDGER, absolute, ledger_of, library_root
 from landmarks.library.undo import Undone, undo
 from landmarks.library.writing import recover, require_writable

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from landmarks.library.batch import Batch, Outcome, Work, judged, options_of
+from landmarks.library.batch import Batch, Outcome, Work, options_of
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import Change, Verdict
+from landmarks.library.review.verdicts import judged
 from landmarks.library.writing import Snapshot
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.settings import WriteOptions

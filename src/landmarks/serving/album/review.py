@@ -15,11 +15,11 @@ from landmarks.fewshot.learned import read_learned
 from landmarks.geo.gazetteer import Gazetteer, Place
 from landmarks.geo.spelling import folded
 from landmarks.imaging.limits import ImageLimits
-from landmarks.library.batch import names_of
 from landmarks.library.library import Library
 from landmarks.library.records import Verdict
 from landmarks.library.review.judging import Judgement, confirmation
 from landmarks.library.review.steps import Step, Steps
+from landmarks.library.review.verdicts import names_of
 from landmarks.model.folder import read_info
 from landmarks.serving.album.album import Album
 from landmarks.serving.album.catalogue import Photo

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from landmarks.geo.towns import find_position
-from landmarks.library.batch import judged
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import PhotoRow
+from landmarks.library.review.verdicts import judged
 from landmarks.serving.album.catalogue import Photo
 from landmarks.serving.album.rows import Standing, facts_from_json
 from landmarks.tagging.tags import Tag, tags_from_json

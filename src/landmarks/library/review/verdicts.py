@@ -1,0 +1,84 @@
+"""What the user's verdicts mean for the tags of a photo: which go, which stay, and by which names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from landmarks.geo.gazetteer import Gazetteer
+from landmarks.geo.languages import english_countries
+from landmarks.library.records import Verdict
+from landmarks.tagging.keywords import estimated_keyword
+from landmarks.tagging.tags import Tag, tags_from_json
+
+
+def judged(tags: Iterable[Tag], verdicts: Iterable[Verdict]) -> tuple[Tag, ...]:
+    """Return the tags after the user's verdicts: without the rejected ones, with the confirmed ones.
+
+    Rejecting a city, region or country rejects all tags in it.
+
+    Args:
+        tags: The tags.
+        verdicts: The verdicts on their photo, oldest first.
+    """
+    verdicts = _newest(verdicts)
+    rejected = {verdict.name for verdict in verdicts if verdict.verdict == "rejected"}
+    kept = [tag for tag in tags if not (rejected and rejected & names_of(tag))]
+    certain = {name for verdict in verdicts for name in _confirmed_names(verdict)}
+    kept = [tag for tag in kept if tag.source != "estimated" or not certain & _own_names(tag)]
+    present = {name for tag in kept for name in _own_names(tag)} if verdicts else set()
+    for verdict in verdicts:
+        names = {verdict.name} | _confirmed_names(verdict)
+        if verdict.verdict == "confirmed" and verdict.tag is not None and not names & present:
+            kept += tags_from_json(verdict.tag)
+    return tuple(kept)
+
+
+def _newest(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """Return the verdicts without those that a later one, by a name in another language, has revised."""
+    standing: list[Verdict] = []
+    for verdict in verdicts:
+        names = _confirmed_names(verdict) or {verdict.name}
+        standing = [
+            earlier
+            for earlier in standing
+            if earlier.name not in names and verdict.name not in _confirmed_names(earlier)
+        ]
+        standing.append(verdict)
+    return standing
+
+
+def _confirmed_names(verdict: Verdict) -> set[str]:
+    confirmed = verdict.tag if verdict.verdict == "confirmed" else None
+    return {name for tag in tags_from_json(confirmed or "[]") for name in _own_names(tag)}
+
+
+def names_of(tag: Tag) -> set[str]:
+    """Return the names by which a tag can be rejected, case-folded: its own, and those of where it is."""
+    around: list[str] = []
+    if tag.place is not None:
+        around.append(tag.place.region)
+        english = Gazetteer.bundled().get(tag.place.key) or tag.place
+        if tag.level in {"landmark", "city"}:
+            around += [tag.place.country, english.country]
+        if tag.level == "landmark":
+            around += [tag.place.city, english.city]
+    return _own_names(tag) | {name.casefold() for name in _as_written(around, tag)}
+
+
+def _own_names(tag: Tag) -> set[str]:
+    """Return the names of a tag, case-folded; of a landmark in all languages, as the next run may use another."""
+    names = [tag.name]
+    if tag.level == "country" and tag.place is not None:
+        names.append(english_countries().get(tag.place.country_code, ""))
+    if tag.level == "landmark" and tag.place is not None:
+        gazetteer = Gazetteer.bundled()
+        names += gazetteer.names_of(tag.place).values()
+        if (english := gazetteer.get(tag.place.key)) is not None:
+            names.append(english.name)
+    return {name.casefold() for name in _as_written(names, tag)}
+
+
+def _as_written(names: Iterable[str], tag: Tag) -> list[str]:
+    """Return names, and the keywords that they are written as: removing one by hand rejects the tag."""
+    known = [name for name in names if name]
+    return known + [estimated_keyword(name) for name in known] if tag.source == "estimated" else known
