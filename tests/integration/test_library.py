@@ -137,6 +137,16 @@ class TestRun:
         assert set(first) & set(second) <= {"Mine", "Paris", "France"}
         assert len(second) == 4
 
+    def test_a_photo_named_after_another_file_leaves_its_sidecar_alone(self, tmp_path: Path) -> None:
+        (tmp_path / "a.jpg").write_bytes(jpeg(1))
+        run(tmp_path)
+        (tmp_path / "a.jpg.jpeg").write_bytes(jpeg(2))
+        before = tree(tmp_path)
+        with Library(tmp_path) as library:
+            outcomes = list(library.tag([tmp_path], tagger(tags=lambda _: []), model="one"))
+        assert statuses(outcomes) == ["unchanged"]
+        assert tree(tmp_path) == before
+
     def test_nothing_to_say_writes_nothing(self, tmp_path: Path) -> None:
         fill(tmp_path, 2)
         before = tree(tmp_path)

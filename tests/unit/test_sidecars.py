@@ -63,12 +63,29 @@ class TestWhose:
             ("I.jpg", ["I.heic", "I.xmp"], None),
             ("a.jpg", ["A.jpg", "A.jpg.xmp"], None),
             ("I.jpg", ["J.xmp", "I.jpg.txt"], None),
+            ("I.jpg.jpeg", ["I.jpg", "I.jpg.xmp"], None),
+            ("I.HEIC.jpg", ["i.heic", "I.heic.XMP"], None),
+            ("I.cr2.jpg", ["I.cr2", "I.cr2.xmp"], None),
+            ("I.MOV.jpg", ["I.MOV", "I.MOV.xmp"], None),
+            ("I.jpg", ["I.jpg.jpeg", "I.jpg.xmp"], "I.jpg.xmp"),
+            ("I.jpg.jpeg", ["I.jpg.xmp"], "I.jpg.xmp"),
+            ("I.v2.jpg", ["I.v2.xmp", "I.v2.png.txt"], "I.v2.xmp"),
         ],
     )
     def test_by_names(self, tmp_path: Path, name: str, others: list[str], found: str | None) -> None:
         for other in [name, *others]:
             (tmp_path / other).touch()
         assert own_sidecar(tmp_path / name) == (None if found is None else tmp_path / found)
+
+    @pytest.mark.parametrize("second", ["I.jpg.jpeg", "I.jpg.cr2", "i.JPG.jpeg"])
+    def test_a_sidecar_with_the_whole_name_of_a_photo_is_no_other_ones(self, tmp_path: Path, second: str) -> None:
+        photo(tmp_path)
+        other = photo(tmp_path, second)
+        (tmp_path / "I.jpg.xmp").write_text(MINE)
+        assert read_position(other) is None
+        assert target_of(other, WriteOptions()) == tmp_path / f"{second}.xmp"
+        with pytest.raises(MetadataError, match="would belong to several photos"):
+            target_of(other, WriteOptions(sidecar="stem"))
 
     @pytest.mark.parametrize(
         ("said", "owner"),

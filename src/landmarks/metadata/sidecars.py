@@ -2,7 +2,7 @@
 
 Sidecars are named `photo.jpg.xmp` or `photo.xmp`, in upper or lower case, and several files may share the name of
 `photo.xmp`: `photo.cr2`, `photo.heic`, `photo.AAE`, `photo.MOV`. Its owner is then found from its content or from
-the types of these files.
+the types of these files. Beside `photo.jpg`, `photo.jpg.xmp` is never the sidecar of `photo.jpg.jpeg`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from landmarks.imaging.formats import PHOTO_SUFFIXES, RAW_SUFFIXES
+from landmarks.imaging.formats import PHOTO_SUFFIXES, RAW_SUFFIXES, VIDEO_SUFFIXES
 from landmarks.metadata.entries import compare_key
 from landmarks.metadata.packet import PacketError
 from landmarks.metadata.xmp import XmpPacket
@@ -21,6 +21,7 @@ MAX_SIDECAR_BYTES = 32 * 2**20
 """Maximum size of a sidecar in bytes; larger ones are left alone."""
 
 _PICTURES = PHOTO_SUFFIXES | {".psd"}
+_LISTED = _PICTURES | VIDEO_SUFFIXES | {".xmp"}
 _SCANS = 50  # a listing of a large folder is reused for this many times its own duration
 _LARGE = 100  # stems in such a folder
 _TICK = 50_000_000  # nanoseconds: file-system clocks are coarse
@@ -28,7 +29,7 @@ _TICK = 50_000_000  # nanoseconds: file-system clocks are coarse
 
 @dataclass(frozen=True)
 class _Folder:
-    """Names of photos and sidecars in a folder, by their case-folded stems."""
+    """Names of photos, videos and sidecars in a folder, by their case-folded stems."""
 
     stamp: tuple[int, int, int]
     names: dict[str, list[str]]
@@ -66,6 +67,8 @@ def sidecars_of(photo: Path) -> list[Path]:
 
 def may_own_stem(photo: Path) -> bool:
     """Return whether a new `photo.xmp` would belong to this photo alone."""
+    if _stem_is_taken(photo):
+        return False
     others = _siblings(photo)
     return not others or (is_raw(photo) and not any(is_raw(Path(name)) for name in others))
 
@@ -105,7 +108,16 @@ def _full(photo: Path) -> Path | None:
 
 
 def _stem(photo: Path) -> Path | None:
-    return _sidecar(photo, photo.stem)
+    return None if _stem_is_taken(photo) else _sidecar(photo, photo.stem)
+
+
+def _stem_is_taken(photo: Path) -> bool:
+    """Return whether the stem is the whole name of another photo or video, as for `photo.jpg.jpeg`."""
+    stem = photo.stem
+    if _suffix(stem) not in _LISTED:
+        return False
+    names = _named(os.path.dirname(photo), os.path.splitext(stem)[0])  # noqa: PTH120, PTH122
+    return compare_key(stem) in map(compare_key, names)
 
 
 def _sidecar(photo: Path, base: str) -> Path | None:
@@ -132,7 +144,7 @@ def _suffix(name: str) -> str:
 
 
 def _named(folder: str, stem: str) -> list[str]:
-    """Return the photos and sidecars in a folder with a given stem, ignoring case."""
+    """Return the photos, videos and sidecars in a folder with a given stem, ignoring case."""
     return _listing(folder).names.get(compare_key(stem), [])
 
 
@@ -153,7 +165,7 @@ def _listing(folder: str) -> _Folder:
     try:
         for name in os.listdir(folder or "."):  # noqa: PTH208 - names are enough
             stem, suffix = os.path.splitext(name)  # noqa: PTH122
-            if suffix.lower() == ".xmp" or suffix.lower() in _PICTURES:
+            if suffix.lower() in _LISTED:
                 names.setdefault(compare_key(stem), []).append(name)
     except OSError:
         pass
