@@ -98,6 +98,13 @@ def keywords(sidecar: Path) -> tuple[str, ...]:
     return XmpPacket(sidecar.read_bytes()).entries().keywords
 
 
+def take_out(sidecar: Path, entries: Entries) -> None:
+    """Remove entries by hand, as the user would in a photo program."""
+    packet = XmpPacket(sidecar.read_bytes())
+    packet.remove(entries)
+    sidecar.write_bytes(packet.to_bytes())
+
+
 class TestRun:
     def test_every_photo_gets_its_sidecar_and_is_done_once(self, tmp_path: Path) -> None:
         fill(tmp_path)
@@ -383,6 +390,64 @@ class TestVerdicts:
             run(tmp_path, model)
             assert first.keywords[0] not in keywords(sidecar)
 
+    def test_what_was_taken_out_by_hand_is_told_and_can_be_confirmed_again(self, tmp_path: Path) -> None:
+        photo, sidecar = tmp_path / "a.jpg", tmp_path / "a.jpg.xmp"
+        photo.write_bytes(jpeg())
+        (first,) = run(tmp_path)
+        name = first.tags[0].name
+        take_out(sidecar, Entries(keywords=(name,)))
+        (outcome,) = run(tmp_path, "two")
+        assert (outcome.tags, outcome.rejected) == ((), (name,))
+        for removed in (Entries(), Entries(keywords=(name,))):  # also where no run has looked since
+            take_out(sidecar, removed)
+            with Library(tmp_path) as library:
+                assert library.confirm(photo, name)[0].rejected == ()
+            assert name in keywords(sidecar)
+
+    @pytest.mark.parametrize("which", ["keywords", "country"])
+    def test_a_country_taken_out_by_hand_leaves_the_landmark_and_stays_out(
+        self, tmp_path: Path, which: str
+    ) -> None:
+        photo, sidecar = tmp_path / "a.jpg", tmp_path / "a.jpg.xmp"
+        photo.write_bytes(jpeg())
+        with Library(tmp_path) as library:
+            list(library.tag([photo], tagger(tags=lambda _: TAGS[:1]), model="0"))
+            take_out(sidecar, Entries(**{which: ("France",)}))
+            for count in (2, 1, 2):
+                few = tagger(tags=lambda _, count=count: TAGS[:count])
+                (outcome,) = library.tag([photo], few, model=str(count))
+                assert (len(outcome.tags), outcome.rejected) == (count, ())
+                entries = XmpPacket(sidecar.read_bytes()).entries()
+                assert "Eiffel Tower" in entries.keywords
+                assert "France" not in getattr(entries, which)
+            assert list(library.verdicts()) == []
+
+    def test_a_city_taken_out_by_hand_leaves_the_landmark_in_it(self, tmp_path: Path) -> None:
+        photo, sidecar = tmp_path / "a.jpg", tmp_path / "a.jpg.xmp"
+        photo.write_bytes(jpeg())
+        paris = Place("paris", "Paris", "Paris", "France", "FR", "", None, None, None)
+        both = tagger(tags=lambda _: [TAGS[0], Tag("Paris", "city", 1.0, paris, None, "position")])
+        with Library(tmp_path) as library:
+            list(library.tag([photo], both, model="0"))
+            take_out(sidecar, Entries(keywords=("Paris",)))
+            for model in "12":
+                list(library.tag([photo], both, model=model))
+                assert "Eiffel Tower" in keywords(sidecar)
+                assert "Paris" not in keywords(sidecar)
+
+    def test_a_sidecar_without_anything_of_ours_is_a_new_one(self, tmp_path: Path) -> None:
+        photo, sidecar = tmp_path / "a.jpg", tmp_path / "a.jpg.xmp"
+        photo.write_bytes(jpeg())
+        mine = XmpPacket()
+        mine.add(Entries(keywords=("Mine",)))
+        sidecar.write_bytes(mine.to_bytes())
+        (first,) = run(tmp_path)
+        sidecar.write_bytes(mine.to_bytes())  # restored from a backup
+        photo.write_bytes(jpeg(1))
+        (second,) = run(tmp_path)
+        assert (second.status, second.tags, second.rejected) == ("written", first.tags, ())
+        assert first.tags[0].name in keywords(sidecar)
+
     def test_a_verdict_before_any_run(self, tmp_path: Path) -> None:
         photo = tmp_path / "a.jpg"
         photo.write_bytes(jpeg())
@@ -428,6 +493,33 @@ class TestInPlace:
             packet = XmpPacket(image.info["xmp"])
         assert packet.entries() == Entries(keywords=("Mine",))
         assert b"Rating" in packet.to_bytes()
+
+    @pytest.mark.parametrize("seed", [0, 1], ids=["a backup of it", "another photo"])
+    def test_a_photo_that_came_anew_under_its_name_is_tagged_anew(self, tmp_path: Path, seed: int) -> None:
+        photo = tmp_path / "a.jpg"
+        photo.write_bytes(jpeg())
+        (first,) = run(tmp_path, in_place=True, gps=True)
+        photo.write_bytes(jpeg(seed))
+        before = tree(tmp_path)
+        (second,) = run(tmp_path, in_place=True, gps=True)
+        assert (second.status, second.tags, second.rejected) == ("written", first.tags, ())
+        with Library(tmp_path) as library:
+            assert list(library.verdicts()) == []
+            list(library.undo())
+        assert tree(tmp_path) == before
+
+    def test_a_keyword_taken_out_of_the_photo_by_hand(self, tmp_path: Path) -> None:
+        photo = tmp_path / "a.jpg"
+        photo.write_bytes(jpeg())
+        (first,) = run(tmp_path, in_place=True)
+        tag = first.tags[0]
+        assert tag.place is not None
+        exiftool_writes(photo, f"-XMP-dc:Subject-={tag.place.country}")
+        (second,) = run(tmp_path, in_place=True)
+        assert (second.tags, second.rejected) == (first.tags, ())
+        exiftool_writes(photo, f"-XMP-dc:Subject-={tag.name}")
+        (third,) = run(tmp_path, in_place=True)
+        assert (third.tags, third.rejected) == ((), (tag.name,))
 
     def test_links_are_not_turned_into_files(self, tmp_path: Path) -> None:
         root = tmp_path / "library"

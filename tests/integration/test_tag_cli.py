@@ -21,6 +21,7 @@ from exiftool_process import exiftool_says, needs_exiftool
 from tiny_model import COLOURS, make_model, save_colour
 
 from landmarks.imaging.decoding import load_rgb
+from landmarks.metadata.entries import Entries
 from landmarks.metadata.xmp import XmpPacket
 from landmarks.model.folder import bundled_models
 
@@ -331,6 +332,21 @@ def test_a_rejected_tag_stays_away_until_it_is_confirmed(model: Path, photos: Pa
     unknown = landmarks("confirm", photo, "Stonehenge")
     assert unknown.status == 2
     assert "never had a tag" in unknown.complaint
+
+
+def test_a_tag_removed_by_hand_is_told(model: Path, photos: Path) -> None:
+    photo = photos / "a tower.jpg"
+    landmarks("tag", photo, "--model", model, "--write")
+    sidecar = photo.with_name("a tower.jpg.xmp")
+    packet = XmpPacket(sidecar.read_bytes())
+    packet.remove(Entries(keywords=("Eiffel Tower",)))
+    sidecar.write_bytes(packet.to_bytes())
+    done = landmarks("tag", photo, "--model", model, "--write", "--gps")
+    told = f"{photo}: Eiffel Tower: removed by hand, so rejected: landmarks confirm brings it back"
+    assert told in done.err.splitlines()
+    assert "1 with a tag rejected, as it was removed by hand" in done.complaint
+    assert landmarks("confirm", photo, "Eiffel Tower").err == ""
+    assert "Eiffel Tower" in keywords(sidecar)
 
 
 def test_folders_in_one_library_share_its_ledger(model: Path, photos: Path) -> None:

@@ -173,12 +173,14 @@ def test_what_was_moved_away_is_said_and_undone_when_it_is_back(tmp_path: Path) 
     assert files(root) == before
 
 
-def test_a_deleted_sidecar_is_gone_and_never_restored(tmp_path: Path) -> None:
+def test_a_deleted_sidecar_is_gone_until_its_photo_is_due_again(tmp_path: Path) -> None:
     photo(tmp_path / "a.jpg", 1)
     write(tmp_path)
     (tmp_path / "a.jpg.xmp").unlink()
+    assert write(tmp_path) == [], "the user wants none"
     assert [one.status for one in undo(tmp_path)] == ["gone"]
     assert in_place(tmp_path) == 0
+    assert write(tmp_path) == ["written"]
 
 
 def test_the_old_path_may_be_named(tmp_path: Path) -> None:

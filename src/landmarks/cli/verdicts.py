@@ -40,11 +40,19 @@ def open_library(
     return Library(root, ledger=ledger)
 
 
+def removal_note(outcome: Outcome) -> str:
+    """Return the sentence about tags of a photo that were removed by hand."""
+    names = ", ".join(outcome.rejected)
+    return f"{outcome.path}: {names}: removed by hand, so rejected: landmarks confirm brings it back"
+
+
 def show_outcomes(photo: Path, outcomes: Iterable[Outcome], *, jsonl: bool) -> None:
     """Print the changes of a verdict on a photo, and where that is now if it has been moved."""
     for outcome in outcomes:
         if not photo.exists():
             click.echo(f"{photo}: moved to {outcome.path}", err=True)
+        if outcome.rejected:
+            click.echo(removal_note(outcome), err=True)
         if jsonl:
             print_json({"path": str(outcome.path), "status": outcome.status, "diff": outcome.diff})
         else:

@@ -14,6 +14,7 @@ from types import FrameType
 from landmarks.cli.display import Display
 from landmarks.cli.tag import Writing
 from landmarks.cli.trips import Together
+from landmarks.cli.verdicts import removal_note
 from landmarks.errors import SettingsError, StorageError
 from landmarks.files.walker import Skipped
 from landmarks.imaging.photos import walk_photos
@@ -149,6 +150,9 @@ def _write(library: Library, paths: list[Path], job: WriteJob, display: Display)
             outcomes = library.tag(paths, tagger, model=model, retry=writing.retry, on_skip=settled)
         for outcome in outcomes:
             summary.notes[_WORDS[outcome.status]] += 1
+            if outcome.rejected:
+                summary.notes["with a tag rejected, as it was removed by hand"] += 1
+                display.note(removal_note(outcome))
             finding = _told(outcome, findings.pop(outcome.path, None))
             display.show(finding, outcome.diff if writing.dry_run else None)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -13,14 +13,14 @@ from landmarks.files.state import is_remote
 from landmarks.library.delta import make_delta
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import Change, PhotoRow, PhotoState, Verdict
-from landmarks.library.review.verdicts import judged
+from landmarks.library.review.verdicts import confirmed_tags, judged, rejected_by_hand
 from landmarks.library.writing import ChangedMeanwhileError, Snapshot, digest, is_full, put_file
 from landmarks.metadata.edit import Edit, plan, target_of
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.settings import WriteOptions
 from landmarks.tagging.keywords import entries_for
-from landmarks.tagging.tags import ImageTags, Tag, tags_to_json
+from landmarks.tagging.tags import ImageTags, Tag, tags_from_json, tags_to_json
 
 _EDITS = 16  # per batch: the ledger is synced to the disk twice per batch
 _BYTES = 32 * 2**20  # of files waiting in memory
@@ -38,6 +38,7 @@ class Outcome:
         tags: Its tags, after the user's verdicts.
         reason: Why it is in quarantine, or None.
         diff: What is, or would be, written, as lines that begin with `-` or `+`; or None.
+        rejected: Keywords that somebody removed from the file, so that the tags with these names are now rejected.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class Outcome:
     tags: tuple[Tag, ...] = ()
     reason: str | None = None
     diff: str | None = None
+    rejected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class _Planned:
     edit: Edit
     tags: tuple[Tag, ...]
     model: str
+    rejected: tuple[str, ...]
 
 
 class Batch:
@@ -122,18 +125,22 @@ class Batch:
             return
         yield from self._consider(work, result, None)
 
-    def amend(self, work: Work, result: ImageTags, prior: Change) -> Iterator[Outcome]:
-        """Plan an update of an earlier change, such as after a verdict of the user."""
+    def amend(
+        self, work: Work, result: ImageTags, prior: Change, verdicts: Sequence[Verdict] = ()
+    ) -> Iterator[Outcome]:
+        """Plan an update of an earlier change, such as after new verdicts of the user."""
         self._options = options_of(prior)
-        yield from self._consider(work, result, self._root / os.fsdecode(prior.target))
+        yield from self._consider(work, result, self._root / os.fsdecode(prior.target), verdicts)
 
-    def _consider(self, work: Work, result: ImageTags, target: Path | None) -> Iterator[Outcome]:
+    def _consider(
+        self, work: Work, result: ImageTags, target: Path | None, verdicts: Sequence[Verdict] = ()
+    ) -> Iterator[Outcome]:
         """Plan an edit of a file, by default the usual one."""
         try:
             target = target or target_of(work.photo, self._options)
             if any(planned.edit.target == target for planned in self._planned):
                 yield from self.flush()  # the plan must see what the other edit wrote
-            planned = self._plan(work, result, target)
+            planned = self._plan(work, result, target, verdicts)
         except MetadataError as error:
             yield self._refuse(work, "unwritable", _reason(error, work.photo))
             return
@@ -179,21 +186,25 @@ class Batch:
             self._ledger.release([item.work.key for item in self._planned])
         self._planned = []
 
-    def _plan(self, work: Work, result: ImageTags, target: Path) -> _Planned:
+    def _plan(self, work: Work, result: ImageTags, target: Path, verdicts: Sequence[Verdict]) -> _Planned:
         newest = self._ledger.newest(self._key_of(work, target))
         ours = newest.ours if newest is not None else Entries()
+        before = tags_from_json(newest.tags) if newest is not None else []
         sha256 = work.snapshot.sha256 if work.snapshot is not None else None
         tags = judged(result.tags, self._ledger.verdicts(work.key, sha256))
         edit = self._edit(work, tags, ours, target)
-        taken_out = {name.casefold() for name in edit.gone.keywords}
-        if taken_out:
-            # Removing our keyword by hand counts as rejecting the tag.
-            for name in taken_out:
-                if not self.read_only:
-                    self._ledger.judge(work.key, sha256, Verdict(name, "rejected", None))
-            tags = judged(tags, [Verdict(name, "rejected", None) for name in taken_out])
+        again = edit.gone.common(entries_for(confirmed_tags(verdicts), iptc=True, gps=True))
+        if again:  # what is confirmed now comes back, though it was removed by hand before
+            ours = ours.without(again)
             edit = self._edit(work, tags, ours, target)
-        return _Planned(work, edit, tags, result.model)
+        rejected = rejected_by_hand(edit.gone.keywords, [*before, *tags])
+        if rejected:
+            by_hand = [Verdict(name.casefold(), "rejected", None) for name in rejected]
+            for verdict in by_hand if not self.read_only else ():
+                self._ledger.judge(work.key, sha256, verdict)
+            tags = judged(tags, by_hand)
+            edit = self._edit(work, tags, ours, target)
+        return _Planned(work, edit, tags, result.model, rejected)
 
     def _edit(self, work: Work, tags: tuple[Tag, ...], ours: Entries, target: Path) -> Edit:
         wanted = entries_for(tags, iptc=self._options.iptc, gps=self._options.gps)
@@ -207,13 +218,13 @@ class Batch:
             changes = planned.edit.changes
             diff = planned.edit.diff() if changes else None
             status: Literal["planned", "unchanged"] = "planned" if changes else "unchanged"
-            yield Outcome(planned.work.photo, status, planned.tags, diff=diff)
+            yield Outcome(planned.work.photo, status, planned.tags, diff=diff, rejected=planned.rejected)
             return
         if not planned.edit.changes:
             with self._ledger.transaction():
                 self._record(planned.work, planned.edit)
                 self._ledger.release([planned.work.key])
-            yield Outcome(planned.work.photo, "unchanged", planned.tags)
+            yield Outcome(planned.work.photo, "unchanged", planned.tags, rejected=planned.rejected)
             return
         self._planned.append(planned)
         waiting = sum(len(item.edit.after) + len(item.edit.before or b"") for item in self._planned)
@@ -240,7 +251,7 @@ class Batch:
             return Outcome(work.photo, "quarantined", item.tags, str(error))
         except OSError as error:
             return Outcome(work.photo, "quarantined", item.tags, (error.strerror or str(error)).lower())
-        return Outcome(work.photo, "written", item.tags, diff=edit.diff())
+        return Outcome(work.photo, "written", item.tags, diff=edit.diff(), rejected=item.rejected)
 
     def _change(self, item: _Planned) -> Change:
         edit, snapshot = item.edit, item.work.snapshot

@@ -26,7 +26,7 @@ from landmarks.library.ledger import Ledger
 from landmarks.library.moves import follow_moves
 from landmarks.library.records import PhotoState, RunRow, Verdict
 from landmarks.library.review.judging import Files, Judgement, confirmation, judge
-from landmarks.library.review.verdicts import judged, names_of
+from landmarks.library.review.verdicts import confirmed_tags, judged, names_of
 from landmarks.library.roots import LEDGER, absolute, ledger_of, library_root
 from landmarks.library.undo import Undone, undo
 from landmarks.library.writing import recover, require_writable
@@ -272,11 +272,7 @@ class Library(Closing):
 
     def confirmed(self, photo: Path) -> tuple[Tag, ...]:
         """Return the tags of a photo that the user has confirmed, by its path."""
-        verdicts = self.ledger.verdicts(self.key(photo), None)
-        stored = [
-            verdict.tag for verdict in verdicts if verdict.verdict == "confirmed" and verdict.tag is not None
-        ]
-        return tuple(tag for text in stored for tag in tags_from_json(text))
+        return tuple(confirmed_tags(self.ledger.verdicts(self.key(photo), None)))
 
     def run_key(self, model: str) -> str:
         """Return what the ledger records of a model and the options with each photo."""

@@ -46,7 +46,7 @@ class Edit:
         before: Its content, or None if there is no file.
         after: Its content after the edit.
         status: File status when it was read, or None.
-        ours: All entries that are ours after the edit.
+        ours: All entries that are ours after the edit, also those that somebody has removed: they stay out.
         added: Entries to add.
         removed: Entries of ours to remove.
         gone: Entries of ours that somebody else has removed.
@@ -142,14 +142,15 @@ def _plan_sidecar(
     try:
         packet = _packet_of(photo, path, before)
         present = packet.entries()
+        ours = _known_again(ours, present)
         gone, removed = ours.without(present), ours.without(wanted).common(present)
+        kept = ours.common(wanted)
         wanted = wanted.without(gone)
         packet.remove(removed)
         user, carried = _carried(photo, packet, present.without(ours), inside=not ours)
         if wanted.tag_paths and not user.tag_paths and not ours.tag_paths:
             packet.add(Entries(tag_paths=carried))
             user = user.plus(Entries(tag_paths=carried))
-        kept = ours.common(wanted).without(gone)
         added = _fitting(wanted.without(user).without(kept), user)
         if added.position is not None and (packet.has_position() or read_position(photo) is not None):
             added = replace(added, position=None)
@@ -158,6 +159,15 @@ def _plan_sidecar(
     except PacketError as error:
         raise MetadataError(path, f"{error}: repair or move the sidecar; it was left alone") from error
     return Edit(path, before, after, status, kept.plus(added), added, removed, gone)
+
+
+def _known_again(ours: Entries, present: Entries) -> Entries:
+    """Return our entries, none if all are gone from a file, the place too: then it is a backup or another photo.
+
+    Somebody who removes a tag by hand removes keywords, but hardly ever the location shown, city and country.
+    """
+    placed = ours.locations or any(getattr(ours, name) for name in SINGLES)
+    return Entries() if placed and not ours.common(present) else ours
 
 
 def _packet_of(photo: Path, path: Path, before: bytes | None) -> XmpPacket:
@@ -202,10 +212,11 @@ def _plan_embedded(
     present, has_position = tool.read(photo, before)
     if has_position or read_position(photo, before) is not None:
         wanted = replace(wanted, position=None)
+    ours = _known_again(ours, present)
     gone, removed = ours.without(present), ours.without(wanted).common(present)
+    kept = ours.common(wanted)
     wanted = wanted.without(gone)
     user = present.without(ours)
-    kept = ours.common(wanted)
     added = _fitting(wanted.without(user).without(kept), user)
     put = added
     if added.tag_paths and not user.tag_paths and not ours.tag_paths:

@@ -135,11 +135,13 @@ class _Due:
         work: The photo.
         tags: Its tags before any verdict.
         prior: The last change for it; None if there is none.
+        verdicts: The new verdicts.
     """
 
     work: Work
     tags: tuple[Tag, ...]
     prior: Change | None
+    verdicts: tuple[Verdict, ...]
 
 
 def _due(files: Files, judgement: Judgement, snapshot: Snapshot, *, everywhere: bool) -> _Due | None:
@@ -154,7 +156,8 @@ def _due(files: Files, judgement: Judgement, snapshot: Snapshot, *, everywhere: 
         if now == (() if prior is None else tags_from_json(prior.tags)):
             return None  # what is written is what is wanted
     row = ledger.photo(key)
-    return _Due(Work(judgement.photo, key, snapshot, row.key if row is not None else ""), tags, prior)
+    work = Work(judgement.photo, key, snapshot, row.key if row is not None else "")
+    return _Due(work, tags, prior, judgement.verdicts)
 
 
 def _write(files: Files, due: _Due, batches: dict[tuple[int | None, WriteOptions], Batch]) -> Iterator[Outcome]:
@@ -163,7 +166,10 @@ def _write(files: Files, due: _Due, batches: dict[tuple[int | None, WriteOptions
     run = None if prior is None else prior.run
     batch = batches.setdefault((run, options), Batch(files.ledger, files.root, options, files.tool, run=run))
     result = ImageTags(due.work.photo, due.tags, (), "" if prior is None else prior.model)
-    yield from batch.take(due.work, result) if prior is None else batch.amend(due.work, result, prior)
+    if prior is None:
+        yield from batch.take(due.work, result)
+    else:
+        yield from batch.amend(due.work, result, prior, due.verdicts)
 
 
 def _tags_before(ledger: Ledger, prior: Change | None, *, afresh: bool) -> tuple[Tag, ...]:

@@ -33,6 +33,34 @@ def judged(tags: Iterable[Tag], verdicts: Iterable[Verdict]) -> tuple[Tag, ...]:
     return tuple(kept)
 
 
+def rejected_by_hand(removed: Iterable[str], tags: Iterable[Tag]) -> tuple[str, ...]:
+    """Return which of our keywords reject a tag by having been removed from a file.
+
+    Only the name of a tag does, in any language. City and country of a tag that stays may be removed without it.
+
+    Args:
+        removed: Keywords that somebody has removed.
+        tags: The tags that they were written for, and those to be written now.
+    """
+    removed = tuple(removed)
+    names = {name.casefold() for name in removed}
+    lost: set[str] = set()
+    kept: set[str] = set()
+    for tag in tags if names else ():
+        own = _own_names(tag)
+        if own & names:
+            lost |= own
+        else:
+            kept |= names_of(tag)
+    return tuple(name for name in removed if name.casefold() in lost - kept)
+
+
+def confirmed_tags(verdicts: Iterable[Verdict]) -> list[Tag]:
+    """Return the tags that verdicts confirm."""
+    stored = [verdict.tag for verdict in verdicts if verdict.verdict == "confirmed"]
+    return [tag for text in stored if text is not None for tag in tags_from_json(text)]
+
+
 def _newest(verdicts: Iterable[Verdict]) -> list[Verdict]:
     """Return the verdicts without those that a later one, by a name in another language, has revised."""
     standing: list[Verdict] = []
@@ -48,8 +76,7 @@ def _newest(verdicts: Iterable[Verdict]) -> list[Verdict]:
 
 
 def _confirmed_names(verdict: Verdict) -> set[str]:
-    confirmed = verdict.tag if verdict.verdict == "confirmed" else None
-    return {name for tag in tags_from_json(confirmed or "[]") for name in _own_names(tag)}
+    return {name for tag in confirmed_tags([verdict]) for name in _own_names(tag)}
 
 
 def names_of(tag: Tag) -> set[str]:
