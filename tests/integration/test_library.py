@@ -336,6 +336,39 @@ class TestUndo:
         assert broken.read_bytes() == b"<broken"
         assert not deleted.exists()
 
+    @pytest.mark.parametrize("later", [False, True], ids=["in the same process", "in the next one"])
+    @pytest.mark.parametrize("where", ["before the write", "after the write"])
+    def test_interrupted_between_a_write_and_its_record(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, later: bool
+    ) -> None:
+        fill(tmp_path, 3)
+        (tmp_path / "day 1" / "photo1.jpg.xmp").write_bytes(XmpPacket().to_bytes())
+        before = tree(tmp_path)
+        from landmarks.library import batch
+
+        original = batch.put_file
+
+        def interrupted(path: Path, *arguments: object, **options: object) -> None:
+            if "photo1" in path.name and where == "before the write":
+                raise KeyboardInterrupt
+            original(path, *arguments, **options)  # type: ignore[arg-type]
+            if "photo1" in path.name:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, Library(tmp_path) as library:
+            patch.setattr(batch, "put_file", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                list(library.tag([tmp_path], tagger(), model="one"))
+            patch.undo()
+            if not later:
+                assert {report.status for report in library.undo()} == {"restored"}
+                assert tree(tmp_path) == before
+        with Library(tmp_path) as library:
+            list(library.tag([tmp_path], tagger(), model="one"))
+            assert {report.status for report in library.undo()} == {"restored"}
+            assert [row.standing for row in library.runs()] == [0] * len(list(library.runs()))
+        assert tree(tmp_path) == before
+
 
 class TestVerdicts:
     def test_a_rejected_tag_never_comes_back(self, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from landmarks.library.delta import make_delta
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import Change, PhotoRow, PhotoState, Verdict
 from landmarks.library.review.verdicts import confirmed_tags, judged, rejected_by_hand
-from landmarks.library.writing import ChangedMeanwhileError, Snapshot, digest, is_full, put_file
+from landmarks.library.writing import ChangedMeanwhileError, Snapshot, digest, is_full, put_file, was_written
 from landmarks.metadata.edit import Edit, plan, target_of
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.exiftool import ExifTool
@@ -169,11 +169,20 @@ class Batch:
             for number, item in zip(changes, planned, strict=True):
                 outcomes[number] = self._write(item)
         finally:
+            interrupted = next((number for number in changes if number not in outcomes), None)
             with self._ledger.transaction():
                 for number, item in zip(changes, planned, strict=True):
                     outcome = outcomes.get(number)
-                    self._ledger.set_state(number, "done" if outcome and outcome.status == "written" else None)
-                    if outcome is not None and outcome.status == "written":
+                    written = outcome is not None and outcome.status == "written"
+                    try:
+                        # Ctrl-C may have come just after the file was replaced.
+                        written |= number == interrupted and was_written(
+                            item.edit.target, digest(item.edit.before)
+                        )
+                    except OSError:
+                        continue  # unreachable at the moment: the next process tells
+                    self._ledger.set_state(number, "done" if written else None)
+                    if written:
                         self._record(item.work, item.edit)
                     elif outcome is not None and outcome.status == "quarantined":
                         self._record_refusal(item.work, "unwritable", outcome.reason or "")

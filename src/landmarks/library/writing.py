@@ -154,6 +154,15 @@ def is_full(error: StorageError) -> bool:
     return isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
+def was_written(path: Path, before: bytes | None) -> bool:
+    """Return whether an interrupted change reached its file, whose SHA-256 was `before`; None for no file.
+
+    A file that others changed since counts as written: undo then removes only our entries. Raises `OSError` if it
+    cannot be read.
+    """
+    return digest(content_of(path)) != before
+
+
 def recover(ledger: Ledger, root: Path) -> None:
     """Complete the unfinished changes of killed processes; the content of each file shows how far they got."""
     for change in ledger.left_open():
@@ -161,17 +170,16 @@ def recover(ledger: Ledger, root: Path) -> None:
         with suppress(OSError):
             _remove_temporaries(path, change)
         try:
-            now = digest(content_of(path))
+            written = was_written(path, change.before_hash)
         except OSError:
             continue  # unreachable at the moment: the next run tries again
         with ledger.transaction():
-            if change.state == "writing" and now == change.before_hash:
+            if change.state == "writing" and not written:
                 ledger.set_state(change.id, None)
-            elif change.state == "undoing" and now == change.before_hash:
+            elif change.state == "undoing" and not written:
                 ledger.set_state(change.id, "undone")
                 ledger.forget(change.photo)
             else:
-                # Even if others changed the file since: undo then removes only our entries.
                 ledger.set_state(change.id, "done")
     ledger.drop_dead_claims()
 
