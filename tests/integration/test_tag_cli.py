@@ -349,6 +349,15 @@ def test_a_tag_removed_by_hand_is_told(model: Path, photos: Path) -> None:
     assert "Eiffel Tower" in keywords(sidecar)
 
 
+def test_a_verdict_where_nothing_is_written_is_told_to_be_kept(model: Path, photos: Path) -> None:
+    landmarks("tag", photos / "a tower.jpg", "--model", model, "--write")
+    grey = photos / "grey.jpg"
+    done = landmarks("reject", grey, "Paris")
+    told = f"{grey}: nothing is written for it; the next landmarks tag --write heeds the verdict\n"
+    assert (done.status, done.out) == (0, told)
+    assert landmarks("reject", grey, "Paris", "--jsonl").out == ""
+
+
 def test_folders_in_one_library_share_its_ledger(model: Path, photos: Path) -> None:
     landmarks("tag", photos / "day", photos, "--model", model, "--write")
     assert (photos / ".landmarks").is_dir()

@@ -278,6 +278,61 @@ def test_an_edited_photo_is_still_itself(tmp_path: Path) -> None:
     assert XmpPacket((tmp_path / "a.jpg.xmp").read_bytes()).entries().keywords == ("Oma",)
 
 
+def test_a_copy_of_the_original_does_not_take_the_sidecar_of_the_edited_photo(tmp_path: Path) -> None:
+    edited, copy = photo(tmp_path / "a.jpg", 1), tmp_path / "a_orig.jpg"
+    name = (TOWER if edited.read_bytes()[-20] % 2 else ROME).name
+    write(tmp_path)
+    shutil.copy2(edited, copy)
+    edited.write_bytes(edited.read_bytes() + b"edited")
+    assert landmarks("reject", edited, name).status == 0
+    assert name.encode() not in (tmp_path / "a.jpg.xmp").read_bytes()
+    with Library(tmp_path) as library:
+        outcomes = {one.path: one.status for one in library.tag([tmp_path], tagger, model="m")}
+    assert outcomes[copy] == "written"
+    assert copy.with_name("a_orig.jpg.xmp").exists()
+    told = undo(tmp_path)
+    assert {one.status for one in told} == {"restored"}
+    assert {path.name for path in tmp_path.glob("*.*")} - {LEDGER.parts[0]} == {"a.jpg", "a_orig.jpg"}
+
+
+@needs_exiftool
+def test_a_copy_of_a_photo_that_was_written_and_then_edited(tmp_path: Path) -> None:
+    edited = photo(tmp_path / "a.jpg", 1)
+    write(tmp_path, in_place=True)
+    written = edited.read_bytes()
+    (tmp_path / "a_orig.jpg").write_bytes(written)
+    edited.write_bytes(written + b"edited")
+    write(tmp_path, in_place=True)
+    assert {one.target for one in undo(tmp_path, below=edited)} == {edited}
+    assert b"Places" not in edited.read_bytes()
+    assert b"Places" in (tmp_path / "a_orig.jpg").read_bytes()
+
+
+@needs_exiftool
+def test_a_photo_that_was_moved_and_another_one_under_its_name(tmp_path: Path) -> None:
+    for in_place in (False, True):
+        root = tmp_path / str(in_place)
+        before = photo(root / "a.jpg", 1).read_bytes()
+        write(root, in_place=in_place)
+        rename(root) if not in_place else (root / "a.jpg").rename(root / "z.jpg")
+        other = photo(root / "a.jpg", 2).read_bytes()
+        assert write(root, in_place=in_place) == ["written"]
+        undo(root)
+        assert files(root) == {"a.jpg": other, "z.jpg": before}
+
+
+def test_a_photo_that_was_moved_without_its_sidecar_gets_a_new_one(tmp_path: Path) -> None:
+    photo(tmp_path / "a.jpg", 1)
+    before = list(files(tmp_path).values())
+    write(tmp_path)
+    (tmp_path / "a.jpg").rename(tmp_path / "z.jpg")
+    assert write(tmp_path) == ["written"]
+    assert (tmp_path / "z.jpg.xmp").exists()
+    assert write(tmp_path) == []
+    assert [one.status for one in undo(tmp_path)] == ["restored"] * 2
+    assert list(files(tmp_path).values()) == before
+
+
 class TestWatch:
     def test_a_file_is_at_rest_when_two_looks_find_it_the_same(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -48,6 +48,9 @@ def removal_note(outcome: Outcome) -> str:
 
 def show_outcomes(photo: Path, outcomes: Iterable[Outcome], *, jsonl: bool) -> None:
     """Print the changes of a verdict on a photo, and where that is now if it has been moved."""
+    outcomes = list(outcomes)
+    if not outcomes and not jsonl:
+        click.echo(f"{photo}: nothing is written for it; the next landmarks tag --write heeds the verdict")
     for outcome in outcomes:
         if not photo.exists():
             click.echo(f"{photo}: moved to {outcome.path}", err=True)

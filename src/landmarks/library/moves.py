@@ -2,7 +2,8 @@
 
 The ledger knows files by their paths. Before they are undone or judged, its paths are brought up to date: a photo
 that is no longer where it was is looked for in the library by its size and SHA-256, and its sidecar beside it.
-What is not found keeps its old path.
+What is not found keeps its old path. So does a photo that was edited: what we wrote for it is in place, and a copy
+of its old content is another photo.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from landmarks.files.walker import WalkRules, walk
 from landmarks.imaging.photos import walk_photos
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import Whereabouts
-from landmarks.metadata.sidecars import MAX_SIDECAR_BYTES, own_sidecar
+from landmarks.metadata.entries import Entries
+from landmarks.metadata.reading import embedded_entries
+from landmarks.metadata.sidecars import MAX_SIDECAR_BYTES, own_sidecar, read_sidecar, sidecars_of
 
 
 def follow_moves(ledger: Ledger, root: Path, *, sidecars: bool = False) -> dict[bytes, bytes]:
@@ -33,12 +36,20 @@ def follow_moves(ledger: Ledger, root: Path, *, sidecars: bool = False) -> dict[
         New path of each photo that has moved, by its old one, relative to the root.
     """
     seen = _look(ledger, root, sidecars=sidecars)
+    for photo in [photo for photo, rows in seen.astray.items() if _is_edited(ledger, root, rows)]:
+        seen.home.add(photo)
+        seen.taken.update(row.target for row in seen.astray.pop(photo))
     if not seen.astray and not seen.lone:
         return {}
     moves = _match(root, seen)
     targets = _follow_sidecars(root, seen, moves, search=sidecars)
     if moves or targets:
         ledger.move(moves, targets)
+    for old, new in moves.items():
+        places = {targets.get((old, row.target), row.target) for row in seen.astray[old]}
+        applying = {new, *(_key(root, each) for each in sidecars_of(_path(root, new)))}
+        if not places & applying:
+            ledger.forget(new)  # its sidecar stayed behind: it is due again
     return moves
 
 
@@ -85,6 +96,26 @@ def _is_there(root: Path, row: Whereabouts) -> bool:
         return False
     except OSError:
         return True  # it cannot be told at the moment
+
+
+def _is_edited(ledger: Ledger, root: Path, rows: list[Whereabouts]) -> bool:
+    """Return whether a photo was edited in its place: it is no other known one, and has what we wrote for it."""
+    path = _path(root, rows[0].photo)
+    try:
+        if ledger.has_content(_digest(path)):
+            return False
+    except OSError:
+        return False
+    for row in rows:
+        change = ledger.newest(row.target)
+        if row.target == row.photo:
+            present = embedded_entries(path)[0]
+        else:
+            packet = read_sidecar(_path(root, row.target))
+            present = packet.entries() if packet is not None else Entries()
+        if change is not None and Entries(hierarchy=change.ours.hierarchy).common(present):
+            return True
+    return False
 
 
 def _match(root: Path, seen: _Seen) -> dict[bytes, bytes]:

@@ -165,9 +165,11 @@ def _known_again(ours: Entries, present: Entries) -> Entries:
     """Return our entries, none if all are gone from a file, the place too: then it is a backup or another photo.
 
     Somebody who removes a tag by hand removes keywords, but hardly ever the location shown, city and country.
+    Keywords prove nothing: another photo may have that of the country.
     """
     placed = ours.locations or any(getattr(ours, name) for name in SINGLES)
-    return Entries() if placed and not ours.common(present) else ours
+    telling = replace(ours, keywords=(), iptc_keywords=())
+    return Entries() if placed and not telling.common(present) else ours
 
 
 def _packet_of(photo: Path, path: Path, before: bytes | None) -> XmpPacket:
