@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exiftool_process import exiftool_writes, needs_exiftool
+from exiftool_process import exiftool_says, exiftool_writes, needs_exiftool
 from PIL import Image
 
 from landmarks.errors import InputError, MetadataError, SettingsError, StorageError
@@ -371,6 +371,18 @@ class TestUndo:
 
 
 class TestVerdicts:
+    def test_options_outlive_a_rejection(self, tmp_path: Path) -> None:
+        (tmp_path / "a.jpg").write_bytes(jpeg())
+        (outcome,) = run(tmp_path, gps=True)
+        written = (tmp_path / "a.jpg.xmp").read_bytes()
+        assert b"GPSProcessingMethod" in written
+        with Library(tmp_path) as library:
+            library.reject(tmp_path / "a.jpg", outcome.tags[0].name)
+            assert b"GPS" not in (tmp_path / "a.jpg.xmp").read_bytes()
+            library.confirm(tmp_path / "a.jpg", outcome.tags[0].name)
+        assert (tmp_path / "a.jpg.xmp").read_bytes() == written
+        assert run(tmp_path, gps=True) == []
+
     def test_a_rejected_tag_never_comes_back(self, tmp_path: Path) -> None:
         photo = tmp_path / "a.jpg"
         photo.write_bytes(jpeg())
@@ -527,6 +539,23 @@ class TestInPlace:
         assert packet.entries() == Entries(keywords=("Mine",))
         assert b"Rating" in packet.to_bytes()
 
+    @pytest.mark.parametrize("where", [{"in_place": True}, {"program": "lightroom"}, {}])
+    def test_a_verdict_by_a_relative_path(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: dict[str, object]
+    ) -> None:
+        photo = tmp_path / "trip" / "a.jpg"
+        photo.parent.mkdir()
+        photo.write_bytes(jpeg())
+        (outcome,) = run(photo.parent, **where)
+        written = photo if where else photo.with_name("a.jpg.xmp")
+        name = outcome.tags[0].name.encode()
+        monkeypatch.chdir(tmp_path)
+        with Library(Path("trip")) as library:
+            assert statuses(library.reject(Path("trip/a.jpg"), name.decode())) == ["written"]
+            assert name not in written.read_bytes()
+            assert statuses(library.confirm(Path("trip/a.jpg"), name.decode())) == ["written"]
+            assert name in written.read_bytes()
+
     @pytest.mark.parametrize("seed", [0, 1], ids=["a backup of it", "another photo"])
     def test_a_photo_that_came_anew_under_its_name_is_tagged_anew(self, tmp_path: Path, seed: int) -> None:
         photo = tmp_path / "a.jpg"
@@ -540,6 +569,17 @@ class TestInPlace:
             assert list(library.verdicts()) == []
             list(library.undo())
         assert tree(tmp_path) == before
+
+    def test_options_outlive_a_rejection(self, tmp_path: Path) -> None:
+        photo = tmp_path / "a.jpg"
+        photo.write_bytes(jpeg())
+        (outcome,) = run(tmp_path, in_place=True, iptc=True, gps=True)
+        with Library(tmp_path) as library:
+            library.reject(photo, outcome.tags[0].name)
+            library.confirm(photo, outcome.tags[0].name)
+        said = exiftool_says(photo)
+        assert outcome.tags[0].name in said["IPTC:Keywords"]
+        assert "GPS:GPSLatitude" in said
 
     def test_a_keyword_taken_out_of_the_photo_by_hand(self, tmp_path: Path) -> None:
         photo = tmp_path / "a.jpg"

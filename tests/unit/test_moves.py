@@ -333,6 +333,20 @@ def test_a_photo_that_was_moved_without_its_sidecar_gets_a_new_one(tmp_path: Pat
     assert list(files(tmp_path).values()) == before
 
 
+def test_a_verdict_finds_the_sidecar_that_was_moved_away_alone(tmp_path: Path) -> None:
+    made = photo(tmp_path / "a.jpg", 1)
+    name = (TOWER if made.read_bytes()[-20] % 2 else ROME).name
+    before = made.read_bytes()
+    write(tmp_path)
+    move_sidecar_alone(tmp_path)
+    assert [one.status for one in undo(tmp_path, dry_run=True)] == ["planned"]
+    with Library(tmp_path) as library:
+        assert [one.status for one in library.reject(made, name)] == ["written"]
+    assert name.encode() not in (tmp_path / "sub" / "somewhere.xmp").read_bytes()
+    assert {one.status for one in undo(tmp_path)} == {"restored"}
+    assert files(tmp_path) == {"a.jpg": before}
+
+
 class TestWatch:
     def test_a_file_is_at_rest_when_two_looks_find_it_the_same(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

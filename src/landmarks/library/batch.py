@@ -129,8 +129,11 @@ class Batch:
         self, work: Work, result: ImageTags, prior: Change, verdicts: Sequence[Verdict] = ()
     ) -> Iterator[Outcome]:
         """Plan an update of an earlier change, such as after new verdicts of the user."""
-        self._options = options_of(prior)
-        yield from self._consider(work, result, self._root / os.fsdecode(prior.target), verdicts)
+        self._options = options_of(prior, work.model_key)
+        # A photo keeps the path it was given by, by which its edits are told from those of sidecars.
+        inside = prior.target == prior.photo
+        target = work.photo if inside else self._root / os.fsdecode(prior.target)
+        yield from self._consider(work, result, target, verdicts)
 
     def _consider(
         self, work: Work, result: ImageTags, target: Path | None, verdicts: Sequence[Verdict] = ()
@@ -282,8 +285,10 @@ class Batch:
         )
 
     def _key_of(self, work: Work, target: Path) -> bytes:
-        """Return the target's path relative to the root: it is beside the photo."""
-        return os.fsencode(Path(os.fsdecode(work.key)).with_name(target.name))
+        """Return the target's path relative to the root: beside the photo, unless its sidecar was moved away."""
+        beside = Path(os.fsdecode(work.key)).with_name(target.name)
+        known = target.parent in {work.photo.parent, (self._root / beside).parent}
+        return os.fsencode(beside if known else target.relative_to(self._root))
 
     def _record(self, work: Work, edit: Edit) -> None:
         snapshot = work.snapshot
@@ -321,12 +326,16 @@ class Batch:
         return Outcome(work.photo, "changed")
 
 
-def options_of(change: Change) -> WriteOptions:
-    """Return where a change wrote tags."""
-    ours = change.ours
-    return WriteOptions(
-        in_place=change.target == change.photo, iptc=bool(ours.iptc_keywords), gps=ours.position is not None
-    )
+def options_of(change: Change, key: str) -> WriteOptions:
+    """Return where a change wrote tags.
+
+    Args:
+        change: The change.
+        key: The model and options recorded for its photo: of a tag that was rejected, the file shows no options.
+    """
+    ours, flags, inside = change.ours, WriteOptions.flags_in(key), change.target == change.photo
+    iptc, gps = "iptc" in flags or bool(ours.iptc_keywords), "gps" in flags or ours.position is not None
+    return WriteOptions(in_place=inside, iptc=inside and iptc, gps=gps)
 
 
 def _reason(error: MetadataError, photo: Path) -> str:

@@ -47,3 +47,8 @@ class WriteOptions:
         """Text that identifies the options."""
         flags = [name for name in ("iptc", "gps") if getattr(self, name)]
         return "+".join(["in-place" if self.in_place else f"sidecar-{self.sidecar}", *flags])
+
+    @staticmethod
+    def flags_in(key: str) -> list[str]:
+        """Return which of `iptc` and `gps` were set in options, from a text that ends with their key."""
+        return key.rpartition(" ")[2].split("+")[1:]

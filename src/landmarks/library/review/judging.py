@@ -162,7 +162,7 @@ def _due(files: Files, judgement: Judgement, snapshot: Snapshot, *, everywhere: 
 
 def _write(files: Files, due: _Due, batches: dict[tuple[int | None, WriteOptions], Batch]) -> Iterator[Outcome]:
     prior = due.prior
-    options = files.options if prior is None else options_of(prior)
+    options = files.options if prior is None else options_of(prior, due.work.model_key)
     run = None if prior is None else prior.run
     batch = batches.setdefault((run, options), Batch(files.ledger, files.root, options, files.tool, run=run))
     result = ImageTags(due.work.photo, due.tags, (), "" if prior is None else prior.model)
