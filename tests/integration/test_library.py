@@ -154,6 +154,26 @@ class TestRun:
         assert statuses(outcomes) == ["unchanged"]
         assert tree(tmp_path) == before
 
+    def test_a_copy_of_a_shared_sidecar_has_nothing_of_ours_about_the_other_photo(self, tmp_path: Path) -> None:
+        mine = XmpPacket()
+        mine.add(Entries(keywords=("Mine",)))
+        (tmp_path / "b.xmp").write_bytes(mine.to_bytes())
+        (tmp_path / "b.jpg").write_bytes(jpeg(1))
+        assert statuses(run(tmp_path, sidecar="stem", gps=True)) == ["written"]
+        (tmp_path / "b.jpeg").write_bytes(jpeg(2))
+        outcomes = run(tmp_path, gps=True)
+        assert len(outcomes) == 2
+        for outcome in outcomes:
+            entries = XmpPacket(Path(f"{outcome.path}.xmp").read_bytes()).entries()
+            (tag,) = outcome.tags
+            assert tag.place is not None
+            assert entries.keywords == ("Mine", tag.name, tag.place.city, tag.place.country)
+            assert [place.name for place in entries.locations] == [tag.name]
+            assert entries.position == tag.place.coordinates
+        with Library(tmp_path) as library:
+            list(library.undo())
+        assert keywords(tmp_path / "b.xmp") == ("Mine",)
+
     def test_nothing_to_say_writes_nothing(self, tmp_path: Path) -> None:
         fill(tmp_path, 2)
         before = tree(tmp_path)

@@ -15,7 +15,7 @@ from landmarks.library.ledger import Ledger
 from landmarks.library.records import Change, PhotoRow, PhotoState, Verdict
 from landmarks.library.review.verdicts import confirmed_tags, judged, rejected_by_hand
 from landmarks.library.writing import ChangedMeanwhileError, Snapshot, digest, is_full, put_file, was_written
-from landmarks.metadata.edit import Edit, plan, target_of
+from landmarks.metadata.edit import Edit, plan, source_of, target_of
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.settings import WriteOptions
@@ -199,7 +199,7 @@ class Batch:
         self._planned = []
 
     def _plan(self, work: Work, result: ImageTags, target: Path, verdicts: Sequence[Verdict]) -> _Planned:
-        newest = self._ledger.newest(self._key_of(work, target))
+        newest = self._ledger.newest(self._key_of(work, source_of(work.photo, target)))
         ours = newest.ours if newest is not None else Entries()
         before = tags_from_json(newest.tags) if newest is not None else []
         sha256 = work.snapshot.sha256 if work.snapshot is not None else None

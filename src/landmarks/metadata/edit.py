@@ -99,6 +99,16 @@ def target_of(photo: Path, options: WriteOptions) -> Path:
     raise MetadataError(photo, f"{stem.name} would belong to several photos: name sidecars photo.jpg.xmp")
 
 
+def source_of(photo: Path, target: Path) -> Path:
+    """Return the file that an edit of `target` starts from: itself, or a sidecar that the photo may share.
+
+    Programs that find a new sidecar ignore the shared one, so the new one starts as a copy of it.
+    """
+    if target == photo or os.path.lexists(target):
+        return target
+    return shared_sidecar(photo) or target
+
+
 def plan(
     photo: Path,
     wanted: Entries,
@@ -113,7 +123,8 @@ def plan(
     Args:
         photo: The photo.
         wanted: The entries we want.
-        ours: Our entries in the file, from the last edit; those no longer wanted are removed.
+        ours: Our entries, from the last edit, in the file that this one starts from (see `source_of`); those no
+            longer wanted are removed.
         options: Where tags are written.
         tool: ExifTool, to write into photos.
         target: The file, if it is already known.
@@ -137,10 +148,11 @@ def _plan_sidecar(
     photo: Path, path: Path, *, before: bytes | None, status: os.stat_result | None, wanted: Entries, ours: Entries
 ) -> Edit:
     wanted = replace(wanted, iptc_keywords=())
-    if before is None:
-        ours = Entries()
     try:
         packet = _packet_of(photo, path, before)
+        if before is None:
+            packet.remove(ours)
+            ours = Entries()
         present = packet.entries()
         ours = _known_again(ours, present)
         gone, removed = ours.without(present), ours.without(wanted).common(present)
@@ -174,12 +186,8 @@ def _known_again(ours: Entries, present: Entries) -> Entries:
 
 def _packet_of(photo: Path, path: Path, before: bytes | None) -> XmpPacket:
     """Return the packet to edit."""
-    if before is None:
-        shared = shared_sidecar(photo)
-        if shared is not None and shared != path:
-            # Programs that find the new sidecar ignore the shared one, so the new one starts as a copy of it.
-            return read_sidecar(shared) or XmpPacket()
-    return XmpPacket(before)
+    source = path if before is not None else source_of(photo, path)
+    return XmpPacket(before) if source == path else read_sidecar(source) or XmpPacket()
 
 
 def _carried(photo: Path, packet: XmpPacket, user: Entries, *, inside: bool) -> tuple[Entries, tuple[str, ...]]:
