@@ -12,6 +12,7 @@ from tiny_model import COLOURS, calibrated, camera_exif, make_model, save_colour
 
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.library.languages.translation import Translation, identity_in_language
+from landmarks.metadata.entries import Entries
 from landmarks.metadata.xmp import XmpPacket
 from landmarks.model import recognizer
 from landmarks.tagging.tags import Tag
@@ -94,6 +95,17 @@ def test_verdicts_stand(library: Path, own_model: Path) -> None:
     assert landmarks("reject", library / "tower.jpg", "Eiffel Tower").status == 0
     assert landmarks("relabel", library, "--language", "fr").status == 0
     assert not XmpPacket((library / "tower.jpg.xmp").read_bytes()).entries().hierarchy
+
+
+def test_a_tag_removed_by_hand_is_told(library: Path) -> None:
+    sidecar = library / "tower.jpg.xmp"
+    packet = XmpPacket(sidecar.read_bytes())
+    packet.remove(Entries(keywords=("Eiffel Tower",)))
+    sidecar.write_bytes(packet.to_bytes())
+    done = landmarks("relabel", library, "--language", "de")
+    told = f"{library / 'tower.jpg'}: Eiffel Tower: removed by hand, so rejected: landmarks confirm brings it back"
+    assert told in done.err.splitlines()
+    assert hierarchy(library / "tower.jpg") == ()
 
 
 def test_a_confirmed_country_does_not_come_twice(own_model: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import click
 
 from landmarks.cli.declare import Argument, Option, Verbosity
-from landmarks.cli.verdicts import Ledger, State, open_library
+from landmarks.cli.verdicts import Ledger, State, open_library, removal_note
 from landmarks.geo import Language
 from landmarks.library.roots import absolute
 
@@ -45,6 +45,8 @@ def relabel(
         for outcome in relabel_library(library, language, below=below, dry_run=dry_run):
             counts[outcome.status] += 1
             photo = _as_given(outcome.path, path)
+            if outcome.rejected:
+                click.echo(removal_note(photo, outcome), err=True)
             if outcome.status in {"written", "planned"}:
                 click.echo(f"{photo}: {'; '.join(map(describe_with_source, outcome.tags))}")
                 if dry_run and outcome.diff is not None:

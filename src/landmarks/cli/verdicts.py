@@ -40,10 +40,10 @@ def open_library(
     return Library(root, ledger=ledger)
 
 
-def removal_note(outcome: Outcome) -> str:
+def removal_note(photo: Path, outcome: Outcome) -> str:
     """Return the sentence about tags of a photo that were removed by hand."""
     names = ", ".join(outcome.rejected)
-    return f"{outcome.path}: {names}: removed by hand, so rejected: landmarks confirm brings it back"
+    return f"{photo}: {names}: removed by hand, so rejected: landmarks confirm brings it back"
 
 
 def show_outcomes(photo: Path, outcomes: Iterable[Outcome], *, jsonl: bool) -> None:
@@ -55,7 +55,7 @@ def show_outcomes(photo: Path, outcomes: Iterable[Outcome], *, jsonl: bool) -> N
         if not photo.exists():
             click.echo(f"{photo}: moved to {outcome.path}", err=True)
         if outcome.rejected:
-            click.echo(removal_note(outcome), err=True)
+            click.echo(removal_note(outcome.path, outcome), err=True)
         if jsonl:
             print_json({"path": str(outcome.path), "status": outcome.status, "diff": outcome.diff})
         else:

@@ -152,7 +152,7 @@ def _write(library: Library, paths: list[Path], job: WriteJob, display: Display)
             summary.notes[_WORDS[outcome.status]] += 1
             if outcome.rejected:
                 summary.notes["with a tag rejected, as it was removed by hand"] += 1
-                display.note(removal_note(outcome))
+                display.note(removal_note(outcome.path, outcome))
             finding = _told(outcome, findings.pop(outcome.path, None))
             display.show(finding, outcome.diff if writing.dry_run else None)
 
