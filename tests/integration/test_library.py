@@ -174,6 +174,22 @@ class TestRun:
             list(library.undo())
         assert keywords(tmp_path / "b.xmp") == ("Mine",)
 
+    @pytest.mark.parametrize("in_place", [False, pytest.param(True, marks=needs_exiftool)])
+    def test_tags_in_a_copy_are_replaced_as_those_of_the_original(self, tmp_path: Path, in_place: bool) -> None:
+        (tmp_path / "a.jpg").write_bytes(jpeg(1))
+        run(tmp_path, in_place=in_place)
+        for path in list(tmp_path.glob("a.*")):
+            shutil.copy(path, path.with_name(path.name.replace("a", "copy", 1)))
+        copy = tmp_path / ("copy.jpg" if in_place else "copy.jpg.xmp")
+        assert b"Colosseum" in copy.read_bytes()
+        tower = tagger(tags=lambda _: TAGS[:1])
+        with Library(tmp_path, options=WriteOptions(in_place=in_place)) as library:
+            list(library.tag([tmp_path], tower, model="two"))
+            assert b"Eiffel Tower" in copy.read_bytes()
+            assert not [word for word in (b"Colosseum", b"Rome", b"Italy") if word in copy.read_bytes()]
+            assert {one.status for one in library.undo()} == {"restored"}
+        assert b"Colosseum" in copy.read_bytes()
+
     def test_nothing_to_say_writes_nothing(self, tmp_path: Path) -> None:
         fill(tmp_path, 2)
         before = tree(tmp_path)
@@ -355,6 +371,32 @@ class TestUndo:
         assert XmpPacket(added.read_bytes()).entries() == Entries(keywords=("Mine",))
         assert broken.read_bytes() == b"<broken"
         assert not deleted.exists()
+
+    def test_interrupted_between_a_restored_file_and_its_record(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fill(tmp_path, 3)
+        before = tree(tmp_path)
+        run(tmp_path)
+        from landmarks.library import undo
+
+        original = undo.put_file
+
+        def interrupted(path: Path, *arguments: object, **options: object) -> None:
+            original(path, *arguments, **options)  # type: ignore[arg-type]
+            if "photo1" in path.name:
+                raise KeyboardInterrupt
+
+        with Library(tmp_path) as library:
+            with monkeypatch.context() as patch:
+                patch.setattr(undo, "put_file", interrupted)
+                with pytest.raises(KeyboardInterrupt):
+                    list(library.undo())
+            gone = {path.stem for path in tmp_path.rglob("*.jpg") if not Path(f"{path}.xmp").exists()}
+            assert "photo1" in gone
+            assert {one.path.stem for one in library.tag([tmp_path], tagger(), model="one")} == gone
+            list(library.undo())
+        assert tree(tmp_path) == before
 
     @pytest.mark.parametrize("later", [False, True], ids=["in the same process", "in the next one"])
     @pytest.mark.parametrize("where", ["before the write", "after the write"])

@@ -12,7 +12,7 @@ from landmarks.errors import MetadataError, StorageError
 from landmarks.files.state import is_remote
 from landmarks.library.delta import make_delta
 from landmarks.library.ledger import Ledger
-from landmarks.library.records import Change, PhotoRow, PhotoState, Verdict
+from landmarks.library.records import WROTE, Change, PhotoRow, PhotoState, Verdict, change_of
 from landmarks.library.review.verdicts import confirmed_tags, judged, rejected_by_hand
 from landmarks.library.writing import ChangedMeanwhileError, Snapshot, digest, is_full, put_file, was_written
 from landmarks.metadata.edit import Edit, plan, source_of, target_of
@@ -205,6 +205,9 @@ class Batch:
         sha256 = work.snapshot.sha256 if work.snapshot is not None else None
         tags = judged(result.tags, self._ledger.verdicts(work.key, sha256))
         edit = self._edit(work, tags, ours, target)
+        if newest is None and (copied := self._ledger.row(WROTE, digest(edit.before))) is not None:
+            ours = change_of(copied).ours  # in a copy of a file that we wrote
+            edit = self._edit(work, tags, ours, target)
         again = edit.gone.common(entries_for(confirmed_tags(verdicts), iptc=True, gps=True))
         if again:  # what is confirmed now comes back, though it was removed by hand before
             ours = ours.without(again)

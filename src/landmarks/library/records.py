@@ -75,6 +75,7 @@ WHERE one.id > ? AND one.state IN ('done', 'undoing') AND one.id = (
     SELECT max(id) FROM changes AS other WHERE other.target = one.target AND other.state IN ('done', 'undoing'))
 ORDER BY one.id LIMIT ?
 """
+WROTE = "SELECT * FROM changes WHERE after_hash = ? AND state <> 'writing' ORDER BY id DESC LIMIT 1"
 RENAME_KEY = """
 UPDATE photos SET key = ? WHERE key = ? AND state = 'done' AND (? = x'' OR photo = ? OR (photo > ? AND photo < ?))
     AND NOT EXISTS (SELECT 1 FROM changes WHERE changes.photo = photos.photo AND changes.state = 'done')

@@ -14,7 +14,7 @@ from landmarks.errors import MetadataError, StorageError
 from landmarks.library.delta import apply_delta
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import Change, ChangeState
-from landmarks.library.writing import ChangedMeanwhileError, content_of, digest, is_full, put_file
+from landmarks.library.writing import ChangedMeanwhileError, content_of, digest, is_full, put_file, was_written
 from landmarks.metadata.edit import plan
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.exiftool import ExifTool
@@ -79,12 +79,15 @@ def undo_changes(ledger: Ledger, root: Path, page: list[Change], tool: ExifTool)
                 # An older change of the same file checks whether this one is still in place.
                 ledger.set_state(change.id, _state(reports[change.id]))
     finally:
+        interrupted = next((one for one in page if one.photo in mine and one.id not in reports), None)
         with ledger.transaction():
             for change in page:
                 if change.photo in mine:
-                    report = reports.get(change.id)
-                    ledger.set_state(change.id, _state(report))
-                    if _state(report) == "undone":
+                    state = _state(reports.get(change.id))
+                    if change is interrupted and _is_restored(root, change):
+                        state = "undone"
+                    ledger.set_state(change.id, state)
+                    if state == "undone":
                         ledger.forget(change.photo)
             ledger.release(mine)
     yield from reports.values()
@@ -92,6 +95,14 @@ def undo_changes(ledger: Ledger, root: Path, page: list[Change], tool: ExifTool)
 
 def _state(report: Undone | None) -> ChangeState:
     return "done" if report is None or report.status == "kept" else "undone"
+
+
+def _is_restored(root: Path, change: Change) -> bool:
+    """Return whether a change was undone before Ctrl-C interrupted its record."""
+    try:
+        return not was_written(root / os.fsdecode(change.target), change.before_hash)
+    except OSError:
+        return False
 
 
 def _undo_one(ledger: Ledger, root: Path, change: Change, tool: ExifTool) -> Undone:
