@@ -190,6 +190,22 @@ class TestRun:
             assert {one.status for one in library.undo()} == {"restored"}
         assert b"Colosseum" in copy.read_bytes()
 
+    @pytest.mark.parametrize("in_place", [False, pytest.param(True, marks=needs_exiftool)])
+    def test_tags_in_a_backup_of_what_was_written_before_are_replaced(
+        self, tmp_path: Path, in_place: bool
+    ) -> None:
+        (tmp_path / "a.jpg").write_bytes(jpeg(1))
+        written = tmp_path / ("a.jpg" if in_place else "a.jpg.xmp")
+        with Library(tmp_path, options=WriteOptions(in_place=in_place)) as library:
+            for number, tag in enumerate((TAGS[2], TAGS[0])):
+                list(library.tag([tmp_path], tagger(tags=lambda _, tag=tag: [tag]), model=tag.name))
+                if number == 0:
+                    backup = written.read_bytes()
+            written.write_bytes(backup)
+            list(library.tag([tmp_path], tagger(tags=lambda _: TAGS[1:2]), model="Louvre"))
+        assert b"Louvre" in written.read_bytes()
+        assert not [word for word in (b"Colosseum", b"Rome", b"Eiffel") if word in written.read_bytes()]
+
     def test_nothing_to_say_writes_nothing(self, tmp_path: Path) -> None:
         fill(tmp_path, 2)
         before = tree(tmp_path)

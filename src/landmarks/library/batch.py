@@ -201,17 +201,21 @@ class Batch:
     def _plan(self, work: Work, result: ImageTags, target: Path, verdicts: Sequence[Verdict]) -> _Planned:
         newest = self._ledger.newest(self._key_of(work, source_of(work.photo, target)))
         ours = newest.ours if newest is not None else Entries()
-        before = tags_from_json(newest.tags) if newest is not None else []
         sha256 = work.snapshot.sha256 if work.snapshot is not None else None
         tags = judged(result.tags, self._ledger.verdicts(work.key, sha256))
         edit = self._edit(work, tags, ours, target)
-        if newest is None and (copied := self._ledger.row(WROTE, digest(edit.before))) is not None:
-            ours = change_of(copied).ours  # in a copy of a file that we wrote
-            edit = self._edit(work, tags, ours, target)
+        content = digest(edit.before)
+        if newest is None or content != newest.after_hash:
+            copied = self._ledger.row(WROTE, content)
+            if copied is not None:  # a copy, or an old backup, of a file that we wrote
+                newest = change_of(copied)
+                ours = newest.ours
+                edit = self._edit(work, tags, ours, target)
         again = edit.gone.common(entries_for(confirmed_tags(verdicts), iptc=True, gps=True))
         if again:  # what is confirmed now comes back, though it was removed by hand before
             ours = ours.without(again)
             edit = self._edit(work, tags, ours, target)
+        before = tags_from_json(newest.tags) if newest is not None else ()
         rejected = rejected_by_hand(edit.gone.keywords, [*before, *tags])
         if rejected:
             by_hand = [Verdict(name.casefold(), "rejected", None) for name in rejected]
