@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import shutil
 import tarfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 import pytest
@@ -154,3 +158,113 @@ def test_a_taken_folder_and_a_damaged_index_are_refused(numbered: Path, shards: 
     (tmp_path / "copy" / "index.json").write_text(json.dumps({**index, "format": 99}))
     with pytest.raises(DataError, match="not what landmarks pack wrote"):
         read_shard_set(tmp_path / "copy")
+
+
+def copied(shards: ShardSet, folder: Path) -> Path:
+    shutil.copytree(shards.root, folder)
+    return folder
+
+
+def rewritten(path: Path, change: Callable[[list[tuple[str, bytes]]], list[tuple[str, bytes]]]) -> None:
+    """Change the members of a shard."""
+    with tarfile.open(path) as archive:
+        members = [(one.name, cast(IO[bytes], archive.extractfile(one)).read()) for one in archive]
+    with tarfile.open(path, "w") as archive:
+        for name, content in change(members):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            lambda members: members[:6],
+            r"damaged or missing \(3 of \d pictures are in it\): pack the pictures again",
+        ),
+        (lambda members: members[:7], "damaged or missing"),
+        (lambda members: [], "damaged or missing"),
+        (lambda members: [members[0], ("0.cls", b"7"), *members[2:]], r"\.png: there is no class 7: pack"),
+        (lambda members: [members[0], ("0.cls", b"-1"), *members[2:]], r"\.png: there is no class -1: pack"),
+        (lambda members: [("0.png", b"no picture"), *members[1:]], r"0\.png: unreadable \(.*\): pack"),
+    ],
+    ids=["cut", "cut in a pair", "emptied", "class", "negative class", "picture"],
+)
+def test_a_damaged_shard_ends_the_epoch_with_its_name(
+    shards: ShardSet,
+    tmp_path: Path,
+    change: Callable[[list[tuple[str, bytes]]], list[tuple[str, bytes]]],
+    sentence: str,
+) -> None:
+    root = copied(shards, tmp_path / "copy")
+    rewritten(root / "shards" / "train-000001.tar", change)
+    dataset = ShardDataset(read_shard_set(root), first_pixel, 1)
+    with pytest.raises(DataError, match=sentence) as caught:
+        list(dataset)
+    assert str(caught.value).startswith(str(root / "shards" / "train-000001.tar"))
+
+
+def test_missing_pictures_beside_the_shards_are_told(shards: ShardSet, tmp_path: Path) -> None:
+    root = copied(shards, tmp_path / "copy")
+    gone = sorted((root / "valid" / "class 1").iterdir())
+    gone[0].unlink()
+    sentence = f"{gone[0].parent}: {len(gone) - 1} of {len(gone)} pictures are there: copy the shards again"
+    with pytest.raises(DataError, match=re.escape(sentence)):
+        prepare_data(root, DataSettings(), cache=tmp_path)
+    shutil.rmtree(root / "valid")
+    with pytest.raises(DataError, match=r"valid/class 0: 0 of \d pictures are there"):
+        prepare_data(root, DataSettings(), cache=tmp_path)
+
+
+def test_shards_of_an_earlier_version_still_load(shards: ShardSet, tmp_path: Path) -> None:
+    root = copied(shards, tmp_path / "copy")
+    index = json.loads((root / "index.json").read_text())
+    assert {split: sum(counts) for split, counts in index.pop("pictures").items()} == {
+        split: len(list((root / split).glob("*/*"))) for split in ("train", "valid", "test")
+    }
+    (root / "index.json").write_text(json.dumps(index))
+    (root / "valid" / "class 1" / "lost suffix").touch()
+    folder = read_shard_set(root).folder()
+    assert folder.valid
+    assert folder.notes == (f"{root / 'valid'}: skipped 1 (1 not a supported format)",)
+
+
+@pytest.mark.parametrize("name", ["{}", "{}.download", "{}.mp4", "{}.Über", "é" * 110 + "{}"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_pictures_with_any_name_are_packed(tmp_path: Path, name: str, kind: str) -> None:
+    lines = ["path,label,split"]
+    for number in range(12):
+        file = tmp_path / name.format(number)
+        Image.new("RGB", (30, 40), (20 * number, 90, 9)).save(file, kind)
+        lines.append(f"{file.name},{'AB'[number % 2]},{('train', 'train', 'test')[number // 4]}")
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    packed = pack(tmp_path / "table.csv", tmp_path / "out", PackSettings(valid_size=0.25))
+    data = prepare_data(packed.shards.root, DataSettings(), cache=tmp_path / "cache")
+    assert (data.train_size, len(data.folder.valid), len(data.folder.test)) == (6, 2, 4)
+    assert len(data.folder.train) == 6
+    assert packed.broken == data.broken == ()
+
+
+@pytest.mark.parametrize("name", [".hidden", "@eaDir", "..", "A/B", "lost+found", "ü" * 130])
+def test_a_class_of_which_no_folder_can_be_read_is_not_packed(tmp_path: Path, name: str) -> None:
+    lines = ["path,label"]
+    for number in range(8):
+        Image.new("RGB", (30, 40), (20 * number, 90, 9)).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{('Tower', name)[number % 2]}")
+    (tmp_path / "table.csv").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(DataError, match=rf"class '{re.escape(name)}' cannot be .*: rename it in the table"):
+        pack(tmp_path / "table.csv", tmp_path / "out", PackSettings())
+    assert not (tmp_path / "out").exists()
+
+
+def test_shards_without_a_readable_test_picture_are_not_packed(tmp_path: Path) -> None:
+    for split, count in (("train", 4), ("test", 1)):
+        for number in range(2 * count):
+            folder = tmp_path / "data" / split / f"{number % 2}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (30, 40), (20 * number, 90, 9)).save(folder / f"{number}.png")
+    for file in (tmp_path / "data" / "test").glob("*/*"):
+        file.write_bytes(b"no picture")
+    with pytest.raises(DataError, match="no test image can be read: repair them or add others"):
+        pack(tmp_path / "data", tmp_path / "out", PackSettings())

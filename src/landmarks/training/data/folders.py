@@ -175,7 +175,7 @@ def list_pictures(root: Path, cache: Path | None = None) -> Listing:
     found = list_splits(root, cache)
     classes = tuple(sorted({name for listed in found.values() for name in listed.pictures}))
     _require_classes(next(iter(found.values())), classes)
-    splits = {str(split): tuple(_samples(listed, classes)) for split, listed in found.items()}
+    splits = {str(split): tuple(samples_of(listed, classes)) for split, listed in found.items()}
     if not any(splits.values()):
         raise DataError(f"{root}: there is no picture in its class folders: add some")
     if set(splits) == {"train"} and found["train"].folder == root:
@@ -218,7 +218,7 @@ def read_data_folder(
             for name in sorted(set(first.unreadable) & set(listed.pictures)):
                 notes.append(f"{listed.where(name)}: left out, as {first.where(name)} cannot be read")
             given[split] = _split_samples(listed, first)
-    train = _samples(first, classes)
+    train = samples_of(first, classes)
     # A split that is missing is drawn from the training images.
     _require_pictures(first, at_least=3 - len(given))
     if "test" not in given:
@@ -247,18 +247,13 @@ def _named(listed: ClassPictures) -> str:
     return f"{listed.folder.name}/" if listed.folder.is_dir() else listed.folder.name
 
 
-def read_split(folder: Path, classes: Sequence[str]) -> list[Sample]:
-    """List the images `folder/CLASS/picture` of known classes; a class may be missing.
-
-    Raises:
-        DataError: A folder is unreadable.
-    """
-    if not folder.is_dir():
-        return []
-    listed = list_classes(folder)
-    wanted = set(classes)
-    known = {name: paths for name, paths in listed.pictures.items() if name in wanted}
-    return _samples(replace(listed, pictures=known), classes)
+def samples_of(listed: ClassPictures, classes: Sequence[str]) -> list[Sample]:
+    """Return the images of a split in the order of the classes, with their labels; other classes are left out."""
+    return [
+        Sample(path, label, listed.sources.get(path, ""))
+        for label, name in enumerate(classes)
+        for path in listed.pictures.get(name, ())
+    ]
 
 
 def split_stratified(
@@ -322,18 +317,8 @@ def _split_samples(listed: ClassPictures, train: ClassPictures) -> list[Sample]:
             f"{listed.folder}: class {extra[0]!r} is not in {_named(train)}: add it there or remove it"
         )
     known = {name: paths for name, paths in listed.pictures.items() if name in train.pictures}
-    trained = replace(listed, pictures=known)
-    _require_pictures(trained, at_least=1)
-    return _samples(trained, list(train.pictures))
-
-
-def _samples(listed: ClassPictures, classes: Sequence[str]) -> list[Sample]:
-    labels = {name: label for label, name in enumerate(classes)}
-    return [
-        Sample(path, labels[name], listed.sources.get(path, ""))
-        for name, paths in sorted(listed.pictures.items(), key=lambda item: labels[item[0]])
-        for path in paths
-    ]
+    _require_pictures(replace(listed, pictures=known), at_least=1)
+    return samples_of(listed, list(train.pictures))
 
 
 def _require_pictures(listed: ClassPictures, *, at_least: int) -> None:

@@ -14,6 +14,7 @@ from typing import Literal
 
 from landmarks.errors import DataError
 from landmarks.files.walker import Skipped, count_skipped
+from landmarks.imaging.formats import HEAD_BYTES, PHOTO_SUFFIXES, format_of
 from landmarks.imaging.photos import photo_rules, walk_photos
 
 MANIFEST = "manifest.csv"
@@ -103,6 +104,15 @@ def list_classes(folder: Path) -> ClassPictures:
         notes.insert(0, f"{folder}: left out {loose} {'picture' if loose == 1 else 'pictures'} in no class folder")
     each = tuple(f"{one.path}: skipped: {one.message}" for one in skipped if one.reason != "unreadable")
     return ClassPictures(folder, read, unreadable, tuple(notes), each)
+
+
+def photo_suffix(name: str, content: bytes) -> str:
+    """Return a suffix with which a folder walk finds a picture: that of its name, else that of its content."""
+    suffix = Path(name).suffix.lower()
+    if suffix in PHOTO_SUFFIXES:
+        return suffix
+    found = format_of(content[:HEAD_BYTES])
+    return found.suffixes[0] if found else ".jpg"
 
 
 def skipped_notes(where: Path | str, skipped: Iterable[Skipped]) -> Iterator[str]:

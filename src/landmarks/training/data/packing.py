@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import shutil
 import tarfile
@@ -18,10 +19,12 @@ from PIL import Image
 from landmarks.errors import DataError, ImageError
 from landmarks.files.atomic import atomic_path, storage_errors, write_bytes, write_json
 from landmarks.imaging.decoding import load_rgb
+from landmarks.imaging.photos import photo_rules
 from landmarks.imaging.preprocessing import MAX_ASPECT, Preprocessing, resize_short_side
 from landmarks.training.config.jobs import PackSettings
 from landmarks.training.data.cache import Progress
 from landmarks.training.data.folders import DataFolder, Sample, limit_evenly, read_data_folder
+from landmarks.training.data.listing import Split, photo_suffix
 from landmarks.training.data.shards import INDEX, ShardSet, index_of, read_shard_set
 
 QUALITY = 95
@@ -63,11 +66,7 @@ def pack(data: Path, out: Path, settings: PackSettings, *, progress: Progress | 
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         folder = read_data_folder(data, valid_size=settings.valid_size, seed=settings.seed)
-        unusable = [name for name in folder.classes if "/" in name or "\0" in name or name in {".", ".."}]
-        if unusable:
-            raise DataError(
-                f"{data}: class {unusable[0]!r} cannot be the name of a folder: rename it in the table"
-            )
+        _require_folder_names(folder)
         broken = _pack(folder, temporary, settings, progress)
         with storage_errors(out):
             if out.is_dir():
@@ -76,6 +75,21 @@ def pack(data: Path, out: Path, settings: PackSettings, *, progress: Progress | 
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Packed(read_shard_set(out), tuple(broken), folder)
+
+
+def _require_folder_names(folder: DataFolder) -> None:
+    """Refuse classes of a table of which no folder can be made, or none that is read again."""
+    for name in folder.classes:
+        if "/" in name or "\0" in name or len(os.fsencode(name)) > 255:
+            raise DataError(
+                f"{folder.root}: class {name!r} cannot be the name of a folder: rename it in the table"
+            )
+        reason = photo_rules().skips(name, is_folder=True)
+        if reason is not None:
+            raise DataError(
+                f"{folder.root}: class {name!r} cannot be packed, as folders of this name are skipped ({reason}): "
+                "rename it in the table"
+            )
 
 
 def _pack(folder: DataFolder, out: Path, settings: PackSettings, progress: Progress | None) -> list[str]:
@@ -94,18 +108,30 @@ def _pack(folder: DataFolder, out: Path, settings: PackSettings, progress: Progr
     if missing:
         raise DataError(f"{folder.root}: class {missing[0]!r} has no readable training image: repair or remove it")
     mean, std = packing.statistics()
-    for split, samples in (
-        ("train", limit_evenly(kept, settings.sample, settings.seed)),
-        ("valid", folder.valid),
-        ("test", folder.test),
-    ):
-        for number, (sample, content) in enumerate(packing.readable(samples)):
-            # Numbered, because two images of a class may differ in their suffix alone.
-            name = f"{number:08d}-{sample.path.stem[:100]}{_suffix(sample, content)}"
-            write_bytes(out / split / folder.classes[sample.label] / name, content)
-    index = index_of(folder.classes, shards, [counts[label] for label in range(len(folder.classes))])
+    sample = limit_evenly(kept, settings.sample, settings.seed)
+    stored: dict[Split, Sequence[Sample]] = {"train": sample, "valid": folder.valid, "test": folder.test}
+    pictures = {
+        split: _write_split(out / split, folder.classes, packing.readable(samples))
+        for split, samples in stored.items()
+    }
+    for split, numbers in pictures.items():
+        if not any(numbers):
+            named = "validation" if split == "valid" else split
+            raise DataError(f"{folder.root}: no {named} image can be read: repair them or add others")
+    index = index_of(folder.classes, shards, [counts[label] for label in range(len(folder.classes))], pictures)
     write_json(out / INDEX, {**index, "mean": mean, "std": std, "broken": packing.broken})
     return packing.broken
+
+
+def _write_split(folder: Path, classes: Sequence[str], pictures: Iterator[tuple[Sample, bytes]]) -> list[int]:
+    """Write images as files; returns the number of each class."""
+    counts = Counter[int]()
+    for number, (sample, content) in enumerate(pictures):
+        # Numbered, because two images of a class may differ in their suffix alone. A name has 255 bytes at most.
+        stem = sample.path.stem.encode("utf-8", "ignore")[:100].decode("utf-8", "ignore")
+        write_bytes(folder / classes[sample.label] / f"{number:08d}-{stem}{_suffix(sample, content)}", content)
+        counts[sample.label] += 1
+    return [counts[label] for label in range(len(classes))]
 
 
 def _write_shard(path: Path, pictures: Iterator[tuple[Sample, bytes]], size: int) -> list[Sample]:
@@ -187,4 +213,4 @@ def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def _suffix(sample: Sample, content: bytes) -> str:
-    return ".jpg" if content.startswith(b"\xff\xd8\xff") else sample.path.suffix.lower()
+    return ".jpg" if content.startswith(b"\xff\xd8\xff") else photo_suffix(sample.path.name, content)

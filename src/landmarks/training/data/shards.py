@@ -2,7 +2,7 @@
 
 ```
 SHARDS/
-  index.json                    classes, splits, counts: the only file read at the start
+  index.json                    classes, shards, numbers of pictures
   shards/train-000000.tar ...   the training images, shuffled, in WebDataset's layout: NNN.jpg, NNN.cls
   train/CLASS/...               a small, even sample of them, for random access
   valid/CLASS/..., test/CLASS/...
@@ -19,7 +19,7 @@ import hashlib
 import json
 import random
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -33,7 +33,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 from landmarks.errors import DataError, ImageError
 from landmarks.imaging.decoding import load_rgb
 from landmarks.training.data.cache import Channels
-from landmarks.training.data.folders import DataFolder, read_split
+from landmarks.training.data.folders import DataFolder, samples_of
+from landmarks.training.data.listing import SPLIT_NAMES, ClassPictures, Split, list_classes
 from landmarks.training.data.sampling import seed_of
 
 INDEX = "index.json"
@@ -62,6 +63,8 @@ class ShardSet:
         mean: Mean of the training images, per channel, in [0, 1].
         std: Their standard deviation, likewise.
         fingerprint: Hash of the index.
+        pictures: Number of the images stored next to the shards, per split and class; empty for a set that an
+            earlier version packed.
     """
 
     root: Path
@@ -71,16 +74,34 @@ class ShardSet:
     mean: Channels
     std: Channels
     fingerprint: str
+    pictures: Mapping[Split, tuple[int, ...]]
 
     def __len__(self) -> int:
         return sum(shard.count for shard in self.shards)
 
     def folder(self) -> DataFolder:
-        """Return the images stored next to the shards; its `train` is the sample."""
-        train, valid, test = (
-            tuple(read_split(self.root / name, self.classes)) for name in ("train", "valid", "test")
-        )
-        return DataFolder(self.root, self.classes, train, valid, test)
+        """Return the images stored next to the shards; its `train` is the sample.
+
+        Raises:
+            DataError: Some are missing, or a folder is unreadable.
+        """
+        listed = {split: _listed(self.root / split) for split in SPLIT_NAMES}
+        for split, counts in self.pictures.items():
+            for name, count in zip(self.classes, counts, strict=True):
+                there = len(listed[split].pictures.get(name, ()))
+                if there < count:
+                    raise DataError(
+                        f"{self.root / split / name}: {there} of {count} pictures are there: copy the shards "
+                        "again, or pack the pictures again"
+                    )
+        train, valid, test = (tuple(samples_of(one, self.classes)) for one in listed.values())
+        notes = tuple(note for one in listed.values() for note in one.notes)
+        skipped = tuple(line for one in listed.values() for line in one.skipped)
+        return DataFolder(self.root, self.classes, train, valid, test, notes, skipped)
+
+
+def _listed(folder: Path) -> ClassPictures:
+    return list_classes(folder) if folder.is_dir() else ClassPictures(folder, {})
 
 
 def is_shard_set(root: Path) -> bool:
@@ -101,15 +122,22 @@ def read_shard_set(root: Path) -> ShardSet:
         if index["format"] != FORMAT:
             raise ValueError(f"format {index['format']}")
         shards = tuple(Shard(root / "shards" / name, int(count)) for name, count in index["shards"])
+        classes = tuple(map(str, index["classes"]))
+        pictures = {
+            split: tuple(map(int, index["pictures"][split])) for split in SPLIT_NAMES if "pictures" in index
+        }
+        if any(len(counts) != len(classes) for counts in (index["class_counts"], *pictures.values())):
+            raise ValueError("a count is missing")
         means, stds = ((float(r), float(g), float(b)) for r, g, b in (index["mean"], index["std"]))
         return ShardSet(
             root,
-            tuple(map(str, index["classes"])),
+            classes,
             shards,
             tuple(map(int, index["class_counts"])),
             means,
             stds,
             hashlib.sha256(content).hexdigest()[:16],
+            pictures,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not what landmarks pack wrote ({error}): pack the pictures again") from error
@@ -167,8 +195,10 @@ class ShardDataset(IterableDataset[tuple[Tensor, int]]):
         number, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
         start, count = self._run(number, workers)
         rng = random.Random(f"{self._epoch_seed}-{self._rank}-{number}")  # noqa: S311 - no secret
-        for content, label in _shuffled(_pictures(self._order(), start, count), rng):
-            yield self.transform(_decode(content)), label
+        for picture in _shuffled(_pictures(self._order(), start, count), rng):
+            if not 0 <= picture.label < len(self.classes):
+                raise DataError(f"{picture.place}: there is no class {picture.label}: pack the pictures again")
+            yield self.transform(_decode(picture)), picture.label
 
     def _order(self) -> list[Shard]:
         shards = list(self._shards)
@@ -181,7 +211,14 @@ class ShardDataset(IterableDataset[tuple[Tensor, int]]):
         return self._rank * len(self) + sum(lengths[:number]), lengths[number]
 
 
-def _pictures(shards: Sequence[Shard], start: int, count: int) -> Iterator[tuple[bytes, int]]:
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    place: str  # for messages
+    content: bytes
+    label: int
+
+
+def _pictures(shards: Sequence[Shard], start: int, count: int) -> Iterator[_Picture]:
     """Yield `count` images of the shards from the position `start` on; shards before it are not opened."""
     for shard in shards:
         if count <= 0:
@@ -193,7 +230,8 @@ def _pictures(shards: Sequence[Shard], start: int, count: int) -> Iterator[tuple
         start = max(0, start - shard.count)
 
 
-def _of_shard(shard: Shard, start: int, count: int) -> Iterator[tuple[bytes, int]]:
+def _of_shard(shard: Shard, start: int, count: int) -> Iterator[_Picture]:
+    number = start
     try:
         with tarfile.open(shard.path, "r:") as archive:
             # Two members per image: the image and its class. Only the headers of skipped ones are read.
@@ -202,12 +240,15 @@ def _of_shard(shard: Shard, start: int, count: int) -> Iterator[tuple[bytes, int
                 content, text = archive.extractfile(picture), archive.extractfile(label)
                 if content is None or text is None:
                     raise DataError(f"{shard.path}: holds something other than pictures: pack them again")
-                yield content.read(), int(text.read())
+                yield _Picture(f"{shard.path}, {picture.name}", content.read(), int(text.read()))
+                number += 1
+        if number < start + count:  # a file that ends between two members is no error to tarfile
+            raise ValueError(f"{number} of {shard.count} pictures are in it")
     except (tarfile.TarError, OSError, ValueError) as error:
         raise DataError(f"{shard.path}: damaged or missing ({error}): pack the pictures again") from error
 
 
-def _shuffled(pictures: Iterator[tuple[bytes, int]], rng: random.Random) -> Iterator[tuple[bytes, int]]:
+def _shuffled(pictures: Iterator[_Picture], rng: random.Random) -> Iterator[_Picture]:
     buffer = list(islice(pictures, BUFFER))
     for picture in pictures:
         position = rng.randrange(len(buffer))
@@ -217,13 +258,19 @@ def _shuffled(pictures: Iterator[tuple[bytes, int]], rng: random.Random) -> Iter
     yield from buffer
 
 
-def _decode(content: bytes) -> NDArray[np.uint8]:
+def _decode(picture: _Picture) -> NDArray[np.uint8]:
     try:
-        return load_rgb(content)
+        return load_rgb(picture.content)
     except ImageError as error:
-        raise DataError(f"a picture in the shards is unreadable ({error.reason}): pack them again") from error
+        raise DataError(f"{picture.place}: unreadable ({error.reason}): pack the pictures again") from error
 
 
-def index_of(classes: Sequence[str], shards: Sequence[tuple[str, int]], counts: Sequence[int]) -> dict[str, Any]:
-    """Return the part of `index.json` that describes the shards."""
-    return {"format": FORMAT, "classes": list(classes), "shards": list(shards), "class_counts": list(counts)}
+def index_of(
+    classes: Sequence[str],
+    shards: Sequence[tuple[str, int]],
+    counts: Sequence[int],
+    pictures: Mapping[Split, Sequence[int]],
+) -> dict[str, Any]:
+    """Return the part of `index.json` that describes the shards and the images next to them."""
+    described = {"format": FORMAT, "classes": list(classes), "shards": list(shards), "class_counts": list(counts)}
+    return {**described, "pictures": {split: list(numbers) for split, numbers in pictures.items()}}
