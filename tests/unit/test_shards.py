@@ -15,6 +15,7 @@ from typing import IO, cast
 import numpy as np
 import pytest
 import torch
+from commands import landmarks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -268,3 +269,36 @@ def test_shards_without_a_readable_test_picture_are_not_packed(tmp_path: Path) -
         file.write_bytes(b"no picture")
     with pytest.raises(DataError, match="no test image can be read: repair them or add others"):
         pack(tmp_path / "data", tmp_path / "out", PackSettings())
+
+
+def test_shards_may_be_packed_into_an_empty_folder_where_one_stands(
+    numbered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = landmarks("pack", numbered, ".", "--shard-size", 8)
+    assert outcome.status == 0, outcome.err
+    assert sorted(path.name for path in Path().iterdir()) == ["index.json", "shards", "test", "train", "valid"]
+    assert prepare_data(Path(), DataSettings(), cache=tmp_path / "cache").train_size == COUNT
+    assert "exists already" in landmarks("pack", numbered, ".").complaint
+
+
+def test_two_processes_do_not_pack_into_one_folder(numbered: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    second: list[str] = []
+
+    def progress(_done: int, _total: int) -> None:
+        if not second:
+            second.append(landmarks("pack", numbered, out).complaint)
+
+    packed = pack(numbered, out, PackSettings(), progress=progress)
+    assert second == [f"{out}: another process is packing into it: wait for it, or choose another folder"]
+    assert len(packed.shards) == COUNT
+
+
+def test_what_a_killed_process_left_does_not_stay(numbered: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / ".packing" / "shards").mkdir(parents=True)
+    (out / ".packing" / "shards" / "train-000000.tar").write_bytes(b"half")
+    (out / ".packing.lock").touch()
+    pack(numbered, out, PackSettings())
+    assert sorted(path.name for path in out.iterdir()) == ["index.json", "shards", "test", "train", "valid"]

@@ -9,6 +9,7 @@ import shutil
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,17 +19,20 @@ from PIL import Image
 
 from landmarks.errors import DataError, ImageError
 from landmarks.files.atomic import atomic_path, storage_errors, write_bytes, write_json
+from landmarks.files.locks import locked
 from landmarks.imaging.decoding import load_rgb
 from landmarks.imaging.photos import photo_rules
 from landmarks.imaging.preprocessing import MAX_ASPECT, Preprocessing, resize_short_side
 from landmarks.training.config.jobs import PackSettings
 from landmarks.training.data.cache import Progress
 from landmarks.training.data.folders import DataFolder, Sample, limit_evenly, read_data_folder
-from landmarks.training.data.listing import Split, photo_suffix
+from landmarks.training.data.listing import SPLIT_NAMES, Split, photo_suffix
 from landmarks.training.data.shards import INDEX, ShardSet, index_of, read_shard_set
 
 QUALITY = 95
 """JPEG quality of downscaled images; the others are packed as they are."""
+
+_TEMPORARY = ".packing"  # in the folder of the shards, until they are complete
 
 
 @dataclass(frozen=True)
@@ -51,30 +55,59 @@ def pack(data: Path, out: Path, settings: PackSettings, *, progress: Progress | 
 
     Args:
         data: See `landmarks.training.data.folders.read_data_folder`.
-        out: The folder to make.
+        out: The folder to make; one that is there must be empty.
         settings: Split, size of the shards, seed.
         progress: Called after each group of images.
 
     Raises:
-        DataError: The folder does not hold what training needs, or `out` is taken.
+        DataError: The folder does not hold what training needs, `out` is taken, or another process packs into it.
         StorageError: The shards cannot be written.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out}: exists already: choose another folder for the shards")
-    # Built beside its target, so that a folder of this name is always complete.
-    temporary = out.with_name(f".{out.name}-packing")
-    shutil.rmtree(temporary, ignore_errors=True)
+    _require_free(out)
+    folder = read_data_folder(data, valid_size=settings.valid_size, seed=settings.seed)
+    _require_folder_names(folder)
+    is_new = not out.exists()
     try:
-        folder = read_data_folder(data, valid_size=settings.valid_size, seed=settings.seed)
-        _require_folder_names(folder)
-        broken = _pack(folder, temporary, settings, progress)
-        with storage_errors(out):
-            if out.is_dir():
-                out.rmdir()
-            temporary.rename(out)
+        with _alone(out):
+            _require_free(out)  # another process may just have finished
+            temporary = out / _TEMPORARY
+            shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed
+            try:
+                broken = _pack(folder, temporary, settings, progress)
+                with storage_errors(out):
+                    for name in ("shards", *SPLIT_NAMES, INDEX):  # the index last: without it there is no set
+                        (temporary / name).rename(out / name)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if is_new:
+            with suppress(OSError):  # not empty: all went well, or another process packs into it
+                out.rmdir()
     return Packed(read_shard_set(out), tuple(broken), folder)
+
+
+def _require_free(out: Path) -> None:
+    with storage_errors(out):
+        if out.exists() and not (out.is_dir() and all(one.name.startswith(_TEMPORARY) for one in out.iterdir())):
+            raise DataError(f"{out}: exists already: choose another folder for the shards")
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keep other processes from packing into the same folder."""
+    lock = out / f"{_TEMPORARY}.lock"
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(lock))
+        except TimeoutError as error:
+            raise DataError(
+                f"{out}: another process is packing into it: wait for it, or choose another folder"
+            ) from error
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                lock.unlink()
 
 
 def _require_folder_names(folder: DataFolder) -> None:
