@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -227,7 +229,57 @@ def test_a_parquet_file_that_cannot_be_used_is_told_in_a_sentence(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtraError, match=r"needs pyarrow.*landmarks\[parquet\]"):
         list_pictures(other, tmp_path / "cache")
-    assert not list((tmp_path / "cache").iterdir())
+    assert {each.suffix for each in (tmp_path / "cache").iterdir()} == {".lock"}
+
+
+def test_processes_that_need_the_same_parquet_file_unpack_it_once(tmp_path: Path) -> None:
+    content = [jpeg(tmp_path / "one.jpg", shade) for shade in range(200)]
+    path = parquet(tmp_path / "p.parquet", {"image": content, "label": [str(shade % 2) for shade in range(200)]})
+    with ThreadPoolExecutor(6) as readers:
+        listed = list(readers.map(lambda _: list_pictures(path, tmp_path / "cache"), range(6)))
+    assert all(one == listed[0] for one in listed)
+    found = [sample.path for sample in listed[0].splits[""]]
+    assert len(found) == 200
+    assert all(one.is_file() for one in found)
+
+
+def test_pictures_that_are_gone_from_the_cache_are_unpacked_again(tmp_path: Path) -> None:
+    content = [jpeg(tmp_path / "one.jpg", shade) for shade in range(4)]
+    path = parquet(tmp_path / "p.parquet", {"image": content, "label": [*"ABAB"]})
+    before = list_pictures(path, tmp_path / "cache")
+    before.splits[""][0].path.unlink()
+    assert list_pictures(path, tmp_path / "cache") == before
+    assert before.splits[""][0].path.is_file()
+
+
+@pytest.mark.parametrize("compression", ["snappy", "none"])
+def test_a_damaged_parquet_file_is_named(tmp_path: Path, compression: str) -> None:
+    content = [jpeg(tmp_path / "one.jpg", shade) for shade in range(40)]
+    labels = [f"Köln {number}" for number in range(40)]
+    path = tmp_path / "p.parquet"
+    pq.write_table(pa.table({"image": content, "label": labels}), path, compression=compression)
+    good, complaints = path.read_bytes(), set()
+    for seed in range(60):
+        rng = random.Random(seed)
+        spoilt = bytearray(good)
+        for _ in range(20):
+            spoilt[rng.randrange(len(spoilt))] = rng.randrange(256)
+        path.write_bytes(spoilt)
+        try:
+            list_pictures(path, tmp_path / "cache")
+        except DataError as error:
+            complaints.add(str(error).partition("(")[0])
+    assert f"{path}: not a Parquet file, or damaged " in complaints
+    assert all(one.startswith(str(path)) for one in complaints)
+
+
+@pytest.mark.parametrize("given", ["a\0.j\0pg", "a." + "x" * 300, "a.mp4", "a", 7, None])
+def test_pictures_in_parquet_files_may_have_any_name(tmp_path: Path, given: str | int | None) -> None:
+    content = jpeg(tmp_path / "one.jpg", 9)
+    images = [{"bytes": content, "path": given}] * 6
+    path = parquet(tmp_path / "p.parquet", {"image": images, "label": [*"AAABBB"]})
+    folder = read_data_folder(path, valid_size=0.25, seed=0, cache=tmp_path / "cache")
+    assert {sample.path.suffix for sample in folder.train} == {".jpg"}
 
 
 # --- Google Landmarks v2 ---

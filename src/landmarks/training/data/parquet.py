@@ -16,10 +16,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from landmarks.errors import DataError, MissingExtraError
+from landmarks.errors import DataError, MissingExtraError, StorageError
 from landmarks.files.atomic import storage_errors, write_json
+from landmarks.files.locks import locked
 from landmarks.files.state import user_cache
-from landmarks.training.data.listing import SPLIT_NAMES, ClassPictures, Split
+from landmarks.training.data.listing import SPLIT_NAMES, ClassPictures, Split, photo_suffix
 from landmarks.training.data.tables import COLUMNS, Row, group_rows
 
 SUFFIX = ".parquet"
@@ -29,7 +30,9 @@ PICTURES = ("image", "img", "picture", "photo", "bytes", "content")
 
 _ROWS = "rows.json"
 _BATCH = 64
-_MAGIC = {b"\x89PNG": ".png", b"RIFF": ".webp", b"GIF8": ".gif"}
+_WAIT = 24 * 3600.0  # seconds, for another process that unpacks the same
+
+_Stored = tuple[str, str, str, str]  # name, label, split and source of a row
 
 
 def is_parquet(root: Path) -> bool:
@@ -74,11 +77,29 @@ def _digest(file: Path) -> str:
     return hashlib.sha256(f"{file.resolve()}\0{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()[:20]
 
 
-def _unpacked(file: Path, folder: Path) -> Sequence[tuple[str, str, str, str]]:
-    """Return name, label, split and source of each row of a file, whose pictures are then in `folder`."""
-    with suppress(OSError, ValueError, TypeError):  # not there yet, or damaged: unpacked again
-        stored: list[tuple[str, str, str, str]] = json.loads((folder / _ROWS).read_text(encoding="utf-8"))
+def _unpacked(file: Path, folder: Path) -> Sequence[_Stored]:
+    """Return the rows of a file, whose pictures are then in `folder`."""
+    stored = _stored(folder)
+    if stored is not None:
         return stored
+    try:
+        with locked(folder.with_suffix(".lock"), wait=_WAIT):
+            stored = _stored(folder)  # another process may just have unpacked them
+            return _unpack_all(file, folder) if stored is None else stored
+    except TimeoutError as error:
+        raise StorageError(f"{folder}: another process has been unpacking {file} for a day: end it") from error
+
+
+def _stored(folder: Path) -> Sequence[_Stored] | None:
+    """Return the rows if they are unpacked, None if they are not there yet or something is missing."""
+    with suppress(OSError, ValueError, TypeError):
+        rows: list[_Stored] = json.loads((folder / _ROWS).read_text(encoding="utf-8"))
+        names = {name for name, *_ in rows if name and not Path(name).is_absolute()}
+        return rows if names <= {path.name for path in folder.iterdir()} else None
+    return None
+
+
+def _unpack_all(file: Path, folder: Path) -> Sequence[_Stored]:
     # Beside its place, so that a folder of this name is always complete.
     temporary = folder.with_name(f".{folder.name}-unpacking")
     with storage_errors(folder):
@@ -113,8 +134,10 @@ def _read(file: Path) -> Iterator[tuple[Any, str, str, str]]:
                     label = _label(values["label"][place], names)
                     split = str(values["split"][place] or "") if "split" in values else usual
                     yield picture, label, split, str(values["source"][place] or "") if "source" in values else ""
-    except pa.ArrowException as error:
-        raise DataError(f"{file}: not a Parquet file ({str(error)[:80]}): write it again") from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise DataError(f"{file}: cannot be read ({(error.strerror or '').lower()}): check it") from error
+        raise DataError(f"{file}: not a Parquet file, or damaged ({str(error)[:80]}): write it again") from error
 
 
 def _columns(file: Path, names: Sequence[str]) -> dict[str, str]:
@@ -146,14 +169,13 @@ def _label(value: object, names: Sequence[str]) -> str:
     return "" if value is None else str(value).strip()
 
 
-def _unpack(row: tuple[Any, str, str, str], number: int, file: Path, folder: Path) -> tuple[str, str, str, str]:
+def _unpack(row: tuple[Any, str, str, str], number: int, file: Path, folder: Path) -> _Stored:
     """Write the picture of a row; returns its name, or the path given instead, and the other values."""
     picture, label, split, source = row
     given = picture if isinstance(picture, Mapping) else {"bytes": picture}
     content, path = given.get("bytes"), given.get("path")
     if not isinstance(content, bytes):
-        return (str((file.parent / path).absolute()) if path else ""), label, split, source
-    suffix = Path(path).suffix if path else ""
-    name = f"{number:08d}{suffix or _MAGIC.get(content[:4], '.jpg')}"
+        return (str((file.parent / str(path)).absolute()) if path else ""), label, split, source
+    name = f"{number:08d}{photo_suffix(str(path or ''), content)}"
     (folder / name).write_bytes(content)
     return name, label, split, source
