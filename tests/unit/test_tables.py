@@ -118,6 +118,30 @@ def test_a_table_that_cannot_be_used_is_told_in_a_sentence(
     assert str(caught.value).startswith(str(path))
 
 
+def test_a_picture_counts_once_however_its_path_is_spelt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = [f"{line},train" for line in labelled(tmp_path, 5)]
+    (tmp_path / "other").symlink_to(tmp_path / "img")
+    (tmp_path / "img" / "link.jpg").symlink_to("3.jpg")
+    again = [
+        f"{tmp_path}/img/0.jpg,A,test",
+        "img/../img/1.jpg,A,test",
+        "other/2.jpg,A,test",
+        "img/link.jpg,A,test",
+        "./img/9.jpg,A,train",  # another label
+    ]
+    path = table(tmp_path / "labels.csv", "path,label,split", *good, *again)
+    monkeypatch.chdir(tmp_path)
+    for given in (path, Path("labels.csv")):
+        listing = list_pictures(given)
+        assert {split: len(samples) for split, samples in listing.splits.items()} == {"": 9}
+        assert listing.notes == (f"{given}: left out 6 rows (4 listed before, 2 two labels)",)
+    tests = [line.replace("train", "test") for line in good[:3]]
+    path = table(tmp_path / "first.csv", "path,label,split", *tests, *again, *good)
+    listing = list_pictures(path)
+    places = [sample.path.resolve() for samples in listing.splits.values() for sample in samples]
+    assert len(places) == len(set(places)) == 9
+
+
 def test_classes_of_a_table_are_checked_as_those_of_a_folder(tmp_path: Path) -> None:
     lines = labelled(tmp_path, 4)
     with pytest.raises(

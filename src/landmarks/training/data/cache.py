@@ -201,12 +201,13 @@ def _decode(paths: Sequence[Path], side: int) -> Iterator[NDArray[np.uint8] | st
 
 
 def resolved(paths: Iterable[Path]) -> Iterator[str]:
-    """Yield the absolute path of each file, however its folder is spelt (`../x`, a link, `/a/x`)."""
+    """Yield the absolute path of each file, however it is spelt (`../x`, a link, `/a/x`)."""
     folders: dict[Path, str] = {}
     for path in paths:
         if path.parent not in folders:
             folders[path.parent] = os.path.realpath(path.parent)
-        yield f"{folders[path.parent]}/{path.name}"
+        place = f"{folders[path.parent]}/{path.name}"
+        yield os.path.realpath(place) if path.is_symlink() else place
 
 
 def _key(paths: Sequence[Path], side: int) -> str:

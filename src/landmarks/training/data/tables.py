@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from landmarks.errors import DataError
+from landmarks.training.data.cache import resolved
 from landmarks.training.data.listing import SPLIT_NAMES, ClassPictures, Split
 
 SUFFIXES = frozenset({".csv", ".tsv"})
@@ -115,8 +116,8 @@ def _row(where: str, folder: Path, cells: list[str], places: Mapping[str, int]) 
 def group_rows(table: Path, rows: Iterable[Row]) -> dict[Split, ClassPictures]:
     """Check rows and group their pictures by split and class.
 
-    A row without a split is for training. A picture that is listed twice counts once; one with two labels is left
-    out altogether.
+    A row without a split is for training. A picture that is listed twice counts once, however its path is spelt;
+    one with two labels is left out altogether.
 
     Args:
         table: The table, for messages.
@@ -126,20 +127,24 @@ def group_rows(table: Path, rows: Iterable[Row]) -> dict[Split, ClassPictures]:
         DataError: There is no row, or none can be used.
     """
     left_out: list[tuple[str, Reason, str]] = []
-    kept: dict[Path, tuple[Split, Row]] = {}
-    conflicts: set[Path] = set()
-    for row in rows:
-        split = _split_of(row.split)
-        reason = _refused(row, split)
-        if reason is None and row.path in kept:
-            differs = kept[row.path][1].label != row.label
-            reason = "two labels" if differs else "listed before"
-            conflicts |= {row.path} if differs else set()
-        if reason is not None:
-            left_out.append((row.where, reason, str(row.path or "")))
-        elif row.path is not None and split is not None:
-            kept[row.path] = (split, row)
-    left_out += [(kept.pop(path)[1].where, "two labels", str(path)) for path in sorted(conflicts)]
+    kept: dict[str, tuple[Path, Split, Row]] = {}
+    conflicts: set[str] = set()
+    checked = [(row, split, _refused(row, split)) for row in rows for split in [_split_of(row.split)]]
+    places = resolved(row.path for row, _, reason in checked if row.path is not None and reason is None)
+    for row, split, reason in checked:
+        if row.path is None or split is None or reason is not None:
+            left_out.append((row.where, reason or "no path", str(row.path or "")))
+            continue
+        place = next(places)
+        if place not in kept:
+            kept[place] = (row.path, split, row)
+            continue
+        differs = kept[place][2].label != row.label
+        left_out.append((row.where, "two labels" if differs else "listed before", str(row.path)))
+        conflicts |= {place} if differs else set()
+    for place in sorted(conflicts):
+        path, _, row = kept.pop(place)
+        left_out.append((row.where, "two labels", str(path)))
     counts = Counter(reason for _, reason, _ in left_out)
     told = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
     if not kept:
@@ -147,15 +152,15 @@ def group_rows(table: Path, rows: Iterable[Row]) -> dict[Split, ClassPictures]:
         raise DataError(f"{table}: {why}: give paths relative to the table, and labels")
     notes = (f"{table}: left out {len(left_out)} rows ({told})",) if left_out else ()
     each = tuple(f"{table}, {where}: left out: {reason}: {path}" for where, reason, path in left_out)
-    return _by_split(table, kept, notes, each)
+    return _by_split(table, kept.values(), notes, each)
 
 
 def _by_split(
-    table: Path, kept: Mapping[Path, tuple[Split, Row]], notes: tuple[str, ...], skipped: tuple[str, ...]
+    table: Path, kept: Iterable[tuple[Path, Split, Row]], notes: tuple[str, ...], skipped: tuple[str, ...]
 ) -> dict[Split, ClassPictures]:
     pictures: dict[Split, dict[str, list[Path]]] = {}
     sources: dict[Path, str] = {}
-    for path, (split, row) in kept.items():
+    for path, split, row in kept:
         pictures.setdefault(split, {}).setdefault(row.label, []).append(path)
         if row.source:
             sources[path] = row.source
