@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -342,6 +343,16 @@ def test_a_limit_takes_from_all_classes_in_turn(counts: list[int], limit: int | 
     for label, count in enumerate(counts):
         assert of_class[label] >= min(count, most - 1, expected)
     assert limit_evenly(samples, limit, seed) == taken
+
+
+def test_a_limit_below_the_number_of_classes_is_told(tmp_path: Path) -> None:
+    root = make(tmp_path, {"A": 5, "B": 5, "C": 5})
+    folder = read(root, limit=1)
+    assert [sample.label for sample in folder.train] in ([*order] for order in permutations(range(3)))
+    assert folder.notes == (
+        f"{root}: limit 1 is below the number of classes, so one training image of each is used",
+    )
+    assert read(root, limit=3).notes == ()
 
 
 def test_a_large_set_is_split_in_linear_time() -> None:

@@ -302,3 +302,21 @@ def test_what_a_killed_process_left_does_not_stay(numbered: Path, tmp_path: Path
     (out / ".packing.lock").touch()
     pack(numbered, out, PackSettings())
     assert sorted(path.name for path in out.iterdir()) == ["index.json", "shards", "test", "train", "valid"]
+
+
+def test_commands_know_shards(shards: ShardSet, tmp_path: Path) -> None:
+    outcome = landmarks("data", shards.root)
+    assert outcome.status == 0, outcome.err
+    assert outcome.out.splitlines()[0] == f"train: {COUNT} images of 2 classes, 28 to 29 per class, median 29"
+    assert outcome.out.splitlines()[1:] == [
+        "valid: 10 images of 2 classes, 5 to 5 per class, median 5",
+        "test: 4 images of 2 classes, 2 to 2 per class, median 2",
+    ]
+    root = copied(shards, tmp_path / "copy")
+    shutil.rmtree(root / "test" / "class 1")
+    assert "test/class 1: 0 of 2 pictures are there" in landmarks("data", root).complaint
+    outcome = landmarks("batch", shards.root, "--out", tmp_path / "batch.png")
+    assert outcome.status == 2
+    assert (
+        outcome.complaint == f"{shards.root}: shards cannot be shown: give the folder that they were packed from"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -26,14 +27,22 @@ def batch(
 ) -> None:
     """Save an image of sample training images before and after augmentation."""
     from landmarks.cli.progress import RunProgress
-    from landmarks.training.data.loaders import make_loaders, prepare_data, visualize_one_batch
+    from landmarks.errors import DataError
+    from landmarks.files.state import user_cache
+    from landmarks.training.data.folders import limit_evenly, read_data_folder
+    from landmarks.training.data.listing import is_shard_set
+    from landmarks.training.data.loaders import decode_folder, make_loaders, visualize_one_batch
 
     names = AugmentSettings().names if augment is None else augment
-    settings = DataSettings(limit=max(count, 64), seed=seed)
-    folder = local_data(data, cache, verbosity)
+    settings = DataSettings(seed=seed)
+    root = local_data(data, cache, verbosity)
+    if is_shard_set(root):
+        raise DataError(f"{data}: shards cannot be shown: give the folder that they were packed from")
     with RunProgress(verbosity, unit="images") as shown:
         shown.stage("reading images")
-        prepared = prepare_data(folder, settings, cache=cache, progress=shown.progress)
+        folder = read_data_folder(root, valid_size=settings.valid_size, seed=seed, cache=cache)
+        folder = replace(folder, train=tuple(limit_evenly(folder.train, max(count, 64), seed)))
+        prepared = decode_folder(folder, cache or user_cache(), progress=shown.progress)
         for note in prepared.folder.notes:
             shown.remark(note)
         for line in prepared.folder.skipped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,16 +20,37 @@ def data(
 ) -> None:
     """Show classes and images of a data set, without decoding them."""
     from landmarks.training.data.folders import list_splits
+    from landmarks.training.data.listing import is_shard_set
 
-    splits = list_splits(local_data(data, cache, verbosity), cache)
+    root = local_data(data, cache, verbosity)
+    if is_shard_set(root):
+        from landmarks.training.data.shards import read_shard_set
+
+        shards = read_shard_set(root)
+        folder = shards.folder()
+        counts = folder.counts()
+        _show("train", shards.class_counts)
+        for split in ("valid", "test"):
+            _show(split, [count[split] for count in counts.values() if count[split]])
+        _tell(folder.notes, folder.skipped, verbosity)
+        return
+    splits = list_splits(root, cache)
     for split, listed in splits.items():
-        sizes = sorted(len(paths) for paths in listed.pictures.values())
-        name = f"{split}: " if len(splits) > 1 else ""
-        spread = f", {sizes[0]} to {sizes[-1]} per class, median {sizes[len(sizes) // 2]}" if sizes else ""
-        click.echo(f"{name}{sum(sizes)} images of {len(sizes)} classes{spread}")
-        if not verbosity.quiet:
-            for line in (*listed.notes, *(listed.skipped if verbosity.verbose else ())):
-                click.echo(line, err=True)
+        _show(split if len(splits) > 1 else "", [len(paths) for paths in listed.pictures.values()])
+        _tell(listed.notes, listed.skipped, verbosity)
+
+
+def _show(split: str, counts: Sequence[int]) -> None:
+    sizes = sorted(counts)
+    name = f"{split}: " if split else ""
+    spread = f", {sizes[0]} to {sizes[-1]} per class, median {sizes[len(sizes) // 2]}" if sizes else ""
+    click.echo(f"{name}{sum(sizes)} images of {len(sizes)} classes{spread}")
+
+
+def _tell(notes: Sequence[str], skipped: Sequence[str], verbosity: Verbosity) -> None:
+    if not verbosity.quiet:
+        for line in (*notes, *(skipped if verbosity.verbose else ())):
+            click.echo(line, err=True)
 
 
 def import_(

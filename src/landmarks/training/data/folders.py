@@ -193,7 +193,8 @@ def read_data_folder(
         valid_size: Fraction of the training images of each class that becomes validation, in (0, 1), unless there
             is a `val/`.
         seed: Seed of the split; the same seed gives the same split.
-        limit: At most this many training images, drawn evenly over the classes, or None for all.
+        limit: At most this many training images, drawn evenly over the classes (one of each at the least, with a
+            note), or None for all.
         cache: Folder in which the pictures of Parquet files are unpacked, or None for the user's cache folder.
 
     Returns:
@@ -229,6 +230,10 @@ def read_data_folder(
     else:
         notes.append(f"{found['valid'].folder}: used for validation")
     valid, test = tuple(given["valid"]), tuple(given["test"])
+    if limit is not None and limit < len(classes):
+        notes.append(
+            f"{root}: limit {limit} is below the number of classes, so one training image of each is used"
+        )
     train = limit_evenly(train, limit, seed)
     return DataFolder(root, tuple(classes), tuple(train), valid, test, tuple(notes), tuple(skipped))
 

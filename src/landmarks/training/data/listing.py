@@ -19,6 +19,9 @@ from landmarks.imaging.photos import photo_rules, walk_photos
 
 MANIFEST = "manifest.csv"
 
+INDEX = "index.json"
+"""The file in a folder of shards that says what they contain."""
+
 Split = Literal["train", "valid", "test"]
 
 SPLIT_NAMES: dict[Split, frozenset[str]] = {
@@ -52,6 +55,11 @@ class ClassPictures:
     def where(self, name: str) -> str:
         """Return where a class is, for a message."""
         return str(self.folder / name) if self.folder.is_dir() else f"{self.folder}, {name}"
+
+
+def is_shard_set(root: Path) -> bool:
+    """Return whether a folder was made by `landmarks pack`; see `landmarks.training.data.shards`."""
+    return (root / INDEX).is_file() and (root / "shards").is_dir()
 
 
 def find_splits(root: Path) -> dict[Split, str]:

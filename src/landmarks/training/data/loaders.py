@@ -27,13 +27,14 @@ from landmarks.training.data.cache import (
     channel_statistics,
 )
 from landmarks.training.data.folders import DataFolder, Sample, read_data_folder
+from landmarks.training.data.listing import is_shard_set
 from landmarks.training.data.sampling import (
     DistributedBatchSampler,
     DistributedEvalSampler,
     local_batch_size,
     sampling_weights,
 )
-from landmarks.training.data.shards import ShardDataset, ShardSet, is_shard_set, read_shard_set
+from landmarks.training.data.shards import ShardDataset, ShardSet, read_shard_set
 from landmarks.training.reports.class_names import display_names
 from landmarks.training.reports.plots import sample_batch, save_figure
 
@@ -151,14 +152,31 @@ def prepare_data(
         StorageError: The cache cannot be written.
     """
     cache_folder = cache or user_cache()
-    shards = read_shard_set(root) if is_shard_set(root) else None
-    if shards is not None:
+    if is_shard_set(root):
         _check_streamed(settings)
-        folder = shards.folder()
-    else:
-        folder = read_data_folder(
-            root, valid_size=settings.valid_size, seed=settings.seed, limit=settings.limit, cache=cache_folder
-        )
+        shards = read_shard_set(root)
+        return decode_folder(shards.folder(), cache_folder, shards=shards, progress=progress)
+    folder = read_data_folder(
+        root, valid_size=settings.valid_size, seed=settings.seed, limit=settings.limit, cache=cache_folder
+    )
+    return decode_folder(folder, cache_folder, progress=progress)
+
+
+def decode_folder(
+    folder: DataFolder, cache_folder: Path, *, shards: ShardSet | None = None, progress: Progress | None = None
+) -> Data:
+    """Decode the images of a data set and compute the mean and deviation of its training images.
+
+    Args:
+        folder: Its splits.
+        cache_folder: Folder for decoded images.
+        shards: Where its training images are, if not in the folder; then they are not read.
+        progress: Called with the number of decoded images.
+
+    Raises:
+        DataError: A class or a split has no readable image.
+        StorageError: The cache cannot be written.
+    """
     paths = [sample.path for sample in (*folder.train, *folder.valid, *folder.test)]
     pictures = build_cache(sorted(paths), cache_folder, side=Preprocessing().resize, progress=progress)
     folder = folder.without(item.path for item in pictures.broken)

@@ -26,8 +26,8 @@ from landmarks.imaging.preprocessing import MAX_ASPECT, Preprocessing, resize_sh
 from landmarks.training.config.jobs import PackSettings
 from landmarks.training.data.cache import Progress
 from landmarks.training.data.folders import DataFolder, Sample, limit_evenly, read_data_folder
-from landmarks.training.data.listing import SPLIT_NAMES, Split, photo_suffix
-from landmarks.training.data.shards import INDEX, ShardSet, index_of, read_shard_set
+from landmarks.training.data.listing import INDEX, SPLIT_NAMES, Split, photo_suffix
+from landmarks.training.data.shards import ShardSet, index_of, read_shard_set
 
 QUALITY = 95
 """JPEG quality of downscaled images; the others are packed as they are."""

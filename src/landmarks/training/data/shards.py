@@ -34,10 +34,9 @@ from landmarks.errors import DataError, ImageError
 from landmarks.imaging.decoding import load_rgb
 from landmarks.training.data.cache import Channels
 from landmarks.training.data.folders import DataFolder, samples_of
-from landmarks.training.data.listing import SPLIT_NAMES, ClassPictures, Split, list_classes
+from landmarks.training.data.listing import INDEX, SPLIT_NAMES, ClassPictures, Split, list_classes
 from landmarks.training.data.sampling import seed_of
 
-INDEX = "index.json"
 FORMAT = 1
 BUFFER = 1000
 """Size of the shuffle buffer, in images that are not yet decoded; it separates neighbours in a file."""
@@ -102,11 +101,6 @@ class ShardSet:
 
 def _listed(folder: Path) -> ClassPictures:
     return list_classes(folder) if folder.is_dir() else ClassPictures(folder, {})
-
-
-def is_shard_set(root: Path) -> bool:
-    """Return whether a folder was made by `landmarks pack`."""
-    return (root / INDEX).is_file() and (root / "shards").is_dir()
 
 
 def read_shard_set(root: Path) -> ShardSet:
