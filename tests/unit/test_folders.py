@@ -262,6 +262,29 @@ def test_the_manifest_tells_the_source_and_may_come_from_a_spreadsheet(tmp_path:
     assert {sample.source for sample in folder.train} == {""}
 
 
+@pytest.mark.parametrize("folder_name", ["val", "Validation"])
+@pytest.mark.parametrize("written", ["valid", "val", "VAL", "any", ""])
+def test_the_manifest_may_name_a_split_in_another_way(tmp_path: Path, folder_name: str, written: str) -> None:
+    for split, count in (("train", 3), (folder_name, 2), ("test", 1)):
+        make(tmp_path / split, {"A": count, "B/deep": count})
+    rows = [f"{written},A,0.jpg,archive", f"{written},B,deep/1.jpg,holiday", "TRAIN,A,2.jpg,shop"]
+    (tmp_path / "manifest.csv").write_text("\n".join(["split,class,file,source", *rows]))
+    folder = read(tmp_path)
+    found = {(s.path.parent.name, s.path.name): s.source for s in folder.valid if s.source}
+    assert found == {("A", "0.jpg"): "archive", ("deep", "1.jpg"): "holiday"}
+    assert {s.path.name for s in folder.train if s.source == "shop"} == {"2.jpg"}
+
+
+@pytest.mark.parametrize("written", ["test", "val", "any", "", "world"])
+def test_the_manifest_of_a_set_without_splits_may_name_any(tmp_path: Path, written: str) -> None:
+    make(tmp_path, {"A": 3, "B": 3})
+    rows = [f"{written},{name},{number}.jpg,from {name}" for name in "AB" for number in range(3)]
+    (tmp_path / "manifest.csv").write_text("\n".join(["split,class,file,source", *rows]))
+    folder = read(tmp_path)
+    assert {s.source for s in (*folder.train, *folder.valid, *folder.test) if s.label} == {"from B"}
+    assert {s.source for s in (*folder.train, *folder.valid, *folder.test) if not s.label} == {"from A"}
+
+
 def test_the_fingerprint_tells_another_set_and_takes_any_file_name(tmp_path: Path) -> None:
     make(tmp_path / "here", {"A": 3, "B": 3})
     (tmp_path / "here" / "A" / "caf\udce9.jpg").write_bytes(b"")

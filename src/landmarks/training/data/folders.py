@@ -8,7 +8,6 @@ a seeded, stratified part becomes the test split. Pictures may be in subfolders 
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 import random
@@ -18,7 +17,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from landmarks.errors import DataError
-from landmarks.training.data.listing import MANIFEST, ClassPictures, Split, find_splits, list_classes
+from landmarks.training.data.listing import (
+    ClassPictures,
+    Sources,
+    Split,
+    find_splits,
+    list_classes,
+    read_sources,
+    source_of,
+)
 from landmarks.training.data.parquet import is_parquet, list_parquet
 from landmarks.training.data.tables import is_csv, list_csv
 
@@ -146,15 +153,15 @@ def list_splits(root: Path, cache: Path | None = None) -> dict[Split, ClassPictu
     found = {split: list_classes(root / name) for split, name in find_splits(root).items()}
     sources = read_sources(root)
     if not found:
-        return {"train": _with_sources(list_classes(root), sources, "/")}
-    return {split: _with_sources(listed, sources, f"{split}/") for split, listed in found.items()}
+        return {"train": _with_sources(list_classes(root), sources)}
+    return {split: _with_sources(listed, sources, split) for split, listed in found.items()}
 
 
-def _with_sources(listed: ClassPictures, sources: dict[str, str], prefix: str) -> ClassPictures:
+def _with_sources(listed: ClassPictures, sources: Sources, split: Split | None = None) -> ClassPictures:
     if not sources:
         return listed
     by_path = {
-        path: sources.get(f"{prefix}{path.relative_to(listed.folder).as_posix()}", "")
+        path: source_of(sources, path.relative_to(listed.folder).as_posix(), split)
         for paths in listed.pictures.values()
         for path in paths
     }
@@ -335,22 +342,3 @@ def _require_pictures(listed: ClassPictures, *, at_least: int) -> None:
                 f"{listed.where(name)}: a class needs at least {at_least} pictures to be split, not {len(paths)}: "
                 "add pictures or remove the class"
             )
-
-
-def read_sources(root: Path) -> dict[str, str]:
-    """Return the sources of images by `SPLIT/CLASS/FILE`, from the manifest of a data set; empty without one.
-
-    Raises:
-        DataError: The manifest cannot be read.
-    """
-    path = root / MANIFEST
-    if not path.is_file():
-        return {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-        return {f"{row['split']}/{row['class']}/{row['file']}": row["source"] or "" for row in rows}
-    except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
-        raise DataError(
-            f"{path}: not a manifest with split, class, file and source: correct or remove it"
-        ) from error

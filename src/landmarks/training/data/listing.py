@@ -5,6 +5,7 @@ A table of pictures (`landmarks.training.data.tables`) is listed as the same `Cl
 
 from __future__ import annotations
 
+import csv
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +31,9 @@ SPLIT_NAMES: dict[Split, frozenset[str]] = {
     "test": frozenset({"test", "testing"}),
 }
 """Names of splits, case-folded."""
+
+Sources = Mapping[str, Mapping[str, str]]
+"""Sources of each picture `CLASS/FILE` of a manifest, by split: one of `SPLIT_NAMES`, or as written."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,11 @@ class ClassPictures:
         return str(self.folder / name) if self.folder.is_dir() else f"{self.folder}, {name}"
 
 
+def split_named(name: str) -> Split | None:
+    """Return the split of a folder or row, in capitals or not; None if it is no name of a split."""
+    return next((split for split, known in SPLIT_NAMES.items() if name.casefold() in known), None)
+
+
 def is_shard_set(root: Path) -> bool:
     """Return whether a folder was made by `landmarks pack`; see `landmarks.training.data.shards`."""
     return (root / INDEX).is_file() and (root / "shards").is_dir()
@@ -77,8 +86,8 @@ def find_splits(root: Path) -> dict[Split, str]:
     except OSError as error:
         raise DataError(f"{root}: the folder cannot be read: change its permissions") from error
     found: dict[Split, str] = {}
-    for split, known in SPLIT_NAMES.items():
-        named = [name for name in names if name.casefold() in known and _has_folders(root / name)]
+    for split in SPLIT_NAMES:
+        named = [name for name in names if split_named(name) == split and _has_folders(root / name)]
         if len(named) > 1:
             raise DataError(f"{root}: {named[0]}/ and {named[1]}/ are both the {split} split: merge them")
         if named:
@@ -112,6 +121,36 @@ def list_classes(folder: Path) -> ClassPictures:
         notes.insert(0, f"{folder}: left out {loose} {'picture' if loose == 1 else 'pictures'} in no class folder")
     each = tuple(f"{one.path}: skipped: {one.message}" for one in skipped if one.reason != "unreadable")
     return ClassPictures(folder, read, unreadable, tuple(notes), each)
+
+
+def read_sources(root: Path) -> Sources:
+    """Return the sources of images from the manifest of a data set; empty without one.
+
+    Raises:
+        DataError: The manifest cannot be read.
+    """
+    path = root / MANIFEST
+    if not path.is_file():
+        return {}
+    found: dict[str, dict[str, str]] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for row in csv.DictReader(file):
+                split = row["split"] or ""
+                of_picture = found.setdefault(f"{row['class']}/{row['file']}", {})
+                of_picture[split_named(split) or split] = row["source"] or ""
+    except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
+        raise DataError(
+            f"{path}: not a manifest with split, class, file and source: correct or remove it"
+        ) from error
+    return found
+
+
+def source_of(sources: Sources, picture: str, split: Split | None = None) -> str:
+    """Return the source of `CLASS/FILE`, empty if unknown; of any split if the set has none."""
+    known = sources.get(picture, {})
+    tried = (split, "any", "") if split else ("test", "any", "", "train", "valid", *known)
+    return next((known[name] for name in tried if name in known), "")
 
 
 def photo_suffix(name: str, content: bytes) -> str:

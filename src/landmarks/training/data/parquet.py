@@ -20,7 +20,7 @@ from landmarks.errors import DataError, MissingExtraError, StorageError
 from landmarks.files.atomic import storage_errors, write_json
 from landmarks.files.locks import locked
 from landmarks.files.state import user_cache
-from landmarks.training.data.listing import SPLIT_NAMES, ClassPictures, Split, photo_suffix
+from landmarks.training.data.listing import ClassPictures, Split, photo_suffix, split_named
 from landmarks.training.data.tables import COLUMNS, Row, group_rows
 
 SUFFIX = ".parquet"
@@ -126,8 +126,8 @@ def _read(file: Path) -> Iterator[tuple[Any, str, str, str]]:
             schema = table.schema_arrow
             columns = _columns(file, schema.names)
             names = _label_names(schema.metadata or {}, columns["label"])
-            own = file.name.split("-")[0].split(".")[0].casefold()
-            usual = own if any(own in known for known in SPLIT_NAMES.values()) else ""
+            own = file.name.split("-")[0].split(".")[0]
+            usual = split_named(own) or ""
             for batch in table.iter_batches(batch_size=_BATCH, columns=list(columns.values())):
                 values = {column: batch.column(name).to_pylist() for column, name in columns.items()}
                 for place, picture in enumerate(values["picture"]):

@@ -15,7 +15,7 @@ from typing import Literal
 
 from landmarks.errors import DataError
 from landmarks.training.data.cache import resolved
-from landmarks.training.data.listing import SPLIT_NAMES, ClassPictures, Split
+from landmarks.training.data.listing import SPLIT_NAMES, ClassPictures, Split, split_named
 
 SUFFIXES = frozenset({".csv", ".tsv"})
 
@@ -175,9 +175,7 @@ def _by_split(
 
 def _split_of(text: str) -> Split | None:
     """Return the split that a table names; training if it names none, None for an unknown name."""
-    if not text:
-        return "train"
-    return next((split for split, names in SPLIT_NAMES.items() if text.casefold() in names), None)
+    return split_named(text) if text else "train"
 
 
 def _refused(row: Row, split: Split | None) -> Reason | None:

@@ -19,14 +19,12 @@ from landmarks.files.walker import Skipped
 from landmarks.geo.gazetteer import normalise
 from landmarks.imaging.photos import find_photos, photo_rules
 from landmarks.model.ood import BACKGROUND
-from landmarks.training.data.folders import is_table, list_splits, read_sources
-from landmarks.training.data.listing import find_splits, skipped_notes
+from landmarks.training.data.folders import is_table, list_splits
+from landmarks.training.data.listing import Sources, Split, find_splits, read_sources, skipped_notes, source_of
 from landmarks.training.evaluation.matching import KnownLandmarks
 
 Role = Literal["known", "unknown", "negative"]
 """A landmark that the model knows, one that it does not know, or no landmark."""
-
-_SPLITS = ("test", "any", "", "train", "valid")  # of a manifest, in the order in which they are tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +108,12 @@ class _Listing:
             self.add_kinds(folder)
             return
         sources = read_sources(folder)
+        split: Split | None = None if root == folder else "test"
         for one in classes:
-            found = [(path, _source(path, sources)) for path in find_photos([one], on_skip=self._skip)]
+            found = [
+                (path, source_of(sources, path.relative_to(root).as_posix(), split))
+                for path in find_photos([one], on_skip=self._skip)
+            ]
             self._add_class(one.name, found)
         self._tell_loose(root)
 
@@ -145,8 +147,11 @@ class _Listing:
         # Photos outside a subfolder are a separate kind; photos that are already listed keep their role.
         self._add_kind(folder, folder.name, sources)
 
-    def _add_kind(self, folder: Path, kind: str, sources: dict[str, str]) -> None:
-        found = [(path, _source(path, sources)) for path in find_photos([folder], on_skip=self._skip)]
+    def _add_kind(self, folder: Path, kind: str, sources: Sources) -> None:
+        found = [
+            (path, source_of(sources, f"{path.parent.name}/{path.name}"))
+            for path in find_photos([folder], on_skip=self._skip)
+        ]
         self._add(found, "negative", kind)
 
     def _add(self, found: Iterable[tuple[Path, str]], role: Role, group: str) -> None:
@@ -166,11 +171,6 @@ def roles(photos: Sequence[Photo]) -> dict[Role, int]:
     """Count photos by role."""
     counted = Counter(photo.role for photo in photos)
     return {role: counted[role] for role in ("known", "unknown", "negative")}
-
-
-def _source(path: Path, sources: dict[str, str]) -> str:
-    keys = (f"{split}/{path.parent.name}/{path.name}" for split in _SPLITS) if sources else ()
-    return next((sources[key] for key in keys if key in sources), "")
 
 
 def _subfolders(folder: Path) -> list[str]:
