@@ -173,6 +173,15 @@ def test_train_and_test_are_read_with_labels_in_folder_order(tmp_path: Path) -> 
         assert sample.path.parent.name == folder.classes[sample.label]
 
 
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_a_given_split_may_have_one_class_alone(tmp_path: Path, split: str) -> None:
+    for name in {"train", "test", split}:
+        make(tmp_path / name, {"A": 4, "B": 4} if name != split else {"B": 2})
+    folder = read(tmp_path)
+    given = folder.test if split == "test" else folder.valid
+    assert [folder.classes[sample.label] for sample in given] == ["B", "B"]
+
+
 def test_one_folder_is_split_in_three(tmp_path: Path) -> None:
     folder = read(make(tmp_path, {"A": 20, "B": 3}))
     assert folder.counts() == {

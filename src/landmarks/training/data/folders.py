@@ -305,15 +305,15 @@ def limit_evenly(samples: Sequence[Sample], limit: int | None, seed: int) -> lis
     return [sample for _, sample in ranked[:count]]
 
 
-def _require_classes(listed: ClassPictures, names: Sequence[str]) -> None:
-    if len(names) >= 2:
+def _require_classes(listed: ClassPictures, names: Sequence[str], *, at_least: int = 2) -> None:
+    if len(names) >= at_least:
         return
     folder = listed.folder
     if listed.unreadable:
         closed = ", ".join(str(folder / name) for name in listed.unreadable)
         raise DataError(
-            f"{folder}: {len(names)} of its class folders can be read, and training needs two: change the "
-            f"permissions of {closed}"
+            f"{folder}: {len(names)} of its class folders can be read, and "
+            f"{'training needs two' if at_least == 2 else 'one is needed'}: change the permissions of {closed}"
         )
     if not names:
         raise DataError(f"{folder}: there is no folder of pictures in it: make one folder per class")
@@ -322,7 +322,7 @@ def _require_classes(listed: ClassPictures, names: Sequence[str]) -> None:
 
 def _split_samples(listed: ClassPictures, train: ClassPictures) -> list[Sample]:
     """Return the samples of a given validation or test split, whose classes must be in the training split."""
-    _require_classes(listed, list(listed.pictures))
+    _require_classes(listed, list(listed.pictures), at_least=1)
     extra = sorted({*listed.pictures} - {*train.pictures, *train.unreadable})
     if extra:
         raise DataError(
