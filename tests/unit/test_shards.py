@@ -201,9 +201,10 @@ def test_a_damaged_shard_ends_the_epoch_with_its_name(
     root = copied(shards, tmp_path / "copy")
     rewritten(root / "shards" / "train-000001.tar", change)
     dataset = ShardDataset(read_shard_set(root), first_pixel, 1)
-    with pytest.raises(DataError, match=sentence) as caught:
-        list(dataset)
-    assert str(caught.value).startswith(str(root / "shards" / "train-000001.tar"))
+    for workers in (0, 1):
+        with pytest.raises(DataError, match=sentence) as caught:
+            list(torch.utils.data.DataLoader(dataset, num_workers=workers))
+        assert str(caught.value).startswith(str(root / "shards" / "train-000001.tar"))
 
 
 def test_missing_pictures_beside_the_shards_are_told(shards: ShardSet, tmp_path: Path) -> None:

@@ -137,6 +137,14 @@ def read_shard_set(root: Path) -> ShardSet:
         raise DataError(f"{path}: not what landmarks pack wrote ({error}): pack the pictures again") from error
 
 
+class _ShardError(DataError):
+    """An error on reading shards, also from a loader process, of which torch passes on the traceback as a text."""
+
+    def __init__(self, text: str) -> None:
+        is_traceback = text.startswith("Caught ")
+        super().__init__(text.rstrip().rpartition("\n")[2].partition(": ")[2] if is_traceback else text)
+
+
 class ShardDataset(IterableDataset[tuple[Tensor, int]]):
     """The training images of one process, streamed.
 
@@ -191,7 +199,7 @@ class ShardDataset(IterableDataset[tuple[Tensor, int]]):
         rng = random.Random(f"{self._epoch_seed}-{self._rank}-{number}")  # noqa: S311 - no secret
         for picture in _shuffled(_pictures(self._order(), start, count), rng):
             if not 0 <= picture.label < len(self.classes):
-                raise DataError(f"{picture.place}: there is no class {picture.label}: pack the pictures again")
+                raise _ShardError(f"{picture.place}: there is no class {picture.label}: pack the pictures again")
             yield self.transform(_decode(picture)), picture.label
 
     def _order(self) -> list[Shard]:
@@ -233,13 +241,13 @@ def _of_shard(shard: Shard, start: int, count: int) -> Iterator[_Picture]:
             for picture, label in zip(members, members, strict=True):
                 content, text = archive.extractfile(picture), archive.extractfile(label)
                 if content is None or text is None:
-                    raise DataError(f"{shard.path}: holds something other than pictures: pack them again")
+                    raise _ShardError(f"{shard.path}: holds something other than pictures: pack them again")
                 yield _Picture(f"{shard.path}, {picture.name}", content.read(), int(text.read()))
                 number += 1
         if number < start + count:  # a file that ends between two members is no error to tarfile
             raise ValueError(f"{number} of {shard.count} pictures are in it")
     except (tarfile.TarError, OSError, ValueError) as error:
-        raise DataError(f"{shard.path}: damaged or missing ({error}): pack the pictures again") from error
+        raise _ShardError(f"{shard.path}: damaged or missing ({error}): pack the pictures again") from error
 
 
 def _shuffled(pictures: Iterator[_Picture], rng: random.Random) -> Iterator[_Picture]:
@@ -256,7 +264,7 @@ def _decode(picture: _Picture) -> NDArray[np.uint8]:
     try:
         return load_rgb(picture.content)
     except ImageError as error:
-        raise DataError(f"{picture.place}: unreadable ({error.reason}): pack the pictures again") from error
+        raise _ShardError(f"{picture.place}: unreadable ({error.reason}): pack the pictures again") from error
 
 
 def index_of(
