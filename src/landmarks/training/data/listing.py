@@ -6,9 +6,11 @@ A table of pictures (`landmarks.training.data.tables`) is listed as the same `Cl
 from __future__ import annotations
 
 import csv
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -67,8 +69,14 @@ def split_named(name: str) -> Split | None:
 
 
 def is_shard_set(root: Path) -> bool:
-    """Return whether a folder was made by `landmarks pack`; see `landmarks.training.data.shards`."""
-    return (root / INDEX).is_file() and (root / "shards").is_dir()
+    """Return whether a folder was made by `landmarks pack`, even if parts of it are missing: using it tells.
+
+    See `landmarks.training.data.shards`. Without its shards or its index it would look like a small image folder.
+    """
+    with suppress(OSError, ValueError, TypeError):  # no index, or one of something else
+        if {"format", "shards", "class_counts"} <= set(json.loads((root / INDEX).read_bytes())):
+            return True
+    return any((root / "shards").glob("train-*.tar"))
 
 
 def find_splits(root: Path) -> dict[Split, str]:

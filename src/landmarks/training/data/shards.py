@@ -164,6 +164,9 @@ class ShardDataset(IterableDataset[tuple[Tensor, int]]):
         transform: As given; may be replaced between epochs.
         classes: Class names.
         class_counts: Number of training images of each class, over all processes.
+
+    Raises:
+        DataError: A shard is missing. One that is damaged is told when it is read.
     """
 
     def __init__(
@@ -176,6 +179,12 @@ class ShardDataset(IterableDataset[tuple[Tensor, int]]):
         world_size: int = 1,
         seed: int = 0,
     ) -> None:
+        lost = [shard.path for shard in source.shards if not shard.path.is_file()]
+        if lost:
+            raise _ShardError(
+                f"{lost[0]}: {len(lost)} of {len(source.shards)} shards are missing: copy them again, or pack the "
+                "pictures again"
+            )
         self.transform = transform
         self.classes = source.classes
         self.class_counts = source.class_counts
