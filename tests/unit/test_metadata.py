@@ -14,6 +14,7 @@ from exiftool_process import exiftool_says, exiftool_writes, needs_exiftool
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.TiffImagePlugin import IFDRational
 
 from landmarks.errors import MetadataError, SettingsError
 from landmarks.geo.gazetteer import Place
@@ -434,6 +435,20 @@ class TestInPlace:
         assert made.ours.position is None
         photo.write_bytes(made.after)
         assert read_position(photo) == pytest.approx(camera)
+
+    def test_coordinates_that_are_no_numbers_stop_nothing(self, photo: Path) -> None:
+        # 0/0: what cameras without a fix record.
+        exif = Image.Exif()
+        exif[0x8825] = {1: "N", 2: (IFDRational(0, 0),) * 3, 3: "E", 4: (IFDRational(0, 0),) * 3}
+        photo.write_bytes(photo_bytes(exif=exif))
+        place = "{LocationName=Pier,GPSLatitude=unknown,GPSLongitude=999}"
+        exiftool_writes(photo, f"-XMP-iptcExt:LocationShown={place}")
+        made = edit(photo, entries_for([TAG], gps=True), in_place=True, gps=True)
+        photo.write_bytes(made.after)
+        assert "Eiffel Tower" in exiftool_says(photo)["XMP-dc:Subject"]
+        shown = exiftool_says(photo)["XMP-iptcExt:LocationShown"]
+        assert [one["LocationName"] for one in shown] == ["Pier", "Eiffel Tower"]
+        assert not edit(photo, entries_for([TAG], gps=True), made.ours, in_place=True, gps=True).changes
 
     def test_a_position_of_ours_that_the_user_corrects_is_the_users(self, photo: Path) -> None:
         first = edit(photo, entries_for([TAG], gps=True), in_place=True, gps=True)

@@ -90,11 +90,11 @@ class ExifTool(Closing):
         shown = values.get("XMP-iptcExt:LocationShown") or []
         lists["locations"] = tuple(_location(item) for item in shown if isinstance(item, dict))
         taken = "GPS:GPSLatitude" in values or "XMP-exif:GPSLatitude" in values
-        position = None
-        if "GPS:GPSLatitude" in values and "GPS:GPSLongitude" in values:
-            there = float(values["GPS:GPSLatitude"]), float(values["GPS:GPSLongitude"])
-            if gps.is_ours(str(values.get("GPS:GPSProcessingMethod", "")), there):
-                position, taken = there, "XMP-exif:GPSLatitude" in values
+        position = _position(values.get("GPS:GPSLatitude"), values.get("GPS:GPSLongitude"))
+        if position is not None and gps.is_ours(str(values.get("GPS:GPSProcessingMethod", "")), position):
+            taken = "XMP-exif:GPSLatitude" in values
+        else:
+            position = None
         return Entries(**lists, position=position), taken
 
     def edit(self, photo: Path, content: bytes, *, remove: Entries, add: Entries) -> bytes:
@@ -192,17 +192,25 @@ def _strings(value: object) -> tuple[str, ...]:
 
 def _location(values: dict[str, Any]) -> Location:
     identifiers = _strings(values.get("LocationId"))
-    latitude, longitude = values.get("GPSLatitude"), values.get("GPSLongitude")
-    known = latitude is not None and longitude is not None
+    latitude, longitude = _position(values.get("GPSLatitude"), values.get("GPSLongitude")) or (None, None)
     return Location(
         name=str(values.get("LocationName", "")),
         city=str(values.get("City", "")),
         country=str(values.get("CountryName", "")),
         country_code=str(values.get("CountryCode", "")),
-        latitude=float(latitude) if known and latitude is not None else None,
-        longitude=float(longitude) if known and longitude is not None else None,
+        latitude=latitude,
+        longitude=longitude,
         identifier=identifiers[0] if identifiers else "",
     )
+
+
+def _position(latitude: object, longitude: object) -> tuple[float, float] | None:
+    """Return what ExifTool says as a position; None if it is none, such as the 0/0 of a camera without a fix."""
+    try:
+        position = float(str(latitude)), float(str(longitude))
+    except ValueError:
+        return None
+    return position if abs(position[0]) <= 90 and abs(position[1]) <= 180 else None
 
 
 def _struct(place: Location) -> str:
