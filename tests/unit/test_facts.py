@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -33,6 +33,27 @@ def test_all_of_a_photo_at_once(tmp_path: Path) -> None:
     exif[ExifTags.Base.Orientation] = 6
     facts = read_facts(save_colour(tmp_path / "a.jpg", (1, 2, 3), (64, 48), exif))
     assert facts == Facts(datetime(2024, 5, 1, 10), (51.0, -2.0), "drawn", size=(48, 64))
+
+
+@pytest.mark.parametrize(
+    ("original", "zone", "hours"),
+    [
+        ("2024:05:01 10:00:00", "+02:00", 2),
+        ("2024:05:01 10:00:00", "   :  ", None),
+        ("2024:05:01 10:00:00", "+2:00", None),
+        ("2024:05:01 10:00:00", "GMT+2", None),
+        ("2024:05:01 10:00:00", "+99:00", None),
+        ("    :  :     :  :  ", "   :  ", None),
+        ("0000:00:00 00:00:00", "", None),
+        ("yesterday", "", None),
+    ],
+)
+def test_a_time_is_read_past_what_is_unknown(tmp_path: Path, original: str, zone: str, hours: int | None) -> None:
+    exif = camera_exif(None, original, zone)
+    exif[ExifTags.Base.DateTime] = "2024:05:01 10:00:00"
+    zoned = None if hours is None else timezone(timedelta(hours=hours))
+    facts = read_facts(save_colour(tmp_path / "a.jpg", (1, 2, 3), exif=exif))
+    assert facts.taken == datetime(2024, 5, 1, 10, tzinfo=zoned)
 
 
 def test_of_what_is_no_photo_nothing_is_known(tmp_path: Path) -> None:

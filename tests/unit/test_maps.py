@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,31 @@ def test_a_photo_without_a_time_is_shown(tmp_path: Path, taken: str) -> None:
     spot = find_spot(save_colour(tmp_path / "a.jpg", (1, 2, 3), exif=camera_exif(PARIS, taken)), ())
     assert spot is not None
     assert (spot.position, spot.taken, spot.name) == (PARIS, None, "a.jpg")
+
+
+def test_a_folder_may_have_any_name(model: Path, tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    for folder in (odd, tmp_path / "{{data}}", tmp_path / "{{title}}{{page.css}}"):
+        save_colour(folder / "a.jpg", COLOURS["07.Eiffel_Tower"])
+        out = tmp_path / "map.html"
+        assert landmarks("map", folder, "--model", model, "--out", out).status == 0
+        page = out.read_text(encoding="utf-8")
+        assert f"<h1>{'caf?' if folder == odd else folder.name}</h1>" in page
+        assert [row["title"] for row in data_of(page)["photos"]] == ["Eiffel Tower"]
+
+
+@pytest.mark.parametrize("taken", ["0001:01:01 00:30:00", "0001:01:02 00:30:00", "9999:12:31 23:30:00"])
+@pytest.mark.parametrize("zone", ["+02:00", "-02:00"])
+def test_a_clock_at_the_end_of_time_stops_nothing(model: Path, tmp_path: Path, taken: str, zone: str) -> None:
+    folder = tmp_path / "trip"
+    save_colour(folder / "a.jpg", COLOURS["background"], exif=camera_exif(PARIS, taken, zone))
+    save_colour(folder / "b.jpg", COLOURS["background"], exif=camera_exif(None, taken, zone))
+    assert landmarks("tag", folder, "--model", model, "--places", "--trips").status == 0
+    for suffix in ("gpx", "kml", "html"):
+        out = tmp_path / f"map.{suffix}"
+        assert landmarks("map", folder, "--model", model, "--out", out).status == 0
+    times = re.findall("<time>(.*?)</time>", (tmp_path / "map.gpx").read_text(encoding="utf-8"))
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", time) for time in times)
 
 
 def test_towns_for_orientation_are_near_or_large() -> None:

@@ -94,12 +94,29 @@ def _exif_time(image: ImageFile.ImageFile) -> datetime | None:
     try:
         exif = image.getexif()
         inner = exif.get_ifd(ExifTags.IFD.Exif)
-        said = inner.get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)
-        taken = datetime.strptime(str(said).strip("\0 "), "%Y:%m:%d %H:%M:%S")
-        zone = str(inner.get(ExifTags.Base.OffsetTimeOriginal) or "").strip("\0 ")
-        return datetime.fromisoformat(f"{taken.isoformat()}{zone}") if zone else taken
+        said = inner.get(ExifTags.Base.DateTimeOriginal), exif.get(ExifTags.Base.DateTime)
+        zone = inner.get(ExifTags.Base.OffsetTimeOriginal)
     except Exception:  # noqa: BLE001 - damaged EXIF raises nearly every type
         return None
+    return next((time for one in said if (time := _moment(one, zone)) is not None), None)
+
+
+def _moment(said: object, zone: object) -> datetime | None:
+    """Return a time of EXIF, with its zone if that is one; None if it is unknown or none of universal time."""
+    try:
+        taken = datetime.strptime(str(said).strip("\0 "), "%Y:%m:%d %H:%M:%S")
+    except ValueError:
+        return None
+    try:
+        # Unknown is written as blanks around the colon, and some programs write names.
+        offset = datetime.fromisoformat(f"2000-01-01T00:00:00{str(zone or '').strip(chr(0) + ' ')}").tzinfo
+        taken = taken.replace(tzinfo=offset)
+        taken.astimezone(UTC)
+    except ValueError:
+        return taken
+    except OverflowError:  # the first or the last day of all
+        return None
+    return taken
 
 
 def _exif_camera(image: ImageFile.ImageFile) -> tuple[str, str]:

@@ -104,7 +104,7 @@ def _attributes(position: tuple[float, float]) -> str:
 def _gpx_time(spot: Spot) -> str:
     if spot.taken is None or spot.taken.tzinfo is None:
         return ""
-    return f"<time>{spot.taken.astimezone(UTC).strftime('%Y-%m-%dT%H:%M:%SZ')}</time>"
+    return f"<time>{spot.taken.astimezone(UTC).replace(tzinfo=None).isoformat()}Z</time>"
 
 
 def _text(text: str) -> str:

@@ -46,7 +46,9 @@ def web_page(
         template = template.replace(
             f"{{{{{name}}}}}", text.replace("export ", "") if name == "slippy.js" else text
         )
-    before, after = template.replace("{{title}}", html.escape(title)).split("{{data}}")
+    # The title is put in last, as it may look like a place in the template; undecodable bytes are shown as `?`.
+    shown = html.escape(title.encode("utf-8", "replace").decode())
+    before, after = (part.replace("{{title}}", shown) for part in template.split("{{data}}"))
     yield before
     yield from _data(spots, land, folder, on_error)
     yield after
@@ -67,7 +69,7 @@ def _data(
             "href": _link(spot.photo, folder),
             "title": spot.name,
             "tags": [describe_with_source(tag) for tag in spot.tags],
-            "taken": "" if spot.taken is None else spot.taken.strftime("%Y-%m-%d %H:%M"),
+            "taken": "" if spot.taken is None else spot.taken.replace(tzinfo=None).isoformat(" ", "minutes"),
             "latitude": round(spot.position[0], 6),
             "longitude": round(spot.position[1], 6),
             "camera": spot.camera,

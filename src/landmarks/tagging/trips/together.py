@@ -163,7 +163,10 @@ class TripTagger:
         error = errors.get(self.facts.get(sighting.photo, Facts()).device)
         if error is None or sighting.taken is None:
             return sighting
-        return replace(sighting, taken=sighting.taken + error.behind)
+        try:
+            return replace(sighting, taken=sighting.taken + error.behind)
+        except OverflowError:  # there is no year 10000
+            return replace(sighting, taken=None)
 
     def _with_estimates(
         self, findings: Sequence[Finding], sightings: Iterable[Sighting], *, zoned: bool
