@@ -69,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         # A file name may contain undecodable bytes; it is shown with escapes rather than not at all.
         if isinstance(stream, TextIOWrapper):
@@ -82,6 +83,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = list(sys.argv[1:] if arguments is None else arguments)
     return _status(lambda: program.main(given, "landmarks", standalone_mode=False), program)
+
+
+def _open_closed_streams() -> None:
+    """Open standard streams that the caller has closed on nothing, else the next file would get their number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is not None:
+            continue
+        opened = os.open(os.devnull, os.O_RDWR)  # the first free number, which is that of the stream
+        os.set_inheritable(opened, True)
+        setattr(sys, name, os.fdopen(opened, mode, encoding="utf-8"))
 
 
 def _status(run: Callable[[], object], program: _Program) -> int:  # noqa: PLR0911 - one return per kind of error

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import click
 
 from landmarks.cli.declare import Argument, Option
+from landmarks.files.state import home
 
 Shell = Literal["bash", "zsh", "fish"]
 
@@ -39,8 +40,8 @@ def completion(
 
 
 def _place(shell: Shell) -> Path:
-    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    data = Path(os.environ.get("XDG_DATA_HOME") or home() / ".local" / "share")
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or home() / ".config")
     return {
         "bash": data / "bash-completion" / "completions" / "landmarks",
         "zsh": data / "zsh" / "site-functions" / "_landmarks",

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from landmarks.errors import SettingsError
+from landmarks.files.state import home
 
 CONFIG_FILE = "landmarks.toml"
 SHARED = ("model", "own-places", "workers", "cache", "ledger", "state", "engine", "exclude", "quiet", "verbose")
@@ -22,8 +23,9 @@ SHARED = ("model", "own-places", "workers", "cache", "ledger", "state", "engine"
 
 def config_files() -> list[Path]:
     """Return the configuration files that exist, lowest precedence first."""
-    home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    places = (Path(home).expanduser() / "landmarks" / CONFIG_FILE, Path(CONFIG_FILE))
+    given = os.environ.get("XDG_CONFIG_HOME")
+    folder = Path(os.path.expanduser(given)) if given else home() / ".config"  # noqa: PTH111 - it never fails
+    places = (folder / "landmarks" / CONFIG_FILE, Path(CONFIG_FILE))
     return [path for path in places if _is_file(path)]
 
 

@@ -6,7 +6,6 @@ stored in a folder that may not be written.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import re
@@ -26,22 +25,30 @@ _MOUNTS = Path("/proc/self/mountinfo")
 _DRIVE_REMOTE = 4  # of Windows
 
 
+def home() -> Path:
+    """Return the user's home folder; the root of the file system if there is none, as in containers."""
+    try:
+        return Path.home()
+    except RuntimeError:  # no HOME, and a user without an entry among the system's
+        return Path("/")
+
+
 def user_state() -> Path:
     """Return the user's folder for state: `$XDG_STATE_HOME/landmarks`, or what is usual on the system."""
     base = os.environ.get("XDG_STATE_HOME")
     if not base and sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "landmarks"
+    return (Path(base) if base else home() / ".local" / "state") / "landmarks"
 
 
 def user_cache() -> Path:
     """Return the user's folder for what can be made again: `$XDG_CACHE_HOME/landmarks`, else `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "landmarks"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "landmarks"
 
 
 def user_data() -> Path:
     """Return the user's folder for what is kept: `$XDG_DATA_HOME/landmarks`, else `~/.local/share/landmarks`."""
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "landmarks"
+    return Path(os.environ.get("XDG_DATA_HOME") or home() / ".local" / "share") / "landmarks"
 
 
 def state_of(root: Path, base: Path | None = None) -> Path:
@@ -70,6 +77,8 @@ def is_remote(path: Path, mounts: Path = _MOUNTS) -> bool:
     """
     real = os.path.realpath(path)
     if sys.platform == "win32":
+        import ctypes  # noqa: PLC0415 - no other system needs it
+
         root = os.path.splitdrive(real)[0] + "\\"
         return root.startswith("\\\\") or ctypes.windll.kernel32.GetDriveTypeW(root) == _DRIVE_REMOTE
     try:
