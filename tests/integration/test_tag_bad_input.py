@@ -6,12 +6,13 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import Outcome, landmarks, start
+from commands import CALL, Outcome, landmarks, start
 from PIL import Image
 from tiny_model import COLOURS, calibrated, make_model, save_colour
 
@@ -89,6 +90,43 @@ def test_broken_pictures_and_200_megapixels_stop_nothing(model: Path, tmp_path: 
     assert set(contents(tmp_path)) - set(before) == {tmp_path / "whole.jpg.xmp"}
     assert landmarks("undo", tmp_path).status == 0
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("how", [(), ("--dry-run",), ("--write",), ("--explain", "--heatmap", "why")])
+def test_a_path_that_cannot_be_reached_stops_no_other(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photo, far = save_colour(tmp_path / "a" / "b.jpg", TOWER), tmp_path / ("x" * 300) / "c.jpg"
+    done = landmarks("tag", far, photo, "--model", model, *how)
+    assert done.status == 2
+    assert f"{far}: cannot be reached: check the spelling and the permissions" in done.err
+    assert "Eiffel Tower" in done.out
+    assert photo.with_name("b.jpg.xmp").exists() == (how == ("--write",))
+    done = landmarks("tag", far, "--model", model, *how)
+    assert (done.status, done.out) == (2, "")
+    for command in (("undo", far), ("reject", far, "Eiffel Tower")):
+        done = landmarks(*command)
+        assert (done.status, done.complaint) == (
+            2,
+            f"{far}: cannot be reached: check the spelling and the permissions",
+        )
+
+
+def test_without_a_home_folder_and_with_closed_streams(model: Path, tmp_path: Path) -> None:
+    photo = save_colour(tmp_path / "a.jpg", TOWER)
+    shell = f'exec "{sys.executable}" -c "import pwd; pwd.getpwuid = {{}}.__getitem__; {CALL}" "$@" 0<&- 2>&-'
+    homeless = {name: value for name, value in os.environ.items() if name != "HOME" and not name.startswith("XDG")}
+    for command in (
+        ["tag", photo, "--model", model, "--write"],
+        ["undo", tmp_path],
+    ):
+        words = ["sh", "-c", shell, "sh", *map(str, command)]
+        done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False, env=homeless)
+        assert done.returncode == 0, command
+        assert ("Eiffel Tower" in done.stdout) == (command[0] == "tag")
+    done = subprocess.run(["sh", "-c", shell, "sh", "tag", "-"], check=False, env=homeless)
+    assert done.returncode == 2, "no photos given"
 
 
 def test_names_in_any_script_and_names_that_are_no_text(model: Path, tmp_path: Path) -> None:

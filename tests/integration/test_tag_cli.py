@@ -143,6 +143,11 @@ def test_heat_maps_never_lie_among_the_photos(model: Path, photos: Path) -> None
     assert done.status == 2
     assert "would take its images for photos: choose a folder outside" in done.complaint
     assert not (photos / "why").exists()
+    one = photos / "a tower.jpg"
+    done = landmarks("tag", one, "--model", model, "--explain", "--heatmap", photos)
+    assert (done.status, list(photos.glob("*-explained*"))) == (2, [])
+    assert f"is inside {photos}" in done.complaint
+    assert landmarks("tag", one, "--model", model, "--explain", "--heatmap", photos / "why").status == 0
 
 
 def test_own_places_are_used(model: Path, photos: Path, tmp_path: Path) -> None:

@@ -130,6 +130,21 @@ def test_what_is_missing_is_told_or_raised(tmp_path: Path) -> None:
         find_photos([tmp_path / "gone"])
 
 
+@pytest.mark.parametrize("kind", ["link to nothing", "folder"])
+def test_a_folder_whose_patterns_cannot_be_read_is_not_walked(tmp_path: Path, kind: str) -> None:
+    # Like a file without permission, which an administrator could read.
+    make(tmp_path, "a.jpg", "private/b.jpg", "private/sub/c.jpg")
+    patterns = tmp_path / "private" / ".landmarksignore"
+    if kind == "folder":
+        patterns.mkdir()
+    else:
+        patterns.symlink_to("nowhere")
+    skipped: list[Skipped] = []
+    assert find_photos([tmp_path], on_skip=skipped.append) == [tmp_path / "a.jpg"]
+    assert [(one.path, one.reason) for one in skipped] == [(tmp_path / "private", "unreadable")]
+    assert skipped[0].message.startswith("its .landmarksignore cannot be read (")
+
+
 def test_where_there_is_no_file_system_to_walk_the_same_is_taken() -> None:
     rules = WalkRules(PHOTO_SUFFIXES, ("drafts/", "*_raw.*"))
     assert rules.takes("trip/a.JPG")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -34,9 +35,12 @@ class HeatmapFolder:
         self, folder: Path, photos: Iterable[Path], model: Path, gazetteer: Gazetteer, limits: ImageLimits
     ) -> None:
         for photo in photos:
-            if photo.is_dir() and folder.resolve().is_relative_to(photo.resolve()):
+            whole = os.path.isdir(photo)  # noqa: PTH112 - False if forbidden
+            among = photo if whole else photo.parent
+            place, there = folder.resolve(), among.resolve()
+            if place == there or (whole and place.is_relative_to(there)):
                 raise SettingsError(
-                    f"`heatmap` {folder} is inside {photo}, where the next run would take its images for photos: "
+                    f"`heatmap` {folder} is inside {among}, where the next run would take its images for photos: "
                     "choose a folder outside"
                 )
         self._folder = folder

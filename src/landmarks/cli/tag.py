@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -120,7 +121,7 @@ def tag(
     from landmarks.tagging.workers import prepare_workers
 
     paths = photos.paths()
-    if len(paths) > 1 or paths[0].is_dir():
+    if len(paths) > 1 or os.path.isdir(paths[0]):  # noqa: PTH112 - False if forbidden
         prepare_workers("landmarks.cli", "landmarks.tagging.pipeline")
 
     from landmarks.cli.summary import Summary

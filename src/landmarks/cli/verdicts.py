@@ -11,6 +11,7 @@ import click
 from landmarks.cli.declare import Option
 from landmarks.cli.output import print_json
 from landmarks.errors import InputError, SettingsError
+from landmarks.files.walker import unreached
 from landmarks.library.batch import Outcome
 from landmarks.library.library import Library
 from landmarks.library.roots import find_ledger, library_root
@@ -33,8 +34,9 @@ def open_library(
     root = library_root(path, state)
     ledger = ledger or find_ledger(root, state)
     known = ledger is not None and ledger.is_file()
-    if not path.exists() and (must_exist or not known):
-        raise InputError(f"{path}: no such file or folder: check the spelling")
+    missing = unreached(path)
+    if missing is not None and (must_exist or not known):
+        raise InputError(f"{path}: {missing.message}")
     if not known:
         raise InputError(f"{path}: landmarks tag --write never wrote here: name another folder")
     return Library(root, ledger=ledger)
@@ -52,7 +54,7 @@ def show_outcomes(photo: Path, outcomes: Iterable[Outcome], *, jsonl: bool) -> N
     if not outcomes and not jsonl:
         click.echo(f"{photo}: nothing is written for it; the next landmarks tag --write heeds the verdict")
     for outcome in outcomes:
-        if not photo.exists():
+        if unreached(photo) is not None:
             click.echo(f"{photo}: moved to {outcome.path}", err=True)
         if outcome.rejected:
             click.echo(removal_note(outcome.path, outcome), err=True)

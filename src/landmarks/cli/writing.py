@@ -16,7 +16,7 @@ from landmarks.cli.tag import Writing
 from landmarks.cli.trips import Together
 from landmarks.cli.verdicts import removal_note
 from landmarks.errors import SettingsError, StorageError
-from landmarks.files.walker import Skipped
+from landmarks.files.walker import unreached
 from landmarks.imaging.photos import walk_photos
 from landmarks.library.batch import Outcome
 from landmarks.library.library import Library
@@ -66,17 +66,17 @@ class WriteJob:
 def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
     """Write the tags of photos, each into the library it is stored in, and show the outcomes.
 
-    A path that does not exist is reported and does not stop the others.
+    A path that does not exist or cannot be reached is reported and does not stop the others.
 
     Raises:
         SettingsError: Photos of several libraries are to be watched, or to share a ledger.
         StorageError: Nothing can be written beside any of the photos.
     """
     summary, writing = display.summary, job.writing
-    there = [path for path in paths if path.exists()]
-    for path in paths:
-        if not path.exists():
-            summary.skip(Skipped(path, "missing", "no such file or folder: check the spelling"))
+    missing = {path: unreached(path) for path in paths}
+    there = [path for path in paths if missing[path] is None]
+    for skipped in filter(None, missing.values()):
+        summary.skip(skipped)
     if not there:
         return
     if not writing.dry_run:

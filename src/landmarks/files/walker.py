@@ -152,6 +152,15 @@ def walk(paths: Iterable[Path], rules: WalkRules) -> Iterator[Path | Skipped]:
     yield from walker.follow_links()
 
 
+def unreached(path: Path) -> Skipped | None:
+    """Return that a path which was given is missing or cannot be reached, or None."""
+    try:
+        exists = path.exists()
+    except OSError:
+        return Skipped(path, "missing", "cannot be reached: check the spelling and the permissions")
+    return None if exists else Skipped(path, "missing", "no such file or folder: check the spelling")
+
+
 class _Patterns:
     """Glob patterns that apply below a folder."""
 
@@ -190,13 +199,9 @@ class _Walker:
     def start(self, path: Path, *, alone: bool) -> Iterator[Path | Skipped]:
         """Walk one of the given paths."""
         patterns = (_Patterns(path, self._rules.exclude),) if self._rules.exclude else ()
-        try:
-            is_folder, exists = path.is_dir(), path.exists()
-        except OSError:
-            yield Skipped(path, "missing", "cannot be reached: check the spelling and the permissions")
-            return
-        if not exists:
-            yield Skipped(path, "missing", "no such file or folder: check the spelling")
+        is_folder = os.path.isdir(path)  # noqa: PTH112 - False if forbidden
+        if (missing := unreached(path)) is not None:
+            yield missing
         elif any(each.match(path, is_folder=is_folder) for each in patterns):
             yield _skipped(path, "excluded")
         elif not (is_folder and alone) and (reason := self._rules.skips_named(path.name, is_folder=is_folder)):
@@ -229,7 +234,14 @@ class _Walker:
                 yield _skipped(path, "seen")
                 continue
             self._seen.add(mark)
-            known = self._with_ignored(path, entries, known)
+            try:
+                known = self._with_ignored(path, entries, known)
+            except OSError as error:
+                # Walked without it, photos would be written to that the user excluded.
+                reason = (error.strerror or "unknown").lower()
+                message = f"its {IGNORE_FILE} cannot be read ({reason}): change its permissions or remove it"
+                yield Skipped(path, "unreadable", message)
+                continue
             below: list[tuple[Path, tuple[_Patterns, ...]]] = []
             for entry in entries:
                 yield from self._entry(path / entry.name, entry, known, below)
@@ -261,10 +273,7 @@ class _Walker:
     ) -> tuple[_Patterns, ...]:
         if not any(entry.name == IGNORE_FILE for entry in entries):
             return known
-        try:
-            lines = (folder / IGNORE_FILE).read_text(encoding="utf-8-sig", errors="replace").splitlines()
-        except OSError:
-            return known
+        lines = (folder / IGNORE_FILE).read_text(encoding="utf-8-sig", errors="replace").splitlines()
         given = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
         return (*known, _Patterns(folder, given))
 

@@ -19,7 +19,7 @@ def library_root(path: Path, state: Path | None = None) -> Path:
         state: Folder of all ledgers, if they are not stored with the photos.
     """
     path = absolute(path)
-    folder = path if path.is_dir() else path.parent
+    folder = path if os.path.isdir(path) else path.parent  # noqa: PTH112 - False if forbidden
     for candidate in (folder, *folder.parents):
         if find_ledger(candidate, state) is not None:
             return candidate
