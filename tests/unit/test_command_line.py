@@ -210,7 +210,7 @@ def test_paths_come_from_arguments_a_file_and_standard_input(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = tmp_path / "list.txt"
-    listed.write_bytes("a b.jpg\r\nü.jpg\n\n".encode())
+    listed.write_bytes("\ufeffa b.jpg\r\nü.jpg\n\n".encode())  # as Notepad saves it
     assert PhotoPaths((Path("x.jpg"),), listed).paths() == [Path("x.jpg"), Path("a b.jpg"), Path("ü.jpg")]
     monkeypatch.setattr(sys, "stdin", _Stdin(b"one\ntwo.jpg\0three.jpg\0"))
     assert PhotoPaths((Path("-"),), null=True).paths() == [Path("one\ntwo.jpg"), Path("three.jpg")]

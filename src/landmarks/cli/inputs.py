@@ -59,7 +59,7 @@ class PhotoPaths:
             content = sys.stdin.buffer.read() if path == _STDIN else path.read_bytes()
         except OSError as error:
             raise InputError(f"{path}: the list of photos cannot be read: check path and permissions") from error
-        for line in content.split(b"\0" if self.null else b"\n"):
+        for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\0" if self.null else b"\n"):
             name = line if self.null else line.removesuffix(b"\r")
             if name:
                 yield Path(os.fsdecode(name))
