@@ -421,6 +421,37 @@ class TestInPlace:
         photo.write_bytes(edit(photo, wanted, in_place=True, iptc=True).after)
         assert exiftool_says(photo)["IPTC:Keywords"] == "S\u00e8te \u2013 \u014csaka"
 
+    @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+    @pytest.mark.parametrize(
+        ("charset", "name"),
+        [("Latin", "\u30ed\u30fc\u30de"), ("UTF8", "\u30ed\u30fc\u30de"), ("UTF8", "S\u00e8te")],
+    )
+    def test_old_iptc_is_converted_where_it_cannot_hold_a_keyword(
+        self, tmp_path: Path, kind: str, charset: str, name: str
+    ) -> None:
+        photo = tmp_path / f"photo.{kind.lower()}"
+        photo.write_bytes(photo_bytes(kind))
+        long = "\u00fc" * 64
+        old = ["-m", "-charset", f"iptc={charset}", "-IPTC:Keywords=Urlaub", f"-IPTC:Keywords+={long}"]
+        exiftool_writes(photo, *old, "-IPTC:Caption-Abstract=Gr\u00fc\u00dfe")
+        wanted = entries_for([Tag(name, "kind", 1, None, None)], iptc=True)
+        made = edit(photo, wanted, in_place=True, iptc=True)
+        photo.write_bytes(made.after)
+        said = exiftool_says(photo)
+        assert said["IPTC:Keywords"] == ["Urlaub", long, name]
+        assert said["IPTC:Caption-Abstract"] == "Gr\u00fc\u00dfe"
+        assert said["XMP-digiKam:TagsList"][:2] == ["Urlaub", long]
+        assert not edit(photo, wanted, made.ours, in_place=True, iptc=True).changes
+        photo.write_bytes(edit(photo, Entries(), made.ours, in_place=True).after)
+        assert exiftool_says(photo)["IPTC:Keywords"] == ["Urlaub", long]
+
+    def test_old_iptc_stays_as_it_is_where_it_can_hold_the_keywords(self, photo: Path) -> None:
+        exiftool_writes(photo, "-charset", "iptc=Latin", "-IPTC:Keywords=K\u00f6ln")
+        wanted = entries_for([Tag("S\u00e8te", "kind", 1, None, None)], iptc=True)
+        photo.write_bytes(edit(photo, wanted, in_place=True, iptc=True).after)
+        said = exiftool_says(photo)
+        assert (said["IPTC:Keywords"], "IPTC:CodedCharacterSet" in said) == (["K\u00f6ln", "S\u00e8te"], False)
+
     @pytest.mark.parametrize("where", ["EXIF", "XMP-exif", "sidecar"])
     def test_a_camera_position_is_never_touched(self, photo: Path, where: str) -> None:
         target = photo.with_name("photo.jpg.xmp") if where == "sidecar" else photo

@@ -39,6 +39,7 @@ _LISTS = {
 _READ = [
     *("-j", "-struct", "-n", "-G1", *(f"-{tag}" for tag in _LISTS.values()), "-XMP-iptcExt:LocationShown"),
     *("-GPS:GPSLatitude", "-GPS:GPSLongitude", "-GPS:GPSProcessingMethod", "-XMP-exif:GPSLatitude"),
+    "-IPTC:CodedCharacterSet",
 ]
 _GPS_TAGS = ("GPSLatitude", "GPSLatitudeRef", "GPSLongitude", "GPSLongitudeRef", "GPSProcessingMethod")
 
@@ -87,6 +88,11 @@ class ExifTool(Closing):
         except (ValueError, LookupError) as error:
             raise MetadataError(photo, f"ExifTool cannot read it ({_reason(errors)})") from error
         lists: dict[str, Any] = {name: _strings(values.get(tag)) for name, tag in _LISTS.items()}
+        if "IPTC:CodedCharacterSet" not in values:  # then ExifTool reads Latin, but many programs wrote UTF-8
+            lists["iptc_keywords"] = tuple(
+                word.encode("cp1252").decode() if _is_text(word, "cp1252", "utf-8") else word
+                for word in lists["iptc_keywords"]
+            )
         shown = values.get("XMP-iptcExt:LocationShown") or []
         lists["locations"] = tuple(_location(item) for item in shown if isinstance(item, dict))
         taken = "GPS:GPSLatitude" in values or "XMP-exif:GPSLatitude" in values
@@ -117,12 +123,36 @@ class ExifTool(Closing):
                 arguments += [f"-{tag}{how}={value}" for value in getattr(entries, name)]
             arguments += [f"-XMP-iptcExt:LocationShown{sign}={_struct(place)}" for place in entries.locations]
         arguments += _position_arguments(remove, add)
-        if add.iptc_keywords and b"8BIM\x04\x04" not in content:
-            arguments.append("-IPTC:CodedCharacterSet=UTF8")  # the standard's default has no accents
+        if add.iptc_keywords:
+            arguments += self._iptc_arguments(photo, copy, "".join(add.iptc_keywords))
         output, errors = self._run(photo, [*arguments, str(copy)])
         if b"1 image files updated" not in output:
             raise MetadataError(photo, f"ExifTool cannot write it ({_reason(errors)}): use a sidecar")
         return copy.read_bytes()
+
+    def _iptc_arguments(self, photo: Path, copy: Path, keywords: str) -> list[str]:
+        """Return what declares UTF-8, the only character set of IPTC for all languages, in a new IPTC record.
+
+        A record of the user's without it is converted as a whole where it cannot hold the keywords otherwise.
+        """
+        output, _ = self._run(photo, ["-j", "-charset", "iptc=Latin", "-IPTC:all", str(copy)])
+        values = json.loads(output or b"[{}]")[0]
+        values.pop("SourceFile", None)
+        if not values:
+            return ["-IPTC:CodedCharacterSet=UTF8"]
+        text = json.dumps(values, ensure_ascii=False)
+        theirs = "UTF8" if _is_text(text, "cp1252", "utf-8") else "Latin"  # many programs do not declare it
+        kept = theirs == "Latin" and not text.isascii() and _is_text(keywords, "latin-1", "latin-1")
+        if keywords.isascii() or kept or values.get("CodedCharacterSet") == "UTF8":
+            return []
+        # -m: a text of the user's that is too long in UTF-8 is not cut off.
+        how = ["-n", "-m", "-overwrite_original", "-charset", f"iptc={theirs}"]
+        output, errors = self._run(
+            photo, [*how, "-tagsFromFile", "@", "-IPTC:all", "-IPTC:CodedCharacterSet=UTF8", str(copy)]
+        )
+        if b"1 image files updated" not in output:
+            raise MetadataError(photo, f"ExifTool cannot convert its IPTC ({_reason(errors)}): leave out IPTC")
+        return []
 
     def _copy(self, content: bytes) -> Path:
         if self._folder is None:
@@ -182,6 +212,15 @@ def _until_ready(stream: IO[bytes]) -> bytes:
 def _reason(errors: str) -> str:
     lines = [line.partition(" - ")[0].removeprefix("Error: ") for line in errors.splitlines() if line.strip()]
     return lines[0] if lines else "no reason given"
+
+
+def _is_text(text: str, written: str, read: str) -> bool:
+    """Return whether a text fits a character set, and its bytes another one."""
+    try:
+        text.encode(written).decode(read)
+    except UnicodeError:
+        return False
+    return True
 
 
 def _strings(value: object) -> tuple[str, ...]:
