@@ -259,6 +259,32 @@ def test_a_folder_that_may_not_be_written_is_told(model: Path, open_folder: Path
 
 
 @as_root
+@pytest.mark.parametrize("crashed", [False, True])
+def test_verdicts_count_where_the_ledger_may_not_be_written(
+    model: Path, open_folder: Path, tmp_path: Path, crashed: bool
+) -> None:
+    photo = save_colour(open_folder / "a.jpg", TOWER)
+    write(open_folder, "--model", model)
+    state, other = open_folder / ".landmarks", save_colour(tmp_path / "b.jpg", COLOURS["background"])
+    if crashed:  # what was recorded last is in the log of the database
+        kill = "import os; from landmarks.library.ledger import Ledger; Ledger.close = lambda _self: os._exit(9)"
+        assert start("reject", photo, "Eiffel Tower", before=kill).status == 9
+        (state / "ledger.sqlite3-shm").unlink()
+        assert (state / "ledger.sqlite3-wal").stat().st_size
+    else:
+        landmarks("reject", photo, "Eiffel Tower")
+    before = {path: path.read_bytes() for path in state.iterdir()}
+    for command in ((), ("--dry-run",)):
+        done = as_nobody(other, model, "tag", open_folder, *command)
+        assert (done.status, "Eiffel" in done.out) == (0, False), done.err
+    assert {path: path.read_bytes() for path in state.iterdir()} == before
+    (state / "ledger.sqlite3").chmod(0o600)
+    done = as_nobody(other, model, "tag", open_folder)
+    assert done.status == 1
+    assert done.complaint.endswith("ledger.sqlite3: the ledger cannot be read: change its permissions")
+
+
+@as_root
 def test_one_folder_that_may_not_be_written_stops_no_other(model: Path, open_folder: Path) -> None:
     mine = save_colour(open_folder / "mine" / "a.jpg", TOWER)
     theirs = save_colour(open_folder / "theirs" / "a.jpg", TOWER)

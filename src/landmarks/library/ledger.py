@@ -38,13 +38,13 @@ from landmarks.library.records import (
     Verdict,
     Whereabouts,
     change_of,
+    connect,
     photo_of,
     translated,
 )
 
 _PAGE = 64  # rows in memory at a time
 _LIGHT_PAGE = 1000  # of rows without content
-_BUSY_SECONDS = 60.0
 _LAST_NS = 2**63 - 1  # a file system may know later times than an integer of SQLite, in the year 2262
 _MISSING = b".landmarks/missing/"  # where nothing ever is: photos whose place another one has taken
 
@@ -54,29 +54,26 @@ class Ledger(Closing):
 
     Args:
         path: The SQLite file, created with its folder if missing; None for a ledger in memory.
+        read_only: Leave the file as it is: what is recorded is gone when the ledger is closed.
 
     Raises:
         LedgerError: The file is damaged, not a ledger, or from a newer version.
         StorageError: It cannot be created or written there.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
         self._path = path
         self._lock = threading.RLock()
         self._depth = 0
         self._closed = False
-        self._presence = Presence(None if path is None else path.parent)
-        if path is not None:
+        self._presence = Presence(None if path is None or read_only else path.parent)
+        if path is not None and not read_only:
             with storage_errors(path.parent):
                 path.parent.mkdir(parents=True, exist_ok=True)
             if not os.access(path.parent, os.W_OK):
                 raise StorageError(f"{path.parent}: no ledger can be written here: choose another place for it")
         with self._errors():
-            # Autocommit: transactions are explicit. Our own lock serialises threads.
-            self._connection = sqlite3.connect(
-                path or ":memory:", timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
-            self._connection.row_factory = sqlite3.Row
+            self._connection = connect(path, copy=read_only)
         try:
             self._prepare()
         except BaseException:

@@ -80,8 +80,10 @@ class Library(Closing):
         self.options = options or WriteOptions()
         self._read_only = read_only
         path = ledger if ledger is not None else ledger_of(self.root)
-        usable = not read_only or (path.is_file() and os.access(path.parent, os.W_OK) and os.access(path, os.W_OK))
-        self.ledger = Ledger(path if usable else None)
+        writable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
+        self.ledger = Ledger(
+            path if not read_only or path.is_file() else None, read_only=read_only and not writable
+        )
         self._tool = ExifTool()
         if not read_only:
             recover(self.ledger, self.root)

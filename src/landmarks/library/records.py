@@ -1,10 +1,14 @@
-"""Tables of the ledger, the migrations between their versions, longer statements, and rows."""
+"""The database of the ledger: its tables, the migrations between their versions, longer statements, and rows."""
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 from landmarks.errors import LedgerError, StorageError
@@ -57,6 +61,8 @@ CREATE TABLE steps (
 """The statements that lead from each version of the tables to the next; an empty file has version 0."""
 
 VERSION = len(MIGRATIONS)
+
+_BUSY_SECONDS = 60.0
 
 INSERT_CHANGE = """
 INSERT INTO changes (run, owner, photo, target, state, before_hash, before_mode, before_mtime_ns, after_hash, undo,
@@ -201,6 +207,51 @@ class RunRow:
 
 CHANGE_FIELDS = tuple(field.name for field in fields(Change))
 _PHOTO_FIELDS = tuple(field.name for field in fields(PhotoRow))
+
+
+def connect(path: Path | None, *, copy: bool = False) -> sqlite3.Connection:
+    """Open the database of a ledger.
+
+    Args:
+        path: The file; None for one in memory.
+        copy: Open a copy that is gone when it is closed, for a file that may not be written.
+    """
+    # Autocommit: transactions are explicit. The ledger's own lock serialises threads.
+    connection = sqlite3.connect(
+        "" if copy else path or ":memory:", timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+    connection.row_factory = sqlite3.Row
+    if copy and path is not None:
+        with reading(path) as source:
+            source.backup(connection)
+    return connection
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open the database of a ledger for reading, also where SQLite cannot make the files that it needs beside it.
+
+    Raises:
+        StorageError: It may not be read.
+    """
+    with ExitStack() as stack:
+        try:
+            source = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
+            stack.callback(source.close)
+            source.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError:
+            # No process has it open, as those files would be there: it can be copied, with what a crash left.
+            copied = Path(stack.enter_context(TemporaryDirectory(prefix="landmarks-")), path.name)
+            try:
+                shutil.copyfile(path, copied)
+                log = path.with_name(f"{path.name}-wal")
+                if log.is_file():
+                    shutil.copyfile(log, copied.with_name(log.name))
+            except OSError as error:
+                raise StorageError(f"{path}: the ledger cannot be read: change its permissions") from error
+            source = sqlite3.connect(copied)
+            stack.callback(source.close)
+        yield source
 
 
 def photo_of(row: sqlite3.Row) -> PhotoRow:
