@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -222,6 +224,70 @@ def test_a_read_only_mount_is_told_and_can_still_be_looked_at(model: Path, disk:
     assert "choose another place" in done.complaint
     assert "Eiffel Tower" in landmarks("tag", disk, "--model", model).out
     assert "+ dc:subject: Eiffel Tower" in landmarks("tag", disk, "--model", model, "--dry-run").out
+
+
+def test_a_ledger_elsewhere_knows_its_library(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "photos"
+    for number, name in enumerate(("2020", "2020/may", "2021")):
+        save_colour(folder / name / "IMG_1.jpg", TOWER, (60 + number, 48))
+    monkeypatch.chdir(folder)
+    (folder / "landmarks.toml").write_text('ledger = "../changes.db"')
+    before = contents(folder)
+    for command in (("--dry-run",), ("--write",), ("--write", "--language", "de")):
+        assert landmarks("tag", "2020", "--model", model, *command).status == 0
+    refused = (
+        f"{folder / '2021'}: not in {folder / '2020'}, whose changes {tmp_path / 'changes.db'} records: name a "
+        "path in there or give another --ledger"
+    )
+    for command in (
+        ("tag", "2021", "--write", "--model", model),
+        ("undo", "2021"),
+        ("relabel", "2021", "--language", "de"),
+    ):
+        done = landmarks(*command)
+        assert (done.status, done.complaint) == (2, refused)
+    done = landmarks("tag", "2021", "--write", "--model", model, "--ledger", "../other.db")
+    assert (done.status, len(contents(folder)) - len(before)) == (0, 3)
+    # From a folder inside, and after the library was moved.
+    assert landmarks("reject", "2020/may/IMG_1.jpg", "Eiffelturm").status == 0
+    assert landmarks("tag", "2020/may", "--write", "--language", "de", "--model", model).status == 0
+    (folder / "2020").rename(tmp_path / "moved")
+    done = landmarks("undo", "2021")
+    assert done.status == 2
+    assert f"records the changes of {folder / '2020'}, which is not found" in done.complaint
+    assert landmarks("undo", tmp_path / "moved" / "may").status == 0
+    assert landmarks("undo", tmp_path / "moved").status == 0
+    (tmp_path / "moved").rename(folder / "2020")
+    assert landmarks("undo", "2021", "--ledger", "../other.db").status == 0
+    assert contents(folder) == before
+
+
+def test_a_ledger_of_an_old_version_finds_its_library(model: Path, tmp_path: Path) -> None:
+    ledger = tmp_path / "changes.db"
+    folder = tmp_path / "photos"
+    save_colour(folder / "2020" / "may" / "a.jpg", TOWER)
+    save_colour(tmp_path / "others" / "b.jpg", TOWER)
+    before = contents(tmp_path)
+    assert write(folder, "--model", model, "--ledger", ledger).status == 0
+    with closing(sqlite3.connect(ledger, isolation_level=None)) as database:
+        database.executescript("DROP TABLE library; PRAGMA user_version=3")
+    done = write(tmp_path / "others", "--model", model, "--ledger", ledger)
+    assert (done.status, "give another --ledger" in done.complaint) == (2, True)
+    assert landmarks("undo", folder / "2020", "--ledger", ledger).status == 0
+    ledger.unlink()
+    assert contents(tmp_path) == before
+
+
+def test_a_ledger_in_its_library_is_moved_with_it(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    save_colour(folder / "2020" / "a.jpg", TOWER)
+    assert write(folder, "--model", model, "--ledger", folder / "my.db").status == 0
+    shutil.copytree(folder, tmp_path / "copy")
+    assert landmarks("undo", tmp_path / "copy" / "2020", "--ledger", tmp_path / "copy" / "my.db").status == 0
+    assert not list((tmp_path / "copy").rglob("*.xmp"))
+    assert list(folder.rglob("*.xmp"))
 
 
 @pytest.fixture

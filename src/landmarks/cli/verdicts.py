@@ -14,7 +14,7 @@ from landmarks.errors import InputError, SettingsError
 from landmarks.files.walker import unreached
 from landmarks.library.batch import Outcome
 from landmarks.library.library import Library
-from landmarks.library.roots import find_ledger, library_root
+from landmarks.library.roots import find_ledger, library_root, root_of_ledger
 
 Ledger = Annotated[Path | None, Option("The ledger, if it is not stored with the photos.")]
 State = Annotated[Path | None, Option("The folder of all ledgers, as given to landmarks tag --write --state.")]
@@ -26,12 +26,12 @@ def open_library(
     """Open the library that contains `path`.
 
     Raises:
-        InputError: There is none, or the path does not exist.
+        InputError: There is none, it is not that of `ledger`, or the path does not exist.
         SettingsError: Both `ledger` and `state` are given.
     """
     if ledger is not None and state is not None:
         raise SettingsError("`ledger` and `state` cannot be given together: choose one")
-    root = library_root(path, state)
+    root = library_root(path, state) if ledger is None else root_of_ledger(ledger, path)
     ledger = ledger or find_ledger(root, state)
     known = ledger is not None and ledger.is_file()
     missing = unreached(path)

@@ -20,7 +20,7 @@ from landmarks.files.walker import unreached
 from landmarks.imaging.photos import walk_photos
 from landmarks.library.batch import Outcome
 from landmarks.library.library import Library
-from landmarks.library.roots import ledger_of, library_root
+from landmarks.library.roots import keep_root, ledger_of, library_root, root_of_ledger
 from landmarks.library.writing import require_writable
 from landmarks.metadata.settings import WriteOptions
 from landmarks.tagging.pipeline import find_tags_parallel
@@ -70,6 +70,7 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
 
     Raises:
         SettingsError: Photos of several libraries are to be watched, or to share a ledger.
+        InputError: The ledger is about another library.
         StorageError: Nothing can be written beside any of the photos.
     """
     summary, writing = display.summary, job.writing
@@ -81,7 +82,7 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
         return
     if not writing.dry_run:
         there = _writable(there, display)
-    libraries = _by_library(there, writing.state)
+    libraries = _by_library(there, writing)
     if len(libraries) > 1 and (writing.watch or writing.ledger is not None):
         roots = " and ".join(map(str, list(libraries)[:2]))
         name = "watch" if writing.watch else "ledger"
@@ -99,6 +100,8 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
                 exclude=job.exclude,
                 on_left_out=summary.skip,
             ) as library:
+                if writing.ledger is not None and not writing.dry_run:
+                    keep_root(library.ledger, writing.ledger, root)
                 _write(library, inside, job, display)
 
 
@@ -169,9 +172,12 @@ def _told(outcome: Outcome, finding: Finding | None) -> Finding:
     return Finding(replace(photo, tags=outcome.tags, error=reason), explanation)
 
 
-def _by_library(photos: Iterable[Path], state: Path | None) -> dict[Path, list[Path]]:
+def _by_library(photos: Iterable[Path], writing: Writing) -> dict[Path, list[Path]]:
     """Group photos by the library they are in; a new library is never created inside another one."""
-    roots = {photo: library_root(photo, state) for photo in photos}
+    if writing.ledger is not None:
+        roots = {photo: root_of_ledger(writing.ledger, photo, writing=True) for photo in photos}
+    else:
+        roots = {photo: library_root(photo, writing.state) for photo in photos}
     grouped: dict[Path, list[Path]] = {}
     for photo, root in roots.items():
         above = [other for other in roots.values() if root.is_relative_to(other)]

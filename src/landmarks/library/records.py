@@ -57,12 +57,18 @@ CREATE TABLE steps (
     id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT NOT NULL, action TEXT NOT NULL, before TEXT NOT NULL,
     since INTEGER NOT NULL, until INTEGER, undone INTEGER NOT NULL DEFAULT 0, time REAL NOT NULL);
 """,
+    # To version 4: the root of the library, in at most one row, for a ledger at a place of the user's choice.
+    """
+CREATE TABLE library (root BLOB NOT NULL);
+""",
 )
 """The statements that lead from each version of the tables to the next; an empty file has version 0."""
 
 VERSION = len(MIGRATIONS)
 
 _BUSY_SECONDS = 60.0
+_WITH_ROOT = 4  # version that records the root
+_SOME_PHOTOS = "SELECT photo, sha256 FROM photos WHERE state = 'done' LIMIT 256"
 
 INSERT_CHANGE = """
 INSERT INTO changes (run, owner, photo, target, state, before_hash, before_mode, before_mtime_ns, after_hash, undo,
@@ -252,6 +258,26 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
             source = sqlite3.connect(copied)
             stack.callback(source.close)
         yield source
+
+
+def recorded_library(path: Path) -> tuple[bytes | None, list[tuple[bytes, bytes]]]:
+    """Return the root that a ledger records, and some of its photos: their paths relative to it, and SHA-256.
+
+    Returns:
+        The root, relative to the ledger's folder if it is above it; None if the ledger records none.
+
+    Raises:
+        LedgerError: It is damaged or no ledger.
+        StorageError: It may not be read.
+    """
+    try:
+        with reading(path) as database:
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+            root = database.execute("SELECT root FROM library").fetchone() if version >= _WITH_ROOT else None
+            photos = database.execute(_SOME_PHOTOS).fetchall() if version else []
+            return root and root[0], photos
+    except sqlite3.Error as error:
+        raise translated(path, error) from error
 
 
 def photo_of(row: sqlite3.Row) -> PhotoRow:

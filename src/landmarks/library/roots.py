@@ -1,11 +1,18 @@
-"""Finds the root of a library, the folder that its ledger is about, and the ledger, without opening it."""
+"""Finds the root of a library, the folder that its ledger is about, and the ledger."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from landmarks.errors import InputError
+from landmarks.files.checksums import sha256_file
 from landmarks.files.state import keeps_state, state_of
+from landmarks.library.records import recorded_library
+
+if TYPE_CHECKING:
+    from landmarks.library.ledger import Ledger
 
 LEDGER = Path(".landmarks", "ledger.sqlite3")
 """Usual path of the ledger, relative to the root of a library."""
@@ -24,6 +31,68 @@ def library_root(path: Path, state: Path | None = None) -> Path:
         if find_ledger(candidate, state) is not None:
             return candidate
     return folder
+
+
+def root_of_ledger(ledger: Path, path: Path, *, writing: bool = False) -> Path:
+    """Return the root of the library whose changes a ledger at a place of the user's choice records.
+
+    One that records no root yet, because it is new or of an old version, is about the library that contains `path`
+    and the photos that it knows. One whose root is gone, because the library was moved, likewise.
+
+    Args:
+        ledger: The ledger; it need not exist.
+        path: A photo or folder of the library.
+        writing: Whether something will be recorded, for which no root is guessed.
+
+    Raises:
+        InputError: `path` is not in the library.
+        LedgerError: The ledger is damaged.
+        StorageError: It may not be read.
+    """
+    ledger, path = absolute(ledger), absolute(path)
+    recorded, photos = recorded_library(ledger) if os.path.isfile(ledger) else (None, [])  # noqa: PTH113
+    root = None if recorded is None else absolute(ledger.parent / os.fsdecode(recorded))
+    if root is not None and os.path.isdir(root):  # noqa: PTH112 - False if forbidden
+        if path.is_relative_to(root) or Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
+            return root
+        raise InputError(
+            f"{path}: not in {root}, whose changes {ledger} records: name a path in there or give another `ledger`"
+        )
+    folder = path if os.path.isdir(path) else path.parent  # noqa: PTH112
+    for candidate in (folder, *folder.parents):
+        if any(_is_at(candidate / os.fsdecode(photo), sha256) for photo, sha256 in photos):
+            return candidate
+    if root is not None or (photos and writing):
+        where = root or "a folder"
+        raise InputError(
+            f"{path}: {ledger} records the changes of {where}, which is not found: bring it back, or give another "
+            "`ledger`"
+        )
+    return library_root(path)
+
+
+def keep_root(ledger: Ledger, place: Path, root: Path) -> None:
+    """Record the root of a library in its ledger.
+
+    Args:
+        ledger: The ledger.
+        place: Its file; if that is in the library, both can be moved together.
+        root: The root.
+    """
+    folder = absolute(place).parent
+    kept = os.fsencode(os.path.relpath(root, folder) if folder.is_relative_to(root) else root)
+    if ledger.row("SELECT 1 FROM library WHERE root = ?", kept) is None:
+        with ledger.transaction():
+            ledger.execute("DELETE FROM library")
+            ledger.execute("INSERT INTO library (root) VALUES (?)", kept)
+
+
+def _is_at(photo: Path, sha256: bytes) -> bool:
+    # Cameras give the same names again and again, so a name alone shows nothing.
+    try:
+        return bytes.fromhex(sha256_file(photo)) == sha256
+    except OSError:
+        return False
 
 
 def find_ledger(root: Path, state: Path | None = None) -> Path | None:
