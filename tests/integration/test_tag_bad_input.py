@@ -253,6 +253,8 @@ def test_a_ledger_elsewhere_knows_its_library(
     # From a folder inside, and after the library was moved.
     assert landmarks("reject", "2020/may/IMG_1.jpg", "Eiffelturm").status == 0
     assert landmarks("tag", "2020/may", "--write", "--language", "de", "--model", model).status == 0
+    done = landmarks("tag", ".", "--language", "de", "--model", model)
+    assert (done.status, done.out.count("Eiffelturm"), "may/IMG_1.jpg: Eiffelturm" in done.out) == (0, 2, False)
     (folder / "2020").rename(tmp_path / "moved")
     done = landmarks("undo", "2021")
     assert done.status == 2

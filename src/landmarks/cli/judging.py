@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from landmarks.library.roots import find_ledger, library_root
+from landmarks.errors import InputError, LedgerError
+from landmarks.library.roots import find_ledger, library_root, root_of_ledger
 
 if TYPE_CHECKING:
     from landmarks.library.library import Library
@@ -19,10 +21,12 @@ class Judge:
 
     Args:
         state: Folder of all ledgers, if they are not stored with the photos.
+        ledger: The ledger of one library, if it is not stored with the photos.
     """
 
-    def __init__(self, state: Path | None = None) -> None:
+    def __init__(self, state: Path | None = None, ledger: Path | None = None) -> None:
         self._state = state
+        self._ledger = None if ledger is None or not os.path.isfile(ledger) else ledger  # noqa: PTH113
         self._stack = ExitStack()
         self._roots: dict[Path, Path | None] = {}
         self._libraries: dict[Path, Library] = {}
@@ -53,8 +57,7 @@ class Judge:
     def _library_of(self, photo: Path) -> Library | None:
         folder = photo.parent
         if folder not in self._roots:
-            root = library_root(photo, self._state)
-            self._roots[folder] = root if find_ledger(root, self._state) is not None else None
+            self._roots[folder] = self._root_of(photo)
         root_or_none = self._roots[folder]
         if root_or_none is None:
             return None
@@ -63,7 +66,20 @@ class Judge:
             from landmarks.library.library import Library  # load the database only if there is a ledger
 
             library = self._stack.enter_context(
-                Library(root_or_none, ledger=find_ledger(root_or_none, self._state), read_only=True)
+                Library(
+                    root_or_none, ledger=self._ledger or find_ledger(root_or_none, self._state), read_only=True
+                )
             )
             self._libraries[root_or_none] = library
         return library
+
+    def _root_of(self, photo: Path) -> Path | None:
+        if self._ledger is None:
+            root = library_root(photo, self._state)
+            return root if find_ledger(root, self._state) is not None else None
+        try:
+            return root_of_ledger(self._ledger, photo, writing=True)
+        except LedgerError:
+            raise
+        except InputError:  # it is about other photos
+            return None

@@ -87,7 +87,7 @@ class Writing:
 
     def check(self, options: WriteOptions) -> None:
         """Refuse options about writing if nothing is written."""
-        only = {"in_place": options.in_place, "watch": self.watch, "retry": self.retry, "ledger": self.ledger}
+        only = {"in_place": options.in_place, "watch": self.watch, "retry": self.retry}
         misplaced = [name for name, given in only.items() if given]
         if misplaced and not (self.write or self.dry_run):
             raise SettingsError(f"`{misplaced[0]}` is about writing: give `write` too")
@@ -145,7 +145,7 @@ def tag(
         )
         write_tags(paths, job, display)
     else:
-        _show(paths, photos.exclude, folders, settings, workers, display, writing.state, together)
+        _show(paths, photos.exclude, folders, settings, workers, display, writing, together)
     return 2 if summary.counts["unreadable"] or summary.problems else 0
 
 
@@ -175,7 +175,7 @@ def _show(
     settings: TagSettings,
     workers: int | None,
     display: Display,
-    state: Path | None,
+    writing: Writing,
     together: Together,
 ) -> None:
     from landmarks.cli.judging import Judge
@@ -187,7 +187,7 @@ def _show(
         return  # each path was reported
     if not found:
         raise InputError(f"{paths[0]}: there are no photos in it: give photos or a folder of them")
-    with display.over(len(found)), Judge(state) as judge:
+    with display.over(len(found)), Judge(writing.state, writing.ledger) as judge:
         answers = find_tags_parallel(folders, settings, found, processes=workers)
         for finding in together(answers, judge):
             display.show(_judged(finding, judge.judged(finding.photo)))
