@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from commands import CALL, Outcome, landmarks, start
 from PIL import Image
-from tiny_model import COLOURS, calibrated, make_model, save_colour
+from tiny_model import COLOURS, calibrated, camera_exif, make_model, save_colour
 
 from landmarks.metadata.xmp import XmpPacket
 
@@ -224,6 +224,74 @@ def test_a_read_only_mount_is_told_and_can_still_be_looked_at(model: Path, disk:
     assert "choose another place" in done.complaint
     assert "Eiffel Tower" in landmarks("tag", disk, "--model", model).out
     assert "+ dc:subject: Eiffel Tower" in landmarks("tag", disk, "--model", model, "--dry-run").out
+
+
+@pytest.fixture
+def nested(model: Path, tmp_path: Path) -> Path:
+    """A folder in which a folder, and one in that, were tagged before, each by itself."""
+    folder = tmp_path / "all"
+    for number, name in enumerate(("a.jpg", "2020/b.jpg", "2020/may/c.jpg", "2021/d.jpg")):
+        exif = camera_exif(None, f"2026:05:01 10:0{number}:00")
+        save_colour(folder / name, TOWER, (60 + number, 48), exif)
+    for name in ("2020/may", "2020"):
+        assert write(folder / name, "--model", model).status == 0
+    return folder
+
+
+@pytest.mark.parametrize("state", [(), ("--state", "states")])
+def test_libraries_in_one_another_keep_their_records(
+    model: Path, nested: Path, monkeypatch: pytest.MonkeyPatch, state: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(nested.parent)
+    if state:
+        for name in ("2020/may", "2020"):
+            landmarks("undo", nested / name)
+            shutil.rmtree(nested / name / ".landmarks")
+            assert write(nested / name, "--model", model, *state).status == 0
+    for name in ("2020/b.jpg", "2020/may/c.jpg"):
+        assert landmarks("reject", nested / name, "Eiffel Tower", *state).status == 0
+    for more in (("--dry-run",), ("--write", "--trips"), ("--write", "--language", "de")):
+        done = landmarks("tag", nested, nested / "2020" / "may", "--model", model, *state, *more, "--jsonl")
+        assert done.status == 0, done.err
+        assert sorted(name for name, row in done.rows.items() if row["tags"]) == ["a", "d"]
+        assert "seen before" not in done.err
+    for name, kept in (("a", True), ("2020/b", False), ("2020/may/c", False), ("2021/d", True)):
+        keywords = XmpPacket((nested / f"{name}.jpg.xmp").read_bytes()).entries().keywords
+        assert set(keywords) == ({"Eiffelturm", "Paris", "Frankreich"} if kept else set())
+    assert landmarks("confirm", nested / "2020" / "b.jpg", "Eiffel Tower", *state).status == 0
+    done = landmarks("undo", nested, *state, "--dry-run")
+    assert (done.status, "b.jpg.xmp" in done.out) == (0, True)
+    assert landmarks("undo", nested, *state).status == 0
+    assert not list(nested.rglob("*.xmp"))
+
+
+def test_what_is_for_one_library_tells_the_others(model: Path, nested: Path, tmp_path: Path) -> None:
+    inner = [nested / "2020", nested / "2020" / "may"]
+    done = write(nested, "--model", model, "--ledger", tmp_path / "changes.db")
+    assert done.status == 0
+    assert f"{inner[0]}: a library of its own: landmarks tag {inner[0]} --write tags it" in done.err
+    assert "skipped 1 (1 library of its own)" in done.err
+    done = landmarks("undo", nested, "--ledger", tmp_path / "changes.db")
+    assert (done.status, done.out.count("restored")) == (0, 2)
+    assert f"left out, as libraries of their own: {inner[0]}, {inner[1]}" in done.err
+    # No ledger above: those below are found all the same.
+    done = landmarks("undo", nested)
+    assert (done.status, done.out.count("restored")) == (0, 2)
+    assert not list(nested.rglob("*.xmp"))
+
+
+def test_a_library_that_is_moved_into_another_stays_one(model: Path, nested: Path, tmp_path: Path) -> None:
+    assert write(nested, "--model", model).status == 0
+    nested.rename(tmp_path / "moved")
+    save_colour(tmp_path / "more" / "e.jpg", TOWER, (80, 48))
+    (tmp_path / "moved").rename(tmp_path / "more" / "all")
+    assert write(tmp_path / "more", "--model", model, "--language", "de").status == 0
+    for sidecar in (tmp_path / "more").rglob("*.xmp"):
+        keywords = XmpPacket(sidecar.read_bytes()).entries().keywords
+        assert set(keywords) == {"Eiffelturm", "Paris", "Frankreich"}
+    assert len(list((tmp_path / "more").rglob("*.xmp"))) == 5
+    assert landmarks("undo", tmp_path / "more").status == 0
+    assert not list((tmp_path / "more").rglob("*.xmp"))
 
 
 def test_a_ledger_elsewhere_knows_its_library(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,8 @@ import click
 
 from landmarks.cli.declare import Argument, Jsonl, Option, Verbosity
 from landmarks.cli.output import print_json
-from landmarks.cli.verdicts import Ledger, State, open_library
+from landmarks.cli.verdicts import Ledger, State, open_library, places_of_libraries
+from landmarks.library.records import RunRow
 
 
 def undo(
@@ -29,37 +31,46 @@ def undo(
     A file that nobody has changed since is restored byte for byte; from other files only our entries are removed.
     The exit status is 2 if a file could not be restored.
     """
-    with open_library(path, ledger, state, must_exist=False) as library:
-        if list_runs:
-            for row in library.runs():
+    alone = list_runs or run is not None or ledger is not None  # runs are numbered in each library
+    places, inner = places_of_libraries(path, ledger, state)
+    if alone and inner:
+        ends = ", ".join(map(str, inner))
+        click.echo(
+            f"left out, as libraries of their own: {ends}: name them to undo what was written there", err=True
+        )
+    counts: Counter[str] = Counter()
+    for place in [path] if alone else [*places, *inner]:
+        with open_library(place, ledger, state, must_exist=False) as library:
+            if list_runs:
+                _list(library.runs(), jsonl=jsonl)
+                return 0
+            below = None if place.resolve() == library.root.resolve() else place
+            for undone in library.undo(run=run, below=below, dry_run=dry_run):
+                counts[undone.status] += 1
                 if jsonl:
-                    ended = row.finished is not None
-                    print_json(
-                        {"run": row.id, "started": row.started, "finished": row.finished, "complete": ended}
-                        | {"changes_in_place": row.standing, "model": row.model}
-                    )
+                    print_json({"path": str(undone.target), "status": undone.status, "reason": undone.reason})
                 else:
-                    ended_text = "" if row.finished is not None else "  (interrupted)"
-                    started = _time(row.started)
-                    click.echo(
-                        f"run {row.id}  {started}  {row.standing} changes in place  {row.model}{ended_text}"
-                    )
-            return 0
-        below = None if path.resolve() == library.root.resolve() else path
-        counts: Counter[str] = Counter()
-        for undone in library.undo(run=run, below=below, dry_run=dry_run):
-            counts[undone.status] += 1
-            if jsonl:
-                print_json({"path": str(undone.target), "status": undone.status, "reason": undone.reason})
-            else:
-                click.echo(f"{undone.status}: {undone.target}")
-            if undone.reason is not None:
-                click.echo(f"{undone.target}: {undone.reason}", err=True)
+                    click.echo(f"{undone.status}: {undone.target}")
+                if undone.reason is not None:
+                    click.echo(f"{undone.target}: {undone.reason}", err=True)
     if not verbosity.quiet:
         ends = ", ".join(f"{count} {status}" for status, count in counts.items())
         total = sum(counts.values())
         click.echo(f"{total} {'file' if total == 1 else 'files'}" + (f": {ends}" if ends else ""), err=True)
     return 2 if counts["kept"] else 0
+
+
+def _list(runs: Iterable[RunRow], *, jsonl: bool) -> None:
+    for row in runs:
+        ended = row.finished is not None
+        if jsonl:
+            print_json(
+                {"run": row.id, "started": row.started, "finished": row.finished, "complete": ended}
+                | {"changes_in_place": row.standing, "model": row.model}
+            )
+        else:
+            end = "" if ended else "  (interrupted)"
+            click.echo(f"run {row.id}  {_time(row.started)}  {row.standing} changes in place  {row.model}{end}")
 
 
 def _time(seconds: float) -> str:

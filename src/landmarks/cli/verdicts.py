@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +15,7 @@ from landmarks.errors import InputError, SettingsError
 from landmarks.files.walker import unreached
 from landmarks.library.batch import Outcome
 from landmarks.library.library import Library
-from landmarks.library.roots import find_ledger, library_root, root_of_ledger
+from landmarks.library.roots import find_ledger, libraries_below, library_root, root_of_ledger
 
 Ledger = Annotated[Path | None, Option("The ledger, if it is not stored with the photos.")]
 State = Annotated[Path | None, Option("The folder of all ledgers, as given to landmarks tag --write --state.")]
@@ -46,6 +47,16 @@ def removal_note(photo: Path, outcome: Outcome) -> str:
     """Return the sentence about tags of a photo that were removed by hand."""
     names = ", ".join(outcome.rejected)
     return f"{photo}: {names}: removed by hand, so rejected: landmarks confirm brings it back"
+
+
+def places_of_libraries(path: Path, ledger: Path | None, state: Path | None) -> tuple[list[Path], list[Path]]:
+    """Return where `path` itself is recorded, and the libraries of their own below it.
+
+    The first is `path`, or nothing if only libraries below it have a ledger.
+    """
+    inner = list(libraries_below(path, state)) if os.path.isdir(path) else []  # noqa: PTH112 - False if forbidden
+    known = ledger is not None or find_ledger(library_root(path, state), state) is not None
+    return [] if inner and not known else [path], inner
 
 
 def show_outcomes(photo: Path, outcomes: Iterable[Outcome], *, jsonl: bool) -> None:

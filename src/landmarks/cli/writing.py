@@ -12,15 +12,16 @@ from threading import Event
 from types import FrameType
 
 from landmarks.cli.display import Display
+from landmarks.cli.judging import Judge
 from landmarks.cli.tag import Writing
 from landmarks.cli.trips import Together
 from landmarks.cli.verdicts import removal_note
 from landmarks.errors import SettingsError, StorageError
-from landmarks.files.walker import unreached
-from landmarks.imaging.photos import walk_photos
+from landmarks.files.walker import Skipped, unreached
+from landmarks.imaging.photos import OnSkip, walk_photos
 from landmarks.library.batch import Outcome
 from landmarks.library.library import Library
-from landmarks.library.roots import keep_root, ledger_of, library_root, root_of_ledger
+from landmarks.library.roots import absolute, find_ledger, keep_root, ledger_of, library_root, root_of_ledger
 from landmarks.library.writing import require_writable
 from landmarks.metadata.settings import WriteOptions
 from landmarks.tagging.pipeline import find_tags_parallel
@@ -28,6 +29,7 @@ from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.several import identity_of_models
 from landmarks.tagging.tagger import Finding
 from landmarks.tagging.tags import ImageTags
+from landmarks.tagging.trips.together import Records
 
 _WORDS = {
     "written": "written",
@@ -66,7 +68,8 @@ class WriteJob:
 def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
     """Write the tags of photos, each into the library it is stored in, and show the outcomes.
 
-    A path that does not exist or cannot be reached is reported and does not stop the others.
+    A folder below with a ledger of its own is a library of its own, with its own record. A path
+    that does not exist or cannot be reached is reported and does not stop the others.
 
     Raises:
         SettingsError: Photos of several libraries are to be watched, or to share a ledger.
@@ -83,26 +86,56 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
     if not writing.dry_run:
         there = _writable(there, display)
     libraries = _by_library(there, writing)
-    if len(libraries) > 1 and (writing.watch or writing.ledger is not None):
+    alone = writing.watch or writing.ledger is not None
+    if len(libraries) > 1 and alone:
         roots = " and ".join(map(str, list(libraries)[:2]))
         name = "watch" if writing.watch else "ledger"
         raise SettingsError(f"`{name}` is for one library, but there are {roots}: give one folder")
     total = None
     if sys.stderr.isatty() and not writing.watch:
         total = sum(1 for _ in walk_photos(there, exclude=job.exclude, on_skip=lambda _left_out: None))
-    with display.over(total):
-        for root, inside in libraries.items():
-            with Library(
-                root,
-                ledger=writing.ledger or (ledger_of(root, writing.state) if writing.state else None),
-                options=job.options,
-                read_only=writing.dry_run,
-                exclude=job.exclude,
-                on_left_out=summary.skip,
-            ) as library:
-                if writing.ledger is not None and not writing.dry_run:
-                    keep_root(library.ledger, writing.ledger, root)
-                _write(library, inside, job, display)
+
+    def leave_out(skipped: Skipped) -> None:
+        if skipped.reason == "apart" and not alone:
+            if writing.dry_run or _is_writable(skipped.path, display):
+                inside = libraries.setdefault(absolute(skipped.path), [])
+                inside += [] if skipped.path in inside else [skipped.path]
+            return
+        summary.skip(skipped)
+        if skipped.reason == "apart":
+            display.note(f"{skipped.path}: a library of its own: landmarks tag {skipped.path} --write tags it")
+
+    with display.over(total), Judge(writing.state, writing.ledger) as records:
+        while libraries:
+            root = min(libraries, key=lambda one: len(one.parts))  # those in it are found meanwhile
+            with _opened(root, job, leave_out) as library:
+                _write(library, libraries.pop(root), job, display, records)
+
+
+def _opened(root: Path, job: WriteJob, leave_out: OnSkip) -> Library:
+    writing = job.writing
+    library = Library(
+        root,
+        ledger=writing.ledger or (ledger_of(root, writing.state) if writing.state else None),
+        options=job.options,
+        read_only=writing.dry_run,
+        exclude=job.exclude,
+        apart=lambda folder: find_ledger(absolute(folder), writing.state) is not None,
+        on_left_out=leave_out,
+    )
+    if writing.ledger is not None and not writing.dry_run:
+        keep_root(library.ledger, writing.ledger, root)
+    return library
+
+
+def _is_writable(folder: Path, display: Display) -> bool:
+    try:
+        require_writable([folder])
+    except StorageError as error:
+        display.note(str(error))
+        display.summary.problems = True
+        return False
+    return True
 
 
 def _writable(paths: Sequence[Path], display: Display) -> list[Path]:
@@ -127,13 +160,13 @@ def _writable(paths: Sequence[Path], display: Display) -> list[Path]:
     return kept
 
 
-def _write(library: Library, paths: list[Path], job: WriteJob, display: Display) -> None:
+def _write(library: Library, paths: list[Path], job: WriteJob, display: Display, records: Records) -> None:
     findings: dict[Path, Finding] = {}  # for the few photos between tagger and disk
     summary, writing = display.summary, job.writing
 
     def tagger(due: Iterable[Path]) -> Iterator[ImageTags]:
         answers = find_tags_parallel(job.folders, job.settings, due, processes=job.workers, digests=True)
-        for finding in job.together(answers, library):
+        for finding in job.together(answers, records):
             findings[finding.photo.path] = finding
             yield finding.photo
 
@@ -180,7 +213,8 @@ def _by_library(photos: Iterable[Path], writing: Writing) -> dict[Path, list[Pat
         roots = {photo: library_root(photo, writing.state) for photo in photos}
     grouped: dict[Path, list[Path]] = {}
     for photo, root in roots.items():
-        above = [other for other in roots.values() if root.is_relative_to(other)]
+        is_known = find_ledger(root, writing.state) is not None
+        above = [root] if is_known else [other for other in roots.values() if root.is_relative_to(other)]
         grouped.setdefault(min(above, key=lambda other: len(other.parts)), []).append(photo)
     return grouped
 

@@ -38,10 +38,10 @@ SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini
 """Files that operating systems and photo programs leave in every folder, case-folded."""
 
 Reason = Literal[
-    "missing", "unreadable", "hidden", "system", "excluded", "companion", "video", "unsupported", "seen"
+    "missing", "unreadable", "hidden", "system", "excluded", "companion", "video", "unsupported", "seen", "apart"
 ]
 """Why a path is skipped; `companion`: it belongs to a photo, such as a sidecar; `seen`: a link to a folder that
-was already walked."""
+was already walked; `apart`: a library of its own."""
 
 
 _NAMES: dict[str, tuple[str, str]] = {
@@ -50,6 +50,7 @@ _NAMES: dict[str, tuple[str, str]] = {
     "companion": ("sidecar or other companion", "sidecars and other companions"),
     "video": ("video", "videos"),
     "unsupported": ("not a supported format", "not a supported format"),
+    "apart": ("library of its own", "libraries of their own"),
     "seen": ("link to a folder seen before", "links to folders seen before"),
 }
 """What one skipped file or folder is called, and several, where it is not the reason itself."""
@@ -91,11 +92,13 @@ class WalkRules:
             one that ends with a slash matches folders only.
         others: Reasons to skip files with other known suffixes, even those that are named one by one, as
             `folder/*` does.
+        apart: Tells folders that are skipped unless they are among the given paths; None if there are none.
     """
 
     suffixes: frozenset[str]
     exclude: tuple[str, ...] = ()
     others: Mapping[str, Reason] = field(default_factory=dict)
+    apart: Callable[[Path], bool] | None = None
 
     def skips(self, name: str, *, is_folder: bool) -> Reason | None:
         """Return why a file or folder of this name is skipped wherever it is stored, or None."""
@@ -207,7 +210,7 @@ class _Walker:
         elif not (is_folder and alone) and (reason := self._rules.skips_named(path.name, is_folder=is_folder)):
             yield _skipped(path, reason)
         elif is_folder:
-            yield from self._folder(path, patterns)
+            yield from self._folder(path, patterns, given=path)
         else:
             yield path
 
@@ -217,7 +220,9 @@ class _Walker:
             path, patterns = self._links.pop(0)
             yield from self._folder(path, patterns)
 
-    def _folder(self, folder: Path, patterns: tuple[_Patterns, ...]) -> Iterator[Path | Skipped]:
+    def _folder(
+        self, folder: Path, patterns: tuple[_Patterns, ...], *, given: Path | None = None
+    ) -> Iterator[Path | Skipped]:
         waiting = [(folder, patterns)]
         while waiting:
             path, known = waiting.pop()
@@ -234,6 +239,9 @@ class _Walker:
                 yield _skipped(path, "seen")
                 continue
             self._seen.add(mark)
+            if path != given and self._rules.apart is not None and self._rules.apart(path):
+                yield _skipped(path, "apart")
+                continue
             try:
                 known = self._with_ignored(path, entries, known)
             except OSError as error:

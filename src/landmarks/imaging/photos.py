@@ -19,25 +19,30 @@ _BESIDE: dict[str, Reason] = {
 }
 
 
-def photo_rules(exclude: Iterable[str] = ()) -> WalkRules:
-    """Return what counts as a photo, except excluded glob patterns (see `landmarks.files.walker.WalkRules`)."""
-    return WalkRules(PHOTO_SUFFIXES, tuple(exclude), _BESIDE)
+def photo_rules(exclude: Iterable[str] = (), apart: Callable[[Path], bool] | None = None) -> WalkRules:
+    """Return what counts as a photo, except what is excluded or apart (see `landmarks.files.walker.WalkRules`)."""
+    return WalkRules(PHOTO_SUFFIXES, tuple(exclude), _BESIDE, apart)
 
 
 def walk_photos(
-    paths: Iterable[Path], *, exclude: Iterable[str] = (), on_skip: OnSkip | None = None
+    paths: Iterable[Path],
+    *,
+    exclude: Iterable[str] = (),
+    apart: Callable[[Path], bool] | None = None,
+    on_skip: OnSkip | None = None,
 ) -> Iterator[Path]:
     """Yield the photos in `paths` one by one: files as given, folders searched recursively.
 
     Args:
         paths: Files and folders.
         exclude: Glob patterns to skip.
+        apart: Tells folders to skip unless they are given.
         on_skip: Called with everything that is skipped.
 
     Raises:
         InputError: A path does not exist and there is no `on_skip`.
     """
-    for found in walk(paths, photo_rules(exclude)):
+    for found in walk(paths, photo_rules(exclude, apart)):
         if isinstance(found, Path):
             yield found
         elif on_skip is not None:
@@ -49,5 +54,5 @@ def walk_photos(
 def find_photos(
     paths: Iterable[Path], *, exclude: Iterable[str] = (), on_skip: OnSkip | None = None
 ) -> list[Path]:
-    """List the photos in `paths`, each once; arguments and errors are those of `walk_photos`."""
+    """List the photos in `paths`, each once; arguments and errors are as of `walk_photos`."""
     return list(dict.fromkeys(walk_photos(paths, exclude=exclude, on_skip=on_skip)))

@@ -49,6 +49,7 @@ class Library(Closing):
         options: Where tags are written.
         read_only: Write nothing, not even a ledger; for previews.
         exclude: Glob patterns of what is skipped below folders.
+        apart: Tells folders below that are libraries of their own, and skipped; by default there are none.
         on_left_out: Told of each file and folder that the folder walk skips.
 
     Attributes:
@@ -68,11 +69,12 @@ class Library(Closing):
         options: WriteOptions | None = None,
         read_only: bool = False,
         exclude: Sequence[str] = (),
+        apart: Callable[[Path], bool] | None = None,
         on_left_out: OnSkip | None = None,
     ) -> None:
         self.root = absolute(root)
         self._prefix = os.path.join(self.root, "")  # noqa: PTH118 - with a slash at its end
-        self._exclude = tuple(exclude)
+        self._exclude, self._apart = tuple(exclude), apart
         self._on_left_out = on_left_out
         self._told: set[Skipped] = set()  # of this and earlier looks of a watch
         if not self.root.is_dir():
@@ -377,7 +379,7 @@ class Library(Closing):
             elif self._on_left_out is not None:
                 self._on_left_out(skipped)
 
-        return walk_photos(paths, exclude=self._exclude, on_skip=refuse)
+        return walk_photos(paths, exclude=self._exclude, apart=self._apart, on_skip=refuse)
 
 
 def _place_names() -> set[str]:

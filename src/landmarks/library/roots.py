@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from landmarks.errors import InputError
 from landmarks.files.checksums import sha256_file
 from landmarks.files.state import keeps_state, state_of
-from landmarks.library.records import recorded_library
+from landmarks.files.walker import Skipped, WalkRules, walk
 
 if TYPE_CHECKING:
     from landmarks.library.ledger import Ledger
@@ -49,6 +50,8 @@ def root_of_ledger(ledger: Path, path: Path, *, writing: bool = False) -> Path:
         LedgerError: The ledger is damaged.
         StorageError: It may not be read.
     """
+    from landmarks.library.records import recorded_library  # noqa: PLC0415 - only ledgers need the database
+
     ledger, path = absolute(ledger), absolute(path)
     recorded, photos = recorded_library(ledger) if os.path.isfile(ledger) else (None, [])  # noqa: PTH113
     root = None if recorded is None else absolute(ledger.parent / os.fsdecode(recorded))
@@ -100,6 +103,15 @@ def find_ledger(root: Path, state: Path | None = None) -> Path | None:
     inside, outside = root / LEDGER, state_of(root, state) / LEDGER.name
     places = (outside,) if state is not None else (inside, outside)
     return next((place for place in places if os.path.isfile(place)), None)  # noqa: PTH113 - False if forbidden
+
+
+def libraries_below(folder: Path, state: Path | None = None) -> Iterator[Path]:
+    """Yield the folders below a folder that have a ledger of their own, each before those in it."""
+    rules = WalkRules(frozenset(), apart=lambda path: find_ledger(absolute(path), state) is not None)
+    for found in walk([folder], rules):
+        if isinstance(found, Skipped) and found.reason == "apart":
+            yield found.path
+            yield from libraries_below(found.path, state)
 
 
 def ledger_of(root: Path, state: Path | None = None) -> Path:
