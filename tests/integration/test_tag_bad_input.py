@@ -273,7 +273,9 @@ def test_what_is_for_one_library_tells_the_others(model: Path, nested: Path, tmp
     assert "skipped 1 (1 library of its own)" in done.err
     done = landmarks("undo", nested, "--ledger", tmp_path / "changes.db")
     assert (done.status, done.out.count("restored")) == (0, 2)
-    assert f"left out, as libraries of their own: {inner[0]}, {inner[1]}" in done.err
+    assert f"left out, as libraries of their own: {inner[0]}, {inner[1]}: name each by itself" in done.err
+    done = landmarks("undo", nested / "2020", "--list")
+    assert (done.out.count("run "), f"libraries of their own: {inner[1]}:" in done.err) == (1, True)
     # No ledger above: those below are found all the same.
     done = landmarks("undo", nested)
     assert (done.status, done.out.count("restored")) == (0, 2)
@@ -290,6 +292,8 @@ def test_a_library_that_is_moved_into_another_stays_one(model: Path, nested: Pat
         keywords = XmpPacket(sidecar.read_bytes()).entries().keywords
         assert set(keywords) == {"Eiffelturm", "Paris", "Frankreich"}
     assert len(list((tmp_path / "more").rglob("*.xmp"))) == 5
+    done = landmarks("relabel", tmp_path / "more", "--language", "fr")
+    assert (done.status, done.out.count("Tour Eiffel")) == (0, 5)
     assert landmarks("undo", tmp_path / "more").status == 0
     assert not list((tmp_path / "more").rglob("*.xmp"))
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import click
 
 from landmarks.cli.declare import Argument, Option, Verbosity
-from landmarks.cli.verdicts import Ledger, State, open_library, removal_note
+from landmarks.cli.verdicts import Ledger, State, open_library, places_to_open, removal_note
 from landmarks.geo import Language
 from landmarks.library.roots import absolute
 
@@ -40,19 +40,20 @@ def relabel(
     from landmarks.tagging.writers import describe_with_source
 
     counts: Counter[str] = Counter()
-    with open_library(path, ledger, state) as library:
-        below = None if path.resolve() == library.root.resolve() else path
-        for outcome in relabel_library(library, language, below=below, dry_run=dry_run):
-            counts[outcome.status] += 1
-            photo = _as_given(outcome.path, path)
-            if outcome.rejected:
-                click.echo(removal_note(photo, outcome), err=True)
-            if outcome.status in {"written", "planned"}:
-                click.echo(f"{photo}: {'; '.join(map(describe_with_source, outcome.tags))}")
-                if dry_run and outcome.diff is not None:
-                    click.echo("\n".join(f"  {line}" for line in outcome.diff.splitlines()))
-            elif outcome.status == "quarantined":
-                click.echo(f"{photo}: {outcome.reason}", err=True)
+    for place in places_to_open(path, ledger, state):
+        with open_library(place, ledger, state) as library:
+            below = None if place.resolve() == library.root.resolve() else place
+            for outcome in relabel_library(library, language, below=below, dry_run=dry_run):
+                counts[outcome.status] += 1
+                photo = _as_given(outcome.path, place)
+                if outcome.rejected:
+                    click.echo(removal_note(photo, outcome), err=True)
+                if outcome.status in {"written", "planned"}:
+                    click.echo(f"{photo}: {'; '.join(map(describe_with_source, outcome.tags))}")
+                    if dry_run and outcome.diff is not None:
+                        click.echo("\n".join(f"  {line}" for line in outcome.diff.splitlines()))
+                elif outcome.status == "quarantined":
+                    click.echo(f"{photo}: {outcome.reason}", err=True)
     if not verbosity.quiet:
         total = sum(counts.values())
         ends = ", ".join(f"{counts[status]} {words}" for status, words in _WORDS.items() if counts[status])

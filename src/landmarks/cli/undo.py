@@ -11,7 +11,7 @@ import click
 
 from landmarks.cli.declare import Argument, Jsonl, Option, Verbosity
 from landmarks.cli.output import print_json
-from landmarks.cli.verdicts import Ledger, State, open_library, places_of_libraries
+from landmarks.cli.verdicts import Ledger, State, open_library, places_to_open
 from landmarks.library.records import RunRow
 
 
@@ -31,15 +31,9 @@ def undo(
     A file that nobody has changed since is restored byte for byte; from other files only our entries are removed.
     The exit status is 2 if a file could not be restored.
     """
-    alone = list_runs or run is not None or ledger is not None  # runs are numbered in each library
-    places, inner = places_of_libraries(path, ledger, state)
-    if alone and inner:
-        ends = ", ".join(map(str, inner))
-        click.echo(
-            f"left out, as libraries of their own: {ends}: name them to undo what was written there", err=True
-        )
+    alone = list_runs or run is not None  # runs are numbered in each library
     counts: Counter[str] = Counter()
-    for place in [path] if alone else [*places, *inner]:
+    for place in places_to_open(path, ledger, state, alone=alone):
         with open_library(place, ledger, state, must_exist=False) as library:
             if list_runs:
                 _list(library.runs(), jsonl=jsonl)

@@ -49,14 +49,23 @@ def removal_note(photo: Path, outcome: Outcome) -> str:
     return f"{photo}: {names}: removed by hand, so rejected: landmarks confirm brings it back"
 
 
-def places_of_libraries(path: Path, ledger: Path | None, state: Path | None) -> tuple[list[Path], list[Path]]:
-    """Return where `path` itself is recorded, and the libraries of their own below it.
+def places_to_open(path: Path, ledger: Path | None, state: Path | None, *, alone: bool = False) -> list[Path]:
+    """Return `path` and the libraries of their own below it, each to be opened by itself.
 
-    The first is `path`, or nothing if only libraries below it have a ledger.
+    Args:
+        path: A library, a folder in one, or a photo; left out if only folders below it have a ledger.
+        ledger: The ledger of one library, so that those below are left out, which is reported.
+        state: Folder of all ledgers.
+        alone: Leave out those below in any case.
     """
     inner = list(libraries_below(path, state)) if os.path.isdir(path) else []  # noqa: PTH112 - False if forbidden
-    known = ledger is not None or find_ledger(library_root(path, state), state) is not None
-    return [] if inner and not known else [path], inner
+    if inner and (alone or ledger is not None):
+        click.echo(
+            f"left out, as libraries of their own: {', '.join(map(str, inner))}: name each by itself", err=True
+        )
+        inner = []
+    known = find_ledger(library_root(path, state), state) is not None
+    return inner if inner and not known else [path, *inner]
 
 
 def show_outcomes(photo: Path, outcomes: Iterable[Outcome], *, jsonl: bool) -> None:
