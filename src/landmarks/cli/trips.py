@@ -97,8 +97,8 @@ def _report(trip: Trip, display: Display) -> None:
         display.note(str(error))
     if trip.doubtful:
         display.note(
-            f"{trip.doubtful} photos with sure landmarks contradict each other in time, so they change nothing: "
-            "their clocks may be wrong"
+            f"{trip.doubtful} photos with sure landmarks or positions contradict each other in time, so they "
+            "change nothing: their clocks may be wrong"
         )
     notes, verbose = display.summary.notes, display.summary.verbosity.verbose
     for photo, change in trip.changes.items():
