@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from commands import CALL, Outcome, landmarks, start
 from PIL import Image
 from tiny_model import COLOURS, calibrated, camera_exif, make_model, save_colour
 
+from landmarks.cli import main
 from landmarks.metadata.xmp import XmpPacket
 
 TOWER = COLOURS["07.Eiffel_Tower"]
@@ -67,9 +69,9 @@ def test_an_empty_folder_is_left_as_empty_as_it_was(model: Path, tmp_path: Path)
     folder = tmp_path / "photos"
     folder.mkdir()
     done = write(folder, "--model", model)
-    assert (done.status, done.out) == (0, "")
-    assert "0 photos" in done.err
-    assert contents(folder) == {}
+    assert (done.status, done.out) == (2, "")
+    assert done.complaint == f"{folder}: there are no photos in it: give photos or a folder of them"
+    assert list(folder.iterdir()) == []
 
 
 def test_broken_pictures_and_200_megapixels_stop_nothing(model: Path, tmp_path: Path) -> None:
@@ -144,6 +146,21 @@ def test_names_in_any_script_and_names_that_are_no_text(model: Path, tmp_path: P
     assert landmarks("reject", odd, "Eiffel Tower").status == 0
     assert landmarks("undo", tmp_path).status == 0
     assert contents(tmp_path) == before
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_escape_codes_in_names_reach_other_programs_and_no_terminal(model: Path, tmp_path: Path) -> None:
+    photo = save_colour(tmp_path / "esc\x1b[31mred.jpg", TOWER)
+    for form in ("--csv", "--write"):
+        assert f"{photo}" in landmarks("tag", photo, "--model", model, form).out
+    assert landmarks("undo", photo, "--dry-run").out == f"planned: {photo}.xmp\n"
+    with redirect_stdout(_Terminal()) as shown:
+        assert main(["undo", str(photo)]) == 0
+    assert shown.getvalue() == f"restored: {tmp_path}/esc\\x1b[31mred.jpg.xmp\n"
 
 
 def test_a_broken_sidecar_is_named_and_left_alone(model: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from landmarks.cli.output import print_text
 from landmarks.cli.progress import RunProgress
 from landmarks.cli.summary import Summary
 from landmarks.tagging.writers import Shown, Writer
@@ -63,7 +64,7 @@ class Display:
         """Show one photo."""
         photo, explanation = finding.photo, finding.explanation
         if photo.tags or photo.error is not None or not self._only_tagged:
-            click.echo(self._writer.photo(Shown(finding, diff)), nl=False)
+            print_text(self._writer.photo(Shown(finding, diff)), nl=False)
         if photo.error is not None:
             self.summary.counts["unreadable"] += 1
             if self._errors:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +17,11 @@ Reading = Annotated[TagSettings, Fields(only=("max_megapixels",))]
 """How photos are read, for commands that take no other settings of tagging."""
 
 _STDIN = Path("-")
+
+
+def no_photos(paths: Sequence[Path]) -> InputError:
+    """Return the error that there are no photos in the given paths."""
+    return InputError(f"{paths[0]}: there are no photos in it: give photos or a folder of them")
 
 
 @dataclass(frozen=True)

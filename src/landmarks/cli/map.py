@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from landmarks.cli.declare import Model, Option, Verbosity
-from landmarks.cli.inputs import PhotoPaths
+from landmarks.cli.inputs import PhotoPaths, no_photos
 from landmarks.cli.verdicts import State
 from landmarks.errors import InputError, SettingsError, StorageError
 
@@ -53,7 +53,7 @@ def map(  # noqa: A001 - the name of the command
     if not found and summary.problems:
         return 2  # each path was reported
     if not found:
-        raise InputError(f"{paths[0]}: there are no photos in it: give photos or a folder of them")
+        raise no_photos(paths)
     with RunProgress(verbosity, unit="photos", total=len(found)) as shown, summary.reported():
         spots: list[Spot] = []
         for photo, tags in _tags_of(found, folder, workers, state, summary, shown):

@@ -1,12 +1,24 @@
-"""Prints JSON on standard output, one object per line."""
+"""Prints lines with names of files, and JSON, one object per line."""
 
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import click
+
+_CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def print_text(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print text that contains names; on a terminal, which would obey them, control characters are escaped."""
+    stream = sys.stderr if err else sys.stdout
+    if stream.isatty():
+        text = _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    click.echo(text, err=err, nl=nl)
 
 
 def print_json(row: Mapping[str, Any]) -> None:

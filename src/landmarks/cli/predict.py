@@ -10,7 +10,7 @@ import click
 
 from landmarks.cli.declare import Fields, Jsonl, Model, Option, Verbosity
 from landmarks.cli.inputs import PhotoPaths
-from landmarks.cli.output import print_json
+from landmarks.cli.output import print_json, print_text
 from landmarks.errors import InputError, SettingsError
 from landmarks.tagging.settings import TagSettings
 
@@ -76,7 +76,7 @@ class _Table:
     def __call__(self, answer: Recognition) -> None:
         if answer.error is not None:
             return  # reported on standard error
-        click.echo(str(answer.path))
+        print_text(str(answer.path))
         for candidate in answer.candidates:
             click.echo(f"  {candidate.probability:6.1%}  {self._places.display_name(candidate.class_name)}")
 

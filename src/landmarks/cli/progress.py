@@ -7,9 +7,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-import click
-
 from landmarks.cli.declare import Verbosity
+from landmarks.cli.output import print_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -116,7 +115,7 @@ class RunProgress:
         if self._bar is not None:
             self._bar[0].console.print(text, highlight=False, markup=False, soft_wrap=True)
         else:
-            click.echo(text, err=True)
+            print_text(text, err=True)
 
     def finish(self, run: object) -> None:
         """Report nothing: the command prints the metrics itself."""

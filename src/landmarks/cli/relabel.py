@@ -9,6 +9,7 @@ from typing import Annotated
 import click
 
 from landmarks.cli.declare import Argument, Option, Verbosity
+from landmarks.cli.output import print_text
 from landmarks.cli.verdicts import Ledger, State, open_library, places_to_open, removal_note
 from landmarks.geo import Language
 from landmarks.library.roots import absolute
@@ -47,13 +48,13 @@ def relabel(
                 counts[outcome.status] += 1
                 photo = _as_given(outcome.path, place)
                 if outcome.rejected:
-                    click.echo(removal_note(photo, outcome), err=True)
+                    print_text(removal_note(photo, outcome), err=True)
                 if outcome.status in {"written", "planned"}:
-                    click.echo(f"{photo}: {'; '.join(map(describe_with_source, outcome.tags))}")
+                    print_text(f"{photo}: {'; '.join(map(describe_with_source, outcome.tags))}")
                     if dry_run and outcome.diff is not None:
-                        click.echo("\n".join(f"  {line}" for line in outcome.diff.splitlines()))
+                        print_text("\n".join(f"  {line}" for line in outcome.diff.splitlines()))
                 elif outcome.status == "quarantined":
-                    click.echo(f"{photo}: {outcome.reason}", err=True)
+                    print_text(f"{photo}: {outcome.reason}", err=True)
     if not verbosity.quiet:
         total = sum(counts.values())
         ends = ", ".join(f"{counts[status]} {words}" for status, words in _WORDS.items() if counts[status])

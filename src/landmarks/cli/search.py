@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import click
-
 from landmarks.cli.declare import Argument, Jsonl, Model, Option
 from landmarks.cli.inputs import Reading
-from landmarks.cli.output import print_json
+from landmarks.cli.output import print_json, print_text
 from landmarks.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -80,11 +78,11 @@ def _show(match: Match, *, jsonl: bool, scored: bool) -> None:
         print_json(row)
     else:
         shared = "" if match.inliers is None else f"  {match.inliers:4d}"
-        click.echo(f"{match.score:.3f}{shared}  {match.path}" if scored else str(match.path))
+        print_text(f"{match.score:.3f}{shared}  {match.path}" if scored else str(match.path))
 
 
 def _show_group(group: Sequence[Path], *, jsonl: bool) -> None:
     if jsonl:
         print_json({"paths": list(map(str, group))})
     else:
-        click.echo("\n".join(map(str, group)) + "\n")
+        print_text("\n".join(map(str, group)) + "\n")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import click
 
 from landmarks.cli.declare import Verbosity
+from landmarks.cli.output import print_text
 from landmarks.files.walker import Skipped, count_skipped
 
 _ENDS = ("tagged", "unknown", "classified", "new or changed", "unchanged", "unreadable")
@@ -41,7 +42,7 @@ class Summary:
         wrong = left_out.reason in {"missing", "unreadable"}
         self.problems |= wrong
         if wrong or self.verbosity.verbose:
-            click.echo(f"{left_out.path}: {'' if wrong else 'skipped: '}{left_out.message}", err=True)
+            print_text(f"{left_out.path}: {'' if wrong else 'skipped: '}{left_out.message}", err=True)
 
     @contextmanager
     def reported(self) -> Iterator[None]:

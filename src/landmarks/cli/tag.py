@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import click
 
 from landmarks.cli.declare import Fields, Models, Option, Verbosity
-from landmarks.cli.inputs import PhotoPaths
+from landmarks.cli.inputs import PhotoPaths, no_photos
 from landmarks.cli.trips import Trips
-from landmarks.errors import InputError, SettingsError
+from landmarks.errors import SettingsError
 from landmarks.metadata.settings import WriteOptions
 from landmarks.tagging.settings import TagSettings
 
@@ -186,7 +186,7 @@ def _show(
     if not found and display.summary.problems:
         return  # each path was reported
     if not found:
-        raise InputError(f"{paths[0]}: there are no photos in it: give photos or a folder of them")
+        raise no_photos(paths)
     with display.over(len(found)), Judge(writing.state, writing.ledger) as judge:
         answers = find_tags_parallel(folders, settings, found, processes=workers)
         for finding in together(answers, judge):

@@ -10,7 +10,7 @@ from typing import Annotated
 import click
 
 from landmarks.cli.declare import Argument, Jsonl, Option, Verbosity
-from landmarks.cli.output import print_json
+from landmarks.cli.output import print_json, print_text
 from landmarks.cli.verdicts import Ledger, State, open_library, places_to_open
 from landmarks.library.records import RunRow
 
@@ -44,9 +44,9 @@ def undo(
                 if jsonl:
                     print_json({"path": str(undone.target), "status": undone.status, "reason": undone.reason})
                 else:
-                    click.echo(f"{undone.status}: {undone.target}")
+                    print_text(f"{undone.status}: {undone.target}")
                 if undone.reason is not None:
-                    click.echo(f"{undone.target}: {undone.reason}", err=True)
+                    print_text(f"{undone.target}: {undone.reason}", err=True)
     if not verbosity.quiet:
         ends = ", ".join(f"{count} {status}" for status, count in counts.items())
         total = sum(counts.values())

@@ -10,7 +10,7 @@ from typing import Annotated
 import click
 
 from landmarks.cli.declare import Option
-from landmarks.cli.output import print_json
+from landmarks.cli.output import print_json, print_text
 from landmarks.errors import InputError, SettingsError
 from landmarks.files.walker import unreached
 from landmarks.library.batch import Outcome
@@ -72,13 +72,13 @@ def show_outcomes(photo: Path, outcomes: Iterable[Outcome], *, jsonl: bool) -> N
     """Print the changes of a verdict on a photo, and where that is now if it has been moved."""
     outcomes = list(outcomes)
     if not outcomes and not jsonl:
-        click.echo(f"{photo}: nothing is written for it; the next landmarks tag --write heeds the verdict")
+        print_text(f"{photo}: nothing is written for it; the next landmarks tag --write heeds the verdict")
     for outcome in outcomes:
         if unreached(photo) is not None:
-            click.echo(f"{photo}: moved to {outcome.path}", err=True)
+            print_text(f"{photo}: moved to {outcome.path}", err=True)
         if outcome.rejected:
-            click.echo(removal_note(outcome.path, outcome), err=True)
+            print_text(removal_note(outcome.path, outcome), err=True)
         if jsonl:
             print_json({"path": str(outcome.path), "status": outcome.status, "diff": outcome.diff})
         else:
-            click.echo(outcome.diff if outcome.diff is not None else f"{outcome.path}: nothing to change")
+            print_text(outcome.diff if outcome.diff is not None else f"{outcome.path}: nothing to change")

@@ -12,6 +12,7 @@ from threading import Event
 from types import FrameType
 
 from landmarks.cli.display import Display
+from landmarks.cli.inputs import no_photos
 from landmarks.cli.judging import Judge
 from landmarks.cli.tag import Writing
 from landmarks.cli.trips import Together
@@ -73,7 +74,7 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
 
     Raises:
         SettingsError: Photos of several libraries are to be watched, or to share a ledger.
-        InputError: The ledger is about another library.
+        InputError: There are no photos, or the ledger is about another library.
         StorageError: Nothing can be written beside any of the photos.
     """
     summary, writing = display.summary, job.writing
@@ -85,6 +86,8 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
         return
     if not writing.dry_run:
         there = _writable(there, display)
+    if not writing.watch and not _has_photos(there, job, display):
+        return
     libraries = _by_library(there, writing)
     alone = writing.watch or writing.ledger is not None
     if len(libraries) > 1 and alone:
@@ -126,6 +129,16 @@ def _opened(root: Path, job: WriteJob, leave_out: OnSkip) -> Library:
     if writing.ledger is not None and not writing.dry_run:
         keep_root(library.ledger, writing.ledger, root)
     return library
+
+
+def _has_photos(paths: Sequence[Path], job: WriteJob, display: Display) -> bool:
+    """Return whether there are photos, before a ledger is made; raise if nothing explains why there are none."""
+    if next(walk_photos(paths, exclude=job.exclude, on_skip=lambda _told_later: None), None) is not None:
+        return True
+    list(walk_photos(paths, exclude=job.exclude, on_skip=display.summary.skip))
+    if not display.summary.problems:
+        raise no_photos(paths)
+    return False
 
 
 def _is_writable(folder: Path, display: Display) -> bool:
