@@ -282,6 +282,14 @@ def test_libraries_in_one_another_keep_their_records(
     assert not list(nested.rglob("*.xmp"))
 
 
+def test_what_is_excluded_above_is_not_written_in_a_library_below(model: Path, nested: Path) -> None:
+    for name in ("2020/x.jpg", "2020/may/x.jpg", "2020/may/y.jpg", "2020/june/z.jpg"):
+        save_colour(nested / name, TOWER, (90 + len(name), 48))
+    (nested / ".landmarksignore").write_text("x.*\n2020/may/y.jpg\n")
+    assert write(nested, "--model", model, "--exclude", "2020/june/*").status == 0
+    assert sorted(path.name for path in nested.rglob("*.xmp")) == [f"{name}.jpg.xmp" for name in "abcd"]
+
+
 def test_what_is_for_one_library_tells_the_others(model: Path, nested: Path, tmp_path: Path) -> None:
     inner = [nested / "2020", nested / "2020" / "may"]
     done = write(nested, "--model", model, "--ledger", tmp_path / "changes.db")

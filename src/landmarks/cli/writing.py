@@ -18,7 +18,7 @@ from landmarks.cli.tag import Writing
 from landmarks.cli.trips import Together
 from landmarks.cli.verdicts import removal_note
 from landmarks.errors import SettingsError, StorageError
-from landmarks.files.walker import Skipped, unreached
+from landmarks.files.walker import Apart, Skipped, unreached
 from landmarks.imaging.photos import OnSkip, walk_photos
 from landmarks.library.batch import Outcome
 from landmarks.library.library import Library
@@ -98,11 +98,15 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
     if sys.stderr.isatty() and not writing.watch:
         total = sum(1 for _ in walk_photos(there, exclude=job.exclude, on_skip=lambda _left_out: None))
 
+    above: dict[Path, Path] = {}  # of each library inside another, the given path in which it was found
+
     def leave_out(skipped: Skipped) -> None:
         if skipped.reason == "apart" and not alone:
             if writing.dry_run or _is_writable(skipped.path, display):
-                inside = libraries.setdefault(absolute(skipped.path), [])
+                own = absolute(skipped.path)
+                inside = libraries.setdefault(own, [])
                 inside += [] if skipped.path in inside else [skipped.path]
+                above[own] = above.get(root) or next(one for one in given if skipped.path.is_relative_to(one))
             return
         summary.skip(skipped)
         if skipped.reason == "apart":
@@ -111,11 +115,12 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
     with display.over(total), Judge(writing.state, writing.ledger) as records:
         while libraries:
             root = min(libraries, key=lambda one: len(one.parts))  # those in it are found meanwhile
-            with _opened(root, job, leave_out) as library:
-                _write(library, libraries.pop(root), job, display, records)
+            given = libraries.pop(root)
+            with _opened(root, job, leave_out, above.get(root)) as library:
+                _write(library, given, job, display, records)
 
 
-def _opened(root: Path, job: WriteJob, leave_out: OnSkip) -> Library:
+def _opened(root: Path, job: WriteJob, leave_out: OnSkip, above: Path | None) -> Library:
     writing = job.writing
     library = Library(
         root,
@@ -123,7 +128,7 @@ def _opened(root: Path, job: WriteJob, leave_out: OnSkip) -> Library:
         options=job.options,
         read_only=writing.dry_run,
         exclude=job.exclude,
-        apart=lambda folder: find_ledger(absolute(folder), writing.state) is not None,
+        apart=Apart(lambda folder: find_ledger(absolute(folder), writing.state) is not None, above),
         on_left_out=leave_out,
     )
     if writing.ledger is not None and not writing.dry_run:

@@ -82,6 +82,19 @@ def _name(reason: str, *, several: bool = False) -> str:
 
 
 @dataclass(frozen=True)
+class Apart:
+    """Folders with walks of their own.
+
+    Attributes:
+        is_apart: Tells them; they are skipped unless they are among the given paths.
+        above: The folder in whose walk the given path was skipped: what is excluded there stays excluded.
+    """
+
+    is_apart: Callable[[Path], bool]
+    above: Path | None = None
+
+
+@dataclass(frozen=True)
 class WalkRules:
     """What a walk looks for.
 
@@ -92,13 +105,13 @@ class WalkRules:
             one that ends with a slash matches folders only.
         others: Reasons to skip files with other known suffixes, even those that are named one by one, as
             `folder/*` does.
-        apart: Tells folders that are skipped unless they are among the given paths; None if there are none.
+        apart: Folders with walks of their own; None if there are none.
     """
 
     suffixes: frozenset[str]
     exclude: tuple[str, ...] = ()
     others: Mapping[str, Reason] = field(default_factory=dict)
-    apart: Callable[[Path], bool] | None = None
+    apart: Apart | None = None
 
     def skips(self, name: str, *, is_folder: bool) -> Reason | None:
         """Return why a file or folder of this name is skipped wherever it is stored, or None."""
@@ -201,7 +214,12 @@ class _Walker:
 
     def start(self, path: Path, *, alone: bool) -> Iterator[Path | Skipped]:
         """Walk one of the given paths."""
-        patterns = (_Patterns(path, self._rules.exclude),) if self._rules.exclude else ()
+        above = self._rules.apart.above if self._rules.apart is not None else None
+        base = path if above is None or not path.is_relative_to(above) else above
+        patterns = (_Patterns(base, self._rules.exclude),) if self._rules.exclude else ()
+        for folder in reversed(path.parents):
+            if folder.is_relative_to(base) and os.path.lexists(folder / IGNORE_FILE):
+                patterns = (*patterns, _ignored(folder))
         is_folder = os.path.isdir(path)  # noqa: PTH112 - False if forbidden
         if (missing := unreached(path)) is not None:
             yield missing
@@ -239,7 +257,7 @@ class _Walker:
                 yield _skipped(path, "seen")
                 continue
             self._seen.add(mark)
-            if path != given and self._rules.apart is not None and self._rules.apart(path):
+            if path != given and self._rules.apart is not None and self._rules.apart.is_apart(path):
                 yield _skipped(path, "apart")
                 continue
             try:
@@ -281,9 +299,13 @@ class _Walker:
     ) -> tuple[_Patterns, ...]:
         if not any(entry.name == IGNORE_FILE for entry in entries):
             return known
-        lines = (folder / IGNORE_FILE).read_text(encoding="utf-8-sig", errors="replace").splitlines()
-        given = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-        return (*known, _Patterns(folder, given))
+        return (*known, _ignored(folder))
+
+
+def _ignored(folder: Path) -> _Patterns:
+    lines = (folder / IGNORE_FILE).read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    given = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return _Patterns(folder, given)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from landmarks.errors import InputError
-from landmarks.files.walker import Reason, Skipped, WalkRules, walk
+from landmarks.files.walker import Apart, Reason, Skipped, WalkRules, walk
 from landmarks.imaging.formats import COMPANION_SUFFIXES, PHOTO_SUFFIXES, VIDEO_SUFFIXES
 
 OnSkip = Callable[[Skipped], None]
@@ -19,7 +19,7 @@ _BESIDE: dict[str, Reason] = {
 }
 
 
-def photo_rules(exclude: Iterable[str] = (), apart: Callable[[Path], bool] | None = None) -> WalkRules:
+def photo_rules(exclude: Iterable[str] = (), apart: Apart | None = None) -> WalkRules:
     """Return what counts as a photo, except what is excluded or apart (see `landmarks.files.walker.WalkRules`)."""
     return WalkRules(PHOTO_SUFFIXES, tuple(exclude), _BESIDE, apart)
 
@@ -28,7 +28,7 @@ def walk_photos(
     paths: Iterable[Path],
     *,
     exclude: Iterable[str] = (),
-    apart: Callable[[Path], bool] | None = None,
+    apart: Apart | None = None,
     on_skip: OnSkip | None = None,
 ) -> Iterator[Path]:
     """Yield the photos in `paths` one by one: files as given, folders searched recursively.
@@ -36,7 +36,7 @@ def walk_photos(
     Args:
         paths: Files and folders.
         exclude: Glob patterns to skip.
-        apart: Tells folders to skip unless they are given.
+        apart: Folders with walks of their own.
         on_skip: Called with everything that is skipped.
 
     Raises:

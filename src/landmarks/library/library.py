@@ -17,7 +17,7 @@ from threading import Event
 from landmarks.errors import InputError, MetadataError
 from landmarks.files.checksums import sha256_file
 from landmarks.files.closing import Closing
-from landmarks.files.walker import Skipped
+from landmarks.files.walker import Apart, Skipped
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.photos import OnSkip, walk_photos
 from landmarks.library.batch import Batch, Outcome
@@ -49,7 +49,7 @@ class Library(Closing):
         options: Where tags are written.
         read_only: Write nothing, not even a ledger; for previews.
         exclude: Glob patterns of what is skipped below folders.
-        apart: Tells folders below that are libraries of their own, and skipped; by default there are none.
+        apart: Folders below that are libraries of their own, and skipped; by default there are none.
         on_left_out: Told of each file and folder that the folder walk skips.
 
     Attributes:
@@ -69,7 +69,7 @@ class Library(Closing):
         options: WriteOptions | None = None,
         read_only: bool = False,
         exclude: Sequence[str] = (),
-        apart: Callable[[Path], bool] | None = None,
+        apart: Apart | None = None,
         on_left_out: OnSkip | None = None,
     ) -> None:
         self.root = absolute(root)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from landmarks.errors import InputError
 from landmarks.files.checksums import sha256_file
 from landmarks.files.state import keeps_state, state_of
-from landmarks.files.walker import Skipped, WalkRules, walk
+from landmarks.files.walker import Apart, Skipped, WalkRules, walk
 
 if TYPE_CHECKING:
     from landmarks.library.ledger import Ledger
@@ -107,7 +107,7 @@ def find_ledger(root: Path, state: Path | None = None) -> Path | None:
 
 def libraries_below(folder: Path, state: Path | None = None) -> Iterator[Path]:
     """Yield the folders below a folder that have a ledger of their own, each before those in it."""
-    rules = WalkRules(frozenset(), apart=lambda path: find_ledger(absolute(path), state) is not None)
+    rules = WalkRules(frozenset(), apart=Apart(lambda path: find_ledger(absolute(path), state) is not None))
     for found in walk([folder], rules):
         if isinstance(found, Skipped) and found.reason == "apart":
             yield found.path
