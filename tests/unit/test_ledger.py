@@ -324,3 +324,23 @@ class TestWriting:
             assert again.left_open() == []
         assert (tmp_path / ".a.jpg-mine.xmp").exists()
         assert not (tmp_path / ".a.jpg-abcd1234.xmp").exists()
+
+
+def test_several_open_a_new_ledger_at_the_same_moment(tmp_path: Path) -> None:
+    errors: list[LedgerError] = []
+
+    def open_it(path: Path, together: threading.Barrier) -> None:
+        together.wait()
+        try:
+            Ledger(path).close()
+        except LedgerError as error:
+            errors.append(error)
+
+    for number in range(40):
+        given_to_all = (tmp_path / f"{number}.sqlite3", threading.Barrier(6))
+        threads = [threading.Thread(target=open_it, args=given_to_all) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not errors

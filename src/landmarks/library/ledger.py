@@ -41,6 +41,7 @@ from landmarks.library.records import (
     connect,
     photo_of,
     translated,
+    use_journal,
 )
 
 _PAGE = 64  # rows in memory at a time
@@ -84,7 +85,7 @@ class Ledger(Closing):
         with self._errors():
             # The shared memory of a write-ahead log does not work across machines.
             remote = self._path is not None and is_remote(self._path.parent)
-            self._connection.execute(f"PRAGMA journal_mode={'TRUNCATE' if remote else 'WAL'}")
+            use_journal(self._connection, "TRUNCATE" if remote else "WAL")
             # A change must reach the disk before its file does, even on power failure.
             self._connection.execute("PRAGMA synchronous=FULL")
             with self.transaction():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
@@ -231,6 +232,20 @@ def connect(path: Path | None, *, copy: bool = False) -> sqlite3.Connection:
         with reading(path) as source:
             source.backup(connection)
     return connection
+
+
+def use_journal(connection: sqlite3.Connection, mode: str) -> None:
+    """Set the journal mode; SQLite itself does not wait for another process that is setting it."""
+    until = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute(f"PRAGMA journal_mode={mode}")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 @contextmanager
