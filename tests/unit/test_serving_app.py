@@ -17,6 +17,7 @@ from nearest import Nearest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from starlette.testclient import TestClient
+from stub_pool import StubPool, use_stub
 from tiny_model import COLOURS, calibrated, make_model
 
 from landmarks.errors import ModelError, SettingsError
@@ -26,6 +27,7 @@ from landmarks.model.folder import Origin, read_info, write_info
 from landmarks.model.operating_points import ExpectedRate, ExpectedRates, OperatingPoint
 from landmarks.serving.app import create_app
 from landmarks.serving.look_alikes import LookAlike
+from landmarks.serving.middleware.intake import Upload
 from landmarks.serving.service import Service
 from landmarks.serving.settings import Access, Limits, ServeSettings
 from landmarks.tagging.settings import TagSettings
@@ -340,6 +342,31 @@ def test_request_ids_are_taken_over_when_they_are_plain(client: TestClient) -> N
     assert client.get("/healthz", headers={"X-Request-ID": "trip-7"}).headers["x-request-id"] == "trip-7"
     odd = client.get("/healthz", headers={"X-Request-ID": 'x" injected'}).headers["x-request-id"]
     assert odd != 'x" injected'
+
+
+def test_a_failure_of_one_image_ends_the_work_on_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_stub(monkeypatch)
+    app = create_app(ServeSettings(make_model(tmp_path / "colours"), workers=1))
+    service: Service = app.state.service
+    look = service.look
+
+    async def failing(upload: Upload, *others: Any) -> Any:
+        if upload.content == b"bug":
+            raise KeyError("secret")
+        return await look(upload, *others)
+
+    service.look = failing  # type: ignore[method-assign]
+    with TestClient(app) as client:
+        pool = service.catalog.find(None).pool
+        assert isinstance(pool, StubPool)
+        pool.hold.clear()
+        files = [("photos", (name, content)) for name, content in (("a", TOWER), ("b", b"bug"))]
+        assert error_of(client.post("/v1/tags", files=files)) == (500, "internal")
+        pool.hold.set()
+        assert client.post("/v1/tags", content=TOWER, headers=RAW).status_code == 200
+        assert pool.answered == 1
 
 
 # --- the rest ---

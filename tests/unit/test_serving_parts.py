@@ -87,6 +87,16 @@ def test_a_client_with_much_leaves_room_for_others() -> None:
         admission.enter(f"honest {number}").take_places(1)
 
 
+def test_a_request_that_has_ended_takes_nothing_more() -> None:
+    admission = Admission(places=8, max_bytes=100)
+    with admission.enter("a") as ticket:
+        ticket.take_places(1)
+    for take in (ticket.take_places, ticket.take_bytes):
+        with pytest.raises(RuntimeError, match="ended"):
+            take(1)
+    assert admission.taken == 0
+
+
 def test_an_upload_that_has_not_come_takes_no_place() -> None:
     admission = Admission(places=2, max_bytes=1000)
     for _ in range(50):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
+from stub_pool import StubPool, use_stub
 from tiny_model import COLOURS, calibrated, make_model
 
 from landmarks.serving.app import create_app
@@ -107,3 +110,21 @@ def test_the_key_may_stand_in_the_address(client: TestClient) -> None:
     plain = {"X-Goog-Api-Key": ""}
     assert client.post(f"{ROUTE}?key={KEY}&$alt=json", json={}, headers=plain).json() == {"responses": []}
     assert client.get(f"/v1/models?key={KEY}", headers=plain).status_code == 401
+
+
+def test_a_request_without_room_takes_none_and_leaves_none_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_stub(monkeypatch)
+    limits = Limits(max_files=1, queue=4)
+    app = create_app(ServeSettings(make_model(tmp_path / "colours"), workers=1, limits=limits))
+    asked = {"image": {"content": base64.b64encode(bytes(10**5)).decode()}, "features": LANDMARK}
+    with TestClient(app) as client:
+        for _ in range(4):
+            assert client.post(ROUTE, json={"requests": [asked] * 8}).status_code == 429
+            time.sleep(0.02)  # for what might still be decoded
+        pool = app.state.service.catalog.find(None).pool
+        assert isinstance(pool, StubPool)
+        assert (app.state.service.admission.taken, pool.answered) == (0, 0)
+        assert "error" not in ask(client, *[asked] * 4)[3]
+    assert app.state.service.admission.taken == 0

@@ -26,7 +26,7 @@ from landmarks.serving.schemas import (
     TagsResponse,
     XmpRequest,
 )
-from landmarks.serving.service import Service
+from landmarks.serving.service import Service, all_of
 from landmarks.serving.vision import (
     GOOGLE_PARAMETERS,
     NOT_BASE64,
@@ -34,6 +34,7 @@ from landmarks.serving.vision import (
     AnnotateImageResponse,
     AnnotateRequest,
     GoogleErrorBody,
+    RpcStatus,
     VisionResponse,
     annotation,
     to_vision,
@@ -207,19 +208,22 @@ def _add_annotate(router: APIRouter, service: Service) -> None:
         ticket: Ticket = request.state.ticket
         ticket.take_bytes(ticket.size)  # the base64 text and the files decoded from it
 
-        async def one(asked: AnnotateImageRequest, served: ServedModel) -> AnnotateImageResponse:
-            problem = asked.problem()
+        async def one(
+            asked: AnnotateImageRequest, problem: RpcStatus | None, served: ServedModel
+        ) -> AnnotateImageResponse:
             content = None if problem else await asyncio.to_thread(asked.content)
             if problem is not None or content is None:
                 return AnnotateImageResponse(error=problem or NOT_BASE64)
-            ticket.take_places(1)
             answer = await service.look(Upload(None, content, ticket.client), served, ["size"])
             found = annotation(answer.photo, whole_picture(*answer.size), asked.results)
             return found if found.error is not None else found.model_copy(update={"error": asked.warning})
 
         with service.catalog.use(model) as served:
-            responses = await asyncio.gather(*(one(asked, served) for asked in wanted.requests))
-        return _json(VisionResponse(responses=list(responses)), exclude_none=True)
+            problems = [asked.problem() for asked in wanted.requests]
+            ticket.take_places(problems.count(None))
+            asked = zip(wanted.requests, problems, strict=True)
+            responses = await all_of(one(each, problem, served) for each, problem in asked)
+        return _json(VisionResponse(responses=responses), exclude_none=True)
 
 
 def _add_search(router: APIRouter, service: Service, searcher: Searcher) -> None:

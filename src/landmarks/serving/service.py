@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from landmarks.serving.pool.pool import PoolClosedError, TooSlowError, WorkerLos
 from landmarks.serving.pool.protocol import Also
 from landmarks.serving.schemas import ErrorDetail, LimitsCard, ModelsResponse, Photo
 from landmarks.serving.settings import ServeSettings
+
+Result = TypeVar("Result")
 
 _BODIES = 8
 """Number of requests of maximum size that may be in memory at a time."""
@@ -78,7 +81,7 @@ class Service:
             RequestError: None of them can be read.
         """
         also: list[Also] = ["preview"] if preview else []
-        answers = await asyncio.gather(*(self.look(upload, model, also) for upload in uploads))
+        answers = await all_of(self.look(upload, model, also) for upload in uploads)
         photos = [answer.photo for answer in answers]
         errors = [photo.error for photo in photos if photo.error is not None]
         if len(errors) == len(photos):
@@ -138,6 +141,20 @@ class Service:
     def landmarks(self, model: str | None = None) -> bytes:
         """Return the landmarks of a model, by default the first, as the JSON of a `LandmarksResponse`."""
         return self.catalog.find(model).landmarks
+
+
+async def all_of(works: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """Return the results of concurrent work, in order.
+
+    The first error ends all of it before it is raised: what a request began must not outlive the request, whose
+    slots and model others then have.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work) for work in works]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 def _vector(encoded: str) -> NDArray[np.float32]:

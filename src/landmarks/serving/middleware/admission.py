@@ -107,6 +107,7 @@ class Ticket:
         self._quota = quota
         self._places = 0
         self._bytes = 0
+        self._ended = False
         self.client = client
 
     def __enter__(self) -> Ticket:
@@ -115,6 +116,7 @@ class Ticket:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ended = True
         self._admission.give_back(self.client, self._places, self._bytes)
 
     @property
@@ -124,7 +126,7 @@ class Ticket:
 
     def take_places(self, count: int) -> None:
         """Take slots for the images of the request; raises `RequestError` if there are none."""
-        self._admission.take(self.client, count, 0)
+        self._take(count, 0)
         self._places += count
         self.count(count)
 
@@ -135,5 +137,10 @@ class Ticket:
 
     def take_bytes(self, count: int) -> None:
         """Reserve memory for a part of the body; raises `RequestError` if there is none."""
-        self._admission.take(self.client, 0, count)
+        self._take(0, count)
         self._bytes += count
+
+    def _take(self, places: int, size: int) -> None:
+        if self._ended:
+            raise RuntimeError("the request has ended: nobody would return what it takes now")
+        self._admission.take(self.client, places, size)
