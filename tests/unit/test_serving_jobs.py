@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 import stat
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +140,120 @@ def test_what_no_job_takes_is_refused(client: TestClient) -> None:
 def test_without_a_file_there_are_no_jobs(settings: ServeSettings) -> None:
     app = create_app(ServeSettings(settings.model))
     assert "/v1/jobs" not in app.openapi()["paths"]
+
+
+# --- a disk that is full, and requests that end ---
+
+
+def test_jobs_go_on_once_the_disk_has_room_again(
+    settings: ServeSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("landmarks.serving.jobs.runner._RETRY_SECONDS", 0.01)
+    full, failed = threading.Event(), set()
+
+    def may_fail(name: str) -> None:
+        work = getattr(JobStore, name)
+
+        def failing(*given: Any, **named: Any) -> Any:
+            if full.is_set():
+                failed.add(name)
+                raise sqlite3.OperationalError("database or disk is full")
+            return work(*given, **named)
+
+        monkeypatch.setattr(JobStore, name, failing)
+
+    for name in ("add", "take", "finish", "expire"):
+        may_fail(name)
+    monkeypatch.setattr("landmarks.serving.jobs.runner._EXPIRY_SECONDS", 0.01)
+    app = create_app(settings)
+    with TestClient(app) as client:
+        pool = app.state.service.catalog.find(None).pool
+        assert isinstance(pool, StubPool)
+        pool.hold.clear()
+        content = archive({f"{n}.jpg": b"x" for n in range(9)})
+        job = client.post("/v1/jobs", content=content, headers=ZIP).json()["id"]
+        full.set()
+        refused = client.post("/v1/jobs", content=content, headers=ZIP)
+        assert code_of(refused) == (503, "unavailable")
+        assert refused.headers["retry-after"]
+        pool.hold.set()
+        end = time.monotonic() + 5
+        while not {"finish", "expire"} <= failed:
+            assert time.monotonic() < end, failed
+            time.sleep(0.01)
+        full.clear()
+        assert finished(client, job)["failed"] == 0
+        assert pool.answered == 9  # a result that could not be stored is not worked out again
+        again = client.post("/v1/jobs", content=content, headers=ZIP).json()["id"]
+        assert finished(client, again)["done"] == 9
+    assert "disk is full" in str([vars(record) for record in caplog.records])
+
+
+def test_an_image_on_which_the_service_fails_does_not_stop_the_others(
+    settings: ServeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = StubPool.answer
+
+    async def failing(pool: StubPool, picture: bytes, *others: Any, **named: Any) -> dict[str, Any]:
+        if picture == b"bug":
+            raise KeyError("secret")
+        return await answer(pool, picture, *others, **named)
+
+    monkeypatch.setattr(StubPool, "answer", failing)
+    with TestClient(create_app(settings)) as client:
+        content = archive({"a.jpg": b"bug", "b.jpg": b"bug", "c.jpg": b"bug", "d.jpg": b"x"})
+        job = client.post("/v1/jobs", content=content, headers=ZIP).json()["id"]
+        assert finished(client, job)["failed"] == 3
+        photos = client.get(f"/v1/jobs/{job}/results").json()["photos"]
+        assert [photo["error"] and photo["error"]["code"] for photo in photos] == ["internal"] * 3 + [None]
+
+
+def test_a_job_whose_request_timed_out_is_not_kept(
+    settings: ServeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = JobStore.add
+
+    def slow(*given: Any) -> Any:
+        time.sleep(0.4)
+        return add(*given)
+
+    monkeypatch.setattr(JobStore, "add", slow)
+    limits = replace(settings.limits, decode_seconds=0.1, request_seconds=0.1)
+    with TestClient(create_app(replace(settings, limits=limits))) as client:
+        refused = client.post("/v1/jobs", content=archive({"a.jpg": b"x"}), headers=ZIP)
+        assert code_of(refused) == (503, "unavailable")
+        assert "landmarks_job_pictures 0.0" in client.get("/metrics").text
+    store = JobStore(settings.jobs.path)
+    assert store.waiting() == (0, 0)
+    store.close()
+
+
+def test_a_job_deleted_under_its_workers_is_not_counted_twice(
+    settings: ServeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = StubPool.answer
+
+    async def waiting(pool: StubPool, picture: bytes, *others: Any, **named: Any) -> dict[str, Any]:
+        while picture == b"stays":
+            await asyncio.sleep(1)
+        return await answer(pool, picture, *others, **named)
+
+    monkeypatch.setattr(StubPool, "answer", waiting)
+    app = create_app(settings)
+    with TestClient(app) as client:
+        pool = app.state.service.catalog.find(None).pool
+        assert isinstance(pool, StubPool)
+        pool.hold.clear()
+        content = archive({f"{n}.jpg": b"goes" for n in range(5)})
+        gone = client.post("/v1/jobs", content=content, headers=ZIP).json()["id"]
+        time.sleep(0.05)  # two are in work
+        assert client.delete(f"/v1/jobs/{gone}").status_code == 204
+        client.post("/v1/jobs", content=archive({f"{n}.jpg": b"stays" for n in range(5)}), headers=ZIP)
+        pool.hold.set()
+        while pool.answered < 2:
+            time.sleep(0.01)
+        time.sleep(0.05)  # their results are stored
+        assert "landmarks_job_pictures 5.0" in client.get("/metrics").text
 
 
 # --- archives ---

@@ -81,9 +81,8 @@ def jobs_router(service: Service, runner: JobRunner, limits: JobLimits) -> APIRo
         uploads = await read_files(request, limits.job_files)
         images = await asyncio.to_thread(unpack, uploads, limits, service.settings.limits.max_file_bytes)
         ticket.count(len(images))
-        job_id = await runner.add(_owner(request), model, images)
-        body = card(await find(request, job_id)).model_dump()
-        return JSONResponse(body, 202, {"Location": f"/v1/jobs/{job_id}"})
+        job = await runner.add(_owner(request), model, images)
+        return JSONResponse(card(job).model_dump(), 202, {"Location": f"/v1/jobs/{job.id}"})
 
     @router.get("/{job_id}", summary="State of a job", responses=missing)
     async def job(request: Request, job_id: str) -> JobCard:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 from landmarks.serving.errors import RequestError
-from landmarks.serving.jobs.store import Item, JobStore
+from landmarks.serving.jobs.store import Item, Job, JobStore
 from landmarks.serving.middleware.intake import Upload
-from landmarks.serving.schemas import Photo
-from landmarks.serving.service import Service
+from landmarks.serving.schemas import ErrorDetail, Photo
+from landmarks.serving.service import Answered, Service
 from landmarks.serving.settings import JobLimits
 
 Result = TypeVar("Result")
 
+_log = logging.getLogger("landmarks.serving")
 _EXPIRY_SECONDS = 60.0  # between two looks for jobs whose time is over
+_RETRY_SECONDS = 5.0  # before the next try to use a file that could not be used, such as on a full disk
 
 
 class JobRunner:
@@ -42,7 +47,7 @@ class JobRunner:
         self._store = JobStore(limits.path)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="jobs")  # SQLite may wait for the disk
         self._tasks: list[asyncio.Task[None]] = []
-        self._more = asyncio.Condition()
+        self._more = asyncio.Event()  # set, and replaced by another one, when there are more images
         self.pending = self._store.waiting()[0]
 
     async def open(self) -> None:
@@ -59,27 +64,52 @@ class JobRunner:
         self._thread.shutdown()
 
     async def call(self, work: Callable[[JobStore], Result]) -> Result:
-        """Use the store, in its thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._store)
-
-    async def add(self, owner: str, model: str | None, images: Sequence[tuple[str | None, bytes]]) -> str:
-        """Store a job, and return its ID.
+        """Use the store, in its thread.
 
         Raises:
-            RequestError: The jobs together have too many bytes already.
+            RequestError: The file cannot be used.
+        """
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._store)
+        except sqlite3.Error as error:
+            _log.error("the file of jobs cannot be used", extra={"reason": str(error)})
+            message = "jobs cannot be read or stored just now, perhaps because the disk is full: try again later"
+            raise RequestError("unavailable", message, retry_after=30) from error
+
+    async def _keep_trying(self, work: Callable[[JobStore], Result]) -> Result:
+        """Use the store, again and again until it can be used: an image in work must not get lost meanwhile."""
+        while True:
+            with suppress(RequestError):
+                return await self.call(work)
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def add(self, owner: str, model: str | None, images: Sequence[tuple[str | None, bytes]]) -> Job:
+        """Store a job, all of it or nothing, and return it.
+
+        Raises:
+            RequestError: The jobs together have too many bytes already, or the file cannot be used.
         """
         size = sum(len(content) for _, content in images)
 
-        def stored(store: JobStore) -> str | None:
+        def stored(store: JobStore) -> Job | None:
             fits = store.waiting()[1] + size <= self._limits.job_mb * 2**20
-            return store.add(owner, model, images) if fits else None
+            return store.find(store.add(owner, model, images), owner) if fits else None
 
-        job = await self.call(stored)
+        storing = asyncio.create_task(self.call(stored))
+        try:
+            job = await asyncio.shield(storing)
+        except asyncio.CancelledError:
+            # Its client never gets the ID: the job would be analysed for nobody, and a retry would come on top.
+            with suppress(RequestError):
+                if (unwanted := await storing) is not None:
+                    await self.delete(unwanted.id, owner)
+            raise
         if job is None:
             message = "too many images of jobs are waiting: send the job again later"
             raise RequestError("overloaded", message, retry_after=30)
         self.pending += len(images)
-        await self._wake()
+        self._more.set()
+        self._more = asyncio.Event()
         return job
 
     async def delete(self, job: str, owner: str) -> bool:
@@ -88,38 +118,41 @@ class JobRunner:
         self.pending = (await self.call(lambda store: store.waiting()))[0]
         return gone
 
-    async def _wake(self) -> None:
-        async with self._more:
-            self._more.notify_all()
-
     async def _work(self) -> None:
         while True:
-            async with self._more:
-                item = await self.call(lambda store: store.take())
-                if item is None:
-                    await self._more.wait()
-                    continue
-            await self._analyse(item)
+            more = self._more
+            item = await self._keep_trying(lambda store: store.take())
+            if item is None:
+                await more.wait()
+            else:
+                await self._analyse(item)
 
     async def _analyse(self, item: Item) -> None:
         photo, version = await self._look(item)
         code = None if photo.error is None else photo.error.code
         if code == "unavailable":  # the service stops, or replaces the model
-            await self.call(lambda store: store.give_back(item))
+            await self._keep_trying(lambda store: store.give_back(item))
             await asyncio.sleep(1)
             return
         result = photo.model_dump() | {"model": version}
-        await self.call(lambda store: store.finish(item, result, failed=code is not None))
-        self.pending = max(0, self.pending - 1)
+        if await self._keep_trying(lambda store: store.finish(item, result, failed=code is not None)):
+            self.pending = max(0, self.pending - 1)
 
     async def _look(self, item: Item) -> tuple[Photo, str]:
         known = item.model if item.model in self._service.catalog.names else None
         with self._service.catalog.use(known) as served:
             upload = Upload(item.file, item.content, f"job {item.owner}")
-            return (await self._service.look(upload, served)).photo, served.version
+            # Whatever goes wrong with one image, it must not end the work on all others.
+            (answer,) = await asyncio.gather(self._service.look(upload, served), return_exceptions=True)
+        if isinstance(answer, Answered):
+            return answer.photo, served.version
+        _log.error("an image of a job failed", extra={"job": item.job}, exc_info=answer)
+        error = ErrorDetail(code="internal", message="the service failed on this image; see its log")
+        photo = Photo(file=item.file, tags=[], candidates=[], known=False, reasons=[], error=error)
+        return photo, served.version
 
     async def _expire(self) -> None:
         while True:
             before = time.time() - self._limits.job_hours * 3600
-            await self.call(lambda store, before=before: store.expire(before))  # type: ignore[misc]
+            await self._keep_trying(lambda store, before=before: store.expire(before))  # type: ignore[misc]
             await asyncio.sleep(_EXPIRY_SECONDS)

@@ -150,18 +150,19 @@ class JobStore:
             "UPDATE images SET taken = ? WHERE job = ? AND number = ?", (taken, item.job, item.number)
         )
 
-    def finish(self, item: Item, result: dict[str, Any], *, failed: bool) -> None:
-        """Store a result and delete the image; a job that was deleted meanwhile is ignored."""
+    def finish(self, item: Item, result: dict[str, Any], *, failed: bool) -> bool:
+        """Store a result and delete the image; return False for a job that was deleted meanwhile."""
         with self._database as database:
-            database.execute(
+            stored = database.execute(
                 "UPDATE images SET content = NULL, result = ?, failed = ? WHERE job = ? AND number = ?",
                 (json.dumps(result, ensure_ascii=False), failed, item.job, item.number),
-            )
+            ).rowcount
             database.execute(
                 "UPDATE jobs SET finished = ? WHERE id = ? AND NOT EXISTS "
                 "(SELECT 1 FROM images WHERE job = id AND result IS NULL)",
                 (time.time(), item.job),
             )
+        return stored > 0
 
     def delete(self, job: str, owner: str) -> bool:
         """Delete a job of an owner; return whether there was one."""
