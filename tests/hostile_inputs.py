@@ -23,7 +23,7 @@ from landmarks.imaging.decoding import load_image
 from landmarks.metadata.packet import PacketError
 from landmarks.metadata.reading import embedded_position
 from landmarks.metadata.xmp import XmpPacket
-from landmarks.serving.jobs.archive import unpack
+from landmarks.serving.jobs.archive import images_of
 from landmarks.serving.middleware.admission import Admission
 from landmarks.serving.middleware.intake import Upload, read_pictures
 from landmarks.serving.pool.worker import size_of
@@ -65,7 +65,9 @@ def read_packet(content: bytes) -> None:
 
 def read_archive(content: bytes) -> None:
     """What the service does with the archive of a job."""
-    unpack([Upload("a.zip", content)], JobLimits(job_files=20, job_mb=1), 10_000)
+    images, _ = images_of([Upload("a.zip", content)], JobLimits(job_files=20, job_mb=1), 10_000)
+    for image in images:
+        image.content()
 
 
 READERS: dict[str, Callable[[bytes], None]] = {

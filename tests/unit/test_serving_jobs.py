@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import threading
 import time
+import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,7 +24,7 @@ from tiny_model import make_model
 from landmarks.errors import SettingsError
 from landmarks.serving.app import create_app
 from landmarks.serving.errors import RequestError
-from landmarks.serving.jobs.archive import unpack
+from landmarks.serving.jobs.archive import images_of
 from landmarks.serving.jobs.store import JobStore
 from landmarks.serving.middleware.intake import Upload
 from landmarks.serving.middleware.keys import hash_of
@@ -97,7 +98,9 @@ def test_a_job_goes_on_after_a_restart(settings: ServeSettings) -> None:
         pool = app.state.service.catalog.find(None).pool
         assert isinstance(pool, StubPool)
         pool.hold.clear()
-        job = client.post("/v1/jobs", content=archive({str(n): b"x" for n in range(9)}), headers=ZIP).json()["id"]
+        job = client.post("/v1/jobs", content=archive({f"{n}.jpg": b"x" for n in range(9)}), headers=ZIP).json()[
+            "id"
+        ]
         with pytest.raises(SettingsError, match="another service"):
             JobStore(settings.jobs.path)
     with TestClient(create_app(settings)) as client:
@@ -111,7 +114,7 @@ def test_jobs_are_seen_only_with_their_key(settings: ServeSettings, tmp_path: Pa
     )
     with TestClient(create_app(ServeSettings(**vars(settings) | {"access": Access(keys_file=keys)}))) as client:
         mine, other = {"X-API-Key": "a" * 16}, {"X-API-Key": "b" * 16}
-        content = archive({"1": b"x", "2": b"x", "3": b"x", "4": b"x"})
+        content = archive({f"{n}.jpg": b"x" for n in range(4)})
         job = client.post("/v1/jobs", content=content, headers=ZIP | mine).json()["id"]
         assert code_of(client.post("/v1/jobs", content=content, headers=ZIP | mine)) == (429, "rate_limited")
         finished(client, job, **mine)
@@ -125,12 +128,12 @@ def test_jobs_are_seen_only_with_their_key(settings: ServeSettings, tmp_path: Pa
 def test_what_no_job_takes_is_refused(client: TestClient) -> None:
     for content, expected in (
         (archive({}), (400, "bad_request")),
-        (archive({str(n): b"x" for n in range(51)}), (413, "too_large")),
-        (archive({"a": b"x"})[:-30], (400, "bad_request")),
-        (archive({str(n): bytes(9000) for n in range(20)}, zipfile.ZIP_DEFLATED), (413, "too_large")),
+        (archive({f"{n}.jpg": b"x" for n in range(51)}), (413, "too_large")),
+        (archive({"a.jpg": b"x"})[:-30], (400, "bad_request")),
+        (archive({f"{n}.jpg": bytes(9000) for n in range(20)}, zipfile.ZIP_DEFLATED), (413, "too_large")),
     ):
         assert code_of(client.post("/v1/jobs", content=content, headers=ZIP)) == expected
-    assert code_of(client.post("/v1/jobs?model=other", content=archive({"a": b"x"}), headers=ZIP)) == (
+    assert code_of(client.post("/v1/jobs?model=other", content=archive({"a.jpg": b"x"}), headers=ZIP)) == (
         422,
         "invalid_parameter",
     )
@@ -259,24 +262,86 @@ def test_a_job_deleted_under_its_workers_is_not_counted_twice(
 # --- archives ---
 
 
+def read(content: bytes, limits: JobLimits = LIMITS) -> dict[str | None, bytes]:
+    """Read all images of an archive, and leave out what it is to leave out."""
+    packed, _ = images_of([Upload("a.zip", content)], limits, 5000)
+    return {image.file: image.content() for image in packed}
+
+
 def test_an_archive_unpacks_to_no_more_than_is_allowed() -> None:
     packed = archive({"bomb.jpg": bytes(10**7), "a.jpg": b"x"}, zipfile.ZIP_DEFLATED)
-    unpacked = dict(unpack([Upload("a.zip", packed)], LIMITS, 5000))
-    assert {name: len(content) for name, content in unpacked.items()} == {"bomb.jpg": 5001, "a.jpg": 1}
+    assert {name: len(content) for name, content in read(packed).items()} == {"bomb.jpg": 5001, "a.jpg": 1}
+
+
+def test_an_archive_is_unpacked_one_image_at_a_time(settings: ServeSettings) -> None:
+    jobs, limits = replace(settings.jobs, job_mb=64), replace(settings.limits, max_mb=1)
+    packed = archive({f"{n}.jpg": bytes(2**20) for n in range(40)}, zipfile.ZIP_DEFLATED)
+    app = create_app(replace(settings, jobs=jobs, limits=limits))
+    with TestClient(app) as client:
+        pool = app.state.service.catalog.find(None).pool
+        assert isinstance(pool, StubPool)
+        pool.hold.clear()
+        tracemalloc.start()
+        try:
+            assert client.post("/v1/jobs", content=packed, headers=ZIP).json()["images"] == 40
+            assert tracemalloc.get_traced_memory()[1] < 15 * 2**20
+        finally:
+            tracemalloc.stop()
+
+
+def test_an_archive_is_searched_like_a_folder_and_what_is_left_out_is_told(client: TestClient) -> None:
+    photos = ["./a.jpg", "./t/./b.JPG", "t\\c.png"]
+    left_out = {
+        "hidden": ["t/.thumbs/a.jpg", "t\\.thumbs\\b.jpg", "._a.jpg"],
+        "system": ["t/@eaDir/a.jpg", "__MACOSX/t/a.jpg", "t/Thumbs.db"],
+        "unsupported": ["readme.txt", "t/noname"],
+        "companion": ["a.jpg.xmp"],
+        "video": ["t/a.mov"],
+    }
+    names = [*photos, *(name for each in left_out.values() for name in each)]
+    packed = archive({"./": b"", "t/": b"", **dict.fromkeys(names, b"x")})
+    body = client.post("/v1/jobs", content=packed, headers=ZIP).json()
+    assert body["images"] == 3
+    assert body["skipped"] == {reason: len(each) for reason, each in left_out.items()}
+    finished(client, body["id"])
+    results = client.get(f"/v1/jobs/{body['id']}/results").json()["photos"]
+    assert [photo["file"] for photo in results] == photos
+    nothing = client.post("/v1/jobs", content=archive({"readme.txt": b"x"}), headers=ZIP)
+    assert "not a supported format" in nothing.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("name", ["../a.jpg", "t/../../a.jpg", "..\\a.jpg"])
+def test_names_that_lead_out_of_an_archive_are_refused(client: TestClient, name: str) -> None:
+    refused = client.post("/v1/jobs", content=archive({name: b"x", "b.jpg": b"x"}), headers=ZIP)
+    assert code_of(refused) == (400, "bad_request")
+    assert "leads out of the archive" in refused.json()["error"]["message"]
 
 
 def test_a_directory_of_very_many_entries_is_not_even_read() -> None:
-    packed = archive({str(n): b"" for n in range(1500)})
+    packed = archive({f"{n}.jpg": b"" for n in range(1500)})
     with pytest.raises(RequestError, match="too many entries"):
-        unpack([Upload("a.zip", packed)], LIMITS, 5000)
+        read(packed)
 
 
-def test_a_damaged_archive_is_one_error() -> None:
+def test_a_damaged_archive_is_one_error(client: TestClient) -> None:
     packed = archive({"a.jpg": b"x" * 40, "b.jpg": b"y" * 40}, zipfile.ZIP_DEFLATED)
     for at in range(4, len(packed)):
         spoilt = packed[:at] + bytes([packed[at] ^ 0xFF]) + packed[at + 1 :]
         with suppress(RequestError):
-            unpack([Upload("a.zip", spoilt)], LIMITS, 5000)
+            read(spoilt)
+    at = packed.index(b"PK\x01\x02")
+    encrypted = packed[:6] + b"\x01" + packed[7 : at + 8] + b"\x01" + packed[at + 9 :]
+    rare = packed[:8] + b"\x63" + packed[9 : at + 10] + b"\x63" + packed[at + 11 :]
+    broken = packed[:36] + b"\xff\xff" + packed[38:]
+    for content, told in (
+        (encrypted, "a.jpg in the archive is encrypted: pack it again without a password"),
+        (rare, "a.jpg in the archive is compressed in an unknown way: pack it again as an ordinary ZIP"),
+        (broken, "a.jpg in the archive is damaged: pack it again"),
+    ):
+        refused = client.post("/v1/jobs", content=content, headers=ZIP)
+        assert code_of(refused) == (400, "bad_request")
+        assert refused.json()["error"]["message"] == told
+    assert "landmarks_job_pictures 0.0" in client.get("/metrics").text
 
 
 # --- the file ---

@@ -132,15 +132,21 @@ class WalkRules:
 
     def takes(self, below: str) -> bool:
         """Return whether a file is accepted by its path relative to the root, without a file system to walk."""
+        return self.skips_path(below) is None
+
+    def skips_path(self, below: str) -> Reason | None:
+        """Return why a file is not accepted by its path relative to the root, or None; see `takes`."""
         *folders, name = PurePath(below).parts
-        return not (
-            any(self.skips(folder, is_folder=True) for folder in folders)
-            or self.skips(name, is_folder=False)
-            or any(
-                self._excluded.match(PurePath(*(*folders, name)[:end]), is_folder=end <= len(folders))
-                for end in range(1, len(folders) + 2)
-            )
+        for folder in folders:
+            if reason := self.skips(folder, is_folder=True):
+                return reason
+        if reason := self.skips(name, is_folder=False):
+            return reason
+        excluded = any(
+            self._excluded.match(PurePath(*(*folders, name)[:end]), is_folder=end <= len(folders))
+            for end in range(1, len(folders) + 2)
         )
+        return "excluded" if excluded else None
 
     @cached_property
     def _excluded(self) -> _Patterns:

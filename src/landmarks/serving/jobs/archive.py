@@ -1,4 +1,4 @@
-"""Unpacks the images of a job: files as they are, and those in ZIP archives."""
+"""Finds the images of a job: files as they are, and those in ZIP archives, which are unpacked one at a time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ import lzma
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePosixPath
 
+from landmarks.files.walker import count_skipped
+from landmarks.imaging.photos import photo_rules
 from landmarks.serving.errors import RequestError
 from landmarks.serving.middleware.intake import Upload
 from landmarks.serving.settings import JobLimits
@@ -18,7 +24,9 @@ _END = b"PK\x05\x06"
 _END_SIZE = 22
 _END_64 = b"PK\x06\x07"  # of archives with more than 65,535 entries, or above 4 GiB
 _ENTRY_BYTES = 1024  # of the directory of an archive, on average
-_HIDDEN = ("__MACOSX/", ".")
+_ENCRYPTED = 0x1
+_MAX_NAME = 255  # maximum characters of a name to return
+_RULES = photo_rules()
 
 _UNREADABLE = (
     zipfile.BadZipFile,
@@ -27,12 +35,29 @@ _UNREADABLE = (
     EOFError,
     OSError,
     ValueError,
-    RuntimeError,  # an encrypted entry; its subclass NotImplementedError, a rare compression
+    RuntimeError,
 )
 
 
-def unpack(uploads: Iterable[Upload], limits: JobLimits, max_file_bytes: int) -> list[tuple[str | None, bytes]]:
-    """Return name and content of each image, with ZIP archives replaced by what is in them.
+@dataclass(frozen=True)
+class Packed:
+    """An image that is unpacked when it is needed.
+
+    Attributes:
+        file: Its name, or None.
+        size: Bytes that it has at most.
+        content: Returns its content; raises `RequestError` if the archive is damaged.
+    """
+
+    file: str | None
+    size: int
+    content: Callable[[], bytes]
+
+
+def images_of(
+    uploads: Iterable[Upload], limits: JobLimits, max_file_bytes: int
+) -> tuple[list[Packed], Mapping[str, int]]:
+    """Return the images, with archives replaced by their photos, and the number of files left out by reason.
 
     Args:
         uploads: The files of a request.
@@ -43,11 +68,12 @@ def unpack(uploads: Iterable[Upload], limits: JobLimits, max_file_bytes: int) ->
     Raises:
         RequestError: An archive is damaged, or there are too many images or bytes in all.
     """
-    images: list[tuple[str | None, bytes]] = []
+    images: list[Packed] = []
+    skipped: Counter[str] = Counter()
     size = 0
-    for name, content in _each(uploads, limits, max_file_bytes):
-        images.append((name, content))
-        size += len(content)
+    for image in _each(uploads, limits, max_file_bytes, skipped):
+        images.append(image)
+        size += image.size
         if len(images) > limits.job_files:
             raise RequestError(
                 "too_large", f"a job takes up to {limits.job_files} images: send the rest as another"
@@ -55,17 +81,23 @@ def unpack(uploads: Iterable[Upload], limits: JobLimits, max_file_bytes: int) ->
         if size > limits.job_mb * 2**20:
             raise RequestError("too_large", f"the images of the jobs have more than {limits.job_mb:g} MiB")
     if not images:
-        raise RequestError("bad_request", "there is no image in the request: send files, or a ZIP archive of them")
-    return images
+        others = f" (left out: {count_skipped(skipped)})" if skipped else ""
+        raise RequestError(
+            "bad_request", f"there is no image in the request{others}: send files, or a ZIP archive of them"
+        )
+    return images, skipped
 
 
-def _each(uploads: Iterable[Upload], limits: JobLimits, max_file_bytes: int) -> Iterator[tuple[str | None, bytes]]:
+def _each(
+    uploads: Iterable[Upload], limits: JobLimits, max_file_bytes: int, skipped: Counter[str]
+) -> Iterator[Packed]:
     for upload in uploads:
-        if upload.content.startswith(_ZIP):
-            _check_directory(upload.content, limits.job_files)
-            yield from _entries(upload.content, max_file_bytes)
+        content = upload.content
+        if content.startswith(_ZIP):
+            _check_directory(content, limits.job_files)
+            yield from _entries(content, max_file_bytes, skipped)
         else:
-            yield upload.file, upload.content
+            yield Packed(upload.file, len(content), lambda content=content: content)  # type: ignore[misc]
 
 
 def _check_directory(content: bytes, most: int) -> None:
@@ -78,15 +110,40 @@ def _check_directory(content: bytes, most: int) -> None:
         raise RequestError("too_large", f"the archive has too many entries: a job takes up to {most} images")
 
 
-def _entries(content: bytes, max_file_bytes: int) -> Iterator[tuple[str, bytes]]:
+def _entries(content: bytes, max_file_bytes: int, skipped: Counter[str]) -> Iterator[Packed]:
+    """List the photos of an archive by the rules for a folder."""
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for entry in archive.infolist():
-                last = entry.filename.rpartition("/")[2]
-                if not last or last.startswith(".") or entry.filename.startswith(_HIDDEN):
-                    continue  # a folder, or what a system adds on its own
-                with archive.open(entry) as file:
-                    # Whatever size the archive declares, no more is unpacked.
-                    yield entry.filename[:255], file.read(max_file_bytes + 1)
+        archive = zipfile.ZipFile(io.BytesIO(content))
     except _UNREADABLE as error:
-        raise RequestError("bad_request", f"the archive cannot be read: {error}") from error
+        raise RequestError("bad_request", "the archive cannot be read: it is damaged: pack it again") from error
+    for entry in archive.infolist():
+        path = entry.filename.replace("\\", "/")  # some programs on Windows write these
+        parts = PurePosixPath(path).parts
+        if path.endswith("/") or not parts:
+            continue  # a folder
+        if ".." in parts:
+            raise RequestError(
+                "bad_request", f"{entry.filename[:_MAX_NAME]!r} leads out of the archive: pack it again without .."
+            )
+        if reason := _RULES.skips_path(path):
+            skipped[reason] += 1
+            continue
+        most = max_file_bytes + 1  # whatever size the archive declares, no more is unpacked
+        yield Packed(
+            entry.filename[:_MAX_NAME], min(entry.file_size, most), partial(_unpack, archive, entry, most)
+        )
+
+
+def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
+    """Return the first bytes of an entry; no more than it declares can come."""
+    name = f"{entry.filename[:_MAX_NAME]} in the archive"
+    if entry.flag_bits & _ENCRYPTED:
+        raise RequestError("bad_request", f"{name} is encrypted: pack it again without a password")
+    try:
+        with archive.open(entry) as file:
+            return file.read(most)
+    except NotImplementedError as error:
+        message = f"{name} is compressed in an unknown way: pack it again as an ordinary ZIP"
+        raise RequestError("bad_request", message) from error
+    except _UNREADABLE as error:
+        raise RequestError("bad_request", f"{name} is damaged: pack it again") from error

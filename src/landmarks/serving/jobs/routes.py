@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 from landmarks.serving.errors import RequestError
-from landmarks.serving.jobs.archive import unpack
+from landmarks.serving.jobs.archive import images_of
 from landmarks.serving.jobs.runner import JobRunner
 from landmarks.serving.jobs.store import Job
 from landmarks.serving.middleware.intake import read_files
@@ -33,6 +33,12 @@ class JobCard(BaseModel):
     failed: int = Field(description="Number of images whose result is an error.")
     created: float = Field(description="Unix time.")
     expires: float | None = Field(description="Unix time at which a finished job is deleted.")
+
+
+class NewJob(JobCard):
+    """A job that was just accepted."""
+
+    skipped: dict[str, int] = Field(description="Number of files in archives that were left out, by reason.")
 
 
 class JobPhoto(Photo):
@@ -70,7 +76,7 @@ def jobs_router(service: Service, runner: JobRunner, limits: JobLimits) -> APIRo
         "",
         summary="Tag many photos in the background",
         status_code=202,
-        response_model=JobCard,
+        response_model=NewJob,
         responses=errors(400, 401, 403, 408, 413, 415, 422, 429, 503),
         openapi_extra=PICTURES,
     )
@@ -79,10 +85,12 @@ def jobs_router(service: Service, runner: JobRunner, limits: JobLimits) -> APIRo
         service.catalog.find(model)
         ticket = request.state.ticket
         uploads = await read_files(request, limits.job_files)
-        images = await asyncio.to_thread(unpack, uploads, limits, service.settings.limits.max_file_bytes)
+        max_file_bytes = service.settings.limits.max_file_bytes
+        images, skipped = await asyncio.to_thread(images_of, uploads, limits, max_file_bytes)
         ticket.count(len(images))
         job = await runner.add(_owner(request), model, images)
-        return JSONResponse(card(job).model_dump(), 202, {"Location": f"/v1/jobs/{job.id}"})
+        body = card(job).model_dump() | {"skipped": skipped}
+        return JSONResponse(body, 202, {"Location": f"/v1/jobs/{job.id}"})
 
     @router.get("/{job_id}", summary="State of a job", responses=missing)
     async def job(request: Request, job_id: str) -> JobCard:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from landmarks.serving.errors import RequestError
+from landmarks.serving.jobs.archive import Packed
 from landmarks.serving.jobs.store import Item, Job, JobStore
 from landmarks.serving.middleware.intake import Upload
 from landmarks.serving.schemas import ErrorDetail, Photo
@@ -83,17 +84,21 @@ class JobRunner:
                 return await self.call(work)
             await asyncio.sleep(_RETRY_SECONDS)
 
-    async def add(self, owner: str, model: str | None, images: Sequence[tuple[str | None, bytes]]) -> Job:
+    async def add(self, owner: str, model: str | None, images: Sequence[Packed]) -> Job:
         """Store a job, all of it or nothing, and return it.
 
+        Its images are unpacked as they are stored, so that no more than one is in memory.
+
         Raises:
-            RequestError: The jobs together have too many bytes already, or the file cannot be used.
+            RequestError: The jobs together have too many bytes already, an archive is damaged, or the file cannot
+                be used.
         """
-        size = sum(len(content) for _, content in images)
+        size = sum(image.size for image in images)
 
         def stored(store: JobStore) -> Job | None:
             fits = store.waiting()[1] + size <= self._limits.job_mb * 2**20
-            return store.find(store.add(owner, model, images), owner) if fits else None
+            unpacked = ((image.file, image.content()) for image in images)
+            return store.find(store.add(owner, model, unpacked), owner) if fits else None
 
         storing = asyncio.create_task(self.call(stored))
         try:

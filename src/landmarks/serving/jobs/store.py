@@ -10,7 +10,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,14 +98,14 @@ class JobStore:
         self._database.close()
         self._lock.close()
 
-    def add(self, owner: str, model: str | None, images: Sequence[tuple[str | None, bytes]]) -> str:
-        """Store a job with its images, all or none, and return its ID."""
+    def add(self, owner: str, model: str | None, images: Iterable[tuple[str | None, bytes]]) -> str:
+        """Store a job with its images, all or none (also if reading one fails), and return its ID."""
         job = secrets.token_urlsafe(16)
         with self._database as database:
             database.execute("INSERT INTO jobs VALUES (?, ?, ?, ?, NULL)", (job, owner, model, time.time()))
             database.executemany(
                 "INSERT INTO images (job, number, file, content) VALUES (?, ?, ?, ?)",
-                [(job, number, file, content) for number, (file, content) in enumerate(images)],
+                ((job, number, file, content) for number, (file, content) in enumerate(images)),
             )
         return job
 
