@@ -13,11 +13,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2 as httpx
 import pytest
-from commands import landmarks, python
+from commands import CALL, landmarks, python
 from serving import Running, serving
 from tiny_model import COLOURS, save_colour
 
@@ -114,9 +115,16 @@ def test_a_connection_that_breaks_off_frees_its_place(service: Running, tower: b
     assert tag(service.address, tower).status_code == 200
 
 
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
-def test_what_was_taken_is_finished_before_the_end(model: Path, tower: bytes, ending: signal.Signals) -> None:
-    with serving("--model", model, "--workers", 1) as running, ThreadPoolExecutor(8) as clients:
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_what_was_taken_is_finished_before_the_end(
+    model: Path, tower: bytes, ending: signal.Signals, tmp_path: Path
+) -> None:
+    temporary = {"TMPDIR": str(tmp_path)}
+    with (
+        serving("--model", model, "--workers", 1, environment=temporary) as running,
+        ThreadPoolExecutor(8) as clients,
+    ):
+        assert list(tmp_path.iterdir())  # the copy of the model
         workers = running.workers()
         os.kill(workers[0], signal.SIGSTOP)
         asked = [clients.submit(tag, running.address, tower) for _ in range(8)]
@@ -126,8 +134,32 @@ def test_what_was_taken_is_finished_before_the_end(model: Path, tower: bytes, en
         os.kill(workers[0], signal.SIGCONT)
         assert {one.result().status_code for one in asked} == {200}
         assert running.process.wait(20) == 0
+        assert not list(tmp_path.iterdir())
         with pytest.raises(ProcessLookupError):
             os.kill(workers[0], 0)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_service_that_is_stopped_while_it_starts_ends_well(
+    model: Path, ending: signal.Signals, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "key")  # reading it takes until somebody writes
+    flags = ["serve", "--port", "0", "--model", str(model), "--api-key-file", str(tmp_path / "key")]
+    process = subprocess.Popen([sys.executable, "-c", CALL, *flags], stderr=subprocess.PIPE, text=True)
+
+    hold = os.open(tmp_path / "key", os.O_RDWR)
+    until(lambda: Path(f"/proc/{process.pid}/fd").is_dir() and str(tmp_path / "key") in _open_files(process.pid))
+    process.send_signal(ending)
+    assert (process.wait(20), process.communicate()[1]) == (0, "")
+    os.close(hold)
+
+
+def _open_files(pid: int) -> set[str]:
+    files = set()
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            files.add(str(file.readlink()))
+    return files
 
 
 def test_workers_end_when_the_service_is_killed(model: Path) -> None:

@@ -205,6 +205,46 @@ def test_workers_of_the_version_before_can_still_be_replaced(tmp_path: Path) -> 
     run(work)
 
 
+def test_a_copy_that_vanishes_is_replaced(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "colours")
+
+    class Nothing:
+        def search(self, embedding: object, limit: int) -> list[Any]:
+            return []
+
+    async def work() -> None:
+        app = create_app(ServeSettings(folder, workers=1, reload_seconds=60), Nothing())
+        catalog: Catalog = app.state.service.catalog
+        async with asking(app) as client:
+            before = catalog.find(None)
+            assert isinstance(before.pool, StubPool)
+            (before.pool.settings.model / ONNX_FILE).unlink()  # as a service that tidies /tmp does
+            await catalog.look()
+            fresh = catalog.find(None)
+            assert (fresh is before, fresh.version) == (False, before.version)
+            assert isinstance(fresh.pool, StubPool)
+            Answerer(fresh.pool.settings)
+            assert (await tag(client)).status_code == 200
+            await catalog.look()
+            assert catalog.find(None) is fresh
+
+    run(work)
+
+
+def test_a_copy_that_is_interrupted_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(source: Path, target: Path) -> None:
+        target.mkdir()
+        (target / source.name).touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("shutil.copytree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        create_app(ServeSettings(make_model(tmp_path / "colours")))
+    assert not list((tmp_path / "temporary").iterdir())
+
+
 def test_folders_are_watched_without_being_asked(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "colours")
 

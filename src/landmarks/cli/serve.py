@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import click
 
 from landmarks.cli.declare import Fields, Model, Option
 from landmarks.errors import SettingsError
+from landmarks.serving.listening import on_ending
 from landmarks.serving.settings import LOOPBACK, Access, ConnectionLimits, JobLimits, Limits, ServeSettings
 from landmarks.tagging.settings import TagSettings
 
@@ -43,6 +45,7 @@ _Hosts = Annotated[
 ]
 
 
+@on_ending(lambda _number, _frame: sys.exit(0))  # while it starts; then the server has its own way
 def serve(
     model: Model = "world",
     more_models: _More = (),
@@ -81,7 +84,7 @@ def serve(
     """Serve models over HTTP, with a web UI.
 
     The address is printed on standard output once images are accepted; logs go to standard error, one JSON object
-    per line. SIGTERM and Ctrl-C finish the images in flight and end with status 0.
+    per line. SIGTERM, SIGHUP and Ctrl-C finish the images in flight and end with status 0.
     """
     from landmarks.model.folder import find_model
     from landmarks.serving.server import run

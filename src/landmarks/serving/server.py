@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ import uvicorn
 
 from landmarks.errors import ModelError
 from landmarks.serving.app import create_app
-from landmarks.serving.listening import listen, url_of
+from landmarks.serving.listening import listen, on_ending, url_of
 from landmarks.serving.look_alikes import Searcher
 from landmarks.serving.middleware.clients import Clients
 from landmarks.serving.middleware.connections import BoundedProtocol
@@ -39,7 +39,7 @@ def run(
     telemetry: Telemetry | None = None,
     started: Callable[[str], None] = lambda _address: None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; accepted requests are finished.
+    """Serve until SIGTERM, SIGINT or SIGHUP; accepted requests are finished.
 
     Args:
         settings: Settings of the service.
@@ -73,9 +73,6 @@ def run(
         )
         address = url_of(listener, host)
         server = _Server(config, lambda: started(address), app.state.stopping.begin)
-        # uvicorn raises the signal again after shutdown, when it has been handled already.
-        for ending in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(ending, lambda *_: None)
         try:
             server.run(sockets=[listener])
         finally:
@@ -93,6 +90,12 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._told = told
         self._stopping = stopping
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Shut down at a signal; uvicorn would raise it again afterwards, and leaves out SIGHUP."""
+        with on_ending(self.handle_exit):
+            yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then report that the service has started."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from landmarks.errors import LandmarksError, ModelError, SettingsError
@@ -147,17 +148,19 @@ class Catalog:
     async def look(self) -> None:
         """Look at the folders once; reload a model whose folder has changed, but not since the last look.
 
+        So is one whose copy is gone.
         A reload that failed is tried again after a while: until it succeeds, no worker that dies can be replaced,
         because the version that it served is gone.
         """
         for name, entry in self._entries.items():
             signature = await asyncio.to_thread(_signature, entry.folder)
+            lost = partial(getattr, entry.served, "lost")
             settled, entry.seen = signature == entry.seen, signature
             if not settled or not signature:
                 continue
             if signature != entry.loaded:
                 entry.loaded, entry.failures = signature, 0
-            elif not entry.failures or time.monotonic() < entry.again:
+            elif time.monotonic() < entry.again or not (entry.failures or await asyncio.to_thread(lost)):
                 continue
             if await self._reload(name, entry):
                 entry.failures = 0
@@ -170,9 +173,10 @@ class Catalog:
         fresh: ServedModel | None = None
         try:
             fresh = await asyncio.to_thread(ServedModel, entry.folder, self._settings, self._replaced)
-            if fresh.version == entry.served.version:
+            same = fresh.version == entry.served.version
+            if same and not entry.served.lost:
                 return True
-            if self._pinned and entry.served is self.find(None):
+            if not same and self._pinned and entry.served is self.find(None):
                 raise ModelError("the index was made with the model before: index again and restart")
             if fresh.info.name != name:
                 raise ModelError(f"the model is now called {fresh.info.name}: restart to serve it under that name")

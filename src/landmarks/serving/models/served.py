@@ -65,6 +65,7 @@ class ServedModel:
             if read_info(folder) != self.info:
                 raise ModelError(f"{original}: the folder changed while it was read")
             check_file(folder, self.info, ONNX_FILE)
+        self._copied = () if copy is None else tuple(path for path in copy.rglob("*") if path.is_file())
         stored = self.info.calibration
         self._calibration = None if stored is None else Calibration.from_dict(stored)
         self._prefer = settings.tags.prefer
@@ -81,6 +82,11 @@ class ServedModel:
         self._users = 0
         self._unused = asyncio.Event()
         self._unused.set()
+
+    @property
+    def lost(self) -> bool:
+        """Whether a file of its copy is gone, as after a clean-up of the temporary folder: no worker can start."""
+        return not all(path.exists() for path in self._copied)
 
     @contextmanager
     def use(self) -> Iterator[ServedModel]:
@@ -161,9 +167,11 @@ def _copy_of(folder: Path) -> Path | None:
     try:
         copy = Path(mkdtemp(prefix="landmarks-"))
         shutil.copytree(folder, copy / folder.name)
-    except OSError as error:
-        _log.warning("a model could not be copied", extra={"model": str(folder), "reason": str(error)})
+    except BaseException as error:  # also when the service is stopped meanwhile
         if copy is not None:
             shutil.rmtree(copy, ignore_errors=True)
+        if not isinstance(error, OSError):
+            raise
+        _log.warning("a model could not be copied", extra={"model": str(folder), "reason": str(error)})
         return None
     return copy
