@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from commands import landmarks
 from PIL import Image
+from starlette.testclient import TestClient
 from tiny_model import COLOURS, camera_exif, save_colour
 
 from landmarks.imaging.preprocessing import prepare
@@ -45,6 +47,24 @@ def test_photos_are_shown_only_on_request_small_and_without_metadata(model: Path
     small = Image.open(BytesIO(shown[0].picture))
     assert "comment" not in small.info
     assert (small.format, small.size, dict(small.getexif())) == ("JPEG", (160, 120), {})
+
+
+def test_names_that_are_no_utf_8_can_be_answered(model: Path, tmp_path: Path) -> None:
+    from landmarks.serving.app import create_app
+    from landmarks.serving.models.photo_index import PhotoIndex
+    from landmarks.serving.settings import ServeSettings
+
+    root = tmp_path / "photos"
+    save_colour(root / "plain.jpg", TOWER, (64, 48))
+    (root / "plain.jpg").rename(root / os.fsdecode(b"caf\xe9.jpg"))
+    done = landmarks("index", root, "--model", model, "--index", tmp_path / "index")
+    assert done.status == 0, done.err
+    with TestClient(
+        create_app(ServeSettings(model, workers=1), PhotoIndex(str(tmp_path / "index"), model))
+    ) as client:
+        content = (root / os.fsdecode(b"caf\xe9.jpg")).read_bytes()
+        answer = client.post("/v1/search", content=content, headers={"content-type": "image/jpeg"})
+    assert [each["name"] for each in answer.json()["neighbours"]] == ["caf\\xe9.jpg"]
 
 
 def test_pictures_need_an_index(model: Path) -> None:

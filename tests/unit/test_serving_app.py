@@ -206,7 +206,7 @@ def test_vision_shape(client: TestClient) -> None:
         ({"content": b"\xff" * (LIMITS.max_file_bytes + 1), "headers": RAW}, (413, "too_large")),
         ({"content": b"\xff" * (LIMITS.max_request_bytes + 1), "headers": RAW}, (413, "too_large")),
         ({"json": {"url": "http://example.org/a.jpg"}}, (415, "unsupported_format")),
-        ({"files": [("photos", (str(n), TOWER)) for n in range(5)]}, (400, "bad_request")),
+        ({"files": [("photos", (str(n), TOWER)) for n in range(5)]}, (413, "too_large")),
         ({"files": [("photos", ("a", b"no")), ("photos", ("b", TOWER[:60]))]}, (400, "bad_request")),
         ({"files": [("photos", ("a", b"no")), ("photos", ("b", b"never"))]}, (415, "unsupported_format")),
         ({"content": b"--x", "headers": {"content-type": "multipart/form-data"}}, (400, "bad_request")),
@@ -247,6 +247,33 @@ def test_nothing_is_taken_for_good_by_what_was_refused(client: TestClient) -> No
         client.post("/v1/tags", content=b"no picture", headers=RAW)
     assert client.post("/v1/tags", content=TOWER, headers=RAW).status_code == 200
     assert "landmarks_pictures_inside 0.0" in client.get("/metrics").text
+
+
+FORM = (
+    b'--B\r\nContent-Disposition: form-data; name="photos"; filename="+2AA-\\ud800.jpg"\r\n\r\n'
+    + TOWER
+    + b"\r\n--B"
+)
+
+
+@pytest.mark.parametrize(
+    "charset", ["utf-7", "undefined", "punycode", "unicode_escape", "raw_unicode_escape", "idna", "zlib", "none"]
+)
+def test_a_charset_of_a_form_breaks_nothing(client: TestClient, charset: str) -> None:
+    kind = {"content-type": f"multipart/form-data; charset={charset}; boundary=B"}
+    answer = client.post("/v1/tags", content=FORM + b"--\r\n", headers=kind)
+    if answer.status_code != 200:
+        assert error_of(answer) == (400, "bad_request")
+    else:
+        assert answer.json()["photos"][0]["file"].endswith(".jpg")
+
+
+@pytest.mark.parametrize("left", [1, 4, 60, len(TOWER) // 2, len(TOWER) + 90])
+def test_a_form_that_is_cut_off_is_refused_whole(client: TestClient, left: int) -> None:
+    content = (FORM + FORM[3:])[:-left]
+    answer = client.post("/v1/tags", content=content, headers={"content-type": "multipart/form-data; boundary=B"})
+    assert error_of(answer) == (400, "bad_request")
+    assert "cut off" in answer.json()["error"]["message"]
 
 
 # --- who may ask ---

@@ -138,6 +138,10 @@ def test_what_no_job_takes_is_refused(client: TestClient) -> None:
         "invalid_parameter",
     )
     assert code_of(client.get("/v1/jobs/none")) == (404, "not_found")
+    job = client.post("/v1/jobs", content=b"x", headers={"content-type": "image/jpeg"}).json()["id"]
+    for start in (-1, 2**31, 2**63, 10**4000):
+        answer = client.get(f"/v1/jobs/{job}/results?start={start}")
+        assert code_of(answer) == (422, "invalid_parameter")
 
 
 def test_without_a_file_there_are_no_jobs(settings: ServeSettings) -> None:

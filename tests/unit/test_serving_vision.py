@@ -89,6 +89,7 @@ def test_each_picture_has_its_own_error(client: TestClient) -> None:
 
 def test_a_request_that_is_refused_is_told_in_googles_words(client: TestClient) -> None:
     many = [{"image": {"content": "eA=="}, "features": LANDMARK}] * 17
+    lone = b'{"requests": [{"image": {"content": "eA=="}, "features": [{"type": "\\ud800"}, {"type": 2}]}]}'
     for answer, expected in (
         (
             client.post(ROUTE, content=b"{", headers={"content-type": "application/json"}),
@@ -98,6 +99,10 @@ def test_a_request_that_is_refused_is_told_in_googles_words(client: TestClient) 
         (client.post(ROUTE, json={}, headers={"X-Goog-Api-Key": "wrong"}), (401, "UNAUTHENTICATED")),
         (client.post(ROUTE, json={"requests": [[]] * 60_000}), (413, "INVALID_ARGUMENT")),
         (client.post(f"{ROUTE}?x=1", json={}), (422, "INVALID_ARGUMENT")),
+        (
+            client.post(ROUTE, content=lone, headers={"content-type": "application/json"}),
+            (422, "INVALID_ARGUMENT"),
+        ),
         (client.get(ROUTE), (405, "UNIMPLEMENTED")),
     ):
         error = answer.json()["error"]

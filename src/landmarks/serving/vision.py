@@ -13,7 +13,7 @@ import base64
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from landmarks.serving.errors import google_code
 from landmarks.serving.schemas import Photo
@@ -81,7 +81,9 @@ class Image(BaseModel):
 class RequestedFeature(BaseModel):
     """A requested feature."""
 
-    type: str | int = Field("TYPE_UNSPECIFIED", description="`LANDMARK_DETECTION`, or its number 2.")
+    type: Annotated[str, StringConstraints(max_length=100)] | int = Field(
+        "TYPE_UNSPECIFIED", description="`LANDMARK_DETECTION`, or its number 2."
+    )
     maxResults: int | None = None  # noqa: N815 - Google's name
     model: str | None = None
 

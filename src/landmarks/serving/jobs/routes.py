@@ -101,7 +101,7 @@ def jobs_router(service: Service, runner: JobRunner, limits: JobLimits) -> APIRo
     async def job_results(
         request: Request,
         job_id: str,
-        start: Annotated[int, Query(ge=0, description="Number of the first image.")] = 0,
+        start: Annotated[int, Query(ge=0, lt=2**31, description="Number of the first image.")] = 0,
         limit: Annotated[int, Query(ge=1, le=_MOST_RESULTS)] = _MOST_RESULTS,
     ) -> JobResults:
         """Return results in the order of the images, also while the job is running."""

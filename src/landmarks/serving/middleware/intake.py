@@ -246,21 +246,46 @@ async def _read_form(request: Request, max_files: int) -> list[Upload]:
     )
     try:
         form = await parser.parse()
+        if not parser.complete:
+            raise RequestError("bad_request", "the form is cut off: its end is missing: send it again")
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-        return [
-            Upload((file.filename or "")[:_MAX_NAME] or None, await file.read(), request.state.client)
-            for file in files
-        ]
+        return [Upload(_name(file.filename or ""), await file.read(), request.state.client) for file in files]
+    except UnicodeError as error:
+        raise RequestError("bad_request", "the form cannot be read: send its names in UTF-8") from error
     except MultiPartException as error:
         raise RequestError("bad_request", f"the form cannot be read: {error.message}") from error
     finally:
         parser.close()
 
 
+def _name(given: str) -> str | None:
+    """Return a file name without lone surrogates, which some charsets may contain and JSON may not; or None."""
+    return given[:_MAX_NAME].encode(errors="replace").decode() or None
+
+
 class _InMemory(MultiPartParser):
-    """A parser whose files never spill to disk; their size is limited beforehand."""
+    """A parser whose files never spill to disk; their size is limited beforehand.
+
+    Attributes:
+        complete: Whether the end of the form has come.
+    """
 
     spool_max_size = 2**62
+    complete = False
+
+    def on_headers_finished(self) -> None:
+        """Begin the content of a part; raises `RequestError` for one file too many."""
+        try:
+            super().on_headers_finished()
+        except MultiPartException as error:
+            if self._current_files <= self.max_files:
+                raise
+            message = f"the form has more than {self.max_files} files: send fewer at a time"
+            raise RequestError("too_large", message) from error
+
+    def on_end(self) -> None:
+        """Note the end."""
+        self.complete = True
 
     def close(self) -> None:
         """Close all files, that of a part which was cut off too."""

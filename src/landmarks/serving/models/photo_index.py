@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -43,13 +44,18 @@ class PhotoIndex:
         root = self._photos.root
         return [
             LookAlike(
-                str(match.path.relative_to(root)),
+                _text(match.path.relative_to(root)),
                 match.score,
                 next((self._classes[tag] for tag in match.tags if tag in self._classes), None),
                 _small(match.path) if self._pictures else None,
             )
             for match in self._photos.of_embedding(embedding, limit)
         ]
+
+
+def _text(path: Path) -> str:
+    """Return a path as text that JSON can carry: bytes that are not UTF-8 are written as escapes."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _small(photo: Path) -> bytes | None:
