@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import click
 import pytest
 from commands import landmarks
+from tiny_model import make_model
 
 from landmarks.cli.app import COMMANDS
 from landmarks.cli.binding import Bound, Command
@@ -332,14 +333,34 @@ def test_schemas_are_valid_themselves() -> None:
         jsonschema.Draft202012Validator.check_schema(json.loads(path.read_text(encoding="utf-8")))
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("--port", 70000), "--port must be from 0 to 65535, not 70000"),
+        (("--max-mb", "inf"), "--max-mb must be above 0 and at most 1e+09, not inf"),
+        (("--max-megapixels", "inf"), "--max-megapixels must be above 0 and at most 1e+09, not inf"),
+        (("--request-seconds", "nan"), "--request-seconds must be above 0 and at most 1e+09, not nan"),
+        (("--allow-host", "photos.example:8000"), "--allow-host must be a host name such as photos.example"),
+        (("--jobs", "/none/jobs"), "--jobs /none/jobs: there is no folder /none: make it first"),
+    ],
+)
+def test_serve_refuses_values_out_of_range_in_a_sentence(
+    tmp_path: Path, given: tuple[object, object], told: str
+) -> None:
+    done = landmarks("serve", "--model", make_model(tmp_path / "colours"), *given)
+    assert (done.status, done.complaint.startswith(told)) == (2, True), done.complaint
+
+
 def test_serve_declares_no_default_that_the_settings_have(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[ServeSettings] = []
     monkeypatch.setattr("landmarks.serving.server.run", lambda settings, *_, **__: given.append(settings))
     monkeypatch.delenv("LANDMARKS_API_KEY", raising=False)
     assert landmarks("serve").status == 0
     assert landmarks("serve", "--max-mb", 10, "--queue", 40, "--cors", "https://a.example").status == 0
-    plain, asked = given
+    assert landmarks("serve", "--allow-host", "Photos.example").status == 0
+    plain, asked, named = given
     assert plain == ServeSettings(plain.model, access=Access(hosts=LOOPBACK))
+    assert named.access.hosts == (*LOOPBACK, "photos.example")
     limits = Limits(max_mb=10, queue=40)
     assert asked == dataclasses.replace(
         plain, limits=limits, access=Access(hosts=LOOPBACK, origins=("https://a.example",))

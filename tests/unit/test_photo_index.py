@@ -67,6 +67,19 @@ def test_names_that_are_no_utf_8_can_be_answered(model: Path, tmp_path: Path) ->
     assert [each["name"] for each in answer.json()["neighbours"]] == ["caf\\xe9.jpg"]
 
 
+def test_an_index_may_be_named_by_the_folder_that_was_indexed(model: Path, tmp_path: Path) -> None:
+    from landmarks.errors import SearchError
+    from landmarks.serving.models.photo_index import PhotoIndex
+
+    save_colour(tmp_path / "holiday" / "rome" / "tower.jpg", TOWER, (64, 48))
+    assert landmarks("index", tmp_path / "holiday", "--model", model).status == 0
+    for place in ("holiday", "holiday/rome", "holiday/.landmarks/index"):
+        found = PhotoIndex(str(tmp_path / place), model).search(np.ones(3, np.float32), 1)
+        assert [one.name for one in found] == ["rome/tower.jpg"], place
+    with pytest.raises(SearchError, match="there is no index"):  # not that of a folder above
+        PhotoIndex(str(tmp_path / "holiday" / "misspelt"), model)
+
+
 def test_pictures_need_an_index(model: Path) -> None:
     done = landmarks("serve", "--model", model, "--index-pictures")
     assert (done.status, done.complaint) == (2, "--index-pictures is about --index: give --index too")

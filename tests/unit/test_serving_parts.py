@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import sys
 from contextlib import suppress
 from typing import Any
@@ -19,7 +20,7 @@ from landmarks.serving.middleware.admission import Admission
 from landmarks.serving.middleware.logs import JsonFormatter
 from landmarks.serving.middleware.security import host_name
 from landmarks.serving.pool import protocol as frames
-from landmarks.serving.settings import Access, Limits, ServeSettings
+from landmarks.serving.settings import Access, ConnectionLimits, JobLimits, Limits, ServeSettings
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,19 @@ from landmarks.serving.settings import Access, Limits, ServeSettings
         (lambda path: Access(api_key="with a space in it"), "spaces"),
         (lambda path: Access(origins=("*",)), "`origins`"),
         (lambda path: Access(origins=("https://photos.example/path",)), "`origins`"),
+        *(
+            (lambda path, name=name: Access(hosts=("photos.example", name)), "`hosts` must be a host name such as")
+            for name in ("photos.example:8000", "https://photos.example", "photos.example/", "[::1]", "", "*")
+        ),
+        *(
+            (lambda path, name=name, value=value: Limits(**{name: value}), f"`{name}` must be above 0 and at most")
+            for name in ("max_mb", "max_megapixels", "max_request_mb", "request_seconds", "decode_seconds")
+            for value in (math.inf, math.nan, 1e308)
+        ),
+        (lambda path: Limits(upload_bytes_per_second=10**400), "`upload_bytes_per_second` must be at least 1"),
+        (lambda path: JobLimits(job_hours=math.inf), "`job_hours`"),
+        (lambda path: ConnectionLimits(send_seconds=math.nan), "`send_seconds`"),
+        (lambda path: ServeSettings(path, reload_seconds=math.inf), "`reload_seconds`"),
     ],
 )
 def test_settings_name_what_is_wrong(make: Any, flag: str, tmp_path: Any) -> None:

@@ -31,15 +31,17 @@ _More = Annotated[
 _Host = Annotated[str, Option("Address to listen on; 0.0.0.0 lets other machines in.")]
 _Port = Annotated[int, Option("Port; 0 takes a free one.", minimum=0)]
 _Workers = Annotated[int | None, Option("Worker processes per model.", default="one per core", minimum=1)]
-_Index = Annotated[str | None, Option("Index made by landmarks index, for POST /v1/search and similar photos.")]
+_Index = Annotated[
+    str | None, Option("Folder that was indexed, or its index, for POST /v1/search and similar photos.")
+]
 _Pictures = Annotated[bool, Option("With --index: also show similar photos, at 160 pixels.")]
 _Otel = Annotated[bool, Option("Send OpenTelemetry traces and metrics, as configured by the OTEL_ variables.")]
 _KeyFile = Annotated[Path | None, Option("File that holds the API key.", default="LANDMARKS_API_KEY, else no key")]
 _Hosts = Annotated[
     tuple[str, ...],
     Option(
-        "Host name to serve under besides addresses; repeat it.",
-        default="localhost; any with an API key",
+        "Host name to serve under besides localhost and addresses; repeat it.",
+        default="none; any with an API key",
         repeat=True,
     ),
 ]
@@ -91,14 +93,13 @@ def serve(
     from landmarks.tagging.workers import cores
 
     key = _api_key(api_key_file)
-    # Without a key, a page of another site could have its name resolve to this machine and ask.
-    usual = LOOPBACK if host in LOOPBACK or not (key or access.keys_file) else ()
+    open_to_any = bool(key or access.keys_file) and host not in LOOPBACK
     settings = ServeSettings(
         model=find_model(model),
         tags=tags,
         workers=workers or cores(),
         limits=limits,
-        access=replace(access, api_key=key, hosts=tuple(name.lower() for name in allow_host) or usual),
+        access=replace(access, api_key=key, hosts=_hosts(allow_host, open_to_any=open_to_any)),
         connections=connections,
         jobs=jobs,
         more_models=tuple(find_model(name) for name in more_models),
@@ -116,6 +117,14 @@ def serve(
 
         telemetry = start()
     run(settings, host, port, searcher=searcher, telemetry=telemetry, started=click.echo)
+
+
+def _hosts(names: tuple[str, ...], *, open_to_any: bool) -> tuple[str, ...]:
+    """Return the host names to answer under; empty for any.
+
+    Without a key, a page of another site could have its name resolve to this machine and ask.
+    """
+    return () if open_to_any and not names else (*LOOPBACK, *(name.lower() for name in names))
 
 
 def _api_key(path: Path | None) -> str | None:

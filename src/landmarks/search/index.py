@@ -17,7 +17,7 @@ from landmarks.files.state import state_of
 from landmarks.files.walker import Skipped
 from landmarks.imaging.photos import OnSkip, find_photos
 from landmarks.search.embedder import EmbeddedPhoto, Embedder, embed_photos
-from landmarks.search.table import Header, PhotoTable, Row, exists, writing
+from landmarks.search.table import Header, PhotoTable, Row, exists, is_local, writing
 from landmarks.tagging.settings import TagSettings
 
 INDEX = Path(".landmarks", "index")
@@ -88,6 +88,11 @@ def find_place(path: Path) -> str:
         if exists(default_place(candidate)):
             return default_place(candidate)
     return default_place(folder)
+
+
+def place_of(given: str) -> str:
+    """Return the place of an index that is named by itself, by the folder that was indexed, or by one below it."""
+    return find_place(Path(given)) if is_local(given) and Path(given).is_dir() and not exists(given) else given
 
 
 def encode(relative: Path) -> str:

@@ -11,6 +11,8 @@ from types import FrameType
 
 from landmarks.errors import SettingsError
 
+_LAST_PORT = 65535
+
 
 def listen(host: str, port: int, *, backlog: int = 128, or_free: bool = False) -> socket.socket:
     """Return a listening socket: from now on connections wait until they are accepted.
@@ -24,6 +26,8 @@ def listen(host: str, port: int, *, backlog: int = 128, or_free: bool = False) -
     Raises:
         SettingsError: Nothing can listen on this address.
     """
+    if not 0 <= port <= _LAST_PORT:
+        raise SettingsError(f"`port` must be from 0 to {_LAST_PORT}, not {port}")
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

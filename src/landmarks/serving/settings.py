@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,14 +22,27 @@ _MAX_DECODED_PIXELS = 64_000_000
 """Most pixels in the memory of a worker: a phone's HEIC fits, and a 200-megapixel JPEG at reduced size."""
 
 
+_MOST = 10**9
+"""Most of anything: what is computed from it still fits into the numbers of clocks and files."""
+
+_HOST = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+
+
+def _is_host(text: str) -> bool:
+    with suppress(ValueError):
+        ipaddress.ip_address(text)
+        return True
+    return _HOST.fullmatch(text) is not None
+
+
 def _at_least_one(settings: object, name: str) -> None:
-    if getattr(settings, name) < 1:
-        raise SettingsError(f"`{name}` must be at least 1, not {getattr(settings, name)}")
+    if not 1 <= getattr(settings, name) <= _MOST:
+        raise SettingsError(f"`{name}` must be at least 1 and at most {_MOST}, not {getattr(settings, name)}")
 
 
 def _above_zero(settings: object, name: str) -> None:
-    if not getattr(settings, name) > 0:
-        raise SettingsError(f"`{name}` must be above 0, not {getattr(settings, name):g}")
+    if not 0 < getattr(settings, name) <= _MOST:
+        raise SettingsError(f"`{name}` must be above 0 and at most {_MOST:g}, not {getattr(settings, name):g}")
 
 
 @dataclass(frozen=True)
@@ -63,8 +78,10 @@ class Limits:
     def __post_init__(self) -> None:
         for name in ("max_files", "upload_bytes_per_second"):
             _at_least_one(self, name)
-        for name in ("max_mb", "max_megapixels", "decode_seconds", "stall_seconds"):
+        for name in ("max_mb", "max_megapixels", "decode_seconds", "request_seconds", "stall_seconds"):
             _above_zero(self, name)
+        if self.max_request_mb is not None:
+            _above_zero(self, "max_request_mb")
         if self.max_request_mb is not None and not self.max_request_mb >= self.max_mb:
             raise SettingsError(
                 f"`max_request_mb` must have room for an image of `max_mb`, which is {self.max_mb:g}, "
@@ -152,7 +169,7 @@ class Access:
             client itself.
 
     Raises:
-        SettingsError: The key is too short or not plain text, or an origin or a proxy is not one.
+        SettingsError: The key is too short or not plain text, or a host, an origin or a proxy is not one.
     """
 
     api_key: str | None = field(default=None, repr=False)
@@ -168,6 +185,12 @@ class Access:
                 "the API key must have at least 16 plain characters without spaces: "
                 "python -c 'import secrets; print(secrets.token_urlsafe())' makes one"
             )
+        for host in self.hosts:
+            if not _is_host(host):
+                raise SettingsError(
+                    "`hosts` must be a host name such as photos.example, without https://, port or path, "
+                    f"not {host!r}"
+                )
         for origin in self.origins:
             parts = urlsplit(origin)
             if (
@@ -240,5 +263,5 @@ class ServeSettings:
 
     def __post_init__(self) -> None:
         _at_least_one(self, "workers")
-        if not self.reload_seconds >= 0:
-            raise SettingsError(f"`reload_seconds` must be at least 0, not {self.reload_seconds:g}")
+        if self.reload_seconds != 0:
+            _above_zero(self, "reload_seconds")

@@ -74,11 +74,13 @@ class JobStore:
         path: The file; it is created if missing, readable only by its owner.
 
     Raises:
-        SettingsError: Another service uses it, or it is not a file of jobs of this version.
+        SettingsError: Its folder is missing, another service uses it, or it is not a file of jobs of this version.
         StorageError: It cannot be created there.
     """
 
     def __init__(self, path: Path) -> None:
+        if not path.parent.is_dir():
+            raise SettingsError(f"`path` {path}: there is no folder {path.parent}: make it first")
         try:
             self._lock = take_lock(path.with_name(f"{path.name}.lock"))
         except TimeoutError as error:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from landmarks.errors import ImageError
 from landmarks.imaging.thumbnails import as_jpeg, load_small
 from landmarks.model.folder import read_info
+from landmarks.search.index import place_of
 from landmarks.search.searcher import PhotoSearcher
 from landmarks.serving.look_alikes import LookAlike
 from landmarks.tagging.settings import TagSettings
@@ -24,7 +25,7 @@ class PhotoIndex:
     """Finds look-alikes in an index.
 
     Args:
-        place: Folder or URL of the index.
+        place: Folder or URL of the index, or the folder that was indexed, or one below it.
         model: Folder of the served model; the index must have been built with it.
         pictures: Also return a small JPEG of each photo.
 
@@ -33,7 +34,7 @@ class PhotoIndex:
     """
 
     def __init__(self, place: str, model: Path, *, pictures: bool = False) -> None:
-        self._photos = PhotoSearcher(place, model)
+        self._photos = PhotoSearcher(place_of(place), model)
         self._pictures = pictures
         show = gazetteer_of(model, TagSettings()).display_name
         # An index stores display names; several classes of one place have one name.
