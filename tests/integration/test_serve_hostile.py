@@ -144,6 +144,35 @@ def test_what_is_no_http_gets_an_answer_of_the_service(service: Running) -> None
         assert response.headers["cache-control"] == "no-store"
 
 
+def test_what_is_wrong_with_a_request_is_told_in_words(service: Running) -> None:
+    for request in (
+        b"GET /\xe9 HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX\xff: \0\r\n\r\n",
+        b"x\r\n\r\n",
+    ):
+        with connect(service) as connection:
+            connection.sendall(request)
+            response = HTTPResponse(connection)
+            response.begin()
+            told = json.loads(response.read())["error"]["message"]
+        assert told.startswith("this is not a valid HTTP request: ")
+        assert not {"(", "'", "\\"} & set(told), told
+
+
+def test_an_address_may_be_whole(service: Running) -> None:
+    for target, host, expected in (
+        ("http://127.0.0.1:1/healthz", "127.0.0.1", 200),
+        ("HTTP://localhost/v1/models?x", "evil.example", 422),
+        ("http://evil.example/v1/models", "localhost", 403),
+        ("http://localhost", "localhost", 200),
+    ):
+        with connect(service) as connection:
+            connection.sendall(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            response = HTTPResponse(connection)
+            response.begin()
+            assert response.status == expected, target
+
+
 def test_a_body_in_tiny_chunks_is_refused(service: Running) -> None:
     with connect(service) as connection, suppress(ConnectionError):
         connection.sendall((POST + "Transfer-Encoding: chunked\r\n\r\n").encode() + b"1\r\nx\r\n" * 20_000)

@@ -105,6 +105,9 @@ def test_only_a_trusted_proxy_names_another_client() -> None:
     assert forwarded_client("10.0.0.1", "198.51.100.9", proxies) == "198.51.100.9"
     assert forwarded_client("10.0.0.1", "made-up, 198.51.100.9, 10.2.3.4", proxies) == "198.51.100.9"
     assert forwarded_client("10.0.0.1", "", proxies) == "10.0.0.1"
+    assert forwarded_client("10.0.0.1", "198.51.100.9:5678, 10.2.3.4:80", proxies) == "198.51.100.9"
+    assert forwarded_client("10.0.0.1", "[2001:db8::1]:80", proxies) == client_name("2001:db8::1")
+    assert forwarded_client("10.0.0.1", "2001:db8::1", proxies) == client_name("2001:db8::1")
     assert forwarded_client("10.0.0.1", "not an address", proxies) == "10.0.0.1"
 
 

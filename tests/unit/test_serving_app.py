@@ -365,6 +365,20 @@ def test_cors_is_off_and_security_headers_are_on(client: TestClient) -> None:
     assert client.get("/v1/models").headers["cache-control"] == "no-store"
 
 
+def test_head_is_a_get_without_the_body(client: TestClient) -> None:
+    for path in ("/healthz", "/readyz", "/metrics", "/v1/models", "/v1/landmarks", "/openapi.json"):
+        asked, headed = client.get(path), client.head(path)
+        assert (headed.status_code, headed.content) == (200, b""), path
+        assert headed.headers["content-type"] == asked.headers["content-type"]
+    assert client.head("/v1/tags").status_code == 405
+
+
+def test_a_slash_at_the_end_is_another_address(client: TestClient) -> None:
+    for path in ("/v1/tags/", "/v1/models/", "/healthz/"):
+        answer = client.post(path, content=TOWER, headers=RAW, follow_redirects=False)
+        assert error_of(answer) == (404, "not_found")
+
+
 def test_request_ids_are_taken_over_when_they_are_plain(client: TestClient) -> None:
     assert client.get("/healthz", headers={"X-Request-ID": "trip-7"}).headers["x-request-id"] == "trip-7"
     odd = client.get("/healthz", headers={"X-Request-ID": 'x" injected'}).headers["x-request-id"]
@@ -447,6 +461,15 @@ def test_the_page_is_served_from_memory_and_cached_by_its_tag(client: TestClient
     assert page.headers["content-type"].startswith("text/html")
     again = client.get("/", headers={"If-None-Match": page.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
+    tag = page.headers["etag"]
+    for given, status in (
+        (f"W/{tag}", 304),
+        (f'"other", W/{tag}', 304),
+        ("*", 304),
+        ('"other"', 200),
+        (tag[:9], 200),
+    ):
+        assert client.get("/", headers={"If-None-Match": given}).status_code == status, given
     assert client.get("/main.js").headers["content-type"].startswith("text/javascript")
     assert "http" not in page.text.replace("http-equiv", "").replace("https://www.naturalearth", "")
 
@@ -530,6 +553,14 @@ def test_several_packets_come_as_a_zip_of_plain_names(client: TestClient) -> Non
         "c_d_.jpg.xmp",
     ]
     assert "Eiffel Tower" in XmpPacket(archive.read("b.jpg.xmp")).entries().keywords
+
+
+def test_names_in_a_zip_fit_into_file_systems(client: TestClient) -> None:
+    tag = {"name": "Eiffel Tower", "level": "landmark", "probability": 0.9, "place": None}
+    names = ["é" * 255, "é" * 255, "a" * 251, "a" * 255]
+    answer = client.post("/v1/xmp", json={"photos": [{"file": name, "tags": [tag]} for name in names]})
+    found = zipfile.ZipFile(io.BytesIO(answer.content)).namelist()
+    assert found == ["é" * 125 + ".xmp", "é" * 123 + " (2).xmp", "a" * 251 + ".xmp", "a" * 247 + " (2).xmp"]
 
 
 def test_tags_that_make_no_sense_are_refused(client: TestClient) -> None:

@@ -144,6 +144,12 @@ def test_what_no_job_takes_is_refused(client: TestClient) -> None:
         assert code_of(answer) == (422, "invalid_parameter")
 
 
+def test_openapi_has_only_errors_of_the_service(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+    assert "422" in document["paths"]["/v1/jobs/{job_id}"]["delete"]["responses"]
+
+
 def test_without_a_file_there_are_no_jobs(settings: ServeSettings) -> None:
     app = create_app(ServeSettings(settings.model))
     assert "/v1/jobs" not in app.openapi()["paths"]

@@ -89,6 +89,7 @@ def create_app(
         version=__version__,
         description=_DESCRIPTION,
         lifespan=lifespan,
+        redirect_slashes=False,  # to an address that is wrong behind a proxy with TLS
         docs_url=None,  # its page loads third-party scripts
         redoc_url=None,
         telemetry=_NO_TELEMETRY,

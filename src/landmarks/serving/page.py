@@ -63,11 +63,16 @@ def file_endpoint(path: str, content: bytes, *, forever: bool = False) -> Endpoi
     headers = {"ETag": tag, "Cache-Control": kept}
 
     def file(request: Request) -> Response:
-        if request.headers.get("if-none-match") == tag:
+        if matches(request.headers.get("if-none-match", ""), tag):
             return Response(status_code=304, headers=headers)
         return Response(content, media_type=kind, headers=headers)
 
     return file
+
+
+def matches(given: str, tag: str) -> bool:
+    """Return whether an `If-None-Match` names a tag; a proxy that compresses makes it a weak one, `W/"..."`."""
+    return given.strip() == "*" or tag in (one.strip().removeprefix("W/") for one in given.split(","))
 
 
 def version_of(contents: Mapping[str, bytes]) -> str:

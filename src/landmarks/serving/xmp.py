@@ -13,6 +13,7 @@ from landmarks.tagging.keywords import entries_for
 XMP_TYPE = "application/rdf+xml"
 ZIP_TYPE = "application/zip"
 
+_NAME_BYTES = 255  # of most file systems
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same tags give the same bytes
 
 
@@ -31,7 +32,7 @@ def archive_of(photos: Sequence[XmpPhoto]) -> bytes:
         for photo in photos:
             name = _free_name(_plain_name(photo.file), taken)
             taken.add(name.casefold())
-            entry = zipfile.ZipInfo(f"{name}.xmp", _EPOCH)
+            entry = zipfile.ZipInfo(name, _EPOCH)
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, packet_of(photo))
     return content.getvalue()
@@ -45,8 +46,14 @@ def _plain_name(name: str) -> str:
 
 
 def _free_name(name: str, taken: set[str]) -> str:
-    number, free = 1, name
+    """Return the name of a sidecar that is not taken."""
+    number, free = 1, _with_ending(name, ".xmp")
     while free.casefold() in taken:
         number += 1
-        free = f"{name} ({number})"
+        free = _with_ending(name, f" ({number}).xmp")
     return free
+
+
+def _with_ending(name: str, ending: str) -> str:
+    """Return a name with an ending, cut to the bytes that a file system takes."""
+    return name.encode()[: _NAME_BYTES - len(ending)].decode(errors="ignore") + ending

@@ -58,7 +58,7 @@ class JobResults(BaseModel):
 def jobs_router(service: Service, runner: JobRunner, limits: JobLimits) -> APIRouter:
     """Return the routes of jobs."""
     router = APIRouter(prefix="/v1/jobs")
-    missing: dict[int | str, dict[str, Any]] = errors(401, 403, 404)
+    missing: dict[int | str, dict[str, Any]] = errors(401, 403, 404, 422)
 
     async def find(request: Request, job_id: str) -> Job:
         job = await runner.call(lambda store: store.find(job_id, _owner(request)))
@@ -97,7 +97,7 @@ def jobs_router(service: Service, runner: JobRunner, limits: JobLimits) -> APIRo
         """Return how far a job is."""
         return card(await find(request, job_id))
 
-    @router.get("/{job_id}/results", summary="Results of a job", responses=missing | errors(422))
+    @router.get("/{job_id}/results", summary="Results of a job", responses=missing)
     async def job_results(
         request: Request,
         job_id: str,

@@ -8,6 +8,7 @@ end of a body; and it does not share its one thread fairly between clients. This
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -40,6 +41,13 @@ _STOP_SECONDS = 0.5
 """How long a connection without a request stays open once the server stops: one may be in transit."""
 
 
+_WHOLE = re.compile(rb"https?://(?P<host>[^/?#]+)(?P<path>.*)", re.IGNORECASE)
+"""A request for a whole address, as clients send them to proxies, and some to everybody."""
+
+_PYTHON = re.compile(r"[:,]? (?:bytearray\(|b?['\"])")
+"""Where h11's description of an error goes on in Python."""
+
+
 class _Reader(h11.Connection):
     """An HTTP parser that refuses what costs much more to parse than to send: very many headers, tiny chunks."""
 
@@ -56,12 +64,28 @@ class _Reader(h11.Connection):
         event = super().next_event()
         if isinstance(event, h11.Request):
             self._pieces = self._size = 0
-        elif isinstance(event, h11.Data):
+            return event if event.target.startswith(b"/") else _with_path(event)
+        if isinstance(event, h11.Data):
             self._pieces += 1
             self._size += len(event.data)
             if self._pieces > _FEW_PIECES and self._size < _TINY_PIECE * self._pieces:
                 raise h11.RemoteProtocolError("the body comes in too small pieces")
         return event
+
+
+def _with_path(request: h11.Request) -> h11.Request:
+    """Return a request for a whole address as one for its path; its host counts, not the header (RFC 9112)."""
+    whole = _WHOLE.fullmatch(request.target)
+    if whole is None:
+        return request
+    headers = [(name, value) for name, value in request.headers if name != b"host"]
+    path = whole["path"] if whole["path"].startswith(b"/") else b"/" + whole["path"]
+    return h11.Request(
+        method=request.method,
+        target=path,
+        headers=[(b"host", whole["host"]), *headers],
+        http_version=request.http_version,
+    )
 
 
 class _HeldFlow(FlowControl):
@@ -186,7 +210,8 @@ class BoundedProtocol(H11Protocol):
         if hint == 431:
             problem = RequestError("headers_too_large", "the head of the request is too large")
         else:
-            problem = RequestError("bad_request", f"this is not a valid HTTP request: {error or msg}")
+            reason = _PYTHON.split(str(error or msg), maxsplit=1)[0]
+            problem = RequestError("bad_request", f"this is not a valid HTTP request: {reason}")
         self._refuse(problem)
 
     def shutdown(self) -> None:

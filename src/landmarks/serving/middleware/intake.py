@@ -60,6 +60,8 @@ class Intake:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or raise its error."""
         if scope["type"] != "http" or scope["method"] != "POST":
+            if scope.get("method") == "HEAD":  # a GET of whose answer the server sends only the head
+                scope = {**scope, "method": "GET"}
             await self._app(scope, receive, send)
             return
         length = Headers(scope=scope).get("content-length", "")
