@@ -231,6 +231,30 @@ def test_a_copy_that_vanishes_is_replaced(tmp_path: Path) -> None:
     run(work)
 
 
+def test_requests_do_not_wait_for_workers_that_cannot_start(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "colours")
+
+    async def work() -> None:
+        app = create_app(ServeSettings(folder, workers=1, reload_seconds=60))
+        catalog: Catalog = app.state.service.catalog
+        async with asking(app) as client:
+            pool = catalog.find(None).pool
+            assert isinstance(pool, StubPool)
+            pool.hold.clear()
+            late = asyncio.create_task(tag(client))
+            await asyncio.sleep(0.05)
+            (pool.settings.model / ONNX_FILE).unlink()
+            await catalog.look()
+            await asyncio.sleep(0.05)
+            assert not pool.closed  # its worker has the model in memory
+            pool.ready = 0
+            while not pool.closed:
+                await asyncio.sleep(0.01)
+            late.cancel()
+
+    run(work)
+
+
 def test_a_copy_that_is_interrupted_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(source: Path, target: Path) -> None:
         target.mkdir()

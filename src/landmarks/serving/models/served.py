@@ -7,7 +7,7 @@ import logging
 import shutil
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import mkdtemp
@@ -33,6 +33,8 @@ from landmarks.serving.settings import ServeSettings
 from landmarks.tagging.tagger import gazetteer_of, identity_of
 
 _log = logging.getLogger("landmarks.serving")
+
+_LOOK_SECONDS = 1.0  # between two looks whether a version that was replaced can still answer
 
 
 class ServedModel:
@@ -101,8 +103,10 @@ class ServedModel:
                 self._unused.set()
 
     async def retire(self) -> None:
-        """Stop the workers once no request uses them."""
-        await self._unused.wait()
+        """Stop the workers once no request uses them, or when all are gone and none can start."""
+        while not self._unused.is_set() and (self.pool.ready or not self.lost):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._unused.wait(), _LOOK_SECONDS)
         await self.close()
 
     async def close(self) -> None:

@@ -44,7 +44,7 @@ class TooSlowError(LandmarksError):
 
 
 class PoolClosedError(LandmarksError):
-    """The service is shutting down."""
+    """The service is shutting down, or replaces the model."""
 
 
 class _DiedError(EOFError):
@@ -139,7 +139,7 @@ class Pool:
             PoolClosedError: The pool is closing.
         """
         if self._closing:
-            raise PoolClosedError("the service is shutting down")
+            raise PoolClosedError("the service stops, or replaces the model: send it again")
         job = _Job(picture, {"also": list(also)}, asyncio.get_running_loop().create_future())
         self._jobs.put(client, job)
         try:
@@ -158,7 +158,7 @@ class Pool:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         while len(self._jobs):
             _, job = await self._jobs.take()
-            _fail(job, PoolClosedError("the service is shutting down"))
+            _fail(job, PoolClosedError("the service stops, or replaces the model: send it again"))
         await self._kill_all()
 
     async def _watch(self, first: Process) -> None:
