@@ -16,7 +16,7 @@ from tiny_model import make_model
 from landmarks.serving.app import create_app
 from landmarks.serving.middleware.intake import STOP_SECONDS
 from landmarks.serving.middleware.keys import read_keys
-from landmarks.serving.settings import Limits, ServeSettings
+from landmarks.serving.settings import LOOPBACK, Limits, ServeSettings
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "examples" / "kubernetes" / "landmarks.yaml"
@@ -73,7 +73,7 @@ def test_compose_answers_no_foreign_host_without_a_key(monkeypatch: pytest.Monke
     service = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["landmarks"]
     settings = settings_of(service["command"], monkeypatch)
     assert settings.access.api_key is None
-    assert settings.access.hosts == ("localhost",)
+    assert settings.access.hosts == LOOPBACK
     (volume,) = service["volumes"]
     assert settings.jobs.path is not None
     assert volume.split(":")[1] == str(settings.jobs.path.parent)

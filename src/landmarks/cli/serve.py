@@ -124,7 +124,9 @@ def _hosts(names: tuple[str, ...], *, open_to_any: bool) -> tuple[str, ...]:
 
     Without a key, a page of another site could have its name resolve to this machine and ask.
     """
-    return () if open_to_any and not names else (*LOOPBACK, *(name.lower() for name in names))
+    if open_to_any and not names:
+        return ()
+    return tuple(dict.fromkeys((*LOOPBACK, *(name.lower() for name in names))))
 
 
 def _api_key(path: Path | None) -> str | None:
