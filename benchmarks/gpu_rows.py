@@ -229,7 +229,7 @@ def whole_run(setup: Setup, *, frozen: bool = False, interrupted: bool = False) 
     usual = setup.settings("auto", frozen=frozen)
     settings = replace(
         usual,
-        model=replace(usual.model, views=2),
+        model=replace(usual.model, views=2) if setup.kind == "transfer" else usual.model,
         loop=replace(usual.loop, epochs=2, accelerator="auto" if setup.device == "cuda" else "cpu"),
     )
     started = time.perf_counter()

@@ -61,12 +61,15 @@ class Setup:
     def settings(self, precision: Precision, *, frozen: bool = False) -> RunSettings:
         """Return the project's defaults for one epoch, with one crop size and the augmentation of both loops."""
         usual = default_settings(self.data, self.kind, unfreeze=self.kind == "transfer" and not frozen)
+        network, augment = usual.model, replace(usual.augment, names=AUGMENT)
+        if self.kind == "transfer":
+            network = replace(network, backbone=self.backbone, weights=self.weights)
         return replace(
             usual,
             cache=self.cache,
-            model=replace(usual.model, backbone=self.backbone, weights=self.weights),
+            model=network,
             loading=self.loading,
-            augment=replace(usual.augment, names=AUGMENT, sizes=(self.size,)),
+            augment=augment if frozen else replace(augment, sizes=(self.size,)),
             loop=LoopSettings(epochs=1, precision=precision, accelerator=self.device),
         )
 

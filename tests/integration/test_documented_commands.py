@@ -273,7 +273,7 @@ def quick(words: list[str], *, small: bool = True) -> list[str]:
         return [*words, "--epochs", "2"]
     if words[0] != "train" or "--resume" in words:
         return words
-    transfer = "transfer" in words
+    transfer = bool({"transfer", "runs/study/best.toml"} & set(words))  # what a page tunes is a head
     few = QUICK_SHARDS if "SHARDS" in words else QUICK
     network = TINY_BACKBONE if transfer else NARROW
     few = QUICK_HEAD if transfer and "--unfreeze" not in words else few

@@ -115,6 +115,15 @@ def test_a_connection_that_breaks_off_frees_its_place(service: Running, tower: b
     assert tag(service.address, tower).status_code == 200
 
 
+@pytest.fixture
+def hang_up_counts() -> Iterator[None]:
+    """Let services end at SIGHUP, which they ignore where it is ignored, such as in tests under `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hang_up_counts")
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_what_was_taken_is_finished_before_the_end(
     model: Path, tower: bytes, ending: signal.Signals, tmp_path: Path
@@ -139,6 +148,7 @@ def test_what_was_taken_is_finished_before_the_end(
             os.kill(workers[0], 0)
 
 
+@pytest.mark.usefixtures("hang_up_counts")
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_service_that_is_stopped_while_it_starts_ends_well(
     model: Path, ending: signal.Signals, tmp_path: Path

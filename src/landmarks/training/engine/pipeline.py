@@ -83,7 +83,6 @@ def resume_run(out: Path, *, loggers: Sequence[Logger] = ()) -> TrainedRun:
         ModelError: Its checkpoint is damaged.
     """
     folder, settings = open_run(out)
-    require_data(folder, settings)
     return _complete(folder, settings, Loggers(*loggers), resume=True, splits=SPLITS)
 
 
@@ -103,6 +102,8 @@ def _complete(
     ready = resume
     try:
         with locked_run(folder):
+            if resume:
+                require_data(folder, settings)
             started = time.perf_counter() - _seconds_so_far(folder)
             data, network = prepare(settings, logger, folder)
             if resume and folder.info.is_file():
