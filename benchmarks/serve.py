@@ -30,6 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -191,11 +192,14 @@ def same(given: argparse.Namespace) -> None:
             asyncio.run(load(ports[name], each.requests, 8, 3))
         for clients in CLIENTS:
             seen: dict[str, list[Load]] = {name: [] for name in candidates}
+            order = deque(candidates)
             for _ in range(TURNS):
-                for name, each in candidates.items():
-                    seen[name].append(asyncio.run(load(ports[name], each.requests, clients, given.seconds)))
+                for name in order:
+                    requests = candidates[name].requests
+                    seen[name].append(asyncio.run(load(ports[name], requests, clients, given.seconds)))
                 bulk.append(next_rate(findings, given.bulk))
-                time.sleep(1)  # it still fills what it keeps ready
+                time.sleep(3)  # it still fills what it keeps ready
+                order.rotate()  # whoever comes next to it has the busiest machine
             theirs = [one.rate for one in seen["LitServe"]]
             for name, loads in seen.items():
                 rates = [one.rate for one in loads]
