@@ -101,8 +101,9 @@ def _is_earlier(folder: Path, found: FolderEvaluation) -> bool:
         there = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    own = {key: found.to_dict()[key] for key in ("model", "data", "negatives", "tagging")}
-    return isinstance(there, dict) and json.loads(json.dumps(own)) == {key: there.get(key) for key in own}
+    own = json.loads(json.dumps(found.to_dict()))  # as it would be read back
+    alike = ("model", "data", "negatives", "tagging")
+    return isinstance(there, dict) and all(there.get(key) == own[key] for key in alike)
 
 
 def _evaluate_folder(asked: EvaluateSettings, out: Path | None, *, jsonl: bool, verbosity: Verbosity) -> None:

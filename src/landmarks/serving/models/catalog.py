@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from landmarks.errors import LandmarksError, ModelError, SettingsError
@@ -154,13 +153,14 @@ class Catalog:
         """
         for name, entry in self._entries.items():
             signature = await asyncio.to_thread(_signature, entry.folder)
-            lost = partial(getattr, entry.served, "lost")
             settled, entry.seen = signature == entry.seen, signature
             if not settled or not signature:
                 continue
             if signature != entry.loaded:
                 entry.loaded, entry.failures = signature, 0
-            elif time.monotonic() < entry.again or not (entry.failures or await asyncio.to_thread(lost)):
+            elif time.monotonic() < entry.again or not (
+                entry.failures or await asyncio.to_thread(entry.served.is_lost)
+            ):
                 continue
             if await self._reload(name, entry):
                 entry.failures = 0
@@ -174,7 +174,7 @@ class Catalog:
         try:
             fresh = await asyncio.to_thread(ServedModel, entry.folder, self._settings, self._replaced)
             same = fresh.version == entry.served.version
-            if same and not entry.served.lost:
+            if same and not entry.served.is_lost():
                 return True
             if not same and self._pinned and entry.served is self.find(None):
                 raise ModelError("the index was made with the model before: index again and restart")

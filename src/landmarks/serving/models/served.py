@@ -85,9 +85,8 @@ class ServedModel:
         self._unused = asyncio.Event()
         self._unused.set()
 
-    @property
-    def lost(self) -> bool:
-        """Whether a file of its copy is gone, as after a clean-up of the temporary folder: no worker can start."""
+    def is_lost(self) -> bool:
+        """Return whether a file of its copy is gone, as after a clean-up of its folder: no worker can start."""
         return not all(path.exists() for path in self._copied)
 
     @contextmanager
@@ -104,7 +103,7 @@ class ServedModel:
 
     async def retire(self) -> None:
         """Stop the workers once no request uses them, or when all are gone and none can start."""
-        while not self._unused.is_set() and (self.pool.ready or not self.lost):
+        while not self._unused.is_set() and (self.pool.ready or not self.is_lost()):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._unused.wait(), _LOOK_SECONDS)
         await self.close()
