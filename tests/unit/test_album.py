@@ -947,6 +947,13 @@ def test_a_folder_is_open_once_at_a_time(root: Path, model: Path) -> None:
         assert "/?token=" in running.address
 
 
+def test_a_folder_opens_without_a_cache(root: Path, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    command = [sys.executable, "-c", CALL, "open", root, "--no-browser", "--model", model, "--port", 0]
+    with serving_by(command, {"XDG_CACHE_HOME": str(tmp_path / "file")}) as running:
+        assert "/?token=" in running.address
+
+
 def test_a_killed_service_goes_on_where_it_was(root: Path, model: Path) -> None:
     for number in range(60):
         save_colour(root / "more" / f"{number}.jpg", TOWER, (300 + number, 200))

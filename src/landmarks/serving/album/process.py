@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 import secrets
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from importlib.util import find_spec
 
-from landmarks.errors import InputError
+from landmarks.errors import InputError, StorageError
 from landmarks.files.locks import locked
 from landmarks.serving.album.settings import AlbumSettings
 from landmarks.serving.listening import listen, url_of
@@ -40,7 +40,8 @@ def run(
     with ExitStack() as held:
         try:
             # The page of one process would not show the verdicts made on that of another.
-            held.enter_context(locked(lock))
+            with suppress(StorageError):  # where nothing can be cached, there is no lock either
+                held.enter_context(locked(lock))
         except TimeoutError as error:
             raise InputError(
                 f"{settings.root}: it is open already: use its page, make a link there for another window, or end "
