@@ -16,11 +16,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from load import HOST, Load, ask, children, load, memory
+from attacks import ATTACKS, Streams, connect
+from load import Load, ask, children, load, memory
 
 from landmarks.model.folder import read_info, write_info
-
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass
@@ -117,47 +116,6 @@ async def mixed(port: int, pid: int, requests: Sequence[bytes], model: Path, sec
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     return seen
-
-
-async def connect(port: int, number: int) -> Streams:
-    """Connect from 127.0.0.`number`."""
-    return await asyncio.open_connection(HOST, port, local_addr=(f"127.0.0.{number}", 0))
-
-
-_CHUNKED = b"POST /v1/tags HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
-ATTACKS: dict[str, tuple[bytes, bytes]] = {
-    "an endless head": (b"GET / HTTP/1.1\r\nX-Long: ", b"x" * 2**18),
-    "heads of 5,000 lines": (b"", b"GET /none HTTP/1.1\r\nHost: localhost\r\n" + b"a:\r\n" * 5000 + b"\r\n"),
-    "a body in tiny chunks": (_CHUNKED, b"1\r\nx\r\n" * 5000),
-    "an endless body": (_CHUNKED, b"10000\r\n" + b"x" * 2**16 + b"\r\n"),
-    "a stalled upload": (b"POST /v1/tags HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\nxyz", b""),
-    "fifty requests at once": (b"", b"GET /v1/landmarks HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50),
-    "no HTTP": (b"no request at all\r\n\r\n", b""),
-}
-"""Kinds of hostile clients: what they begin with, and what they send after that."""
-
-
-def attack_for_ever(port: int, kind: str) -> None:
-    """Attack a service on four connections at a time, each again as soon as it is closed."""
-
-    async def again() -> None:
-        start, piece = ATTACKS[kind]
-        while True:
-            with suppress(OSError, EOFError):
-                reader, writer = await connect(port, 30)
-                try:
-                    writer.write(start)
-                    while piece:
-                        writer.write(piece)
-                        await writer.drain()
-                    await reader.read()
-                finally:
-                    writer.transport.abort()
-
-    async def together() -> None:
-        await asyncio.gather(*(again() for _ in range(4)))
-
-    asyncio.run(together())
 
 
 async def _hostile(streams: Streams, sent: bytes) -> int:

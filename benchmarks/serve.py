@@ -39,6 +39,7 @@ from multiprocessing import Process
 from pathlib import Path
 from statistics import median, quantiles
 
+from attacks import ATTACKS, attack_for_ever
 from load import (
     Load,
     children,
@@ -52,7 +53,7 @@ from load import (
     once,
     post,
 )
-from mixed_load import ATTACKS, attack_for_ever, mixed, own_copy
+from mixed_load import mixed, own_copy
 from record import record, table
 
 from landmarks.imaging.photos import find_photos
@@ -279,7 +280,8 @@ def hostile(given: argparse.Namespace) -> None:
         honest()
         for kind in ("no client, but a loop", *ATTACKS):
             alone = honest()
-            other = Process(target=attack_for_ever, args=(port, kind)) if kind in ATTACKS else Process(target=busy)
+            attack = ATTACKS.get(kind)
+            other = Process(target=attack_for_ever, args=(port, *attack)) if attack else Process(target=busy)
             other.start()
             time.sleep(1)
             beside = honest()

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
 from stub_pool import StubPool, use_stub
@@ -17,6 +19,7 @@ from tiny_model import COLOURS, calibrated, make_model
 
 from landmarks.serving.app import create_app
 from landmarks.serving.settings import Access, Limits, ServeSettings
+from landmarks.serving.vision import AnnotateImageRequest
 
 KEY = "a-key-of-sixteen-or-more"
 ROUTE = "/v1/images:annotate"
@@ -133,3 +136,20 @@ def test_a_request_without_room_takes_none_and_leaves_none_taken(
         assert (app.state.service.admission.taken, pool.answered) == (0, 0)
         assert "error" not in ask(client, *[asked] * 4)[3]
     assert app.state.service.admission.taken == 0
+
+
+@given(st.binary(max_size=200), st.booleans(), st.booleans(), st.integers(0, 80))
+def test_a_picture_is_read_from_either_alphabet_with_or_without_padding_and_lines(
+    content: bytes, url_safe: bool, padded: bool, line: int
+) -> None:
+    encode = base64.urlsafe_b64encode if url_safe else base64.b64encode
+    text = encode(content).decode()
+    text = text if padded else text.rstrip("=")
+    if line:
+        text = "\r\n".join(text[at : at + line] for at in range(0, len(text), line))
+    assert AnnotateImageRequest(image={"content": text}).content() == content
+
+
+@pytest.mark.parametrize("text", ["A", "AAA=AAAA", "=", "A A=", 'AAAA"', "AAAA\\n", "héhé"])
+def test_what_is_not_base64_is_no_picture(text: str) -> None:
+    assert AnnotateImageRequest(image={"content": text}).content() is None

@@ -18,11 +18,19 @@ from landmarks.cli.tag import Writing
 from landmarks.cli.trips import Together
 from landmarks.cli.verdicts import removal_note
 from landmarks.errors import SettingsError, StorageError
-from landmarks.files.walker import Apart, Skipped, unreached
+from landmarks.files.walker import Skipped, unreached
 from landmarks.imaging.photos import OnSkip, walk_photos
 from landmarks.library.batch import Outcome
 from landmarks.library.library import Library
-from landmarks.library.roots import absolute, find_ledger, keep_root, ledger_of, library_root, root_of_ledger
+from landmarks.library.roots import (
+    absolute,
+    find_ledger,
+    keep_root,
+    ledger_of,
+    library_root,
+    other_libraries,
+    root_of_ledger,
+)
 from landmarks.library.writing import require_writable
 from landmarks.metadata.settings import WriteOptions
 from landmarks.tagging.pipeline import find_tags_parallel
@@ -128,7 +136,7 @@ def _opened(root: Path, job: WriteJob, leave_out: OnSkip, above: Path | None) ->
         options=job.options,
         read_only=writing.dry_run,
         exclude=job.exclude,
-        apart=Apart(lambda folder: find_ledger(absolute(folder), writing.state) is not None, above),
+        apart=other_libraries(writing.state, above),
         on_left_out=leave_out,
     )
     if writing.ledger is not None and not writing.dry_run:

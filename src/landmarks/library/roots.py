@@ -105,9 +105,19 @@ def find_ledger(root: Path, state: Path | None = None) -> Path | None:
     return next((place for place in places if os.path.isfile(place)), None)  # noqa: PTH113 - False if forbidden
 
 
+def other_libraries(state: Path | None = None, above: Path | None = None) -> Apart:
+    """Return the rule for walks that leave out folders with a ledger of their own.
+
+    Args:
+        state: Folder of all ledgers, if they are not stored with the photos.
+        above: The folder in whose walk the walked one was left out.
+    """
+    return Apart(lambda folder: find_ledger(absolute(folder), state) is not None, above)
+
+
 def libraries_below(folder: Path, state: Path | None = None) -> Iterator[Path]:
     """Yield the folders below a folder that have a ledger of their own, each before those in it."""
-    rules = WalkRules(frozenset(), apart=Apart(lambda path: find_ledger(absolute(path), state) is not None))
+    rules = WalkRules(frozenset(), apart=other_libraries(state))
     for found in walk([folder], rules):
         if isinstance(found, Skipped) and found.reason == "apart":
             yield found.path

@@ -19,10 +19,11 @@ from landmarks.serving.errors import Code, RequestError, error_response
 from landmarks.serving.jobs.routes import jobs_router
 from landmarks.serving.jobs.runner import JobRunner
 from landmarks.serving.look_alikes import Searcher
+from landmarks.serving.middleware.failsafe import Failsafe
 from landmarks.serving.middleware.intake import Intake, Stopping
 from landmarks.serving.middleware.keys import KeyRing
 from landmarks.serving.middleware.metrics import CONTENT_TYPE
-from landmarks.serving.middleware.observability import Answer, Observe
+from landmarks.serving.middleware.observability import Observe, problem_of
 from landmarks.serving.middleware.security import Gate, SecurityHeaders
 from landmarks.serving.page import page_files
 from landmarks.serving.routes import errors, only_known_parameters, v1_router
@@ -118,7 +119,7 @@ def _wrap(app: FastAPI, settings: ServeSettings, paths: frozenset[str], telemetr
     app.add_middleware(Intake, admission=service.admission, limits=settings.limits, stopping=app.state.stopping)
     keys = KeyRing(settings.access, service.metrics.by_key)
     app.add_middleware(Gate, access=settings.access, keys=keys)
-    app.add_middleware(Answer)
+    app.add_middleware(Failsafe, problem=problem_of)
     if settings.access.origins:
         app.add_middleware(
             CORSMiddleware,

@@ -12,9 +12,9 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from landmarks.errors import InputError, LandmarksError
 from landmarks.serving.album.incoming.access import Door
@@ -22,6 +22,7 @@ from landmarks.serving.album.opened import Opened
 from landmarks.serving.album.routes import Events, album_routes
 from landmarks.serving.album.settings import AlbumSettings
 from landmarks.serving.errors import Code, RequestError, error_response
+from landmarks.serving.middleware.failsafe import Failsafe
 from landmarks.serving.middleware.security import SecurityHeaders
 
 _ANY = ("0.0.0.0", "::")  # noqa: S104 - to tell whether others are let in
@@ -54,7 +55,7 @@ def create_app(opened: Opened, host: str) -> Starlette:
         lifespan=lifespan,
         middleware=[
             Middleware(SecurityHeaders),
-            Middleware(Failsafe),
+            Middleware(Failsafe, problem=_problem),
             Middleware(Door, sessions=opened.sessions, cookie=opened.cookie, host=host),
         ],
         exception_handlers={HTTPException: _refused},
@@ -116,36 +117,12 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-class Failsafe:
-    """Turns any error into a response, inside the layer that adds the security headers."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        started = False
-
-        async def seen(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
-        try:
-            await self._app(scope, receive, seen)
-        except Exception as error:
-            if started or scope["type"] != "http" or isinstance(error, ClientDisconnect):
-                raise  # part of the response is sent, or nobody waits for it
-            if not isinstance(error, LandmarksError):
-                _log.exception("a request failed")
-            await error_response(_problem(error))(scope, receive, send)
-
-
-def _problem(error: Exception) -> RequestError:
-    """Return what a client is told of an error."""
+def _problem(error: Exception, _scope: Scope) -> RequestError:
+    """Return what a client is told of an error; an unexpected one goes to the log."""
     if isinstance(error, RequestError):
         return error
     if not isinstance(error, LandmarksError):
+        _log.error("a request failed", exc_info=error)
         return RequestError("internal", "landmarks open failed here; its terminal shows the error")
     code: Code = "invalid_parameter" if isinstance(error, InputError) else "unavailable"
     text = getattr(error, "reason", None) or str(error)  # with the name of a file, which need not be UTF-8

@@ -15,21 +15,32 @@ from collections.abc import Callable
 from typing import Any
 
 import h11
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from landmarks.serving.errors import RequestError, error_bytes
 from landmarks.serving.middleware.clients import Account, Clients
+from landmarks.serving.middleware.metering import metered
 from landmarks.serving.middleware.security import HEADERS
 
 _REQUEST_COST = 0.001
-"""Seconds of the event loop per request, besides reading its bytes."""
+"""Seconds of the event loop per request, besides reading its bytes; what takes longer is charged as measured."""
 
 _CONNECTION_COST = 0.0005
 """Seconds of the event loop to accept a connection and to close it."""
 
+_READ_COST = 0.0001
+"""Seconds of the event loop to wait for data, to receive it, and to pause a client."""
+
+_BYTE_COST = 0.5e-9
+"""Seconds to receive a byte, which the operating system copies."""
+
 _HEAD_LINES = 100
 """Lines of a request's head; browsers send some twenty. Parsing them costs far more than receiving them."""
+
+_TARGET_BYTES = 8192
+"""Length of a request's address, as other servers have it: its parameters cost far more than receiving them."""
 
 _FEW_PIECES = 100  # chunks of a body; any more must not be tiny
 _TINY_PIECE = 64  # bytes, on average
@@ -49,14 +60,17 @@ _PYTHON = re.compile(r"[:,]? (?:bytearray\(|b?['\"])")
 
 
 class _Reader(h11.Connection):
-    """An HTTP parser that refuses what costs much more to parse than to send: very many headers, tiny chunks."""
+    """An HTTP parser that refuses what costs much more to parse than to send.
+
+    That is: very many headers, a very long address, tiny chunks.
+    """
 
     def __init__(self, header_bytes: int) -> None:
         super().__init__(h11.SERVER, header_bytes)
         self._pieces = self._size = 0
 
     def next_event(self) -> Any:
-        """Return the next HTTP event; raises `h11.RemoteProtocolError` for very many headers and tiny chunks."""
+        """Return the next HTTP event; raises `h11.RemoteProtocolError` for what costs too much."""
         if self.their_state is h11.IDLE:
             head = self.trailing_data[0].partition(b"\r\n\r\n")[0]
             if head.count(b"\n") > _HEAD_LINES:
@@ -64,6 +78,8 @@ class _Reader(h11.Connection):
         event = super().next_event()
         if isinstance(event, h11.Request):
             self._pieces = self._size = 0
+            if len(event.target) > _TARGET_BYTES:
+                raise h11.RemoteProtocolError("the address is too long", error_status_hint=431)
             return event if event.target.startswith(b"/") else _with_path(event)
         if isinstance(event, h11.Data):
             self._pieces += 1
@@ -145,6 +161,7 @@ class BoundedProtocol(H11Protocol):
         self._kept = bytearray()  # data received while reading was held
         self._stopping = False
         self.conn = _Reader(self._limits.header_bytes)
+        self._serve, self.app = self.app, self._serve_metered
 
     # --- called by the transport ---
 
@@ -224,6 +241,15 @@ class BoundedProtocol(H11Protocol):
 
     # --- the work ---
 
+    async def _serve_metered(self, scope: Scope, receive: Receive, send: Send) -> None:
+        account = self._account  # a client that leaves meanwhile is charged too
+
+        def charge(seconds: float) -> None:
+            if account is not None:
+                self._clients.delay(account, max(0.0, seconds - _REQUEST_COST))
+
+        await metered(self._serve(scope, receive, send), charge)
+
     def _busy(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
@@ -259,7 +285,8 @@ class BoundedProtocol(H11Protocol):
                 self._wait(self._limits.header_seconds, self._silent)
         before, started = self.cycle, time.thread_time()
         super().data_received(data)
-        spent = time.thread_time() - started + (0.0 if self.cycle is before else _REQUEST_COST)
+        spent = time.thread_time() - started + _READ_COST + _BYTE_COST * len(data)
+        spent += 0.0 if self.cycle is before else _REQUEST_COST
         if self._busy():
             self._wait(None)
             if self._stopping:
@@ -280,6 +307,9 @@ class BoundedProtocol(H11Protocol):
 
     def _release(self) -> None:
         if self.transport.is_closing() or not isinstance(self.flow, _HeldFlow):
+            return
+        if delay := self._charge(0.0):  # for what the client's other connections cost meanwhile
+            self.loop.call_later(delay, self._release)
             return
         self.flow.release()
         if self._kept:

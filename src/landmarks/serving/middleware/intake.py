@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
+import numpy as np
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -205,7 +206,8 @@ def check_json(body: bytes) -> None:
     Raises:
         RequestError: There are too many.
     """
-    if sum(body.count(mark) for mark in (b",", b"[", b"{")) > _MAX_VALUES:
+    octets = np.frombuffer(body, np.uint8)  # compared several at once, unlike by bytes.count
+    if sum(np.count_nonzero(octets == mark) for mark in b",[{") > _MAX_VALUES:
         raise RequestError("too_large", f"the JSON has more than {_MAX_VALUES} values: send less at a time")
 
 

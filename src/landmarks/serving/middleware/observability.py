@@ -1,4 +1,4 @@
-"""Observability: an ID and a log line for each request, the metrics, and a response whatever goes wrong."""
+"""Observability: an ID and a log line for each request, and the metrics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from landmarks.serving.errors import RequestError, error_response
+from landmarks.serving.errors import RequestError
 from landmarks.serving.middleware.metrics import Metrics
 
 _log = logging.getLogger("landmarks.serving")
@@ -79,36 +79,10 @@ class Observe:
             )
 
 
-class Answer:
-    """Turns any error of the inner application into a response, like any other for the outer middleware."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        started = False
-
-        async def seen(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
-        try:
-            await self._app(scope, receive, seen)
-        except ClientDisconnect:
-            raise
-        except RequestError as problem:
-            if started:
-                raise  # part of the response is sent: the server can only close the connection
-            await error_response(problem, path=scope["path"])(scope, receive, send)
-        except Exception:
-            request_id = scope["state"]["request_id"]
-            _log.exception("a request failed", extra={"request_id": request_id})
-            if started:
-                raise
-            failure = RequestError("internal", f"the service failed; see its log under {request_id}")
-            await error_response(failure, path=scope["path"])(scope, receive, send)
+def problem_of(error: Exception, scope: Scope) -> RequestError:
+    """Return what a client of the service is told of an error; an unexpected one goes to the log."""
+    if isinstance(error, RequestError):
+        return error
+    request_id = scope["state"]["request_id"]
+    _log.error("a request failed", exc_info=error, extra={"request_id": request_id})
+    return RequestError("internal", f"the service failed; see its log under {request_id}")
