@@ -275,6 +275,20 @@ def test_a_client_that_leaves_is_not_served(model: Path, tower: bytes) -> None:
         assert 'landmarks_pictures_total{outcome="tagged"} 1.0' in text
 
 
+def test_who_was_alone_for_long_does_not_wait_when_another_comes(service: Running, tower: bytes) -> None:
+    end = time.monotonic() + 3
+    with connect(service, HONEST) as busy:
+        while time.monotonic() < end:
+            busy.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50)
+            received = b""
+            while received.count(b"HTTP/1.1 200") < 50:
+                received += busy.recv(65536)
+    with connect(service, "127.0.3.1"):
+        started = time.monotonic()
+        assert _tag(service, tower) == 200
+        assert time.monotonic() - started < 2
+
+
 # --- the end ---
 
 
@@ -329,6 +343,26 @@ def _connected(port: int) -> bool:
     """Whether the hostile client has connected: 127.0.0.30 to this port, as the kernel lists it."""
     listed = Path("/proc/net/tcp").read_text().splitlines()
     return any("1E00007F" in line.split()[1] and line.split()[2].endswith(f":{port:04X}") for line in listed[1:])
+
+
+def processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize("kind", ATTACKS)
+def test_a_hostile_client_takes_no_more_than_its_share(service: Running, kind: str) -> None:
+    with hostile(service, *ATTACKS[kind]):
+        began = time.monotonic()
+        while time.monotonic() < began + 2.5:
+            assert _answers(service)  # a client that is alone may have everything
+            if time.monotonic() < began + 0.5:
+                before, started = processor_seconds(service.process.pid), time.monotonic()
+            time.sleep(0.1)
+        used = processor_seconds(service.process.pid) - before
+        share = used / (time.monotonic() - started)
+    print(f"{kind}: {share:.2f} of a core")
+    assert share < 0.6
 
 
 @pytest.mark.parametrize("kind", [*ATTACKS, "many pictures"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 
 import pytest
@@ -122,20 +123,27 @@ def test_connections_are_counted_by_client_and_in_all() -> None:
     assert [clients.enter("10.0.0.1") is not None for _ in range(4)] == [True, True, True, False]
 
 
-def test_a_client_over_its_share_waits_only_while_there_are_others() -> None:
+def test_a_client_over_its_share_waits_only_while_others_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
     clients = Clients(ConnectionLimits(loop_share=0.5))
     greedy = clients.enter("192.0.2.1")
     assert greedy is not None
-    assert clients.delay(greedy, 1.0) == 0.0
-    assert clients.enter("192.0.2.2") is not None
-    assert 1.5 < clients.delay(greedy, 0.5) < 3.0
+    assert clients.delay(greedy, 1000.0) == 0.0
+    other = clients.enter("192.0.2.2")
+    assert other is not None
+    assert clients.delay(greedy, 1.0) == 0.0, "the other has a connection, and uses nothing"
+    assert clients.delay(other, 0.001) == 0.0
+    assert 0.9 < clients.delay(greedy, 0.5) <= 1.0, "what it used while it was alone nobody has missed"
+    later = time.monotonic() + 1.1
+    monkeypatch.setattr("time.monotonic", lambda: later)
+    assert clients.delay(greedy, 0.5) == 0.0
 
 
 def test_a_client_that_comes_back_still_owes_what_it_used() -> None:
     clients = Clients(ConnectionLimits(loop_share=0.5))
-    assert clients.enter("192.0.2.2") is not None
-    greedy = clients.enter("192.0.2.1")
+    other, greedy = clients.enter("192.0.2.2"), clients.enter("192.0.2.1")
+    assert other is not None
     assert greedy is not None
+    clients.delay(other, 0.001)
     clients.delay(greedy, 1.0)
     clients.leave(greedy)
     again = clients.enter("192.0.2.1")
@@ -143,11 +151,14 @@ def test_a_client_that_comes_back_still_owes_what_it_used() -> None:
     assert 1.5 < clients.delay(again, 0.0) < 3.0
 
 
-def test_a_client_that_has_left_is_not_one_of_those_who_wait() -> None:
+def test_a_client_that_has_left_is_soon_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     clients = Clients(ConnectionLimits(loop_share=0.5))
     gone, alone = clients.enter("192.0.2.1"), clients.enter("192.0.2.2")
     assert gone is not None
     assert alone is not None
     clients.delay(gone, 1.0)
     clients.leave(gone)
+    assert clients.delay(alone, 1.0) > 1.5, "who closes between two requests still counts"
+    later = time.monotonic() + 5
+    monkeypatch.setattr("time.monotonic", lambda: later)
     assert clients.delay(alone, 1.0) == 0.0

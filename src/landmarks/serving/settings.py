@@ -129,7 +129,7 @@ class ConnectionLimits:
             stay silent.
         idle_seconds: How long an idle connection stays open, above 0.
         send_seconds: Longest time in which a client takes nothing of its answer, above 0.
-        loop_share: Share of the server's own processor time that one client may use while others are connected,
+        loop_share: Share of the server's own processor time that one client may use while others use some,
             above 0, at most 1.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,9 @@ from landmarks.serving.settings import ConnectionLimits
 
 _BURST_SECONDS = 0.05
 """CPU time that a client may use in a burst before it is slowed down."""
+
+_CONTENDED_SECONDS = 1.0
+"""How long after a client's last use of the server's time the others must share it."""
 
 _MANY_GONE = 1000
 """Clients without a connection that are remembered before those that owe nothing are forgotten."""
@@ -96,6 +100,10 @@ class Account:
         self._debt, self._at = self.debt(share) + seconds, time.monotonic()
         return max(0.0, self._debt - _BURST_SECONDS) / share
 
+    def forgive(self) -> None:
+        """Forget what nobody else has missed."""
+        self._debt = min(self._debt, _BURST_SECONDS)
+
     def debt(self, share: float) -> float:
         """Return the CPU time in seconds that the client has used and not yet waited for."""
         return max(0.0, self._debt - (time.monotonic() - self._at) * share)
@@ -115,6 +123,8 @@ class Clients:
         self._accounts: dict[str, Account] = {}
         self._gone: dict[str, Account] = {}  # without a connection: who closes and comes back still owes
         self._connections = 0
+        self._latest: Account | None = None  # who used the server's time last
+        self._latest_at = self._others_at = -math.inf  # when, and when somebody else did
 
     def enter(self, address: str) -> Account | None:
         """Count a connection; return None if the service, or this client, has too many."""
@@ -144,9 +154,17 @@ class Clients:
     def delay(self, account: Account, seconds: float) -> float:
         """Charge a client for CPU time; return how many seconds it has to wait for more.
 
-        A single client, or a proxy, which stands for many, never waits.
+        Who is alone, or a proxy, which stands for many, never waits, nor later for what it has used meanwhile.
         """
         over = account.charge(seconds, self.limits.loop_share)
-        if len(self._accounts) == 1 or is_proxy(account.name, self._proxies):
+        if not self._contended(account) or is_proxy(account.name, self._proxies):
+            account.forgive()
             return 0.0
         return over
+
+    def _contended(self, account: Account) -> bool:
+        """Return whether others have used the server's time within the last second."""
+        if account is not self._latest:
+            self._latest, self._others_at = account, self._latest_at
+        self._latest_at = time.monotonic()
+        return self._latest_at - self._others_at < _CONTENDED_SECONDS
