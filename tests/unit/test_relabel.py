@@ -108,6 +108,20 @@ def test_a_tag_removed_by_hand_is_told(library: Path) -> None:
     assert hierarchy(library / "tower.jpg") == ()
 
 
+def test_a_country_removed_by_hand_stays_out_in_every_language(library: Path) -> None:
+    sidecar = library / "tower.jpg.xmp"
+    packet = XmpPacket(sidecar.read_bytes())
+    packet.remove(Entries(keywords=("France",), country=("France",)))
+    sidecar.write_bytes(packet.to_bytes())
+    for language, name, country in (("de", "Eiffelturm", "Frankreich"), ("en", "Eiffel Tower", "France")):
+        assert landmarks("relabel", library, "--language", language).status == 0
+        entries = XmpPacket(sidecar.read_bytes()).entries()
+        assert name in entries.keywords
+        assert country not in entries.keywords
+        assert entries.country == ()
+        assert entries.hierarchy == (f"Places|{country}|Paris|{name}",)
+
+
 def test_a_confirmed_country_does_not_come_twice(own_model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "far"
     save_colour(folder / "a.jpg", COLOURS["background"], exif=camera_exif((23.0, 6.0)))  # in the Sahara

@@ -19,7 +19,7 @@ from landmarks.metadata.edit import Edit, plan, source_of, target_of
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.settings import WriteOptions
-from landmarks.tagging.keywords import entries_for
+from landmarks.tagging.keywords import counterparts, entries_for
 from landmarks.tagging.tags import ImageTags, Tag, tags_from_json, tags_to_json
 
 _EDITS = 16  # per batch: the ledger is synced to the disk twice per batch
@@ -222,6 +222,10 @@ class Batch:
             for verdict in by_hand if not self.read_only else ():
                 self._ledger.judge(work.key, sha256, verdict)
             tags = judged(tags, by_hand)
+            edit = self._edit(work, tags, ours, target)
+        renamed = counterparts(edit.gone, before, tags).without(ours) if edit.gone else Entries()
+        if renamed:  # a country that was removed by hand does not come back in another language
+            ours = ours.plus(renamed)
             edit = self._edit(work, tags, ours, target)
         return _Planned(work, edit, tags, result.model, rejected)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import product
+from typing import Any
 
-from landmarks.metadata.entries import Entries, Location, distinct, join_path, one_line
+from landmarks.metadata.entries import LISTS, Entries, Location, compare_key, distinct, join_path, one_line
 from landmarks.tagging.tags import Tag
 
 ROOT_KEYWORD = "Places"
@@ -72,6 +74,26 @@ def entries_for(tags: Iterable[Tag], *, iptc: bool = False, gps: bool = False) -
         iptc_keywords=tuple(filter(_fits_iptc, words)) if iptc else (),
         position=position,
     )
+
+
+def counterparts(entries: Entries, before: Iterable[Tag], after: Iterable[Tag]) -> Entries:
+    """Return what entries of some tags are called in those of the same tags in another language.
+
+    Args:
+        entries: The entries, of any of `before`.
+        before: Tags as they were.
+        after: Tags as they are now.
+    """
+    found: dict[str, list[Any]] = {name: [] for name in LISTS}
+    for tag, same in product(before, after):
+        if tag.place and same.place and (tag.place.key, tag.level) == (same.place.key, same.level):
+            own, other = entries_for([tag], iptc=True), entries_for([same], iptc=True)
+            for name, renamed in found.items():
+                was, now = getattr(own, name), getattr(other, name)
+                wanted = {compare_key(entry) for entry in getattr(entries, name)}
+                if len(was) == len(now):  # else two names are the same in one of the languages
+                    renamed += [new for old, new in zip(was, now, strict=True) if compare_key(old) in wanted]
+    return Entries(**{name: tuple(renamed) for name, renamed in found.items()})
 
 
 def _if_any(name: str) -> tuple[str, ...]:
