@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,14 @@ def pytest_collection() -> Iterator[None]:
 
 def pytest_sessionfinish() -> None:
     gc.unfreeze()  # libraries complain at the exit about what is still there
+
+
+@pytest.fixture
+def hang_up_counts() -> Iterator[None]:
+    """Let services end at SIGHUP, which they ignore where it is ignored, such as in tests under `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(autouse=True, scope="session")

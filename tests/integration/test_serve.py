@@ -115,14 +115,6 @@ def test_a_connection_that_breaks_off_frees_its_place(service: Running, tower: b
     assert tag(service.address, tower).status_code == 200
 
 
-@pytest.fixture
-def hang_up_counts() -> Iterator[None]:
-    """Let services end at SIGHUP, which they ignore where it is ignored, such as in tests under `nohup`."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
 @pytest.mark.usefixtures("hang_up_counts")
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_what_was_taken_is_finished_before_the_end(

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -945,6 +946,17 @@ def test_a_folder_is_open_once_at_a_time(root: Path, model: Path) -> None:
         running.process.wait()
     with serving_by(command) as running:
         assert "/?token=" in running.address
+
+
+@pytest.mark.usefixtures("hang_up_counts")
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_it_ends_well(root: Path, model: Path, ending: signal.Signals) -> None:
+    command = [sys.executable, "-c", CALL, "open", root, "--no-browser", "--model", model, "--port", 0]
+    with serving_by(command) as running:
+        urllib.request.build_opener(urllib.request.HTTPCookieProcessor()).open(running.address).read()
+        running.process.send_signal(ending)
+        assert running.process.wait(20) == 0
+        assert running.log.read_text() == ""
 
 
 def test_a_folder_opens_without_a_cache(root: Path, model: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,9 +10,11 @@ import click
 
 from landmarks.cli.declare import Argument, Fields, Model, Option
 from landmarks.metadata.settings import WriteOptions
+from landmarks.serving.listening import on_ending
 from landmarks.tagging.settings import TagSettings
 
 
+@on_ending(lambda _number, _frame: sys.exit(0))  # while it starts; then the server has its own way
 def open(  # noqa: A001 - the name of the command
     folder: Annotated[Path, Argument("Folder of photos.")],
     model: Model = "world",

@@ -6,8 +6,7 @@ import asyncio
 import gc
 import logging
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,8 @@ import uvicorn
 
 from landmarks.errors import ModelError
 from landmarks.serving.app import create_app
-from landmarks.serving.listening import listen, on_ending, url_of
+from landmarks.serving.ending import EndingServer
+from landmarks.serving.listening import listen, url_of
 from landmarks.serving.look_alikes import Searcher
 from landmarks.serving.middleware.clients import Clients
 from landmarks.serving.middleware.connections import BoundedProtocol
@@ -54,8 +54,8 @@ def run(
         ModelError: The model cannot be loaded.
         PlacesError: A table of places is broken.
     """
-    app = create_app(settings, searcher, telemetry)
-    with listen(host, port, backlog=_BACKLOG) as listener:
+    with listen(host, port, backlog=_BACKLOG) as listener:  # first: what fails here fails at once
+        app = create_app(settings, searcher, telemetry)
         log_as_json()
         clients = Clients(settings.connections, settings.access.proxies)
         protocol = partial(BoundedProtocol, clients=clients, refused=app.state.service.metrics.refused)
@@ -83,19 +83,13 @@ def run(
     _log.info("stopped")
 
 
-class _Server(uvicorn.Server):
+class _Server(EndingServer):
     """A server that reports when it has started, and serves its backlog before it stops."""
 
     def __init__(self, config: uvicorn.Config, told: Callable[[], None], stopping: Callable[[], None]) -> None:
         super().__init__(config)
         self._told = told
         self._stopping = stopping
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Shut down at a signal; uvicorn would raise it again afterwards, and leaves out SIGHUP."""
-        with on_ending(self.handle_exit):
-            yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then report that the service has started."""

@@ -21,6 +21,7 @@ from landmarks.serving.album.incoming.access import Door
 from landmarks.serving.album.opened import Opened
 from landmarks.serving.album.routes import Events, album_routes
 from landmarks.serving.album.settings import AlbumSettings
+from landmarks.serving.ending import EndingServer
 from landmarks.serving.errors import Code, RequestError, error_response
 from landmarks.serving.middleware.failsafe import Failsafe
 from landmarks.serving.middleware.security import SecurityHeaders
@@ -66,7 +67,7 @@ def create_app(opened: Opened, host: str) -> Starlette:
 
 
 def serve(settings: AlbumSettings, host: str, listener: socket.socket, token: str) -> None:
-    """Serve a library until SIGTERM or SIGINT.
+    """Serve a library until SIGTERM, SIGINT or SIGHUP.
 
     Args:
         settings: What is opened.
@@ -96,7 +97,7 @@ def serve(settings: AlbumSettings, host: str, listener: socket.socket, token: st
     opened.check()
 
 
-class _Server(uvicorn.Server):
+class _Server(EndingServer):
     def __init__(self, config: uvicorn.Config, ending: Callable[[], None]) -> None:
         super().__init__(config)
         self._ending = ending

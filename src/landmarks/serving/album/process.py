@@ -23,7 +23,7 @@ _ITSELF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - how this machine
 def run(
     settings: AlbumSettings, host: str, port: int | None, *, started: Callable[[str], None] = lambda _link: None
 ) -> None:
-    """Serve a library until SIGTERM or SIGINT.
+    """Serve a library until SIGTERM, SIGINT or SIGHUP.
 
     Args:
         settings: What is opened.
