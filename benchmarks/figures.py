@@ -91,13 +91,13 @@ def false_cells(group: Group) -> list[str]:
     return [str(group.count), share(group.tagged), said]
 
 
-def evaluate(one: Set, data: Path, model: str, settings: TagSettings, processes: int | None) -> FolderEvaluation:
+def evaluate(one: Set, data: Path, model: str, settings: TagSettings, workers: int | None) -> FolderEvaluation:
     asked = EvaluateSettings(
         model,
         data=(data / one.data,) if one.data else (),
         negatives=(data / one.negatives,) if one.negatives else (),
         tagging=settings,
-        processes=processes,
+        workers=workers,
     )
     return evaluate_folder(asked)
 
@@ -108,7 +108,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--prefer", default="balanced")
     parser.add_argument("--sets", nargs="*", help="Names of folders; all of them by default.")
-    parser.add_argument("--processes", type=int)
+    parser.add_argument("--workers", type=int)
     parser.add_argument("--out", type=Path, default=Path("build/figures"))
     parser.add_argument("--name", default="world", help="Of the file of results.")
     return parser.parse_args()
@@ -123,7 +123,7 @@ def main() -> None:
     settings = TagSettings(prefer=given.prefer)
     known, false, identity = [], [], ""
     for one in chosen(given.sets):
-        found = evaluate(one, given.data, given.model, settings, given.processes)
+        found = evaluate(one, given.data, given.model, settings, given.workers)
         folder = given.out / (one.data or one.negatives)
         write_metrics(found, folder)
         write_report(found, folder / "report.html")

@@ -10,7 +10,7 @@ model = landmarks.load_model()                        # the bundled model, or a 
 for photo in model.tag(["a.jpg", b"...", array, pillow_image]):
     print(photo.path, photo.error or photo.tags)
 
-for photo in landmarks.tag("holiday", processes=2):   # a folder, in several processes
+for photo in landmarks.tag("holiday", workers=2):   # a folder, in several processes
     print(photo.path, photo.tags)
 ```
 """

@@ -78,9 +78,10 @@ def test_a_folder_is_tagged(tmp_path: Path) -> None:
     for number, colour in enumerate(COLOURS.values()):
         save_colour(tmp_path / "photos" / f"{number}.png", colour)
     (tmp_path / "photos" / "note.txt").write_text("no photo")
-    found = list(landmarks.tag(tmp_path / "photos", model, processes=1, exclude=["1.*"]))
+    found = list(landmarks.tag(tmp_path / "photos", model, workers=1, exclude=["1.*"]))
     assert [one.path.name for one in found] == ["0.png", "2.png", "3.png", "4.png"]
     assert found[0].tags[0].name == "Eiffel Tower"
+    assert list(landmarks.tag(tmp_path / "photos", model, processes=1, exclude=["1.*"])) == found
     with pytest.raises(landmarks.InputError, match="no such file"):
         landmarks.tag(tmp_path / "gone", model)
 

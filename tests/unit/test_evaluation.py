@@ -60,7 +60,7 @@ def negatives(tmp_path: Path) -> Path:
 
 def run(model: Path | str, *data: Path, negatives: tuple[Path, ...] = (), **changes: object) -> FolderEvaluation:
     settings = TagSettings(**changes)
-    return evaluate_folder(EvaluateSettings(str(model), data, negatives, settings, processes=1))
+    return evaluate_folder(EvaluateSettings(str(model), data, negatives, settings, workers=1))
 
 
 def test_every_photo_is_counted_once_where_it_belongs(model: Path, data: Path, negatives: Path) -> None:

@@ -27,7 +27,7 @@ def failed(photo: Path, reason: str) -> str:
 
 def recognize(model: Path, photos: list[Path]) -> list[Recognition]:
     found = run_parallel(
-        partial(start_recognizer, model), photos, lambda photo, reason: Recognition(photo, (), reason), processes=2
+        partial(start_recognizer, model), photos, lambda photo, reason: Recognition(photo, (), reason), workers=2
     )
     return list(found)
 
@@ -78,7 +78,7 @@ def test_photos_are_asked_for_as_they_are_needed() -> None:
             asked += 1
             yield Path(str(asked))
 
-    results = run_parallel(start_echo, endless(), failed, processes=2)
+    results = run_parallel(start_echo, endless(), failed, workers=2)
     for done in range(1, 200):
         assert next(results) == str(done)
         assert asked - done < 80
@@ -88,7 +88,7 @@ def test_photos_are_asked_for_as_they_are_needed() -> None:
 def test_a_photo_that_kills_its_process_is_reported_and_the_others_are_done() -> None:
     photos = names(60)
     photos[30] = Path("deadly")
-    found = list(run_parallel(start_deadly, photos, failed, processes=2))
+    found = list(run_parallel(start_deadly, photos, failed, workers=2))
     died = "deadly: the process that recognised it died: is there enough memory?"
     assert found == [died if photo.name == "deadly" else photo.name for photo in photos]
 
@@ -96,13 +96,13 @@ def test_a_photo_that_kills_its_process_is_reported_and_the_others_are_done() ->
 def test_a_process_that_is_killed_by_others_loses_nothing(tmp_path: Path) -> None:
     photos = names(60)
     photos[25] = tmp_path / "once"
-    found = list(run_parallel(start_deadly, photos, failed, processes=2))
+    found = list(run_parallel(start_deadly, photos, failed, workers=2))
     assert found == [photo.name for photo in photos]
 
 
 def test_processes_that_cannot_live_end_the_run() -> None:
     with pytest.raises(ModelError, match="die before any answer"):
-        list(run_parallel(start_stillborn, names(60), failed, processes=1 + 1))
+        list(run_parallel(start_stillborn, names(60), failed, workers=1 + 1))
 
 
 def test_processes_end_with_the_one_that_started_them() -> None:
@@ -110,7 +110,7 @@ def test_processes_end_with_the_one_that_started_them() -> None:
         "from pathlib import Path\n"
         "from landmarks.tagging.workers import run_parallel\n"
         "from worker_jobs import start_slow\n"
-        "list(run_parallel(start_slow, [Path('a')] * 40, lambda *_: '', processes=2))\n"
+        "list(run_parallel(start_slow, [Path('a')] * 40, lambda *_: '', workers=2))\n"
     )
     folder = Path(start_slow.__code__.co_filename).parent
     environment = {**os.environ, "PYTHONPATH": str(folder)}

@@ -44,7 +44,7 @@ def index(
         place or default_place(folder),
         find_model(model),
         rebuild=rebuild,
-        processes=workers,
+        workers=workers,
         exclude=exclude,
         settings=reading,
     )

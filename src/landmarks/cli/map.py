@@ -92,7 +92,7 @@ def _tags_of(
                 continue
             summary.counts["tagged" if tags else "unknown"] += 1
             yield photo, tags
-        for finding in find_tags_parallel(model, TagSettings(), unknown, processes=workers):
+        for finding in find_tags_parallel(model, TagSettings(), unknown, workers=workers):
             if finding.photo.error is not None:
                 summary.counts["unreadable"] += 1
                 shown.note(f"{finding.photo.path}: {finding.photo.error}")

@@ -188,7 +188,7 @@ def _show(
     if not found:
         raise no_photos(paths)
     with display.over(len(found)), Judge(writing.state, writing.ledger) as judge:
-        answers = find_tags_parallel(folders, settings, found, processes=workers)
+        answers = find_tags_parallel(folders, settings, found, workers=workers)
         for finding in together(answers, judge):
             display.show(_judged(finding, judge.judged(finding.photo)))
 

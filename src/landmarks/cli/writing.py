@@ -191,7 +191,7 @@ def _write(library: Library, paths: list[Path], job: WriteJob, display: Display,
     summary, writing = display.summary, job.writing
 
     def tagger(due: Iterable[Path]) -> Iterator[ImageTags]:
-        answers = find_tags_parallel(job.folders, job.settings, due, processes=job.workers, digests=True)
+        answers = find_tags_parallel(job.folders, job.settings, due, workers=job.workers, digests=True)
         for finding in job.together(answers, records):
             findings[finding.photo.path] = finding
             yield finding.photo

@@ -104,7 +104,7 @@ def names_of(tags: Iterable[Tag]) -> tuple[str, ...]:
 
 
 def embed_photos(
-    folder: Path, settings: TagSettings, photos: Iterable[Path], *, processes: int | None = None
+    folder: Path, settings: TagSettings, photos: Iterable[Path], *, workers: int | None = None
 ) -> Iterator[EmbeddedPhoto]:
     """Embed and tag photos in several processes, in order (see `landmarks.tagging.workers.run_parallel`).
 
@@ -112,9 +112,9 @@ def embed_photos(
         folder: Model folder.
         settings: How to tag.
         photos: Files; consumed lazily.
-        processes: Number of processes, or None for one per core.
+        workers: Number of processes, or None for one per core.
     """
-    return run_parallel(partial(_start, folder, settings), photos, _failed, processes=processes)
+    return run_parallel(partial(_start, folder, settings), photos, _failed, workers=workers)
 
 
 def _start(folder: Path, settings: TagSettings) -> Job[EmbeddedPhoto]:

@@ -35,7 +35,7 @@ class IndexJob:
         place: Where the index lies: a folder, or the address of object storage.
         model: Model folder.
         rebuild: Begin anew, whatever was built before.
-        processes: How many, or None for one per core.
+        workers: How many, or None for one per core.
         exclude: Glob patterns of what is skipped.
         settings: How to tag.
     """
@@ -44,7 +44,7 @@ class IndexJob:
     place: str
     model: Path
     rebuild: bool = False
-    processes: int | None = None
+    workers: int | None = None
     exclude: tuple[str, ...] = ()
     settings: TagSettings = field(default_factory=TagSettings)
 
@@ -160,7 +160,7 @@ def update_index(
             tell(one.path, one.message)
         rows: list[Row] = []
         failed: list[str] = []
-        answers = embed_photos(job.model, job.settings, due.values(), processes=job.processes)
+        answers = embed_photos(job.model, job.settings, due.values(), workers=job.workers)
         for done, (name, answer) in enumerate(zip(due, answers, strict=True), start=1):
             if (row := _row(name, answer, stamps)) is not None:
                 rows.append(row)

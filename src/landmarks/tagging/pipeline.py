@@ -316,8 +316,9 @@ def tag(
     model: str | Path = DEFAULT_MODEL,
     settings: TagSettings | None = None,
     *,
-    processes: int | None = None,
+    workers: int | None = None,
     exclude: Iterable[str] = (),
+    processes: int | None = None,
 ) -> Iterator[ImageTags]:
     """Tag photos and folders of photos in several processes, in order.
 
@@ -327,21 +328,22 @@ def tag(
         paths: Photos and folders.
         model: As of `load_model`.
         settings: How to tag; the defaults if None.
-        processes: Number of processes, or None for one per core.
+        workers: Number of processes, or None for one per core.
         exclude: Glob patterns to skip (see `landmarks.files.walker.WalkRules`).
+        processes: The former name of `workers`.
 
     Raises:
         InputError: A path does not exist.
         ModelError: There is no such model, or it is damaged.
 
     Example:
-        >>> for photo in landmarks.tag("holiday", processes=2):
+        >>> for photo in landmarks.tag("holiday", workers=2):
         ...     print(photo.path, [tag.name for tag in photo.tags])
     """
     listed = [paths] if isinstance(paths, str | Path) else paths
     photos = find_photos(map(Path, listed), exclude=exclude)
     folders = find_models(str(model))
-    findings = find_tags_parallel(folders, settings or TagSettings(), photos, processes=processes)
+    findings = find_tags_parallel(folders, settings or TagSettings(), photos, workers=workers or processes)
     return (finding.photo for finding in findings)
 
 
@@ -350,7 +352,7 @@ def find_tags_parallel(
     settings: TagSettings,
     photos: Iterable[Path],
     *,
-    processes: int | None = None,
+    workers: int | None = None,
     digests: bool = False,
 ) -> Iterator[Finding]:
     """Tag photos in several processes, in order, with explanations (see `landmarks.tagging.workers.run_parallel`).
@@ -359,14 +361,14 @@ def find_tags_parallel(
         folder: Model folder, or two that tag together.
         settings: How to tag.
         photos: Files; consumed lazily.
-        processes: Number of processes, or None for one per core.
+        workers: Number of processes, or None for one per core.
         digests: Fill in `photo.sha256`.
 
     Raises:
         ModelError: The folder is damaged, or the processes die before any answer.
         PlacesError: A table of places is broken.
     """
-    return run_parallel(partial(_start, folder, settings, digests), photos, _failed, processes=processes)
+    return run_parallel(partial(_start, folder, settings, digests), photos, _failed, workers=workers)
 
 
 def _start(folder: Path | Sequence[Path], settings: TagSettings, digests: bool) -> Job[Finding]:

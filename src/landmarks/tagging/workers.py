@@ -65,7 +65,7 @@ def run_parallel(
     photos: Iterable[Path],
     failed: Callable[[Path, str], Result],
     *,
-    processes: int | None = None,
+    workers: int | None = None,
 ) -> Iterator[Result]:
     """Run a job for each photo, in order; a small number of photos is processed in this process.
 
@@ -74,12 +74,12 @@ def run_parallel(
             raises is raised here.
         photos: Files; consumed lazily.
         failed: Makes the result of a photo whose process died, from the photo and the reason.
-        processes: Number of processes, or None for one per core.
+        workers: Number of processes, or None for one per core.
 
     Raises:
         ModelError: The processes die before any answer.
     """
-    count = processes or cores()
+    count = workers or cores()
     source = iter(photos)
     first = list(islice(source, FEW + 1))
     if not first:
@@ -90,14 +90,14 @@ def run_parallel(
         for batch in _batches(everything):
             yield from job(batch)
         return
-    with _Workers(start, count) as workers:
+    with _Workers(start, count) as pool:
         waiting: deque[tuple[Sequence[Path], Future[list[Result]]]] = deque()
         for batch in _batches(everything):
-            waiting.append((batch, workers.submit(batch)))
+            waiting.append((batch, pool.submit(batch)))
             if len(waiting) >= count * _AHEAD:
-                yield from _next(workers, waiting, failed)
+                yield from _next(pool, waiting, failed)
         while waiting:
-            yield from _next(workers, waiting, failed)
+            yield from _next(pool, waiting, failed)
 
 
 def _batches(photos: Iterable[Path]) -> Iterator[list[Path]]:

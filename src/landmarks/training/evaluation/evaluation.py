@@ -34,7 +34,7 @@ class EvaluateSettings:
         data: Folders of classes, or of photos without a landmark.
         negatives: Folders of photos without a landmark; their subfolders are kinds.
         tagging: How to tag; at least five candidates.
-        processes: Number of processes, or None for one per core.
+        workers: Number of processes, or None for one per core.
 
     Raises:
         SettingsError: There are no photos to evaluate on, or too few candidates are requested.
@@ -44,7 +44,7 @@ class EvaluateSettings:
     data: tuple[Path, ...]
     negatives: tuple[Path, ...] = ()
     tagging: TagSettings = field(default_factory=TagSettings)
-    processes: int | None = None
+    workers: int | None = None
 
     def __post_init__(self) -> None:
         if not self.data and not self.negatives:
@@ -119,7 +119,7 @@ def evaluate_folder(
         DataError: A folder is missing, or no photo in it is readable.
         ModelError: The model is missing or damaged.
     """
-    subject = open_subject(settings.model, settings.tagging, processes=settings.processes)
+    subject = open_subject(settings.model, settings.tagging, workers=settings.workers)
     known = KnownLandmarks(subject.gazetteer, subject.classes)
     photos = collect_photos(settings.data, settings.negatives, known)
     judgements = []

@@ -11,13 +11,13 @@ from landmarks.training.evaluation.subjects import Subject, subject_of_folder
 from landmarks.training.runs.folder import RunFolder
 
 
-def open_subject(model: str, settings: TagSettings, *, processes: int | None = None) -> Subject:
+def open_subject(model: str, settings: TagSettings, *, workers: int | None = None) -> Subject:
     """Open a model by its name or path.
 
     Args:
         model: A bundled name, a model folder, a run folder, `model.pt`, or the `model.onnx` of a model folder.
         settings: How to tag.
-        processes: Number of processes, or None for one per core; PyTorch models always use one.
+        workers: Number of processes, or None for one per core; PyTorch models always use one.
 
     Raises:
         SettingsError: Several processes are asked for with a PyTorch model.
@@ -26,9 +26,9 @@ def open_subject(model: str, settings: TagSettings, *, processes: int | None = N
     """
     path = Path(model)
     if path.is_file() and path.suffix == ".onnx":
-        return subject_of_folder(_folder_of_onnx(path), settings, processes=processes)
+        return subject_of_folder(_folder_of_onnx(path), settings, workers=workers)
     is_run = RunFolder(path).info.is_file()
-    if (path.is_file() or is_run) and (processes or 1) > 1:
+    if (path.is_file() or is_run) and (workers or 1) > 1:
         raise SettingsError(f"{path}: a PyTorch model is evaluated in one process: leave out `workers`")
     if path.is_file():
         if path.suffix == ".pt":
@@ -40,7 +40,7 @@ def open_subject(model: str, settings: TagSettings, *, processes: int | None = N
         from landmarks.training.evaluation.networks import subject_of_run  # noqa: PLC0415 - loads PyTorch
 
         return subject_of_run(path, settings)
-    return subject_of_folder(find_model(model), settings, processes=processes)
+    return subject_of_folder(find_model(model), settings, workers=workers)
 
 
 def _folder_of_onnx(path: Path) -> Path:

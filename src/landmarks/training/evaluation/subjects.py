@@ -41,7 +41,7 @@ class Subject:
     answer: Answer
 
 
-def subject_of_folder(folder: Path, settings: TagSettings, *, processes: int | None = None) -> Subject:
+def subject_of_folder(folder: Path, settings: TagSettings, *, workers: int | None = None) -> Subject:
     """Open a model folder; raises `ModelError` or `PlacesError` if it is damaged."""
     info = read_info(folder)
     learned = read_learned(folder, info) if learned_digest(folder, info) is not None else None
@@ -52,5 +52,5 @@ def subject_of_folder(folder: Path, settings: TagSettings, *, processes: int | N
         classes=(*info.classes, *taught),
         gazetteer=gazetteer_of(folder, settings),
         calibrated=info.calibration is not None,
-        answer=lambda photos: find_tags_parallel(folder, settings, photos, processes=processes),
+        answer=lambda photos: find_tags_parallel(folder, settings, photos, workers=workers),
     )
