@@ -8,8 +8,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from landmarks.errors import SettingsError
+
+if TYPE_CHECKING:
+    from uvicorn import Server
 
 _LAST_PORT = 65535
 
@@ -66,3 +70,10 @@ def on_ending(handle: Callable[[int, FrameType | None], object]) -> Iterator[Non
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def ending_in_order(server: Server) -> Iterator[None]:
+    """As `capture_signals` of a uvicorn server: end it at these signals; uvicorn's own raises them once more."""
+    with on_ending(server.handle_exit):
+        yield

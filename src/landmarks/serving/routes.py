@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
-from pydantic_core import from_json
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.responses import Response
 
 from landmarks.imaging.thumbnails import data_uri
@@ -110,15 +109,18 @@ async def only_known_parameters(request: Request) -> None:
             raise RequestError("invalid_parameter", f"{name[:60]!r} is not a parameter of {route.path}: {told}")
 
 
+_JSON: TypeAdapter[Any] = TypeAdapter(Any)
+
+
 class _JsonRequest(Request):
     """A request whose JSON is parsed in a third of the time of the standard library."""
 
     async def json(self) -> Any:
         """Return the parsed body."""
         try:
-            return from_json(await self.body())
-        except ValueError as error:
-            raise JSONDecodeError(str(error), "", 0) from error  # what FastAPI answers with 422
+            return _JSON.validate_json(await self.body())
+        except ValidationError as error:
+            raise JSONDecodeError(error.errors()[0]["msg"], "", 0) from error  # what FastAPI answers with 422
 
 
 class _JsonRoute(APIRoute):

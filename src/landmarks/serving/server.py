@@ -14,8 +14,7 @@ import uvicorn
 
 from landmarks.errors import ModelError
 from landmarks.serving.app import create_app
-from landmarks.serving.ending import EndingServer
-from landmarks.serving.listening import listen, url_of
+from landmarks.serving.listening import ending_in_order, listen, url_of
 from landmarks.serving.look_alikes import Searcher
 from landmarks.serving.middleware.clients import Clients
 from landmarks.serving.middleware.connections import BoundedProtocol
@@ -83,8 +82,10 @@ def run(
     _log.info("stopped")
 
 
-class _Server(EndingServer):
+class _Server(uvicorn.Server):
     """A server that reports when it has started, and serves its backlog before it stops."""
+
+    capture_signals = ending_in_order
 
     def __init__(self, config: uvicorn.Config, told: Callable[[], None], stopping: Callable[[], None]) -> None:
         super().__init__(config)

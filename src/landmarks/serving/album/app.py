@@ -21,8 +21,8 @@ from landmarks.serving.album.incoming.access import Door
 from landmarks.serving.album.opened import Opened
 from landmarks.serving.album.routes import Events, album_routes
 from landmarks.serving.album.settings import AlbumSettings
-from landmarks.serving.ending import EndingServer
 from landmarks.serving.errors import Code, RequestError, error_response
+from landmarks.serving.listening import ending_in_order
 from landmarks.serving.middleware.failsafe import Failsafe
 from landmarks.serving.middleware.security import SecurityHeaders
 
@@ -97,7 +97,9 @@ def serve(settings: AlbumSettings, host: str, listener: socket.socket, token: st
     opened.check()
 
 
-class _Server(EndingServer):
+class _Server(uvicorn.Server):
+    capture_signals = ending_in_order
+
     def __init__(self, config: uvicorn.Config, ending: Callable[[], None]) -> None:
         super().__init__(config)
         self._ending = ending
