@@ -138,6 +138,12 @@ def test_a_request_without_room_takes_none_and_leaves_none_taken(
     assert app.state.service.admission.taken == 0
 
 
+def test_json_may_begin_with_a_byte_order_mark(client: TestClient) -> None:
+    asked = b'\xef\xbb\xbf{"requests": []}'
+    answer = client.post(ROUTE, content=asked, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()) == (200, {"responses": []})
+
+
 @given(st.binary(max_size=200), st.booleans(), st.booleans(), st.integers(0, 80))
 def test_a_picture_is_read_from_either_alphabet_with_or_without_padding_and_lines(
     content: bytes, url_safe: bool, padded: bool, line: int

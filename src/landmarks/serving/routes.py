@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from codecs import BOM_UTF8
 from collections.abc import Callable, Coroutine
 from json import JSONDecodeError
 from typing import Annotated, Any, Literal
@@ -117,8 +118,9 @@ class _JsonRequest(Request):
 
     async def json(self) -> Any:
         """Return the parsed body."""
+        body = (await self.body()).removeprefix(BOM_UTF8)  # some programs write it, and readers may ignore it
         try:
-            return _JSON.validate_json(await self.body())
+            return _JSON.validate_json(body)
         except ValidationError as error:
             raise JSONDecodeError(error.errors()[0]["msg"], "", 0) from error  # what FastAPI answers with 422
 
