@@ -138,6 +138,16 @@ def test_a_client_over_its_share_waits_only_while_others_are_served(monkeypatch:
     assert clients.delay(greedy, 0.5) == 0.0
 
 
+@pytest.mark.parametrize("address", ["10.0.0.1", "2001:db8::1"])
+def test_a_proxy_never_waits(address: str) -> None:
+    clients = Clients(ConnectionLimits(loop_share=0.5), [address])
+    proxy, other = clients.enter(address), clients.enter("192.0.2.2")
+    assert proxy is not None
+    assert other is not None
+    clients.delay(other, 0.001)
+    assert clients.delay(proxy, 10.0) == 0.0
+
+
 def test_a_client_that_comes_back_still_owes_what_it_used() -> None:
     clients = Clients(ConnectionLimits(loop_share=0.5))
     other, greedy = clients.enter("192.0.2.2"), clients.enter("192.0.2.1")

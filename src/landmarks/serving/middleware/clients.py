@@ -86,7 +86,7 @@ class Account:
     """The current cost of one client.
 
     Attributes:
-        name: Name of the client, from `client_name`.
+        name: Name of the client, from `client_name`, or the address of a proxy.
         connections: Number of open connections.
     """
 
@@ -128,9 +128,9 @@ class Clients:
 
     def enter(self, address: str) -> Account | None:
         """Count a connection; return None if the service, or this client, has too many."""
-        name = client_name(address)
-        account = self._accounts.get(name) or self._gone.get(name) or Account(name)
         trusted = is_proxy(address, self._proxies)
+        name = address if trusted else client_name(address)  # the rest of its /64 is no proxy
+        account = self._accounts.get(name) or self._gone.get(name) or Account(name)
         if self._connections >= self.limits.connections:
             return None
         if account.connections >= self.limits.client_connections and not trusted:
