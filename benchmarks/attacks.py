@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+from load import HOST
+
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 _CHUNKED = b"Host: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -30,7 +32,7 @@ _PATIENCE = 2.0
 
 async def connect(port: int, number: int) -> Streams:
     """Connect to a service of this machine from 127.0.0.`number`."""
-    return await asyncio.open_connection("127.0.0.1", port, local_addr=(f"127.0.0.{number}", 0))
+    return await asyncio.open_connection(HOST, port, local_addr=(f"127.0.0.{number}", 0))
 
 
 def attack_for_ever(port: int, start: bytes, piece: bytes) -> None:

@@ -40,9 +40,12 @@ def tower(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return save_colour(tmp_path_factory.mktemp("photos") / "tower.png", COLOURS["07.Eiffel_Tower"]).read_bytes()
 
 
+def port_of(running: Running) -> int:
+    return int(running.address.rpartition(":")[2])
+
+
 def connect(running: Running, source: str = HOSTILE) -> socket.socket:
-    port = int(running.address.rpartition(":")[2])
-    return socket.create_connection(("127.0.0.1", port), timeout=30, source_address=(source, 0))
+    return socket.create_connection(("127.0.0.1", port_of(running)), timeout=30, source_address=(source, 0))
 
 
 def answer_on(connection: socket.socket) -> tuple[int, str, HTTPResponse]:
@@ -244,8 +247,7 @@ def test_a_slow_upload_takes_its_time_and_a_stalled_one_is_ended(model: Path, to
 
 
 def _tag(running: Running, picture: bytes, source: str = HONEST) -> int:
-    host, _, port = running.address.removeprefix("http://").partition(":")
-    connection = HTTPConnection(host, int(port), timeout=60, source_address=(source, 0))
+    connection = HTTPConnection("127.0.0.1", port_of(running), timeout=60, source_address=(source, 0))
     try:
         connection.request("POST", "/v1/tags", picture, {"Content-Type": "image/png"})
         return connection.getresponse().status
@@ -327,7 +329,7 @@ def test_what_waits_in_the_backlog_is_answered_at_the_stop(model: Path, tower: b
 @contextmanager
 def hostile(running: Running, start: bytes, piece: bytes) -> Iterator[None]:
     """A hostile client at work in a process of its own."""
-    port = int(running.address.rpartition(":")[2])
+    port = port_of(running)
     process = get_context("spawn").Process(target=attack_for_ever, args=(port, start, piece), daemon=True)
     process.start()
     try:

@@ -156,6 +156,6 @@ def test_a_picture_is_read_from_either_alphabet_with_or_without_padding_and_line
     assert AnnotateImageRequest(image={"content": text}).content() == content
 
 
-@pytest.mark.parametrize("text", ["A", "AAA=AAAA", "=", "A A=", 'AAAA"', "AAAA\\n", "héhé"])
+@pytest.mark.parametrize("text", ["A", "AAA=AAAA", "=", "A A=", 'AAAA"', "AAAA\\n", "\\u0041AAA", "héhé"])
 def test_what_is_not_base64_is_no_picture(text: str) -> None:
     assert AnnotateImageRequest(image={"content": text}).content() is None

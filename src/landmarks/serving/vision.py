@@ -112,7 +112,7 @@ class AnnotateImageRequest(BaseModel):
         """Return the file, or None if it is not base64."""
         text = (self.image.content or "").replace("\r", "").replace("\n", "")
         try:
-            return _BASE64.validate_json(f'"{text}"')
+            return _BASE64.validate_strings(text)
         except ValueError:
             return None
 

@@ -84,15 +84,16 @@ def counterparts(entries: Entries, before: Iterable[Tag], after: Iterable[Tag]) 
         before: Tags as they were.
         after: Tags as they are now.
     """
+    wanted = {name: {compare_key(entry) for entry in getattr(entries, name)} for name in LISTS}
     found: dict[str, list[Any]] = {name: [] for name in LISTS}
     for tag, same in product(before, after):
         if tag.place and same.place and (tag.place.key, tag.level) == (same.place.key, same.level):
             own, other = entries_for([tag], iptc=True), entries_for([same], iptc=True)
             for name, renamed in found.items():
                 was, now = getattr(own, name), getattr(other, name)
-                wanted = {compare_key(entry) for entry in getattr(entries, name)}
                 if len(was) == len(now):  # else two names are the same in one of the languages
-                    renamed += [new for old, new in zip(was, now, strict=True) if compare_key(old) in wanted]
+                    pairs = zip(was, now, strict=True)
+                    renamed += [entry for known, entry in pairs if compare_key(known) in wanted[name]]
     return Entries(**{name: tuple(renamed) for name, renamed in found.items()})
 
 
