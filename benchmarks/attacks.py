@@ -24,6 +24,7 @@ ATTACKS: dict[str, tuple[bytes, bytes]] = {
         b"GET /healthz?" + b"a=b&" * 2000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ),
     "no HTTP": (b"no request at all\r\n\r\n", b""),
+    "connections without a request": (b"", b""),
 }
 """Kinds of hostile clients: what they begin with, and what they send after that, again and again."""
 _PATIENCE = 2.0
@@ -43,7 +44,7 @@ def attack_for_ever(port: int, start: bytes, piece: bytes) -> None:
     Args:
         port: Port of the service.
         start: First bytes on each connection.
-        piece: Bytes that follow for ever; none, if empty.
+        piece: Bytes that follow for ever; none, if empty. With neither, each connection is closed at once.
     """
 
     async def again() -> None:
@@ -55,7 +56,8 @@ def attack_for_ever(port: int, start: bytes, piece: bytes) -> None:
                     while piece:
                         writer.write(piece)
                         await asyncio.wait_for(writer.drain(), _PATIENCE)
-                    await reader.read()
+                    if start:
+                        await reader.read()
                 finally:
                     writer.transport.abort()
 

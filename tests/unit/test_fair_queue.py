@@ -161,6 +161,21 @@ def test_a_client_that_comes_back_still_owes_what_it_used() -> None:
     assert 1.5 < clients.delay(again, 0.0) < 3.0
 
 
+def test_connections_without_a_request_are_paid_for_with_the_next_request() -> None:
+    clients = Clients(ConnectionLimits(loop_share=0.5))
+    honest = clients.enter("192.0.2.2")
+    assert honest is not None
+    for _ in range(1000):
+        opened = clients.enter("192.0.2.1")
+        assert opened is not None
+        clients.leave(opened)
+    clients.delay(honest, 0.001)
+    again = clients.enter("192.0.2.1")
+    assert again is not None
+    assert clients.delay(again, 0.0) > 0.1
+    assert clients.delay(honest, 0.001) == 0.0
+
+
 def test_a_client_that_has_left_is_soon_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     clients = Clients(ConnectionLimits(loop_share=0.5))
     gone, alone = clients.enter("192.0.2.1"), clients.enter("192.0.2.2")

@@ -13,6 +13,9 @@ from landmarks.serving.settings import ConnectionLimits
 _BURST_SECONDS = 0.05
 """CPU time that a client may use in a burst before it is slowed down."""
 
+_CONNECTION_COST = 0.0003
+"""CPU time in seconds to accept a connection and to close it, most of it in the operating system."""
+
 _CONTENDED_SECONDS = 1.0
 """How long after a client's last use of the server's time the others must share it."""
 
@@ -127,7 +130,7 @@ class Clients:
         self._latest_at = self._others_at = -math.inf  # when, and when somebody else did
 
     def enter(self, address: str) -> Account | None:
-        """Count a connection; return None if the service, or this client, has too many."""
+        """Count and charge a connection; return None if the service, or this client, has too many."""
         trusted = is_proxy(address, self._proxies)
         name = address if trusted else client_name(address)  # the rest of its /64 is no proxy
         account = self._accounts.get(name) or self._gone.get(name) or Account(name)
@@ -139,6 +142,7 @@ class Clients:
         self._gone.pop(name, None)
         account.connections += 1
         self._connections += 1
+        account.charge(_CONNECTION_COST, self.limits.loop_share)
         return account
 
     def leave(self, account: Account) -> None:

@@ -27,9 +27,6 @@ from landmarks.serving.middleware.security import HEADERS
 _REQUEST_COST = 0.001
 """Seconds of the event loop per request, besides reading its bytes; what takes longer is charged as measured."""
 
-_CONNECTION_COST = 0.0005
-"""Seconds of the event loop to accept a connection and to close it."""
-
 _READ_COST = 0.0001
 """Seconds of the event loop to wait for data, to receive it, and to pause a client."""
 
@@ -191,9 +188,8 @@ class BoundedProtocol(H11Protocol):
         if self.transport.is_closing():
             return
         if not self._heard:
-            # Before anything is read: a client that only opens connections has to wait as well.
             self._heard = True
-            self._hold(self._charge(_CONNECTION_COST))
+            self._hold(self._charge(0.0))  # before anything is read, for what the client's other connections cost
         if isinstance(self.flow, _HeldFlow) and self.flow.held:
             self._kept += data
             return
