@@ -1,7 +1,7 @@
 """What workers write to standard error: libraries complain there of each damaged part of an image.
 
-It becomes events of the log, which no image can fill so: at most one per second and worker, with the last lines; the
-final ones of a worker that died say why.
+It becomes events of the log, which no image can fill so: at most one per second and worker, with the last lines.
+Those of a worker that died say why.
 """
 
 from __future__ import annotations
