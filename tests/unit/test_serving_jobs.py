@@ -10,7 +10,7 @@ import time
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -381,10 +381,25 @@ def test_jobs_take_turns(tmp_path: Path) -> None:
     store.close()
 
 
-def test_another_file_is_no_file_of_jobs(tmp_path: Path) -> None:
+def test_a_file_that_others_can_read_is_closed_to_them(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.sqlite"
+    JobStore(path).close()
+    path.chmod(0o644)
+    JobStore(path).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("version", [0, 1, 5])
+def test_another_file_is_no_file_of_jobs_and_stays_as_it_is(tmp_path: Path, version: int) -> None:
     (tmp_path / "notes.txt").write_text("no database " * 100)
+    with closing(sqlite3.connect(tmp_path / "photos.db")) as database:
+        database.executescript(f"CREATE TABLE images (id); PRAGMA user_version = {version};")
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
     with pytest.raises(SettingsError, match="no file of jobs"):
         JobStore(tmp_path / "notes.txt")
+    with pytest.raises(SettingsError, match="database of another program"):
+        JobStore(tmp_path / "photos.db")
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_limits_are_checked() -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.errors import SettingsError
+from landmarks.files.databases import is_foreign
 from landmarks.files.locks import take_lock
 
 _VERSION = 1
@@ -71,7 +72,7 @@ class JobStore:
     """The file of jobs; it belongs to one process, and to one thread at a time.
 
     Args:
-        path: The file; it is created if missing, readable only by its owner.
+        path: The file; it is created if missing, and only its owner may read it.
 
     Raises:
         SettingsError: Its folder is missing, another service uses it, or it is not a file of jobs of this version.
@@ -81,6 +82,7 @@ class JobStore:
     def __init__(self, path: Path) -> None:
         if not path.parent.is_dir():
             raise SettingsError(f"`path` {path}: there is no folder {path.parent}: make it first")
+        _check(path)
         try:
             self._lock = take_lock(path.with_name(f"{path.name}.lock"))
         except TimeoutError as error:
@@ -91,9 +93,7 @@ class JobStore:
             self._database = _open(path)
         except (OSError, sqlite3.Error) as error:
             self._lock.close()
-            raise SettingsError(
-                f"`path` {path}: this is no file of jobs, or it cannot be written: {error}"
-            ) from error
+            raise _unusable(path, error) from error
 
     def close(self) -> None:
         """Close the file; unfinished jobs go on when it is opened again."""
@@ -192,8 +192,29 @@ class JobStore:
         self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
+def _check(path: Path) -> None:
+    """Refuse a file that is not one of jobs, before anything is made or changed."""
+    if not path.exists():
+        return
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            foreign = is_foreign(database, ("jobs", "images"))
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+    if foreign:
+        raise SettingsError(f"`path` {path}: this is the database of another program: choose another file")
+
+
+def _unusable(path: Path, error: Exception) -> SettingsError:
+    return SettingsError(f"`path` {path}: this is no file of jobs, or it cannot be written: {error}")
+
+
 def _open(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    for ending in ("", "-wal", "-shm"):  # an older file may be open to others, and so may what a crash left
+        file = path.with_name(path.name + ending)
+        if file.exists() and file.stat().st_mode & 0o077:
+            file.chmod(0o600)
     database = sqlite3.connect(path, check_same_thread=False)
     try:
         for pragma in ("journal_mode = WAL", "secure_delete = ON", "foreign_keys = ON"):
