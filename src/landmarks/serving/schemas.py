@@ -137,6 +137,12 @@ class Photo(BaseModel):
         description="A small JPEG as a data URI; only if `preview` asked for it.",
     )
 
+    @classmethod
+    def failed(cls, file: str | None, code: Code, message: str) -> Photo:
+        """Return the answer for a photo that could not be analysed."""
+        error = ErrorDetail(code=code, message=message)
+        return cls(file=file, tags=[], candidates=[], known=False, reasons=[], error=error)
+
 
 class TagsResponse(BaseModel):
     """Tags of the photos of a request, in order."""

@@ -57,6 +57,15 @@ class Job:
 
 
 @dataclass(frozen=True)
+class NewImage:
+    """An image of a new job: its name, and its content, or the result of one that cannot be analysed."""
+
+    file: str | None
+    content: bytes | None
+    result: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
 class Item:
     """An image to analyse: its job, the job's owner and model, its number and name in the job, and its content."""
 
@@ -100,14 +109,18 @@ class JobStore:
         self._database.close()
         self._lock.close()
 
-    def add(self, owner: str, model: str | None, images: Iterable[tuple[str | None, bytes]]) -> str:
-        """Store a job with its images, all or none (also if reading one fails), and return its ID."""
+    def add(self, owner: str, model: str | None, images: Iterable[NewImage]) -> str:
+        """Store a job with its images, all or none (also if reading one fails), and return its ID.
+
+        At least one of them must be there to be analysed.
+        """
         job = secrets.token_urlsafe(16)
         with self._database as database:
             database.execute("INSERT INTO jobs VALUES (?, ?, ?, ?, NULL)", (job, owner, model, time.time()))
             database.executemany(
-                "INSERT INTO images (job, number, file, content) VALUES (?, ?, ?, ?)",
-                ((job, number, file, content) for number, (file, content) in enumerate(images)),
+                "INSERT INTO images (job, number, file, content, result, failed, taken) "
+                "VALUES (?1, ?2, ?3, ?4, ?5, ?5 IS NOT NULL, ?5 IS NOT NULL)",
+                ((job, number, each.file, each.content, _json(each.result)) for number, each in enumerate(images)),
             )
         return job
 
@@ -120,14 +133,28 @@ class JobStore:
         ).fetchone()
         return None if row is None else Job(*row)
 
-    def results(self, job: str, start: int, limit: int) -> list[tuple[int, dict[str, Any]]]:
-        """Return number and result of the analysed images of a job, from a number on."""
+    def results(self, job: str, start: int, limit: int) -> tuple[list[dict[str, Any]], int | None]:
+        """Return results of a job in the order of its images, without a gap.
+
+        Args:
+            job: Its ID.
+            start: Number of the first image.
+            limit: Maximum number of results.
+
+        Returns:
+            The results up to the first image without one, and the number of the image to go on with; None after
+            the last.
+        """
         rows = self._database.execute(
-            "SELECT number, result FROM images WHERE job = ? AND number >= ? AND result IS NOT NULL "
-            "ORDER BY number LIMIT ?",
-            (job, start, limit),
+            "SELECT number, result FROM images WHERE job = ? AND number >= ? ORDER BY number LIMIT ?",
+            (job, start, limit + 1),
         )
-        return [(number, json.loads(result)) for number, result in rows]
+        results: list[dict[str, Any]] = []
+        for number, result in rows:
+            if result is None or len(results) == limit:
+                return results, number
+            results.append({**json.loads(result), "number": number})
+        return results, None
 
     def take(self) -> Item | None:
         """Return the next image, or None; the jobs take turns."""
@@ -157,7 +184,7 @@ class JobStore:
         with self._database as database:
             stored = database.execute(
                 "UPDATE images SET content = NULL, result = ?, failed = ? WHERE job = ? AND number = ?",
-                (json.dumps(result, ensure_ascii=False), failed, item.job, item.number),
+                (_json(result), failed, item.job, item.number),
             ).rowcount
             database.execute(
                 "UPDATE jobs SET finished = ? WHERE id = ? AND NOT EXISTS "
@@ -190,6 +217,10 @@ class JobStore:
     def _tidy(self) -> None:
         """Shorten the write-ahead log, which would keep deleted images."""
         self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _json(result: dict[str, Any] | None) -> str | None:
+    return None if result is None else json.dumps(result, ensure_ascii=False)
 
 
 def _check(path: Path) -> None:

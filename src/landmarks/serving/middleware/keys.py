@@ -64,9 +64,7 @@ class Quota:
         rate = self.key.images_per_minute
         if rate is None:
             return
-        now = time.monotonic()
-        self._left = min(float(rate), self._left + (now - self._at) * rate / 60)
-        self._at = now
+        self._refill(rate)
         if self._left < 1:
             raise RequestError(
                 "rate_limited",
@@ -75,14 +73,16 @@ class Quota:
             )
 
     def take(self, count: int) -> None:
-        """Count images; the last request may exceed the rate, and the next one waits for it.
-
-        Raises:
-            RequestError: The key has used up its rate.
-        """
-        self.check()
-        self._left -= count
+        """Count images that were accepted; a request may exceed the rate, and the next one waits for it."""
+        if self.key.images_per_minute is not None:
+            self._refill(self.key.images_per_minute)
+            self._left -= count
         self._counted(count)
+
+    def _refill(self, rate: int) -> None:
+        now = time.monotonic()
+        self._left = min(float(rate), self._left + (now - self._at) * rate / 60)
+        self._at = now
 
 
 class KeyRing:
