@@ -568,6 +568,8 @@ def test_tags_that_make_no_sense_are_refused(client: TestClient) -> None:
         {"name": "", "level": "landmark", "probability": 1},
         {"name": "x", "level": "planet", "probability": 1},
         {"name": "x", "level": "city", "probability": 2},
+        {"name": "x", "level": "city", "probability": 1, "places": None},
+        {"name": "x", "level": "landmark", "probability": 1, "place": {"name": "x", "lattitude": 1.0}},
     ):
         answer = client.post("/v1/xmp", json={"photos": [{"file": "a", "tags": [tag]}]})
         assert error_of(answer) == (422, "invalid_parameter")

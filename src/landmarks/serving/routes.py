@@ -216,7 +216,7 @@ def _add_annotate(router: APIRouter, service: Service) -> None:
         response_model=VisionResponse,
         responses={
             status: {"description": _WHEN[status], "model": GoogleErrorBody}
-            for status in (400, 401, 403, 408, 413, 422, 429, 503)
+            for status in (400, 401, 403, 408, 429, 503)
         },
     )
     async def annotate(request: Request, wanted: AnnotateRequest, model: ModelName = None) -> Response:
