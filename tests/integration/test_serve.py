@@ -224,6 +224,7 @@ def test_an_address_in_use_is_told_in_one_sentence(service: Running, model: Path
 
 def test_wrong_settings_are_told_in_one_sentence(tmp_path: Path) -> None:
     assert "queue" in landmarks("serve", "--queue", 5).complaint
+    assert "--host must be an address" in landmarks("serve", "--host", "").complaint
     assert "no such model" in landmarks("serve", "--model", tmp_path / "none").complaint
     assert "--api-key-file" in landmarks("serve", "--api-key-file", tmp_path / "none").complaint
 
@@ -279,6 +280,9 @@ def test_an_index_answers_with_look_alikes(model: Path, tmp_path: Path, tower: b
         os.kill(running.workers()[0], signal.SIGKILL)  # the next one is started beside the threads of LanceDB
         until(lambda: httpx.get(f"{running.address}/readyz").status_code == 200)
         assert all(line.startswith("{") for line in running.log.read_text().splitlines())
+        (tmp_path / "index").rename(tmp_path / "moved")
+        gone = httpx.post(f"{running.address}/v1/search", files=files, timeout=60)
+        assert (gone.status_code, gone.json()["error"]["code"]) == (503, "unavailable")
     assert answer.status_code == 200, answer.text
     neighbours = answer.json()["neighbours"]
     assert neighbours[0]["name"] == "07.Eiffel_Tower.png"

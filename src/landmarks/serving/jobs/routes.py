@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
@@ -14,7 +14,7 @@ from landmarks.serving.jobs.archive import images_of
 from landmarks.serving.jobs.runner import JobRunner
 from landmarks.serving.jobs.store import Job
 from landmarks.serving.middleware.intake import read_files
-from landmarks.serving.routes import PICTURES, ModelName, errors
+from landmarks.serving.routes import PICTURES, ModelName, errors, only_known_parameters
 from landmarks.serving.schemas import Photo
 from landmarks.serving.service import Service
 from landmarks.serving.settings import JobLimits
@@ -59,7 +59,7 @@ class JobResults(BaseModel):
 
 def jobs_router(service: Service, runner: JobRunner, limits: JobLimits) -> APIRouter:
     """Return the routes of jobs."""
-    router = APIRouter(prefix="/v1/jobs")
+    router = APIRouter(prefix="/v1/jobs", dependencies=[Depends(only_known_parameters)])
     missing: dict[int | str, dict[str, Any]] = errors(401, 403, 404, 422, 503)
 
     async def find(request: Request, job_id: str) -> Job:
