@@ -672,6 +672,68 @@ class TestInPlace:
         (third,) = run(tmp_path, in_place=True)
         assert (third.tags, third.rejected) == ((), (tag.name,))
 
+    @pytest.mark.parametrize("first", [{}, {"in_place": True}], ids=["sidecar first", "photo first"])
+    def test_both_files_of_a_photo_are_kept_up_to_date(self, tmp_path: Path, first: dict[str, bool]) -> None:
+        photo = tmp_path / "a.jpg"
+        packet = XmpPacket()
+        packet.add(Entries(keywords=("Mine",)))
+        photo.write_bytes(jpeg(xmp=packet.to_bytes()))
+        before = tree(tmp_path)
+
+        def both() -> list[set[str]]:
+            with Image.open(photo) as image:
+                inside = XmpPacket(image.info["xmp"])
+            return [set(keywords(Path(f"{photo}.xmp"))), set(inside.entries().keywords)]
+
+        for options in (first, {} if first else {"in_place": True}):
+            with Library(tmp_path, options=WriteOptions(**options)) as library:
+                list(library.tag([photo], tagger(tags=lambda _: TAGS[:2]), model="one"))
+        with Library(tmp_path) as library:
+            library.reject(photo, "Eiffel Tower")
+            assert both() == [{"Mine", "Louvre Museum", "Paris", "France"}] * 2
+            library.confirm(photo, "Eiffel Tower")
+            assert both() == [{"Mine", "Louvre Museum", "Eiffel Tower", "Paris", "France"}] * 2
+            assert {report.status for report in library.undo()} == {"restored"}
+            assert tree(tmp_path) == before
+
+    @pytest.mark.parametrize("first", [{}, {"in_place": True}], ids=["sidecar first", "photo first"])
+    def test_what_was_removed_by_hand_from_one_file_goes_from_both(
+        self, tmp_path: Path, first: dict[str, bool]
+    ) -> None:
+        photo = tmp_path / "a.jpg"
+        photo.write_bytes(jpeg())
+        both = tagger(tags=lambda _: TAGS[1:])
+        for options in (first, {} if first else {"in_place": True}):
+            with Library(tmp_path, options=WriteOptions(**options)) as library:
+                list(library.tag([photo], both, model="one"))
+        take_out(Path(f"{photo}.xmp"), Entries(keywords=("Louvre Museum",)))
+        with Library(tmp_path) as library:
+            (outcome,) = library.tag([photo], both, model="two")
+        assert (outcome.status, outcome.rejected) == ("written", ("Louvre Museum",))
+        assert keywords(Path(f"{photo}.xmp")) == ("Colosseum", "Rome", "Italy")
+        assert exiftool_says(photo)["XMP-dc:Subject"] == ["Colosseum", "Rome", "Italy"]
+
+    def test_a_photo_from_which_ours_is_gone_is_left_to_a_run_in_place(self, tmp_path: Path) -> None:
+        photo = tmp_path / "a.jpg"
+        photo.write_bytes(jpeg())
+        run(tmp_path, in_place=True)
+        run(tmp_path)
+        photo.write_bytes(jpeg())
+        (outcome,) = run(tmp_path, "three")
+        assert (outcome.status, photo.read_bytes()) == ("written", jpeg())
+
+    def test_a_sidecar_is_undone_while_the_photo_keeps_its_tags(self, tmp_path: Path) -> None:
+        photo, sidecar = tmp_path / "a.jpg", tmp_path / "a.jpg.xmp"
+        photo.write_bytes(jpeg())
+        run(tmp_path)
+        run(tmp_path, in_place=True)
+        packet = XmpPacket(sidecar.read_bytes())
+        packet.add(Entries(keywords=("Mine",)))
+        sidecar.write_bytes(packet.to_bytes())
+        with Library(tmp_path) as library:
+            assert [report.status for report in library.undo(run=1)] == ["cleaned"]
+        assert keywords(sidecar) == ("Mine",)
+
     def test_links_are_not_turned_into_files(self, tmp_path: Path) -> None:
         root = tmp_path / "library"
         root.mkdir()

@@ -66,6 +66,11 @@ class Edit:
         """Whether the content changes."""
         return bool(self.added or self.removed)
 
+    @property
+    def is_anew(self) -> bool:
+        """Whether nothing of ours was found in the file."""
+        return not (self.removed or self.ours.without(self.added))
+
     def diff(self) -> str:
         """Return the change as lines that begin with `-` or `+`, under the name of the file."""
         lines = [f"--- {self.target}", f"+++ {self.target}"]
@@ -117,6 +122,7 @@ def plan(
     options: WriteOptions,
     tool: ExifTool,
     target: Path | None = None,
+    embedded: Entries | None = None,
 ) -> Edit:
     """Plan the edit that makes our entries in a file equal to `wanted`, and leaves all others unchanged.
 
@@ -128,6 +134,7 @@ def plan(
         options: Where tags are written.
         tool: ExifTool, to write into photos.
         target: The file, if it is already known.
+        embedded: Our entries in the photo itself, which a new sidecar does not repeat as the user's.
 
     Returns:
         The edit. Entries that the user already has are not repeated and never become ours.
@@ -141,11 +148,19 @@ def plan(
         if before is None:
             raise MetadataError(photo, "the photo is gone")
         return _plan_embedded(photo, before=before, status=status, wanted=wanted, ours=ours, tool=tool)
-    return _plan_sidecar(photo, path, before=before, status=status, wanted=wanted, ours=ours)
+    theirs = embedded or Entries()
+    return _plan_sidecar(photo, path, before=before, status=status, wanted=wanted, ours=ours, embedded=theirs)
 
 
 def _plan_sidecar(
-    photo: Path, path: Path, *, before: bytes | None, status: os.stat_result | None, wanted: Entries, ours: Entries
+    photo: Path,
+    path: Path,
+    *,
+    before: bytes | None,
+    status: os.stat_result | None,
+    wanted: Entries,
+    ours: Entries,
+    embedded: Entries,
 ) -> Edit:
     wanted = replace(wanted, iptc_keywords=())
     try:
@@ -159,7 +174,7 @@ def _plan_sidecar(
         kept = ours.common(wanted)
         wanted = wanted.without(gone)
         packet.remove(removed)
-        user, carried = _carried(photo, packet, present.without(ours), inside=not ours)
+        user, carried = _carried(photo, packet, present.without(ours), None if ours else embedded)
         if wanted.tag_paths and not user.tag_paths and not ours.tag_paths:
             packet.add(Entries(tag_paths=carried))
             user = user.plus(Entries(tag_paths=carried))
@@ -190,15 +205,19 @@ def _packet_of(photo: Path, path: Path, before: bytes | None) -> XmpPacket:
     return XmpPacket(before) if source == path else read_sidecar(source) or XmpPacket()
 
 
-def _carried(photo: Path, packet: XmpPacket, user: Entries, *, inside: bool) -> tuple[Entries, tuple[str, ...]]:
+def _carried(
+    photo: Path, packet: XmpPacket, user: Entries, ours_inside: Entries | None
+) -> tuple[Entries, tuple[str, ...]]:
     """Return the user's entries, and as digiKam paths those that digiKam would no longer read.
 
-    A sidecar without keywords gets those `inside` the photo, which our sidecar would hide from programs.
+    A sidecar without keywords gets the user's inside the photo, which our sidecar would hide from programs: all
+    but `ours_inside`; None if it has them.
     """
     others = packet.other_paths()
     seed = user
-    if inside and not (user.keywords or user.hierarchy or user.tag_paths):
+    if ours_inside is not None and not (user.keywords or user.hierarchy or user.tag_paths):
         embedded, inner = embedded_entries(photo)
+        embedded = embedded.without(ours_inside)
         others += inner
         copied = Entries(distinct(embedded.keywords + embedded.iptc_keywords), embedded.hierarchy)
         packet.add(copied)
