@@ -501,6 +501,19 @@ class TestVerdicts:
                 *("Colosseum", "Rome", "Italy"),
             }
 
+    def test_a_place_rejected_after_a_tag_in_it_was_confirmed(self, tmp_path: Path) -> None:
+        photo, sidecar = tmp_path / "a.jpg", tmp_path / "a.jpg.xmp"
+        photo.write_bytes(jpeg())
+        with Library(tmp_path) as library:
+            list(library.tag([photo], tagger(tags=lambda _: TAGS), model="one"))
+            for place in ("Paris", "France"):
+                library.confirm(photo, "Eiffel Tower")
+                assert "Eiffel Tower" in keywords(sidecar)
+                library.reject(photo, place)
+                assert keywords(sidecar) == ("Colosseum", "Rome", "Italy")
+            library.confirm(photo, "Eiffel Tower")
+            assert keywords(sidecar) == ("Colosseum", "Rome", "Italy", "Eiffel Tower", "Paris", "France")
+
     def test_a_tag_taken_out_by_hand_is_rejected(self, tmp_path: Path) -> None:
         photo, sidecar = tmp_path / "a.jpg", tmp_path / "a.jpg.xmp"
         photo.write_bytes(jpeg())
