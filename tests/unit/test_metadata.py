@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -296,6 +297,25 @@ class TestSidecar:
         paths = XmpPacket(made.after).entries().tag_paths
         assert paths == ("Urlaub & Meer", "\u00e9t\u00e9 \u00e9", *WANTED.tag_paths)
         assert made.ours.tag_paths == WANTED.tag_paths
+        ours = Entries.from_json(made.ours.to_json())  # as the ledger stores them
+        packet = XmpPacket(made.after)
+        packet.add(Entries(tag_paths=("Mine",)))
+        for after, left in ((made.after, ()), (packet.to_bytes(), (*paths[:-1], "Mine"))):
+            sidecar.write_bytes(after)
+            assert XmpPacket(edit(photo, Entries(), ours).after).entries().tag_paths == left
+        sidecar.write_bytes(made.after)
+        other = entries_for([replace(TAG, name="Tour Eiffel")])
+        assert set(XmpPacket(edit(photo, other, ours).after).entries().tag_paths) >= set(paths[:-1])
+
+    @needs_exiftool
+    def test_a_first_tags_list_in_a_photo_goes_with_our_paths(self, photo: Path) -> None:
+        exiftool_writes(photo, "-XMP-dc:Subject=Mine")
+        made = edit(photo, in_place=True)
+        photo.write_bytes(made.after)
+        assert exiftool_says(photo)["XMP-digiKam:TagsList"] == ["Mine", *WANTED.tag_paths]
+        photo.write_bytes(edit(photo, Entries(), made.ours, in_place=True).after)
+        said = exiftool_says(photo)
+        assert (said.get("XMP-digiKam:TagsList"), said["XMP-dc:Subject"]) == (None, ["Mine"])
 
     def test_embedded_keywords_do_not_vanish_behind_a_new_sidecar(self, photo: Path) -> None:
         packet = XmpPacket()

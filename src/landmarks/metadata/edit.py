@@ -170,14 +170,14 @@ def _plan_sidecar(
             ours = Entries()
         present = packet.entries()
         ours = _known_again(ours, present)
-        gone, removed = ours.without(present), ours.without(wanted).common(present)
-        kept = ours.common(wanted)
+        gone, (removed, kept) = ours.without(present), _divided(ours, wanted, present)
         wanted = wanted.without(gone)
         packet.remove(removed)
         user, carried = _carried(photo, packet, present.without(ours), None if ours else embedded)
         if wanted.tag_paths and not user.tag_paths and not ours.tag_paths:
             packet.add(Entries(tag_paths=carried))
             user = user.plus(Entries(tag_paths=carried))
+            kept = replace(kept, seeded=carried)
         added = _fitting(wanted.without(user).without(kept), user)
         if added.position is not None and (packet.has_position() or read_position(photo) is not None):
             added = replace(added, position=None)
@@ -186,6 +186,19 @@ def _plan_sidecar(
     except PacketError as error:
         raise MetadataError(path, f"{error}: repair or move the sidecar; it was left alone") from error
     return Edit(path, before, after, status, kept.plus(added), added, removed, gone)
+
+
+def _divided(ours: Entries, wanted: Entries, present: Entries) -> tuple[Entries, Entries]:
+    """Return our entries to remove, and those to keep.
+
+    With our last path go the ones that we repeated with the first, unless another program writes paths there.
+    """
+    removed, kept = ours.without(wanted).common(present), ours.common(wanted)
+    if wanted.tag_paths:
+        return removed, kept
+    seeded = Entries(tag_paths=ours.seeded)
+    others = present.without(ours).without(seeded).tag_paths
+    return removed if others else removed.plus(seeded.common(present)), replace(kept, seeded=())
 
 
 def _known_again(ours: Entries, present: Entries) -> Entries:
@@ -242,8 +255,7 @@ def _plan_embedded(
     if has_position or read_position(photo, before) is not None:
         wanted = replace(wanted, position=None)
     ours = _known_again(ours, present)
-    gone, removed = ours.without(present), ours.without(wanted).common(present)
-    kept = ours.common(wanted)
+    gone, (removed, kept) = ours.without(present), _divided(ours, wanted, present)
     wanted = wanted.without(gone)
     user = present.without(ours)
     added = _fitting(wanted.without(user).without(kept), user)
@@ -251,7 +263,7 @@ def _plan_embedded(
     if added.tag_paths and not user.tag_paths and not ours.tag_paths:
         others = embedded_entries(before)[1]
         paths = seed_tag_paths(user.keywords + user.iptc_keywords, distinct(user.hierarchy + others))
-        put = replace(added, tag_paths=paths + added.tag_paths)
+        put, kept = replace(added, tag_paths=paths + added.tag_paths), replace(kept, seeded=paths)
     after = tool.edit(photo, before, remove=removed, add=put) if added or removed else before
     return Edit(photo, before, after, status, kept.plus(added), added, removed, gone)
 
