@@ -24,7 +24,7 @@ from landmarks.metadata.edit import Edit, plan, target_of
 from landmarks.metadata.entries import Entries, Location
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.packet import PacketError
-from landmarks.metadata.reading import read_position
+from landmarks.metadata.reading import embedded_entries, read_position
 from landmarks.metadata.settings import WriteOptions
 from landmarks.metadata.xmp import XmpPacket
 from landmarks.tagging.keywords import entries_for
@@ -401,6 +401,7 @@ class TestInPlace:
             ("GIF", "gif"),
             ("HEIF", "heic"),
             ("AVIF", "avif"),
+            ("JPEG2000", "jp2"),
         ],
     )
     def test_pixels_stay_and_entries_come_and_go(self, tmp_path: Path, kind: str, suffix: str) -> None:
@@ -408,12 +409,14 @@ class TestInPlace:
         photo.write_bytes(photo_bytes(kind))
         pixels = load_rgb(photo)
         exiftool_writes(photo, "-XMP-dc:Subject=mine")
+        assert embedded_entries(photo)[0].keywords == ("mine",)
         gps = kind != "GIF"
         made = edit(photo, entries_for([TAG], gps=gps), in_place=True, gps=gps)
         photo.write_bytes(made.after)
         assert np.array_equal(load_rgb(photo), pixels)
         said = exiftool_says(photo)
         assert said["XMP-dc:Subject"] == ["mine", "Eiffel Tower", "Paris", "France"]
+        assert list(embedded_entries(photo)[0].keywords) == said["XMP-dc:Subject"]
         assert said["XMP-digiKam:TagsList"] == ["mine", "Places/France/Paris/Eiffel Tower"]
         assert said["XMP-iptcExt:LocationShown"][0]["GPSLatitude"] == pytest.approx(48.8583)
         assert ("GPS:GPSLatitude" in said) is gps
