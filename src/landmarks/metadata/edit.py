@@ -143,7 +143,7 @@ def plan(
         MetadataError: The file cannot be edited safely, for example because of broken XML; nothing was changed.
     """
     path = target if target is not None else target_of(photo, options)
-    before, status = _read(path)
+    before, status = _read(path, is_sidecar=path != photo)
     if path == photo:
         if before is None:
             raise MetadataError(photo, "the photo is gone")
@@ -268,7 +268,7 @@ def _plan_embedded(
     return Edit(photo, before, after, status, kept.plus(added), added, removed, gone)
 
 
-def _read(path: Path) -> tuple[bytes | None, os.stat_result | None]:
+def _read(path: Path, *, is_sidecar: bool) -> tuple[bytes | None, os.stat_result | None]:
     """Read a file that we may replace; refuse it if replacing would do harm."""
     try:
         status = path.lstat()
@@ -277,11 +277,13 @@ def _read(path: Path) -> tuple[bytes | None, os.stat_result | None]:
     except OSError as error:
         raise MetadataError(path, f"it cannot be read ({(error.strerror or 'unknown').lower()})") from error
     if stat.S_ISLNK(status.st_mode):
-        raise MetadataError(path, "it is a link, which writing would turn into a file: name the file it leads to")
+        way_out = "replace it by the file it leads to" if is_sidecar else "name the file it leads to"
+        raise MetadataError(path, f"it is a link, which writing would turn into a file: {way_out}")
     if not stat.S_ISREG(status.st_mode):
         raise MetadataError(path, "it is not a regular file")
     if status.st_nlink > 1:
-        raise MetadataError(path, "it has several names (hard links), which writing would part: use a sidecar")
+        way_out = "replace it by a copy of it" if is_sidecar else "use a sidecar"
+        raise MetadataError(path, f"it has several names (hard links), which writing would part: {way_out}")
     if not status.st_mode & 0o222:
         raise MetadataError(path, "it is read-only: change its permissions")
     if path.suffix.lower() == ".xmp" and status.st_size > MAX_SIDECAR_BYTES:
