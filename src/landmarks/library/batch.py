@@ -19,7 +19,7 @@ from landmarks.metadata.edit import Edit, plan, source_of, target_of
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.settings import WriteOptions
-from landmarks.tagging.keywords import counterparts, entries_for
+from landmarks.tagging.keywords import counterparts, entries_for, too_long_for_iptc
 from landmarks.tagging.tags import ImageTags, Tag, tags_from_json, tags_to_json
 
 _EDITS = 16  # per batch: the ledger is synced to the disk twice per batch
@@ -39,6 +39,7 @@ class Outcome:
         reason: Why it is in quarantine, or None.
         diff: What is, or would be, written, as lines that begin with `-` or `+`; or None.
         rejected: Keywords that somebody removed from the file, so that the tags with these names are now rejected.
+        too_long: Keywords left out of those for IPTC, which holds 64 bytes each.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class Outcome:
     reason: str | None = None
     diff: str | None = None
     rejected: tuple[str, ...] = ()
+    too_long: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,11 @@ class _Planned:
     tags: tuple[Tag, ...]
     model: str
     rejected: tuple[str, ...]
+    too_long: tuple[str, ...]
 
     def outcome(self, status: Literal["written", "planned", "unchanged"]) -> Outcome:
         diff = "\n".join(edit.diff() for edit in self.edits) or None
-        return Outcome(self.work.photo, status, self.tags, diff=diff, rejected=self.rejected)
+        return Outcome(self.work.photo, status, self.tags, None, diff, self.rejected, self.too_long)
 
 
 class Batch:
@@ -243,7 +246,8 @@ class Batch:
                 edits += [edit] if edit is not None and edit.changes else []
                 rejected |= dict.fromkeys(by_hand)
             if left == tags or len(targets) == 1:
-                return _Planned(work, tuple(edits), left, result.model, tuple(rejected))
+                too_long = too_long_for_iptc(left) if any(one.options.iptc for one in targets) else ()
+                return _Planned(work, tuple(edits), left, result.model, tuple(rejected), too_long)
             tags = left  # what was removed by hand from one file goes from those before it, too
 
     def _plan_file(
