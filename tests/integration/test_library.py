@@ -12,6 +12,7 @@ import sys
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import pytest
 from exiftool_process import exiftool_says, exiftool_writes, needs_exiftool
 from PIL import Image
 
+from landmarks.cli.verdicts import notes_on
 from landmarks.errors import InputError, MetadataError, SettingsError, StorageError
 from landmarks.geo.gazetteer import Place
 from landmarks.library.batch import Outcome
@@ -746,6 +748,18 @@ class TestInPlace:
         with Library(tmp_path) as library:
             assert [report.status for report in library.undo(run=1)] == ["cleaned"]
         assert keywords(sidecar) == ("Mine",)
+
+    def test_a_keyword_too_long_for_iptc_is_told(self, tmp_path: Path) -> None:
+        photo, name = tmp_path / "a.jpg", "Place " * 11 + "x"
+        photo.write_bytes(jpeg())
+        with Library(tmp_path, options=WriteOptions(in_place=True, iptc=True)) as library:
+            long = replace(TAGS[0], name=name)
+            (outcome,) = library.tag([photo], tagger(tags=lambda _: [long]), model="one")
+        said = exiftool_says(photo)
+        assert said["IPTC:Keywords"] == ["Paris", "France"]
+        assert said["XMP-dc:Subject"] == [name, "Paris", "France"]
+        (note,) = notes_on(photo, outcome)
+        assert note.startswith(f"{photo}: {name}: over the 64 bytes of an IPTC keyword")
 
     def test_links_are_not_turned_into_files(self, tmp_path: Path) -> None:
         root = tmp_path / "library"
