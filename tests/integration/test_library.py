@@ -1084,13 +1084,14 @@ class _UsersFiles:
         sidecar.write_bytes(packet.to_bytes())
 
 
-@pytest.mark.parametrize("in_place", [False, pytest.param(True, marks=needs_exiftool)])
-def test_random_steps_lose_no_byte(tmp_path: Path, in_place: bool) -> None:
+@pytest.mark.parametrize("mode", ["sidecar", *(pytest.param(m, marks=needs_exiftool) for m in ("photo", "both"))])
+def test_random_steps_lose_no_byte(tmp_path: Path, mode: str) -> None:
     """500 writes, undoes, verdicts and changes by others, at random; what is not ours is as others left it."""
     chance = random.Random(11)
     _fill_with_all_kinds(tmp_path)
     users = _UsersFiles(tmp_path, chance)
     photos = sorted(path for path in tmp_path.rglob("*.jpg"))
+    in_place = mode != "sidecar"
     options = WriteOptions(in_place=True, iptc=True, gps=True) if in_place else WriteOptions()
     library = Library(tmp_path, options=options)
     written = 0
@@ -1115,9 +1116,11 @@ def test_random_steps_lose_no_byte(tmp_path: Path, in_place: bool) -> None:
                     list(library.undo(run=chance.choice(runs)))
             elif step < 0.8:
                 library.close()
+                if mode == "both":
+                    options = WriteOptions(in_place=not options.in_place, gps=True)
                 library = Library(tmp_path, options=options)
             elif step < 0.88:
-                users.change_by_others(photo, in_place=in_place)
+                users.change_by_others(photo, in_place=options.in_place)
             else:
                 assert {report.status for report in library.undo()} <= {"restored", "cleaned", "gone"}
                 users.check()
