@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
@@ -530,23 +529,6 @@ class TestInPlace:
         with pytest.raises(MetadataError, match="ExifTool cannot"):
             edit(photo, in_place=True)
         assert photo.read_bytes() == raw
-
-    def test_copies_that_a_killed_process_left_are_removed(
-        self, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-        left, others = tmp_path / "landmarks-exiftool-left", tmp_path / "landmarks-other"
-        for folder in (left, others):
-            folder.mkdir()
-            (folder / "photo").write_bytes(photo.read_bytes())
-        with ExifTool() as running, ExifTool() as tool:
-            running.read(photo, photo.read_bytes())
-            assert left.exists(), "it may be about to take its lock"
-            for folder in tmp_path.glob("landmarks-*"):
-                os.utime(folder, (0, 0))
-            tool.read(photo, photo.read_bytes())
-            assert (left.exists(), others.exists()) == (False, True)
-            running.read(photo, photo.read_bytes())
 
     def test_a_crash_of_exiftool_is_reported_and_got_over(self, photo: Path) -> None:
         with ExifTool() as tool:

@@ -21,7 +21,6 @@ from typing import Any
 from landmarks.errors import LedgerError, StorageError
 from landmarks.files.atomic import storage_errors
 from landmarks.files.closing import Closing
-from landmarks.files.databases import is_foreign
 from landmarks.files.state import is_remote
 from landmarks.library.liveness import Presence
 from landmarks.library.records import (
@@ -41,6 +40,7 @@ from landmarks.library.records import (
     Verdict,
     Whereabouts,
     change_of,
+    check_ours,
     connect,
     photo_of,
     translated,
@@ -86,8 +86,7 @@ class Ledger(Closing):
 
     def _prepare(self) -> None:
         with self._errors():
-            if is_foreign(self._connection, ("runs", "photos", "claims", "changes", "verdicts")):
-                raise LedgerError(f"{self._path}: this is the database of another program: choose another file")
+            check_ours(self._connection, self._path)
             # The shared memory of a write-ahead log does not work across machines.
             remote = self._path is not None and is_remote(self._path.parent)
             use_journal(self._connection, "TRUNCATE" if remote else "WAL")

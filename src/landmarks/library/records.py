@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 from landmarks.errors import LedgerError, StorageError
+from landmarks.files.databases import is_foreign
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.settings import WriteOptions
 
@@ -255,6 +256,12 @@ def connect(path: Path | None, *, copy: bool = False) -> sqlite3.Connection:
         with reading(path) as source:
             source.backup(connection)
     return connection
+
+
+def check_ours(connection: sqlite3.Connection, path: Path | None) -> None:
+    """Refuse the database of another program with a `LedgerError`, before anything in it is changed."""
+    if is_foreign(connection, ("runs", "photos", "claims", "changes", "verdicts")):
+        raise LedgerError(f"{path}: this is the database of another program: choose another file")
 
 
 def use_journal(connection: sqlite3.Connection, mode: str) -> None:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-import sqlite3
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 from landmarks.errors import ModelError, StorageError
-from landmarks.files.locks import take_lock
+from landmarks.files.temporary import TemporaryFolder
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.calibration import Calibration, operating_point
 from landmarks.model.folder import ONNX_FILE, ModelInfo, check_file, read_info
@@ -36,8 +33,6 @@ from landmarks.tagging.tagger import gazetteer_of, identity_of
 
 _log = logging.getLogger("landmarks.serving")
 
-_PREFIX = "landmarks-served-"
-_LOCK = ".in-use"
 _LOOK_SECONDS = 1.0  # between two looks whether a version that was replaced can still answer
 
 
@@ -64,14 +59,13 @@ class ServedModel:
     def __init__(self, folder: Path, settings: ServeSettings, replaced: Callable[[str], None]) -> None:
         self.info: ModelInfo = read_info(folder)
         check_file(folder, self.info, ONNX_FILE)
-        copy = _copy_of(folder) if settings.reload_seconds > 0 else None
-        self._remove = weakref.finalize(self, _discard, copy)  # also at the exit
+        self._copy = copy = _copy_of(folder) if settings.reload_seconds > 0 else None
         if copy is not None:
-            original, folder = folder, copy.folder / folder.name
+            original, folder = folder, copy.path / folder.name
             if read_info(folder) != self.info:
                 raise ModelError(f"{original}: the folder changed while it was read")
             check_file(folder, self.info, ONNX_FILE)
-        self._copied = () if copy is None else tuple(path for path in copy.folder.rglob("*") if path.is_file())
+        self._copied = () if copy is None else tuple(path for path in copy.path.rglob("*") if path.is_file())
         stored = self.info.calibration
         self._calibration = None if stored is None else Calibration.from_dict(stored)
         self._prefer = settings.tags.prefer
@@ -115,7 +109,8 @@ class ServedModel:
     async def close(self) -> None:
         """Stop the workers at once."""
         await self.pool.close()
-        self._remove()
+        if self._copy is not None:
+            self._copy.close()
 
     def card(self) -> ModelCard:
         """Describe the model."""
@@ -165,46 +160,20 @@ class ServedModel:
         return LandmarksResponse(features=list(features.values()))
 
 
-@dataclass(frozen=True)
-class _Copy:
-    """A folder with a copy of a model, and the lock in it, by which others see that it is in use."""
-
-    folder: Path
-    lock: sqlite3.Connection
-
-
-def _copy_of(folder: Path) -> _Copy | None:
+def _copy_of(folder: Path) -> TemporaryFolder | None:
     """Copy a model, so that its workers can be replaced whatever happens to the original.
 
     None if there is no space for it.
     """
     copy = None
     try:
-        made = Path(mkdtemp(prefix=_PREFIX))
-        copy = _Copy(made, take_lock(made / _LOCK))
-        _remove_left_behind(made)
-        shutil.copytree(folder, made / folder.name)
+        copy = TemporaryFolder("landmarks-served-")
+        shutil.copytree(folder, copy.path / folder.name)
     except BaseException as error:  # also when the service is stopped meanwhile
-        _discard(copy)
+        if copy is not None:
+            copy.close()
         if not isinstance(error, (OSError, StorageError)):
             raise
         _log.warning("a model could not be copied", extra={"model": str(folder), "reason": str(error)})
         return None
     return copy
-
-
-def _discard(copy: _Copy | None) -> None:
-    if copy is not None:
-        copy.lock.close()
-        shutil.rmtree(copy.folder, ignore_errors=True)
-
-
-def _remove_left_behind(own: Path) -> None:
-    """Remove the copies of services that were killed: their locks are free."""
-    for folder in own.parent.glob(f"{_PREFIX}*"):
-        with suppress(OSError, StorageError):
-            # Anybody may make such a folder, or link, in a shared place; only one's own can be trusted.
-            mine = folder.lstat().st_uid == own.lstat().st_uid and not folder.is_symlink()
-            if mine and (folder / _LOCK).exists():
-                take_lock(folder / _LOCK).close()
-                shutil.rmtree(folder)
