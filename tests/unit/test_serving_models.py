@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -267,6 +268,26 @@ def test_a_copy_that_is_interrupted_leaves_nothing(tmp_path: Path, monkeypatch: 
     with pytest.raises(KeyboardInterrupt):
         create_app(ServeSettings(make_model(tmp_path / "colours")))
     assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_copies_of_a_killed_service_are_removed_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    temporary.mkdir()
+    model = make_model(tmp_path / "colours")
+    running = create_app(ServeSettings(model))
+    (copy,) = temporary.iterdir()
+    shutil.copytree(copy, temporary / f"{copy.name}-killed")  # with the file of its lock, which nobody holds
+    (temporary / f"{copy.name}-foreign").mkdir()
+    (temporary / f"{copy.name}-link").symlink_to(copy)
+    second = create_app(ServeSettings(model))
+    left = {path.name.removeprefix(copy.name) for path in temporary.iterdir()}
+    assert {"", "-foreign", "-link"} <= left
+    assert "-killed" not in left
+    assert len(left) == 4
+    assert running is not second
 
 
 def test_folders_are_watched_without_being_asked(tmp_path: Path) -> None:

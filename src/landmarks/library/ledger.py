@@ -21,13 +21,16 @@ from typing import Any
 from landmarks.errors import LedgerError, StorageError
 from landmarks.files.atomic import storage_errors
 from landmarks.files.closing import Closing
+from landmarks.files.databases import is_foreign
 from landmarks.files.state import is_remote
 from landmarks.library.liveness import Presence
 from landmarks.library.records import (
+    BY_FILE,
     CHANGE_FIELDS,
     CHANGED_SINCE,
     INSERT_CHANGE,
     MIGRATIONS,
+    NEWEST,
     RENAME_KEY,
     VERSION,
     WHEREABOUTS,
@@ -83,6 +86,8 @@ class Ledger(Closing):
 
     def _prepare(self) -> None:
         with self._errors():
+            if is_foreign(self._connection, ("runs", "photos", "claims", "changes", "verdicts")):
+                raise LedgerError(f"{self._path}: this is the database of another program: choose another file")
             # The shared memory of a write-ahead log does not work across machines.
             remote = self._path is not None and is_remote(self._path.parent)
             use_journal(self._connection, "TRUNCATE" if remote else "WAL")
@@ -236,10 +241,7 @@ class Ledger(Closing):
 
     def newest(self, target: bytes) -> Change | None:
         """Return the last change of a file that is still in place, or None."""
-        row = self.row(
-            "SELECT * FROM changes WHERE target = ? AND state IN ('done', 'undoing') ORDER BY id DESC LIMIT 1",
-            target,
-        )
+        row = self.row(NEWEST, target)
         return None if row is None else change_of(row)
 
     def changed_since(self, change: Change) -> int | None:
@@ -249,8 +251,11 @@ class Ledger(Closing):
 
     def of_photo(self, photo: bytes) -> Change | None:
         """Return the last change for a photo that is still in place, whichever file it wrote; or None."""
-        row = self.row("SELECT * FROM changes WHERE photo = ? AND state = 'done' ORDER BY id DESC LIMIT 1", photo)
-        return None if row is None else change_of(row)
+        return next(iter(self.by_file(photo)), None)
+
+    def by_file(self, photo: bytes) -> list[Change]:
+        """Return the last change of each file written for a photo that is still in place, the newest first."""
+        return [change_of(row) for row in self.rows(BY_FILE, photo)]
 
     def tags_of(self, photo: bytes) -> Iterator[str]:
         """Yield the tags, as JSON, of all changes for a photo, newest first."""

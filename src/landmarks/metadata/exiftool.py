@@ -9,22 +9,27 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+import stat
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from landmarks.errors import MetadataError
+from landmarks.errors import MetadataError, StorageError
 from landmarks.files.atomic import storage_errors
 from landmarks.files.closing import Closing
+from landmarks.files.locks import take_lock
 from landmarks.metadata import gps
 from landmarks.metadata.entries import SINGLES, Entries, Location
 
 COMMAND = "exiftool"
 _SECONDS = 60  # timeout per photo
+_FOLDER, _LOCK = "landmarks-exiftool-", "lock"
 _LISTS = {
     "keywords": "XMP-dc:Subject",
     "hierarchy": "XMP-lr:HierarchicalSubject",
@@ -50,6 +55,7 @@ class ExifTool(Closing):
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._lock: sqlite3.Connection | None = None
 
     def close(self) -> None:
         """End the process; the next use starts a new one."""
@@ -61,6 +67,9 @@ class ExifTool(Closing):
                 if stream is not None:
                     with suppress(OSError):  # unread input is discarded
                         stream.close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
@@ -156,7 +165,9 @@ class ExifTool(Closing):
 
     def _copy(self, content: bytes) -> Path:
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="landmarks-")
+            self._folder = tempfile.TemporaryDirectory(prefix=_FOLDER)
+            self._lock = take_lock(Path(self._folder.name, _LOCK))
+            _remove_leftovers(Path(self._folder.name))
         copy = Path(self._folder.name, "photo")
         with storage_errors(copy):
             copy.write_bytes(content)
@@ -198,6 +209,18 @@ class ExifTool(Closing):
                 stderr=subprocess.PIPE,
             )
         return self._process
+
+
+def _remove_leftovers(mine: Path) -> None:
+    """Remove the copies of photos that killed processes of this user have left beside a folder."""
+    for folder in mine.parent.glob(f"{_FOLDER}*"):
+        with suppress(OSError, StorageError):
+            status = folder.lstat()
+            # A new folder may not have its lock yet.
+            is_old = time.time() - status.st_mtime > _SECONDS
+            if is_old and stat.S_ISDIR(status.st_mode) and status.st_uid == mine.lstat().st_uid:
+                take_lock(folder / _LOCK).close()
+                shutil.rmtree(folder)
 
 
 def _until_ready(stream: IO[bytes]) -> bytes:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+import sqlite3
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from landmarks.errors import ModelError
+from landmarks.errors import ModelError, StorageError
+from landmarks.files.locks import take_lock
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.calibration import Calibration, operating_point
 from landmarks.model.folder import ONNX_FILE, ModelInfo, check_file, read_info
@@ -34,6 +36,8 @@ from landmarks.tagging.tagger import gazetteer_of, identity_of
 
 _log = logging.getLogger("landmarks.serving")
 
+_PREFIX = "landmarks-served-"
+_LOCK = ".in-use"
 _LOOK_SECONDS = 1.0  # between two looks whether a version that was replaced can still answer
 
 
@@ -61,13 +65,13 @@ class ServedModel:
         self.info: ModelInfo = read_info(folder)
         check_file(folder, self.info, ONNX_FILE)
         copy = _copy_of(folder) if settings.reload_seconds > 0 else None
-        self._remove = weakref.finalize(self, shutil.rmtree, copy or "", ignore_errors=True)  # also at the exit
+        self._remove = weakref.finalize(self, _discard, copy)  # also at the exit
         if copy is not None:
-            original, folder = folder, copy / folder.name
+            original, folder = folder, copy.folder / folder.name
             if read_info(folder) != self.info:
                 raise ModelError(f"{original}: the folder changed while it was read")
             check_file(folder, self.info, ONNX_FILE)
-        self._copied = () if copy is None else tuple(path for path in copy.rglob("*") if path.is_file())
+        self._copied = () if copy is None else tuple(path for path in copy.folder.rglob("*") if path.is_file())
         stored = self.info.calibration
         self._calibration = None if stored is None else Calibration.from_dict(stored)
         self._prefer = settings.tags.prefer
@@ -161,20 +165,46 @@ class ServedModel:
         return LandmarksResponse(features=list(features.values()))
 
 
-def _copy_of(folder: Path) -> Path | None:
-    """Return a folder with a copy of a model, whose workers can then be replaced whatever happens to the original.
+@dataclass(frozen=True)
+class _Copy:
+    """A folder with a copy of a model, and the lock in it, by which others see that it is in use."""
+
+    folder: Path
+    lock: sqlite3.Connection
+
+
+def _copy_of(folder: Path) -> _Copy | None:
+    """Copy a model, so that its workers can be replaced whatever happens to the original.
 
     None if there is no space for it.
     """
     copy = None
     try:
-        copy = Path(mkdtemp(prefix="landmarks-"))
-        shutil.copytree(folder, copy / folder.name)
+        made = Path(mkdtemp(prefix=_PREFIX))
+        copy = _Copy(made, take_lock(made / _LOCK))
+        _remove_left_behind(made)
+        shutil.copytree(folder, made / folder.name)
     except BaseException as error:  # also when the service is stopped meanwhile
-        if copy is not None:
-            shutil.rmtree(copy, ignore_errors=True)
-        if not isinstance(error, OSError):
+        _discard(copy)
+        if not isinstance(error, (OSError, StorageError)):
             raise
         _log.warning("a model could not be copied", extra={"model": str(folder), "reason": str(error)})
         return None
     return copy
+
+
+def _discard(copy: _Copy | None) -> None:
+    if copy is not None:
+        copy.lock.close()
+        shutil.rmtree(copy.folder, ignore_errors=True)
+
+
+def _remove_left_behind(own: Path) -> None:
+    """Remove the copies of services that were killed: their locks are free."""
+    for folder in own.parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError, StorageError):
+            # Anybody may make such a folder, or link, in a shared place; only one's own can be trusted.
+            mine = folder.lstat().st_uid == own.lstat().st_uid and not folder.is_symlink()
+            if mine and (folder / _LOCK).exists():
+                take_lock(folder / _LOCK).close()
+                shutil.rmtree(folder)
