@@ -47,6 +47,7 @@ from landmarks.library.records import (
     use_journal,
 )
 
+_MOVED_FILE = "UPDATE changes SET target = ? WHERE photo = ? AND target = ?"
 _PAGE = 64  # rows in memory at a time
 _LIGHT_PAGE = 1000  # of rows without content
 _LAST_NS = 2**63 - 1  # a file system may know later times than an integer of SQLite, in the year 2262
@@ -315,8 +316,7 @@ class Ledger(Closing):
             for key in {*photos.values()} - {*photos}:
                 self._displace(key)
             for number, (photo, target) in enumerate(targets):
-                values = (b"\0%d" % number, photo, target)
-                run("UPDATE changes SET target = ? WHERE photo = ? AND target = ?", values)
+                run(_MOVED_FILE, (b"\0%d" % number, photo, target))
             for number, old in enumerate(photos):
                 self._rename(old, b"\0%d" % number)
             for number, new in enumerate(photos.values()):
@@ -327,8 +327,7 @@ class Ledger(Closing):
     def _displace(self, photo: bytes) -> None:
         place = _MISSING + b"%d/" % time.time_ns()
         for (target,) in self.rows("SELECT DISTINCT target FROM changes WHERE photo = ?", photo):
-            values = (place + target, photo, target)
-            self._connection.execute("UPDATE changes SET target = ? WHERE photo = ? AND target = ?", values)
+            self.execute(_MOVED_FILE, place + target, photo, target)
         self._rename(photo, place + photo)
 
     def _rename(self, old: bytes, new: bytes) -> None:
