@@ -91,6 +91,9 @@ def test_another_operating_point_is_asked_for_by_name(place: Path) -> None:
         (("colours", "data", "--split", "test"), "--split is about a run's own data"),
         (("colours", "--out", "there"), "--out is about other data"),
         (("colours", "nowhere"), "nowhere: no such folder"),
+        (("a_run", "--prefer", "recall"), "--prefer is about other data: give DATA"),
+        (("a_run", "--no-position", "--workers", "3"), "--position is about other data: give DATA"),
+        (("a_run", "--workers", "3"), "--workers is about other data: give DATA"),
     ],
 )
 def test_mistakes_are_told_in_one_sentence(place: Path, arguments: tuple[str, ...], words: str) -> None:
@@ -98,6 +101,13 @@ def test_mistakes_are_told_in_one_sentence(place: Path, arguments: tuple[str, ..
     assert outcome.status == 2
     assert words in outcome.complaint
     assert not (place / "runs").exists()
+
+
+def test_a_folder_named_like_a_model_is_not_taken_for_it(place: Path) -> None:
+    (place / "world").mkdir()
+    assert "world: no run with data of its own" in landmarks("evaluate", "world").complaint
+    outcome = landmarks("evaluate", "world", "data", "--workers", "1")
+    assert outcome.status == 0, outcome.err
 
 
 def test_models_say_licence_origin_and_rates(place: Path) -> None:

@@ -283,6 +283,16 @@ def added_models() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(models_folder().glob(f"[!.]*/{INFO_FILE}"))}
 
 
+def named_model(name: str) -> Path | None:
+    """Return the folder of a bundled or added model by its name, or None.
+
+    A model folder of the same name in the current folder comes first, any other folder does not.
+    """
+    if (Path(name) / INFO_FILE).is_file():
+        return None
+    return (added_models() | bundled_models()).get(name)
+
+
 def find_models(names: str) -> tuple[Path, ...]:
     """Return the folders of one model or of two with a comma between them; each as of `find_model`.
 
@@ -307,13 +317,10 @@ def find_model(name: str) -> Path:
     Raises:
         ModelError: There is no such model, or there are several names.
     """
-    folder = Path(name)
-    if folder.is_dir():
-        return folder
-    named = added_models() | bundled_models()
-    if name in named:
-        return named[name]
+    named, folder = named_model(name), Path(name)
+    if named is not None or folder.is_dir():
+        return named or folder
     if "," in name:
         raise ModelError(f"{name}: one model is needed here: give one of them; only landmarks tag takes two")
-    known = ", ".join(named) or "none"
+    known = ", ".join(added_models() | bundled_models()) or "none"
     raise ModelError(f"{name}: no such model: give a folder made by landmarks export or a known name ({known})")
