@@ -45,7 +45,8 @@ def check(kind: str, line: str) -> dict[str, object]:
 def test_metrics_are_printed_and_the_files_are_written(place: Path) -> None:
     outcome = landmarks("evaluate", "colours", "data", "--negatives", "nothing", "--workers", "1")
     assert outcome.status == 0, outcome.err
-    for text in ("1 photos of 1 landmarks", "nothing/rooms", "Moon", "unreadable: 1 photos", "AUROC"):
+    unreadable = "unreadable: 1 photos, counted nowhere: data/Moon/broken.jpg ("
+    for text in ("1 photos of 1 landmarks", "nothing/rooms", "Moon", unreadable, "AUROC"):
         assert text in outcome.out
     folder = place / "runs/evaluate-colours-data"
     assert outcome.out.splitlines()[-1] == "report: runs/evaluate-colours-data/report.html"
