@@ -82,6 +82,8 @@ def test_another_operating_point_is_asked_for_by_name(place: Path) -> None:
     outcome = landmarks("tag", "--model", plain, "--prefer", "recall", "data/Moon/0.png")
     assert outcome.status == 2
     assert outcome.complaint.startswith("--prefer is recall, but the model has no such operating point")
+    outcome = landmarks("tag", "--model", plain, "--prefer", "precision", "data/Moon/0.png")
+    assert outcome.complaint.endswith("and at least 199 photos in --negatives")
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,9 @@ def models(
     if not found:
         click.echo("no model comes with this package: train one and name its folder with --model", err=True)
     for folder in [*found.values(), *folders]:
-        row = _describe(folder, read_info(folder))
-        print_json(row) if jsonl else _show(row)
+        info = read_info(folder)
+        row = _describe(folder, info)
+        print_json(row) if jsonl else _show(row, (info.calibration or {}).get("fitted_on", {}))
 
 
 def add(
@@ -255,7 +256,7 @@ def _describe(folder: Path, info: ModelInfo) -> dict[str, Any]:
     }
 
 
-def _show(row: dict[str, Any]) -> None:
+def _show(row: dict[str, Any], fitted_on: Mapping[str, Any]) -> None:
     calibrated = "calibrated for unknown photos" if row["calibrated"] else "not calibrated"
     click.echo(
         f"{row['name']}: {row['landmarks']} landmarks, {row['architecture']}, {row['precision']}, "
@@ -265,7 +266,7 @@ def _show(row: dict[str, Any]) -> None:
     for line in _origin(row["origin"]):
         click.echo(line)
     for name, point in row["operating_points"].items():
-        click.echo(f"  --prefer {name}: {_expected(point['expected'])}")
+        click.echo(f"  --prefer {name}: {_expected(point['expected'], fitted_on)}")
     for one in row["learned"]:
         rejected = f", {one['rejected']} rejected" if one["rejected"] else ""
         click.echo(f"  learned: {one['name']} from {one['photos']} photos{rejected}")
@@ -280,11 +281,16 @@ def _origin(origin: list[dict[str, Any]]) -> Iterator[str]:
         yield f"  learned from: {', '.join(shown)}{more}"
 
 
-def _expected(rates: dict[str, Any]) -> str:
-    from landmarks.model.operating_points import WORDS
+def _expected(rates: dict[str, Any], fitted_on: Mapping[str, Any]) -> str:
+    from landmarks.model.operating_points import WORDS, same_groups
 
+    words = dict(WORDS)
+    if same_groups(fitted_on, "kind"):
+        words["false_tags_ordinary"] += " of the same kinds"
+    if same_groups(fitted_on, "landmark"):
+        words["false_tags_unknown"] = "false tags on the same unknown landmarks"
     shown = [
-        f"{WORDS[key]} {rate['value']:.1%} ({rate['low']:.1%} to {rate['high']:.1%})"
+        f"{words[key]} {rate['value']:.1%} ({rate['low']:.1%} to {rate['high']:.1%})"
         for key, rate in rates.items()
     ]
     return ", ".join(shown) or "not measured"

@@ -112,7 +112,9 @@ class Teacher:
         if not name.strip():
             raise SettingsError("`name` must not be empty: give the name of the landmark")
         if normalise(name) == BACKGROUND:
-            raise SettingsError(f"`name` must not be {BACKGROUND}, which is never a tag: give that of the landmark")
+            raise SettingsError(
+                f"`name` must not be {BACKGROUND}, which is never a tag: give that of the landmark"
+            )
         if not photos and not rejected:
             raise InputError(f"{name}: no photo was given: give one or more that show it")
         shown, failed = self._vectors(photos)

@@ -20,7 +20,15 @@ from landmarks.geo.gazetteer import normalise
 from landmarks.imaging.photos import find_photos, photo_rules
 from landmarks.model.ood import BACKGROUND
 from landmarks.training.data.folders import is_table, list_splits
-from landmarks.training.data.listing import Sources, Split, find_splits, read_sources, skipped_notes, source_of, split_named
+from landmarks.training.data.listing import (
+    Sources,
+    Split,
+    find_splits,
+    read_sources,
+    skipped_notes,
+    source_of,
+    split_named,
+)
 from landmarks.training.evaluation.matching import KnownLandmarks
 
 Role = Literal["known", "unknown", "negative"]

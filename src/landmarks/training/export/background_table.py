@@ -92,7 +92,9 @@ class BackgroundTable:
         """Return the table without the landmarks that a model knows, by name or by place."""
         key_of = Gazetteer.bundled().key_of
         taken = {f"landmark/{key_of(name)}" for name in classes}
-        kept = [f"{sort}/{key_of(name)}" not in taken for sort, _, name in (one.partition("/") for one in self.names)]
+        kept = [
+            f"{sort}/{key_of(name)}" not in taken for sort, _, name in (one.partition("/") for one in self.names)
+        ]
         return BackgroundTable(
             self.embeddings[np.array(kept)[self.groups]], self.groups[np.array(kept)[self.groups]], self.names
         )
