@@ -47,7 +47,8 @@ def same_groups(fitted_on: Mapping[str, Any], sort: Literal["kind", "landmark"])
         fitted_on: As stored with a calibration; it has the rate of each kind and landmark.
         sort: Kinds of ordinary photos, or unknown landmarks.
     """
-    return 0 < sum(name.startswith(f"{sort} ") for name in fitted_on.get("rates", {})) < FOLDS
+    groups = [name for name in fitted_on.get("rates", {}) if name.startswith(f"{sort} ")]
+    return 0 < len(groups) < FOLDS
 
 
 @dataclass(frozen=True)
