@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -93,29 +94,14 @@ def add(
 
     The other commands then take it by its name: landmarks tag PHOTO --model NAME.
     """
+    given = _given(locals())
     from landmarks.cli.progress import RunProgress
-    from landmarks.model.folder import NOT_STATED
     from landmarks.model.importing.add import add_folder, add_other, is_model_folder
     from landmarks.model.importing.google import NAME
-    from landmarks.model.importing.threshold import TARGET_FPR, Negatives
 
     if photo is not None and not photo.is_file():
         raise SettingsError(f"`photo` must be a photo, not {str(photo)!r}")
-    if negatives is None and target_fpr != TARGET_FPR:
-        raise SettingsError("`target_fpr` needs `negatives`: give a folder of photos without a landmark too")
-    chosen = None if negatives is None else Negatives(negatives, target_fpr)
-    own = {
-        "source": source,
-        "regions": regions,
-        "address": address,
-        "labels": labels,
-        "preprocessing": preprocessing,
-        "scores": scores != "auto",
-        "architecture": architecture,
-        "licence": licence != NOT_STATED,
-        "negatives": negatives,
-    }
-    given = [name for name, value in own.items() if value]
+    chosen = _negatives(negatives, target_fpr)
     with RunProgress(verbosity, unit="bytes") as shown:
         callbacks, title = _callbacks(shown), name or _title(model)
         if model == NAME:
@@ -212,8 +198,23 @@ _SERVES = {
     "architecture": ("models of others",),
     "licence": ("a model folder", "models of others"),
     "negatives": ("google-landmarks", "models of others"),
+    "target_fpr": ("google-landmarks", "models of others"),
 }
 """Options of `landmarks models add`, and what each is for; the others are for every model."""
+
+
+def _given(values: Mapping[str, object]) -> list[str]:
+    """Return those of these options that do not have their default."""
+    parameters = inspect.signature(add).parameters
+    return [name for name in _SERVES if values[name] != parameters[name].default]
+
+
+def _negatives(folder: Path | None, target_fpr: float) -> Negatives | None:
+    from landmarks.model.importing.threshold import TARGET_FPR, Negatives
+
+    if folder is None and target_fpr != TARGET_FPR:
+        raise SettingsError("`target_fpr` needs `negatives`: give a folder of photos without a landmark too")
+    return None if folder is None else Negatives(folder, target_fpr)
 
 
 def _refuse(kind: str, given: Iterable[str]) -> None:
