@@ -184,7 +184,7 @@ def test_a_name_that_is_no_text_is_still_json(model: Path, tmp_path: Path) -> No
         (("--watch",), "--watch is about writing"),
         (("--iptc",), "give --in-place too"),
         (("--heatmap", "why"), "--heatmap shows the reasons: give --explain too"),
-        (("--min-confidence", "2"), "--min-confidence must lie between 0 and 1"),
+        (("--min-confidence", "2"), "--min-confidence must be above 0 and below 1"),
         (("--sidecar", "both"), "Invalid value for '--sidecar'"),
         (("--model", "nowhere"), "nowhere: no such model"),
         (("--write", "--watch", "--dry-run"), "cannot be given together"),

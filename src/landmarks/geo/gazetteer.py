@@ -162,6 +162,11 @@ class Gazetteer:
         key = self._names.get(normalise(class_name)) or self._spellings.get(folded(class_name))
         return None if key is None else self._places[key]
 
+    def key_of(self, class_name: str) -> str:
+        """Return the form that all names of a landmark share, whether it has a place or not."""
+        place = self.find(class_name)
+        return normalise(class_name) if place is None else place.key
+
     def get(self, key: str) -> Place | None:
         """Return the place of exactly this key, or None."""
         return self._places.get(key)
