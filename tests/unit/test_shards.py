@@ -320,13 +320,21 @@ def test_commands_know_shards(shards: ShardSet, tmp_path: Path) -> None:
     root = copied(shards, tmp_path / "copy")
     shutil.rmtree(root / "test" / "class 1")
     assert "test/class 1: 0 of 2 pictures are there" in landmarks("data", root).complaint
-    outcome = landmarks("batch", shards.root, "--out", tmp_path / "batch.png")
+
+
+@pytest.mark.parametrize("words", [("pack", "DATA", "OUT"), ("doctor", "DATA"), ("batch", "DATA", "--out", "OUT")])
+def test_commands_that_need_every_picture_refuse_shards(
+    shards: ShardSet, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    given = {"DATA": shards.root, "OUT": tmp_path / "out"}
+    outcome = landmarks(*(given.get(word, word) for word in words))
     assert outcome.status == 2
-    assert (
-        outcome.complaint == f"{shards.root}: shards cannot be shown: give the folder that they were packed from"
+    assert outcome.complaint == (
+        f"{shards.root}: made by landmarks pack for landmarks train: give the folder that it was packed from"
     )
 
 
+    assert not (tmp_path / "out").exists()
 @pytest.mark.parametrize("lost", ["shards", "shards/train-000003.tar", "index.json"])
 def test_a_set_of_which_a_part_is_missing_is_not_taken_for_a_folder(
     shards: ShardSet, tmp_path: Path, lost: str

@@ -21,6 +21,7 @@ from landmarks.training.data.listing import (
     ClassPictures,
     Sources,
     Split,
+    is_shard_set,
     find_splits,
     list_classes,
     read_sources,
@@ -144,7 +145,8 @@ def list_splits(root: Path, cache: Path | None = None) -> dict[Split, ClassPictu
         cache: Folder in which the pictures of Parquet files are unpacked, or None for the user's cache folder.
 
     Raises:
-        DataError: It is missing, unreadable or damaged.
+        DataError: It is missing, unreadable or damaged, or a folder of shards, which has a sample of its training
+            pictures alone.
     """
     if is_csv(root):
         return list_csv(root)
@@ -154,6 +156,10 @@ def list_splits(root: Path, cache: Path | None = None) -> dict[Split, ClassPictu
     sources = read_sources(root)
     if not found:
         return {"train": _with_sources(list_classes(root), sources)}
+    if is_shard_set(root):
+        raise DataError(
+            f"{root}: made by landmarks pack for landmarks train: give the folder that it was packed from"
+        )
     return {split: _with_sources(listed, sources, split) for split, listed in found.items()}
 
 

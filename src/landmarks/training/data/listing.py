@@ -73,10 +73,13 @@ def is_shard_set(root: Path) -> bool:
 
     See `landmarks.training.data.shards`. Without its shards or its index it would look like a small image folder.
     """
+    index = root / INDEX
     with suppress(OSError, ValueError, TypeError):  # no index, or one of something else
-        if {"format", "shards", "class_counts"} <= set(json.loads((root / INDEX).read_bytes())):
+        if index.is_file() and {"format", "shards", "class_counts"} <= set(json.loads(index.read_bytes())):
             return True
-    return any((root / "shards").glob("train-*.tar"))
+    with suppress(OSError):  # reading it tells what is wrong
+        return any((root / "shards").glob("train-*.tar"))
+    return False
 
 
 def find_splits(root: Path) -> dict[Split, str]:
