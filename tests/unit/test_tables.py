@@ -306,6 +306,33 @@ def test_pictures_in_parquet_files_may_have_any_name(tmp_path: Path, given: str 
     assert {sample.path.suffix for sample in folder.train} == {".jpg"}
 
 
+def test_pictures_of_parquet_files_are_known_wherever_the_cache_is(tmp_path: Path) -> None:
+    content = [jpeg(tmp_path / "one.jpg", shade) for shade in range(24)]
+    for number in range(2):
+        labels = [str(shade % 2) for shade in range(12)]
+        path = parquet(tmp_path / f"{number}.parquet", {"image": content[12 * number :][:12], "label": labels})
+    runs = [
+        read_data_folder(tmp_path, valid_size=0.25, seed=0, cache=tmp_path / name) for name in ("cache", "other")
+    ]
+    path.touch()
+    runs.append(read_data_folder(tmp_path, valid_size=0.25, seed=0, cache=tmp_path / "cache"))
+    assert len({run.fingerprint() for run in runs}) == 1
+    assert len({sample.path for run in runs for sample in run.test}) > len(runs[0].test)
+    names = [[run.name_of(sample.path) for sample in run.test] for run in runs]
+    assert names[0] == names[1] == names[2]
+    assert all(name.startswith(("0.parquet/", "1.parquet/")) for name in names[0])
+
+
+@pytest.mark.parametrize("column", ["image", "path", "file_name"])
+def test_parquet_files_may_have_paths(tmp_path: Path, column: str) -> None:
+    names = [f"img/{name}" for name in pictures(tmp_path / "img", 8)]
+    path = parquet(tmp_path / "p.parquet", {column: [*names, "gone.jpg"], "label": [*"AAAABBBBB"]})
+    folder = read_data_folder(path, valid_size=0.25, seed=0, cache=tmp_path / "cache")
+    assert folder.counts()["A"] == {"train": 2, "valid": 1, "test": 1}
+    assert folder.train[0].path.parent == tmp_path / "img"
+    assert folder.notes == (f"{path}: left out 1 rows (1 no such file)",)
+
+
 # --- Google Landmarks v2 ---
 
 

@@ -9,7 +9,6 @@ a seeded, stratified part becomes the test split. Pictures may be in subfolders 
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -21,14 +20,15 @@ from landmarks.training.data.listing import (
     ClassPictures,
     Sources,
     Split,
-    is_shard_set,
     find_splits,
+    is_shard_set,
     list_classes,
     read_sources,
     source_of,
 )
 from landmarks.training.data.parquet import is_parquet, list_parquet
 from landmarks.training.data.tables import is_csv, list_csv
+from landmarks.training.runs.pictures import picture_name
 
 
 @dataclass(frozen=True)
@@ -78,12 +78,12 @@ class DataFolder:
         return table
 
     def fingerprint(self) -> str:
-        """Return a hash of which images (relative path and size) are in which split with which class."""
+        """Return a hash of which images (name in the data set and size) are in which split with which class."""
         digest = hashlib.sha256()
         for split, samples in (("train", self.train), ("valid", self.valid), ("test", self.test)):
             for sample in samples:
-                relative = os.path.relpath(sample.path, self.root)
-                line = f"{split}\0{relative}\0{sample.label}\0{sample.path.stat().st_size}\n"
+                name = picture_name(sample.path, self.root)
+                line = f"{split}\0{name}\0{sample.label}\0{sample.path.stat().st_size}\n"
                 digest.update(line.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()[:16]
 
