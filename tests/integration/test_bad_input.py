@@ -90,11 +90,13 @@ def test_broken_pictures_are_named_and_skipped(own_data, tmp_path):
     (folder / "text.jpg").write_text("not a picture")
     started = time.monotonic()
     bomb(folder / "huge.png")
-    outcome = landmarks("train", own_data, "--out", tmp_path / "run", *TINY[:-2])
+    outcome = landmarks("train", own_data, "--out", tmp_path / "run", "--verbose", *TINY[:-2])
     assert outcome.status == 0, outcome.err
     assert time.monotonic() - started < 60
     broken = json.loads((tmp_path / "run" / "run.json").read_text())["data"]["broken"]
-    assert {line.split(":")[0] for line in broken} == {"cut.jpg", "empty.jpg", "huge.png", "text.jpg"}
+    names = {f"train/{folder.name}/{name}" for name in ("cut.jpg", "empty.jpg", "huge.png", "text.jpg")}
+    assert {line.split(":")[0] for line in broken} == names
+    assert f"{folder / 'text.jpg'}: left out: " in outcome.err
 
 
 def test_class_names_with_spaces_accents_and_emoji(own_data, tmp_path):

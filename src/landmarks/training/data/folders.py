@@ -87,6 +87,10 @@ class DataFolder:
                 digest.update(line.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()[:16]
 
+    def name_of(self, picture: Path) -> str:
+        """Return the path of an image in the data set, for messages."""
+        return picture_name(picture, self.root if self.root.is_dir() else self.root.parent)
+
     def without(self, broken: Iterable[Path]) -> DataFolder:
         """Return the data set without the images in `broken`.
 
@@ -152,14 +156,14 @@ def list_splits(root: Path, cache: Path | None = None) -> dict[Split, ClassPictu
         return list_csv(root)
     if is_parquet(root):
         return list_parquet(root, cache)
-    found = {split: list_classes(root / name) for split, name in find_splits(root).items()}
-    sources = read_sources(root)
-    if not found:
-        return {"train": _with_sources(list_classes(root), sources)}
     if is_shard_set(root):
         raise DataError(
             f"{root}: made by landmarks pack for landmarks train: give the folder that it was packed from"
         )
+    found = {split: list_classes(root / name) for split, name in find_splits(root).items()}
+    sources = read_sources(root)
+    if not found:
+        return {"train": _with_sources(list_classes(root), sources)}
     return {split: _with_sources(listed, sources, split) for split, listed in found.items()}
 
 

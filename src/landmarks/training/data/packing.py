@@ -20,7 +20,7 @@ from PIL import Image
 from landmarks.errors import DataError, ImageError
 from landmarks.files.atomic import atomic_path, storage_errors, write_bytes, write_json
 from landmarks.files.locks import locked
-from landmarks.imaging.decoding import load_rgb
+from landmarks.imaging.decoding import load_rgb, read_content
 from landmarks.imaging.photos import photo_rules
 from landmarks.imaging.preprocessing import MAX_ASPECT, Preprocessing, resize_short_side
 from landmarks.training.config.jobs import PackSettings
@@ -41,7 +41,7 @@ class Packed:
 
     Attributes:
         shards: The shards.
-        broken: Unreadable images, as `name: reason`.
+        broken: Unreadable images, as `path in the data set: reason`.
         folder: The image folder, with what was left out of it.
     """
 
@@ -129,7 +129,7 @@ def _pack(folder: DataFolder, out: Path, settings: PackSettings, progress: Progr
     """Pack into a folder; returns the unreadable images."""
     train = list(folder.train)
     random.Random(settings.seed).shuffle(train)  # noqa: S311 - no secret
-    packing = _Packing(len(folder.train) + len(folder.valid) + len(folder.test), progress)
+    packing = _Packing(folder, progress)
     kept: list[Sample] = []
     shards: list[tuple[str, int]] = []
     readable = packing.readable(train)
@@ -193,8 +193,9 @@ def _write_shard(path: Path, pictures: Iterator[tuple[Sample, bytes]], size: int
 class _Packing:
     """Reads images, and adds up their pixels the first time it reads a split."""
 
-    def __init__(self, total: int, progress: Progress | None) -> None:
-        self._total = total
+    def __init__(self, folder: DataFolder, progress: Progress | None) -> None:
+        self._total = len(folder.train) + len(folder.valid) + len(folder.test)
+        self._named = folder.name_of
         self._progress = progress
         self._done = 0
         self._pixels = 0
@@ -208,15 +209,14 @@ class _Packing:
         for sample in samples:
             self._tell()
             try:
-                content = sample.path.read_bytes()
+                content = read_content(sample.path)
                 pixels = load_rgb(content, min_side=side)
                 short, long = sorted(pixels.shape[:2])
                 if short > side or long > MAX_ASPECT * short:  # refused, as for a folder
                     pixels = resize_short_side(pixels, side)
                     content = _jpeg(pixels)
-            except (ImageError, OSError) as error:
-                reason = error.reason if isinstance(error, ImageError) else str(error.strerror).lower()
-                self.broken.append(f"{sample.path.name}: {reason}")
+            except ImageError as error:
+                self.broken.append(f"{self._named(sample.path)}: {error.reason}")
                 continue
             self._add(pixels)
             yield sample, content

@@ -166,6 +166,8 @@ def prepare(settings: RunSettings, logger: Logger, folder: RunFolder | None = No
     if data.broken:
         listed = f": {folder.info} lists them" if folder else ""
         logger.remark(f"{len(data.broken)} unreadable pictures were left out{listed}")
+    for one in data.broken:
+        logger.detail(f"{one.path}: left out: {one.reason}")
     if settings.loop.processes > 1 and data.train_size < settings.loading.batch_size:
         raise SettingsError(
             f"`batch_size` must be at most the {data.train_size} training images where several devices share "
@@ -271,7 +273,7 @@ def _describe(data: Data, network: NetworkOfRun) -> dict[str, Any]:
             "train": data.train_size,
             "valid": len(folder.valid),
             "test": len(folder.test),
-            "broken": [f"{item.path.name}: {item.reason}" for item in data.broken],
+            "broken": [f"{folder.name_of(item.path)}: {item.reason}" for item in data.broken],
         },
         "versions": library_versions(),
         "machine": machine(),
