@@ -87,7 +87,11 @@ def storage_errors(path: Path) -> Iterator[None]:
         }
         reason = reasons.get(error.errno or 0)
         if reason is None:
-            raise
+            if type(error) is not OSError or error.errno is None:
+                raise  # of a network, a process or a library; or a file that was to be read is missing
+            reason = (
+                f"cannot be written ({os.strerror(error.errno).lower()}): check the disk, or choose another place"
+            )
         raise StorageError(f"{path}: {reason}") from error
 
 
