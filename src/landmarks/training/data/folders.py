@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from landmarks.errors import DataError
+from landmarks.imaging.photos import photo_rules
 from landmarks.training.data.listing import (
     ClassPictures,
     Sources,
@@ -160,11 +161,34 @@ def list_splits(root: Path, cache: Path | None = None) -> dict[Split, ClassPictu
         raise DataError(
             f"{root}: made by landmarks pack for landmarks train: give the folder that it was packed from"
         )
+    if cache is not None:
+        require_outside(root, cache, "cache")
     found = {split: list_classes(root / name) for split, name in find_splits(root).items()}
     sources = read_sources(root)
     if not found:
         return {"train": _with_sources(list_classes(root), sources)}
     return {split: _with_sources(listed, sources, split) for split, listed in found.items()}
+
+
+def require_outside(root: Path, out: Path, argument: str) -> None:
+    """Refuse to make a folder that would be read as a class of the data set, or as a part of one.
+
+    Args:
+        root: The data set.
+        out: The folder to make.
+        argument: Its name, for the message.
+
+    Raises:
+        DataError: It is below a folder of class folders; or that cannot be read.
+    """
+    if not root.is_dir() or is_table(root):
+        return
+    for name in find_splits(root).values() or ("",):
+        place, made = (root / name).resolve(), out.resolve()
+        if place in made.parents and photo_rules().skips(made.relative_to(place).parts[0], is_folder=True) is None:
+            raise DataError(
+                f"{out}: it would be read as pictures of {place}: choose another `{argument}`, outside of it"
+            )
 
 
 def _with_sources(listed: ClassPictures, sources: Sources, split: Split | None = None) -> ClassPictures:
