@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import landmarks
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -254,6 +255,17 @@ def test_class_names_of_any_script_survive_folders_and_tables(tmp_path: Path) ->
     folder = read(make(tmp_path / "data", dict.fromkeys(NAMES, 3)))
     assert folder.classes == tuple(sorted(NAMES))
     labels = np.array([sample.label for sample in folder.test])
+def test_classes_that_are_one_landmark_elsewhere_are_told_once(tmp_path: Path) -> None:
+    make(tmp_path, dict.fromkeys(("01.Old_Bridge", "02.Old_Bridge", "OLD-BRIDGE", "Other", "12", "13"), 3))
+    note = (
+        f"{tmp_path}: classes that differ in number, case or separators alone (01.Old_Bridge = 02.Old_Bridge = "
+        "OLD-BRIDGE): merge them, or rename them"
+    )
+    assert read(tmp_path).notes == (note,)
+    assert list_pictures(tmp_path).notes == (note,)
+    assert note in landmarks("data", tmp_path).err
+
+
     paths = tuple(sample.path for sample in folder.test)
     answers = np.eye(4, dtype=np.float32)[labels]
     write_evaluation(evaluate(Predictions(answers, labels, folder.classes, paths)), tmp_path, "test")

@@ -25,6 +25,7 @@ from landmarks.training.data.listing import (
     is_shard_set,
     list_classes,
     read_sources,
+    same_names,
     source_of,
 )
 from landmarks.training.data.parquet import is_parquet, list_parquet
@@ -153,6 +154,13 @@ def list_splits(root: Path, cache: Path | None = None) -> dict[Split, ClassPictu
         DataError: It is missing, unreadable or damaged, or a folder of shards, which has a sample of its training
             pictures alone.
     """
+    found = _listed(root, cache)
+    split, first = next(iter(found.items()))
+    names = sorted({name for listed in found.values() for name in listed.pictures})
+    return {**found, split: replace(first, notes=(*first.notes, *same_names(root, names)))}
+
+
+def _listed(root: Path, cache: Path | None) -> dict[Split, ClassPictures]:
     if is_csv(root):
         return list_csv(root)
     if is_parquet(root):

@@ -17,6 +17,7 @@ from typing import Literal
 
 from landmarks.errors import DataError
 from landmarks.files.walker import Skipped, count_skipped
+from landmarks.geo.gazetteer import normalise
 from landmarks.imaging.formats import HEAD_BYTES, PHOTO_SUFFIXES, format_of
 from landmarks.imaging.photos import photo_rules, walk_photos
 
@@ -175,6 +176,20 @@ def photo_suffix(name: str, content: bytes) -> str:
 
 def skipped_notes(where: Path | str, skipped: Iterable[Skipped]) -> Iterator[str]:
     """Yield sentences about what a walk has skipped: each unreadable folder, then the numbers by reason."""
+def same_names(root: Path, names: Iterable[str]) -> list[str]:
+    """Return a note of classes that everywhere else are one landmark, if there are any."""
+    spelt: dict[str, list[str]] = {}
+    for name in names:
+        spelt.setdefault(normalise(name) or name, []).append(name)
+    several = [" = ".join(same[:5]) for same in spelt.values() if len(same) > 1]
+    if not several:
+        return []
+    shown = "; ".join(several[:5]) + (f"; and {len(several) - 5} more" if len(several) > 5 else "")
+    return [
+        f"{root}: classes that differ in number, case or separators alone ({shown}): merge them, or rename them"
+    ]
+
+
     told = Counter[str]()
     for one in skipped:
         if one.reason == "unreadable":
