@@ -272,12 +272,15 @@ def read_data_folder(
     # A split that is missing is drawn from the training images.
     _require_pictures(first, at_least=3 - len(given))
     if "test" not in given:
-        notes += [f"{root}: there is no test/: a fifth of {_named(first)} is the test split"] if given else []
+        missing = "there is no test/" if first.split is None else "no row is of the split test"
+        notes += [f"{root}: {missing}: a fifth of {first.called} is the test split"] if given else []
         given["test"], train = split_stratified(train, 0.2, seed + 1, classes)
     if "valid" not in given:
         given["valid"], train = split_stratified(train, valid_size, seed, classes)
     else:
-        notes.append(f"{found['valid'].folder}: used for validation")
+        own = found["valid"]
+        where = str(own.folder) if own.split is None else f"{root}, {own.called}"
+        notes.append(f"{where}: used for validation")
     valid, test = tuple(given["valid"]), tuple(given["test"])
     if limit is not None and limit < len(classes):
         notes.append(
@@ -290,15 +293,14 @@ def read_data_folder(
 def _require_partners(root: Path, found: dict[Split, ClassPictures]) -> None:
     """Refuse test pictures without training pictures, and a training folder without others to measure on."""
     if "train" not in found:
-        name = _named(found["test" if "test" in found else "valid"])
+        given = found["test" if "test" in found else "valid"]
+        if given.split is not None:
+            raise DataError(f"{root}: no row is of the split train: add some, or leave out the splits")
+        name = given.called
         raise DataError(f"{root}: there is {name} but no train/: add train/ or give {name} itself to be split")
     if set(found) == {"train"} and found["train"].folder != root:
-        name = _named(found["train"])
+        name = found["train"].called
         raise DataError(f"{root}: there is {name} but no test/: add test/ or give {name} itself to be split")
-
-
-def _named(listed: ClassPictures) -> str:
-    return f"{listed.folder.name}/" if listed.folder.is_dir() else listed.folder.name
 
 
 def samples_of(listed: ClassPictures, classes: Sequence[str]) -> list[Sample]:
@@ -367,9 +369,7 @@ def _split_samples(listed: ClassPictures, train: ClassPictures) -> list[Sample]:
     _require_classes(listed, list(listed.pictures), at_least=1)
     extra = sorted({*listed.pictures} - {*train.pictures, *train.unreadable})
     if extra:
-        raise DataError(
-            f"{listed.folder}: class {extra[0]!r} is not in {_named(train)}: add it there or remove it"
-        )
+        raise DataError(f"{listed.folder}: class {extra[0]!r} is not in {train.called}: add it there or remove it")
     known = {name: paths for name, paths in listed.pictures.items() if name in train.pictures}
     _require_pictures(replace(listed, pictures=known), at_least=1)
     return samples_of(listed, list(train.pictures))

@@ -50,6 +50,7 @@ class ClassPictures:
         notes: Sentences about what was left out.
         skipped: Each file, folder and row that was skipped, with the reason.
         sources: Source of each picture of which it is known.
+        split: The split of the table, None for a folder.
     """
 
     folder: Path
@@ -58,10 +59,16 @@ class ClassPictures:
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     sources: Mapping[Path, str] = field(default_factory=dict)
+    split: Split | None = None
+
+    @property
+    def called(self) -> str:
+        """What it is called, for a message."""
+        return f"{self.folder.name}/" if self.split is None else f"the split {self.split}"
 
     def where(self, name: str) -> str:
         """Return where a class is, for a message."""
-        return str(self.folder / name) if self.folder.is_dir() else f"{self.folder}, {name}"
+        return str(self.folder / name) if self.split is None else f"{self.folder}, {name}"
 
 
 def split_named(name: str) -> Split | None:
@@ -93,7 +100,11 @@ def find_splits(root: Path) -> dict[Split, str]:
     """
     try:
         if not root.is_dir():
-            raise DataError(f"{root}: no such folder: give a folder with one folder of pictures per class")
+            missing = "not a folder or a table that is read" if root.exists() else "no such folder or table"
+            raise DataError(
+                f"{root}: {missing}: give a folder with one folder of pictures per class, or a table: CSV, TSV or "
+                "Parquet"
+            )
         names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
     except OSError as error:
         raise DataError(f"{root}: the folder cannot be read: change its permissions") from error
@@ -165,17 +176,6 @@ def source_of(sources: Sources, picture: str, split: Split | None = None) -> str
     return next((known[name] for name in tried if name in known), "")
 
 
-def photo_suffix(name: str, content: bytes) -> str:
-    """Return a suffix with which a folder walk finds a picture: that of its name, else that of its content."""
-    suffix = Path(name).suffix.lower()
-    if suffix in PHOTO_SUFFIXES:
-        return suffix
-    found = format_of(content[:HEAD_BYTES])
-    return found.suffixes[0] if found else ".jpg"
-
-
-def skipped_notes(where: Path | str, skipped: Iterable[Skipped]) -> Iterator[str]:
-    """Yield sentences about what a walk has skipped: each unreadable folder, then the numbers by reason."""
 def same_names(root: Path, names: Iterable[str]) -> list[str]:
     """Return a note of classes that everywhere else are one landmark, if there are any."""
     spelt: dict[str, list[str]] = {}
@@ -190,6 +190,17 @@ def same_names(root: Path, names: Iterable[str]) -> list[str]:
     ]
 
 
+def photo_suffix(name: str, content: bytes) -> str:
+    """Return a suffix with which a folder walk finds a picture: that of its name, else that of its content."""
+    suffix = Path(name).suffix.lower()
+    if suffix in PHOTO_SUFFIXES:
+        return suffix
+    found = format_of(content[:HEAD_BYTES])
+    return found.suffixes[0] if found else ".jpg"
+
+
+def skipped_notes(where: Path | str, skipped: Iterable[Skipped]) -> Iterator[str]:
+    """Yield sentences about what a walk has skipped: each unreadable folder, then the numbers by reason."""
     told = Counter[str]()
     for one in skipped:
         if one.reason == "unreadable":

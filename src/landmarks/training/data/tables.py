@@ -169,7 +169,7 @@ def _by_split(
     for split in SPLIT_NAMES:
         if split in pictures:
             ordered = {name: sorted(paths, key=_rank) for name, paths in sorted(pictures[split].items())}
-            found[split] = ClassPictures(table, ordered, (), notes, skipped, sources)
+            found[split] = ClassPictures(table, ordered, (), notes, skipped, sources, split)
             notes, skipped = (), ()  # told once
     return found
 
