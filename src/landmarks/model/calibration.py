@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -143,6 +144,20 @@ def operating_point(calibration: Calibration | None, prefer: Preference) -> Oper
     return OperatingPoint(threshold=0.0, min_confidence=UNCALIBRATED_MIN_CONFIDENCE)
 
 
+def fewest_negatives(target_fpr: float) -> int:
+    """Return the number of photos without a landmark below which no threshold promises a false-positive rate."""
+    return math.ceil(1 / target_fpr) - 1
+
+
+def require_negatives(folder: Path, photos: int, target_fpr: float) -> None:
+    """Refuse a folder of too few photos before any of them is read; raises `DataError`."""
+    if photos < (needed := fewest_negatives(target_fpr)):
+        raise DataError(
+            f"{folder}: {photos} photos without a landmark cannot promise a rate of {target_fpr:g}: give at least "
+            f"{needed}"
+        )
+
+
 def choose_threshold(negatives: Floats, target_fpr: float) -> float:
     """Return the lowest threshold that keeps a target false-positive rate.
 
@@ -166,7 +181,7 @@ def choose_threshold(negatives: Floats, target_fpr: float) -> float:
     # The small term makes 0.01 * 300 round to 3.
     allowed = math.floor(target_fpr * (count + 1) * (1 + 1e-12)) - 1
     if allowed < 0:
-        needed = math.ceil(1 / target_fpr) - 1
+        needed = fewest_negatives(target_fpr)
         raise DataError(f"{count} negatives cannot promise a rate of {target_fpr:g}: give at least {needed}")
     falling = np.sort(np.asarray(negatives, dtype=np.float64))[::-1]
     return float(np.nextafter(falling[allowed], math.inf))
