@@ -115,6 +115,28 @@ def test_an_error_names_the_flag_and_not_the_argument() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_every_required_option_is_enforced(name: str) -> None:
+    import importlib
+
+    module = importlib.import_module(f"landmarks.cli.{name}")
+    inner = {f"{name} {word}": work for word, work in getattr(module, "COMMANDS", {}).items()}
+    for path, function in {name: getattr(module, name), **inner}.items():
+        required = [one for one in Command(path, function).params if one.required]
+        words = {
+            one: [*one.opts[-1:], value] if isinstance(one, click.Option) else [value]
+            for one in required
+            for value in [one.type.choices[0] if isinstance(one.type, click.Choice) else "x"]
+        }
+        for missing in required:
+            later = required[required.index(missing) :] if isinstance(missing, click.Argument) else [missing]
+            given = [word for one in required if one not in later for word in words[one]]
+            outcome = landmarks(*path.split(), *given)
+            shown = f"'{missing.opts[-1]}'" if isinstance(missing, click.Option) else f"'{missing.metavar}"
+            assert (outcome.status, "Missing" in outcome.complaint) == (2, True), (path, missing, outcome)
+            assert shown in outcome.complaint, (path, missing, outcome)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_names_its_arguments_by_its_flags(name: str) -> None:
     import importlib
 
