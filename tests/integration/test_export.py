@@ -205,6 +205,24 @@ def test_export_learns_from_negatives_when_to_say_nothing(transfer_run, nothing,
     assert sum(bool(json.loads(line)["tags"]) for line in known.out.splitlines()) >= 8
 
 
+def test_every_file_of_a_calibrated_model_gives_the_same_probabilities(transfer_run, nothing, drawn, tmp_path):
+    model = tmp_path / "model"
+    flags = ("--precision", "fp32", "--negatives", nothing, "--false-tags", 0.2)
+    assert landmarks("export", transfer_run, "--out", model, *flags).status == 0
+    recognizer, script = Recognizer(model), load_torchscript(model / "model.pt")
+    assert abs(recognizer.info.temperature - 1) > 0.1
+    for photo in sorted(drawn.glob("test/*/*"))[:8]:
+        probabilities = recognizer.answer(recognizer.prepare(photo).picture[None]).probabilities[0]
+        assert predict_picture(script, load_rgb(photo)) == pytest.approx(probabilities, abs=0.02)
+    confidence = []
+    for subject, name in ((model, "folder"), (model / "model.pt", "file")):
+        outcome = landmarks("evaluate", subject, drawn / "test", "--out", tmp_path / name)
+        assert outcome.status == 0, outcome.err
+        metrics = json.loads((tmp_path / name / "metrics.json").read_text())
+        confidence.append(metrics["calibration"]["confidence"])
+    assert confidence[0] == pytest.approx(confidence[1], abs=0.005)
+
+
 def test_what_a_killed_export_left_is_removed_a_day_later(scratch_run, tmp_path):
     for age, name in ((2, ".model-export-old"), (0, ".model-export-new"), (2, ".other-export-old")):
         (tmp_path / name / "model").mkdir(parents=True)
