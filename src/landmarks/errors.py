@@ -78,6 +78,12 @@ def require_choice(argument: str, value: object, choices: Iterable[str]) -> None
         raise SettingsError(f"`{argument}` must be one of {', '.join(names)}, not {value!r}")
 
 
+def require_at_least(argument: str, value: float, least: int = 1) -> None:
+    """Raise a `SettingsError` that names the argument, unless the value is large enough."""
+    if value < least:
+        raise SettingsError(f"`{argument}` must be at least {least}, not {value}")
+
+
 class MetadataError(InputError):
     """The metadata of a photo cannot be read or written; the file was left unchanged.
 

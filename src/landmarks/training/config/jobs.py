@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from landmarks.errors import SettingsError, require_choice
+from landmarks.errors import SettingsError, require_at_least, require_choice
+from landmarks.files.paths import take_paths
 from landmarks.model.folder import parse_licences
 from landmarks.model.ood import ScoreKind
 from landmarks.training.config.presets import Changes, changed
@@ -50,8 +51,7 @@ class DoctorSettings:
     cache: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.min_side < 1:
-            raise SettingsError(f"`min_side` must be at least 1, not {self.min_side}")
+        require_at_least("min_side", self.min_side)
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,7 @@ class PackSettings:
         if not 0 < self.valid_size < 1:
             raise SettingsError(f"`valid_size` must be between 0 and 1, not {self.valid_size}")
         for name in ("shard_size", "sample"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"`{name}` must be at least 1, not {getattr(self, name)}")
+            require_at_least(name, getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -121,6 +120,7 @@ class ExportSettings:
     origin: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        take_paths(self, "negatives", "unknown_landmarks")
         require_choice("target", self.target, get_args(ExportTarget))
         require_choice("precision", self.precision, get_args(OnnxPrecision))
         require_choice("score", self.score, get_args(ScoreKind))
@@ -194,8 +194,7 @@ class TuneSettings:
     def __post_init__(self) -> None:
         require_choice("model", self.model, get_args(ModelKind))
         require_choice("metric", self.metric, get_args(Metric))
-        if self.trials < 1:
-            raise SettingsError(f"`trials` must be at least 1, not {self.trials}")
+        require_at_least("trials", self.trials)
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise SettingsError(f"`minutes` must be above 0, not {self.minutes}")
         # The others are settings of a run, which checks them before any work.
