@@ -21,8 +21,6 @@ import os
 
 TYPE_CHECKING = False  # type checkers assume True; importing typing alone would take longer than all of this
 if TYPE_CHECKING:
-    from typing import Any
-
     from landmarks.errors import (
         DataError,
         DownloadError,
@@ -106,7 +104,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def _load(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'landmarks' has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - as above
@@ -122,6 +120,10 @@ def __getattr__(name: str) -> Any:
         raise missing from error
     globals()[name] = value
     return value
+
+
+if not TYPE_CHECKING:  # they would accept every name
+    __getattr__ = _load
 
 
 def __dir__() -> list[str]:
