@@ -16,7 +16,7 @@
 # to a file that answers like the trained network.
 #
 # Everything here calls the parts of `landmarks.training` one by one, to show them. `landmarks.train(DATA,
-# method="scratch")` does all of it in one line of Python, `landmarks train DATA` in one command.
+# method="scratch")` does all of it in one line of Python, `landmarks train DATA --method scratch` in one command.
 #
 # **How good it gets here.** The outputs of this copy come from drawn scenes, because photos of places may rarely
 # be passed on. Drawings are easier than photos: with the 34 real landmarks of the benchmarks, these 18 epochs of

@@ -160,6 +160,29 @@ def test_every_command_takes_the_same_name_for_the_same_thing() -> None:
         assert not flags & {"--json", "--sure", "--threshold"}, name
 
 
+def test_python_and_the_command_line_train_in_the_same_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import landmarks as api
+
+    asked: list[Any] = []
+
+    class Asked(Exception):
+        pass
+
+    def train(settings: Any, *_: object, **__: object) -> None:
+        asked.append(settings)
+        raise Asked
+
+    monkeypatch.setattr("landmarks.training.engine.pipeline.train_run", train)
+    monkeypatch.setattr("landmarks.training.api.train_run", train)
+    for call in (lambda: api.train(tmp_path), lambda: landmarks("train", tmp_path)):
+        with pytest.raises(Asked):
+            call()
+    assert asked[0] == asked[1]
+    assert asked[0].model.kind == "transfer"
+
+
 def test_options_may_follow_the_arguments_also_where_a_command_has_commands() -> None:
     from landmarks.model.folder import bundled_models
 

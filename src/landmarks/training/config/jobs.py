@@ -13,6 +13,7 @@ from landmarks.model.folder import parse_licences
 from landmarks.model.ood import ScoreKind
 from landmarks.training.config.presets import Changes, changed
 from landmarks.training.config.settings import (
+    DEFAULT_METHOD,
     DataSettings,
     LoopSettings,
     ModelKind,
@@ -166,7 +167,7 @@ class TuneSettings:
 
     Attributes:
         data: Folder with train/ and test/, or with one folder per class.
-        model: The way of training to tune.
+        method: The way of training to tune.
         metric: Metric on the validation split: the lowest loss or the highest accuracy.
         trials: Finished trials of the whole study, including those of earlier calls and other processes.
         minutes: Start no trial after this time, in minutes.
@@ -181,7 +182,7 @@ class TuneSettings:
     """
 
     data: Path
-    model: ModelKind = "transfer"
+    method: ModelKind = DEFAULT_METHOD
     metric: Metric = "loss"
     trials: int = 30
     minutes: float | None = None
@@ -192,7 +193,7 @@ class TuneSettings:
     cache: Path | None = None
 
     def __post_init__(self) -> None:
-        require_choice("model", self.model, get_args(ModelKind))
+        require_choice("method", self.method, get_args(ModelKind))
         require_choice("metric", self.metric, get_args(Metric))
         require_at_least("trials", self.trials)
         if self.minutes is not None and not 0 < self.minutes < math.inf:
@@ -204,7 +205,7 @@ class TuneSettings:
     def start(self) -> RunSettings:
         """Return the settings that a trial changes."""
         loop: dict[str, Any] = {} if self.epochs is None else {"epochs": self.epochs}
-        return changed(default_settings(self.data, self.model), {"loop": loop})
+        return changed(default_settings(self.data, self.method), {"loop": loop})
 
     def of_trial(self, changes: Changes) -> RunSettings:
         """Return the settings of a trial's run."""

@@ -36,11 +36,14 @@ AugmentationName = Literal[
 ]
 
 
-_ARGUMENTS = {"kind": "model", "names": "augment", "mix_probability": "mix"}
+DEFAULT_METHOD: ModelKind = "transfer"
+"""The way of training where none is asked for."""
+
+_ARGUMENTS = {"kind": "method", "names": "augment", "mix_probability": "mix"}
 
 
 def argument_of(key: str) -> str:
-    """Return the argument of `landmarks train` that sets a key of the settings: `model` for `kind`."""
+    """Return the argument of `landmarks train` that sets a key of the settings: `method` for `kind`."""
     return _ARGUMENTS.get(key, key)
 
 
@@ -181,7 +184,7 @@ class ModelSettings:
     init: Path | None = None
 
     def __post_init__(self) -> None:
-        require_choice("model", self.kind, get_args(ModelKind))
+        require_choice("method", self.kind, get_args(ModelKind))
         for key, least in (("widths", 2), ("depths", 1)):
             stages = getattr(self, key)
             _require(min(stages, default=0) >= least, key, f"at least {least} in each stage", stages)
@@ -203,8 +206,8 @@ class ModelSettings:
         other = "scratch" if self.kind == "transfer" else "transfer"
         for key in own:
             value = getattr(self, key)
-            _require(value == getattr(ModelSettings, key), key, f"used with `model` {other}", value)
-        _require(not (self.unfreeze and self.kind == "scratch"), "unfreeze", "used with `model` transfer", True)
+            _require(value == getattr(ModelSettings, key), key, f"used with `method` {other}", value)
+        _require(not (self.unfreeze and self.kind == "scratch"), "unfreeze", "used with `method` transfer", True)
         _require(self.frozen is None or self.frozen >= 0, "frozen", "at least 0", self.frozen)
         _require(self.unfreeze or self.frozen is None, "frozen", "used with `unfreeze`", self.frozen)
 
@@ -320,7 +323,7 @@ class RunSettings:
             mixes, sizes = self.augment.mixes, self.augment.sizes
             _require(not mixes, "augment", "without mixup and cutmix for a frozen backbone", self.augment.names)
             usual = sizes in (AugmentSettings.sizes, FROZEN_SIZES)
-            _require(usual, "sizes", "used with `model` scratch or with `unfreeze`", sizes)
+            _require(usual, "sizes", "used with `method` scratch or with `unfreeze`", sizes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, one mapping per group."""
@@ -350,7 +353,7 @@ class RunSettings:
             ) from error
 
 
-def default_settings(data: Path, kind: ModelKind = "scratch", *, unfreeze: bool = False) -> RunSettings:
+def default_settings(data: Path, kind: ModelKind = DEFAULT_METHOD, *, unfreeze: bool = False) -> RunSettings:
     """Return the default settings of each way of training, suited to a few thousand images.
 
     The crops of fine-tuning are smaller than those of the preprocessing on purpose: objects appear larger in a
