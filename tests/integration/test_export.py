@@ -187,7 +187,7 @@ def test_export_learns_from_negatives_when_to_say_nothing(transfer_run, nothing,
     model = tmp_path / "calibrated"
     notes = tmp_path / "notes.md"
     notes.write_text("Drawn by code.")
-    flags = ("--precision", "fp32", "--no-torchscript", "--negatives", nothing, "--false-tags", 0.2)
+    flags = ("--precision", "fp32", "--no-torchscript", "--negatives", nothing, "--target-fpr", 0.2)
     outcome = landmarks("export", transfer_run, "--out", model, *flags, "--notes", notes)
     assert outcome.status == 0, outcome.err
     info = read_info(model)
@@ -207,7 +207,7 @@ def test_export_learns_from_negatives_when_to_say_nothing(transfer_run, nothing,
 
 def test_every_file_of_a_calibrated_model_gives_the_same_probabilities(transfer_run, nothing, drawn, tmp_path):
     model = tmp_path / "model"
-    flags = ("--precision", "fp32", "--negatives", nothing, "--false-tags", 0.2)
+    flags = ("--precision", "fp32", "--negatives", nothing, "--target-fpr", 0.2)
     assert landmarks("export", transfer_run, "--out", model, *flags).status == 0
     recognizer, script = Recognizer(model), load_torchscript(model / "model.pt")
     assert abs(recognizer.info.temperature - 1) > 0.1
@@ -245,7 +245,7 @@ def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_
     for number in range(8):
         Image.fromarray(rng.integers(0, 60, (96, 96, 3), dtype=np.uint8)).save(unknown / f"{number}.png")
     model = tmp_path / "calibrated"
-    flags = ("--precision", "fp32", "--no-torchscript", "--false-tags", 0.2, "--unknown-tags", 0.2)
+    flags = ("--precision", "fp32", "--no-torchscript", "--target-fpr", 0.2, "--unknown-tags", 0.2)
     given = ("--negatives", tmp_path / "negatives", "--unknown-landmarks", unknown.parent)
     outcome = landmarks("export", transfer_run, "--out", model, *flags, *given)
     assert outcome.status == 0, outcome.err
@@ -262,19 +262,19 @@ def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_
     ("flags", "sentence"),
     [
         (
-            ("--negatives", "NOTHING", "--false-tags", 0.01),
+            ("--negatives", "NOTHING", "--target-fpr", 0.01),
             "12 negatives cannot promise a rate of 0.01: give at least 99",
         ),
-        (("--false-tags", 2), "--false-tags must be between 0 and 1, not 2.0"),
+        (("--false-tags", 2), "--target-fpr must be between 0 and 1, not 2.0"),
         (("--unknown-landmarks", "NOTHING"), "needs --negatives"),
         (("--unknown-tags", 0), "--unknown-tags must be between 0 and 1, not 0.0"),
         (("--score", "guess"), "is not one of"),
         (("--score", "energy"), "--score needs --negatives"),
-        (("--false-tags", 0.2), "--false-tags needs --negatives: photos on which the threshold is chosen"),
+        (("--target-fpr", 0.2), "--target-fpr needs --negatives: photos on which the threshold is chosen"),
         (("--negatives", "NOTHING", "--unknown-tags", 0.2), "--unknown-tags needs --unknown-landmarks"),
         (
-            ("--for", "torchscript", "--false-tags", 0.2),
-            "--false-tags is for a threshold, which --for torchscript",
+            ("--for", "torchscript", "--target-fpr", 0.2),
+            "--target-fpr is for a threshold, which --for torchscript",
         ),
         (("--for", "timm", "--licence", "MIT"), "--licence is for a model card, which --for timm does not have"),
         (("--for", "torchscript", "--no-torchscript"), "--torchscript must be true with --for torchscript"),

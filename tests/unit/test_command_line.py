@@ -167,17 +167,17 @@ def test_python_and_the_command_line_train_in_the_same_way(
 
     asked: list[Any] = []
 
-    class Asked(Exception):
+    class AskedError(Exception):
         pass
 
     def train(settings: Any, *_: object, **__: object) -> None:
         asked.append(settings)
-        raise Asked
+        raise AskedError
 
     monkeypatch.setattr("landmarks.training.engine.pipeline.train_run", train)
     monkeypatch.setattr("landmarks.training.api.train_run", train)
     for call in (lambda: api.train(tmp_path), lambda: landmarks("train", tmp_path)):
-        with pytest.raises(Asked):
+        with pytest.raises(AskedError):
             call()
     assert asked[0] == asked[1]
     assert asked[0].model.kind == "transfer"

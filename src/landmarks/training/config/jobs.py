@@ -28,7 +28,7 @@ Metric = Literal["loss", "accuracy"]
 CALIBRATED = ("landmarks", "hub")
 """Targets of an export that have thresholds for unknown photos, and a model card."""
 
-_OF_THRESHOLDS = ("negatives", "score", "false_tags", "unknown_tags")
+_OF_THRESHOLDS = ("negatives", "score", "target_fpr", "unknown_tags")
 _OF_CARD = ("licence", "origin", "notes")
 
 
@@ -96,7 +96,7 @@ class ExportSettings:
             other model always answers.
         unknown_landmarks: Folder of photos of landmarks that the model does not know, with a subfolder for each;
             used with negatives.
-        false_tags: Fraction of photos without a landmark that may get a tag.
+        target_fpr: Fraction of photos without a landmark that may get a tag.
         unknown_tags: Fraction of photos of unknown landmarks that may get a tag.
         score: Out-of-distribution score (see landmarks.model.ood); used with negatives.
         licence: Permitted use of the weights; by default what the licences of the training images allow.
@@ -114,7 +114,7 @@ class ExportSettings:
     notes: str = ""
     negatives: Path | None = None
     unknown_landmarks: Path | None = None
-    false_tags: float = 0.01
+    target_fpr: float = 0.01
     unknown_tags: float = 0.05
     score: ScoreKind = "combined"
     licence: str | None = None
@@ -125,7 +125,7 @@ class ExportSettings:
         require_choice("target", self.target, get_args(ExportTarget))
         require_choice("precision", self.precision, get_args(OnnxPrecision))
         require_choice("score", self.score, get_args(ScoreKind))
-        for name in ("false_tags", "unknown_tags"):
+        for name in ("target_fpr", "unknown_tags"):
             if not 0 < getattr(self, name) < 1:
                 raise SettingsError(f"`{name}` must be between 0 and 1, not {getattr(self, name)}")
         for name in ("negatives", "unknown_landmarks"):

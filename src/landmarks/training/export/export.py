@@ -211,7 +211,7 @@ def _of_table(run: TrainedRun) -> TransferModel | None:
 
 
 def _require_photos_for_rates(run: TrainedRun, settings: ExportSettings) -> None:
-    for name, needed in (("false_tags", "negatives"), ("unknown_tags", "unknown_landmarks")):
+    for name, needed in (("target_fpr", "negatives"), ("unknown_tags", "unknown_landmarks")):
         table = settings.negatives is None and _of_table(run) is not None
         if settings.differs(name) and getattr(settings, needed) is None and not table:
             raise SettingsError(f"`{name}` needs `{needed}`: photos on which the threshold is chosen")
@@ -221,7 +221,7 @@ def _calibrated(
     run: TrainedRun, data: Data, folder: Path, settings: ExportSettings
 ) -> tuple[Calibration | None, tuple[Path, ...]]:
     """Return the calibration, or None for a model that always answers, and the photos that cannot be read."""
-    targets = OpenSetTargets(settings.false_tags, settings.unknown_tags)
+    targets = OpenSetTargets(settings.target_fpr, settings.unknown_tags)
     if settings.target not in CALIBRATED:
         return None, ()
     if settings.negatives is not None:
