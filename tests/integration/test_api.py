@@ -87,8 +87,8 @@ def test_a_missing_extra_is_told() -> None:
     )
     done = python(code)
     assert done.out == (
-        "this needs torch, which is not installed: run pip install 'landmarks[train]', "
-        "or in a clone pip install -e '.[train]' (make test installs everything)\n"
+        "this needs torch, which is not installed: run pip install -e '.[train]' "
+        "in the clone of landmarks (make test installs everything)\n"
     ), done.err
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from landmarks.errors import SettingsError
 from landmarks.training import api
 from landmarks.training.config import settings as s
+from landmarks.training.config.jobs import ExportSettings
 from landmarks.training.config.settings import (
     AugmentSettings,
     DataSettings,
@@ -235,3 +236,9 @@ def test_the_way_of_training_has_the_name_of_its_option_and_the_former_one(
     assert made == ["transfer", "scratch", "scratch"]
     with pytest.raises(SettingsError, match="`method` must be one of scratch, transfer, not 'magic'"):
         api.train(tmp_path, method="magic")  # type: ignore[arg-type]
+
+
+def test_paths_may_be_given_as_text(tmp_path: Path) -> None:
+    assert RunSettings("data", "cache") == RunSettings(Path("data"), Path("cache"))  # type: ignore[arg-type]
+    assert ModelSettings(init="run").init == Path("run")  # type: ignore[arg-type]
+    assert ExportSettings(negatives=str(tmp_path)).negatives == tmp_path  # type: ignore[arg-type]
