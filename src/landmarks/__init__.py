@@ -47,13 +47,18 @@ if TYPE_CHECKING:
     from landmarks.tagging.settings import TagSettings
     from landmarks.tagging.tags import ImageTags, Tag
     from landmarks.training.api import evaluate, export, train
+    from landmarks.training.config.jobs import ExportSettings
+    from landmarks.training.config.settings import RunSettings
+    from landmarks.training.metrics.evaluate import Evaluation
 
 __version__ = "0.1.0"
 
 __all__ = [
     "DataError",
     "DownloadError",
+    "Evaluation",
     "ExportError",
+    "ExportSettings",
     "HubError",
     "ImageError",
     "ImageFormatError",
@@ -68,6 +73,7 @@ __all__ = [
     "ModelError",
     "PlacesError",
     "RunError",
+    "RunSettings",
     "SearchError",
     "SettingsError",
     "StoppedError",
@@ -101,6 +107,9 @@ _HOMES = {
     "TagSettings": "landmarks.tagging.settings",
     **dict.fromkeys(("ImageTags", "Tag"), "landmarks.tagging.tags"),
     **dict.fromkeys(("evaluate", "export", "train"), "landmarks.training.api"),
+    "Evaluation": "landmarks.training.metrics.evaluate",
+    "ExportSettings": "landmarks.training.config.jobs",
+    "RunSettings": "landmarks.training.config.settings",
 }
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from landmarks.errors import SettingsError, require_choice
+from landmarks.files.paths import take_paths
 
 ModelKind = Literal["scratch", "transfer"]
 HeadKind = Literal["linear", "cosine"]
@@ -184,6 +185,7 @@ class ModelSettings:
     init: Path | None = None
 
     def __post_init__(self) -> None:
+        take_paths(self, "weights", "init")
         require_choice("method", self.kind, get_args(ModelKind))
         for key, least in (("widths", 2), ("depths", 1)):
             stages = getattr(self, key)
@@ -309,6 +311,7 @@ class RunSettings:
     loop: LoopSettings = field(default_factory=LoopSettings)
 
     def __post_init__(self) -> None:
+        take_paths(self, "data", "cache")
         # Batch normalisation, which only the network from scratch trains, needs more than one image per device.
         batch_size, processes = self.loading.batch_size, self.loop.processes
         least = 2 * processes if self.model.kind == "scratch" else processes
@@ -325,6 +328,13 @@ class RunSettings:
             usual = sizes in (AugmentSettings.sizes, FROZEN_SIZES)
             _require(usual, "sizes", "used with `method` scratch or with `unfreeze`", sizes)
 
+    @classmethod
+    def for_method(
+        cls, data: str | Path, method: ModelKind = DEFAULT_METHOD, *, unfreeze: bool = False
+    ) -> RunSettings:
+        """Return the settings of a method, to change with `dataclasses.replace`; `unfreeze` fine-tunes."""
+        return default_settings(Path(data), method, unfreeze=unfreeze)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, one mapping per group."""
         return {key: _plain(value) for key, value in dataclasses.asdict(self).items()}
@@ -336,17 +346,11 @@ class RunSettings:
         Raises:
             SettingsError: A setting is unknown, missing or out of range.
         """
-        groups = {
-            "model": ModelSettings,
-            "loading": DataSettings,
-            "augment": AugmentSettings,
-            "optimization": OptimizationSettings,
-            "loop": LoopSettings,
-        }
+        groups = {"model": ModelSettings, "loading": DataSettings, "augment": AugmentSettings}
+        groups |= {"optimization": OptimizationSettings, "loop": LoopSettings}
         try:
             built = {name: _build(group, values[name]) for name, group in groups.items()}
-            cache = values.get("cache")
-            return cls(data=Path(values["data"]), cache=Path(cache) if cache else None, **built)
+            return cls(data=Path(values["data"]), cache=values.get("cache"), **built)
         except (KeyError, TypeError, AttributeError) as error:
             raise SettingsError(
                 f"the settings do not fit this version of landmarks ({error}): train again"
@@ -390,10 +394,4 @@ def _plain(value: Any) -> Any:
 
 
 def _build(group: type[Any], values: Mapping[str, Any]) -> Any:
-    paths = {"weights", "init"}
-    return group(
-        **{
-            key: Path(item) if key in paths and item else tuple(item) if isinstance(item, list) else item
-            for key, item in values.items()
-        }
-    )
+    return group(**{key: tuple(item) if isinstance(item, list) else item for key, item in values.items()})
