@@ -82,8 +82,8 @@ docs: $(FULL)
 	@$(BIN)/mkdocs build --strict --quiet
 	@echo 'build/site/index.html'
 
-notebooks: $(FULL) $(drawn)
-	@DATA=$$(realpath "$$data") $(BIN)/python notebooks/run.py
+notebooks: $(FULL)
+	@$(if $(drawn),env -u DATA,DATA=$$(realpath "$$data")) $(BIN)/python notebooks/run.py
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -162,12 +162,12 @@ def main() -> None:
     ]
     body = table(header, list(rows(given.folder, given.count, given.queries)))
     size = sum(file.stat().st_size for file in (given.folder / "lance").rglob("*") if file.is_file()) / 2**30
-    threads = os.environ.get("OMP_NUM_THREADS", "one a core")
+    threads = os.environ.get("OMP_NUM_THREADS", "one per core")
     body += (
         f"\n\n{given.count:,} vectors of {DIMENSIONS} dimensions around {CENTRES:,} centres, {given.queries:,} "
         f"queries in calls of {CALL:,}. Memory is that of the whole process, of which the vectors themselves take "
         f"{given.count * DIMENSIONS * 4 / 2**30:.1f} GiB before any index is made of them. The table of LanceDB "
-        f"takes {size:.1f} GiB of disk. Threads of FAISS: {threads}; LanceDB takes one a core."
+        f"takes {size:.1f} GiB of disk. Threads of FAISS: {threads}; LanceDB takes one per core."
     )
     shutil.rmtree(given.folder / "lance")
     record("ann", "A million vectors", "python benchmarks/ann.py", body, ["lancedb", "faiss-cpu", "numpy"])

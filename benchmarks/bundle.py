@@ -31,7 +31,7 @@ import torch
 from numpy.typing import NDArray
 from record import table
 from world_calibration import Judged, calibrate_dev, carry_over, judge
-from world_data import Roles, assign_roles, decode, list_photos
+from world_data import Roles, assign_roles, decode, list_photos, other_collections
 from world_outputs import PREPROCESSING, AllOutputs, outputs_of_all, write_network
 from world_training import STUDENT, train_student
 
@@ -168,7 +168,11 @@ def evidence_sections(dev: tuple[Roles, Judged, Calibration], final: tuple[Roles
     return "\n\n".join(
         [
             "## Tagged photos",
-            "Test pictures chose nothing. `other sources` are collections that nothing was trained on.",
+            "Test pictures chose nothing. "
+            + other_collections(
+                Counter(roles.photos[i].source for i in roles.of("other_source")),
+                {one.collection for one in origin_of(roles)},
+            ),
             tagged_table(roles, judged, calibration),
             "Top-1 by source, own against other:",
             other_source_table(roles, judged),

@@ -81,7 +81,7 @@ def main() -> None:
             false = (names(model, others) != "").mean()
             figures[count].append((right.mean(), ((found != "") & ~right).mean(), false))
     rows = [[count, *(f"{value:.2%}" for value in np.mean(figures[count], axis=0))] for count in CONFIRMED]
-    header = ["confirmed photos a landmark", "tagged rightly", "tagged wrongly", "false tags on ordinary photos"]
+    header = ["confirmed photos per landmark", "tagged rightly", "tagged wrongly", "false tags on ordinary photos"]
     body = table(header, rows) + (
         f"\n\n{len(classes)} landmarks of world34 with at least {max(CONFIRMED) + LEFT} test pictures, all of "
         f"them confirmed; {len(asked)} test pictures and {len(others)} ordinary photos that nothing was "

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from record import record, table
+from world_data import other_collections
 
-from landmarks.model.folder import DEFAULT_MODEL
+from landmarks.model.folder import DEFAULT_MODEL, find_model, read_info
 from landmarks.tagging.settings import TagSettings
 from landmarks.training.evaluation.evaluation import (
     EvaluateSettings,
@@ -121,7 +122,7 @@ def chosen(names: Sequence[str] | None) -> list[Set]:
 def main() -> None:
     given = arguments()
     settings = TagSettings(prefer=given.prefer)
-    known, false, identity = [], [], ""
+    known, false, identity, others = [], [], "", ""
     for one in chosen(given.sets):
         found = evaluate(one, given.data, given.model, settings, given.workers)
         folder = given.out / (one.data or one.negatives)
@@ -130,8 +131,11 @@ def main() -> None:
         known += known_rows(one, found)
         false += false_rows(one, found)
         identity = found.subject.identity
+        if one.data == "other_source":
+            origin = {each.collection for each in read_info(find_model(given.model)).origin}
+            others = "\n\n" + other_collections({each.name: each.count for each in found.summary.sources}, origin)
     body = f"`{identity}`, operating point `{given.prefer}`. In brackets 95 % Wilson intervals.\n\n"
-    body += "## Landmarks it knows\n\n" + table(KNOWN, known)
+    body += "## Landmarks it knows\n\n" + table(KNOWN, known) + others
     body += "\n\n## Photos that should get no tag\n\n" + table(FALSE, false)
     command = "python benchmarks/figures.py ../shared/data"
     record(given.name, "The bundled recogniser", command, body, ["onnxruntime", "numpy"])

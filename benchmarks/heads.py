@@ -247,7 +247,7 @@ def compare_room(classes: int, batch: int) -> str:
                     f"{middle['picture']:.0f}",
                 ]
             )
-    header = ["D", "head", "million parameters", "ms a step", "times linear", "GB more at most", "ms an answer"]
+    header = ["D", "head", "million parameters", "ms per step", "times linear", "GB more at most", "ms per answer"]
     return table(header, rows)
 
 
@@ -284,7 +284,7 @@ Three other seeds. The loss is that of the plain logits, without the margin.
 
 {room}
 
-Head alone, made embeddings of length D, {given.batch} a step, 32 bits, AdamW, one thread. Memory is the highest
+Head alone, made embeddings of length D, {given.batch} per step, 32 bits, AdamW, one thread. Memory is the highest
 of the process above that before the head was made: weights, gradient, the two averages of AdamW, and what a step
 needs besides. An answer is one picture without a gradient."""
     record("heads", "Linear and cosine heads", "python benchmarks/heads.py DATA", body, ["torch", "onnxruntime"])

@@ -249,8 +249,8 @@ def report(
     )
     rates = {
         "bulk tagging (`landmarks tag`)": bulk,
-        "service, 32 clients, one picture a request": single,
-        "service, 8 clients, 8 pictures a request": eights,
+        "service, 32 clients, one picture per request": single,
+        "service, 8 clients, 8 pictures per request": eights,
     }
     rows = [
         [

@@ -255,14 +255,14 @@ def main() -> None:
         loop.epoch()  # warm-up: caches, workers, kernels
     body = compared(scratch, given.rounds)
     body += (
-        f"\n\n{given.pictures} pictures an epoch, crops of {given.size} pixels, {given.rounds} epochs in turns."
+        f"\n\n{given.pictures} pictures per epoch, crops of {given.size} pixels, {given.rounds} epochs in turns."
     )
     pictures = given.pictures // 2
     finetuning: dict[str, Loop] = {
         name: FineTuning(given.data, pictures, different) for different, name in VARIANTS.items()
     }
     body += "\n\n## Fine-tuning\n\n" + compared(finetuning, given.rounds)
-    body += f"\n\nEfficientNet-Lite0, {pictures} pictures an epoch, crops of 192 pixels, 32 a step."
+    body += f"\n\nEfficientNet-Lite0, {pictures} pictures per epoch, crops of 192 pixels, 32 per step."
     record("training_speed", "Training speed", "python benchmarks/training_speed.py DATA", body, ["torch"])
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import csv
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import Pool
 from pathlib import Path
@@ -71,6 +71,22 @@ SIDE, LONGEST = 256, 560
 """Short side of a stored picture, and the most of its long side that is kept."""
 
 Mode = Literal["dev", "final"]
+
+
+def other_collections(photos: Mapping[str, int], trained: Container[str]) -> str:
+    """What the model saw of the collections of `other_source`.
+
+    Args:
+        photos: Photos of each collection there.
+        trained: Collections that it learnt from.
+    """
+    untouched = {name: count for name, count in photos.items() if name not in trained}
+    return (
+        "`other sources` are other collections than those of these landmarks' training pictures; "
+        f"{len(photos) - len(untouched)} of the {len(photos)} also gave training pictures of other landmarks "
+        f"({sum(photos.values()) - sum(untouched.values())} of the {sum(photos.values())} photos are theirs). "
+        f"Nothing was trained on {', '.join(f'{name} ({count})' for name, count in untouched.items()) or 'none'}."
+    )
 
 
 @dataclass(frozen=True)

@@ -236,7 +236,7 @@ def uploaded(name: str, content: bytes) -> dict:
     return {"name": name, "type": "image/jpeg", "size": len(content), "content": content, "last_modified": now}
 
 
-upload.value = tuple(uploaded(photo.name, photo.read_bytes()) for photo in photos)
+upload.value = tuple(uploaded(f"{photo.parent.name}/{photo.name}", photo.read_bytes()) for photo in photos)
 display(HTML(result.value))
 
 # %% [markdown]
@@ -267,7 +267,7 @@ import landmarks
 model = landmarks.load_model(folder)
 for found in model.tag(photos):
     tags, guess = [tag.name for tag in found.tags], found.candidates[0]
-    print(f"{found.path.name}: {tags}, best guess {guess.class_name} {guess.probability:.1%}")
+    print(f"{found.path.parent.name}: {tags}, best guess {guess.class_name} {guess.probability:.1%}")
 
 # %% [markdown]
 # ## From here to a real app

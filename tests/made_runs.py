@@ -15,15 +15,28 @@ from landmarks.training.runs.folder import EpochRow, create_run, write_history
 CLASSES = ("00.A", "01.B", "02.C")
 
 
-def write_run(root: Path, settings: RunSettings, *, wrong: Sequence[int] = (), pictures: int = 12) -> None:
-    """Write a finished run over `pictures` test pictures, whose answers are wrong at the positions `wrong`."""
+def write_run(
+    root: Path,
+    settings: RunSettings,
+    *,
+    wrong: Sequence[int] = (),
+    pictures: int = 12,
+    folder: Path | None = None,
+) -> None:
+    """Write a finished run over `pictures` test pictures, whose answers are wrong at the positions `wrong`.
+
+    The pictures are in class folders in the data of the settings, or all in `folder`.
+    """
     run = create_run(root, settings)
     labels = np.arange(pictures) % len(CLASSES)
     predicted = labels.copy()
     predicted[list(wrong)] = (labels[list(wrong)] + 1) % len(CLASSES)
     probabilities = np.full((pictures, len(CLASSES)), 0.1, dtype=np.float32)
     probabilities[np.arange(pictures), predicted] = 0.8
-    paths = tuple(settings.data / "test" / CLASSES[label] / f"{number}.jpg" for number, label in enumerate(labels))
+    paths = tuple(
+        (folder or settings.data / "test" / CLASSES[label]) / f"{number}.jpg"
+        for number, label in enumerate(labels)
+    )
     write_evaluation(evaluate(Predictions(probabilities, labels, CLASSES, paths)), root, "test")
     rows = [EpochRow(epoch, 0, 0.1, 1.0, 0.5, 1.0 / (epoch + 1), 0.6, 1.0, 100.0, True) for epoch in range(3)]
     write_history(run.history, rows)

@@ -78,8 +78,25 @@ def test_one_class(own_data, tmp_path):
 
 
 def test_a_place_that_was_free_is_free_again_after_a_mistake(drawn, tmp_path):
-    assert landmarks("train", tmp_path / "nothing", "--out", tmp_path / "run").status == 2
+    assert landmarks("train", tmp_path / "nothing", "--out", tmp_path / "runs" / "mine").status == 2
+    assert not (tmp_path / "runs").exists()
     assert landmarks("train", drawn, "--out", tmp_path / "run", *TINY).status == 0
+
+
+@pytest.mark.parametrize("below", [".", "any"])
+@pytest.mark.parametrize("words", [("train",), ("train", "--cache", "cache"), ("pack", "shards"), ("tune",)])
+def test_nothing_is_made_among_the_classes(drawn, tmp_path, monkeypatch, below, words):
+    data = tmp_path / "data"
+    shutil.copytree(drawn / "train", data)
+    (data / below).mkdir(exist_ok=True)
+    before = sorted(data.rglob("*"))
+    monkeypatch.chdir(data / below)
+    flags = {"train": ("--method", "scratch"), "pack": (), "tune": ("--method", "scratch", "--trials", 1)}
+    out = ("--out", tmp_path / "run") if "--cache" in words else ()
+    outcome = landmarks(words[0], data, *words[1:], *flags[words[0]], *out)
+    assert_refused(outcome, f"it would be read as pictures of {data}: choose another", "outside of it")
+    assert sorted(data.rglob("*")) == before
+    assert not (tmp_path / "run").exists()
 
 
 def test_broken_pictures_are_named_and_skipped(own_data, tmp_path):
@@ -90,11 +107,13 @@ def test_broken_pictures_are_named_and_skipped(own_data, tmp_path):
     (folder / "text.jpg").write_text("not a picture")
     started = time.monotonic()
     bomb(folder / "huge.png")
-    outcome = landmarks("train", own_data, "--out", tmp_path / "run", *TINY[:-2])
+    outcome = landmarks("train", own_data, "--out", tmp_path / "run", "--verbose", *TINY[:-2])
     assert outcome.status == 0, outcome.err
     assert time.monotonic() - started < 60
     broken = json.loads((tmp_path / "run" / "run.json").read_text())["data"]["broken"]
-    assert {line.split(":")[0] for line in broken} == {"cut.jpg", "empty.jpg", "huge.png", "text.jpg"}
+    names = {f"train/{folder.name}/{name}" for name in ("cut.jpg", "empty.jpg", "huge.png", "text.jpg")}
+    assert {line.split(":")[0] for line in broken} == names
+    assert f"{folder / 'text.jpg'}: left out: " in outcome.err
 
 
 def test_class_names_with_spaces_accents_and_emoji(own_data, tmp_path):
@@ -333,7 +352,8 @@ def small_disk(folder: Path, options: str) -> Iterator[Path]:
 def test_full_disk_in_training_keeps_what_was_finished(drawn, cache, tmp_path):
     with small_disk(tmp_path / "disk", "size=1m") as disk:  # the weights fit, the checkpoint does not
         outcome = landmarks("train", drawn, "--out", disk / "run", "--cache", cache, *TINY)
-        assert_refused(outcome, disk / "run", "disk is full", status=1)
+        way_on = f"(continue with landmarks train --resume {disk / 'run'})"
+        assert_refused(outcome, disk / "run", "disk is full", way_on, status=1)
         assert not [path for path in disk.rglob("*") if path.name.startswith(".")]
         assert read_weights(disk / "run" / "weights.safetensors").architecture == "mymodel"
 

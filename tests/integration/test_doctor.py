@@ -177,5 +177,5 @@ def test_what_is_no_data_set_is_said(tmp_path: Path) -> None:
     empty = landmarks("doctor", tmp_path)
     assert (empty.status, "no picture" in empty.complaint) == (2, True)
     (tmp_path / "a" / "x.jpg").write_text("no picture")
-    broken = landmarks("doctor", tmp_path, "--cache", tmp_path / "cache")
+    broken = landmarks("doctor", tmp_path, "--cache", tmp_path / ".cache")
     assert (broken.status, "can be read" in broken.complaint) == (2, True)

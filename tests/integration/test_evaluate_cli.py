@@ -45,7 +45,8 @@ def check(kind: str, line: str) -> dict[str, object]:
 def test_metrics_are_printed_and_the_files_are_written(place: Path) -> None:
     outcome = landmarks("evaluate", "colours", "data", "--negatives", "nothing", "--workers", "1")
     assert outcome.status == 0, outcome.err
-    for text in ("1 photos of 1 landmarks", "nothing/rooms", "Moon", "unreadable: 1 photos", "AUROC"):
+    unreadable = "unreadable: 1 photos, counted nowhere: data/Moon/broken.jpg ("
+    for text in ("1 photos of 1 landmarks", "nothing/rooms", "Moon", unreadable, "AUROC"):
         assert text in outcome.out
     folder = place / "runs/evaluate-colours-data"
     assert outcome.out.splitlines()[-1] == "report: runs/evaluate-colours-data/report.html"
@@ -81,6 +82,8 @@ def test_another_operating_point_is_asked_for_by_name(place: Path) -> None:
     outcome = landmarks("tag", "--model", plain, "--prefer", "recall", "data/Moon/0.png")
     assert outcome.status == 2
     assert outcome.complaint.startswith("--prefer is recall, but the model has no such operating point")
+    outcome = landmarks("tag", "--model", plain, "--prefer", "precision", "data/Moon/0.png")
+    assert outcome.complaint.endswith("and at least 199 photos in --negatives")
 
 
 @pytest.mark.parametrize(
@@ -91,6 +94,9 @@ def test_another_operating_point_is_asked_for_by_name(place: Path) -> None:
         (("colours", "data", "--split", "test"), "--split is about a run's own data"),
         (("colours", "--out", "there"), "--out is about other data"),
         (("colours", "nowhere"), "nowhere: no such folder"),
+        (("a_run", "--prefer", "recall"), "--prefer is about other data: give DATA"),
+        (("a_run", "--no-position", "--workers", "3"), "--position is about other data: give DATA"),
+        (("a_run", "--workers", "3"), "--workers is about other data: give DATA"),
     ],
 )
 def test_mistakes_are_told_in_one_sentence(place: Path, arguments: tuple[str, ...], words: str) -> None:
@@ -98,6 +104,13 @@ def test_mistakes_are_told_in_one_sentence(place: Path, arguments: tuple[str, ..
     assert outcome.status == 2
     assert words in outcome.complaint
     assert not (place / "runs").exists()
+
+
+def test_a_folder_named_like_a_model_is_not_taken_for_it(place: Path) -> None:
+    (place / "world").mkdir()
+    assert "world: no run with data of its own" in landmarks("evaluate", "world").complaint
+    outcome = landmarks("evaluate", "world", "data", "--workers", "1")
+    assert outcome.status == 0, outcome.err
 
 
 def test_models_say_licence_origin_and_rates(place: Path) -> None:

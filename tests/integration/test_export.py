@@ -6,6 +6,7 @@ import copy
 import csv
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -198,6 +199,8 @@ def test_export_learns_from_negatives_when_to_say_nothing(transfer_run, nothing,
     assert set(info.files) == {"model.onnx", "README.md", "reference.npz"}
     card = (model / "README.md").read_text(encoding="utf-8")
     assert "Drawn by code." in card
+    assert "measured on other photos of the same kinds than those" in card
+    assert "tags on ordinary photos of the same kinds" in landmarks("models", model).out
     assert "| balanced |" in card
     tagged = landmarks("tag", *sorted(nothing.glob("*.png")), "--model", model, "--jsonl")
     assert sum(bool(json.loads(line)["tags"]) for line in tagged.out.splitlines()) <= 2
@@ -244,11 +247,16 @@ def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_
     unknown.mkdir(parents=True)
     for number in range(8):
         Image.fromarray(rng.integers(0, 60, (96, 96, 3), dtype=np.uint8)).save(unknown / f"{number}.png")
+    shutil.copytree(
+        drawn / "test" / (known := sorted(path.name for path in (drawn / "test").iterdir())[0]),
+        unknown.parent / known,
+    )
     model = tmp_path / "calibrated"
     flags = ("--precision", "fp32", "--no-torchscript", "--target-fpr", 0.2, "--unknown-tags", 0.2)
     given = ("--negatives", tmp_path / "negatives", "--unknown-landmarks", unknown.parent)
     outcome = landmarks("export", transfer_run, "--out", model, *flags, *given)
     assert outcome.status == 0, outcome.err
+    assert f"left out, as the model knows these landmarks: {unknown.parent / known}\n" in outcome.out
     calibration = read_info(model).calibration
     assert calibration is not None
     rates = calibration["fitted_on"]["rates"]
@@ -263,11 +271,15 @@ def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_
     [
         (
             ("--negatives", "NOTHING", "--target-fpr", 0.01),
-            "12 negatives cannot promise a rate of 0.01: give at least 99",
+            "12 negatives cannot promise a rate of 0.01: give at least 99; left out, as they cannot be read: ",
         ),
         (("--false-tags", 2), "--target-fpr must be between 0 and 1, not 2.0"),
         (("--unknown-landmarks", "NOTHING"), "needs --negatives"),
         (("--unknown-tags", 0), "--unknown-tags must be between 0 and 1, not 0.0"),
+        (
+            ("--negatives", "NOTHING", "--target-fpr", 0.2, "--unknown-landmarks", "EMPTY"),
+            "empty: there are no photos in it: give a folder of photos of landmarks that the model does not know",
+        ),
         (("--score", "guess"), "is not one of"),
         (("--score", "energy"), "--score needs --negatives"),
         (("--target-fpr", 0.2), "--target-fpr needs --negatives: photos on which the threshold is chosen"),
@@ -282,7 +294,9 @@ def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_
     ],
 )
 def test_a_promise_that_cannot_be_kept_is_refused(scratch_run, nothing, tmp_path, flags, sentence):
-    flags = [nothing if flag == "NOTHING" else flag for flag in flags]
+    (tmp_path / "empty").mkdir()
+    folders = {"NOTHING": nothing, "EMPTY": tmp_path / "empty"}
+    flags = [folders.get(flag, flag) for flag in flags]
     outcome = landmarks("export", scratch_run, "--out", tmp_path / "model", "--precision", "fp32", *flags)
     assert outcome.status == 2
     assert sentence in outcome.err

@@ -60,8 +60,9 @@ def test_a_landmark_is_learnt_and_forgotten(model: Path, yellow: Path, tmp_path:
 
 def test_more_photos_are_added_and_none_counts_twice(model: Path, yellow: Path) -> None:
     landmarks("learn", "Atomium", yellow / "0.png", "--model", model)
-    done = landmarks("learn", "ATOMIUM", yellow, "--model", model)
-    assert "Atomium: learned from" in done.out
+    for name in ("ATOMIUM", "07.Atomium"):
+        done = landmarks("learn", name, yellow, "--model", model)
+        assert "Atomium: learned from" in done.out
     learned = read_learned(model, read_info(model))
     assert learned is not None
     (landmark,) = learned.landmarks
@@ -135,12 +136,15 @@ def test_what_a_bundled_model_was_taught_lies_with_the_user(
 def test_what_is_wrong_is_said(model: Path, yellow: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_text("no picture")
+    (empty := tmp_path / "empty").mkdir()
     plain = make_model(tmp_path / "plain", calibration=calibrated())
     for arguments, complaint in (
         (("learn",), "needs a name and photos"),
         (("learn", "Atomium"), "needs a name and photos"),
         (("learn", "Atomium", yellow, "--from-library", yellow), "needs a name and photos"),
         (("learn", " ", yellow), "NAME must not be empty"),
+        (("learn", "00.Background", yellow), "NAME must not be background"),
+        (("learn", "Atomium", empty), "Atomium: no photo was given"),
         (("learn", "Atomium", broken), "no photo of it that can be read"),
         (("learn", "--from-library", yellow), "never wrote here"),
         (("forget", "Atomium"), "no landmark of this name was learnt"),

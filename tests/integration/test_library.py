@@ -12,6 +12,7 @@ import sys
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import pytest
 from exiftool_process import exiftool_says, exiftool_writes, needs_exiftool
 from PIL import Image
 
+from landmarks.cli.verdicts import notes_on
 from landmarks.errors import InputError, MetadataError, SettingsError, StorageError
 from landmarks.geo.gazetteer import Place
 from landmarks.library.batch import Outcome
@@ -501,6 +503,19 @@ class TestVerdicts:
                 *("Colosseum", "Rome", "Italy"),
             }
 
+    def test_a_place_rejected_after_a_tag_in_it_was_confirmed(self, tmp_path: Path) -> None:
+        photo, sidecar = tmp_path / "a.jpg", tmp_path / "a.jpg.xmp"
+        photo.write_bytes(jpeg())
+        with Library(tmp_path) as library:
+            list(library.tag([photo], tagger(tags=lambda _: TAGS), model="one"))
+            for place in ("Paris", "France"):
+                library.confirm(photo, "Eiffel Tower")
+                assert "Eiffel Tower" in keywords(sidecar)
+                library.reject(photo, place)
+                assert keywords(sidecar) == ("Colosseum", "Rome", "Italy")
+            library.confirm(photo, "Eiffel Tower")
+            assert keywords(sidecar) == ("Colosseum", "Rome", "Italy", "Eiffel Tower", "Paris", "France")
+
     def test_a_tag_taken_out_by_hand_is_rejected(self, tmp_path: Path) -> None:
         photo, sidecar = tmp_path / "a.jpg", tmp_path / "a.jpg.xmp"
         photo.write_bytes(jpeg())
@@ -671,6 +686,80 @@ class TestInPlace:
         exiftool_writes(photo, f"-XMP-dc:Subject-={tag.name}")
         (third,) = run(tmp_path, in_place=True)
         assert (third.tags, third.rejected) == ((), (tag.name,))
+
+    @pytest.mark.parametrize("first", [{}, {"in_place": True}], ids=["sidecar first", "photo first"])
+    def test_both_files_of_a_photo_are_kept_up_to_date(self, tmp_path: Path, first: dict[str, bool]) -> None:
+        photo = tmp_path / "a.jpg"
+        packet = XmpPacket()
+        packet.add(Entries(keywords=("Mine",)))
+        photo.write_bytes(jpeg(xmp=packet.to_bytes()))
+        before = tree(tmp_path)
+
+        def both() -> list[set[str]]:
+            with Image.open(photo) as image:
+                inside = XmpPacket(image.info["xmp"])
+            return [set(keywords(Path(f"{photo}.xmp"))), set(inside.entries().keywords)]
+
+        for options in (first, {} if first else {"in_place": True}):
+            with Library(tmp_path, options=WriteOptions(**options)) as library:
+                list(library.tag([photo], tagger(tags=lambda _: TAGS[:2]), model="one"))
+        with Library(tmp_path) as library:
+            library.reject(photo, "Eiffel Tower")
+            assert both() == [{"Mine", "Louvre Museum", "Paris", "France"}] * 2
+            library.confirm(photo, "Eiffel Tower")
+            assert both() == [{"Mine", "Louvre Museum", "Eiffel Tower", "Paris", "France"}] * 2
+            assert {report.status for report in library.undo()} == {"restored"}
+            assert tree(tmp_path) == before
+
+    @pytest.mark.parametrize("first", [{}, {"in_place": True}], ids=["sidecar first", "photo first"])
+    def test_what_was_removed_by_hand_from_one_file_goes_from_both(
+        self, tmp_path: Path, first: dict[str, bool]
+    ) -> None:
+        photo = tmp_path / "a.jpg"
+        photo.write_bytes(jpeg())
+        both = tagger(tags=lambda _: TAGS[1:])
+        for options in (first, {} if first else {"in_place": True}):
+            with Library(tmp_path, options=WriteOptions(**options)) as library:
+                list(library.tag([photo], both, model="one"))
+        take_out(Path(f"{photo}.xmp"), Entries(keywords=("Louvre Museum",)))
+        with Library(tmp_path) as library:
+            (outcome,) = library.tag([photo], both, model="two")
+        assert (outcome.status, outcome.rejected) == ("written", ("Louvre Museum",))
+        assert keywords(Path(f"{photo}.xmp")) == ("Colosseum", "Rome", "Italy")
+        assert exiftool_says(photo)["XMP-dc:Subject"] == ["Colosseum", "Rome", "Italy"]
+
+    def test_a_photo_from_which_ours_is_gone_is_left_to_a_run_in_place(self, tmp_path: Path) -> None:
+        photo = tmp_path / "a.jpg"
+        photo.write_bytes(jpeg())
+        run(tmp_path, in_place=True)
+        run(tmp_path)
+        photo.write_bytes(jpeg())
+        (outcome,) = run(tmp_path, "three")
+        assert (outcome.status, photo.read_bytes()) == ("written", jpeg())
+
+    def test_a_sidecar_is_undone_while_the_photo_keeps_its_tags(self, tmp_path: Path) -> None:
+        photo, sidecar = tmp_path / "a.jpg", tmp_path / "a.jpg.xmp"
+        photo.write_bytes(jpeg())
+        run(tmp_path)
+        run(tmp_path, in_place=True)
+        packet = XmpPacket(sidecar.read_bytes())
+        packet.add(Entries(keywords=("Mine",)))
+        sidecar.write_bytes(packet.to_bytes())
+        with Library(tmp_path) as library:
+            assert [report.status for report in library.undo(run=1)] == ["cleaned"]
+        assert keywords(sidecar) == ("Mine",)
+
+    def test_a_keyword_too_long_for_iptc_is_told(self, tmp_path: Path) -> None:
+        photo, name = tmp_path / "a.jpg", "Place " * 11 + "x"
+        photo.write_bytes(jpeg())
+        with Library(tmp_path, options=WriteOptions(in_place=True, iptc=True)) as library:
+            long = replace(TAGS[0], name=name)
+            (outcome,) = library.tag([photo], tagger(tags=lambda _: [long]), model="one")
+        said = exiftool_says(photo)
+        assert said["IPTC:Keywords"] == ["Paris", "France"]
+        assert said["XMP-dc:Subject"] == [name, "Paris", "France"]
+        (note,) = notes_on(photo, outcome)
+        assert note.startswith(f"{photo}: {name}: over the 64 bytes of an IPTC keyword")
 
     def test_links_are_not_turned_into_files(self, tmp_path: Path) -> None:
         root = tmp_path / "library"
@@ -995,13 +1084,14 @@ class _UsersFiles:
         sidecar.write_bytes(packet.to_bytes())
 
 
-@pytest.mark.parametrize("in_place", [False, pytest.param(True, marks=needs_exiftool)])
-def test_random_steps_lose_no_byte(tmp_path: Path, in_place: bool) -> None:
+@pytest.mark.parametrize("mode", ["sidecar", *(pytest.param(m, marks=needs_exiftool) for m in ("photo", "both"))])
+def test_random_steps_lose_no_byte(tmp_path: Path, mode: str) -> None:
     """500 writes, undoes, verdicts and changes by others, at random; what is not ours is as others left it."""
     chance = random.Random(11)
     _fill_with_all_kinds(tmp_path)
     users = _UsersFiles(tmp_path, chance)
     photos = sorted(path for path in tmp_path.rglob("*.jpg"))
+    in_place = mode != "sidecar"
     options = WriteOptions(in_place=True, iptc=True, gps=True) if in_place else WriteOptions()
     library = Library(tmp_path, options=options)
     written = 0
@@ -1026,9 +1116,11 @@ def test_random_steps_lose_no_byte(tmp_path: Path, in_place: bool) -> None:
                     list(library.undo(run=chance.choice(runs)))
             elif step < 0.8:
                 library.close()
+                if mode == "both":
+                    options = WriteOptions(in_place=not options.in_place, gps=True)
                 library = Library(tmp_path, options=options)
             elif step < 0.88:
-                users.change_by_others(photo, in_place=in_place)
+                users.change_by_others(photo, in_place=options.in_place)
             else:
                 assert {report.status for report in library.undo()} <= {"restored", "cleaned", "gone"}
                 users.check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 from commands import CALL, landmarks, python
+from PIL import Image
 from serving import Running, serving
 from tiny_model import COLOURS, save_colour
 
@@ -180,12 +182,25 @@ def _words(pid: int) -> bytes:
         return b""
 
 
+def _damaged_fax() -> bytes:
+    """Return a TIFF on which libtiff writes a line of its own for nearly each row."""
+    content = io.BytesIO()
+    noise = Image.effect_noise((300, 400), 80).convert("1")
+    noise.save(content, "TIFF", compression="group3", strip_size=2**20)
+    spoilt = bytearray(content.getvalue())
+    with Image.open(io.BytesIO(spoilt)) as image:
+        start, size = image.tag_v2[273][0], image.tag_v2[279][0]
+    spoilt[start : start + size : 3] = bytes(len(range(0, size, 3)))
+    return bytes(spoilt)
+
+
 def test_the_log_has_one_object_a_line_and_no_picture(service: Running, tower: bytes) -> None:
     sent = {"X-Request-ID": "trip-42"}
     httpx.post(
         f"{service.address}/v1/tags", files={"photos": ("secret name.png", tower)}, headers=sent, timeout=60
     )
-    until(lambda: "trip-42" in service.log.read_text())
+    httpx.post(f"{service.address}/v1/tags", content=_damaged_fax(), headers={"Content-Type": "image/tiff"})
+    until(lambda: "trip-42" in service.log.read_text() and "standard error" in service.log.read_text())
     lines = [json.loads(line) for line in service.log.read_text().splitlines()]
     (row,) = [line for line in lines if line.get("request_id") == "trip-42"]
     assert (row["route"], row["status"], row["method"]) == ("/v1/tags", 200, "POST")
@@ -209,6 +224,7 @@ def test_an_address_in_use_is_told_in_one_sentence(service: Running, model: Path
 
 def test_wrong_settings_are_told_in_one_sentence(tmp_path: Path) -> None:
     assert "queue" in landmarks("serve", "--queue", 5).complaint
+    assert "--host must be an address" in landmarks("serve", "--host", "").complaint
     assert "no such model" in landmarks("serve", "--model", tmp_path / "none").complaint
     assert "--api-key-file" in landmarks("serve", "--api-key-file", tmp_path / "none").complaint
 
@@ -264,6 +280,9 @@ def test_an_index_answers_with_look_alikes(model: Path, tmp_path: Path, tower: b
         os.kill(running.workers()[0], signal.SIGKILL)  # the next one is started beside the threads of LanceDB
         until(lambda: httpx.get(f"{running.address}/readyz").status_code == 200)
         assert all(line.startswith("{") for line in running.log.read_text().splitlines())
+        (tmp_path / "index").rename(tmp_path / "moved")
+        gone = httpx.post(f"{running.address}/v1/search", files=files, timeout=60)
+        assert (gone.status_code, gone.json()["error"]["code"]) == (503, "unavailable")
     assert answer.status_code == 200, answer.text
     neighbours = answer.json()["neighbours"]
     assert neighbours[0]["name"] == "07.Eiffel_Tower.png"

@@ -93,6 +93,18 @@ def test_an_endless_head_is_cut_off(service: Running) -> None:
         assert closed(connection)
 
 
+def test_a_large_head_is_refused_also_if_it_comes_at_once(service: Running) -> None:
+    first = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Long: "
+    for length, expected in ((30_000, 200), (33_000, 431), (60_000, 431)):
+        with connect(service) as connection:
+            connection.sendall(first + b"x" * length + b"\r\n\r\n")
+            assert connection.recv(12) == b"HTTP/1.1 %d" % expected
+    with connect(service) as connection:  # what follows is no part of it, also after bare line feeds
+        body = b"\n" * 40_000
+        connection.sendall(b"POST /v1/tags HTTP/1.1\nHost: localhost\nContent-Length: 40000\n\n" + body)
+        assert connection.recv(12) == b"HTTP/1.1 415"
+
+
 def test_a_head_of_very_many_lines_is_refused(service: Running) -> None:
     first = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
     with connect(service) as connection:

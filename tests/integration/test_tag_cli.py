@@ -173,10 +173,18 @@ def test_a_name_that_is_no_text_is_still_json(model: Path, tmp_path: Path) -> No
     [
         (("--jsonl", "--csv"), "--jsonl and --csv cannot be given together"),
         (("--in-place",), "--in-place is about writing"),
+        (("--for", "lightroom"), "--for is about writing: give --write too"),
+        (("--gps",), "--gps is about writing"),
+        (("--sidecar", "stem"), "--sidecar is about writing"),
+        (("--dry-run", "--csv"), "--dry-run shows changes, which --csv cannot"),
+        (("--dry-run", "--geojson"), "--dry-run shows changes, which --geojson cannot"),
+        (("--workers", "0"), "Invalid value for '--workers': 0 must be at least 1: see"),
+        (("--top", "0"), "Invalid value for '--top' / '-k': 0 must be at least 1: see"),
+        (("--write", ""), "the path is empty: give a path, or . for the current folder"),
         (("--watch",), "--watch is about writing"),
         (("--iptc",), "give --in-place too"),
         (("--heatmap", "why"), "--heatmap shows the reasons: give --explain too"),
-        (("--min-confidence", "2"), "--min-confidence must lie between 0 and 1"),
+        (("--min-confidence", "2"), "--min-confidence must be above 0 and below 1"),
         (("--sidecar", "both"), "Invalid value for '--sidecar'"),
         (("--model", "nowhere"), "nowhere: no such model"),
         (("--write", "--watch", "--dry-run"), "cannot be given together"),
@@ -189,6 +197,58 @@ def test_flags_that_do_not_fit_are_the_users_mistake(
     assert done.status == 2
     assert complaint in done.complaint
     assert not (photos / ".landmarks").exists()
+
+
+def test_options_about_writing_may_be_set_once_for_all_runs(
+    model: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos)
+    Path("landmarks.toml").write_text('[tag]\ngps = true\nfor = "lightroom"\n')
+    assert landmarks("tag", "grey.jpg", "--model", model).status == 0
+    Path("landmarks.toml").write_text("workers = 0\n")
+    assert landmarks("tag", "grey.jpg").complaint == "landmarks.toml: workers: 0 must be at least 1"
+
+
+@pytest.mark.parametrize("how", [(), ("--write",), ("--dry-run",)])
+def test_what_is_left_out_is_told_where_nothing_is_left(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, how: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(photos)
+    Path("landmarks.toml").write_text('exclude = ["grey*"]')
+    Path("v.mp4").touch()
+    for name, why in (("grey.jpg", "1 excluded"), ("v.mp4", "1 video")):
+        done = landmarks("tag", name, *how)
+        assert done.status == 2
+        assert done.complaint == f"{name}: no photo is left, skipped 1 ({why}): give photos or a folder of them"
+
+
+@pytest.mark.parametrize("how", [(), ("--write",), ("--dry-run",)])
+def test_the_closing_line_tells_folders_from_photos(model: Path, tmp_path: Path, how: tuple[str, ...]) -> None:
+    save_colour(tmp_path / "a.jpg", TOWER)
+    save_colour(tmp_path / "closed" / "b.jpg", TOWER)
+    (tmp_path / "closed" / ".landmarksignore").mkdir()
+    done = landmarks("tag", tmp_path, "--model", model, *how)
+    assert done.status == 2
+    assert done.err.count(f"{tmp_path / 'closed'}: its .landmarksignore cannot be read") == 1
+    assert done.complaint.startswith("1 photo: 1 tagged; ")
+    assert "1 unreadable folder" in done.complaint
+
+
+def test_the_closing_line_tells_what_cannot_be_written(model: Path, tmp_path: Path) -> None:
+    save_colour(tmp_path / "a.jpg", TOWER)
+    (tmp_path / "a.jpg.xmp").write_bytes(b"<broken")
+    done = landmarks("tag", tmp_path, "--model", model, "--write")
+    assert (done.status, done.complaint.split("; ")[:2]) == (2, ["1 photo: 1 unwritable", "1 not written"])
+
+
+def test_undo_counts_files(model: Path, tmp_path: Path) -> None:
+    photo = save_colour(tmp_path / "a.jpg", TOWER)
+    assert landmarks("tag", photo, "--model", model, "--write").status == 0
+    for command in ("reject", "confirm"):
+        assert landmarks(command, photo, "Eiffel Tower").status == 0
+    for how, status in ((("--dry-run",), "planned"), ((), "restored")):
+        done = landmarks("undo", tmp_path, *how)
+        assert (done.out, done.complaint) == (f"{status}: {photo}.xmp\n", f"1 file: 1 {status}")
 
 
 @pytest.mark.parametrize("write", [(), ("--write",)])

@@ -271,3 +271,4 @@ def test_huge_learning_rate_ends_in_one_sentence(drawn, cache, tmp_path):
     assert outcome.status == 1
     assert "--learning-rate" in outcome.complaint
     assert "Traceback" not in outcome.err
+    assert not (tmp_path / "run").exists()  # so the command can be run again with a lower one

@@ -260,6 +260,10 @@ def test_paths_come_from_arguments_a_file_and_standard_input(
     assert PhotoPaths((Path("x.jpg"),), listed).paths() == [Path("x.jpg"), Path("a b.jpg"), Path("ü.jpg")]
     monkeypatch.setattr(sys, "stdin", _Stdin(b"one\ntwo.jpg\0three.jpg\0"))
     assert PhotoPaths((Path("-"),), null=True).paths() == [Path("one\ntwo.jpg"), Path("three.jpg")]
+    Path("nulls.txt").write_bytes(b"a.jpg\0b.jpg\0")
+    with pytest.raises(InputError, match=r"nulls\.txt: .*give `null` too"):
+        PhotoPaths((), Path("nulls.txt")).paths()
+    assert PhotoPaths((), Path("nulls.txt"), null=True).paths() == [Path("a.jpg"), Path("b.jpg")]
     with pytest.raises(SettingsError, match="once"):
         PhotoPaths((Path("-"),), Path("-")).paths()
     with pytest.raises(SettingsError, match="`from_file`"):

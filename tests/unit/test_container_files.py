@@ -74,6 +74,8 @@ def test_compose_answers_no_foreign_host_without_a_key(monkeypatch: pytest.Monke
     settings = settings_of(service["command"], monkeypatch)
     assert settings.access.api_key is None
     assert settings.access.hosts == LOOPBACK
+    with_key = [*service["command"], "--api-keys", "keys.toml", "--host", "127.0.0.1"]
+    assert settings_of(with_key, monkeypatch).access.hosts == ()  # a proxy on the machine may ask by any name
     (volume,) = service["volumes"]
     assert settings.jobs.path is not None
     assert volume.split(":")[1] == str(settings.jobs.path.parent)

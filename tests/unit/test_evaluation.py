@@ -206,8 +206,17 @@ def test_folders_without_photos_are_refused(model: Path, tmp_path: Path) -> None
         run(model, tmp_path / "half")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/0.jpg").write_bytes(b"nothing")
-    with pytest.raises(DataError, match="none of 1 photos is readable"):
+    with pytest.raises(DataError, match=r"none of 1 photos can be read \(.*broken/0.jpg: "):
         run(model, tmp_path / "broken")
+    flat = save_colour(tmp_path / "flat/0.png", GREY).parent
+    with pytest.raises(DataError, match=r"empty: there are no photos in it: give a folder with one"):
+        run(model, flat, tmp_path / "empty")
+    with pytest.raises(DataError, match=r"empty: there are no photos in it: give .* without a landmark"):
+        run(model, flat, negatives=(tmp_path / "empty",))
+    assert run(model, flat, negatives=(flat,)).photos.photos[0].role == "negative"  # no photo of its own is needed
+    save_colour(tmp_path / "valid/val/Stonehenge/0.png", BLUE)
+    with pytest.raises(DataError, match="there is val/ but no test/"):
+        run(model, tmp_path / "valid")
     with pytest.raises(SettingsError, match="`data` is empty"):
         EvaluateSettings(str(model), ())
 
@@ -242,3 +251,6 @@ def test_a_table_of_photos_is_evaluated_like_folders(model: Path, data: Path, tm
     of_table, of_folders = run(model, table), run(model, data)
     assert of_table.summary.totals == of_folders.summary.totals
     assert any("left out 1 rows (1 no such file)" in note for note in of_table.photos.notes)
+    halves = (rows[0].replace(",test", ",train"), *(row.replace(",test", ",val") for row in rows[1:]))
+    table.write_text("\n".join(["path,label,split", *halves]))
+    assert run(model, table).summary.totals == of_folders.summary.totals

@@ -103,6 +103,13 @@ def test_two_runs_are_compared_picture_by_picture(tmp_path: Path) -> None:
     write_comparison(tmp_path / "page.html", same)
 
 
+def test_runs_on_one_parquet_file_are_compared_whatever_their_caches(tmp_path: Path) -> None:
+    usual = default_settings(Path("p.parquet"), "transfer")
+    for name, digit in (("a", "0"), ("b", "f")):
+        write_run(tmp_path / name, usual, folder=tmp_path / name / f"parquet-{digit * 20}" / "p.parquet")
+    assert compare_runs(tmp_path / "a", tmp_path / "b").pairs.both == 12
+
+
 def test_runs_on_other_pictures_are_refused(tmp_path: Path) -> None:
     usual = default_settings(Path("pictures"), "transfer")
     write_run(tmp_path / "a", usual)

@@ -68,7 +68,12 @@ class TestWriting:
 
     @pytest.mark.parametrize(
         ("code", "sentence"),
-        [(errno.ENOSPC, "the disk is full: free some space"), (errno.EROFS, "the file system is read-only")],
+        [
+            (errno.ENOSPC, "the disk is full: free some space"),
+            (errno.EROFS, "the file system is read-only"),
+            (errno.EFBIG, r"cannot be written \(file too large\): check the disk, or choose another place"),
+            (errno.EIO, r"cannot be written \(input/output error\): check the disk"),
+        ],
     )
     def test_a_disk_that_refuses_is_told_and_leaves_the_old_file(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, sentence: str

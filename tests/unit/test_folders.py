@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import landmarks
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,8 +50,12 @@ def with_test(counts: Mapping[str, int], test: Mapping[str, int]) -> Callable[[P
 
 
 BAD: list[tuple[str, Callable[[Path], object], str]] = [
-    ("missing", lambda root: root.rmdir(), "no such folder: give a folder with one folder of pictures per class"),
-    ("a file", lambda root: (root.rmdir(), root.write_bytes(b"")), "no such folder"),
+    (
+        "missing",
+        lambda root: root.rmdir(),
+        "no such folder or table: give a folder with one folder of pictures per class",
+    ),
+    ("a file", lambda root: (root.rmdir(), root.write_bytes(b"")), "not a folder or a table that is read: give"),
     ("empty", lambda root: None, "there is no folder of pictures in it: make one folder per class"),
     ("one class", lambda root: make(root, {"A": 5}), "there is one class, 'A', and nothing to tell it from"),
     ("one picture", lambda root: make(root, {"A": 5, "B": 1}), "B: a class needs at least 3 pictures .*, not 1"),
@@ -248,6 +253,17 @@ def test_hidden_files_and_other_suffixes_are_left_out(tmp_path: Path) -> None:
     found = {sample.path.name for sample in (*folder.train, *folder.valid, *folder.test) if sample.label == 0}
     assert folder.classes == ("A", "B")
     assert found == {"0.jpg", "1.jpg", "2.jpg", "Photo.HEIC"}
+
+
+def test_classes_that_are_one_landmark_elsewhere_are_told_once(tmp_path: Path) -> None:
+    make(tmp_path, dict.fromkeys(("01.Old_Bridge", "02.Old_Bridge", "OLD-BRIDGE", "Other", "12", "13"), 3))
+    note = (
+        f"{tmp_path}: classes that differ in number, case or separators alone (01.Old_Bridge = 02.Old_Bridge = "
+        "OLD-BRIDGE): merge them, or rename them"
+    )
+    assert read(tmp_path).notes == (note,)
+    assert list_pictures(tmp_path).notes == (note,)
+    assert note in landmarks("data", tmp_path).err
 
 
 def test_class_names_of_any_script_survive_folders_and_tables(tmp_path: Path) -> None:

@@ -10,20 +10,23 @@ import re
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from commands import landmarks
 from made_tfjs import make_tfjs
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from tiny_model import make_model
 
 from landmarks.errors import ModelError, SettingsError
-from landmarks.model.folder import models_folder, read_info
+from landmarks.model.folder import added_models, check_file, models_folder, read_info, write_info
 from landmarks.model.importing.add import add_other
-from landmarks.model.importing.install import new_folder
+from landmarks.model.importing.install import checksums, new_folder
 from landmarks.model.importing.labels import read_labels
 from landmarks.model.importing.loaded import load
 from landmarks.model.importing.preprocessing import parse_preprocessing
@@ -266,6 +269,45 @@ def test_large_pictures_and_names_that_are_taken_are_refused(tmp_path: Path, lab
     for name in ("..", "../made", "a/b", ".made", "a b", "a,b"):
         assert "`name` must be letters, digits" in refusal(path, labels, name=name)
     assert "`name` world is that of a model that comes with landmarks" in refusal(path, labels, name="world")
+
+
+def test_options_that_serve_another_kind_of_model_are_refused(tmp_path: Path, labels: Path) -> None:
+    ours, foreign = make_model(tmp_path / "ours"), make_onnx(tmp_path / "made.onnx")
+    for model, option, value, sentence in (
+        (ours, "--scores", "logits", "--scores is for models of others, not for a model folder: leave it out"),
+        (ours, "--architecture", "resnet50", "--architecture is for models of others, not for a model folder"),
+        (ours, "--regions", "asia", "--regions is for google-landmarks, not for a model folder"),
+        (foreign, "--from", tmp_path, "--from is for google-landmarks, not for models of others"),
+        ("google-landmarks", "--labels", labels, "--labels is for models of others, not for google-landmarks"),
+        ("google-landmarks", "--licence", "MIT", "--licence is for a model folder and models of others, not for"),
+        (foreign, "--target-fpr", 0.2, "needs --negatives: give a folder"),
+    ):
+        outcome = landmarks("models", "add", model, option, value)
+        assert (outcome.status, sentence in outcome.complaint) == (2, True), outcome.err
+
+
+def test_the_licence_of_a_folder_is_recorded_in_the_copy(tmp_path: Path) -> None:
+    ours = make_model(tmp_path / "ours")
+    (ours / "README.md").write_text("# ours\n\nLicence of the weights: not stated.\n")
+    write_info(ours, replace(read_info(ours), files=checksums(ours)))
+    assert landmarks("models", "add", ours, "--licence", "MIT").status == 0
+    copy = added_models()["ours"]
+    assert read_info(copy).licence == "MIT"
+    assert "Licence of the weights: MIT.\n" in check_file(copy, read_info(copy), "README.md").read_text()
+    refused = landmarks("models", "add", copy, "--name", "again", "--licence", "ISC")
+    assert "its licence is stated (MIT): leave out --licence" in refused.complaint
+
+
+def test_a_damaged_model_does_not_hide_the_others(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        assert landmarks("models", "add", make_model(tmp_path / name)).status == 0
+    (added_models()["first"] / "model.json").write_text("{")
+    (added_models()["second"] / "model.onnx").unlink()
+    outcome = landmarks("models", make_model(tmp_path / "third"))
+    assert outcome.status == 2
+    assert "third: 4 landmarks" in outcome.out
+    assert "world: 158 landmarks" in outcome.out
+    assert outcome.err.count("remove its folder and add the model again with landmarks models add") == 2
 
 
 def test_wrong_number_of_labels_is_told_with_the_outputs(tmp_path: Path) -> None:

@@ -249,6 +249,15 @@ class TestBadLedgers:
         with closing(sqlite3.connect(tmp_path / LEDGER)) as connection:
             assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
 
+    @pytest.mark.parametrize("version", [0, 2])
+    def test_that_of_another_program_stays_as_it_is(self, tmp_path: Path, version: int) -> None:
+        with closing(sqlite3.connect(tmp_path / "l")) as connection:
+            connection.executescript(f"CREATE TABLE photos (id); PRAGMA user_version = {version};")
+        before = (tmp_path / "l").read_bytes()
+        with pytest.raises(LedgerError, match="database of another program"):
+            Ledger(tmp_path / "l")
+        assert (tmp_path / "l").read_bytes() == before
+
     def test_a_newer_one(self, tmp_path: Path) -> None:
         connection = sqlite3.connect(tmp_path / "l")
         connection.execute("PRAGMA user_version=99")

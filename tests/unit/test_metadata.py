@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from landmarks.metadata.edit import Edit, plan, target_of
 from landmarks.metadata.entries import Entries, Location
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.packet import PacketError
-from landmarks.metadata.reading import read_position
+from landmarks.metadata.reading import embedded_entries, read_position
 from landmarks.metadata.settings import WriteOptions
 from landmarks.metadata.xmp import XmpPacket
 from landmarks.tagging.keywords import entries_for
@@ -296,6 +297,25 @@ class TestSidecar:
         paths = XmpPacket(made.after).entries().tag_paths
         assert paths == ("Urlaub & Meer", "\u00e9t\u00e9 \u00e9", *WANTED.tag_paths)
         assert made.ours.tag_paths == WANTED.tag_paths
+        ours = Entries.from_json(made.ours.to_json())  # as the ledger stores them
+        packet = XmpPacket(made.after)
+        packet.add(Entries(tag_paths=("Mine",)))
+        for after, left in ((made.after, ()), (packet.to_bytes(), (*paths[:-1], "Mine"))):
+            sidecar.write_bytes(after)
+            assert XmpPacket(edit(photo, Entries(), ours).after).entries().tag_paths == left
+        sidecar.write_bytes(made.after)
+        other = entries_for([replace(TAG, name="Tour Eiffel")])
+        assert set(XmpPacket(edit(photo, other, ours).after).entries().tag_paths) >= set(paths[:-1])
+
+    @needs_exiftool
+    def test_a_first_tags_list_in_a_photo_goes_with_our_paths(self, photo: Path) -> None:
+        exiftool_writes(photo, "-XMP-dc:Subject=Mine")
+        made = edit(photo, in_place=True)
+        photo.write_bytes(made.after)
+        assert exiftool_says(photo)["XMP-digiKam:TagsList"] == ["Mine", *WANTED.tag_paths]
+        photo.write_bytes(edit(photo, Entries(), made.ours, in_place=True).after)
+        said = exiftool_says(photo)
+        assert (said.get("XMP-digiKam:TagsList"), said["XMP-dc:Subject"]) == (None, ["Mine"])
 
     def test_embedded_keywords_do_not_vanish_behind_a_new_sidecar(self, photo: Path) -> None:
         packet = XmpPacket()
@@ -317,7 +337,7 @@ class TestSidecar:
     def test_links_and_protected_files_are_refused(self, photo: Path, tmp_path: Path) -> None:
         sidecar = photo.with_name("photo.jpg.xmp")
         sidecar.symlink_to(tmp_path / "elsewhere.xmp")
-        with pytest.raises(MetadataError, match="link"):
+        with pytest.raises(MetadataError, match=r"it is a link, .*: replace it by the file it leads to"):
             edit(photo)
         sidecar.unlink()
         sidecar.write_bytes(PACKETS["adobe"].encode())
@@ -381,6 +401,7 @@ class TestInPlace:
             ("GIF", "gif"),
             ("HEIF", "heic"),
             ("AVIF", "avif"),
+            ("JPEG2000", "jp2"),
         ],
     )
     def test_pixels_stay_and_entries_come_and_go(self, tmp_path: Path, kind: str, suffix: str) -> None:
@@ -388,12 +409,14 @@ class TestInPlace:
         photo.write_bytes(photo_bytes(kind))
         pixels = load_rgb(photo)
         exiftool_writes(photo, "-XMP-dc:Subject=mine")
+        assert embedded_entries(photo)[0].keywords == ("mine",)
         gps = kind != "GIF"
         made = edit(photo, entries_for([TAG], gps=gps), in_place=True, gps=gps)
         photo.write_bytes(made.after)
         assert np.array_equal(load_rgb(photo), pixels)
         said = exiftool_says(photo)
         assert said["XMP-dc:Subject"] == ["mine", "Eiffel Tower", "Paris", "France"]
+        assert list(embedded_entries(photo)[0].keywords) == said["XMP-dc:Subject"]
         assert said["XMP-digiKam:TagsList"] == ["mine", "Places/France/Paris/Eiffel Tower"]
         assert said["XMP-iptcExt:LocationShown"][0]["GPSLatitude"] == pytest.approx(48.8583)
         assert ("GPS:GPSLatitude" in said) is gps

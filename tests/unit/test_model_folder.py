@@ -116,6 +116,12 @@ def test_a_model_is_found_by_folder_or_by_bundled_name(
     assert bundled_models() == {"towers": tmp_path / "bundled" / "towers"}
     assert find_model("towers") == tmp_path / "bundled" / "towers"
     assert find_model(str(tmp_path)) == tmp_path
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "towers").mkdir()  # photos of towers, for example
+    assert find_model("towers") == tmp_path / "bundled" / "towers"
+    assert find_model("./towers") == Path("towers")
+    (tmp_path / "towers/model.json").write_bytes((tmp_path / "bundled/towers/model.json").read_bytes())
+    assert find_model("towers") == Path("towers")
     with pytest.raises(ModelError, match=r"bridges: no such model: give a folder .* a known name \(towers\)"):
         find_model("bridges")
 

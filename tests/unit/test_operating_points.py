@@ -82,7 +82,7 @@ def test_damaged_points_are_a_damaged_model(value: object) -> None:
 
 
 def test_values_out_of_range_are_refused() -> None:
-    with pytest.raises(SettingsError, match="`min_confidence` must lie between 0 and 1"):
+    with pytest.raises(SettingsError, match="`min_confidence` must be above 0 and below 1"):
         OperatingPoint(0.5, 1.0)
     with pytest.raises(SettingsError, match="`threshold` must be a number"):
         OperatingPoint(float("nan"), 0.5)

@@ -312,6 +312,7 @@ HEADER = ",".join(COLUMNS)
         ([HEADER, "a,x,A,,,,,,,", "b,y|X,B,,,,,,,"], 3, "'x' is already on line 2"),
         ([HEADER, "--,,A,,,,,,,"], 2, "the key is empty"),
         ([HEADER, "a,,,,,,,,,"], 2, "the name is empty"),
+        ([HEADER, f"a,,{'A' * 401},,,,,,,"], 2, "name has more than 400 characters"),
         ([HEADER, "a,,A,,,,,,,,too many"], 2, "more values than columns"),
         ([HEADER, 'a,,"A,,,,,,,'], 2, "close every double quote"),
     ],

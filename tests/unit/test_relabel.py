@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import NoReturn
@@ -133,14 +134,15 @@ def test_a_confirmed_country_does_not_come_twice(own_model: Path, tmp_path: Path
         assert hierarchy(folder / "a.jpg") == (f"Places|{name}",)
 
 
-def test_a_photo_that_has_changed_is_left_alone(library: Path) -> None:
+def test_a_photo_that_has_changed_is_left_alone_and_named(library: Path) -> None:
     save_colour(library / "tower.jpg", (1, 2, 3), size=(80, 60))
+    os.utime(library / "wall.jpg", (10**9, 10**9))  # its content is as it was
     done = landmarks("relabel", library, "--language", "de")
-    assert (done.status, done.complaint.split(": ", 1)[1]) == (
-        0,
-        "1 relabelled, 1 changed or moved since, left to the next run of landmarks tag",
-    )
+    left = "changed or moved since, left to the next run of landmarks tag"
+    assert (done.status, done.complaint.split(": ", 1)[1]) == (2, f"1 relabelled, 1 {left}")
+    assert f"{library / 'tower.jpg'}: {left}" in done.err
     assert hierarchy(library / "tower.jpg") == ("Places|France|Paris|Eiffel Tower",)
+    assert hierarchy(library / "wall.jpg") == ("Places|Pennine Alps|Matterhorn", "Places|Schweiz|Zermatt")
 
 
 def test_names_of_the_users_own_places_stay() -> None:

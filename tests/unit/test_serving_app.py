@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 from stub_pool import StubPool, use_stub
 from tiny_model import COLOURS, calibrated, make_model
 
-from landmarks.errors import ModelError, SettingsError
+from landmarks.errors import ModelError, SearchError, SettingsError
 from landmarks.imaging.formats import PHOTO_SUFFIXES
 from landmarks.metadata.xmp import XmpPacket
 from landmarks.model.folder import Origin, read_info, write_info
@@ -365,6 +365,23 @@ def test_cors_is_off_and_security_headers_are_on(client: TestClient) -> None:
     assert client.get("/v1/models").headers["cache-control"] == "no-store"
 
 
+def test_a_question_of_a_browser_is_answered_in_the_usual_form(model: Path) -> None:
+    client = TestClient(create_app(ServeSettings(model, access=Access(origins=("https://photos.example",)))))
+    asked = {"Origin": "https://photos.example", "Access-Control-Request-Method": "POST"}
+    header = {"Access-Control-Request-Headers": "X-Goog-Api-Key"}
+    assert client.options("/v1/jobs", headers=asked | header).status_code == 200
+    refused = client.options("/v1/tags", headers=asked | {"Access-Control-Request-Method": "PUT"})
+    assert error_of(refused) == (400, "bad_request")
+    assert "method" in refused.json()["error"]["message"]
+    answer = client.get("/healthz", headers={"Origin": "https://photos.example"})
+    assert "Location" in answer.headers["access-control-expose-headers"]
+
+
+def test_parameters_of_pages_and_probes_are_not_checked(client: TestClient) -> None:
+    for path in ("/?utm_source=x", "/docs?x", "/healthz?x=1", "/metrics?x=1"):
+        assert client.get(path).status_code == 200, path
+
+
 def test_head_is_a_get_without_the_body(client: TestClient) -> None:
     for path in ("/healthz", "/readyz", "/metrics", "/v1/models", "/v1/landmarks", "/openapi.json"):
         asked, headed = client.get(path), client.head(path)
@@ -506,6 +523,16 @@ def test_openapi_has_examples_and_one_error_shape(client: TestClient) -> None:
     assert "/v1/search" not in document["paths"]
 
 
+def test_openapi_tells_where_the_key_is_sent(client: TestClient, model: Path) -> None:
+    locked = TestClient(create_app(ServeSettings(model, access=Access(api_key=KEY))))
+    for asked, free in ((client, [{}]), (locked, [])):
+        document = asked.get("/openapi.json", headers={"X-API-Key": KEY}).json()
+        assert set(document["components"]["securitySchemes"]) == {"bearer", "header"}
+        assert document["paths"]["/v1/tags"]["post"]["security"] == [{"bearer": []}, {"header": []}, *free]
+        assert "security" not in document["paths"]["/healthz"]["get"]
+        assert set(document["paths"]["/readyz"]["get"]["responses"]) == {"200", "503"}
+
+
 def test_openapi_fits_generators_of_clients(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     known = {"application/json", "application/octet-stream", "multipart/form-data", "text/plain"}
@@ -568,6 +595,8 @@ def test_tags_that_make_no_sense_are_refused(client: TestClient) -> None:
         {"name": "", "level": "landmark", "probability": 1},
         {"name": "x", "level": "planet", "probability": 1},
         {"name": "x", "level": "city", "probability": 2},
+        {"name": "x", "level": "city", "probability": 1, "places": None},
+        {"name": "x", "level": "landmark", "probability": 1, "place": {"name": "x", "lattitude": 1.0}},
     ):
         answer = client.post("/v1/xmp", json={"photos": [{"file": "a", "tags": [tag]}]})
         assert error_of(answer) == (422, "invalid_parameter")
@@ -590,6 +619,18 @@ def test_a_searcher_brings_the_route_for_look_alikes(model: Path) -> None:
         )
         two = [("photos", ("a", TOWER)), ("photos", ("b", HENGE))]
         assert error_of(client.post("/v1/search", files=two)) == (400, "bad_request")
+
+
+def test_an_index_that_is_gone_is_told(model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Gone:
+        def search(self, embedding: NDArray[np.float32], limit: int) -> list[LookAlike]:
+            raise SearchError("secret/place: the index is out of reach")
+
+    with TestClient(create_app(ServeSettings(model, workers=1), Gone())) as client:
+        answer = client.post("/v1/search", content=TOWER, headers=RAW)
+    assert error_of(answer) == (503, "unavailable")
+    assert "secret" not in answer.text
+    assert "secret/place" in str([vars(record) for record in caplog.records])
 
 
 def test_a_picture_of_a_look_alike_is_sent_inside_the_answer(model: Path) -> None:

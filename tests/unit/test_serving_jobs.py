@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import stat
+import struct
 import threading
 import time
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from landmarks.errors import SettingsError
 from landmarks.serving.app import create_app
 from landmarks.serving.errors import RequestError
 from landmarks.serving.jobs.archive import images_of
-from landmarks.serving.jobs.store import JobStore
+from landmarks.serving.jobs.store import JobStore, NewImage
 from landmarks.serving.middleware.intake import Upload
 from landmarks.serving.middleware.keys import hash_of
 from landmarks.serving.settings import Access, JobLimits, Limits, ServeSettings
@@ -49,6 +50,17 @@ def client(settings: ServeSettings) -> Iterator[TestClient]:
 
 def archive(entries: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
     return zip_of(entries, compression)
+
+
+def spoilt(content: bytes, count: int) -> bytes:
+    """Return an archive whose first entries claim to be encrypted."""
+    changed = bytearray(content)
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = -1
+        for _ in range(count):
+            at = content.index(mark, at + 1)
+            changed[at + flags] |= 1
+    return bytes(changed)
 
 
 def finished(client: TestClient, job: str, **headers: str) -> dict[str, Any]:
@@ -117,12 +129,60 @@ def test_jobs_are_seen_only_with_their_key(settings: ServeSettings, tmp_path: Pa
         content = archive({f"{n}.jpg": b"x" for n in range(4)})
         job = client.post("/v1/jobs", content=content, headers=ZIP | mine).json()["id"]
         assert code_of(client.post("/v1/jobs", content=content, headers=ZIP | mine)) == (429, "rate_limited")
+        for _ in range(2):  # what is refused does not count
+            refused = client.post("/v1/jobs", content=archive({"a.txt": b"x"}), headers=ZIP | other)
+            assert code_of(refused) == (400, "bad_request")
+            refused = client.post("/v1/jobs", content=spoilt(content, 4), headers=ZIP | other)
+            assert code_of(refused) == (400, "bad_request")
+        assert 'key="b"' not in client.get("/metrics", headers=mine).text
         finished(client, job, **mine)
         for path in (f"/v1/jobs/{job}", f"/v1/jobs/{job}/results"):
             assert client.get(path, headers=mine).status_code == 200
             assert client.get(path, headers=other).status_code == 404
             assert client.get(path).status_code == 401
         assert client.delete(f"/v1/jobs/{job}", headers=other).status_code == 404
+
+
+def test_results_of_a_running_job_have_no_gap_and_no_end(
+    settings: ServeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, slow = StubPool.answer, threading.Event()
+
+    async def late(pool: StubPool, picture: bytes, *others: Any, **named: Any) -> dict[str, Any]:
+        while picture == b"slow" and not slow.is_set():
+            await asyncio.sleep(0.005)
+        return await answer(pool, picture, *others, **named)
+
+    monkeypatch.setattr(StubPool, "answer", late)
+    with TestClient(create_app(settings)) as client:
+        content = archive({"0.jpg": b"x", "1.jpg": b"slow", "2.jpg": b"x"})
+        job = client.post("/v1/jobs", content=content, headers=ZIP).json()["id"]
+        while client.get(f"/v1/jobs/{job}").json()["done"] < 2:
+            time.sleep(0.005)
+        results = f"/v1/jobs/{job}/results"
+        begun = client.get(results).json()
+        assert ([photo["number"] for photo in begun["photos"]], begun["next"]) == ([0], 1)
+        assert client.get(f"{results}?start=1").json() == {"photos": [], "next": 1}
+        assert client.get(f"{results}?start=2").json()["next"] is None
+        slow.set()
+        finished(client, job)
+        rest = client.get(f"{results}?start=1").json()
+        assert ([photo["number"] for photo in rest["photos"]], rest["next"]) == ([1, 2], None)
+
+
+def test_a_job_for_a_model_that_is_gone_says_so(settings: ServeSettings, tmp_path: Path) -> None:
+    two = replace(settings, more_models=(make_model(tmp_path / "other"),))
+    app = create_app(two)
+    with TestClient(app) as client:
+        pool = app.state.service.catalog.find("other").pool
+        assert isinstance(pool, StubPool)
+        pool.hold.clear()
+        job = client.post("/v1/jobs?model=other", content=archive({"a.jpg": b"x"}), headers=ZIP).json()["id"]
+    with TestClient(create_app(settings)) as client:
+        assert finished(client, job)["failed"] == 1
+        (photo,) = client.get(f"/v1/jobs/{job}/results").json()["photos"]
+        assert photo["error"]["code"] == "invalid_parameter"
+        assert "there is no 'other' here" in photo["error"]["message"]
 
 
 def test_what_no_job_takes_is_refused(client: TestClient) -> None:
@@ -191,7 +251,7 @@ def test_jobs_go_on_once_the_disk_has_room_again(
         assert refused.headers["retry-after"]
         pool.hold.set()
         end = time.monotonic() + 5
-        while not {"finish", "expire"} <= failed:
+        while not ("expire" in failed and {"finish", "take"} & failed):
             assert time.monotonic() < end, failed
             time.sleep(0.01)
         full.clear()
@@ -333,7 +393,15 @@ def test_a_directory_of_very_many_entries_is_not_even_read() -> None:
         read(packed)
 
 
-def test_a_damaged_archive_is_one_error(client: TestClient) -> None:
+def test_an_end_record_for_large_archives_is_read_too() -> None:
+    packed = archive({"a.jpg": b"x"})
+    start, end = packed.index(b"PK\x01\x02"), packed.index(b"PK\x05\x06")
+    record = struct.pack("<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, end - start, start)
+    large = packed[:end] + record + struct.pack("<4sIQI", b"PK\x06\x07", 0, end, 1) + packed[end:]
+    assert read(large) == {"a.jpg": b"x"}
+
+
+def test_what_is_damaged_in_an_archive_fails_alone(client: TestClient) -> None:
     packed = archive({"a.jpg": b"x" * 40, "b.jpg": b"y" * 40}, zipfile.ZIP_DEFLATED)
     for at in range(4, len(packed)):
         spoilt = packed[:at] + bytes([packed[at] ^ 0xFF]) + packed[at + 1 :]
@@ -348,9 +416,12 @@ def test_a_damaged_archive_is_one_error(client: TestClient) -> None:
         (rare, "a.jpg in the archive is compressed in an unknown way: pack it again as an ordinary ZIP"),
         (broken, "a.jpg in the archive is damaged: pack it again"),
     ):
-        refused = client.post("/v1/jobs", content=content, headers=ZIP)
-        assert code_of(refused) == (400, "bad_request")
-        assert refused.json()["error"]["message"] == told
+        job = client.post("/v1/jobs", content=content, headers=ZIP).json()
+        assert (job["images"], job["done"], job["failed"]) == (2, 1, 1)
+        assert finished(client, job["id"])["failed"] == 1
+        photos = client.get(f"/v1/jobs/{job['id']}/results").json()["photos"]
+        assert photos[0]["error"] == {"code": "bad_request", "message": told}
+        assert photos[1]["tags"]
     assert "landmarks_job_pictures 0.0" in client.get("/metrics").text
 
 
@@ -360,7 +431,7 @@ def test_a_damaged_archive_is_one_error(client: TestClient) -> None:
 def test_jobs_expire_and_their_file_is_private(tmp_path: Path) -> None:
     store = JobStore(tmp_path / "jobs.sqlite")
     assert stat.S_IMODE((tmp_path / "jobs.sqlite").stat().st_mode) == 0o600
-    done, open_ = (store.add("", None, [(None, b"x")]) for _ in range(2))
+    done, open_ = (store.add("", None, [NewImage(None, b"x")]) for _ in range(2))
     item = store.take()
     assert item is not None
     assert item.job == done
@@ -375,16 +446,31 @@ def test_jobs_expire_and_their_file_is_private(tmp_path: Path) -> None:
 
 def test_jobs_take_turns(tmp_path: Path) -> None:
     store = JobStore(tmp_path / "jobs.sqlite")
-    large, small = store.add("", None, [("", b"")] * 3), store.add("", None, [("", b"")] * 1)
+    large, small = store.add("", None, [NewImage("", b"")] * 3), store.add("", None, [NewImage("", b"")] * 1)
     taken = [item.job for item in iter(store.take, None)]
     assert taken == [large, small, large, large]
     store.close()
 
 
-def test_another_file_is_no_file_of_jobs(tmp_path: Path) -> None:
+def test_a_file_that_others_can_read_is_closed_to_them(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.sqlite"
+    JobStore(path).close()
+    path.chmod(0o644)
+    JobStore(path).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("version", [0, 1, 5])
+def test_another_file_is_no_file_of_jobs_and_stays_as_it_is(tmp_path: Path, version: int) -> None:
     (tmp_path / "notes.txt").write_text("no database " * 100)
+    with closing(sqlite3.connect(tmp_path / "photos.db")) as database:
+        database.executescript(f"CREATE TABLE images (id); PRAGMA user_version = {version};")
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
     with pytest.raises(SettingsError, match="no file of jobs"):
         JobStore(tmp_path / "notes.txt")
+    with pytest.raises(SettingsError, match="database of another program"):
+        JobStore(tmp_path / "photos.db")
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_limits_are_checked() -> None:

@@ -13,7 +13,7 @@ from tiny_model import make_model
 from landmarks.errors import SettingsError
 from landmarks.serving.app import create_app
 from landmarks.serving.errors import RequestError
-from landmarks.serving.middleware.keys import ApiKey, KeyRing, Quota, hash_of, read_keys
+from landmarks.serving.middleware.keys import ApiKey, KeyRing, Quota, hash_of
 from landmarks.serving.settings import Access, ServeSettings
 
 PHONE, DESK, OLD = "phone-0123456789abcdef", "desk-0123456789abcdef", "old-key-of-sixteen-or-more"
@@ -79,10 +79,10 @@ def test_a_large_request_is_paid_off_before_the_next(clock: Clock) -> None:
     for seconds, allowed in ((100, False), (10, True)):
         clock.now += seconds
         if allowed:
-            quota.take(1)
+            quota.check()
         else:
             with pytest.raises(RequestError, match="6 images per minute"):
-                quota.take(1)
+                quota.check()
 
 
 def test_googles_clients_are_told_in_their_words(client: TestClient) -> None:
@@ -98,11 +98,15 @@ def test_a_changed_file_lets_a_new_key_in_and_an_old_one_out(
     for text, statuses in (
         (f'[laptop]\nsha256 = "{hash_of("laptop-0123456789abc")}"\n', {DESK: 401, "laptop-0123456789abc": 200}),
         ("no toml", {DESK: 401, "laptop-0123456789abc": 200, OLD: 200}),  # the keys before stay
+        (None, {"laptop-0123456789abc": 200, OLD: 200}),
+        ("", {"laptop-0123456789abc": 401, OLD: 200}),  # the last one is revoked
     ):
-        keys.write_text(text)
+        keys.unlink() if text is None else keys.write_text(text)
         clock.now += 2
         assert {key: send(client, key)[0] for key in statuses} == statuses
-    assert "the keys could not be read again" in caplog.text
+    failed = [vars(record) for record in caplog.records if "could not be read again" in record.message]
+    assert [record["file"] for record in failed] == [str(keys)] * 2
+    assert "keys_file" not in str(failed)
 
 
 def test_a_key_is_never_stored_or_logged(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
@@ -123,13 +127,15 @@ def test_a_key_is_never_stored_or_logged(client: TestClient, caplog: pytest.LogC
         (f'[phone]\nsha256 = "{hash_of(PHONE)}"\nrate = 1', "nothing else"),
         (f'[phone]\nsha256 = "{hash_of(PHONE)}"\nimages_per_minute = 0', "at least 1, not 0"),
         (f'[default]\nsha256 = "{hash_of(PHONE)}"', "is not default"),
+        (f'[a]\nsha256 = "{hash_of(PHONE)}"\n[b]\nsha256 = "{hash_of(PHONE)}"', "a and b are the same key"),
+        (f'[a]\nsha256 = "{hash_of(OLD)}"', "default and a are the same key"),
         (f'["a b"]\nsha256 = "{hash_of(PHONE)}"', "letters, digits"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_told(tmp_path: Path, text: str, problem: str) -> None:
     (tmp_path / "keys.toml").write_text(text)
     with pytest.raises(SettingsError, match=problem):
-        read_keys(tmp_path / "keys.toml")
+        KeyRing(Access(api_key=OLD, keys_file=tmp_path / "keys.toml"))
 
 
 def test_a_missing_file_is_told_before_anything_starts(tmp_path: Path) -> None:

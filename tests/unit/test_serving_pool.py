@@ -152,6 +152,50 @@ def test_a_worker_whose_death_is_known_before_its_pipe_ends_costs_no_picture(
         runner.run(work())
 
 
+TALKATIVE = """
+import io, os
+from landmarks.serving.pool import protocol as frames
+source = io.FileIO(0, closefd=False)
+while (frame := frames.read(source)) is not None:
+    if frame[1] == b"deadly":
+        os.write(2, b"the last words")
+        os._exit(1)
+    os.write(2, b"a damaged line\\n" * (50_000 if frame[1] else 0))
+    os.write(1, b"".join(frames.pack({"tags": []})))
+"""
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_what_workers_write_fills_no_log_and_last_words_are_in_it(
+    settings: WorkerSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    script = tmp_path / "python"
+    script.write_text(f"#!{sys.executable}\n{TALKATIVE}")
+    script.chmod(0o755)
+    monkeypatch.setattr("landmarks.serving.pool.pool.sys.executable", str(script))
+
+    async def work() -> None:
+        pool = Pool(settings, count=1, decode_seconds=30)
+        await pool.open()
+        for _ in range(3):
+            assert await pool.answer(b"noisy") == {"tags": []}
+        with pytest.raises(WorkerLostError):
+            await pool.answer(b"deadly")
+        await pool.close()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(work())
+    events = [vars(record) for record in caplog.records if "standard error" in record.message]
+    assert len(events) < 10
+    assert max(len(event["output"]) for event in events) <= 2000
+    assert sum(len(event["output"]) + event["bytes_left_out"] for event in events) == 3 * 750_000 + 2 * 14
+    assert sum(event["output"].endswith("the last words") for event in events) == 2
+
+
 def test_a_worker_that_dies_idle_costs_no_picture(settings: WorkerSettings, tower: bytes) -> None:
     async def work() -> None:
         pool = Pool(settings, count=1, decode_seconds=30)

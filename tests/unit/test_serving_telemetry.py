@@ -50,7 +50,9 @@ def test_a_request_continues_the_trace_of_its_caller(model: Path) -> None:
         caller = {"traceparent": f"00-{TRACE}-{SPAN}-01", "content-type": "image/png", "x-request-id": "trip-7"}
         assert client.post("/v1/tags", content=b"x", headers=caller).status_code == 200
         client.get("/none/such")
-    decode, recognise, tags, other = spans.get_finished_spans()
+        for method in ("MADE", "UP"):
+            client.request(method, "/healthz")
+    decode, recognise, tags, other, made_up, _ = spans.get_finished_spans()
     assert (tags.name, f"{tags.context.trace_id:x}".zfill(32), f"{tags.parent.span_id:x}") == (
         "POST /v1/tags",
         TRACE,
@@ -61,12 +63,14 @@ def test_a_request_continues_the_trace_of_its_caller(model: Path) -> None:
     for step, name, seconds in ((decode, "decode", 0.01), (recognise, "recognise", 0.02)):
         assert (step.name, step.parent.span_id) == (name, tags.context.span_id)
         assert step.end_time - step.start_time == pytest.approx(seconds * 1e9, rel=0.01)
-    assert other.name == "GET other"
+    assert (other.name, made_up.name) == ("GET other", "HTTP /healthz")
     (resource,) = reader.get_metrics_data().resource_metrics
     metrics = {metric.name: metric.data.data_points for metric in resource.scope_metrics[0].metrics}
     assert [point.value for point in metrics["landmarks.images"]] == [1]
     routes = {point.attributes["http.route"] for point in metrics["http.server.request.duration"]}
-    assert routes == {"/v1/tags", "other"}
+    assert routes == {"/v1/tags", "other", "/healthz"}
+    methods = [point.attributes["http.request.method"] for point in metrics["http.server.request.duration"]]
+    assert sorted(methods) == ["GET", "POST", "_OTHER"]
     telemetry.close()
 
 

@@ -96,15 +96,18 @@ def test_a_request_that_is_refused_is_told_in_googles_words(client: TestClient) 
     for answer, expected in (
         (
             client.post(ROUTE, content=b"{", headers={"content-type": "application/json"}),
-            (422, "INVALID_ARGUMENT"),
+            (400, "INVALID_ARGUMENT"),
         ),
-        (client.post(ROUTE, json={"requests": many}), (422, "INVALID_ARGUMENT")),
+        (client.post(ROUTE, json={"requests": many}), (400, "INVALID_ARGUMENT")),
         (client.post(ROUTE, json={}, headers={"X-Goog-Api-Key": "wrong"}), (401, "UNAUTHENTICATED")),
-        (client.post(ROUTE, json={"requests": [[]] * 60_000}), (413, "INVALID_ARGUMENT")),
-        (client.post(f"{ROUTE}?x=1", json={}), (422, "INVALID_ARGUMENT")),
+        (client.post(ROUTE, json={"requests": [[]] * 60_000}), (400, "INVALID_ARGUMENT")),
+        (client.post(f"{ROUTE}?x=1", json={}), (400, "INVALID_ARGUMENT")),
+        (client.post(f"{ROUTE}?model=none", json={}), (400, "INVALID_ARGUMENT")),
+        (client.post(ROUTE, json={"request": []}), (400, "INVALID_ARGUMENT")),
+        (client.post(ROUTE, json={"requests": [{"feature": LANDMARK}]}), (400, "INVALID_ARGUMENT")),
         (
             client.post(ROUTE, content=lone, headers={"content-type": "application/json"}),
-            (422, "INVALID_ARGUMENT"),
+            (400, "INVALID_ARGUMENT"),
         ),
         (client.get(ROUTE), (405, "UNIMPLEMENTED")),
     ):
@@ -112,6 +115,22 @@ def test_a_request_that_is_refused_is_told_in_googles_words(client: TestClient) 
         assert (answer.status_code, error["status"]) == expected
         assert error["code"] == answer.status_code
         assert error["message"]
+
+
+def test_names_may_be_in_snake_case_and_values_null(client: TestClient) -> None:
+    tower = {"content": coded("07.Eiffel_Tower")}
+    features = [{"type": "LANDMARK_DETECTION", "max_results": -3, "model": None}]
+    wrong, right = ask(
+        client,
+        {"image": tower, "features": features, "image_context": {"language_hints": ["en"]}},
+        {"image": {**tower, "source": None}, "features": LANDMARK, "imageContext": None},
+    )
+    assert wrong["error"]["message"] == "maxResults must not be negative"
+    assert right["landmarkAnnotations"]
+    answer = client.post(ROUTE, json={"requests": None, "parent": "projects/p", "labels": {"team": "a"}})
+    assert (answer.status_code, answer.json()) == (200, {"responses": []})
+    names = client.get("/openapi.json").json()["components"]["schemas"]["RequestedFeature"]["properties"]
+    assert set(names) == {"type", "maxResults", "model"}
 
 
 def test_the_key_may_stand_in_the_address(client: TestClient) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
 import tarfile
@@ -124,8 +125,9 @@ def test_large_pictures_are_made_smaller_and_broken_ones_told(tmp_path: Path) ->
         folder.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (900, 600), (number, 0, 0)).save(folder / f"{number}.jpg")
     (tmp_path / "data" / "0" / "broken.jpg").write_text("no picture")
+    os.mkfifo(tmp_path / "data" / "0" / "pipe.jpg")
     packed = pack(tmp_path / "data", tmp_path / "out", PackSettings(sample=4))
-    assert [line.split(":")[0] for line in packed.broken] in (["broken.jpg"], ["broken.jpg"] * 2)
+    assert {line.split(":")[0] for line in packed.broken} == {"0/broken.jpg", "0/pipe.jpg"}
     sizes = {load_rgb(path).shape for path in (tmp_path / "out").glob("*/*/*.jpg")}
     assert sizes == {(256, 384, 3)}
     assert not list(tmp_path.glob(".*"))
@@ -320,11 +322,19 @@ def test_commands_know_shards(shards: ShardSet, tmp_path: Path) -> None:
     root = copied(shards, tmp_path / "copy")
     shutil.rmtree(root / "test" / "class 1")
     assert "test/class 1: 0 of 2 pictures are there" in landmarks("data", root).complaint
-    outcome = landmarks("batch", shards.root, "--out", tmp_path / "batch.png")
+
+
+@pytest.mark.parametrize("words", [("pack", "DATA", "OUT"), ("doctor", "DATA"), ("batch", "DATA", "--out", "OUT")])
+def test_commands_that_need_every_picture_refuse_shards(
+    shards: ShardSet, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    given = {"DATA": shards.root, "OUT": tmp_path / "out"}
+    outcome = landmarks(*(given.get(word, word) for word in words))
     assert outcome.status == 2
-    assert (
-        outcome.complaint == f"{shards.root}: shards cannot be shown: give the folder that they were packed from"
+    assert outcome.complaint == (
+        f"{shards.root}: made by landmarks pack for landmarks train: give the folder that it was packed from"
     )
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("lost", ["shards", "shards/train-000003.tar", "index.json"])

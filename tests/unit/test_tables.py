@@ -155,6 +155,48 @@ def test_classes_of_a_table_are_checked_as_those_of_a_folder(tmp_path: Path) -> 
         read(table(tmp_path / "labels.csv", "path,label,split", *tests))
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet", "folder of parquet"])
+def test_splits_of_a_table_are_named_as_rows_not_as_folders(tmp_path: Path, kind: str) -> None:
+    names = pictures(tmp_path / "img", 8)
+
+    def given(labels: str, *splits: str) -> Path:
+        if kind == "csv":
+            lines = [
+                f"img/{name},{label},{split}" for name, label, split in zip(names, labels, splits, strict=True)
+            ]
+            return table(tmp_path / "t.csv", "path,label,split", *lines)
+        columns = {"image": [f"../img/{name}" for name in names], "label": [*labels], "split": [*splits]}
+        path = parquet(tmp_path / "set" / "p.parquet", columns)
+        return path if kind == "parquet" else path.parent
+
+    def told(root: Path) -> DataFolder:
+        return read_data_folder(root, valid_size=0.25, seed=0, cache=tmp_path / "cache")
+
+    with pytest.raises(DataError, match=r"no row is of the split train: add some, or leave out the splits"):
+        told(given("ABABABAB", *["test"] * 8))
+    with pytest.raises(DataError, match=r"class 'C' is not in the split train: add it there or remove it"):
+        told(given("ABABABAC", *["train"] * 6, "test", "test"))
+    root = given("AAABBBAB", *["train"] * 6, "val", "val")
+    assert told(root).notes == (
+        f"{root}: no row is of the split test: a fifth of the split train is the test split",
+        f"{root}, the split valid: used for validation",
+    )
+    root = given("AAAABAAB", *["train"] * 5, *["test"] * 3)
+    with pytest.raises(DataError, match=rf"{root}, B: a class needs at least 2 pictures to be split, not 1"):
+        told(root)
+
+
+def test_a_file_of_another_kind_is_told_what_is_read(tmp_path: Path) -> None:
+    ways = "give a folder with one folder of pictures per class, or a table: CSV, TSV or Parquet"
+    (tmp_path / "t.jsonl").touch()
+    for name, what in (
+        ("t.jsonl", "not a folder or a table that is read"),
+        ("t.parquet", "no such folder or table"),
+    ):
+        with pytest.raises(DataError, match=rf"{name}: {what}: {ways}"):
+            read(tmp_path / name)
+
+
 def test_a_table_trains_packs_and_evaluates(tmp_path: Path) -> None:
     lines = []
     for number in range(12):
@@ -306,6 +348,33 @@ def test_pictures_in_parquet_files_may_have_any_name(tmp_path: Path, given: str 
     assert {sample.path.suffix for sample in folder.train} == {".jpg"}
 
 
+def test_pictures_of_parquet_files_are_known_wherever_the_cache_is(tmp_path: Path) -> None:
+    content = [jpeg(tmp_path / "one.jpg", shade) for shade in range(24)]
+    for number in range(2):
+        labels = [str(shade % 2) for shade in range(12)]
+        path = parquet(tmp_path / f"{number}.parquet", {"image": content[12 * number :][:12], "label": labels})
+    runs = [
+        read_data_folder(tmp_path, valid_size=0.25, seed=0, cache=tmp_path / name) for name in ("cache", "other")
+    ]
+    path.touch()
+    runs.append(read_data_folder(tmp_path, valid_size=0.25, seed=0, cache=tmp_path / "cache"))
+    assert len({run.fingerprint() for run in runs}) == 1
+    assert len({sample.path for run in runs for sample in run.test}) > len(runs[0].test)
+    names = [[run.name_of(sample.path) for sample in run.test] for run in runs]
+    assert names[0] == names[1] == names[2]
+    assert all(name.startswith(("0.parquet/", "1.parquet/")) for name in names[0])
+
+
+@pytest.mark.parametrize("column", ["image", "path", "file_name"])
+def test_parquet_files_may_have_paths(tmp_path: Path, column: str) -> None:
+    names = [f"img/{name}" for name in pictures(tmp_path / "img", 8)]
+    path = parquet(tmp_path / "p.parquet", {column: [*names, "gone.jpg"], "label": [*"AAAABBBBB"]})
+    folder = read_data_folder(path, valid_size=0.25, seed=0, cache=tmp_path / "cache")
+    assert folder.counts()["A"] == {"train": 2, "valid": 1, "test": 1}
+    assert folder.train[0].path.parent == tmp_path / "img"
+    assert folder.notes == (f"{path}: left out 1 rows (1 no such file)",)
+
+
 # --- Google Landmarks v2 ---
 
 
@@ -322,6 +391,16 @@ def gldv2(root: Path, landmarks_of: dict[int, int], *, form: str = "clean") -> t
         lines += clean if form == "clean" else [f"{one},http://x.test/,{landmark}" for one in ids]
     header = "landmark_id,images" if form == "clean" else "id,url,landmark_id"
     return table(root / "list.csv", header, *lines), images
+
+
+def test_google_landmarks_go_to_a_file_that_training_reads(tmp_path: Path) -> None:
+    listing, images = gldv2(tmp_path, {7: 6, 9: 5})
+    outcome = landmarks(
+        "data", "import", "gldv2", "--csv", listing, "--images", images, "--out", tmp_path / "t.txt"
+    )
+    assert outcome.status == 2
+    assert outcome.complaint == f"--out {tmp_path / 't.txt'} is not the name of a table: let it end in .csv"
+    assert not (tmp_path / "t.txt").exists()
 
 
 @pytest.mark.parametrize("form", ["clean", "whole"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from landmarks.training.export.thresholds import (
     OpenSetTargets,
     calibrate_open_set,
     lowest_where,
+    missing_points,
     worst_rate,
 )
 
@@ -106,6 +108,15 @@ def test_one_folder_of_negatives_is_enough() -> None:
     fitted = calibrate_open_set(many, NAMES, OpenSetTargets(0.01))
     assert fitted.operating_points["balanced"].expected.false_tags_unknown is None
     assert "precision" not in fitted.operating_points  # 150 photos cannot tell half a per cent
+    assert [*missing_points(fitted.operating_points, 0.01)] == [
+        "no operating point precision: give at least 199 photos without a landmark for it"
+    ]
+    few = replace(many, ordinary=world.groups(1, 99))
+    assert [*missing_points(calibrate_open_set(few, NAMES, OpenSetTargets(0.01)).operating_points, 0.01)][1] == (
+        "rates of balanced are not measured: give at least 124 photos without a landmark for that"
+    )
+    enough = replace(many, ordinary=world.groups(1, 249))
+    assert not [*missing_points(calibrate_open_set(enough, NAMES, OpenSetTargets(0.01)).operating_points, 0.01)]
     with pytest.raises(DataError, match="30 negatives cannot promise"):
         calibrate_open_set(photos, NAMES, OpenSetTargets(0.01))
 

@@ -27,17 +27,13 @@ def batch(
 ) -> None:
     """Save an image of sample training images before and after augmentation."""
     from landmarks.cli.progress import RunProgress
-    from landmarks.errors import DataError
     from landmarks.files.state import user_cache
     from landmarks.training.data.folders import limit_evenly, read_data_folder
-    from landmarks.training.data.listing import is_shard_set
     from landmarks.training.data.loaders import decode_folder, make_loaders, visualize_one_batch
 
     names = AugmentSettings().names if augment is None else augment
     settings = DataSettings(seed=seed)
     root = local_data(data, cache, verbosity)
-    if is_shard_set(root):
-        raise DataError(f"{data}: shards cannot be shown: give the folder that they were packed from")
     with RunProgress(verbosity, unit="images") as shown:
         shown.stage("reading images")
         folder = read_data_folder(root, valid_size=settings.valid_size, seed=seed, cache=cache)

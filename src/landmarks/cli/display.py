@@ -60,13 +60,13 @@ class Display:
             yield
             click.echo(self._writer.end(), nl=False)
 
-    def show(self, finding: Finding, diff: str | None = None) -> None:
-        """Show one photo."""
+    def show(self, finding: Finding, diff: str | None = None, failed: str = "unreadable") -> None:
+        """Show one photo; of one with an error, `failed` is the outcome that is counted."""
         photo, explanation = finding.photo, finding.explanation
         if photo.tags or photo.error is not None or not self._only_tagged:
             print_text(self._writer.photo(Shown(finding, diff)), nl=False)
         if photo.error is not None:
-            self.summary.counts["unreadable"] += 1
+            self.summary.counts[failed] += 1
             if self._errors:
                 self._progress.note(f"{photo.path}: {photo.error}")
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -59,6 +59,7 @@ def evaluate(
         if out is not None:
             raise SettingsError("`out` is about other data: a run is evaluated in its own folder")
         _require_run(model)
+        _require_defaults(settings, workers)
         _evaluate_run(Path(model), split or "both", jsonl=jsonl, verbosity=verbosity)
         return
     if split is not None:
@@ -72,12 +73,20 @@ def evaluate(
 
 def _require_run(model: str) -> None:
     """Refuse a model without data of its own."""
-    from landmarks.model.folder import INFO_FILE, added_models, bundled_models
+    from landmarks.model.folder import INFO_FILE, named_model
+    from landmarks.training.runs.folder import RunFolder
 
     path = Path(model)
-    named = not path.is_dir() and model in added_models() | bundled_models()
+    named = named_model(model) is not None and not RunFolder(path).info.is_file()
     if path.is_file() or (path / INFO_FILE).is_file() or named:
         raise SettingsError(f"{model}: no run with data of its own: give folders of photos to evaluate it on")
+
+
+def _require_defaults(settings: TagSettings, workers: int | None) -> None:
+    """Refuse options of tagging, which a run's own data is not."""
+    given = [one.name for one in fields(settings) if getattr(settings, one.name) != getattr(TagSettings, one.name)]
+    for option in [*given, *([] if workers is None else ["workers"])]:
+        raise SettingsError(f"`{option}` is about other data: give `data`")
 
 
 def _name(path: Path) -> str:

@@ -7,11 +7,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from landmarks.cli.declare import Argument, Fields, Option
 from landmarks.errors import InputError, SettingsError
 from landmarks.tagging.settings import TagSettings
+
+if TYPE_CHECKING:
+    from landmarks.cli.summary import Summary
 
 Reading = Annotated[TagSettings, Fields(only=("max_megapixels",))]
 """How photos are read, for commands that take no other settings of tagging."""
@@ -19,9 +22,11 @@ Reading = Annotated[TagSettings, Fields(only=("max_megapixels",))]
 _STDIN = Path("-")
 
 
-def no_photos(paths: Sequence[Path]) -> InputError:
-    """Return the error that there are no photos in the given paths."""
-    return InputError(f"{paths[0]}: there are no photos in it: give photos or a folder of them")
+def no_photos(paths: Sequence[Path], summary: Summary) -> InputError:
+    """Return the error that there are no photos among the given paths, with what was skipped."""
+    if not summary.skipped:
+        return InputError(f"{paths[0]}: there are no photos in it: give photos or a folder of them")
+    return InputError(f"{paths[0]}: no photo is left, {summary.skipped_line()}: give photos or a folder of them")
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ class PhotoPaths:
             content = sys.stdin.buffer.read() if path == _STDIN else path.read_bytes()
         except OSError as error:
             raise InputError(f"{path}: the list of photos cannot be read: check path and permissions") from error
+        if b"\0" in content and not self.null:
+            raise InputError(f"{path}: the paths in the list end with null bytes: give `null` too")
         for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\0" if self.null else b"\n"):
             name = line if self.null else line.removesuffix(b"\r")
             if name:

@@ -53,7 +53,7 @@ def map(  # noqa: A001 - the name of the command
     if not found and summary.problems:
         return 2  # each path was reported
     if not found:
-        raise no_photos(paths)
+        raise no_photos(paths, summary)
     with RunProgress(verbosity, unit="photos", total=len(found)) as shown, summary.reported():
         spots: list[Spot] = []
         for photo, tags in _tags_of(found, folder, workers, state, summary, shown):
@@ -67,7 +67,7 @@ def map(  # noqa: A001 - the name of the command
         if not spots:
             raise InputError(f"{paths[0]}: no photo has a position or a known landmark: there is nothing to show")
         _write(out, spots, paths[0].resolve().name, shown)
-    return 2 if summary.counts["unreadable"] or summary.problems else 0
+    return summary.status
 
 
 def _tags_of(

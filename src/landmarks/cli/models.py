@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,10 +11,10 @@ import click
 
 from landmarks.cli.declare import Argument, Jsonl, Option, Verbosity
 from landmarks.cli.output import print_json
-from landmarks.errors import SettingsError
+from landmarks.errors import LandmarksError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from landmarks.cli.progress import RunProgress
     from landmarks.model.folder import ModelInfo
@@ -33,16 +34,24 @@ def models(
         tuple[Path, ...], Argument("Folders made by landmarks export, besides the bundled and the added models.")
     ] = (),
     jsonl: Jsonl = False,
-) -> None:
+) -> int:
     """List the bundled and the added models, and what each was taught by landmarks learn."""
     from landmarks.model.folder import added_models, bundled_models, read_info
 
     found = added_models() | bundled_models()
     if not found:
         click.echo("no model comes with this package: train one and name its folder with --model", err=True)
+    status = 0
     for folder in [*found.values(), *folders]:
-        row = _describe(folder, read_info(folder))
-        print_json(row) if jsonl else _show(row)
+        try:
+            info = read_info(folder)
+            row = _describe(folder, info)
+        except LandmarksError as error:
+            status = 2  # the others are listed all the same
+            click.echo(str(error) if str(folder) in str(error) else f"{folder}: {error}", err=True)
+        else:
+            print_json(row) if jsonl else _show(row, (info.calibration or {}).get("fitted_on", {}))
+    return status
 
 
 def add(
@@ -85,22 +94,24 @@ def add(
 
     The other commands then take it by its name: landmarks tag PHOTO --model NAME.
     """
+    given = _given(locals())
     from landmarks.cli.progress import RunProgress
     from landmarks.model.importing.add import add_folder, add_other, is_model_folder
     from landmarks.model.importing.google import NAME
-    from landmarks.model.importing.threshold import Negatives
 
     if photo is not None and not photo.is_file():
         raise SettingsError(f"`photo` must be a photo, not {str(photo)!r}")
-    chosen = None if negatives is None else Negatives(negatives, target_fpr)
+    chosen = _negatives(negatives, target_fpr)
     with RunProgress(verbosity, unit="bytes") as shown:
         callbacks, title = _callbacks(shown), name or _title(model)
         if model == NAME:
+            _refuse(NAME, given)
             folder = _add_google(source, regions, address, name=name, negatives=chosen, callbacks=callbacks)
         elif is_model_folder(path := _local(model, shown)):
-            _refuse({"labels": labels, "preprocessing": preprocessing, "negatives": negatives})
-            folder = add_folder(path, title)
+            _refuse("a model folder", given)
+            folder = add_folder(path, title, licence=licence if "licence" in given else "")
         else:
+            _refuse("models of others", given)
             shown.stage("reading")
             folder = add_other(
                 _loaded(path, architecture, preprocessing, negatives),
@@ -177,11 +188,40 @@ def _title(model: str) -> str:
     return model.partition("@")[0].rpartition("/")[2] if model.startswith(_HUB) else ""
 
 
-def _refuse(given: Mapping[str, object]) -> None:
-    """Refuse options that describe a foreign model, or change it, for a model folder."""
-    for option, value in given.items():
-        if value:
-            raise SettingsError(f"`{option}` is for models of others: a model folder brings its own, leave it out")
+_SERVES = {
+    "source": ("google-landmarks",),
+    "regions": ("google-landmarks",),
+    "address": ("google-landmarks",),
+    "labels": ("models of others",),
+    "preprocessing": ("models of others",),
+    "scores": ("models of others",),
+    "architecture": ("models of others",),
+    "licence": ("a model folder", "models of others"),
+    "negatives": ("google-landmarks", "models of others"),
+    "target_fpr": ("google-landmarks", "models of others"),
+}
+"""Options of `landmarks models add`, and what each is for; the others are for every model."""
+
+
+def _given(values: Mapping[str, object]) -> list[str]:
+    """Return those of these options that do not have their default."""
+    parameters = inspect.signature(add).parameters
+    return [name for name in _SERVES if values[name] != parameters[name].default]
+
+
+def _negatives(folder: Path | None, target_fpr: float) -> Negatives | None:
+    from landmarks.model.importing.threshold import TARGET_FPR, Negatives
+
+    if folder is None and target_fpr != TARGET_FPR:
+        raise SettingsError("`target_fpr` needs `negatives`: give a folder of photos without a landmark too")
+    return None if folder is None else Negatives(folder, target_fpr)
+
+
+def _refuse(kind: str, given: Iterable[str]) -> None:
+    """Refuse options that would do nothing for this kind of model."""
+    for option in given:
+        if kind not in _SERVES[option]:
+            raise SettingsError(f"`{option}` is for {' and '.join(_SERVES[option])}, not for {kind}: leave it out")
 
 
 def _loaded(path: Path, architecture: str, preprocessing: str, photos: Path | None) -> Loaded:
@@ -230,7 +270,7 @@ def _callbacks(shown: RunProgress) -> Callbacks:
 def _describe(folder: Path, info: ModelInfo) -> dict[str, Any]:
     from landmarks.fewshot.learned import read_learned
     from landmarks.model.calibration import Calibration
-    from landmarks.model.folder import HEAD_FILES, ONNX_FILE
+    from landmarks.model.folder import HEAD_FILES, ONNX_FILE, find_file
     from landmarks.model.ood import is_landmark
     from landmarks.model.operating_points import points_to_dict
 
@@ -242,7 +282,9 @@ def _describe(folder: Path, info: ModelInfo) -> dict[str, Any]:
         "landmarks": int(is_landmark(info.classes).sum()),
         "architecture": info.architecture,
         "precision": info.precision,
-        "bytes": sum((folder / name).stat().st_size for name in (ONNX_FILE, *HEAD_FILES) if name in info.files),
+        "bytes": sum(
+            find_file(folder, one).stat().st_size for one in (ONNX_FILE, *HEAD_FILES) if one in info.files
+        ),
         "calibrated": info.calibration is not None and info.calibration["fitted_on"].get("negatives") != 0,
         "created": str(info.created),
         "licence": info.licence,
@@ -255,7 +297,7 @@ def _describe(folder: Path, info: ModelInfo) -> dict[str, Any]:
     }
 
 
-def _show(row: dict[str, Any]) -> None:
+def _show(row: dict[str, Any], fitted_on: Mapping[str, Any]) -> None:
     calibrated = "calibrated for unknown photos" if row["calibrated"] else "not calibrated"
     click.echo(
         f"{row['name']}: {row['landmarks']} landmarks, {row['architecture']}, {row['precision']}, "
@@ -265,7 +307,7 @@ def _show(row: dict[str, Any]) -> None:
     for line in _origin(row["origin"]):
         click.echo(line)
     for name, point in row["operating_points"].items():
-        click.echo(f"  --prefer {name}: {_expected(point['expected'])}")
+        click.echo(f"  --prefer {name}: {_expected(point['expected'], fitted_on)}")
     for one in row["learned"]:
         rejected = f", {one['rejected']} rejected" if one["rejected"] else ""
         click.echo(f"  learned: {one['name']} from {one['photos']} photos{rejected}")
@@ -280,11 +322,16 @@ def _origin(origin: list[dict[str, Any]]) -> Iterator[str]:
         yield f"  learned from: {', '.join(shown)}{more}"
 
 
-def _expected(rates: dict[str, Any]) -> str:
-    from landmarks.model.operating_points import WORDS
+def _expected(rates: dict[str, Any], fitted_on: Mapping[str, Any]) -> str:
+    from landmarks.model.operating_points import WORDS, same_groups
 
+    words = dict(WORDS)
+    if same_groups(fitted_on, "kind"):
+        words["false_tags_ordinary"] += " of the same kinds"
+    if same_groups(fitted_on, "landmark"):
+        words["false_tags_unknown"] = "false tags on the same unknown landmarks"
     shown = [
-        f"{WORDS[key]} {rate['value']:.1%} ({rate['low']:.1%} to {rate['high']:.1%})"
+        f"{words[key]} {rate['value']:.1%} ({rate['low']:.1%} to {rate['high']:.1%})"
         for key, rate in rates.items()
     ]
     return ", ".join(shown) or "not measured"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -138,7 +139,7 @@ def _option(name: str, declared: _Declared) -> click.Option | click.Argument:
             type=kind,
             nargs=-1 if several else 1,
             required=declared.required,
-            help=mark.help,
+            help=mark.help + (" [default: the current folder]" if declared.default == Path() else ""),
             **_default(declared),
         )
     flag = mark.flag or "--" + declared.key.replace("_", "-")
@@ -172,10 +173,20 @@ class _Option(click.Option):
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """Return the help of the option, without its hidden names."""
+        with self._shown():
+            return super().get_help_record(ctx)
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """Return what errors call the option, without its hidden names."""
+        with self._shown():
+            return super().get_error_hint(ctx)
+
+    @contextmanager
+    def _shown(self) -> Iterator[None]:
         taken = self.opts
         self.opts = [name for name in taken if name not in self._unshown]
         try:
-            return super().get_help_record(ctx)
+            yield
         finally:
             self.opts = taken
 
@@ -204,19 +215,34 @@ def _kind(hint: Any, mark: Option | Argument) -> Any:
     if get_origin(hint) is Literal:
         return click.Choice([str(value) for value in get_args(hint)])
     if hint is Path:
-        return click.Path(path_type=Path, allow_dash=True)
+        return _Path(path_type=Path, allow_dash=True)
     if hint is int and isinstance(mark, Option) and mark.minimum is not None:
-        return _AtLeast(min=mark.minimum)
+        return _AtLeast(mark.minimum)
     return hint
 
 
-class _AtLeast(click.IntRange):
+class _Path(click.Path):
+    """A path; an empty one, as of an unset variable, is not taken for the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse an empty path."""
+        if value == "":
+            self.fail("the path is empty: give a path, or . for the current folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class _AtLeast(click.types.IntParamType):
     """An integer with a minimum, which the help does not repeat."""
 
-    name = "integer"
+    def __init__(self, minimum: int) -> None:
+        self._minimum = minimum
 
-    def _describe_range(self) -> str:
-        return ""
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Refuse a smaller number."""
+        number = int(super().convert(value, param, ctx))
+        if number < self._minimum:
+            self.fail(f"{number} must be at least {self._minimum}", param, ctx)
+        return number
 
 
 class _Words(click.ParamType[tuple[Any, ...]]):

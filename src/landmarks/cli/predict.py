@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import click
 
 from landmarks.cli.declare import Fields, Jsonl, Model, Option, Verbosity
-from landmarks.cli.inputs import PhotoPaths
+from landmarks.cli.inputs import PhotoPaths, no_photos
 from landmarks.cli.output import print_json, print_text
-from landmarks.errors import InputError, SettingsError
+from landmarks.errors import SettingsError
 from landmarks.tagging.settings import TagSettings
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def predict(
     if not found and summary.problems:
         return 2  # each path was reported
     if not found:
-        raise InputError(f"{paths[0]}: there are no photos in it: give photos or a folder of them")
+        raise no_photos(paths, summary)
     loaded = LoadedModel(find_model(model), settings, threads=threads)
     show = (_Lines if jsonl else _Rows if csv else _Table)(Gazetteer.bundled())
     with RunProgress(verbosity, unit="photos", answers=True, total=len(found)) as shown, summary.reported():
@@ -60,7 +60,7 @@ def predict(
             if answer.error is not None and not (jsonl or csv):
                 shown.note(f"{answer.path}: {answer.error}")
             shown.advance()
-    return 2 if summary.counts["unreadable"] or summary.problems else 0
+    return summary.status
 
 
 class _Show(Protocol):

@@ -10,7 +10,7 @@ import click
 
 from landmarks.cli.declare import Argument, Option, Verbosity
 from landmarks.cli.output import print_text
-from landmarks.cli.verdicts import Ledger, State, open_library, places_to_open, removal_note
+from landmarks.cli.verdicts import Ledger, State, notes_on, open_library, places_to_open
 from landmarks.geo import Language
 from landmarks.library.roots import absolute
 
@@ -35,7 +35,8 @@ def relabel(
     """Rewrite the tags that landmarks tag --write wrote in another language, without recognizing anything anew.
 
     Landmarks are found by their Wikidata ID or key of the gazetteer; names from your own table of places stay.
-    Verdicts stand, and landmarks undo takes the run back. The exit status is 2 if a photo could not be written.
+    Verdicts stand, and landmarks undo takes the run back. The exit status is 2 if a photo was left
+    alone, as it has changed since or could not be written.
     """
     from landmarks.library.languages.relabel import relabel as relabel_library
     from landmarks.tagging.writers import describe_with_source
@@ -47,20 +48,20 @@ def relabel(
             for outcome in relabel_library(library, language, below=below, dry_run=dry_run):
                 counts[outcome.status] += 1
                 photo = _as_given(outcome.path, place)
-                if outcome.rejected:
-                    print_text(removal_note(photo, outcome), err=True)
+                for note in notes_on(photo, outcome):
+                    print_text(note, err=True)
                 if outcome.status in {"written", "planned"}:
                     print_text(f"{photo}: {'; '.join(map(describe_with_source, outcome.tags))}")
                     if dry_run and outcome.diff is not None:
                         print_text("\n".join(f"  {line}" for line in outcome.diff.splitlines()))
-                elif outcome.status == "quarantined":
-                    print_text(f"{photo}: {outcome.reason}", err=True)
+                elif outcome.status in {"quarantined", "changed"}:
+                    print_text(f"{photo}: {outcome.reason or _WORDS['changed']}", err=True)
     if not verbosity.quiet:
         total = sum(counts.values())
         ends = ", ".join(f"{counts[status]} {words}" for status, words in _WORDS.items() if counts[status])
         photos = f"{total} photo{'' if total == 1 else 's'} with recorded tags"
         click.echo(f"{photos}: {ends}" if ends else photos, err=True)
-    return 2 if counts["quarantined"] else 0
+    return 2 if counts["quarantined"] or counts["changed"] else 0
 
 
 def _as_given(photo: Path, path: Path) -> Path:

@@ -93,7 +93,7 @@ def serve(
     from landmarks.tagging.workers import cores
 
     key = _api_key(api_key_file)
-    open_to_any = bool(key or access.keys_file) and host not in LOOPBACK
+    open_to_any = bool(key or access.keys_file)
     settings = ServeSettings(
         model=find_model(model),
         tags=tags,

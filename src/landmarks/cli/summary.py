@@ -14,7 +14,8 @@ from landmarks.cli.declare import Verbosity
 from landmarks.cli.output import print_text
 from landmarks.files.walker import Skipped, count_skipped
 
-_ENDS = ("tagged", "unknown", "classified", "new or changed", "unchanged", "unreadable")
+_FAILED = ("unreadable", "unwritable", "changed meanwhile")
+_ENDS = ("tagged", "unknown", "classified", "new or changed", "unchanged", *_FAILED)
 """Outcomes of a photo, in the order in which they are reported."""
 
 
@@ -35,6 +36,11 @@ class Summary:
     skipped: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
     problems: bool = False
+
+    @property
+    def status(self) -> int:
+        """The exit status: 2 if a path was missing, or a photo could not be read or written."""
+        return 2 if self.problems or any(self.counts[end] for end in _FAILED) else 0
 
     def skip(self, left_out: Skipped) -> None:
         """Count a file or folder skipped by the folder walk; report it if it is missing or unreadable."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import click
+from click.core import ParameterSource
 
 from landmarks.cli.declare import Fields, Models, Option, Verbosity
 from landmarks.cli.inputs import PhotoPaths, no_photos
@@ -17,6 +18,8 @@ from landmarks.metadata.settings import WriteOptions
 from landmarks.tagging.settings import TagSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from landmarks.cli.display import Also, Display
     from landmarks.cli.summary import Summary
     from landmarks.cli.trips import Together
@@ -85,12 +88,19 @@ class Writing:
         if self.ledger is not None and self.state is not None:
             raise SettingsError("`ledger` and `state` cannot be given together: choose one")
 
-    def check(self, options: WriteOptions) -> None:
-        """Refuse options about writing if nothing is written."""
-        only = {"in_place": options.in_place, "watch": self.watch, "retry": self.retry}
-        misplaced = [name for name, given in only.items() if given]
+    def check(self, given: Callable[[str], bool], output: Output) -> None:
+        """Refuse options that have no effect.
+
+        Args:
+            given: Tells whether an option was typed; those from a configuration file are for the runs that write.
+            output: Output of the answers.
+        """
+        about_writing = ("program", "in_place", "iptc", "gps", "sidecar", "watch", "retry")
+        misplaced = [name for name in about_writing if given(name)]
         if misplaced and not (self.write or self.dry_run):
             raise SettingsError(f"`{misplaced[0]}` is about writing: give `write` too")
+        if self.dry_run and output.form in {"csv", "geojson"}:
+            raise SettingsError(f"`dry_run` shows changes, which `{output.form}` cannot: leave one of them out")
 
 
 def tag(
@@ -127,7 +137,7 @@ def tag(
     from landmarks.cli.summary import Summary
     from landmarks.model.folder import find_models
 
-    writing.check(options)
+    writing.check(_is_given, output)
     trips.check(places=settings.places, watch=writing.watch)
     settings = replace(settings, top=top or 5)
     folders = find_models(model)
@@ -146,7 +156,13 @@ def tag(
         write_tags(paths, job, display)
     else:
         _show(paths, photos.exclude, folders, settings, workers, display, writing, together)
-    return 2 if summary.counts["unreadable"] or summary.problems else 0
+    return summary.status
+
+
+def _is_given(field: str) -> bool:
+    """Return whether an option about writing was typed."""
+    source = click.get_current_context().get_parameter_source
+    return any(source(f"{name}__{field}") is ParameterSource.COMMANDLINE for name in ("options", "writing"))
 
 
 def _warn(folders: tuple[Path, ...]) -> None:
@@ -186,7 +202,7 @@ def _show(
     if not found and display.summary.problems:
         return  # each path was reported
     if not found:
-        raise no_photos(paths)
+        raise no_photos(paths, display.summary)
     with display.over(len(found)), Judge(writing.state, writing.ledger) as judge:
         answers = find_tags_parallel(folders, settings, found, workers=workers)
         for finding in together(answers, judge):

@@ -14,7 +14,7 @@ import click
 
 from landmarks.cli.declare import Argument, Fields, Option, Verbosity
 from landmarks.cli.remote import local_data
-from landmarks.errors import SettingsError, StoppedError
+from landmarks.errors import SettingsError, StoppedError, StorageError
 from landmarks.training.config.settings import (
     DEFAULT_METHOD,
     AugmentSettings,
@@ -189,8 +189,14 @@ def _refuse_others(options: Mapping[str, object], groups: Mapping[str, Given]) -
 
 @contextmanager
 def _stoppable(out: Path) -> Iterator[None]:
+    from landmarks.training.runs.folder import RunFolder
+
+    way_on = f"landmarks train --resume {shlex.quote(str(out))}"
     try:
         yield
     except KeyboardInterrupt as stop:
-        way_on = f"landmarks train --resume {shlex.quote(str(out))}"
         raise StoppedError(f"{out}: stopped: continue with {way_on}") from stop
+    except StorageError as error:
+        if not RunFolder(out).settings.is_file():  # nothing was kept: the same command begins again
+            raise
+        raise StorageError(f"{error} (continue with {way_on})") from error

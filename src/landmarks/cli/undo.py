@@ -14,6 +14,9 @@ from landmarks.cli.output import print_json, print_text
 from landmarks.cli.verdicts import Ledger, State, open_library, places_to_open
 from landmarks.library.records import RunRow
 
+_WORST = ("kept", "cleaned", "gone", "restored", "planned")
+"""Outcomes of a change; of several changes of a file, the first of these counts."""
+
 
 def undo(
     path: Annotated[Path, Argument("Library, a folder in it, or one photo.")] = Path(),
@@ -32,7 +35,7 @@ def undo(
     The exit status is 2 if a file could not be restored.
     """
     alone = list_runs or run is not None  # runs are numbered in each library
-    counts: Counter[str] = Counter()
+    ends: dict[Path, set[str]] = {}  # of each file, which several runs may have written
     for place in places_to_open(path, ledger, state, alone=alone):
         with open_library(place, ledger, state, must_exist=False) as library:
             if list_runs:
@@ -40,18 +43,22 @@ def undo(
                 return 0
             below = None if place.resolve() == library.root.resolve() else place
             for undone in library.undo(run=run, below=below, dry_run=dry_run):
-                counts[undone.status] += 1
-                if jsonl:
+                known = ends.setdefault(undone.target, set())
+                is_new = undone.status not in known
+                known.add(undone.status)
+                if jsonl and is_new:
                     print_json({"path": str(undone.target), "status": undone.status, "reason": undone.reason})
-                else:
+                elif is_new:
                     print_text(f"{undone.status}: {undone.target}")
                 if undone.reason is not None:
                     print_text(f"{undone.target}: {undone.reason}", err=True)
     if not verbosity.quiet:
-        ends = ", ".join(f"{count} {status}" for status, count in counts.items())
-        total = sum(counts.values())
-        click.echo(f"{total} {'file' if total == 1 else 'files'}" + (f": {ends}" if ends else ""), err=True)
-    return 2 if counts["kept"] else 0
+        counts = Counter(min(statuses, key=_WORST.index) for statuses in ends.values())
+        words = ", ".join(f"{count} {status}" for status, count in counts.items())
+        click.echo(
+            f"{len(ends)} {'file' if len(ends) == 1 else 'files'}" + (f": {words}" if words else ""), err=True
+        )
+    return 2 if any("kept" in statuses for statuses in ends.values()) else 0
 
 
 def _list(runs: Iterable[RunRow], *, jsonl: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -43,10 +43,14 @@ def open_library(
     return Library(root, ledger=ledger)
 
 
-def removal_note(photo: Path, outcome: Outcome) -> str:
-    """Return the sentence about tags of a photo that were removed by hand."""
-    names = ", ".join(outcome.rejected)
-    return f"{photo}: {names}: removed by hand, so rejected: landmarks confirm brings it back"
+def notes_on(photo: Path, outcome: Outcome) -> Iterator[str]:
+    """Yield what is to be told of a photo besides its tags: what was removed by hand, or did not fit."""
+    if outcome.rejected:
+        names = ", ".join(outcome.rejected)
+        yield f"{photo}: {names}: removed by hand, so rejected: landmarks confirm brings it back"
+    if outcome.too_long:
+        names = ", ".join(outcome.too_long)
+        yield f"{photo}: {names}: over the 64 bytes of an IPTC keyword, so it is only among those of XMP"
 
 
 def places_to_open(path: Path, ledger: Path | None, state: Path | None, *, alone: bool = False) -> list[Path]:
@@ -76,8 +80,8 @@ def show_outcomes(photo: Path, outcomes: Iterable[Outcome], *, jsonl: bool) -> N
     for outcome in outcomes:
         if unreached(photo) is not None:
             print_text(f"{photo}: moved to {outcome.path}", err=True)
-        if outcome.rejected:
-            print_text(removal_note(outcome.path, outcome), err=True)
+        for note in notes_on(outcome.path, outcome):
+            print_text(note, err=True)
         if jsonl:
             print_json({"path": str(outcome.path), "status": outcome.status, "diff": outcome.diff})
         else:

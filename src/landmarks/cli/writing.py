@@ -16,7 +16,7 @@ from landmarks.cli.inputs import no_photos
 from landmarks.cli.judging import Judge
 from landmarks.cli.tag import Writing
 from landmarks.cli.trips import Together
-from landmarks.cli.verdicts import removal_note
+from landmarks.cli.verdicts import notes_on
 from landmarks.errors import SettingsError, StorageError
 from landmarks.files.walker import Skipped, unreached
 from landmarks.imaging.photos import OnSkip, walk_photos
@@ -47,6 +47,10 @@ _WORDS = {
     "changed": "changed in the meantime, left to the next run",
     "quarantined": "not written",
 }
+
+
+_FAILED = {"changed": "changed meanwhile", "quarantined": "unwritable"}
+"""Outcomes of photos that were read, as the closing line calls them."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ def _has_photos(paths: Sequence[Path], job: WriteJob, display: Display) -> bool:
         return True
     list(walk_photos(paths, exclude=job.exclude, on_skip=display.summary.skip))
     if not display.summary.problems:
-        raise no_photos(paths)
+        raise no_photos(paths, display.summary)
     return False
 
 
@@ -214,9 +218,12 @@ def _write(library: Library, paths: list[Path], job: WriteJob, display: Display,
             summary.notes[_WORDS[outcome.status]] += 1
             if outcome.rejected:
                 summary.notes["with a tag rejected, as it was removed by hand"] += 1
-                display.note(removal_note(outcome.path, outcome))
-            finding = _told(outcome, findings.pop(outcome.path, None))
-            display.show(finding, outcome.diff if writing.dry_run else None)
+            for note in notes_on(outcome.path, outcome):
+                display.note(note)
+            found = findings.pop(outcome.path, None)
+            unread = found is not None and found.photo.error is not None
+            failed = "unreadable" if unread else _FAILED.get(outcome.status, "unreadable")
+            display.show(_told(outcome, found), outcome.diff if writing.dry_run else None, failed)
 
 
 def _told(outcome: Outcome, finding: Finding | None) -> Finding:

@@ -13,10 +13,11 @@ from landmarks.errors import InputError, ModelError, SettingsError, StorageError
 from landmarks.fewshot.learned import LearnedLandmark, LearnedLandmarks, learned_path, read_learned
 from landmarks.fewshot.prototypes import Taught
 from landmarks.files.locks import locked
-from landmarks.geo.gazetteer import Gazetteer
+from landmarks.geo.gazetteer import Gazetteer, normalise
 from landmarks.imaging.limits import DEFAULT_LIMITS, ImageLimits
 from landmarks.model.embedding_space import Vectors
 from landmarks.model.folder import ModelInfo, read_info
+from landmarks.model.ood import BACKGROUND
 from landmarks.model.recognizer import Recognizer
 
 _NAMED = 3  # confusable landmarks to report
@@ -103,13 +104,19 @@ class Teacher:
             position: Its latitude and longitude in degrees; None to keep what is known.
 
         Raises:
-            SettingsError: The name is empty.
-            InputError: No photo can be read.
+            SettingsError: The name is empty, or that of the background class.
+            InputError: No photo was given, or none can be read.
             DataError: The model's reference has too few photos without a landmark.
             StorageError: The file of learned landmarks cannot be written.
         """
         if not name.strip():
             raise SettingsError("`name` must not be empty: give the name of the landmark")
+        if normalise(name) == BACKGROUND:
+            raise SettingsError(
+                f"`name` must not be {BACKGROUND}, which is never a tag: give that of the landmark"
+            )
+        if not photos and not rejected:
+            raise InputError(f"{name}: no photo was given: give one or more that show it")
         shown, failed = self._vectors(photos)
         denied, failed_too = self._vectors(rejected)
         failures = (*failed, *failed_too)
@@ -119,7 +126,7 @@ class Teacher:
             before = old.vectors if old is not None else shown[:0]
             vectors = _joined(before, shown)
             if len(vectors) == 0:
-                reason = f"{failures[0][0]}: {failures[0][1]}" if failures else "no photo was given"
+                reason = f"{failures[0][0]}: {failures[0][1]}" if failures else "all were rejected"
                 raise InputError(f"{name}: there is no photo of it that can be read ({reason}): give one or more")
             denied = _joined(old.rejected if old is not None else denied[:0], denied)
             where = position or (old.position if old is not None else None)

@@ -67,8 +67,8 @@ class LearnedLandmarks:
     Args:
         model: Identity of the model and its embedding space, from `teachable_identity`.
         reference: Reference of the model.
-        classes: Names of the reference's classes, in the order of their labels. A landmark with the same display
-            name as a class is that class.
+        classes: Names of the reference's classes, in the order of their labels. A landmark with a name of a class
+            is that class.
         landmarks: The landmarks, in the order in which they were learned.
 
     Attributes:
@@ -97,20 +97,18 @@ class LearnedLandmarks:
         self.rule = PrototypeRule(reference, self._taught) if self.landmarks else None
 
     def _as_taught(self) -> list[Taught]:
-        gazetteer = Gazetteer.bundled()
-        places = {gazetteer.display_name(name).casefold(): place for place, name in enumerate(self.classes)}
-        return [
-            Taught(one.vectors, one.rejected, places.get(gazetteer.display_name(one.name).casefold()))
-            for one in self.landmarks
-        ]
+        key_of = Gazetteer.bundled().key_of
+        labels = {key_of(name): label for label, name in enumerate(self.classes)}
+        return [Taught(one.vectors, one.rejected, labels.get(key_of(one.name))) for one in self.landmarks]
 
     def with_landmarks(self, landmarks: Iterable[LearnedLandmark]) -> LearnedLandmarks:
         """Return a copy with other landmarks."""
         return LearnedLandmarks(self.model, self.reference, self.classes, tuple(landmarks))
 
     def find(self, name: str) -> LearnedLandmark | None:
-        """Return the landmark with this name, ignoring case, or None."""
-        return next((one for one in self.landmarks if one.name.casefold() == name.casefold()), None)
+        """Return the landmark with this name or another of the same place, or None."""
+        key_of = Gazetteer.bundled().key_of
+        return next((one for one in self.landmarks if key_of(one.name) == key_of(name)), None)
 
     def match(
         self, embedding: NDArray[np.float32], *, min_confidence: float, likeliest: tuple[str, float] | None = None

@@ -69,6 +69,18 @@ def remove_temporaries(folder: Path, *, unchanged_for: float = 0.0) -> None:
 
 
 @contextmanager
+def new_folders(path: Path) -> Iterator[None]:
+    """Remove the folders that the block made for `path`, itself included, if they are empty at its end."""
+    made = [one for one in (path, *path.parents) if not os.path.lexists(one)]
+    try:
+        yield
+    finally:
+        for folder in made:
+            with suppress(OSError):  # not empty, as after a success
+                folder.rmdir()
+
+
+@contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Translate an operating-system error on writing `path` into a `StorageError`."""
     try:
@@ -87,7 +99,11 @@ def storage_errors(path: Path) -> Iterator[None]:
         }
         reason = reasons.get(error.errno or 0)
         if reason is None:
-            raise
+            if type(error) is not OSError or error.errno is None:
+                raise  # of a network, a process or a library; or a file that was to be read is missing
+            reason = (
+                f"cannot be written ({os.strerror(error.errno).lower()}): check the disk, or choose another place"
+            )
         raise StorageError(f"{path}: {reason}") from error
 
 

@@ -40,10 +40,13 @@ COLUMNS = (
 """Columns of a complete table of places, in the order of the bundled one."""
 
 _NEEDED_OF_USERS = ("key", "name")
+MAX_TEXT = 400
+"""Maximum characters of a name, a city, a country or a kind."""
+
 EARTH_RADIUS_KM = 6371.0088  # mean radius of the IUGG, Geodetic Reference System 1980
 _SEPARATORS = re.compile(r"[\s_\-\u2010-\u2015]+")
 _NUMBER_PREFIX = re.compile(r"\A(?:\d+\.[ _]?)+(?=.)", re.DOTALL)  # never the whole name
-_WIKIDATA_ID = re.compile(r"Q[1-9][0-9]*")
+_WIKIDATA_ID = re.compile(r"Q[1-9][0-9]{0,15}")
 _COUNTRY_CODE = re.compile(r"[A-Z]{2}")
 
 
@@ -158,6 +161,11 @@ class Gazetteer:
         """
         key = self._names.get(normalise(class_name)) or self._spellings.get(folded(class_name))
         return None if key is None else self._places[key]
+
+    def key_of(self, class_name: str) -> str:
+        """Return the form that all names of a landmark share, whether it has a place or not."""
+        place = self.find(class_name)
+        return normalise(class_name) if place is None else place.key
 
     def get(self, key: str) -> Place | None:
         """Return the place of exactly this key, or None."""
@@ -322,6 +330,9 @@ class _Table:
             raise self._error("the key is empty: write the class name there")
         if not row["name"]:
             raise self._error("the name is empty: write the name to show there")
+        for column in ("name", "city", "country", "kind"):
+            if len(row[column]) > MAX_TEXT:
+                raise self._error(f"{column} has more than {MAX_TEXT} characters: shorten it")
         latitude = self._degrees(row, "latitude", 90)
         longitude = self._degrees(row, "longitude", 180)
         if (latitude is None) != (longitude is None):

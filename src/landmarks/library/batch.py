@@ -19,7 +19,7 @@ from landmarks.metadata.edit import Edit, plan, source_of, target_of
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.settings import WriteOptions
-from landmarks.tagging.keywords import counterparts, entries_for
+from landmarks.tagging.keywords import counterparts, entries_for, too_long_for_iptc
 from landmarks.tagging.tags import ImageTags, Tag, tags_from_json, tags_to_json
 
 _EDITS = 16  # per batch: the ledger is synced to the disk twice per batch
@@ -39,6 +39,7 @@ class Outcome:
         reason: Why it is in quarantine, or None.
         diff: What is, or would be, written, as lines that begin with `-` or `+`; or None.
         rejected: Keywords that somebody removed from the file, so that the tags with these names are now rejected.
+        too_long: Keywords left out of those for IPTC, which holds 64 bytes each.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class Outcome:
     reason: str | None = None
     diff: str | None = None
     rejected: tuple[str, ...] = ()
+    too_long: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,16 +69,34 @@ class Work:
 
 
 @dataclass(frozen=True)
+class _Target:
+    """A file to edit, and how; `is_other`: it is not the one that the run writes, but was written before."""
+
+    path: Path
+    options: WriteOptions
+    is_other: bool = False
+
+
+@dataclass(frozen=True)
 class _Planned:
+    """The edits of the files of a photo that change; the photo's own comes last, as the others check the photo."""
+
     work: Work
-    edit: Edit
+    edits: tuple[Edit, ...]
     tags: tuple[Tag, ...]
     model: str
     rejected: tuple[str, ...]
+    too_long: tuple[str, ...]
+
+    def outcome(self, status: Literal["written", "planned", "unchanged"]) -> Outcome:
+        diff = "\n".join(edit.diff() for edit in self.edits) or None
+        return Outcome(self.work.photo, status, self.tags, None, diff, self.rejected, self.too_long)
 
 
 class Batch:
     """Edits waiting to be written.
+
+    Every file that was written for a photo before, and not undone since, is brought up to date with it.
 
     Args:
         ledger: The ledger; this process has claimed the photos.
@@ -129,21 +149,18 @@ class Batch:
         self, work: Work, result: ImageTags, prior: Change, verdicts: Sequence[Verdict] = ()
     ) -> Iterator[Outcome]:
         """Plan an update of an earlier change, such as after new verdicts of the user."""
-        self._options = options_of(prior, work.model_key)
-        # A photo keeps the path it was given by, by which its edits are told from those of sidecars.
-        inside = prior.target == prior.photo
-        target = work.photo if inside else self._root / os.fsdecode(prior.target)
-        yield from self._consider(work, result, target, verdicts)
+        yield from self._consider(work, result, prior, verdicts)
 
     def _consider(
-        self, work: Work, result: ImageTags, target: Path | None, verdicts: Sequence[Verdict] = ()
+        self, work: Work, result: ImageTags, prior: Change | None, verdicts: Sequence[Verdict] = ()
     ) -> Iterator[Outcome]:
-        """Plan an edit of a file, by default the usual one."""
+        """Plan an edit of the file of an earlier change, by default the usual one, and of the photo's others."""
         try:
-            target = target or target_of(work.photo, self._options)
-            if any(planned.edit.target == target for planned in self._planned):
+            targets = self._targets(work, prior)
+            waiting = {edit.target for planned in self._planned for edit in planned.edits}
+            if waiting & {target.path for target in targets}:
                 yield from self.flush()  # the plan must see what the other edit wrote
-            planned = self._plan(work, result, target, verdicts)
+            planned = self._plan(work, result, targets, verdicts)
         except MetadataError as error:
             yield self._refuse(work, "unwritable", _reason(error, work.photo))
             return
@@ -166,31 +183,34 @@ class Batch:
             return
         if self.run is None:
             self.run = self._ledger.start_run(self._kind, planned[0].model)
-        changes = self._ledger.intend([self._change(item) for item in planned])
+        edits = [(item, edit) for item in planned for edit in item.edits]
+        changes = self._ledger.intend([self._change(item, edit) for item, edit in edits])
         outcomes: dict[int, Outcome] = {}
+        last: dict[bytes, Outcome] = {}
         try:
-            for number, item in zip(changes, planned, strict=True):
-                outcomes[number] = self._write(item)
+            for number, (item, edit) in zip(changes, edits, strict=True):
+                before = last.get(item.work.key)  # a photo of which one file cannot be written keeps the others
+                failed = before is not None and before.status != "written"
+                outcomes[number] = before if before is not None and failed else self._write(item, edit)
+                last[item.work.key] = outcomes[number]
         finally:
             interrupted = next((number for number in changes if number not in outcomes), None)
             with self._ledger.transaction():
-                for number, item in zip(changes, planned, strict=True):
+                for number, (item, edit) in zip(changes, edits, strict=True):
                     outcome = outcomes.get(number)
                     written = outcome is not None and outcome.status == "written"
                     try:
                         # Ctrl-C may have come just after the file was replaced.
-                        written |= number == interrupted and was_written(
-                            item.edit.target, digest(item.edit.before)
-                        )
+                        written |= number == interrupted and was_written(edit.target, digest(edit.before))
                     except OSError:
                         continue  # unreachable at the moment: the next process tells
                     self._ledger.set_state(number, "done" if written else None)
                     if written:
-                        self._record(item.work, item.edit)
+                        self._record(item.work, edit)
                     elif outcome is not None and outcome.status == "quarantined":
                         self._record_refusal(item.work, "unwritable", outcome.reason or "")
                 self._ledger.release([item.work.key for item in planned])
-        yield from outcomes.values()
+        yield from last.values()
 
     def abandon(self) -> None:
         """Release the photos of edits that were never written."""
@@ -198,11 +218,44 @@ class Batch:
             self._ledger.release([item.work.key for item in self._planned])
         self._planned = []
 
-    def _plan(self, work: Work, result: ImageTags, target: Path, verdicts: Sequence[Verdict]) -> _Planned:
-        newest = self._ledger.newest(self._key_of(work, source_of(work.photo, target)))
-        ours = newest.ours if newest is not None else Entries()
+    def _targets(self, work: Work, prior: Change | None) -> list[_Target]:
+        """Return the files to edit: that of `prior` or the usual one, and the others that were written before."""
+        found: dict[bytes, _Target] = {}
+        if prior is None:
+            usual = target_of(work.photo, self._options)
+            found[self._key_of(work, usual)] = _Target(usual, self._options)
+        for change in [prior, *self._ledger.by_file(work.key)]:
+            if change is None or change.target in found:
+                continue
+            # A photo keeps the path it was given by, by which its edits are told from those of sidecars.
+            target = work.photo if change.inside else self._root / os.fsdecode(change.target)
+            if change is prior or os.path.lexists(target):  # a sidecar that somebody deleted is not written again
+                options = change.options(work.model_key)
+                found[change.target] = _Target(target, options, is_other=bool(found))
+        return sorted(found.values(), key=lambda target: target.path == work.photo)
+
+    def _plan(
+        self, work: Work, result: ImageTags, targets: Sequence[_Target], verdicts: Sequence[Verdict]
+    ) -> _Planned:
         sha256 = work.snapshot.sha256 if work.snapshot is not None else None
         tags = judged(result.tags, self._ledger.verdicts(work.key, sha256))
+        while True:
+            edits, rejected, left = [], dict[str, None](), tags
+            for target in targets:
+                edit, left, by_hand = self._plan_file(work, left, target, verdicts)
+                edits += [edit] if edit is not None and edit.changes else []
+                rejected |= dict.fromkeys(by_hand)
+            if left == tags or len(targets) == 1:
+                too_long = too_long_for_iptc(left) if any(one.options.iptc for one in targets) else ()
+                return _Planned(work, tuple(edits), left, result.model, tuple(rejected), too_long)
+            tags = left  # what was removed by hand from one file goes from those before it, too
+
+    def _plan_file(
+        self, work: Work, tags: tuple[Tag, ...], target: _Target, verdicts: Sequence[Verdict]
+    ) -> tuple[Edit | None, tuple[Tag, ...], tuple[str, ...]]:
+        """Plan the edit of one file; also returns the tags that are left, and the keywords removed by hand."""
+        newest = self._ledger.newest(self._key_of(work, source_of(work.photo, target.path)))
+        ours = newest.ours if newest is not None else Entries()
         edit = self._edit(work, tags, ours, target)
         content = digest(edit.before)
         if newest is None or content != newest.after_hash:
@@ -219,6 +272,7 @@ class Batch:
         rejected = rejected_by_hand(edit.gone.keywords, [*before, *tags])
         if rejected:
             by_hand = [Verdict(name.casefold(), "rejected", None) for name in rejected]
+            sha256 = work.snapshot.sha256 if work.snapshot is not None else None
             for verdict in by_hand if not self.read_only else ():
                 self._ledger.judge(work.key, sha256, verdict)
             tags = judged(tags, by_hand)
@@ -227,35 +281,36 @@ class Batch:
         if renamed:  # a country that was removed by hand does not come back in another language
             ours = ours.plus(renamed)
             edit = self._edit(work, tags, ours, target)
-        return _Planned(work, edit, tags, result.model, rejected)
+        if target.is_other and newest is not None and newest.ours and edit.is_anew:
+            return None, tags, rejected  # a backup, or another photo, that this run is not about
+        return edit, tags, rejected
 
-    def _edit(self, work: Work, tags: tuple[Tag, ...], ours: Entries, target: Path) -> Edit:
-        wanted = entries_for(tags, iptc=self._options.iptc, gps=self._options.gps)
-        edit = plan(work.photo, wanted, ours, options=self._options, tool=self._tool, target=target)
-        if target == work.photo and work.snapshot is not None and digest(edit.before) != work.snapshot.sha256:
-            raise ChangedMeanwhileError(str(target))
+    def _edit(self, work: Work, tags: tuple[Tag, ...], ours: Entries, target: _Target) -> Edit:
+        path, options, inside = target.path, target.options, self._ledger.newest(work.key)
+        wanted = entries_for(tags, iptc=options.iptc, gps=options.gps)
+        embedded = inside.ours if inside is not None else None
+        edit = plan(work.photo, wanted, ours, options=options, tool=self._tool, target=path, embedded=embedded)
+        if path == work.photo and work.snapshot is not None and digest(edit.before) != work.snapshot.sha256:
+            raise ChangedMeanwhileError(str(path))
         return edit
 
     def _accept(self, planned: _Planned) -> Iterator[Outcome]:
         if self.read_only:
-            changes = planned.edit.changes
-            diff = planned.edit.diff() if changes else None
-            status: Literal["planned", "unchanged"] = "planned" if changes else "unchanged"
-            yield Outcome(planned.work.photo, status, planned.tags, diff=diff, rejected=planned.rejected)
+            yield planned.outcome("planned" if planned.edits else "unchanged")
             return
-        if not planned.edit.changes:
+        if not planned.edits:
             with self._ledger.transaction():
-                self._record(planned.work, planned.edit)
+                self._record(planned.work)
                 self._ledger.release([planned.work.key])
-            yield Outcome(planned.work.photo, "unchanged", planned.tags, rejected=planned.rejected)
+            yield planned.outcome("unchanged")
             return
         self._planned.append(planned)
-        waiting = sum(len(item.edit.after) + len(item.edit.before or b"") for item in self._planned)
-        if len(self._planned) >= _EDITS or waiting > _BYTES:
+        edits = [edit for item in self._planned for edit in item.edits]
+        if len(edits) >= _EDITS or sum(len(edit.after) + len(edit.before or b"") for edit in edits) > _BYTES:
             yield from self.flush()
 
-    def _write(self, item: _Planned) -> Outcome:
-        work, edit = item.work, item.edit
+    def _write(self, item: _Planned, edit: Edit) -> Outcome:
+        work = item.work
         if work.snapshot is None or not work.snapshot.still_true(work.photo):
             return Outcome(work.photo, "changed")
         inside = edit.target == work.photo
@@ -274,10 +329,10 @@ class Batch:
             return Outcome(work.photo, "quarantined", item.tags, str(error))
         except OSError as error:
             return Outcome(work.photo, "quarantined", item.tags, (error.strerror or str(error)).lower())
-        return Outcome(work.photo, "written", item.tags, diff=edit.diff(), rejected=item.rejected)
+        return item.outcome("written")
 
-    def _change(self, item: _Planned) -> Change:
-        edit, snapshot = item.edit, item.work.snapshot
+    def _change(self, item: _Planned, edit: Edit) -> Change:
+        snapshot = item.work.snapshot
         inside = edit.target == item.work.photo
         return Change(
             run=self.run or 0,
@@ -301,12 +356,12 @@ class Batch:
         known = target.parent in {work.photo.parent, (self._root / beside).parent}
         return os.fsencode(beside if known else target.relative_to(self._root))
 
-    def _record(self, work: Work, edit: Edit) -> None:
+    def _record(self, work: Work, edit: Edit | None = None) -> None:
         snapshot = work.snapshot
         if snapshot is None:
             return
         row = PhotoRow(work.key, snapshot.size, snapshot.mtime_ns, snapshot.sha256 or b"", work.model_key)
-        if edit.target == work.photo and edit.changes:
+        if edit is not None and edit.target == work.photo:
             row = replace(row, size=len(edit.after), sha256=digest(edit.after) or b"")
         self._ledger.record(row)
 
@@ -335,18 +390,6 @@ class Batch:
         if not self.read_only:
             self._ledger.release([work.key])
         return Outcome(work.photo, "changed")
-
-
-def options_of(change: Change, key: str) -> WriteOptions:
-    """Return where a change wrote tags.
-
-    Args:
-        change: The change.
-        key: The model and options recorded for its photo: of a tag that was rejected, the file shows no options.
-    """
-    ours, flags, inside = change.ours, WriteOptions.flags_in(key), change.target == change.photo
-    iptc, gps = "iptc" in flags or bool(ours.iptc_keywords), "gps" in flags or ours.position is not None
-    return WriteOptions(in_place=inside, iptc=inside and iptc, gps=gps)
 
 
 def _reason(error: MetadataError, photo: Path) -> str:

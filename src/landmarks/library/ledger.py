@@ -24,10 +24,12 @@ from landmarks.files.closing import Closing
 from landmarks.files.state import is_remote
 from landmarks.library.liveness import Presence
 from landmarks.library.records import (
+    BY_FILE,
     CHANGE_FIELDS,
     CHANGED_SINCE,
     INSERT_CHANGE,
     MIGRATIONS,
+    NEWEST,
     RENAME_KEY,
     VERSION,
     WHEREABOUTS,
@@ -38,12 +40,14 @@ from landmarks.library.records import (
     Verdict,
     Whereabouts,
     change_of,
+    check_ours,
     connect,
     photo_of,
     translated,
     use_journal,
 )
 
+_MOVED_FILE = "UPDATE changes SET target = ? WHERE photo = ? AND target = ?"
 _PAGE = 64  # rows in memory at a time
 _LIGHT_PAGE = 1000  # of rows without content
 _LAST_NS = 2**63 - 1  # a file system may know later times than an integer of SQLite, in the year 2262
@@ -83,6 +87,7 @@ class Ledger(Closing):
 
     def _prepare(self) -> None:
         with self._errors():
+            check_ours(self._connection, self._path)
             # The shared memory of a write-ahead log does not work across machines.
             remote = self._path is not None and is_remote(self._path.parent)
             use_journal(self._connection, "TRUNCATE" if remote else "WAL")
@@ -236,10 +241,7 @@ class Ledger(Closing):
 
     def newest(self, target: bytes) -> Change | None:
         """Return the last change of a file that is still in place, or None."""
-        row = self.row(
-            "SELECT * FROM changes WHERE target = ? AND state IN ('done', 'undoing') ORDER BY id DESC LIMIT 1",
-            target,
-        )
+        row = self.row(NEWEST, target)
         return None if row is None else change_of(row)
 
     def changed_since(self, change: Change) -> int | None:
@@ -249,8 +251,11 @@ class Ledger(Closing):
 
     def of_photo(self, photo: bytes) -> Change | None:
         """Return the last change for a photo that is still in place, whichever file it wrote; or None."""
-        row = self.row("SELECT * FROM changes WHERE photo = ? AND state = 'done' ORDER BY id DESC LIMIT 1", photo)
-        return None if row is None else change_of(row)
+        return next(iter(self.by_file(photo)), None)
+
+    def by_file(self, photo: bytes) -> list[Change]:
+        """Return the last change of each file written for a photo that is still in place, the newest first."""
+        return [change_of(row) for row in self.rows(BY_FILE, photo)]
 
     def tags_of(self, photo: bytes) -> Iterator[str]:
         """Yield the tags, as JSON, of all changes for a photo, newest first."""
@@ -311,8 +316,7 @@ class Ledger(Closing):
             for key in {*photos.values()} - {*photos}:
                 self._displace(key)
             for number, (photo, target) in enumerate(targets):
-                values = (b"\0%d" % number, photo, target)
-                run("UPDATE changes SET target = ? WHERE photo = ? AND target = ?", values)
+                run(_MOVED_FILE, (b"\0%d" % number, photo, target))
             for number, old in enumerate(photos):
                 self._rename(old, b"\0%d" % number)
             for number, new in enumerate(photos.values()):
@@ -323,8 +327,7 @@ class Ledger(Closing):
     def _displace(self, photo: bytes) -> None:
         place = _MISSING + b"%d/" % time.time_ns()
         for (target,) in self.rows("SELECT DISTINCT target FROM changes WHERE photo = ?", photo):
-            values = (place + target, photo, target)
-            self._connection.execute("UPDATE changes SET target = ? WHERE photo = ? AND target = ?", values)
+            self.execute(_MOVED_FILE, place + target, photo, target)
         self._rename(photo, place + photo)
 
     def _rename(self, old: bytes, new: bytes) -> None:

@@ -314,17 +314,14 @@ class Library(Closing):
             if moves:
                 follow_moves(self.ledger, self.root)
         batch = Batch(self.ledger, self.root, self.options, self._tool, read_only=self._read_only)
-        notices: list[Outcome] = []
         key = self.run_key(model)
         due = DuePhotos(self.ledger, self.key, key, settled, read_only=self._read_only, on_skip=on_skip)
         try:
-            for result in tag_photos(due.among(self._walk(paths, notices))):
-                yield from _drained(notices)
+            for result in tag_photos(due.among(self._walk(paths))):
                 work = due.pending.pop(result.path, None)
                 if work is not None:
                     yield from batch.take(work, result)
             yield from batch.flush()
-            yield from _drained(notices)
             if batch.run is not None:
                 self.ledger.finish_run(batch.run)
         finally:
@@ -365,8 +362,8 @@ class Library(Closing):
                 known.setdefault(tag.name.casefold(), tag)
         return known
 
-    def _walk(self, paths: Iterable[Path], notices: list[Outcome]) -> Iterator[Path]:
-        """Give the photos below `paths` one by one; an unreadable folder becomes a notice and stops nothing."""
+    def _walk(self, paths: Iterable[Path]) -> Iterator[Path]:
+        """Give the photos below `paths` one by one; an unreadable folder stops nothing."""
 
         def refuse(skipped: Skipped) -> None:
             if skipped.reason == "missing":
@@ -374,9 +371,7 @@ class Library(Closing):
             if skipped in self._told:
                 return
             self._told.add(skipped)
-            if skipped.reason == "unreadable":
-                notices.append(Outcome(skipped.path, "quarantined", reason=skipped.message))
-            elif self._on_left_out is not None:
+            if self._on_left_out is not None:
                 self._on_left_out(skipped)
 
         return walk_photos(paths, exclude=self._exclude, apart=self._apart, on_skip=refuse)
@@ -389,8 +384,3 @@ def _place_names() -> set[str]:
         for place in Gazetteer.bundled()
         for name in (place.name, place.city, place.country, place.kind)
     }
-
-
-def _drained(notices: list[Outcome]) -> Iterator[Outcome]:
-    while notices:
-        yield notices.pop(0)

@@ -13,7 +13,9 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 from landmarks.errors import LedgerError, StorageError
+from landmarks.files.databases import is_foreign
 from landmarks.metadata.entries import Entries
+from landmarks.metadata.settings import WriteOptions
 
 PhotoState = Literal["done", "unreadable", "unwritable"]
 ChangeState = Literal["writing", "done", "undoing", "undone"]
@@ -76,6 +78,13 @@ INSERT INTO changes (run, owner, photo, target, state, before_hash, before_mode,
     ours, tags, model, time, photo_size, photo_sha256)
 VALUES (:run, :owner, :photo, :target, :state, :before_hash, :before_mode, :before_mtime_ns, :after_hash, :undo,
     :ours, :tags, :model, :time, :photo_size, :photo_sha256)
+"""
+NEWEST = "SELECT * FROM changes WHERE target = ? AND state IN ('done', 'undoing') ORDER BY id DESC LIMIT 1"
+BY_FILE = """
+SELECT * FROM changes AS one WHERE photo = ? AND state = 'done' AND id = (
+    SELECT max(id) FROM changes AS other WHERE other.photo = one.photo AND other.target = one.target
+        AND other.state = 'done')
+ORDER BY id DESC
 """
 CHANGED_SINCE = """
 SELECT run FROM changes WHERE target = ? AND id > ? AND state IN ('done', 'undoing') ORDER BY id DESC LIMIT 1
@@ -158,6 +167,21 @@ class Change:
     photo_size: int | None = None
     photo_sha256: bytes | None = None
 
+    @property
+    def inside(self) -> bool:
+        """Whether it wrote into the photo itself."""
+        return self.target == self.photo
+
+    def options(self, key: str) -> WriteOptions:
+        """Return where it wrote tags.
+
+        Args:
+            key: The model and options recorded for its photo: of a rejected tag, the file shows no options.
+        """
+        flags = WriteOptions.flags_in(key)
+        iptc, gps = "iptc" in flags or bool(self.ours.iptc_keywords), "gps" in flags or bool(self.ours.position)
+        return WriteOptions(in_place=self.inside, iptc=self.inside and iptc, gps=gps)
+
 
 @dataclass(frozen=True)
 class Whereabouts:
@@ -232,6 +256,12 @@ def connect(path: Path | None, *, copy: bool = False) -> sqlite3.Connection:
         with reading(path) as source:
             source.backup(connection)
     return connection
+
+
+def check_ours(connection: sqlite3.Connection, path: Path | None) -> None:
+    """Refuse the database of another program with a `LedgerError`, before anything in it is changed."""
+    if is_foreign(connection, ("runs", "photos", "claims", "changes", "verdicts")):
+        raise LedgerError(f"{path}: this is the database of another program: choose another file")
 
 
 def use_journal(connection: sqlite3.Connection, mode: str) -> None:

@@ -142,6 +142,7 @@ def _is_another(ledger: Ledger, change: Change, photo: bytes | None) -> bool:
     """Return whether the photo in the place of a change is known as another one; an edited one is not."""
     now = digest(photo)
     known = {change.photo_sha256, change.before_hash, change.after_hash}
+    known |= {each.photo_sha256 for each in ledger.by_file(change.photo)}
     return now is not None and now not in known and ledger.has_content(now)
 
 

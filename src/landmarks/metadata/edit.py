@@ -66,6 +66,11 @@ class Edit:
         """Whether the content changes."""
         return bool(self.added or self.removed)
 
+    @property
+    def is_anew(self) -> bool:
+        """Whether nothing of ours was found in the file."""
+        return not (self.removed or self.ours.without(self.added))
+
     def diff(self) -> str:
         """Return the change as lines that begin with `-` or `+`, under the name of the file."""
         lines = [f"--- {self.target}", f"+++ {self.target}"]
@@ -117,6 +122,7 @@ def plan(
     options: WriteOptions,
     tool: ExifTool,
     target: Path | None = None,
+    embedded: Entries | None = None,
 ) -> Edit:
     """Plan the edit that makes our entries in a file equal to `wanted`, and leaves all others unchanged.
 
@@ -128,6 +134,7 @@ def plan(
         options: Where tags are written.
         tool: ExifTool, to write into photos.
         target: The file, if it is already known.
+        embedded: Our entries in the photo itself, which a new sidecar does not repeat as the user's.
 
     Returns:
         The edit. Entries that the user already has are not repeated and never become ours.
@@ -136,16 +143,24 @@ def plan(
         MetadataError: The file cannot be edited safely, for example because of broken XML; nothing was changed.
     """
     path = target if target is not None else target_of(photo, options)
-    before, status = _read(path)
+    before, status = _read(path, is_sidecar=path != photo)
     if path == photo:
         if before is None:
             raise MetadataError(photo, "the photo is gone")
         return _plan_embedded(photo, before=before, status=status, wanted=wanted, ours=ours, tool=tool)
-    return _plan_sidecar(photo, path, before=before, status=status, wanted=wanted, ours=ours)
+    theirs = embedded or Entries()
+    return _plan_sidecar(photo, path, before=before, status=status, wanted=wanted, ours=ours, embedded=theirs)
 
 
 def _plan_sidecar(
-    photo: Path, path: Path, *, before: bytes | None, status: os.stat_result | None, wanted: Entries, ours: Entries
+    photo: Path,
+    path: Path,
+    *,
+    before: bytes | None,
+    status: os.stat_result | None,
+    wanted: Entries,
+    ours: Entries,
+    embedded: Entries,
 ) -> Edit:
     wanted = replace(wanted, iptc_keywords=())
     try:
@@ -155,14 +170,14 @@ def _plan_sidecar(
             ours = Entries()
         present = packet.entries()
         ours = _known_again(ours, present)
-        gone, removed = ours.without(present), ours.without(wanted).common(present)
-        kept = ours.common(wanted)
+        gone, (removed, kept) = ours.without(present), _divided(ours, wanted, present)
         wanted = wanted.without(gone)
         packet.remove(removed)
-        user, carried = _carried(photo, packet, present.without(ours), inside=not ours)
+        user, carried = _carried(photo, packet, present.without(ours), None if ours else embedded)
         if wanted.tag_paths and not user.tag_paths and not ours.tag_paths:
             packet.add(Entries(tag_paths=carried))
             user = user.plus(Entries(tag_paths=carried))
+            kept = replace(kept, seeded=carried)
         added = _fitting(wanted.without(user).without(kept), user)
         if added.position is not None and (packet.has_position() or read_position(photo) is not None):
             added = replace(added, position=None)
@@ -171,6 +186,19 @@ def _plan_sidecar(
     except PacketError as error:
         raise MetadataError(path, f"{error}: repair or move the sidecar; it was left alone") from error
     return Edit(path, before, after, status, kept.plus(added), added, removed, gone)
+
+
+def _divided(ours: Entries, wanted: Entries, present: Entries) -> tuple[Entries, Entries]:
+    """Return our entries to remove, and those to keep.
+
+    With our last path go the ones that we repeated with the first, unless another program writes paths there.
+    """
+    removed, kept = ours.without(wanted).common(present), ours.common(wanted)
+    if wanted.tag_paths:
+        return removed, kept
+    seeded = Entries(tag_paths=ours.seeded)
+    others = present.without(ours).without(seeded).tag_paths
+    return removed if others else removed.plus(seeded.common(present)), replace(kept, seeded=())
 
 
 def _known_again(ours: Entries, present: Entries) -> Entries:
@@ -190,15 +218,19 @@ def _packet_of(photo: Path, path: Path, before: bytes | None) -> XmpPacket:
     return XmpPacket(before) if source == path else read_sidecar(source) or XmpPacket()
 
 
-def _carried(photo: Path, packet: XmpPacket, user: Entries, *, inside: bool) -> tuple[Entries, tuple[str, ...]]:
+def _carried(
+    photo: Path, packet: XmpPacket, user: Entries, ours_inside: Entries | None
+) -> tuple[Entries, tuple[str, ...]]:
     """Return the user's entries, and as digiKam paths those that digiKam would no longer read.
 
-    A sidecar without keywords gets those `inside` the photo, which our sidecar would hide from programs.
+    A sidecar without keywords gets the user's inside the photo, which our sidecar would hide from programs: all
+    but `ours_inside`; None if it has them.
     """
     others = packet.other_paths()
     seed = user
-    if inside and not (user.keywords or user.hierarchy or user.tag_paths):
+    if ours_inside is not None and not (user.keywords or user.hierarchy or user.tag_paths):
         embedded, inner = embedded_entries(photo)
+        embedded = embedded.without(ours_inside)
         others += inner
         copied = Entries(distinct(embedded.keywords + embedded.iptc_keywords), embedded.hierarchy)
         packet.add(copied)
@@ -223,8 +255,7 @@ def _plan_embedded(
     if has_position or read_position(photo, before) is not None:
         wanted = replace(wanted, position=None)
     ours = _known_again(ours, present)
-    gone, removed = ours.without(present), ours.without(wanted).common(present)
-    kept = ours.common(wanted)
+    gone, (removed, kept) = ours.without(present), _divided(ours, wanted, present)
     wanted = wanted.without(gone)
     user = present.without(ours)
     added = _fitting(wanted.without(user).without(kept), user)
@@ -232,12 +263,12 @@ def _plan_embedded(
     if added.tag_paths and not user.tag_paths and not ours.tag_paths:
         others = embedded_entries(before)[1]
         paths = seed_tag_paths(user.keywords + user.iptc_keywords, distinct(user.hierarchy + others))
-        put = replace(added, tag_paths=paths + added.tag_paths)
+        put, kept = replace(added, tag_paths=paths + added.tag_paths), replace(kept, seeded=paths)
     after = tool.edit(photo, before, remove=removed, add=put) if added or removed else before
     return Edit(photo, before, after, status, kept.plus(added), added, removed, gone)
 
 
-def _read(path: Path) -> tuple[bytes | None, os.stat_result | None]:
+def _read(path: Path, *, is_sidecar: bool) -> tuple[bytes | None, os.stat_result | None]:
     """Read a file that we may replace; refuse it if replacing would do harm."""
     try:
         status = path.lstat()
@@ -246,11 +277,13 @@ def _read(path: Path) -> tuple[bytes | None, os.stat_result | None]:
     except OSError as error:
         raise MetadataError(path, f"it cannot be read ({(error.strerror or 'unknown').lower()})") from error
     if stat.S_ISLNK(status.st_mode):
-        raise MetadataError(path, "it is a link, which writing would turn into a file: name the file it leads to")
+        way_out = "replace it by the file it leads to" if is_sidecar else "name the file it leads to"
+        raise MetadataError(path, f"it is a link, which writing would turn into a file: {way_out}")
     if not stat.S_ISREG(status.st_mode):
         raise MetadataError(path, "it is not a regular file")
     if status.st_nlink > 1:
-        raise MetadataError(path, "it has several names (hard links), which writing would part: use a sidecar")
+        way_out = "replace it by a copy of it" if is_sidecar else "use a sidecar"
+        raise MetadataError(path, f"it has several names (hard links), which writing would part: {way_out}")
     if not status.st_mode & 0o222:
         raise MetadataError(path, "it is read-only: change its permissions")
     if path.suffix.lower() == ".xmp" and status.st_size > MAX_SIDECAR_BYTES:

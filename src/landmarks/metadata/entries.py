@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -54,6 +54,7 @@ class Entries:
         country_code: `Iptc4xmpCore:CountryCode`.
         iptc_keywords: IPTC keywords; never in a sidecar.
         position: GPS position that we wrote because there was none, in EXIF or, in a sidecar, `exif:GPSLatitude`.
+        seeded: Of entries of ours: the user's keywords that we repeated in `tag_paths` (see `seed_tag_paths`).
     """
 
     keywords: tuple[str, ...] = ()
@@ -67,6 +68,7 @@ class Entries:
     country_code: tuple[str, ...] = ()
     iptc_keywords: tuple[str, ...] = ()
     position: tuple[float, float] | None = None
+    seeded: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return self.position is not None or any(getattr(self, name) for name in LISTS)
@@ -83,7 +85,7 @@ class Entries:
         """Return these entries, followed by those of `others` that are not here."""
         new = others.without(self)
         joined = {name: getattr(self, name) + getattr(new, name) for name in LISTS}
-        return Entries(**joined, position=self.position or others.position)
+        return replace(self, **joined, position=self.position or others.position)
 
     def _filtered(self, others: Entries, *, keep: bool) -> Entries:
         kept: dict[str, Any] = {}
@@ -91,7 +93,7 @@ class Entries:
             here, there = getattr(self, name), {compare_key(entry) for entry in getattr(others, name)}
             kept[name] = tuple(e for e in here if (compare_key(e) in there) is keep) if there or keep else here
         position = self.position if _same_position(self.position, others.position) is keep else None
-        return Entries(**kept, position=position)
+        return replace(self, **kept, position=position)
 
     def lines(self) -> Iterator[str]:
         """Yield one line of text per entry, for a diff."""
@@ -114,7 +116,8 @@ class Entries:
         lists = {name: tuple(values.get(name, ())) for name in LISTS}
         lists["locations"] = tuple(Location(**location) for location in lists["locations"])
         position = values.get("position")
-        return cls(**lists, position=None if position is None else (position[0], position[1]))
+        position = None if position is None else (position[0], position[1])
+        return cls(**lists, position=position, seeded=tuple(values.get("seeded", ())))
 
 
 LISTS = {

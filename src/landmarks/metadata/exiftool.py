@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,6 +19,7 @@ from typing import IO, Any
 from landmarks.errors import MetadataError
 from landmarks.files.atomic import storage_errors
 from landmarks.files.closing import Closing
+from landmarks.files.temporary import TemporaryFolder
 from landmarks.metadata import gps
 from landmarks.metadata.entries import SINGLES, Entries, Location
 
@@ -49,7 +49,7 @@ class ExifTool(Closing):
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: TemporaryFolder | None = None
 
     def close(self) -> None:
         """End the process; the next use starts a new one."""
@@ -62,7 +62,7 @@ class ExifTool(Closing):
                     with suppress(OSError):  # unread input is discarded
                         stream.close()
         if self._folder is not None:
-            self._folder.cleanup()
+            self._folder.close()
             self._folder = None
 
     def read(self, photo: Path, content: bytes) -> tuple[Entries, bool]:
@@ -156,8 +156,8 @@ class ExifTool(Closing):
 
     def _copy(self, content: bytes) -> Path:
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="landmarks-")
-        copy = Path(self._folder.name, "photo")
+            self._folder = TemporaryFolder("landmarks-exiftool-")
+        copy = self._folder.path / "photo"
         with storage_errors(copy):
             copy.write_bytes(content)
         return copy

@@ -19,6 +19,7 @@ from landmarks.model.combination import Combination
 from landmarks.model.ood import EmbeddingStatistics, ScoreKind, is_landmark, needs_statistics, ood_scores
 from landmarks.model.operating_points import (
     NO_POINT,
+    TIMES,
     UNCALIBRATED_MIN_CONFIDENCE,
     OperatingPoint,
     Preference,
@@ -68,7 +69,7 @@ class Calibration:
             raise SettingsError(f"threshold must be a number, not {self.threshold}")
         for name in ("target_fpr", "min_confidence"):
             if not 0 < getattr(self, name) < 1:
-                raise SettingsError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
+                raise SettingsError(f"{name} must be above 0 and below 1, not {getattr(self, name)}")
         if needs_statistics(self.score) and self.statistics is None:
             raise SettingsError(f"the score {self.score} needs the statistics of the embeddings")
         if self.score == "combined" and self.combination is None:
@@ -85,7 +86,7 @@ class Calibration:
             return self.operating_points[prefer]
         if prefer == "balanced":
             return OperatingPoint(self.threshold, self.min_confidence)
-        raise SettingsError(NO_POINT.format(prefer=prefer))
+        raise _no_point(prefer, self.target_fpr)
 
     def scores(self, logits: Floats, embeddings: Floats, known: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Return the OOD scores (N,) to compare with the thresholds; arguments as of `ood_scores`."""
@@ -139,8 +140,17 @@ def operating_point(calibration: Calibration | None, prefer: Preference) -> Oper
     if calibration is not None:
         return calibration.at(prefer)
     if prefer != "balanced":
-        raise SettingsError(NO_POINT.format(prefer=prefer))
+        raise _no_point(prefer)
     return OperatingPoint(threshold=0.0, min_confidence=UNCALIBRATED_MIN_CONFIDENCE)
+
+
+def _no_point(prefer: Preference, target_fpr: float = 0.01) -> SettingsError:
+    return SettingsError(NO_POINT.format(prefer=prefer, needed=negatives_needed(target_fpr * TIMES[prefer])))
+
+
+def negatives_needed(target_fpr: float) -> int:
+    """Return how many negatives the threshold for a target false-positive rate takes at least."""
+    return math.ceil(1 / min(0.5, target_fpr)) - 1
 
 
 def choose_threshold(negatives: Floats, target_fpr: float) -> float:
@@ -161,12 +171,12 @@ def choose_threshold(negatives: Floats, target_fpr: float) -> float:
         DataError: There are too few negatives for this rate.
     """
     if not 0 < target_fpr < 1:
-        raise SettingsError(f"the target false-positive rate must lie between 0 and 1, not {target_fpr}")
+        raise SettingsError(f"the target false-positive rate must be above 0 and below 1, not {target_fpr}")
     count = len(negatives)
     # The small term makes 0.01 * 300 round to 3.
     allowed = math.floor(target_fpr * (count + 1) * (1 + 1e-12)) - 1
     if allowed < 0:
-        needed = math.ceil(1 / target_fpr) - 1
+        needed = negatives_needed(target_fpr)
         raise DataError(f"{count} negatives cannot promise a rate of {target_fpr:g}: give at least {needed}")
     falling = np.sort(np.asarray(negatives, dtype=np.float64))[::-1]
     return float(np.nextafter(falling[allowed], math.inf))

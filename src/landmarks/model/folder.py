@@ -225,10 +225,10 @@ def _read_info(path: Path, _stamp: tuple[int, ...]) -> ModelInfo:
             len(info.classes) >= 2 and info.head in {"linear", "prototypes"} and 0 < info.temperature < math.inf
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelError(f"{path}: damaged ({error}): export the model again") from error
+        raise ModelError(f"{path}: damaged ({error}): {_again(path.parent)}") from error
     if not usable:
         raise ModelError(
-            f"{path}: needs two classes or more, a known head and a temperature above 0: export the model again"
+            f"{path}: needs two classes or more, a known head and a temperature above 0: {_again(path.parent)}"
         )
     return info
 
@@ -254,12 +254,25 @@ def check_file(folder: Path, info: ModelInfo, name: str) -> Path:
     Raises:
         ModelError: The file is missing or is not the one that was exported.
     """
+    path = find_file(folder, name)
+    if info.files.get(name) != sha256_file(path):
+        raise ModelError(f"{path}: the file is not the one that was exported (SHA-256): {_again(folder)}")
+    return path
+
+
+def find_file(folder: Path, name: str) -> Path:
+    """Return the path of a file of the folder; raises `ModelError` if it is missing."""
     path = folder / name
     if not path.is_file():
-        raise ModelError(f"{path}: the file is missing: export the model again")
-    if info.files.get(name) != sha256_file(path):
-        raise ModelError(f"{path}: the file is not the one that was exported (SHA-256): export the model again")
+        raise ModelError(f"{path}: the file is missing: {_again(folder)}")
     return path
+
+
+def _again(folder: Path) -> str:
+    """Return how to mend a damaged model."""
+    if folder.parent == models_folder():
+        return "remove its folder and add the model again with landmarks models add"
+    return "install landmarks again" if is_bundled(folder) else "export the model again"
 
 
 def bundled_models() -> dict[str, Path]:
@@ -281,6 +294,16 @@ def models_folder() -> Path:
 def added_models() -> dict[str, Path]:
     """Return the models added with `landmarks models add`, by name."""
     return {path.parent.name: path.parent for path in sorted(models_folder().glob(f"[!.]*/{INFO_FILE}"))}
+
+
+def named_model(name: str) -> Path | None:
+    """Return the folder of a bundled or added model by its name, or None.
+
+    A model folder of the same name in the current folder comes first, any other folder does not.
+    """
+    if (Path(name) / INFO_FILE).is_file():
+        return None
+    return (added_models() | bundled_models()).get(name)
 
 
 def find_models(names: str) -> tuple[Path, ...]:
@@ -307,13 +330,10 @@ def find_model(name: str) -> Path:
     Raises:
         ModelError: There is no such model, or there are several names.
     """
-    folder = Path(name)
-    if folder.is_dir():
-        return folder
-    named = added_models() | bundled_models()
-    if name in named:
-        return named[name]
+    named, folder = named_model(name), Path(name)
+    if named is not None or folder.is_dir():
+        return named or folder
     if "," in name:
         raise ModelError(f"{name}: one model is needed here: give one of them; only landmarks tag takes two")
-    known = ", ".join(named) or "none"
+    known = ", ".join(added_models() | bundled_models()) or "none"
     raise ModelError(f"{name}: no such model: give a folder made by landmarks export or a known name ({known})")

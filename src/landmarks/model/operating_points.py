@@ -19,9 +19,15 @@ Preference = Literal["precision", "balanced", "recall"]
 UNCALIBRATED_MIN_CONFIDENCE = 0.8
 """Probability that a tag of a model without a calibration needs: softmax alone is too sure of itself."""
 
+TIMES: Mapping[Preference, float] = {"precision": 0.5, "balanced": 1.0, "recall": 2.0}
+"""Operating points of an export: how many times the target rates each may reach."""
+
+FOLDS = 5
+"""Folds of an export. With fewer kinds of photos, or landmarks, than that, each is spread over the folds."""
+
 NO_POINT = (
     "`prefer` is {prefer}, but the model has no such operating point: use balanced, or export the model again "
-    "with landmarks export --negatives"
+    "with landmarks export and at least {needed} photos in --negatives"
 )
 """Error message if a model lacks an operating point."""
 
@@ -32,6 +38,17 @@ WORDS = {
     "false_tags_unknown": "false tags on unknown landmarks",
 }
 """Labels of the rates of an operating point, by their stored name."""
+
+
+def same_groups(fitted_on: Mapping[str, Any], sort: Literal["kind", "landmark"]) -> bool:
+    """Return whether expected rates were measured on other photos of the groups that chose the thresholds.
+
+    Args:
+        fitted_on: As stored with a calibration; it has the rate of each kind and landmark.
+        sort: Kinds of ordinary photos, or unknown landmarks.
+    """
+    groups = [name for name in fitted_on.get("rates", {}) if name.startswith(f"{sort} ")]
+    return 0 < len(groups) < FOLDS
 
 
 @dataclass(frozen=True)
@@ -61,9 +78,8 @@ class ExpectedRates:
     Attributes:
         tagged_rightly: Photos of known landmarks that get the correct tag.
         tagged_wrongly: Photos of known landmarks that get a wrong tag.
-        false_tags_ordinary: Photos without a landmark that get a tag, of kinds not used to choose the threshold.
-        false_tags_unknown: Photos of unknown landmarks that get a tag, of landmarks not used to choose the
-            threshold.
+        false_tags_ordinary: Photos without a landmark that get a tag; `same_groups` says of which kinds.
+        false_tags_unknown: Photos of unknown landmarks that get a tag, likewise.
     """
 
     tagged_rightly: ExpectedRate | None = None
@@ -100,7 +116,7 @@ class OperatingPoint:
         if not math.isfinite(self.threshold):
             raise SettingsError(f"`threshold` must be a number, not {self.threshold}")
         if not 0 < self.min_confidence < 1:
-            raise SettingsError(f"`min_confidence` must lie between 0 and 1, not {self.min_confidence}")
+            raise SettingsError(f"`min_confidence` must be above 0 and below 1, not {self.min_confidence}")
 
 
 def check_points(points: Mapping[Preference, OperatingPoint], *, threshold: float, min_confidence: float) -> None:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 
 from landmarks import __version__
-from landmarks.serving.errors import Code, RequestError, error_response
+from landmarks.serving.errors import ANNOTATE_PATH, Code, RequestError, error_response
 from landmarks.serving.jobs.routes import jobs_router
 from landmarks.serving.jobs.runner import JobRunner
 from landmarks.serving.look_alikes import Searcher
@@ -24,9 +23,9 @@ from landmarks.serving.middleware.intake import Intake, Stopping
 from landmarks.serving.middleware.keys import KeyRing
 from landmarks.serving.middleware.metrics import CONTENT_TYPE
 from landmarks.serving.middleware.observability import Observe, problem_of
-from landmarks.serving.middleware.security import Gate, SecurityHeaders
+from landmarks.serving.middleware.security import PROTECTED, Cors, Gate, SecurityHeaders
 from landmarks.serving.page import page_files
-from landmarks.serving.routes import errors, only_known_parameters, v1_router
+from landmarks.serving.routes import errors, v1_router
 from landmarks.serving.schemas import Status
 from landmarks.serving.service import Service
 from landmarks.serving.settings import ServeSettings
@@ -52,6 +51,28 @@ _HTTP_TEXTS: dict[int, str] = {
     404: "there is nothing at this address: see /openapi.json",
     405: "this address does not take that method: see /openapi.json",
 }
+
+
+_KEY: dict[str, Any] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The API key."},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+"""Where requests have the API key, for OpenAPI."""
+
+
+class _Api(FastAPI):
+    """The application, with what FastAPI cannot know in its description, such as where the API key is sent."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document."""
+        document = super().openapi()
+        document["components"]["securitySchemes"] = _KEY
+        document["paths"][ANNOTATE_PATH]["post"]["responses"].pop("422", None)  # as with Google, it is a 400
+        ways: list[dict[str, list[str]]] = [{name: []} for name in _KEY]
+        for path, operations in document["paths"].items():
+            for operation in operations.values() if path.startswith(PROTECTED) else ():
+                operation["security"] = [*ways, {}] if self.state.keys.open else ways
+        return document
 
 
 def create_app(
@@ -85,7 +106,7 @@ def create_app(
                 await jobs.close()
             await service.catalog.close()
 
-    app = FastAPI(
+    app = _Api(
         title="landmarks",
         version=__version__,
         description=_DESCRIPTION,
@@ -104,7 +125,7 @@ def create_app(
         routers.append(jobs_router(service, jobs, settings.jobs))
         service.metrics.gauge("landmarks_job_pictures", "Images of jobs without a result.", lambda: jobs.pending)
     for router in routers:
-        app.include_router(router, dependencies=[Depends(only_known_parameters)])
+        app.include_router(router)
         paths.update(route.path for route in router.routes if isinstance(route, APIRoute))
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)
@@ -117,17 +138,11 @@ def _wrap(app: FastAPI, settings: ServeSettings, paths: frozenset[str], telemetr
     service: Service = app.state.service
     # The last middleware added is the outermost.
     app.add_middleware(Intake, admission=service.admission, limits=settings.limits, stopping=app.state.stopping)
-    keys = KeyRing(settings.access, service.metrics.by_key)
+    app.state.keys = keys = KeyRing(settings.access, service.metrics.by_key)
     app.add_middleware(Gate, access=settings.access, keys=keys)
     app.add_middleware(Failsafe, problem=problem_of)
     if settings.access.origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.access.origins,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
-            expose_headers=["Retry-After", "X-Request-ID"],
-        )
+        app.add_middleware(Cors, origins=settings.access.origins)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Observe, metrics=service.metrics, routes=paths)
     if telemetry is not None:
@@ -146,7 +161,7 @@ def _operations(service: Service, stopping: Stopping) -> APIRouter:
     """Return the routes for operating the service."""
     router = APIRouter()
 
-    @router.get("/healthz", summary="Liveness", responses=errors(403))
+    @router.get("/healthz", summary="Liveness")
     async def healthz() -> Status:
         """Return 200 while the process is running."""
         return Status(status="ok")
@@ -155,7 +170,7 @@ def _operations(service: Service, stopping: Stopping) -> APIRouter:
         "/readyz",
         summary="Readiness: whether images are accepted",
         response_model=Status,
-        responses={503: {"model": Status, "description": "No worker is ready."}, **errors(403)},
+        responses={503: {"model": Status, "description": "No worker is ready."}},
     )
     async def readyz() -> Response:
         """Return 200 if images are accepted now, else 503."""

@@ -60,6 +60,7 @@ STATUS: dict[Code, int] = {
 ANNOTATE_PATH = "/v1/images:annotate"
 """Path of requests, and errors, in Google's format."""
 
+_INVALID = "INVALID_ARGUMENT"
 GOOGLE: dict[Code, tuple[int, str]] = {
     "decode_timeout": (4, "DEADLINE_EXCEEDED"),
     "request_timeout": (4, "DEADLINE_EXCEEDED"),
@@ -79,7 +80,7 @@ GOOGLE: dict[Code, tuple[int, str]] = {
 
 def google_code(code: Code) -> tuple[int, str]:
     """Return number and name of a code in google.rpc.Code."""
-    return GOOGLE.get(code, (3, "INVALID_ARGUMENT"))
+    return GOOGLE.get(code, (3, _INVALID))
 
 
 class RequestError(LandmarksError):
@@ -102,6 +103,11 @@ class RequestError(LandmarksError):
         """The HTTP status."""
         return STATUS[self.code]
 
+    @property
+    def google_status(self) -> int:
+        """The HTTP status in the format of Google's services, whose clients know only some."""
+        return 400 if google_code(self.code)[1] == _INVALID else self.status
+
 
 def as_code(text: object) -> Code:
     """Return a code received from a worker, or `internal` if it is unknown."""
@@ -115,7 +121,8 @@ def error_body(problem: RequestError) -> dict[str, Any]:
 
 def google_body(problem: RequestError) -> dict[str, Any]:
     """Return the error in the format of Google's services."""
-    return {"error": {"code": problem.status, "message": problem.message, "status": google_code(problem.code)[1]}}
+    name = google_code(problem.code)[1]
+    return {"error": {"code": problem.google_status, "message": problem.message, "status": name}}
 
 
 def error_response(
@@ -127,8 +134,9 @@ def error_response(
         extra["Retry-After"] = str(problem.retry_after)
     if problem.code == "unauthorized":
         extra["WWW-Authenticate"] = "Bearer"
-    body = google_body(problem) if path == ANNOTATE_PATH else error_body(problem)
-    return JSONResponse(body, problem.status, extra)
+    if path == ANNOTATE_PATH:
+        return JSONResponse(google_body(problem), problem.google_status, extra)
+    return JSONResponse(error_body(problem), problem.status, extra)
 
 
 def error_bytes(problem: RequestError, headers: Mapping[str, str]) -> bytes:

@@ -30,6 +30,8 @@ def listen(host: str, port: int, *, backlog: int = 128, or_free: bool = False) -
     Raises:
         SettingsError: Nothing can listen on this address.
     """
+    if not host:  # the system would listen on all addresses
+        raise SettingsError("`host` must be an address: 127.0.0.1, or 0.0.0.0 to let other machines in")
     if not 0 <= port <= _LAST_PORT:
         raise SettingsError(f"`port` must be from 0 to {_LAST_PORT}, not {port}")
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)

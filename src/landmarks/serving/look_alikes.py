@@ -36,4 +36,7 @@ class Searcher(Protocol):
         Args:
             embedding: (D,), of the query.
             limit: Maximum number of results.
+
+        Raises:
+            SearchError: The index cannot be read just now.
         """

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from codecs import BOM_UTF8
 from collections.abc import Callable, Coroutine
 from json import JSONDecodeError
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.responses import Response
 
+from landmarks.errors import SearchError
 from landmarks.imaging.thumbnails import data_uri
 from landmarks.serving.errors import ANNOTATE_PATH, RequestError
 from landmarks.serving.look_alikes import Searcher
@@ -44,6 +46,7 @@ from landmarks.serving.vision import (
 )
 from landmarks.serving.xmp import XMP_TYPE, ZIP_TYPE, archive_of, packet_of
 
+_log = logging.getLogger("landmarks.serving")
 _BYTES = "application/octet-stream"
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {
@@ -142,7 +145,7 @@ class _JsonRoute(APIRoute):
 
 def v1_router(service: Service, searcher: Searcher | None) -> APIRouter:
     """Return the routes of a service; `/v1/search` only with a searcher."""
-    router = APIRouter(prefix="/v1", route_class=_JsonRoute)
+    router = APIRouter(prefix="/v1", route_class=_JsonRoute, dependencies=[Depends(only_known_parameters)])
 
     @router.post(
         "/tags",
@@ -216,7 +219,7 @@ def _add_annotate(router: APIRouter, service: Service) -> None:
         response_model=VisionResponse,
         responses={
             status: {"description": _WHEN[status], "model": GoogleErrorBody}
-            for status in (400, 401, 403, 408, 413, 422, 429, 503)
+            for status in (400, 401, 403, 408, 422, 429, 503)  # without 422, FastAPI adds its own
         },
     )
     async def annotate(request: Request, wanted: AnnotateRequest, model: ModelName = None) -> Response:
@@ -256,7 +259,12 @@ def _add_search(router: APIRouter, service: Service, searcher: Searcher) -> None
         problem = service.problem_of(answer.photo)
         if problem is not None or answer.embedding is None:
             raise problem or RequestError("unavailable", "the picture has no embedding: send it again")
-        found = await asyncio.to_thread(searcher.search, answer.embedding, limit)
+        try:
+            found = await asyncio.to_thread(searcher.search, answer.embedding, limit)
+        except SearchError as error:  # such as one that was moved
+            _log.error("the index cannot be searched", extra={"reason": str(error)})
+            message = "the index of photos cannot be read just now; the log of the service says why"
+            raise RequestError("unavailable", message, retry_after=30) from error
         neighbours = [
             LookAlike(
                 name=each.name,

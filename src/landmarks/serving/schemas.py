@@ -6,13 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from landmarks.geo.gazetteer import MAX_TEXT
 from landmarks.geo.gazetteer import Place as GazetteerPlace
 from landmarks.serving.errors import Code
 from landmarks.tagging.tags import Level
 from landmarks.tagging.tags import Tag as PhotoTag
 
 Probability = Annotated[float, Field(strict=True, ge=0, le=1)]
-Text = Annotated[str, StringConstraints(max_length=400)]
+Text = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
 
 _PLACE: dict[str, Any] = {
     "name": "Eiffel Tower",
@@ -75,7 +76,7 @@ class Tag(BaseModel):
 
     model_config = _example(_TAG)
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=400)]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
     level: Level = Field(description="The landmark itself, or the level it falls back to.")
     probability: Probability = Field(
         description="Calibrated if the model is; an estimate for a tag taught with landmarks learn."
@@ -136,6 +137,12 @@ class Photo(BaseModel):
         exclude_if=lambda preview: preview is None,
         description="A small JPEG as a data URI; only if `preview` asked for it.",
     )
+
+    @classmethod
+    def failed(cls, file: str | None, code: Code, message: str) -> Photo:
+        """Return the answer for a photo that could not be analysed."""
+        error = ErrorDetail(code=code, message=message)
+        return cls(file=file, tags=[], candidates=[], known=False, reasons=[], error=error)
 
 
 class TagsResponse(BaseModel):
@@ -255,11 +262,25 @@ class LandmarksResponse(BaseModel):
     features: list[Feature]
 
 
+class XmpPlace(Place):
+    """The place of a tag to turn into metadata."""
+
+    model_config = ConfigDict(extra="forbid")  # a misspelt field would be left out without a word
+
+
+class XmpTag(Tag):
+    """A tag to turn into metadata."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    place: XmpPlace | None = None
+
+
 class XmpPhoto(BaseModel):
     """Tags of one photo to turn into metadata."""
 
     file: Annotated[str, StringConstraints(min_length=1, max_length=255)]
-    tags: Annotated[list[Tag], Field(min_length=1, max_length=5)]
+    tags: Annotated[list[XmpTag], Field(min_length=1, max_length=5)]
 
 
 class XmpRequest(BaseModel):

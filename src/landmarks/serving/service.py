@@ -19,7 +19,7 @@ from landmarks.serving.models.catalog import Catalog
 from landmarks.serving.models.served import ServedModel
 from landmarks.serving.pool.pool import PoolClosedError, TooSlowError, WorkerLostError
 from landmarks.serving.pool.protocol import Also
-from landmarks.serving.schemas import ErrorDetail, LimitsCard, ModelsResponse, Photo
+from landmarks.serving.schemas import LimitsCard, ModelsResponse, Photo
 from landmarks.serving.settings import ServeSettings
 
 Result = TypeVar("Result")
@@ -115,8 +115,7 @@ class Service:
 
     def _failed(self, upload: Upload, code: Code, message: str) -> Answered:
         self.metrics.picture(code)
-        error = ErrorDetail(code=code, message=message)
-        return Answered(Photo(file=upload.file, tags=[], candidates=[], known=False, reasons=[], error=error))
+        return Answered(Photo.failed(upload.file, code, message))
 
     def problem_of(self, photo: Photo) -> RequestError | None:
         """Return the error of an unreadable photo, or None."""

@@ -12,15 +12,28 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+from pydantic import (
+    AliasChoices,
+    AliasGenerator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    model_validator,
+)
+from pydantic.alias_generators import to_snake
 
 from landmarks.serving.errors import google_code
 from landmarks.serving.schemas import Photo
 
 GOOGLE_PARAMETERS = frozenset(
-    {"$.xgafv", "$alt", "$prettyPrint", "alt", "fields", "key", "prettyPrint", "quotaUser", "uploadType"}
+    {
+        *("$.xgafv", "$alt", "$prettyPrint", "access_token", "alt", "fields", "key", "oauth_token", "prettyPrint"),
+        *("quotaUser", "uploadType", "upload_protocol"),
+    }
 )
-"""Query parameters that every Google API accepts; only `key` has an effect here."""
+"""Query parameters that every Google API accepts, but for `callback`; only `key` has an effect here."""
 
 _LANDMARKS = {"LANDMARK_DETECTION", 2}  # Google's own client sends numbers
 _UNIMPLEMENTED = 12  # google.rpc.Code
@@ -64,21 +77,37 @@ class RpcStatus(BaseModel):
     message: str
 
 
-class Source(BaseModel):
+class _Message(BaseModel):
+    """A part of a request, in the JSON of protocol buffers: names also in snake case, null for nothing."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        alias_generator=AliasGenerator(validation_alias=lambda name: AliasChoices(name, to_snake(name))),
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class Source(_Message):
     """Location of an image; a request with one gets an error, because nothing is fetched."""
 
     gcsImageUri: str | None = None  # noqa: N815 - Google's name
     imageUri: str | None = None  # noqa: N815 - Google's name
 
 
-class Image(BaseModel):
+class Image(_Message):
     """An image."""
 
     content: str | None = Field(default=None, description="The file, in base64.")
     source: Source | None = None
 
 
-class RequestedFeature(BaseModel):
+class RequestedFeature(_Message):
     """A requested feature."""
 
     type: Annotated[str, StringConstraints(max_length=100)] | int = Field(
@@ -88,7 +117,7 @@ class RequestedFeature(BaseModel):
     model: str | None = None
 
 
-class AnnotateImageRequest(BaseModel):
+class AnnotateImageRequest(_Message):
     """One image and the features requested for it."""
 
     image: Image = Field(default_factory=Image)
@@ -133,13 +162,14 @@ class AnnotateImageRequest(BaseModel):
         return RpcStatus(code=_UNIMPLEMENTED, message=f"only landmarks are given, not {', '.join(others)}")
 
 
-class AnnotateRequest(BaseModel):
+class AnnotateRequest(_Message):
     """One or more images."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_REQUEST]})
 
     requests: Annotated[list[AnnotateImageRequest], Field(max_length=MAX_IMAGES)] = []
     parent: str | None = None
+    labels: dict[str, str] | None = None
 
 
 class Vertex(BaseModel):

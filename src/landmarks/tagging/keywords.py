@@ -76,6 +76,12 @@ def entries_for(tags: Iterable[Tag], *, iptc: bool = False, gps: bool = False) -
     )
 
 
+def too_long_for_iptc(tags: Iterable[Tag]) -> tuple[str, ...]:
+    """Return the keywords of `tags` that `entries_for` leaves out of those for IPTC."""
+    entries = entries_for(tags, iptc=True)
+    return tuple(word for word in entries.keywords if word not in entries.iptc_keywords)
+
+
 def counterparts(entries: Entries, before: Iterable[Tag], after: Iterable[Tag]) -> Entries:
     """Return what entries of some tags are called in those of the same tags in another language.
 

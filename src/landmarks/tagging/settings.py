@@ -55,7 +55,7 @@ class TagSettings:
         require_choice("engine", self.engine, get_args(EngineName))
         require_at_least("top", self.top)
         if self.min_confidence is not None and not 0 < self.min_confidence < 1:
-            raise SettingsError(f"`min_confidence` must lie between 0 and 1, not {self.min_confidence}")
+            raise SettingsError(f"`min_confidence` must be above 0 and below 1, not {self.min_confidence}")
         if not self.max_megapixels > 0:
             raise SettingsError(f"`max_megapixels` must be above 0, not {self.max_megapixels}")
         if self.places and not self.use_position:

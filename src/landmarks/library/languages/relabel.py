@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from landmarks.geo import Language
@@ -65,7 +64,7 @@ def _relabel_one(
 ) -> Iterator[Outcome]:
     photo = library.root / os.fsdecode(change.photo)
     row = library.ledger.photo(change.photo)
-    snapshot = _unchanged(photo, row)
+    snapshot = _unchanged(library, photo, row)
     if row is None or snapshot is None or not (batch.read_only or library.ledger.claim(change.photo)):
         yield Outcome(photo, "changed")
         return
@@ -75,15 +74,15 @@ def _relabel_one(
     yield from batch.amend(work, result, change)
 
 
-def _unchanged(photo: Path, row: PhotoRow | None) -> Snapshot | None:
-    """Return the state of a photo if it is as it was when it was tagged, without reading it; else None."""
+def _unchanged(library: Library, photo: Path, row: PhotoRow | None) -> Snapshot | None:
+    """Return the state of a photo if it has the content that it had when it was tagged; else None."""
     if row is None or row.state != "done":
         return None
     try:
-        now = Snapshot.of(photo, read=False)
+        now = library.files.look(photo)
     except OSError:
         return None
-    return replace(now, sha256=row.sha256) if (now.size, now.mtime_ns) == (row.size, row.mtime_ns) else None
+    return now if now.sha256 == row.sha256 else None
 
 
 def _in_language(key: str, language: Language) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from landmarks.library.batch import Batch, Outcome, Work, options_of
+from landmarks.library.batch import Batch, Outcome, Work
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import Change, Verdict
 from landmarks.library.review.verdicts import judged
@@ -101,7 +101,7 @@ def judge(files: Files, judgements: Sequence[Judgement], *, everywhere: bool = F
     due = [one for one in (_due(files, *each, everywhere=everywhere) for each in taken) if one is not None]
     with ledger.transaction():
         mine = {one.work.key for one in due if ledger.claim(one.work.key)}
-    batches: dict[tuple[int | None, WriteOptions], Batch] = {}
+    batches: dict[int | None, Batch] = {}
     try:
         for one in due:
             if one.work.key in mine:
@@ -111,7 +111,7 @@ def judge(files: Files, judgements: Sequence[Judgement], *, everywhere: bool = F
         for batch in batches.values():
             yield from batch.flush()
     finally:
-        for (run, _), batch in batches.items():
+        for run, batch in batches.items():
             batch.abandon()
             if run is None and batch.run is not None:
                 ledger.finish_run(batch.run)
@@ -160,11 +160,10 @@ def _due(files: Files, judgement: Judgement, snapshot: Snapshot, *, everywhere: 
     return _Due(work, tags, prior, judgement.verdicts)
 
 
-def _write(files: Files, due: _Due, batches: dict[tuple[int | None, WriteOptions], Batch]) -> Iterator[Outcome]:
+def _write(files: Files, due: _Due, batches: dict[int | None, Batch]) -> Iterator[Outcome]:
     prior = due.prior
-    options = files.options if prior is None else options_of(prior, due.work.model_key)
     run = None if prior is None else prior.run
-    batch = batches.setdefault((run, options), Batch(files.ledger, files.root, options, files.tool, run=run))
+    batch = batches.setdefault(run, Batch(files.ledger, files.root, files.options, files.tool, run=run))
     result = ImageTags(due.work.photo, due.tags, (), "" if prior is None else prior.model)
     if prior is None:
         yield from batch.take(due.work, result)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.geo.languages import english_countries
@@ -62,21 +62,21 @@ def confirmed_tags(verdicts: Iterable[Verdict]) -> list[Tag]:
 
 
 def _newest(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """Return the verdicts without those that a later one, by a name in another language, has revised."""
+    """Return the verdicts without those that a later one has revised.
+
+    It may name a tag in another language, and reject the city or country of one that was confirmed.
+    """
     standing: list[Verdict] = []
     for verdict in verdicts:
         names = _confirmed_names(verdict) or {verdict.name}
+        reach = names_of if verdict.verdict == "rejected" else _own_names
         standing = [
             earlier
             for earlier in standing
-            if earlier.name not in names and verdict.name not in _confirmed_names(earlier)
+            if earlier.name not in names and verdict.name not in _confirmed_names(earlier, reach)
         ]
         standing.append(verdict)
     return standing
-
-
-def _confirmed_names(verdict: Verdict) -> set[str]:
-    return {name for tag in confirmed_tags([verdict]) for name in _own_names(tag)}
 
 
 def names_of(tag: Tag) -> set[str]:
@@ -103,6 +103,10 @@ def _own_names(tag: Tag) -> set[str]:
         if (english := gazetteer.get(tag.place.key)) is not None:
             names.append(english.name)
     return {name.casefold() for name in _as_written(names, tag)}
+
+
+def _confirmed_names(verdict: Verdict, names: Callable[[Tag], set[str]] = _own_names) -> set[str]:
+    return {name for tag in confirmed_tags([verdict]) for name in names(tag)}
 
 
 def _as_written(names: Iterable[str], tag: Tag) -> list[str]:

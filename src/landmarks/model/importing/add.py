@@ -47,6 +47,9 @@ from landmarks.model.importing.scores import Scores
 from landmarks.model.importing.threshold import COSINE_TEMPERATURE, Negatives, cautious, fitted
 from landmarks.model.recognizer import Recognizer
 
+_LICENCE_LINE = re.compile(rf"(?m)^(Licence of the weights: |- licence: ){NOT_STATED}(\.?)$")
+"""Where the card of an export, or of an added model, states the licence."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -130,29 +133,35 @@ def is_model_folder(path: Path) -> bool:
     return (path / INFO_FILE).is_file() and (path / ONNX_FILE).is_file()
 
 
-def add_folder(source: Path, name: str = "") -> Path:
+def add_folder(source: Path, name: str = "", *, licence: str = "") -> Path:
     """Add a copy of a model folder.
 
     Args:
         source: The folder; what using a model does not need, such as TorchScript, is left out.
         name: Name of the model; empty to use its own.
+        licence: Licence of the weights, if the model states none.
 
     Returns:
         The model folder.
 
     Raises:
         ModelError: The model exists already, or a file is damaged or is no model that can be used.
-        SettingsError: The name is wrong.
+        SettingsError: The name is wrong, or the model states another licence.
     """
     info = read_info(source)
+    if licence and info.licence not in (NOT_STATED, licence):
+        raise SettingsError(f"{source}: its licence is stated ({info.licence}): leave out `licence`")
     target = _target(name or info.name)
     wanted = [one for one in USED_FILES if one in info.files]
     with new_folder(target) as folder:
         for one in wanted:
             with storage_errors(folder / one):
                 copyfile(check_file(source, info, one), folder / one)
+        if licence and (card := folder / CARD_FILE).is_file():
+            text = card.read_text(encoding="utf-8", errors="replace")
+            write_text(card, re.sub(_LICENCE_LINE, lambda found: f"{found[1]}{licence}{found[2]}", text))
         files = {one: sha256_file(folder / one) for one in wanted}
-        write_info(folder, replace(info, name=target.name, files=files))
+        write_info(folder, replace(info, name=target.name, files=files, licence=licence or info.licence))
         Recognizer(folder, threads=1)  # opened once: a graph that does not run is refused now
     return target
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
@@ -14,7 +14,7 @@ from landmarks.serving.jobs.archive import images_of
 from landmarks.serving.jobs.runner import JobRunner
 from landmarks.serving.jobs.store import Job
 from landmarks.serving.middleware.intake import read_files
-from landmarks.serving.routes import PICTURES, ModelName, errors
+from landmarks.serving.routes import PICTURES, ModelName, errors, only_known_parameters
 from landmarks.serving.schemas import Photo
 from landmarks.serving.service import Service
 from landmarks.serving.settings import JobLimits
@@ -45,20 +45,22 @@ class JobPhoto(Photo):
     """The result of one image of a job."""
 
     number: int = Field(description="Its place in the job, from 0.")
-    model: str = Field(description="Version of the model that gave it.")
+    model: str = Field(description="Version of the model that gave it; empty if none did.")
 
 
 class JobResults(BaseModel):
-    """A part of the results of a job, in the order of its images; those without a result yet are left out."""
+    """A part of the results of a job, in the order of its images, up to the first one without a result yet."""
 
     photos: list[JobPhoto]
-    next: int | None = Field(description="`start` of the next part; null if this is the last.")
+    next: int | None = Field(
+        description="`start` of the next part, which may still have to be analysed; null once all has been read."
+    )
 
 
 def jobs_router(service: Service, runner: JobRunner, limits: JobLimits) -> APIRouter:
     """Return the routes of jobs."""
-    router = APIRouter(prefix="/v1/jobs")
-    missing: dict[int | str, dict[str, Any]] = errors(401, 403, 404, 422)
+    router = APIRouter(prefix="/v1/jobs", dependencies=[Depends(only_known_parameters)])
+    missing: dict[int | str, dict[str, Any]] = errors(401, 403, 404, 422, 503)
 
     async def find(request: Request, job_id: str) -> Job:
         job = await runner.call(lambda store: store.find(job_id, _owner(request)))
@@ -87,8 +89,9 @@ def jobs_router(service: Service, runner: JobRunner, limits: JobLimits) -> APIRo
         uploads = await read_files(request, limits.job_files)
         max_file_bytes = service.settings.limits.max_file_bytes
         images, skipped = await asyncio.to_thread(images_of, uploads, limits, max_file_bytes)
-        ticket.count(len(images))
+        ticket.check()
         job = await runner.add(_owner(request), model, images)
+        ticket.count(len(images))
         body = card(job).model_dump() | {"skipped": skipped}
         return JSONResponse(body, 202, {"Location": f"/v1/jobs/{job.id}"})
 
@@ -106,9 +109,8 @@ def jobs_router(service: Service, runner: JobRunner, limits: JobLimits) -> APIRo
     ) -> JobResults:
         """Return results in the order of the images, also while the job is running."""
         await find(request, job_id)
-        rows = await runner.call(lambda store: store.results(job_id, start, limit + 1))
-        photos = [JobPhoto.model_validate({**result, "number": number}) for number, result in rows[:limit]]
-        return JobResults(photos=photos, next=rows[limit][0] if len(rows) > limit else None)
+        results, following = await runner.call(lambda store: store.results(job_id, start, limit))
+        return JobResults(photos=[JobPhoto.model_validate(each) for each in results], next=following)
 
     @router.delete("/{job_id}", summary="Delete a job", status_code=204, responses=missing)
     async def delete_job(request: Request, job_id: str) -> Response:

@@ -6,16 +6,16 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
 
 from landmarks.serving.errors import RequestError
 from landmarks.serving.jobs.archive import Packed
-from landmarks.serving.jobs.store import Item, Job, JobStore
+from landmarks.serving.jobs.store import Item, Job, JobStore, NewImage
 from landmarks.serving.middleware.intake import Upload
-from landmarks.serving.schemas import ErrorDetail, Photo
+from landmarks.serving.schemas import Photo
 from landmarks.serving.service import Answered, Service
 from landmarks.serving.settings import JobLimits
 
@@ -87,18 +87,18 @@ class JobRunner:
     async def add(self, owner: str, model: str | None, images: Sequence[Packed]) -> Job:
         """Store a job, all of it or nothing, and return it.
 
-        Its images are unpacked as they are stored, so that no more than one is in memory.
+        Its images are unpacked as they are stored, so that no more than one is in memory. One that cannot be
+        unpacked gets its error as its result.
 
         Raises:
-            RequestError: The jobs together have too many bytes already, an archive is damaged, or the file cannot
-                be used.
+            RequestError: The jobs together have too many bytes already, no image can be unpacked, or the file
+                cannot be used.
         """
         size = sum(image.size for image in images)
 
         def stored(store: JobStore) -> Job | None:
             fits = store.waiting()[1] + size <= self._limits.job_mb * 2**20
-            unpacked = ((image.file, image.content()) for image in images)
-            return store.find(store.add(owner, model, unpacked), owner) if fits else None
+            return store.find(store.add(owner, model, _unpacked(images)), owner) if fits else None
 
         storing = asyncio.create_task(self.call(stored))
         try:
@@ -112,7 +112,9 @@ class JobRunner:
         if job is None:
             message = "too many images of jobs are waiting: send the job again later"
             raise RequestError("overloaded", message, retry_after=30)
-        self.pending += len(images)
+        self.pending += job.images - job.done
+        for _ in range(job.failed):
+            self._service.metrics.picture("bad_request")
         self._more.set()
         self._more = asyncio.Event()
         return job
@@ -144,20 +146,36 @@ class JobRunner:
             self.pending = max(0, self.pending - 1)
 
     async def _look(self, item: Item) -> tuple[Photo, str]:
-        known = item.model if item.model in self._service.catalog.names else None
-        with self._service.catalog.use(known) as served:
+        try:
+            self._service.catalog.find(item.model)
+        except RequestError as error:  # after a restart with other models
+            self._service.metrics.picture(error.code)
+            return Photo.failed(item.file, error.code, error.message), ""
+        with self._service.catalog.use(item.model) as served:
             upload = Upload(item.file, item.content, f"job {item.owner}")
             # Whatever goes wrong with one image, it must not end the work on all others.
             (answer,) = await asyncio.gather(self._service.look(upload, served), return_exceptions=True)
         if isinstance(answer, Answered):
             return answer.photo, served.version
         _log.error("an image of a job failed", extra={"job": item.job}, exc_info=answer)
-        error = ErrorDetail(code="internal", message="the service failed on this image; see its log")
-        photo = Photo(file=item.file, tags=[], candidates=[], known=False, reasons=[], error=error)
-        return photo, served.version
+        return Photo.failed(item.file, "internal", "the service failed on this image; see its log"), served.version
 
     async def _expire(self) -> None:
         while True:
             before = time.time() - self._limits.job_hours * 3600
             await self._keep_trying(lambda store, before=before: store.expire(before))  # type: ignore[misc]
             await asyncio.sleep(_EXPIRY_SECONDS)
+
+
+def _unpacked(images: Sequence[Packed]) -> Iterator[NewImage]:
+    """Unpack images one at a time; raise the error of the first if none can be unpacked."""
+    problems: list[RequestError] = []
+    for image in images:
+        try:
+            yield NewImage(image.file, image.content())
+        except RequestError as error:
+            problems.append(error)
+            if len(problems) == len(images):
+                raise problems[0] from None
+            result = Photo.failed(image.file, error.code, error.message).model_dump() | {"model": ""}
+            yield NewImage(image.file, None, result)

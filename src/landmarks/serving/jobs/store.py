@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.errors import SettingsError
+from landmarks.files.databases import is_foreign
 from landmarks.files.locks import take_lock
 
 _VERSION = 1
@@ -56,6 +57,15 @@ class Job:
 
 
 @dataclass(frozen=True)
+class NewImage:
+    """An image of a new job: its name, and its content, or the result of one that cannot be analysed."""
+
+    file: str | None
+    content: bytes | None
+    result: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
 class Item:
     """An image to analyse: its job, the job's owner and model, its number and name in the job, and its content."""
 
@@ -71,7 +81,7 @@ class JobStore:
     """The file of jobs; it belongs to one process, and to one thread at a time.
 
     Args:
-        path: The file; it is created if missing, readable only by its owner.
+        path: The file; it is created if missing, and only its owner may read it.
 
     Raises:
         SettingsError: Its folder is missing, another service uses it, or it is not a file of jobs of this version.
@@ -81,6 +91,7 @@ class JobStore:
     def __init__(self, path: Path) -> None:
         if not path.parent.is_dir():
             raise SettingsError(f"`path` {path}: there is no folder {path.parent}: make it first")
+        _check(path)
         try:
             self._lock = take_lock(path.with_name(f"{path.name}.lock"))
         except TimeoutError as error:
@@ -91,23 +102,25 @@ class JobStore:
             self._database = _open(path)
         except (OSError, sqlite3.Error) as error:
             self._lock.close()
-            raise SettingsError(
-                f"`path` {path}: this is no file of jobs, or it cannot be written: {error}"
-            ) from error
+            raise _unusable(path, error) from error
 
     def close(self) -> None:
         """Close the file; unfinished jobs go on when it is opened again."""
         self._database.close()
         self._lock.close()
 
-    def add(self, owner: str, model: str | None, images: Iterable[tuple[str | None, bytes]]) -> str:
-        """Store a job with its images, all or none (also if reading one fails), and return its ID."""
+    def add(self, owner: str, model: str | None, images: Iterable[NewImage]) -> str:
+        """Store a job with its images, all or none (also if reading one fails), and return its ID.
+
+        At least one of them must be there to be analysed.
+        """
         job = secrets.token_urlsafe(16)
         with self._database as database:
             database.execute("INSERT INTO jobs VALUES (?, ?, ?, ?, NULL)", (job, owner, model, time.time()))
             database.executemany(
-                "INSERT INTO images (job, number, file, content) VALUES (?, ?, ?, ?)",
-                ((job, number, file, content) for number, (file, content) in enumerate(images)),
+                "INSERT INTO images (job, number, file, content, result, failed, taken) "
+                "VALUES (?1, ?2, ?3, ?4, ?5, ?5 IS NOT NULL, ?5 IS NOT NULL)",
+                ((job, number, each.file, each.content, _json(each.result)) for number, each in enumerate(images)),
             )
         return job
 
@@ -120,14 +133,28 @@ class JobStore:
         ).fetchone()
         return None if row is None else Job(*row)
 
-    def results(self, job: str, start: int, limit: int) -> list[tuple[int, dict[str, Any]]]:
-        """Return number and result of the analysed images of a job, from a number on."""
+    def results(self, job: str, start: int, limit: int) -> tuple[list[dict[str, Any]], int | None]:
+        """Return results of a job in the order of its images, without a gap.
+
+        Args:
+            job: Its ID.
+            start: Number of the first image.
+            limit: Maximum number of results.
+
+        Returns:
+            The results up to the first image without one, and the number of the image to go on with; None after
+            the last.
+        """
         rows = self._database.execute(
-            "SELECT number, result FROM images WHERE job = ? AND number >= ? AND result IS NOT NULL "
-            "ORDER BY number LIMIT ?",
-            (job, start, limit),
+            "SELECT number, result FROM images WHERE job = ? AND number >= ? ORDER BY number LIMIT ?",
+            (job, start, limit + 1),
         )
-        return [(number, json.loads(result)) for number, result in rows]
+        results: list[dict[str, Any]] = []
+        for number, result in rows:
+            if result is None or len(results) == limit:
+                return results, number
+            results.append({**json.loads(result), "number": number})
+        return results, None
 
     def take(self) -> Item | None:
         """Return the next image, or None; the jobs take turns."""
@@ -157,7 +184,7 @@ class JobStore:
         with self._database as database:
             stored = database.execute(
                 "UPDATE images SET content = NULL, result = ?, failed = ? WHERE job = ? AND number = ?",
-                (json.dumps(result, ensure_ascii=False), failed, item.job, item.number),
+                (_json(result), failed, item.job, item.number),
             ).rowcount
             database.execute(
                 "UPDATE jobs SET finished = ? WHERE id = ? AND NOT EXISTS "
@@ -192,8 +219,33 @@ class JobStore:
         self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
+def _json(result: dict[str, Any] | None) -> str | None:
+    return None if result is None else json.dumps(result, ensure_ascii=False)
+
+
+def _check(path: Path) -> None:
+    """Refuse a file that is not one of jobs, before anything is made or changed."""
+    if not path.exists():
+        return
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            foreign = is_foreign(database, ("jobs", "images"))
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+    if foreign:
+        raise SettingsError(f"`path` {path}: this is the database of another program: choose another file")
+
+
+def _unusable(path: Path, error: Exception) -> SettingsError:
+    return SettingsError(f"`path` {path}: this is no file of jobs, or it cannot be written: {error}")
+
+
 def _open(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    for ending in ("", "-wal", "-shm"):  # an older file may be open to others, and so may what a crash left
+        file = path.with_name(path.name + ending)
+        if file.exists() and file.stat().st_mode & 0o077:
+            file.chmod(0o600)
     database = sqlite3.connect(path, check_same_thread=False)
     try:
         for pragma in ("journal_mode = WAL", "secure_delete = ON", "foreign_keys = ON"):

@@ -125,13 +125,23 @@ class Ticket:
         return self._bytes
 
     def take_places(self, count: int) -> None:
-        """Take slots for the images of the request; raises `RequestError` if there are none."""
+        """Take slots for the images of the request, and count them.
+
+        Raises:
+            RequestError: There are none, or the key has used up its rate.
+        """
+        self.check()
         self._take(count, 0)
         self._places += count
         self.count(count)
 
+    def check(self) -> None:
+        """Refuse the request, with a `RequestError`, if the key has used up its rate."""
+        if self._quota is not None:
+            self._quota.check()
+
     def count(self, images: int) -> None:
-        """Count images toward the rate limit of the key; raises `RequestError` if it is used up."""
+        """Count images that were accepted toward the rate limit of the key."""
         if self._quota is not None:
             self._quota.take(images)
 

@@ -59,19 +59,21 @@ _PYTHON = re.compile(r"[:,]? (?:bytearray\(|b?['\"])")
 class _Reader(h11.Connection):
     """An HTTP parser that refuses what costs much more to parse than to send.
 
-    That is: very many headers, a very long address, tiny chunks.
+    That is: very many or very long headers, a very long address, tiny chunks.
     """
 
     def __init__(self, header_bytes: int) -> None:
         super().__init__(h11.SERVER, header_bytes)
+        self._header_bytes = header_bytes
         self._pieces = self._size = 0
 
     def next_event(self) -> Any:
         """Return the next HTTP event; raises `h11.RemoteProtocolError` for what costs too much."""
         if self.their_state is h11.IDLE:
-            head = self.trailing_data[0].partition(b"\r\n\r\n")[0]
-            if head.count(b"\n") > _HEAD_LINES:
-                raise h11.RemoteProtocolError("the head has too many lines", error_status_hint=431)
+            head = self.trailing_data[0].partition(b"\r\n\r\n")[0].partition(b"\n\n")[0]
+            # h11 itself limits only a head that is not complete yet.
+            if len(head) > self._header_bytes or head.count(b"\n") > _HEAD_LINES:
+                raise h11.RemoteProtocolError("the head is too large", error_status_hint=431)
         event = super().next_event()
         if isinstance(event, h11.Request):
             self._pieces = self._size = 0

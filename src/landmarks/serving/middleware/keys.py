@@ -64,9 +64,7 @@ class Quota:
         rate = self.key.images_per_minute
         if rate is None:
             return
-        now = time.monotonic()
-        self._left = min(float(rate), self._left + (now - self._at) * rate / 60)
-        self._at = now
+        self._refill(rate)
         if self._left < 1:
             raise RequestError(
                 "rate_limited",
@@ -75,25 +73,30 @@ class Quota:
             )
 
     def take(self, count: int) -> None:
-        """Count images; the last request may exceed the rate, and the next one waits for it.
-
-        Raises:
-            RequestError: The key has used up its rate.
-        """
-        self.check()
-        self._left -= count
+        """Count images that were accepted; a request may exceed the rate, and the next one waits for it."""
+        if self.key.images_per_minute is not None:
+            self._refill(self.key.images_per_minute)
+            self._left -= count
         self._counted(count)
+
+    def _refill(self, rate: int) -> None:
+        now = time.monotonic()
+        self._left = min(float(rate), self._left + (now - self._at) * rate / 60)
+        self._at = now
 
 
 class KeyRing:
     """The keys of a service; a changed file of keys is read again.
+
+    An emptied file lets nobody in any more. One that is missing or broken changes nothing, as while an editor
+    replaces it; the error goes to the log.
 
     Args:
         access: Access rules.
         counted: Called with the name of a key and the number of images it sends.
 
     Raises:
-        SettingsError: The file of keys cannot be read, or an entry is wrong.
+        SettingsError: The file of keys cannot be read, there is none in it, or an entry is wrong.
     """
 
     def __init__(self, access: Access, counted: Callable[[str, int], None] = lambda _name, _count: None) -> None:
@@ -104,7 +107,10 @@ class KeyRing:
         self._state = self._stat()
         self._looked = time.monotonic()
         self._quotas: dict[str, Quota] = {}
-        self._use(self._read())
+        keys = self._read()
+        if self._file is not None and keys == self._own:
+            raise SettingsError(f"{_where(self._file)}: there is no key in it: nobody could send anything")
+        self._use(keys)
 
     @property
     def open(self) -> bool:
@@ -132,17 +138,26 @@ class KeyRing:
         try:
             self._use(self._read())
         except SettingsError as error:
-            _log.error("the keys could not be read again", extra={"reason": str(error)})
+            reason = str(error).removeprefix(f"{_where(self._file)}: ")
+            told = {"file": str(self._file), "reason": reason}
+            _log.error("the API keys could not be read again: those before remain valid", extra=told)
 
-    def _stat(self) -> tuple[int, int] | None:
+    def _stat(self) -> tuple[int, ...] | None:
         try:
             stat = None if self._file is None else self._file.stat()
         except OSError:
             return None
-        return None if stat is None else (stat.st_mtime_ns, stat.st_size)
+        return None if stat is None else (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
 
     def _read(self) -> tuple[ApiKey, ...]:
-        return self._own if self._file is None else (*self._own, *read_keys(self._file))
+        if self._file is None:
+            return self._own
+        keys = (*self._own, *read_keys(self._file))
+        names: dict[str, str] = {}
+        for key in keys:
+            if (first := names.setdefault(key.sha256, key.name)) != key.name:
+                raise SettingsError(f"{_where(self._file)}: {first} and {key.name} are the same key: remove one")
+        return keys
 
     def _use(self, keys: tuple[ApiKey, ...]) -> None:
         before = self._quotas
@@ -161,7 +176,7 @@ def hash_of(key: str) -> str:
 
 
 def read_keys(file: Path) -> tuple[ApiKey, ...]:
-    """Read a TOML file with one table per key: its name, `sha256`, and perhaps `images_per_minute`.
+    """Read a TOML file with a table for each key: its name, `sha256`, and perhaps `images_per_minute`.
 
     Raises:
         SettingsError: It cannot be read, or an entry is wrong.
@@ -169,14 +184,16 @@ def read_keys(file: Path) -> tuple[ApiKey, ...]:
     try:
         tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise SettingsError(f"`keys_file` {file}: it cannot be read as TOML: {error}") from error
-    if not tables:
-        raise SettingsError(f"`keys_file` {file}: there is no key in it: nobody could send anything")
+        raise SettingsError(f"{_where(file)}: it cannot be read as TOML: {error}") from error
     return tuple(_key(file, name, table) for name, table in tables.items())
 
 
+def _where(file: Path) -> str:
+    return f"`keys_file` {file}"
+
+
 def _key(file: Path, name: str, table: object) -> ApiKey:
-    where = f"`keys_file` {file}: {name}"
+    where = f"{_where(file)}: {name}"
     if not _NAME.fullmatch(name) or name == "default":
         raise SettingsError(f"{where}: a name has letters, digits, - and _, and is not default")
     if not isinstance(table, dict) or set(table) - {"sha256", "images_per_minute"}:

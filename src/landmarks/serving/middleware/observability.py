@@ -18,6 +18,7 @@ from landmarks.serving.middleware.metrics import Metrics
 _log = logging.getLogger("landmarks.serving")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _JOB = re.compile(r"^/v1/jobs/[^/]+")
+_METHODS = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
 _CLIENT_LEFT = 499  # the usual status for a client that disconnected; only in the log
 _FAILED = 500
 
@@ -64,19 +65,26 @@ class Observe:
             path = _JOB.sub("/v1/jobs/{job_id}", scope["path"])
             route = path if path in self._routes else "other"
             scope["state"]["route"] = route
-            self._metrics.request(scope["method"], route, status or _FAILED, seconds)
+            method = method_of(scope)
+            self._metrics.request(method, route, status or _FAILED, seconds)
             quota = scope["state"].get("quota")
             _log.info(
                 "request",
                 extra={
                     "request_id": request_id,
-                    "method": scope["method"],
+                    "method": method,
                     "route": route,
                     "status": status or _FAILED,
                     "ms": round(seconds * 1000, 1),
                     **({} if quota is None else {"key": quota.key.name}),
                 },
             )
+
+
+def method_of(scope: Scope) -> str:
+    """Return the method of a request; one that a client made up is `_OTHER`, as OpenTelemetry has it."""
+    method: str = scope["method"]
+    return method if method in _METHODS else "_OTHER"
 
 
 def problem_of(error: Exception, scope: Scope) -> RequestError:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from landmarks.serving.errors import ANNOTATE_PATH, RequestError
+from landmarks.serving.errors import ANNOTATE_PATH, RequestError, error_response
 from landmarks.serving.middleware.clients import forwarded_client, networks_of
 from landmarks.serving.middleware.keys import KeyRing, Quota
 from landmarks.serving.settings import Access
@@ -26,7 +29,9 @@ HEADERS = {
 }
 """Headers of every response."""
 
-_PROTECTED = ("/v1/", "/metrics", "/openapi.json")
+PROTECTED = ("/v1/", "/metrics", "/openapi.json")
+"""Beginnings of the paths for which a key is needed, if there is one."""
+
 _PROBES = ("/healthz", "/readyz")
 """They reveal nothing, and a probe may use any host name."""
 
@@ -48,6 +53,35 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+class Cors(CORSMiddleware):
+    """Lets pages of other origins ask, and refuses in the form of every error.
+
+    Args:
+        app: The next application.
+        origins: The origins.
+    """
+
+    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
+        super().__init__(
+            app,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Goog-Api-Key", "X-Request-ID"],
+            expose_headers=["Location", "Retry-After", "X-Request-ID"],
+        )
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """Return the answer to the question of a browser whether a page may send a request."""
+        answer = super().preflight_response(request_headers)
+        if answer.status_code < 400:
+            return answer
+        headers = {name: value for name, value in answer.headers.items() if not name.startswith("content-")}
+        reason = bytes(answer.body).decode()
+        return error_response(
+            RequestError("bad_request", f"pages of other sites may not ask so: {reason}"), headers
+        )
 
 
 class Gate:
@@ -72,7 +106,7 @@ class Gate:
             if scope["path"] not in _PROBES:
                 self._check_host(headers)
             scope["state"]["quota"] = None
-            if scope["path"].startswith(_PROTECTED) and not self._keys.open:
+            if scope["path"].startswith(PROTECTED) and not self._keys.open:
                 scope["state"]["quota"] = self._quota(headers, _key_parameter(scope))
             peer = (scope.get("client") or ("",))[0]
             forwarded = ",".join(headers.getlist("x-forwarded-for"))

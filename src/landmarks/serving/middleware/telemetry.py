@@ -25,6 +25,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from landmarks import __version__
+from landmarks.serving.middleware.observability import method_of
 
 _SCOPE = "landmarks.serving"
 _FAILED = 500
@@ -112,15 +113,16 @@ class Trace:
                 status = message["status"]
             await send(message)
 
-        state, method = scope.setdefault("state", {}), scope["method"]
+        state, method = scope.setdefault("state", {}), method_of(scope)
+        named = "HTTP" if method == "_OTHER" else method
         parent = self._telemetry.context.extract(Headers(scope=scope))
         tracer = self._telemetry.tracer
-        with tracer.start_as_current_span(method, context=parent, kind=SpanKind.SERVER) as span:
+        with tracer.start_as_current_span(named, context=parent, kind=SpanKind.SERVER) as span:
             try:
                 await self._app(scope, receive, seen)
             finally:
                 route = state.get("route", "other")
-                span.update_name(f"{method} {route}")
+                span.update_name(f"{named} {route}")
                 span.set_attributes({"http.request.method": method, "http.route": route})
                 span.set_attribute("landmarks.request_id", state.get("request_id", ""))
                 if status:

@@ -78,11 +78,6 @@ class Catalog:
         return [entry.served for entry in self._entries.values()]
 
     @property
-    def names(self) -> list[str]:
-        """The names of the models, the default one first."""
-        return list(self._entries)
-
-    @property
     def waiting(self) -> int:
         """Number of images waiting for a worker."""
         return sum(served.pool.waiting for served in self.all)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
-from landmarks.errors import ModelError
+from landmarks.errors import ModelError, StorageError
+from landmarks.files.temporary import TemporaryFolder
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.calibration import Calibration, operating_point
 from landmarks.model.folder import ONNX_FILE, ModelInfo, check_file, read_info
@@ -60,14 +59,13 @@ class ServedModel:
     def __init__(self, folder: Path, settings: ServeSettings, replaced: Callable[[str], None]) -> None:
         self.info: ModelInfo = read_info(folder)
         check_file(folder, self.info, ONNX_FILE)
-        copy = _copy_of(folder) if settings.reload_seconds > 0 else None
-        self._remove = weakref.finalize(self, shutil.rmtree, copy or "", ignore_errors=True)  # also at the exit
+        self._copy = copy = _copy_of(folder) if settings.reload_seconds > 0 else None
         if copy is not None:
-            original, folder = folder, copy / folder.name
+            original, folder = folder, copy.path / folder.name
             if read_info(folder) != self.info:
                 raise ModelError(f"{original}: the folder changed while it was read")
             check_file(folder, self.info, ONNX_FILE)
-        self._copied = () if copy is None else tuple(path for path in copy.rglob("*") if path.is_file())
+        self._copied = () if copy is None else tuple(path for path in copy.path.rglob("*") if path.is_file())
         stored = self.info.calibration
         self._calibration = None if stored is None else Calibration.from_dict(stored)
         self._prefer = settings.tags.prefer
@@ -111,7 +109,8 @@ class ServedModel:
     async def close(self) -> None:
         """Stop the workers at once."""
         await self.pool.close()
-        self._remove()
+        if self._copy is not None:
+            self._copy.close()
 
     def card(self) -> ModelCard:
         """Describe the model."""
@@ -161,19 +160,19 @@ class ServedModel:
         return LandmarksResponse(features=list(features.values()))
 
 
-def _copy_of(folder: Path) -> Path | None:
-    """Return a folder with a copy of a model, whose workers can then be replaced whatever happens to the original.
+def _copy_of(folder: Path) -> TemporaryFolder | None:
+    """Copy a model, so that its workers can be replaced whatever happens to the original.
 
     None if there is no space for it.
     """
     copy = None
     try:
-        copy = Path(mkdtemp(prefix="landmarks-"))
-        shutil.copytree(folder, copy / folder.name)
+        copy = TemporaryFolder("landmarks-served-")
+        shutil.copytree(folder, copy.path / folder.name)
     except BaseException as error:  # also when the service is stopped meanwhile
         if copy is not None:
-            shutil.rmtree(copy, ignore_errors=True)
-        if not isinstance(error, OSError):
+            copy.close()
+        if not isinstance(error, (OSError, StorageError)):
             raise
         _log.warning("a model could not be copied", extra={"model": str(folder), "reason": str(error)})
         return None

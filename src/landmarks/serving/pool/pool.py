@@ -21,6 +21,7 @@ from typing import Any
 from landmarks.errors import LandmarksError, ModelError
 from landmarks.serving.pool import protocol as frames
 from landmarks.serving.pool.fair_queue import FairLine
+from landmarks.serving.pool.output import WorkerOutput
 from landmarks.serving.pool.protocol import SIZES
 from landmarks.serving.pool.worker import WorkerSettings
 
@@ -91,7 +92,7 @@ class Pool:
         self._replaced = replaced
         self._jobs: FairLine[_Job] = FairLine()
         self._tasks: list[asyncio.Task[None]] = []
-        self._processes: set[Process] = set()
+        self._processes: dict[Process, WorkerOutput] = {}
         self._closing = False
         self.ready = 0
 
@@ -235,11 +236,14 @@ class Pool:
             *(sys.executable, "-m", "landmarks.serving.pool.worker"),
             stdin=PIPE,
             stdout=PIPE,
+            stderr=PIPE,
             limit=_MAX_REPLY,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             start_new_session=True,  # Ctrl-C is for the service, which then stops its workers in an orderly way
         )
-        self._processes.add(process)
+        if process.stderr is None:
+            raise OSError("a process without its pipes")
+        self._processes[process] = WorkerOutput(process.stderr, process.pid)
         try:
             async with asyncio.timeout(START_SECONDS):
                 reply = await _ask(process, self._settings.to_dict(), b"")
@@ -265,7 +269,8 @@ class Pool:
         await process.wait()
         if process.stdin is not None:
             process.stdin.close()
-        self._processes.discard(process)
+        if (output := self._processes.pop(process, None)) is not None:
+            await output.close()
 
     async def _kill_all(self) -> None:
         await asyncio.gather(*(self._kill(process) for process in set(self._processes)))
@@ -311,7 +316,7 @@ def _start_failure(error: BaseException) -> str:
     if isinstance(error, _DiedError) and error.status == -signal.SIGKILL:
         return "the process that loads it was killed: is there enough memory?"
     if isinstance(error, _DiedError):
-        return f"the process that loads it ended with status {error.status}: see what it wrote above"
+        return f"the process that loads it ended with status {error.status}: the log has what it wrote"
     reason = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
     return f"no process can be started to load it ({reason.lower()})"
 

@@ -9,7 +9,6 @@ a seeded, stratified part becomes the test split. Pictures may be in subfolders 
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,17 +16,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from landmarks.errors import DataError
+from landmarks.imaging.photos import photo_rules
 from landmarks.training.data.listing import (
     ClassPictures,
     Sources,
     Split,
     find_splits,
+    is_shard_set,
     list_classes,
     read_sources,
+    same_names,
     source_of,
 )
 from landmarks.training.data.parquet import is_parquet, list_parquet
 from landmarks.training.data.tables import is_csv, list_csv
+from landmarks.training.runs.pictures import picture_name
 
 
 @dataclass(frozen=True)
@@ -77,14 +80,18 @@ class DataFolder:
         return table
 
     def fingerprint(self) -> str:
-        """Return a hash of which images (relative path and size) are in which split with which class."""
+        """Return a hash of which images (name in the data set and size) are in which split with which class."""
         digest = hashlib.sha256()
         for split, samples in (("train", self.train), ("valid", self.valid), ("test", self.test)):
             for sample in samples:
-                relative = os.path.relpath(sample.path, self.root)
-                line = f"{split}\0{relative}\0{sample.label}\0{sample.path.stat().st_size}\n"
+                name = picture_name(sample.path, self.root)
+                line = f"{split}\0{name}\0{sample.label}\0{sample.path.stat().st_size}\n"
                 digest.update(line.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()[:16]
+
+    def name_of(self, picture: Path) -> str:
+        """Return the path of an image in the data set, for messages."""
+        return picture_name(picture, self.root if self.root.is_dir() else self.root.parent)
 
     def without(self, broken: Iterable[Path]) -> DataFolder:
         """Return the data set without the images in `broken`.
@@ -144,17 +151,52 @@ def list_splits(root: Path, cache: Path | None = None) -> dict[Split, ClassPictu
         cache: Folder in which the pictures of Parquet files are unpacked, or None for the user's cache folder.
 
     Raises:
-        DataError: It is missing, unreadable or damaged.
+        DataError: It is missing, unreadable or damaged, or a folder of shards, which has a sample of its training
+            pictures alone.
     """
+    found = _listed(root, cache)
+    split, first = next(iter(found.items()))
+    names = sorted({name for listed in found.values() for name in listed.pictures})
+    return {**found, split: replace(first, notes=(*first.notes, *same_names(root, names)))}
+
+
+def _listed(root: Path, cache: Path | None) -> dict[Split, ClassPictures]:
     if is_csv(root):
         return list_csv(root)
     if is_parquet(root):
         return list_parquet(root, cache)
+    if is_shard_set(root):
+        raise DataError(
+            f"{root}: made by landmarks pack for landmarks train: give the folder that it was packed from"
+        )
+    if cache is not None:
+        require_outside(root, cache, "cache")
     found = {split: list_classes(root / name) for split, name in find_splits(root).items()}
     sources = read_sources(root)
     if not found:
         return {"train": _with_sources(list_classes(root), sources)}
     return {split: _with_sources(listed, sources, split) for split, listed in found.items()}
+
+
+def require_outside(root: Path, out: Path, argument: str) -> None:
+    """Refuse to make a folder that would be read as a class of the data set, or as a part of one.
+
+    Args:
+        root: The data set.
+        out: The folder to make.
+        argument: Its name, for the message.
+
+    Raises:
+        DataError: It is below a folder of class folders; or that cannot be read.
+    """
+    if not root.is_dir() or is_table(root):
+        return
+    for name in find_splits(root).values() or ("",):
+        place, made = (root / name).resolve(), out.resolve()
+        if place in made.parents and photo_rules().skips(made.relative_to(place).parts[0], is_folder=True) is None:
+            raise DataError(
+                f"{out}: it would be read as pictures of {place}: choose another `{argument}`, outside of it"
+            )
 
 
 def _with_sources(listed: ClassPictures, sources: Sources, split: Split | None = None) -> ClassPictures:
@@ -230,12 +272,15 @@ def read_data_folder(
     # A split that is missing is drawn from the training images.
     _require_pictures(first, at_least=3 - len(given))
     if "test" not in given:
-        notes += [f"{root}: there is no test/: a fifth of {_named(first)} is the test split"] if given else []
+        missing = "there is no test/" if first.split is None else "no row is of the split test"
+        notes += [f"{root}: {missing}: a fifth of {first.called} is the test split"] if given else []
         given["test"], train = split_stratified(train, 0.2, seed + 1, classes)
     if "valid" not in given:
         given["valid"], train = split_stratified(train, valid_size, seed, classes)
     else:
-        notes.append(f"{found['valid'].folder}: used for validation")
+        own = found["valid"]
+        where = str(own.folder) if own.split is None else f"{root}, {own.called}"
+        notes.append(f"{where}: used for validation")
     valid, test = tuple(given["valid"]), tuple(given["test"])
     if limit is not None and limit < len(classes):
         notes.append(
@@ -248,15 +293,14 @@ def read_data_folder(
 def _require_partners(root: Path, found: dict[Split, ClassPictures]) -> None:
     """Refuse test pictures without training pictures, and a training folder without others to measure on."""
     if "train" not in found:
-        name = _named(found["test" if "test" in found else "valid"])
+        given = found["test" if "test" in found else "valid"]
+        if given.split is not None:
+            raise DataError(f"{root}: no row is of the split train: add some, or leave out the splits")
+        name = given.called
         raise DataError(f"{root}: there is {name} but no train/: add train/ or give {name} itself to be split")
     if set(found) == {"train"} and found["train"].folder != root:
-        name = _named(found["train"])
+        name = found["train"].called
         raise DataError(f"{root}: there is {name} but no test/: add test/ or give {name} itself to be split")
-
-
-def _named(listed: ClassPictures) -> str:
-    return f"{listed.folder.name}/" if listed.folder.is_dir() else listed.folder.name
 
 
 def samples_of(listed: ClassPictures, classes: Sequence[str]) -> list[Sample]:
@@ -325,9 +369,7 @@ def _split_samples(listed: ClassPictures, train: ClassPictures) -> list[Sample]:
     _require_classes(listed, list(listed.pictures), at_least=1)
     extra = sorted({*listed.pictures} - {*train.pictures, *train.unreadable})
     if extra:
-        raise DataError(
-            f"{listed.folder}: class {extra[0]!r} is not in {_named(train)}: add it there or remove it"
-        )
+        raise DataError(f"{listed.folder}: class {extra[0]!r} is not in {train.called}: add it there or remove it")
     known = {name: paths for name, paths in listed.pictures.items() if name in train.pictures}
     _require_pictures(replace(listed, pictures=known), at_least=1)
     return samples_of(listed, list(train.pictures))

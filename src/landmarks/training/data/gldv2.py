@@ -19,6 +19,7 @@ from urllib.parse import unquote
 
 from landmarks.errors import DataError, SettingsError
 from landmarks.files.atomic import write_text
+from landmarks.training.data.tables import is_csv
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _FORMS = (("landmark_id", "images"), ("id", "landmark_id"))
@@ -68,11 +69,13 @@ def import_gldv2(
 
     Raises:
         DataError: A file is missing or of another form, or no landmark is left.
-        SettingsError: A value is out of range.
+        SettingsError: A value is out of range, or `out` is not the name of a table.
         StorageError: The table cannot be written.
     """
     if min_images < 1 or (limit_classes is not None and limit_classes < 2):
         raise SettingsError("`min_images` must be at least 1 and `limit_classes` at least 2")
+    if not is_csv(out):
+        raise SettingsError(f"`out` {out} is not the name of a table: let it end in .csv")
     if not images.is_dir():
         raise DataError(f"{images}: no such folder: give the folder with the folders 0 to f of the pictures")
     listed, malformed = _read_listing(listing)

@@ -17,6 +17,7 @@ from typing import Literal
 
 from landmarks.errors import DataError
 from landmarks.files.walker import Skipped, count_skipped
+from landmarks.geo.gazetteer import normalise
 from landmarks.imaging.formats import HEAD_BYTES, PHOTO_SUFFIXES, format_of
 from landmarks.imaging.photos import photo_rules, walk_photos
 
@@ -49,6 +50,7 @@ class ClassPictures:
         notes: Sentences about what was left out.
         skipped: Each file, folder and row that was skipped, with the reason.
         sources: Source of each picture of which it is known.
+        split: The split of the table, None for a folder.
     """
 
     folder: Path
@@ -57,10 +59,16 @@ class ClassPictures:
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     sources: Mapping[Path, str] = field(default_factory=dict)
+    split: Split | None = None
+
+    @property
+    def called(self) -> str:
+        """What it is called, for a message."""
+        return f"{self.folder.name}/" if self.split is None else f"the split {self.split}"
 
     def where(self, name: str) -> str:
         """Return where a class is, for a message."""
-        return str(self.folder / name) if self.folder.is_dir() else f"{self.folder}, {name}"
+        return str(self.folder / name) if self.split is None else f"{self.folder}, {name}"
 
 
 def split_named(name: str) -> Split | None:
@@ -73,10 +81,13 @@ def is_shard_set(root: Path) -> bool:
 
     See `landmarks.training.data.shards`. Without its shards or its index it would look like a small image folder.
     """
+    index = root / INDEX
     with suppress(OSError, ValueError, TypeError):  # no index, or one of something else
-        if {"format", "shards", "class_counts"} <= set(json.loads((root / INDEX).read_bytes())):
+        if index.is_file() and {"format", "shards", "class_counts"} <= set(json.loads(index.read_bytes())):
             return True
-    return any((root / "shards").glob("train-*.tar"))
+    with suppress(OSError):  # reading it tells what is wrong
+        return any((root / "shards").glob("train-*.tar"))
+    return False
 
 
 def find_splits(root: Path) -> dict[Split, str]:
@@ -89,7 +100,11 @@ def find_splits(root: Path) -> dict[Split, str]:
     """
     try:
         if not root.is_dir():
-            raise DataError(f"{root}: no such folder: give a folder with one folder of pictures per class")
+            missing = "not a folder or a table that is read" if root.exists() else "no such folder or table"
+            raise DataError(
+                f"{root}: {missing}: give a folder with one folder of pictures per class, or a table: CSV, TSV or "
+                "Parquet"
+            )
         names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
     except OSError as error:
         raise DataError(f"{root}: the folder cannot be read: change its permissions") from error
@@ -159,6 +174,20 @@ def source_of(sources: Sources, picture: str, split: Split | None = None) -> str
     known = sources.get(picture, {})
     tried = (split, "any", "") if split else ("test", "any", "", "train", "valid", *known)
     return next((known[name] for name in tried if name in known), "")
+
+
+def same_names(root: Path, names: Iterable[str]) -> list[str]:
+    """Return a note of classes that everywhere else are one landmark, if there are any."""
+    spelt: dict[str, list[str]] = {}
+    for name in names:
+        spelt.setdefault(normalise(name) or name, []).append(name)
+    several = [" = ".join(same[:5]) for same in spelt.values() if len(same) > 1]
+    if not several:
+        return []
+    shown = "; ".join(several[:5]) + (f"; and {len(several) - 5} more" if len(several) > 5 else "")
+    return [
+        f"{root}: classes that differ in number, case or separators alone ({shown}): merge them, or rename them"
+    ]
 
 
 def photo_suffix(name: str, content: bytes) -> str:

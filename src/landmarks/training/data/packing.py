@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from landmarks.errors import DataError, ImageError
-from landmarks.files.atomic import atomic_path, storage_errors, write_bytes, write_json
+from landmarks.files.atomic import atomic_path, new_folders, storage_errors, write_bytes, write_json
 from landmarks.files.locks import locked
-from landmarks.imaging.decoding import load_rgb
+from landmarks.imaging.decoding import load_rgb, read_content
 from landmarks.imaging.photos import photo_rules
 from landmarks.imaging.preprocessing import MAX_ASPECT, Preprocessing, resize_short_side
 from landmarks.training.config.jobs import PackSettings
 from landmarks.training.data.cache import Progress
-from landmarks.training.data.folders import DataFolder, Sample, limit_evenly, read_data_folder
+from landmarks.training.data.folders import DataFolder, Sample, limit_evenly, read_data_folder, require_outside
 from landmarks.training.data.listing import INDEX, SPLIT_NAMES, Split, photo_suffix
 from landmarks.training.data.shards import ShardSet, index_of, read_shard_set
 
@@ -41,7 +41,7 @@ class Packed:
 
     Attributes:
         shards: The shards.
-        broken: Unreadable images, as `name: reason`.
+        broken: Unreadable images, as `path in the data set: reason`.
         folder: The image folder, with what was left out of it.
     """
 
@@ -60,29 +60,25 @@ def pack(data: Path, out: Path, settings: PackSettings, *, progress: Progress | 
         progress: Called after each group of images.
 
     Raises:
-        DataError: The folder does not hold what training needs, `out` is taken, or another process packs into it.
+        DataError: The folder does not hold what training needs, `out` is taken or in a class folder, or another
+            process packs into it.
         StorageError: The shards cannot be written.
     """
     _require_free(out)
+    require_outside(data, out, "out")
     folder = read_data_folder(data, valid_size=settings.valid_size, seed=settings.seed)
     _require_folder_names(folder)
-    is_new = not out.exists()
-    try:
-        with _alone(out):
-            _require_free(out)  # another process may just have finished
-            temporary = out / _TEMPORARY
-            shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed
-            try:
-                broken = _pack(folder, temporary, settings, progress)
-                with storage_errors(out):
-                    for name in ("shards", *SPLIT_NAMES, INDEX):  # the index last: without it there is no set
-                        (temporary / name).rename(out / name)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
-    finally:
-        if is_new:
-            with suppress(OSError):  # not empty: all went well, or another process packs into it
-                out.rmdir()
+    with new_folders(out), _alone(out):
+        _require_free(out)  # another process may just have finished
+        temporary = out / _TEMPORARY
+        shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed
+        try:
+            broken = _pack(folder, temporary, settings, progress)
+            with storage_errors(out):
+                for name in ("shards", *SPLIT_NAMES, INDEX):  # the index last: without it there is no set
+                    (temporary / name).rename(out / name)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     return Packed(read_shard_set(out), tuple(broken), folder)
 
 
@@ -129,7 +125,7 @@ def _pack(folder: DataFolder, out: Path, settings: PackSettings, progress: Progr
     """Pack into a folder; returns the unreadable images."""
     train = list(folder.train)
     random.Random(settings.seed).shuffle(train)  # noqa: S311 - no secret
-    packing = _Packing(len(folder.train) + len(folder.valid) + len(folder.test), progress)
+    packing = _Packing(folder, progress)
     kept: list[Sample] = []
     shards: list[tuple[str, int]] = []
     readable = packing.readable(train)
@@ -193,8 +189,9 @@ def _write_shard(path: Path, pictures: Iterator[tuple[Sample, bytes]], size: int
 class _Packing:
     """Reads images, and adds up their pixels the first time it reads a split."""
 
-    def __init__(self, total: int, progress: Progress | None) -> None:
-        self._total = total
+    def __init__(self, folder: DataFolder, progress: Progress | None) -> None:
+        self._total = len(folder.train) + len(folder.valid) + len(folder.test)
+        self._named = folder.name_of
         self._progress = progress
         self._done = 0
         self._pixels = 0
@@ -208,15 +205,14 @@ class _Packing:
         for sample in samples:
             self._tell()
             try:
-                content = sample.path.read_bytes()
+                content = read_content(sample.path)
                 pixels = load_rgb(content, min_side=side)
                 short, long = sorted(pixels.shape[:2])
                 if short > side or long > MAX_ASPECT * short:  # refused, as for a folder
                     pixels = resize_short_side(pixels, side)
                     content = _jpeg(pixels)
-            except (ImageError, OSError) as error:
-                reason = error.reason if isinstance(error, ImageError) else str(error.strerror).lower()
-                self.broken.append(f"{sample.path.name}: {reason}")
+            except ImageError as error:
+                self.broken.append(f"{self._named(sample.path)}: {error.reason}")
                 continue
             self._add(pixels)
             yield sample, content

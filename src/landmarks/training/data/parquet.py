@@ -1,6 +1,6 @@
 """Tables of pictures in Parquet files, as the `datasets` library writes them.
 
-A column has the pictures, as bytes or as a struct of bytes and path; another has the labels, as text or as numbers
+A column has the pictures, as bytes, as paths or as a struct of both; another has the labels, as text or as numbers
 whose names are in the schema. Training reads a picture many times, so those of a file are unpacked once, into the
 cache folder, and from there on they are files like any others.
 """
@@ -22,12 +22,14 @@ from landmarks.files.locks import locked
 from landmarks.files.state import user_cache
 from landmarks.training.data.listing import ClassPictures, Split, photo_suffix, split_named
 from landmarks.training.data.tables import COLUMNS, Row, group_rows
+from landmarks.training.runs.pictures import UNPACKED
 
 SUFFIX = ".parquet"
 
 PICTURES = ("image", "img", "picture", "photo", "bytes", "content")
-"""Names of the column of pictures, in lower case; the first that a file has counts."""
+"""Names of the column of pictures, in lower case; the first that a file has counts, else one of paths."""
 
+_FORMAT = 2
 _ROWS = "rows.json"
 _BATCH = 64
 _WAIT = 24 * 3600.0  # seconds, for another process that unpacks the same
@@ -56,9 +58,9 @@ def list_parquet(root: Path, cache: Path | None = None) -> dict[Split, ClassPict
     """
     rows: list[Row] = []
     for file in _files(root):
-        folder = (cache or user_cache()) / f"parquet-{_digest(file)}"
+        folder = (cache or user_cache()) / f"{UNPACKED}{_digest(file)}"
         for number, (name, label, split, source) in enumerate(_unpacked(file, folder)):
-            path = folder / name if name else None  # a name that is an absolute path stays it
+            path = folder / file.name / name if name else None  # a name that is an absolute path stays it
             rows.append(Row(f"row {number + 1} of {file.name}", path, label, split, source))
     return group_rows(root, rows)
 
@@ -74,28 +76,29 @@ def _files(root: Path) -> list[Path]:
 
 def _digest(file: Path) -> str:
     status = file.stat()
-    return hashlib.sha256(f"{file.resolve()}\0{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()[:20]
+    state = f"{_FORMAT}\0{file.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
+    return hashlib.sha256(state.encode("utf-8", "surrogateescape")).hexdigest()[:20]
 
 
 def _unpacked(file: Path, folder: Path) -> Sequence[_Stored]:
-    """Return the rows of a file, whose pictures are then in `folder`."""
-    stored = _stored(folder)
+    """Return the rows of a file, whose pictures are then in the subfolder of `folder` with its name."""
+    stored = _stored(file, folder)
     if stored is not None:
         return stored
     try:
         with locked(folder.with_suffix(".lock"), wait=_WAIT):
-            stored = _stored(folder)  # another process may just have unpacked them
+            stored = _stored(file, folder)  # another process may just have unpacked them
             return _unpack_all(file, folder) if stored is None else stored
     except TimeoutError as error:
         raise StorageError(f"{folder}: another process has been unpacking {file} for a day: end it") from error
 
 
-def _stored(folder: Path) -> Sequence[_Stored] | None:
+def _stored(file: Path, folder: Path) -> Sequence[_Stored] | None:
     """Return the rows if they are unpacked, None if they are not there yet or something is missing."""
     with suppress(OSError, ValueError, TypeError):
         rows: list[_Stored] = json.loads((folder / _ROWS).read_text(encoding="utf-8"))
         names = {name for name, *_ in rows if name and not Path(name).is_absolute()}
-        return rows if names <= {path.name for path in folder.iterdir()} else None
+        return rows if names <= {path.name for path in (folder / file.name).iterdir()} else None
     return None
 
 
@@ -104,9 +107,10 @@ def _unpack_all(file: Path, folder: Path) -> Sequence[_Stored]:
     temporary = folder.with_name(f".{folder.name}-unpacking")
     with storage_errors(folder):
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        pictures = temporary / file.name  # by which a picture is known wherever the cache is
+        pictures.mkdir(parents=True)
         try:
-            rows = [_unpack(row, number, file, temporary) for number, row in enumerate(_read(file))]
+            rows = [_unpack(row, number, file, pictures) for number, row in enumerate(_read(file))]
             write_json(temporary / _ROWS, rows)
             shutil.rmtree(folder, ignore_errors=True)
             temporary.rename(folder)
@@ -142,7 +146,10 @@ def _read(file: Path) -> Iterator[tuple[Any, str, str, str]]:
 
 def _columns(file: Path, names: Sequence[str]) -> dict[str, str]:
     lower = {name.lower(): name for name in names}
-    wanted = {"picture": PICTURES, **{column: COLUMNS[column] for column in ("label", "split", "source")}}
+    wanted = {
+        "picture": (*PICTURES, *COLUMNS["path"]),
+        **{column: COLUMNS[column] for column in ("label", "split", "source")},
+    }
     found = {
         column: lower[name]
         for column, known in wanted.items()
@@ -172,7 +179,8 @@ def _label(value: object, names: Sequence[str]) -> str:
 def _unpack(row: tuple[Any, str, str, str], number: int, file: Path, folder: Path) -> _Stored:
     """Write the picture of a row; returns its name, or the path given instead, and the other values."""
     picture, label, split, source = row
-    given = picture if isinstance(picture, Mapping) else {"bytes": picture}
+    key = "path" if isinstance(picture, str) else "bytes"
+    given = picture if isinstance(picture, Mapping) else {key: picture}
     content, path = given.get("bytes"), given.get("path")
     if not isinstance(content, bytes):
         return (str((file.parent / str(path)).absolute()) if path else ""), label, split, source

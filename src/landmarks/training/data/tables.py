@@ -16,6 +16,7 @@ from typing import Literal
 from landmarks.errors import DataError
 from landmarks.training.data.cache import resolved
 from landmarks.training.data.listing import SPLIT_NAMES, ClassPictures, Split, split_named
+from landmarks.training.runs.pictures import unpacked_name
 
 SUFFIXES = frozenset({".csv", ".tsv"})
 
@@ -167,10 +168,15 @@ def _by_split(
     found: dict[Split, ClassPictures] = {}
     for split in SPLIT_NAMES:
         if split in pictures:
-            ordered = {name: sorted(paths) for name, paths in sorted(pictures[split].items())}
-            found[split] = ClassPictures(table, ordered, (), notes, skipped, sources)
+            ordered = {name: sorted(paths, key=_rank) for name, paths in sorted(pictures[split].items())}
+            found[split] = ClassPictures(table, ordered, (), notes, skipped, sources, split)
             notes, skipped = (), ()  # told once
     return found
+
+
+def _rank(path: Path) -> Path:
+    """Return what the pictures of a class are sorted by: the same order, and so the same split, with any cache."""
+    return unpacked_name(path) or path
 
 
 def _split_of(text: str) -> Split | None:

@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 import torch
 
 from landmarks.errors import LandmarksError, RunError, SettingsError
-from landmarks.files.atomic import write_json, write_text
+from landmarks.files.atomic import new_folders, write_json, write_text
 from landmarks.training.config.settings import RunSettings, default_settings
+from landmarks.training.data.folders import require_outside
 from landmarks.training.data.loaders import Data, Loader, prepare_data
 from landmarks.training.engine.devices import (
     check_processes,
@@ -40,7 +41,7 @@ from landmarks.training.models.weights import load_weights, save_weights
 from landmarks.training.runs.folder import (
     RunFolder,
     create_run,
-    discard_run,
+    discard_without_weights,
     library_versions,
     locked_run,
     machine,
@@ -70,8 +71,17 @@ def train_run(
         LandmarksError: As the parts do. A run that was stopped can be continued with `resume_run` from its last
             finished epoch.
     """
-    folder = create_run(out, settings) if is_first_process() else RunFolder(out)
-    return _complete(folder, settings, Loggers(*loggers), resume=False, splits=splits)
+    if not is_first_process():
+        _assist(RunFolder(out), settings, resume=False)
+    require_outside(settings.data, out, "out")
+    with new_folders(out):
+        folder = create_run(out, settings)
+        try:
+            return _complete(folder, settings, Loggers(*loggers), resume=False, splits=splits)
+        except (LandmarksError, OSError) as error:
+            if not isinstance(error, RunError):  # which says that the folder is that of another process
+                discard_without_weights(folder)  # not before its lock is released: it has files of its own
+            raise
 
 
 def resume_run(out: Path, *, loggers: Sequence[Logger] = ()) -> TrainedRun:
@@ -83,6 +93,8 @@ def resume_run(out: Path, *, loggers: Sequence[Logger] = ()) -> TrainedRun:
         ModelError: Its checkpoint is damaged.
     """
     folder, settings = open_run(out)
+    if not is_first_process():
+        _assist(folder, settings, resume=True)
     return _complete(folder, settings, Loggers(*loggers), resume=True, splits=SPLITS)
 
 
@@ -97,41 +109,32 @@ def _complete(
     folder: RunFolder, settings: RunSettings, logger: Logger, *, resume: bool, splits: Sequence[str]
 ) -> TrainedRun:
     """Do what a run lacks: the whole of it, or what an earlier attempt left."""
-    if not is_first_process():
-        _assist(folder, settings, resume=resume)
-    ready = resume
-    try:
-        with locked_run(folder):
-            if resume:
-                require_data(folder, settings)
-            started = time.perf_counter() - _seconds_so_far(folder)
-            data, network = prepare(settings, logger, folder)
-            if resume and folder.info.is_file():
-                require_same_data(folder, read_info(folder), data)
-            ready = True
-            info = _describe(data, network)
-            write_json(folder.info, info)
-            unfreeze = settings.model.unfreeze
-            # Fine-tuning that has begun, here or in the run it starts from, has left the head of before behind.
-            begun = settings.model.init is not None or (resume and folder.checkpoint.is_file())
-            if isinstance(network.model, TransferModel) and not (unfreeze and begun):
-                _train_head(folder, settings, data, network, logger, resume=resume)
-            if settings.model.kind == "scratch" or unfreeze:
-                logger.stage("training")
-                if settings.loop.processes > 1:
-                    train_distributed(folder.root, settings, resume=resume, logger=logger)
-                else:
-                    fabric = launch_fabric(settings.loop, settings.model)
-                    train_images(fabric, data, network, settings, folder, resume=resume, logger=logger)
-            write_json(folder.info, {**info, "seconds": round(time.perf_counter() - started, 1)})
-            logger.stage("evaluating")
-            run = load_run(folder.root)
-            evaluate_run(run, data, splits=splits)
-            logger.finish(run)
-    except LandmarksError:
-        if not ready:
-            discard_run(folder)  # not before its lock is released: the lock has files of its own in it
-        raise
+    with locked_run(folder):
+        if resume:
+            require_data(folder, settings)
+        started = time.perf_counter() - _seconds_so_far(folder)
+        data, network = prepare(settings, logger, folder)
+        if resume and folder.info.is_file():
+            require_same_data(folder, read_info(folder), data)
+        info = _describe(data, network)
+        write_json(folder.info, info)
+        unfreeze = settings.model.unfreeze
+        # Fine-tuning that has begun, here or in the run it starts from, has left the head of before behind.
+        begun = settings.model.init is not None or (resume and folder.checkpoint.is_file())
+        if isinstance(network.model, TransferModel) and not (unfreeze and begun):
+            _train_head(folder, settings, data, network, logger, resume=resume)
+        if settings.model.kind == "scratch" or unfreeze:
+            logger.stage("training")
+            if settings.loop.processes > 1:
+                train_distributed(folder.root, settings, resume=resume, logger=logger)
+            else:
+                fabric = launch_fabric(settings.loop, settings.model)
+                train_images(fabric, data, network, settings, folder, resume=resume, logger=logger)
+        write_json(folder.info, {**info, "seconds": round(time.perf_counter() - started, 1)})
+        logger.stage("evaluating")
+        run = load_run(folder.root)
+        evaluate_run(run, data, splits=splits)
+        logger.finish(run)
     return run
 
 
@@ -166,6 +169,8 @@ def prepare(settings: RunSettings, logger: Logger, folder: RunFolder | None = No
     if data.broken:
         listed = f": {folder.info} lists them" if folder else ""
         logger.remark(f"{len(data.broken)} unreadable pictures were left out{listed}")
+    for one in data.broken:
+        logger.detail(f"{one.path}: left out: {one.reason}")
     if settings.loop.processes > 1 and data.train_size < settings.loading.batch_size:
         raise SettingsError(
             f"`batch_size` must be at most the {data.train_size} training images where several devices share "
@@ -271,7 +276,7 @@ def _describe(data: Data, network: NetworkOfRun) -> dict[str, Any]:
             "train": data.train_size,
             "valid": len(folder.valid),
             "test": len(folder.test),
-            "broken": [f"{item.path.name}: {item.reason}" for item in data.broken],
+            "broken": [f"{folder.name_of(item.path)}: {item.reason}" for item in data.broken],
         },
         "versions": library_versions(),
         "machine": machine(),

@@ -28,8 +28,7 @@ class KnownLandmarks:
 
     def key(self, name: str) -> str:
         """Return the canonical form of all names of a landmark."""
-        place = self._gazetteer.find(name)
-        return place.key if place is not None else normalise(name)
+        return self._gazetteer.key_of(name)
 
     def __contains__(self, key: object) -> bool:
         return key in self._names

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from landmarks.errors import ModelError, SettingsError
-from landmarks.model.folder import INFO_FILE, ONNX_FILE, find_model
+from landmarks.model.folder import INFO_FILE, ONNX_FILE, find_model, named_model
 from landmarks.tagging.settings import TagSettings
 from landmarks.training.evaluation.subjects import Subject, subject_of_folder
 from landmarks.training.runs.folder import RunFolder
@@ -25,9 +25,11 @@ def open_subject(model: str, settings: TagSettings, *, workers: int | None = Non
         PlacesError: A table of places is broken.
     """
     path = Path(model)
+    is_run = RunFolder(path).info.is_file()
+    if not is_run and (named := named_model(model)) is not None:
+        return subject_of_folder(named, settings, workers=workers)
     if path.is_file() and path.suffix == ".onnx":
         return subject_of_folder(_folder_of_onnx(path), settings, workers=workers)
-    is_run = RunFolder(path).info.is_file()
     if (path.is_file() or is_run) and (workers or 1) > 1:
         raise SettingsError(f"{path}: a PyTorch model is evaluated in one process: leave out `workers`")
     if path.is_file():

@@ -20,7 +20,15 @@ from landmarks.geo.gazetteer import normalise
 from landmarks.imaging.photos import find_photos, photo_rules
 from landmarks.model.ood import BACKGROUND
 from landmarks.training.data.folders import is_table, list_splits
-from landmarks.training.data.listing import Sources, Split, find_splits, read_sources, skipped_notes, source_of
+from landmarks.training.data.listing import (
+    Sources,
+    Split,
+    find_splits,
+    read_sources,
+    skipped_notes,
+    source_of,
+    split_named,
+)
 from landmarks.training.evaluation.matching import KnownLandmarks
 
 Role = Literal["known", "unknown", "negative"]
@@ -69,16 +77,16 @@ def collect_photos(data: Sequence[Path], negatives: Sequence[Path], known: Known
         known: The landmarks of the model.
 
     Raises:
-        DataError: A folder is missing or there is no photo at all.
+        DataError: A folder is missing or has no photo.
     """
     listing = _Listing(known, {_resolved(folder) for folder in negatives})
     for folder in negatives:
         listing.add_kinds(folder)
+        listing.require_photos(folder, "give a folder of photos without a landmark")
     for folder in data:
         listing.add_data(folder)
+        listing.require_photos(folder, "give a folder with one folder of photos per class")
     folders = ", ".join(map(str, [*data, *negatives]))
-    if not listing.photos:
-        raise DataError(f"{folders}: there are no photos in it: give a folder with one folder of photos per class")
     notes = (*listing.notes, *skipped_notes(folders, listing.skipped.values()))
     return PhotoSet(tuple(listing.photos.values()), listing.names, notes)
 
@@ -89,8 +97,15 @@ class _Listing:
         self.names: dict[str, str] = {}
         self.notes: list[str] = []
         self.skipped: dict[Path, Skipped] = {}  # folders may be walked several times
+        self._listed = 0  # photos of the last folder, also those that another folder has
         self._known = known
         self._negatives = negatives
+
+    def require_photos(self, folder: Path, fix: str) -> None:
+        """Refuse a folder that was added and has no photo."""
+        if self._listed == 0:
+            raise DataError(f"{folder}: there are no photos in it: {fix}")
+        self._listed = 0
 
     def add_data(self, folder: Path) -> None:
         """Add a table, a folder of classes or, if that has none, of photos without a landmark."""
@@ -100,8 +115,10 @@ class _Listing:
         top = _subfolders(folder)
         splits = find_splits(folder)
         root = folder / splits["test"] if "test" in splits else folder
-        if root == folder and "train" in splits:
-            raise DataError(f"{folder}: there is train/ but no test/ with classes: give the folder to measure on")
+        halves = [name for name in top if split_named(name) and _subfolders(folder / name)]
+        if root == folder and ("train" in splits or (halves and halves == top)):
+            half = splits.get("train") or halves[0]
+            raise DataError(f"{folder}: there is {half}/ but no test/ with classes: give the folder to measure on")
         classes = [root / name for name in (_subfolders(root) if root != folder else top)]
         classes = [one for one in classes if _resolved(one) not in self._negatives]
         if not classes:
@@ -118,14 +135,12 @@ class _Listing:
         self._tell_loose(root)
 
     def _add_table(self, table: Path) -> None:
-        """Add the test pictures of a table, or all of one without splits."""
+        """Add the test pictures of a table, or all of one without any."""
         splits = list_splits(table)
-        listed = splits.get("test") or splits.get("train")
-        if listed is None:
-            raise DataError(f"{table}: no row is of the split test: add some")
         self.notes += [note for each in splits.values() for note in each.notes]
-        for name, paths in listed.pictures.items():
-            self._add_class(name, [(path, listed.sources.get(path, "")) for path in paths])
+        for listed in [splits["test"]] if "test" in splits else splits.values():
+            for name, paths in listed.pictures.items():
+                self._add_class(name, [(path, listed.sources.get(path, "")) for path in paths])
 
     def _add_class(self, name: str, found: Sequence[tuple[Path, str]]) -> None:
         """Add the photos of a class, each with its source, by what the model knows of it."""
@@ -156,6 +171,7 @@ class _Listing:
 
     def _add(self, found: Iterable[tuple[Path, str]], role: Role, group: str) -> None:
         for path, source in found:
+            self._listed += 1
             self.photos.setdefault(_resolved(path), Photo(path, role, group, source))
 
     def _skip(self, skipped: Skipped) -> None:

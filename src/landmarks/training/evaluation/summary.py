@@ -178,7 +178,10 @@ def summarise(judgements: Sequence[Judgement]) -> Summary:
     """
     readable = [one for one in judgements if one.error is None]
     if not readable:
-        raise DataError(f"none of {len(judgements)} photos is readable: check the folder")
+        first = judgements[0]
+        raise DataError(
+            f"none of {len(judgements)} photos can be read ({first.photo.path}: {first.error}): give others"
+        )
     by_role = _grouped(judgements, lambda one: one.photo.role)
     known = [one for one in readable if one.photo.role == "known"]
     others = [one for one in readable if one.photo.role != "known"]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from landmarks.errors import ModelError
 from landmarks.files.atomic import atomic_path
-from landmarks.geo.gazetteer import Gazetteer, normalise
+from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.calibration import Outputs
 from landmarks.training.config.settings import ModelSettings
 from landmarks.training.models.transfer import TransferModel
@@ -90,14 +90,11 @@ class BackgroundTable:
 
     def without(self, classes: Sequence[str]) -> BackgroundTable:
         """Return the table without the landmarks that a model knows, by name or by place."""
-        gazetteer = Gazetteer.bundled()
-
-        def keys(name: str) -> set[str]:
-            place = gazetteer.find(name)
-            return {normalise(name)} | ({place.key} if place else set())
-
-        taken = set().union(*map(keys, classes)) if classes else set()
-        kept = [not (name.startswith("landmark/") and keys(name.partition("/")[2]) & taken) for name in self.names]
+        key_of = Gazetteer.bundled().key_of
+        taken = {f"landmark/{key_of(name)}" for name in classes}
+        kept = [
+            f"{sort}/{key_of(name)}" not in taken for sort, _, name in (one.partition("/") for one in self.names)
+        ]
         return BackgroundTable(
             self.embeddings[np.array(kept)[self.groups]], self.groups[np.array(kept)[self.groups]], self.names
         )

@@ -6,13 +6,15 @@ How its thresholds are chosen is in `landmarks.training.export.thresholds`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from landmarks.errors import DataError
 from landmarks.model.calibration import Calibration, Outputs, calibrate
 from landmarks.model.ood import EmbeddingStatistics, ScoreKind, is_landmark, needs_statistics
 from landmarks.model.recognizer import Recognizer
@@ -21,6 +23,12 @@ from landmarks.training.data.loaders import Data, EvalTransform
 from landmarks.training.export.background_table import TableGroups
 from landmarks.training.export.outputs import FolderOutputs, embeddings_of, outputs_by_folder, outputs_of
 from landmarks.training.export.thresholds import OpenSetPhotos, OpenSetTargets, calibrate_open_set
+
+KNOWN = "known_landmarks"
+"""Key of the folders of unknown landmarks that were left out, as the model knows them, in `fitted_on`."""
+
+_NAMED = 5
+"""How many photos that were left out are named."""
 
 TRAINING_PHOTOS = 50_000
 """Training images that tell where the classes lie among the embeddings, at least one of each class."""
@@ -65,26 +73,45 @@ def calibrate_export(folder: Path, data: Data, photos: CalibrationPhotos) -> tup
     ordinary = outputs_by_folder(recognizer, photos.negatives)
     if photos.score == "combined":
         none = FolderOutputs({}, ())
-        unknown = none if photos.unknown is None else outputs_by_folder(recognizer, photos.unknown)
+        unknown = none if photos.unknown is None else outputs_by_folder(recognizer, photos.unknown, unknown=True)
         outputs = _open_set_photos(recognizer, data, TableGroups(ordinary.groups, unknown.groups))
-        calibration = calibrate_open_set(outputs, recognizer.info.classes, photos.targets)
-        return calibration, (*ordinary.unreadable, *unknown.unreadable)
+        unreadable = (*ordinary.unreadable, *unknown.unreadable)
+        with _naming(unreadable):
+            calibration = calibrate_open_set(outputs, recognizer.info.classes, photos.targets)
+        known = [str(one) for one in unknown.known]
+        return replace(calibration, fitted_on={**calibration.fitted_on, KNOWN: known}), unreadable
     samples = fitted_on(data.folder.valid, len(data.folder.classes))
     valid = _cached(recognizer, data, samples)
     statistics = None
     if needs_statistics(photos.score):
         embeddings, labels = training_embeddings(recognizer, data, data.folder.train)
         statistics = EmbeddingStatistics.fit(embeddings, labels, len(data.folder.classes))
-    calibration = calibrate(
-        valid,
-        np.array([sample.label for sample in samples]),
-        _together(list(ordinary.groups.values())),
-        recognizer.info.classes,
-        score=photos.score,
-        target_fpr=photos.targets.ordinary,
-        statistics=statistics,
-    )
+    with _naming(ordinary.unreadable):
+        calibration = calibrate(
+            valid,
+            np.array([sample.label for sample in samples]),
+            _together(list(ordinary.groups.values())),
+            recognizer.info.classes,
+            score=photos.score,
+            target_fpr=photos.targets.ordinary,
+            statistics=statistics,
+        )
     return calibration, ordinary.unreadable
+
+
+@contextmanager
+def _naming(unreadable: Sequence[Path]) -> Iterator[None]:
+    """Name the photos that cannot be read where too few are left."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{error}{f'; {left_out(unreadable)}' if unreadable else ''}") from error
+
+
+def left_out(unreadable: Sequence[Path | str]) -> str:
+    """Return a sentence that names photos that cannot be read."""
+    more = f" and {len(unreadable) - _NAMED} more" if len(unreadable) > _NAMED else ""
+    return f"left out, as they cannot be read: {', '.join(map(str, unreadable[:_NAMED]))}{more}"
 
 
 def calibrate_by_table(folder: Path, data: Data, table: TableGroups, targets: OpenSetTargets) -> Calibration:

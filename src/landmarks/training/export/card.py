@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from landmarks.model.folder import ModelInfo
+from landmarks.model.operating_points import same_groups
 
 LISTED_CLASSES = 1000
 """Classes that a card lists."""
@@ -132,8 +133,8 @@ def _operating_points(calibration: Mapping[str, Any]) -> str:
         "The model knows the classes below and nothing else. `landmarks tag` gives no tag to a photo whose "
         f"`{calibration['score']}` score is below the threshold. Thresholds were chosen on {fitted['negatives']} "
         f"photos without a landmark and {fitted.get('unknown_landmarks', 0)} of landmarks it does not know. The "
-        "expected rates are cross-fitted: measured on folds of other kinds and landmarks than those on which the "
-        "thresholds were chosen.\n\n" + "\n".join(rows)
+        f"expected rates are cross-fitted: measured on {_others(fitted)} than those on which the thresholds were "
+        "chosen.\n\n" + "\n".join(rows)
     )
     worst = sorted(fitted.get("rates", {}).items(), key=lambda item: -float(item[1]["value"]))[:5]
     if worst:
@@ -144,6 +145,15 @@ def _operating_points(calibration: Mapping[str, Any]) -> str:
         + " Photos that look very similar to one of its landmarks, such as another bridge of the same kind, pass "
         "more often."
     )
+
+
+def _others(fitted: Mapping[str, Any]) -> str:
+    """Return on what the expected rates were measured."""
+    kinds = "other photos of the same kinds" if same_groups(fitted, "kind") else "other kinds of photos"
+    if not fitted.get("unknown_landmarks"):
+        return kinds
+    same = same_groups(fitted, "landmark")
+    return f"{kinds} and {'other photos of the same landmarks' if same else 'other landmarks'}"
 
 
 _EXPECTED = {

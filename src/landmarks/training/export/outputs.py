@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.errors import DataError, ImageError
+from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.photos import find_photos
 from landmarks.imaging.preprocessing import prepare
 from landmarks.model.calibration import Outputs
@@ -27,10 +28,12 @@ class FolderOutputs:
         groups: Of the photos in each subfolder, by name; those directly in the folder are another group, named
             after it. A group without a readable photo is left out.
         unreadable: The photos that cannot be read.
+        known: Subfolders that were left out.
     """
 
     groups: dict[str, Outputs]
     unreadable: tuple[Path, ...]
+    known: tuple[Path, ...] = ()
 
 
 def outputs_of(recognizer: Recognizer, pictures: Iterable[NDArray[np.uint8]]) -> Outputs:
@@ -44,9 +47,7 @@ def outputs_of(recognizer: Recognizer, pictures: Iterable[NDArray[np.uint8]]) ->
     while batch := list(islice(rest, BATCH)):
         answers.append(recognizer.answer(np.stack(batch)))
     if not answers:
-        raise DataError(
-            "there is no readable photo among the negatives: give a folder of photos without a landmark"
-        )
+        raise DataError("there is no image to calibrate on: give some")
     return Outputs(
         np.concatenate([answer.logits for answer in answers]),
         np.concatenate([answer.embeddings for answer in answers]),
@@ -62,25 +63,41 @@ def embeddings_of(recognizer: Recognizer, pictures: Iterable[NDArray[np.uint8]])
     return np.concatenate(found)
 
 
-def outputs_by_folder(recognizer: Recognizer, folder: Path) -> FolderOutputs:
+def outputs_by_folder(recognizer: Recognizer, folder: Path, *, unknown: bool = False) -> FolderOutputs:
     """Return the outputs of a model for the photos in each subfolder.
 
+    Args:
+        recognizer: The model.
+        folder: The folder.
+        unknown: Leave out subfolders with the name of a landmark that the model knows.
+
     Raises:
-        DataError: There is no readable photo at all.
+        DataError: There is no readable photo at all, or none of an unknown landmark.
     """
+    what = "of landmarks that the model does not know" if unknown else "without a landmark"
     groups: dict[str, list[Path]] = {}
     for photo in find_photos([folder]):
         parts = photo.relative_to(folder).parts
         groups.setdefault(parts[0] if len(parts) > 1 else folder.name, []).append(photo)
+    key_of = Gazetteer.bundled().key_of
+    taken = {key_of(name) for name in recognizer.info.classes} if unknown else set()
+    known = tuple(folder / name for name in sorted(groups) if key_of(name) in taken)
+    if known and len(known) == len(groups):
+        raise DataError(f"{folder}: the model knows all landmarks in it: give a folder of photos {what}")
     found: dict[str, Outputs] = {}
     unreadable: list[Path] = []
     for name, photos in sorted(groups.items()):
+        if folder / name in known:
+            continue
         broken: list[Path] = []
         pictures = _readable(photos, recognizer, broken)
         if (first := next(pictures, None)) is not None:
             found[name] = outputs_of(recognizer, chain([first], pictures))
         unreadable += broken
-    return FolderOutputs(found or {folder.name: outputs_of(recognizer, [])}, tuple(unreadable))
+    if not found:
+        why = f"no photo in it can be read ({unreadable[0]})" if unreadable else "there are no photos in it"
+        raise DataError(f"{folder}: {why}: give a folder of photos {what}")
+    return FolderOutputs(found, tuple(unreadable), known)
 
 
 def _readable(photos: Iterable[Path], recognizer: Recognizer, broken: list[Path]) -> Iterator[NDArray[np.uint8]]:

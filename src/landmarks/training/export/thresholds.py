@@ -3,12 +3,14 @@
 The photos that must get no tag come in groups: kinds of ordinary photos (bedrooms, beaches, ...), and landmarks
 that the model must not claim. A library has kinds that are in no folder here, so nothing is measured on what it
 was fitted on: the groups are split into folds, and each fold is judged by weights, background neighbours and
-thresholds that come from the others. What is stored in the end is fitted on all of them.
+thresholds that come from the others. Fewer groups than folds are split by photo: then each kind is in every fold.
+What is stored in the end is fitted on all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,25 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.errors import DataError
-from landmarks.model.calibration import Calibration, Outputs, choose_threshold
+from landmarks.model.calibration import Calibration, Outputs, choose_threshold, negatives_needed
 from landmarks.model.combination import Combination, evidence_of, fit_weights
 from landmarks.model.embedding_space import EmbeddingSpace, whitened_space
 from landmarks.model.neighbours import Neighbours
 from landmarks.model.ood import is_landmark
-from landmarks.model.operating_points import ExpectedRate, ExpectedRates, OperatingPoint, Preference
+from landmarks.model.operating_points import FOLDS, TIMES, ExpectedRate, ExpectedRates, OperatingPoint, Preference
 from landmarks.model.probabilities import fit_temperature, softmax
 from landmarks.training.metrics.evaluate import proportion
-
-FOLDS = 5
 
 WORST = 3.0
 """No kind may pass at more than so many times the rate of all ordinary photos."""
 
 PRIOR = 50
 """A kind's rate is drawn towards the mean of all kinds as by so many further photos: few photos tell little."""
-
-POINTS: Mapping[Preference, float] = {"precision": 0.5, "balanced": 1.0, "recall": 2.0}
-"""Named operating points: how many times the rates asked for each may reach."""
 
 MIN_CONFIDENCE = 0.5
 
@@ -98,11 +95,11 @@ def calibrate_open_set(
     temperature = fit_temperature(photos.valid.logits, photos.valid_labels)
     space = whitened_space(photos.train.embeddings, photos.train_labels)
     judged = _Judged.of(photos, known, temperature, space, seed)
-    thresholds = {name: _threshold(judged, targets, POINTS[name]) for name in POINTS}
+    thresholds = {name: _threshold(judged, targets, TIMES[name]) for name in TIMES}
     points = {}
     for name, threshold in thresholds.items():
         if threshold is not None:
-            expected = _expected(judged, targets, POINTS[name])
+            expected = _expected(judged, targets, TIMES[name])
             points[name] = OperatingPoint(threshold, MIN_CONFIDENCE, expected)
     if "balanced" not in points:
         choose_threshold(judged.pooled, targets.ordinary)  # reports what is missing
@@ -125,6 +122,23 @@ def calibrate_open_set(
         operating_points=points,
         combination=Combination(weights, bias, neighbours),
     )
+
+
+def missing_points(points: Mapping[Preference, OperatingPoint], target_fpr: float) -> Iterator[str]:
+    """Yield what more photos without a landmark would bring, one sentence per operating point.
+
+    Args:
+        points: Operating points of a calibration.
+        target_fpr: The rate that `balanced` keeps.
+    """
+    for name, times in TIMES.items():
+        needed = negatives_needed(target_fpr * times)
+        if name not in points:
+            yield f"no operating point {name}: give at least {needed} photos without a landmark for it"
+        elif points[name].expected.false_tags_ordinary is None:
+            # Each fold is judged by a threshold of the others.
+            needed = math.ceil(needed * FOLDS / (FOLDS - 1))
+            yield f"rates of {name} are not measured: give at least {needed} photos without a landmark for that"
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from landmarks.errors import RunError
 from landmarks.training.config.settings import argument_of
 from landmarks.training.metrics.evaluate import Proportion
 from landmarks.training.runs.folder import RunFolder, read_history, read_json
+from landmarks.training.runs.pictures import picture_name
 
 _Z95 = NormalDist().inv_cdf(0.975)
 
@@ -251,15 +251,15 @@ def _count(rights: Iterable[tuple[bool, bool]]) -> Pairs:
 
 
 def _read_predictions(root: Path, split: str) -> dict[tuple[str, str], bool]:
-    """Map (image path relative to the data folder, true class) to whether the run was correct."""
+    """Map (name of the image in the data set, true class) to whether the run was correct."""
     path = root / f"predictions_{split}.csv"
     if not path.is_file() or not (root / f"metrics_{split}.json").is_file():
         raise RunError(f"{root}: its {split} pictures were not evaluated: run landmarks evaluate {root} first")
-    data = str(read_json(RunFolder(root).settings).get("data", ""))
+    data = Path(str(read_json(RunFolder(root).settings).get("data", "")))
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return {
-                (os.path.relpath(row["path"], data), row["true"]): row["true"] == row["predicted"]
+                (picture_name(Path(row["path"]), data), row["true"]): row["true"] == row["predicted"]
                 for row in csv.DictReader(file)
             }
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:

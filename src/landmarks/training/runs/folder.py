@@ -23,6 +23,7 @@ import io
 import json
 import os
 import platform
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
@@ -169,12 +170,10 @@ def locked_run(run: RunFolder) -> Iterator[None]:
         yield
 
 
-def discard_run(run: RunFolder) -> None:
-    """Remove a run that ended before its training started, so that its path is free again."""
-    with suppress(OSError):
-        run.settings.unlink(missing_ok=True)
-        run.lock.unlink(missing_ok=True)
-        run.root.rmdir()
+def discard_without_weights(run: RunFolder) -> None:
+    """Remove a run that ended before there was anything to keep or continue, so that its path is free again."""
+    if not any(run.root.rglob(run.weights.name)):
+        shutil.rmtree(run.root, ignore_errors=True)
 
 
 def remove_weights(run: RunFolder) -> None:

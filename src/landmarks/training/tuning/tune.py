@@ -36,6 +36,7 @@ from landmarks.training.config.presets import changed, write_preset
 from landmarks.training.config.settings import (
     RunSettings,
 )
+from landmarks.training.data.folders import require_outside
 from landmarks.training.engine.loggers.base import Logger
 from landmarks.training.engine.pipeline import train_run
 from landmarks.training.runs.folder import EpochRow, RunFolder, remove_weights
@@ -106,6 +107,7 @@ def tune(settings: TuneSettings, out: Path, on_trial: Callable[[FrozenTrial], No
         DataError: The images are not those of the study's earlier trials.
         LandmarksError: An error of a run; a run whose loss is not finite only ends its trial.
     """
+    require_outside(settings.data, out, "out")
     started = time.monotonic()
     with _quiet():
         study = open_study(settings, out)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from landmarks.model.folder import TORCHSCRIPT_FILE
+from landmarks.model.folder import TORCHSCRIPT_FILE, read_info
+from landmarks.model.operating_points import points_from_dict
 from landmarks.training.config.jobs import ExportSettings, ExportTarget
 from landmarks.training.data.loaders import Data
 from landmarks.training.engine.trained import TrainedRun
+from landmarks.training.export.calibration import KNOWN, left_out
 from landmarks.training.export.export import (
     ParityReport,
     compared_pictures,
@@ -22,12 +24,10 @@ from landmarks.training.export.formats.hub import write_hub_card
 from landmarks.training.export.formats.onnx_file import write_onnx_files
 from landmarks.training.export.formats.photoprism import write_photoprism
 from landmarks.training.export.formats.timm_files import TimmReport, write_timm
+from landmarks.training.export.thresholds import missing_points
 
 Compared = tuple[str, ...]
-"""What an export was compared with, and photos that were left out, one sentence each."""
-
-_NAMED = 5
-"""How many photos that were left out are named."""
+"""What an export was compared with, photos that were left out and what more would bring, one sentence each."""
 
 
 def export_for(run: TrainedRun, data: Data, out: Path, settings: ExportSettings) -> Compared:
@@ -42,7 +42,7 @@ def export_for(run: TrainedRun, data: Data, out: Path, settings: ExportSettings)
         settings: Target and content of the export.
 
     Returns:
-        What was compared, and which photos for the threshold were left out, one sentence each.
+        What was compared, which photos for the threshold were left out, and what more would bring.
 
     Raises:
         RunError: `out` exists, or the target cannot hold the network of this run.
@@ -58,7 +58,7 @@ def _landmarks(run: TrainedRun, data: Data, folder: Path, settings: ExportSettin
     return (
         f"{_differs('TorchScript', parity.torchscript)}, fp32 ONNX by {parity.onnx:.1e}",
         *_accuracies(parity),
-        *_left_out(parity),
+        *_of_threshold(parity, folder),
     )
 
 
@@ -94,7 +94,7 @@ def _hub(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) ->
     parity = write_model(run, data, folder, replace(settings, torchscript=False))
     write_hub_card(folder)
     compared = (*_timm_sentences(report), _differs("fp32 ONNX", parity.onnx), *_accuracies(parity))
-    return (*compared, *_left_out(parity))
+    return (*compared, *_of_threshold(parity, folder))
 
 
 def _timm_sentences(report: TimmReport) -> Compared:
@@ -118,12 +118,15 @@ def _accuracies(parity: ParityReport) -> Compared:
     )
 
 
-def _left_out(parity: ParityReport) -> Compared:
-    if not parity.unreadable:
-        return ()
-    count, named = len(parity.unreadable), ", ".join(parity.unreadable[:_NAMED])
-    more = f" and {count - _NAMED} more" if count > _NAMED else ""
-    return (f"left out, as they cannot be read: {named}{more}",)
+def _of_threshold(parity: ParityReport, folder: Path) -> Iterator[str]:
+    """Yield which photos for the threshold were left out, and what more photos would bring."""
+    if parity.unreadable:
+        yield left_out(parity.unreadable)
+    calibration = read_info(folder).calibration or {}
+    if known := calibration.get("fitted_on", {}).get(KNOWN):
+        yield f"left out, as the model knows these landmarks: {', '.join(known)}"
+    if points := points_from_dict(calibration.get("operating_points", {})):
+        yield from missing_points(points, calibration["target_fpr"])
 
 
 _WRITERS: dict[ExportTarget, Callable[[TrainedRun, Data, Path, ExportSettings], Compared]] = {
