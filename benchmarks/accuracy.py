@@ -39,10 +39,10 @@ ELSEWHERE = {"finetune": 0.87}
 """Asked of runs on world34, on pictures of the same landmarks from other collections."""
 COMMON = {"small": ["--epochs", "48"], "all": ["--epochs", "24"]}
 """Runs from scratch on sets together, which take about as long; others start from them."""
-JOINT = ["--sizes", "96,128,160", "--valid-size", "0.1"]
+JOINT = ["--method", "scratch", "--sizes", "96,128,160", "--valid-size", "0.1"]
 SCRATCH = {"world34": ("all", ["--epochs", "24"]), "world158": ("all", ["--epochs", "8"])}
 """From which of those each set starts, and for how long."""
-FINISH = ["--sizes", "160,192", "--learning-rate", "1e-3", "--valid-size", "0.1"]
+FINISH = ["--method", "scratch", "--sizes", "160,192", "--learning-rate", "1e-3", "--valid-size", "0.1"]
 TRANSFER = ["--method", "transfer", "--crop", "256"]
 FINETUNE = ["--method", "transfer", "--unfreeze", "--crop", "256"]
 

@@ -34,7 +34,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", default="12")
     given = parser.parse_args()
-    flags = ["--epochs", given.epochs, "--sizes", "64", "--batch-size", "32", "--limit", "800", "--ema", "0.9"]
+    flags = [
+        "--method",
+        "scratch",
+        "--epochs",
+        given.epochs,
+        "--sizes",
+        "64",
+        "--batch-size",
+        "32",
+        "--limit",
+        "800",
+        "--ema",
+        "0.9",
+    ]
     rows = []
     with tempfile.TemporaryDirectory() as place:
         for devices in (1, 2):

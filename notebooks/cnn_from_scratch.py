@@ -16,7 +16,7 @@
 # to a file that answers like the trained network.
 #
 # Everything here calls the parts of `landmarks.training` one by one, to show them. `landmarks.train(DATA,
-# method="scratch")` does all of it in one line of Python, `landmarks train DATA` in one command.
+# method="scratch")` does all of it in one line of Python, `landmarks train DATA --method scratch` in one command.
 #
 # **How good it gets.** The outputs of this copy come from drawn scenes, because photos of places may rarely be
 # passed on. Drawings are easier than photos, so these are mere thumbnails of 32 pixels. On the 34 real landmarks

@@ -25,7 +25,7 @@ WEIGHTS = Path(__file__).parent / "data" / "tiny_backbone.safetensors"
 TINY_BACKBONE = ("--backbone", NAME, "--weights", str(WEIGHTS))
 """Flags of `landmarks train` for a test that is not about the bundled backbone."""
 
-NARROW = ("--widths", "8,16,32,64")
+NARROW = ("--method", "scratch", "--widths", "8,16,32,64")
 """Flags of `landmarks train` for a test from scratch that is not about the accuracy of `MyModel`."""
 
 

@@ -21,8 +21,6 @@ import os
 
 TYPE_CHECKING = False  # type checkers assume True; importing typing alone would take longer than all of this
 if TYPE_CHECKING:
-    from typing import Any
-
     from landmarks.errors import (
         DataError,
         DownloadError,
@@ -49,13 +47,18 @@ if TYPE_CHECKING:
     from landmarks.tagging.settings import TagSettings
     from landmarks.tagging.tags import ImageTags, Tag
     from landmarks.training.api import evaluate, export, train
+    from landmarks.training.config.jobs import ExportSettings
+    from landmarks.training.config.settings import RunSettings
+    from landmarks.training.metrics.evaluate import Evaluation
 
 __version__ = "0.1.0"
 
 __all__ = [
     "DataError",
     "DownloadError",
+    "Evaluation",
     "ExportError",
+    "ExportSettings",
     "HubError",
     "ImageError",
     "ImageFormatError",
@@ -70,6 +73,7 @@ __all__ = [
     "ModelError",
     "PlacesError",
     "RunError",
+    "RunSettings",
     "SearchError",
     "SettingsError",
     "StoppedError",
@@ -103,10 +107,13 @@ _HOMES = {
     "TagSettings": "landmarks.tagging.settings",
     **dict.fromkeys(("ImageTags", "Tag"), "landmarks.tagging.tags"),
     **dict.fromkeys(("evaluate", "export", "train"), "landmarks.training.api"),
+    "Evaluation": "landmarks.training.metrics.evaluate",
+    "ExportSettings": "landmarks.training.config.jobs",
+    "RunSettings": "landmarks.training.config.settings",
 }
 
 
-def __getattr__(name: str) -> Any:
+def _load(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'landmarks' has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - as above
@@ -122,6 +129,10 @@ def __getattr__(name: str) -> Any:
         raise missing from error
     globals()[name] = value
     return value
+
+
+if not TYPE_CHECKING:  # they would accept every name
+    __getattr__ = _load
 
 
 def __dir__() -> list[str]:

@@ -78,6 +78,12 @@ def require_choice(argument: str, value: object, choices: Iterable[str]) -> None
         raise SettingsError(f"`{argument}` must be one of {', '.join(names)}, not {value!r}")
 
 
+def require_at_least(argument: str, value: float, least: int = 1) -> None:
+    """Raise a `SettingsError` that names the argument, unless the value is large enough."""
+    if value < least:
+        raise SettingsError(f"`{argument}` must be at least {least}, not {value}")
+
+
 class MetadataError(InputError):
     """The metadata of a photo cannot be read or written; the file was left unchanged.
 
@@ -104,13 +110,18 @@ class SearchError(InputError):
     """An index of photos is missing, damaged, in use, or was built with another model."""
 
 
+def install_command(extra: str) -> str:
+    """Return how an extra is installed."""
+    return f"pip install -e '.[{extra}]' in the clone of landmarks"
+
+
 class MissingExtraError(InputError):
     """A required optional dependency is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
-            f"this needs {package}, which is not installed: run pip install 'landmarks[{extra}]', "
-            f"or in a clone pip install -e '.[{extra}]' (make test installs everything)"
+            f"this needs {package}, which is not installed: run {install_command(extra)} "
+            "(make test installs everything)"
         )
 
 
@@ -142,14 +153,24 @@ EXTRAS = {
     "search": {"cv2", "lancedb", "pyarrow"},
     "cluster": {"fsspec", "pyarrow", "ray"},
 }
-"""The extras of the package, each with the packages that it provides."""
+"""The extras of the package, each with the modules that it provides."""
+
+_PACKAGES = {
+    "cv2": "opencv-python-headless",
+    "multipart": "python-multipart",
+    "opentelemetry": "opentelemetry-sdk",
+    "pillow_jxl": "pillow-jxl-plugin",
+    "sklearn": "scikit-learn",
+    "starlette": "fastapi",
+}
+"""Packages of modules that are called otherwise."""
 
 
 def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
     """Return the error for a module that is not installed; None if it belongs to no extra."""
-    package = (error.name or "").partition(".")[0]
-    extra = next((name for name, packages in EXTRAS.items() if package in packages), None)
-    return None if extra is None else MissingExtraError(package, extra)
+    module = (error.name or "").partition(".")[0]
+    extra = next((name for name, modules in EXTRAS.items() if module in modules), None)
+    return None if extra is None else MissingExtraError(_PACKAGES.get(module, module.replace("_", "-")), extra)
 
 
 class TrainingError(LandmarksError):

@@ -44,6 +44,25 @@ def test_every_public_name_is_there_and_no_other() -> None:
         _ = landmarks.nothing
 
 
+def test_a_type_checker_finds_a_name_that_is_misspelt(tmp_path: Path) -> None:
+    package = tmp_path / "landmarks"
+    package.mkdir()
+    for name in ("__init__.py", "errors.py", "py.typed"):  # all of it would take a minute
+        shutil.copy(Path(landmarks.__file__).parent / name, package)
+    (tmp_path / "consumer.py").write_text("import landmarks\nlandmarks.load_model()\nlandmarks.load_modle()\n")
+    code = "import sys; from mypy.main import main; main(args=sys.argv[1:], clean_exit=True)"
+    words = (
+        "--strict",
+        "--ignore-missing-imports",
+        "--no-site-packages",
+        "--config-file=",
+        "--cache-dir=/dev/null",
+    )
+    done = python(f"import os; os.chdir({str(tmp_path)!r})\n{code}", *words, "consumer.py")
+    assert 'consumer.py:3: error: Module has no attribute "load_modle"' in done.out, done.out + done.err
+    assert "consumer.py:2" not in done.out
+
+
 def test_every_error_class_is_public() -> None:
     from landmarks import errors
 
@@ -68,8 +87,8 @@ def test_a_missing_extra_is_told() -> None:
     )
     done = python(code)
     assert done.out == (
-        "this needs torch, which is not installed: run pip install 'landmarks[train]', "
-        "or in a clone pip install -e '.[train]' (make test installs everything)\n"
+        "this needs torch, which is not installed: run pip install -e '.[train]' "
+        "in the clone of landmarks (make test installs everything)\n"
     ), done.err
 
 

@@ -7,9 +7,11 @@ import csv
 import io
 import json
 import os
+import re
 import resource
 import shutil
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from PIL import Image
 
 from landmarks import __version__
 from landmarks.cli.app import COMMANDS
-from landmarks.errors import EXTRAS
+from landmarks.errors import EXTRAS, missing_extra
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "landmarks"
 CORE_PACKAGES = {"numpy", "PIL", "pillow_heif", "onnxruntime", "rich", "threadpoolctl", "click", "landmarks"}
@@ -213,8 +215,8 @@ def test_training_without_pytorch_says_what_to_install(command, tmp_path):
     outcome = start(command, tmp_path, before="import sys; sys.modules['torch'] = None")
     assert outcome.status == 2
     assert outcome.err.strip() == (
-        "landmarks: this needs torch, which is not installed: run pip install 'landmarks[train]', or in a clone "
-        "pip install -e '.[train]' (make test installs everything)"
+        "landmarks: this needs torch, which is not installed: run pip install -e '.[train]' in the clone "
+        "of landmarks (make test installs everything)"
     )
 
 
@@ -227,6 +229,16 @@ def test_every_package_of_an_extra_is_known_to_the_edge():
             elif isinstance(node, ast.ImportFrom):
                 imported.add(str(node.module).partition(".")[0])
     assert imported - CORE_PACKAGES - sys.stdlib_module_names <= set().union(*EXTRAS.values())
+
+
+def test_a_missing_extra_names_packages_of_that_extra():
+    extras = tomllib.loads((PACKAGE.parents[1] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for modules in EXTRAS.values():
+        for module in modules:
+            told = str(missing_extra(ModuleNotFoundError(name=module)))
+            named = re.match(r"this needs (\S+), which is not installed: run pip install -e '\.\[(\w+)\]'", told)
+            assert named, told
+            assert named[1] in {re.split("[<>=]", one)[0] for one in extras[named[2]]}, told
 
 
 def test_reader_of_a_pipe_may_go_away(scratch_model, photos):

@@ -273,9 +273,9 @@ def quick(words: list[str], *, small: bool = True) -> list[str]:
         return [*words, "--epochs", "2"]
     if words[0] != "train" or "--resume" in words:
         return words
-    transfer = bool({"transfer", "runs/study/best.toml"} & set(words))  # what a page tunes is a head
+    transfer = not {"scratch", "quick"} & set(words)
     few = QUICK_SHARDS if "SHARDS" in words else QUICK
-    network = TINY_BACKBONE if transfer else NARROW
+    network = TINY_BACKBONE if transfer else NARROW[2:]  # without the method, which the words or their preset say
     few = QUICK_HEAD if transfer and "--unfreeze" not in words else few
     return last_wins([*words, *(network if small else ()), *few])
 

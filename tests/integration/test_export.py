@@ -188,7 +188,7 @@ def test_export_learns_from_negatives_when_to_say_nothing(transfer_run, nothing,
     model = tmp_path / "calibrated"
     notes = tmp_path / "notes.md"
     notes.write_text("Drawn by code.")
-    flags = ("--precision", "fp32", "--no-torchscript", "--negatives", nothing, "--false-tags", 0.2)
+    flags = ("--precision", "fp32", "--no-torchscript", "--negatives", nothing, "--target-fpr", 0.2)
     outcome = landmarks("export", transfer_run, "--out", model, *flags, "--notes", notes)
     assert outcome.status == 0, outcome.err
     info = read_info(model)
@@ -206,6 +206,24 @@ def test_export_learns_from_negatives_when_to_say_nothing(transfer_run, nothing,
     assert sum(bool(json.loads(line)["tags"]) for line in tagged.out.splitlines()) <= 2
     known = landmarks("tag", drawn / "test", "--model", model, "--jsonl")
     assert sum(bool(json.loads(line)["tags"]) for line in known.out.splitlines()) >= 8
+
+
+def test_every_file_of_a_calibrated_model_gives_the_same_probabilities(transfer_run, nothing, drawn, tmp_path):
+    model = tmp_path / "model"
+    flags = ("--precision", "fp32", "--negatives", nothing, "--target-fpr", 0.2)
+    assert landmarks("export", transfer_run, "--out", model, *flags).status == 0
+    recognizer, script = Recognizer(model), load_torchscript(model / "model.pt")
+    assert abs(recognizer.info.temperature - 1) > 0.1
+    for photo in sorted(drawn.glob("test/*/*"))[:8]:
+        probabilities = recognizer.answer(recognizer.prepare(photo).picture[None]).probabilities[0]
+        assert predict_picture(script, load_rgb(photo)) == pytest.approx(probabilities, abs=0.02)
+    confidence = []
+    for subject, name in ((model, "folder"), (model / "model.pt", "file")):
+        outcome = landmarks("evaluate", subject, drawn / "test", "--out", tmp_path / name)
+        assert outcome.status == 0, outcome.err
+        metrics = json.loads((tmp_path / name / "metrics.json").read_text())
+        confidence.append(metrics["calibration"]["confidence"])
+    assert confidence[0] == pytest.approx(confidence[1], abs=0.005)
 
 
 def test_what_a_killed_export_left_is_removed_a_day_later(scratch_run, tmp_path):
@@ -234,7 +252,7 @@ def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_
         unknown.parent / known,
     )
     model = tmp_path / "calibrated"
-    flags = ("--precision", "fp32", "--no-torchscript", "--false-tags", 0.2, "--unknown-tags", 0.2)
+    flags = ("--precision", "fp32", "--no-torchscript", "--target-fpr", 0.2, "--unknown-tags", 0.2)
     given = ("--negatives", tmp_path / "negatives", "--unknown-landmarks", unknown.parent)
     outcome = landmarks("export", transfer_run, "--out", model, *flags, *given)
     assert outcome.status == 0, outcome.err
@@ -252,27 +270,27 @@ def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_
     ("flags", "sentence"),
     [
         (
-            ("--negatives", "NOTHING", "--false-tags", 0.01),
+            ("--negatives", "NOTHING", "--target-fpr", 0.01),
             "13 photos without a landmark cannot promise a rate of 0.01: give at least 99",
         ),
         (
-            ("--negatives", "NOTHING", "--false-tags", 0.072),
+            ("--negatives", "NOTHING", "--target-fpr", 0.072),
             "12 negatives cannot promise a rate of 0.072: give at least 13; left out, as they cannot be read: ",
         ),
-        (("--false-tags", 2), "--false-tags must be between 0 and 1, not 2.0"),
+        (("--false-tags", 2), "--target-fpr must be between 0 and 1, not 2.0"),
         (("--unknown-landmarks", "NOTHING"), "needs --negatives"),
         (("--unknown-tags", 0), "--unknown-tags must be between 0 and 1, not 0.0"),
         (
-            ("--negatives", "NOTHING", "--false-tags", 0.2, "--unknown-landmarks", "EMPTY"),
+            ("--negatives", "NOTHING", "--target-fpr", 0.2, "--unknown-landmarks", "EMPTY"),
             "empty: there are no photos in it: give a folder of photos of landmarks that the model does not know",
         ),
         (("--score", "guess"), "is not one of"),
         (("--score", "energy"), "--score needs --negatives"),
-        (("--false-tags", 0.2), "--false-tags needs --negatives: photos on which the threshold is chosen"),
+        (("--target-fpr", 0.2), "--target-fpr needs --negatives: photos on which the threshold is chosen"),
         (("--negatives", "NOTHING", "--unknown-tags", 0.2), "--unknown-tags needs --unknown-landmarks"),
         (
-            ("--for", "torchscript", "--false-tags", 0.2),
-            "--false-tags is for a threshold, which --for torchscript",
+            ("--for", "torchscript", "--target-fpr", 0.2),
+            "--target-fpr is for a threshold, which --for torchscript",
         ),
         (("--for", "timm", "--licence", "MIT"), "--licence is for a model card, which --for timm does not have"),
         (("--for", "torchscript", "--no-torchscript"), "--torchscript must be true with --for torchscript"),

@@ -52,7 +52,7 @@ def train_head(drawn: Path, cache: Path, tmp_path: Path) -> Callable[..., tuple[
 def test_scratch_learns(tmp_path):
     scenes, run = tmp_path / "scenes", tmp_path / "run"
     draw_dataset(scenes, classes=3, train_per_class=40, test_per_class=10)
-    small = ("--epochs", 12, "--sizes", 48, "--batch-size", 16, "--ema", 0.8)
+    small = ("--method", "scratch", "--epochs", 12, "--sizes", 48, "--batch-size", 16, "--ema", 0.8)
     # Things of the size that the network learns: in the usual crop of 224 they would be four times as large.
     small += ("--resize", 64, "--crop", 60)
     gentle = ("--augment", "resized-crop,flip", "--crop-scale", 0.5)

@@ -115,6 +115,28 @@ def test_an_error_names_the_flag_and_not_the_argument() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_every_required_option_is_enforced(name: str) -> None:
+    import importlib
+
+    module = importlib.import_module(f"landmarks.cli.{name}")
+    inner = {f"{name} {word}": work for word, work in getattr(module, "COMMANDS", {}).items()}
+    for path, function in {name: getattr(module, name), **inner}.items():
+        required = [one for one in Command(path, function).params if one.required]
+        words = {
+            one: [*one.opts[-1:], value] if isinstance(one, click.Option) else [value]
+            for one in required
+            for value in [one.type.choices[0] if isinstance(one.type, click.Choice) else "x"]
+        }
+        for missing in required:
+            later = required[required.index(missing) :] if isinstance(missing, click.Argument) else [missing]
+            given = [word for one in required if one not in later for word in words[one]]
+            outcome = landmarks(*path.split(), *given)
+            shown = f"'{missing.opts[-1]}'" if isinstance(missing, click.Option) else f"'{missing.metavar}"
+            assert (outcome.status, "Missing" in outcome.complaint) == (2, True), (path, missing, outcome)
+            assert shown in outcome.complaint, (path, missing, outcome)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_names_its_arguments_by_its_flags(name: str) -> None:
     import importlib
 
@@ -136,6 +158,29 @@ def test_every_command_takes_the_same_name_for_the_same_thing() -> None:
         module = importlib.import_module(f"landmarks.cli.{name}")
         flags = {flag for parameter in Command(name, getattr(module, name)).params for flag in parameter.opts}
         assert not flags & {"--json", "--sure", "--threshold"}, name
+
+
+def test_python_and_the_command_line_train_in_the_same_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import landmarks as api
+
+    asked: list[Any] = []
+
+    class AskedError(Exception):
+        pass
+
+    def train(settings: Any, *_: object, **__: object) -> None:
+        asked.append(settings)
+        raise AskedError
+
+    monkeypatch.setattr("landmarks.training.engine.pipeline.train_run", train)
+    monkeypatch.setattr("landmarks.training.api.train_run", train)
+    for call in (lambda: api.train(tmp_path), lambda: landmarks("train", tmp_path)):
+        with pytest.raises(AskedError):
+            call()
+    assert asked[0] == asked[1]
+    assert asked[0].model.kind == "transfer"
 
 
 def test_options_may_follow_the_arguments_also_where_a_command_has_commands() -> None:

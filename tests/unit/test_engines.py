@@ -109,7 +109,7 @@ def test_a_missing_openvino_names_its_extra(
     words = [model if word == "MODEL" else word for word in command]
     options = ["--model", model] if command == ["tag"] else []
     assert main([*words, photo, *options, "--engine", "openvino"]) == 2
-    assert "pip install 'landmarks[openvino]'" in capsys.readouterr().err
+    assert "pip install -e '.[openvino]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("engine", ENGINES)

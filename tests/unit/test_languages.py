@@ -109,5 +109,5 @@ def test_unknown_languages_and_a_missing_babel_are_refused(
     monkeypatch.setitem(sys.modules, "babel", None)
     done = landmarks("tag", photo, "--model", model, "--language", "de")
     assert (done.status, done.out) == (2, "")
-    assert "this needs babel, which is not installed: run pip install 'landmarks[languages]'" in done.err
+    assert "this needs babel, which is not installed: run pip install -e '.[languages]'" in done.err
     assert landmarks("tag", photo, "--model", model).status == 0, "English does without"

@@ -311,7 +311,7 @@ class TestPretrainedWeights:
     def test_a_missing_package_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
         lost = backbones.PackagedBackbone("tf_efficientnet_lite0", "no_such_package", "File")
         monkeypatch.setitem(backbones.PACKAGED, "efficientnet_lite0", lost)
-        with pytest.raises(MissingExtraError, match=r"needs no_such_package.*pip install 'landmarks\[train\]'"):
+        with pytest.raises(MissingExtraError, match=r"needs no_such_package.*pip install -e '\.\[train\]'"):
             load_backbone("efficientnet_lite0")
 
 

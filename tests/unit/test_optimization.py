@@ -172,7 +172,7 @@ def unchecked(settings: Any, name: str) -> Any:
         ),
         (
             lambda: build_network(unchecked(ModelSettings(), "kind"), ("a", "b"), Preprocessing()),
-            "`model` must be one of scratch, transfer, not 'new'",
+            "`method` must be one of scratch, transfer, not 'new'",
         ),
         (
             lambda: TrainTransform(unchecked(AugmentSettings(), "names"), 96, Preprocessing()),

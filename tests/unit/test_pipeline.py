@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,12 +20,12 @@ from exiftool_process import needs_exiftool
 from PIL import ExifTags, Image
 from tiny_model import COLOURS, CROP, add_reference, calibrated, make_model, save_colour
 
-from landmarks.errors import ImageError
+from landmarks.errors import ImageError, PlacesError, SettingsError
 from landmarks.fewshot.enrollment import Teacher
 from landmarks.imaging import decoding
 from landmarks.imaging.decoding import ImageLimits
 from landmarks.serving.pool.worker import Answerer, WorkerSettings
-from landmarks.tagging.pipeline import Model, load_model
+from landmarks.tagging.pipeline import Model, load_model, tag
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.workers import cores
 
@@ -147,11 +148,49 @@ class TestOneAnswer:
         assert of_image.shape == (CROP, CROP, 3)
 
     def test_one_that_is_unreadable_stops_nothing(self, folder: Path, tmp_path: Path) -> None:
-        sources = [tmp_path / "gone.jpg", b"no picture", np.zeros((4, 4), dtype=np.uint8), b""]
-        found = list(Model(folder).tag([*sources, save_colour(tmp_path / "a.png", TOWER)]))
-        assert [bool(one.error) for one in found] == [True] * 4 + [False]
+        sources = [tmp_path / "gone.jpg", b"no picture", np.zeros((4, 4), dtype=np.uint8), b"", None, 7]
+        found = list(Model(folder).tag([*sources, save_colour(tmp_path / "a.png", TOWER)]))  # type: ignore[list-item]
+        assert [bool(one.error) for one in found] == [True] * 6 + [False]
+        assert (str(found[4].path), found[5].error) == (
+            "<NoneType>",
+            "expected a path, bytes, an array or a Pillow image, not int",
+        )
         with pytest.raises(ImageError, match=r"gone\.jpg: no such file"):
             Model(folder).embed(sources[:1])
+
+    def test_content_may_be_in_any_buffer(self, folder: Path, tmp_path: Path) -> None:
+        content = save_colour(tmp_path / "a.png", TOWER).read_bytes()
+        model = Model(folder)
+        (usual,) = model.tag(content)
+        for buffer in (bytearray(content), memoryview(content)):
+            for given in (buffer, [buffer]):
+                assert list(model.tag(given)) == [usual]
+            assert len(model.embed(buffer)) == len(list(model.predict(buffer))) == 1
+
+    @pytest.mark.parametrize(
+        ("call", "argument"),
+        [
+            (lambda model, folder: model.predict([], top=0), "`top`"),
+            (lambda model, folder: model.predict([], top=-1), "`top`"),
+            (lambda model, folder: tag([], folder, workers=0), "`workers`"),
+            (lambda model, folder: tag([], folder, workers=-2), "`workers`"),
+            (lambda model, folder: load_model(folder, threads=-3), "`threads`"),
+            (lambda model, folder: load_model(folder, threads=0), "`threads`"),
+            (lambda model, folder: list(model.tag([b"", b""], positions=[(1, 1)])), "`positions`"),
+            (lambda model, folder: list(model.tag([b""], positions=[None, None])), "`positions`"),
+            (lambda model, folder: list(model.tag([b""], positions=[(200, 500)])), "`positions`"),
+            (lambda model, folder: list(model.tag([b""], positions=[(math.nan, 5)])), "`positions`"),
+        ],
+    )
+    def test_an_argument_out_of_range_is_named(
+        self, folder: Path, call: Callable[[Model, Path], object], argument: str
+    ) -> None:
+        with pytest.raises(SettingsError, match=argument):
+            call(Model(folder), folder)
+
+    def test_a_table_of_places_may_be_named_by_text(self, folder: Path) -> None:
+        with pytest.raises(PlacesError, match=r"nofile\.csv"):
+            load_model(folder, TagSettings(own_places="nofile.csv"))  # type: ignore[arg-type]
 
     def test_embeddings_are_those_of_findings(self, folder: Path, tmp_path: Path) -> None:
         photos = [save_colour(tmp_path / f"{n}.png", colour) for n, colour in enumerate(COLOURS.values())] * 2

@@ -27,7 +27,7 @@ def test_a_preset_of_the_package_loads_and_says_only_what_is_not_usual(name: str
     settings = load_preset(name, DATA)
     assert settings.data == DATA
     usual = default_settings(DATA, settings.model.kind, unfreeze=settings.model.unfreeze)
-    assert settings != usual or name == "finetune"
+    assert settings != usual
     assert load_preset(str(bundled_presets()[name]), DATA) == settings
 
 
@@ -79,8 +79,14 @@ def test_a_preset_leaves_out_what_belongs_to_one_machine_or_run() -> None:
         ("model = 3", r"own\.toml: \[model\] is not a section of settings"),
         ("[model]\nvews = 2", r"own\.toml: \[model\] has no key 'vews': its keys are kind, widths"),
         ("[model]\nweights = 'w'", r"own\.toml: \[model\] has no key 'weights'"),
-        ("[model]\nkind = 'magic'", r"own\.toml: \[model\] `model` must be one of scratch, transfer, not 'magic'"),
-        ("[model]\nunfreeze = true", r"own\.toml: \[model\] `unfreeze` must be used with `model` transfer"),
+        (
+            "[model]\nkind = 'magic'",
+            r"own\.toml: \[model\] `method` must be one of scratch, transfer, not 'magic'",
+        ),
+        (
+            "[model]\nkind = 'scratch'\nunfreeze = true",
+            r"own\.toml: \[model\] `unfreeze` must be used with `method` transfer",
+        ),
         ("[loop]\nepochs = 0", r"own\.toml: \[loop\] `epochs` must be at least 1, not 0"),
         ("[loop]\nepochs = 2.5", r"own\.toml: \[loop\] epochs \(`epochs`\) cannot be 2\.5: correct its type"),
         ("[loop]\nepochs = true", r"epochs \(`epochs`\) cannot be True"),
@@ -88,7 +94,10 @@ def test_a_preset_leaves_out_what_belongs_to_one_machine_or_run() -> None:
         ("[augment]\nnames = 'flip'", r"names \(`augment`\) cannot be 'flip'"),
         ("[augment]\nsizes = [64, '96']", r"sizes \(`sizes`\) cannot be"),
         ("[augment]\nmix_probability = 2", r"own\.toml: \[augment\] `mix` must be from 0 to 1, not 2"),
-        ("[loading]\nbatch_size = 1", r"own\.toml: `batch_size` must be at least 2 from scratch"),
+        (
+            "[model]\nkind = 'scratch'\n[loading]\nbatch_size = 1",
+            r"own\.toml: `batch_size` must be at least 2 from scratch",
+        ),
     ],
 )
 def test_a_mistake_names_file_key_and_flag(tmp_path: Path, text: str, sentence: str) -> None:

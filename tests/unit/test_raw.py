@@ -283,7 +283,7 @@ class TestJpegXl:
         photo = tmp_path / "a.jxl"
         photo.write_bytes(jxl(Image.new("RGB", (40, 30))))
         monkeypatch.setitem(sys.modules, "pillow_jxl", None)
-        with pytest.raises(ImageError, match=r"a\.jxl: this is a JPEG XL file: .*landmarks\[jxl\]"):
+        with pytest.raises(ImageError, match=r"a\.jxl: this is a JPEG XL file: .*pip install -e '\.\[jxl\]'"):
             load_image(photo)
 
 

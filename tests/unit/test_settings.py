@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from landmarks.errors import SettingsError
 from landmarks.training import api
 from landmarks.training.config import settings as s
+from landmarks.training.config.jobs import ExportSettings
 from landmarks.training.config.settings import (
     AugmentSettings,
     DataSettings,
@@ -39,14 +40,14 @@ BAD: list[tuple[type[Any], dict[str, Any], str]] = [
     (AugmentSettings, {"mix_probability": 1.1}, "`mix`"),
     (AugmentSettings, {"sizes": ()}, "`sizes`"),
     (AugmentSettings, {"sizes": (96, 16)}, "`sizes` must be from 32 to 256 pixels, not 16"),
-    (ModelSettings, {"kind": "magic"}, "`model` must be one of scratch, transfer"),
+    (ModelSettings, {"kind": "magic"}, "`method` must be one of scratch, transfer"),
     (ModelSettings, {"widths": ()}, "`widths` must be at least 2 in each stage"),
     (ModelSettings, {"widths": (1, 2, 3, 4)}, "`widths`"),
     (ModelSettings, {"depths": (1, 0, 1, 1)}, "`depths` must be at least 1 in each stage"),
     (ModelSettings, {"widths": (8, 16)}, "`depths` must be as many numbers as `widths`"),
     (ModelSettings, {"views": 0}, "`views`"),
     (ModelSettings, {"dropout": 1.0}, "`dropout`"),
-    (ModelSettings, {"unfreeze": True}, "`unfreeze` must be used with `model` transfer"),
+    (ModelSettings, {"unfreeze": True}, "`unfreeze` must be used with `method` transfer"),
     (ModelSettings, {"kind": "transfer", "frozen": 1}, "`frozen` must be used with `unfreeze`, not 1"),
     (ModelSettings, {"kind": "transfer", "unfreeze": True, "frozen": -1}, "`frozen` must be at least 0, not -1"),
     (ModelSettings, {"head": "quadratic"}, "`head` must be one of linear, cosine, not 'quadratic'"),
@@ -64,10 +65,10 @@ BAD: list[tuple[type[Any], dict[str, Any], str]] = [
     (ModelSettings, {"crop": 31}, "`crop` must be from 32 to 256 pixels"),
     (ModelSettings, {"resize": 223}, "`resize` must be from `crop` to 256 pixels"),
     (ModelSettings, {"resize": 257}, "`resize` must be from `crop` to 256 pixels"),
-    (ModelSettings, {"backbone": "efficientnet_lite2"}, "`backbone` must be used with `model` transfer"),
-    (ModelSettings, {"weights": Path("mine.safetensors")}, "`weights` must be used with `model` transfer"),
-    (ModelSettings, {"views": 9}, "`views` must be used with `model` transfer"),
-    (ModelSettings, {"kind": "transfer", "widths": (8, 8, 8, 8)}, "`widths` must be used with `model` scratch"),
+    (ModelSettings, {"backbone": "efficientnet_lite2"}, "`backbone` must be used with `method` transfer"),
+    (ModelSettings, {"weights": Path("mine.safetensors")}, "`weights` must be used with `method` transfer"),
+    (ModelSettings, {"views": 9}, "`views` must be used with `method` transfer"),
+    (ModelSettings, {"kind": "transfer", "widths": (8, 8, 8, 8)}, "`widths` must be used with `method` scratch"),
     (s.AugmentSettings, {"mix_probability": 1.0}, "`mix` must be used with mixup or cutmix in `augment`"),
     (OptimizationSettings, {"learning_rate": INF}, "`learning_rate`"),
     (OptimizationSettings, {"backbone_rate": 2.0}, "`backbone_rate`"),
@@ -180,7 +181,7 @@ def test_settings_from_before_there_were_heads_are_those_of_a_linear_one() -> No
     ("section", "change", "sentence"),
     [
         ("augment", {"names": ("flip", "mixup")}, "`augment` must be without mixup and cutmix"),
-        ("augment", {"sizes": (64,)}, "`sizes` must be used with `model` scratch or with `unfreeze`"),
+        ("augment", {"sizes": (64,)}, "`sizes` must be used with `method` scratch or with `unfreeze`"),
         ("optimization", {"backbone_rate": 0.5}, "`backbone_rate` must be used with `unfreeze`"),
     ],
 )
@@ -235,3 +236,9 @@ def test_the_way_of_training_has_the_name_of_its_option_and_the_former_one(
     assert made == ["transfer", "scratch", "scratch"]
     with pytest.raises(SettingsError, match="`method` must be one of scratch, transfer, not 'magic'"):
         api.train(tmp_path, method="magic")  # type: ignore[arg-type]
+
+
+def test_paths_may_be_given_as_text(tmp_path: Path) -> None:
+    assert RunSettings("data", "cache") == RunSettings(Path("data"), Path("cache"))  # type: ignore[arg-type]
+    assert ModelSettings(init="run").init == Path("run")  # type: ignore[arg-type]
+    assert ExportSettings(negatives=str(tmp_path)).negatives == tmp_path  # type: ignore[arg-type]

@@ -304,4 +304,4 @@ def test_missing_pytorch_is_one_sentence(tmp_path: Path, labels: Path, monkeypat
     monkeypatch.setattr("landmarks.training.importing.reading.load_torch", missing)
     outcome = landmarks("models", "add", tmp_path / "mine.pt", "--labels", labels, "--preprocessing", "crop:8")
     assert outcome.status == 2
-    assert "this needs torch, which is not installed: run pip install 'landmarks[train]'" in outcome.complaint
+    assert "this needs torch, which is not installed: run pip install -e '.[train]'" in outcome.complaint

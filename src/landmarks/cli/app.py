@@ -105,7 +105,8 @@ def _status(run: Callable[[], object], program: _Program) -> int:  # noqa: PLR09
         return 2
     except click.UsageError as error:
         command = f"{error.ctx.command_path} --help" if error.ctx is not None else "landmarks --help"
-        return _complain(f"{error.format_message().rstrip('.')}: see {command}", error.exit_code)
+        sentence = error.format_message().rstrip(".").replace("\n\t", " ")  # click lists choices on lines
+        return _complain(f"{sentence}: see {command}", error.exit_code)
     except (click.Abort, KeyboardInterrupt) as stopped:
         if isinstance(stopped.__cause__, EOFError):
             raise  # a fault of ours; click takes it for Ctrl-D

@@ -97,6 +97,7 @@ HIDDEN: Mapping[str, tuple[str, ...]] = {
     "--workers": ("--processes",),
     "--method": ("--model",),
     "--top": ("--count",),
+    "--target-fpr": ("--false-tags",),
 }
 """Former names of options, still accepted but not shown."""
 

@@ -86,7 +86,7 @@ def add(
     name: Annotated[str, Option("Name of the added model.", default="that of the file or repository")] = "",
     licence: Annotated[str, Option("Licence of the weights.", default="not stated")] = "not stated",
     negatives: Annotated[Path | None, Option("Photos without a landmark, for the threshold.")] = None,
-    target_fpr: Annotated[float, Option("Share of such photos that may get a tag.")] = 0.01,
+    target_fpr: Annotated[float, Option("Fraction of photos without a landmark that may get a tag.")] = 0.01,
     *,
     verbosity: Verbosity,
 ) -> None:

@@ -140,7 +140,7 @@ def _option(name: str, declared: _Declared) -> click.Option | click.Argument:
             nargs=-1 if several else 1,
             required=declared.required,
             help=mark.help + (" [default: the current folder]" if declared.default == Path() else ""),
-            **({} if declared.required else {"default": declared.default}),
+            **_default(declared),
         )
     flag = mark.flag or "--" + declared.key.replace("_", "-")
     return _Option(flag, name, declared, mark)
@@ -164,7 +164,7 @@ class _Option(click.Option):
             extra["type"] = _Words(_kind(get_args(hint)[0], mark)) if several else _kind(hint, mark)
         super().__init__(
             [name, *names],
-            default=None if declared.partial else declared.default,
+            **_default(declared),
             help=_help(declared, mark),
             required=declared.required,
             envvar=variables(declared.path, flag),
@@ -189,6 +189,11 @@ class _Option(click.Option):
             yield
         finally:
             self.opts = taken
+
+
+def _default(declared: _Declared) -> dict[str, Any]:
+    """Return the default for click, which takes even None for a value: what is required has none at all."""
+    return {} if declared.required else {"default": None if declared.partial else declared.default}
 
 
 def _help(declared: _Declared, mark: Option) -> str:

@@ -16,6 +16,7 @@ from landmarks.cli.declare import Argument, Fields, Option, Verbosity
 from landmarks.cli.remote import local_data
 from landmarks.errors import SettingsError, StoppedError, StorageError
 from landmarks.training.config.settings import (
+    DEFAULT_METHOD,
     AugmentSettings,
     DataSettings,
     LoopSettings,
@@ -40,7 +41,7 @@ def train(
     ] = None,
     method: Annotated[
         ModelKind | None,
-        Option("scratch trains the whole network, transfer a pretrained one.", default="scratch"),
+        Option("scratch trains the whole network, transfer a pretrained one.", default=DEFAULT_METHOD),
     ] = None,
     preset: Annotated[str | None, Option("Name of a preset, or a TOML file; other options override it.")] = None,
     unfreeze: Annotated[bool, Option("With --method transfer: fine-tune the backbone too.")] = False,
@@ -58,9 +59,7 @@ def train(
         str | None, Option("Server or database of --track.", default="mlflow.db beside the run")
     ] = None,
     *,
-    model: Annotated[
-        Given, Fields(ModelSettings, ("kind", "unfreeze"), {"kind": "--method", "model": "--method"}, "Network")
-    ],
+    model: Annotated[Given, Fields(ModelSettings, ("kind", "unfreeze"), {"kind": "--method"}, "Network")],
     loading: Annotated[Given, Fields(DataSettings, title="Data")],
     augment: Annotated[
         Given,
@@ -167,7 +166,7 @@ def _settings(
     from landmarks.training.config.settings import default_settings
 
     if preset is None:
-        settings = default_settings(data, method or "scratch", unfreeze=unfreeze)
+        settings = default_settings(data, method or DEFAULT_METHOD, unfreeze=unfreeze)
     else:
         # A preset is made for one way of training; it would override the defaults of another.
         for name, given in (("method", method), ("unfreeze", unfreeze)):

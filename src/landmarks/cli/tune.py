@@ -28,7 +28,7 @@ def tune(
     *,
     chosen: Annotated[
         dict[str, Any],
-        Fields(TuneSettings, omit=("data", "minutes"), flags={"model": "--method", "minutes": "--time"}),
+        Fields(TuneSettings, omit=("data", "minutes"), flags={"minutes": "--time"}),
     ],
 ) -> None:
     """Tune hyperparameters on the validation images of a data set.
@@ -42,7 +42,7 @@ def tune(
     from landmarks.training.tuning.report import write_study_report
     from landmarks.training.tuning.tune import tune as run_study
 
-    folder = out or Path("runs") / f"tune-{settings.model}-{local.resolve().name}"
+    folder = out or Path("runs") / f"tune-{settings.method}-{local.resolve().name}"
     try:
         study = run_study(settings, folder, _report)
     except KeyboardInterrupt as stop:

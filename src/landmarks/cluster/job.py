@@ -119,7 +119,7 @@ def _work(plan: Plan, due: list[int], workers: int | None) -> Iterator[tuple[int
     """
     cores = max(1, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
     kind: Any = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(PartTagger)
-    taggers = [kind.remote(plan) for _ in range(min(workers or cores, len(due)))]
+    taggers = [kind.remote(plan) for _ in range(min(cores if workers is None else workers, len(due)))]
     starting = {tagger.__ray_ready__.remote(): tagger for tagger in taggers}
     working: dict[Any, tuple[Any, int]] = {}
     left = deque(due)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.cluster.source import INPUTS, Columns, list_inputs
-from landmarks.errors import InputError, SettingsError
+from landmarks.errors import InputError, require_at_least
 from landmarks.files.storage import Storage
 from landmarks.model.folder import read_info
 from landmarks.tagging.settings import TagSettings
@@ -42,8 +42,7 @@ class Plan:
     part_size: int = 1000
 
     def __post_init__(self) -> None:
-        if self.part_size < 1:
-            raise SettingsError(f"`part_size` must be at least 1, not {self.part_size}")
+        require_at_least("part_size", self.part_size)
 
     def fixed(self) -> dict[str, Any]:
         """Return the settings that must not change when the job continues: all but the path of the model."""

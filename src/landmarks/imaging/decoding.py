@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from io import BytesIO
+from os import PathLike
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Any, BinaryIO, cast
@@ -30,10 +31,23 @@ from landmarks.imaging.limits import DEFAULT_LIMITS, ImageLimits, memory_cost
 from landmarks.imaging.mending import mended
 from landmarks.imaging.raw import is_raw_tiff
 
-__all__ = ["DEFAULT_LIMITS", "ImageLimits", "Source", "load_image", "load_rgb", "photo_header", "read_content"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "ImageLimits",
+    "Photo",
+    "Source",
+    "list_sources",
+    "load_image",
+    "load_rgb",
+    "photo_header",
+    "read_content",
+]
 
 Source = str | Path | bytes | NDArray[np.uint8] | Image.Image
 """A photo: a path, the content of a file, RGB pixels (height, width, 3), or a Pillow image."""
+
+Photo = Source | bytearray | memoryview
+"""A photo as the public API takes it: the content of a file may be in any buffer."""
 
 _Sides = tuple[int | None, int | None]  # `min_side` and `to_look_at` of `load_image`
 
@@ -47,6 +61,14 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _TURNED = range(5, 9)  # of these, those that swap width and height
+
+
+def list_sources(photos: Photo | Iterable[Photo]) -> Iterator[Source]:
+    """Yield one or more photos as sources."""
+    one = isinstance(photos, str | Path | bytes | bytearray | memoryview | Image.Image)
+    one = one or (isinstance(photos, np.ndarray) and photos.ndim == 3)
+    for photo in [cast("Photo", photos)] if one else cast("Iterable[Photo]", photos):
+        yield bytes(photo) if isinstance(photo, bytearray | memoryview) else photo
 
 
 def load_rgb(
@@ -97,6 +119,8 @@ def load_image(
     if isinstance(source, Image.Image):
         with _decoding("decoded", None):
             return _upright(source)
+    if not isinstance(source, str | PathLike | bytes):
+        raise ImageError(None, f"expected a path, bytes, an array or a Pillow image, not {type(source).__name__}")
     path = None if isinstance(source, bytes) else Path(source)
     with _open(source, limits) as file:
         kind = _sniff(file, path)

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import ExifTags, Image, ImageFile, JpegImagePlugin
 
-from landmarks.errors import ImageError
+from landmarks.errors import ImageError, install_command
 
 _CODESTREAM = b"\xff\x0a"
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
@@ -51,7 +51,7 @@ class JxlImageFile(ImageFile.ImageFile):
                 from pillow_jxl import Decoder  # noqa: PLC0415 - an extra
             except ImportError as error:
                 raise ImageError(
-                    None, "this is a JPEG XL file: install its decoder, pip install 'landmarks[jxl]'"
+                    None, f"this is a JPEG XL file: install its decoder, {install_command('jxl')}"
                 ) from error
             is_jpeg, about, data, profile, _ = Decoder(num_threads=0)(self._content)
             image: Image.Image

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from PIL import ExifTags, Image, ImageFile, JpegImagePlugin
 
-from landmarks.errors import ImageError
+from landmarks.errors import ImageError, install_command
 
 MIN_PREVIEW_SIDE = 200
 """Short side, in pixels, below which an embedded JPEG is a thumbnail, too small to recognise anything."""
@@ -151,7 +151,7 @@ class RawImageFile(ImageFile.ImageFile):
         except ImportError as error:
             raise ImageError(
                 None,
-                "the RAW file has no preview but a thumbnail: install LibRaw, pip install 'landmarks[raw]'",
+                f"the RAW file has no preview but a thumbnail: install LibRaw, {install_command('raw')}",
             ) from error
         with rawpy.imread(BytesIO(self._content)) as raw:
             pixels = raw.postprocess(half_size=True, use_camera_wb=True)

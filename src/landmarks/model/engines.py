@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from landmarks.errors import ModelError, require_choice
+from landmarks.errors import ModelError, require_at_least, require_choice
 from landmarks.model import EngineName
 
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
@@ -40,11 +40,12 @@ def load_engine(path: Path, *, name: EngineName, threads: int, crop: int, classe
         classes: Required number of logits; None if it outputs only the embedding, and the logits have no columns.
 
     Raises:
-        SettingsError: There is no such engine.
+        SettingsError: There is no such engine, or `threads` is below 1.
         ModelError: The file cannot be loaded, or has other inputs or outputs.
         ModuleNotFoundError: OpenVINO is requested and not installed.
     """
     require_choice("engine", name, ENGINES)
+    require_at_least("threads", threads)
     load = _load_openvino if name == "openvino" else _load_onnxruntime
     engine, fits = load(path, threads, crop, classes)
     if not fits:

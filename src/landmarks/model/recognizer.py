@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from landmarks.errors import ImageError, ModelError
 from landmarks.imaging.decoding import DEFAULT_LIMITS, ImageLimits, Source, load_image, read_content
@@ -235,9 +236,9 @@ def prepare_for(
 def _path_of(photo: Source) -> Path:
     if isinstance(photo, str | Path):
         return Path(photo)
-    return Path(
-        "<bytes>" if isinstance(photo, bytes) else "<array>" if isinstance(photo, np.ndarray) else "<image>"
-    )
+    known = {np.ndarray: "array", Image.Image: "image"}
+    kind = next((name for kind, name in known.items() if isinstance(photo, kind)), type(photo).__name__)
+    return Path(f"<{kind}>")
 
 
 def _head(folder: Path, info: ModelInfo, threads: int) -> PrototypeHead:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.errors import SettingsError
+from landmarks.errors import SettingsError, require_at_least
 from landmarks.search.embedder import Embedder
 from landmarks.search.groups import Groups
 from landmarks.search.index import check_model, decode, root_of
@@ -158,5 +158,4 @@ def _expanded(query: Vectors, hits: Sequence[Hit]) -> Vectors:
 
 
 def _check(count: int) -> None:
-    if count < 1:
-        raise SettingsError(f"`count` must be at least 1, not {count}")
+    require_at_least("count", count)

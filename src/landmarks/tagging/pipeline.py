@@ -8,17 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice, repeat
+from itertools import islice, repeat, zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from landmarks.errors import SettingsError
+from landmarks.errors import SettingsError, require_at_least
 from landmarks.geo.gazetteer import Gazetteer
-from landmarks.imaging.decoding import ImageLimits, Source
+from landmarks.imaging.decoding import ImageLimits, Photo, Source, list_sources
 from landmarks.imaging.photos import find_photos
 from landmarks.metadata.reading import embedded_position, read_position
 from landmarks.model.folder import DEFAULT_MODEL, find_models
@@ -96,7 +95,7 @@ class Model:
         return self.recognizer.info.classes
 
     def tag(
-        self, photos: Source | Iterable[Source], *, positions: Iterable[Position | None] | None = None
+        self, photos: Photo | Iterable[Photo], *, positions: Iterable[Position | None] | None = None
     ) -> Iterator[ImageTags]:
         """Tag photos, in order; an unreadable one has `error` set and does not stop the others.
 
@@ -105,29 +104,36 @@ class Model:
             positions: Camera position for each photo, latitude and longitude in degrees; None to read it from the
                 photo or its sidecar. Arrays and Pillow images have none.
 
+        Raises:
+            SettingsError: A position is out of range, or there are more or fewer than photos.
+
         Example:
             >>> for photo in landmarks.load_model().tag(["photo.jpg"]):
             ...     print(photo.path, photo.error or [tag.name for tag in photo.tags])
         """
-        for finding in self.find(_listed(photos), positions=positions):
+        for finding in self.find(list_sources(photos), positions=positions):
             yield finding.photo
 
-    def predict(self, photos: Source | Iterable[Source], *, top: int = 5) -> Iterator[Recognition]:
+    def predict(self, photos: Photo | Iterable[Photo], *, top: int = 5) -> Iterator[Recognition]:
         """Recognise photos, in order: classes and probabilities, without thresholds and positions.
 
         Args:
             photos: As in `tag`.
-            top: Candidates per photo.
+            top: Candidates per photo, at least 1.
+
+        Raises:
+            SettingsError: `top` is below 1.
 
         Example:
             >>> for answer in landmarks.load_model().predict(["photo.jpg"], top=1):
             ...     print(answer.candidates)
         """
+        require_at_least("top", top)
         wanted = self._tagger.needs_embeddings
-        for recognition in self.recognizer.recognize(_listed(photos), top=top, embeddings=wanted):
-            yield self._tagger.with_learned(recognition, top)
+        answers = self.recognizer.recognize(list_sources(photos), top=top, embeddings=wanted)
+        return (self._tagger.with_learned(recognition, top) for recognition in answers)
 
-    def embed(self, photos: Source | Iterable[Source]) -> NDArray[np.float32]:
+    def embed(self, photos: Photo | Iterable[Photo]) -> NDArray[np.float32]:
         """Return the embeddings (N, D) of photos; photos of one landmark have similar directions.
 
         Raises:
@@ -138,7 +144,7 @@ class Model:
             (1, 1280)
         """
         rows = []
-        source = iter(_listed(photos))
+        source = iter(list_sources(photos))
         while batch := [self.recognizer.prepare(photo) for photo in islice(source, BATCH)]:
             for photo in batch:
                 if photo.error is not None:
@@ -163,7 +169,7 @@ class Model:
             embeddings: Include the embedding.
             digests: Fill in `photo.sha256`.
         """
-        given = zip(photos, repeat(None) if positions is None else positions, strict=positions is not None)
+        given = zip(photos, repeat(None)) if positions is None else _placed(photos, positions)
         while batch := [self.open(photo, position) for photo, position in islice(given, BATCH)]:
             for finding, opened in zip(self.answer(batch, embeddings=embeddings), batch, strict=True):
                 digest = opened.photo.sha256 if digests else None
@@ -282,12 +288,17 @@ def open_model(folder: Path | Sequence[Path], settings: TagSettings | None = Non
     return TwoModels((first, second), settings, threads=threads)
 
 
-def _listed(photos: Source | Iterable[Source]) -> Iterable[Source]:
-    if isinstance(photos, str | Path | bytes | Image.Image):
-        return [photos]
-    if isinstance(photos, np.ndarray) and photos.ndim == 3:
-        return [photos]
-    return photos
+def _placed(
+    photos: Iterable[Source], positions: Iterable[Position | None]
+) -> Iterator[tuple[Source, Position | None]]:
+    """Pair photos with their positions; raises `SettingsError` for one out of range, missing or left over."""
+    missing: Any = object()
+    for photo, position in zip_longest(photos, positions, fillvalue=missing):
+        if photo is missing or position is missing:
+            raise SettingsError("`positions` must be as many as the photos: give None for those without one")
+        if position is not None and not (abs(position[0]) <= 90 and abs(position[1]) <= 180):
+            raise SettingsError(f"`positions` must be latitude and longitude in degrees, not {position}")
+        yield photo, position
 
 
 def load_model(
@@ -299,11 +310,11 @@ def load_model(
         model: Name of a bundled or added model, or a model folder; or two with a comma between them, which tag
             photos together (see docs/models.md).
         settings: How to tag; the defaults if None.
-        threads: Threads of the network.
+        threads: Threads of the network, at least 1.
 
     Raises:
         ModelError: There is no such model, or it is damaged.
-        SettingsError: More than two are given, or the settings are for one model.
+        SettingsError: `threads` is below 1, more than two models are given, or the settings are for one model.
 
     Example:
         >>> model = landmarks.load_model()
@@ -328,22 +339,24 @@ def tag(
         paths: Photos and folders.
         model: As of `load_model`.
         settings: How to tag; the defaults if None.
-        workers: Number of processes, or None for one per core.
+        workers: Number of processes, at least 1, or None for one per core.
         exclude: Glob patterns to skip (see `landmarks.files.walker.WalkRules`).
         processes: The former name of `workers`.
 
     Raises:
         InputError: A path does not exist.
+        SettingsError: `workers` is below 1.
         ModelError: There is no such model, or it is damaged.
 
     Example:
         >>> for photo in landmarks.tag("holiday", workers=2):
         ...     print(photo.path, [tag.name for tag in photo.tags])
     """
+    workers = processes if workers is None else workers
     listed = [paths] if isinstance(paths, str | Path) else paths
     photos = find_photos(map(Path, listed), exclude=exclude)
     folders = find_models(str(model))
-    findings = find_tags_parallel(folders, settings or TagSettings(), photos, workers=workers or processes)
+    findings = find_tags_parallel(folders, settings or TagSettings(), photos, workers=workers)
     return (finding.photo for finding in findings)
 
 

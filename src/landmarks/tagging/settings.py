@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from landmarks.errors import SettingsError, require_choice
+from landmarks.errors import SettingsError, require_at_least, require_choice
+from landmarks.files.paths import take_paths
 from landmarks.geo import Language
 from landmarks.imaging.limits import ImageLimits
 from landmarks.model import EngineName
@@ -48,11 +49,11 @@ class TagSettings:
     max_megapixels: float = 120.0
 
     def __post_init__(self) -> None:
+        take_paths(self, "own_places")
         require_choice("prefer", self.prefer, get_args(Preference))
         require_choice("language", self.language, get_args(Language))
         require_choice("engine", self.engine, get_args(EngineName))
-        if self.top < 1:
-            raise SettingsError(f"`top` must be at least 1, not {self.top}")
+        require_at_least("top", self.top)
         if self.min_confidence is not None and not 0 < self.min_confidence < 1:
             raise SettingsError(f"`min_confidence` must be above 0 and below 1, not {self.min_confidence}")
         if not self.max_megapixels > 0:

@@ -25,7 +25,7 @@ from typing import Any, Generic, TypeVar
 
 from threadpoolctl import threadpool_limits
 
-from landmarks.errors import ModelError
+from landmarks.errors import ModelError, require_at_least
 
 BATCH = 4
 """Photos per batch; larger batches are no faster and take more memory."""
@@ -77,9 +77,20 @@ def run_parallel(
         workers: Number of processes, or None for one per core.
 
     Raises:
+        SettingsError: `workers` is below 1.
         ModelError: The processes die before any answer.
     """
-    count = workers or cores()
+    if workers is not None:
+        require_at_least("workers", workers)
+    return _run(start, photos, failed, cores() if workers is None else workers)
+
+
+def _run(
+    start: Callable[[], Job[Result]],
+    photos: Iterable[Path],
+    failed: Callable[[Path, str], Result],
+    count: int,
+) -> Iterator[Result]:
     source = iter(photos)
     first = list(islice(source, FEW + 1))
     if not first:
@@ -181,7 +192,7 @@ class _Workers(Generic[Result]):
         self.lives -= 1
         if self.lives < 0:
             raise ModelError(
-                "the processes that load the model die before any answer: free some memory, or give `processes` 1"
+                "the processes that load the model die before any answer: free some memory, or give `workers` 1"
             )
         self._pool.shutdown(cancel_futures=True)
         self._pool = self._new()

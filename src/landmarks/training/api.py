@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from landmarks.errors import require_choice
 from landmarks.training.config.jobs import ExportSettings
-from landmarks.training.config.settings import RunSettings, default_settings
+from landmarks.training.config.settings import DEFAULT_METHOD, ModelKind, RunSettings, default_settings
 from landmarks.training.data.folders import is_url
 from landmarks.training.data.remote import local_copy
 from landmarks.training.engine.pipeline import train_run
@@ -15,15 +15,13 @@ from landmarks.training.engine.trained import SPLITS, evaluate_run, load_data, l
 from landmarks.training.export.formats.targets import export_for
 from landmarks.training.metrics.evaluate import Evaluation
 
-Method = Literal["scratch", "transfer"]
-
 
 def train(
     data: str | Path | RunSettings,
     out: str | Path | None = None,
     *,
-    method: Method = "transfer",
-    model: Method | None = None,
+    method: ModelKind = DEFAULT_METHOD,
+    model: ModelKind | None = None,
 ) -> Path:
     """Train a network on a folder of images, one folder per class, or on a table of images.
 
@@ -47,7 +45,7 @@ def train(
         >>> run = landmarks.train("pictures", "runs/mine")
     """
     method = model or method
-    require_choice("method", method, get_args(Method))
+    require_choice("method", method, get_args(ModelKind))
     if isinstance(data, str) and is_url(data):
         data = local_copy(data).path
     settings = data if isinstance(data, RunSettings) else default_settings(Path(data), method)

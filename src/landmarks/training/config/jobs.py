@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from landmarks.errors import SettingsError, require_choice
+from landmarks.errors import SettingsError, require_at_least, require_choice
+from landmarks.files.paths import take_paths
 from landmarks.model.folder import parse_licences
 from landmarks.model.ood import ScoreKind
 from landmarks.training.config.presets import Changes, changed
 from landmarks.training.config.settings import (
+    DEFAULT_METHOD,
     DataSettings,
     LoopSettings,
     ModelKind,
@@ -26,7 +28,7 @@ Metric = Literal["loss", "accuracy"]
 CALIBRATED = ("landmarks", "hub")
 """Targets of an export that have thresholds for unknown photos, and a model card."""
 
-_OF_THRESHOLDS = ("negatives", "score", "false_tags", "unknown_tags")
+_OF_THRESHOLDS = ("negatives", "score", "target_fpr", "unknown_tags")
 _OF_CARD = ("licence", "origin", "notes")
 
 
@@ -50,8 +52,7 @@ class DoctorSettings:
     cache: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.min_side < 1:
-            raise SettingsError(f"`min_side` must be at least 1, not {self.min_side}")
+        require_at_least("min_side", self.min_side)
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,7 @@ class PackSettings:
         if not 0 < self.valid_size < 1:
             raise SettingsError(f"`valid_size` must be between 0 and 1, not {self.valid_size}")
         for name in ("shard_size", "sample"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"`{name}` must be at least 1, not {getattr(self, name)}")
+            require_at_least(name, getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class ExportSettings:
             other model always answers.
         unknown_landmarks: Folder of photos of landmarks that the model does not know, with a subfolder for each;
             used with negatives.
-        false_tags: Fraction of photos without a landmark that may get a tag.
+        target_fpr: Fraction of photos without a landmark that may get a tag.
         unknown_tags: Fraction of photos of unknown landmarks that may get a tag.
         score: Out-of-distribution score (see landmarks.model.ood); used with negatives.
         licence: Permitted use of the weights; by default what the licences of the training images allow.
@@ -114,17 +114,18 @@ class ExportSettings:
     notes: str = ""
     negatives: Path | None = None
     unknown_landmarks: Path | None = None
-    false_tags: float = 0.01
+    target_fpr: float = 0.01
     unknown_tags: float = 0.05
     score: ScoreKind = "combined"
     licence: str | None = None
     origin: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        take_paths(self, "negatives", "unknown_landmarks")
         require_choice("target", self.target, get_args(ExportTarget))
         require_choice("precision", self.precision, get_args(OnnxPrecision))
         require_choice("score", self.score, get_args(ScoreKind))
-        for name in ("false_tags", "unknown_tags"):
+        for name in ("target_fpr", "unknown_tags"):
             if not 0 < getattr(self, name) < 1:
                 raise SettingsError(f"`{name}` must be between 0 and 1, not {getattr(self, name)}")
         for name in ("negatives", "unknown_landmarks"):
@@ -166,7 +167,7 @@ class TuneSettings:
 
     Attributes:
         data: Folder with train/ and test/, or with one folder per class.
-        model: The way of training to tune.
+        method: The way of training to tune.
         metric: Metric on the validation split: the lowest loss or the highest accuracy.
         trials: Finished trials of the whole study, including those of earlier calls and other processes.
         minutes: Start no trial after this time, in minutes.
@@ -181,7 +182,7 @@ class TuneSettings:
     """
 
     data: Path
-    model: ModelKind = "transfer"
+    method: ModelKind = DEFAULT_METHOD
     metric: Metric = "loss"
     trials: int = 30
     minutes: float | None = None
@@ -192,10 +193,9 @@ class TuneSettings:
     cache: Path | None = None
 
     def __post_init__(self) -> None:
-        require_choice("model", self.model, get_args(ModelKind))
+        require_choice("method", self.method, get_args(ModelKind))
         require_choice("metric", self.metric, get_args(Metric))
-        if self.trials < 1:
-            raise SettingsError(f"`trials` must be at least 1, not {self.trials}")
+        require_at_least("trials", self.trials)
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise SettingsError(f"`minutes` must be above 0, not {self.minutes}")
         # The others are settings of a run, which checks them before any work.
@@ -205,7 +205,7 @@ class TuneSettings:
     def start(self) -> RunSettings:
         """Return the settings that a trial changes."""
         loop: dict[str, Any] = {} if self.epochs is None else {"epochs": self.epochs}
-        return changed(default_settings(self.data, self.model), {"loop": loop})
+        return changed(default_settings(self.data, self.method), {"loop": loop})
 
     def of_trial(self, changes: Changes) -> RunSettings:
         """Return the settings of a trial's run."""

@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from landmarks.errors import SettingsError
 from landmarks.files.atomic import write_text
-from landmarks.training.config.settings import RunSettings, argument_of, default_settings
+from landmarks.training.config.settings import DEFAULT_METHOD, RunSettings, argument_of, default_settings
 
 SECTIONS = ("model", "loading", "augment", "optimization", "loop")
 """The groups of `RunSettings` that a preset may have."""
@@ -56,7 +56,7 @@ def load_preset(name: str, data: Path) -> RunSettings:
         raise SettingsError(f"{path}: not a TOML file ({error}): correct it") from error
     _require_shape(path, values)
     model = values.get("model", {})
-    kind, unfreeze = model.get("kind", "scratch"), model.get("unfreeze", False)
+    kind, unfreeze = model.get("kind", DEFAULT_METHOD), model.get("unfreeze", False)
     try:
         settings = default_settings(data, kind, unfreeze=unfreeze)
     except SettingsError as error:

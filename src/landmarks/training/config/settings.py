@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from landmarks.errors import SettingsError, require_choice
+from landmarks.files.paths import take_paths
 
 ModelKind = Literal["scratch", "transfer"]
 HeadKind = Literal["linear", "cosine"]
@@ -36,11 +37,14 @@ AugmentationName = Literal[
 ]
 
 
-_ARGUMENTS = {"kind": "model", "names": "augment", "mix_probability": "mix"}
+DEFAULT_METHOD: ModelKind = "transfer"
+"""The way of training where none is asked for."""
+
+_ARGUMENTS = {"kind": "method", "names": "augment", "mix_probability": "mix"}
 
 
 def argument_of(key: str) -> str:
-    """Return the argument of `landmarks train` that sets a key of the settings: `model` for `kind`."""
+    """Return the argument of `landmarks train` that sets a key of the settings: `method` for `kind`."""
     return _ARGUMENTS.get(key, key)
 
 
@@ -181,7 +185,8 @@ class ModelSettings:
     init: Path | None = None
 
     def __post_init__(self) -> None:
-        require_choice("model", self.kind, get_args(ModelKind))
+        take_paths(self, "weights", "init")
+        require_choice("method", self.kind, get_args(ModelKind))
         for key, least in (("widths", 2), ("depths", 1)):
             stages = getattr(self, key)
             _require(min(stages, default=0) >= least, key, f"at least {least} in each stage", stages)
@@ -203,8 +208,8 @@ class ModelSettings:
         other = "scratch" if self.kind == "transfer" else "transfer"
         for key in own:
             value = getattr(self, key)
-            _require(value == getattr(ModelSettings, key), key, f"used with `model` {other}", value)
-        _require(not (self.unfreeze and self.kind == "scratch"), "unfreeze", "used with `model` transfer", True)
+            _require(value == getattr(ModelSettings, key), key, f"used with `method` {other}", value)
+        _require(not (self.unfreeze and self.kind == "scratch"), "unfreeze", "used with `method` transfer", True)
         _require(self.frozen is None or self.frozen >= 0, "frozen", "at least 0", self.frozen)
         _require(self.unfreeze or self.frozen is None, "frozen", "used with `unfreeze`", self.frozen)
 
@@ -306,6 +311,7 @@ class RunSettings:
     loop: LoopSettings = field(default_factory=LoopSettings)
 
     def __post_init__(self) -> None:
+        take_paths(self, "data", "cache")
         # Batch normalisation, which only the network from scratch trains, needs more than one image per device.
         batch_size, processes = self.loading.batch_size, self.loop.processes
         least = 2 * processes if self.model.kind == "scratch" else processes
@@ -320,7 +326,14 @@ class RunSettings:
             mixes, sizes = self.augment.mixes, self.augment.sizes
             _require(not mixes, "augment", "without mixup and cutmix for a frozen backbone", self.augment.names)
             usual = sizes in (AugmentSettings.sizes, FROZEN_SIZES)
-            _require(usual, "sizes", "used with `model` scratch or with `unfreeze`", sizes)
+            _require(usual, "sizes", "used with `method` scratch or with `unfreeze`", sizes)
+
+    @classmethod
+    def for_method(
+        cls, data: str | Path, method: ModelKind = DEFAULT_METHOD, *, unfreeze: bool = False
+    ) -> RunSettings:
+        """Return the settings of a method, to change with `dataclasses.replace`; `unfreeze` fine-tunes."""
+        return default_settings(Path(data), method, unfreeze=unfreeze)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, one mapping per group."""
@@ -333,24 +346,18 @@ class RunSettings:
         Raises:
             SettingsError: A setting is unknown, missing or out of range.
         """
-        groups = {
-            "model": ModelSettings,
-            "loading": DataSettings,
-            "augment": AugmentSettings,
-            "optimization": OptimizationSettings,
-            "loop": LoopSettings,
-        }
+        groups = {"model": ModelSettings, "loading": DataSettings, "augment": AugmentSettings}
+        groups |= {"optimization": OptimizationSettings, "loop": LoopSettings}
         try:
             built = {name: _build(group, values[name]) for name, group in groups.items()}
-            cache = values.get("cache")
-            return cls(data=Path(values["data"]), cache=Path(cache) if cache else None, **built)
+            return cls(data=Path(values["data"]), cache=values.get("cache"), **built)
         except (KeyError, TypeError, AttributeError) as error:
             raise SettingsError(
                 f"the settings do not fit this version of landmarks ({error}): train again"
             ) from error
 
 
-def default_settings(data: Path, kind: ModelKind = "scratch", *, unfreeze: bool = False) -> RunSettings:
+def default_settings(data: Path, kind: ModelKind = DEFAULT_METHOD, *, unfreeze: bool = False) -> RunSettings:
     """Return the default settings of each way of training, suited to a few thousand images.
 
     The crops of fine-tuning are smaller than those of the preprocessing on purpose: objects appear larger in a
@@ -387,10 +394,4 @@ def _plain(value: Any) -> Any:
 
 
 def _build(group: type[Any], values: Mapping[str, Any]) -> Any:
-    paths = {"weights", "init"}
-    return group(
-        **{
-            key: Path(item) if key in paths and item else tuple(item) if isinstance(item, list) else item
-            for key, item in values.items()
-        }
-    )
+    return group(**{key: tuple(item) if isinstance(item, list) else item for key, item in values.items()})

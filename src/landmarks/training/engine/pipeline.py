@@ -178,7 +178,7 @@ def prepare(settings: RunSettings, logger: Logger, folder: RunFolder | None = No
         )
     if data.shards is not None and settings.model.kind == "transfer" and not settings.model.unfreeze:
         raise SettingsError(
-            "`model` transfer trains a head on the decoded images of a folder, not on shards: set `unfreeze`, or "
+            "`method` transfer trains a head on the decoded images of a folder, not on shards: set `unfreeze`, or "
             "give the folder"
         )
     torch.manual_seed(settings.loading.seed)

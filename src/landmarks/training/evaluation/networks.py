@@ -1,7 +1,7 @@
 """Trained runs and TorchScript files as subjects of an evaluation.
 
-They run their network in PyTorch without a calibration, as a user of the file would; the tagger turns their
-outputs into tags as for a model folder.
+They run their network in PyTorch without thresholds for unknown photos, as a user of the file would; the tagger
+turns their outputs into tags as for a model folder.
 """
 
 from __future__ import annotations

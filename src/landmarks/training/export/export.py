@@ -156,7 +156,6 @@ def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSetti
     _require_photos_for_rates(run, settings)
     measured = {split: run.metrics(split) for split in ("valid", "test")}
     contract = run.preprocessing
-    save_torchscript(make_predictor(run.model, run.classes, contract), folder / TORCHSCRIPT_FILE)
     fp32 = folder / "fp32.onnx"
     write_onnx(run.model, contract, fp32)
     sources = (sample.source for sample in data.folder.train)
@@ -177,10 +176,9 @@ def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSetti
     info = _describe(folder, info)
     samples = evenly(data.folder.valid, VALID_PICTURES)
     pictures = compared_pictures(data)
-    script = compare_torchscript(run, pictures, folder / TORCHSCRIPT_FILE)
     onnx = _compare_onnx(run, pictures, folder)
     right = _recognised(folder, data, samples)
-    parity = ParityReport(len(pictures), script, onnx, valid_accuracy=float(right.mean()))
+    accuracy, difference = None, None
     if settings.precision == "int8":
         crop = EvalTransform(contract).crop
         more = evenly(data.folder.train, INT8_TRAINING_PICTURES)
@@ -191,12 +189,13 @@ def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSetti
         after = _recognised(folder, data, [*samples, *more])
         difference = require_parity(before, after)
         accuracy = float(after[: len(samples)].mean())
-        parity = replace(parity, int8_valid_accuracy=accuracy, int8_difference=difference)
     fp32.unlink()
     calibration, unreadable = _calibrated(run, data, folder, settings)
-    parity = replace(parity, unreadable=tuple(map(str, unreadable)))
     if calibration is not None:
         info = replace(info, temperature=calibration.temperature, calibration=calibration.to_dict())
+    script = write_torchscript(run, pictures, folder / TORCHSCRIPT_FILE, info.temperature)
+    left_out = tuple(map(str, unreadable))
+    parity = ParityReport(len(pictures), script, onnx, float(right.mean()), accuracy, difference, left_out)
     if settings.negatives is not None:
         write_reference(folder, data, settings.negatives)
     info = replace(info, metrics={**measured, "export": asdict(parity)})
@@ -213,7 +212,7 @@ def _of_table(run: TrainedRun) -> TransferModel | None:
 
 
 def _require_photos_for_rates(run: TrainedRun, settings: ExportSettings) -> None:
-    for name, needed in (("false_tags", "negatives"), ("unknown_tags", "unknown_landmarks")):
+    for name, needed in (("target_fpr", "negatives"), ("unknown_tags", "unknown_landmarks")):
         table = settings.negatives is None and _of_table(run) is not None
         if settings.differs(name) and getattr(settings, needed) is None and not table:
             raise SettingsError(f"`{name}` needs `{needed}`: photos on which the threshold is chosen")
@@ -225,7 +224,7 @@ def _calibrated(
     run: TrainedRun, data: Data, folder: Path, settings: ExportSettings
 ) -> tuple[Calibration | None, tuple[Path, ...]]:
     """Return the calibration, or None for a model that always answers, and the photos that cannot be read."""
-    targets = OpenSetTargets(settings.false_tags, settings.unknown_tags)
+    targets = OpenSetTargets(settings.target_fpr, settings.unknown_tags)
     if settings.target not in CALIBRATED:
         return None, ()
     if settings.negatives is not None:
@@ -259,15 +258,18 @@ def trained_probabilities(run: TrainedRun, crops: NDArray[np.uint8]) -> NDArray[
     return probabilities
 
 
-def compare_torchscript(run: TrainedRun, pictures: Sequence[NDArray[np.uint8]], path: Path) -> float:
-    """Return the maximum difference in probability between a TorchScript file and the trained network.
+def write_torchscript(
+    run: TrainedRun, pictures: Sequence[NDArray[np.uint8]], path: Path, temperature: float = 1.0
+) -> float:
+    """Write a TorchScript file and return its maximum difference in probability from the trained network.
 
     The file resizes by itself, so it is compared with the same predictor before compilation.
 
     Raises:
         ExportError: It is above `TOLERANCE`.
     """
-    predictor = make_predictor(run.model, run.classes, run.preprocessing)
+    predictor = make_predictor(run.model, run.classes, run.preprocessing, temperature)
+    save_torchscript(predictor, path)
     script = load_torchscript(path)
     eager = np.stack([predict_picture(predictor, picture) for picture in pictures])
     exported = np.stack([predict_picture(script, picture) for picture in pictures])

@@ -34,6 +34,7 @@ class Predictor(nn.Module):
         std: Deviation of each channel, above 0.
         resize: Short side after resizing, in pixels.
         crop: Side of the centre crop, in pixels.
+        temperature: Divisor of the logits before softmax, above 0.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Predictor(nn.Module):
         *,
         resize: int = 256,
         crop: int = 224,
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
         self.model = model.eval()
@@ -53,6 +55,7 @@ class Predictor(nn.Module):
         self.crop = crop
         self.register_buffer("mean", torch.tensor(list(mean)).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(list(std)).view(1, 3, 1, 1))
+        self.register_buffer("temperature", torch.tensor(temperature))
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Map images (B, 3, H, W) uint8 of any size to probabilities (B, K), each row summing to 1."""
@@ -60,11 +63,13 @@ class Predictor(nn.Module):
         x = functional.resize(pictures, [self.resize], antialias=True)
         x = functional.center_crop(x, [self.crop, self.crop])
         x = (x.to(torch.float32) / 255.0 - self.mean) / self.std
-        return torch.softmax(self.model(x), dim=1)
+        return torch.softmax(self.model(x) / self.temperature, dim=1)
 
 
-def make_predictor(model: nn.Module, class_names: Sequence[str], preprocessing: Preprocessing) -> Predictor:
-    """Return a `Predictor` for a trained network and its preprocessing."""
+def make_predictor(
+    model: nn.Module, class_names: Sequence[str], preprocessing: Preprocessing, temperature: float = 1.0
+) -> Predictor:
+    """Return a `Predictor` for a trained network, its preprocessing and its calibrated temperature."""
     return Predictor(
         model,
         class_names,
@@ -72,6 +77,7 @@ def make_predictor(model: nn.Module, class_names: Sequence[str], preprocessing: 
         preprocessing.std,
         resize=preprocessing.resize,
         crop=preprocessing.crop,
+        temperature=temperature,
     ).eval()
 
 

@@ -49,7 +49,7 @@ def build_network(
         SettingsError: There is no such kind of network, no such head, or no stage left to train.
         ModelError: The backbone or the initial run is unknown, damaged or of another architecture.
     """
-    require_choice("model", settings.kind, ("scratch", "transfer"))
+    require_choice("method", settings.kind, ("scratch", "transfer"))
     head = head_factory(settings)
     name, contract = settings.backbone, preprocessing
     model: nn.Module

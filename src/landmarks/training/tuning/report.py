@@ -50,7 +50,7 @@ def write_study_report(study: Study) -> None:
     shares = importance(study)
     ranked = sorted(done, key=lambda trial: _value(trial) if lower else -_value(trial))
     values: dict[str, object] = {
-        "title": f"Tuning {study.settings.model} on {study.settings.data.resolve().name}",
+        "title": f"Tuning {study.settings.method} on {study.settings.data.resolve().name}",
         "metric": metric,
         "best": best,
         "usual": next((trial for trial in done if trial.number == 0), None),

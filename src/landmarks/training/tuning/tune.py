@@ -136,7 +136,7 @@ def open_study(settings: TuneSettings, out: Path) -> Study:
         out.mkdir(parents=True, exist_ok=True)
     asked = {
         "data": str(settings.data.resolve()),
-        "model": settings.model,
+        "model": settings.method,
         "metric": settings.metric,
         "epochs": settings.epochs,
         "limit": settings.limit,
@@ -247,7 +247,7 @@ def _require_same_pictures(study: Study, fingerprint: str) -> None:
 
 def space_of_study(settings: TuneSettings) -> Space:
     """Return the settings that a study changes."""
-    return space_of(settings.model, ("epochs",) if settings.epochs is not None else ())
+    return space_of(settings.method, ("epochs",) if settings.epochs is not None else ())
 
 
 @contextmanager

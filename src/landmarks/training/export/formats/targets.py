@@ -15,16 +15,15 @@ from landmarks.training.engine.trained import TrainedRun
 from landmarks.training.export.calibration import KNOWN, left_out
 from landmarks.training.export.export import (
     ParityReport,
-    compare_torchscript,
     compared_pictures,
     export_folder,
     write_model,
+    write_torchscript,
 )
 from landmarks.training.export.formats.hub import write_hub_card
 from landmarks.training.export.formats.onnx_file import write_onnx_files
 from landmarks.training.export.formats.photoprism import write_photoprism
 from landmarks.training.export.formats.timm_files import TimmReport, write_timm
-from landmarks.training.export.predictor import make_predictor, save_torchscript
 from landmarks.training.export.thresholds import missing_points
 
 Compared = tuple[str, ...]
@@ -64,8 +63,8 @@ def _landmarks(run: TrainedRun, data: Data, folder: Path, settings: ExportSettin
 
 
 def _torchscript(run: TrainedRun, data: Data, folder: Path, _settings: ExportSettings) -> Compared:
-    save_torchscript(make_predictor(run.model, run.classes, run.preprocessing), folder / TORCHSCRIPT_FILE)
-    return (_differs("TorchScript", compare_torchscript(run, compared_pictures(data), folder / TORCHSCRIPT_FILE)),)
+    difference = write_torchscript(run, compared_pictures(data), folder / TORCHSCRIPT_FILE)
+    return (_differs("TorchScript", difference),)
 
 
 def _onnx(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> Compared:
