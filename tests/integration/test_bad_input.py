@@ -66,6 +66,7 @@ def test_empty_data_folder(tmp_path):
     assert_refused(
         landmarks("train", tmp_path / "data", "--out", tmp_path / "run"), tmp_path / "data", "no folder of"
     )
+    assert_refused(landmarks("data", tmp_path / "data"), tmp_path / "data", "no folder of")
     assert not (tmp_path / "run").exists()
 
 

@@ -140,6 +140,8 @@ def test_batch_draws_pictures_before_and_after_augmentation(drawn, cache, tmp_pa
     assert outcome.status == 0, outcome.err
     with Image.open(tmp_path / "batch.png") as picture:
         assert min(picture.size) > 100
+    refused = landmarks("batch", drawn, "--out", tmp_path / "batch.jpg", "--cache", cache)
+    assert (refused.status, refused.complaint) == (2, f"--out {tmp_path / 'batch.jpg'}: end its name with .png")
 
 
 def test_what_training_commands_leave_out_of_a_folder_is_told(tmp_path):

@@ -59,7 +59,8 @@ def test_a_landmark_is_learnt_and_forgotten(model: Path, yellow: Path, tmp_path:
 
 
 def test_more_photos_are_added_and_none_counts_twice(model: Path, yellow: Path) -> None:
-    landmarks("learn", "Atomium", yellow / "0.png", "--model", model)
+    done = landmarks("learn", "Atomium", yellow / "0.png", "--model", model)
+    assert done.err == "Atomium: 1 photo: five or more are better, expect wrong tags\n"
     for name in ("ATOMIUM", "07.Atomium"):
         done = landmarks("learn", name, yellow, "--model", model)
         assert "Atomium: learned from" in done.out

@@ -256,6 +256,8 @@ def test_a_path_that_is_not_there_is_named(model: Path, tmp_path: Path, write: t
     done = landmarks("tag", tmp_path / "nowhere", "--model", model, *write)
     assert done.status == 2
     assert "nowhere: no such file or folder" in done.complaint
+    remote = landmarks("tag", "s3://bucket/photos", "--model", model)
+    assert (remote.status, "an address: give files of this machine" in remote.err) == (2, True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -396,7 +398,7 @@ def test_a_rejected_tag_stays_away_until_it_is_confirmed(model: Path, photos: Pa
     assert "Eiffel Tower" in keywords(sidecar)
     unknown = landmarks("confirm", photo, "Stonehenge")
     assert unknown.status == 2
-    assert "never had a tag" in unknown.complaint
+    assert unknown.complaint == f"{photo}: it never had a tag 'Stonehenge'; its tags: Eiffel Tower"
 
 
 def test_a_tag_removed_by_hand_is_told(model: Path, photos: Path) -> None:

@@ -83,8 +83,22 @@ def tick_labels(figure: Figure) -> list[str]:
 @pytest.mark.parametrize("classes", [2, 10, 20, 21, 100])
 def test_pictures_of_an_evaluation_at_any_number_of_classes(classes: int) -> None:
     given = evaluation(classes)
-    for draw in (plots.confusion_matrix, plots.per_class_bars, plots.reliability_diagram):
-        image = drawn(draw(given))
+    figures = [draw(given) for draw in (plots.confusion_matrix, plots.per_class_bars, plots.reliability_diagram)]
+    matrix, bars, reliability = (figure.axes[0] for figure in figures)
+    if classes <= plots.MOST_CLASSES:
+        assert (matrix.get_xlabel(), matrix.get_ylabel()) == ("predicted", "true")
+        assert matrix.collections[0].get_array().size == classes**2
+        assert len(set(tick_labels(figures[0]))) == classes
+    else:
+        assert matrix.get_xlabel() == "images"
+        assert len(matrix.patches) == plots.MOST_PAIRS
+    scores = sorted(given.classes, key=lambda one: one.f1)[: plots.MOST_BARS]
+    assert [bar.get_width() for bar in bars.patches] == [one.f1 for one in scores]
+    assert {line.get_label() for line in bars.lines} == {"precision", "recall"}
+    held = [one for one in given.calibration.bins if one.accuracy is not None]
+    assert [bar.get_height() for bar in reliability.containers[0]] == [one.accuracy for one in held]
+    assert [bar.get_height() for bar in figures[2].axes[1].patches] == [one.count for one in held]
+    for image in map(drawn, figures):
         assert min(image.size) > 200
         assert max(image.size) < 3200
 
@@ -131,7 +145,18 @@ def test_bars_put_the_weakest_class_first() -> None:
 
 @pytest.mark.parametrize("epochs", [1, 2, 40])
 def test_learning_curves(epochs: int) -> None:
-    drawn(plots.learning_curves(history(epochs)))
+    rows = history(epochs)
+    figure = plots.learning_curves(rows)
+    curves = {"training": "train", "validation": "valid"}
+    for axes, name in zip(figure.axes, ("loss", "accuracy", "learning_rate"), strict=True):
+        assert axes.get_xlabel() == "epoch"
+        lines = {str(line.get_label()): line for line in axes.lines}
+        keys = (
+            {"learning rate": name} if name == "learning_rate" else {k: f"{v}_{name}" for k, v in curves.items()}
+        )
+        for label, key in keys.items():
+            assert list(lines[label].get_ydata()) == [row[key] for row in rows]
+    drawn(figure)
 
 
 def test_the_best_epoch_is_the_one_of_the_lowest_validation_loss() -> None:
@@ -145,7 +170,13 @@ def test_learning_curves_with_gaps() -> None:
     rows = [row | {"valid_loss": math.nan, "learning_rate": 0.0} for row in history(3)]
     for row in rows:
         del row["valid_accuracy"]
-    drawn(plots.learning_curves(rows))
+    figure = plots.learning_curves(rows)
+    shown = {(axes.get_title("left"), str(line.get_label())): line for axes in figure.axes for line in axes.lines}
+    for title in ("Loss", "Accuracy"):
+        assert np.isnan(shown[title, "validation"].get_ydata()).all()
+        assert np.isfinite(shown[title, "training"].get_ydata()).all()
+    assert ("Loss", "lowest loss") not in shown
+    drawn(figure)
 
 
 def test_no_epoch_is_a_clear_error() -> None:

@@ -248,8 +248,9 @@ def test_requests_do_not_wait_for_workers_that_cannot_start(tmp_path: Path) -> N
             await asyncio.sleep(0.05)
             assert not pool.closed  # its worker has the model in memory
             pool.ready = 0
-            while not pool.closed:
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(30):
+                while not pool.closed:
+                    await asyncio.sleep(0.01)
             late.cancel()
 
     run(work)
@@ -277,7 +278,8 @@ def test_folders_are_watched_without_being_asked(tmp_path: Path) -> None:
         async with asking(app):
             before = app.state.service.catalog.find(None)
             change(folder, calibration=calibrated())
-            while app.state.service.catalog.find(None) is before:
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(30):
+                while app.state.service.catalog.find(None) is before:
+                    await asyncio.sleep(0.01)
 
     run(work)

@@ -293,7 +293,7 @@ def test_a_parquet_file_that_cannot_be_used_is_told_in_a_sentence(
     with pytest.raises(DataError, match=r"no column image \(text, label\): name one image"):
         list_pictures(other, tmp_path / "cache")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtraError, match=r"needs pyarrow.*landmarks\[parquet\]"):
+    with pytest.raises(MissingExtraError, match=r"needs pyarrow.*'\.\[parquet\]'"):
         list_pictures(other, tmp_path / "cache")
     assert {each.suffix for each in (tmp_path / "cache").iterdir()} == {".lock"}
 

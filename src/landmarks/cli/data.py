@@ -19,7 +19,7 @@ def data(
     verbosity: Verbosity,
 ) -> None:
     """Show classes and images of a data set, without decoding them."""
-    from landmarks.training.data.folders import list_splits
+    from landmarks.training.data.folders import list_splits, require_classes
     from landmarks.training.data.listing import is_shard_set
 
     root = local_data(data, cache, verbosity)
@@ -35,6 +35,8 @@ def data(
         _tell(folder.notes, folder.skipped, verbosity)
         return
     splits = list_splits(root, cache)
+    for listed in splits.values():
+        require_classes(listed, list(listed.pictures), at_least=1)
     for split, listed in splits.items():
         _show(split if len(splits) > 1 else "", [len(paths) for paths in listed.pictures.values()])
         _tell(listed.notes, listed.skipped, verbosity)

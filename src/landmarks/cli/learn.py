@@ -77,6 +77,8 @@ def _show(lesson: Lesson, *, jsonl: bool) -> None:
         for one in lesson.confusions:
             word = "easily confused with" if one.confused else "most like"
             click.echo(f"  {word} {one.name} ({one.similarity:.2f})")
+    if lesson.warning:
+        click.echo(lesson.warning, err=True)
     if lesson.weak:
         click.echo(
             f"{landmark.name}: {lesson.weak} of its photos would not be recognized from the others: "

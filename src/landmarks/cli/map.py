@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from landmarks.cli.declare import Model, Option, Verbosity
-from landmarks.cli.inputs import PhotoPaths, no_photos
+from landmarks.cli.inputs import PhotoPaths, no_photos, require_ending
 from landmarks.cli.verdicts import State
-from landmarks.errors import InputError, SettingsError, StorageError
+from landmarks.errors import InputError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,8 +38,7 @@ def map(  # noqa: A001 - the name of the command
     --write recorded; photos without a record are tagged now. Photos are never changed. The exit status is 2 if a
     photo was unreadable.
     """
-    if out.suffix.lower() not in _SUFFIXES:
-        raise SettingsError(f"`out` {out}: end its name with one of {', '.join(_SUFFIXES)}")
+    require_ending("out", out, _SUFFIXES)
     paths = photos.paths()
 
     from landmarks.cli.progress import RunProgress

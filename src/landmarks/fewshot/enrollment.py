@@ -20,6 +20,9 @@ from landmarks.model.folder import ModelInfo, read_info
 from landmarks.model.ood import BACKGROUND
 from landmarks.model.recognizer import Recognizer
 
+ENOUGH_PHOTOS = 5
+"""With fewer, a landmark is learned, and found on photos of other things too."""
+
 _NAMED = 3  # confusable landmarks to report
 _WAIT = 60.0  # seconds to wait for another process to finish writing, which takes milliseconds
 
@@ -57,6 +60,15 @@ class Lesson:
     confusions: tuple[Confusion, ...]
     weak: int
     failed: tuple[tuple[Path, str], ...] = ()
+
+    @property
+    def warning(self) -> str | None:
+        """That it was learned from too few photos, as a sentence; None if there are enough."""
+        count = len(self.landmark.vectors)
+        if count >= ENOUGH_PHOTOS:
+            return None
+        shown = f"{count} photo{'' if count == 1 else 's'}"
+        return f"{self.landmark.name}: {shown}: five or more are better, expect wrong tags"
 
 
 class Teacher:

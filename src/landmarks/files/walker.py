@@ -180,7 +180,11 @@ def unreached(path: Path) -> Skipped | None:
         exists = path.exists()
     except OSError:
         return Skipped(path, "missing", "cannot be reached: check the spelling and the permissions")
-    return None if exists else Skipped(path, "missing", "no such file or folder: check the spelling")
+    if exists:
+        return None
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):  # a path has lost a slash of s3://bucket
+        return Skipped(path, "missing", "an address: give files of this machine, or use landmarks cluster")
+    return Skipped(path, "missing", "no such file or folder: check the spelling")
 
 
 class _Patterns:

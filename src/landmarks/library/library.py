@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
@@ -219,11 +219,11 @@ class Library(Closing):
         """
         photo = self._find_again(photo)
         name = tag.casefold()
-        mine = {known for each in self._known_tags(photo).values() for known in names_of(each)}
-        if name not in mine and name not in _place_names():
+        known = self._known_tags(photo)
+        if not any(name in names_of(each) for each in known.values()) and name not in _place_names():
             raise InputError(
                 f"{photo}: it never had a tag {tag!r}, and no landmark, city or country is called so; its tags: "
-                f"{', '.join(sorted(mine)) or 'none'}"
+                f"{_listed(known)}"
             )
         return self._judge(photo, Verdict(name, "rejected", None))
 
@@ -242,8 +242,7 @@ class Library(Closing):
         if isinstance(tag, str):
             known = self._known_tags(photo)
             if tag.casefold() not in known:
-                names = ", ".join(sorted(known)) or "none"
-                raise InputError(f"{photo}: it never had a tag {tag!r}; its tags: {names}")
+                raise InputError(f"{photo}: it never had a tag {tag!r}; its tags: {_listed(known)}")
             tag = known[tag.casefold()]
         return self._judge(photo, confirmation(tag))
 
@@ -375,6 +374,10 @@ class Library(Closing):
                 self._on_left_out(skipped)
 
         return walk_photos(paths, exclude=self._exclude, apart=self._apart, on_skip=refuse)
+
+
+def _listed(known: Mapping[str, Tag]) -> str:
+    return ", ".join(sorted(tag.name for tag in known.values())) or "none"
 
 
 def _place_names() -> set[str]:

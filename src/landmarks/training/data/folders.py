@@ -223,7 +223,7 @@ def list_pictures(root: Path, cache: Path | None = None) -> Listing:
     """
     found = list_splits(root, cache)
     classes = tuple(sorted({name for listed in found.values() for name in listed.pictures}))
-    _require_classes(next(iter(found.values())), classes)
+    require_classes(next(iter(found.values())), classes)
     splits = {str(split): tuple(samples_of(listed, classes)) for split, listed in found.items()}
     if not any(splits.values()):
         raise DataError(f"{root}: there is no picture in its class folders: add some")
@@ -258,7 +258,7 @@ def read_data_folder(
     _require_partners(root, found)
     first = found["train"]
     classes = list(first.pictures)
-    _require_classes(first, classes)
+    require_classes(first, classes)
     notes, skipped, given = list(first.notes), list(first.skipped), {}
     for split in ("valid", "test"):
         if split in found:
@@ -349,7 +349,8 @@ def limit_evenly(samples: Sequence[Sample], limit: int | None, seed: int) -> lis
     return [sample for _, sample in ranked[:count]]
 
 
-def _require_classes(listed: ClassPictures, names: Sequence[str], *, at_least: int = 2) -> None:
+def require_classes(listed: ClassPictures, names: Sequence[str], *, at_least: int = 2) -> None:
+    """Raise a `DataError` unless there are enough classes; `listed` is where they were looked for."""
     if len(names) >= at_least:
         return
     folder = listed.folder
@@ -366,7 +367,7 @@ def _require_classes(listed: ClassPictures, names: Sequence[str], *, at_least: i
 
 def _split_samples(listed: ClassPictures, train: ClassPictures) -> list[Sample]:
     """Return the samples of a given validation or test split, whose classes must be in the training split."""
-    _require_classes(listed, list(listed.pictures), at_least=1)
+    require_classes(listed, list(listed.pictures), at_least=1)
     extra = sorted({*listed.pictures} - {*train.pictures, *train.unreadable})
     if extra:
         raise DataError(f"{listed.folder}: class {extra[0]!r} is not in {train.called}: add it there or remove it")
