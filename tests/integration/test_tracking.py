@@ -83,7 +83,7 @@ def test_a_run_is_told_to_a_local_store(drawn, cache, transfer_run, tmp_path, mo
     store.close()
     rows = read_history(run / "metrics.csv")
     assert told == [(row.epoch, pytest.approx(row.valid_loss, rel=1e-4)) for row in rows]
-    assert (params["model"], params["views"], params["epochs"]) == ("transfer", "2", "2")
+    assert (params["method"], params["views"], params["epochs"]) == ("transfer", "2", "2")
     top1 = json.loads((run / "metrics_test.json").read_text())["top1"]
     assert latest["test/accuracy"] == pytest.approx(top1["value"])
     assert status == [("FINISHED",)]

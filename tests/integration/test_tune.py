@@ -158,7 +158,7 @@ def test_the_time_ends_a_study(drawn, cache, study, tmp_path):
         (("--metric", "f1"), "Invalid value for '--metric': 'f1' is not one of 'loss', 'accuracy'"),
         (
             ("--model", "magic"),
-            "Invalid value for '--method' / '--model': 'magic' is not one of 'scratch', 'transfer'",
+            "Invalid value for '--method': 'magic' is not one of 'scratch', 'transfer'",
         ),
         (("--epochs", 0), "--epochs must be at least 1"),
     ],

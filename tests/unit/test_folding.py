@@ -73,26 +73,27 @@ def test_a_network_that_folding_would_change_is_left_alone() -> None:
     [("scratch", 0), ("efficientnet_lite0", 0), ("tf_efficientnet_lite0", 0), ("repvit_m0_9", 23)],
 )
 def test_a_folded_network_learns_as_the_one_it_came_from(name: str, left: int) -> None:
-    network = trained(made(name)).requires_grad_(True)
-    folded = fold_for_training(network, seen())
+    # In 64 bits: near the bend of an activation, a rounding of 32 bits changes a whole gradient.
+    network, images = trained(made(name)).double().requires_grad_(True), seen().double()
+    folded = fold_for_training(network, images)
     assert norms(folded) == left < norms(network)
     for learning in (network, folded):
-        learning.embed(seen())[:, ::3].sum().backward()
+        learning.embed(images)[:, ::3].sum().backward()
     gradients = {key: parameter.grad for key, parameter in folded.named_parameters()}
     for key, parameter in network.named_parameters():
         if parameter.grad is not None:
-            torch.testing.assert_close(gradients[key], parameter.grad, atol=1e-4, rtol=1e-3, msg=key)
+            torch.testing.assert_close(gradients[key], parameter.grad, atol=1e-9, rtol=1e-6, msg=key)
     torch.optim.SGD(folded.parameters(), 0.1).step()
-    after = folded.embed(seen()).detach()
-    assert not torch.allclose(after, network.embed(seen()), atol=1e-4, rtol=1e-3)
+    after = folded.embed(images).detach()
+    assert not torch.allclose(after, network.embed(images), atol=1e-4, rtol=1e-3)
     network.load_state_dict(folded.state_dict())
-    torch.testing.assert_close(network.embed(seen()), after, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(network.embed(images), after, atol=1e-9, rtol=1e-6)
 
 
 def test_a_copy_of_a_folded_network_learns_alone() -> None:
-    folded = fold_for_training(trained(made("scratch")), seen())
-    before = folded.embed(seen()).detach()
+    folded = fold_for_training(trained(made("scratch")), images)
+    before = folded.embed(images).detach()
     with torch.no_grad():
         for parameter in deepcopy(folded).parameters():
             parameter.add_(1)
-    torch.testing.assert_close(folded.embed(seen()), before, atol=0, rtol=0)
+    torch.testing.assert_close(folded.embed(images), before, atol=0, rtol=0)

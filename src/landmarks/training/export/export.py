@@ -217,7 +217,7 @@ def _require_photos_for_rates(run: TrainedRun, settings: ExportSettings) -> None
         if settings.differs(name) and getattr(settings, needed) is None and not table:
             raise SettingsError(f"`{name}` needs `{needed}`: photos on which the threshold is chosen")
     if settings.negatives is not None:
-        require_negatives(settings.negatives, len(find_photos([settings.negatives])), settings.false_tags)
+        require_negatives(settings.negatives, len(find_photos([settings.negatives])), settings.target_fpr)
 
 
 def _calibrated(
