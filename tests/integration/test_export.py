@@ -271,7 +271,11 @@ def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_
     [
         (
             ("--negatives", "NOTHING", "--target-fpr", 0.01),
-            "12 negatives cannot promise a rate of 0.01: give at least 99; left out, as they cannot be read: ",
+            "13 photos without a landmark cannot promise a rate of 0.01: give at least 99",
+        ),
+        (
+            ("--negatives", "NOTHING", "--target-fpr", 0.072),
+            "12 negatives cannot promise a rate of 0.072: give at least 13; left out, as they cannot be read: ",
         ),
         (("--false-tags", 2), "--target-fpr must be between 0 and 1, not 2.0"),
         (("--unknown-landmarks", "NOTHING"), "needs --negatives"),

@@ -161,7 +161,7 @@ class TestPhotos:
         missing = landmarks("train", f"{bucket}/nothing", *small, "--out", tmp_path / "none")
         assert (missing.status, missing.complaint) == (
             2,
-            f"{bucket}/nothing: no such file or folder: check the spelling",
+            f"{bucket}/nothing: there is nothing, or no server that answers: check address and network",
         )
         assert not (tmp_path / "none").exists()
 

@@ -152,7 +152,7 @@ def test_what_cannot_be_copied_is_told(
     bucket: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for address, sentence in {
-        "memory://bucket/nothing": "no such file or folder: check the spelling",
+        "memory://bucket/nothing": "there is nothing, or no server that answers: check address and network",
         "nowhere://photos": "cannot be reached",
     }.items():
         with pytest.raises(InputError, match=f"{address}: {sentence}"):

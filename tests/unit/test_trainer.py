@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
-from landmarks.errors import RunError, TrainingError
+from landmarks.errors import RunError, SettingsError, TrainingError
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.training.config.settings import (
     LoopSettings,
@@ -234,6 +234,11 @@ def test_a_gpu_that_emulates_bf16_trains_in_16_bits(
     monkeypatch.setattr(devices, "Fabric", lambda **how: asked.append(how["precision"]))
     devices.make_fabric(LoopSettings())
     assert asked == [best]
+
+
+def test_16_bits_are_refused_on_a_cpu() -> None:
+    with pytest.raises(SettingsError, match="`precision` 16-mixed needs a GPU: give bf16-mixed, or leave it out"):
+        devices.make_fabric(LoopSettings(accelerator="cpu", precision="16-mixed"))
 
 
 @pytest.mark.parametrize(("kind", "best"), [("scratch", "bf16-mixed"), ("transfer", "32-true")])

@@ -89,7 +89,12 @@ class Storage:
         """
         with _reached(self.address):
             if not self.system.exists(self.root):
-                raise FileNotFoundError
+                if self.is_local:
+                    raise FileNotFoundError
+                # A web server that does not answer looks the same to its client library.
+                raise InputError(
+                    f"{self.address}: there is nothing, or no server that answers: check address and network"
+                )
             found = self.system.find(self.root, detail=True)
         return [
             StoredFile(path, int(about.get("size") or 0), _version(about))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -149,8 +150,17 @@ def _no_point(prefer: Preference, target_fpr: float = 0.01) -> SettingsError:
 
 
 def negatives_needed(target_fpr: float) -> int:
-    """Return how many negatives the threshold for a target false-positive rate takes at least."""
+    """Return the number of photos without a landmark below which no threshold promises a false-positive rate."""
     return math.ceil(1 / min(0.5, target_fpr)) - 1
+
+
+def require_negatives(folder: Path, photos: int, target_fpr: float) -> None:
+    """Refuse a folder of too few photos before any of them is read; raises `DataError`."""
+    if photos < (needed := negatives_needed(target_fpr)):
+        raise DataError(
+            f"{folder}: {photos} photos without a landmark cannot promise a rate of {target_fpr:g}: give at least "
+            f"{needed}"
+        )
 
 
 def choose_threshold(negatives: Floats, target_fpr: float) -> float:

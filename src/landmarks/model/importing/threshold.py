@@ -10,7 +10,7 @@ import numpy as np
 
 from landmarks.errors import DataError, SettingsError
 from landmarks.imaging.photos import find_photos
-from landmarks.model.calibration import Calibration, choose_threshold
+from landmarks.model.calibration import Calibration, choose_threshold, require_negatives
 from landmarks.model.ood import ScoreKind
 from landmarks.model.recognizer import Recognizer
 
@@ -67,6 +67,7 @@ def fitted(folder: Path, usual: Calibration, negatives: Negatives) -> Calibratio
         DataError: There are too few readable photos for the rate.
     """
     photos = find_photos([negatives.folder])
+    require_negatives(negatives.folder, len(photos), negatives.target_fpr)
     scores = np.array([*_scores(Recognizer(folder), photos)])
     if len(scores) == 0:
         raise DataError(f"{negatives.folder}: no readable photo: give a folder of photos without a landmark")

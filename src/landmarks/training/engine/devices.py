@@ -41,6 +41,8 @@ def make_fabric(loop: LoopSettings, model: ModelSettings | None = None) -> Fabri
             machines are asked for without torchrun.
     """
     precision: Any = loop.precision if loop.precision != "auto" else _best_precision(loop.accelerator, model)
+    if precision == "16-mixed" and not uses_cuda(loop.accelerator) and not torch.backends.mps.is_available():
+        raise SettingsError("`precision` 16-mixed needs a GPU: give bf16-mixed, or leave it out")
     try:
         return Fabric(
             accelerator=loop.accelerator,

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from landmarks.errors import ExportError, RunError, SettingsError
 from landmarks.files.atomic import storage_errors, write_text
 from landmarks.files.checksums import sha256_file
+from landmarks.imaging.photos import find_photos
 from landmarks.imaging.preprocessing import normalize
-from landmarks.model.calibration import Calibration
+from landmarks.model.calibration import Calibration, require_negatives
 from landmarks.model.folder import (
     CARD_FILE,
     ONNX_FILE,
@@ -215,6 +216,8 @@ def _require_photos_for_rates(run: TrainedRun, settings: ExportSettings) -> None
         table = settings.negatives is None and _of_table(run) is not None
         if settings.differs(name) and getattr(settings, needed) is None and not table:
             raise SettingsError(f"`{name}` needs `{needed}`: photos on which the threshold is chosen")
+    if settings.negatives is not None:
+        require_negatives(settings.negatives, len(find_photos([settings.negatives])), settings.false_tags)
 
 
 def _calibrated(

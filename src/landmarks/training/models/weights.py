@@ -89,8 +89,10 @@ def load_weights(path: Path, model: nn.Module, architecture: str) -> None:
     try:
         model.load_state_dict(weights.tensors)
     except RuntimeError as error:
-        first = str(error).splitlines()[-1].strip()
-        raise ModelError(f"{path}: the weights do not fit the network ({first})") from error
+        raise ModelError(
+            f"{path}: these weights are of a network of another size, or of other classes: put the files of the "
+            "run back, or train again"
+        ) from error
 
 
 def start_from(path: Path, model: nn.Module, architecture: str, classes: tuple[str, ...]) -> int:
@@ -128,8 +130,10 @@ def start_from(path: Path, model: nn.Module, architecture: str, classes: tuple[s
             state[name] = row
         model.load_state_dict(state)
     except (KeyError, IndexError, RuntimeError) as error:
-        first = str(error).splitlines()[-1].strip()
-        raise ModelError(f"{path}: the weights do not fit the network ({first})") from error
+        raise ModelError(
+            f"{path}: these weights are of a network of another size: give the `widths` and `depths` of the run "
+            "that `init` names"
+        ) from error
     return len(shared)
 
 
