@@ -328,7 +328,7 @@ def test_commands_know_shards(shards: ShardSet, tmp_path: Path) -> None:
 def test_commands_that_need_every_picture_refuse_shards(
     shards: ShardSet, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    given = {"DATA": shards.root, "OUT": tmp_path / "out"}
+    given = {"DATA": shards.root, "OUT": tmp_path / "out.png"}
     outcome = landmarks(*(given.get(word, word) for word in words))
     assert outcome.status == 2
     assert outcome.complaint == (
