@@ -91,9 +91,9 @@ def test_a_folded_network_learns_as_the_one_it_came_from(name: str, left: int) -
 
 
 def test_a_copy_of_a_folded_network_learns_alone() -> None:
-    folded = fold_for_training(trained(made("scratch")), images)
-    before = folded.embed(images).detach()
+    folded = fold_for_training(trained(made("scratch")), seen())
+    before = folded.embed(seen()).detach()
     with torch.no_grad():
         for parameter in deepcopy(folded).parameters():
             parameter.add_(1)
-    torch.testing.assert_close(folded.embed(images), before, atol=0, rtol=0)
+    torch.testing.assert_close(folded.embed(seen()), before, atol=0, rtol=0)
