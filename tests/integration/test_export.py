@@ -259,6 +259,7 @@ def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_
     assert f"left out, as the model knows these landmarks: {unknown.parent / known}\n" in outcome.out
     calibration = read_info(model).calibration
     assert calibration is not None
+    assert calibration["fitted_on"]["known_landmarks"] == [known], "no path of this machine goes along"
     rates = calibration["fitted_on"]["rates"]
     assert set(rates) == {"kind grey", "kind noise", "kind stripes", "landmark Elsewhere"}
     assert all(rate["count"] == 8 and rate["low"] <= rate["value"] <= rate["high"] for rate in rates.values())

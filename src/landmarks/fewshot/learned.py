@@ -108,7 +108,8 @@ class LearnedLandmarks:
     def find(self, name: str) -> LearnedLandmark | None:
         """Return the landmark with this name or another of the same place, or None."""
         key_of = Gazetteer.bundled().key_of
-        return next((one for one in self.landmarks if key_of(one.name) == key_of(name)), None)
+        wanted = key_of(name)
+        return next((one for one in self.landmarks if key_of(one.name) == wanted), None)
 
     def match(
         self, embedding: NDArray[np.float32], *, min_confidence: float, likeliest: tuple[str, float] | None = None

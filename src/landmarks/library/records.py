@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal
 
 from landmarks.errors import LedgerError, StorageError
 from landmarks.files.databases import is_foreign
+from landmarks.files.temporary import TemporaryFolder
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.settings import WriteOptions
 
@@ -292,7 +292,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
             source.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except sqlite3.OperationalError:
             # No process has it open, as those files would be there: it can be copied, with what a crash left.
-            copied = Path(stack.enter_context(TemporaryDirectory(prefix="landmarks-")), path.name)
+            copied = stack.enter_context(TemporaryFolder("landmarks-ledger-")).path / path.name
             try:
                 shutil.copyfile(path, copied)
                 log = path.with_name(f"{path.name}-wal")

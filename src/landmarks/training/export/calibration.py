@@ -25,7 +25,7 @@ from landmarks.training.export.outputs import FolderOutputs, embeddings_of, outp
 from landmarks.training.export.thresholds import OpenSetPhotos, OpenSetTargets, calibrate_open_set
 
 KNOWN = "known_landmarks"
-"""Key of the folders of unknown landmarks that were left out, as the model knows them, in `fitted_on`."""
+"""Key in `fitted_on` of the names of folders of unknown landmarks that were left out, as the model knows them."""
 
 _NAMED = 5
 """How many photos that were left out are named."""
@@ -78,7 +78,7 @@ def calibrate_export(folder: Path, data: Data, photos: CalibrationPhotos) -> tup
         unreadable = (*ordinary.unreadable, *unknown.unreadable)
         with _naming(unreadable):
             calibration = calibrate_open_set(outputs, recognizer.info.classes, photos.targets)
-        known = [str(one) for one in unknown.known]
+        known = [one.name for one in unknown.known]  # a model folder is passed on, without paths of this machine
         return replace(calibration, fitted_on={**calibration.fitted_on, KNOWN: known}), unreadable
     samples = fitted_on(data.folder.valid, len(data.folder.classes))
     valid = _cached(recognizer, data, samples)

@@ -58,7 +58,7 @@ def _landmarks(run: TrainedRun, data: Data, folder: Path, settings: ExportSettin
     return (
         f"{_differs('TorchScript', parity.torchscript)}, fp32 ONNX by {parity.onnx:.1e}",
         *_accuracies(parity),
-        *_of_threshold(parity, folder),
+        *_of_threshold(parity, folder, settings),
     )
 
 
@@ -94,7 +94,7 @@ def _hub(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) ->
     parity = write_model(run, data, folder, replace(settings, torchscript=False))
     write_hub_card(folder)
     compared = (*_timm_sentences(report), _differs("fp32 ONNX", parity.onnx), *_accuracies(parity))
-    return (*compared, *_of_threshold(parity, folder))
+    return (*compared, *_of_threshold(parity, folder, settings))
 
 
 def _timm_sentences(report: TimmReport) -> Compared:
@@ -118,13 +118,15 @@ def _accuracies(parity: ParityReport) -> Compared:
     )
 
 
-def _of_threshold(parity: ParityReport, folder: Path) -> Iterator[str]:
+def _of_threshold(parity: ParityReport, folder: Path, settings: ExportSettings) -> Iterator[str]:
     """Yield which photos for the threshold were left out, and what more photos would bring."""
     if parity.unreadable:
         yield left_out(parity.unreadable)
     calibration = read_info(folder).calibration or {}
-    if known := calibration.get("fitted_on", {}).get(KNOWN):
-        yield f"left out, as the model knows these landmarks: {', '.join(known)}"
+    known = calibration.get("fitted_on", {}).get(KNOWN)
+    if known and settings.unknown_landmarks is not None:
+        named = ", ".join(str(settings.unknown_landmarks / name) for name in known)
+        yield f"left out, as the model knows these landmarks: {named}"
     if points := points_from_dict(calibration.get("operating_points", {})):
         yield from missing_points(points, calibration["target_fpr"])
 
