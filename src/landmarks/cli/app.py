@@ -76,8 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     program = _Program(
         "landmarks",
-        help="Recognize landmarks in photos, and train your own recognizer from a folder of images.",
-        # Color: names of files with escape codes are printed as they are, so that other programs find the files.
+        help="Recognise landmarks in photos, and train your own recogniser from a folder of images.",
+        # Colour: names of files with escape codes are printed as they are, so that other programs find the files.
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "color": True},
         no_args_is_help=True,
         params=[_version_option()],

@@ -28,7 +28,7 @@ def learn(
     reading: Reading,
     verbosity: Verbosity,
 ) -> int:
-    """Teach a model a landmark from five or more photos, without training; landmarks tag then recognizes it too.
+    """Teach a model a landmark from five or more photos, without training; landmarks tag then recognises it too.
 
     What is learned is stored with your own model, or in your data folder for a bundled one.
     """
@@ -81,7 +81,7 @@ def _show(lesson: Lesson, *, jsonl: bool) -> None:
         click.echo(lesson.warning, err=True)
     if lesson.weak:
         click.echo(
-            f"{landmark.name}: {lesson.weak} of its photos would not be recognized from the others: "
+            f"{landmark.name}: {lesson.weak} of its photos would not be recognised from the others: "
             "give more photos, or only photos of the same side of it",
             err=True,
         )

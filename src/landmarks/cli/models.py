@@ -90,7 +90,7 @@ def add(
     *,
     verbosity: Verbosity,
 ) -> None:
-    """Add a recognizer that somebody else trained: Google's landmark classifiers, ONNX, TFLite and others.
+    """Add a recogniser that somebody else trained: Google's landmark classifiers, ONNX, TFLite and others.
 
     The other commands then take it by its name: landmarks tag PHOTO --model NAME.
     """

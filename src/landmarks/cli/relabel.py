@@ -32,7 +32,7 @@ def relabel(
     *,
     verbosity: Verbosity,
 ) -> int:
-    """Rewrite the tags that landmarks tag --write wrote in another language, without recognizing anything anew.
+    """Rewrite the tags that landmarks tag --write wrote in another language, without recognising anything anew.
 
     Landmarks are found by their Wikidata ID or key of the gazetteer; names from your own table of places stay.
     Verdicts stand, and landmarks undo takes the run back. The exit status is 2 if a photo was left

@@ -74,7 +74,7 @@ def train(
     loop: Annotated[Given, Fields(LoopSettings, title="Duration and hardware")],
     verbosity: Verbosity,
 ) -> None:
-    """Train a recognizer from an image folder or table, evaluate it and write a report.
+    """Train a recogniser from an image folder or table, evaluate it and write a report.
 
     DATA contains train/CLASS/image and test/CLASS/image, or CLASS/image, of which a fraction becomes the test
     split; or it is a CSV table with the columns path and label, or Parquet files. What is in object storage is

@@ -1,4 +1,4 @@
-"""Rewrites the tags that a library has recorded in another language; nothing is recognized anew."""
+"""Rewrites the tags that a library has recorded in another language; nothing is recognised anew."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Turns recognizers that others trained into model folders."""
+"""Turns recognisers that others trained into model folders."""

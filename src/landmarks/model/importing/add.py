@@ -1,4 +1,4 @@
-"""`landmarks models add`: makes a model folder from a recognizer that somebody else trained.
+"""`landmarks models add`: makes a model folder from a recogniser that somebody else trained.
 
 The folder is created atomically; downloads are kept for the next attempt.
 """

@@ -28,7 +28,7 @@ _PREFIX = "source/"
 _PRODUCTS = {"Gemm", "MatMul", "Conv"}
 _RESHAPED = {"Identity", "Cast", "Flatten", "Squeeze", "Reshape"}
 _ROUNDED = {"Div", "Round", "Clip", "Mul"}
-"""How the steps of quantized TFLite models are rounded."""
+"""How the steps of quantised TFLite models are rounded."""
 _AFTER_PRODUCT = {"Softmax", "LogSoftmax", "Sigmoid", "Add", *_RESHAPED, *_ROUNDED}
 """Operations between the last product and an output that keep one value per class."""
 _REASON = 200

@@ -1,4 +1,4 @@
-"""Reads the label file of a foreign recognizer: text, CSV, JSON, or the labels embedded in a TFLite file.
+"""Reads the label file of a foreign recogniser: text, CSV, JSON, or the labels embedded in a TFLite file.
 
 Empty and repeated labels are refused, because their tags would be indistinguishable.
 """
@@ -76,7 +76,7 @@ def checked_labels(path: Path, labels: Sequence[str]) -> tuple[str, ...]:
             f"{path}: {repeated[0]!r} names {tidy.count(repeated[0])} outputs: give each its own name"
         )
     if len(tidy) < 2:
-        raise ModelError(f"{path}: {len(tidy)} labels are too few: a recognizer needs two or more")
+        raise ModelError(f"{path}: {len(tidy)} labels are too few: a recogniser needs two or more")
     return tuple(tidy)
 
 

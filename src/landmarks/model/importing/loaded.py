@@ -1,4 +1,4 @@
-"""Reads a recognizer that others trained, of any format that needs no PyTorch, as an ONNX model."""
+"""Reads a recogniser that others trained, of any format that needs no PyTorch, as an ONNX model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TORCH_SUFFIXES = {".pt", ".pth", ".ts", ".torchscript", ".safetensors", ".bin",
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A foreign recognizer.
+    """A foreign recogniser.
 
     Attributes:
         path: Its file or folder.
@@ -50,7 +50,7 @@ class Loaded:
 
 
 def needs_torch(path: Path) -> bool:
-    """Return whether a file or folder is a PyTorch recognizer, which `landmarks.training.importing` reads."""
+    """Return whether a file or folder is a PyTorch recogniser, which `landmarks.training.importing` reads."""
     if path.is_dir():
         return (path / "config.json").is_file()
     return path.suffix.lower() in _TORCH_SUFFIXES

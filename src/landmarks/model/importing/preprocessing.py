@@ -1,4 +1,4 @@
-"""Preprocessing of a foreign recognizer, described in one short text.
+"""Preprocessing of a foreign recogniser, described in one short text.
 
 `squash:321,range:0..1` or `short:256,crop:224,mean:0.485/0.456/0.406,std:0.229/0.224/0.225`: parts may be in any
 order; the defaults are `range:0..1` and no further scaling.

@@ -1,4 +1,4 @@
-"""Finds out what the outputs of a foreign recognizer mean, from its answers to made pictures.
+"""Finds out what the outputs of a foreign recogniser mean, from its answers to made pictures.
 
 Softmax over values that are probabilities already would make every class equally likely, so the answers are
 compared with what the user states.
@@ -25,7 +25,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "cosines": (-1.0, 1.0),
 }
 _SLACK = 1e-2
-"""Rounding of quantized outputs."""
+"""Rounding of quantised outputs."""
 
 
 def made_pictures(side: int) -> NDArray[np.uint8]:

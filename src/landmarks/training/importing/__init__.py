@@ -1,1 +1,1 @@
-"""Reads PyTorch recognizers that others trained: TorchScript files, and networks of timm with local weights."""
+"""Reads PyTorch recognisers that others trained: TorchScript files, and networks of timm with local weights."""

@@ -1,4 +1,4 @@
-"""Chooses the reader of a PyTorch recognizer by its file."""
+"""Chooses the reader of a PyTorch recogniser by its file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from landmarks.training.importing.torchscript import load_torchscript
 def load_torch(
     path: Path, *, architecture: str = "", preprocessing: str = "", photos: Path | None = None
 ) -> Loaded:
-    """Read a PyTorch recognizer as an ONNX model.
+    """Read a PyTorch recogniser as an ONNX model.
 
     Args:
         path: A TorchScript file, or weights of a network of timm, or a folder with them and their `config.json`.

@@ -94,9 +94,9 @@ def _hard_sigmoid(builder: Builder, _node: Node, inputs: Sequence[Value]) -> Val
 
 
 def _rounded(builder: Builder, node: Node, inputs: Sequence[Value]) -> Value:
-    """Round to the steps of a quantized tensor, and clip to their ends.
+    """Round to the steps of a quantised tensor, and clip to their ends.
 
-    In float32, because ONNX Runtime would quantize the weights around QuantizeLinear too, and on CPUs without VNNI
+    In float32, because ONNX Runtime would quantise the weights around QuantizeLinear too, and on CPUs without VNNI
     its products of int8 overflow.
     """
     (value,) = inputs

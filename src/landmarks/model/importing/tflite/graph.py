@@ -1,7 +1,7 @@
 """Describes a TFLite model as a TensorFlow graph, which `landmarks.model.importing.tfjs` converts to ONNX.
 
-Most operators of TFLite are TensorFlow's with a bias and an activation attached. Quantized weights become real
-numbers. A computed tensor that was quantized is rounded to the same steps, so that the answers agree with LiteRT.
+Most operators of TFLite are TensorFlow's with a bias and an activation attached. Quantised weights become real
+numbers. A computed tensor that was quantised is rounded to the same steps, so that the answers agree with LiteRT.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from landmarks.model.importing.tflite.model import Operator, Quantization, Tenso
 _ACTIVATIONS = {0: None, 1: "Relu", 3: "Relu6", 4: "Tanh"}
 _PADDINGS = {0: "SAME", 1: "VALID"}
 _INTEGERS = {"u1": (0, 255), "i1": (-128, 127)}
-"""Smallest and largest stored value of a quantized tensor."""
+"""Smallest and largest stored value of a quantised tensor."""
 
 _PLAIN = {
-    6: "Identity",  # dequantize; what it means is done by `_rounded`
+    6: "Identity",  # dequantise; what it means is done by `_rounded`
     8: "Floor",
     14: "Sigmoid",
     19: "Relu",
@@ -37,7 +37,7 @@ _PLAIN = {
     76: "Rsqrt",
     92: "Square",
     101: "Abs",
-    114: "Identity",  # quantize
+    114: "Identity",  # quantise
     117: "HardSwish",
 }
 _BINARY = {0: "AddV2", 18: "Mul", 41: "Sub", 42: "RealDiv", 55: "Maximum", 57: "Minimum", 78: "Pow"}
@@ -97,7 +97,7 @@ class GraphMaker:
         return self._constant(self._name(operator.outputs[0]), source)
 
     def _rounded(self, name: str, output: int) -> None:
-        """Round a computed tensor to the steps of its quantization, and name it as the tensor."""
+        """Round a computed tensor to the steps of its quantisation, and name it as the tensor."""
         tensor = self._tensor(output)
         attributes: dict[str, Any] = {}
         if tensor.quantization is not None:
@@ -107,7 +107,7 @@ class GraphMaker:
     def _steps(self, tensor: Tensor, quantization: Quantization) -> dict[str, Any]:
         if tensor.dtype not in _INTEGERS or len(quantization.scales) != 1:
             raise ModelError(
-                f"{self._path}: values quantized as {tensor.dtype or 'an unknown type'} are not supported: "
+                f"{self._path}: values quantised as {tensor.dtype or 'an unknown type'} are not supported: "
                 "convert the model to ONNX elsewhere"
             )
         point = int(quantization.zero_points[0])
@@ -163,10 +163,10 @@ class GraphMaker:
 
 
 def real_values(tensor: Tensor) -> NDArray[Any]:
-    """Return the values of a constant: quantized ones and float16 as float32, integers as they are.
+    """Return the values of a constant: quantised ones and float16 as float32, integers as they are.
 
     Raises:
-        ValueError: The tensor is computed, or its quantization is damaged.
+        ValueError: The tensor is computed, or its quantisation is damaged.
     """
     values, quantization = tensor.values, tensor.quantization
     if values is None:
@@ -182,7 +182,7 @@ def real_values(tensor: Tensor) -> NDArray[Any]:
 
 
 def input_range(tensor: Tensor) -> tuple[float, float] | None:
-    """Return the real values of pixels 0 and 255 in a quantized input; None if it is not quantized."""
+    """Return the real values of pixels 0 and 255 in a quantised input; None if it is not quantised."""
     if tensor.dtype not in _INTEGERS or tensor.quantization is None:
         return None
     scale, point = float(tensor.quantization.scales[0]), int(tensor.quantization.zero_points[0])

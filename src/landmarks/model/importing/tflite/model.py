@@ -46,7 +46,7 @@ class Tensor:
         shape: Its shape; a batch of any size is stored as 1.
         dtype: dtype of NumPy; empty for types that are not supported.
         values: The stored values of a constant; None for computed tensors.
-        quantization: How its values were quantized; None if they were not.
+        quantization: How its values were quantised; None if they were not.
     """
 
     shape: tuple[int, ...]

@@ -99,7 +99,7 @@ Models:
         Height: {preprocessing.crop}
         Layout: NHWC
         ColorOrder: RGB
-        # The model normalizes by itself.
+        # The model normalises by itself.
         Normalization:
           Mean: [0, 0, 0]
           StdDev: [1, 1, 1]

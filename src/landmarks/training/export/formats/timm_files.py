@@ -163,7 +163,7 @@ def _compare(run: TrainedRun, data: Data, network: Any, length: float) -> TimmRe
     difference = accuracy_difference(trained, own)
     if difference.high < -INT8_LOSS:
         raise ExportError(
-            f"timm recognizes {-difference.value:.1%} fewer of {difference.count} pictures than the trained "
+            f"timm recognises {-difference.value:.1%} fewer of {difference.count} pictures than the trained "
             "network: export for landmarks, onnx or torchscript"
         )
     return TimmReport(exact, float(trained.mean()), float(own.mean()))
