@@ -77,9 +77,9 @@ def train(
     """Train a recognizer from an image folder or table, evaluate it and write a report.
 
     DATA contains train/CLASS/image and test/CLASS/image, or CLASS/image, of which a fraction becomes the test
-    split; or it is a CSV table with the columns path and label, or Parquet files. What is in object storage is
-    copied into the cache once, and updated by the next run. Other settings default to those of the method, or of
-    the preset.
+    split; or it is a table with the columns path and label (CSV or JSON Lines), or Parquet files. What is in
+    object storage is copied into the cache once, and updated by the next run. Other settings default to those of
+    the method, or of the preset.
     """
     groups = {"model": model, "loading": loading, "augment": augment, "optimization": optimization, "loop": loop}
     if resume is not None:

@@ -29,7 +29,7 @@ from landmarks.training.data.listing import (
     source_of,
 )
 from landmarks.training.data.parquet import is_parquet, list_parquet
-from landmarks.training.data.tables import is_csv, list_csv
+from landmarks.training.data.tables import is_table_file, list_table
 from landmarks.training.runs.pictures import picture_name
 
 
@@ -140,14 +140,14 @@ def is_url(data: str) -> bool:
 
 def is_table(root: Path) -> bool:
     """Return whether the pictures of a data set are listed in a table, not in folders."""
-    return is_csv(root) or is_parquet(root)
+    return is_table_file(root) or is_parquet(root)
 
 
 def list_splits(root: Path, cache: Path | None = None) -> dict[Split, ClassPictures]:
     """List the pictures of a data set, by split; all as `train` if it has no splits.
 
     Args:
-        root: An image folder, a CSV table of paths and labels, or Parquet files.
+        root: An image folder, a table of paths and labels (CSV, JSON Lines), or Parquet files.
         cache: Folder in which the pictures of Parquet files are unpacked, or None for the user's cache folder.
 
     Raises:
@@ -161,8 +161,8 @@ def list_splits(root: Path, cache: Path | None = None) -> dict[Split, ClassPictu
 
 
 def _listed(root: Path, cache: Path | None) -> dict[Split, ClassPictures]:
-    if is_csv(root):
-        return list_csv(root)
+    if is_table_file(root):
+        return list_table(root)
     if is_parquet(root):
         return list_parquet(root, cache)
     if is_shard_set(root):
