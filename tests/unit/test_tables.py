@@ -15,7 +15,7 @@ import pytest
 from commands import landmarks
 from PIL import Image
 
-from landmarks.errors import DataError, MissingExtraError
+from landmarks.errors import DataError, MissingExtraError, SettingsError
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.training.config.jobs import PackSettings
 from landmarks.training.data.folders import DataFolder, is_table, list_pictures, list_splits, read_data_folder
@@ -460,6 +460,10 @@ def test_google_landmarks_go_to_a_file_that_training_reads(tmp_path: Path) -> No
     assert outcome.status == 2
     assert outcome.complaint == f"--out {tmp_path / 't.txt'} is not the name of a table: let it end in .csv"
     assert not (tmp_path / "t.txt").exists()
+    before = listing.read_bytes()
+    with pytest.raises(SettingsError, match=r"list.csv is a file of the collection: choose another name"):
+        import_gldv2(listing, images, tmp_path / "images" / ".." / "list.csv")
+    assert listing.read_bytes() == before
 
 
 @pytest.mark.parametrize("form", ["clean", "whole"])

@@ -75,6 +75,8 @@ def import_gldv2(
         raise SettingsError("`min_images` must be at least 1 and `limit_classes` at least 2")
     if out.suffix.lower() != ".csv":
         raise SettingsError(f"`out` {out} is not the name of a table: let it end in .csv")
+    if any(out.resolve() == given.resolve() for given in (listing, names) if given is not None):
+        raise SettingsError(f"`out` {out} is a file of the collection: choose another name for the table")
     if not images.is_dir():
         raise DataError(f"{images}: no such folder: give the folder with the folders 0 to f of the pictures")
     listed, malformed = _read_listing(listing)
