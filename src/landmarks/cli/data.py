@@ -27,6 +27,7 @@ def data(
         from landmarks.training.data.shards import read_shard_set
 
         shards = read_shard_set(root)
+        shards.require_shards()
         folder = shards.folder()
         counts = folder.counts()
         _show("train", shards.class_counts)

@@ -174,8 +174,8 @@ def _listed(root: Path, cache: Path | None) -> dict[Split, ClassPictures]:
     found = {split: list_classes(root / name) for split, name in find_splits(root).items()}
     sources = read_sources(root)
     if not found:
-        return {"train": _with_sources(list_classes(root), sources)}
-    return {split: _with_sources(listed, sources, split) for split, listed in found.items()}
+        return {"train": with_sources(list_classes(root), sources)}
+    return {split: with_sources(listed, sources, split) for split, listed in found.items()}
 
 
 def require_outside(root: Path, out: Path, argument: str) -> None:
@@ -199,7 +199,8 @@ def require_outside(root: Path, out: Path, argument: str) -> None:
             )
 
 
-def _with_sources(listed: ClassPictures, sources: Sources, split: Split | None = None) -> ClassPictures:
+def with_sources(listed: ClassPictures, sources: Sources, split: Split | None = None) -> ClassPictures:
+    """Return listed pictures with their sources; `split` is theirs, None if the data set has none."""
     if not sources:
         return listed
     by_path = {
