@@ -13,7 +13,7 @@ from commands import Outcome, landmarks
 from drawn import draw_scene
 from PIL import Image, ImageEnhance
 
-from landmarks.training.doctor.findings import PROBLEMS
+from landmarks.training.doctor.findings import PROBLEMS, Proposal, write_proposals
 
 TOWER, BRIDGE = "00.Clock_Tower", "01.Arch_Bridge"
 LATIN = os.fsdecode(b"caf\xe9 \xf1.jpg")
@@ -167,6 +167,19 @@ def test_wrong_flags_end_with_status_2_before_any_work(drawn: Path, flags: tuple
     outcome = landmarks("doctor", drawn, *flags)
     assert outcome.status == 2
     assert said in outcome.complaint
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_pictures_of_a_table_are_named_as_in_the_table(tmp_path: Path, kind: str) -> None:
+    root = tmp_path / "data" / f"t.{kind}"
+    root.parent.mkdir()
+    root.touch()
+    folder = root.parent if kind == "csv" else tmp_path / f"parquet-{'0' * 20}" / "t.parquet"
+    one = Proposal(folder / "1.jpg", "duplicate", "quarantine", "", 1.0, "A", "", other=folder / "2.jpg")
+    write_proposals(tmp_path / "proposals.csv", [one], root)
+    (row,) = proposals(tmp_path)
+    within = "" if kind == "csv" else "t.parquet/"
+    assert (row["path"], row["other"]) == (f"{within}1.jpg", f"{within}2.jpg")
 
 
 def test_what_is_no_data_set_is_said(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from landmarks.training.data.listing import (
 )
 from landmarks.training.data.parquet import is_parquet, list_parquet
 from landmarks.training.data.tables import is_table_file, list_table
-from landmarks.training.runs.pictures import picture_name
+from landmarks.training.runs.pictures import picture_name, shown_name
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class DataFolder:
 
     def name_of(self, picture: Path) -> str:
         """Return the path of an image in the data set, for messages."""
-        return picture_name(picture, self.root if self.root.is_dir() else self.root.parent)
+        return shown_name(picture, self.root)
 
     def without(self, broken: Iterable[Path]) -> DataFolder:
         """Return the data set without the images in `broken`.
