@@ -161,6 +161,8 @@ def test_a_folder_of_classes_without_splits_is_examined(cache: Path, tmp_path: P
         (("--min-side", "0"), "--min-side"),
         (("--undo", "--apply", "broken"), "--undo"),
         (("--undo",), "nothing to put back"),
+        (("--undo", "--min-side", "9"), "leave out --min-side"),
+        (("--quarantine", "q"), "give --apply or --undo too"),
     ],
 )
 def test_wrong_flags_end_with_status_2_before_any_work(drawn: Path, flags: tuple[str, ...], said: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import click
 
+from landmarks.cli.config import is_typed
 from landmarks.cli.declare import Argument, Fields, Option, Verbosity
 from landmarks.cli.remote import local_data
 from landmarks.errors import SettingsError
@@ -54,13 +55,18 @@ def doctor(
     if undo:
         if apply is not None:
             raise SettingsError("`undo` restores pictures and `apply` moves them: give one of them")
+        for name in ("out", *chosen):
+            if is_typed(name):
+                raise SettingsError(f"`undo` restores pictures and runs no checks: leave out `{name}`")
         return _report(restore(local, place), local)
+    if is_typed("quarantine") and apply is None:
+        raise SettingsError("`quarantine` is where `apply` moves pictures: give `apply` or `undo` too")
     problems = parse_problems(apply) if apply is not None else ()
-    diagnosis = _examine(DoctorSettings(local, **chosen), verbosity)  # type: ignore[arg-type]
-    _show(diagnosis)
     from landmarks.training.doctor.report import TABLE, write_report
 
     folder = out or Path("runs") / f"doctor-{local.resolve().name}"
+    diagnosis = _examine(DoctorSettings(local, **chosen), verbosity)  # type: ignore[arg-type]
+    _show(diagnosis)
     page = write_report(folder, diagnosis)
     click.echo(f"report: {page}")
     click.echo(f"proposals: {folder / TABLE}")
