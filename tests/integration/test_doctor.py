@@ -171,6 +171,17 @@ def test_wrong_flags_end_with_status_2_before_any_work(drawn: Path, flags: tuple
     assert said in outcome.complaint
 
 
+def test_the_report_is_written_over_no_other_and_into_no_class(drawn: Path, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("of a run")
+    outcome = landmarks("doctor", drawn, "--out", tmp_path)
+    assert outcome.complaint == (
+        f"--out {tmp_path}: report.html in it is of another command: choose another folder"
+    )
+    assert (tmp_path / "report.html").read_text() == "of a run"
+    outcome = landmarks("doctor", drawn, "--out", drawn / "train" / "report")
+    assert "it would be read as pictures" in outcome.complaint
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_pictures_of_a_table_are_named_as_in_the_table(tmp_path: Path, kind: str) -> None:
     root = tmp_path / "data" / f"t.{kind}"

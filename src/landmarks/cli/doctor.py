@@ -41,10 +41,11 @@ def doctor(
     Finds broken files, near-duplicates, leakage between train and test, wrong labels, odd classes, class imbalance
     and shortcuts. The exit status is 0 whatever is found, and 2 if an image could not be moved.
     """
-    from landmarks.training.data.folders import is_table, is_url
+    from landmarks.training.data.folders import is_table, is_url, require_outside
     from landmarks.training.doctor.findings import parse_problems
     from landmarks.training.doctor.treatment import default_quarantine, restore
     from landmarks.training.doctor.treatment import quarantine as set_aside
+    from landmarks.training.runs.folder import require_own_report
 
     if is_url(data) and (apply is not None or undo):
         raise SettingsError(f"`apply` and `undo` move the pictures of local folders: mend {data} itself")
@@ -65,6 +66,8 @@ def doctor(
     from landmarks.training.doctor.report import TABLE, write_report
 
     folder = out or Path("runs") / f"doctor-{local.resolve().name}"
+    require_outside(local, folder, "out")
+    require_own_report(folder, TABLE)
     diagnosis = _examine(DoctorSettings(local, **chosen), verbosity)  # type: ignore[arg-type]
     _show(diagnosis)
     page = write_report(folder, diagnosis)

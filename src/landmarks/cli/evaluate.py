@@ -65,8 +65,11 @@ def evaluate(
         return
     if is_typed("split"):
         raise SettingsError("`split` is about a run's own data: give it without `data`")
-    from landmarks.training.evaluation.evaluation import EvaluateSettings
+    from landmarks.training.evaluation.evaluation import METRICS_FILE, EvaluateSettings
+    from landmarks.training.runs.folder import require_own_report
 
+    if out is not None:
+        require_own_report(out, METRICS_FILE)
     photos, others = ([local_data(one, None, verbosity) for one in given] for given in (data, negatives))
     asked = EvaluateSettings(model, tuple(photos), tuple(others), replace(settings, top=5), workers)
     _evaluate_folder(asked, out, jsonl=jsonl, verbosity=verbosity)
