@@ -159,6 +159,7 @@ def test_a_folder_of_classes_without_splits_is_examined(cache: Path, tmp_path: P
         (("--apply", "broken,typo"), "--apply"),
         (("--apply", ""), "--apply"),
         (("--min-side", "0"), "--min-side"),
+        (("--seed", "-1"), "--seed must be from 0 to 2147483647, not -1"),
         (("--undo", "--apply", "broken"), "--undo"),
         (("--undo",), "nothing to put back"),
         (("--undo", "--min-side", "9"), "leave out --min-side"),

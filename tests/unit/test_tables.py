@@ -325,6 +325,8 @@ def test_text_in_parquet_files_may_be_bytes_and_have_spaces(tmp_path: Path) -> N
     columns = {"image": [jpeg(tmp_path / "a.jpg", i) for i in range(6)], "label": [b"K\xc3\xb6ln", b"Rom"] * 3}
     split = ["train ", "train", "val", "val", " test", "test"]
     path = parquet(tmp_path / "p.parquet", {**columns, "split": split, "source": [b"here "] * 6})
+    assert landmarks("pack", path, tmp_path / "shards", "--cache", tmp_path / "cache").status == 0
+    assert any((tmp_path / "cache").iterdir())
     folder = read_data_folder(path, valid_size=0.25, seed=0, cache=tmp_path / "cache")
     assert folder.counts() == {name: {"train": 1, "valid": 1, "test": 1} for name in ("Köln", "Rom")}
     assert {sample.source for sample in folder.test} == {"here"}

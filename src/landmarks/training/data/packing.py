@@ -51,13 +51,16 @@ class Packed:
     folder: DataFolder
 
 
-def pack(data: Path, out: Path, settings: PackSettings, *, progress: Progress | None = None) -> Packed:
+def pack(
+    data: Path, out: Path, settings: PackSettings, *, cache: Path | None = None, progress: Progress | None = None
+) -> Packed:
     """Pack an image folder.
 
     Args:
         data: See `landmarks.training.data.folders.read_data_folder`.
         out: The folder to make; one that is there must be empty.
         settings: Split, size of the shards, seed.
+        cache: Folder in which the pictures of Parquet files are unpacked, or None for the user's cache folder.
         progress: Called after each group of images.
 
     Raises:
@@ -67,7 +70,7 @@ def pack(data: Path, out: Path, settings: PackSettings, *, progress: Progress | 
     """
     _require_free(out)
     require_outside(data, out, "out")
-    folder = read_data_folder(data, valid_size=settings.valid_size, seed=settings.seed)
+    folder = read_data_folder(data, valid_size=settings.valid_size, seed=settings.seed, cache=cache)
     _require_folder_names(folder)
     with new_folders(out), _alone(out):
         _require_free(out)  # another process may just have finished
