@@ -13,7 +13,7 @@ from commands import Outcome, landmarks
 from drawn import draw_scene
 from PIL import Image, ImageEnhance
 
-from landmarks.training.doctor.findings import PROBLEMS
+from landmarks.training.doctor.findings import PROBLEMS, Proposal, write_proposals
 
 TOWER, BRIDGE = "00.Clock_Tower", "01.Arch_Bridge"
 LATIN = os.fsdecode(b"caf\xe9 \xf1.jpg")
@@ -159,14 +159,41 @@ def test_a_folder_of_classes_without_splits_is_examined(cache: Path, tmp_path: P
         (("--apply", "broken,typo"), "--apply"),
         (("--apply", ""), "--apply"),
         (("--min-side", "0"), "--min-side"),
+        (("--seed", "-1"), "--seed must be from 0 to 2147483647, not -1"),
         (("--undo", "--apply", "broken"), "--undo"),
         (("--undo",), "nothing to put back"),
+        (("--undo", "--min-side", "9"), "leave out --min-side"),
+        (("--quarantine", "q"), "give --apply or --undo too"),
     ],
 )
 def test_wrong_flags_end_with_status_2_before_any_work(drawn: Path, flags: tuple[str, ...], said: str) -> None:
     outcome = landmarks("doctor", drawn, *flags)
     assert outcome.status == 2
     assert said in outcome.complaint
+
+
+def test_the_report_is_written_over_no_other_and_into_no_class(drawn: Path, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("of a run")
+    outcome = landmarks("doctor", drawn, "--out", tmp_path)
+    assert outcome.complaint == (
+        f"--out {tmp_path}: report.html in it is of another command: choose another folder"
+    )
+    assert (tmp_path / "report.html").read_text() == "of a run"
+    outcome = landmarks("doctor", drawn, "--out", drawn / "train" / "report")
+    assert "it would be read as pictures" in outcome.complaint
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_pictures_of_a_table_are_named_as_in_the_table(tmp_path: Path, kind: str) -> None:
+    root = tmp_path / "data" / f"t.{kind}"
+    root.parent.mkdir()
+    root.touch()
+    folder = root.parent if kind == "csv" else tmp_path / f"parquet-{'0' * 20}" / "t.parquet"
+    one = Proposal(folder / "1.jpg", "duplicate", "quarantine", "", 1.0, "A", "", other=folder / "2.jpg")
+    write_proposals(tmp_path / "proposals.csv", [one], root)
+    (row,) = proposals(tmp_path)
+    within = "" if kind == "csv" else "t.parquet/"
+    assert (row["path"], row["other"]) == (f"{within}1.jpg", f"{within}2.jpg")
 
 
 def test_what_is_no_data_set_is_said(tmp_path: Path) -> None:

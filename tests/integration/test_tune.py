@@ -170,6 +170,21 @@ def test_a_mistake_is_told_before_any_work(drawn, tmp_path, flags, sentence):
     assert not (tmp_path / "study").exists()
 
 
+def test_a_study_that_cannot_begin_leaves_nothing(drawn, tmp_path):
+    outcome = landmarks("tune", tmp_path / "typo", "--out", tmp_path / "study", *FLAGS)
+    assert "no such folder" in outcome.complaint
+    assert not (tmp_path / "study").exists()
+    (tmp_path / "study.db").write_text("no database " * 99)
+    outcome = landmarks("tune", drawn, "--out", tmp_path, *FLAGS)
+    assert outcome.complaint.startswith(f"{tmp_path / 'study.db'}: not the database of a study")
+    (tmp_path / "study.db").rename(tmp_path / "report.html")
+    outcome = landmarks("tune", drawn, "--out", tmp_path, *FLAGS)
+    assert outcome.complaint == (
+        f"--out {tmp_path}: report.html in it is of another command: choose another folder"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
 @pytest.mark.parametrize("kind", SPACES)
 def test_the_usual_settings_lie_in_the_space(kind, monkeypatch):
     monkeypatch.setattr(search_space, "SPACES", SPACES)
@@ -212,3 +227,16 @@ def test_spread_points_cover_each_dimension_evenly(kind, count, seed):
             for number, share in enumerate(shares):  # one in each of as many equal parts
                 assert number / count - 1e-9 <= share <= (number + 1) / count + 1e-9
     assert points == spread_points(SPACES[kind], count, seed)
+
+
+def test_the_weights_of_a_killed_trial_are_removed(study, drawn, cache):
+    import optuna  # of the extra tune
+
+    opened = optuna.load_study(study_name="landmarks", storage=f"sqlite:///{study / 'study.db'}")
+    opened.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL))
+    left = study / "trials" / f"{len(opened.trials) - 1:03d}" / "last.ckpt"
+    left.parent.mkdir()
+    left.touch()
+    outcome = landmarks("tune", drawn, "--out", study, "--cache", cache, *FLAGS, "--trials", 1)
+    assert outcome.status == 0, outcome.err
+    assert not left.exists()

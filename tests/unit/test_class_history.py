@@ -45,6 +45,9 @@ def test_a_run_without_the_file_has_no_history_and_a_damaged_one_is_told(tmp_pat
         path.write_text(content)
         with pytest.raises(RunError, match="damaged"):
             read_class_history(path)
+    path.write_bytes(b"epoch,\xff\n")
+    with pytest.raises(RunError, match=r"classes.csv: damaged .*: remove it"):
+        add_class_row(path, CLASSES, 1, [0.9, 0.5, None])
 
 
 def test_the_classes_that_gained_and_fell_most_are_drawn() -> None:

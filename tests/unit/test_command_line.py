@@ -244,6 +244,28 @@ def test_a_wrong_configuration_names_file_and_key(tmp_path: Path, text: str, tol
     assert told in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("train", "--resume", "nowhere"), "nowhere: not a run folder"),
+        (("train", "nowhere", "--preset", "quick"), "nowhere: no such folder or table"),
+        (("evaluate", "nowhere"), "nowhere: not a run folder"),
+        (("doctor", "nowhere", "--undo"), "there is nothing to put back"),
+    ],
+)
+def test_what_a_configuration_file_sets_for_other_runs_is_no_mistake(
+    tmp_path: Path, words: tuple[str, ...], told: str
+) -> None:
+    config(
+        tmp_path,
+        'cache = "c"\nworkers = 2\n[train]\nthreads = 1\nmethod = "scratch"\n'
+        '[evaluate]\nout = "o"\n[doctor]\nmin-side = 9\n',
+    )
+    outcome = landmarks(*words)
+    assert outcome.status == 2
+    assert told in outcome.complaint
+
+
 # --- photos, closing line, progress ---
 
 

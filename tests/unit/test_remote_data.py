@@ -128,14 +128,15 @@ def test_what_is_left_out_is_told(bucket: MemoryFileSystem, tmp_path: Path) -> N
     assert [name.rpartition("/")[2] for name in copy.left_out] == ["train\\b.jpg"]
 
 
+@pytest.mark.parametrize("name", ["table.csv", "table.jsonl"])
 def test_a_table_comes_with_its_pictures_and_a_parquet_file_alone(
-    bucket: MemoryFileSystem, tmp_path: Path
+    bucket: MemoryFileSystem, tmp_path: Path, name: str
 ) -> None:
-    put(bucket, "table.csv", b"path,label\na.jpg,x\n")
+    put(bucket, name, b"its lines")
     put(bucket, "a.jpg", b"a")
     put(bucket, "b.parquet", b"b")
-    table = local_copy(f"{ADDRESS}/table.csv", tmp_path)
-    assert table.path.name == "table.csv"
+    table = local_copy(f"{ADDRESS}/{name}", tmp_path)
+    assert table.path.name == name
     assert (table.path.parent / "a.jpg").read_bytes() == b"a"
     alone = local_copy(f"{ADDRESS}/b.parquet", tmp_path)
     assert alone.path.read_bytes() == b"b"

@@ -23,12 +23,15 @@ from PIL import Image
 from torch._utils import ExceptionWrapper
 
 from landmarks.errors import DataError, SettingsError
+from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.decoding import load_rgb
 from landmarks.training.config.settings import AugmentSettings, DataSettings
 from landmarks.training.data.loaders import make_loaders, prepare_data
 from landmarks.training.data.packing import PackSettings, pack
 from landmarks.training.data.sampling import set_epoch
 from landmarks.training.data.shards import ShardDataset, ShardSet, read_shard_set
+from landmarks.training.evaluation.matching import KnownLandmarks
+from landmarks.training.evaluation.photos import collect_photos
 
 PLAIN = AugmentSettings(names=(), sizes=(64,))
 COUNT = 57
@@ -322,6 +325,33 @@ def test_commands_know_shards(shards: ShardSet, tmp_path: Path) -> None:
     root = copied(shards, tmp_path / "copy")
     shutil.rmtree(root / "test" / "class 1")
     assert "test/class 1: 0 of 2 pictures are there" in landmarks("data", root).complaint
+
+
+def test_commands_notice_that_a_part_of_the_shards_is_missing(shards: ShardSet, tmp_path: Path) -> None:
+    root = copied(shards, tmp_path / "copy")
+    (root / "shards" / "train-000003.tar").unlink()
+    assert "train-000003.tar: 1 of 8 shards are missing" in landmarks("data", root).complaint
+    shutil.rmtree(root / "test" / "class 1")
+    with pytest.raises(DataError, match=r"test/class 1: 0 of 2 pictures are there"):
+        collect_photos([root], [], KnownLandmarks(Gazetteer.bundled(), ("class 0", "class 1")))
+
+
+def test_sources_stay_with_the_pictures_beside_the_shards(numbered: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(numbered, data)
+    rows = [
+        f"{path.parent.parent.name},{path.parent.name},{path.name},of {path.stem}" for path in data.glob("*/*/*")
+    ]
+    (data / "manifest.csv").write_text("\n".join(["split,class,file,source", *rows]))
+    shards = pack(data, tmp_path / "shards", PackSettings(shard_size=99, sample=6)).shards
+    folder = shards.folder()
+    assert len(folder.valid) == 10
+    for sample in (*folder.train, *folder.valid, *folder.test):
+        assert sample.source == f"of {sample.path.stem.partition('-')[2]}"
+    known = KnownLandmarks(Gazetteer.bundled(), shards.classes)
+    assert {photo.source for photo in collect_photos([shards.root], [], known).photos} == {
+        sample.source for sample in folder.test
+    }
 
 
 @pytest.mark.parametrize("words", [("pack", "DATA", "OUT"), ("doctor", "DATA"), ("batch", "DATA", "--out", "OUT")])

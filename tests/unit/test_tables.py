@@ -15,10 +15,10 @@ import pytest
 from commands import landmarks
 from PIL import Image
 
-from landmarks.errors import DataError, MissingExtraError
+from landmarks.errors import DataError, MissingExtraError, SettingsError
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.training.config.jobs import PackSettings
-from landmarks.training.data.folders import DataFolder, is_table, list_pictures, read_data_folder
+from landmarks.training.data.folders import DataFolder, is_table, list_pictures, list_splits, read_data_folder
 from landmarks.training.data.gldv2 import import_gldv2
 from landmarks.training.data.loaders import get_data_loaders
 from landmarks.training.data.packing import pack
@@ -96,9 +96,9 @@ def test_rows_that_cannot_be_used_are_counted_and_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"", "no column path in its first line"),
-        (b"path;name\n1.jpg;A\n", r"no column label in its first line \(path, name\): name one label"),
-        ("path,label\n1.jpg,Caf\xe9\n".encode("latin-1"), r"not UTF-8 \(byte 21\): save it as CSV in UTF-8"),
+        (b"", r"no column path \(nothing\): name one path"),
+        (b"path;name\n1.jpg;A\n", r"no column label \(path, name\): name one label"),
+        ("path,label\n1.jpg,Caf\xe9\n".encode("latin-1"), r"not UTF-8 \(byte 21\): save it in UTF-8"),
         ("path,label\n".encode("utf-16"), "not UTF-8"),
         (b"path,label\n", "there is no row in it"),
         (b"path,label\n1.jpg,A\n2.jpg,A\n", r"none of its 2 rows can be used \(2 no such file\)"),
@@ -187,10 +187,10 @@ def test_splits_of_a_table_are_named_as_rows_not_as_folders(tmp_path: Path, kind
 
 
 def test_a_file_of_another_kind_is_told_what_is_read(tmp_path: Path) -> None:
-    ways = "give a folder with one folder of pictures per class, or a table: CSV, TSV or Parquet"
-    (tmp_path / "t.jsonl").touch()
+    ways = "give a folder with one folder of pictures per class, or a table: CSV, TSV, JSONL or Parquet"
+    (tmp_path / "t.xlsx").touch()
     for name, what in (
-        ("t.jsonl", "not a folder or a table that is read"),
+        ("t.xlsx", "not a folder or a table that is read"),
         ("t.parquet", "no such folder or table"),
     ):
         with pytest.raises(DataError, match=rf"{name}: {what}: {ways}"):
@@ -226,6 +226,45 @@ def test_data_shows_what_a_set_contains(tmp_path: Path) -> None:
     outcome = landmarks("data", path)
     assert outcome.out == "8 images of 2 classes, 4 to 4 per class, median 4\n"
     assert "left out 1 rows (1 no such file)" in outcome.err
+
+
+# --- JSON Lines ---
+
+
+def test_json_lines_are_read_like_csv(tmp_path: Path) -> None:
+    names = pictures(tmp_path / "img", 9)
+    rows: list[Any] = [{"file_name": f"img/{name}", "Label": 7.0 + i % 2} for i, name in enumerate(names)]
+    rows[8]["Label"] = ["A", "B"]
+    rows[0]["split"] = rows[1]["split"] = "test"  # of which other lines say nothing
+    rows[2]["source"] = "Köln\u2028"
+    path = table(
+        tmp_path / "t.ndjson", *(json.dumps(row, ensure_ascii=False) for row in rows), "", encoding="utf-8-sig"
+    )
+    assert is_table(path)
+    folder = read(path)
+    assert folder.counts() == {name: {"train": 2, "valid": 1, "test": 1} for name in ("7", "8")}
+    assert {sample.source for sample in folder.train + folder.valid} == {"", "Köln"}
+    assert folder.notes == (f"{path}: left out 1 rows (1 no label)",)
+    assert folder.skipped == (f"{path}, line 9: left out: no label: {tmp_path / 'img/8.jpg'}",)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b'{"path": "a.jpg", "label": "A"}\n{"path": ', r"t.jsonl, line 2: not JSON \(.*\): write one object per"),
+        (b"[" * 100_000, "t.jsonl, line 1: not JSON"),
+        (b'["a.jpg", "A"]', "t.jsonl, line 1: not a JSON object: write one with the keys path and label"),
+        (b'{"path": "a.jpg", "name": "A"}', r"t.jsonl: no column label \(path, name\): name one label"),
+        (b"\n", r"t.jsonl: no column path \(nothing\)"),
+        (b'{"path": "\xff"}', "t.jsonl: not UTF-8"),
+    ],
+)
+def test_json_lines_that_cannot_be_used_are_told_in_a_sentence(
+    tmp_path: Path, content: bytes, sentence: str
+) -> None:
+    (tmp_path / "t.jsonl").write_bytes(content)
+    with pytest.raises(DataError, match=sentence):
+        read(tmp_path / "t.jsonl")
 
 
 # --- Parquet ---
@@ -280,6 +319,28 @@ def test_rows_of_parquet_files_that_cannot_be_used_are_told(tmp_path: Path) -> N
     folder = read_data_folder(path, valid_size=0.25, seed=0, cache=tmp_path / "cache")
     assert sum(sum(counts.values()) for counts in folder.counts().values()) == 7
     assert folder.notes == (f"{path}: left out 3 rows (1 no such file, 1 no path, 1 no label)",)
+
+
+def test_text_in_parquet_files_may_be_bytes_and_have_spaces(tmp_path: Path) -> None:
+    columns = {"image": [jpeg(tmp_path / "a.jpg", i) for i in range(6)], "label": [b"K\xc3\xb6ln", b"Rom"] * 3}
+    split = ["train ", "train", "val", "val", " test", "test"]
+    path = parquet(tmp_path / "p.parquet", {**columns, "split": split, "source": [b"here "] * 6})
+    assert landmarks("pack", path, tmp_path / "shards", "--cache", tmp_path / "cache").status == 0
+    assert any((tmp_path / "cache").iterdir())
+    folder = read_data_folder(path, valid_size=0.25, seed=0, cache=tmp_path / "cache")
+    assert folder.counts() == {name: {"train": 1, "valid": 1, "test": 1} for name in ("Köln", "Rom")}
+    assert {sample.source for sample in folder.test} == {"here"}
+
+
+def test_what_is_beside_parquet_files_is_left_out_and_told(tmp_path: Path) -> None:
+    content = jpeg(tmp_path / "there.jpg", 9)
+    data = tmp_path / "set"
+    parquet(data / "train.parquet", {"image": [content] * 8, "label": [*"AB"] * 4})
+    (data / "._train.parquet").write_bytes(b"of macOS")
+    pictures(data / "train" / "A", 2)
+    assert f"{data}: its Parquet files are read, and not the folders beside them: train" in [
+        note for listed in list_splits(data, tmp_path / "cache").values() for note in listed.notes
+    ]
 
 
 def test_a_parquet_file_that_cannot_be_used_is_told_in_a_sentence(
@@ -401,6 +462,10 @@ def test_google_landmarks_go_to_a_file_that_training_reads(tmp_path: Path) -> No
     assert outcome.status == 2
     assert outcome.complaint == f"--out {tmp_path / 't.txt'} is not the name of a table: let it end in .csv"
     assert not (tmp_path / "t.txt").exists()
+    before = listing.read_bytes()
+    with pytest.raises(SettingsError, match=r"list.csv is a file of the collection: choose another name"):
+        import_gldv2(listing, images, tmp_path / "images" / ".." / "list.csv")
+    assert listing.read_bytes() == before
 
 
 @pytest.mark.parametrize("form", ["clean", "whole"])

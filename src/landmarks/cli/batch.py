@@ -22,7 +22,7 @@ def batch(
     ] = None,
     count: Annotated[int, Option("Number of images.", minimum=1)] = 8,
     seed: Annotated[int, Option("Seed of the draw and the augmentation.")] = 0,
-    cache: Annotated[Path | None, Option("Folder for decoded images.")] = None,
+    cache: Annotated[Path | None, Option("Folder for decoded images.", default="the user's cache folder")] = None,
     *,
     verbosity: Verbosity,
 ) -> None:

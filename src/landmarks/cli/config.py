@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from landmarks.errors import SettingsError
 from landmarks.files.state import home
@@ -35,6 +36,16 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return False
+
+
+def is_typed(argument: str) -> bool:
+    """Return whether an argument of the running command was typed.
+
+    One that serves another kind of run is refused then; set in a configuration file it is for those runs.
+    """
+    context = click.get_current_context()
+    named = [name for name in context.params if name.rpartition("__")[2] == argument]
+    return any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in named)
 
 
 def variables(command: str, flag: str) -> list[str]:

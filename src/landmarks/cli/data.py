@@ -14,7 +14,9 @@ from landmarks.cli.remote import local_data
 
 def data(
     data: Annotated[str, Argument("Image folder or table, by path or URL, as for landmarks train.")],
-    cache: Annotated[Path | None, Option("Folder for unpacked images.")] = None,
+    cache: Annotated[
+        Path | None, Option("Folder for unpacked images, and copies of URLs.", default="the user's cache folder")
+    ] = None,
     *,
     verbosity: Verbosity,
 ) -> None:
@@ -27,6 +29,7 @@ def data(
         from landmarks.training.data.shards import read_shard_set
 
         shards = read_shard_set(root)
+        shards.require_shards()
         folder = shards.folder()
         counts = folder.counts()
         _show("train", shards.class_counts)

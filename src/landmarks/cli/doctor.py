@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import click
 
+from landmarks.cli.config import is_typed
 from landmarks.cli.declare import Argument, Fields, Option, Verbosity
 from landmarks.cli.remote import local_data
 from landmarks.errors import SettingsError
@@ -40,10 +41,11 @@ def doctor(
     Finds broken files, near-duplicates, leakage between train and test, wrong labels, odd classes, class imbalance
     and shortcuts. The exit status is 0 whatever is found, and 2 if an image could not be moved.
     """
-    from landmarks.training.data.folders import is_table, is_url
+    from landmarks.training.data.folders import is_table, is_url, require_outside
     from landmarks.training.doctor.findings import parse_problems
     from landmarks.training.doctor.treatment import default_quarantine, restore
     from landmarks.training.doctor.treatment import quarantine as set_aside
+    from landmarks.training.runs.folder import require_own_report
 
     if is_url(data) and (apply is not None or undo):
         raise SettingsError(f"`apply` and `undo` move the pictures of local folders: mend {data} itself")
@@ -54,13 +56,20 @@ def doctor(
     if undo:
         if apply is not None:
             raise SettingsError("`undo` restores pictures and `apply` moves them: give one of them")
+        for name in ("out", *chosen):
+            if is_typed(name):
+                raise SettingsError(f"`undo` restores pictures and runs no checks: leave out `{name}`")
         return _report(restore(local, place), local)
+    if is_typed("quarantine") and apply is None:
+        raise SettingsError("`quarantine` is where `apply` moves pictures: give `apply` or `undo` too")
     problems = parse_problems(apply) if apply is not None else ()
-    diagnosis = _examine(DoctorSettings(local, **chosen), verbosity)  # type: ignore[arg-type]
-    _show(diagnosis)
     from landmarks.training.doctor.report import TABLE, write_report
 
     folder = out or Path("runs") / f"doctor-{local.resolve().name}"
+    require_outside(local, folder, "out")
+    require_own_report(folder, TABLE)
+    diagnosis = _examine(DoctorSettings(local, **chosen), verbosity)  # type: ignore[arg-type]
+    _show(diagnosis)
     page = write_report(folder, diagnosis)
     click.echo(f"report: {page}")
     click.echo(f"proposals: {folder / TABLE}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import click
 
+from landmarks.cli.config import is_typed
 from landmarks.cli.declare import Argument, Fields, Jsonl, Option, Verbosity
 from landmarks.cli.output import print_json
 from landmarks.cli.remote import local_data
@@ -56,16 +57,19 @@ def evaluate(
     photos.jsonl and report.html; for a run without DATA, into the run folder.
     """
     if not data and not negatives:
-        if out is not None:
+        if is_typed("out"):
             raise SettingsError("`out` is about other data: a run is evaluated in its own folder")
         _require_run(model)
-        _require_defaults(settings, workers)
+        _require_untyped()
         _evaluate_run(Path(model), split or "both", jsonl=jsonl, verbosity=verbosity)
         return
-    if split is not None:
+    if is_typed("split"):
         raise SettingsError("`split` is about a run's own data: give it without `data`")
-    from landmarks.training.evaluation.evaluation import EvaluateSettings
+    from landmarks.training.evaluation.evaluation import METRICS_FILE, EvaluateSettings
+    from landmarks.training.runs.folder import require_own_report
 
+    if out is not None:
+        require_own_report(out, METRICS_FILE)
     photos, others = ([local_data(one, None, verbosity) for one in given] for given in (data, negatives))
     asked = EvaluateSettings(model, tuple(photos), tuple(others), replace(settings, top=5), workers)
     _evaluate_folder(asked, out, jsonl=jsonl, verbosity=verbosity)
@@ -82,11 +86,11 @@ def _require_run(model: str) -> None:
         raise SettingsError(f"{model}: no run with data of its own: give folders of photos to evaluate it on")
 
 
-def _require_defaults(settings: TagSettings, workers: int | None) -> None:
+def _require_untyped() -> None:
     """Refuse options of tagging, which a run's own data is not."""
-    given = [one.name for one in fields(settings) if getattr(settings, one.name) != getattr(TagSettings, one.name)]
-    for option in [*given, *([] if workers is None else ["workers"])]:
-        raise SettingsError(f"`{option}` is about other data: give `data`")
+    for option in (*(one.name for one in fields(TagSettings)), "workers"):
+        if is_typed(option):
+            raise SettingsError(f"`{option}` is about other data: give `data`")
 
 
 def _name(path: Path) -> str:

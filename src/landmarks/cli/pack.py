@@ -7,7 +7,7 @@ from typing import Annotated
 
 import click
 
-from landmarks.cli.declare import Argument, Verbosity
+from landmarks.cli.declare import Argument, Option, Verbosity
 from landmarks.cli.remote import local_data
 from landmarks.training.config.jobs import PackSettings
 
@@ -15,6 +15,9 @@ from landmarks.training.config.jobs import PackSettings
 def pack(
     data: Annotated[str, Argument("Image folder or table, by path or URL, as for landmarks train.")],
     out: Annotated[Path, Argument("Folder of shards to make.")],
+    cache: Annotated[
+        Path | None, Option("Folder for unpacked images, and copies of URLs.", default="the user's cache folder")
+    ] = None,
     *,
     settings: PackSettings,
     verbosity: Verbosity,
@@ -23,10 +26,10 @@ def pack(
     from landmarks.cli.progress import RunProgress
     from landmarks.training.data.packing import pack as pack_folder
 
-    folder = local_data(data, None, verbosity)
+    folder = local_data(data, cache, verbosity)
     with RunProgress(verbosity, unit="images") as shown:
         shown.stage(f"packing {data}")
-        packed = pack_folder(folder, out, settings, progress=shown.progress)
+        packed = pack_folder(folder, out, settings, cache=cache, progress=shown.progress)
         for line in packed.folder.notes:
             shown.remark(line)
         for line in packed.folder.skipped:

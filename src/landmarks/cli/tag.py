@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import click
-from click.core import ParameterSource
 
+from landmarks.cli.config import is_typed
 from landmarks.cli.declare import Fields, Models, Option, Verbosity
 from landmarks.cli.inputs import PhotoPaths, no_photos
 from landmarks.cli.trips import Trips
@@ -137,7 +137,7 @@ def tag(
     from landmarks.cli.summary import Summary
     from landmarks.model.folder import find_models
 
-    writing.check(_is_given, output)
+    writing.check(is_typed, output)
     trips.check(places=settings.places, watch=writing.watch)
     settings = replace(settings, top=top or 5)
     folders = find_models(model)
@@ -157,12 +157,6 @@ def tag(
     else:
         _show(paths, photos.exclude, folders, settings, workers, display, writing, together)
     return summary.status
-
-
-def _is_given(field: str) -> bool:
-    """Return whether an option about writing was typed."""
-    source = click.get_current_context().get_parameter_source
-    return any(source(f"{name}__{field}") is ParameterSource.COMMANDLINE for name in ("options", "writing"))
 
 
 def _warn(folders: tuple[Path, ...]) -> None:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import click
 
+from landmarks.cli.config import is_typed
 from landmarks.cli.declare import Argument, Fields, Option, Verbosity
 from landmarks.cli.inputs import require_ending
 from landmarks.cli.remote import local_data
@@ -77,17 +79,13 @@ def train(
     """Train a recogniser from an image folder or table, evaluate it and write a report.
 
     DATA contains train/CLASS/image and test/CLASS/image, or CLASS/image, of which a fraction becomes the test
-    split; or it is a CSV table with the columns path and label, or Parquet files. What is in object storage is
-    copied into the cache once, and updated by the next run. Other settings default to those of the method, or of
-    the preset.
+    split; or it is a table with the columns path and label (CSV or JSON Lines), or Parquet files. What is in
+    object storage is copied into the cache once, and updated by the next run. Other settings default to those of
+    the method, or of the preset.
     """
     groups = {"model": model, "loading": loading, "augment": augment, "optimization": optimization, "loop": loop}
     if resume is not None:
-        _refuse_others(
-            {"data": data, "method": method, "preset": preset, "unfreeze": unfreeze, "out": out, "cache": cache}
-            | {"track": track, "track_uri": track_uri, "find_rate": find_rate},
-            groups,
-        )
+        _refuse_others(groups)
         run = _continue(resume, verbosity)
     else:
         if data is None:
@@ -95,7 +93,7 @@ def train(
         folder = local_data(data, cache, verbosity)
         settings = replace(_settings(folder, method, preset, unfreeze=unfreeze, groups=groups), cache=cache)
         if find_rate is not None:
-            _find_rate(settings, find_rate, verbosity, {"out": out, "track": track, "track_uri": track_uri})
+            _find_rate(settings, find_rate, verbosity)
             return
         out = out or Path("runs") / f"{settings.model.kind}-{settings.data.resolve().name}"
         run = _train(settings, out, _tracker(track, track_uri, settings, out), verbosity)
@@ -105,9 +103,9 @@ def train(
     click.echo(f"report: {run.folder.report}")
 
 
-def _find_rate(settings: RunSettings, picture: Path, verbosity: Verbosity, of_runs: Mapping[str, object]) -> None:
-    for name, given in of_runs.items():
-        if given is not None:
+def _find_rate(settings: RunSettings, picture: Path, verbosity: Verbosity) -> None:
+    for name in ("out", "track", "track_uri"):
+        if is_typed(name):
             raise SettingsError(f"`find_rate` makes no run: leave out `{name}`")
     require_ending("find_rate", picture, (".png",))
     from landmarks.cli.progress import RunProgress
@@ -171,18 +169,18 @@ def _settings(
         settings = default_settings(data, method or DEFAULT_METHOD, unfreeze=unfreeze)
     else:
         # A preset is made for one way of training; it would override the defaults of another.
-        for name, given in (("method", method), ("unfreeze", unfreeze)):
-            if given:
+        for name in ("method", "unfreeze"):
+            if is_typed(name):
                 raise SettingsError(f"`{name}` is set by `preset` {preset}: leave out one of the two")
         settings = load_preset(preset, data)
     changed = {name: replace(getattr(settings, name), **given) for name, given in groups.items()}
     return replace(settings, **changed)  # all at once: the groups must fit each other
 
 
-def _refuse_others(options: Mapping[str, object], groups: Mapping[str, Given]) -> None:
+def _refuse_others(groups: Mapping[str, Given]) -> None:
     """A resumed run keeps its settings; an option that would be ignored is refused instead."""
-    others = [name for name, value in options.items() if value not in {None, False}]
-    others += [name for given in groups.values() for name in given]
+    own = ("data", "method", "preset", "unfreeze", "out", "cache", "track", "track_uri", "find_rate")
+    others = [name for name in (*own, *chain.from_iterable(groups.values())) if is_typed(name)]
     if others:
         raise SettingsError(
             f"`resume` continues with the settings of the run: leave out `{others[0]}`, or train a new run"

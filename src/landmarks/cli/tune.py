@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 
 def tune(
-    data: Annotated[
-        str, Argument("Folder with train/ and test/, or with one folder per class. A path, or s3://...")
-    ],
+    data: Annotated[str, Argument("Image folder or table, by path or URL, as for landmarks train.")],
     out: Annotated[Path | None, Option("Study folder.", default="runs/tune-METHOD-DATA")] = None,
     time: Annotated[str | None, Option("Start no trial after this time, e.g. 45 (minutes), 30m or 2h.")] = None,
     *,

@@ -43,7 +43,7 @@ class DoctorSettings:
         cache: Folder for decoded images and embeddings; by default the user's cache folder.
 
     Raises:
-        SettingsError: `min_side` is below 1.
+        SettingsError: A value is out of range.
     """
 
     data: Path
@@ -53,6 +53,7 @@ class DoctorSettings:
 
     def __post_init__(self) -> None:
         require_at_least("min_side", self.min_side)
+        DataSettings(seed=self.seed)  # checks it, as for a run
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,7 @@ class PackSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.valid_size < 1:
-            raise SettingsError(f"`valid_size` must be between 0 and 1, not {self.valid_size}")
+        DataSettings(valid_size=self.valid_size, seed=self.seed)  # checks them, as for a run
         for name in ("shard_size", "sample"):
             require_at_least(name, getattr(self, name))
 

@@ -29,8 +29,8 @@ from landmarks.training.data.listing import (
     source_of,
 )
 from landmarks.training.data.parquet import is_parquet, list_parquet
-from landmarks.training.data.tables import is_csv, list_csv
-from landmarks.training.runs.pictures import picture_name
+from landmarks.training.data.tables import is_table_file, list_table
+from landmarks.training.runs.pictures import picture_name, shown_name
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class DataFolder:
 
     def name_of(self, picture: Path) -> str:
         """Return the path of an image in the data set, for messages."""
-        return picture_name(picture, self.root if self.root.is_dir() else self.root.parent)
+        return shown_name(picture, self.root)
 
     def without(self, broken: Iterable[Path]) -> DataFolder:
         """Return the data set without the images in `broken`.
@@ -140,14 +140,14 @@ def is_url(data: str) -> bool:
 
 def is_table(root: Path) -> bool:
     """Return whether the pictures of a data set are listed in a table, not in folders."""
-    return is_csv(root) or is_parquet(root)
+    return is_table_file(root) or is_parquet(root)
 
 
 def list_splits(root: Path, cache: Path | None = None) -> dict[Split, ClassPictures]:
     """List the pictures of a data set, by split; all as `train` if it has no splits.
 
     Args:
-        root: An image folder, a CSV table of paths and labels, or Parquet files.
+        root: An image folder, a table of paths and labels (CSV, JSON Lines), or Parquet files.
         cache: Folder in which the pictures of Parquet files are unpacked, or None for the user's cache folder.
 
     Raises:
@@ -161,8 +161,8 @@ def list_splits(root: Path, cache: Path | None = None) -> dict[Split, ClassPictu
 
 
 def _listed(root: Path, cache: Path | None) -> dict[Split, ClassPictures]:
-    if is_csv(root):
-        return list_csv(root)
+    if is_table_file(root):
+        return list_table(root)
     if is_parquet(root):
         return list_parquet(root, cache)
     if is_shard_set(root):
@@ -174,8 +174,8 @@ def _listed(root: Path, cache: Path | None) -> dict[Split, ClassPictures]:
     found = {split: list_classes(root / name) for split, name in find_splits(root).items()}
     sources = read_sources(root)
     if not found:
-        return {"train": _with_sources(list_classes(root), sources)}
-    return {split: _with_sources(listed, sources, split) for split, listed in found.items()}
+        return {"train": with_sources(list_classes(root), sources)}
+    return {split: with_sources(listed, sources, split) for split, listed in found.items()}
 
 
 def require_outside(root: Path, out: Path, argument: str) -> None:
@@ -199,7 +199,8 @@ def require_outside(root: Path, out: Path, argument: str) -> None:
             )
 
 
-def _with_sources(listed: ClassPictures, sources: Sources, split: Split | None = None) -> ClassPictures:
+def with_sources(listed: ClassPictures, sources: Sources, split: Split | None = None) -> ClassPictures:
+    """Return listed pictures with their sources; `split` is theirs, None if the data set has none."""
     if not sources:
         return listed
     by_path = {

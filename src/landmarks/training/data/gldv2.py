@@ -19,7 +19,6 @@ from urllib.parse import unquote
 
 from landmarks.errors import DataError, SettingsError
 from landmarks.files.atomic import write_text
-from landmarks.training.data.tables import is_csv
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _FORMS = (("landmark_id", "images"), ("id", "landmark_id"))
@@ -74,8 +73,10 @@ def import_gldv2(
     """
     if min_images < 1 or (limit_classes is not None and limit_classes < 2):
         raise SettingsError("`min_images` must be at least 1 and `limit_classes` at least 2")
-    if not is_csv(out):
+    if out.suffix.lower() != ".csv":
         raise SettingsError(f"`out` {out} is not the name of a table: let it end in .csv")
+    if any(out.resolve() == given.resolve() for given in (listing, names) if given is not None):
+        raise SettingsError(f"`out` {out} is a file of the collection: choose another name for the table")
     if not images.is_dir():
         raise DataError(f"{images}: no such folder: give the folder with the folders 0 to f of the pictures")
     listed, malformed = _read_listing(listing)

@@ -102,8 +102,8 @@ def find_splits(root: Path) -> dict[Split, str]:
         if not root.is_dir():
             missing = "not a folder or a table that is read" if root.exists() else "no such folder or table"
             raise DataError(
-                f"{root}: {missing}: give a folder with one folder of pictures per class, or a table: CSV, TSV or "
-                "Parquet"
+                f"{root}: {missing}: give a folder with one folder of pictures per class, or a table: CSV, TSV, "
+                "JSONL or Parquet"
             )
         names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
     except OSError as error:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 import random
 import shutil
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from landmarks.errors import DataError, ImageError
-from landmarks.files.atomic import atomic_path, new_folders, storage_errors, write_bytes, write_json
+from landmarks.files.atomic import atomic_path, new_folders, storage_errors, write_bytes, write_json, write_text
 from landmarks.files.locks import locked
 from landmarks.imaging.decoding import load_rgb, read_content
 from landmarks.imaging.photos import photo_rules
@@ -26,7 +27,7 @@ from landmarks.imaging.preprocessing import MAX_ASPECT, Preprocessing, resize_sh
 from landmarks.training.config.jobs import PackSettings
 from landmarks.training.data.cache import Progress
 from landmarks.training.data.folders import DataFolder, Sample, limit_evenly, read_data_folder, require_outside
-from landmarks.training.data.listing import INDEX, SPLIT_NAMES, Split, photo_suffix
+from landmarks.training.data.listing import INDEX, MANIFEST, SPLIT_NAMES, Split, photo_suffix
 from landmarks.training.data.shards import ShardSet, index_of, read_shard_set
 
 QUALITY = 95
@@ -50,13 +51,16 @@ class Packed:
     folder: DataFolder
 
 
-def pack(data: Path, out: Path, settings: PackSettings, *, progress: Progress | None = None) -> Packed:
+def pack(
+    data: Path, out: Path, settings: PackSettings, *, cache: Path | None = None, progress: Progress | None = None
+) -> Packed:
     """Pack an image folder.
 
     Args:
         data: See `landmarks.training.data.folders.read_data_folder`.
         out: The folder to make; one that is there must be empty.
         settings: Split, size of the shards, seed.
+        cache: Folder in which the pictures of Parquet files are unpacked, or None for the user's cache folder.
         progress: Called after each group of images.
 
     Raises:
@@ -66,7 +70,7 @@ def pack(data: Path, out: Path, settings: PackSettings, *, progress: Progress | 
     """
     _require_free(out)
     require_outside(data, out, "out")
-    folder = read_data_folder(data, valid_size=settings.valid_size, seed=settings.seed)
+    folder = read_data_folder(data, valid_size=settings.valid_size, seed=settings.seed, cache=cache)
     _require_folder_names(folder)
     with new_folders(out), _alone(out):
         _require_free(out)  # another process may just have finished
@@ -75,8 +79,14 @@ def pack(data: Path, out: Path, settings: PackSettings, *, progress: Progress | 
         try:
             broken = _pack(folder, temporary, settings, progress)
             with storage_errors(out):
-                for name in ("shards", *SPLIT_NAMES, INDEX):  # the index last: without it there is no set
-                    (temporary / name).rename(out / name)
+                for name in (
+                    "shards",
+                    *SPLIT_NAMES,
+                    MANIFEST,
+                    INDEX,
+                ):  # the index last: without it there is no set
+                    if name != MANIFEST or (temporary / name).exists():
+                        (temporary / name).rename(out / name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return Packed(read_shard_set(out), tuple(broken), folder)
@@ -129,38 +139,60 @@ def _pack(folder: DataFolder, out: Path, settings: PackSettings, progress: Progr
     kept: list[Sample] = []
     shards: list[tuple[str, int]] = []
     readable = packing.readable(train)
-    while written := _write_shard(out / "shards" / f"train-{len(shards):06d}.tar", readable, settings.shard_size):
-        shards.append((f"train-{len(shards):06d}.tar", len(written)))
-        kept += written
-    counts = Counter(sample.label for sample in kept)
-    missing = [name for label, name in enumerate(folder.classes) if not counts[label]]
+    while packed := _write_shard(out / "shards" / f"train-{len(shards):06d}.tar", readable, settings.shard_size):
+        shards.append((f"train-{len(shards):06d}.tar", len(packed)))
+        kept += packed
+    counts = _of_each_class(kept, folder.classes)
+    missing = [name for name, count in zip(folder.classes, counts, strict=True) if not count]
     if missing:
         raise DataError(f"{folder.root}: class {missing[0]!r} has no readable training image: repair or remove it")
     mean, std = packing.statistics()
     sample = limit_evenly(kept, settings.sample, settings.seed)
     stored: dict[Split, Sequence[Sample]] = {"train": sample, "valid": folder.valid, "test": folder.test}
-    pictures = {
+    written = {
         split: _write_split(out / split, folder.classes, packing.readable(samples))
         for split, samples in stored.items()
     }
-    for split, numbers in pictures.items():
-        if not any(numbers):
+    for split, samples in written.items():
+        if not samples:
             named = "validation" if split == "valid" else split
             raise DataError(f"{folder.root}: no {named} image can be read: repair them or add others")
-    index = index_of(folder.classes, shards, [counts[label] for label in range(len(folder.classes))], pictures)
+    _write_sources(out / MANIFEST, written, folder.classes)
+    numbers = {split: _of_each_class(samples, folder.classes) for split, samples in written.items()}
+    index = index_of(folder.classes, shards, _of_each_class(kept, folder.classes), numbers)
     write_json(out / INDEX, {**index, "mean": mean, "std": std, "broken": packing.broken})
     return packing.broken
 
 
-def _write_split(folder: Path, classes: Sequence[str], pictures: Iterator[tuple[Sample, bytes]]) -> list[int]:
-    """Write images as files; returns the number of each class."""
-    counts = Counter[int]()
+def _of_each_class(samples: Iterable[Sample], classes: Sequence[str]) -> list[int]:
+    counts = Counter(sample.label for sample in samples)
+    return [counts[label] for label in range(len(classes))]
+
+
+def _write_split(folder: Path, classes: Sequence[str], pictures: Iterator[tuple[Sample, bytes]]) -> list[Sample]:
+    """Write images as files; returns them."""
+    written = list[Sample]()
     for number, (sample, content) in enumerate(pictures):
         # Numbered, because two images of a class may differ in their suffix alone. A name has 255 bytes at most.
         stem = sample.path.stem.encode("utf-8", "ignore")[:100].decode("utf-8", "ignore")
-        write_bytes(folder / classes[sample.label] / f"{number:08d}-{stem}{_suffix(sample, content)}", content)
-        counts[sample.label] += 1
-    return [counts[label] for label in range(len(classes))]
+        path = folder / classes[sample.label] / f"{number:08d}-{stem}{_suffix(sample, content)}"
+        write_bytes(path, content)
+        written.append(replace(sample, path=path))
+    return written
+
+
+def _write_sources(path: Path, written: Mapping[Split, Sequence[Sample]], classes: Sequence[str]) -> None:
+    """Write the manifest of the images that are stored as files, if a source is known."""
+    rows = [
+        (split, classes[sample.label], sample.path.name, sample.source)
+        for split, samples in written.items()
+        for sample in samples
+        if sample.source
+    ]
+    if rows:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([("split", "class", "file", "source"), *rows])
+        write_text(path, text.getvalue())
 
 
 def _write_shard(path: Path, pictures: Iterator[tuple[Sample, bytes]], size: int) -> list[Sample]:

@@ -12,6 +12,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from landmarks.errors import DataError, MissingExtraError, StorageError
 from landmarks.files.atomic import storage_errors, write_json
 from landmarks.files.locks import locked
 from landmarks.files.state import user_cache
+from landmarks.imaging.photos import photo_rules
 from landmarks.training.data.listing import ClassPictures, Split, photo_suffix, split_named
-from landmarks.training.data.tables import COLUMNS, Row, group_rows
+from landmarks.training.data.tables import COLUMNS, Row, columns_of, group_rows, text_of
 from landmarks.training.runs.pictures import UNPACKED
 
 SUFFIX = ".parquet"
@@ -29,6 +31,9 @@ SUFFIX = ".parquet"
 PICTURES = ("image", "img", "picture", "photo", "bytes", "content")
 """Names of the column of pictures, in lower case; the first that a file has counts, else one of paths."""
 
+_COLUMNS = {**COLUMNS, "path": (*PICTURES, *COLUMNS["path"])}
+
+_DATA = "data"  # the subfolder in which `datasets` stores them
 _FORMAT = 2
 _ROWS = "rows.json"
 _BATCH = 64
@@ -62,14 +67,35 @@ def list_parquet(root: Path, cache: Path | None = None) -> dict[Split, ClassPict
         for number, (name, label, split, source) in enumerate(_unpacked(file, folder)):
             path = folder / file.name / name if name else None  # a name that is an absolute path stays it
             rows.append(Row(f"row {number + 1} of {file.name}", path, label, split, source))
-    return group_rows(root, rows)
+    found = group_rows(root, rows)
+    beside = _unread_folders(root, rows)
+    if beside:
+        note = f"{root}: its Parquet files are read, and not the folders beside them: {', '.join(beside)}"
+        split, first = next(iter(found.items()))
+        found[split] = replace(first, notes=(note, *first.notes))
+    return found
+
+
+def _unread_folders(root: Path, rows: Sequence[Row]) -> list[str]:
+    """Return the folders beside Parquet files of which no row has a picture: they may be folders of classes."""
+    if not root.is_dir():
+        return []
+    names = {
+        one.name
+        for one in root.iterdir()
+        if one.is_dir() and photo_rules().skips(one.name, is_folder=True) is None
+    }
+    whole = root.absolute()
+    read = {row.path.relative_to(whole).parts[0] for row in rows if row.path and row.path.is_relative_to(whole)}
+    return sorted(names - read - {_DATA})
 
 
 def _files(root: Path) -> list[Path]:
     try:
         if root.suffix.lower() == SUFFIX and root.is_file():
             return [root]
-        return sorted(root.glob(f"*{SUFFIX}")) or sorted(root.glob(f"data/*{SUFFIX}")) if root.is_dir() else []
+        # Not those of macOS, `._NAME`, beside its files on other disks.
+        return sorted(root.glob(f"[!.]*{SUFFIX}")) or sorted(root.glob(f"{_DATA}/[!.]*{SUFFIX}"))
     except OSError:
         return []  # listing it as a folder tells what is wrong
 
@@ -128,38 +154,20 @@ def _read(file: Path) -> Iterator[tuple[Any, str, str, str]]:
     try:
         with pq.ParquetFile(file) as table:
             schema = table.schema_arrow
-            columns = _columns(file, schema.names)
+            columns = columns_of(file, schema.names, _COLUMNS)
             names = _label_names(schema.metadata or {}, columns["label"])
             own = file.name.split("-")[0].split(".")[0]
             usual = split_named(own) or ""
             for batch in table.iter_batches(batch_size=_BATCH, columns=list(columns.values())):
                 values = {column: batch.column(name).to_pylist() for column, name in columns.items()}
-                for place, picture in enumerate(values["picture"]):
+                for place, picture in enumerate(values["path"]):
                     label = _label(values["label"][place], names)
-                    split = str(values["split"][place] or "") if "split" in values else usual
-                    yield picture, label, split, str(values["source"][place] or "") if "source" in values else ""
+                    split = text_of(values["split"][place]) if "split" in values else usual
+                    yield picture, label, split, text_of(values["source"][place]) if "source" in values else ""
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(f"{file}: cannot be read ({(error.strerror or '').lower()}): check it") from error
         raise DataError(f"{file}: not a Parquet file, or damaged ({str(error)[:80]}): write it again") from error
-
-
-def _columns(file: Path, names: Sequence[str]) -> dict[str, str]:
-    lower = {name.lower(): name for name in names}
-    wanted = {
-        "picture": (*PICTURES, *COLUMNS["path"]),
-        **{column: COLUMNS[column] for column in ("label", "split", "source")},
-    }
-    found = {
-        column: lower[name]
-        for column, known in wanted.items()
-        for name in [next((name for name in known if name in lower), "")]
-        if name
-    }
-    for column, shown in (("picture", "image"), ("label", "label")):
-        if column not in found:
-            raise DataError(f"{file}: no column {shown} ({', '.join(names)[:100]}): name one {shown}")
-    return found
 
 
 def _label_names(metadata: Mapping[bytes, bytes], column: str) -> Sequence[str]:
@@ -173,7 +181,7 @@ def _label_names(metadata: Mapping[bytes, bytes], column: str) -> Sequence[str]:
 def _label(value: object, names: Sequence[str]) -> str:
     if isinstance(value, int) and names:
         return names[value] if 0 <= value < len(names) else ""
-    return "" if value is None else str(value).strip()
+    return text_of(value)
 
 
 def _unpack(row: tuple[Any, str, str, str], number: int, file: Path, folder: Path) -> _Stored:

@@ -20,7 +20,7 @@ from landmarks.files.locks import locked
 from landmarks.files.state import user_cache
 from landmarks.files.storage import Storage, StoredFile
 from landmarks.training.data.cache import Progress
-from landmarks.training.data.tables import is_csv
+from landmarks.training.data.tables import is_table_file
 
 LIST = "copied.json"
 """Beside the copy: the address, and size and version of each file that was copied."""
@@ -54,7 +54,7 @@ def local_copy(
 ) -> LocalCopy:
     """Copy a data set to the local disk, or update the copy.
 
-    A table (CSV) is copied with all files of its folder, because its images lie there.
+    A table of paths is copied with all files of its folder, because its images lie there.
 
     Args:
         address: URL of a folder or table, in any file system of fsspec; credentials come from the environment.
@@ -69,7 +69,7 @@ def local_copy(
     if source.is_local:  # file:///photos
         return LocalCopy(Path(source.root))
     table = source.root.rstrip("/").rpartition("/")[2] if source.is_file else ""
-    if is_csv(Path(table)):
+    if is_table_file(Path(table)):
         source = Storage.at(address[: address.rindex(table)].rstrip("/"))
     place = (cache or user_cache()) / "remote" / hashlib.sha256(source.address.encode()).hexdigest()[:16]
     folder = place / (source.root.rstrip("/").rpartition("/")[2] or "data")

@@ -6,6 +6,7 @@ SHARDS/
   shards/train-000000.tar ...   the training images, shuffled, in WebDataset's layout: NNN.jpg, NNN.cls
   train/CLASS/...               a small, even sample of them, for random access
   valid/CLASS/..., test/CLASS/...
+  manifest.csv                  the sources of these images, where they are known
 ```
 
 The layout is that of WebDataset, so its tools can read these files. Its reader is not used: it hands out whole
@@ -33,8 +34,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 from landmarks.errors import DataError, ImageError
 from landmarks.imaging.decoding import load_rgb
 from landmarks.training.data.cache import Channels
-from landmarks.training.data.folders import DataFolder, samples_of
-from landmarks.training.data.listing import INDEX, SPLIT_NAMES, ClassPictures, Split, list_classes
+from landmarks.training.data.folders import DataFolder, samples_of, with_sources
+from landmarks.training.data.listing import INDEX, SPLIT_NAMES, ClassPictures, Split, list_classes, read_sources
 from landmarks.training.data.sampling import seed_of
 
 FORMAT = 1
@@ -78,13 +79,23 @@ class ShardSet:
     def __len__(self) -> int:
         return sum(shard.count for shard in self.shards)
 
+    def require_shards(self) -> None:
+        """Raise a `DataError` if a shard is missing."""
+        lost = [shard.path for shard in self.shards if not shard.path.is_file()]
+        if lost:
+            raise DataError(
+                f"{lost[0]}: {len(lost)} of {len(self.shards)} shards are missing: copy them again, or pack the "
+                "pictures again"
+            )
+
     def folder(self) -> DataFolder:
         """Return the images stored next to the shards; its `train` is the sample.
 
         Raises:
             DataError: Some are missing, or a folder is unreadable.
         """
-        listed = {split: _listed(self.root / split) for split in SPLIT_NAMES}
+        sources = read_sources(self.root)
+        listed = {split: with_sources(_listed(self.root / split), sources, split) for split in SPLIT_NAMES}
         for split, counts in self.pictures.items():
             for name, count in zip(self.classes, counts, strict=True):
                 there = len(listed[split].pictures.get(name, ()))
@@ -179,12 +190,7 @@ class ShardDataset(IterableDataset[tuple[Tensor, int]]):
         world_size: int = 1,
         seed: int = 0,
     ) -> None:
-        lost = [shard.path for shard in source.shards if not shard.path.is_file()]
-        if lost:
-            raise _ShardError(
-                f"{lost[0]}: {len(lost)} of {len(source.shards)} shards are missing: copy them again, or pack the "
-                "pictures again"
-            )
+        source.require_shards()
         self.transform = transform
         self.classes = source.classes
         self.class_counts = source.class_counts

@@ -1,4 +1,4 @@
-"""Tables of pictures: a CSV file with the columns path and label and, if there are splits, split.
+"""Tables of pictures: CSV or JSON Lines with the columns path and label and, if there are splits, split.
 
 Each row is checked: one that cannot be used is left out, counted and told, and stops no other row.
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,7 +20,8 @@ from landmarks.training.data.cache import resolved
 from landmarks.training.data.listing import SPLIT_NAMES, ClassPictures, Split, split_named
 from landmarks.training.runs.pictures import unpacked_name
 
-SUFFIXES = frozenset({".csv", ".tsv"})
+CSV_SUFFIXES = frozenset({".csv", ".tsv"})
+JSON_SUFFIXES = frozenset({".jsonl", ".ndjson"})
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "path": ("path", "file", "filename", "file_name", "filepath", "image", "image_path"),
@@ -52,15 +55,16 @@ class Row:
     source: str = ""
 
 
-def is_csv(path: Path) -> bool:
-    """Return whether a path is a CSV table by its name; it need not exist."""
-    return path.suffix.lower() in SUFFIXES and not path.is_dir()
+def is_table_file(path: Path) -> bool:
+    """Return whether a path is a CSV or JSON Lines table by its name; it need not exist."""
+    return path.suffix.lower() in CSV_SUFFIXES | JSON_SUFFIXES and not path.is_dir()
 
 
-def list_csv(table: Path) -> dict[Split, ClassPictures]:
-    """List the pictures of a CSV table by split.
+def list_table(table: Path) -> dict[Split, ClassPictures]:
+    """List the pictures of a CSV or JSON Lines table by split.
 
-    Relative paths are relative to the table. Commas, semicolons, tabs and bars separate columns.
+    Relative paths are relative to the table. Commas, semicolons, tabs and bars separate columns of CSV; a line of
+    JSON Lines is an object with the columns as keys.
 
     Raises:
         DataError: The table is missing, not UTF-8, lacks a column, or none of its rows can be used.
@@ -69,49 +73,87 @@ def list_csv(table: Path) -> dict[Split, ClassPictures]:
 
 
 def read_rows(table: Path) -> list[Row]:
-    """Read the rows of a CSV table without checking them; raises `DataError` as `list_csv` does."""
+    """Read the rows of a table without checking them; raises `DataError` as `list_table` does."""
     try:
         text = table.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
         raise DataError(f"{table}: no such file: check the spelling") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{table}: not UTF-8 (byte {error.start + 1}): save it as CSV in UTF-8") from error
+        raise DataError(f"{table}: not UTF-8 (byte {error.start + 1}): save it in UTF-8") from error
     except OSError as error:
         raise DataError(f"{table}: cannot be read ({(error.strerror or '').lower()}): check it") from error
+    return list((_json_rows if table.suffix.lower() in JSON_SUFFIXES else _csv_rows)(table, text))
+
+
+def _csv_rows(table: Path, text: str) -> Iterator[Row]:
     head = text.partition("\n")[0]
     delimiter = max(DELIMITERS, key=head.count)
     try:
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        places = columns_of(table, next(rows, []))
-        return [_row(f"line {rows.line_num}", table.parent, cells, places) for cells in rows if any(cells)]
+        names = next(rows, [])
+        columns = columns_of(table, names)
+        for cells in rows:
+            if any(cells):
+                yield _row(f"line {rows.line_num}", table.parent, dict(zip(names, cells, strict=False)), columns)
     except csv.Error as error:
         raise DataError(f"{table}: not a CSV table ({error}): write it again") from error
 
 
-def columns_of(table: Path, names: Iterable[str]) -> dict[str, int]:
-    """Return the position of each known column.
+def _json_rows(table: Path, text: str) -> Iterator[Row]:
+    records: dict[str, Mapping[str, object]] = {}
+    for number, line in enumerate(text.split("\n"), 1):  # not splitlines, which splits at U+2028 in a name too
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{table}, line {number}: not JSON ({error}): write one object per line") from error
+        if not isinstance(record, dict):
+            raise DataError(f"{table}, line {number}: not a JSON object: write one with the keys path and label")
+        records[f"line {number}"] = record
+    columns = columns_of(table, dict.fromkeys(name for record in records.values() for name in record))
+    for where, record in records.items():
+        yield _row(where, table.parent, record, columns)
+
+
+def columns_of(table: Path, names: Iterable[str], known: Mapping[str, Sequence[str]] = COLUMNS) -> dict[str, str]:
+    """Return the name that a table has for each known column.
+
+    Args:
+        table: The table, for messages.
+        names: Its columns.
+        known: Names of each column, in lower case.
 
     Raises:
         DataError: Path or label is missing.
     """
-    given = [name.strip().lower() for name in names]
+    given = {name.strip().lower(): name for name in names}
     found = {
-        column: given.index(name)
-        for column, known in COLUMNS.items()
-        for name in [next((name for name in known if name in given), "")]
-        if name
+        column: given[name]
+        for column, usual in known.items()
+        for name in [next((name for name in usual if name in given), None)]
+        if name is not None
     }
-    missing = [column for column in ("path", "label") if column not in found]
+    missing = [known[column][0] for column in ("path", "label") if column not in found]
     if missing:
         shown = ", ".join(given)[:100] or "nothing"
-        raise DataError(f"{table}: no column {missing[0]} in its first line ({shown}): name one {missing[0]}")
+        raise DataError(f"{table}: no column {missing[0]} ({shown}): name one {missing[0]}")
     return found
 
 
-def _row(where: str, folder: Path, cells: list[str], places: Mapping[str, int]) -> Row:
-    values = {name: cells[place].strip() if place < len(cells) else "" for name, place in places.items()}
-    path = folder / values["path"] if values["path"] else None
-    return Row(where, path, values["label"], values.get("split", ""), values.get("source", ""))
+def text_of(value: object) -> str:
+    """Return a value of a table as text; empty if there is none, or several."""
+    if isinstance(value, float):  # pandas writes NaN for no value, and 7.0 for 7 where some have none
+        return "" if math.isnan(value) else f"{value:.0f}" if value.is_integer() else str(value)
+    if value is None or isinstance(value, list | dict):
+        return ""
+    return (value.decode("utf-8") if isinstance(value, bytes) else str(value)).strip()
+
+
+def _row(where: str, folder: Path, values: Mapping[str, object], columns: Mapping[str, str]) -> Row:
+    texts = {column: text_of(values.get(name)) for column, name in columns.items()}
+    path = folder / texts["path"] if texts["path"] else None
+    return Row(where, path, texts["label"], texts.get("split", ""), texts.get("source", ""))
 
 
 def group_rows(table: Path, rows: Iterable[Row]) -> dict[Split, ClassPictures]:

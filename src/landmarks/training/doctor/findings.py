@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from landmarks.errors import SettingsError
 from landmarks.files.atomic import write_text
+from landmarks.training.runs.pictures import shown_name
 
 Problem = Literal["broken", "duplicate", "leakage", "conflict", "label", "small"]
 Action = Literal["quarantine", "move", "look"]
@@ -29,7 +30,7 @@ MEANINGS: dict[Problem, str] = {
 }
 
 COLUMNS = ("problem", "path", "split", "class", "proposal", "class_proposed", "other", "score", "evidence")
-"""Columns of the table of proposals; paths are relative to the data set."""
+"""Columns of the table of proposals; paths are relative to the data set, or to the folder of a table."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def write_proposals(path: Path, proposals: Sequence[Proposal], root: Path) -> No
     Args:
         path: The file.
         proposals: The proposals, in the order of the lines.
-        root: The data set, to which paths are relative.
+        root: The data set.
 
     Raises:
         StorageError: The file cannot be written.
@@ -98,7 +99,7 @@ def write_proposals(path: Path, proposals: Sequence[Proposal], root: Path) -> No
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(COLUMNS)
     for one in proposals:
-        other = os.path.relpath(one.other, root) if one.other else ""
-        row = (one.problem, os.path.relpath(one.path, root), one.split, one.class_name, one.advice, one.suggested)
+        other = shown_name(one.other, root) if one.other else ""
+        row = (one.problem, shown_name(one.path, root), one.split, one.class_name, one.advice, one.suggested)
         writer.writerow((*row, other, f"{one.score:.3f}", one.evidence))
     write_text(path, lines.getvalue())

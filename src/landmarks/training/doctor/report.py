@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from landmarks.training.doctor.examination import Diagnosis
 from landmarks.training.doctor.findings import MEANINGS, PROBLEMS, Problem, Proposal, write_proposals
 from landmarks.training.reports.class_names import display_names
 from landmarks.training.reports.page import Thumbnail, thumbnail, write_page
+from landmarks.training.runs.pictures import shown_name
 
 REPORT, TABLE = "report.html", "proposals.csv"
 
@@ -114,8 +114,8 @@ def _section(problem: Problem, diagnosis: Diagnosis) -> _Section:
 def _show(proposal: Proposal, data: Path) -> _Shown:
     both: Sequence[Path] = [proposal.path, *([proposal.other] if proposal.other else [])]
     pictures = tuple(picture for path in both if (picture := _small(path)) is not None)
-    other = os.path.relpath(proposal.other, data) if proposal.other else ""
-    return _Shown(proposal, os.path.relpath(proposal.path, data), pictures, other)
+    other = shown_name(proposal.other, data) if proposal.other else ""
+    return _Shown(proposal, shown_name(proposal.path, data), pictures, other)
 
 
 def _small(path: Path) -> Thumbnail | None:

@@ -24,6 +24,7 @@ from landmarks.training.data.listing import (
     Sources,
     Split,
     find_splits,
+    is_shard_set,
     read_sources,
     skipped_notes,
     source_of,
@@ -112,6 +113,10 @@ class _Listing:
         if is_table(folder):
             self._add_table(folder)
             return
+        if is_shard_set(folder):
+            from landmarks.training.data.shards import read_shard_set  # noqa: PLC0415 - loads PyTorch
+
+            read_shard_set(folder).folder()  # refuses a set of which pictures are missing
         top = _subfolders(folder)
         splits = find_splits(folder)
         root = folder / splits["test"] if "test" in splits else folder

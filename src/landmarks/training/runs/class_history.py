@@ -24,7 +24,8 @@ def add_class_row(path: Path, classes: Sequence[str], epoch: int, accuracies: Se
         accuracies: Accuracy of each class in [0, 1], None for a class without validation images.
 
     Raises:
-        StorageError: The file cannot be written.
+        RunError: The file is there, and damaged.
+        StorageError: It cannot be written.
     """
     if len(classes) > MOST_CLASSES:
         return
@@ -52,10 +53,13 @@ def read_class_history(path: Path) -> Mapping[str, Sequence[float]]:
             for name, column in zip(classes, columns, strict=True)
             if all(column)
         }
-    except (ValueError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise RunError(f"{path}: damaged ({error}): remove it") from error
 
 
 def _rows(path: Path) -> list[list[str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.reader(file))
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RunError(f"{path}: damaged ({error}): remove it") from error

@@ -132,6 +132,21 @@ class RunFolder:
         return self.root / "report.html"
 
 
+def require_own_report(folder: Path, own: str) -> None:
+    """Refuse a folder with the report of another command, such as a run, which would be overwritten.
+
+    Args:
+        folder: Where a report is to be written.
+        own: Name of a file that the same command writes beside its report.
+
+    Raises:
+        SettingsError: There is a report without that file.
+    """
+    report = RunFolder(folder).report
+    if report.exists() and not (folder / own).exists():
+        raise SettingsError(f"`out` {folder}: {report.name} in it is of another command: choose another folder")
+
+
 def create_run(root: Path, settings: RunSettings) -> RunFolder:
     """Make a new run folder with its settings.
 

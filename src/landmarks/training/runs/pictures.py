@@ -22,6 +22,11 @@ def picture_name(picture: Path, root: Path) -> str:
     return str(unpacked_name(picture) or os.path.relpath(picture, root))
 
 
+def shown_name(picture: Path, root: Path) -> str:
+    """Return the path of a picture in the data set for people: relative to its folder, or that of the table."""
+    return picture_name(picture, root if root.is_dir() else root.parent)
+
+
 def unpacked_name(picture: Path) -> Path | None:
     """Return file and row of a picture of a Parquet file: `train.parquet/00000007.jpg`; None for any other."""
     *_, folder, file, row = ("", "", *picture.parts)

@@ -19,18 +19,19 @@ several processes may work on one study.
 
 from __future__ import annotations
 
+import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from landmarks.errors import DataError, SettingsError, StorageError, TrainingError
-from landmarks.files.atomic import storage_errors
+from landmarks.errors import DataError, LandmarksError, SettingsError, StorageError, TrainingError
+from landmarks.files.atomic import new_folders, storage_errors
 from landmarks.training.config.jobs import Metric, TuneSettings
 from landmarks.training.config.presets import changed, write_preset
 from landmarks.training.config.settings import (
@@ -39,8 +40,12 @@ from landmarks.training.config.settings import (
 from landmarks.training.data.folders import require_outside
 from landmarks.training.engine.loggers.base import Logger
 from landmarks.training.engine.pipeline import train_run
-from landmarks.training.runs.folder import EpochRow, RunFolder, remove_weights
+from landmarks.training.runs.folder import EpochRow, RunFolder, remove_weights, require_own_report
 from landmarks.training.tuning.search_space import Space, point_of, space_of, spread_points, suggest
+
+DATABASE = "study.db"
+
+_WAIT = 60  # seconds, for another writer
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 TENTHS = 10
@@ -108,8 +113,9 @@ def tune(settings: TuneSettings, out: Path, on_trial: Callable[[FrozenTrial], No
         LandmarksError: An error of a run; a run whose loss is not finite only ends its trial.
     """
     require_outside(settings.data, out, "out")
+    require_own_report(out, DATABASE)
     started = time.monotonic()
-    with _quiet():
+    with new_folders(out), _quiet(), _discarded_if_new(out):
         study = open_study(settings, out)
 
         def objective(trial: optuna.Trial) -> float:
@@ -121,7 +127,23 @@ def tune(settings: TuneSettings, out: Path, on_trial: Callable[[FrozenTrial], No
                 break
             study.optuna.optimize(objective, n_trials=1, callbacks=callbacks)
             _write_best(study)
+        for killed in study.trials(TrialState.FAIL):
+            remove_weights(study.folder(killed.number))
     return study
+
+
+@contextmanager
+def _discarded_if_new(out: Path) -> Iterator[None]:
+    """Remove a study whose first trial cannot run, so that its path is free again for other settings."""
+    is_new = not (out / DATABASE).exists()
+    try:
+        yield
+    except LandmarksError:
+        if is_new and not any((out / "trials").glob("*/*")):  # nor is another process at work
+            (out / DATABASE).unlink(missing_ok=True)
+            with suppress(OSError):
+                (out / "trials").rmdir()
+        raise
 
 
 def open_study(settings: TuneSettings, out: Path) -> Study:
@@ -132,8 +154,14 @@ def open_study(settings: TuneSettings, out: Path) -> Study:
         StorageError: The study cannot be written.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    database = out / DATABASE
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
+    try:
+        with closing(sqlite3.connect(database, timeout=_WAIT)) as opened:
+            opened.execute("PRAGMA schema_version")
+    except sqlite3.Error as error:
+        raise StorageError(f"{database}: not the database of a study ({error}): choose another `out`") from error
     asked = {
         "data": str(settings.data.resolve()),
         "model": settings.method,
@@ -144,8 +172,8 @@ def open_study(settings: TuneSettings, out: Path) -> Study:
     }
     try:
         storage = optuna.storages.RDBStorage(
-            f"sqlite:///{(out / 'study.db').resolve()}",
-            engine_kwargs={"connect_args": {"timeout": 60}},  # seconds to wait for another writer
+            f"sqlite:///{database.resolve()}",
+            engine_kwargs={"connect_args": {"timeout": _WAIT}},
             heartbeat_interval=HEARTBEAT_SECONDS,
         )
         found = optuna.create_study(
@@ -165,7 +193,7 @@ def open_study(settings: TuneSettings, out: Path) -> Study:
             found.set_user_attr(name, value)
         found.enqueue_trial(point_of(settings.start(), space_of_study(settings)), skip_if_exists=True)
     except optuna.exceptions.StorageInternalError as error:
-        raise StorageError(f"{out / 'study.db'}: cannot be used ({error}): choose another `out`") from error
+        raise StorageError(f"{database}: cannot be used ({error}): choose another `out`") from error
     return Study(out, settings, found)
 
 
