@@ -79,13 +79,9 @@ def pack(
         try:
             broken = _pack(folder, temporary, settings, progress)
             with storage_errors(out):
-                for name in (
-                    "shards",
-                    *SPLIT_NAMES,
-                    MANIFEST,
-                    INDEX,
-                ):  # the index last: without it there is no set
-                    if name != MANIFEST or (temporary / name).exists():
+                # The index last: without it there is no set.
+                for name in ("shards", *SPLIT_NAMES, MANIFEST, INDEX):
+                    if (temporary / name).exists():  # sources are not always known
                         (temporary / name).rename(out / name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
