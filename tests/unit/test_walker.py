@@ -123,7 +123,7 @@ def test_an_ignore_file_holds_for_what_is_named_below_it(
         assert [path.relative_to(base).as_posix() for path in found] == ["a.jpg", "sub/b.jpg"]
         assert {one.reason for one in skipped} == {"excluded"}
     assert find_photos([Path()]) == [Path("b.jpg")]
-    assert find_photos([base / "drafts" / "sub"]) == []
+    assert find_photos([base / "drafts"]) == [base / "drafts" / "c.jpg", base / "drafts" / "sub" / "d.jpg"]
 
 
 def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:

@@ -157,8 +157,8 @@ def walk(paths: Iterable[Path], rules: WalkRules) -> Iterator[Path | Skipped]:
     """Walk files and folders.
 
     The files of a folder come before its subfolders, both sorted. A file in `paths` is found whatever its suffix,
-    unless a pattern excludes it or the rules know it as something else. A system folder is walked only if it is
-    the one path that is given: `folder/*` names it too. Links to folders are followed last, each folder once, so
+    unless a pattern excludes it or the rules know it as something else. A system folder, and what an ignore file
+    above excludes, is taken only if it is the one path that is given: `folder/*` names it too. Links to folders are followed last, each folder once, so
     that loops end and a photo gets its path without a link if it has one.
 
     Args:
@@ -240,12 +240,13 @@ class _Walker:
         except OSError as error:
             yield _closed(path, f"the {IGNORE_FILE} of a folder above", error)
             return
-        patterns += [_Patterns(path, lines, str(whole.relative_to(folder))) for folder, lines in above_it]
-        if any(each.match(path, is_folder=is_folder) for each in patterns) or _is_in_ignored(whole, above_it):
+        excluded = any(each.match(path, is_folder=is_folder) for each in patterns)
+        if excluded or (not alone and _is_ignored(whole, above_it, is_folder=is_folder)):
             yield _skipped(path, "excluded")
         elif not (is_folder and alone) and (reason := self._rules.skips_named(path.name, is_folder=is_folder)):
             yield _skipped(path, reason)
         elif is_folder:
+            patterns += [_Patterns(path, lines, str(whole.relative_to(folder))) for folder, lines in above_it]
             yield from self._folder(path, tuple(patterns), given=path)
         else:
             yield path
@@ -330,13 +331,13 @@ def _ignored(folder: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
-def _is_in_ignored(path: Path, above: Iterable[tuple[Path, list[str]]]) -> bool:
-    """Return whether a folder around a path is ignored by one above it."""
+def _is_ignored(path: Path, above: Iterable[tuple[Path, list[str]]], *, is_folder: bool) -> bool:
+    """Return whether the ignore files above a path exclude it or a folder around it."""
     return any(
-        _Patterns(folder, lines).match(around, is_folder=True)
+        _Patterns(folder, lines).match(one, is_folder=is_folder or one != path)
         for folder, lines in above
-        for around in path.parents
-        if around != folder and around.is_relative_to(folder)
+        for one in (path, *path.parents)
+        if one != folder and one.is_relative_to(folder)
     )
 
 
