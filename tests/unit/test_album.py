@@ -642,6 +642,11 @@ def test_a_step_of_teaching_that_fails_leaves_nothing_taught(
         assert page.get("/api/library")["can_undo"] == 0
         page.post("/api/teach", {"photos": grey[:1], "name": "Shed"})
         assert list(learnt(model)) == ["Shed"]
+        page.post("/api/undo", {})
+        (root / "grey0.jpg").write_bytes(b"no picture")
+        answer = page.post("/api/teach", {"photos": grey, "name": "Shed"})
+        assert ([one["id"] for one in answer["photos"]], answer["refused"][0]["id"]) == (grey[1:], grey[0])
+        assert answer["warnings"] == ["Shed: 1 photo: five or more are better, expect wrong tags"]
         with monkeypatch.context() as patch:
             patch.setattr("landmarks.library.review.steps.judge", full_disk)
             page.post("/api/teach", {"photos": page.ids("tower0.jpg"), "name": "Mast"}, 503)

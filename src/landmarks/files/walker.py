@@ -158,8 +158,8 @@ def walk(paths: Iterable[Path], rules: WalkRules) -> Iterator[Path | Skipped]:
 
     The files of a folder come before its subfolders, both sorted. A file in `paths` is found whatever its suffix,
     unless a pattern excludes it or the rules know it as something else. A system folder, and what an ignore file
-    above excludes, is taken only if it is the one path that is given: `folder/*` names it too. Links to folders are followed last, each folder once, so
-    that loops end and a photo gets its path without a link if it has one.
+    above excludes, is taken only if it is the one path that is given: `folder/*` names it too. Links to folders
+    are followed last, each folder once, so that loops end and a photo gets its path without a link if it has one.
 
     Args:
         paths: Files and folders.

@@ -166,6 +166,7 @@ class Workbench:
             "can_undo": self._counts[0],
             "can_redo": self._counts[1],
             "step": done.step.text,
+            "warnings": done.warnings,
             **more,
         }
         return with_rows(head, done.photos)
