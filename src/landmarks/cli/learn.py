@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import click
 
-from landmarks.cli.declare import Argument, Fields, Jsonl, Model, Option, Verbosity
+from landmarks.cli.declare import Argument, Fields, Jsonl, Ledger, Model, Option, State, Verbosity
 from landmarks.cli.inputs import PhotoPaths, Reading
 from landmarks.cli.output import print_json, print_text
-from landmarks.cli.verdicts import Ledger, State, open_library, places_to_open
+from landmarks.cli.verdicts import open_library, places_to_open
 from landmarks.errors import InputError, SettingsError
 
 if TYPE_CHECKING:

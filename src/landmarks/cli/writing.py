@@ -136,7 +136,7 @@ def _opened(root: Path, job: WriteJob, leave_out: OnSkip, above: Path | None) ->
     writing = job.writing
     library = Library(
         root,
-        ledger=writing.ledger or (ledger_of(root, writing.state) if writing.state else None),
+        ledger=writing.ledger or ledger_of(root, writing.state),
         options=job.options,
         read_only=writing.dry_run,
         exclude=job.exclude,
