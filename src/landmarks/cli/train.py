@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import click
 
 from landmarks.cli.declare import Argument, Fields, Option, Verbosity
-from landmarks.cli.inputs import require_ending
+from landmarks.cli.inputs import require_output
 from landmarks.cli.remote import local_data
 from landmarks.errors import SettingsError, StoppedError, StorageError
 from landmarks.training.config.settings import (
@@ -109,7 +109,7 @@ def _find_rate(settings: RunSettings, picture: Path, verbosity: Verbosity, of_ru
     for name, given in of_runs.items():
         if given is not None:
             raise SettingsError(f"`find_rate` makes no run: leave out `{name}`")
-    require_ending("find_rate", picture, (".png",))
+    require_output("find_rate", picture, (".png",))
     from landmarks.cli.progress import RunProgress
     from landmarks.training.engine.rate_finder import find_rate
     from landmarks.training.reports.experiment_plots import rate_test
