@@ -41,8 +41,8 @@ def map(  # noqa: A001 - the name of the command
     """Write a map of photos: a web page without any network, or GPX or KML for other programs.
 
     A photo is where its camera was, else where the landmark in it is, else in the town of its tags. The tags are
-    those that landmarks tag --write recorded; photos without a record are tagged now. Photos are never changed. The
-    exit status is 2 if a photo was unreadable.
+    those that landmarks tag --write recorded; photos without a record are tagged now. Photos are never changed.
+    The exit status is 2 if a photo was unreadable.
     """
     require_output("out", out, _SUFFIXES)
     require_one(ledger, state)
