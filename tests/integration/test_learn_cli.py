@@ -114,6 +114,7 @@ def test_verdicts_of_a_library_teach(model: Path, tmp_path: Path, apart: bool) -
     assert done.status == 0, done.err
     assert "Eiffel Tower: learned from 1 photo, " in done.out
     spoiled.write_bytes(b"no picture")
+    photo.rename(library / "inner" / "moved.png")
     done = landmarks(*learn)
     assert (done.status, "Eiffel Tower: learned from 1 photo, 0 of them new" in done.out) == (2, True)
 
