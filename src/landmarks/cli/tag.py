@@ -200,7 +200,8 @@ def _show(
 
     found = find_photos(paths, exclude=exclude, on_skip=display.summary.skip)
     if not found and display.summary.problems:
-        return  # each path was reported
+        display.nothing()
+        return
     if not found:
         raise no_photos(paths, display.summary)
     with display.over(len(found)), Judge(writing.state, writing.ledger) as judge:

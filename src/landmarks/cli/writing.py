@@ -95,10 +95,12 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
     for skipped in filter(None, missing.values()):
         summary.skip(skipped)
     if not there:
+        display.nothing()
         return
     if not writing.dry_run:
         there = _writable(there, display)
     if not writing.watch and not _has_photos(there, job, display):
+        display.nothing()
         return
     libraries = _by_library(there, writing)
     alone = writing.watch or writing.ledger is not None
