@@ -26,7 +26,7 @@ def test_pins_part_and_show_their_photos(tmp_path: Path) -> None:
         "paris <!--<script>": (48.87, 2.31),
     }
     spots = [
-        Spot(save_colour(tmp_path / f"{name}.jpg", (9, 90, 90)), (), position, True, None)
+        Spot(save_colour(tmp_path / f"{name}.jpg", (9, 90, 90)), (), position, "camera", None)
         for name, position in places.items()
     ]
     (tmp_path / "map.html").write_text("".join(web_page(spots, "Trip <2026>", tmp_path)), encoding="utf-8")

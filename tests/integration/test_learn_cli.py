@@ -97,15 +97,26 @@ def test_a_folder_that_cannot_be_written_is_told(model: Path, yellow: Path) -> N
     assert "no permission to write here" in done.complaint
 
 
-def test_verdicts_of_a_library_teach(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("apart", [False, True])
+def test_verdicts_of_a_library_teach(model: Path, tmp_path: Path, apart: bool) -> None:
     library = tmp_path / "library"
-    photo = save_colour(library / "tower.png", TOWER)
-    assert landmarks("tag", library, "--model", model, "--write").status == 0
-    assert "nothing was confirmed" in landmarks("learn", "--from-library", library, "--model", model).err
-    assert landmarks("confirm", photo, "Eiffel Tower").status == 0
-    done = landmarks("learn", "--from-library", library, "--model", model)
+    save_colour(library / "grey.png", GREY)
+    photo = save_colour(library / "inner" / "tower.png", TOWER)
+    spoiled = save_colour(library / "inner" / "stones.png", COLOURS["31.Stonehenge"])
+    ledgers = ("--state", tmp_path / "state") if apart else ()
+    for folder in (library / "inner", library):  # a library inside another
+        assert landmarks("tag", folder, "--model", model, "--write", *ledgers).status == 0
+    learn = ("learn", "--from-library", library, "--model", model, *ledgers)
+    assert "nothing was confirmed" in landmarks(*learn).err
+    assert landmarks("confirm", spoiled, "Stonehenge", *ledgers).status == 0
+    assert landmarks("confirm", photo, "Eiffel Tower", *ledgers).status == 0
+    done = landmarks(*learn)
     assert done.status == 0, done.err
-    assert "Eiffel Tower: learned from 1 photos" in done.out
+    assert "Eiffel Tower: learned from 1 photo, " in done.out
+    spoiled.write_bytes(b"no picture")
+    photo.rename(library / "inner" / "moved.png")
+    done = landmarks(*learn)
+    assert (done.status, "Eiffel Tower: learned from 1 photo, 0 of them new" in done.out) == (2, True)
 
 
 def test_what_was_learnt_with_another_model_is_refused(model: Path, yellow: Path, tmp_path: Path) -> None:
@@ -143,12 +154,13 @@ def test_what_is_wrong_is_said(model: Path, yellow: Path, tmp_path: Path) -> Non
         (("learn",), "needs a name and photos"),
         (("learn", "Atomium"), "needs a name and photos"),
         (("learn", "Atomium", yellow, "--from-library", yellow), "needs a name and photos"),
+        (("learn", "--from-library", yellow, "--from-file", broken), "needs a name and photos"),
         (("learn", " ", yellow), "NAME must not be empty"),
         (("learn", "00.Background", yellow), "NAME must not be background"),
         (("learn", "Atomium", empty), "Atomium: no photo was given"),
         (("learn", "Atomium", broken), "no photo of it that can be read"),
         (("learn", "--from-library", yellow), "never wrote here"),
-        (("forget", "Atomium"), "no landmark of this name was learnt"),
+        (("forget", "Atomium"), "no landmark of this name was learned"),
     ):
         done = landmarks(*arguments, "--model", model)
         assert done.status == 2

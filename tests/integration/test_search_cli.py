@@ -96,7 +96,7 @@ def test_local_features_put_the_first_in_order(photos: Path, model: Path) -> Non
 def test_tags_cities_and_countries_find_photos(photos: Path, model: Path) -> None:
     index(photos, model)
     assert found(photos, model, "--tag", "PARIS") == ["tower again.png", "it's a tower.jpg"]
-    assert found(photos, model, "--tag", "Stonehenge") == ["stones.png"]
+    assert found(photos, model, "--tag", "Stonehenge", "--index", photos) == ["stones.png"], "the indexed folder"
     assert found(photos, model, "--tag", "it's") == []
     assert found(photos, model, photos / "day" / "stones.png", "--tag", "france", "-k", 1) != ["stones.png"]
 
@@ -199,7 +199,12 @@ def test_a_reader_sees_what_a_writer_adds_and_writers_take_turns(photos: Path, m
         (("search", "--tag", "x", "--near-duplicates"), "needs a photo or --tag"),
         (("search", "--tag", "x", "--alike", "0.9"), "give --near-duplicates too"),
         (("search", "--near-duplicates", "--alike", "2"), "--alike must be above 0"),
-        (("search", "--tag", "x", "--in", "nowhere"), "there is no index: run landmarks index FOLDER first"),
+        (("search", "--tag", "x", "--expand", "3"), "--expand compares photos with a photo"),
+        (("search", "--near-duplicates", "--top", "3"), "--top is not for --near-duplicates"),
+        (("search", "--near-duplicates", "--all"), "--all is not for --near-duplicates"),
+        (("search", "--tag", "x", "--index", ""), "the text is empty"),
+        (("search", "--tag", "x"), "there is no index: run landmarks index FOLDER first"),
+        (("search", "--tag", "x", "--in", "nowhere"), "nowhere: no such file or folder"),
         (("index", "nowhere"), "nowhere: no such folder"),
     ],
 )

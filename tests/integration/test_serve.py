@@ -224,7 +224,7 @@ def test_an_address_in_use_is_told_in_one_sentence(service: Running, model: Path
 
 def test_wrong_settings_are_told_in_one_sentence(tmp_path: Path) -> None:
     assert "queue" in landmarks("serve", "--queue", 5).complaint
-    assert "--host must be an address" in landmarks("serve", "--host", "").complaint
+    assert "'--host': the text is empty" in landmarks("serve", "--host", "").complaint
     assert "no such model" in landmarks("serve", "--model", tmp_path / "none").complaint
     assert "--api-key-file" in landmarks("serve", "--api-key-file", tmp_path / "none").complaint
 

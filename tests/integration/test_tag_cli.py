@@ -20,10 +20,17 @@ from commands import CALL, landmarks, start
 from exiftool_process import exiftool_says, needs_exiftool
 from tiny_model import COLOURS, make_model, save_colour
 
+from landmarks.cli.declare import Verbosity
+from landmarks.cli.display import Display
+from landmarks.cli.summary import Summary
+from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.decoding import load_rgb
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.xmp import XmpPacket
 from landmarks.model.folder import bundled_models
+from landmarks.tagging.tagger import Finding
+from landmarks.tagging.tags import ImageTags
+from landmarks.tagging.writers import make_writer
 
 TOWER, HENGE, GREY = (COLOURS[name] for name in ("07.Eiffel_Tower", "31.Stonehenge", "background"))
 
@@ -108,6 +115,28 @@ def test_explain_says_why(model: Path, photos: Path) -> None:
     assert "next: " in out
 
 
+@pytest.mark.parametrize("more", [(), ("--write",)])
+def test_a_document_is_whole_without_any_photo(model: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
+    lost = ("tag", tmp_path / "lost.jpg", "--model", model, *more)
+    done = landmarks(*lost, "--geojson")
+    assert (done.status, json.loads(done.out)["features"]) == (2, [])
+    assert landmarks(*lost, "--csv").out.startswith("path,name,")
+    assert landmarks(*lost).out == ""
+
+
+def test_a_document_is_whole_after_an_interruption(capsys: pytest.CaptureFixture[str]) -> None:
+    display = Display(make_writer("geojson", Gazetteer.bundled()), Summary(Verbosity()), errors=False)
+
+    def interrupted() -> None:
+        with display.over(2):
+            display.show(Finding(ImageTags(Path("a.jpg"), (), (), "colours"), None))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert len(json.loads(capsys.readouterr().out)["features"]) == 1
+
+
 def test_explain_in_jsonl_is_a_list_of_sentences(model: Path, photos: Path) -> None:
     done = landmarks("tag", photos / "grey.jpg", "--model", model, "--explain", "--jsonl")
     assert any("no tag" in sentence for sentence in json.loads(done.out)["explanation"])
@@ -147,6 +176,8 @@ def test_heat_maps_never_lie_among_the_photos(model: Path, photos: Path) -> None
     done = landmarks("tag", one, "--model", model, "--explain", "--heatmap", photos)
     assert (done.status, list(photos.glob("*-explained*"))) == (2, [])
     assert f"is inside {photos}" in done.complaint
+    done = landmarks("tag", one, "--model", model, "--explain", "--heatmap", one)
+    assert (done.status, done.complaint) == (2, f"--heatmap {one} is a file: name a folder")
     assert landmarks("tag", one, "--model", model, "--explain", "--heatmap", photos / "why").status == 0
 
 

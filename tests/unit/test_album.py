@@ -297,6 +297,30 @@ def test_what_is_skipped_is_counted_but_for_what_is_ours(root: Path, model: Path
         page.wait(lambda: page.get("/api/library")["skipped"] == "1 video")
 
 
+def test_a_library_inside_stays_one_of_its_own(root: Path, model: Path) -> None:
+    save_colour(root / "rome" / "tower.jpg", TOWER, (700, 480))
+    assert main(["tag", str(root / "rome"), "--write", "--model", str(model), "-q"]) == 0
+    with opened_page(root, model) as page:
+        assert "tower.jpg" not in page.settled()
+        assert page.get("/api/library")["skipped"] == "1 library of its own"
+    with opened_page(root / "rome", model) as page:
+        assert list(page.settled()) == ["tower.jpg"]
+
+
+@pytest.mark.parametrize("option", ["ledger", "state"])
+def test_a_ledger_may_be_elsewhere(root: Path, model: Path, tmp_path: Path, option: str) -> None:
+    place = tmp_path / "elsewhere"
+    command = [str(root), "--write", "--model", str(model), "-q", f"--{option}", str(place)]
+    main(["tag", *command])
+    assert main(["reject", str(root / "paris" / "tower0.jpg"), "Eiffel Tower", f"--{option}", str(place)]) == 0
+    with opened_page(root, model, **{option: place}) as page:
+        assert page.settled()["tower0.jpg"]["rejected"] == ["Eiffel Tower"]
+        page.post("/api/verdicts", {"photos": page.ids("tower1.jpg"), "verdict": "confirm"})
+    assert not (root / LEDGER).exists()
+    assert main(["undo", str(root), f"--{option}", str(place), "-q"]) == 0
+    assert not list(root.rglob("*.xmp"))
+
+
 def test_only_what_has_changed_is_sent_again(root: Path, model: Path) -> None:
     with opened_page(root, model) as page:
         page.settled()
@@ -642,6 +666,11 @@ def test_a_step_of_teaching_that_fails_leaves_nothing_taught(
         assert page.get("/api/library")["can_undo"] == 0
         page.post("/api/teach", {"photos": grey[:1], "name": "Shed"})
         assert list(learnt(model)) == ["Shed"]
+        page.post("/api/undo", {})
+        (root / "grey0.jpg").write_bytes(b"no picture")
+        answer = page.post("/api/teach", {"photos": grey, "name": "Shed"})
+        assert ([one["id"] for one in answer["photos"]], answer["refused"][0]["id"]) == (grey[1:], grey[0])
+        assert answer["warnings"] == ["Shed: 1 photo: five or more are better, expect wrong tags"]
         with monkeypatch.context() as patch:
             patch.setattr("landmarks.library.review.steps.judge", full_disk)
             page.post("/api/teach", {"photos": page.ids("tower0.jpg"), "name": "Mast"}, 503)

@@ -56,10 +56,10 @@ def test_the_page_has_all_in_it(photos: Path, model: Path, tmp_path: Path) -> No
     rows = data_of(page)["photos"]
     assert [row["name"] for row in rows] == ["<b>&.jpg", "a tower.jpg", "b opera.jpg"], "by the camera's clock"
     stones, tower, opera = rows
-    assert (stones["camera"], round(stones["latitude"], 3)) == (False, 51.179), "at the landmark"
+    assert (stones["source"], round(stones["latitude"], 3)) == ("landmark", 51.179), "at the landmark"
     assert stones["href"] == "../trip/%3Cb%3E%26.jpg"
     assert (tmp_path / "maps" / "../trip/<b>&.jpg").is_file()
-    assert (tower["tags"], tower["camera"]) == (["Eiffel Tower (Paris, France)"], True)
+    assert (tower["tags"], tower["source"]) == (["Eiffel Tower (Paris, France)"], "camera")
     assert (tower["latitude"], tower["longitude"]) == PARIS
     assert (opera["title"], opera["tags"], opera["taken"]) == ("b opera.jpg", [], "2026-05-02 09:30")
     assert all(row["thumbnail"].startswith("data:image/jpeg;base64,") for row in rows)
@@ -107,6 +107,19 @@ def test_recorded_tags_are_used(photos: Path, model: Path, tmp_path: Path) -> No
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_a_place_that_was_only_estimated_is_in_its_town(model: Path, tmp_path: Path) -> None:
+    trip, changes = tmp_path / "trip", ("--ledger", tmp_path / "changes.db")
+    save_colour(trip / "phone.jpg", COLOURS["background"], exif=camera_exif(PARIS, "2026:05:01 18:00:00"))
+    save_colour(trip / "camera.jpg", COLOURS["background"], exif=camera_exif(None, "2026:05:01 18:05:00"))
+    tag = ("tag", trip, "--model", model, "--write", "--places", "--trips", *changes)
+    assert landmarks(*tag).status == 0
+    out = tmp_path / "map.html"
+    assert landmarks("map", trip, "--model", model, "--out", out, *changes).status == 0
+    row = next(row for row in data_of(out.read_text(encoding="utf-8"))["photos"] if row["name"] == "camera.jpg")
+    assert (row["source"], round(row["latitude"], 1)) == ("town", 48.9)
+    assert row["tags"] == ["probably in Paris (Île-de-France, France)"]
+
+
 def test_what_cannot_be_drawn_is_refused(photos: Path, model: Path, tmp_path: Path) -> None:
     done = landmarks("map", photos, "--out", "map.pdf")
     assert (done.status, done.complaint) == (2, "--out map.pdf: end its name with one of .html, .gpx, .kml")
@@ -115,6 +128,12 @@ def test_what_cannot_be_drawn_is_refused(photos: Path, model: Path, tmp_path: Pa
     assert done.status == 2
     assert "no photo has a position or a known landmark" in done.complaint
     assert not out.exists()
+    (tmp_path / "trip.gpx").mkdir()
+    done = landmarks("map", photos, "--out", tmp_path / "trip.gpx")
+    assert (done.status, done.complaint) == (
+        2,
+        f"--out {tmp_path / 'trip.gpx'}: this is a folder: choose another name",
+    )
 
 
 @pytest.mark.parametrize("taken", ["", "0000:00:00 00:00:00", "yesterday"])

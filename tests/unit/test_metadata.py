@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from exiftool_process import exiftool_says, exiftool_writes, needs_exiftool
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import IFDRational
 
 from landmarks.errors import MetadataError, SettingsError
@@ -24,7 +25,7 @@ from landmarks.metadata.edit import Edit, plan, target_of
 from landmarks.metadata.entries import Entries, Location
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.packet import PacketError
-from landmarks.metadata.reading import embedded_entries, read_position
+from landmarks.metadata.reading import embedded_entries, read_facts, read_position
 from landmarks.metadata.settings import WriteOptions
 from landmarks.metadata.xmp import XmpPacket
 from landmarks.tagging.keywords import entries_for
@@ -589,6 +590,24 @@ class TestPosition:
     def test_other_formats(self, photo: Path, kind: str) -> None:
         photo.write_bytes(photo_bytes(kind, exif=self.gps((48.0, 51.0, 30.0), "N").tobytes()))
         assert read_position(photo) == pytest.approx((48.858333, 2.294444), abs=1e-6)
+
+    @pytest.mark.parametrize("length", [4, 12])
+    def test_a_box_of_a_jpeg_2000_file(self, tmp_path: Path, length: int) -> None:
+        photo, exif = tmp_path / "photo.jp2", self.gps((48.0, 51.0, 30.0), "N")
+        exif[ExifTags.Base.Orientation] = 6
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "2026:05:01 18:00:00"
+        plain = photo_bytes("JPEG2000")
+        box = b"uuid" + b"JpgTiffExif->JP2" + exif.tobytes().removeprefix(b"Exif\0\0")
+        size = len(box) + length
+        head = size.to_bytes(4, "big") + box[:4] if length == 4 else b"\0\0\0\1uuid" + size.to_bytes(8, "big")
+        at = plain.index(b"jp2c") - 4  # before the picture, as ExifTool writes it
+        photo.write_bytes(plain[:at] + head + box[4:] + plain[at:])
+        facts = read_facts(photo)
+        assert facts.position == pytest.approx((48.858333, 2.294444), abs=1e-6)
+        assert (facts.taken, facts.size) == (datetime(2026, 5, 1, 18), (40, 56))
+        assert np.array_equal(load_rgb(photo), np.rot90(load_rgb(plain), -1)), "turned as its EXIF says"
+        photo.write_bytes(photo.read_bytes()[: at + 40])
+        assert read_position(photo) is None, "cut short"
 
     @pytest.mark.parametrize("latitude", [(95.0, 0.0, 0.0), (0.0, 0.0)])
     def test_nonsense_counts_as_none(self, photo: Path, latitude: tuple[float, ...]) -> None:

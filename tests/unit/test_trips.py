@@ -157,7 +157,7 @@ def test_estimates_are_reviewed(model: Path, photos: Path) -> None:
 def test_a_map_says_what_is_estimated(model: Path, photos: Path, tmp_path: Path) -> None:
     asked = ("tag", photos, "--model", model, "--write", "-q", "--places", "--trips")
     assert landmarks(*asked).status == 0
-    spot = Spot(photos / "camera.jpg", _recorded(photos / "camera.jpg"), PARIS, True, None)
+    spot = Spot(photos / "camera.jpg", _recorded(photos / "camera.jpg"), PARIS, "camera", None)
     assert spot.name == "camera.jpg"
     assert "<description>camera.jpg: probably Paris</description>" in kml([spot], "trip")
     assert '"tags": ["probably in Paris' in "".join(web_page([spot], "trip", tmp_path))

@@ -109,6 +109,23 @@ def test_an_ignore_file_holds_below_its_folder(tmp_path: Path) -> None:
     assert walked(tmp_path)[0] == ["d_raw.jpg", "trip/a.jpg"]
 
 
+@pytest.mark.parametrize("relative", [False, True])
+def test_an_ignore_file_holds_for_what_is_named_below_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative: bool
+) -> None:
+    trip = make(tmp_path / "trip", "a.jpg", "b.jpg", "drafts/c.jpg", "drafts/sub/d.jpg", "sub/b.jpg", "sub/e.jpg")
+    (trip / IGNORE_FILE).write_text("drafts/\n/b.jpg\nsub/e.*\n", encoding="utf-8")
+    monkeypatch.chdir(trip / "sub")
+    base = Path("..") if relative else trip
+    for named in (base.glob("[!.]*"), base.rglob("*.jpg")):
+        skipped: list[Skipped] = []
+        found = find_photos(sorted(named), on_skip=skipped.append)
+        assert [path.relative_to(base).as_posix() for path in found] == ["a.jpg", "sub/b.jpg"]
+        assert {one.reason for one in skipped} == {"excluded"}
+    assert find_photos([Path()]) == [Path("b.jpg")]
+    assert find_photos([base / "drafts"]) == [base / "drafts" / "c.jpg", base / "drafts" / "sub" / "d.jpg"]
+
+
 def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
     outside = make(tmp_path / "outside", "far.jpg")
     album = make(tmp_path / "album", "sub/near.jpg")
@@ -143,6 +160,9 @@ def test_a_folder_whose_patterns_cannot_be_read_is_not_walked(tmp_path: Path, ki
     assert find_photos([tmp_path], on_skip=skipped.append) == [tmp_path / "a.jpg"]
     assert [(one.path, one.reason) for one in skipped] == [(tmp_path / "private", "unreadable")]
     assert skipped[0].message.startswith("its .landmarksignore cannot be read (")
+    skipped.clear()
+    assert find_photos([tmp_path / "private" / "sub"], on_skip=skipped.append) == []
+    assert skipped[0].message.startswith("the .landmarksignore of a folder above cannot be read (")
 
 
 def test_where_there_is_no_file_system_to_walk_the_same_is_taken() -> None:

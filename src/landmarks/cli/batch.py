@@ -9,7 +9,7 @@ from typing import Annotated
 import click
 
 from landmarks.cli.declare import Argument, Option, Verbosity
-from landmarks.cli.inputs import require_ending
+from landmarks.cli.inputs import require_output
 from landmarks.cli.remote import local_data
 from landmarks.training.config.settings import AugmentationName, AugmentSettings, DataSettings
 
@@ -27,7 +27,7 @@ def batch(
     verbosity: Verbosity,
 ) -> None:
     """Save an image of sample training images before and after augmentation."""
-    require_ending("out", out, (".png",))
+    require_output("out", out, (".png",))
 
     from landmarks.cli.progress import RunProgress
     from landmarks.files.state import user_cache

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from landmarks.cli.declare import Argument, Jsonl
-from landmarks.cli.verdicts import Ledger, State, open_library, show_outcomes
+from landmarks.cli.declare import Argument, Jsonl, Ledger, State
+from landmarks.cli.verdicts import open_library, show_outcomes
 
 
 def confirm(

@@ -11,6 +11,7 @@ import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 
@@ -82,6 +83,8 @@ Models = Annotated[
     str, Option("Bundled model, or a folder made by landmarks export; or two with a comma between them.")
 ]
 Jsonl = Annotated[bool, Option("Print JSON lines; see docs/schemas.")]
+Ledger = Annotated[Path | None, Option("The ledger, if it is not stored with the photos.")]
+State = Annotated[Path | None, Option("The folder of all ledgers, as given to landmarks tag --write --state.")]
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "--learning-rate": ("--lr",),

@@ -49,7 +49,7 @@ class Display:
 
     @contextmanager
     def over(self, total: int | None) -> Iterator[None]:
-        """Show a whole document, with progress during it and the closing line after it.
+        """Show a whole document, with progress during it and the closing line after it; after Ctrl-C it ends, too.
 
         Args:
             total: Number of photos, or None if it is not known.
@@ -57,8 +57,18 @@ class Display:
         click.echo(self._writer.begin(), nl=False)
         shown = RunProgress(self.summary.verbosity, unit="photos", answers=True, total=total)
         with self.summary.reported(), shown as self._progress:
-            yield
+            try:
+                yield
+            except BrokenPipeError:
+                raise
+            except BaseException:
+                click.echo(self._writer.end(), nl=False)
+                raise
             click.echo(self._writer.end(), nl=False)
+
+    def nothing(self) -> None:
+        """Show a document without photos, as none of the paths could be reached, which was reported."""
+        click.echo(self._writer.begin() + self._writer.end(), nl=False)
 
     def show(self, finding: Finding, diff: str | None = None, failed: str = "unreadable") -> None:
         """Show one photo; of one with an error, `failed` is the outcome that is counted."""

@@ -28,12 +28,14 @@ class HeatmapFolder:
 
     Raises:
         ModelError: The model folder is damaged.
-        SettingsError: The heat maps would be among the photos.
+        SettingsError: The heat maps would be among the photos, or there is a file instead of the folder.
     """
 
     def __init__(
         self, folder: Path, photos: Iterable[Path], model: Path, gazetteer: Gazetteer, limits: ImageLimits
     ) -> None:
+        if folder.exists() and not folder.is_dir():
+            raise SettingsError(f"`heatmap` {folder} is a file: name a folder")
         for photo in photos:
             whole = os.path.isdir(photo)  # noqa: PTH112 - False if forbidden
             among = photo if whole else photo.parent

@@ -29,11 +29,13 @@ def no_photos(paths: Sequence[Path], summary: Summary) -> InputError:
     return InputError(f"{paths[0]}: no photo is left, {summary.skipped_line()}: give photos or a folder of them")
 
 
-def require_ending(argument: str, path: Path, endings: Sequence[str]) -> None:
-    """Raise a `SettingsError` unless the name of a file to write ends as what is written into it."""
+def require_output(argument: str, path: Path, endings: Sequence[str]) -> None:
+    """Raise a `SettingsError` unless a file can have this path, and its name ends as what is written into it."""
     if path.suffix.lower() not in endings:
         shown = f"one of {', '.join(endings)}" if len(endings) > 1 else endings[0]
         raise SettingsError(f"`{argument}` {path}: end its name with {shown}")
+    if path.is_dir():
+        raise SettingsError(f"`{argument}` {path}: this is a folder: choose another name")
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import click
 
-from landmarks.cli.declare import Argument, Fields, Jsonl, Model, Option, Verbosity
+from landmarks.cli.declare import Argument, Fields, Jsonl, Ledger, Model, Option, State, Verbosity
 from landmarks.cli.inputs import PhotoPaths, Reading
-from landmarks.cli.output import print_json
-from landmarks.errors import SettingsError
+from landmarks.cli.output import print_json, print_text
+from landmarks.cli.verdicts import open_library, places_to_open
+from landmarks.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from landmarks.fewshot.enrollment import Lesson
+    from landmarks.library.records import Verdict
 
 
 def learn(
@@ -23,6 +27,8 @@ def learn(
     ] = None,
     model: Model = "world",
     jsonl: Jsonl = False,
+    ledger: Ledger = None,
+    state: State = None,
     *,
     photos: Annotated[PhotoPaths, Fields()],
     reading: Reading,
@@ -33,32 +39,40 @@ def learn(
     What is learned is stored with your own model, or in your data folder for a bundled one.
     """
     given = bool(photos.photos or photos.from_file)
-    if (from_library is None) == (name is None) or (name is not None and not given):
+    if (from_library is None) == (name is None) or (name is not None) != given:
         raise SettingsError("landmarks learn needs a name and photos, or else `from_library`")
 
     from landmarks.cli.summary import Summary
     from landmarks.fewshot.enrollment import Teacher
     from landmarks.imaging.photos import find_photos
-    from landmarks.library.teaching import learn_from_library
     from landmarks.model.folder import find_model
 
     summary = Summary(verbosity)
     teacher = Teacher(find_model(model), reading.limits)
+    refused: list[InputError] = []
     if name is not None:
         found = find_photos(photos.paths(), exclude=photos.exclude, on_skip=summary.skip)
         if summary.skipped and not verbosity.quiet:
             click.echo(summary.skipped_line(), err=True)
         lessons = [teacher.learn(name, found)]
     else:
-        from landmarks.cli.verdicts import open_library
+        from landmarks.library.teaching import learn_from_verdicts
 
-        with open_library(Path(str(from_library)), None) as library:
-            lessons = learn_from_library(teacher, library)
-        if not lessons:
-            click.echo(f"{from_library}: nothing was confirmed there yet: see landmarks confirm", err=True)
+        lessons, refused = learn_from_verdicts(teacher, _verdicts(Path(str(from_library)), ledger, state))
+        if not (lessons or refused):
+            print_text(f"{from_library}: nothing was confirmed there yet: see landmarks confirm", err=True)
     for lesson in lessons:
         _show(lesson, jsonl=jsonl)
-    return 2 if summary.problems or any(lesson.failed for lesson in lessons) else 0
+    for error in refused:
+        print_text(str(error), err=True)
+    return 2 if summary.problems or refused or any(lesson.failed for lesson in lessons) else 0
+
+
+def _verdicts(path: Path, ledger: Path | None, state: Path | None) -> Iterator[tuple[Path, Verdict]]:
+    """Yield what users said of the photos of a library, and of those of the libraries inside it."""
+    for place in places_to_open(path, ledger, state):
+        with open_library(place, ledger, state) as library:
+            yield from library.verdicts()
 
 
 def _show(lesson: Lesson, *, jsonl: bool) -> None:
@@ -73,17 +87,11 @@ def _show(lesson: Lesson, *, jsonl: bool) -> None:
             | {"similar": similar}
         )
     else:
-        click.echo(f"{landmark.name}: learned from {len(landmark.vectors)} photos, {lesson.added} of them new")
+        count = len(landmark.vectors)
+        shown = f"{count} photo{'' if count == 1 else 's'}"
+        print_text(f"{landmark.name}: learned from {shown}, {lesson.added} of them new")
         for one in lesson.confusions:
             word = "easily confused with" if one.confused else "most like"
-            click.echo(f"  {word} {one.name} ({one.similarity:.2f})")
-    if lesson.warning:
-        click.echo(lesson.warning, err=True)
-    if lesson.weak:
-        click.echo(
-            f"{landmark.name}: {lesson.weak} of its photos would not be recognised from the others: "
-            "give more photos, or only photos of the same side of it",
-            err=True,
-        )
-    for photo, reason in lesson.failed:
-        click.echo(f"{photo}: {reason}", err=True)
+            print_text(f"  {word} {one.name} ({one.similarity:.2f})")
+    for sentence in (*lesson.warnings, *(f"{photo}: {reason}" for photo, reason in lesson.failed)):
+        print_text(sentence, err=True)

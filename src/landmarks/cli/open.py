@@ -8,7 +8,7 @@ from typing import Annotated
 
 import click
 
-from landmarks.cli.declare import Argument, Fields, Model, Option
+from landmarks.cli.declare import Argument, Fields, Ledger, Model, Option, State
 from landmarks.metadata.settings import WriteOptions
 from landmarks.serving.listening import on_ending
 from landmarks.tagging.settings import TagSettings
@@ -30,6 +30,8 @@ def open(  # noqa: A001 - the name of the command
         tuple[str, ...], Option("Glob pattern of files and folders to skip; repeat it.", repeat=True)
     ] = (),
     cache_mb: Annotated[int, Option("Limit on the stored thumbnails, in MiB.", minimum=1)] = 1024,
+    ledger: Ledger = None,
+    state: State = None,
     *,
     tags: Annotated[TagSettings, Fields(only=("language", "max_megapixels"))],
     options: Annotated[WriteOptions, Fields(only=("in_place",))],
@@ -46,7 +48,7 @@ def open(  # noqa: A001 - the name of the command
     from landmarks.serving.album.process import run
     from landmarks.serving.album.settings import AlbumSettings
 
-    settings = AlbumSettings(folder, find_model(model), tags, options, exclude, read_only, cache_mb)
+    settings = AlbumSettings(folder, find_model(model), tags, options, exclude, read_only, cache_mb, ledger, state)
 
     def started(link: str) -> None:
         click.echo(link)

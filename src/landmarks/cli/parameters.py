@@ -216,6 +216,8 @@ def _kind(hint: Any, mark: Option | Argument) -> Any:
         return click.Choice([str(value) for value in get_args(hint)])
     if hint is Path:
         return _Path(path_type=Path, allow_dash=True)
+    if hint is str:
+        return _Text()
     if hint is int and isinstance(mark, Option) and mark.minimum is not None:
         return _AtLeast(mark.minimum)
     return hint
@@ -228,6 +230,16 @@ class _Path(click.Path):
         """Refuse an empty path."""
         if value == "":
             self.fail("the path is empty: give a path, or . for the current folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class _Text(click.types.StringParamType):
+    """A text; an empty one, as of an unset variable, is not taken for the default or the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse an empty text."""
+        if value == "":
+            self.fail("the text is empty: give one, or leave it out", param, ctx)
         return super().convert(value, param, ctx)
 
 

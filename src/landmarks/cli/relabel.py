@@ -8,9 +8,9 @@ from typing import Annotated
 
 import click
 
-from landmarks.cli.declare import Argument, Option, Verbosity
+from landmarks.cli.declare import Argument, Ledger, Option, State, Verbosity
 from landmarks.cli.output import print_text
-from landmarks.cli.verdicts import Ledger, State, notes_on, open_library, places_to_open
+from landmarks.cli.verdicts import notes_on, open_library, places_to_open
 from landmarks.geo import Language
 from landmarks.library.roots import absolute
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 from landmarks.cli.declare import Argument, Jsonl, Model, Option
 from landmarks.cli.inputs import Reading
 from landmarks.cli.output import print_json, print_text
-from landmarks.errors import SettingsError
+from landmarks.errors import InputError, SettingsError
+from landmarks.files.walker import unreached
 
 if TYPE_CHECKING:
     from landmarks.search.searcher import Match
@@ -23,7 +24,7 @@ def search(
     alike: Annotated[
         float | None, Option("With --near-duplicates: minimum similarity of a pair.", default="0.9")
     ] = None,
-    top: Annotated[int, Option("Number of photos.", minimum=1)] = 10,
+    top: Annotated[int | None, Option("Number of photos.", default="10", minimum=1)] = None,
     all_photos: Annotated[
         bool, Option("All photos, most similar first, instead of the top.", flag="--all")
     ] = False,
@@ -46,19 +47,26 @@ def search(
         raise SettingsError("landmarks search needs a photo or `tag`, or else `near_duplicates`: give one of them")
     if alike is not None and not near_duplicates:
         raise SettingsError("`alike` is about near-duplicates: give `near_duplicates` too")
-    if rerank and photo is None:
-        raise SettingsError("`rerank` compares photos with a photo: give one too")
+    for name, value in (("rerank", rerank), ("expand", expand)):
+        if value and photo is None:
+            raise SettingsError(f"`{name}` compares photos with a photo: give one too")
+    if near_duplicates and (all_photos or top is not None):
+        name = "all_photos" if all_photos else "top"
+        raise SettingsError(f"`{name}` is not for `near_duplicates`, which lists all groups: leave it out")
+    missing = unreached(folder) if index is None else None
+    if missing is not None:
+        raise InputError(f"{folder}: {missing.message}")
 
     from landmarks.model.folder import find_model
-    from landmarks.search.index import find_place
+    from landmarks.search.index import find_place, place_of
     from landmarks.search.searcher import PhotoSearcher
 
-    searcher = PhotoSearcher(index or find_place(folder), find_model(model), reading)
+    searcher = PhotoSearcher(find_place(folder) if index is None else place_of(index), find_model(model), reading)
     if near_duplicates:
         for group in searcher.near_duplicates(0.9 if alike is None else alike):
             _show_group(group, jsonl=jsonl)
         return
-    count = max(1, len(searcher)) if all_photos else top
+    count = max(1, len(searcher)) if all_photos else top or 10
     if photo is not None:
         matches = searcher.similar(photo, max(count, rerank), tag=tag, expansion=expand)
         if rerank:

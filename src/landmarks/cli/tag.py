@@ -14,6 +14,7 @@ from landmarks.cli.declare import Fields, Models, Option, Verbosity
 from landmarks.cli.inputs import PhotoPaths, no_photos
 from landmarks.cli.trips import Trips
 from landmarks.errors import SettingsError
+from landmarks.library.roots import require_one
 from landmarks.metadata.settings import WriteOptions
 from landmarks.tagging.settings import TagSettings
 
@@ -85,8 +86,7 @@ class Writing:
     def __post_init__(self) -> None:
         if self.watch and self.dry_run:
             raise SettingsError("`watch` and `dry_run` cannot be given together: choose one")
-        if self.ledger is not None and self.state is not None:
-            raise SettingsError("`ledger` and `state` cannot be given together: choose one")
+        require_one(self.ledger, self.state)
 
     def check(self, given: Callable[[str], bool], output: Output) -> None:
         """Refuse options that have no effect.
@@ -194,7 +194,8 @@ def _show(
 
     found = find_photos(paths, exclude=exclude, on_skip=display.summary.skip)
     if not found and display.summary.problems:
-        return  # each path was reported
+        display.nothing()
+        return
     if not found:
         raise no_photos(paths, display.summary)
     with display.over(len(found)), Judge(writing.state, writing.ledger) as judge:

@@ -15,7 +15,7 @@ import click
 
 from landmarks.cli.config import is_typed
 from landmarks.cli.declare import Argument, Fields, Option, Verbosity
-from landmarks.cli.inputs import require_ending
+from landmarks.cli.inputs import require_output
 from landmarks.cli.remote import local_data
 from landmarks.errors import SettingsError, StoppedError, StorageError
 from landmarks.training.config.settings import (
@@ -107,7 +107,7 @@ def _find_rate(settings: RunSettings, picture: Path, verbosity: Verbosity) -> No
     for name in ("out", "track", "track_uri"):
         if is_typed(name):
             raise SettingsError(f"`find_rate` makes no run: leave out `{name}`")
-    require_ending("find_rate", picture, (".png",))
+    require_output("find_rate", picture, (".png",))
     from landmarks.cli.progress import RunProgress
     from landmarks.training.engine.rate_finder import find_rate
     from landmarks.training.reports.experiment_plots import rate_test

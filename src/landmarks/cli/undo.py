@@ -9,9 +9,9 @@ from typing import Annotated
 
 import click
 
-from landmarks.cli.declare import Argument, Jsonl, Option, Verbosity
+from landmarks.cli.declare import Argument, Jsonl, Ledger, Option, State, Verbosity
 from landmarks.cli.output import print_json, print_text
-from landmarks.cli.verdicts import Ledger, State, open_library, places_to_open
+from landmarks.cli.verdicts import open_library, places_to_open
 from landmarks.library.records import RunRow
 
 _WORST = ("kept", "cleaned", "gone", "restored", "planned")

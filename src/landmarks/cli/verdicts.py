@@ -5,20 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
 
 import click
 
-from landmarks.cli.declare import Option
 from landmarks.cli.output import print_json, print_text
-from landmarks.errors import InputError, SettingsError
+from landmarks.errors import InputError
 from landmarks.files.walker import unreached
 from landmarks.library.batch import Outcome
 from landmarks.library.library import Library
-from landmarks.library.roots import find_ledger, libraries_below, library_root, root_of_ledger
-
-Ledger = Annotated[Path | None, Option("The ledger, if it is not stored with the photos.")]
-State = Annotated[Path | None, Option("The folder of all ledgers, as given to landmarks tag --write --state.")]
+from landmarks.library.roots import find_ledger, libraries_below, library_root, require_one, root_of_ledger
 
 
 def open_library(
@@ -30,8 +25,7 @@ def open_library(
         InputError: There is none, it is not that of `ledger`, or the path does not exist.
         SettingsError: Both `ledger` and `state` are given.
     """
-    if ledger is not None and state is not None:
-        raise SettingsError("`ledger` and `state` cannot be given together: choose one")
+    require_one(ledger, state)
     root = library_root(path, state) if ledger is None else root_of_ledger(ledger, path)
     ledger = ledger or find_ledger(root, state)
     known = ledger is not None and ledger.is_file()

@@ -95,10 +95,12 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
     for skipped in filter(None, missing.values()):
         summary.skip(skipped)
     if not there:
+        display.nothing()
         return
     if not writing.dry_run:
         there = _writable(there, display)
     if not writing.watch and not _has_photos(there, job, display):
+        display.nothing()
         return
     libraries = _by_library(there, writing)
     alone = writing.watch or writing.ledger is not None
@@ -136,7 +138,7 @@ def _opened(root: Path, job: WriteJob, leave_out: OnSkip, above: Path | None) ->
     writing = job.writing
     library = Library(
         root,
-        ledger=writing.ledger or (ledger_of(root, writing.state) if writing.state else None),
+        ledger=writing.ledger or ledger_of(root, writing.state),
         options=job.options,
         read_only=writing.dry_run,
         exclude=job.exclude,

@@ -62,13 +62,19 @@ class Lesson:
     failed: tuple[tuple[Path, str], ...] = ()
 
     @property
-    def warning(self) -> str | None:
-        """That it was learned from too few photos, as a sentence; None if there are enough."""
-        count = len(self.landmark.vectors)
-        if count >= ENOUGH_PHOTOS:
-            return None
-        shown = f"{count} photo{'' if count == 1 else 's'}"
-        return f"{self.landmark.name}: {shown}: five or more are better, expect wrong tags"
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about photos that are too few, or do not show the same; none if all is well."""
+        name, count = self.landmark.name, len(self.landmark.vectors)
+        found = []
+        if count < ENOUGH_PHOTOS:
+            shown = f"{count} photo{'' if count == 1 else 's'}"
+            found.append(f"{name}: {shown}: five or more are better, expect wrong tags")
+        if self.weak:
+            found.append(
+                f"{name}: {self.weak} of its photos would not be recognised from the others: give more photos, or "
+                "only photos of the same side of it"
+            )
+        return tuple(found)
 
 
 class Teacher:
@@ -188,7 +194,7 @@ def forget(folder: Path, name: str, last: int | None = None) -> None:
         found = None if learned is None else learned.find(name)
         if learned is None or found is None:
             names = "" if learned is None else ", ".join(one.name for one in learned.landmarks)
-            raise InputError(f"{name}: no landmark of this name was learnt; learnt were: {names or 'none'}")
+            raise InputError(f"{name}: no landmark of this name was learned; learned were: {names or 'none'}")
         rest = [one for one in learned.landmarks if one is not found]
         if last is not None and last < len(found.vectors):
             rest.append(replace(found, vectors=found.vectors[: len(found.vectors) - last]))

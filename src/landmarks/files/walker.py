@@ -157,9 +157,9 @@ def walk(paths: Iterable[Path], rules: WalkRules) -> Iterator[Path | Skipped]:
     """Walk files and folders.
 
     The files of a folder come before its subfolders, both sorted. A file in `paths` is found whatever its suffix,
-    unless a pattern excludes it or the rules know it as something else. A system folder is walked only if it is
-    the one path that is given: `folder/*` names it too. Links to folders are followed last, each folder once, so
-    that loops end and a photo gets its path without a link if it has one.
+    unless a pattern excludes it or the rules know it as something else. A system folder, and what an ignore file
+    above excludes, is taken only if it is the one path that is given: `folder/*` names it too. Links to folders
+    are followed last, each folder once, so that loops end and a photo gets its path without a link if it has one.
 
     Args:
         paths: Files and folders.
@@ -188,16 +188,18 @@ def unreached(path: Path) -> Skipped | None:
 
 
 class _Patterns:
-    """Glob patterns that apply below a folder."""
+    """Glob patterns that apply below a folder; `prefix` is the path of `base` relative to that folder."""
 
-    def __init__(self, base: Path, patterns: Iterable[str]) -> None:
+    def __init__(self, base: Path, patterns: Iterable[str], prefix: str = "") -> None:
         self._base = base
+        self._prefix = PurePath(prefix)
         self._tests = [_pattern(text) for text in patterns]
 
     def match(self, path: PurePath, *, is_folder: bool) -> bool:
         """Return whether a pattern matches a path."""
-        below = path.relative_to(self._base).as_posix() if path.is_relative_to(self._base) else path.name
-        tried = path.name, below, path.as_posix()
+        inside = path.is_relative_to(self._base)
+        below = self._prefix / path.relative_to(self._base) if inside else PurePath(path.name)
+        tried = below.name or path.name, below.as_posix(), path.as_posix()
         return any(test(*tried, is_folder) for test in self._tests)
 
 
@@ -221,26 +223,40 @@ class _Walker:
         self._rules = rules
         self._seen: set[tuple[int, int] | str] = set()
         self._links: list[tuple[Path, tuple[_Patterns, ...]]] = []
+        self._above: dict[Path, list[tuple[Path, list[str]]]] = {}
 
     def start(self, path: Path, *, alone: bool) -> Iterator[Path | Skipped]:
         """Walk one of the given paths."""
         above = self._rules.apart.above if self._rules.apart is not None else None
         base = path if above is None or not path.is_relative_to(above) else above
-        patterns = (_Patterns(base, self._rules.exclude),) if self._rules.exclude else ()
-        for folder in reversed(path.parents):
-            if folder.is_relative_to(base) and os.path.lexists(folder / IGNORE_FILE):
-                patterns = (*patterns, _ignored(folder))
+        patterns = [_Patterns(base, self._rules.exclude)] if self._rules.exclude else []
         is_folder = os.path.isdir(path)  # noqa: PTH112 - False if forbidden
         if (missing := unreached(path)) is not None:
             yield missing
-        elif any(each.match(path, is_folder=is_folder) for each in patterns):
+            return
+        whole = Path(os.path.abspath(path))  # noqa: PTH100 - links stay
+        try:
+            above_it = self._ignored_above(whole.parent)
+        except OSError as error:
+            yield _closed(path, f"the {IGNORE_FILE} of a folder above", error)
+            return
+        excluded = any(each.match(path, is_folder=is_folder) for each in patterns)
+        if excluded or (not alone and _is_ignored(whole, above_it, is_folder=is_folder)):
             yield _skipped(path, "excluded")
         elif not (is_folder and alone) and (reason := self._rules.skips_named(path.name, is_folder=is_folder)):
             yield _skipped(path, reason)
         elif is_folder:
-            yield from self._folder(path, patterns, given=path)
+            patterns += [_Patterns(path, lines, str(whole.relative_to(folder))) for folder, lines in above_it]
+            yield from self._folder(path, tuple(patterns), given=path)
         else:
             yield path
+
+    def _ignored_above(self, folder: Path) -> list[tuple[Path, list[str]]]:
+        """Return the patterns of the ignore files in a folder and above it, which `folder/*` does not walk."""
+        if folder not in self._above:
+            places = [one for one in (folder, *folder.parents) if os.path.lexists(one / IGNORE_FILE)]
+            self._above[folder] = [(one, _ignored(one)) for one in places]
+        return self._above[folder]
 
     def follow_links(self) -> Iterator[Path | Skipped]:
         """Walk the folders behind links, each once."""
@@ -273,10 +289,7 @@ class _Walker:
             try:
                 known = self._with_ignored(path, entries, known)
             except OSError as error:
-                # Walked without it, photos would be written to that the user excluded.
-                reason = (error.strerror or "unknown").lower()
-                message = f"its {IGNORE_FILE} cannot be read ({reason}): change its permissions or remove it"
-                yield Skipped(path, "unreadable", message)
+                yield _closed(path, f"its {IGNORE_FILE}", error)
                 continue
             below: list[tuple[Path, tuple[_Patterns, ...]]] = []
             for entry in entries:
@@ -309,13 +322,29 @@ class _Walker:
     ) -> tuple[_Patterns, ...]:
         if not any(entry.name == IGNORE_FILE for entry in entries):
             return known
-        return (*known, _ignored(folder))
+        return (*known, _Patterns(folder, _ignored(folder)))
 
 
-def _ignored(folder: Path) -> _Patterns:
+def _ignored(folder: Path) -> list[str]:
+    """Return the patterns of the ignore file of a folder; raises `OSError`."""
     lines = (folder / IGNORE_FILE).read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    given = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    return _Patterns(folder, given)
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def _is_ignored(path: Path, above: Iterable[tuple[Path, list[str]]], *, is_folder: bool) -> bool:
+    """Return whether the ignore files above a path exclude it or a folder around it."""
+    return any(
+        _Patterns(folder, lines).match(one, is_folder=is_folder or one != path)
+        for folder, lines in above
+        for one in (path, *path.parents)
+        if one != folder and one.is_relative_to(folder)
+    )
+
+
+def _closed(path: Path, what: str, error: OSError) -> Skipped:
+    """Return that a path is skipped as its patterns cannot be read: the user may have excluded what is there."""
+    reason = (error.strerror or "unknown").lower()
+    return Skipped(path, "unreadable", f"{what} cannot be read ({reason}): change its permissions or remove it")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

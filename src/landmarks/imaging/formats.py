@@ -81,7 +81,7 @@ FORMATS = (
     ImageFormat(
         "JPEG 2000",
         (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
-        ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
+        ("landmarks.imaging.jp2", "Jp2ImageFile"),
         (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"),
     ),
     ImageFormat(

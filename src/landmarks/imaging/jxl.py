@@ -9,10 +9,10 @@ from typing import Any
 from PIL import ExifTags, Image, ImageFile, JpegImagePlugin
 
 from landmarks.errors import ImageError, install_command
+from landmarks.imaging.jp2 import boxes
 
 _CODESTREAM = b"\xff\x0a"
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
-_MAX_BOXES = 1000
 
 
 class JxlImageFile(ImageFile.ImageFile):
@@ -23,14 +23,14 @@ class JxlImageFile(ImageFile.ImageFile):
 
     def _open(self) -> None:
         self._content: bytes = self.fp.read()  # type: ignore[union-attr]
-        boxes = list(_boxes(self._content))
-        names = {name for name, _ in boxes}
-        stream = self._content if self._content.startswith(_CODESTREAM) else _codestream(boxes)
+        parts = list(_boxes(self._content))
+        names = {name for name, _ in parts}
+        stream = self._content if self._content.startswith(_CODESTREAM) else _codestream(parts)
         self._size = _size(stream)
         self._mode = "RGB"
         # Pixels come upright from the decoder, except those of a JPEG inside.
         self._is_jpeg = b"jbrd" in names
-        for name, content in boxes:
+        for name, content in parts:
             if name == b"Exif" and len(content) > 8:
                 self.info["exif"] = content[4:]
             elif name == b"xml ":
@@ -70,21 +70,13 @@ class JxlImageFile(ImageFile.ImageFile):
 
 def _boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield name and content of each box of a container; none for a bare codestream."""
-    at = 0 if content[4:8] == b"JXL " else len(content)
-    for _ in range(_MAX_BOXES):
-        head = content[at : at + 8]
-        if len(head) < 8:
-            return
-        size, skipped = int.from_bytes(head[:4], "big"), 8
-        if size == 1:
-            size, skipped = int.from_bytes(content[at + 8 : at + 16], "big"), 16
-        end = len(content) if size == 0 else at + max(size, skipped)
-        yield head[4:], content[at + skipped : end]
-        at = end
+    file = BytesIO(content if content[4:8] == b"JXL " else b"")
+    for name, size in boxes(file):
+        yield name, file.read(size)
 
 
-def _codestream(boxes: list[tuple[bytes, bytes]]) -> bytes:
-    for name, content in boxes:
+def _codestream(parts: list[tuple[bytes, bytes]]) -> bytes:
+    for name, content in parts:
         if name == b"jxlc":
             return content
         if name == b"jxlp":

@@ -247,7 +247,8 @@ class Library(Closing):
         return self._judge(photo, confirmation(tag))
 
     def verdicts(self) -> Iterator[tuple[Path, Verdict]]:
-        """Give what the user said of the tags of photos that are still there."""
+        """Give what the user said of the tags of photos that are still there, wherever they were moved."""
+        follow_moves(self.ledger, self.root)
         for photo, verdict in self.ledger.all_verdicts():
             path = self.root / os.fsdecode(photo)
             if path.is_file():

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from landmarks.errors import InputError
+from landmarks.errors import InputError, SettingsError
 from landmarks.files.checksums import sha256_file
 from landmarks.files.state import keeps_state, state_of
 from landmarks.files.walker import Apart, Skipped, WalkRules, walk
@@ -72,6 +72,12 @@ def root_of_ledger(ledger: Path, path: Path, *, writing: bool = False) -> Path:
             "`ledger`"
         )
     return library_root(path)
+
+
+def require_one(ledger: Path | None, state: Path | None) -> None:
+    """Raise a `SettingsError` if both the ledger of one library and the folder of all ledgers are given."""
+    if ledger is not None and state is not None:
+        raise SettingsError("`ledger` and `state` cannot be given together: choose one")
 
 
 def keep_root(ledger: Ledger, place: Path, root: Path) -> None:

@@ -1,4 +1,4 @@
-"""Teaches a model from the confirmed and rejected tags of a library.
+"""Teaches a model from the confirmed and rejected tags of libraries.
 
 Photos on which a tag was confirmed are examples of it; photos on which it was rejected are counter-examples.
 """
@@ -6,19 +6,31 @@ Photos on which a tag was confirmed are examples of it; photos on which it was r
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
+from landmarks.errors import InputError
 from landmarks.fewshot.enrollment import Lesson, Teacher
-from landmarks.library.library import Library
+from landmarks.library.records import Verdict
 from landmarks.tagging.tags import tags_from_json
 
 
-def learn_from_library(teacher: Teacher, library: Library) -> list[Lesson]:
-    """Learn from the verdicts of a library: the landmarks that its user confirmed or rejected on photos."""
+def learn_from_verdicts(
+    teacher: Teacher, verdicts: Iterable[tuple[Path, Verdict]]
+) -> tuple[list[Lesson], list[InputError]]:
+    """Learn the landmarks that users confirmed or rejected on photos.
+
+    Args:
+        teacher: Teaches the model.
+        verdicts: Photos and what was said of them, as from `Library.verdicts`.
+
+    Returns:
+        What was learned, and the errors of the landmarks that could not be, as none of their photos can be read.
+    """
     confirmed: dict[str, list[Path]] = defaultdict(list)
     rejected: dict[str, list[Path]] = defaultdict(list)
     names: dict[str, str] = {}
-    for photo, verdict in library.verdicts():
+    for photo, verdict in verdicts:
         if verdict.verdict == "confirmed":
             for tag in tags_from_json(verdict.tag or "[]"):
                 if tag.level == "landmark" and tag.source == "photo":
@@ -26,4 +38,11 @@ def learn_from_library(teacher: Teacher, library: Library) -> list[Lesson]:
                     confirmed[verdict.name].append(photo)
         elif verdict.verdict == "rejected":
             rejected[verdict.name].append(photo)
-    return [teacher.learn(names[key], photos, rejected[key]) for key, photos in confirmed.items()]
+    lessons: list[Lesson] = []
+    failed: list[InputError] = []
+    for key, photos in confirmed.items():
+        try:
+            lessons.append(teacher.learn(names[key], photos, rejected[key]))
+        except InputError as error:
+            failed.append(error)
+    return lessons, failed

@@ -17,7 +17,6 @@ from landmarks.metadata.sidecars import read_sidecar, sidecars_of
 from landmarks.metadata.xmp import XmpPacket
 
 _GIF_PACKET, _GIF_END = b"\x21\xff\x0bXMP DataXMP", b"\x01\xff\xfe\xfd"
-_JP2_PACKET = b"uuid" + bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 
 
 @dataclass(frozen=True)
@@ -174,25 +173,19 @@ def _exif_degrees(tags: dict[int, Any], value: int, reference: int, axis: str) -
 
 def _embedded_packet(image: ImageFile.ImageFile) -> XmpPacket | None:
     try:
-        raw = image.info.get("xmp") or _unread_packet(image)
+        raw = image.info.get("xmp") or _gif_packet(image)
         return XmpPacket(raw.rstrip(b"\0")) if isinstance(raw, bytes) else None
     except (PacketError, OSError):
         return None
 
 
-def _unread_packet(image: ImageFile.ImageFile) -> bytes | None:
-    """Return the packet of a GIF or JPEG 2000 file, which Pillow skips; None if there is none."""
-    mark = {"GIF": _GIF_PACKET, "JPEG2000": _JP2_PACKET}.get(image.format or "")
-    if mark is None or image.fp is None:
+def _gif_packet(image: ImageFile.ImageFile) -> bytes | None:
+    """Return the packet of a GIF, which Pillow skips; None if there is none."""
+    if image.format != "GIF" or image.fp is None:
         return None
     image.fp.seek(0)
-    before, found, after = image.fp.read().partition(mark)
-    if not found:
-        return None
-    if mark == _GIF_PACKET:
-        return after.partition(_GIF_END)[0]
-    size = int.from_bytes(before[-4:], "big")  # of the box, with its head of 24 bytes; 0 up to the end
-    return after[: size - 24] if size else after
+    _, found, after = image.fp.read().partition(_GIF_PACKET)
+    return after.partition(_GIF_END)[0] if found else None
 
 
 def embedded_entries(photo: Path | bytes) -> tuple[Entries, tuple[str, ...]]:

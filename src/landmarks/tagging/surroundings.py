@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from landmarks.geo.gazetteer import Gazetteer, Place, normalise
 from landmarks.geo.nearby import Nearby, nearest_landmark
-from landmarks.geo.towns import Town, find_town
+from landmarks.geo.towns import Town, find_position, find_town
 from landmarks.tagging.tags import Tag
 
 
@@ -31,6 +32,13 @@ def tags_of_position(
         found.append(_town_tag(town, gazetteer.country_name(town.country_code, town.country)))
     known = {(tag.level, tag.name) for tag in recognized}
     return tuple(tag for tag in found if (tag.level, tag.name) not in known), nearby
+
+
+def position_of_town(tags: Iterable[Tag]) -> tuple[float, float] | None:
+    """Return the middle of the town of a tag for where a photo was taken; the tag itself has only its name."""
+    towns = (tag.place for tag in tags if tag.source != "photo" and tag.level == "city" and tag.place is not None)
+    town = next(towns, None)
+    return None if town is None else find_position(town.city, town.region, town.country_code)
 
 
 def place_at(name: str, position: tuple[float, float], gazetteer: Gazetteer) -> Place:

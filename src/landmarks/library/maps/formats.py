@@ -29,12 +29,12 @@ def gpx(spots: Sequence[Spot], title: str) -> str:
         f"<metadata><name>{_text(title)}</name></metadata>",
     ]
     for spot in ordered:
-        what = "photo" if spot.camera else "landmark in a photo"
+        what = "photo" if spot.source == "camera" else f"{spot.source} of a photo"
         lines.append(
             f"<wpt {_attributes(spot.position)}>{_gpx_time(spot)}<name>{_text(spot.name)}</name>"
             f"<desc>{_text(spot.photo.name)}</desc><type>{what}</type></wpt>"
         )
-    track = [spot for spot in ordered if spot.camera and spot.taken is not None]
+    track = [spot for spot in ordered if spot.source == "camera" and spot.taken is not None]
     if track:
         lines.append(f"<trk><name>{_text(title)}</name><trkseg>")
         lines += [f"<trkpt {_attributes(spot.position)}>{_gpx_time(spot)}</trkpt>" for spot in track]
@@ -74,8 +74,8 @@ def _photo_mark(spot: Spot) -> str:
     time = "" if spot.taken is None else f"<TimeStamp><when>{spot.taken.isoformat()}</when></TimeStamp>"
     tags = ", ".join(f"probably {tag.name}" if tag.source == "estimated" else tag.name for tag in spot.tags)
     said = f"{spot.photo.name}{f': {tags}' if tags else ''}"
-    if not spot.camera:
-        said += " (position of the landmark)"
+    if spot.source != "camera":
+        said += f" (position of the {spot.source})"
     return _mark(spot.name, said, spot.position, time)
 
 

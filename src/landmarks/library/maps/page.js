@@ -30,7 +30,7 @@ function item(photo) {
   const picture = photo.thumbnail
     ? made("img", { src: photo.thumbnail, alt: "" })
     : made("span", { className: "none" });
-  const where = photo.camera ? "" : "at the landmark, as the camera's position is unknown";
+  const where = photo.source === "camera" ? "" : `at the ${photo.source}, as the camera's position is unknown`;
   const lines = [photo.tags.join("; "), photo.taken, where].filter(Boolean).map((text) => made("span", {}, text));
   const text = made("div", {}, made("strong", {}, photo.name), ...lines);
   return made("li", {}, made("a", { href: photo.href, target: "_blank", rel: "noopener" }, picture, text));

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from landmarks.errors import ImageError
 from landmarks.geo.towns import largest_towns
+from landmarks.imaging.limits import DEFAULT_LIMITS, ImageLimits
 from landmarks.imaging.thumbnails import as_jpeg, data_uri, load_small
 from landmarks.library.maps.spots import Spot, in_order
 from landmarks.tagging.writers import describe_with_source
@@ -27,6 +28,7 @@ def web_page(
     spots: Sequence[Spot],
     title: str,
     folder: Path,
+    limits: ImageLimits = DEFAULT_LIMITS,
     *,
     on_error: Callable[[ImageError], None] = lambda _: None,
 ) -> Iterator[str]:
@@ -36,6 +38,7 @@ def web_page(
         spots: The photos.
         title: Title of the page.
         folder: Where the page will be; links to photos are relative to it.
+        limits: Largest photo to accept.
         on_error: Called for each photo without a thumbnail.
     """
     static = resources.files("landmarks.library.maps")
@@ -50,7 +53,7 @@ def web_page(
     shown = html.escape(title.encode("utf-8", "replace").decode())
     before, after = (part.replace("{{title}}", shown) for part in template.split("{{data}}"))
     yield before
-    yield from _data(spots, land, folder, on_error)
+    yield from _data(spots, land, folder, limits, on_error)
     yield after
 
 
@@ -58,6 +61,7 @@ def _data(
     spots: Sequence[Spot],
     land: dict[str, Any],
     folder: Path,
+    limits: ImageLimits,
     on_error: Callable[[ImageError], None],
 ) -> Iterator[str]:
     """Yield the JSON of the page, one photo at a time: thousands of thumbnails need not be in memory at once."""
@@ -72,24 +76,24 @@ def _data(
             "taken": "" if spot.taken is None else spot.taken.replace(tzinfo=None).isoformat(" ", "minutes"),
             "latitude": round(spot.position[0], 6),
             "longitude": round(spot.position[1], 6),
-            "camera": spot.camera,
+            "source": spot.source,
             "thumbnail": "",
         }
         try:
-            row["thumbnail"] = thumbnail(spot.photo)
+            row["thumbnail"] = thumbnail(spot.photo, limits)
         except ImageError as error:
             on_error(error)
         yield ("," if number else "") + "\n" + _json(row)
     yield "\n]}"
 
 
-def thumbnail(photo: Path) -> str:
+def thumbnail(photo: Path, limits: ImageLimits) -> str:
     """Return a thumbnail as a data address.
 
     Raises:
         ImageError: The photo is unreadable.
     """
-    return data_uri("jpeg", as_jpeg(load_small(photo, THUMBNAIL), _QUALITY))
+    return data_uri("jpeg", as_jpeg(load_small(photo, THUMBNAIL, limits), _QUALITY))
 
 
 def _link(photo: Path, folder: Path) -> str:

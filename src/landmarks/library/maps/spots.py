@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from landmarks.metadata.reading import read_facts
+from landmarks.tagging.surroundings import position_of_town
 from landmarks.tagging.tags import Tag
 
 
@@ -17,15 +19,15 @@ class Spot:
     Attributes:
         photo: The photo.
         tags: Its tags.
-        position: Latitude and longitude in degrees: of the camera, else of the landmark in the photo.
-        camera: Whether it is the camera's position.
+        position: Latitude and longitude in degrees.
+        source: What is there: the camera, else the landmark in the photo, else the town of its tags.
         taken: When the photo was taken by the camera's clock, with its time zone if the camera recorded it.
     """
 
     photo: Path
     tags: tuple[Tag, ...]
     position: tuple[float, float]
-    camera: bool
+    source: Literal["camera", "landmark", "town"]
     taken: datetime | None
 
     @property
@@ -47,9 +49,13 @@ def find_spot(photo: Path, tags: tuple[Tag, ...]) -> Spot | None:
         tags: Its tags.
     """
     facts = read_facts(photo)
-    placed = (tag.place.coordinates for tag in tags if _is_placed(tag) and tag.place is not None)
-    position = facts.position or next(placed, None)
-    return None if position is None else Spot(photo, tags, position, facts.position is not None, facts.taken)
+    if facts.position is not None:
+        return Spot(photo, tags, facts.position, "camera", facts.taken)
+    for tag in tags:
+        if _is_placed(tag) and tag.place is not None and tag.place.coordinates is not None:
+            return Spot(photo, tags, tag.place.coordinates, "landmark", facts.taken)
+    town = position_of_town(tags)
+    return None if town is None else Spot(photo, tags, town, "town", facts.taken)
 
 
 def in_order(spots: list[Spot]) -> list[Spot]:

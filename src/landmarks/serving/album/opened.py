@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from landmarks.library.roots import library_root
 from landmarks.serving.album.album import Album, with_rows
 from landmarks.serving.album.catalogue import Catalogue, Photo
 from landmarks.serving.album.incoming.access import COOKIE_SECONDS, Sessions
@@ -44,7 +43,8 @@ class Opened:
         read_only: Whether nothing is written.
 
     Raises:
-        InputError: The folder does not exist.
+        InputError: The folder does not exist, or is not in the library of the given ledger.
+        LedgerError: The given ledger is damaged.
     """
 
     def __init__(self, settings: AlbumSettings) -> None:
@@ -54,7 +54,7 @@ class Opened:
         self.failed: Callable[[], None] = lambda: None
         self.read_only = settings.read_only or not os.access(self.root, os.W_OK)
         self.catalogue = Catalogue(settings.cache() / "catalogue.sqlite3", settings.cache_mb * 2**20)
-        self.album = Album(library_root(self.root), self.catalogue, self._notify)
+        self.album = Album(settings.library(), self.catalogue, self._notify)
         self.cookie = f"landmarks_{hashlib.sha256(os.fsencode(self.root)).hexdigest()[:8]}"
         self.sessions = Sessions(
             lambda digest: self.catalogue.has_session(digest, time.time() - COOKIE_SECONDS),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from landmarks.errors import InputError, LandmarksError
-from landmarks.fewshot.enrollment import Teacher, forget
+from landmarks.fewshot.enrollment import Lesson, Teacher, forget
 from landmarks.fewshot.learned import read_learned
 from landmarks.geo.gazetteer import Gazetteer, Place
 from landmarks.geo.spelling import folded
@@ -41,12 +41,14 @@ class Answered:
         photos: The photos whose rows may have changed.
         refused: Photos for which nothing was done, each with the reason.
         taught: Whether the model has been taught something or has forgotten it.
+        warnings: Sentences about the photos that it was taught from.
     """
 
     step: Step
     photos: tuple[Photo, ...]
     refused: dict[int, str]
     taught: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 class Places:
@@ -182,24 +184,30 @@ class Review:
     def teach(self, photos: Sequence[Photo], name: str, position: tuple[float, float] | None) -> Answered:
         """Teach the model a landmark from photos, and confirm it on them."""
         name = " ".join(name.split())
-        paths = [self._album.path(photo) for photo in photos]
+        paths = {photo.id: self._album.path(photo) for photo in photos}
         before = self._newest()
-        added = self._learn(name, paths, position)
+        lesson = self._learn(name, list(paths.values()), position)
+        unread = dict(lesson.failed)
+        refused = {number: unread[path] for number, path in paths.items() if path in unread}
         try:
             tag = self._places.tag(None, name)
             judgements = [
                 Judgement(
-                    path, tuple(self._verdicts(self._standing(photo), "rename", tag)), False, self._raw(photo)
+                    paths[photo.id],
+                    tuple(self._verdicts(self._standing(photo), "rename", tag)),
+                    False,
+                    self._raw(photo),
                 )
-                for photo, path in zip(photos, paths, strict=True)
+                for photo in photos
+                if photo.id not in refused
             ]
-            more = {"name": name, "added": added, "position": position, "model": self._identity()}
-            step = self._steps.make(f"Taught {name} from {_count(len(photos))}", judgements, more)
+            more = {"name": name, "added": lesson.added, "position": position, "model": self._identity()}
+            step = self._steps.make(f"Taught {name} from {_count(len(judgements))}", judgements, more)
         except Exception:
             if self._newest() == before:  # there is no step whose undo would make the model forget it
-                forget(self._folder, name, added)
+                forget(self._folder, name, lesson.added)
             raise
-        return self._answered(step, {}, taught=True)
+        return replace(self._answered(step, refused, taught=True), warnings=lesson.warnings)
 
     def undo(self) -> Answered:
         """Undo the last step.
@@ -249,9 +257,8 @@ class Review:
         said = self._said(photo)
         return None if said is None else said.tags
 
-    def _learn(self, name: str, paths: Sequence[Path], position: tuple[float, float] | None) -> int:
-        """Teach the model a landmark; return how many photos of it are new."""
-        return Teacher(self._folder, self._limits).learn(name, paths, position=position).added
+    def _learn(self, name: str, paths: Sequence[Path], position: tuple[float, float] | None) -> Lesson:
+        return Teacher(self._folder, self._limits).learn(name, paths, position=position)
 
     def _verdicts(self, standing: Standing, said: Said, tag: Tag | None) -> list[Verdict]:
         if said == "clear":

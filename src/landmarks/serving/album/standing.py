@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from landmarks.geo.towns import find_position
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import PhotoRow
 from landmarks.library.review.verdicts import judged
 from landmarks.serving.album.catalogue import Photo
 from landmarks.serving.album.rows import Standing, facts_from_json
-from landmarks.tagging.tags import Tag, tags_from_json
+from landmarks.tagging.surroundings import position_of_town
+from landmarks.tagging.tags import tags_from_json
 
 
 def find_standing(
@@ -40,12 +40,5 @@ def find_standing(
     if row is None and answer is None and not tags:
         return Standing("waiting", (), verdicts)
     reason = None if row is None or row.state == "done" else f"The tags cannot be written: {row.reason}"
-    town = _town(tags) if facts_from_json(photo.facts)["position"] is None else None
+    town = position_of_town(tags) if facts_from_json(photo.facts)["position"] is None else None
     return Standing("tagged" if tags else "unknown", tags, verdicts, reason, town)
-
-
-def _town(tags: tuple[Tag, ...]) -> tuple[float, float] | None:
-    """Return the middle of the town of a tag for where a photo was taken; the tag itself has only its name."""
-    towns = (tag.place for tag in tags if tag.source != "photo" and tag.level == "city" and tag.place is not None)
-    town = next(towns, None)
-    return None if town is None else find_position(town.city, town.region, town.country_code)

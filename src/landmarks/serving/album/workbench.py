@@ -18,6 +18,7 @@ from landmarks.errors import LandmarksError, StorageError
 from landmarks.files.walker import count_skipped
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.library.library import Library
+from landmarks.library.roots import keep_root, ledger_of, other_libraries
 from landmarks.model.folder import read_info
 from landmarks.serving.album.album import Album, with_rows
 from landmarks.serving.album.background.likeness import Alike
@@ -113,6 +114,7 @@ class Workbench:
                 self._tell_skipped,
             ),
             exclude=self.settings.exclude,
+            apart=other_libraries(self.settings.state),
             interval=self.settings.look_seconds,
             stop=self._stop,
         )
@@ -166,6 +168,7 @@ class Workbench:
             "can_undo": self._counts[0],
             "can_redo": self._counts[1],
             "step": done.step.text,
+            "warnings": done.warnings,
             **more,
         }
         return with_rows(head, done.photos)
@@ -305,9 +308,16 @@ class Workbench:
 
     def _open_library(self) -> None:
         self._close_library()
+        root, place = self.album.root, self.settings.ledger
         self._library = Library(
-            self.album.root, options=self.settings.options, read_only=self.read_only, exclude=self.settings.exclude
+            root,
+            ledger=place or ledger_of(root, self.settings.state),
+            options=self.settings.options,
+            read_only=self.read_only,
+            exclude=self.settings.exclude,
         )
+        if place is not None and not self.read_only:
+            keep_root(self._library.ledger, place, root)
         self._review = Review(
             self._library,
             self.album,

@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Event
 
 from landmarks.errors import LandmarksError
+from landmarks.files.walker import Apart
 from landmarks.imaging.photos import walk_photos
 from landmarks.metadata.reading import Facts, read_facts
 from landmarks.serving.album.album import Album
@@ -53,6 +54,7 @@ class Scanner:
         folder: The folder that is looked at.
         callbacks: What it asks for and tells.
         exclude: Glob patterns of what is skipped.
+        apart: Tells the libraries inside, which are skipped: their photos are in ledgers of their own.
         interval: Shortest time between two looks in seconds.
         stop: Ends the watch.
     """
@@ -64,12 +66,13 @@ class Scanner:
         callbacks: Callbacks,
         *,
         exclude: Sequence[str],
+        apart: Apart,
         interval: float,
         stop: Event,
     ) -> None:
         self._album = album
         self._folder = folder
-        self._exclude = tuple(exclude)
+        self._exclude, self._apart = tuple(exclude), apart
         self._interval = interval
         self._stop = stop
         self._callbacks = callbacks
@@ -102,7 +105,10 @@ class Scanner:
         prefix = len(os.fsencode(os.path.join(album.root, "")))  # noqa: PTH118 - with a slash at its end
         try:
             for path in walk_photos(
-                [self._folder], exclude=self._exclude, on_skip=lambda one: skipped.update([one.reason])
+                [self._folder],
+                exclude=self._exclude,
+                apart=self._apart,
+                on_skip=lambda one: skipped.update([one.reason]),
             ):
                 key = os.fsencode(path)[prefix:]
                 try:

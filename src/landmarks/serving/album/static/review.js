@@ -32,7 +32,8 @@ export class Review {
     const [latitude, longitude] = position ?? [null, null];
     return this.#step(
       () => post("teach", { photos: ids(rows), name, latitude, longitude }),
-      (answer) => `Learned ${answer.landmark} from ${photos(answer.photos.length)}; the library is searched for more photos of it`,
+      ({ landmark, photos: { length }, warnings }) =>
+        [`Learned ${landmark} from ${photos(length)}; the library is searched for more photos of it`, ...warnings].join(" · "),
       more,
     );
   }

@@ -9,7 +9,7 @@ import { followTowns } from "./towns.js";
 import { degrees, photos } from "./words.js";
 
 const STRIP = 12; // photos that are shown
-const FEW = 3; // photos below which a landmark is learned badly
+const ENOUGH = 5; // photos below which a landmark is learned badly
 
 const MAP = "Map: click where it is, or move with the arrow keys and press Enter for the middle";
 const NOWHERE = "Without a position: photos get the name alone. Click on the map to set one.";
@@ -27,7 +27,7 @@ export function askTeach(rows, land, given = "") {
       "form", { method: "dialog", class: "teach" },
       el("div", { class: "strip" }, ...rows.slice(0, STRIP).map((row) => el("img", { src: thumbnail(row), alt: row.name })),
         rows.length > STRIP ? el("span", {}, `+ ${rows.length - STRIP}`) : null),
-      rows.length < FEW ? el("p", { class: "quiet" }, "Three or more photos, from different sides, work better.") : null,
+      rows.length < ENOUGH ? el("p", { class: "quiet" }, "Five or more photos, from different sides, work better.") : null,
       el("label", { for: "teach-name" }, "Name"), name,
       el("div", { class: "row" }, field, none), box, where,
       choices("Teach", close, true),
