@@ -214,7 +214,7 @@ class JobLimits:
         path: File that keeps jobs with their images until these are analysed; None for a service without jobs.
         job_hours: Hours for which the results of a finished job are kept, above 0.
         job_files: Maximum images per job, at least 1.
-        job_mb: Maximum size of all images that wait in jobs, in MiB, above 0.
+        job_mb: Maximum size of all images that wait in jobs and results that are kept, in MiB, above 0.
 
     Raises:
         SettingsError: A limit is out of range.
