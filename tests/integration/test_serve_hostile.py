@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPResponse
 from multiprocessing import get_context
 from pathlib import Path
@@ -184,6 +184,17 @@ def test_what_is_wrong_with_a_request_is_told_in_words(service: Running) -> None
             told = json.loads(response.read())["error"]["message"]
         assert told.startswith("this is not a valid HTTP request: ")
         assert not {"(", "'", "\\"} & set(told), told
+
+
+def test_a_request_for_another_protocol_is_an_ordinary_one(service: Running) -> None:
+    before = service.log.stat().st_size
+    with closing(HTTPConnection("127.0.0.1", port_of(service))) as client:
+        client.request("GET", "/healthz", headers={"Upgrade": "websocket", "Connection": "Upgrade"})
+        assert client.getresponse().status == 200
+    until(lambda: b"/healthz" in service.log.read_bytes()[before:])
+    assert (
+        b"websockets" not in service.log.read_bytes()[before:]
+    )  # what to install; and anybody could fill the log
 
 
 def test_an_address_may_be_whole(service: Running) -> None:

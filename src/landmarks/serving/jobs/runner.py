@@ -91,8 +91,8 @@ class JobRunner:
         unpacked gets its error as its result.
 
         Raises:
-            RequestError: The jobs and their results have too many bytes already, no image can be unpacked, or the file
-                cannot be used.
+            RequestError: The jobs and their results have too many bytes already, no image can be unpacked, or the
+                file cannot be used.
         """
         size = sum(image.size for image in images)
 
