@@ -263,9 +263,10 @@ class BoundedProtocol(H11Protocol):
 
         def charge(seconds: float) -> None:
             if account is not None:
-                self._clients.delay(account, max(0.0, seconds - _REQUEST_COST))
+                self._clients.delay(account, max(0.0, seconds))
 
-        await metered(self._serve(scope, receive, send), charge)
+        scope["state"]["spend"] = charge
+        await metered(self._serve(scope, receive, send), lambda seconds: charge(seconds - _REQUEST_COST))
 
     def _busy(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
