@@ -31,7 +31,11 @@ def test_the_api_is_shown_and_can_be_tried(tmp_path: Path) -> None:
         faults: list[str] = []
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("console", lambda line: faults.append(line.text) if "Content Security" in line.text else None)
+        page.route("**/openapi.json", lambda route: route.abort())
         page.goto(f"{running.address}/docs")
+        playwright.expect(page.get_by_role("alert")).to_have_text("The service cannot be reached.")
+        page.unroute("**/openapi.json")
+        page.get_by_role("button", name="Use it").click()
         playwright.expect(page.get_by_role("alert")).to_contain_text("asks for an API key")
         page.get_by_label("API key").fill(key["LANDMARKS_API_KEY"])
         page.get_by_role("button", name="Use it").click()

@@ -127,10 +127,61 @@ def test_there_are_drawings_to_try_until_there_are_photos(open_page: Callable[..
     assert axe.Axe().run(page).violations_count == 0
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / "samples.png")
+    page.evaluate("HTMLCanvasElement.prototype.toBlob = () => {}")  # which waits for idle time: there may be none
     samples.get_by_role("button", name="a pyramid").click()
     expect(card(page, "drawn pyramid.jpg")).to_be_visible()
     expect(page.get_by_role("status")).to_contain_text("1 of 1 photos done")
     expect(samples).to_be_hidden()
+
+
+@pytest.mark.parametrize("file", ["land.json", "v1/models"])
+def test_what_a_restart_kept_from_the_page_is_asked_for_again(open_page: Callable[..., Page], file: str) -> None:
+    waiting: list[Any] = []
+    page = open_page(held=file, waiting=waiting)
+    page.wait_for_function("document.querySelector('#samples button')")
+    waiting[0].fulfill(status=502, body="<h1>Bad gateway</h1>")  # of a proxy without its service
+    page.unroute(f"**/{file}")
+    expect(page.get_by_role("alert")).to_have_text("The service answered with status 502.")
+    expect(page.locator("#model")).to_contain_text("knows 4 landmarks")
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_a_file_that_cannot_be_read_holds_up_no_other(
+    open_page: Callable[..., Page], photos: list[Path], tmp_path: Path
+) -> None:
+    page = open_page()
+    page.evaluate(
+        "document.body.append(Object.assign(document.createElement('input'), {type: 'file', id: 'other'}))"
+    )
+    gone = Path(shutil.copy(photos[0], tmp_path / "gone.jpg"))
+    page.set_input_files("#other", gone)
+    gone.unlink()
+    page.evaluate(
+        """() => {
+            const files = new DataTransfer();
+            files.items.add(document.querySelector("#other").files[0]);
+            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: files, bubbles: true }));
+        }"""
+    )
+    give(page, photos[:1])
+    expect(page.get_by_role("status")).to_have_text("2 of 2 photos done, 1 tagged, 0 unknown, 1 failed")
+    expect(card(page, "gone.jpg")).to_contain_text("The browser cannot read this")
+
+
+def test_a_browser_that_does_not_let_the_page_copy_is_told(
+    open_page: Callable[..., Page], photos: list[Path]
+) -> None:
+    page = open_page()
+    give(page, photos[:1])
+    expect(page.get_by_role("status")).to_contain_text("1 of 1 photos done")
+    page.evaluate(
+        """() => {
+            navigator.clipboard.writeText = () => Promise.reject(new DOMException("", "NotAllowedError"));
+            document.execCommand = () => false;
+        }"""
+    )
+    page.get_by_role("button", name="Copy tags", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("download the tags instead")
 
 
 def test_photos_are_grouped_by_place(open_page: Callable[..., Page], photos: list[Path]) -> None:

@@ -7,11 +7,12 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPResponse
 from multiprocessing import get_context
 from pathlib import Path
@@ -184,6 +185,17 @@ def test_what_is_wrong_with_a_request_is_told_in_words(service: Running) -> None
             told = json.loads(response.read())["error"]["message"]
         assert told.startswith("this is not a valid HTTP request: ")
         assert not {"(", "'", "\\"} & set(told), told
+
+
+def test_a_request_for_another_protocol_is_an_ordinary_one(service: Running) -> None:
+    before = service.log.stat().st_size
+    with closing(HTTPConnection("127.0.0.1", port_of(service))) as client:
+        client.request("GET", "/healthz", headers={"Upgrade": "websocket", "Connection": "Upgrade"})
+        assert client.getresponse().status == 200
+    until(lambda: b"/healthz" in service.log.read_bytes()[before:])
+    assert (
+        b"websockets" not in service.log.read_bytes()[before:]
+    )  # what to install; and anybody could fill the log
 
 
 def test_an_address_may_be_whole(service: Running) -> None:
@@ -367,16 +379,40 @@ def processor_seconds(pid: int) -> float:
 @pytest.mark.parametrize("kind", ATTACKS)
 def test_a_hostile_client_takes_no_more_than_its_share(service: Running, kind: str) -> None:
     with hostile(service, *ATTACKS[kind]):
-        began = time.monotonic()
-        while time.monotonic() < began + 2.5:
-            assert _answers(service)  # a client that is alone may have everything
-            if time.monotonic() < began + 0.5:
-                before, started = processor_seconds(service.process.pid), time.monotonic()
-            time.sleep(0.1)
-        used = processor_seconds(service.process.pid) - before
-        share = used / (time.monotonic() - started)
+        share = _share(service)
     print(f"{kind}: {share:.2f} of a core")
     assert share < 0.6
+
+
+def test_work_in_threads_counts_for_the_share_too(service: Running) -> None:
+    tags = [{"name": f"tower {number}", "level": "landmark", "probability": 1} for number in range(5)]
+    body = json.dumps({"photos": [{"file": "a.jpg", "tags": tags}] * 200})
+    ended = threading.Event()
+
+    def ask() -> None:
+        with closing(HTTPConnection("127.0.0.1", port_of(service), source_address=("127.0.0.31", 0))) as client:
+            while not ended.is_set():
+                client.request("POST", "/v1/xmp", body, {"Content-Type": "application/json"})
+                client.getresponse().read()
+
+    with ThreadPoolExecutor(4) as clients:
+        asking = [clients.submit(ask) for _ in range(4)]
+        share = _share(service)
+        ended.set()
+        for each in asking:
+            each.result()
+    assert share < 0.6
+
+
+def _share(running: Running, seconds: float = 2.5) -> float:
+    """How much of a core the service takes while it answers this test now and then, and somebody else."""
+    began = time.monotonic()
+    while time.monotonic() < began + seconds:
+        assert _answers(running)  # a client that is alone may have everything
+        if time.monotonic() < began + 0.5:
+            before, started = processor_seconds(running.process.pid), time.monotonic()
+        time.sleep(0.1)
+    return (processor_seconds(running.process.pid) - before) / (time.monotonic() - started)
 
 
 @pytest.mark.parametrize("kind", [*ATTACKS, "many pictures"])

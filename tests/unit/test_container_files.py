@@ -82,6 +82,7 @@ def test_compose_answers_no_foreign_host_without_a_key(monkeypatch: pytest.Monke
     assert str(settings.jobs.path.parent) in (ROOT / "Dockerfile").read_text()
     assert service["ports"] == ["127.0.0.1:8000:8000"]
     assert service["read_only"] is True
+    assert "--workers=2" in service["command"]  # one per core of a large machine would not fit into its mem_limit
     assert int(service["stop_grace_period"].rstrip("s")) > Limits().request_seconds + STOP_SECONDS
 
 

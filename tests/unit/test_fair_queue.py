@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter
+from functools import partial
+from typing import Any
 
 import pytest
 
 from landmarks.serving.middleware.clients import Clients, client_name, forwarded_client, networks_of
 from landmarks.serving.pool.fair_queue import FairLine
+from landmarks.serving.pool.fair_thread import FairThread
 from landmarks.serving.settings import ConnectionLimits
 
 
@@ -187,3 +191,55 @@ def test_a_client_that_has_left_is_soon_forgotten(monkeypatch: pytest.MonkeyPatc
     later = time.monotonic() + 5
     monkeypatch.setattr("time.monotonic", lambda: later)
     assert clients.delay(alone, 1.0) == 0.0
+
+
+def test_work_in_the_thread_is_charged_and_clients_take_turns() -> None:
+    done: list[str] = []
+    spent: list[float] = []
+
+    def work(client: str) -> str:
+        end = time.thread_time() + 0.02
+        while time.thread_time() < end:
+            pass
+        done.append(client)
+        return client
+
+    async def run() -> list[str]:
+        thread = FairThread()
+        asked = [
+            thread.run(client, partial(work, client), spent.append) for client in ("many", "many", "many", "one")
+        ]
+        return await asyncio.gather(*asked)
+
+    assert asyncio.run(run()) == ["many", "many", "many", "one"]
+    assert done == ["many", "one", "many", "many"]
+    assert all(seconds >= 0.02 for seconds in spent)
+    assert len(spent) == 4
+
+
+def test_work_that_fails_or_that_nobody_waits_for_ends_no_other() -> None:
+    began = threading.Event()
+    ended = threading.Event()
+    done: list[Any] = []
+
+    def hold() -> None:
+        began.set()
+        ended.wait(10)
+
+    async def run() -> None:
+        thread = FairThread()
+        first = asyncio.create_task(thread.run("a", hold, done.append))
+        await asyncio.to_thread(began.wait, 10)
+        left = asyncio.create_task(thread.run("a", lambda: done.append("left"), done.append))
+        failing = asyncio.create_task(thread.run("a", lambda: 1 // 0, done.append))
+        await asyncio.sleep(0)
+        for task in (first, left):
+            task.cancel()
+        ended.set()
+        with pytest.raises(ZeroDivisionError):
+            await failing
+        assert await thread.run("a", lambda: "next", done.append) == "next"
+
+    asyncio.run(run())
+    assert "left" not in done
+    assert len(done) == 3

@@ -297,7 +297,7 @@ def test_a_job_whose_request_timed_out_is_not_kept(
         assert code_of(refused) == (503, "unavailable")
         assert "landmarks_job_pictures 0.0" in client.get("/metrics").text
     store = JobStore(settings.jobs.path)
-    assert store.waiting() == (0, 0)
+    assert store.waiting() == 0
     store.close()
 
 
@@ -440,8 +440,22 @@ def test_jobs_expire_and_their_file_is_private(tmp_path: Path) -> None:
     assert store.expire(time.time() + 60) == 1
     assert store.find(done, "") is None
     assert store.find(open_, "") is not None
-    assert store.waiting() == (1, 1)
+    assert store.waiting() == 1
     store.close()
+
+
+def test_results_that_are_kept_count_as_what_waits_does(client: TestClient, settings: ServeSettings) -> None:
+    # Images without an answer of a worker: a client could fill the disk with their errors, fast and for a day.
+    content = spoilt(archive({f"{number}{'x' * 200}.jpg": b"x" for number in range(50)}), 49)
+    answers = [client.post("/v1/jobs", content=content, headers=ZIP) for _ in range(5)]
+    assert [answer.status_code for answer in answers[:2]] == [202, 202]
+    assert code_of(answers[-1]) == (429, "overloaded")
+    assert settings.jobs.path is not None
+    assert settings.jobs.path.stat().st_size < 2 * settings.jobs.job_mb * 2**20
+    for answer in answers:
+        if answer.status_code == 202:
+            assert client.delete(f"/v1/jobs/{answer.json()['id']}").status_code == 204
+    assert client.post("/v1/jobs", content=content, headers=ZIP).status_code == 202
 
 
 def test_jobs_take_turns(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -11,12 +12,16 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from uvicorn.server import ServerState
 
 from landmarks.errors import SettingsError
 from landmarks.serving.errors import STATUS, RequestError
 from landmarks.serving.middleware.admission import Admission
+from landmarks.serving.middleware.clients import Clients
+from landmarks.serving.middleware.connections import BoundedProtocol
 from landmarks.serving.middleware.logs import JsonFormatter
 from landmarks.serving.middleware.security import host_name
 from landmarks.serving.pool import protocol as frames
@@ -37,7 +42,13 @@ from landmarks.serving.settings import Access, ConnectionLimits, JobLimits, Limi
         (lambda path: Access(api_key="short"), "16"),
         (lambda path: Access(api_key="with a space in it"), "spaces"),
         (lambda path: Access(origins=("*",)), "`origins`"),
-        (lambda path: Access(origins=("https://photos.example/path",)), "`origins`"),
+        *(
+            (lambda path, text=text: Access(origins=(text,)), "`origins` must be an origin as browsers send it")
+            for text in (
+                *("https://photos.example/path", "https://Photos.example", "https://photos.example:443", "null"),
+                *("http://a@photos.example", "http://photos.example:99999", "photos.example", "http://[::1"),
+            )
+        ),
         *(
             (lambda path, name=name: Access(hosts=("photos.example", name)), "`hosts` must be a host name such as")
             for name in ("photos.example:8000", "https://photos.example", "photos.example/", "[::1]", "", "*")
@@ -143,6 +154,59 @@ def test_a_head_that_is_no_object_is_refused() -> None:
 )
 def test_host_names(header: str, name: str) -> None:
     assert host_name(header) == name
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://photos.example", "http://localhost:3000", "http://[::1]:8000", "https://photos.example:80"]
+)
+def test_origins_that_browsers_send_are_taken(origin: str) -> None:
+    assert Access(origins=(origin,)).origins == (origin,)
+
+
+class _Transport(asyncio.Transport):
+    """A connection whose client takes so many bytes at each look."""
+
+    def __init__(self, takes: int) -> None:
+        super().__init__()
+        self.left = 10_000
+        self.aborted = False
+        self._takes = takes
+
+    def get_write_buffer_size(self) -> int:
+        """Return what is left, after the client has taken some more."""
+        self.left -= self._takes
+        return self.left
+
+    def is_closing(self) -> bool:
+        """Return whether the connection was cut."""
+        return self.aborted
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self.aborted = True
+
+    def close(self) -> None:
+        """Wait for the client to take the rest."""
+
+
+@pytest.mark.parametrize(("takes", "is_cut"), [(0, True), (5, True), (50, False)])
+@pytest.mark.parametrize("wait", ["pause_writing", "_close"])
+def test_a_client_that_takes_its_answer_slowly_is_not_cut_off(wait: str, takes: int, is_cut: bool) -> None:
+    async def aborted() -> bool:
+        limits = ConnectionLimits(send_seconds=0.01)  # so that 10 bytes are the least
+        config = uvicorn.Config(lambda: None, log_config=None)
+        config.load()
+        state = ServerState()
+        protocol = BoundedProtocol(
+            clients=Clients(limits), refused=print, config=config, server_state=state, app_state={}
+        )
+        transport = _Transport(takes)
+        protocol.connection_made(transport)
+        getattr(protocol, wait)()
+        await asyncio.sleep(0.05)
+        return transport.aborted
+
+    assert asyncio.run(aborted()) == is_cut
 
 
 def test_each_code_has_a_status_of_an_error() -> None:

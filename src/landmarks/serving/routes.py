@@ -6,6 +6,7 @@ import asyncio
 import logging
 from codecs import BOM_UTF8
 from collections.abc import Callable, Coroutine
+from functools import partial
 from json import JSONDecodeError
 from typing import Annotated, Any, Literal
 
@@ -203,7 +204,8 @@ def v1_router(service: Service, searcher: Searcher | None) -> APIRouter:
         plain = request.headers.get("accept") == _BYTES
         if len(wanted.photos) == 1:
             return Response(packet_of(wanted.photos[0]), media_type=_BYTES if plain else XMP_TYPE)
-        content = await asyncio.to_thread(archive_of, wanted.photos)
+        ticket: Ticket = request.state.ticket
+        content = await service.thread.run(ticket.client, partial(archive_of, wanted.photos), ticket.spend)
         return Response(content, media_type=_BYTES if plain else ZIP_TYPE)
 
     _add_annotate(router, service)
@@ -230,7 +232,7 @@ def _add_annotate(router: APIRouter, service: Service) -> None:
         async def one(
             asked: AnnotateImageRequest, problem: RpcStatus | None, served: ServedModel
         ) -> AnnotateImageResponse:
-            content = None if problem else await asyncio.to_thread(asked.content)
+            content = None if problem else await service.thread.run(ticket.client, asked.content, ticket.spend)
             if problem is not None or content is None:
                 return AnnotateImageResponse(error=problem or NOT_BASE64)
             answer = await service.look(Upload(None, content, ticket.client), served, ["size"])

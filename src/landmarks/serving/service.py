@@ -17,6 +17,7 @@ from landmarks.serving.middleware.intake import Upload
 from landmarks.serving.middleware.metrics import Metrics
 from landmarks.serving.models.catalog import Catalog
 from landmarks.serving.models.served import ServedModel
+from landmarks.serving.pool.fair_thread import FairThread
 from landmarks.serving.pool.pool import PoolClosedError, TooSlowError, WorkerLostError
 from landmarks.serving.pool.protocol import Also
 from landmarks.serving.schemas import LimitsCard, ModelsResponse, Photo
@@ -49,6 +50,7 @@ class Service:
         catalog: The models.
         admission: Admission control.
         metrics: The metrics.
+        thread: For work of requests that would keep the event loop busy.
 
     Raises:
         ModelError: A model folder is damaged.
@@ -58,6 +60,7 @@ class Service:
 
     def __init__(self, settings: ServeSettings, *, pinned: bool = False) -> None:
         self.settings = settings
+        self.thread = FairThread()
         limits = settings.limits
         self.admission = Admission(limits.queue, _BODIES * limits.max_request_bytes)
         self.metrics = Metrics(

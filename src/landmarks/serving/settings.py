@@ -25,6 +25,7 @@ _MAX_DECODED_PIXELS = 64_000_000
 _MOST = 10**9
 """Most of anything: what is computed from it still fits into the numbers of clocks and files."""
 
+_PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
@@ -33,6 +34,19 @@ def _is_host(text: str) -> bool:
         ipaddress.ip_address(text)
         return True
     return _HOST.fullmatch(text) is not None
+
+
+def _is_origin(text: str) -> bool:
+    """Return whether a browser could send this as the origin of a page (RFC 6454); any other would never match."""
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return False
+    if not host or parts.scheme not in _PORTS or port == _PORTS[parts.scheme]:
+        return False
+    host = f"[{host}]" if ":" in host else host
+    return text == f"{parts.scheme}://{host}" + ("" if port is None else f":{port}")
 
 
 def _at_least_one(settings: object, name: str) -> None:
@@ -128,7 +142,7 @@ class ConnectionLimits:
         header_seconds: Time limit for receiving the request header, above 0; also how long a new connection may
             stay silent.
         idle_seconds: How long an idle connection stays open, above 0.
-        send_seconds: Longest time in which a client takes nothing of its answer, above 0.
+        send_seconds: Longest time in which a client takes next to nothing of its answer, above 0.
         loop_share: Share of the server's own processor time that one client may use while others use some,
             above 0, at most 1.
 
@@ -192,13 +206,11 @@ class Access:
                     f"not {host!r}"
                 )
         for origin in self.origins:
-            parts = urlsplit(origin)
-            if (
-                parts.scheme not in {"http", "https"}
-                or not parts.netloc
-                or origin != f"{parts.scheme}://{parts.netloc}"
-            ):
-                raise SettingsError(f"`origins` must be an origin such as https://photos.example, not {origin!r}")
+            if not _is_origin(origin):
+                raise SettingsError(
+                    "`origins` must be an origin as browsers send it, such as https://photos.example or "
+                    f"http://localhost:3000: in lower case, without the usual port and a path, not {origin!r}"
+                )
         for proxy in self.proxies:
             try:
                 ipaddress.ip_network(proxy)
@@ -214,7 +226,7 @@ class JobLimits:
         path: File that keeps jobs with their images until these are analysed; None for a service without jobs.
         job_hours: Hours for which the results of a finished job are kept, above 0.
         job_files: Maximum images per job, at least 1.
-        job_mb: Maximum size of all images that wait in jobs, in MiB, above 0.
+        job_mb: Maximum size of all images that wait in jobs and results that are kept, in MiB, above 0.
 
     Raises:
         SettingsError: A limit is out of range.

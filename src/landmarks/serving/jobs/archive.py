@@ -76,7 +76,9 @@ def images_of(
                 "too_large", f"a job takes up to {limits.job_files} images: send the rest as another"
             )
         if size > limits.job_mb * 2**20:
-            raise RequestError("too_large", f"the images of the jobs have more than {limits.job_mb:g} MiB")
+            raise RequestError(
+                "too_large", f"the images have more than the {limits.job_mb:g} MiB of all jobs: send fewer"
+            )
     if not images:
         others = f" (left out: {count_skipped(skipped)})" if skipped else ""
         raise RequestError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -13,6 +13,7 @@ from landmarks.serving.errors import RequestError
 from landmarks.serving.jobs.archive import images_of
 from landmarks.serving.jobs.runner import JobRunner
 from landmarks.serving.jobs.store import Job
+from landmarks.serving.middleware.admission import Ticket
 from landmarks.serving.middleware.intake import read_files
 from landmarks.serving.routes import PICTURES, ModelName, errors, only_known_parameters
 from landmarks.serving.schemas import Photo
@@ -85,10 +86,11 @@ def jobs_router(service: Service, runner: JobRunner, limits: JobLimits) -> APIRo
     async def create_job(request: Request, model: ModelName = None) -> Response:
         """Accept the files of a form, or ZIP archives of files; `GET /v1/jobs/{job_id}` tells how far they are."""
         service.catalog.find(model)
-        ticket = request.state.ticket
+        ticket: Ticket = request.state.ticket
         uploads = await read_files(request, limits.job_files)
         max_file_bytes = service.settings.limits.max_file_bytes
-        images, skipped = await asyncio.to_thread(images_of, uploads, limits, max_file_bytes)
+        listing = partial(images_of, uploads, limits, max_file_bytes)
+        images, skipped = await service.thread.run(ticket.client, listing, ticket.spend)
         ticket.check()
         job = await runner.add(_owner(request), model, images)
         ticket.count(len(images))

@@ -49,7 +49,7 @@ class JobRunner:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="jobs")  # SQLite may wait for the disk
         self._tasks: list[asyncio.Task[None]] = []
         self._more = asyncio.Event()  # set, and replaced by another one, when there are more images
-        self.pending = self._store.waiting()[0]
+        self.pending = self._store.waiting()
 
     async def open(self) -> None:
         """Start, or go on with what an earlier process has left."""
@@ -91,13 +91,13 @@ class JobRunner:
         unpacked gets its error as its result.
 
         Raises:
-            RequestError: The jobs together have too many bytes already, no image can be unpacked, or the file
-                cannot be used.
+            RequestError: The jobs and their results have too many bytes already, no image can be unpacked, or the
+                file cannot be used.
         """
         size = sum(image.size for image in images)
 
         def stored(store: JobStore) -> Job | None:
-            fits = store.waiting()[1] + size <= self._limits.job_mb * 2**20
+            fits = store.size() + size <= self._limits.job_mb * 2**20
             return store.find(store.add(owner, model, _unpacked(images)), owner) if fits else None
 
         storing = asyncio.create_task(self.call(stored))
@@ -110,7 +110,7 @@ class JobRunner:
                     await self.delete(unwanted.id, owner)
             raise
         if job is None:
-            message = "too many images of jobs are waiting: send the job again later"
+            message = "there is no room for more jobs: delete those whose results you have, or send it again later"
             raise RequestError("overloaded", message, retry_after=30)
         self.pending += job.images - job.done
         for _ in range(job.failed):
@@ -122,7 +122,7 @@ class JobRunner:
     async def delete(self, job: str, owner: str) -> bool:
         """Delete a job of an owner with its images and results; return whether there was one."""
         gone = await self.call(lambda store: store.delete(job, owner))
-        self.pending = (await self.call(lambda store: store.waiting()))[0]
+        self.pending = await self.call(lambda store: store.waiting())
         return gone
 
     async def _work(self) -> None:

@@ -31,6 +31,8 @@ CREATE TABLE images (
 );
 CREATE INDEX waiting ON images (number) WHERE taken = 0;
 """
+# Results are many, and what is still to be done few; a file of an earlier version gets it when it is opened.
+_UNFINISHED = "CREATE INDEX IF NOT EXISTS unfinished ON images (job) WHERE result IS NULL"
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class JobStore:
         with self._database as database:
             row = database.execute(
                 "SELECT job, owner, model, number, file, content FROM images JOIN jobs ON job = id "
-                "WHERE taken = 0 ORDER BY number, created LIMIT 1"
+                "WHERE taken = 0 ORDER BY number, images.rowid LIMIT 1"  # as the index has them: nothing is sorted
             ).fetchone()
             if row is None:
                 return None
@@ -207,12 +209,18 @@ class JobStore:
         self._tidy()
         return count
 
-    def waiting(self) -> tuple[int, int]:
-        """Return the number of images without a result, and their bytes."""
-        row = self._database.execute(
-            "SELECT COUNT(*), COALESCE(SUM(LENGTH(content)), 0) FROM images WHERE result IS NULL"
-        ).fetchone()
-        return int(row[0]), int(row[1])
+    def waiting(self) -> int:
+        """Return the number of images without a result."""
+        return self._number("SELECT COUNT(*) FROM images WHERE result IS NULL")
+
+    def size(self) -> int:
+        """Return the bytes that images and results take; what was deleted is free for others."""
+        pages = self._number("PRAGMA page_count") - self._number("PRAGMA freelist_count")
+        return pages * self._number("PRAGMA page_size")
+
+    def _number(self, question: str) -> int:
+        (number,) = self._database.execute(question).fetchone()
+        return int(number)
 
     def _tidy(self) -> None:
         """Shorten the write-ahead log, which would keep deleted images."""
@@ -257,6 +265,7 @@ def _open(path: Path) -> sqlite3.Connection:
         if version == 0:
             database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
         with database:
+            database.execute(_UNFINISHED)
             database.execute("UPDATE images SET taken = 0 WHERE result IS NULL AND taken = 1")
     except sqlite3.Error:
         database.close()

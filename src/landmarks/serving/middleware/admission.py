@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 
 from landmarks.serving.errors import RequestError
@@ -100,7 +101,12 @@ def _fits(held: int, wanted: int, free: int) -> bool:
 
 
 class Ticket:
-    """The slots and bytes of one request; leaving the `with` block returns them."""
+    """The slots and bytes of one request; leaving the `with` block returns them.
+
+    Attributes:
+        client: Client of the request.
+        spend: Charges the client for CPU time, in seconds, that the request takes outside the event loop.
+    """
 
     def __init__(self, admission: Admission, client: str, quota: Quota | None = None) -> None:
         self._admission = admission
@@ -109,6 +115,7 @@ class Ticket:
         self._bytes = 0
         self._ended = False
         self.client = client
+        self.spend: Callable[[float], object] = lambda _seconds: None
 
     def __enter__(self) -> Ticket:
         return self

@@ -45,6 +45,8 @@ _DISCARD_BYTES = 100 * 2**20
 """Bytes of a body to read after its request was refused: if cut off, many clients would miss the response."""
 
 _DISCARD_SECONDS = 30.0
+_SLOW_RATE = 1024
+"""Bytes of a response, per second, that a client must take; phones on a bad line take more."""
 _STOP_SECONDS = 0.5
 """How long a connection without a request stays open once the server stops: one may be in transit."""
 
@@ -200,13 +202,27 @@ class BoundedProtocol(H11Protocol):
     def pause_writing(self) -> None:
         """Limit the time of a client that does not read its response."""
         super().pause_writing()
-        self._sending = self.loop.call_later(self._limits.send_seconds, self.transport.abort)
+        self._expect_reading()
 
     def resume_writing(self) -> None:
         """Continue with a client that reads again."""
         super().resume_writing()
+        if self._sending is not None and not self.transport.is_closing():  # the rest would be waited for for ever
+            self._sending.cancel()
+
+    def _expect_reading(self) -> None:
+        """Cut a client off that takes less of its response, in `send_seconds`, than a slow line would."""
         if self._sending is not None:
             self._sending.cancel()
+        left = self.transport.get_write_buffer_size()
+
+        def look() -> None:
+            if left - self.transport.get_write_buffer_size() < _SLOW_RATE * self._limits.send_seconds:
+                self.transport.abort()
+            else:
+                self._expect_reading()
+
+        self._sending = self.loop.call_later(self._limits.send_seconds, look)
 
     # --- called by uvicorn ---
 
@@ -217,6 +233,9 @@ class BoundedProtocol(H11Protocol):
             self.loop.call_later(delay, self._next)
         else:
             self._next()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Log nothing: a request for another protocol is served as an ordinary one, and has its own line."""
 
     def send_400_response(self, msg: str) -> None:
         """Refuse anything that is not HTTP, with an error of the service."""
@@ -244,9 +263,10 @@ class BoundedProtocol(H11Protocol):
 
         def charge(seconds: float) -> None:
             if account is not None:
-                self._clients.delay(account, max(0.0, seconds - _REQUEST_COST))
+                self._clients.delay(account, max(0.0, seconds))
 
-        await metered(self._serve(scope, receive, send), charge)
+        scope["state"]["spend"] = charge
+        await metered(self._serve(scope, receive, send), lambda seconds: charge(seconds - _REQUEST_COST))
 
     def _busy(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -337,4 +357,4 @@ class BoundedProtocol(H11Protocol):
         """Close; a client that does not read the remaining data is cut off."""
         self.transport.close()
         if self.transport.get_write_buffer_size():
-            self.loop.call_later(self._limits.send_seconds, self.transport.abort)
+            self._expect_reading()

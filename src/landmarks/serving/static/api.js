@@ -8,6 +8,9 @@ export function useKey(key) {
   apiKey = key;
 }
 
+/** What passes by itself: no connection, a slow line, a busy service, a proxy without its service. */
+const PASSING = new Set([0, 408, 429, 502, 503, 504]);
+
 /** What the service said instead of an answer. */
 export class ServiceError extends Error {
   constructor(status, code, message, retryAfter = 0) {
@@ -16,7 +19,14 @@ export class ServiceError extends Error {
     this.code = code;
     this.retryAfter = retryAfter;
   }
+
+  /** Whether the same may go through later, without anybody doing anything. */
+  get passes() {
+    return PASSING.has(this.status);
+  }
 }
+
+const CUT_OFF = "The answer of the service was cut off.";
 
 const headers = () => (apiKey ? { Authorization: `Bearer ${apiKey}` } : {});
 
@@ -28,7 +38,16 @@ async function ask(path, options = {}) {
     throw new ServiceError(0, "unreachable", "The service cannot be reached.");
   }
   if (response.ok) return response;
-  throw problem(response.status, await response.text(), response.headers.get("Retry-After"));
+  throw problem(response.status, await response.text().catch(() => ""), response.headers.get("Retry-After"));
+}
+
+async function askJson(path, options) {
+  const response = await ask(path, options);
+  try {
+    return await response.json();
+  } catch {
+    throw new ServiceError(502, "unreachable", CUT_OFF);
+  }
 }
 
 function problem(status, text, retryAfter) {
@@ -42,9 +61,25 @@ function problem(status, text, retryAfter) {
   return new ServiceError(status, error.code ?? "unknown", message, Number(retryAfter) || 0);
 }
 
-export const getModels = async () => (await ask("v1/models")).json();
+/** The outline of the land, for the map. */
+export const getLand = () => askJson("land.json");
 
-export const getLandmarks = async () => (await ask("v1/landmarks")).json();
+export const getModels = () => askJson("v1/models");
+
+export const getLandmarks = () => askJson("v1/landmarks");
+
+/** Return what to send of a file: a smaller copy, or the file itself. */
+export async function prepared(file) {
+  try {
+    const beginning = file.stream().getReader();
+    await beginning.read();
+    await beginning.cancel();
+    return await shrink(file);
+  } catch {
+    const told = "The browser cannot read this: a folder, or a file that was moved or changed. Choose the photos again.";
+    throw new ServiceError(400, "unreadable", told);
+  }
+}
 
 /**
  * Ask for the tags of one file under a name, with a small picture of it where the browser cannot show it; `progress` is
@@ -65,7 +100,7 @@ export async function tag(file, name, progress) {
           const { model, photos } = JSON.parse(request.responseText);
           resolve({ ...photos[0], model });
         } catch {
-          reject(new ServiceError(502, "unreachable", "The answer of the service was cut off."));
+          reject(new ServiceError(502, "unreachable", CUT_OFF));
         }
       } else {
         reject(problem(request.status, request.responseText, request.getResponseHeader("Retry-After")));
@@ -80,8 +115,8 @@ export async function tag(file, name, progress) {
 /** Find pictures that look like a file. */
 export async function search(file) {
   const form = new FormData();
-  form.append("photos", await shrink(file), file.name);
-  return (await (await ask("v1/search?limit=6", { method: "POST", body: form })).json()).neighbours;
+  form.append("photos", await prepared(file), file.name);
+  return (await askJson("v1/search?limit=6", { method: "POST", body: form })).neighbours;
 }
 
 /** Turn `[{file, tags}]` into XMP: one packet, or a ZIP of them. */

@@ -4,6 +4,7 @@ import { byId, el } from "./dom.js";
 
 const FORM = "multipart/form-data";
 const JSON_TYPE = "application/json";
+const UNREACHABLE = "The service cannot be reached.";
 let description = null;
 
 const headers = () => (byId("key").value ? { Authorization: `Bearer ${byId("key").value}` } : {});
@@ -109,7 +110,7 @@ async function sent(address, options) {
     const text = kind.includes("zip") || kind.includes("octet") ? `${(await answer.blob()).size} bytes, ${kind}` : await answer.text();
     return `${answer.status}\n${kind.startsWith(JSON_TYPE) ? pretty(JSON.parse(text)) : text}`;
   } catch {
-    return "The service cannot be reached.";
+    return UNREACHABLE;
   }
 }
 
@@ -147,14 +148,21 @@ function follow() {
   if (target instanceof HTMLDetailsElement) target.open = true;
 }
 
+function notice(text) {
+  byId("notice").textContent = text;
+  byId("notice").hidden = !text;
+}
+
 async function show() {
-  const answer = await fetch("openapi.json", { headers: headers() });
-  byId("notice").hidden = answer.ok;
-  if (!answer.ok) {
-    byId("notice").textContent = answer.status === 401 ? "This service asks for an API key." : `The service answered with status ${answer.status}.`;
-    return;
+  notice("");
+  try {
+    const answer = await fetch("openapi.json", { headers: headers() });
+    if (answer.ok) description = await answer.json();
+    else notice(answer.status === 401 ? "This service asks for an API key." : `The service answered with status ${answer.status}.`);
+  } catch {
+    notice(UNREACHABLE);
   }
-  description = await answer.json();
+  if (!description) return;
   byId("description").replaceChildren(...marked(description.info.description));
   const operations = Object.entries(description.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, known]) => operation(path, method, known)),

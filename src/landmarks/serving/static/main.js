@@ -1,6 +1,6 @@
 /** The page: photos come in by choice, drop and paste, and go through the queue to the cards and the map. */
 
-import { getLandmarks, getModels, ServiceError, useKey, xmp } from "./api.js";
+import { getLand, getLandmarks, getModels, ServiceError, useKey, xmp } from "./api.js";
 import { about } from "./about.js";
 import { Cards } from "./cards.js";
 import { byId, el } from "./dom.js";
@@ -12,6 +12,7 @@ import { sampleButtons } from "./samples.js";
 
 const XMP_AT_A_TIME = 200; // the most that the service takes in a request
 const COPIED_SECONDS = 3;
+const AGAIN_SECONDS = 3; // before the next try to learn what the service knows
 
 /** What is shown, by the value of the choice. */
 const SHOWN = {
@@ -43,6 +44,7 @@ const cards = new Cards(byId("photos"), photos, {
   search: () => service.search,
 });
 
+let away = ""; // what was last said of a service that could not be asked
 let map = null; // until the outline of the land has come; photos are taken before
 
 function add(files) {
@@ -68,7 +70,10 @@ async function copied(text) {
     notice("There are no tags to copy.");
     return;
   }
-  await copy(text);
+  if (!(await copy(text))) {
+    notice("The browser does not let this page copy: download the tags instead.");
+    return;
+  }
   byId("summary").textContent = "Copied";
   setTimeout(summarise, COPIED_SECONDS * 1000);
 }
@@ -130,8 +135,7 @@ function askForKey() {
 }
 
 async function worldMap() {
-  const land = await (await fetch("land.json")).json();
-  return new WorldMap(byId("map"), byId("map-text"), photos, land, (photo) => cards.focus(photo));
+  return new WorldMap(byId("map"), byId("map-text"), photos, await getLand(), (photo) => cards.focus(photo));
 }
 
 async function meet() {
@@ -171,10 +175,12 @@ async function start() {
   try {
     map ??= await worldMap();
     await meet();
+    if (byId("notice").textContent === away) notice("");
   } catch (error) {
     if (!(error instanceof ServiceError)) throw error;
     if (error.status === 401) askForKey();
-    else notice(error.message);
+    else notice(away = error.message);
+    if (error.passes) setTimeout(start, Math.max(AGAIN_SECONDS, error.retryAfter) * 1000);
   }
 }
 

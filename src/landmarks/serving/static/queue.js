@@ -3,8 +3,7 @@
  * or away, the queue rests and goes on by itself.
  */
 
-import { ServiceError, tag } from "./api.js";
-import { shrink } from "./shrink.js";
+import { prepared, ServiceError, tag } from "./api.js";
 
 const MOST_AT_ONCE = 6; // browsers open no more connections
 const QUICK = 2; // seconds of a photo from which on another one may go beside it
@@ -12,10 +11,8 @@ const SLOW = 8;
 const LONGEST_REST = 30; // seconds
 const PATIENCE = 300; // seconds without any answer, after which the user is asked
 
-/** What passes by itself: no connection, a slow line, a busy service, a proxy without its service. */
-const PASSING = new Set([0, 408, 429, 502, 503, 504]);
 /** Whether the same photo may go through when the user asks for it. */
-const mendable = (status) => PASSING.has(status) || status === 401 || status >= 500;
+const mendable = (error) => error.passes || error.status === 401 || error.status >= 500;
 
 export class Queue {
   #photos;
@@ -56,16 +53,15 @@ export class Queue {
 
   async #send(photo) {
     this.#photos.update(photo, { state: "sending", progress: 0, error: null });
-    const file = await shrink(photo.file);
-    if (!this.#photos.has(photo)) return;
-    const limit = this.#limit();
-    if (file.size > limit) {
-      const told = (limit / 2 ** 20).toFixed(limit < 2 ** 20 ? 1 : 0);
-      this.#photos.update(photo, { state: "failed", error: `The file is larger than the ${told} MiB that this service takes.` });
-      return;
-    }
-    const started = performance.now();
     try {
+      const file = await prepared(photo.file);
+      if (!this.#photos.has(photo)) return;
+      const limit = this.#limit();
+      if (file.size > limit) {
+        const told = (limit / 2 ** 20).toFixed(limit < 2 ** 20 ? 1 : 0);
+        throw new ServiceError(413, "too_large", `The file is larger than the ${told} MiB that this service takes.`);
+      }
+      const started = performance.now();
       const answer = await tag(file, photo.file.name, (progress) => this.#photos.update(photo, { progress }));
       this.#went((performance.now() - started) / 1000);
       this.#photos.update(photo, { state: "done", answer });
@@ -86,8 +82,8 @@ export class Queue {
     if (error.status === 429) this.#answered = performance.now(); // it is there, only busy
     // The service has tried it on two workers.
     const over = (performance.now() - this.#answered) / 1000 > PATIENCE || error.code === "worker_lost";
-    if (!PASSING.has(error.status) || over) {
-      this.#photos.update(photo, { state: "failed", error: error.message, again: mendable(error.status) });
+    if (!error.passes || over) {
+      this.#photos.update(photo, { state: "failed", error: error.message, again: mendable(error) });
       if (error.status === 401) this.#refused();
       return;
     }
