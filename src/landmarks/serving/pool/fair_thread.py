@@ -42,7 +42,8 @@ class FairThread:
         """
         work = _Work(call, spend, asyncio.get_running_loop().create_future())
         self._line.put(client, work)
-        self._working = self._working or asyncio.create_task(self._work())
+        if self._working is None or self._working.done():
+            self._working = asyncio.create_task(self._work())
         try:
             result: Result = await work.reply
         finally:
@@ -61,7 +62,6 @@ class FairThread:
                 work.reply.set_exception(result)
             else:
                 work.reply.set_result(result)
-        self._working = None
 
 
 def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
