@@ -66,7 +66,8 @@ def evaluate(
         raise SettingsError("`split` is about a run's own data: give it without `data`")
     from landmarks.training.evaluation.evaluation import EvaluateSettings
 
-    photos, others = ([local_data(one, None, verbosity) for one in given] for given in (data, negatives))
+    photos = [local_data(one, None, verbosity) for one in data]
+    others = [local_data(one, None, verbosity, argument="negatives") for one in negatives]
     asked = EvaluateSettings(model, tuple(photos), tuple(others), replace(settings, top=5), workers)
     _evaluate_folder(asked, out, jsonl=jsonl, verbosity=verbosity)
 

@@ -87,14 +87,14 @@ def origins_of(sources: Iterable[str], licences: Mapping[str, str], fallback: st
     return tuple(sorted(found, key=lambda one: (-one.pictures, one.collection)))
 
 
-def parse_licences(texts: Sequence[str]) -> dict[str, str]:
-    """Parse `COLLECTION=LICENCE` texts; a collection alone has the licence `not stated`.
+def parse_licences(texts: str | Sequence[str]) -> dict[str, str]:
+    """Parse one or more `COLLECTION=LICENCE` texts; a collection alone has the licence `not stated`.
 
     Raises:
         SettingsError: A text has no name before the equals sign, or a name is repeated.
     """
     licences: dict[str, str] = {}
-    for text in texts:
+    for text in [texts] if isinstance(texts, str) else texts:
         name, _, licence = (part.strip() for part in text.partition("="))
         if not name:
             raise SettingsError(f"`origin` must be COLLECTION=LICENCE, not {text!r}")
