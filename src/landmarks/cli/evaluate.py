@@ -64,6 +64,7 @@ def evaluate(
         return
     if split is not None:
         raise SettingsError("`split` is about a run's own data: give it without `data`")
+    _require_free(out)
     from landmarks.training.evaluation.evaluation import EvaluateSettings
 
     photos = [local_data(one, None, verbosity) for one in data]
@@ -81,6 +82,16 @@ def _require_run(model: str) -> None:
     named = named_model(model) is not None and not RunFolder(path).info.is_file()
     if path.is_file() or (path / INFO_FILE).is_file() or named:
         raise SettingsError(f"{model}: no run with data of its own: give folders of photos to evaluate it on")
+
+
+def _require_free(out: Path | None) -> None:
+    """Refuse, before any work, a folder for the report that cannot hold it or holds that of a run."""
+    from landmarks.training.runs.folder import RunFolder
+
+    if out is not None and out.exists() and not out.is_dir():
+        raise SettingsError(f"`out` {out} is a file: give a folder")
+    if out is not None and RunFolder(out).info.exists():
+        raise SettingsError(f"`out` {out} is a run, which has a report of its own: give another folder")
 
 
 def _require_defaults(settings: TagSettings, workers: int | None) -> None:
