@@ -113,6 +113,14 @@ def test_mistakes_are_told_in_one_sentence(place: Path, arguments: tuple[str, ..
     assert not (place / "runs").exists()
 
 
+def test_a_threshold_that_was_chosen_on_no_photos_is_no_calibration(place: Path) -> None:
+    model = make_model(place / "cautious", calibration=calibrated(fitted_on={"negatives": 0}))
+    (row,) = (json.loads(line) for line in landmarks("models", model, "--jsonl").out.splitlines()[-1:])
+    landmarks("evaluate", model, "data", "--out", "out", "--workers", "1")
+    measured = json.loads((place / "out/metrics.json").read_text())["model"]
+    assert (row["name"], row["calibrated"], measured["calibrated"]) == ("cautious", False, False)
+
+
 def test_a_folder_named_like_a_model_is_not_taken_for_it(place: Path) -> None:
     (place / "world").mkdir()
     assert "world: no run with data of its own" in landmarks("evaluate", "world").complaint

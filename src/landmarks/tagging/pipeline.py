@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,6 +26,7 @@ from landmarks.model.folder import DEFAULT_MODEL, find_models
 from landmarks.model.recognizer import Prepared, Recognition, Recognizer, prepare_for
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.several import decide, identity_of_models, settings_beside
+from landmarks.tagging.surroundings import checked_position
 from landmarks.tagging.tagger import Finding, gazetteer_of, make_tagger, with_surroundings
 from landmarks.tagging.tags import ImageTags
 from landmarks.tagging.workers import BATCH, Job, run_parallel
@@ -302,19 +302,7 @@ def _placed(
     for photo, position in zip_longest(photos, positions, fillvalue=missing):
         if photo is missing or position is missing:
             raise SettingsError("`positions` must be as many as the photos: give None for those without one")
-        yield photo, None if position is None else _checked(position)
-
-
-def _checked(position: Position) -> Position:
-    try:
-        latitude, longitude = map(float, position)
-    except (TypeError, ValueError):
-        latitude = longitude = math.nan
-    if not (abs(latitude) <= 90 and abs(longitude) <= 180):
-        raise SettingsError(
-            f"`positions` must be latitude and longitude in degrees for each photo, not {position!r} for one"
-        )
-    return latitude, longitude
+        yield photo, None if position is None else checked_position(position)
 
 
 def load_model(
@@ -371,8 +359,7 @@ def tag(
     workers = processes if workers is None else workers
     listed = [paths] if isinstance(paths, str | PathLike) else paths
     photos = find_photos([to_path("paths", path) for path in listed], exclude=exclude)
-    folders = find_models(str(model))
-    findings = find_tags_parallel(folders, settings or TagSettings(), photos, workers=workers)
+    findings = find_tags_parallel(find_models(str(model)), settings or TagSettings(), photos, workers=workers)
     return (finding.photo for finding in findings)
 
 
