@@ -13,7 +13,7 @@ from landmarks.training.data.folders import is_url
 from landmarks.training.data.remote import local_copy
 from landmarks.training.engine.pipeline import train_run
 from landmarks.training.engine.trained import SPLITS, evaluate_run, load_data, load_run
-from landmarks.training.export.formats.targets import export_for
+from landmarks.training.export.formats.targets import export_for, require_exportable
 from landmarks.training.metrics.evaluate import Evaluation
 
 
@@ -102,5 +102,6 @@ def export(run: str | Path, out: str | Path | None = None, settings: ExportSetti
     trained = load_run(to_path("run", run))
     chosen = settings or ExportSettings()
     target = to_path("out", out) if out is not None else Path(run) / chosen.folder_name
+    require_exportable(trained, target, chosen)
     export_for(trained, load_data(trained), target, chosen)
     return target
