@@ -41,10 +41,9 @@ def as_the_file_has_it(batches: Sequence[Pictures], recognizer: Recognizer) -> N
     session = onnxruntime.InferenceSession(
         str(recognizer.folder / ONNX_FILE), options, providers=["CPUExecutionProvider"]
     )
-    name, calibration = session.get_inputs()[0].name, recognizer.calibration
-    temperature = recognizer.info.temperature if calibration is None else calibration.temperature
+    name = session.get_inputs()[0].name
     logits = np.concatenate([session.run(["logits"], {name: batch})[0] for batch in batches])
-    return softmax(logits, temperature)
+    return softmax(logits, recognizer.info.temperature)
 
 
 def main() -> None:

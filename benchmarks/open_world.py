@@ -115,7 +115,7 @@ def todays_model(roles: Roles, cache: Path, name: str) -> str:
         link, roles.photos, preprocessing=Preprocessing.from_dict(info.preprocessing.to_dict())
     )
     known = is_landmark(info.classes)
-    calibration = Calibration.from_dict(info.calibration or {})
+    calibration = Calibration.from_dict(info.calibration or {}, info.temperature)
     scores = calibration.scores(outputs.logits, outputs.embeddings, known)
     sets = test_sets(roles)
     names = [cls for cls, is_known in zip(info.classes, known, strict=True) if is_known]

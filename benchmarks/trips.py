@@ -289,7 +289,8 @@ def networks(data: Path, cache: Path) -> dict[Mode, Network]:
         if mode == "dev":
             calibration = calibrate_dev(roles, outputs)
         else:
-            calibration = Calibration.from_dict(read_info(find_model("world")).calibration or {})
+            info = read_info(find_model("world"))
+            calibration = Calibration.from_dict(info.calibration or {}, info.temperature)
         found[mode] = Network(roles, outputs, calibration)
     return found
 

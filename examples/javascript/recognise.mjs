@@ -23,8 +23,7 @@ for (const photo of photos) {
   const pixels = prepare(await decode(photo), model.preprocessing);
   const pictures = new ort.Tensor("uint8", pixels, [1, crop, crop, 3]);
   const {logits} = await session.run({pictures}, ["logits"]);
-  const temperature = model.calibration?.temperature ?? model.temperature;
-  const candidates = softmax(logits.data, temperature)
+  const candidates = softmax(logits.data, model.temperature)
     .map((probability, index) => ({class_name: model.classes[index], probability}))
     .filter(({class_name}) => class_name.replace(/^\d+\./, "").toLowerCase() !== "background")
     .sort((a, b) => b.probability - a.probability)

@@ -8,7 +8,7 @@ the service turns the class into an HTTP status.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
@@ -82,6 +82,12 @@ def require_at_least(argument: str, value: float, least: int = 1) -> None:
     """Raise a `SettingsError` that names the argument, unless the value is large enough."""
     if value < least:
         raise SettingsError(f"`{argument}` must be at least {least}, not {value}")
+
+
+def listed(items: Sequence[object], most: int = 5, separator: str = ", ") -> str:
+    """Return the first items, and how many more there are, for a message."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return separator.join(map(str, items[:most])) + more
 
 
 class MetadataError(InputError):

@@ -172,6 +172,13 @@ def test_several_processes_for_a_network_of_pytorch(transfer_run, drawn):
     assert_refused(outcome, transfer_run, "evaluated in one process: leave out --workers")
 
 
+def test_options_of_reading_photos_for_a_network_of_pytorch(transfer_run, drawn):
+    outcome = landmarks("evaluate", transfer_run, drawn / "test", "--engine", "openvino")
+    assert_refused(outcome, transfer_run, "evaluated by PyTorch: leave out --engine")
+    outcome = landmarks("evaluate", transfer_run, drawn / "test", "--max-megapixels", 0.0001)
+    assert_refused(outcome, "can be read", "more than the limit of 0.0 MiB")
+
+
 @pytest.mark.parametrize("command", ["evaluate", "export"])
 def test_tampered_weights(command, transfer_run, copy_run):
     run = copy_run(transfer_run)

@@ -97,13 +97,28 @@ def test_another_operating_point_is_asked_for_by_name(place: Path) -> None:
         (("a_run", "--prefer", "recall"), "--prefer is about other data: give DATA"),
         (("a_run", "--no-position", "--workers", "3"), "--position is about other data: give DATA"),
         (("a_run", "--workers", "3"), "--workers is about other data: give DATA"),
+        (("colours", "data", "--out", "data/Moon/0.png"), "--out data/Moon/0.png is a file: give a folder"),
+        (("colours", "data", "--out", "a_run"), "--out a_run is a run, which has a report of its own"),
+        (("colours", ""), "DATA is an empty path"),
+        (("colours", "data", "--negatives", ""), "--negatives is an empty path"),
     ],
 )
 def test_mistakes_are_told_in_one_sentence(place: Path, arguments: tuple[str, ...], words: str) -> None:
+    if "--out" in arguments:
+        (place / "a_run").mkdir()
+        (place / "a_run/run.json").touch()
     outcome = landmarks("evaluate", *arguments)
     assert outcome.status == 2
     assert words in outcome.complaint
     assert not (place / "runs").exists()
+
+
+def test_a_threshold_that_was_chosen_on_no_photos_is_no_calibration(place: Path) -> None:
+    model = make_model(place / "cautious", calibration=calibrated(fitted_on={"negatives": 0}))
+    (row,) = (json.loads(line) for line in landmarks("models", model, "--jsonl").out.splitlines()[-1:])
+    landmarks("evaluate", model, "data", "--out", "out", "--workers", "1")
+    measured = json.loads((place / "out/metrics.json").read_text())["model"]
+    assert (row["name"], row["calibrated"], measured["calibrated"]) == ("cautious", False, False)
 
 
 def test_a_folder_named_like_a_model_is_not_taken_for_it(place: Path) -> None:

@@ -152,11 +152,23 @@ def test_hub_folder_is_one_for_timm_and_for_landmarks(transfer_run, photo, tmp_p
     assert outcome.status == 0, outcome.err
 
 
-@pytest.mark.parametrize("target", ["timm", "hub"])
-def test_network_that_timm_does_not_know_is_refused(scratch_run, tmp_path, target):
-    outcome = landmarks("export", scratch_run, "--for", target, "--out", tmp_path / "made")
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--for", "timm"), "timm holds its own backbones with a linear head, not mymodel"),
+        (("--for", "hub"), "timm holds its own backbones with a linear head, not mymodel"),
+        (("--for", "photoprism", "--name", "東京"), "PhotoPrism allows the letters a to z and digits"),
+        (("--for", "torchscript", "--name", "x"), "--name is stored nowhere with --for torchscript: leave it out"),
+        (("--out", "."), "this model folder exists"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_before_the_images_are_opened(
+    scratch_run, tmp_path, monkeypatch, flags, words
+):
+    monkeypatch.setattr("landmarks.training.engine.trained.load_data", lambda *_args, **_rest: 1 / 0)
+    outcome = landmarks("export", scratch_run, "--out", tmp_path / "made", *flags)
     assert outcome.status == 2
-    assert "timm holds its own backbones with a linear head, not mymodel" in outcome.complaint
+    assert words in outcome.complaint
     assert list(tmp_path.iterdir()) == []
 
 

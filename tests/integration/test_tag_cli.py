@@ -187,6 +187,22 @@ def test_own_places_are_used(model: Path, photos: Path, tmp_path: Path) -> None:
     assert "La dame de fer" in landmarks("tag", photos, "--model", model, "--own-places", own).out
 
 
+def test_predict_says_names_as_tag_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = make_model(tmp_path / "model")
+    (model / "places.csv").write_text("key,name\nstonehenge,=Steine\n")
+    save_colour(tmp_path / "=1.png", HENGE)
+
+    def said(command: str, form: str) -> str:
+        return landmarks(command, "=1.png", "--model", model, form).out
+
+    tagged, predicted = (json.loads(said(command, "--jsonl")) for command in ("tag", "predict"))
+    assert predicted["candidates"] == tagged["candidates"]
+    for command in ("tag", "predict"):
+        first = next(csv.DictReader(io.StringIO(said(command, "--csv"))))
+        assert (first["path"], first["name"]) == ("'=1.png", "'=Steine")
+
+
 def test_a_model_that_was_not_calibrated_is_told(photos: Path, tmp_path: Path) -> None:
     plain = make_model(tmp_path / "plain")
     assert "not calibrated" in landmarks("tag", photos / "grey.jpg", "--model", plain).err

@@ -62,15 +62,14 @@ def test_calibration_is_the_same_after_model_json(score: ScoreKind) -> None:
     fitted = calibrate(valid, labels, negatives, ("a", "b", "background"), score=score, statistics=statistics)
     assert fitted.fitted_on == {"validation": 3, "negatives": 120}
     assert (fitted.statistics is not None) is (score != "known_mass")
-    again = Calibration.from_dict(json.loads(json.dumps(fitted.to_dict())))
+    again = Calibration.from_dict(json.loads(json.dumps(fitted.to_dict())), fitted.temperature)
     assert again.to_dict() == fitted.to_dict()
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"temperature": 0},
-        {"temperature": "warm"},
+        {"fitted_on": None},
         {"score": "guess"},
         {"threshold": float("nan")},
         {"target_fpr": 1},
@@ -85,4 +84,4 @@ def test_calibration_is_the_same_after_model_json(score: ScoreKind) -> None:
 def test_a_damaged_calibration_is_refused(change: dict[str, object]) -> None:
     values = Calibration(1.0, "energy", 2.0, 0.01).to_dict()
     with pytest.raises(ModelError, match="calibration is damaged"):
-        Calibration.from_dict({**values, **change})
+        Calibration.from_dict({**values, **change}, 1.0)

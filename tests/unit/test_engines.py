@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from commands import landmarks
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_model import COLOURS, make_model, save_colour
+from tiny_model import COLOURS, CROP, make_model, save_colour
 
 from landmarks.errors import ModelError, SettingsError
 from landmarks.imaging.preprocessing import Preprocessing
@@ -26,7 +28,7 @@ CONTRACT = Preprocessing(resize=40, crop=36)
 CLASSES = 3
 
 
-def load(path: Path, name: EngineName, *, crop: int = CONTRACT.crop, classes: int = CLASSES) -> Engine:
+def load(path: Path, name: EngineName, *, crop: int = CONTRACT.crop, classes: int | None = CLASSES) -> Engine:
     if name == "openvino":
         pytest.importorskip("openvino")
     return load_engine(path, name=name, threads=1, crop=crop, classes=classes)
@@ -71,6 +73,27 @@ def test_an_answer_outlives_the_next_one(engines: dict[EngineName, Engine], name
     engines[name].run(pictures(2, 1))
     np.testing.assert_array_equal(logits, before[0])
     np.testing.assert_array_equal(embeddings, before[1])
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_threads_do_not_get_each_others_answers(engines: dict[EngineName, Engine], name: EngineName) -> None:
+    asked = [pictures(1, seed) for seed in range(4)] * 50
+    alone = [engines[name].run(one)[0] for one in asked]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda one: engines[name].run(one)[0], asked))
+    np.testing.assert_allclose(np.concatenate(together), np.concatenate(alone), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_network_without_logits_gives_its_embedding(tmp_path: Path, name: EngineName) -> None:
+    graph = onnx.load(make_model(tmp_path / "model") / "model.onnx")
+    del graph.graph.output[[output.name for output in graph.graph.output].index("logits")]
+    onnx.save(graph, tmp_path / "embedding.onnx")
+    logits, embeddings = load(tmp_path / "embedding.onnx", name, crop=CROP, classes=None).run(
+        np.full((2, CROP, CROP, 3), 51, dtype=np.uint8)
+    )
+    assert logits.shape == (2, 0)
+    np.testing.assert_allclose(embeddings, 0.2, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ENGINES)

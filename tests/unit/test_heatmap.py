@@ -13,7 +13,7 @@ from landmarks.errors import StorageError
 from landmarks.imaging.preprocessing import Preprocessing, prepare
 from landmarks.model.folder import find_model
 from landmarks.model.recognizer import Recognizer
-from landmarks.tagging.heatmap import Heatmap, draw_heatmap, occlusion_heatmap, save_heatmap
+from landmarks.tagging.heatmap import Heatmap, draw_heatmap, occlusion_heatmap, overlaid, save_heatmap
 
 TOWER = "07.Eiffel_Tower"
 QUADRANTS = [(0, 0), (0, 1), (1, 0), (1, 1)]
@@ -101,6 +101,13 @@ def test_the_photo_stands_left_and_the_unseen_is_dark_on_the_right() -> None:
     other = left + 400 + left
     assert row[other + 5] == [27, 45, 63]
     assert row[other + 200] != [27, 45, 63]
+
+
+def test_of_a_network_that_sees_the_whole_photo_nothing_is_dark() -> None:
+    heatmap = Heatmap(np.zeros((CROP, CROP)), 0.9, 0.9)
+    whole = Preprocessing(resize=CROP, crop=CROP, fit="squash")
+    row = np.asarray(overlaid(Image.new("RGB", (400, 200), (90, 150, 210)), heatmap, whole))[100].tolist()
+    assert row[5] == row[200] == row[395] != [27, 45, 63]
 
 
 def test_a_picture_is_written_whole_or_told(colours: Recognizer, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def calibration(**changes: object) -> Calibration:
 
 def test_operating_points_are_the_same_after_model_json() -> None:
     stored = json.loads(json.dumps(calibration().to_dict()))
-    read = Calibration.from_dict(stored)
+    read = Calibration.from_dict(stored, 1.0)
     assert read.operating_points == POINTS
     assert read.at("recall") == POINTS["recall"]
     assert [words for words, _ in read.at("balanced").expected.measured()] == [
@@ -46,7 +46,7 @@ def test_operating_points_are_the_same_after_model_json() -> None:
 def test_an_older_model_has_only_the_balanced_point() -> None:
     stored = calibration(operating_points={}, min_confidence=0.6).to_dict()
     del stored["operating_points"]
-    read = Calibration.from_dict(stored)
+    read = Calibration.from_dict(stored, 1.0)
     assert read.at("balanced") == OperatingPoint(0.5, 0.6)
     with pytest.raises(SettingsError, match=r"`prefer` is recall.*export the model again"):
         read.at("recall")
@@ -55,7 +55,7 @@ def test_an_older_model_has_only_the_balanced_point() -> None:
 def test_rates_of_a_newer_version_are_passed_over() -> None:
     stored = calibration().to_dict()
     stored["operating_points"]["recall"]["expected"]["of_tomorrow"] = {"what": "ever"}
-    assert Calibration.from_dict(stored).operating_points == POINTS
+    assert Calibration.from_dict(stored, 1.0).operating_points == POINTS
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_contradicting_points_are_refused(points: dict[str, OperatingPoint], mes
 @pytest.mark.parametrize("value", [None, [], {"balanced": {}}, {"balanced": {"threshold": "x"}}, {"balanced": 3}])
 def test_damaged_points_are_a_damaged_model(value: object) -> None:
     with pytest.raises(ModelError, match="the calibration is damaged"):
-        Calibration.from_dict({**calibration().to_dict(), "operating_points": value})
+        Calibration.from_dict({**calibration().to_dict(), "operating_points": value}, 1.0)
 
 
 def test_values_out_of_range_are_refused() -> None:

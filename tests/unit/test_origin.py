@@ -49,6 +49,7 @@ def test_a_damaged_origin_is_a_damaged_model(origin: object, tmp_path: Path) -> 
 
 
 def test_collections_are_counted_by_source() -> None:
+    assert parse_licences("web") == {"web": "not stated"}
     licences = parse_licences(["gldv2=none", "books = CC0", "web"])
     found = origins_of(["gldv2", "gldv2", "", "web"], licences, "holiday")
     assert found == (

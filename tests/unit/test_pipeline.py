@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from landmarks.serving.pool.worker import Answerer, WorkerSettings
 from landmarks.tagging.pipeline import Model, load_model, tag
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.workers import cores
+from landmarks.training.api import export, train
 
 TOWER = COLOURS["07.Eiffel_Tower"]
 YELLOW = (225, 215, 30)
@@ -167,6 +169,25 @@ class TestOneAnswer:
                 assert list(model.tag(given)) == [usual]
             assert len(model.embed(buffer)) == len(list(model.predict(buffer))) == 1
 
+    def test_what_is_not_a_list_of_photos_is_one_photo(self, folder: Path, tmp_path: Path) -> None:
+        content = save_colour(tmp_path / "a.png", TOWER).read_bytes()
+        grey: Any = np.zeros((9, 9), dtype=np.uint8)
+        for given in (io.BytesIO(content), grey, np.array(3), None, 7):
+            (one,) = Model(folder).tag(given)
+            assert "expected a" in (one.error or "")
+        with os.scandir(tmp_path) as entries:
+            entry = next(one for one in entries if one.name == "a.png")
+        for given in (entry, [entry]):
+            (one,) = Model(folder).tag(given)
+            assert (one.path, [tag.name for tag in one.tags]) == (tmp_path / "a.png", ["Eiffel Tower"])
+            assert len(list(tag(given, folder))) == 1
+
+    def test_one_pattern_may_be_given_alone(self, folder: Path, tmp_path: Path) -> None:
+        for name in ("a.png", "a_edited.png"):
+            save_colour(tmp_path / "photos" / name, TOWER)
+        (one,) = tag(tmp_path / "photos", folder, exclude="*_edited.png")
+        assert one.path.name == "a.png"
+
     @pytest.mark.parametrize(
         ("call", "argument"),
         [
@@ -180,6 +201,14 @@ class TestOneAnswer:
             (lambda model, folder: list(model.tag([b""], positions=[None, None])), "`positions`"),
             (lambda model, folder: list(model.tag([b""], positions=[(200, 500)])), "`positions`"),
             (lambda model, folder: list(model.tag([b""], positions=[(math.nan, 5)])), "`positions`"),
+            (lambda model, folder: list(model.tag([b"", b""], positions=PARIS)), "`positions`"),
+            (lambda model, folder: list(model.tag([b""], positions=["48.9,2.3"])), "`positions`"),
+            (lambda model, folder: tag("", folder), "`paths` is an empty path"),
+            (lambda model, folder: tag(["a.jpg", ""], folder), "`paths` is an empty path"),
+            (lambda model, folder: TagSettings(own_places=""), "`own_places` is an empty path"),
+            (lambda model, folder: TagSettings(max_megapixels=math.inf), "`max_megapixels`"),
+            (lambda model, folder: train(""), "`data` is an empty path"),
+            (lambda model, folder: export(""), "`run` is an empty path"),
         ],
     )
     def test_an_argument_out_of_range_is_named(
@@ -197,7 +226,7 @@ class TestOneAnswer:
         model = Model(folder)
         rows = np.stack([found.embedding for found in model.find(photos, embeddings=True)])
         np.testing.assert_array_equal(model.embed(photos), rows)
-        assert model.embed([]).size == 0
+        assert model.embed([]).shape == (0, rows.shape[1])
 
 
 class TestPosition:

@@ -462,6 +462,12 @@ def test_models_say_licence_origin_and_the_rates_to_expect(tmp_path: Path) -> No
         Service(ServeSettings(folder, workers=1, tags=TagSettings(prefer="precision")))
 
 
+def test_a_threshold_that_was_chosen_on_no_photos_promises_nothing(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "colours", calibration=calibrated(fitted_on={"negatives": 0}))
+    (card,) = Service(ServeSettings(folder, workers=1)).models(search=False).models
+    assert (card.calibrated, card.promised_false_tag_rate) == (False, None)
+
+
 def test_metrics_count_pictures_by_outcome(client: TestClient) -> None:
     client.post("/v1/tags", content=TOWER, headers=RAW)
     client.post("/v1/tags", content=GREY, headers=RAW)

@@ -254,7 +254,7 @@ def test_scores_of_the_recognizer_are_those_of_its_calibration(model: Path, tmp_
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"temperature": -1.0}, "calibration is damaged"),
+        ({"threshold": "high"}, "calibration is damaged"),
         (replace(CALIBRATED, statistics=OF_TWO_CLASSES).to_dict(), "class means do not fit"),
     ],
 )
@@ -267,6 +267,19 @@ def test_a_model_with_a_wrong_calibration_is_refused(
     (folder / "model.json").write_text(json.dumps({**info, "calibration": wrong}))
     with pytest.raises(ModelError, match=rf"model\.json: .*{complaint}"):
         Recognizer(folder)
+
+
+def test_the_temperature_is_stored_once_and_older_models_that_repeat_it_still_load(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "model", calibration=calibrated(temperature=2.0))
+    info = json.loads((folder / "model.json").read_text())
+    assert info["temperature"] == 2.0
+    assert "temperature" not in info["calibration"]
+    photo = save_colour(tmp_path / "a.png", COLOURS["31.Stonehenge"])
+    (now,) = Recognizer(folder).recognize([photo])
+    info["calibration"]["temperature"] = 2.0
+    (folder / "model.json").write_text(json.dumps(info))
+    (before,) = Recognizer(folder).recognize([photo])
+    assert (before, before.score) == (now, now.score)
 
 
 def test_a_model_json_without_a_calibration_still_loads(tmp_path: Path) -> None:

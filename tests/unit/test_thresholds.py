@@ -95,7 +95,7 @@ def test_expected_rates_and_points_are_stored() -> None:
     assert balanced.false_tags_unknown.count == 200
     rates = fitted.fitted_on["rates"]
     assert set(rates) == {f"{sort} group{i}" for sort in ("kind", "landmark") for i in range(10)}
-    again = Calibration.from_dict(json.loads(json.dumps(fitted.to_dict())))
+    again = Calibration.from_dict(json.loads(json.dumps(fitted.to_dict())), fitted.temperature)
     assert again.to_dict() == fitted.to_dict()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from landmarks.errors import listed
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.recognizer import Candidate
 from landmarks.tagging.tagger import Explanation
@@ -59,3 +60,8 @@ TAG = Tag("Eiffel Tower", "landmark", 0.6, PLACE, "eiffel_tower")
 )
 def test_each_answer_is_explained(explanation: Explanation, tags: tuple[Tag, ...], said: str) -> None:
     assert explain(explanation, tags, Gazetteer.bundled()) == said
+
+
+def test_a_long_list_ends_with_how_many_more_there_are() -> None:
+    assert listed(["a", "b"], 2) == "a, b"
+    assert listed(["a", "b", "c", "d"], 2, "; ") == "a; b and 2 more"

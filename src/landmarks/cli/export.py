@@ -30,11 +30,12 @@ def export(
 
     from landmarks.cli.progress import RunProgress
     from landmarks.training.engine.trained import load_data, load_run
-    from landmarks.training.export.formats.targets import export_for
+    from landmarks.training.export.formats.targets import export_for, require_exportable
 
     text = notes.read_text(encoding="utf-8", errors="replace") if notes else ""
     trained = load_run(run)
     target = out or run / settings.folder_name
+    require_exportable(trained, target, settings)
     with RunProgress(verbosity, unit="images") as shown:
         data = load_data(trained, progress=shown.progress)
         shown.stage("exporting and comparing")

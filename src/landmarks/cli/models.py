@@ -11,7 +11,7 @@ import click
 
 from landmarks.cli.declare import Argument, Jsonl, Option, Verbosity
 from landmarks.cli.output import print_json
-from landmarks.errors import LandmarksError, SettingsError
+from landmarks.errors import LandmarksError, SettingsError, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -269,13 +269,13 @@ def _callbacks(shown: RunProgress) -> Callbacks:
 
 def _describe(folder: Path, info: ModelInfo) -> dict[str, Any]:
     from landmarks.fewshot.learned import read_learned
-    from landmarks.model.calibration import Calibration
+    from landmarks.model.calibration import calibration_of
     from landmarks.model.folder import HEAD_FILES, ONNX_FILE, find_file
     from landmarks.model.ood import is_landmark
     from landmarks.model.operating_points import points_to_dict
 
     learned = read_learned(folder, info)
-    points = {} if info.calibration is None else Calibration.from_dict(info.calibration).operating_points
+    calibration = calibration_of(info)
     return {
         "name": info.name,
         "path": str(folder),
@@ -285,11 +285,11 @@ def _describe(folder: Path, info: ModelInfo) -> dict[str, Any]:
         "bytes": sum(
             find_file(folder, one).stat().st_size for one in (ONNX_FILE, *HEAD_FILES) if one in info.files
         ),
-        "calibrated": info.calibration is not None and info.calibration["fitted_on"].get("negatives") != 0,
+        "calibrated": calibration is not None and calibration.measured,
         "created": str(info.created),
         "licence": info.licence,
         "origin": [asdict(one) for one in info.origin],
-        "operating_points": points_to_dict(points),
+        "operating_points": points_to_dict({} if calibration is None else calibration.operating_points),
         "learned": [
             {"name": one.name, "photos": len(one.vectors), "rejected": len(one.rejected)}
             for one in (learned.landmarks if learned is not None else ())
@@ -317,9 +317,8 @@ def _origin(origin: list[dict[str, Any]]) -> Iterator[str]:
     from landmarks.model.folder import Origin
 
     if origin:
-        shown = [Origin(**one).words for one in origin[:COLLECTIONS]]
-        more = f" and {len(origin) - COLLECTIONS} more: see the model card" if len(origin) > COLLECTIONS else ""
-        yield f"  learned from: {', '.join(shown)}{more}"
+        more = ": see the model card" if len(origin) > COLLECTIONS else ""
+        yield f"  learned from: {listed([Origin(**one).words for one in origin], COLLECTIONS)}{more}"
 
 
 def _expected(rates: dict[str, Any], fitted_on: Mapping[str, Any]) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 import click
@@ -39,7 +37,6 @@ def predict(
 
     from landmarks.cli.progress import RunProgress
     from landmarks.cli.summary import Summary
-    from landmarks.geo.gazetteer import Gazetteer
     from landmarks.imaging.photos import find_photos
     from landmarks.model.folder import find_model
     from landmarks.tagging.pipeline import Model as LoadedModel
@@ -52,7 +49,7 @@ def predict(
     if not found:
         raise no_photos(paths, summary)
     loaded = LoadedModel(find_model(model), settings, threads=threads)
-    show = (_Lines if jsonl else _Rows if csv else _Table)(Gazetteer.bundled())
+    show = (_Lines if jsonl else _Rows if csv else _Table)(loaded.gazetteer)
     with RunProgress(verbosity, unit="photos", answers=True, total=len(found)) as shown, summary.reported():
         for answer in loaded.predict(found, top=top):
             show(answer)
@@ -96,13 +93,17 @@ class _Lines:
 class _Rows:
     def __init__(self, places: Gazetteer) -> None:
         self._places = places
-        self._writer = csv.writer(sys.stdout, lineterminator="\n")
-        self._writer.writerow(["path", "rank", "class_name", "name", "probability", "error"])
+        self._print("path", "rank", "class_name", "name", "probability", "error")
 
     def __call__(self, answer: Recognition) -> None:
+        path = str(answer.path)
         if answer.error is not None:
-            self._writer.writerow([answer.path, "", "", "", "", answer.error])
-            return
+            self._print(path, "", "", "", "", answer.error)
         for rank, one in enumerate(answer.candidates, start=1):
             name = self._places.display_name(one.class_name)
-            self._writer.writerow([answer.path, rank, one.class_name, name, f"{one.probability:.6f}", ""])
+            self._print(path, rank, one.class_name, name, f"{one.probability:.6f}", "")
+
+    def _print(self, *cells: object) -> None:
+        from landmarks.tagging.writers import csv_row
+
+        print_text(csv_row(cells), nl=False)

@@ -1,12 +1,26 @@
-"""Paths in settings."""
+"""Paths in arguments and settings."""
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
+
+from landmarks.errors import SettingsError
+
+
+def to_path(argument: str, given: str | PathLike[str]) -> Path:
+    """Return a path given as text or as a path.
+
+    Raises:
+        SettingsError: It is empty, as from an unset variable, which would mean the current folder.
+    """
+    if given == "":
+        raise SettingsError(f"`{argument}` is an empty path: give a path, or . for the current folder")
+    return Path(given)
 
 
 def take_paths(settings: object, *names: str) -> None:
-    """Turn text into paths, in the named fields of a frozen dataclass; for its `__post_init__`."""
+    """Turn text into paths, in the named fields of a frozen dataclass; for its `__post_init__`; see `to_path`."""
     for name in names:
         if isinstance(value := getattr(settings, name), str):
-            object.__setattr__(settings, name, Path(value))
+            object.__setattr__(settings, name, to_path(name, value))

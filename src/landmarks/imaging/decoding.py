@@ -46,8 +46,8 @@ __all__ = [
 Source = str | Path | bytes | NDArray[np.uint8] | Image.Image
 """A photo: a path, the content of a file, RGB pixels (height, width, 3), or a Pillow image."""
 
-Photo = Source | bytearray | memoryview
-"""A photo as the public API takes it: the content of a file may be in any buffer."""
+Photo = Source | PathLike[str] | bytearray | memoryview
+"""A photo as the public API takes it: any kind of path, and the content of a file in any buffer."""
 
 _Sides = tuple[int | None, int | None]  # `min_side` and `to_look_at` of `load_image`
 
@@ -64,11 +64,15 @@ _TURNED = range(5, 9)  # of these, those that swap width and height
 
 
 def list_sources(photos: Photo | Iterable[Photo]) -> Iterator[Source]:
-    """Yield one or more photos as sources."""
-    one = isinstance(photos, str | Path | bytes | bytearray | memoryview | Image.Image)
-    one = one or (isinstance(photos, np.ndarray) and photos.ndim == 3)
+    """Yield one or more photos as sources; what is neither a photo nor several is one that cannot be read."""
+    one = isinstance(photos, str | bytes | bytearray | memoryview) or not isinstance(photos, Iterable)
+    one = one or hasattr(photos, "read")  # an open file yields lines
+    one = one or (isinstance(photos, np.ndarray) and photos.ndim not in {1, 4})  # not a list, not a batch
     for photo in [cast("Photo", photos)] if one else cast("Iterable[Photo]", photos):
-        yield bytes(photo) if isinstance(photo, bytearray | memoryview) else photo
+        if isinstance(photo, bytearray | memoryview):
+            yield bytes(photo)
+        else:
+            yield Path(photo) if isinstance(photo, PathLike) else photo
 
 
 def load_rgb(

@@ -19,15 +19,16 @@ _BESIDE: dict[str, Reason] = {
 }
 
 
-def photo_rules(exclude: Iterable[str] = (), apart: Apart | None = None) -> WalkRules:
+def photo_rules(exclude: str | Iterable[str] = (), apart: Apart | None = None) -> WalkRules:
     """Return what counts as a photo, except what is excluded or apart (see `landmarks.files.walker.WalkRules`)."""
-    return WalkRules(PHOTO_SUFFIXES, tuple(exclude), _BESIDE, apart)
+    patterns = (exclude,) if isinstance(exclude, str) else tuple(exclude)
+    return WalkRules(PHOTO_SUFFIXES, patterns, _BESIDE, apart)
 
 
 def walk_photos(
     paths: Iterable[Path],
     *,
-    exclude: Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
     apart: Apart | None = None,
     on_skip: OnSkip | None = None,
 ) -> Iterator[Path]:
@@ -35,7 +36,7 @@ def walk_photos(
 
     Args:
         paths: Files and folders.
-        exclude: Glob patterns to skip.
+        exclude: One or more glob patterns to skip.
         apart: Folders with walks of their own.
         on_skip: Called with everything that is skipped.
 
@@ -52,7 +53,7 @@ def walk_photos(
 
 
 def find_photos(
-    paths: Iterable[Path], *, exclude: Iterable[str] = (), on_skip: OnSkip | None = None
+    paths: Iterable[Path], *, exclude: str | Iterable[str] = (), on_skip: OnSkip | None = None
 ) -> list[Path]:
     """List the photos in `paths`, each once; arguments and errors are as of `walk_photos`."""
     return list(dict.fromkeys(walk_photos(paths, exclude=exclude, on_skip=on_skip)))

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +30,16 @@ from landmarks.model.operating_points import (
 )
 from landmarks.model.probabilities import Floats, fit_temperature
 
+if TYPE_CHECKING:
+    from landmarks.model.folder import ModelInfo
+
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
     """Turns the logits and embeddings of a model into calibrated answers or "I don't know".
 
     Attributes:
-        temperature: Divisor of the logits before softmax, above 0.
+        temperature: That of the model, above 0.
         score: The OOD score.
         threshold: A photo with a lower score is unknown.
         target_fpr: Target false-positive rate: fraction of photos without a landmark that may pass, in (0, 1).
@@ -77,6 +80,11 @@ class Calibration:
             raise SettingsError("the score combined needs its weights and neighbours")
         check_points(self.operating_points, threshold=self.threshold, min_confidence=self.min_confidence)
 
+    @property
+    def measured(self) -> bool:
+        """Whether the threshold was chosen on photos; a cautious default promises no false-positive rate."""
+        return self.fitted_on.get("negatives") != 0
+
     def at(self, prefer: Preference) -> OperatingPoint:
         """Return the thresholds of a named operating point; `balanced` is the calibration's own.
 
@@ -102,16 +110,16 @@ class Calibration:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the values as stored in `model.json`."""
+        """Return the values as stored in `model.json`, which has the temperature beside them."""
         statistics = None if self.statistics is None else self.statistics.to_dict()
-        plain = {item.name: getattr(self, item.name) for item in fields(self)}
+        plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "temperature"}
         points = points_to_dict(self.operating_points)
         made = {"fitted_on": dict(self.fitted_on), "statistics": statistics, "operating_points": points}
         return {**plain, **made, "combination": None if self.combination is None else self.combination.to_dict()}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
-        """Create a calibration from the values of `to_dict`.
+    def from_dict(cls, values: Mapping[str, Any], temperature: float) -> Calibration:
+        """Create a calibration from the values of `to_dict` and the temperature of the model.
 
         Raises:
             ModelError: A value is missing, unknown or out of range.
@@ -125,9 +133,16 @@ class Calibration:
             if combination is not None:
                 combination = Combination.from_dict(combination)
             made = {"statistics": statistics, "operating_points": points, "combination": combination}
-            return cls(**{**values, **made})
+            fitted_on = dict(values["fitted_on"])
+            # Older models repeat the temperature.
+            return cls(**{**values, **made, "fitted_on": fitted_on, "temperature": temperature})
         except (AttributeError, KeyError, TypeError, ValueError, SettingsError) as error:
             raise ModelError(f"the calibration is damaged ({error}): export the model again") from error
+
+
+def calibration_of(info: ModelInfo) -> Calibration | None:
+    """Return the calibration of a model, or None if it has none; raises `ModelError` if it is damaged."""
+    return None if info.calibration is None else Calibration.from_dict(info.calibration, info.temperature)
 
 
 def operating_point(calibration: Calibration | None, prefer: Preference) -> OperatingPoint:

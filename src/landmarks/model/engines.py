@@ -6,6 +6,7 @@ takes about a second to compile a network, so it pays off for many photos (bench
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any, Protocol, get_args
 
@@ -23,7 +24,7 @@ Output = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 class Engine(Protocol):
-    """A loaded network; not thread-safe."""
+    """A loaded network, safe to use from several threads."""
 
     def run(self, pictures: NDArray[np.uint8]) -> Output:
         """Map images (N, crop, crop, 3) to logits and embeddings, in the same order."""
@@ -93,14 +94,17 @@ def _no_logits(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class _OpenVino:
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Any, outputs: list[str]) -> None:
         self._request = network.create_infer_request()
+        self._outputs = outputs
+        self._lock = threading.Lock()
 
     def run(self, pictures: NDArray[np.uint8]) -> Output:
         """See `Engine.run`."""
-        # The next run overwrites the memory of the outputs, so they are copied.
-        found = self._request.infer([np.ascontiguousarray(pictures)], share_inputs=True)
-        return found["logits"].copy(), found["embedding"].copy()
+        with self._lock:  # the next run, of any thread, overwrites the memory of the outputs, so they are copied
+            found = self._request.infer([np.ascontiguousarray(pictures)], share_inputs=True)
+            embeddings, *logits = [found[name].copy() for name in self._outputs]
+        return (logits[0] if logits else _no_logits(embeddings)), embeddings
 
 
 def _load_openvino(path: Path, threads: int, crop: int, classes: int | None) -> tuple[Engine, bool]:
@@ -117,9 +121,9 @@ def _load_openvino(path: Path, threads: int, crop: int, classes: int | None) -> 
         fits = (
             [item.element_type for item in model.inputs] == [openvino.Type.u8]
             and model.inputs[0].partial_shape == openvino.PartialShape([-1, crop, crop, 3])
-            and {"logits", "embedding"} <= set(named)
-            and named["logits"] == openvino.PartialShape([-1, classes])
+            and set(_outputs(classes)) <= set(named)
+            and (classes is None or named["logits"] == openvino.PartialShape([-1, classes]))
         )
-        return _OpenVino(core.compile_model(model, "CPU", settings)), fits
+        return _OpenVino(core.compile_model(model, "CPU", settings), _outputs(classes)), fits
     except Exception as error:
         raise ModelError(f"{path}: OpenVINO cannot load it ({error}): use `engine` onnxruntime") from error

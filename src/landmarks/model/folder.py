@@ -87,14 +87,14 @@ def origins_of(sources: Iterable[str], licences: Mapping[str, str], fallback: st
     return tuple(sorted(found, key=lambda one: (-one.pictures, one.collection)))
 
 
-def parse_licences(texts: Sequence[str]) -> dict[str, str]:
-    """Parse `COLLECTION=LICENCE` texts; a collection alone has the licence `not stated`.
+def parse_licences(texts: str | Sequence[str]) -> dict[str, str]:
+    """Parse one or more `COLLECTION=LICENCE` texts; a collection alone has the licence `not stated`.
 
     Raises:
         SettingsError: A text has no name before the equals sign, or a name is repeated.
     """
     licences: dict[str, str] = {}
-    for text in texts:
+    for text in [texts] if isinstance(texts, str) else texts:
         name, _, licence = (part.strip() for part in text.partition("="))
         if not name:
             raise SettingsError(f"`origin` must be COLLECTION=LICENCE, not {text!r}")
@@ -216,7 +216,9 @@ def _read_info(path: Path, _stamp: tuple[int, ...]) -> ModelInfo:
             raise ModelError(f"{path}: format {version} is not known: update landmarks or export the model again")
         values["classes"] = _class_names(values["classes"])
         values["temperature"] = float(values["temperature"])
-        values["files"] = dict(values["files"])
+        values["files"] = _checksums(values["files"])
+        if not isinstance(values["name"], str):
+            raise ValueError("the name is not text")
         values["preprocessing"] = _preprocessing(path, values["preprocessing"])
         values["licence"] = str(values.get("licence", NOT_STATED))  # older models state neither
         values["origin"] = origin_from_list(values.get("origin", []))
@@ -237,6 +239,14 @@ def _class_names(names: Any) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError("the classes are not a list of names")
     return tuple(names)
+
+
+def _checksums(files: Any) -> dict[str, str]:
+    if not isinstance(files, dict) or not all(isinstance(one, str) for one in files.values()):
+        raise ValueError("the files are not a table of checksums")
+    if ONNX_FILE not in files:
+        raise ValueError(f"the files lack {ONNX_FILE}")
+    return files
 
 
 def _preprocessing(path: Path, values: Any) -> Preprocessing:

@@ -33,7 +33,7 @@ _MIDDLE = LARGEST_DIGIT + 1
 
 @dataclass(frozen=True, eq=False)
 class PrototypeHead:
-    """A loaded head; not thread-safe.
+    """A loaded head, safe to use from several threads.
 
     Attributes:
         scales: (R,), scale of each prototype.

@@ -21,7 +21,7 @@ from landmarks.errors import ImageError, ModelError
 from landmarks.imaging.decoding import DEFAULT_LIMITS, ImageLimits, Source, load_image, read_content
 from landmarks.imaging.preprocessing import Preprocessing, prepare_decoded
 from landmarks.model import EngineName
-from landmarks.model.calibration import Calibration
+from landmarks.model.calibration import Calibration, calibration_of
 from landmarks.model.engines import load_engine
 from landmarks.model.folder import HEAD_FILES, INFO_FILE, ONNX_FILE, ModelInfo, check_file, read_info
 from landmarks.model.heads import PrototypeHead, load_head
@@ -132,7 +132,6 @@ class Recognizer:
         self.info: ModelInfo = read_info(folder)
         self.calibration = _calibration(folder, self.info)
         self._known = is_landmark(self.info.classes)
-        self._temperature = self.info.temperature if self.calibration is None else self.calibration.temperature
         self._engine = load_engine(
             check_file(folder, self.info, ONNX_FILE),
             name=engine,
@@ -165,7 +164,7 @@ class Recognizer:
         logits, embeddings = self._engine.run(pictures)
         if self._head is not None:
             logits = self._head.cosines(embeddings)
-        probabilities = softmax(logits, self._temperature).astype(np.float32)
+        probabilities = softmax(logits, self.info.temperature).astype(np.float32)
         scores = None if self.calibration is None else self.calibration.scores(logits, embeddings, self._known)
         return NetworkOutput(probabilities, embeddings, logits, scores)
 
@@ -248,12 +247,12 @@ def _head(folder: Path, info: ModelInfo, threads: int) -> PrototypeHead:
 
 
 def _calibration(folder: Path, info: ModelInfo) -> Calibration | None:
-    if info.calibration is None:
-        return None
     try:
-        calibration = Calibration.from_dict(info.calibration)
+        calibration = calibration_of(info)
     except ModelError as error:
         raise ModelError(f"{folder / INFO_FILE}: {error}") from error
+    if calibration is None:
+        return None
     statistics = calibration.statistics
     if statistics is not None and len(statistics.means) != len(info.classes):
         raise ModelError(f"{folder / INFO_FILE}: the class means do not fit the classes: export the model again")

@@ -188,7 +188,9 @@ def _sentence(heatmap: Heatmap) -> str:
 
 
 def _seen(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int, int, int]:
-    """Return the box of a photo that the centre crop keeps: left, top, right, bottom."""
+    """Return the box of a photo that the network sees: left, top, right, bottom."""
+    if preprocessing.fit == "squash":
+        return 0, 0, *size
     side = max(1, round(min(size) * preprocessing.crop / preprocessing.resize))
     left, top = ((length - side) // 2 for length in size)
     return left, top, left + side, top + side

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice, repeat, zip_longest
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.errors import SettingsError, require_at_least
+from landmarks.files.paths import to_path
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.decoding import ImageLimits, Photo, Source, list_sources
 from landmarks.imaging.photos import find_photos
@@ -24,6 +26,7 @@ from landmarks.model.folder import DEFAULT_MODEL, find_models
 from landmarks.model.recognizer import Prepared, Recognition, Recognizer, prepare_for
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.several import decide, identity_of_models, settings_beside
+from landmarks.tagging.surroundings import checked_position
 from landmarks.tagging.tagger import Finding, gazetteer_of, make_tagger, with_surroundings
 from landmarks.tagging.tags import ImageTags
 from landmarks.tagging.workers import BATCH, Job, run_parallel
@@ -151,7 +154,10 @@ class Model:
                     raise photo.error
             pictures = [photo.picture for photo in batch if photo.picture is not None]
             rows.append(self.recognizer.answer(np.stack(pictures)).embeddings)
-        return np.concatenate(rows) if rows else np.empty((0, 0), dtype=np.float32)
+        if not rows:  # the network tells D
+            crop = self.recognizer.info.preprocessing.crop
+            return self.recognizer.answer(np.zeros((1, crop, crop, 3), np.uint8)).embeddings[:0]
+        return np.concatenate(rows)
 
     def find(
         self,
@@ -291,14 +297,12 @@ def open_model(folder: Path | Sequence[Path], settings: TagSettings | None = Non
 def _placed(
     photos: Iterable[Source], positions: Iterable[Position | None]
 ) -> Iterator[tuple[Source, Position | None]]:
-    """Pair photos with their positions; raises `SettingsError` for one out of range, missing or left over."""
+    """Pair photos with their positions; raises `SettingsError` for one that is none, missing or left over."""
     missing: Any = object()
     for photo, position in zip_longest(photos, positions, fillvalue=missing):
         if photo is missing or position is missing:
             raise SettingsError("`positions` must be as many as the photos: give None for those without one")
-        if position is not None and not (abs(position[0]) <= 90 and abs(position[1]) <= 180):
-            raise SettingsError(f"`positions` must be latitude and longitude in degrees, not {position}")
-        yield photo, position
+        yield photo, None if position is None else checked_position(position)
 
 
 def load_model(
@@ -323,12 +327,12 @@ def load_model(
 
 
 def tag(
-    paths: str | Path | Iterable[str | Path],
+    paths: str | PathLike[str] | Iterable[str | PathLike[str]],
     model: str | Path = DEFAULT_MODEL,
     settings: TagSettings | None = None,
     *,
     workers: int | None = None,
-    exclude: Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
     processes: int | None = None,
 ) -> Iterator[ImageTags]:
     """Tag photos and folders of photos in several processes, in order.
@@ -340,12 +344,12 @@ def tag(
         model: As of `load_model`.
         settings: How to tag; the defaults if None.
         workers: Number of processes, at least 1, or None for one per core.
-        exclude: Glob patterns to skip (see `landmarks.files.walker.WalkRules`).
+        exclude: One or more glob patterns to skip (see `landmarks.files.walker.WalkRules`).
         processes: The former name of `workers`.
 
     Raises:
         InputError: A path does not exist.
-        SettingsError: `workers` is below 1.
+        SettingsError: `workers` is below 1, or a path is empty.
         ModelError: There is no such model, or it is damaged.
 
     Example:
@@ -353,10 +357,9 @@ def tag(
         ...     print(photo.path, [tag.name for tag in photo.tags])
     """
     workers = processes if workers is None else workers
-    listed = [paths] if isinstance(paths, str | Path) else paths
-    photos = find_photos(map(Path, listed), exclude=exclude)
-    folders = find_models(str(model))
-    findings = find_tags_parallel(folders, settings or TagSettings(), photos, workers=workers)
+    listed = [paths] if isinstance(paths, str | PathLike) else paths
+    photos = find_photos([to_path("paths", path) for path in listed], exclude=exclude)
+    findings = find_tags_parallel(find_models(str(model)), settings or TagSettings(), photos, workers=workers)
     return (finding.photo for finding in findings)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -56,8 +57,8 @@ class TagSettings:
         require_at_least("top", self.top)
         if self.min_confidence is not None and not 0 < self.min_confidence < 1:
             raise SettingsError(f"`min_confidence` must be above 0 and below 1, not {self.min_confidence}")
-        if not self.max_megapixels > 0:
-            raise SettingsError(f"`max_megapixels` must be above 0, not {self.max_megapixels}")
+        if not 0 < self.max_megapixels < math.inf:
+            raise SettingsError(f"`max_megapixels` must be above 0 and finite, not {self.max_megapixels}")
         if self.places and not self.use_position:
             raise SettingsError("`places` is about the camera's position: leave `use_position` on")
         if not 0 < self.near_km < self.far_km:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
+from landmarks.errors import SettingsError
 from landmarks.geo.gazetteer import Gazetteer, Place, normalise
 from landmarks.geo.nearby import Nearby, nearest_landmark
 from landmarks.geo.towns import Town, find_position, find_town
@@ -66,3 +68,16 @@ def _town_tag(town: Town, country: str) -> Tag:
         region=town.region,
     )
     return Tag(name, "city" if town.name else "country", 1.0, place, None, "position")
+
+
+def checked_position(position: Iterable[float]) -> tuple[float, float]:
+    """Return latitude and longitude in degrees; raises `SettingsError` if they are not."""
+    try:
+        latitude, longitude = map(float, position)
+    except (TypeError, ValueError):
+        latitude = longitude = math.nan
+    if not (abs(latitude) <= 90 and abs(longitude) <= 180):
+        raise SettingsError(
+            f"`positions` must be latitude and longitude in degrees for each photo, not {position!r} for one"
+        )
+    return latitude, longitude

@@ -207,24 +207,21 @@ class _JsonLines:
 
 
 class _Csv:
-    """One row per tag, and one without a name for a photo without tags.
-
-    A text cell that begins with `=`, `+`, `-` or `@` is prefixed with an apostrophe.
-    """
+    """One row per tag, and one without a name for a photo without tags; see `csv_row`."""
 
     def __init__(self, places: bool) -> None:
         self._further = _CSV_COLUMNS_OF_PLACES if places else ()
 
     def begin(self) -> str:
         """Return the header row."""
-        return _csv_row((*_CSV_COLUMNS, *self._further))
+        return csv_row((*_CSV_COLUMNS, *self._further))
 
     def photo(self, shown: Shown) -> str:
         """Return the rows of one photo."""
         photo = shown.finding.photo
         if photo.error is not None:
             blank = [""] * (len(_CSV_COLUMNS) - 2)
-            return _csv_row((str(photo.path), *blank, photo.error, *[""] * len(self._further)))
+            return csv_row((str(photo.path), *blank, photo.error, *[""] * len(self._further)))
         rows = []
         for tag in photo.tags:
             place = _place_object(tag) or {}
@@ -235,7 +232,7 @@ class _Csv:
         if not rows:
             blank = [""] * (len(_CSV_COLUMNS) - 3)
             rows.append((str(photo.path), *blank, photo.model, "", *[""] * len(self._further)))
-        return "".join(map(_csv_row, rows))
+        return "".join(map(csv_row, rows))
 
     def end(self) -> str:
         """Return nothing."""
@@ -326,12 +323,15 @@ def _blank(value: object) -> object:
     return "" if value is None else value
 
 
-def _csv_row(values: tuple[object, ...]) -> str:
+def csv_row(values: tuple[object, ...]) -> str:
+    """Return a line of CSV.
+
+    A text cell that a spreadsheet would take for a formula is prefixed with an apostrophe: names are untrusted.
+    """
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(map(_safe_cell, values))
     return text.getvalue()
 
 
 def _safe_cell(value: object) -> object:
-    """Escape a cell that a spreadsheet would take for a formula: names of files and places are untrusted."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

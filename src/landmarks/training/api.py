@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from landmarks.errors import require_choice
+from landmarks.files.paths import to_path
 from landmarks.training.config.jobs import ExportSettings
-from landmarks.training.config.settings import DEFAULT_METHOD, ModelKind, RunSettings, default_settings
+from landmarks.training.config.settings import DEFAULT_METHOD, ModelKind, RunSettings
 from landmarks.training.data.folders import is_url
 from landmarks.training.data.remote import local_copy
 from landmarks.training.engine.pipeline import train_run
 from landmarks.training.engine.trained import SPLITS, evaluate_run, load_data, load_run
-from landmarks.training.export.formats.targets import export_for
+from landmarks.training.export.formats.targets import export_for, require_exportable
 from landmarks.training.metrics.evaluate import Evaluation
 
 
@@ -48,9 +49,11 @@ def train(
     require_choice("method", method, get_args(ModelKind))
     if isinstance(data, str) and is_url(data):
         data = local_copy(data).path
-    settings = data if isinstance(data, RunSettings) else default_settings(Path(data), method)
+    settings = data if isinstance(data, RunSettings) else RunSettings.for_method(data, method)
     folder = (
-        Path(out) if out is not None else Path("runs") / f"{settings.model.kind}-{settings.data.resolve().name}"
+        to_path("out", out)
+        if out is not None
+        else Path("runs") / f"{settings.model.kind}-{settings.data.resolve().name}"
     )
     train_run(settings, folder)
     return folder
@@ -74,7 +77,7 @@ def evaluate(run: str | Path, split: Literal["valid", "test", "both"] = "both") 
         >>> accuracy = landmarks.evaluate("runs/mine")["test"].top1.value
     """
     require_choice("split", split, (*SPLITS, "both"))
-    trained = load_run(Path(run))
+    trained = load_run(to_path("run", run))
     return dict(evaluate_run(trained, load_data(trained), splits=SPLITS if split == "both" else (split,)))
 
 
@@ -96,8 +99,9 @@ def export(run: str | Path, out: str | Path | None = None, settings: ExportSetti
     Example:
         >>> model = landmarks.load_model(landmarks.export("runs/mine"))
     """
-    trained = load_run(Path(run))
+    trained = load_run(to_path("run", run))
     chosen = settings or ExportSettings()
-    target = Path(out) if out is not None else Path(run) / chosen.folder_name
+    target = to_path("out", out) if out is not None else Path(run) / chosen.folder_name
+    require_exportable(trained, target, chosen)
     export_for(trained, load_data(trained), target, chosen)
     return target

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -71,12 +71,12 @@ def fitted(folder: Path, usual: Calibration, negatives: Negatives) -> Calibratio
     scores = np.array([*_scores(Recognizer(folder), photos)])
     if len(scores) == 0:
         raise DataError(f"{negatives.folder}: no readable photo: give a folder of photos without a landmark")
-    values = {**usual.to_dict(), "threshold": choose_threshold(scores, negatives.target_fpr)}
-    values |= {
-        "target_fpr": negatives.target_fpr,
-        "fitted_on": {"negatives": len(scores), "unreadable": len(photos) - len(scores)},
-    }
-    return Calibration.from_dict(values)
+    return replace(
+        usual,
+        threshold=choose_threshold(scores, negatives.target_fpr),
+        target_fpr=negatives.target_fpr,
+        fitted_on={"negatives": len(scores), "unreadable": len(photos) - len(scores)},
+    )
 
 
 def _scores(recognizer: Recognizer, photos: Iterable[Path]) -> Iterable[float]:

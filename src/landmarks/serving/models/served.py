@@ -14,7 +14,7 @@ from typing import Any
 from landmarks.errors import ModelError, StorageError
 from landmarks.files.temporary import TemporaryFolder
 from landmarks.geo.gazetteer import Gazetteer
-from landmarks.model.calibration import Calibration, operating_point
+from landmarks.model.calibration import calibration_of, operating_point
 from landmarks.model.folder import ONNX_FILE, ModelInfo, check_file, read_info
 from landmarks.model.ood import is_landmark
 from landmarks.model.operating_points import points_to_dict
@@ -66,8 +66,7 @@ class ServedModel:
                 raise ModelError(f"{original}: the folder changed while it was read")
             check_file(folder, self.info, ONNX_FILE)
         self._copied = () if copy is None else tuple(path for path in copy.path.rglob("*") if path.is_file())
-        stored = self.info.calibration
-        self._calibration = None if stored is None else Calibration.from_dict(stored)
+        self._calibration = calibration_of(self.info)
         self._prefer = settings.tags.prefer
         operating_point(self._calibration, self._prefer)  # fail early, before the workers start
         self._gazetteer: Gazetteer = gazetteer_of(folder, settings.tags)
@@ -115,6 +114,7 @@ class ServedModel:
     def card(self) -> ModelCard:
         """Describe the model."""
         info, calibration = self.info, self._calibration
+        measured = calibration is not None and calibration.measured
         return ModelCard(
             name=info.name,
             version=self.version,
@@ -122,8 +122,8 @@ class ServedModel:
             precision=info.precision,
             created=info.created,
             landmarks=int(is_landmark(info.classes).sum()),
-            calibrated=calibration is not None,
-            promised_false_tag_rate=None if calibration is None else calibration.target_fpr,
+            calibrated=measured,
+            promised_false_tag_rate=calibration.target_fpr if calibration is not None and measured else None,
             licence=info.licence,
             origin=[OriginCard(**asdict(one)) for one in info.origin],
             prefer=self._prefer,

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from landmarks.geo.gazetteer import Gazetteer
-from landmarks.model.calibration import Calibration, operating_point
+from landmarks.model.calibration import Calibration, calibration_of, operating_point
 from landmarks.model.folder import read_info
 from landmarks.model.operating_points import Preference
 from landmarks.tagging.settings import TagSettings
@@ -54,8 +54,7 @@ def bars_of(folders: Sequence[Path], settings: TagSettings) -> Bars:
     """
     if len(folders) > 1:
         return Bars(_SURE_PROBABILITY)
-    stored = read_info(folders[0]).calibration
-    return Bars.of(None if stored is None else Calibration.from_dict(stored), settings)
+    return Bars.of(calibration_of(read_info(folders[0])), settings)
 
 
 @dataclass(frozen=True)

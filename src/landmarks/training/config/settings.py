@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from landmarks.errors import SettingsError, require_choice
-from landmarks.files.paths import take_paths
+from landmarks.files.paths import take_paths, to_path
 
 ModelKind = Literal["scratch", "transfer"]
 HeadKind = Literal["linear", "cosine"]
@@ -333,7 +333,7 @@ class RunSettings:
         cls, data: str | Path, method: ModelKind = DEFAULT_METHOD, *, unfreeze: bool = False
     ) -> RunSettings:
         """Return the settings of a method, to change with `dataclasses.replace`; `unfreeze` fine-tunes."""
-        return default_settings(Path(data), method, unfreeze=unfreeze)
+        return default_settings(to_path("data", data), method, unfreeze=unfreeze)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, one mapping per group."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from landmarks.errors import DataError
+from landmarks.errors import DataError, listed
 from landmarks.files.walker import Skipped, count_skipped
 from landmarks.geo.gazetteer import normalise
 from landmarks.imaging.formats import HEAD_BYTES, PHOTO_SUFFIXES, format_of
@@ -181,10 +181,10 @@ def same_names(root: Path, names: Iterable[str]) -> list[str]:
     spelt: dict[str, list[str]] = {}
     for name in names:
         spelt.setdefault(normalise(name) or name, []).append(name)
-    several = [" = ".join(same[:5]) for same in spelt.values() if len(same) > 1]
+    several = [listed(same, separator=" = ") for same in spelt.values() if len(same) > 1]
     if not several:
         return []
-    shown = "; ".join(several[:5]) + (f"; and {len(several) - 5} more" if len(several) > 5 else "")
+    shown = listed(several, separator="; ")
     return [
         f"{root}: classes that differ in number, case or separators alone ({shown}): merge them, or rename them"
     ]

@@ -14,7 +14,7 @@ from torch import nn
 from landmarks.errors import ImageError, ModelError
 from landmarks.files.checksums import sha256_file
 from landmarks.geo.gazetteer import Gazetteer
-from landmarks.imaging.decoding import load_rgb
+from landmarks.imaging.decoding import ImageLimits, load_rgb
 from landmarks.metadata.reading import read_position
 from landmarks.model.recognizer import Recognition
 from landmarks.tagging.settings import TagSettings
@@ -52,16 +52,16 @@ def _from_network(
 
     def answer(photos: Iterable[Path]) -> Iterator[Finding]:
         for photo in photos:
-            recognition = _recognize(network, photo)
+            recognition = _recognize(network, photo, settings.limits)
             wanted = settings.use_position and recognition.error is None
             yield tagger.tag(recognition, read_position(photo) if wanted else None)
 
     return Subject(name, identity, classes, gazetteer, calibrated=False, answer=answer)
 
 
-def _recognize(network: nn.Module, photo: Path) -> Recognition:
+def _recognize(network: nn.Module, photo: Path, limits: ImageLimits) -> Recognition:
     try:
-        picture = load_rgb(photo)
+        picture = load_rgb(photo, limits=limits)
     except ImageError as error:
         return Recognition(photo, (), error.reason)
     return Recognition(photo, (), None, predict_picture(network, picture))

@@ -20,7 +20,7 @@ def open_subject(model: str, settings: TagSettings, *, workers: int | None = Non
         workers: Number of processes, or None for one per core; PyTorch models always use one.
 
     Raises:
-        SettingsError: Several processes are asked for with a PyTorch model.
+        SettingsError: Several processes or an engine are asked for with a PyTorch model.
         ModelError: There is no such model, or it is damaged or of another kind.
         PlacesError: A table of places is broken.
     """
@@ -30,8 +30,11 @@ def open_subject(model: str, settings: TagSettings, *, workers: int | None = Non
         return subject_of_folder(named, settings, workers=workers)
     if path.is_file() and path.suffix == ".onnx":
         return subject_of_folder(_folder_of_onnx(path), settings, workers=workers)
-    if (path.is_file() or is_run) and (workers or 1) > 1:
-        raise SettingsError(f"{path}: a PyTorch model is evaluated in one process: leave out `workers`")
+    if path.is_file() or is_run:
+        if (workers or 1) > 1:
+            raise SettingsError(f"{path}: a PyTorch model is evaluated in one process: leave out `workers`")
+        if settings.engine != TagSettings.engine:
+            raise SettingsError(f"{path}: a PyTorch model is evaluated by PyTorch: leave out `engine`")
     if path.is_file():
         if path.suffix == ".pt":
             from landmarks.training.evaluation.networks import subject_of_torchscript  # noqa: PLC0415 - loads PyTorch

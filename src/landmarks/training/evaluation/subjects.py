@@ -11,6 +11,7 @@ from pathlib import Path
 
 from landmarks.fewshot.learned import learned_digest, read_learned
 from landmarks.geo.gazetteer import Gazetteer
+from landmarks.model.calibration import calibration_of
 from landmarks.model.folder import read_info
 from landmarks.tagging.pipeline import find_tags_parallel
 from landmarks.tagging.settings import TagSettings
@@ -45,12 +46,13 @@ def subject_of_folder(folder: Path, settings: TagSettings, *, workers: int | Non
     """Open a model folder; raises `ModelError` or `PlacesError` if it is damaged."""
     info = read_info(folder)
     learned = read_learned(folder, info) if learned_digest(folder, info) is not None else None
+    calibration = calibration_of(info)
     taught = () if learned is None else tuple(landmark.name for landmark in learned.landmarks)
     return Subject(
         name=info.name,
         identity=identity_of(folder, info, settings),
         classes=(*info.classes, *taught),
         gazetteer=gazetteer_of(folder, settings),
-        calibrated=info.calibration is not None,
+        calibrated=calibration is not None and calibration.measured,
         answer=lambda photos: find_tags_parallel(folder, settings, photos, workers=workers),
     )

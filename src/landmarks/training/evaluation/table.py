@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from landmarks.errors import listed
 from landmarks.training.evaluation.evaluation import FolderEvaluation
 from landmarks.training.evaluation.summary import Group, Summary
 from landmarks.training.metrics.evaluate import Proportion
 
 _ROWS = 12  # of each table of false tags; the report has them all
-_NAMED = 5  # unreadable photos; likewise
 _OTHERS = {"negative": "no landmark", "unknown": "unknown landmarks", "both": "all others"}
 
 
@@ -36,9 +36,8 @@ def text_lines(evaluation: FolderEvaluation) -> Iterator[str]:
             f"{one.fpr95:.1%} pass where 95% of the known do"
         )
     if summary.unreadable:
-        named = ", ".join(f"{path} ({reason})" for path, reason in summary.unreadable[:_NAMED])
-        more = f" and {len(summary.unreadable) - _NAMED} more" if len(summary.unreadable) > _NAMED else ""
-        yield f"unreadable: {len(summary.unreadable)} photos, counted nowhere: {named}{more}"
+        named = listed([f"{path} ({reason})" for path, reason in summary.unreadable])
+        yield f"unreadable: {len(summary.unreadable)} photos, counted nowhere: {named}"
     yield from (f"note: {note}" for note in evaluation.photos.notes)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from landmarks.errors import DataError
+from landmarks.errors import DataError, listed
 from landmarks.model.calibration import Calibration, Outputs, calibrate
 from landmarks.model.ood import EmbeddingStatistics, ScoreKind, is_landmark, needs_statistics
 from landmarks.model.recognizer import Recognizer
@@ -26,9 +26,6 @@ from landmarks.training.export.thresholds import OpenSetPhotos, OpenSetTargets, 
 
 KNOWN = "known_landmarks"
 """Key in `fitted_on` of the names of folders of unknown landmarks that were left out, as the model knows them."""
-
-_NAMED = 5
-"""How many photos that were left out are named."""
 
 TRAINING_PHOTOS = 50_000
 """Training images that tell where the classes lie among the embeddings, at least one of each class."""
@@ -110,8 +107,7 @@ def _naming(unreadable: Sequence[Path]) -> Iterator[None]:
 
 def left_out(unreadable: Sequence[Path | str]) -> str:
     """Return a sentence that names photos that cannot be read."""
-    more = f" and {len(unreadable) - _NAMED} more" if len(unreadable) > _NAMED else ""
-    return f"left out, as they cannot be read: {', '.join(map(str, unreadable[:_NAMED]))}{more}"
+    return f"left out, as they cannot be read: {listed(unreadable)}"
 
 
 def calibrate_by_table(folder: Path, data: Data, table: TableGroups, targets: OpenSetTargets) -> Calibration:

@@ -124,6 +124,12 @@ def export_run(run: TrainedRun, data: Data, out: Path, settings: ExportSettings 
         return write_model(run, data, folder, replace(chosen, name=chosen.name or out.name))
 
 
+def require_free(out: Path) -> None:
+    """Refuse a folder to make that exists; raises `RunError`."""
+    if out.exists():
+        raise RunError(f"{out}: this model folder exists: choose another `out` or remove it")
+
+
 @contextmanager
 def export_folder(out: Path) -> Iterator[Path]:
     """Yield an empty folder next to `out`, which becomes `out` when the block ends without an error.
@@ -132,8 +138,7 @@ def export_folder(out: Path) -> Iterator[Path]:
         RunError: `out` exists.
         StorageError: A file cannot be written.
     """
-    if out.exists():
-        raise RunError(f"{out}: this model folder exists: choose another `out` or remove it")
+    require_free(out)
     with storage_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         prefix = f".{out.name}-export-"
@@ -153,7 +158,7 @@ def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSetti
     Raises:
         SettingsError: Rates are asked for, and there is nothing to choose a threshold on.
     """
-    _require_photos_for_rates(run, settings)
+    require_photos_for_rates(run, settings)
     measured = {split: run.metrics(split) for split in ("valid", "test")}
     contract = run.preprocessing
     fp32 = folder / "fp32.onnx"
@@ -211,7 +216,8 @@ def _of_table(run: TrainedRun) -> TransferModel | None:
     return run.model if isinstance(run.model, TransferModel) and table_fits(run.settings.model) else None
 
 
-def _require_photos_for_rates(run: TrainedRun, settings: ExportSettings) -> None:
+def require_photos_for_rates(run: TrainedRun, settings: ExportSettings) -> None:
+    """Refuse rates without photos to choose a threshold on, and too few; raises `SettingsError` or `DataError`."""
     for name, needed in (("target_fpr", "negatives"), ("unknown_tags", "unknown_landmarks")):
         table = settings.negatives is None and _of_table(run) is not None
         if settings.differs(name) and getattr(settings, needed) is None and not table:

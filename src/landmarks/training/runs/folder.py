@@ -133,18 +133,21 @@ class RunFolder:
 
 
 def require_own_report(folder: Path, own: str) -> None:
-    """Refuse a folder with the report of another command, such as a run, which would be overwritten.
+    """Refuse a file, and a folder with the report of another command, such as a run, which would be overwritten.
 
     Args:
         folder: Where a report is to be written.
         own: Name of a file that the same command writes beside its report.
 
     Raises:
-        SettingsError: There is a report without that file.
+        SettingsError: It is a file, or there is a report, or a run that will write one, without that file.
     """
-    report = RunFolder(folder).report
-    if report.exists() and not (folder / own).exists():
-        raise SettingsError(f"`out` {folder}: {report.name} in it is of another command: choose another folder")
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"`out` {folder} is a file: give a folder")
+    run = RunFolder(folder)
+    for there in (run.report, run.info):
+        if there.exists() and not (folder / own).exists():
+            raise SettingsError(f"`out` {folder}: {there.name} in it is of another command: choose another folder")
 
 
 def create_run(root: Path, settings: RunSettings) -> RunFolder:

@@ -47,9 +47,7 @@ def write_photoprism(model: Path, pictures: Sequence[NDArray[np.uint8]], folder:
         ExportError: The graphs do not predict the same.
         StorageError: A file cannot be written.
     """
-    slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-    if not slug:
-        raise RunError(f"PhotoPrism allows the letters a to z and digits in a name, not {name!r}: give a `name`")
+    slug = photoprism_name(name)
     info, file = read_info(model), f"{slug}.onnx"
     graph = _one_output(onnx.load(model / ONNX_FILE), len(info.classes), info.preprocessing.crop)
     write_bytes(folder / file, graph.SerializeToString())
@@ -64,6 +62,14 @@ def write_photoprism(model: Path, pictures: Sequence[NDArray[np.uint8]], folder:
     logits = [session.run(None, {"pictures": crop[None].astype(np.float32)})[0] for crop in crops]
     probabilities = softmax(np.concatenate(logits)).astype(np.float32)
     return require_same("PhotoPrism", Recognizer(model).answer(crops).probabilities, probabilities)
+
+
+def photoprism_name(name: str) -> str:
+    """Return a name in lower-case letters, digits and underscores; raises `RunError` if nothing is left of it."""
+    slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    if not slug:
+        raise RunError(f"PhotoPrism allows the letters a to z and digits in a name, not {name!r}: give a `name`")
+    return slug
 
 
 def _one_output(model: onnx.ModelProto, classes: int, crop: int) -> onnx.ModelProto:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from landmarks.errors import SettingsError
 from landmarks.model.folder import TORCHSCRIPT_FILE, read_info
 from landmarks.model.operating_points import points_from_dict
-from landmarks.training.config.jobs import ExportSettings, ExportTarget
+from landmarks.training.config.jobs import CALIBRATED, ExportSettings, ExportTarget
 from landmarks.training.data.loaders import Data
 from landmarks.training.engine.trained import TrainedRun
 from landmarks.training.export.calibration import KNOWN, left_out
@@ -17,17 +18,36 @@ from landmarks.training.export.export import (
     ParityReport,
     compared_pictures,
     export_folder,
+    require_free,
+    require_photos_for_rates,
     write_model,
     write_torchscript,
 )
 from landmarks.training.export.formats.hub import write_hub_card
 from landmarks.training.export.formats.onnx_file import write_onnx_files
-from landmarks.training.export.formats.photoprism import write_photoprism
-from landmarks.training.export.formats.timm_files import TimmReport, write_timm
+from landmarks.training.export.formats.photoprism import photoprism_name, write_photoprism
+from landmarks.training.export.formats.timm_files import TimmReport, require_timm, write_timm
 from landmarks.training.export.thresholds import missing_points
 
 Compared = tuple[str, ...]
 """What an export was compared with, photos that were left out and what more would bring, one sentence each."""
+
+
+def require_exportable(run: TrainedRun, out: Path, settings: ExportSettings) -> None:
+    """Refuse an export that cannot be, before the images are opened.
+
+    Raises:
+        RunError: `out` exists, or the target cannot hold the network of this run or its name.
+        SettingsError: The target stores no name, or rates have nothing to be chosen on.
+    """
+    require_free(out)
+    require_photos_for_rates(run, settings)
+    if settings.target in ("timm", "hub"):
+        require_timm(run)
+    if settings.target == "photoprism":
+        photoprism_name(settings.name or out.name)
+    if settings.name is not None and settings.target not in (*CALIBRATED, "photoprism"):
+        raise SettingsError(f"`name` is stored nowhere with `target` {settings.target}: leave it out")
 
 
 def export_for(run: TrainedRun, data: Data, out: Path, settings: ExportSettings) -> Compared:
