@@ -98,9 +98,9 @@ def test_another_operating_point_is_asked_for_by_name(place: Path) -> None:
         (("a_run", "--no-position", "--workers", "3"), "--position is about other data: give DATA"),
         (("a_run", "--workers", "3"), "--workers is about other data: give DATA"),
         (("colours", "data", "--out", "data/Moon/0.png"), "--out data/Moon/0.png is a file: give a folder"),
-        (("colours", "data", "--out", "a_run"), "--out a_run is a run, which has a report of its own"),
-        (("colours", ""), "DATA is an empty path"),
-        (("colours", "data", "--negatives", ""), "--negatives is an empty path"),
+        (("colours", "data", "--out", "a_run"), "--out a_run: run.json in it is of another command"),
+        (("colours", ""), "the text is empty"),
+        (("colours", "data", "--negatives", ""), "the text is empty"),
     ],
 )
 def test_mistakes_are_told_in_one_sentence(place: Path, arguments: tuple[str, ...], words: str) -> None:

@@ -163,7 +163,7 @@ def test_without_a_network_it_is_told(hub: HubServer, folder: Path, monkeypatch:
         assert "user/towers: the Hub cannot be reached (ConnectError)" in outcome.complaint
 
 
-@pytest.mark.parametrize("name", ["towers", "user/towers/more", "user/../towers", "a/.b", ""])
+@pytest.mark.parametrize("name", ["towers", "user/towers/more", "user/../towers", "a/.b", "/"])
 def test_a_wrong_name_is_refused_before_any_request(hub: HubServer, folder: Path, name: str) -> None:
     outcome = landmarks("models", "push", folder, name)
     assert outcome.status == 2

@@ -70,8 +70,7 @@ def evaluate(
 
     if out is not None:
         require_own_report(out, METRICS_FILE)
-    photos = [local_data(one, None, verbosity) for one in data]
-    others = [local_data(one, None, verbosity, argument="negatives") for one in negatives]
+    photos, others = ([local_data(one, None, verbosity) for one in given] for given in (data, negatives))
     asked = EvaluateSettings(model, tuple(photos), tuple(others), replace(settings, top=5), workers)
     _evaluate_folder(asked, out, jsonl=jsonl, verbosity=verbosity)
 

@@ -234,11 +234,11 @@ class _Path(click.Path):
 
 
 class _Text(click.types.StringParamType):
-    """A text; an empty one, as of an unset variable, is not taken for the default or the current folder."""
+    """A text; an empty one, as of an unset variable, is refused unless it is the default: "none" is meant then."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Refuse an empty text."""
-        if value == "":
+        if value == "" and (param is None or param.default != ""):
             self.fail("the text is empty: give one, or leave it out", param, ctx)
         return super().convert(value, param, ctx)
 

@@ -6,17 +6,14 @@ from pathlib import Path
 
 from landmarks.cli.declare import Verbosity
 from landmarks.cli.progress import RunProgress
-from landmarks.files.paths import to_path
 
 
-def local_data(
-    data: str, cache: Path | None, verbosity: Verbosity | None = None, *, argument: str = "data"
-) -> Path:
+def local_data(data: str, cache: Path | None, verbosity: Verbosity | None = None) -> Path:
     """Return the folder or table of a path or URL; what is behind a URL is copied into the cache first."""
     from landmarks.training.data.folders import is_url
 
     if not is_url(data):
-        return to_path(argument, data)
+        return Path(data)
     from landmarks.training.data.remote import LocalCopy, local_copy
 
     with RunProgress(verbosity, unit="files") as shown:
