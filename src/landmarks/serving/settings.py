@@ -25,6 +25,9 @@ _MAX_DECODED_PIXELS = 64_000_000
 _MOST = 10**9
 """Most of anything: what is computed from it still fits into the numbers of clocks and files."""
 
+_WORKERS_PER_CORE = 16
+"""Most workers per core: more of them only take memory, about 100 MB each."""
+
 _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
@@ -250,7 +253,7 @@ class ServeSettings:
     Attributes:
         model: Model folder, of the default model.
         tags: What is asked of the tagger.
-        workers: Processes per model that decode and recognise, at least 1.
+        workers: Processes per model that decode and recognise, at least 1, at most 16 per core.
         limits: What requests may cost.
         access: Who may ask.
         connections: What connections may cost.
@@ -274,6 +277,10 @@ class ServeSettings:
     jobs: JobLimits = JobLimits()
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "workers")
+        most = _WORKERS_PER_CORE * cores()
+        if not 1 <= self.workers <= most:
+            raise SettingsError(
+                f"`workers` must be from 1 to {most}, which is {_WORKERS_PER_CORE} per core, not {self.workers}"
+            )
         if self.reload_seconds != 0:
             _above_zero(self, "reload_seconds")
