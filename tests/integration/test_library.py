@@ -463,6 +463,12 @@ class TestVerdicts:
         assert (tmp_path / "a.jpg.xmp").read_bytes() == written
         assert run(tmp_path, gps=True) == []
 
+    def test_a_folder_is_no_photo(self, tmp_path: Path) -> None:
+        with Library(tmp_path) as library:
+            for judge in (library.reject, library.confirm):
+                with pytest.raises(InputError, match="this is a folder: give one of its photos"):
+                    judge(tmp_path, "Louvre Museum")
+
     def test_a_rejected_tag_never_comes_back(self, tmp_path: Path) -> None:
         photo = tmp_path / "a.jpg"
         photo.write_bytes(jpeg())

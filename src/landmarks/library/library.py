@@ -342,6 +342,8 @@ class Library(Closing):
             digest = bytes.fromhex(sha256_file(photo))
         except (FileNotFoundError, NotADirectoryError):
             gone = True
+        except IsADirectoryError as error:
+            raise InputError(f"{photo}: this is a folder: give one of its photos") from error
         except OSError:
             return photo  # what follows tells why
         if gone and next(self.ledger.tags_of(key), None) is None:
