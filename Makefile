@@ -58,7 +58,7 @@ FOR := 120
 fuzz: $(FUZZ)
 	@mkdir -p build
 	@PYTHONPATH=tests $(BIN)/python -c 'import hostile_inputs; print(*hostile_inputs.READERS, sep="\n")' | \
-		xargs -P 3 -I READER sh -c \
+		xargs -P 0 -I READER sh -c \
 		'log=build/fuzz-READER.log; \
 		$(BIN)/python tests/fuzz.py READER --seconds $(FOR) >$$log 2>&1 || { cat $$log; exit 1; }; \
 		echo "fuzz READER: $$(grep ^Done $$log), nothing found"'
