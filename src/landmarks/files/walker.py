@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from fnmatch import translate
 from functools import cached_property
@@ -188,17 +189,23 @@ def unreached(path: Path) -> Skipped | None:
 
 
 class _Patterns:
-    """Glob patterns that apply below a folder; `prefix` is the path of `base` relative to that folder."""
+    """Glob patterns that apply below a folder."""
 
-    def __init__(self, base: Path, patterns: Iterable[str], prefix: str = "") -> None:
-        self._base = base
-        self._prefix = PurePath(prefix)
+    def __init__(self, base: Path, patterns: Iterable[str]) -> None:
+        self.base = base
+        self._prefix = PurePath()
         self._tests = [_pattern(text) for text in patterns]
+
+    def seen_from(self, path: Path, whole: Path) -> _Patterns:
+        """Return the same patterns for a walk of `path`, which is `whole` below their folder."""
+        seen = copy(self)
+        seen.base, seen._prefix = path, whole.relative_to(self.base)
+        return seen
 
     def match(self, path: PurePath, *, is_folder: bool) -> bool:
         """Return whether a pattern matches a path."""
-        inside = path.is_relative_to(self._base)
-        below = self._prefix / path.relative_to(self._base) if inside else PurePath(path.name)
+        inside = path.is_relative_to(self.base)
+        below = self._prefix / path.relative_to(self.base) if inside else PurePath(path.name)
         tried = below.name or path.name, below.as_posix(), path.as_posix()
         return any(test(*tried, is_folder) for test in self._tests)
 
@@ -223,7 +230,7 @@ class _Walker:
         self._rules = rules
         self._seen: set[tuple[int, int] | str] = set()
         self._links: list[tuple[Path, tuple[_Patterns, ...]]] = []
-        self._above: dict[Path, list[tuple[Path, list[str]]]] = {}
+        self._above: dict[Path, list[_Patterns]] = {}
 
     def start(self, path: Path, *, alone: bool) -> Iterator[Path | Skipped]:
         """Walk one of the given paths."""
@@ -246,16 +253,16 @@ class _Walker:
         elif not (is_folder and alone) and (reason := self._rules.skips_named(path.name, is_folder=is_folder)):
             yield _skipped(path, reason)
         elif is_folder:
-            patterns += [_Patterns(path, lines, str(whole.relative_to(folder))) for folder, lines in above_it]
+            patterns += [each.seen_from(path, whole) for each in above_it]
             yield from self._folder(path, tuple(patterns), given=path)
         else:
             yield path
 
-    def _ignored_above(self, folder: Path) -> list[tuple[Path, list[str]]]:
+    def _ignored_above(self, folder: Path) -> list[_Patterns]:
         """Return the patterns of the ignore files in a folder and above it, which `folder/*` does not walk."""
         if folder not in self._above:
             places = [one for one in (folder, *folder.parents) if os.path.lexists(one / IGNORE_FILE)]
-            self._above[folder] = [(one, _ignored(one)) for one in places]
+            self._above[folder] = [_ignored(one) for one in places]
         return self._above[folder]
 
     def follow_links(self) -> Iterator[Path | Skipped]:
@@ -322,22 +329,23 @@ class _Walker:
     ) -> tuple[_Patterns, ...]:
         if not any(entry.name == IGNORE_FILE for entry in entries):
             return known
-        return (*known, _Patterns(folder, _ignored(folder)))
+        return (*known, _ignored(folder))
 
 
-def _ignored(folder: Path) -> list[str]:
+def _ignored(folder: Path) -> _Patterns:
     """Return the patterns of the ignore file of a folder; raises `OSError`."""
     lines = (folder / IGNORE_FILE).read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    given = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return _Patterns(folder, given)
 
 
-def _is_ignored(path: Path, above: Iterable[tuple[Path, list[str]]], *, is_folder: bool) -> bool:
+def _is_ignored(path: Path, above: Iterable[_Patterns], *, is_folder: bool) -> bool:
     """Return whether the ignore files above a path exclude it or a folder around it."""
     return any(
-        _Patterns(folder, lines).match(one, is_folder=is_folder or one != path)
-        for folder, lines in above
+        each.match(one, is_folder=is_folder or one != path)
+        for each in above
         for one in (path, *path.parents)
-        if one != folder and one.is_relative_to(folder)
+        if one != each.base and one.is_relative_to(each.base)
     )
 
 
