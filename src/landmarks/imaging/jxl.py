@@ -9,7 +9,7 @@ from typing import Any
 from PIL import ExifTags, Image, ImageFile, JpegImagePlugin
 
 from landmarks.errors import ImageError, install_command
-from landmarks.imaging.jp2 import boxes
+from landmarks.imaging.boxes import boxes
 
 _CODESTREAM = b"\xff\x0a"
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
