@@ -115,6 +115,7 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
     above: dict[Path, Path] = {}  # of each library inside another, the given path in which it was found
 
     def leave_out(skipped: Skipped) -> None:
+        """Tell what is skipped, and keep a library inside for a walk of its own."""
         if skipped.reason == "apart" and not alone:
             if writing.dry_run or _is_writable(skipped.path, display):
                 own = absolute(skipped.path)

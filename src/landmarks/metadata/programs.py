@@ -84,6 +84,7 @@ def category_paths(text: str) -> list[tuple[str, ...]]:
             stack.append(_Category(attributes.get("Assigned", "0").strip().lower() in {"1", "true"}))
 
     def end(name: str) -> None:
+        """Keep the path of a category that is assigned, or has no other below it."""
         if name != "Category":
             return
         path = tuple(category.name.strip() for category in stack)

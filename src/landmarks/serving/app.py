@@ -96,6 +96,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        """Start what serves requests, and stop it at the end."""
         await service.catalog.open()
         if jobs is not None:
             await jobs.open()

@@ -219,6 +219,7 @@ class Workbench:
         """Make a step in the library's thread; what it did to these photos before it failed is shown too."""
 
         def run() -> Answered:
+            """Make the step, and show what has changed."""
             if self.read_only:
                 raise RequestError("conflict", "this library is opened read-only: nothing can be changed")
             review = self._reached()[1]
