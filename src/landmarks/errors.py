@@ -84,6 +84,11 @@ def require_at_least(argument: str, value: float, least: int = 1) -> None:
         raise SettingsError(f"`{argument}` must be at least {least}, not {value}")
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with what it counts: `1 photo`, `2 photos`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def listed(items: Sequence[object], most: int = 5, separator: str = ", ") -> str:
     """Return the first items, and how many more there are, for a message."""
     more = f" and {len(items) - most} more" if len(items) > most else ""

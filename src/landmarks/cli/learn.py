@@ -11,7 +11,7 @@ from landmarks.cli.declare import Argument, Fields, Jsonl, Ledger, Model, Option
 from landmarks.cli.inputs import PhotoPaths, Reading
 from landmarks.cli.output import print_json, print_text
 from landmarks.cli.verdicts import open_library, places_to_open
-from landmarks.errors import InputError, SettingsError
+from landmarks.errors import InputError, SettingsError, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,8 +87,7 @@ def _show(lesson: Lesson, *, jsonl: bool) -> None:
             | {"similar": similar}
         )
     else:
-        count = len(landmark.vectors)
-        shown = f"{count} photo{'' if count == 1 else 's'}"
+        shown = counted(len(landmark.vectors), "photo")
         print_text(f"{landmark.name}: learned from {shown}, {lesson.added} of them new")
         for one in lesson.confusions:
             word = "easily confused with" if one.confused else "most like"

@@ -11,6 +11,7 @@ import click
 from landmarks.cli.declare import Argument, Ledger, Option, State, Verbosity
 from landmarks.cli.output import print_text
 from landmarks.cli.verdicts import notes_on, open_library, places_to_open
+from landmarks.errors import counted
 from landmarks.geo import Language
 from landmarks.library.roots import absolute
 
@@ -59,7 +60,7 @@ def relabel(
     if not verbosity.quiet:
         total = sum(counts.values())
         ends = ", ".join(f"{counts[status]} {words}" for status, words in _WORDS.items() if counts[status])
-        photos = f"{total} photo{'' if total == 1 else 's'} with recorded tags"
+        photos = f"{counted(total, 'photo')} with recorded tags"
         click.echo(f"{photos}: {ends}" if ends else photos, err=True)
     return 2 if counts["quarantined"] or counts["changed"] else 0
 

@@ -12,6 +12,7 @@ import click
 
 from landmarks.cli.declare import Verbosity
 from landmarks.cli.output import print_text
+from landmarks.errors import counted
 from landmarks.files.walker import Skipped, count_skipped
 
 _FAILED = ("unreadable", "unwritable", "changed meanwhile")
@@ -72,7 +73,7 @@ class Summary:
         """Return the closing line."""
         photos = sum(self.counts.values())
         ends = ", ".join(f"{self.counts[end]} {end}" for end in _ENDS if self.counts[end])
-        parts = [f"{photos} photo{'' if photos == 1 else 's'}" + (f": {ends}" if ends else "")]
+        parts = [counted(photos, "photo") + (f": {ends}" if ends else "")]
         parts += [", ".join(f"{count} {note}" for note, count in self.notes.items())] if self.notes else []
         if self.skipped:
             parts.append(self.skipped_line())

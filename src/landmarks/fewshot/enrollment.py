@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from landmarks.errors import InputError, ModelError, SettingsError, StorageError
+from landmarks.errors import InputError, ModelError, SettingsError, StorageError, counted
 from landmarks.fewshot.learned import LearnedLandmark, LearnedLandmarks, learned_path, read_learned
 from landmarks.fewshot.prototypes import Taught
 from landmarks.files.locks import locked
@@ -67,8 +67,7 @@ class Lesson:
         name, count = self.landmark.name, len(self.landmark.vectors)
         found = []
         if count < ENOUGH_PHOTOS:
-            shown = f"{count} photo{'' if count == 1 else 's'}"
-            found.append(f"{name}: {shown}: five or more are better, expect wrong tags")
+            found.append(f"{name}: {counted(count, 'photo')}: five or more are better, expect wrong tags")
         if self.weak:
             found.append(
                 f"{name}: {self.weak} of its photos would not be recognised from the others: give more photos, or "

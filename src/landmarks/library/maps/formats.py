@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC
 from pathlib import Path
 
+from landmarks.errors import counted
 from landmarks.library.maps.spots import Spot, in_order
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -86,7 +87,7 @@ def _landmark_marks(spots: Sequence[Spot]) -> Iterator[str]:
             if tag.place is not None and tag.place.coordinates is not None:
                 found.setdefault((tag.name, tag.place.coordinates), []).append(spot.photo)
     for (name, position), photos in found.items():
-        yield _mark(name, f"{len(photos)} photo{'' if len(photos) == 1 else 's'}", position)
+        yield _mark(name, counted(len(photos), "photo"), position)
 
 
 def _mark(name: str, description: str, position: tuple[float, float], time: str = "") -> str:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from landmarks.errors import InputError, LandmarksError
+from landmarks.errors import InputError, LandmarksError, counted
 from landmarks.fewshot.enrollment import Lesson, Teacher, forget
 from landmarks.fewshot.learned import read_learned
 from landmarks.geo.gazetteer import Gazetteer, Place
@@ -176,7 +176,7 @@ class Review:
                 continue
             path = self._album.path(photo)
             judgements.append(Judgement(path, tuple(verdicts), said == "clear", self._raw(photo)))
-        text = f"{_DONE[said]} {_count(len(judgements))}{f' {tag.name}' if tag is not None else ''}"
+        text = f"{_DONE[said]} {counted(len(judgements), 'photo')}{f' {tag.name}' if tag is not None else ''}"
         if not judgements:
             return Answered(Step(text, ()), (), refused)
         return self._answered(self._steps.make(text, judgements), refused)
@@ -202,7 +202,7 @@ class Review:
                 if photo.id not in refused
             ]
             more = {"name": name, "added": lesson.added, "position": position, "model": self._identity()}
-            step = self._steps.make(f"Taught {name} from {_count(len(judgements))}", judgements, more)
+            step = self._steps.make(f"Taught {name} from {counted(len(judgements), 'photo')}", judgements, more)
         except Exception:
             if self._newest() == before:  # there is no step whose undo would make the model forget it
                 forget(self._folder, name, lesson.added)
@@ -280,7 +280,3 @@ class Review:
 
 def _rejection(tag: Tag) -> Verdict:
     return Verdict(tag.name.casefold(), "rejected", tags_to_json([tag]))
-
-
-def _count(photos: int) -> str:
-    return f"{photos} photo{'' if photos == 1 else 's'}"

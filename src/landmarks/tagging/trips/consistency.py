@@ -22,6 +22,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from landmarks.errors import counted
 from landmarks.tagging.trips.travel import (
     LONGEST_HOURS,
     SIGHT_KM,
@@ -317,4 +318,4 @@ def _span(hours: float) -> str:
     minutes = round(hours * 60)
     if minutes < 1:
         return ""
-    return f"{minutes} minute{'' if minutes == 1 else 's'}" if minutes < 120 else f"{hours:.0f} h"
+    return counted(minutes, "minute") if minutes < 120 else f"{hours:.0f} h"
