@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 
 class LandmarksError(Exception):
@@ -21,6 +22,10 @@ class LandmarksError(Exception):
     """
 
     exit_status: int = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the message, not the call: a pool of processes waits for ever for an error it cannot unpickle."""
+        return type(self).__new__, (type(self), *self.args), vars(self)
 
 
 class InputError(LandmarksError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import shutil
 import subprocess
@@ -70,6 +71,19 @@ def test_every_error_class_is_public() -> None:
         name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)
     }
     assert classes <= set(landmarks.__all__)
+
+
+def test_errors_come_whole_out_of_another_process() -> None:
+    from landmarks.serving.errors import RequestError
+
+    for error in (
+        landmarks.ImageTooLargeError(Path("a.jpg"), "too large"),
+        landmarks.MetadataError(Path("a.xmp"), "damaged"),
+        landmarks.MissingExtraError("ray", "cluster"),
+        RequestError("overloaded", "busy", retry_after=3),
+    ):
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
 
 
 def test_the_page_shows_every_public_name() -> None:
