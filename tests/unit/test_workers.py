@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -58,6 +59,11 @@ def test_few_photos_start_no_process(
     monkeypatch.setattr("landmarks.tagging.workers._Workers", None)
     photos = [save_colour(tmp_path / f"{n:02d}.png", COLOURS["31.Stonehenge"]) for n in range(count)]
     assert len(recognize(model, photos)) == count
+
+
+def test_a_process_that_may_start_none_works_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(vars(multiprocessing.current_process())["_config"], "daemon", True)  # as in a pool
+    assert list(run_parallel(start_echo, names(60), failed, workers=2)) == [photo.name for photo in names(60)]
 
 
 def test_no_photo_loads_no_model(tmp_path: Path) -> None:

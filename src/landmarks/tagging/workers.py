@@ -3,7 +3,7 @@
 Photos are sent in small batches and results come back in order. Only a few batches are in flight at a time, so
 memory does not grow with the number of photos. A process that dies, for example because the system ran out of
 memory, is replaced; its photos are retried one by one, and one that kills its process again is reported as
-unreadable.
+unreadable. A process that may start none works alone.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _run(
     if not first:
         return
     everything = chain(first, source)
-    if count == 1 or len(first) <= FEW:
+    if count == 1 or len(first) <= FEW or multiprocessing.current_process().daemon:  # that may start no process
         job = start()
         for batch in _batches(everything):
             yield from job(batch)
@@ -192,7 +192,8 @@ class _Workers(Generic[Result]):
         self.lives -= 1
         if self.lives < 0:
             raise ModelError(
-                "the processes that load the model die before any answer: free some memory, or give `workers` 1"
+                "the processes that load the model die before any answer: call this under "
+                "`if __name__ == '__main__':`, free some memory, or give `workers` 1"
             )
         self._pool.shutdown(cancel_futures=True)
         self._pool = self._new()
