@@ -136,12 +136,13 @@ class TestOneAnswer:
         assert [len(Model(folder).embed(given)) for given in (photo, sources[3], [photo] * 5)] == [1, 1, 5]
         assert [str(one.path) for one in found[2:]] == ["<bytes>", "<array>", "<image>", "<image>"]
 
-    def test_a_pillow_image_is_turned_upright(self, folder: Path) -> None:
+    @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+    def test_a_pillow_image_is_turned_upright(self, folder: Path, kind: str) -> None:
         picture = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
         exif = Image.Exif()
         exif[ExifTags.Base.Orientation] = 6
         content = io.BytesIO()
-        Image.fromarray(picture).save(content, "PNG", exif=exif)
+        Image.fromarray(picture).save(content, kind, exif=exif)
         recognizer = Model(folder).recognizer
         with Image.open(content) as image:
             of_image = recognizer.prepare(image).picture
@@ -150,9 +151,11 @@ class TestOneAnswer:
         assert of_image.shape == (CROP, CROP, 3)
 
     def test_one_that_is_unreadable_stops_nothing(self, folder: Path, tmp_path: Path) -> None:
+        cut = io.BytesIO(save_colour(tmp_path / "a.png", TOWER).read_bytes()[:-30])
         sources = [tmp_path / "gone.jpg", b"no picture", np.zeros((4, 4), dtype=np.uint8), b"", None, 7]
+        sources.append(Image.open(cut))
         found = list(Model(folder).tag([*sources, save_colour(tmp_path / "a.png", TOWER)]))  # type: ignore[list-item]
-        assert [bool(one.error) for one in found] == [True] * 6 + [False]
+        assert [bool(one.error) for one in found] == [True] * 7 + [False]
         assert (str(found[4].path), found[5].error) == (
             "<NoneType>",
             "expected a path, bytes, an array or a Pillow image, not int",

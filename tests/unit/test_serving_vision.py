@@ -35,9 +35,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         yield client
 
 
-def coded(colour: str, size: tuple[int, int] = (64, 48), **options: Any) -> str:
+def coded(colour: str, kind: str = "PNG", **options: Any) -> str:
     content = io.BytesIO()
-    Image.new("RGB", size, COLOURS[colour]).save(content, "PNG", **options)
+    Image.new("RGB", (64, 48), COLOURS[colour]).save(content, kind, **options)
     return base64.b64encode(content.getvalue()).decode()
 
 
@@ -62,10 +62,11 @@ def test_a_landmark_comes_with_its_place_and_pixels(client: TestClient) -> None:
     assert found["locations"][0]["latLng"]["latitude"] == pytest.approx(48.858, abs=0.01)
 
 
-def test_pixels_are_those_of_the_upright_picture(client: TestClient) -> None:
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_pixels_are_those_of_the_upright_picture(client: TestClient, kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    image = {"content": coded("07.Eiffel_Tower", exif=exif)}
+    image = {"content": coded("07.Eiffel_Tower", kind, exif=exif)}
     (answer,) = ask(client, {"image": image, "features": LANDMARK})
     assert answer["landmarkAnnotations"][0]["boundingPoly"]["vertices"][2] == {"x": 47, "y": 63}
 

@@ -122,6 +122,7 @@ def load_image(
         return _from_array(source)
     if isinstance(source, Image.Image):
         with _decoding("decoded", None):
+            source.load()  # what is damaged shows now, and Pillow turns a TIFF
             return _upright(source)
     if not isinstance(source, str | PathLike | bytes):
         raise ImageError(None, f"expected a path, bytes, an array or a Pillow image, not {type(source).__name__}")
@@ -309,7 +310,8 @@ def _upright(image: Image.Image) -> Image.Image:
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Return width and height of an image once it is upright, from its header."""
     width, height = image.size
-    return (height, width) if _orientation(image) in _TURNED else (width, height)
+    turned = image.format != "TIFF" and _orientation(image) in _TURNED  # Pillow turns a TIFF, and its size at once
+    return (height, width) if turned else (width, height)
 
 
 def _orientation(image: Image.Image) -> int:
