@@ -292,6 +292,15 @@ def test_an_api_key_is_asked_for(model: Path) -> None:
             assert client.post("/v1/tags", content=TOWER, headers=RAW | headers).status_code == 200
 
 
+def test_a_prefix_before_the_addresses_opens_nothing(model: Path) -> None:
+    app = create_app(ServeSettings(model, access=Access(api_key=KEY)))
+    client = TestClient(app, root_path="/photos")  # as of uvicorn --root-path, or a mount
+    assert client.get("/photos/v1/models").status_code == 401
+    assert client.get("/photos/v1/models", headers={"X-API-Key": KEY}).status_code == 200
+    refused = client.post("/photos/v1/images:annotate", headers={"X-API-Key": KEY}, content=b"{")
+    assert refused.json()["error"]["status"] == "INVALID_ARGUMENT"
+
+
 def test_other_host_names_and_origins_are_refused_unless_told(model: Path) -> None:
     access = Access(hosts=("localhost",), origins=("https://photos.example",))
     app = create_app(ServeSettings(model, workers=1, access=access))

@@ -42,6 +42,8 @@ class Observe:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        # Inside, addresses are compared: a prefix before them, from a proxy or a mount, must not get past the key.
+        scope = {**scope, "path": scope["path"].removeprefix(scope.get("root_path", "")), "root_path": ""}
         started = time.perf_counter()
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
