@@ -22,7 +22,7 @@ import pytest
 from commands import CALL, landmarks, python
 from PIL import Image
 from serving import Running, serving
-from tiny_model import COLOURS, save_colour
+from tiny_model import COLOURS, make_model, save_colour
 
 SEARCHED = 10
 """Cases that schemathesis makes for each operation."""
@@ -220,6 +220,16 @@ def test_an_address_in_use_is_told_in_one_sentence(service: Running, model: Path
     assert outcome.status == 2
     assert "127.0.0.1" in outcome.complaint
     assert f"{port}: address already in use" in outcome.complaint
+
+
+def test_a_model_that_no_worker_can_load_is_told_by_its_own_name(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "colours")
+    info = json.loads((model / "model.json").read_text())
+    (model / "model.json").write_text(json.dumps({**info, "classes": info["classes"][1:]}))
+    served = [sys.executable, "-m", "landmarks", "serve", "--model", model, "--workers", "1", "--port", "0"]
+    done = subprocess.run(served, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"landmarks: {model}/model.onnx: the network does not have")
 
 
 def test_wrong_settings_are_told_in_one_sentence(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from landmarks import __version__
+from landmarks.errors import LandmarksError
 from landmarks.serving.errors import ANNOTATE_PATH, Code, RequestError, error_response
 from landmarks.serving.jobs.routes import jobs_router
 from landmarks.serving.jobs.runner import JobRunner
@@ -95,9 +96,13 @@ def create_app(
     jobs = None if settings.jobs.path is None else JobRunner(service, settings.jobs)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         """Start what serves requests, and stop it at the end."""
-        await service.catalog.open()
+        try:
+            await service.catalog.open()
+        except LandmarksError as error:
+            app.state.failure = error  # a server only logs it
+            raise
         if jobs is not None:
             await jobs.open()
         try:

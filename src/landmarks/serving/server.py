@@ -7,6 +7,7 @@ import gc
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -73,12 +74,15 @@ def run(
         address = url_of(listener, host)
         server = _Server(config, lambda: started(address), app.state.stopping.begin)
         try:
-            server.run(sockets=[listener])
+            with suppress(SystemExit):  # of uvicorn, if the service could not start
+                server.run(sockets=[listener])
         finally:
             if telemetry is not None:
                 telemetry.close()
     if not server.started:
-        raise ModelError(f"{settings.model}: the service could not start: see its log")
+        raise getattr(app.state, "failure", None) or ModelError(
+            f"{settings.model}: the service could not start: see its log"
+        )
     _log.info("stopped")
 
 

@@ -119,7 +119,7 @@ class Catalog:
         """
         try:
             for served in self.all:
-                await served.pool.open()
+                await served.open()
         except LandmarksError:
             await self.close()
             raise
@@ -175,7 +175,7 @@ class Catalog:
                 raise ModelError("the index was made with the model before: index again and restart")
             if fresh.info.name != name:
                 raise ModelError(f"the model is now called {fresh.info.name}: restart to serve it under that name")
-            await fresh.pool.open()
+            await fresh.open()
         except (LandmarksError, OSError, ValueError) as error:
             _log.error("a model could not be reloaded", extra={"model": name, "reason": str(error)})
             self._reloaded("failed")

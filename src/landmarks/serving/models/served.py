@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from landmarks.errors import ModelError, StorageError
+from landmarks.errors import LandmarksError, ModelError, StorageError
 from landmarks.files.temporary import TemporaryFolder
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.calibration import calibration_of, operating_point
@@ -60,16 +60,18 @@ class ServedModel:
         self.info: ModelInfo = read_info(folder)
         check_file(folder, self.info, ONNX_FILE)
         self._copy = copy = _copy_of(folder) if settings.reload_seconds > 0 else None
-        if copy is not None:
-            original, folder = folder, copy.path / folder.name
-            if read_info(folder) != self.info:
-                raise ModelError(f"{original}: the folder changed while it was read")
-            check_file(folder, self.info, ONNX_FILE)
+        self._original = folder
+        with self._naming_the_original():
+            if copy is not None:
+                folder = copy.path / folder.name
+                if read_info(folder) != self.info:
+                    raise ModelError(f"{folder}: the folder changed while it was read")
+                check_file(folder, self.info, ONNX_FILE)
+            self._gazetteer: Gazetteer = gazetteer_of(folder, settings.tags)
         self._copied = () if copy is None else tuple(path for path in copy.path.rglob("*") if path.is_file())
         self._calibration = calibration_of(self.info)
         self._prefer = settings.tags.prefer
         operating_point(self._calibration, self._prefer)  # fail early, before the workers start
-        self._gazetteer: Gazetteer = gazetteer_of(folder, settings.tags)
         self.version = identity_of(folder, self.info, settings.tags)
         self.landmarks: bytes = self._list_landmarks().model_dump_json().encode()
         self.pool = Pool(
@@ -81,6 +83,21 @@ class ServedModel:
         self._users = 0
         self._unused = asyncio.Event()
         self._unused.set()
+
+    async def open(self) -> None:
+        """Start the workers; raises a `ModelError` if they cannot load the model."""
+        with self._naming_the_original():
+            await self.pool.open()
+
+    @contextmanager
+    def _naming_the_original(self) -> Iterator[None]:
+        """Have errors name files of the model, not of its copy, which is gone by then."""
+        try:
+            yield
+        except LandmarksError as error:
+            if self._copy is not None:
+                error.args = (str(error).replace(str(self._copy.path / self._original.name), str(self._original)),)
+            raise
 
     def is_lost(self) -> bool:
         """Return whether a file of its copy is gone, as after a clean-up of its folder: no worker can start."""
