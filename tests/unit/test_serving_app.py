@@ -377,7 +377,7 @@ def test_cors_is_off_and_security_headers_are_on(client: TestClient) -> None:
 def test_a_question_of_a_browser_is_answered_in_the_usual_form(model: Path) -> None:
     client = TestClient(create_app(ServeSettings(model, access=Access(origins=("https://photos.example",)))))
     asked = {"Origin": "https://photos.example", "Access-Control-Request-Method": "POST"}
-    header = {"Access-Control-Request-Headers": "X-Goog-Api-Key"}
+    header = {"Access-Control-Request-Headers": "X-Goog-Api-Key", "Access-Control-Request-Private-Network": "true"}
     assert client.options("/v1/jobs", headers=asked | header).status_code == 200
     refused = client.options("/v1/tags", headers=asked | {"Access-Control-Request-Method": "PUT"})
     assert error_of(refused) == (400, "bad_request")
@@ -535,6 +535,7 @@ def test_openapi_has_examples_and_one_error_shape(client: TestClient) -> None:
             assert answer["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorBody")
     for name in ("TagsResponse", "Photo", "Tag", "ErrorBody", "VisionResponse"):
         assert document["components"]["schemas"][name]["examples"]
+    assert "422" in document["paths"]["/v1/models"]["get"]["responses"], "it refuses parameters, as all do"
     assert "/v1/search" not in document["paths"]
 
 

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from hostile_inputs import zip_of
 from starlette.testclient import TestClient
@@ -208,6 +209,13 @@ def test_openapi_has_only_errors_of_the_service(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     assert "HTTPValidationError" not in document["components"]["schemas"]
     assert "422" in document["paths"]["/v1/jobs/{job_id}"]["delete"]["responses"]
+
+
+def test_examples_of_openapi_are_what_it_describes(client: TestClient) -> None:
+    components = client.get("/openapi.json").json()["components"]
+    for schema in components["schemas"].values():
+        for example in schema.get("examples", ()):
+            jsonschema.validate(example, schema | {"components": components}, jsonschema.Draft202012Validator)
 
 
 def test_without_a_file_there_are_no_jobs(settings: ServeSettings) -> None:

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from landmarks import __version__
 from landmarks.errors import LandmarksError
 from landmarks.serving.errors import ANNOTATE_PATH, Code, RequestError, error_response
-from landmarks.serving.jobs.routes import jobs_router
+from landmarks.serving.jobs.routes import JobPhoto, jobs_router
 from landmarks.serving.jobs.runner import JobRunner
 from landmarks.serving.look_alikes import Searcher
 from landmarks.serving.middleware.failsafe import Failsafe
@@ -27,7 +27,7 @@ from landmarks.serving.middleware.observability import Observe, problem_of
 from landmarks.serving.middleware.security import PROTECTED, Cors, Gate, SecurityHeaders
 from landmarks.serving.page import page_files
 from landmarks.serving.routes import errors, v1_router
-from landmarks.serving.schemas import Status
+from landmarks.serving.schemas import Photo, Status, TagsResponse
 from landmarks.serving.service import Service
 from landmarks.serving.settings import ServeSettings
 
@@ -69,6 +69,10 @@ class _Api(FastAPI):
         document = super().openapi()
         document["components"]["securitySchemes"] = _KEY
         document["paths"][ANNOTATE_PATH]["post"]["responses"].pop("422", None)  # as with Google, it is a 400
+        schemas = document["components"]["schemas"]
+        for model in (Photo, TagsResponse, JobPhoto):  # FastAPI takes the nulls out of examples: they are required
+            if model.__name__ in schemas:
+                schemas[model.__name__]["examples"] = model.model_json_schema()["examples"]
         ways: list[dict[str, list[str]]] = [{name: []} for name in _KEY]
         for path, operations in document["paths"].items():
             for operation in operations.values() if path.startswith(PROTECTED) else ():

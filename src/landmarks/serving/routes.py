@@ -175,7 +175,7 @@ def v1_router(service: Service, searcher: Searcher | None) -> APIRouter:
                 return _json(to_vision(photos), exclude_none=True)
             return _json(TagsResponse(model=served.version, photos=photos))
 
-    @router.get("/models", summary="Models and limits", responses=errors(401, 403))
+    @router.get("/models", summary="Models and limits", responses=errors(401, 403, 422))
     async def models() -> ModelsResponse:
         """Return the models, the default one first, their operating points, and the limits of the service."""
         return service.models(search=searcher is not None)

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
 from landmarks.serving.errors import RequestError
@@ -21,6 +21,7 @@ from landmarks.serving.service import Service
 from landmarks.serving.settings import JobLimits
 
 _MOST_RESULTS = 1000
+_EXAMPLE: dict[str, Any] = {**Photo.model_json_schema()["examples"][0], "number": 0, "model": "world-5d1f0c3a9b7e"}
 
 
 class JobCard(BaseModel):
@@ -44,6 +45,8 @@ class NewJob(JobCard):
 
 class JobPhoto(Photo):
     """The result of one image of a job."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     number: int = Field(description="Its place in the job, from 0.")
     model: str = Field(description="Version of the model that gave it; empty if none did.")
