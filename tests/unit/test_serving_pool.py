@@ -282,6 +282,15 @@ def test_a_worker_stops_at_a_picture_that_nobody_waits_for(settings: WorkerSetti
     run(work())
 
 
+def test_a_preview_that_costs_too_much_is_left_out(settings: WorkerSettings) -> None:
+    content = io.BytesIO()
+    Image.new("RGB", (8000, 250), COLOURS["07.Eiffel_Tower"]).save(content, "JPEG")
+    limited = Answerer(replace(settings, limits=ImageLimits(max_decoded_pixels=500_000)))
+    answer = limited.answer(content.getvalue(), ["preview"])
+    assert answer["tags"]
+    assert "preview" not in answer
+
+
 def test_closing_leaves_no_process(settings: WorkerSettings, tower: bytes) -> None:
     async def work() -> None:
         pool = Pool(settings, count=2, decode_seconds=30)

@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from landmarks.errors import ImageFormatError, ImageTooLargeError, LandmarksError, ModelError
+from landmarks.errors import ImageError, ImageFormatError, ImageTooLargeError, LandmarksError, ModelError
 from landmarks.imaging.decoding import ImageLimits, photo_header, upright_size
 from landmarks.imaging.thumbnails import as_jpeg, data_uri, load_small
 from landmarks.serving.pool import protocol as frames
@@ -127,8 +128,9 @@ class Answerer:
         if "size" in also:
             found["size"] = size_of(picture)
         if "preview" in also:
-            small = load_small(picture, _PREVIEW, self._limits)
-            found["preview"] = data_uri("jpeg", as_jpeg(small, _PREVIEW_QUALITY))
+            with suppress(ImageError):  # it decodes more of a long, narrow JPEG than the network needs
+                small = load_small(picture, _PREVIEW, self._limits)
+                found["preview"] = data_uri("jpeg", as_jpeg(small, _PREVIEW_QUALITY))
         return found
 
 
