@@ -106,7 +106,9 @@ def test_the_example_starts_the_service_and_ends_it_in_time(
     settings = settings_of(container()["args"], monkeypatch)
     pod = objects()["Deployment"]["spec"]["template"]["spec"]
     assert settings.workers == int(container()["resources"]["requests"]["cpu"])
-    assert pod["terminationGracePeriodSeconds"] > settings.limits.request_seconds + STOP_SECONDS
+    _sleep, pause = container()["lifecycle"]["preStop"]["exec"]["command"]  # or a rollout would lose requests
+    ending = int(pause) + settings.limits.request_seconds + STOP_SECONDS
+    assert pod["terminationGracePeriodSeconds"] > ending
     mount, _ = container()["volumeMounts"]
     assert settings.access.keys_file is not None
     assert str(settings.access.keys_file.parent) == mount["mountPath"]
