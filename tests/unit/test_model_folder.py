@@ -79,10 +79,11 @@ def change(**values: Any) -> Callable[[Path], object]:
         (change(temperature=0), "needs two classes or more, a known head and a temperature above 0"),
         (change(temperature=float("inf")), "needs two classes or more, a known head and a temperature above 0"),
         (change(temperature="warm"), r"model\.json: damaged"),
+        (change(created=20261129), r"model\.json: damaged \(created is not text"),
         (change(files=7), r"model\.json: damaged"),
         (change(files={"model.onnx": None}), r"model\.json: damaged .*checksums"),
         (change(files={}), r"model\.json: damaged .*the files lack model\.onnx"),
-        (change(name=None), r"model\.json: damaged .*the name is not text"),
+        (change(name=None), r"model\.json: damaged .*name is not text"),
         (change(preprocessing={"crop": 224}), r"model\.json: preprocessing has missing or unknown entries"),
     ],
 )

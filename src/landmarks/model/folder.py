@@ -217,8 +217,9 @@ def _read_info(path: Path, _stamp: tuple[int, ...]) -> ModelInfo:
         values["classes"] = _class_names(values["classes"])
         values["temperature"] = float(values["temperature"])
         values["files"] = _checksums(values["files"])
-        if not isinstance(values["name"], str):
-            raise ValueError("the name is not text")
+        for name in ("name", "architecture", "precision", "created"):
+            if not isinstance(values.get(name, ""), str):
+                raise ValueError(f"{name} is not text")
         values["preprocessing"] = _preprocessing(path, values["preprocessing"])
         values["licence"] = str(values.get("licence", NOT_STATED))  # older models state neither
         values["origin"] = origin_from_list(values.get("origin", []))
