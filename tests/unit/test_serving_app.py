@@ -206,6 +206,7 @@ def test_vision_shape(client: TestClient) -> None:
         ({"content": b"\xff" * (LIMITS.max_file_bytes + 1), "headers": RAW}, (413, "too_large")),
         ({"content": b"\xff" * (LIMITS.max_request_bytes + 1), "headers": RAW}, (413, "too_large")),
         ({"json": {"url": "http://example.org/a.jpg"}}, (415, "unsupported_format")),
+        ({"content": b"", "headers": {"content-encoding": "gzip"}}, (415, "unsupported_format")),
         ({"files": [("photos", (str(n), TOWER)) for n in range(5)]}, (413, "too_large")),
         ({"files": [("photos", ("a", b"no")), ("photos", ("b", TOWER[:60]))]}, (400, "bad_request")),
         ({"files": [("photos", ("a", b"no")), ("photos", ("b", b"never"))]}, (415, "unsupported_format")),

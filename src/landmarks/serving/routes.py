@@ -77,7 +77,7 @@ _WHEN = {
     403: "The service does not answer under this host name.",
     408: "The upload took too long.",
     413: "The request or all of its images are too large.",
-    415: "None of the images is in an accepted format.",
+    415: "None of the images is in an accepted format, or the body is compressed.",
     422: "A parameter is out of range.",
     429: "The service is busy; Retry-After has the seconds to wait.",
     503: "The service is unavailable; Retry-After has the seconds to wait.",
@@ -196,7 +196,7 @@ def v1_router(service: Service, searcher: Searcher | None) -> APIRouter:
                 # Generators of clients know only the last of these types.
                 "content": {XMP_TYPE: {"schema": {"type": "string"}}, ZIP_TYPE: _BINARY, _BYTES: _BINARY},
             },
-            **errors(400, 401, 403, 408, 413, 422, 429, 503),
+            **errors(400, 401, 403, 408, 413, 415, 422, 429, 503),
         },
     )
     async def xmp(request: Request, wanted: XmpRequest) -> Response:

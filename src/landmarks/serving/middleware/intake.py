@@ -65,7 +65,10 @@ class Intake:
                 scope = {**scope, "method": "GET"}
             await self._app(scope, receive, send)
             return
-        length = Headers(scope=scope).get("content-length", "")
+        headers = Headers(scope=scope)
+        if (coding := headers.get("content-encoding", "").lower()) not in {"", "identity"}:
+            raise RequestError("unsupported_format", f"the body is compressed ({coding[:20]}): send it as it is")
+        length = headers.get("content-length", "")
         if length.isdecimal():
             self._check_size(int(length))
         with self._admission.enter(scope["state"]["client"], scope["state"]["quota"]) as ticket:
