@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,12 +18,13 @@ from fastapi import FastAPI
 from stub_pool import StubPool, use_stub
 from tiny_model import COLOURS, calibrated, make_model
 
-from landmarks.errors import ModelError, SettingsError
+from landmarks.errors import ModelError, PlacesError, SettingsError
 from landmarks.model.folder import ONNX_FILE
 from landmarks.serving.app import create_app
 from landmarks.serving.models.catalog import Catalog
 from landmarks.serving.pool.worker import Answerer
 from landmarks.serving.settings import ServeSettings
+from landmarks.tagging.settings import TagSettings
 
 FEW = {name: COLOURS[name] for name in ("31.Stonehenge", "background")}
 
@@ -201,6 +204,30 @@ def test_workers_of_the_version_before_can_still_be_replaced(tmp_path: Path) -> 
             Answerer(pool.settings)  # what a worker does at its start
             await served.retire()
             assert not pool.settings.model.exists()
+
+    run(work)
+
+
+def test_own_places_that_change_are_served_and_workers_can_still_be_replaced(tmp_path: Path) -> None:
+    own = tmp_path / "own.csv"
+    own.write_text("key,name\neiffel_tower,Our tower\n")
+
+    async def work() -> None:
+        settings = ServeSettings(make_model(tmp_path / "colours"), TagSettings(own_places=own), workers=1)
+        app = create_app(replace(settings, reload_seconds=60))
+        async with asking(app) as client:
+            catalog: Catalog = app.state.service.catalog
+            before = catalog.find(None).pool
+            own.write_text("key,name\neiffel_tower,Your tower\n")
+            assert isinstance(before, StubPool)
+            Answerer(before.settings)  # what a worker does at its start
+            await look(catalog)
+            assert "Your tower" in (await client.get("/v1/landmarks")).text
+            own.write_text("key\n")
+            await look(catalog)
+            assert "Your tower" in (await client.get("/v1/landmarks")).text
+        with pytest.raises(PlacesError, match=re.escape(str(own))):
+            create_app(settings)
 
     run(work)
 

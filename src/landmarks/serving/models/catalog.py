@@ -62,7 +62,7 @@ class Catalog:
         self._reloaded = reloaded
         self._entries: dict[str, _Entry] = {}
         for folder in (settings.model, *settings.more_models):
-            signature = _signature(folder)
+            signature = _signature(folder, settings)
             served = ServedModel(folder, settings, replaced)
             if served.info.name in self._entries:
                 raise SettingsError(
@@ -147,7 +147,7 @@ class Catalog:
         because the version that it served is gone.
         """
         for name, entry in self._entries.items():
-            signature = await asyncio.to_thread(_signature, entry.folder)
+            signature = await asyncio.to_thread(_signature, entry.folder, self._settings)
             settled, entry.seen = signature == entry.seen, signature
             if not settled or not signature:
                 continue
@@ -193,10 +193,12 @@ class Catalog:
         return True
 
 
-def _signature(folder: Path) -> Signature:
-    """Return what tells whether a folder has changed; empty if it cannot be read just now."""
+def _signature(folder: Path, settings: ServeSettings) -> Signature:
+    """Return what tells whether a folder or the own places have changed; empty if one cannot be read just now."""
+    own = settings.tags.own_places
     try:
         files = [(file.name, file.stat()) for file in folder.iterdir() if file.is_file()]
+        files += [] if own is None else [(str(own), own.stat())]
     except OSError:
         return frozenset()
     return frozenset((name, stat.st_mtime_ns, stat.st_size) for name, stat in files)

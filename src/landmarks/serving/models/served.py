@@ -7,7 +7,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from landmarks.tagging.tagger import gazetteer_of, identity_of
 
 _log = logging.getLogger("landmarks.serving")
 
+_OWN_PLACES = "own-places.csv"
 _LOOK_SECONDS = 1.0  # between two looks whether a version that was replaced can still answer
 
 
@@ -58,24 +59,28 @@ class ServedModel:
 
     def __init__(self, folder: Path, settings: ServeSettings, replaced: Callable[[str], None]) -> None:
         self.info: ModelInfo = read_info(folder)
-        check_file(folder, self.info, ONNX_FILE)
-        self._copy = copy = _copy_of(folder) if settings.reload_seconds > 0 else None
-        self._original = folder
-        with self._naming_the_original():
-            if copy is not None:
-                folder = copy.path / folder.name
-                if read_info(folder) != self.info:
-                    raise ModelError(f"{folder}: the folder changed while it was read")
-                check_file(folder, self.info, ONNX_FILE)
-            self._gazetteer: Gazetteer = gazetteer_of(folder, settings.tags)
+        tags = settings.tags
+        self._copy = copy = _copy_of(folder, tags.own_places) if settings.reload_seconds > 0 else None
+        self._originals: dict[Path, Path] = {}
+        if copy is not None and tags.own_places is not None:
+            self._originals[copy.path / _OWN_PLACES] = tags.own_places
+            tags = replace(tags, own_places=copy.path / _OWN_PLACES)
+        if copy is not None:
+            self._originals[copy.path / folder.name] = folder
+            folder = copy.path / folder.name
+        with self._naming_the_originals():
+            if read_info(folder) != self.info:
+                raise ModelError(f"{folder}: the folder changed while it was read")
+            check_file(folder, self.info, ONNX_FILE)
+            self._gazetteer: Gazetteer = gazetteer_of(folder, tags)
         self._copied = () if copy is None else tuple(path for path in copy.path.rglob("*") if path.is_file())
         self._calibration = calibration_of(self.info)
-        self._prefer = settings.tags.prefer
+        self._prefer = tags.prefer
         operating_point(self._calibration, self._prefer)  # fail early, before the workers start
-        self.version = identity_of(folder, self.info, settings.tags)
+        self.version = identity_of(folder, self.info, tags)
         self.landmarks: bytes = self._list_landmarks().model_dump_json().encode()
         self.pool = Pool(
-            WorkerSettings(folder, settings.tags, settings.limits.image, self.version),
+            WorkerSettings(folder, tags, settings.limits.image, self.version),
             count=settings.workers,
             decode_seconds=settings.limits.decode_seconds,
             replaced=replaced,
@@ -86,17 +91,17 @@ class ServedModel:
 
     async def open(self) -> None:
         """Start the workers; raises a `ModelError` if they cannot load the model."""
-        with self._naming_the_original():
+        with self._naming_the_originals():
             await self.pool.open()
 
     @contextmanager
-    def _naming_the_original(self) -> Iterator[None]:
-        """Have errors name files of the model, not of its copy, which is gone by then."""
+    def _naming_the_originals(self) -> Iterator[None]:
+        """Have errors name the files that were copied, not the copies, which are gone by then."""
         try:
             yield
         except LandmarksError as error:
-            if self._copy is not None:
-                error.args = (str(error).replace(str(self._copy.path / self._original.name), str(self._original)),)
+            for copy, original in self._originals.items():
+                error.args = (str(error).replace(str(copy), str(original)),)
             raise
 
     def is_lost(self) -> bool:
@@ -177,8 +182,8 @@ class ServedModel:
         return LandmarksResponse(features=list(features.values()))
 
 
-def _copy_of(folder: Path) -> TemporaryFolder | None:
-    """Copy a model, so that its workers can be replaced whatever happens to the original.
+def _copy_of(folder: Path, own_places: Path | None) -> TemporaryFolder | None:
+    """Copy a model and a table of places, so that workers can be replaced whatever happens to the originals.
 
     None if there is no space for it.
     """
@@ -186,6 +191,8 @@ def _copy_of(folder: Path) -> TemporaryFolder | None:
     try:
         copy = TemporaryFolder("landmarks-served-")
         shutil.copytree(folder, copy.path / folder.name)
+        if own_places is not None:
+            shutil.copyfile(own_places, copy.path / _OWN_PLACES)
     except BaseException as error:  # also when the service is stopped meanwhile
         if copy is not None:
             copy.close()

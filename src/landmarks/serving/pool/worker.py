@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +62,12 @@ class WorkerSettings:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> WorkerSettings:
         """Create settings from the values of `to_dict`."""
-        tags = TagSettings(**values["tags"])
-        if tags.own_places is not None:
-            tags = replace(tags, own_places=Path(tags.own_places))
-        return cls(Path(values["model"]), tags, ImageLimits(**values["limits"]), values["version"])
+        return cls(
+            Path(values["model"]),
+            TagSettings(**values["tags"]),
+            ImageLimits(**values["limits"]),
+            values["version"],
+        )
 
 
 class Answerer:
