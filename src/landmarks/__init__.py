@@ -118,15 +118,10 @@ def _load(name: str) -> object:
         raise AttributeError(f"module 'landmarks' has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - as above
 
-    try:
-        value = getattr(import_module(_HOMES.get(name, "landmarks.errors")), name)
-    except ModuleNotFoundError as error:
-        from landmarks.errors import missing_extra  # noqa: PLC0415 - only where something is missing
+    from landmarks.errors import needing_extras  # noqa: PLC0415 - as above
 
-        missing = missing_extra(error)
-        if missing is None:
-            raise
-        raise missing from error
+    with needing_extras():
+        value = getattr(import_module(_HOMES.get(name, "landmarks.errors")), name)
     globals()[name] = value
     return value
 

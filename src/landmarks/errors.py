@@ -8,7 +8,8 @@ the service turns the class into an HTTP status.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,17 @@ def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
     module = (error.name or "").partition(".")[0]
     extra = next((name for name, modules in EXTRAS.items() if module in modules), None)
     return None if extra is None else MissingExtraError(_PACKAGES.get(module, module.replace("_", "-")), extra)
+
+
+@contextmanager
+def needing_extras() -> Iterator[None]:
+    """Raise a `MissingExtraError` where a module of an extra is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (missing := missing_extra(error)) is None:
+            raise
+        raise missing from error
 
 
 class TrainingError(LandmarksError):

@@ -95,15 +95,21 @@ def test_the_page_shows_every_public_name() -> None:
 def test_a_missing_extra_is_told() -> None:
     code = (
         "import sys\n"
-        "sys.modules['torch'] = None\n"
+        "sys.modules.update(torch=None, openvino=None, babel=None)\n"
         "import landmarks\n"
-        "try:\n    landmarks.train\nexcept landmarks.MissingExtraError as error:\n    print(error)"
+        "settings = landmarks.TagSettings\n"
+        "for use in (lambda: landmarks.train,\n"
+        "            lambda: landmarks.load_model(settings=settings(engine='openvino')),\n"
+        "            lambda: landmarks.load_model(settings=settings(language='de'))):\n"
+        "    try:\n        use()\n    except landmarks.MissingExtraError as error:\n        print(error)"
     )
     done = python(code)
-    assert done.out == (
-        "this needs torch, which is not installed: run pip install -e '.[train]' "
-        "in the clone of landmarks (make test installs everything)\n"
-    ), done.err
+    told = [
+        f"this needs {package}, which is not installed: run pip install -e '.[{extra}]' "
+        "in the clone of landmarks (make test installs everything)"
+        for package, extra in (("torch", "train"), ("openvino", "openvino"), ("babel", "languages"))
+    ]
+    assert done.out.splitlines() == told, done.err
 
 
 def test_a_folder_is_tagged(tmp_path: Path) -> None:

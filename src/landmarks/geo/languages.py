@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from landmarks.errors import needing_extras
 from landmarks.geo import Language
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.geo.towns import countries
@@ -15,6 +16,7 @@ def english_countries() -> dict[str, str]:
     return countries() | {place.country_code: place.country for place in Gazetteer.bundled() if place.country_code}
 
 
+@needing_extras()
 def in_language(gazetteer: Gazetteer, language: Language) -> Gazetteer:
     """Return a gazetteer with the names of a language; where it has none, names stay English.
 
@@ -23,7 +25,7 @@ def in_language(gazetteer: Gazetteer, language: Language) -> Gazetteer:
         language: The language.
 
     Raises:
-        ModuleNotFoundError: Babel is not installed; English does not need it.
+        MissingExtraError: Babel is not installed; English does not need it.
     """
     if language == "en":
         return gazetteer

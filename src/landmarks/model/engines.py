@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from landmarks.errors import ModelError, require_at_least, require_choice
+from landmarks.errors import ModelError, needing_extras, require_at_least, require_choice
 from landmarks.model import EngineName
 
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
@@ -43,7 +43,7 @@ def load_engine(path: Path, *, name: EngineName, threads: int, crop: int, classe
     Raises:
         SettingsError: There is no such engine, or `threads` is below 1.
         ModelError: The file cannot be loaded, or has other inputs or outputs.
-        ModuleNotFoundError: OpenVINO is requested and not installed.
+        MissingExtraError: OpenVINO is requested and not installed.
     """
     require_choice("engine", name, ENGINES)
     require_at_least("threads", threads)
@@ -107,6 +107,7 @@ class _OpenVino:
         return (logits[0] if logits else _no_logits(embeddings)), embeddings
 
 
+@needing_extras()
 def _load_openvino(path: Path, threads: int, crop: int, classes: int | None) -> tuple[Engine, bool]:
     import openvino  # noqa: PLC0415 - an extra, and half a second to import
 

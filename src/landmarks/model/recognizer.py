@@ -116,7 +116,7 @@ class Recognizer:
 
     Raises:
         ModelError: The folder is damaged, or does not match `model.json`.
-        ModuleNotFoundError: OpenVINO is requested and not installed.
+        MissingExtraError: OpenVINO is requested and not installed.
     """
 
     def __init__(

@@ -69,7 +69,7 @@ class Model:
     Raises:
         ModelError: The folder is damaged.
         PlacesError: A table of places is broken.
-        ModuleNotFoundError: OpenVINO is requested and not installed.
+        MissingExtraError: OpenVINO is requested and not installed.
     """
 
     def __init__(

@@ -381,7 +381,7 @@ def gazetteer_of(folder: Path | Sequence[Path], settings: TagSettings) -> Gazett
 
     Raises:
         PlacesError: A table is broken.
-        ModuleNotFoundError: Another language than English needs Babel, which is not installed.
+        MissingExtraError: Another language than English needs Babel, which is not installed.
     """
     gazetteer = in_language(Gazetteer.bundled(), settings.language)
     for one in reversed([folder] if isinstance(folder, Path) else folder):

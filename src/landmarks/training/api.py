@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, get_args
 
-from landmarks.errors import require_choice
+from landmarks.errors import needing_extras, require_choice
 from landmarks.files.paths import to_path
 from landmarks.training.config.jobs import ExportSettings
 from landmarks.training.config.settings import DEFAULT_METHOD, ModelKind, RunSettings
@@ -17,6 +17,7 @@ from landmarks.training.export.formats.targets import export_for, require_export
 from landmarks.training.metrics.evaluate import Evaluation
 
 
+@needing_extras()
 def train(
     data: str | Path | RunSettings,
     out: str | Path | None = None,
@@ -59,6 +60,7 @@ def train(
     return folder
 
 
+@needing_extras()
 def evaluate(run: str | Path, split: Literal["valid", "test", "both"] = "both") -> dict[str, Evaluation]:
     """Measure a trained run again and write its metrics and report.
 
@@ -81,6 +83,7 @@ def evaluate(run: str | Path, split: Literal["valid", "test", "both"] = "both") 
     return dict(evaluate_run(trained, load_data(trained), splits=SPLITS if split == "both" else (split,)))
 
 
+@needing_extras()
 def export(run: str | Path, out: str | Path | None = None, settings: ExportSettings | None = None) -> Path:
     """Turn a trained run into a model folder that needs no PyTorch, or into what `settings.target` needs.
 

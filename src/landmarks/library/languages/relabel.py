@@ -34,7 +34,7 @@ def relabel(
 
     Raises:
         InputError: `below` is not in the library.
-        ModuleNotFoundError: Another language than English needs Babel, which is not installed.
+        MissingExtraError: Another language than English needs Babel, which is not installed.
         StorageError: The disk is full. All that was done before is kept.
     """
     ledger, translation = library.ledger, Translation(language)

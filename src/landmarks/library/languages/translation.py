@@ -22,7 +22,7 @@ class Translation:
         language: The language.
 
     Raises:
-        ModuleNotFoundError: Babel is not installed; English does not need it.
+        MissingExtraError: Babel is not installed; English does not need it.
     """
 
     def __init__(self, language: Language) -> None:
