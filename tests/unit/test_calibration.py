@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from landmarks.errors import DataError, ModelError, SettingsError
 from landmarks.model.calibration import Calibration, Outputs, calibrate, choose_threshold
+from landmarks.model.combination import EVIDENCE
 from landmarks.model.ood import EmbeddingStatistics, ScoreKind
 
 KNOWN = np.array([True, True, False])
@@ -79,6 +81,13 @@ def test_calibration_is_the_same_after_model_json(score: ScoreKind) -> None:
         {"statistics": 3},
         {"score": "class_mean"},
         {"unknown": 1},
+        {
+            "combination": {
+                "weights": dict.fromkeys(EVIDENCE, 1),
+                "bias": 0,
+                "neighbours": {"dimensions": math.inf},
+            }
+        },
     ],
 )
 def test_a_damaged_calibration_is_refused(change: dict[str, object]) -> None:

@@ -663,3 +663,7 @@ def test_a_picture_of_a_look_alike_is_sent_inside_the_answer(model: Path) -> Non
 def test_a_damaged_model_is_told_before_anything_starts(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not a model folder"):
         create_app(ServeSettings(tmp_path))
+    damaged = make_model(tmp_path / "colours", calibration=calibrated())
+    (damaged / "model.json").write_text((damaged / "model.json").read_text().replace('"fitted_on"', '"fitted"'))
+    with pytest.raises(ModelError, match=f"{damaged}/model.json: the calibration is damaged"):
+        create_app(ServeSettings(damaged))

@@ -275,7 +275,7 @@ def _describe(folder: Path, info: ModelInfo) -> dict[str, Any]:
     from landmarks.model.operating_points import points_to_dict
 
     learned = read_learned(folder, info)
-    calibration = calibration_of(info)
+    calibration = calibration_of(folder)
     return {
         "name": info.name,
         "path": str(folder),
