@@ -429,9 +429,11 @@ def test_serve_declares_no_default_that_the_settings_have(monkeypatch: pytest.Mo
     assert landmarks("serve").status == 0
     assert landmarks("serve", "--max-mb", 10, "--queue", 40, "--cors", "https://a.example").status == 0
     assert landmarks("serve", "--allow-host", "Photos.example").status == 0
-    plain, asked, named = given
+    assert landmarks("serve", "--host", "Photos.local").status == 0
+    plain, asked, named, own = given
     assert plain == ServeSettings(plain.model, access=Access(hosts=LOOPBACK))
     assert named.access.hosts == (*LOOPBACK, "photos.example")
+    assert own.access.hosts == (*LOOPBACK, "photos.local"), "the address that is printed must be answered"
     limits = Limits(max_mb=10, queue=40)
     assert asked == dataclasses.replace(
         plain, limits=limits, access=Access(hosts=LOOPBACK, origins=("https://a.example",))

@@ -13,7 +13,15 @@ import click
 from landmarks.cli.declare import Fields, Model, Option
 from landmarks.errors import SettingsError
 from landmarks.serving.listening import on_ending
-from landmarks.serving.settings import LOOPBACK, Access, ConnectionLimits, JobLimits, Limits, ServeSettings
+from landmarks.serving.settings import (
+    LOOPBACK,
+    Access,
+    ConnectionLimits,
+    JobLimits,
+    Limits,
+    ServeSettings,
+    is_host,
+)
 from landmarks.tagging.settings import TagSettings
 
 _ACCESS_FLAGS = {
@@ -99,7 +107,7 @@ def serve(
         tags=tags,
         workers=workers or cores(),
         limits=limits,
-        access=replace(access, api_key=key, hosts=_hosts(allow_host, open_to_any=open_to_any)),
+        access=replace(access, api_key=key, hosts=_hosts(host, allow_host, open_to_any=open_to_any)),
         connections=connections,
         jobs=jobs,
         more_models=tuple(find_model(name) for name in more_models),
@@ -119,14 +127,17 @@ def serve(
     run(settings, host, port, searcher=searcher, telemetry=telemetry, started=click.echo)
 
 
-def _hosts(names: tuple[str, ...], *, open_to_any: bool) -> tuple[str, ...]:
-    """Return the host names to answer under; empty for any.
+def _hosts(host: str, names: tuple[str, ...], *, open_to_any: bool) -> tuple[str, ...]:
+    """Return the host names to answer under, with the one to listen on; empty for any.
 
     Without a key, a page of another site could have its name resolve to this machine and ask.
     """
+    from landmarks.serving.middleware.security import is_address
+
     if open_to_any and not names:
         return ()
-    return tuple(dict.fromkeys((*LOOPBACK, *(name.lower() for name in names))))
+    own = (host,) if is_host(host) and not is_address(host) else ()
+    return tuple(dict.fromkeys((*LOOPBACK, *(name.lower() for name in (*own, *names)))))
 
 
 def _api_key(path: Path | None) -> str | None:

@@ -32,7 +32,8 @@ _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
-def _is_host(text: str) -> bool:
+def is_host(text: str) -> bool:
+    """Return whether a text is an address, or could be a host name without a port."""
     with suppress(ValueError):
         ipaddress.ip_address(text)
         return True
@@ -203,7 +204,7 @@ class Access:
                 "python -c 'import secrets; print(secrets.token_urlsafe())' makes one"
             )
         for host in self.hosts:
-            if not _is_host(host):
+            if not is_host(host):
                 raise SettingsError(
                     "`hosts` must be a host name such as photos.example, without https://, port or path, "
                     f"not {host!r}"
