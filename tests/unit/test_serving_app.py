@@ -638,6 +638,13 @@ def test_a_searcher_brings_the_route_for_look_alikes(model: Path) -> None:
         assert error_of(client.post("/v1/search", files=two)) == (400, "bad_request")
 
 
+def test_a_search_that_is_refused_does_not_count_for_the_key(model: Path) -> None:
+    app = create_app(ServeSettings(model, access=Access(api_key=KEY)), Nearest(model, {"red": TOWER}))
+    client = TestClient(app, headers={"X-API-Key": KEY})
+    client.post("/v1/search", files=[("photos", ("a", TOWER)), ("photos", ("b", HENGE))])
+    assert "landmarks_key_pictures_total{" not in client.get("/metrics").text
+
+
 def test_an_index_that_is_gone_is_told(model: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Gone:
         def search(self, embedding: NDArray[np.float32], limit: int) -> list[LookAlike]:

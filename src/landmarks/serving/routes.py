@@ -20,7 +20,7 @@ from landmarks.imaging.thumbnails import data_uri
 from landmarks.serving.errors import ANNOTATE_PATH, RequestError
 from landmarks.serving.look_alikes import Searcher
 from landmarks.serving.middleware.admission import Ticket
-from landmarks.serving.middleware.intake import Upload, check_json, read_pictures
+from landmarks.serving.middleware.intake import Upload, check_json, read_files, read_pictures
 from landmarks.serving.models.served import ServedModel
 from landmarks.serving.schemas import (
     ErrorBody,
@@ -253,9 +253,11 @@ def _add_search(router: APIRouter, service: Service, searcher: Searcher) -> None
         request: Request, limit: Annotated[int, Query(ge=1, le=100, description="Number of results.")] = 10
     ) -> SearchResponse:
         """Return the photos in the index that look most like one image, nearest first."""
-        uploads = await read_pictures(request, service.settings.limits)
-        if len(uploads) > 1:
+        uploads = await read_files(request, service.settings.limits.max_files)
+        if len(uploads) > 1:  # before they count for the key
             raise RequestError("bad_request", "a search takes one picture: send one file")
+        ticket: Ticket = request.state.ticket
+        ticket.take_places(1)
         with service.catalog.use(None) as served:  # the index was made with the default model
             answer = await service.look(uploads[0], served, ["embedding"])
         problem = service.problem_of(answer.photo)
