@@ -163,7 +163,7 @@ def _wrap(app: FastAPI, settings: ServeSettings, paths: frozenset[str], telemetr
 def _pages() -> APIRouter:
     router = APIRouter(include_in_schema=False)
     for path, file in page_files():
-        router.add_api_route(path, file, methods=["GET", "HEAD"])
+        router.add_api_route(path, file)
     return router
 
 
