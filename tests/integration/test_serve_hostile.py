@@ -177,6 +177,7 @@ def test_what_is_wrong_with_a_request_is_told_in_words(service: Running) -> None
         b"GET /\xe9 HTTP/1.1\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nX\xff: \0\r\n\r\n",
         b"x\r\n\r\n",
+        b"POST /v1/tags HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ):
         with connect(service) as connection:
             connection.sendall(request)

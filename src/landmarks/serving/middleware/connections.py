@@ -81,6 +81,9 @@ class _Reader(h11.Connection):
             self._pieces = self._size = 0
             if len(event.target) > _TARGET_BYTES:
                 raise h11.RemoteProtocolError("the address is too long", error_status_hint=431)
+            if {b"content-length", b"transfer-encoding"} <= {name for name, _ in event.headers}:
+                # A proxy may believe the other one, and take what follows for the request of somebody else.
+                raise h11.RemoteProtocolError("both Content-Length and Transfer-Encoding tell where it ends")
             return event if event.target.startswith(b"/") else _with_path(event)
         if isinstance(event, h11.Data):
             self._pieces += 1
