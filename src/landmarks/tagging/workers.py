@@ -192,8 +192,8 @@ class _Workers(Generic[Result]):
         self.lives -= 1
         if self.lives < 0:
             raise ModelError(
-                "the processes that load the model die before any answer: call this under "
-                "`if __name__ == '__main__':`, free some memory, or give `workers` 1"
+                "the processes that load the model die before any answer: free some memory, or give `workers` 1; "
+                "a script of your own must call this under if __name__ == '__main__'"
             )
         self._pool.shutdown(cancel_futures=True)
         self._pool = self._new()
