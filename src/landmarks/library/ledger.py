@@ -13,7 +13,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -47,11 +47,9 @@ from landmarks.library.records import (
     use_journal,
 )
 
-_MOVED_FILE = "UPDATE changes SET target = ? WHERE photo = ? AND target = ?"
 _PAGE = 64  # rows in memory at a time
 _LIGHT_PAGE = 1000  # of rows without content
 _LAST_NS = 2**63 - 1  # a file system may know later times than an integer of SQLite, in the year 2262
-_MISSING = b".landmarks/missing/"  # where nothing ever is: photos whose place another one has taken
 
 
 class Ledger(Closing):
@@ -301,39 +299,6 @@ class Ledger(Closing):
         while rows := self.rows(WHEREABOUTS, last, _LIGHT_PAGE):
             yield from (Whereabouts(*row[1:]) for row in rows)
             last = rows[-1][0]
-
-    def move(self, photos: Mapping[bytes, bytes], targets: Mapping[tuple[bytes, bytes], bytes]) -> None:
-        """Record that photos, and the files written for them, have been moved; they may have changed places.
-
-        The records of a photo that another one has displaced are kept, under a path where nothing is.
-
-        Args:
-            photos: New path of each photo that has moved, by its old one.
-            targets: New path of each written file that has moved, by the old paths of its photo and of itself.
-        """
-        run = self._connection.execute
-        with self.transaction():
-            for key in {*photos.values()} - {*photos}:
-                self._displace(key)
-            for number, (photo, target) in enumerate(targets):
-                run(_MOVED_FILE, (b"\0%d" % number, photo, target))
-            for number, old in enumerate(photos):
-                self._rename(old, b"\0%d" % number)
-            for number, new in enumerate(photos.values()):
-                self._rename(b"\0%d" % number, new)
-            for number, new in enumerate(targets.values()):
-                run("UPDATE changes SET target = ? WHERE target = ?", (new, b"\0%d" % number))
-
-    def _displace(self, photo: bytes) -> None:
-        place = _MISSING + b"%d/" % time.time_ns()
-        for (target,) in self.rows("SELECT DISTINCT target FROM changes WHERE photo = ?", photo):
-            self.execute(_MOVED_FILE, place + target, photo, target)
-        self._rename(photo, place + photo)
-
-    def _rename(self, old: bytes, new: bytes) -> None:
-        self._connection.execute("UPDATE changes SET photo = ? WHERE photo = ?", (new, old))
-        for table in ("photos", "verdicts"):
-            self._connection.execute(f"UPDATE OR REPLACE {table} SET photo = ? WHERE photo = ?", (new, old))  # noqa: S608
 
     def has_content(self, sha256: bytes | None) -> bool:
         """Return whether a standing change wrote this content, or belongs to a photo that has it."""
