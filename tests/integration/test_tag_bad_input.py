@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from commands import CALL, Outcome, landmarks, start
 from PIL import Image
-from tiny_model import COLOURS, calibrated, camera_exif, make_model, save_colour
+from tiny_model import COLOURS, add_reference, calibrated, camera_exif, make_model, save_colour
 
 from landmarks.cli import main
 from landmarks.metadata.xmp import XmpPacket
@@ -241,6 +241,21 @@ def test_a_read_only_mount_is_told_and_can_still_be_looked_at(model: Path, disk:
     assert "choose another place" in done.complaint
     assert "Eiffel Tower" in landmarks("tag", disk, "--model", model).out
     assert "+ dc:subject: Eiffel Tower" in landmarks("tag", disk, "--model", model, "--dry-run").out
+
+
+@as_root
+def test_what_only_reads_works_in_a_library_on_a_read_only_mount(model: Path, disk: Path, tmp_path: Path) -> None:
+    save_colour(disk / "a.jpg", TOWER)
+    own_model = add_reference(Path(shutil.copytree(model, tmp_path / "model")))
+    assert write(disk, "--model", model).status == 0
+    assert landmarks("confirm", disk / "a.jpg", "Eiffel Tower").status == 0
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    assert "1 change in place" in landmarks("undo", disk, "--list").out
+    assert landmarks("undo", disk, "--dry-run").out == f"planned: {disk / 'a.jpg.xmp'}\n"
+    assert "Eiffelturm" in landmarks("relabel", disk, "--language", "de", "--dry-run").out
+    assert "learned from 1 photo" in landmarks("learn", "--from-library", disk, "--model", own_model).out
+    refused = landmarks("undo", disk)
+    assert (refused.status, refused.complaint.rpartition(": ")[2]) == (1, "make it writable")
 
 
 @pytest.fixture

@@ -850,7 +850,7 @@ def test_photos_in_a_locked_folder_are_shown_and_told(
         assert not (root / "paris" / "tower0.jpg.xmp").exists()
         assert (root / "henge.jpg.xmp").exists()
         message = page.get("/api/library")["tagging"]["message"]
-        assert message == "3 photos are in folders that cannot be written: their tags are only shown."
+        assert message == "3 photos in folders that cannot be written: their tags are only shown."
 
 
 def test_a_folder_without_photos_says_so(tmp_path: Path, model: Path) -> None:

@@ -74,7 +74,8 @@ class Ledger(Closing):
             with storage_errors(path.parent):
                 path.parent.mkdir(parents=True, exist_ok=True)
             if not os.access(path.parent, os.W_OK):
-                raise StorageError(f"{path.parent}: no ledger can be written here: choose another place for it")
+                way_out = "make it writable" if path.exists() else "choose another place for it"
+                raise StorageError(f"{path.parent}: the ledger cannot be written in this folder: {way_out}")
         with self._errors():
             self._connection = connect(path, copy=read_only)
         try:

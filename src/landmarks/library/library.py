@@ -27,7 +27,7 @@ from landmarks.library.moves import follow_moves
 from landmarks.library.records import PhotoState, RunRow, Verdict
 from landmarks.library.review.judging import Files, Judgement, confirmation, judge
 from landmarks.library.review.verdicts import confirmed_tags, judged, names_of
-from landmarks.library.roots import LEDGER, absolute, ledger_of, library_root
+from landmarks.library.roots import LEDGER, absolute, keep_root, ledger_of, library_root, may_write
 from landmarks.library.undo import Undone, undo
 from landmarks.library.writing import recover, require_writable
 from landmarks.metadata.exiftool import ExifTool
@@ -81,10 +81,9 @@ class Library(Closing):
             raise InputError(f"{root}: no such folder: check the spelling")
         self.options = options or WriteOptions()
         self._read_only = read_only
-        path = ledger if ledger is not None else ledger_of(self.root)
-        writable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
+        self._place = path = ledger if ledger is not None else ledger_of(self.root)
         self.ledger = Ledger(
-            path if not read_only or path.is_file() else None, read_only=read_only and not writable
+            path if not read_only or path.is_file() else None, read_only=read_only and not may_write(path)
         )
         self._tool = ExifTool()
         if not read_only:
@@ -311,6 +310,7 @@ class Library(Closing):
         """Do the work of `tag`; photos in a state of `settled` are due again only when they change."""
         if not self._read_only:
             require_writable(paths)
+            keep_root(self.ledger, self._place, self.root)
             if moves:
                 follow_moves(self.ledger, self.root)
         batch = Batch(self.ledger, self.root, self.options, self._tool, read_only=self._read_only)
