@@ -330,16 +330,14 @@ class Ledger(Closing):
         )
         return [Verdict(*row) for row in rows]
 
-    def all_verdicts(self) -> Iterator[tuple[bytes, Verdict]]:
-        """Yield every verdict with its photo, ordered by path."""
-        last = (b"", "")
+    def judged_photos(self) -> Iterator[bytes]:
+        """Yield the photos with verdicts, ordered by path."""
+        last = b""
         while rows := self.rows(
-            "SELECT photo, name, verdict, tag FROM verdicts WHERE (photo, name) > (?, ?) "
-            "ORDER BY photo, name LIMIT ?",
-            *(*last, _PAGE),
+            "SELECT DISTINCT photo FROM verdicts WHERE photo > ? ORDER BY photo LIMIT ?", last, _PAGE
         ):
-            yield from ((row[0], Verdict(*row[1:])) for row in rows)
-            last = rows[-1]["photo"], rows[-1]["name"]
+            yield from (row[0] for row in rows)
+            last = rows[-1][0]
 
     # Other modules of the room
 

@@ -26,7 +26,7 @@ from landmarks.library.ledger import Ledger
 from landmarks.library.moves import follow_moves
 from landmarks.library.records import PhotoState, RunRow, Verdict
 from landmarks.library.review.judging import Files, Judgement, confirmation, judge
-from landmarks.library.review.verdicts import confirmed_tags, judged, names_of
+from landmarks.library.review.verdicts import confirmed_tags, judged, names_of, newest, own_names
 from landmarks.library.roots import LEDGER, absolute, keep_root, ledger_of, library_root, may_write
 from landmarks.library.undo import Undone, undo
 from landmarks.library.writing import recover, require_writable
@@ -231,7 +231,7 @@ class Library(Closing):
 
         Args:
             photo: The photo, also by the path that it had when it was tagged.
-            tag: A tag, or the name of one that the photo has or had.
+            tag: A tag, or the name, in any language, of one that the photo has or had.
 
         Raises:
             InputError: There is no such photo, or it never had a tag of this name.
@@ -240,18 +240,20 @@ class Library(Closing):
         photo = self._find_again(photo)
         if isinstance(tag, str):
             known = self._known_tags(photo)
-            if tag.casefold() not in known:
+            name = tag.casefold()
+            found = known.get(name) or next((one for one in known.values() if name in own_names(one)), None)
+            if found is None:
                 raise InputError(f"{photo}: it never had a tag {tag!r}; its tags: {_listed(known)}")
-            tag = known[tag.casefold()]
+            tag = found
         return self._judge(photo, confirmation(tag))
 
     def verdicts(self) -> Iterator[tuple[Path, Verdict]]:
-        """Give what the user said of the tags of photos that are still there, wherever they were moved."""
+        """Give what stands of what the user said of photos that are still there, wherever they were moved."""
         follow_moves(self.ledger, self.root)
-        for photo, verdict in self.ledger.all_verdicts():
+        for photo in self.ledger.judged_photos():
             path = self.root / os.fsdecode(photo)
             if path.is_file():
-                yield path, verdict
+                yield from ((path, verdict) for verdict in newest(self.ledger.verdicts(photo, None)))
 
     def judged(self, photo: ImageTags) -> tuple[Tag, ...]:
         """Return the tags of a photo after what the user said of them, without writing anything."""
@@ -275,7 +277,7 @@ class Library(Closing):
 
     def confirmed(self, photo: Path) -> tuple[Tag, ...]:
         """Return the tags of a photo that the user has confirmed, by its path."""
-        return tuple(confirmed_tags(self.ledger.verdicts(self.key(photo), None)))
+        return tuple(confirmed_tags(newest(self.ledger.verdicts(self.key(photo), None))))
 
     def run_key(self, model: str) -> str:
         """Return what the ledger records of a model and the options with each photo."""
