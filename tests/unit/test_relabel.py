@@ -76,6 +76,15 @@ def test_the_run_is_undone_alone(library: Path) -> None:
     assert landmarks("relabel", library, "--language", "fr").status == 0
     assert files(library) != before
     assert "run 2" in landmarks("undo", library, "--list").out
+    (library / "wall.jpg.xmp").rename(library / "wall.txt")
+    relabelled = files(library)
+    for chosen, status, *ends in (("1", 2, "kept", "kept"), ("2", 0, "planned", "gone")):
+        told = landmarks("undo", library, "--run", chosen, "--dry-run")
+        names = (library / name for name in ("tower.jpg.xmp", "wall.jpg.xmp"))
+        assert set(told.out.splitlines()) == {f"{end}: {name}" for end, name in zip(ends, names, strict=True)}
+        assert told.status == status
+    assert files(library) == relabelled
+    (library / "wall.txt").rename(library / "wall.jpg.xmp")
     assert landmarks("undo", library, "--run", "2").status == 0
     assert files(library) == before
 

@@ -28,7 +28,7 @@ from landmarks.library.records import PhotoState, RunRow, Verdict
 from landmarks.library.review.judging import Files, Judgement, confirmation, judge
 from landmarks.library.review.verdicts import confirmed_tags, judged, names_of, newest, own_names
 from landmarks.library.roots import LEDGER, absolute, keep_root, ledger_of, library_root, may_write
-from landmarks.library.undo import Undone, undo
+from landmarks.library.undo import Undone, preview, undo
 from landmarks.library.writing import recover, require_writable
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.settings import WriteOptions
@@ -198,12 +198,7 @@ class Library(Closing):
         if below is not None and not below.exists() and not gone and next(pages, None) is None:
             raise InputError(f"{below}: no such file or folder, and nothing was written there: check the spelling")
         for place in (folder, *gone):
-            if not dry_run:
-                yield from undo(self.ledger, self.root, run=run, below=place)
-                continue
-            for page in self.ledger.standing(run=run, below=place):
-                for change in page:
-                    yield Undone(self.root / os.fsdecode(change.target), "planned")
+            yield from (preview if dry_run else undo)(self.ledger, self.root, run=run, below=place)
 
     def reject(self, photo: Path, tag: str) -> list[Outcome]:
         """Take a tag off a photo for good: no run and no model brings it back.
