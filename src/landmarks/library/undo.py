@@ -66,7 +66,7 @@ def preview(ledger: Ledger, root: Path, *, run: int | None = None, below: bytes 
             for change in page:
                 if change.target not in seen:  # what comes before goes the same way
                     seen.add(change.target)
-                    report = _undo_one(ledger, root, change, tool, put=_put_nothing)
+                    report = _undo_one(ledger, root, change, tool, _put_nothing)
                     is_planned = report.status in {"restored", "cleaned"}
                     yield replace(report, status="planned") if is_planned else report
 
@@ -91,7 +91,7 @@ def undo_changes(ledger: Ledger, root: Path, page: list[Change], tool: ExifTool)
                 target = root / os.fsdecode(change.target)
                 reports[change.id] = Undone(target, "kept", "another process is at work on it: try again later")
                 continue
-            reports[change.id] = _undo_one(ledger, root, change, tool)
+            reports[change.id] = _undo_one(ledger, root, change, tool, put_file)
             if times[change.target] > 1:
                 # An older change of the same file checks whether this one is still in place.
                 ledger.set_state(change.id, _state(reports[change.id]))
@@ -122,9 +122,7 @@ def _is_restored(root: Path, change: Change) -> bool:
         return False
 
 
-def _undo_one(
-    ledger: Ledger, root: Path, change: Change, tool: ExifTool, *, put: Callable[..., None] = put_file
-) -> Undone:
+def _undo_one(ledger: Ledger, root: Path, change: Change, tool: ExifTool, put: Callable[..., None]) -> Undone:
     target = root / os.fsdecode(change.target)
     later = ledger.changed_since(change)
     if later is not None:
