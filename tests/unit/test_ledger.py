@@ -138,6 +138,14 @@ class TestRows:
             assert max(map(len, pages)) < 100
             assert sum(map(len, pages)) == 200
 
+    def test_the_last_verdict_is_the_last_whatever_the_clock_says(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        names = ["one", "three", "two"]
+        with Ledger(None) as ledger:
+            for now, name in zip((1e9, 1e9, 0.0), names, strict=True):
+                monkeypatch.setattr(time, "time", lambda now=now: now)
+                ledger.judge(b"a.jpg", None, Verdict(name, "confirmed", None))
+            assert [verdict.name for verdict in ledger.verdicts(b"a.jpg", None)] == names
+
     def test_the_last_verdict_counts_and_follows_the_content(self) -> None:
         with Ledger(None) as ledger:
             ledger.judge(b"a.jpg", b"hash", Verdict("paris", "rejected", None))

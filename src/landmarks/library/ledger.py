@@ -314,8 +314,11 @@ class Ledger(Closing):
 
     def judge(self, photo: bytes, sha256: bytes | None, verdict: Verdict) -> None:
         """Record the user's verdict on a tag; the last one counts."""
-        values = (photo, sha256, verdict.name, verdict.verdict, verdict.tag, time.time())
         with self.transaction():
+            # The last one counts, whatever clocks say: they are set back, and those of two computers differ.
+            (last,) = self.row("SELECT max(time) FROM verdicts WHERE photo = ? OR sha256 = ?", photo, sha256)
+            now = max(time.time(), (last or 0.0) + 1e-6)
+            values = (photo, sha256, verdict.name, verdict.verdict, verdict.tag, now)
             self._connection.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def withdraw(self, photo: bytes, sha256: bytes | None) -> None:
