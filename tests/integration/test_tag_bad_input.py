@@ -404,6 +404,17 @@ def test_a_ledger_in_its_library_is_moved_with_it(model: Path, tmp_path: Path) -
     assert list(folder.rglob("*.xmp"))
 
 
+def test_the_usual_ledger_may_be_taken_out_of_its_library(model: Path, tmp_path: Path) -> None:
+    photo, ledger = save_colour(tmp_path / "photos" / "a.jpg", TOWER), tmp_path / "ledgers" / "of photos.db"
+    assert write(photo.parent, "--model", model).status == 0
+    shutil.copytree(photo.parent / ".landmarks", ledger.parent)
+    (ledger.parent / "ledger.sqlite3").rename(ledger)
+    other = save_colour(tmp_path / "others" / "a.jpg", TOWER, (60, 48))
+    assert write(other, "--model", model, "--ledger", ledger).status == 2, "it is not about what is beside it"
+    assert landmarks("undo", photo.parent, "--ledger", ledger).status == 0
+    assert not Path(f"{photo}.xmp").exists()
+
+
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A folder that every user may reach."""

@@ -81,7 +81,7 @@ class Library(Closing):
             raise InputError(f"{root}: no such folder: check the spelling")
         self.options = options or WriteOptions()
         self._read_only = read_only
-        self._place = path = ledger if ledger is not None else ledger_of(self.root)
+        self._place = path = absolute(ledger) if ledger is not None else ledger_of(self.root)
         self.ledger = Ledger(
             path if not read_only or path.is_file() else None, read_only=read_only and not may_write(path)
         )
@@ -307,7 +307,8 @@ class Library(Closing):
         """Do the work of `tag`; photos in a state of `settled` are due again only when they change."""
         if not self._read_only:
             require_writable(paths)
-            keep_root(self.ledger, self._place, self.root)
+            if self._place != self.root / LEDGER:  # that one may be taken elsewhere by itself
+                keep_root(self.ledger, self._place, self.root)
             if moves:
                 follow_moves(self.ledger, self.root)
         batch = Batch(self.ledger, self.root, self.options, self._tool, read_only=self._read_only)
