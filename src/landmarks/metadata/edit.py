@@ -36,6 +36,9 @@ from landmarks.metadata.sidecars import (
 )
 from landmarks.metadata.xmp import XmpPacket
 
+_WITHOUT_EXIF = b"GIF8"
+_WITH_IPTC = b"\xff\xd8", b"\x89PNG", b"II", b"MM", b"\0\0\0\x0cjP  "  # JPEG, PNG, TIFF, JPEG 2000
+
 
 @dataclass(frozen=True)
 class Edit:
@@ -261,8 +264,10 @@ def _plan_embedded(
     photo: Path, *, before: bytes, status: os.stat_result | None, wanted: Entries, ours: Entries, tool: ExifTool
 ) -> Edit:
     present, has_position = tool.read(photo, before)
-    if has_position or read_position(photo, before) is not None:
+    if has_position or before.startswith(_WITHOUT_EXIF) or read_position(photo, before) is not None:
         wanted = replace(wanted, position=None)
+    if not before.startswith(_WITH_IPTC):
+        wanted = replace(wanted, iptc_keywords=())
     ours = _known_again(ours, present)
     gone, (removed, kept) = ours.without(present), _divided(ours, wanted, present)
     wanted = wanted.without(gone)
