@@ -140,12 +140,18 @@ def test_a_file_that_was_written_since_loses_the_verdict_only(root: Path) -> Non
         steps, photo = Steps(library), root / "tower.jpg"
         steps.make("rejected", [Judgement(photo, (REJECT, INSTEAD))])
         tag_all(library, "two")
-        list(library.tag([root], lambda due: (ImageTags(one, (HENGE,), (), "two") for one in due), model="three"))
+
+        def newer(due: Iterable[Path]) -> Iterator[ImageTags]:
+            return (ImageTags(one, (HENGE,), (), "three") for one in due)
+
+        list(library.tag([root], newer, model="three"))
         step = steps.undo()
         assert step is not None
         assert not step.refused
         assert keywords(photo) == ("Eiffel Tower", "Paris", "France")
         assert not list(library.verdicts())
+        assert [outcome.path for outcome in library.tag([root], newer, model="three")] == [photo]
+        assert keywords(photo)[0] == "Stonehenge", "the newest model counts"
 
 
 def test_a_step_on_photos_that_were_moved_or_swapped_since_is_undone_and_done_again(root: Path) -> None:
