@@ -53,8 +53,10 @@ def follow_moves(ledger: Ledger, root: Path, *, sidecars: bool = False) -> dict[
     for old, new in moves.items():
         places = {targets.get((old, row.target), row.target) for row in seen.astray[old]}
         applying = {new, *(_key(root, each) for each in sidecars_of(_path(root, new)))}
-        if not places & applying:
-            ledger.forget(new)  # its sidecar stayed behind: it is due again
+        if not any(_has_ours(ledger, root, new, place) for place in places & applying):
+            ledger.forget(
+                new
+            )  # its sidecar stayed behind, and there may be one of another program: it is due again
     return moves
 
 
@@ -155,16 +157,20 @@ def _is_edited(ledger: Ledger, root: Path, rows: list[Whereabouts]) -> bool:
             return False
     except OSError:
         return False
-    for row in rows:
-        change = ledger.newest(row.target)
-        if row.target == row.photo:
-            present = embedded_entries(path)[0]
-        else:
-            packet = read_sidecar(_path(root, row.target))
-            present = packet.entries() if packet is not None else Entries()
-        if change is not None and Entries(hierarchy=change.ours.hierarchy).common(present):
-            return True
-    return False
+    return any(_has_ours(ledger, root, row.photo, row.target) for row in rows)
+
+
+def _has_ours(ledger: Ledger, root: Path, photo: bytes, target: bytes) -> bool:
+    """Return whether a file has what we wrote last, or some of it after somebody has changed it."""
+    change, path = ledger.newest(target), _path(root, target)
+    if change is None or _content(path) == change.after_hash:
+        return change is not None
+    if target == photo:
+        present = embedded_entries(path)[0]
+    else:
+        packet = read_sidecar(path)
+        present = packet.entries() if packet is not None else Entries()
+    return bool(Entries(hierarchy=change.ours.hierarchy).common(present))
 
 
 def _match(root: Path, seen: _Seen) -> dict[bytes, bytes]:
