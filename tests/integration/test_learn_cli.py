@@ -119,6 +119,14 @@ def test_verdicts_of_a_library_teach(model: Path, tmp_path: Path, apart: bool) -
     assert (done.status, "Eiffel Tower: learned from 1 photo, 0 of them new" in done.out) == (2, True)
 
 
+def test_verdicts_that_were_revised_do_not_teach(model: Path, tmp_path: Path) -> None:
+    photo = save_colour(tmp_path / "library" / "tower.png", TOWER)
+    assert landmarks("tag", photo.parent, "--model", model, "--write").status == 0
+    for verdict, name in (("confirm", "Eiffel Tower"), ("reject", "Paris")):
+        assert landmarks(verdict, photo, name).status == 0
+    assert "nothing was confirmed" in landmarks("learn", "--from-library", photo.parent, "--model", model).err
+
+
 def test_what_was_learnt_with_another_model_is_refused(model: Path, yellow: Path, tmp_path: Path) -> None:
     landmarks("learn", "Atomium", yellow, "--model", model)
     colours = {**COLOURS, "33.Taj_Mahal": (240, 240, 240)}

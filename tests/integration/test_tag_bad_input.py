@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from commands import CALL, Outcome, landmarks, start
 from PIL import Image
-from tiny_model import COLOURS, calibrated, camera_exif, make_model, save_colour
+from tiny_model import COLOURS, add_reference, calibrated, camera_exif, make_model, save_colour
 
 from landmarks.cli import main
 from landmarks.metadata.xmp import XmpPacket
@@ -243,6 +243,21 @@ def test_a_read_only_mount_is_told_and_can_still_be_looked_at(model: Path, disk:
     assert "+ dc:subject: Eiffel Tower" in landmarks("tag", disk, "--model", model, "--dry-run").out
 
 
+@as_root
+def test_what_only_reads_works_in_a_library_on_a_read_only_mount(model: Path, disk: Path, tmp_path: Path) -> None:
+    save_colour(disk / "a.jpg", TOWER)
+    own_model = add_reference(Path(shutil.copytree(model, tmp_path / "model")))
+    assert write(disk, "--model", model).status == 0
+    assert landmarks("confirm", disk / "a.jpg", "Eiffel Tower").status == 0
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    assert "1 change in place" in landmarks("undo", disk, "--list").out
+    assert landmarks("undo", disk, "--dry-run").out == f"planned: {disk / 'a.jpg.xmp'}\n"
+    assert "Eiffelturm" in landmarks("relabel", disk, "--language", "de", "--dry-run").out
+    assert "learned from 1 photo" in landmarks("learn", "--from-library", disk, "--model", own_model).out
+    refused = landmarks("undo", disk)
+    assert (refused.status, refused.complaint.rpartition(": ")[2]) == (1, "make it writable")
+
+
 @pytest.fixture
 def nested(model: Path, tmp_path: Path) -> Path:
     """A folder in which a folder, and one in that, were tagged before, each by itself."""
@@ -387,6 +402,17 @@ def test_a_ledger_in_its_library_is_moved_with_it(model: Path, tmp_path: Path) -
     assert landmarks("undo", tmp_path / "copy" / "2020", "--ledger", tmp_path / "copy" / "my.db").status == 0
     assert not list((tmp_path / "copy").rglob("*.xmp"))
     assert list(folder.rglob("*.xmp"))
+
+
+def test_the_usual_ledger_may_be_taken_out_of_its_library(model: Path, tmp_path: Path) -> None:
+    photo, ledger = save_colour(tmp_path / "photos" / "a.jpg", TOWER), tmp_path / "ledgers" / "of photos.db"
+    assert write(photo.parent, "--model", model).status == 0
+    shutil.copytree(photo.parent / ".landmarks", ledger.parent)
+    (ledger.parent / "ledger.sqlite3").rename(ledger)
+    other = save_colour(tmp_path / "others" / "a.jpg", TOWER, (60, 48))
+    assert write(other, "--model", model, "--ledger", ledger).status == 2, "it is not about what is beside it"
+    assert landmarks("undo", photo.parent, "--ledger", ledger).status == 0
+    assert not Path(f"{photo}.xmp").exists()
 
 
 @pytest.fixture

@@ -459,6 +459,17 @@ def test_photos_tagged_with_other_options_keep_their_tags(root: Path, model: Pat
     assert files_of(root) == before
 
 
+def test_a_verdict_stands_in_another_language(root: Path, model: Path) -> None:
+    tower = root / "paris" / "tower0.jpg"
+    with opened_page(root, model) as page:
+        page.settled()
+        page.post("/api/verdicts", {"photos": page.ids(tower.name), "verdict": "confirm"})
+    assert landmarks("relabel", root, "--language", "de").status == 0
+    with opened_page(root, model) as page:
+        row = page.wait(lambda: (row := page.rows()[tower.name])["name_of_tag"] == "Eiffelturm" and row)
+        assert row["verdict"] == "confirmed"
+
+
 def test_an_estimated_place_is_told_apart_until_it_is_confirmed(tmp_path: Path, model: Path) -> None:
     root = tmp_path / "paris"
     save_colour(root / "phone.jpg", GREY, (640, 480), camera_exif((48.8566, 2.3522), "2024:05:01 10:00:00"))
@@ -850,7 +861,7 @@ def test_photos_in_a_locked_folder_are_shown_and_told(
         assert not (root / "paris" / "tower0.jpg.xmp").exists()
         assert (root / "henge.jpg.xmp").exists()
         message = page.get("/api/library")["tagging"]["message"]
-        assert message == "3 photos are in folders that cannot be written: their tags are only shown."
+        assert message == "3 photos in folders that cannot be written: their tags are only shown."
 
 
 def test_a_folder_without_photos_says_so(tmp_path: Path, model: Path) -> None:

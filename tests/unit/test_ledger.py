@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import closing, suppress
@@ -136,6 +137,14 @@ class TestRows:
             pages = list(ledger.standing())
             assert max(map(len, pages)) < 100
             assert sum(map(len, pages)) == 200
+
+    def test_the_last_verdict_is_the_last_whatever_the_clock_says(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        names = ["one", "three", "two"]
+        with Ledger(None) as ledger:
+            for now, name in zip((1e9, 1e9, 0.0), names, strict=True):
+                monkeypatch.setattr(time, "time", lambda now=now: now)
+                ledger.judge(b"a.jpg", None, Verdict(name, "confirmed", None))
+            assert [verdict.name for verdict in ledger.verdicts(b"a.jpg", None)] == names
 
     def test_the_last_verdict_counts_and_follows_the_content(self) -> None:
         with Ledger(None) as ledger:
@@ -292,6 +301,23 @@ class TestWriting:
         assert path.read_bytes() == b"two"
         put_file(path, None, expected=digest(b"two"))
         assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only an administrator can change users")
+    def test_a_file_of_another_member_keeps_its_group(self) -> None:
+        nobody, group, groups = 65534, 4321, os.getgroups()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "a.jpg.xmp"
+            path.write_bytes(b"old")
+            os.chown(path, 1234, group)
+            Path(folder).chmod(0o777)
+            os.setgroups([group])
+            os.seteuid(nobody)
+            try:
+                put_file(path, b"new", expected=digest(b"old"))
+            finally:
+                os.seteuid(0)
+                os.setgroups(groups)
+            assert (path.read_bytes(), path.stat().st_uid, path.stat().st_gid) == (b"new", nobody, group)
 
     def test_a_snapshot_tells_changes_from_touches(self, tmp_path: Path) -> None:
         path = tmp_path / "a"

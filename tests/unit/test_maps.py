@@ -14,7 +14,8 @@ from commands import landmarks
 from tiny_model import COLOURS, camera_exif, make_model, save_colour
 
 from landmarks.geo.towns import largest_towns
-from landmarks.library.maps.spots import find_spot
+from landmarks.library.maps.formats import gpx
+from landmarks.library.maps.spots import Spot, find_spot
 
 PARIS, SYDNEY = (48.8616, 2.2893), (-33.8568, 151.2153)
 GPX, KML = "{http://www.topografix.com/GPX/1/1}", "{http://www.opengis.net/kml/2.2}"
@@ -74,6 +75,15 @@ def test_gpx_has_waypoints_and_the_way_of_the_camera(photos: Path, model: Path, 
     assert [float(point.attrib["lat"]) for point in track] == [PARIS[0], SYDNEY[0]], "Stonehenge is the landmark's"
     assert [point.findtext(f"{GPX}time") for point in track] == ["2026-05-01T16:00:00Z", "2026-05-01T23:30:00Z"]
     assert next(root.iter(f"{GPX}wpt")).find(f"{GPX}time") is None, "nobody knows its time zone"
+
+
+@pytest.mark.parametrize(
+    ("longitude", "written"),
+    [(180.0, "-180.000000"), (179.9999999, "-180.000000"), (-180.0, "-180.000000"), (151.2153, "151.215300")],
+)
+def test_gpx_has_no_longitude_of_180_degrees(longitude: float, written: str) -> None:
+    spot = Spot(Path("a.jpg"), (), (-16.8, longitude), "camera", None)
+    assert f'<wpt lat="-16.800000" lon="{written}">' in gpx([spot], "Fiji")
 
 
 def test_kml_has_photos_and_landmarks(photos: Path, model: Path, tmp_path: Path) -> None:

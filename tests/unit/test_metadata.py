@@ -411,8 +411,10 @@ class TestInPlace:
         pixels = load_rgb(photo)
         exiftool_writes(photo, "-XMP-dc:Subject=mine")
         assert embedded_entries(photo)[0].keywords == ("mine",)
-        gps = kind != "GIF"
-        made = edit(photo, entries_for([TAG], gps=gps), in_place=True, gps=gps)
+        gps, iptc = kind != "GIF", kind in {"JPEG", "PNG", "TIFF", "JPEG2000"}
+        wanted = entries_for([TAG], gps=True, iptc=True)
+        made = edit(photo, wanted, in_place=True, gps=True, iptc=True)
+        assert (made.added.position is not None, made.added.iptc_keywords != ()) == (gps, iptc)
         photo.write_bytes(made.after)
         assert np.array_equal(load_rgb(photo), pixels)
         said = exiftool_says(photo)
@@ -420,9 +422,9 @@ class TestInPlace:
         assert list(embedded_entries(photo)[0].keywords) == said["XMP-dc:Subject"]
         assert said["XMP-digiKam:TagsList"] == ["mine", "Places/France/Paris/Eiffel Tower"]
         assert said["XMP-iptcExt:LocationShown"][0]["GPSLatitude"] == pytest.approx(48.8583)
-        assert ("GPS:GPSLatitude" in said) is gps
+        assert ("GPS:GPSLatitude" in said, "IPTC:Keywords" in said) == (gps, iptc)
         assert read_position(photo) is None, "it is the landmark's"
-        assert not edit(photo, entries_for([TAG], gps=gps), made.ours, in_place=True, gps=gps).changes
+        assert not edit(photo, wanted, made.ours, in_place=True, gps=True, iptc=True).changes
         cleaned = edit(photo, Entries(), made.ours, in_place=True)
         photo.write_bytes(cleaned.after)
         assert np.array_equal(load_rgb(photo), pixels)

@@ -333,6 +333,18 @@ def test_a_photo_that_was_moved_without_its_sidecar_gets_a_new_one(tmp_path: Pat
     assert list(files(tmp_path).values()) == before
 
 
+def test_so_does_one_for_which_another_program_wrote_a_sidecar_meanwhile(tmp_path: Path) -> None:
+    made = photo(tmp_path / "a.jpg", 1)
+    write(tmp_path)
+    (tmp_path / "a.jpg.xmp").unlink()
+    sidecar = users_sidecar(made.rename(tmp_path / "z.jpg"), "Paris")
+    before = sidecar.read_bytes()
+    assert write(tmp_path) == ["written"]
+    assert sidecar.read_bytes() != before
+    undo(tmp_path)
+    assert sidecar.read_bytes() == before
+
+
 def test_a_verdict_finds_the_sidecar_that_was_moved_away_alone(tmp_path: Path) -> None:
     made = photo(tmp_path / "a.jpg", 1)
     name = (TOWER if made.read_bytes()[-20] % 2 else ROME).name

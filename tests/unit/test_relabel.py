@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 from commands import landmarks
-from tiny_model import COLOURS, calibrated, camera_exif, make_model, save_colour
+from tiny_model import COLOURS, add_reference, calibrated, camera_exif, make_model, save_colour
 
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.library.languages.translation import Translation, identity_in_language
@@ -76,6 +76,15 @@ def test_the_run_is_undone_alone(library: Path) -> None:
     assert landmarks("relabel", library, "--language", "fr").status == 0
     assert files(library) != before
     assert "run 2" in landmarks("undo", library, "--list").out
+    (library / "wall.jpg.xmp").rename(library / "wall.txt")
+    relabelled = files(library)
+    for chosen, status, *ends in (("1", 2, "kept", "kept"), ("2", 0, "planned", "gone")):
+        told = landmarks("undo", library, "--run", chosen, "--dry-run")
+        names = (library / name for name in ("tower.jpg.xmp", "wall.jpg.xmp"))
+        assert set(told.out.splitlines()) == {f"{end}: {name}" for end, name in zip(ends, names, strict=True)}
+        assert told.status == status
+    assert files(library) == relabelled
+    (library / "wall.txt").rename(library / "wall.jpg.xmp")
     assert landmarks("undo", library, "--run", "2").status == 0
     assert files(library) == before
 
@@ -96,6 +105,15 @@ def test_verdicts_stand(library: Path, own_model: Path) -> None:
     assert landmarks("reject", library / "tower.jpg", "Eiffel Tower").status == 0
     assert landmarks("relabel", library, "--language", "fr").status == 0
     assert not XmpPacket((library / "tower.jpg.xmp").read_bytes()).entries().hierarchy
+
+
+def test_a_landmark_is_confirmed_and_taught_under_any_of_its_names(library: Path, own_model: Path) -> None:
+    assert landmarks("confirm", library / "tower.jpg", "Eiffel Tower").status == 0
+    german = save_colour(library / "german.jpg", COLOURS["07.Eiffel_Tower"], size=(80, 60))
+    assert landmarks("tag", german, "--model", own_model, "--write", "--language", "de").status == 0
+    assert landmarks("confirm", german, "eiffel tower").status == 0
+    learned = landmarks("learn", "--from-library", library, "--model", add_reference(own_model)).out
+    assert learned.count("learned from") == 1, "not once in each language"
 
 
 def test_a_tag_removed_by_hand_is_told(library: Path) -> None:

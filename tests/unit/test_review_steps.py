@@ -140,12 +140,50 @@ def test_a_file_that_was_written_since_loses_the_verdict_only(root: Path) -> Non
         steps, photo = Steps(library), root / "tower.jpg"
         steps.make("rejected", [Judgement(photo, (REJECT, INSTEAD))])
         tag_all(library, "two")
-        list(library.tag([root], lambda due: (ImageTags(one, (HENGE,), (), "two") for one in due), model="three"))
+
+        def newer(due: Iterable[Path]) -> Iterator[ImageTags]:
+            return (ImageTags(one, (HENGE,), (), "three") for one in due)
+
+        list(library.tag([root], newer, model="three"))
         step = steps.undo()
         assert step is not None
         assert not step.refused
         assert keywords(photo) == ("Eiffel Tower", "Paris", "France")
         assert not list(library.verdicts())
+        assert [outcome.path for outcome in library.tag([root], newer, model="three")] == [photo]
+        assert keywords(photo)[0] == "Stonehenge", "the newest model counts"
+
+
+def test_a_step_on_photos_that_were_moved_or_swapped_since_is_undone_and_done_again(root: Path) -> None:
+    with Library(root) as library:
+        tag_all(library)
+        tower, moved = root / "tower.jpg", root / "new" / "moved.jpg"
+        before = (root / "tower.jpg.xmp").read_bytes()
+        steps = Steps(library)
+        steps.make("rejected", [Judgement(tower, (REJECT,))])
+        moved.parent.mkdir()
+        for end in ("", ".xmp"):
+            Path(f"{tower}{end}").rename(f"{moved}{end}")
+            (root / f"other.jpg{end}").rename(f"{tower}{end}")
+        assert list(library.tag([root], tag_photos, model="one")) == []
+        step = steps.undo()
+        assert step is not None
+        assert (step.photos, step.refused) == ((moved,), {})
+        assert Path(f"{moved}.xmp").read_bytes() == before
+        assert steps.redo() == step
+        assert (keywords(moved), keywords(tower)) == ((), ("Eiffel Tower", "Paris", "France"))
+        assert [path for path, _ in library.verdicts()] == [moved]
+
+
+def test_what_was_taken_back_before_a_step_was_undone_stays_due(root: Path) -> None:
+    with Library(root) as library:
+        tag_all(library)
+        steps = Steps(library)
+        steps.make("rejected", [Judgement(root / "tower.jpg", (REJECT,))])
+        list(library.undo())
+        steps.undo()
+        tag_all(library)
+        assert keywords(root / "tower.jpg") == ("Eiffel Tower", "Paris", "France")
 
 
 def test_withdrawing_brings_back_what_the_model_said(root: Path) -> None:

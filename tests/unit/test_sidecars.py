@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from exiftool_process import needs_exiftool
+from exiftool_process import exiftool_writes, needs_exiftool
 from PIL import Image
 
 from landmarks.errors import MetadataError
@@ -170,6 +170,15 @@ class TestCarried:
         (tmp_path / "I.xmp").write_text(FRAME.format('photoshop:City="PARIS"', ""))
         entries = XmpPacket(edit(path, entries_for([TAG])).after).entries()
         assert (entries.city, entries.country) == (("PARIS",), ("France",))
+
+    @needs_exiftool
+    @pytest.mark.parametrize("field", ["IPTC:City", "XMP-photoshop:City"])
+    @pytest.mark.parametrize("in_place", [False, True])
+    def test_nor_is_one_in_the_photo_contradicted(self, tmp_path: Path, field: str, in_place: bool) -> None:
+        path, options = photo(tmp_path), WriteOptions(in_place=in_place)
+        for city, added in (("Lyon", ()), ("PARIS", ("France",))):
+            exiftool_writes(path, f"-{field}={city}")
+            assert edit(path, entries_for([TAG]), options=options).added.country == added
 
     def test_an_empty_file_is_no_sidecar_yet(self, tmp_path: Path) -> None:
         inside = XmpPacket()

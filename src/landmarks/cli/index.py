@@ -10,6 +10,7 @@ import click
 from landmarks.cli.declare import Argument, Jsonl, Model, Option, Verbosity
 from landmarks.cli.inputs import Reading
 from landmarks.cli.output import print_json
+from landmarks.errors import counted
 
 
 def index(
@@ -65,7 +66,7 @@ def index(
         print_json(row)
     else:
         click.echo(
-            f"{job.place}: {row['photos']} photos: {report.embedded} new or changed, {report.kept} unchanged; "
-            f"{report.removed} removed"
+            f"{job.place}: {counted(report.embedded + report.kept, 'photo')}: {report.embedded} new or changed, "
+            f"{report.kept} unchanged; {report.removed} removed"
         )
     return 2 if report.failed or summary.problems else 0

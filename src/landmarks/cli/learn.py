@@ -71,7 +71,7 @@ def learn(
 def _verdicts(path: Path, ledger: Path | None, state: Path | None) -> Iterator[tuple[Path, Verdict]]:
     """Yield what users said of the photos of a library, and of those of the libraries inside it."""
     for place in places_to_open(path, ledger, state):
-        with open_library(place, ledger, state) as library:
+        with open_library(place, ledger, state, looking=True) as library:
             yield from library.verdicts()
 
 

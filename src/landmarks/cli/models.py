@@ -11,7 +11,7 @@ import click
 
 from landmarks.cli.declare import Argument, Jsonl, Option, Verbosity
 from landmarks.cli.output import print_json
-from landmarks.errors import LandmarksError, SettingsError, listed
+from landmarks.errors import LandmarksError, SettingsError, counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -310,7 +310,7 @@ def _show(row: dict[str, Any], fitted_on: Mapping[str, Any]) -> None:
         click.echo(f"  --prefer {name}: {_expected(point['expected'], fitted_on)}")
     for one in row["learned"]:
         rejected = f", {one['rejected']} rejected" if one["rejected"] else ""
-        click.echo(f"  learned: {one['name']} from {one['photos']} photos{rejected}")
+        click.echo(f"  learned: {one['name']} from {counted(one['photos'], 'photo')}{rejected}")
 
 
 def _origin(origin: list[dict[str, Any]]) -> Iterator[str]:

@@ -44,7 +44,7 @@ def relabel(
 
     counts: Counter[str] = Counter()
     for place in places_to_open(path, ledger, state):
-        with open_library(place, ledger, state) as library:
+        with open_library(place, ledger, state, looking=dry_run) as library:
             below = None if place.resolve() == library.root.resolve() else place
             for outcome in relabel_library(library, language, below=below, dry_run=dry_run):
                 counts[outcome.status] += 1

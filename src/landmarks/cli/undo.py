@@ -12,6 +12,7 @@ import click
 from landmarks.cli.declare import Argument, Jsonl, Ledger, Option, State, Verbosity
 from landmarks.cli.output import print_json, print_text
 from landmarks.cli.verdicts import open_library, places_to_open
+from landmarks.errors import counted
 from landmarks.library.records import RunRow
 
 _WORST = ("kept", "cleaned", "gone", "restored", "planned")
@@ -37,7 +38,7 @@ def undo(
     alone = list_runs or run is not None  # runs are numbered in each library
     ends: dict[Path, set[str]] = {}  # of each file, which several runs may have written
     for place in places_to_open(path, ledger, state, alone=alone):
-        with open_library(place, ledger, state, must_exist=False) as library:
+        with open_library(place, ledger, state, must_exist=False, looking=list_runs or dry_run) as library:
             if list_runs:
                 _list(library.runs(), jsonl=jsonl)
                 return 0
@@ -55,9 +56,7 @@ def undo(
     if not verbosity.quiet:
         counts = Counter(min(statuses, key=_WORST.index) for statuses in ends.values())
         words = ", ".join(f"{count} {status}" for status, count in counts.items())
-        click.echo(
-            f"{len(ends)} {'file' if len(ends) == 1 else 'files'}" + (f": {words}" if words else ""), err=True
-        )
+        click.echo(counted(len(ends), "file") + (f": {words}" if words else ""), err=True)
     return 2 if any("kept" in statuses for statuses in ends.values()) else 0
 
 
@@ -71,7 +70,8 @@ def _list(runs: Iterable[RunRow], *, jsonl: bool) -> None:
             )
         else:
             end = "" if ended else "  (interrupted)"
-            click.echo(f"run {row.id}  {_time(row.started)}  {row.standing} changes in place  {row.model}{end}")
+            changes = f"{counted(row.standing, 'change')} in place"
+            click.echo(f"run {row.id}  {_time(row.started)}  {changes}  {row.model}{end}")
 
 
 def _time(seconds: float) -> str:

@@ -13,13 +13,20 @@ from landmarks.errors import InputError
 from landmarks.files.walker import unreached
 from landmarks.library.batch import Outcome
 from landmarks.library.library import Library
-from landmarks.library.roots import find_ledger, libraries_below, library_root, require_one, root_of_ledger
+from landmarks.library.roots import (
+    find_ledger,
+    libraries_below,
+    library_root,
+    may_write,
+    require_one,
+    root_of_ledger,
+)
 
 
 def open_library(
-    path: Path, ledger: Path | None, state: Path | None = None, *, must_exist: bool = True
+    path: Path, ledger: Path | None, state: Path | None, *, must_exist: bool = True, looking: bool = False
 ) -> Library:
-    """Open the library that contains `path`.
+    """Open the library that contains `path`; `looking`: nothing is written, so its ledger need not be writable.
 
     Raises:
         InputError: There is none, it is not that of `ledger`, or the path does not exist.
@@ -32,9 +39,9 @@ def open_library(
     missing = unreached(path)
     if missing is not None and (must_exist or not known):
         raise InputError(f"{path}: {missing.message}")
-    if not known:
+    if ledger is None or not known:
         raise InputError(f"{path}: landmarks tag --write never wrote here: name another folder")
-    return Library(root, ledger=ledger)
+    return Library(root, ledger=ledger, read_only=looking and not may_write(ledger))
 
 
 def notes_on(photo: Path, outcome: Outcome) -> Iterator[str]:

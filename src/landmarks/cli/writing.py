@@ -19,13 +19,12 @@ from landmarks.cli.trips import Together
 from landmarks.cli.verdicts import notes_on
 from landmarks.errors import SettingsError, StorageError
 from landmarks.files.walker import Skipped, unreached
-from landmarks.imaging.photos import OnSkip, walk_photos
+from landmarks.imaging.photos import walk_photos
 from landmarks.library.batch import Outcome
 from landmarks.library.library import Library
 from landmarks.library.roots import (
     absolute,
     find_ledger,
-    keep_root,
     ledger_of,
     library_root,
     other_libraries,
@@ -131,24 +130,17 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
         while libraries:
             root = min(libraries, key=lambda one: len(one.parts))  # those in it are found meanwhile
             given = libraries.pop(root)
-            with _opened(root, job, leave_out, above.get(root)) as library:
+            library = Library(
+                root,
+                ledger=writing.ledger or ledger_of(root, writing.state),
+                options=job.options,
+                read_only=writing.dry_run,
+                exclude=job.exclude,
+                apart=other_libraries(writing.state, above.get(root)),
+                on_left_out=leave_out,
+            )
+            with library:
                 _write(library, given, job, display, records)
-
-
-def _opened(root: Path, job: WriteJob, leave_out: OnSkip, above: Path | None) -> Library:
-    writing = job.writing
-    library = Library(
-        root,
-        ledger=writing.ledger or ledger_of(root, writing.state),
-        options=job.options,
-        read_only=writing.dry_run,
-        exclude=job.exclude,
-        apart=other_libraries(writing.state, above),
-        on_left_out=leave_out,
-    )
-    if writing.ledger is not None and not writing.dry_run:
-        keep_root(library.ledger, writing.ledger, root)
-    return library
 
 
 def _has_photos(paths: Sequence[Path], job: WriteJob, display: Display) -> bool:

@@ -7,12 +7,13 @@ from functools import cache
 from landmarks.errors import needing_extras
 from landmarks.geo import Language
 from landmarks.geo.gazetteer import Gazetteer
-from landmarks.geo.towns import countries
 
 
 @cache
 def english_countries() -> dict[str, str]:
     """Return the English names of countries by ISO 3166-1 alpha-2 code, as in the gazetteer."""
+    from landmarks.geo.towns import countries  # noqa: PLC0415 - NumPy, without which `landmarks open` starts
+
     return countries() | {place.country_code: place.country for place in Gazetteer.bundled() if place.country_code}
 
 

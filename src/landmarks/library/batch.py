@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -93,12 +94,13 @@ class _Planned:
         return Outcome(self.work.photo, status, self.tags, None, diff, self.rejected, self.too_long)
 
 
+@dataclass
 class Batch:
     """Edits waiting to be written.
 
     Every file that was written for a photo before, and not undone since, is brought up to date with it.
 
-    Args:
+    Attributes:
         ledger: The ledger; this process has claimed the photos.
         root: Root of the library.
         options: Where tags are written.
@@ -106,32 +108,21 @@ class Batch:
         run: The run that the changes belong to; None starts one with the first change.
         read_only: Plan only.
         kind: Kind of the run that is started.
-
-    Attributes:
-        run: As given, or the one that was started.
-        read_only: As given.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        root: Path,
-        options: WriteOptions,
-        tool: ExifTool,
-        *,
-        run: int | None = None,
-        read_only: bool = False,
-        kind: str = "tag",
-    ) -> None:
-        self._ledger = ledger
-        self._root = root
-        self._options = options
-        self._tool = tool
-        self.run = run
-        self.read_only = read_only
-        self._kind = kind
-        self._remote = is_remote(root)
-        self._planned: list[_Planned] = []
+    ledger: Ledger
+    root: Path
+    options: WriteOptions
+    tool: ExifTool
+    _: KW_ONLY
+    run: int | None = None
+    read_only: bool = False
+    kind: str = "tag"
+    _planned: list[_Planned] = field(default_factory=list, init=False)
+
+    @cached_property
+    def _remote(self) -> bool:
+        return is_remote(self.root)
 
     def take(self, work: Work, result: ImageTags) -> Iterator[Outcome]:
         """Plan the edit for a result; yields the outcomes that are already certain."""
@@ -182,9 +173,9 @@ class Batch:
         if not planned:
             return
         if self.run is None:
-            self.run = self._ledger.start_run(self._kind, planned[0].model)
+            self.run = self.ledger.start_run(self.kind, planned[0].model)
         edits = [(item, edit) for item in planned for edit in item.edits]
-        changes = self._ledger.intend([self._change(item, edit) for item, edit in edits])
+        changes = self.ledger.intend([self._change(item, edit) for item, edit in edits])
         outcomes: dict[int, Outcome] = {}
         last: dict[bytes, Outcome] = {}
         try:
@@ -195,7 +186,7 @@ class Batch:
                 last[item.work.key] = outcomes[number]
         finally:
             interrupted = next((number for number in changes if number not in outcomes), None)
-            with self._ledger.transaction():
+            with self.ledger.transaction():
                 for number, (item, edit) in zip(changes, edits, strict=True):
                     outcome = outcomes.get(number)
                     written = outcome is not None and outcome.status == "written"
@@ -204,31 +195,31 @@ class Batch:
                         written |= number == interrupted and was_written(edit.target, digest(edit.before))
                     except OSError:
                         continue  # unreachable at the moment: the next process tells
-                    self._ledger.set_state(number, "done" if written else None)
+                    self.ledger.set_state(number, "done" if written else None)
                     if written:
                         self._record(item.work, edit)
                     elif outcome is not None and outcome.status == "quarantined":
                         self._record_refusal(item.work, "unwritable", outcome.reason or "")
-                self._ledger.release([item.work.key for item in planned])
+                self.ledger.release([item.work.key for item in planned])
         yield from last.values()
 
     def abandon(self) -> None:
         """Release the photos of edits that were never written."""
         if self._planned and not self.read_only:
-            self._ledger.release([item.work.key for item in self._planned])
+            self.ledger.release([item.work.key for item in self._planned])
         self._planned = []
 
     def _targets(self, work: Work, prior: Change | None) -> list[_Target]:
         """Return the files to edit: that of `prior` or the usual one, and the others that were written before."""
         found: dict[bytes, _Target] = {}
         if prior is None:
-            usual = target_of(work.photo, self._options)
-            found[self._key_of(work, usual)] = _Target(usual, self._options)
-        for change in [prior, *self._ledger.by_file(work.key)]:
+            usual = target_of(work.photo, self.options)
+            found[self._key_of(work, usual)] = _Target(usual, self.options)
+        for change in [prior, *self.ledger.by_file(work.key)]:
             if change is None or change.target in found:
                 continue
             # A photo keeps the path it was given by, by which its edits are told from those of sidecars.
-            target = work.photo if change.inside else self._root / os.fsdecode(change.target)
+            target = work.photo if change.inside else self.root / os.fsdecode(change.target)
             if change is prior or os.path.lexists(target):  # a sidecar that somebody deleted is not written again
                 options = change.options(work.model_key)
                 found[change.target] = _Target(target, options, is_other=bool(found))
@@ -238,7 +229,7 @@ class Batch:
         self, work: Work, result: ImageTags, targets: Sequence[_Target], verdicts: Sequence[Verdict]
     ) -> _Planned:
         sha256 = work.snapshot.sha256 if work.snapshot is not None else None
-        tags = judged(result.tags, self._ledger.verdicts(work.key, sha256))
+        tags = judged(result.tags, self.ledger.verdicts(work.key, sha256))
         while True:
             edits, rejected, left = [], dict[str, None](), tags
             for target in targets:
@@ -254,12 +245,12 @@ class Batch:
         self, work: Work, tags: tuple[Tag, ...], target: _Target, verdicts: Sequence[Verdict]
     ) -> tuple[Edit | None, tuple[Tag, ...], tuple[str, ...]]:
         """Plan the edit of one file; also returns the tags that are left, and the keywords removed by hand."""
-        newest = self._ledger.newest(self._key_of(work, source_of(work.photo, target.path)))
+        newest = self.ledger.newest(self._key_of(work, source_of(work.photo, target.path)))
         ours = newest.ours if newest is not None else Entries()
         edit = self._edit(work, tags, ours, target)
         content = digest(edit.before)
         if newest is None or content != newest.after_hash:
-            copied = self._ledger.row(WROTE, content)
+            copied = self.ledger.row(WROTE, content)
             if copied is not None:  # a copy, or an old backup, of a file that we wrote
                 newest = change_of(copied)
                 ours = newest.ours
@@ -274,7 +265,7 @@ class Batch:
             by_hand = [Verdict(name.casefold(), "rejected", None) for name in rejected]
             sha256 = work.snapshot.sha256 if work.snapshot is not None else None
             for verdict in by_hand if not self.read_only else ():
-                self._ledger.judge(work.key, sha256, verdict)
+                self.ledger.judge(work.key, sha256, verdict)
             tags = judged(tags, by_hand)
             edit = self._edit(work, tags, ours, target)
         renamed = counterparts(edit.gone, before, tags).without(ours) if edit.gone else Entries()
@@ -286,10 +277,10 @@ class Batch:
         return edit, tags, rejected
 
     def _edit(self, work: Work, tags: tuple[Tag, ...], ours: Entries, target: _Target) -> Edit:
-        path, options, inside = target.path, target.options, self._ledger.newest(work.key)
+        path, options, inside = target.path, target.options, self.ledger.newest(work.key)
         wanted = entries_for(tags, iptc=options.iptc, gps=options.gps)
         embedded = inside.ours if inside is not None else None
-        edit = plan(work.photo, wanted, ours, options=options, tool=self._tool, target=path, embedded=embedded)
+        edit = plan(work.photo, wanted, ours, options=options, tool=self.tool, target=path, embedded=embedded)
         if path == work.photo and work.snapshot is not None and digest(edit.before) != work.snapshot.sha256:
             raise ChangedMeanwhileError(str(path))
         return edit
@@ -299,9 +290,9 @@ class Batch:
             yield planned.outcome("planned" if planned.edits else "unchanged")
             return
         if not planned.edits:
-            with self._ledger.transaction():
+            with self.ledger.transaction():
                 self._record(planned.work)
-                self._ledger.release([planned.work.key])
+                self.ledger.release([planned.work.key])
             yield planned.outcome("unchanged")
             return
         self._planned.append(planned)
@@ -353,8 +344,8 @@ class Batch:
     def _key_of(self, work: Work, target: Path) -> bytes:
         """Return the target's path relative to the root: beside the photo, unless its sidecar was moved away."""
         beside = Path(os.fsdecode(work.key)).with_name(target.name)
-        known = target.parent in {work.photo.parent, (self._root / beside).parent}
-        return os.fsencode(beside if known else target.relative_to(self._root))
+        known = target.parent in {work.photo.parent, (self.root / beside).parent}
+        return os.fsencode(beside if known else target.relative_to(self.root))
 
     def _record(self, work: Work, edit: Edit | None = None) -> None:
         snapshot = work.snapshot
@@ -363,7 +354,7 @@ class Batch:
         row = PhotoRow(work.key, snapshot.size, snapshot.mtime_ns, snapshot.sha256 or b"", work.model_key)
         if edit is not None and edit.target == work.photo:
             row = replace(row, size=len(edit.after), sha256=digest(edit.after) or b"")
-        self._ledger.record(row)
+        self.ledger.record(row)
 
     def _record_refusal(self, work: Work, state: PhotoState, reason: str) -> None:
         seen = work.snapshot
@@ -371,24 +362,24 @@ class Batch:
         if seen is not None and seen.sha256 is not None:
             size, mtime_ns, sha256 = seen.size, seen.mtime_ns, seen.sha256
         row = PhotoRow(work.key, size, mtime_ns, sha256, work.model_key, state, reason)
-        self._ledger.record(row)
+        self.ledger.record(row)
 
     def _refuse(self, work: Work, state: PhotoState, reason: str) -> Outcome:
         if not self.read_only:
-            with self._ledger.transaction():
+            with self.ledger.transaction():
                 self._record_refusal(work, state, reason)
-                self._ledger.release([work.key])
+                self.ledger.release([work.key])
         return Outcome(work.photo, "quarantined", reason=reason)
 
     def _refuse_or_raise(self, work: Work, error: StorageError | OSError) -> Iterator[Outcome]:
         if isinstance(error, StorageError) and is_full(error):
-            self._ledger.release([work.key])
+            self.ledger.release([work.key])
             raise error
         yield self._refuse(work, "unwritable", str(error))
 
     def _put_off(self, work: Work) -> Outcome:
         if not self.read_only:
-            self._ledger.release([work.key])
+            self.ledger.release([work.key])
         return Outcome(work.photo, "changed")
 
 

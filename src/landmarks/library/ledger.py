@@ -13,7 +13,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -47,11 +47,9 @@ from landmarks.library.records import (
     use_journal,
 )
 
-_MOVED_FILE = "UPDATE changes SET target = ? WHERE photo = ? AND target = ?"
 _PAGE = 64  # rows in memory at a time
 _LIGHT_PAGE = 1000  # of rows without content
 _LAST_NS = 2**63 - 1  # a file system may know later times than an integer of SQLite, in the year 2262
-_MISSING = b".landmarks/missing/"  # where nothing ever is: photos whose place another one has taken
 
 
 class Ledger(Closing):
@@ -76,7 +74,8 @@ class Ledger(Closing):
             with storage_errors(path.parent):
                 path.parent.mkdir(parents=True, exist_ok=True)
             if not os.access(path.parent, os.W_OK):
-                raise StorageError(f"{path.parent}: no ledger can be written here: choose another place for it")
+                way_out = "make it writable" if path.exists() else "choose another place for it"
+                raise StorageError(f"{path.parent}: the ledger cannot be written in this folder: {way_out}")
         with self._errors():
             self._connection = connect(path, copy=read_only)
         try:
@@ -302,39 +301,6 @@ class Ledger(Closing):
             yield from (Whereabouts(*row[1:]) for row in rows)
             last = rows[-1][0]
 
-    def move(self, photos: Mapping[bytes, bytes], targets: Mapping[tuple[bytes, bytes], bytes]) -> None:
-        """Record that photos, and the files written for them, have been moved; they may have changed places.
-
-        The records of a photo that another one has displaced are kept, under a path where nothing is.
-
-        Args:
-            photos: New path of each photo that has moved, by its old one.
-            targets: New path of each written file that has moved, by the old paths of its photo and of itself.
-        """
-        run = self._connection.execute
-        with self.transaction():
-            for key in {*photos.values()} - {*photos}:
-                self._displace(key)
-            for number, (photo, target) in enumerate(targets):
-                run(_MOVED_FILE, (b"\0%d" % number, photo, target))
-            for number, old in enumerate(photos):
-                self._rename(old, b"\0%d" % number)
-            for number, new in enumerate(photos.values()):
-                self._rename(b"\0%d" % number, new)
-            for number, new in enumerate(targets.values()):
-                run("UPDATE changes SET target = ? WHERE target = ?", (new, b"\0%d" % number))
-
-    def _displace(self, photo: bytes) -> None:
-        place = _MISSING + b"%d/" % time.time_ns()
-        for (target,) in self.rows("SELECT DISTINCT target FROM changes WHERE photo = ?", photo):
-            self.execute(_MOVED_FILE, place + target, photo, target)
-        self._rename(photo, place + photo)
-
-    def _rename(self, old: bytes, new: bytes) -> None:
-        self._connection.execute("UPDATE changes SET photo = ? WHERE photo = ?", (new, old))
-        for table in ("photos", "verdicts"):
-            self._connection.execute(f"UPDATE OR REPLACE {table} SET photo = ? WHERE photo = ?", (new, old))  # noqa: S608
-
     def has_content(self, sha256: bytes | None) -> bool:
         """Return whether a standing change wrote this content, or belongs to a photo that has it."""
         row = self.row(
@@ -348,8 +314,11 @@ class Ledger(Closing):
 
     def judge(self, photo: bytes, sha256: bytes | None, verdict: Verdict) -> None:
         """Record the user's verdict on a tag; the last one counts."""
-        values = (photo, sha256, verdict.name, verdict.verdict, verdict.tag, time.time())
         with self.transaction():
+            # The last one counts, whatever clocks say: they are set back, and those of two computers differ.
+            (last,) = self.row("SELECT max(time) FROM verdicts WHERE photo = ? OR sha256 = ?", photo, sha256)
+            now = max(time.time(), (last or 0.0) + 1e-6)
+            values = (photo, sha256, verdict.name, verdict.verdict, verdict.tag, now)
             self._connection.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def withdraw(self, photo: bytes, sha256: bytes | None) -> None:
@@ -364,16 +333,14 @@ class Ledger(Closing):
         )
         return [Verdict(*row) for row in rows]
 
-    def all_verdicts(self) -> Iterator[tuple[bytes, Verdict]]:
-        """Yield every verdict with its photo, ordered by path."""
-        last = (b"", "")
+    def judged_photos(self) -> Iterator[bytes]:
+        """Yield the photos with verdicts, ordered by path."""
+        last = b""
         while rows := self.rows(
-            "SELECT photo, name, verdict, tag FROM verdicts WHERE (photo, name) > (?, ?) "
-            "ORDER BY photo, name LIMIT ?",
-            *(*last, _PAGE),
+            "SELECT DISTINCT photo FROM verdicts WHERE photo > ? ORDER BY photo LIMIT ?", last, _PAGE
         ):
-            yield from ((row[0], Verdict(*row[1:])) for row in rows)
-            last = rows[-1]["photo"], rows[-1]["name"]
+            yield from (row[0] for row in rows)
+            last = rows[-1][0]
 
     # Other modules of the room
 

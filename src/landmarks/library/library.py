@@ -26,9 +26,9 @@ from landmarks.library.ledger import Ledger
 from landmarks.library.moves import follow_moves
 from landmarks.library.records import PhotoState, RunRow, Verdict
 from landmarks.library.review.judging import Files, Judgement, confirmation, judge
-from landmarks.library.review.verdicts import confirmed_tags, judged, names_of
-from landmarks.library.roots import LEDGER, absolute, ledger_of, library_root
-from landmarks.library.undo import Undone, undo
+from landmarks.library.review.verdicts import confirmed_tags, judged, names_of, newest, own_names
+from landmarks.library.roots import LEDGER, absolute, keep_root, ledger_of, library_root, may_write
+from landmarks.library.undo import Undone, preview, undo
 from landmarks.library.writing import recover, require_writable
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.settings import WriteOptions
@@ -81,10 +81,9 @@ class Library(Closing):
             raise InputError(f"{root}: no such folder: check the spelling")
         self.options = options or WriteOptions()
         self._read_only = read_only
-        path = ledger if ledger is not None else ledger_of(self.root)
-        writable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
+        self._place = path = absolute(ledger) if ledger is not None else ledger_of(self.root)
         self.ledger = Ledger(
-            path if not read_only or path.is_file() else None, read_only=read_only and not writable
+            path if not read_only or path.is_file() else None, read_only=read_only and not may_write(path)
         )
         self._tool = ExifTool()
         if not read_only:
@@ -199,12 +198,7 @@ class Library(Closing):
         if below is not None and not below.exists() and not gone and next(pages, None) is None:
             raise InputError(f"{below}: no such file or folder, and nothing was written there: check the spelling")
         for place in (folder, *gone):
-            if not dry_run:
-                yield from undo(self.ledger, self.root, run=run, below=place)
-                continue
-            for page in self.ledger.standing(run=run, below=place):
-                for change in page:
-                    yield Undone(self.root / os.fsdecode(change.target), "planned")
+            yield from (preview if dry_run else undo)(self.ledger, self.root, run=run, below=place)
 
     def reject(self, photo: Path, tag: str) -> list[Outcome]:
         """Take a tag off a photo for good: no run and no model brings it back.
@@ -232,7 +226,7 @@ class Library(Closing):
 
         Args:
             photo: The photo, also by the path that it had when it was tagged.
-            tag: A tag, or the name of one that the photo has or had.
+            tag: A tag, or the name, in any language, of one that the photo has or had.
 
         Raises:
             InputError: There is no such photo, or it never had a tag of this name.
@@ -241,18 +235,20 @@ class Library(Closing):
         photo = self._find_again(photo)
         if isinstance(tag, str):
             known = self._known_tags(photo)
-            if tag.casefold() not in known:
+            name = tag.casefold()
+            found = known.get(name) or next((one for one in known.values() if name in own_names(one)), None)
+            if found is None:
                 raise InputError(f"{photo}: it never had a tag {tag!r}; its tags: {_listed(known)}")
-            tag = known[tag.casefold()]
+            tag = found
         return self._judge(photo, confirmation(tag))
 
     def verdicts(self) -> Iterator[tuple[Path, Verdict]]:
-        """Give what the user said of the tags of photos that are still there, wherever they were moved."""
+        """Give what stands of what the user said of photos that are still there, wherever they were moved."""
         follow_moves(self.ledger, self.root)
-        for photo, verdict in self.ledger.all_verdicts():
+        for photo in self.ledger.judged_photos():
             path = self.root / os.fsdecode(photo)
             if path.is_file():
-                yield path, verdict
+                yield from ((path, verdict) for verdict in newest(self.ledger.verdicts(photo, None)))
 
     def judged(self, photo: ImageTags) -> tuple[Tag, ...]:
         """Return the tags of a photo after what the user said of them, without writing anything."""
@@ -276,7 +272,7 @@ class Library(Closing):
 
     def confirmed(self, photo: Path) -> tuple[Tag, ...]:
         """Return the tags of a photo that the user has confirmed, by its path."""
-        return tuple(confirmed_tags(self.ledger.verdicts(self.key(photo), None)))
+        return tuple(confirmed_tags(newest(self.ledger.verdicts(self.key(photo), None))))
 
     def run_key(self, model: str) -> str:
         """Return what the ledger records of a model and the options with each photo."""
@@ -311,6 +307,8 @@ class Library(Closing):
         """Do the work of `tag`; photos in a state of `settled` are due again only when they change."""
         if not self._read_only:
             require_writable(paths)
+            if self._place != self.root / LEDGER:  # that one may be taken elsewhere by itself
+                keep_root(self.ledger, self._place, self.root)
             if moves:
                 follow_moves(self.ledger, self.root)
         batch = Batch(self.ledger, self.root, self.options, self._tool, read_only=self._read_only)

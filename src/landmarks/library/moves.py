@@ -8,9 +8,11 @@ of its old content is another photo.
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +24,9 @@ from landmarks.library.records import Whereabouts
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.reading import embedded_entries
 from landmarks.metadata.sidecars import MAX_SIDECAR_BYTES, own_sidecar, read_sidecar, sidecars_of
+
+_MISSING = b".landmarks/missing/"  # where nothing ever is: photos whose place another one has taken
+_MOVED_FILE = "UPDATE changes SET target = ? WHERE photo = ? AND target = ?"
 
 
 def follow_moves(ledger: Ledger, root: Path, *, sidecars: bool = False) -> dict[bytes, bytes]:
@@ -44,13 +49,59 @@ def follow_moves(ledger: Ledger, root: Path, *, sidecars: bool = False) -> dict[
     moves = _match(root, seen)
     targets = _follow_sidecars(root, seen, moves, search=sidecars)
     if moves or targets:
-        ledger.move(moves, targets)
+        _record(ledger, moves, targets)
     for old, new in moves.items():
         places = {targets.get((old, row.target), row.target) for row in seen.astray[old]}
         applying = {new, *(_key(root, each) for each in sidecars_of(_path(root, new)))}
-        if not places & applying:
-            ledger.forget(new)  # its sidecar stayed behind: it is due again
+        if not any(_has_ours(ledger, root, new, place) for place in places & applying):
+            ledger.forget(
+                new
+            )  # its sidecar stayed behind, and there may be one of another program: it is due again
     return moves
+
+
+def _record(ledger: Ledger, photos: Mapping[bytes, bytes], targets: Mapping[tuple[bytes, bytes], bytes]) -> None:
+    """Record that photos, and the files written for them, have been moved; they may have changed places.
+
+    The records of a photo that another one has displaced are kept, under a path where nothing is.
+
+    Args:
+        ledger: The ledger.
+        photos: New path of each photo that has moved, by its old one.
+        targets: New path of each written file that has moved, by the old paths of its photo and of itself.
+    """
+    place = _MISSING + b"%d/" % time.time_ns()
+    displaced = {key: place + key for key in photos.values() if key not in photos}
+    written = {key: ledger.rows("SELECT DISTINCT target FROM changes WHERE photo = ?", key) for key in displaced}
+    photos = {**photos, **displaced}
+    targets = {**targets, **{(key, row[0]): place + row[0] for key, rows in written.items() for row in rows}}
+    with ledger.transaction():
+        for number, (photo, target) in enumerate(targets):
+            ledger.execute(_MOVED_FILE, b"\0%d" % number, photo, target)
+        for number, old in enumerate(photos):
+            _rename(ledger, old, b"\0%d" % number)
+        for number, new in enumerate(photos.values()):
+            _rename(ledger, b"\0%d" % number, new)
+        for number, new in enumerate(targets.values()):
+            ledger.execute("UPDATE changes SET target = ? WHERE target = ?", new, b"\0%d" % number)
+        _rename_in_steps(ledger, photos)
+
+
+def _rename(ledger: Ledger, old: bytes, new: bytes) -> None:
+    ledger.execute("UPDATE changes SET photo = ? WHERE photo = ?", new, old)
+    for table in ("photos", "verdicts"):
+        ledger.execute(f"UPDATE OR REPLACE {table} SET photo = ? WHERE photo = ?", new, old)  # noqa: S608
+
+
+def _rename_in_steps(ledger: Ledger, photos: Mapping[bytes, bytes]) -> None:
+    """Let the steps of a review (see `landmarks.library.review.steps`) name photos by their new paths."""
+    names = {os.fsdecode(old): os.fsdecode(new) for old, new in photos.items()}
+    for (number,) in ledger.rows("SELECT id FROM steps") if names else ():
+        action, before = map(json.loads, ledger.row("SELECT action, before FROM steps WHERE id = ?", number))
+        for one in (*action["judgements"], *before):
+            one["photo"] = names.get(one["photo"], one["photo"])
+        values = (json.dumps(action), json.dumps(before), number)
+        ledger.execute("UPDATE steps SET action = ?, before = ? WHERE id = ?", *values)
 
 
 @dataclass
@@ -106,16 +157,20 @@ def _is_edited(ledger: Ledger, root: Path, rows: list[Whereabouts]) -> bool:
             return False
     except OSError:
         return False
-    for row in rows:
-        change = ledger.newest(row.target)
-        if row.target == row.photo:
-            present = embedded_entries(path)[0]
-        else:
-            packet = read_sidecar(_path(root, row.target))
-            present = packet.entries() if packet is not None else Entries()
-        if change is not None and Entries(hierarchy=change.ours.hierarchy).common(present):
-            return True
-    return False
+    return any(_has_ours(ledger, root, row.photo, row.target) for row in rows)
+
+
+def _has_ours(ledger: Ledger, root: Path, photo: bytes, target: bytes) -> bool:
+    """Return whether a file has what we wrote last, or some of it after somebody has changed it."""
+    change, path = ledger.newest(target), _path(root, target)
+    if change is None or _content(path) == change.after_hash:
+        return change is not None
+    if target == photo:
+        present = embedded_entries(path)[0]
+    else:
+        packet = read_sidecar(path)
+        present = packet.entries() if packet is not None else Entries()
+    return bool(Entries(hierarchy=change.ours.hierarchy).common(present))
 
 
 def _match(root: Path, seen: _Seen) -> dict[bytes, bytes]:

@@ -96,6 +96,11 @@ def keep_root(ledger: Ledger, place: Path, root: Path) -> None:
             ledger.execute("INSERT INTO library (root) VALUES (?)", kept)
 
 
+def may_write(ledger: Path) -> bool:
+    """Return whether a ledger that exists may be written."""
+    return os.access(ledger.parent, os.W_OK) and os.access(ledger, os.W_OK)
+
+
 def _is_at(photo: Path, sha256: bytes) -> bool:
     # Cameras give the same names again and again, so a name alone shows nothing.
     try:

@@ -12,7 +12,8 @@ from pathlib import Path
 from landmarks.errors import InputError
 from landmarks.fewshot.enrollment import Lesson, Teacher
 from landmarks.library.records import Verdict
-from landmarks.tagging.tags import tags_from_json
+from landmarks.library.review.verdicts import confirmed_tags, own_names
+from landmarks.tagging.tags import Tag
 
 
 def learn_from_verdicts(
@@ -29,20 +30,21 @@ def learn_from_verdicts(
     """
     confirmed: dict[str, list[Path]] = defaultdict(list)
     rejected: dict[str, list[Path]] = defaultdict(list)
-    names: dict[str, str] = {}
+    tags: dict[str, Tag] = {}
     for photo, verdict in verdicts:
-        if verdict.verdict == "confirmed":
-            for tag in tags_from_json(verdict.tag or "[]"):
-                if tag.level == "landmark" and tag.source == "photo":
-                    names.setdefault(verdict.name, tag.name)
-                    confirmed[verdict.name].append(photo)
-        elif verdict.verdict == "rejected":
+        if verdict.verdict == "rejected":
             rejected[verdict.name].append(photo)
+        for tag in confirmed_tags([verdict]):
+            if tag.level == "landmark" and tag.source == "photo":
+                key = tag.place.key if tag.place is not None else verdict.name  # one in all languages
+                tags.setdefault(key, tag)
+                confirmed[key].append(photo)
     lessons: list[Lesson] = []
     failed: list[InputError] = []
     for key, photos in confirmed.items():
+        against = [photo for name in sorted(own_names(tags[key])) for photo in rejected[name]]
         try:
-            lessons.append(teacher.learn(names[key], photos, rejected[key]))
+            lessons.append(teacher.learn(tags[key].name, photos, against))
         except InputError as error:
             failed.append(error)
     return lessons, failed

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import zlib
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +29,7 @@ class Undone:
         target: The file that had been written.
         status: `restored`: its previous content is back, byte for byte; `cleaned`: others changed it since, so
             only our entries were removed; `gone`: the sidecar of a photo was deleted, and our entries with it;
-            `kept`: nothing was done; `planned`: it would be undone.
+            `kept`: nothing was done; `planned`: it would be restored or cleaned.
         reason: Why it was kept, or None.
     """
 
@@ -58,6 +58,23 @@ def undo(ledger: Ledger, root: Path, *, run: int | None = None, below: bytes = b
             yield from undo_changes(ledger, root, page, tool)
 
 
+def preview(ledger: Ledger, root: Path, *, run: int | None = None, below: bytes = b"") -> Iterator[Undone]:
+    """Yield what `undo` would do to each file, and change nothing; arguments are as of `undo`."""
+    seen: set[bytes] = set()
+    with ExifTool() as tool:
+        for page in ledger.standing(run=run, below=below):
+            for change in page:
+                if change.target not in seen:  # what comes before goes the same way
+                    seen.add(change.target)
+                    report = _undo_one(ledger, root, change, tool, _put_nothing)
+                    is_planned = report.status in {"restored", "cleaned"}
+                    yield replace(report, status="planned") if is_planned else report
+
+
+def _put_nothing(*_: object, **__: object) -> None:
+    pass
+
+
 def undo_changes(ledger: Ledger, root: Path, page: list[Change], tool: ExifTool) -> Iterator[Undone]:
     """Undo some changes, newest first; see `undo`."""
     photos = {change.photo for change in page}
@@ -74,7 +91,7 @@ def undo_changes(ledger: Ledger, root: Path, page: list[Change], tool: ExifTool)
                 target = root / os.fsdecode(change.target)
                 reports[change.id] = Undone(target, "kept", "another process is at work on it: try again later")
                 continue
-            reports[change.id] = _undo_one(ledger, root, change, tool)
+            reports[change.id] = _undo_one(ledger, root, change, tool, put_file)
             if times[change.target] > 1:
                 # An older change of the same file checks whether this one is still in place.
                 ledger.set_state(change.id, _state(reports[change.id]))
@@ -105,13 +122,13 @@ def _is_restored(root: Path, change: Change) -> bool:
         return False
 
 
-def _undo_one(ledger: Ledger, root: Path, change: Change, tool: ExifTool) -> Undone:
+def _undo_one(ledger: Ledger, root: Path, change: Change, tool: ExifTool, put: Callable[..., None]) -> Undone:
     target = root / os.fsdecode(change.target)
     later = ledger.changed_since(change)
     if later is not None:
         return Undone(target, "kept", f"run {later} has changed it since: undo that run first")
     try:
-        return _bring_back(ledger, root, target, change, tool)
+        return _bring_back(ledger, root, change, tool, put)
     except StorageError as error:
         if is_full(error):
             raise
@@ -123,8 +140,9 @@ def _undo_one(ledger: Ledger, root: Path, change: Change, tool: ExifTool) -> Und
     return Undone(target, "kept", reason)
 
 
-def _bring_back(ledger: Ledger, root: Path, target: Path, change: Change, tool: ExifTool) -> Undone:
-    now, photo = content_of(target), root / os.fsdecode(change.photo)
+def _bring_back(ledger: Ledger, root: Path, change: Change, tool: ExifTool, put: Callable[..., None]) -> Undone:
+    target, photo = root / os.fsdecode(change.target), root / os.fsdecode(change.photo)
+    now = content_of(target)
     if now is None and (target == photo or not photo.exists()):
         return Undone(target, "kept", f"neither it nor its photo is found in {root}: bring them back to undo this")
     if now is None:
@@ -132,10 +150,10 @@ def _bring_back(ledger: Ledger, root: Path, target: Path, change: Change, tool: 
     if digest(now) == change.before_hash:
         return Undone(target, "restored")
     if digest(now) == change.after_hash:
-        return _restore(target, change, now)
+        return _restore(target, change, now, put)
     if _is_another(ledger, change, now if target == photo else content_of(photo)):
         return Undone(target, "kept", f"another photo is now called {photo.name}, and its own is not found")
-    return _clean(root, target, change, tool)
+    return _clean(target, photo, change, tool, put)
 
 
 def _is_another(ledger: Ledger, change: Change, photo: bytes | None) -> bool:
@@ -146,7 +164,7 @@ def _is_another(ledger: Ledger, change: Change, photo: bytes | None) -> bool:
     return now is not None and now not in known and ledger.has_content(now)
 
 
-def _restore(target: Path, change: Change, now: bytes) -> Undone:
+def _restore(target: Path, change: Change, now: bytes, put: Callable[..., None]) -> Undone:
     old = None
     if change.undo is not None:
         try:
@@ -155,16 +173,15 @@ def _restore(target: Path, change: Change, now: bytes) -> Undone:
             old = b""
         if digest(old) != change.before_hash:
             return Undone(target, "kept", "the ledger's copy of the old content is damaged")
-    put_file(target, old, expected=change.after_hash, mode=change.before_mode, mtime_ns=change.before_mtime_ns)
+    put(target, old, expected=change.after_hash, mode=change.before_mode, mtime_ns=change.before_mtime_ns)
     return Undone(target, "restored")
 
 
-def _clean(root: Path, target: Path, change: Change, tool: ExifTool) -> Undone:
-    photo = root / os.fsdecode(change.photo)
+def _clean(target: Path, photo: Path, change: Change, tool: ExifTool, put: Callable[..., None]) -> Undone:
     in_place = change.target == change.photo
     options = WriteOptions(in_place=in_place)
     edit = plan(photo, Entries(), change.ours, options=options, tool=tool, target=target)
     if edit.changes:
         keep = edit.status.st_mtime_ns if in_place and edit.status is not None else None
-        put_file(target, edit.after, expected=digest(edit.before), mtime_ns=keep)
+        put(target, edit.after, expected=digest(edit.before), mtime_ns=keep)
     return Undone(target, "cleaned")

@@ -94,7 +94,7 @@ def put_file(
 ) -> None:
     """Replace a file atomically, if it has the expected content.
 
-    Owner, permissions and extended attributes of the old file are preserved.
+    Permissions and extended attributes of the old file are preserved, and its group and owner if this is allowed.
 
     Args:
         path: The file.
@@ -118,8 +118,9 @@ def put_file(
             with suppress(FileNotFoundError):
                 shutil.copystat(path, temporary)
                 old = path.stat()
-                with suppress(OSError):  # only root may change the owner
-                    os.chown(temporary, old.st_uid, old.st_gid)
+                for owner in (-1, old.st_uid):  # only root may change the owner, and members the group
+                    with suppress(OSError):
+                        os.chown(temporary, owner, old.st_gid)
         if mode is not None:
             temporary.chmod(mode & 0o7777)
         now = time.time_ns() if mtime_ns is None else mtime_ns

@@ -36,6 +36,9 @@ from landmarks.metadata.sidecars import (
 )
 from landmarks.metadata.xmp import XmpPacket
 
+_WITHOUT_EXIF = b"GIF8"
+_WITH_IPTC = b"\xff\xd8", b"\x89PNG", b"II", b"MM", b"\0\0\0\x0cjP  "  # JPEG, PNG, TIFF, JPEG 2000
+
 
 @dataclass(frozen=True)
 class Edit:
@@ -178,7 +181,7 @@ def _plan_sidecar(
             packet.add(Entries(tag_paths=carried))
             user = user.plus(Entries(tag_paths=carried))
             kept = replace(kept, seeded=carried)
-        added = _fitting(wanted.without(user).without(kept), user)
+        added = _fitting(wanted.without(user).without(kept), user, photo, embedded)
         if added.position is not None and (packet.has_position() or read_position(photo) is not None):
             added = replace(added, position=None)
         packet.add(added)
@@ -240,10 +243,19 @@ def _carried(
     return user, paths
 
 
-def _fitting(added: Entries, user: Entries) -> Entries:
-    """Return the entries that may be added, without a city or country that contradicts the user's."""
-    theirs = [(name, getattr(user, name)) for name in SINGLES]
-    if any(values and getattr(added, name) for name, values in theirs):
+def _fitting(added: Entries, user: Entries, photo: Path | bytes, ours_inside: Entries) -> Entries:
+    """Return the entries that may be added, without a city or country that contradicts the user's.
+
+    Args:
+        added: The entries.
+        user: The user's entries in the file.
+        photo: The photo, in which there may be more of the user's.
+        ours_inside: Our entries in the photo.
+    """
+    if any(getattr(added, name) for name in SINGLES):
+        user = user.plus(embedded_entries(photo)[0].without(ours_inside))
+    other = added.without(user)
+    if any(getattr(user, name) and getattr(other, name) for name in SINGLES):
         return replace(added, sublocation=(), city=(), region=(), country=(), country_code=())
     return added
 
@@ -252,13 +264,15 @@ def _plan_embedded(
     photo: Path, *, before: bytes, status: os.stat_result | None, wanted: Entries, ours: Entries, tool: ExifTool
 ) -> Edit:
     present, has_position = tool.read(photo, before)
-    if has_position or read_position(photo, before) is not None:
+    if has_position or before.startswith(_WITHOUT_EXIF) or read_position(photo, before) is not None:
         wanted = replace(wanted, position=None)
+    if not before.startswith(_WITH_IPTC):
+        wanted = replace(wanted, iptc_keywords=())
     ours = _known_again(ours, present)
     gone, (removed, kept) = ours.without(present), _divided(ours, wanted, present)
     wanted = wanted.without(gone)
     user = present.without(ours)
-    added = _fitting(wanted.without(user).without(kept), user)
+    added = _fitting(wanted.without(user).without(kept), user, before, ours)
     put = added
     if added.tag_paths and not user.tag_paths and not ours.tag_paths:
         others = embedded_entries(before)[1]

@@ -16,6 +16,7 @@ from landmarks.metadata.packet import PacketError
 from landmarks.metadata.sidecars import read_sidecar, sidecars_of
 from landmarks.metadata.xmp import XmpPacket
 
+_IPTC = {"iptc_keywords": 25, "city": 90, "sublocation": 92, "region": 95, "country": 101}
 _GIF_PACKET, _GIF_END = b"\x21\xff\x0bXMP DataXMP", b"\x01\xff\xfe\xfd"
 
 
@@ -192,7 +193,8 @@ def embedded_entries(photo: Path | bytes) -> tuple[Entries, tuple[str, ...]]:
     """Return the embedded entries of a photo, which a new sidecar would hide from programs that prefer sidecars.
 
     Returns:
-        The entries, and the hierarchies in other programs' own lists (see `XmpPacket.other_paths`).
+        The entries, with city, country and location from IPTC where XMP has none, and the hierarchies in other
+        programs' own lists (see `XmpPacket.other_paths`).
     """
     with photo_header(photo) as image:
         if image is None:
@@ -203,10 +205,15 @@ def embedded_entries(photo: Path | bytes) -> tuple[Entries, tuple[str, ...]]:
             records = IptcImagePlugin.getiptcinfo(image) or {}
         except Exception:  # noqa: BLE001 - damaged IPTC raises nearly every type
             records = {}
-    keywords = records.get((2, 25), [])
-    texts = [_iptc_text(raw) for raw in (keywords if isinstance(keywords, list) else [keywords])]
     paths = packet.other_paths() if packet is not None else ()
-    return replace(entries, iptc_keywords=tuple(filter(None, texts))), paths
+    lists: dict[str, Any] = {name: getattr(entries, name) or _iptc_texts(records, n) for name, n in _IPTC.items()}
+    return replace(entries, **lists), paths
+
+
+def _iptc_texts(records: dict[tuple[int, int], Any], number: int) -> tuple[str, ...]:
+    found = records.get((2, number), [])
+    texts = (_iptc_text(raw).strip("\0 ") for raw in (found if isinstance(found, list) else [found]))
+    return tuple(filter(None, texts))
 
 
 def _iptc_text(raw: bytes) -> str:

@@ -99,7 +99,8 @@ def _mark(name: str, description: str, position: tuple[float, float], time: str 
 
 
 def _attributes(position: tuple[float, float]) -> str:
-    return 'lat="{:.6f}" lon="{:.6f}"'.format(*position)
+    longitude = (round(position[1], 6) + 180) % 360 - 180  # in GPX 180 degrees are west
+    return f'lat="{position[0]:.6f}" lon="{longitude:.6f}"'
 
 
 def _gpx_time(spot: Spot) -> str:

@@ -95,6 +95,8 @@ class Steps:
         if row is None:
             return None
         before, more, refused, again = json.loads(row["before"]), json.loads(row["action"])["more"], {}, []
+        # Others took back all that was written for these in the meantime: they stay due.
+        due = {one["photo"] for one in before if self._ledger.photo(os.fsencode(one["photo"])) is None}
         if "model" in more:
             self._undo_model(more["model"], row["since"])
         kept = self._undo_changes(
@@ -105,7 +107,7 @@ class Steps:
         with self._ledger.transaction():
             for one in before:
                 key = os.fsencode(one["photo"])
-                self._restore(key, one, files_too=key not in kept)
+                self._restore(key, one, files_too=key not in kept and one["photo"] not in due)
                 if key in kept:
                     again.append(
                         Judgement(self._library.root / one["photo"], (), tags=tags_from_json(one["tags"]))
@@ -113,6 +115,10 @@ class Steps:
         for outcome in judge(self._files, again, everywhere=True):
             if outcome.status in {"quarantined", "changed"}:
                 refused[outcome.path] = outcome.reason or "it was changed in the meantime"
+        for key in kept:
+            self._ledger.forget(
+                key
+            )  # due again: it has the tags of before, and another model may have written since
         self._ledger.execute("UPDATE steps SET undone = 1 WHERE id = ?", row["id"])
         photos = tuple(self._library.root / one["photo"] for one in before)
         return Step(row["text"], photos, refused, more)

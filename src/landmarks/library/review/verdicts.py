@@ -20,12 +20,12 @@ def judged(tags: Iterable[Tag], verdicts: Iterable[Verdict]) -> tuple[Tag, ...]:
         tags: The tags.
         verdicts: The verdicts on their photo, oldest first.
     """
-    verdicts = _newest(verdicts)
+    verdicts = newest(verdicts)
     rejected = {verdict.name for verdict in verdicts if verdict.verdict == "rejected"}
     kept = [tag for tag in tags if not (rejected and rejected & names_of(tag))]
     certain = {name for verdict in verdicts for name in _confirmed_names(verdict)}
-    kept = [tag for tag in kept if tag.source != "estimated" or not certain & _own_names(tag)]
-    present = {name for tag in kept for name in _own_names(tag)} if verdicts else set()
+    kept = [tag for tag in kept if tag.source != "estimated" or not certain & own_names(tag)]
+    present = {name for tag in kept for name in own_names(tag)} if verdicts else set()
     for verdict in verdicts:
         names = {verdict.name} | _confirmed_names(verdict)
         if verdict.verdict == "confirmed" and verdict.tag is not None and not names & present:
@@ -47,7 +47,7 @@ def rejected_by_hand(removed: Iterable[str], tags: Iterable[Tag]) -> tuple[str, 
     lost: set[str] = set()
     kept: set[str] = set()
     for tag in tags if names else ():
-        own = _own_names(tag)
+        own = own_names(tag)
         if own & names:
             lost |= own
         else:
@@ -61,15 +61,21 @@ def confirmed_tags(verdicts: Iterable[Verdict]) -> list[Tag]:
     return [tag for text in stored if text is not None for tag in tags_from_json(text)]
 
 
-def _newest(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """Return the verdicts without those that a later one has revised.
+def is_confirmed(tag: Tag, verdicts: Iterable[Verdict]) -> bool:
+    """Return whether a tag was confirmed, by any of its names."""
+    confirmed = {verdict.name for verdict in verdicts if verdict.verdict == "confirmed"}
+    return bool(confirmed and confirmed & own_names(tag))
+
+
+def newest(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """Return verdicts, given oldest first, without those that a later one has revised.
 
     It may name a tag in another language, and reject the city or country of one that was confirmed.
     """
     standing: list[Verdict] = []
     for verdict in verdicts:
         names = _confirmed_names(verdict) or {verdict.name}
-        reach = names_of if verdict.verdict == "rejected" else _own_names
+        reach = names_of if verdict.verdict == "rejected" else own_names
         standing = [
             earlier
             for earlier in standing
@@ -89,10 +95,10 @@ def names_of(tag: Tag) -> set[str]:
             around += [tag.place.country, english.country]
         if tag.level == "landmark":
             around += [tag.place.city, english.city]
-    return _own_names(tag) | {name.casefold() for name in _as_written(around, tag)}
+    return own_names(tag) | {name.casefold() for name in _as_written(around, tag)}
 
 
-def _own_names(tag: Tag) -> set[str]:
+def own_names(tag: Tag) -> set[str]:
     """Return the names of a tag, case-folded; of a landmark in all languages, as the next run may use another."""
     names = [tag.name]
     if tag.level == "country" and tag.place is not None:
@@ -105,7 +111,7 @@ def _own_names(tag: Tag) -> set[str]:
     return {name.casefold() for name in _as_written(names, tag)}
 
 
-def _confirmed_names(verdict: Verdict, names: Callable[[Tag], set[str]] = _own_names) -> set[str]:
+def _confirmed_names(verdict: Verdict, names: Callable[[Tag], set[str]] = own_names) -> set[str]:
     return {name for tag in confirmed_tags([verdict]) for name in names(tag)}
 
 

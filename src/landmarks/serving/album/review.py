@@ -124,10 +124,11 @@ class Places:
         return None if where is None else place_at(name, where, self.gazetteer)
 
 
+@dataclass
 class Review:
     """The steps of the users of a library; everything here runs in the library's thread.
 
-    Args:
+    Attributes:
         library: The library.
         album: Its photos.
         places: Places to choose from.
@@ -138,27 +139,18 @@ class Review:
         identity: Returns the identity of the model and what it was taught.
     """
 
-    def __init__(
-        self,
-        library: Library,
-        album: Album,
-        places: Places,
-        folder: Path,
-        limits: ImageLimits,
-        *,
-        standing: Callable[[Photo], Standing],
-        said: Callable[[Photo], Standing | None],
-        identity: Callable[[], str],
-    ) -> None:
-        self._library = library
-        self._steps = Steps(library)
-        self._album = album
-        self._places = places
-        self._folder = folder
-        self._limits = limits
-        self._standing = standing
-        self._said = said
-        self._identity = identity
+    library: Library
+    album: Album
+    places: Places
+    folder: Path
+    limits: ImageLimits
+    standing: Callable[[Photo], Standing]
+    said: Callable[[Photo], Standing | None]
+    identity: Callable[[], str]
+
+    @cached_property
+    def _steps(self) -> Steps:
+        return Steps(self.library)
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -167,14 +159,14 @@ class Review:
 
     def judge(self, photos: Sequence[Photo], said: Said, key: str | None, name: str | None) -> Answered:
         """Confirm, reject or rename the tags of photos, or withdraw what was said of them."""
-        tag = self._places.tag(key, name) if said == "rename" else None
+        tag = self.places.tag(key, name) if said == "rename" else None
         judgements, refused = [], {}
         for photo in photos:
-            verdicts = self._verdicts(self._standing(photo), said, tag)
+            verdicts = self._verdicts(self.standing(photo), said, tag)
             if not verdicts and said != "clear":
                 refused[photo.id] = _NO_TAG[said]
                 continue
-            path = self._album.path(photo)
+            path = self.album.path(photo)
             judgements.append(Judgement(path, tuple(verdicts), said == "clear", self._raw(photo)))
         text = f"{_DONE[said]} {counted(len(judgements), 'photo')}{f' {tag.name}' if tag is not None else ''}"
         if not judgements:
@@ -184,28 +176,28 @@ class Review:
     def teach(self, photos: Sequence[Photo], name: str, position: tuple[float, float] | None) -> Answered:
         """Teach the model a landmark from photos, and confirm it on them."""
         name = " ".join(name.split())
-        paths = {photo.id: self._album.path(photo) for photo in photos}
+        paths = {photo.id: self.album.path(photo) for photo in photos}
         before = self._newest()
         lesson = self._learn(name, list(paths.values()), position)
         unread = dict(lesson.failed)
         refused = {number: unread[path] for number, path in paths.items() if path in unread}
         try:
-            tag = self._places.tag(None, name)
+            tag = self.places.tag(None, name)
             judgements = [
                 Judgement(
                     paths[photo.id],
-                    tuple(self._verdicts(self._standing(photo), "rename", tag)),
+                    tuple(self._verdicts(self.standing(photo), "rename", tag)),
                     False,
                     self._raw(photo),
                 )
                 for photo in photos
                 if photo.id not in refused
             ]
-            more = {"name": name, "added": lesson.added, "position": position, "model": self._identity()}
+            more = {"name": name, "added": lesson.added, "position": position, "model": self.identity()}
             step = self._steps.make(f"Taught {name} from {counted(len(judgements), 'photo')}", judgements, more)
         except Exception:
             if self._newest() == before:  # there is no step whose undo would make the model forget it
-                forget(self._folder, name, lesson.added)
+                forget(self.folder, name, lesson.added)
             raise
         return replace(self._answered(step, refused, taught=True), warnings=lesson.warnings)
 
@@ -221,7 +213,7 @@ class Review:
         if step.more:
             # If somebody made the model forget it in the meantime (InputError), it need not again.
             with self._or_back(self._steps.redo), suppress(InputError):
-                forget(self._folder, step.more["name"], step.more["added"])
+                forget(self.folder, step.more["name"], step.more["added"])
         return self._answered(step, {}, taught=bool(step.more))
 
     def redo(self) -> Answered:
@@ -241,7 +233,7 @@ class Review:
 
     def _newest(self) -> int:
         """Return the number of the last step that stands; 0 if there is none."""
-        return int(self._library.ledger.row("SELECT coalesce(max(id), 0) FROM steps WHERE NOT undone")[0])
+        return int(self.library.ledger.row("SELECT coalesce(max(id), 0) FROM steps WHERE NOT undone")[0])
 
     @contextmanager
     def _or_back(self, back: Callable[[], object]) -> Iterator[None]:
@@ -254,11 +246,11 @@ class Review:
             raise
 
     def _raw(self, photo: Photo) -> tuple[Tag, ...] | None:
-        said = self._said(photo)
+        said = self.said(photo)
         return None if said is None else said.tags
 
     def _learn(self, name: str, paths: Sequence[Path], position: tuple[float, float] | None) -> Lesson:
-        return Teacher(self._folder, self._limits).learn(name, paths, position=position)
+        return Teacher(self.folder, self.limits).learn(name, paths, position=position)
 
     def _verdicts(self, standing: Standing, said: Said, tag: Tag | None) -> list[Verdict]:
         if said == "clear":
@@ -273,8 +265,8 @@ class Review:
         return [confirmation(shown) if said == "confirm" else _rejection(shown)]
 
     def _answered(self, step: Step, refused: dict[int, str], *, taught: bool = False) -> Answered:
-        photos = tuple(photo for path in step.photos if (photo := self._album.at(path)) is not None)
-        failed = {photo.id: step.refused[path] for path in step.refused if (photo := self._album.at(path))}
+        photos = tuple(photo for path in step.photos if (photo := self.album.at(path)) is not None)
+        failed = {photo.id: step.refused[path] for path in step.refused if (photo := self.album.at(path))}
         return Answered(step, photos, {**refused, **failed}, taught)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from landmarks.geo.gazetteer import Gazetteer, Place
 from landmarks.library.records import Verdict
+from landmarks.library.review.verdicts import is_confirmed
 from landmarks.serving.album.catalogue import Answer
 from landmarks.tagging.tags import Tag, tags_from_json
 
@@ -30,7 +31,7 @@ class Standing:
     Attributes:
         state: Whether it has tags.
         tags: Its tags, after the user's verdicts.
-        verdicts: The verdicts, oldest first.
+        verdicts: The verdicts that stand, oldest first.
         reason: Why it is unreadable, or why its tags are not written; None if all is well.
         town: Middle of the town that the photo was taken in, in degrees, if its tags tell; None if they do not.
     """
@@ -125,16 +126,12 @@ def place_object(place: Place) -> dict[str, Any]:
 
 def shown_tag(standing: Standing) -> Tag | None:
     """Return the tag that stands for a photo: one that the user confirmed, else the first of what it shows."""
-    confirmed = {one.name for one in standing.verdicts if one.verdict == "confirmed"}
-    tags = sorted(
-        standing.tags,
-        key=lambda tag: (tag.name.casefold() not in confirmed, tag.source != "photo"),
-    )
+    tags = sorted(standing.tags, key=lambda tag: (not is_confirmed(tag, standing.verdicts), tag.source != "photo"))
     return tags[0] if tags else None
 
 
 def _verdict(tag: Tag | None, verdicts: Sequence[Verdict]) -> str | None:
-    if tag is not None and any(one.verdict == "confirmed" and one.name == tag.name.casefold() for one in verdicts):
+    if tag is not None and is_confirmed(tag, verdicts):
         return "confirmed"
     return "rejected" if any(one.verdict == "rejected" for one in verdicts) else None
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import PhotoRow
-from landmarks.library.review.verdicts import judged
+from landmarks.library.review.verdicts import judged, newest
 from landmarks.serving.album.catalogue import Photo
 from landmarks.serving.album.rows import Standing, facts_from_json
 from landmarks.tagging.surroundings import position_of_town
@@ -27,7 +27,7 @@ def find_standing(
     """
     if row is not None and (row.size, row.mtime_ns) != (photo.size, photo.mtime_ns):
         row = None
-    verdicts = tuple(ledger.verdicts(photo.key, row.sha256 if row is not None and row.sha256 else None))
+    verdicts = tuple(newest(ledger.verdicts(photo.key, row.sha256 if row is not None and row.sha256 else None)))
     photo.model = None if row is None else row.key
     if row is not None and row.state == "unreadable":
         return Standing("unreadable", (), verdicts, row.reason)

@@ -18,7 +18,7 @@ from landmarks.errors import LandmarksError, StorageError
 from landmarks.files.walker import count_skipped
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.library.library import Library
-from landmarks.library.roots import keep_root, ledger_of, other_libraries
+from landmarks.library.roots import ledger_of, other_libraries
 from landmarks.model.folder import read_info
 from landmarks.serving.album.album import Album, with_rows
 from landmarks.serving.album.background.likeness import Alike
@@ -309,16 +309,14 @@ class Workbench:
 
     def _open_library(self) -> None:
         self._close_library()
-        root, place = self.album.root, self.settings.ledger
+        root = self.album.root
         self._library = Library(
             root,
-            ledger=place or ledger_of(root, self.settings.state),
+            ledger=self.settings.ledger or ledger_of(root, self.settings.state),
             options=self.settings.options,
             read_only=self.read_only,
             exclude=self.settings.exclude,
         )
-        if place is not None and not self.read_only:
-            keep_root(self._library.ledger, place, root)
         self._review = Review(
             self._library,
             self.album,

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.errors import LandmarksError
+from landmarks.errors import LandmarksError, counted
 from landmarks.fewshot.learned import LearnedLandmarks, read_learned
 from landmarks.fewshot.reference import read_reference
 from landmarks.library.batch import Outcome
@@ -110,9 +110,8 @@ class Tagger:
         photos = self._work.album.photos()
         message = self._gone or self._message
         if message is None and self._locked:
-            message = (
-                f"{len(self._locked)} photos are in folders that cannot be written: their tags are only shown."
-            )
+            held = counted(len(self._locked), "photo")
+            message = f"{held} in folders that cannot be written: their tags are only shown."
         if message is None and not photos and self._looked:
             message = "There are no photos here yet: new ones appear by themselves."
         return {
