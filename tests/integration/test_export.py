@@ -18,7 +18,7 @@ from PIL import Image
 from tiny_backbone import NAME, NARROW
 from torch import nn
 
-from landmarks.errors import ExportError
+from landmarks.errors import ExportError, RunError
 from landmarks.files.checksums import sha256_file
 from landmarks.imaging.decoding import load_rgb
 from landmarks.model.folder import read_info
@@ -170,6 +170,16 @@ def test_model_folder_that_exists_is_left_alone(scratch_run, scratch_model):
     assert outcome.status == 2
     assert str(scratch_model) in outcome.complaint
     assert {path: path.stat().st_mtime_ns for path in scratch_model.iterdir()} == before
+
+
+def test_of_two_exports_into_one_folder_the_second_is_refused(tmp_path):
+    out = tmp_path / "model"
+    with pytest.raises(RunError, match="this model folder exists"), export.export_folder(out) as slow:
+        (slow / "slow").touch()
+        with export.export_folder(out) as fast:
+            (fast / "fast").touch()
+    assert [path.name for path in out.iterdir()] == ["fast"]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 @pytest.fixture

@@ -149,7 +149,8 @@ def export_folder(out: Path) -> Iterator[Path]:
             folder = Path(temporary) / "model"
             folder.mkdir()
             yield folder
-            shutil.move(folder, out)
+            require_free(out)  # another export may have been faster
+            folder.rename(out)
 
 
 def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> ParityReport:
