@@ -174,10 +174,14 @@ def test_model_folder_that_exists_is_left_alone(scratch_run, scratch_model):
 
 def test_of_two_exports_into_one_folder_the_second_is_refused(tmp_path):
     out = tmp_path / "model"
-    with pytest.raises(RunError, match="this model folder exists"), export.export_folder(out) as slow:
-        (slow / "slow").touch()
-        with export.export_folder(out) as fast:
+
+    def exports() -> None:
+        with export.export_folder(out) as slow, export.export_folder(out) as fast:
+            (slow / "slow").touch()
             (fast / "fast").touch()
+
+    with pytest.raises(RunError, match="this model folder exists"):
+        exports()
     assert [path.name for path in out.iterdir()] == ["fast"]
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 

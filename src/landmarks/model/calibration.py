@@ -10,13 +10,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.errors import DataError, ModelError, SettingsError, require_choice
 from landmarks.model.combination import Combination
+from landmarks.model.folder import INFO_FILE, ModelInfo
 from landmarks.model.ood import EmbeddingStatistics, ScoreKind, is_landmark, needs_statistics, ood_scores
 from landmarks.model.operating_points import (
     NO_POINT,
@@ -29,9 +30,6 @@ from landmarks.model.operating_points import (
     points_to_dict,
 )
 from landmarks.model.probabilities import Floats, fit_temperature
-
-if TYPE_CHECKING:
-    from landmarks.model.folder import ModelInfo
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,16 +131,34 @@ class Calibration:
             if combination is not None:
                 combination = Combination.from_dict(combination)
             made = {"statistics": statistics, "operating_points": points, "combination": combination}
-            fitted_on = dict(values["fitted_on"])
+            fitted_on = {**values["fitted_on"]}
+            if not isinstance(fitted_on.get("rates", {}), Mapping):
+                raise TypeError("the rates are not a table")
             # Older models repeat the temperature.
             return cls(**{**values, **made, "fitted_on": fitted_on, "temperature": temperature})
-        except (AttributeError, KeyError, TypeError, ValueError, SettingsError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError, SettingsError) as error:
             raise ModelError(f"the calibration is damaged ({error}): export the model again") from error
 
 
-def calibration_of(info: ModelInfo) -> Calibration | None:
-    """Return the calibration of a model, or None if it has none; raises `ModelError` if it is damaged."""
-    return None if info.calibration is None else Calibration.from_dict(info.calibration, info.temperature)
+def calibration_of(folder: Path, info: ModelInfo) -> Calibration | None:
+    """Return the calibration of a model, or None if it has none.
+
+    Raises:
+        ModelError: It is damaged, or does not fit the classes.
+    """
+    if info.calibration is None:
+        return None
+    path = folder / INFO_FILE
+    try:
+        found = Calibration.from_dict(info.calibration, info.temperature)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    if found.statistics is not None and len(found.statistics.means) != len(info.classes):
+        raise ModelError(f"{path}: the class means do not fit the classes: export the model again")
+    landmarks = int(is_landmark(info.classes).sum())
+    if found.combination is not None and found.combination.neighbours.classes != landmarks:
+        raise ModelError(f"{path}: the neighbours do not fit the classes: export the model again")
+    return found
 
 
 def operating_point(calibration: Calibration | None, prefer: Preference) -> OperatingPoint:

@@ -61,7 +61,8 @@ class Origin:
     licence: str = NOT_STATED
 
     def __post_init__(self) -> None:
-        if not self.collection or not self.licence or self.pictures < 0:
+        named = all(isinstance(text, str) and text for text in (self.collection, self.licence))
+        if not named or self.pictures < 0:
             raise SettingsError(f"`origin` needs a name, a licence and a count, not {self}")
 
     @property
@@ -226,7 +227,7 @@ def _read_info(path: Path, _stamp: tuple[int, ...]) -> ModelInfo:
         usable = (
             len(info.classes) >= 2 and info.head in {"linear", "prototypes"} and 0 < info.temperature < math.inf
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ModelError(f"{path}: damaged ({error}): {_again(path.parent)}") from error
     if not usable:
         raise ModelError(

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from landmarks.errors import ImageError, ModelError
+from landmarks.errors import ImageError
 from landmarks.imaging.decoding import DEFAULT_LIMITS, ImageLimits, Source, load_image, read_content
 from landmarks.imaging.preprocessing import Preprocessing, prepare_decoded
 from landmarks.model import EngineName
-from landmarks.model.calibration import Calibration, calibration_of
+from landmarks.model.calibration import calibration_of
 from landmarks.model.engines import load_engine
-from landmarks.model.folder import HEAD_FILES, INFO_FILE, ONNX_FILE, ModelInfo, check_file, read_info
+from landmarks.model.folder import HEAD_FILES, ONNX_FILE, ModelInfo, check_file, read_info
 from landmarks.model.heads import PrototypeHead, load_head
 from landmarks.model.ood import is_landmark
 from landmarks.model.probabilities import highest, softmax
@@ -130,7 +130,7 @@ class Recognizer:
         self.folder = folder
         self.limits = limits
         self.info: ModelInfo = read_info(folder)
-        self.calibration = _calibration(folder, self.info)
+        self.calibration = calibration_of(folder, self.info)
         self._known = is_landmark(self.info.classes)
         self._engine = load_engine(
             check_file(folder, self.info, ONNX_FILE),
@@ -244,19 +244,3 @@ def _head(folder: Path, info: ModelInfo, threads: int) -> PrototypeHead:
     for name in HEAD_FILES:
         check_file(folder, info, name)
     return load_head(folder, classes=len(info.classes), threads=threads)
-
-
-def _calibration(folder: Path, info: ModelInfo) -> Calibration | None:
-    try:
-        calibration = calibration_of(info)
-    except ModelError as error:
-        raise ModelError(f"{folder / INFO_FILE}: {error}") from error
-    if calibration is None:
-        return None
-    statistics = calibration.statistics
-    if statistics is not None and len(statistics.means) != len(info.classes):
-        raise ModelError(f"{folder / INFO_FILE}: the class means do not fit the classes: export the model again")
-    combination = calibration.combination
-    if combination is not None and combination.neighbours.classes != int(is_landmark(info.classes).sum()):
-        raise ModelError(f"{folder / INFO_FILE}: the neighbours do not fit the classes: export the model again")
-    return calibration

@@ -66,7 +66,7 @@ class ServedModel:
                 raise ModelError(f"{original}: the folder changed while it was read")
             check_file(folder, self.info, ONNX_FILE)
         self._copied = () if copy is None else tuple(path for path in copy.path.rglob("*") if path.is_file())
-        self._calibration = calibration_of(self.info)
+        self._calibration = calibration_of(folder, self.info)
         self._prefer = settings.tags.prefer
         operating_point(self._calibration, self._prefer)  # fail early, before the workers start
         self._gazetteer: Gazetteer = gazetteer_of(folder, settings.tags)

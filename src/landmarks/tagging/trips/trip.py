@@ -54,7 +54,7 @@ def bars_of(folders: Sequence[Path], settings: TagSettings) -> Bars:
     """
     if len(folders) > 1:
         return Bars(_SURE_PROBABILITY)
-    return Bars.of(calibration_of(read_info(folders[0])), settings)
+    return Bars.of(calibration_of(folders[0], read_info(folders[0])), settings)
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,8 @@ class Predictor(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Map images (B, 3, H, W) uint8 of any size to probabilities (B, K), each row summing to 1."""
+        if pictures.dtype != torch.uint8 or pictures.size(-3) != 3:  # values in 0..1 would be nearly black
+            raise ValueError("pictures must be uint8 of shape (B, 3, H, W), RGB from 0 to 255")
         # Resized as uint8, like Pillow, so that this file and the ONNX model see the same pixels.
         x = functional.resize(pictures, [self.resize], antialias=True)
         x = functional.center_crop(x, [self.crop, self.crop])
