@@ -6,6 +6,7 @@ much existing C++ and mobile code loads it; the model folder also has ONNX.
 
 from __future__ import annotations
 
+import copy
 import io
 import warnings
 from collections.abc import Iterable, Sequence
@@ -93,7 +94,8 @@ def save_torchscript(predictor: Predictor, path: Path) -> None:
         # Warnings about its deprecation and about what it leaves out; a user cannot fix either.
         warnings.simplefilter("ignore")
         content = io.BytesIO()
-        torch.jit.save(torch.jit.script(predictor), content)
+        # Its users need no gradients, and cannot turn an answer that has some into an array.
+        torch.jit.save(torch.jit.script(copy.deepcopy(predictor).requires_grad_(False)), content)
     write_bytes(path, content.getvalue())
 
 
