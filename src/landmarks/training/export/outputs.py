@@ -78,7 +78,7 @@ def outputs_by_folder(recognizer: Recognizer, folder: Path, *, unknown: bool = F
     groups: dict[str, list[Path]] = {}
     for photo in find_photos([folder]):
         parts = photo.relative_to(folder).parts
-        groups.setdefault(parts[0] if len(parts) > 1 else folder.name, []).append(photo)
+        groups.setdefault(parts[0] if len(parts) > 1 else folder.resolve().name, []).append(photo)
     key_of = Gazetteer.bundled().key_of
     taken = {key_of(name) for name in recognizer.info.classes} if unknown else set()
     known = tuple(folder / name for name in sorted(groups) if key_of(name) in taken)
