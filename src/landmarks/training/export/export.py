@@ -116,10 +116,12 @@ def export_run(run: TrainedRun, data: Data, out: Path, settings: ExportSettings 
 
     Raises:
         RunError: `out` exists.
+        SettingsError: Rates are asked for, and there is nothing to choose a threshold on.
         ExportError: An export does not predict what the trained network predicts.
         StorageError: A file cannot be written.
     """
     chosen = settings or ExportSettings()
+    require_photos_for_rates(run, chosen)
     with export_folder(out) as folder:
         return write_model(run, data, folder, replace(chosen, name=chosen.name or out.name))
 
@@ -154,12 +156,7 @@ def export_folder(out: Path) -> Iterator[Path]:
 
 
 def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> ParityReport:
-    """Write the files of a model folder; see `export_run`.
-
-    Raises:
-        SettingsError: Rates are asked for, and there is nothing to choose a threshold on.
-    """
-    require_photos_for_rates(run, settings)
+    """Write the files of a model folder; see `export_run`."""
     measured = {split: run.metrics(split) for split in ("valid", "test")}
     contract = run.preprocessing
     fp32 = folder / "fp32.onnx"
