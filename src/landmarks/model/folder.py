@@ -8,6 +8,7 @@ NAME/
   reference.npz  a whitened space of the embeddings, and some vectors to compare with (optional)
   model.pt     the same network as TorchScript, with preprocessing and softmax inside (optional)
   README.md    the model card
+  places.csv, learned.npz  what its user added: places, and what it was taught (optional)
 ```
 """
 
@@ -135,6 +136,13 @@ HEAD_FILES = (HEAD_FILE, PROTOTYPES_FILE, SCALES_FILE)
 REFERENCE_FILE = "reference.npz"
 USED_FILES = (ONNX_FILE, *HEAD_FILES, REFERENCE_FILE, CARD_FILE)
 """Files that using a model needs, besides `INFO_FILE` and as far as it has them; TorchScript is not one."""
+PLACES_FILE = "places.csv"
+"""Table of the user's own places beside a model."""
+
+LEARNED_FILE = "learned.npz"
+OWN_FILES = (PLACES_FILE, LEARNED_FILE)
+"""What its user added to a model; it is not sealed."""
+
 DEFAULT_MODEL = "world"
 """The default model, bundled with the package."""
 

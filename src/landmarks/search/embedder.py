@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from landmarks.fewshot.learned import teachable_identity
 from landmarks.fewshot.reference import read_reference
 from landmarks.model.embedding_space import EmbeddingSpace, plain_space
-from landmarks.model.folder import ONNX_FILE, REFERENCE_FILE
 from landmarks.tagging.pipeline import Model
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import identity_of
@@ -70,8 +70,7 @@ class Embedder:
         else:
             grey = np.zeros((1, crop, crop, 3), dtype=np.uint8)
             self.space = plain_space(recognizer.answer(grey).embeddings.shape[1])
-        kind = info.files[REFERENCE_FILE][:12] if reference is not None else "plain"
-        self.identity = f"{info.name}-{info.files[ONNX_FILE][:12]}-{kind}"
+        self.identity = teachable_identity(info)
         self.dimensions = self.space.projection.shape[1]
         self.tagged_by = identity_of(folder, info, self._model.settings)
 
