@@ -24,7 +24,7 @@ from landmarks.imaging.decoding import load_rgb
 from landmarks.model.folder import read_info
 from landmarks.model.recognizer import Recognizer
 from landmarks.training.engine.trained import load_data, load_run
-from landmarks.training.export import export
+from landmarks.training.export import export, thresholds
 from landmarks.training.export.predictor import (
     load_torchscript,
     make_predictor,
@@ -222,12 +222,15 @@ def test_export_learns_from_negatives_when_to_say_nothing(transfer_run, nothing,
     assert sum(bool(json.loads(line)["tags"]) for line in known.out.splitlines()) >= 8
 
 
-def test_every_file_of_a_calibrated_model_gives_the_same_probabilities(transfer_run, nothing, drawn, tmp_path):
+def test_every_file_of_a_calibrated_model_gives_the_same_probabilities(
+    transfer_run, nothing, drawn, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(thresholds, "fit_temperature", lambda *_: 0.3)
     model = tmp_path / "model"
     flags = ("--precision", "fp32", "--negatives", nothing, "--target-fpr", 0.2)
     assert landmarks("export", transfer_run, "--out", model, *flags).status == 0
     recognizer, script = Recognizer(model), load_torchscript(model / "model.pt")
-    assert abs(recognizer.info.temperature - 1) > 0.1
+    assert recognizer.info.temperature == 0.3
     for photo in sorted(drawn.glob("test/*/*"))[:8]:
         probabilities = recognizer.answer(recognizer.prepare(photo).picture[None]).probabilities[0]
         assert predict_picture(script, load_rgb(photo)) == pytest.approx(probabilities, abs=0.02)
