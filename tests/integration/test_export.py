@@ -268,12 +268,14 @@ def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_
         drawn / "test" / (known := sorted(path.name for path in (drawn / "test").iterdir())[0]),
         unknown.parent / known,
     )
+    shutil.copytree(unknown.parent / known, tmp_path / "negatives" / known)
     model = tmp_path / "calibrated"
     flags = ("--precision", "fp32", "--no-torchscript", "--target-fpr", 0.2, "--unknown-tags", 0.2)
     given = ("--negatives", tmp_path / "negatives", "--unknown-landmarks", unknown.parent)
     outcome = landmarks("export", transfer_run, "--out", model, *flags, *given)
     assert outcome.status == 0, outcome.err
-    assert f"left out, as the model knows these landmarks: {unknown.parent / known}\n" in outcome.out
+    left_out = f"{tmp_path / 'negatives' / known}, {unknown.parent / known}"
+    assert f"left out, as the model knows these landmarks: {left_out}\n" in outcome.out
     calibration = read_info(model).calibration
     assert calibration is not None
     assert calibration["fitted_on"]["known_landmarks"] == [known], "no path of this machine goes along"

@@ -26,7 +26,7 @@ from landmarks.training.export.outputs import FolderOutputs, embeddings_of, outp
 from landmarks.training.export.thresholds import OpenSetPhotos, OpenSetTargets, calibrate_open_set
 
 KNOWN = "known_landmarks"
-"""Key in `fitted_on` of the names of folders of unknown landmarks that were left out, as the model knows them."""
+"""Key in `fitted_on` of the names of folders of photos that were left out, as the model knows these landmarks."""
 
 TRAINING_PHOTOS = 50_000
 """Training images that tell where the classes lie among the embeddings, at least one of each class."""
@@ -91,8 +91,7 @@ def calibrate_export(folder: Path, data: Data, photos: CalibrationPhotos) -> Cal
         unreadable = (*ordinary.unreadable, *unknown.unreadable)
         with _naming(unreadable):
             calibration = calibrate_open_set(outputs, recognizer.info.classes, photos.targets)
-        known = [one.name for one in unknown.known]  # a model folder is passed on, without paths of this machine
-        calibration = replace(calibration, fitted_on={**calibration.fitted_on, KNOWN: known})
+        calibration = _with_known(calibration, (*ordinary.known, *unknown.known))
         return Calibrated(calibration, reference, unreadable)
     samples = fitted_on(data.folder.valid, len(data.folder.classes))
     valid = _cached(recognizer, data, samples)
@@ -110,7 +109,13 @@ def calibrate_export(folder: Path, data: Data, photos: CalibrationPhotos) -> Cal
             target_fpr=photos.targets.ordinary,
             statistics=statistics,
         )
-    return Calibrated(calibration, reference, ordinary.unreadable)
+    return Calibrated(_with_known(calibration, ordinary.known), reference, ordinary.unreadable)
+
+
+def _with_known(calibration: Calibration, folders: Sequence[Path]) -> Calibration:
+    """Record which folders were left out, by name: a model folder is passed on, without paths of this machine."""
+    names = sorted({folder.name for folder in folders})
+    return replace(calibration, fitted_on={**calibration.fitted_on, KNOWN: names})
 
 
 @contextmanager
