@@ -205,7 +205,9 @@ def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSetti
     parity = ParityReport(len(pictures), script, onnx, float(right.mean()), accuracy, difference, left_out)
     if made.reference is not None:
         made.reference.save(folder / REFERENCE_FILE)
-    info = replace(info, metrics={**measured, "export": asdict(parity)})
+    # A model folder is passed on, without paths of this machine.
+    compared = {**asdict(parity), "unreadable": [path.name for path in made.unreadable]}
+    info = replace(info, metrics={**measured, "export": compared})
     write_text(folder / CARD_FILE, model_card(info, settings.notes))
     if not settings.torchscript:
         (folder / TORCHSCRIPT_FILE).unlink()
