@@ -83,7 +83,7 @@ def outputs_by_folder(recognizer: Recognizer, folder: Path, *, unknown: bool = F
     key_of = Gazetteer.bundled().key_of
     classes = recognizer.info.classes
     taken = {key_of(name) for name, known in zip(classes, is_landmark(classes), strict=True) if known}
-    known = tuple(folder / name for name in sorted(groups) if key_of(name) in taken)
+    known = tuple(path for name in sorted(groups) if key_of(name) in taken and (path := folder / name).is_dir())
     if known and len(known) == len(groups):
         raise DataError(f"{folder}: the model knows all landmarks in it: give a folder of photos {what}")
     found: dict[str, Outputs] = {}
