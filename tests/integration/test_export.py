@@ -18,13 +18,13 @@ from PIL import Image
 from tiny_backbone import NAME, NARROW
 from torch import nn
 
-from landmarks.errors import ExportError
+from landmarks.errors import ExportError, RunError
 from landmarks.files.checksums import sha256_file
 from landmarks.imaging.decoding import load_rgb
 from landmarks.model.folder import read_info
 from landmarks.model.recognizer import Recognizer
 from landmarks.training.engine.trained import load_data, load_run
-from landmarks.training.export import export
+from landmarks.training.export import export, thresholds
 from landmarks.training.export.predictor import (
     load_torchscript,
     make_predictor,
@@ -172,6 +172,20 @@ def test_model_folder_that_exists_is_left_alone(scratch_run, scratch_model):
     assert {path: path.stat().st_mtime_ns for path in scratch_model.iterdir()} == before
 
 
+def test_of_two_exports_into_one_folder_the_second_is_refused(tmp_path):
+    out = tmp_path / "model"
+
+    def exports() -> None:
+        with export.export_folder(out) as slow, export.export_folder(out) as fast:
+            (slow / "slow").touch()
+            (fast / "fast").touch()
+
+    with pytest.raises(RunError, match="this model folder exists"):
+        exports()
+    assert [path.name for path in out.iterdir()] == ["fast"]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
 @pytest.fixture
 def nothing(tmp_path: Path) -> Path:
     """Photos without a landmark: noise, and one file that is no picture."""
@@ -195,7 +209,7 @@ def test_export_learns_from_negatives_when_to_say_nothing(transfer_run, nothing,
     assert info.calibration is not None
     assert info.calibration["fitted_on"]["negatives"] == 12
     assert f"left out, as they cannot be read: {nothing / 'broken.jpg'}\n" in outcome.out
-    assert info.metrics["export"]["unreadable"] == [str(nothing / "broken.jpg")]
+    assert info.metrics["export"]["unreadable"] == ["broken.jpg"], "no path of this machine goes along"
     assert set(info.files) == {"model.onnx", "README.md", "reference.npz"}
     card = (model / "README.md").read_text(encoding="utf-8")
     assert "Drawn by code." in card
@@ -208,12 +222,15 @@ def test_export_learns_from_negatives_when_to_say_nothing(transfer_run, nothing,
     assert sum(bool(json.loads(line)["tags"]) for line in known.out.splitlines()) >= 8
 
 
-def test_every_file_of_a_calibrated_model_gives_the_same_probabilities(transfer_run, nothing, drawn, tmp_path):
+def test_every_file_of_a_calibrated_model_gives_the_same_probabilities(
+    transfer_run, nothing, drawn, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(thresholds, "fit_temperature", lambda *_: 0.3)
     model = tmp_path / "model"
     flags = ("--precision", "fp32", "--negatives", nothing, "--target-fpr", 0.2)
     assert landmarks("export", transfer_run, "--out", model, *flags).status == 0
     recognizer, script = Recognizer(model), load_torchscript(model / "model.pt")
-    assert abs(recognizer.info.temperature - 1) > 0.1
+    assert recognizer.info.temperature == 0.3
     for photo in sorted(drawn.glob("test/*/*"))[:8]:
         probabilities = recognizer.answer(recognizer.prepare(photo).picture[None]).probabilities[0]
         assert predict_picture(script, load_rgb(photo)) == pytest.approx(probabilities, abs=0.02)
@@ -251,12 +268,14 @@ def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_
         drawn / "test" / (known := sorted(path.name for path in (drawn / "test").iterdir())[0]),
         unknown.parent / known,
     )
+    shutil.copytree(unknown.parent / known, tmp_path / "negatives" / known)
     model = tmp_path / "calibrated"
     flags = ("--precision", "fp32", "--no-torchscript", "--target-fpr", 0.2, "--unknown-tags", 0.2)
     given = ("--negatives", tmp_path / "negatives", "--unknown-landmarks", unknown.parent)
     outcome = landmarks("export", transfer_run, "--out", model, *flags, *given)
     assert outcome.status == 0, outcome.err
-    assert f"left out, as the model knows these landmarks: {unknown.parent / known}\n" in outcome.out
+    left_out = f"{tmp_path / 'negatives' / known}, {unknown.parent / known}"
+    assert f"left out, as the model knows these landmarks: {left_out}\n" in outcome.out
     calibration = read_info(model).calibration
     assert calibration is not None
     assert calibration["fitted_on"]["known_landmarks"] == [known], "no path of this machine goes along"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -18,7 +19,7 @@ from PIL import Image
 from tiny_model import make_model
 
 from landmarks.files.checksums import sha256_file
-from landmarks.imaging.preprocessing import prepare
+from landmarks.imaging.preprocessing import Preprocessing, prepare
 from landmarks.model.folder import read_info
 from landmarks.model.probabilities import softmax
 from landmarks.training.engine.trained import TrainedRun, load_data, load_run
@@ -134,6 +135,15 @@ def test_timm_builds_the_same_network_from_its_two_files(transfer_run, photo, tm
         plain = network(images).softmax(dim=1)[0]
     assert np.abs(exact.numpy() - expected(run, photo)).max() < 1e-4
     assert plain.argmax() == exact.argmax()
+
+
+@pytest.mark.parametrize("resize", [256, 354, 400])
+def test_timm_resizes_to_what_the_run_was_trained_on(resize: int) -> None:
+    run = SimpleNamespace(preprocessing=Preprocessing(resize=resize, crop=224), classes=("a", "b"))
+    network = SimpleNamespace(pretrained_cfg={}, num_features=4)
+    config = timm_files._config(run, network, "test", 1.0)["pretrained_cfg"]
+    resized = timm.data.create_transform(**timm.data.resolve_data_config(config)).transforms[0]
+    assert resized.size == resize
 
 
 @pytest.mark.usefixtures("few")

@@ -137,6 +137,13 @@ def test_what_was_learnt_with_another_model_is_refused(model: Path, yellow: Path
     assert "learn the landmarks again" in done.complaint
 
 
+def test_a_copy_of_a_model_knows_what_its_user_added(model: Path, yellow: Path) -> None:
+    landmarks("learn", "Atomium", yellow, "--model", model)
+    (model / "places.csv").write_text("key,name\nAtomium,Our Atomium\n")
+    assert landmarks("models", "add", model, "--name", "copy").status == 0
+    assert tags(Path("copy"), yellow / "0.png") == [["Our Atomium"]]
+
+
 def test_a_damaged_file_is_told(model: Path, yellow: Path) -> None:
     landmarks("learn", "Atomium", yellow, "--model", model)
     learned_path(model, read_info(model)).write_bytes(b"PK rubbish")

@@ -101,6 +101,17 @@ def test_tags_cities_and_countries_find_photos(photos: Path, model: Path) -> Non
     assert found(photos, model, photos / "day" / "stones.png", "--tag", "france", "-k", 1) != ["stones.png"]
 
 
+def test_photos_are_tagged_again_once_the_model_answers_otherwise(
+    photos: Path, model: Path, tmp_path: Path
+) -> None:
+    own = shutil.copytree(model, tmp_path / "own")
+    index(photos, own)
+    (own / "places.csv").write_text("key,name\n07.Eiffel_Tower,Iron Lady\n")  # as what it was taught does
+    assert index(photos, own) == "4 new or changed, 0 unchanged; 0 removed"
+    assert found(photos, own, "--tag", "iron lady") == ["tower again.png", "it's a tower.jpg"]
+    assert index(photos, own) == "0 new or changed, 4 unchanged; 0 removed"
+
+
 def test_near_duplicates_are_grouped(photos: Path, model: Path) -> None:
     index(photos, model)
     done = landmarks("search", "--near-duplicates", "--in", photos, "--model", model, "--jsonl")

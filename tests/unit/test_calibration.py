@@ -72,6 +72,9 @@ def test_calibration_is_the_same_after_model_json(score: ScoreKind) -> None:
     "change",
     [
         {"fitted_on": None},
+        {"fitted_on": []},
+        {"fitted_on": {"negatives": 120, "rates": None}},
+        {"threshold": 10**400},
         {"score": "guess"},
         {"threshold": float("nan")},
         {"target_fpr": 1},

@@ -254,3 +254,11 @@ def test_a_table_of_photos_is_evaluated_like_folders(model: Path, data: Path, tm
     halves = (rows[0].replace(",test", ",train"), *(row.replace(",test", ",val") for row in rows[1:]))
     table.write_text("\n".join(["path,label,split", *halves]))
     assert run(model, table).summary.totals == of_folders.summary.totals
+
+
+def test_kinds_are_named_wherever_the_folder_is_seen_from(
+    model: Path, negatives: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(negatives)
+    found = evaluate_folder(EvaluateSettings(str(model), (), (Path(),), workers=1))
+    assert {group.name for group in found.summary.kinds} == {"nothing/rooms", "nothing/fields"}

@@ -80,6 +80,8 @@ def change(**values: Any) -> Callable[[Path], object]:
         (change(temperature=float("inf")), "needs two classes or more, a known head and a temperature above 0"),
         (change(temperature="warm"), r"model\.json: damaged"),
         (change(created=20261129), r"model\.json: damaged \(created is not text"),
+        (change(temperature=10**400), r"model\.json: damaged"),
+        (change(origin=[{"collection": "web", "licence": []}]), r"model\.json: damaged .*needs a name, a licence"),
         (change(files=7), r"model\.json: damaged"),
         (change(files={"model.onnx": None}), r"model\.json: damaged .*checksums"),
         (change(files={}), r"model\.json: damaged .*the files lack model\.onnx"),

@@ -136,6 +136,18 @@ class TestContract:
                 contract = torch.softmax(model(torch.from_numpy(prepared)), dim=1)[0]
             np.testing.assert_allclose(answer, contract.numpy(), atol=5e-3)
 
+    @pytest.mark.parametrize("subject", ["scratch"], indirect=True)
+    @pytest.mark.parametrize("wrong", [torch.rand(1, 3, 60, 60), torch.zeros(1, 60, 60, 3, dtype=torch.uint8)])
+    def test_torchscript_takes_nothing_else_for_a_picture(
+        self, subject: Subject, model: Network, wrong: Tensor, tmp_path: Path
+    ) -> None:
+        save_torchscript(make_predictor(model, CLASSES, subject.preprocessing), tmp_path / "model.pt")
+        script = load_torchscript(tmp_path / "model.pt")
+        assert not script(torch.zeros(1, 3, 60, 60, dtype=torch.uint8)).requires_grad
+        assert all(parameter.requires_grad for parameter in model.parameters())
+        with pytest.raises(torch.jit.Error, match=r"pictures must be uint8 of shape \(B, 3, H, W\)"):
+            script(wrong)
+
     @pytest.mark.usefixtures("exports_once")
     @pytest.mark.parametrize("subject", ["scratch", "lite0"], indirect=True)  # an export takes seconds
     def test_onnx_answers_alike_with_nothing_dynamic(

@@ -17,8 +17,11 @@ def test_fit_temperature_finds_the_one_the_labels_were_drawn_at(temperature: flo
     assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.08)
 
 
-def test_fit_temperature_stays_finite_where_every_answer_is_right() -> None:
-    assert 0.01 <= fit_temperature(np.eye(4), np.arange(4)) < 0.05
+@pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
+def test_where_every_answer_is_right_none_becomes_certain(scale: float) -> None:
+    logits = scale * np.eye(4)
+    chances = softmax(logits, fit_temperature(logits, np.arange(4)))
+    assert chances.max(axis=1) == pytest.approx(5 / 6), "as if one of six was wrong"
 
 
 def test_softmax_and_log_sum_exp_stand_large_logits() -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_model import add_reference, make_model
 
 from landmarks.errors import DataError, ModelError
-from landmarks.fewshot.reference import Reference, make_reference
+from landmarks.fewshot.reference import Reference, make_reference, read_reference
 from landmarks.model.embedding_space import plain_space, whitened_space
+from landmarks.model.folder import read_info
 from landmarks.model.neighbours import PHOTOS_PER_CLASS
 from landmarks.model.vectors import unit_length
 
@@ -70,6 +73,13 @@ def test_a_reference_is_read_as_it_was_written(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.vectors, reference.vectors)
     np.testing.assert_array_equal(again.negatives, reference.negatives)
     np.testing.assert_array_equal(again.space.vectors(embeddings), reference.space.vectors(embeddings))
+
+
+def test_a_reference_of_other_classes_is_told(tmp_path: Path) -> None:
+    folder = add_reference(make_model(tmp_path / "colours"))
+    info = read_info(folder)
+    with pytest.raises(ModelError, match=r"reference\.npz: its labels do not fit the classes"):
+        read_reference(folder, replace(info, classes=info.classes[:2]))
 
 
 @pytest.mark.parametrize("content", [b"", b"PK rubbish", b"x" * 1000])

@@ -66,6 +66,13 @@ class Turned(nn.Module):
         return self.inner(images.permute(0, 3, 1, 2))
 
 
+class Unknown(nn.Module):
+    """A network with a step that the exporter does not know."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.special.bessel_j0(images)
+
+
 class Named(nn.Module):
     """A network whose answer is no tensor."""
 
@@ -124,13 +131,18 @@ def test_torchscript_that_takes_channels_last_needs_the_layout(tmp_path: Path, l
 
 
 def test_network_that_onnx_cannot_hold_is_one_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    # Our own TorchScript resizes photos of any size itself.
-    own = make_predictor(Small(nn.Identity()), NAMES, Preprocessing(resize=24, crop=16))
-    save_torchscript(own, tmp_path / "mine.pt")
+    save_script(tmp_path / "mine.pt", Unknown())
     with pytest.raises(ModelError, match="PyTorch cannot export this network to ONNX") as caught:
         load_torch(tmp_path / "mine.pt", preprocessing="squash:24,range:0..255")
     assert len(str(caught.value).splitlines()) == 1
     assert capfd.readouterr() == ("", "")
+
+
+def test_torchscript_of_our_own_is_told_from_others(tmp_path: Path) -> None:
+    own = make_predictor(Small(nn.Identity()), NAMES, Preprocessing(resize=24, crop=16))
+    save_torchscript(own, tmp_path / "mine.pt")
+    with pytest.raises(ModelError, match="landmarks export made it, and it resizes photos itself"):
+        load_torch(tmp_path / "mine.pt", preprocessing="squash:24,range:0..255")
 
 
 def test_both_are_compared_on_photos_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

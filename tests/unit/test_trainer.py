@@ -346,7 +346,7 @@ def test_embeddings_of_another_input_are_not_taken_for_these(embed: Callable[...
 def test_the_cpu_embeds_where_the_settings_say_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(features, "_torch_embedder", lambda *_: "the GPU")
-    monkeypatch.setattr(features.onnxruntime, "InferenceSession", lambda *_: None)
+    monkeypatch.setattr(features, "open_session", lambda *_, **__: None)
     model, contract = get_model_transfer_learning(num_classes=2, pretrained=False)
     assert features._embedder(model, contract, tmp_path, "auto") == "the GPU"
     assert features._embedder(model, contract, tmp_path, "cpu") != "the GPU"

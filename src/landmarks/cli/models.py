@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from landmarks.cli.progress import RunProgress
+    from landmarks.model.calibration import Calibration
     from landmarks.model.folder import ModelInfo
     from landmarks.model.importing.add import Callbacks
     from landmarks.model.importing.loaded import Loaded
@@ -36,6 +37,7 @@ def models(
     jsonl: Jsonl = False,
 ) -> int:
     """List the bundled and the added models, and what each was taught by landmarks learn."""
+    from landmarks.model.calibration import calibration_of
     from landmarks.model.folder import added_models, bundled_models, read_info
 
     found = added_models() | bundled_models()
@@ -45,12 +47,13 @@ def models(
     for folder in [*found.values(), *folders]:
         try:
             info = read_info(folder)
-            row = _describe(folder, info)
+            calibration = calibration_of(folder, info)
+            row = _describe(folder, info, calibration)
         except LandmarksError as error:
             status = 2  # the others are listed all the same
-            click.echo(str(error) if str(folder) in str(error) else f"{folder}: {error}", err=True)
+            click.echo(str(error), err=True)
         else:
-            print_json(row) if jsonl else _show(row, (info.calibration or {}).get("fitted_on", {}))
+            print_json(row) if jsonl else _show(row, {} if calibration is None else calibration.fitted_on)
     return status
 
 
@@ -267,15 +270,13 @@ def _callbacks(shown: RunProgress) -> Callbacks:
     return Callbacks(size, fetched, shown.stage)
 
 
-def _describe(folder: Path, info: ModelInfo) -> dict[str, Any]:
+def _describe(folder: Path, info: ModelInfo, calibration: Calibration | None) -> dict[str, Any]:
     from landmarks.fewshot.learned import read_learned
-    from landmarks.model.calibration import calibration_of
     from landmarks.model.folder import HEAD_FILES, ONNX_FILE, find_file
     from landmarks.model.ood import is_landmark
     from landmarks.model.operating_points import points_to_dict
 
     learned = read_learned(folder, info)
-    calibration = calibration_of(folder)
     return {
         "name": info.name,
         "path": str(folder),

@@ -27,9 +27,8 @@ from landmarks.files.checksums import sha256_file
 from landmarks.files.state import user_data
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.embedding_space import Vectors
-from landmarks.model.folder import ONNX_FILE, REFERENCE_FILE, ModelInfo, is_bundled
+from landmarks.model.folder import LEARNED_FILE, ONNX_FILE, REFERENCE_FILE, ModelInfo, is_bundled
 
-LEARNED_FILE = "learned.npz"
 FORMAT = 2
 
 NETWORK_SURE = 0.5
@@ -217,7 +216,7 @@ def read_learned(folder: Path, info: ModelInfo) -> LearnedLandmarks | None:
             taught, rejected = (stored[name].astype(np.float32) for name in ("taught", "rejected"))
             counts = stored["rejected_counts"]
         model, rows = str(described["model"]), described["landmarks"]
-        if model != identity:
+        if model.split("-")[-2:] != identity.split("-")[-2:]:  # a copy may have another name
             raise ModelError(
                 f"{path}: learned with the model {model}, not {identity}: remove it and learn the landmarks again"
             )

@@ -83,7 +83,10 @@ def read_reference(folder: Path, info: ModelInfo) -> Reference | None:
     """
     if REFERENCE_FILE not in info.files:
         return None
-    return Reference.load(check_file(folder, info, REFERENCE_FILE))
+    reference = Reference.load(check_file(folder, info, REFERENCE_FILE))
+    if reference.labels.max(initial=0) >= len(info.classes):
+        raise ModelError(f"{folder / REFERENCE_FILE}: its labels do not fit the classes: export the model again")
+    return reference
 
 
 def make_reference(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from landmarks.errors import DataError, ModelError, SettingsError, require_choice
 from landmarks.model.combination import Combination
-from landmarks.model.folder import INFO_FILE, read_info
+from landmarks.model.folder import INFO_FILE, ModelInfo
 from landmarks.model.ood import EmbeddingStatistics, ScoreKind, is_landmark, needs_statistics, ood_scores
 from landmarks.model.operating_points import (
     NO_POINT,
@@ -131,32 +131,34 @@ class Calibration:
             if combination is not None:
                 combination = Combination.from_dict(combination)
             made = {"statistics": statistics, "operating_points": points, "combination": combination}
-            fitted_on = dict(values["fitted_on"])
+            fitted_on = {**values["fitted_on"]}
+            if not isinstance(fitted_on.get("rates", {}), Mapping):
+                raise TypeError("the rates are not a table")
             # Older models repeat the temperature.
             return cls(**{**values, **made, "fitted_on": fitted_on, "temperature": temperature})
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError, SettingsError) as error:
             raise ModelError(f"the calibration is damaged ({error}): export the model again") from error
 
 
-def calibration_of(folder: Path) -> Calibration | None:
-    """Return the calibration of a model folder, or None if it has none.
+def calibration_of(folder: Path, info: ModelInfo) -> Calibration | None:
+    """Return the calibration of a model, or None if it has none.
 
     Raises:
-        ModelError: The description of the model is damaged, or the calibration does not fit its classes.
+        ModelError: It is damaged, or does not fit the classes.
     """
-    info, path = read_info(folder), folder / INFO_FILE
     if info.calibration is None:
         return None
+    path = folder / INFO_FILE
     try:
-        calibration = Calibration.from_dict(info.calibration, info.temperature)
+        found = Calibration.from_dict(info.calibration, info.temperature)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
-    statistics, combination = calibration.statistics, calibration.combination
-    if statistics is not None and len(statistics.means) != len(info.classes):
+    if found.statistics is not None and len(found.statistics.means) != len(info.classes):
         raise ModelError(f"{path}: the class means do not fit the classes: export the model again")
-    if combination is not None and combination.neighbours.classes != int(is_landmark(info.classes).sum()):
+    landmarks = int(is_landmark(info.classes).sum())
+    if found.combination is not None and found.combination.neighbours.classes != landmarks:
         raise ModelError(f"{path}: the neighbours do not fit the classes: export the model again")
-    return calibration
+    return found
 
 
 def operating_point(calibration: Calibration | None, prefer: Preference) -> OperatingPoint:

@@ -66,13 +66,26 @@ class _OnnxRuntime:
         return (logits[0] if logits else _no_logits(embeddings)), embeddings
 
 
-def _load_onnxruntime(path: Path, threads: int, crop: int, classes: int | None) -> tuple[Engine, bool]:
+def open_session(model: Path | bytes, threads: int = 0) -> onnxruntime.InferenceSession:
+    """Open an ONNX file or its content with ONNX Runtime, which then logs nothing but fatal errors.
+
+    Its errors have no common class.
+
+    Args:
+        model: The file, or its content.
+        threads: Threads per inference; 0 for one per core.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4
+    source = model if isinstance(model, bytes) else str(model)
+    return onnxruntime.InferenceSession(source, options, ["CPUExecutionProvider"])
+
+
+def _load_onnxruntime(path: Path, threads: int, crop: int, classes: int | None) -> tuple[Engine, bool]:
     try:
-        session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+        session = open_session(path, threads)
     except Exception as error:
         raise ModelError(f"{path}: ONNX Runtime cannot load it ({error}): export the model again") from error
     inputs = [(item.type, item.shape[1:]) for item in session.get_inputs()]

@@ -8,6 +8,7 @@ NAME/
   reference.npz  a whitened space of the embeddings, and some vectors to compare with (optional)
   model.pt     the same network as TorchScript, with preprocessing and softmax inside (optional)
   README.md    the model card
+  places.csv, learned.npz  what its user added: places, and what it was taught (optional)
 ```
 """
 
@@ -61,7 +62,8 @@ class Origin:
     licence: str = NOT_STATED
 
     def __post_init__(self) -> None:
-        if not self.collection or not self.licence or self.pictures < 0:
+        named = all(isinstance(text, str) and text for text in (self.collection, self.licence))
+        if not named or self.pictures < 0:
             raise SettingsError(f"`origin` needs a name, a licence and a count, not {self}")
 
     @property
@@ -134,6 +136,13 @@ HEAD_FILES = (HEAD_FILE, PROTOTYPES_FILE, SCALES_FILE)
 REFERENCE_FILE = "reference.npz"
 USED_FILES = (ONNX_FILE, *HEAD_FILES, REFERENCE_FILE, CARD_FILE)
 """Files that using a model needs, besides `INFO_FILE` and as far as it has them; TorchScript is not one."""
+PLACES_FILE = "places.csv"
+"""Table of the user's own places beside a model."""
+
+LEARNED_FILE = "learned.npz"
+OWN_FILES = (PLACES_FILE, LEARNED_FILE)
+"""What its user added to a model; it is not sealed."""
+
 DEFAULT_MODEL = "world"
 """The default model, bundled with the package."""
 
@@ -227,7 +236,7 @@ def _read_info(path: Path, _stamp: tuple[int, ...]) -> ModelInfo:
         usable = (
             len(info.classes) >= 2 and info.head in {"linear", "prototypes"} and 0 < info.temperature < math.inf
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ModelError(f"{path}: damaged ({error}): {_again(path.parent)}") from error
     if not usable:
         raise ModelError(

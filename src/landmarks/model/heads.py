@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from landmarks.errors import ModelError
+from landmarks.model.engines import open_session
 from landmarks.model.folder import HEAD_FILE, SCALES_FILE
 
 LARGEST_DIGIT = 63
@@ -102,14 +102,10 @@ def load_head(folder: Path, *, classes: int, threads: int = 1) -> PrototypeHead:
     Raises:
         ModelError: A file is damaged, or the head has a different number of names.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
     try:
         with np.load(folder / SCALES_FILE, allow_pickle=False) as stored:
             scales, starts = stored["scales"], stored["starts"]
-        session = onnxruntime.InferenceSession(str(folder / HEAD_FILE), options, ["CPUExecutionProvider"])
+        session = open_session(folder / HEAD_FILE, threads)
     except Exception as error:
         raise ModelError(f"{folder}: the prototypes cannot be loaded ({error}): add the model again") from error
     rising = len(starts) > 0 and starts[0] == 0 and bool((np.diff(starts) > 0).all()) and starts[-1] < len(scales)

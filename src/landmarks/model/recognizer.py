@@ -130,7 +130,7 @@ class Recognizer:
         self.folder = folder
         self.limits = limits
         self.info: ModelInfo = read_info(folder)
-        self.calibration = calibration_of(folder)
+        self.calibration = calibration_of(folder, self.info)
         self._known = is_landmark(self.info.classes)
         self._engine = load_engine(
             check_file(folder, self.info, ONNX_FILE),

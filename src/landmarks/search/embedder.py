@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from landmarks.fewshot.learned import teachable_identity
 from landmarks.fewshot.reference import read_reference
 from landmarks.model.embedding_space import EmbeddingSpace, plain_space
-from landmarks.model.folder import ONNX_FILE, REFERENCE_FILE
 from landmarks.tagging.pipeline import Model
 from landmarks.tagging.settings import TagSettings
+from landmarks.tagging.tagger import identity_of
 from landmarks.tagging.tags import Tag
 from landmarks.tagging.workers import Job, run_parallel
 
@@ -30,12 +31,14 @@ class EmbeddedPhoto:
         tags: Searchable names, in lower case: of its tags, their cities, countries and kinds.
         vector: (d,), a unit vector; None if the photo is unreadable.
         error: Why the photo is unreadable, or None.
+        tagged_by: Identity of the model that tagged it.
     """
 
     path: Path
     tags: tuple[str, ...] = ()
     vector: Vectors | None = None
     error: str | None = None
+    tagged_by: str = ""
 
 
 class Embedder:
@@ -49,6 +52,7 @@ class Embedder:
         space: Maps embeddings to vectors: whitened if the model has a reference, else plain.
         identity: Identity of the model and the space; vectors of two identities cannot be compared.
         dimensions: Dimensions of the vectors.
+        tagged_by: Identity of the model with all that its tags depend on, such as what it was taught.
 
     Raises:
         ModelError: The folder is damaged.
@@ -66,9 +70,9 @@ class Embedder:
         else:
             grey = np.zeros((1, crop, crop, 3), dtype=np.uint8)
             self.space = plain_space(recognizer.answer(grey).embeddings.shape[1])
-        kind = info.files[REFERENCE_FILE][:12] if reference is not None else "plain"
-        self.identity = f"{info.name}-{info.files[ONNX_FILE][:12]}-{kind}"
+        self.identity = teachable_identity(info)
         self.dimensions = self.space.projection.shape[1]
+        self.tagged_by = identity_of(folder, info, self._model.settings)
 
     def vector(self, source: Path | bytes) -> Vectors:
         """Return the vector (d,) of a photo, given as a file or its content.
@@ -87,7 +91,7 @@ class Embedder:
                 yield EmbeddedPhoto(photo.path, error=photo.error)
             else:
                 vector = self.space.vectors(finding.embedding[None])[0]
-                yield EmbeddedPhoto(photo.path, names_of(photo.tags), vector)
+                yield EmbeddedPhoto(photo.path, names_of(photo.tags), vector, tagged_by=photo.model)
 
 
 def names_of(tags: Iterable[Tag]) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ class IndexReport:
     """What became of the photos.
 
     Attributes:
-        embedded: How many are new or changed.
+        embedded: How many are new or changed, or were tagged when the model had not been taught the same.
         kept: How many were there already.
         removed: How many were taken out because they are gone, or cannot be read any more.
         failed: How many photos and folders could not be read.
@@ -149,13 +149,14 @@ def update_index(
     root = Path(os.path.abspath(job.root))  # noqa: PTH100
     photos, unread = _photos(job, root, on_skip)
     with writing(job.place):
-        table = _open(job, root)
-        known = table.known()
+        embedder = Embedder(job.model, job.settings)
+        table = _open(job, root, embedder)
+        known = table.known(embedder.tagged_by)
         closed = [one.path.relative_to(root) for one in unread]
         gone = [photo for photo in known if photo not in photos and not _is_below(photo, closed)]
         table.remove(gone)
         stamps = {name: stamp for name, photo in photos.items() if (stamp := _stamp(photo)) is not None}
-        due = {name: photo for name, photo in photos.items() if known.get(name) != stamps.get(name, (-1, -1))}
+        due = {name: photo for name, photo in photos.items() if known.get(name) != (*stamps.get(name, ()), True)}
         for one in unread:
             tell(one.path, one.message)
         rows: list[Row] = []
@@ -210,9 +211,8 @@ def _is_below(photo: str, folders: Iterable[Path]) -> bool:
     return any(path.is_relative_to(folder) for folder in folders)
 
 
-def _open(job: IndexJob, root: Path) -> PhotoTable:
+def _open(job: IndexJob, root: Path, embedder: Embedder) -> PhotoTable:
     """Open the table for writing, or make it."""
-    embedder = Embedder(job.model, job.settings)
     header = Header(embedder.identity, str(root), embedder.dimensions)
     if job.rebuild:
         return PhotoTable.create(job.place, header)
@@ -242,4 +242,4 @@ def _stamp(photo: Path) -> tuple[int, int] | None:
 def _row(name: str, answer: EmbeddedPhoto, stamps: dict[str, tuple[int, int]]) -> Row | None:
     if answer.vector is None or name not in stamps:
         return None
-    return Row(name, *stamps[name], answer.tags, answer.vector)
+    return Row(name, *stamps[name], answer.tags, answer.vector, answer.tagged_by)

@@ -22,12 +22,13 @@ import numpy as np
 import pyarrow as pa
 from lancedb.index import IvfFlat
 from numpy.typing import NDArray
+from pyarrow import compute
 
 from landmarks.errors import SearchError, StorageError
 from landmarks.files.atomic import storage_errors
 from landmarks.files.locks import locked
 
-FORMAT = 1
+FORMAT = 2
 EXACT_ROWS = 50_000
 """Tables with fewer rows are searched exactly: that takes milliseconds."""
 
@@ -67,6 +68,7 @@ class Row:
         mtime_ns: Time of its last change, in nanoseconds.
         tags: Its searchable names, in lower case.
         vector: (d,), a unit vector.
+        tagged_by: Identity of the model, with all that its tags depend on.
     """
 
     photo: str
@@ -74,6 +76,7 @@ class Row:
     mtime_ns: int
     tags: Sequence[str]
     vector: Vectors
+    tagged_by: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,12 +159,13 @@ class PhotoTable:
             fixed._table.checkout(fixed._table.version)
         return fixed
 
-    def known(self) -> dict[str, tuple[int, int]]:
-        """Return size and modification time of each photo."""
+    def known(self, tagged_by: str) -> dict[str, tuple[int, int, bool]]:
+        """Return size and modification time of each photo, and whether the model of this identity tagged it."""
         with _errors(self.place):
-            rows = self._table.search().select(["photo", "size", "mtime_ns"]).limit(None).to_arrow()
-        columns = (rows[name].to_pylist() for name in ("photo", "size", "mtime_ns"))
-        return {photo: (size, mtime) for photo, size, mtime in zip(*columns, strict=True)}
+            rows = self._table.search().select(["photo", "size", "mtime_ns", "tagged_by"]).limit(None).to_arrow()
+        same = compute.equal(rows["tagged_by"], tagged_by)
+        columns = (column.to_pylist() for column in (rows["photo"], rows["size"], rows["mtime_ns"], same))
+        return {photo: (size, mtime, known) for photo, size, mtime, known in zip(*columns, strict=True)}
 
     def put(self, rows: Sequence[Row]) -> None:
         """Add or replace photos, in one version."""
@@ -171,6 +175,7 @@ class PhotoTable:
             "mtime_ns": [row.mtime_ns for row in rows],
             "tags": [list(row.tags) for row in rows],
             _VECTOR: _fixed(np.stack([row.vector for row in rows])),
+            "tagged_by": [row.tagged_by for row in rows],
         }
         batch = pa.table(columns, schema=_schema(self.header.dimensions))
         with _errors(self.place):
@@ -313,6 +318,7 @@ def _schema(dimensions: int) -> pa.Schema:
             pa.field("mtime_ns", pa.int64()),
             pa.field("tags", pa.list_(pa.string())),
             pa.field(_VECTOR, pa.list_(pa.float32(), dimensions)),
+            pa.field("tagged_by", pa.string()),
         ]
     )
 

@@ -24,16 +24,13 @@ from landmarks.geo.gazetteer import Gazetteer, distance_km
 from landmarks.geo.languages import in_language
 from landmarks.geo.nearby import Nearby
 from landmarks.model.calibration import Calibration, operating_point
-from landmarks.model.folder import ModelInfo
+from landmarks.model.folder import PLACES_FILE, ModelInfo
 from landmarks.model.ood import is_landmark, scores_of_probabilities
 from landmarks.model.probabilities import highest
 from landmarks.model.recognizer import Candidate, Recognition, Recognizer
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.surroundings import place_at, tags_of_position
 from landmarks.tagging.tags import ImageTags, Level, Tag
-
-PLACES_FILE = "places.csv"
-"""Table of the user's own places beside a model."""
 
 _AGREEMENT = 10.0  # factor on the odds of a landmark near the camera
 _LEARNED = "-learned="  # the last part of an identity

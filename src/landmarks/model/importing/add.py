@@ -27,6 +27,7 @@ from landmarks.model.folder import (
     INFO_FILE,
     NOT_STATED,
     ONNX_FILE,
+    OWN_FILES,
     USED_FILES,
     ModelInfo,
     bundled_models,
@@ -137,7 +138,8 @@ def add_folder(source: Path, name: str = "", *, licence: str = "") -> Path:
     """Add a copy of a model folder.
 
     Args:
-        source: The folder; what using a model does not need, such as TorchScript, is left out.
+        source: The folder, with its own places and what it was taught; what using a model does not need, such as
+            TorchScript, is left out.
         name: Name of the model; empty to use its own.
         licence: Licence of the weights, if the model states none.
 
@@ -157,6 +159,10 @@ def add_folder(source: Path, name: str = "", *, licence: str = "") -> Path:
         for one in wanted:
             with storage_errors(folder / one):
                 copyfile(check_file(source, info, one), folder / one)
+        for one in OWN_FILES:
+            if (source / one).is_file():
+                with storage_errors(folder / one):
+                    copyfile(source / one, folder / one)
         if licence and (card := folder / CARD_FILE).is_file():
             text = card.read_text(encoding="utf-8", errors="replace")
             write_text(card, re.sub(_LICENCE_LINE, lambda found: f"{found[1]}{licence}{found[2]}", text))

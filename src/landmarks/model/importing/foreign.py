@@ -18,6 +18,7 @@ from onnx import TensorProto, compose, helper, inliner, numpy_helper, version_co
 
 from landmarks.errors import ModelError
 from landmarks.imaging.preprocessing import MAX_SIDE, normalize
+from landmarks.model.engines import open_session
 from landmarks.model.importing.preprocessing import Layout, Wanted
 from landmarks.model.importing.scores import Meaning, Scores, class_output, made_pictures
 
@@ -236,10 +237,8 @@ def _answers(
 
 
 def _session(path: Path, model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+        return open_session(model.SerializeToString())
     except Exception as error:
         raise ModelError(f"{path}: ONNX Runtime cannot load it ({_reason(error)}): export it again") from error
 

@@ -73,7 +73,7 @@ class ServedModel:
                 raise ModelError(f"{folder}: the folder changed while it was read")
             check_file(folder, self.info, ONNX_FILE)
             self._gazetteer: Gazetteer = gazetteer_of(folder, tags)
-            self._calibration = calibration_of(folder)
+            self._calibration = calibration_of(folder, self.info)
         self._copied = () if copy is None else tuple(path for path in copy.path.rglob("*") if path.is_file())
         self._prefer = tags.prefer
         operating_point(self._calibration, self._prefer)  # fail early, before the workers start

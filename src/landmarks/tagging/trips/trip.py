@@ -9,6 +9,7 @@ from pathlib import Path
 
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.calibration import Calibration, calibration_of, operating_point
+from landmarks.model.folder import read_info
 from landmarks.model.operating_points import Preference
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import Finding
@@ -53,7 +54,7 @@ def bars_of(folders: Sequence[Path], settings: TagSettings) -> Bars:
     """
     if len(folders) > 1:
         return Bars(_SURE_PROBABILITY)
-    return Bars.of(calibration_of(folders[0]), settings)
+    return Bars.of(calibration_of(folders[0], read_info(folders[0])), settings)
 
 
 @dataclass(frozen=True)

@@ -161,11 +161,11 @@ class _Listing:
 
     def add_kinds(self, folder: Path) -> None:
         """Add a folder of photos without a landmark; each subfolder is a kind."""
-        sources = read_sources(folder)
+        sources, name = read_sources(folder), folder.resolve().name
         for kind in _subfolders(folder):
-            self._add_kind(folder / kind, f"{folder.name}/{kind}", sources)
+            self._add_kind(folder / kind, f"{name}/{kind}", sources)
         # Photos outside a subfolder are a separate kind; photos that are already listed keep their role.
-        self._add_kind(folder, folder.name, sources)
+        self._add_kind(folder, name, sources)
 
     def _add_kind(self, folder: Path, kind: str, sources: Sources) -> None:
         found = [

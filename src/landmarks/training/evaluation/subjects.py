@@ -46,7 +46,7 @@ def subject_of_folder(folder: Path, settings: TagSettings, *, workers: int | Non
     """Open a model folder; raises `ModelError` or `PlacesError` if it is damaged."""
     info = read_info(folder)
     learned = read_learned(folder, info) if learned_digest(folder, info) is not None else None
-    calibration = calibration_of(folder)
+    calibration = calibration_of(folder, info)
     taught = () if learned is None else tuple(landmark.name for landmark in learned.landmarks)
     return Subject(
         name=info.name,

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from landmarks.errors import DataError, listed
+from landmarks.fewshot.reference import Reference, make_reference
 from landmarks.model.calibration import Calibration, Outputs, calibrate
 from landmarks.model.ood import EmbeddingStatistics, ScoreKind, is_landmark, needs_statistics
 from landmarks.model.recognizer import Recognizer
@@ -25,7 +26,7 @@ from landmarks.training.export.outputs import FolderOutputs, embeddings_of, outp
 from landmarks.training.export.thresholds import OpenSetPhotos, OpenSetTargets, calibrate_open_set
 
 KNOWN = "known_landmarks"
-"""Key in `fitted_on` of the names of folders of unknown landmarks that were left out, as the model knows them."""
+"""Key in `fitted_on` of the names of folders of photos that were left out, as the model knows these landmarks."""
 
 TRAINING_PHOTOS = 50_000
 """Training images that tell where the classes lie among the embeddings, at least one of each class."""
@@ -51,11 +52,23 @@ class CalibrationPhotos:
     targets: OpenSetTargets = field(default_factory=OpenSetTargets)
 
 
-def calibrate_export(folder: Path, data: Data, photos: CalibrationPhotos) -> tuple[Calibration, tuple[Path, ...]]:
-    """Fit temperature and thresholds of an exported model, on the model itself.
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """What an exported model learns from the photos of its user.
 
-    Returns:
-        The calibration, and the photos that were left out because they cannot be read.
+    Attributes:
+        calibration: Temperature and thresholds; None for a model that always answers.
+        reference: For search and few-shot learning; None without negatives.
+        unreadable: Photos that were left out because they cannot be read.
+    """
+
+    calibration: Calibration | None = None
+    reference: Reference | None = None
+    unreadable: tuple[Path, ...] = ()
+
+
+def calibrate_export(folder: Path, data: Data, photos: CalibrationPhotos) -> Calibrated:
+    """Fit temperature and thresholds of an exported model, on the model itself, and make its reference.
 
     Args:
         folder: The model folder.
@@ -68,15 +81,18 @@ def calibrate_export(folder: Path, data: Data, photos: CalibrationPhotos) -> tup
     """
     recognizer = Recognizer(folder, threads=torch.get_num_threads())
     ordinary = outputs_by_folder(recognizer, photos.negatives)
+    negatives = _together(list(ordinary.groups.values()))
+    trained = _trained(recognizer, data)
+    reference = make_reference(*trained, negatives.embeddings)
     if photos.score == "combined":
         none = FolderOutputs({}, ())
         unknown = none if photos.unknown is None else outputs_by_folder(recognizer, photos.unknown, unknown=True)
-        outputs = _open_set_photos(recognizer, data, TableGroups(ordinary.groups, unknown.groups))
+        outputs = _open_set_photos(recognizer, data, trained, TableGroups(ordinary.groups, unknown.groups))
         unreadable = (*ordinary.unreadable, *unknown.unreadable)
         with _naming(unreadable):
             calibration = calibrate_open_set(outputs, recognizer.info.classes, photos.targets)
-        known = [one.name for one in unknown.known]  # a model folder is passed on, without paths of this machine
-        return replace(calibration, fitted_on={**calibration.fitted_on, KNOWN: known}), unreadable
+        calibration = _with_known(calibration, (*ordinary.known, *unknown.known))
+        return Calibrated(calibration, reference, unreadable)
     samples = fitted_on(data.folder.valid, len(data.folder.classes))
     valid = _cached(recognizer, data, samples)
     statistics = None
@@ -87,13 +103,19 @@ def calibrate_export(folder: Path, data: Data, photos: CalibrationPhotos) -> tup
         calibration = calibrate(
             valid,
             np.array([sample.label for sample in samples]),
-            _together(list(ordinary.groups.values())),
+            negatives,
             recognizer.info.classes,
             score=photos.score,
             target_fpr=photos.targets.ordinary,
             statistics=statistics,
         )
-    return calibration, ordinary.unreadable
+    return Calibrated(_with_known(calibration, ordinary.known), reference, ordinary.unreadable)
+
+
+def _with_known(calibration: Calibration, folders: Sequence[Path]) -> Calibration:
+    """Record which folders were left out, by name: a model folder is passed on, without paths of this machine."""
+    names = sorted({folder.name for folder in folders})
+    return replace(calibration, fitted_on={**calibration.fitted_on, KNOWN: names})
 
 
 @contextmanager
@@ -120,14 +142,22 @@ def calibrate_by_table(folder: Path, data: Data, table: TableGroups, targets: Op
         targets: Rates to keep.
     """
     recognizer = Recognizer(folder, threads=torch.get_num_threads())
-    return calibrate_open_set(_open_set_photos(recognizer, data, table), recognizer.info.classes, targets)
+    photos = _open_set_photos(recognizer, data, _trained(recognizer, data), table)
+    return calibrate_open_set(photos, recognizer.info.classes, targets)
 
 
-def _open_set_photos(recognizer: Recognizer, data: Data, groups: TableGroups) -> OpenSetPhotos:
+def _trained(recognizer: Recognizer, data: Data) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return the embeddings and labels of training images of landmarks."""
+    known = is_landmark(data.folder.classes)
+    return training_embeddings(recognizer, data, [one for one in data.folder.train if known[one.label]])
+
+
+def _open_set_photos(
+    recognizer: Recognizer, data: Data, trained: tuple[NDArray[np.float32], NDArray[np.int64]], groups: TableGroups
+) -> OpenSetPhotos:
     known = is_landmark(data.folder.classes)
     valid = fitted_on([one for one in data.folder.valid if known[one.label]], len(known))
-    trained = [sample for sample in data.folder.train if known[sample.label]]
-    embeddings, labels = training_embeddings(recognizer, data, trained)
+    embeddings, labels = trained
     trained_background = [sample for sample in data.folder.train if not known[sample.label]]
     background = [_cached(recognizer, data, trained_background)] if trained_background else []
     return OpenSetPhotos(

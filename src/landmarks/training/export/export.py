@@ -21,7 +21,7 @@ from landmarks.files.atomic import storage_errors, write_text
 from landmarks.files.checksums import sha256_file
 from landmarks.imaging.photos import find_photos
 from landmarks.imaging.preprocessing import normalize
-from landmarks.model.calibration import Calibration, require_negatives
+from landmarks.model.calibration import require_negatives
 from landmarks.model.folder import (
     CARD_FILE,
     ONNX_FILE,
@@ -39,7 +39,12 @@ from landmarks.training.data.folders import Sample
 from landmarks.training.data.loaders import Data, EvalTransform
 from landmarks.training.engine.trained import TrainedRun
 from landmarks.training.export.background_table import BackgroundTable, table_fits
-from landmarks.training.export.calibration import CalibrationPhotos, calibrate_by_table, calibrate_export
+from landmarks.training.export.calibration import (
+    Calibrated,
+    CalibrationPhotos,
+    calibrate_by_table,
+    calibrate_export,
+)
 from landmarks.training.export.card import model_card
 from landmarks.training.export.predictor import (
     load_torchscript,
@@ -48,7 +53,6 @@ from landmarks.training.export.predictor import (
     save_torchscript,
 )
 from landmarks.training.export.quantization import quantize
-from landmarks.training.export.references import write_reference
 from landmarks.training.export.thresholds import OpenSetTargets
 from landmarks.training.metrics.evaluate import Proportion
 from landmarks.training.models.onnx_graph import write_onnx
@@ -116,10 +120,12 @@ def export_run(run: TrainedRun, data: Data, out: Path, settings: ExportSettings 
 
     Raises:
         RunError: `out` exists.
+        SettingsError: Rates are asked for, and there is nothing to choose a threshold on.
         ExportError: An export does not predict what the trained network predicts.
         StorageError: A file cannot be written.
     """
     chosen = settings or ExportSettings()
+    require_photos_for_rates(run, chosen)
     with export_folder(out) as folder:
         return write_model(run, data, folder, replace(chosen, name=chosen.name or out.name))
 
@@ -149,16 +155,12 @@ def export_folder(out: Path) -> Iterator[Path]:
             folder = Path(temporary) / "model"
             folder.mkdir()
             yield folder
-            shutil.move(folder, out)
+            require_free(out)  # another export may have been faster
+            folder.rename(out)
 
 
 def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> ParityReport:
-    """Write the files of a model folder; see `export_run`.
-
-    Raises:
-        SettingsError: Rates are asked for, and there is nothing to choose a threshold on.
-    """
-    require_photos_for_rates(run, settings)
+    """Write the files of a model folder; see `export_run`."""
     measured = {split: run.metrics(split) for split in ("valid", "test")}
     contract = run.preprocessing
     fp32 = folder / "fp32.onnx"
@@ -195,15 +197,17 @@ def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSetti
         difference = require_parity(before, after)
         accuracy = float(after[: len(samples)].mean())
     fp32.unlink()
-    calibration, unreadable = _calibrated(run, data, folder, settings)
-    if calibration is not None:
-        info = replace(info, temperature=calibration.temperature, calibration=calibration.to_dict())
+    made = _calibrated(run, data, folder, settings)
+    if made.calibration is not None:
+        info = replace(info, temperature=made.calibration.temperature, calibration=made.calibration.to_dict())
     script = write_torchscript(run, pictures, folder / TORCHSCRIPT_FILE, info.temperature)
-    left_out = tuple(map(str, unreadable))
+    left_out = tuple(map(str, made.unreadable))
     parity = ParityReport(len(pictures), script, onnx, float(right.mean()), accuracy, difference, left_out)
-    if settings.negatives is not None:
-        write_reference(folder, data, settings.negatives)
-    info = replace(info, metrics={**measured, "export": asdict(parity)})
+    if made.reference is not None:
+        made.reference.save(folder / REFERENCE_FILE)
+    # A model folder is passed on, without paths of this machine.
+    compared = {**asdict(parity), "unreadable": [path.name for path in made.unreadable]}
+    info = replace(info, metrics={**measured, "export": compared})
     write_text(folder / CARD_FILE, model_card(info, settings.notes))
     if not settings.torchscript:
         (folder / TORCHSCRIPT_FILE).unlink()
@@ -226,20 +230,17 @@ def require_photos_for_rates(run: TrainedRun, settings: ExportSettings) -> None:
         require_negatives(settings.negatives, len(find_photos([settings.negatives])), settings.target_fpr)
 
 
-def _calibrated(
-    run: TrainedRun, data: Data, folder: Path, settings: ExportSettings
-) -> tuple[Calibration | None, tuple[Path, ...]]:
-    """Return the calibration, or None for a model that always answers, and the photos that cannot be read."""
+def _calibrated(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> Calibrated:
     targets = OpenSetTargets(settings.target_fpr, settings.unknown_tags)
     if settings.target not in CALIBRATED:
-        return None, ()
+        return Calibrated()
     if settings.negatives is not None:
         photos = CalibrationPhotos(settings.negatives, settings.unknown_landmarks, settings.score, targets)
         return calibrate_export(folder, data, photos)
     if (network := _of_table(run)) is not None:
         table = BackgroundTable.bundled().without(run.classes).seen_by(network)
-        return calibrate_by_table(folder, data, table, targets), ()
-    return None, ()
+        return Calibrated(calibrate_by_table(folder, data, table, targets))
+    return Calibrated()
 
 
 def _describe(folder: Path, info: ModelInfo) -> ModelInfo:

@@ -15,6 +15,7 @@ from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.photos import find_photos
 from landmarks.imaging.preprocessing import prepare
 from landmarks.model.calibration import Outputs
+from landmarks.model.ood import is_landmark
 from landmarks.model.recognizer import Recognizer
 
 BATCH = 8
@@ -64,12 +65,12 @@ def embeddings_of(recognizer: Recognizer, pictures: Iterable[NDArray[np.uint8]])
 
 
 def outputs_by_folder(recognizer: Recognizer, folder: Path, *, unknown: bool = False) -> FolderOutputs:
-    """Return the outputs of a model for the photos in each subfolder.
+    """Return the outputs of a model for the photos in each subfolder that is not named like one of its landmarks.
 
     Args:
         recognizer: The model.
         folder: The folder.
-        unknown: Leave out subfolders with the name of a landmark that the model knows.
+        unknown: Whether its photos are of landmarks that the model does not know, for messages.
 
     Raises:
         DataError: There is no readable photo at all, or none of an unknown landmark.
@@ -78,10 +79,11 @@ def outputs_by_folder(recognizer: Recognizer, folder: Path, *, unknown: bool = F
     groups: dict[str, list[Path]] = {}
     for photo in find_photos([folder]):
         parts = photo.relative_to(folder).parts
-        groups.setdefault(parts[0] if len(parts) > 1 else folder.name, []).append(photo)
+        groups.setdefault(parts[0] if len(parts) > 1 else folder.resolve().name, []).append(photo)
     key_of = Gazetteer.bundled().key_of
-    taken = {key_of(name) for name in recognizer.info.classes} if unknown else set()
-    known = tuple(folder / name for name in sorted(groups) if key_of(name) in taken)
+    classes = recognizer.info.classes
+    taken = {key_of(name) for name, known in zip(classes, is_landmark(classes), strict=True) if known}
+    known = tuple(path for name in sorted(groups) if key_of(name) in taken and (path := folder / name).is_dir())
     if known and len(known) == len(groups):
         raise DataError(f"{folder}: the model knows all landmarks in it: give a folder of photos {what}")
     found: dict[str, Outputs] = {}

@@ -6,6 +6,7 @@ much existing C++ and mobile code loads it; the model folder also has ONNX.
 
 from __future__ import annotations
 
+import copy
 import io
 import warnings
 from collections.abc import Iterable, Sequence
@@ -59,6 +60,8 @@ class Predictor(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Map images (B, 3, H, W) uint8 of any size to probabilities (B, K), each row summing to 1."""
+        if pictures.dtype != torch.uint8 or pictures.size(-3) != 3:  # values in 0..1 would be nearly black
+            raise ValueError("pictures must be uint8 of shape (B, 3, H, W), RGB from 0 to 255")
         # Resized as uint8, like Pillow, so that this file and the ONNX model see the same pixels.
         x = functional.resize(pictures, [self.resize], antialias=True)
         x = functional.center_crop(x, [self.crop, self.crop])
@@ -91,7 +94,8 @@ def save_torchscript(predictor: Predictor, path: Path) -> None:
         # Warnings about its deprecation and about what it leaves out; a user cannot fix either.
         warnings.simplefilter("ignore")
         content = io.BytesIO()
-        torch.jit.save(torch.jit.script(predictor), content)
+        # Its users need no gradients, and cannot turn an answer that has some into an array.
+        torch.jit.save(torch.jit.script(copy.deepcopy(predictor).requires_grad_(False)), content)
     write_bytes(path, content.getvalue())
 
 

@@ -7,20 +7,21 @@ newer one needs the network's Python source.
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from landmarks.errors import ModelError
+from landmarks.model.engines import open_session
 
 OPSET = 18
 TOLERANCE = 1e-4
@@ -72,14 +73,15 @@ def converted(path: Path, network: Any, inputs: NDArray[Any]) -> onnx.ModelProto
 
 @contextmanager
 def _unprinted_graph() -> Iterator[None]:
-    """Keep the exporter from printing the whole graph where it fails; its own switch for that has no effect."""
-    name = "_jit_onnx_log"
-    log = getattr(torch._C, name)
-    setattr(torch._C, name, lambda *_: None)
-    try:
+    """Keep the exporter from printing the whole graph where it fails, from C++; its own switch has no effect."""
+    with ExitStack() as stack:
+        with suppress(OSError):  # a closed standard output shows nothing anyway
+            kept = os.dup(1)
+            stack.callback(os.close, kept)
+            stack.callback(os.dup2, kept, 1)
+            with Path(os.devnull).open("w") as nothing:
+                os.dup2(nothing.fileno(), 1)
         yield
-    finally:
-        setattr(torch._C, name, log)
 
 
 def _answers(path: Path, network: Network, inputs: Tensor) -> list[NDArray[np.float32]]:
@@ -103,7 +105,7 @@ def _compare(
     path: Path, model: onnx.ModelProto, inputs: NDArray[Any], expected: list[NDArray[np.float32]]
 ) -> None:
     try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), None, ["CPUExecutionProvider"])
+        session = open_session(model.SerializeToString())
         found = session.run(None, {session.get_inputs()[0].name: inputs})
     except Exception as error:
         raise ModelError(

@@ -29,6 +29,8 @@ def load_torchscript(path: Path, *, preprocessing: str, photos: Path | None = No
         SettingsError: The preprocessing is wrong or empty.
     """
     network = _loaded(path)
+    if all(hasattr(network, name) for name in ("class_names", "resize", "crop")):
+        raise ModelError(f"{path}: landmarks export made it, and it resizes photos itself: add the model folder")
     if not preprocessing:
         raise SettingsError(f"{path}: `preprocessing` must be given: the file does not tell")
     wanted = parse_preprocessing(preprocessing, side=None)

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -27,6 +26,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, WeightedRandomS
 
 from landmarks.files.atomic import atomic_path
 from landmarks.imaging.preprocessing import Preprocessing
+from landmarks.model.engines import open_session
 from landmarks.training.config.settings import AugmentSettings
 from landmarks.training.config.settings import Sampler as SamplerName
 from landmarks.training.data.augment import TrainTransform
@@ -260,15 +260,12 @@ def _backbone_graph(model: TransferModel, preprocessing: Preprocessing, folder: 
 def _embedder(model: TransferModel, preprocessing: Preprocessing, graph: Path, accelerator: str) -> Embed:
     if uses_cuda(accelerator):
         return _torch_embedder(model, preprocessing)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # several batches are embedded at once
-    options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(str(graph), options, ["CPUExecutionProvider"])
+        session = open_session(graph, threads=1)  # several batches are embedded at once
     except Exception:  # noqa: BLE001 - ONNX Runtime's errors have no common class
         # Damaged: made again.
         write_onnx(model, preprocessing, graph)
-        session = onnxruntime.InferenceSession(str(graph), options, ["CPUExecutionProvider"])
+        session = open_session(graph, threads=1)
 
     def embed(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         result: NDArray[np.float32] = session.run(["embedding"], {"pictures": batch})[0]

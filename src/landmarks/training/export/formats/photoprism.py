@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto
 
@@ -21,6 +20,7 @@ from landmarks.errors import RunError
 from landmarks.files.atomic import write_bytes, write_text
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.preprocessing import Preprocessing, prepare
+from landmarks.model.engines import open_session
 from landmarks.model.folder import ONNX_FILE, read_info
 from landmarks.model.probabilities import softmax
 from landmarks.model.recognizer import Recognizer
@@ -58,7 +58,7 @@ def write_photoprism(model: Path, pictures: Sequence[NDArray[np.uint8]], folder:
     write_text(folder / DESCRIPTION_FILE, _description(slug, file, info.preprocessing))
 
     crops = np.stack([prepare(picture, info.preprocessing) for picture in pictures])
-    session = onnxruntime.InferenceSession(folder / file, providers=["CPUExecutionProvider"])
+    session = open_session(folder / file)
     logits = [session.run(None, {"pictures": crop[None].astype(np.float32)})[0] for crop in crops]
     probabilities = softmax(np.concatenate(logits)).astype(np.float32)
     return require_same("PhotoPrism", Recognizer(model).answer(crops).probabilities, probabilities)

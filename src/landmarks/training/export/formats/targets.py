@@ -143,10 +143,10 @@ def _of_threshold(parity: ParityReport, folder: Path, settings: ExportSettings) 
     if parity.unreadable:
         yield left_out(parity.unreadable)
     calibration = read_info(folder).calibration or {}
-    known = calibration.get("fitted_on", {}).get(KNOWN)
-    if known and settings.unknown_landmarks is not None:
-        named = ", ".join(str(settings.unknown_landmarks / name) for name in known)
-        yield f"left out, as the model knows these landmarks: {named}"
+    known = calibration.get("fitted_on", {}).get(KNOWN, ())
+    folders = [one for one in (settings.negatives, settings.unknown_landmarks) if one is not None]
+    if named := [str(path) for folder in folders for name in known if (path := folder / name).is_dir()]:
+        yield f"left out, as the model knows these landmarks: {', '.join(named)}"
     if points := points_from_dict(calibration.get("operating_points", {})):
         yield from missing_points(points, calibration["target_fpr"])
 

@@ -8,6 +8,7 @@ logits grow with the length of the features, and is exact if features are first 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,8 @@ def _config(run: TrainedRun, network: Any, name: str, length: float) -> dict[str
         "pretrained_cfg": {
             "input_size": (3, preprocessing.crop, preprocessing.crop),
             "interpolation": preprocessing.interpolation,
-            "crop_pct": preprocessing.crop / preprocessing.resize,
+            # timm rounds the quotient of the two down: a hair less than exact, it finds `resize` in every case.
+            "crop_pct": math.nextafter(preprocessing.crop / preprocessing.resize, 0),
             "crop_mode": "center",
             "mean": preprocessing.mean,
             "std": preprocessing.std,
