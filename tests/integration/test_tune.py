@@ -209,6 +209,24 @@ def test_the_next_trials_are_spread_over_the_space(study):
     assert [trial.params for trial in found[1:]] == [pytest.approx(point) for point in points[:5]]
 
 
+def test_what_a_stopped_trial_had_is_tried_again(drawn, tmp_path, monkeypatch):
+    import optuna
+
+    from landmarks.errors import TrainingError
+    from landmarks.training.tuning import tune
+
+    ends = iter([KeyboardInterrupt, TrainingError, KeyboardInterrupt, TrainingError])
+    monkeypatch.setattr(tune, "train_run", lambda *_, **__: (_ for _ in ()).throw(next(ends)("")))
+    words = ("tune", drawn, "--out", tmp_path / "study", "--trials", 2, *FLAGS)
+    assert [landmarks(*words).status for _ in range(3)] == [130, 130, 0]
+    found = optuna.load_study(study_name="landmarks", storage=f"sqlite:///{tmp_path}/study/study.db").trials
+    spread = spread_points(NARROW, tune.SPREAD_TRIALS, seed=0)[0]
+    usual = point_of(default_settings(drawn, "transfer"), NARROW)
+    assert [trial.params for trial in found] == [pytest.approx(point) for point in (usual, usual, spread, spread)]
+    outcome = landmarks(*words, "--method", "scratch")
+    assert "begun with --method transfer, not scratch" in outcome.complaint
+
+
 @pytest.mark.parametrize("kind", SPACES)
 @given(count=st.integers(1, 40), seed=st.integers(0, 2**31 - 1))
 def test_spread_points_cover_each_dimension_evenly(kind, count, seed):

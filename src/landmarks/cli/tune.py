@@ -62,8 +62,8 @@ def _report(trial: FrozenTrial) -> None:
         f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in trial.params.items()
     )
-    reached = f"{trial.value:.4f}" if trial.value is not None else ""
-    word = "stopped early at " if trial.state.name == "PRUNED" else ""
+    reached = f"{trial.value:.4f}" if trial.value is not None else "failed"
+    word = "stopped early at " if trial.state.name == "PRUNED" and trial.value is not None else ""
     seconds = trial.user_attrs.get("seconds", 0)
     click.echo(f"trial {trial.number:3d}  {word}{reached}  {seconds:.0f} s  {settings}", err=True)
 
