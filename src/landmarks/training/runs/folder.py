@@ -188,9 +188,14 @@ def locked_run(run: RunFolder) -> Iterator[None]:
         yield
 
 
+def has_weights(run: RunFolder) -> bool:
+    """Return whether there is anything to keep or continue."""
+    return any(run.root.rglob(run.weights.name))
+
+
 def discard_without_weights(run: RunFolder) -> None:
     """Remove a run that ended before there was anything to keep or continue, so that its path is free again."""
-    if not any(run.root.rglob(run.weights.name)):
+    if not has_weights(run):
         shutil.rmtree(run.root, ignore_errors=True)
 
 
