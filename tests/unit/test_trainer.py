@@ -18,6 +18,8 @@ from tiny_backbone import small_networks
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
 
 from landmarks.errors import RunError, SettingsError, TrainingError
 from landmarks.imaging.preprocessing import Preprocessing
@@ -79,6 +81,19 @@ def loaders() -> dict[str, Any]:
     return {"train": DataLoader(table, 4), "valid": DataLoader(table, 4)}
 
 
+def test_data_sets_of_others_keep_their_transform(drawn: Path, tmp_path: Path) -> None:
+    crop = v2.Compose([v2.ToImage(), v2.CenterCrop(32), v2.ToDtype(torch.float32)])
+    loaders: dict[str, DataLoader[Any]] = {
+        split: DataLoader(ImageFolder(drawn / folder, crop), 16)
+        for split, folder in (("train", "train"), ("valid", "test"))
+    }
+    usual = default_settings(drawn, "scratch")
+    narrow = NetworkOfRun(Pixels(4), "mine", Preprocessing(), ("a", "b", "c", "d"))
+    once = replace(usual, loop=LoopSettings(epochs=1, accelerator="cpu", precision="32-true"))
+    (row,) = optimize(narrow, loaders, once, RunFolder(tmp_path))
+    assert row.valid_loss > 0
+
+
 def settings(epochs: int) -> RunSettings:
     usual = default_settings(Path("data"), "transfer")
     return replace(usual, loop=LoopSettings(epochs=epochs, accelerator="cpu"))
@@ -101,9 +116,9 @@ def test_a_resumed_run_has_the_gradient_scaler_of_before(
 class Pixels(nn.Module):
     """A network on images, of one layer."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int = 3) -> None:
         super().__init__()
-        self.head = nn.Linear(3, 3)
+        self.head = nn.Linear(3, classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return cast(torch.Tensor, self.head(images.mean(dim=(2, 3))))
