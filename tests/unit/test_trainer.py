@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -328,8 +329,16 @@ def test_embeddings_go_on_where_they_were_interrupted(embed: Callable[..., Any],
     rows, count = embed(tmp_path / "resumed")
     assert count == 12  # the first block of 8 views was there
     np.testing.assert_array_equal(rows, whole)
-    assert [path.suffix for path in (tmp_path / "resumed").iterdir() if "embeddings" in path.name] == [".npy"]
+    left = {path.suffix for path in (tmp_path / "resumed").iterdir() if "embeddings" in path.name}
+    assert left == {".npy", ".lock"}
     assert embed(tmp_path / "resumed")[1] == 0
+
+
+def test_two_at_once_embed_the_same_once(embed: Callable[..., Any], tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as both:
+        (first, one), (second, other) = both.map(embed, [tmp_path / "cache"] * 2)
+    assert {one, other} == {0, 20}
+    np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize("left", [0, 100])

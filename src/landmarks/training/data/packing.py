@@ -10,7 +10,7 @@ import shutil
 import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -98,13 +98,8 @@ def _require_free(out: Path) -> None:
 def _alone(out: Path) -> Iterator[None]:
     """Keep other processes from packing into the same folder."""
     lock = out / f"{_TEMPORARY}.lock"
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(lock))
-        except TimeoutError as error:
-            raise DataError(
-                f"{out}: another process is packing into it: wait for it, or choose another folder"
-            ) from error
+    busy = DataError(f"{out}: another process is packing into it: wait for it, or choose another folder")
+    with locked(lock, busy=busy):
         try:
             yield
         finally:

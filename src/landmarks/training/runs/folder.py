@@ -25,7 +25,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from pathlib import Path
@@ -177,13 +177,8 @@ def locked_run(run: RunFolder) -> Iterator[None]:
     """
     with storage_errors(run.lock):
         run.lock.touch()  # with the permissions of the other files
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(run.lock))
-        except TimeoutError as error:
-            raise RunError(
-                f"{run.root}: another process is training this run: wait until it ends, or stop it first"
-            ) from error
+    busy = RunError(f"{run.root}: another process is training this run: wait until it ends, or stop it first")
+    with locked(run.lock, busy=busy):
         remove_temporaries(run.root)
         yield
 
