@@ -118,6 +118,8 @@ def sweep(
         losses.append(now)
         optimizer.zero_grad(set_to_none=True)
         fabric.backward(value)
+        if how.clip > 0:
+            fabric.clip_gradients(model, optimizer, max_norm=how.clip, error_if_nonfinite=False)
         optimizer.step()
         for group in optimizer.param_groups:
             group["lr"] *= growth  # the backbone keeps its part of the rate
