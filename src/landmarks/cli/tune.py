@@ -12,7 +12,7 @@ import click
 
 from landmarks.cli.declare import Argument, Fields, Option
 from landmarks.cli.remote import local_data
-from landmarks.errors import SettingsError, StoppedError
+from landmarks.errors import SettingsError, StoppedError, counted
 from landmarks.training.config.jobs import TuneSettings
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ def tune(
             f"{study.finished} of {settings.trials} trials are done: run the same command again to continue"
         )
         return
-    click.echo(f"best of {study.finished} trials: {settings.metric} {best.value:.4f}, trial {best.number}")
+    click.echo(
+        f"best of {counted(study.finished, 'trial')}: {settings.metric} {best.value:.4f}, trial {best.number}"
+    )
     click.echo(f"train with it: landmarks train {shlex.quote(data)} --preset {shlex.quote(str(study.preset))}")
     click.echo(f"report: {study.report}")
 

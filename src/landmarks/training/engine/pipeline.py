@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from landmarks.errors import LandmarksError, RunError, SettingsError
+from landmarks.errors import LandmarksError, RunError, SettingsError, counted
 from landmarks.files.atomic import new_folders, write_json, write_text
 from landmarks.training.config.settings import RunSettings, default_settings
 from landmarks.training.data.folders import require_outside
@@ -172,7 +172,7 @@ def prepare(settings: RunSettings, logger: Logger, folder: RunFolder | None = No
         logger.detail(line)
     if data.broken:
         listed = f": {folder.info} lists them" if folder else ""
-        logger.remark(f"{len(data.broken)} unreadable pictures were left out{listed}")
+        logger.remark(f"left out {counted(len(data.broken), 'unreadable picture')}{listed}")
     for one in data.broken:
         logger.detail(f"{one.path}: left out: {one.reason}")
     if settings.loop.processes > 1 and data.train_size < settings.loading.batch_size:
