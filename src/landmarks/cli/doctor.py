@@ -43,7 +43,7 @@ def doctor(
     """
     from landmarks.training.data.folders import is_table, is_url, require_outside
     from landmarks.training.doctor.findings import parse_problems
-    from landmarks.training.doctor.treatment import default_quarantine, restore
+    from landmarks.training.doctor.treatment import default_quarantine, earlier_moves, restore
     from landmarks.training.doctor.treatment import quarantine as set_aside
     from landmarks.training.runs.folder import require_own_report
 
@@ -63,6 +63,8 @@ def doctor(
     if is_typed("quarantine") and apply is None:
         raise SettingsError("`quarantine` is where `apply` moves pictures: give `apply` or `undo` too")
     problems = parse_problems(apply) if apply is not None else ()
+    if problems:
+        earlier_moves(local, place)  # a quarantine that cannot be used is told before the work
     from landmarks.training.doctor.report import TABLE, write_report
 
     folder = out or Path("runs") / f"doctor-{local.resolve().name}"
