@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import signal
 import time
 from importlib.util import find_spec
@@ -139,6 +140,17 @@ def test_a_killed_study_goes_on_and_two_processes_share_it(drawn, cache, study, 
     outcome = landmarks("tune", drawn, "--out", folder, "--cache", cache, "--trials", 3, *FLAGS)
     # Both may have been at their last trial.
     assert "best of 3 trials" in outcome.out or "best of 4 trials" in outcome.out
+
+
+def test_other_pictures_are_told_before_a_trial_is_trained(drawn, cache, tmp_path):
+    data, folder = tmp_path / "data", tmp_path / "study"
+    shutil.copytree(drawn, data)
+    words = ("tune", data, "--out", folder, "--cache", cache, "--epochs", 1, "--threads", 1)
+    assert landmarks(*words, "--trials", 1).status == 0
+    next(data.rglob("*.jpg")).unlink()
+    outcome = landmarks(*words, "--trials", 2)
+    assert "not the pictures of the earlier trials" in outcome.complaint
+    assert len(trials(folder)) == 1
 
 
 def test_the_time_ends_a_study(drawn, cache, study, tmp_path):

@@ -32,7 +32,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from landmarks.errors import DataError, LandmarksError, SettingsError, StorageError, TrainingError
 from landmarks.files.atomic import new_folders, storage_errors
-from landmarks.training.config.jobs import Metric, TuneSettings
+from landmarks.training.config.jobs import TuneSettings
 from landmarks.training.config.presets import changed, write_preset
 from landmarks.training.config.settings import (
     RunSettings,
@@ -40,7 +40,7 @@ from landmarks.training.config.settings import (
 from landmarks.training.data.folders import require_outside
 from landmarks.training.engine.loggers.base import Logger
 from landmarks.training.engine.pipeline import train_run
-from landmarks.training.runs.folder import EpochRow, RunFolder, remove_weights, require_own_report
+from landmarks.training.runs.folder import EpochRow, RunFolder, read_json, remove_weights, require_own_report
 from landmarks.training.tuning.search_space import Space, Value, point_of, space_of, spread_points, suggest
 
 DATABASE = "study.db"
@@ -244,11 +244,10 @@ def _run_trial(study: Study, trial: optuna.Trial) -> float:
     settings = goal.of_trial(suggest(trial, space_of_study(goal)))
     trial.set_user_attr("seed", settings.loading.seed)
     folder = study.folder(trial.number)
-    pruner = _Pruner(trial, goal.metric, settings.loop.epochs)
+    pruner = _Pruner(study, trial, settings.loop.epochs)
     started = time.perf_counter()
     try:
         run = train_run(settings, folder.root, loggers=[pruner], splits=("valid",))
-        _require_same_pictures(study, run.info["data"]["fingerprint"])
         metrics = run.metrics("valid")
     except TrainingError as error:
         trial.set_user_attr("failure", str(error))
@@ -262,16 +261,24 @@ def _run_trial(study: Study, trial: optuna.Trial) -> float:
 
 
 class _Pruner(Logger):
-    """Stops a trial that is behind the median of the others."""
+    """Stops a trial that is behind the median of the others, or on other pictures."""
 
-    def __init__(self, trial: optuna.Trial, metric: Metric, epochs: int) -> None:
-        self._trial, self._metric, self._epochs = trial, metric, epochs
+    def __init__(self, study: Study, trial: optuna.Trial, epochs: int) -> None:
+        self._study, self._trial, self._epochs = study, trial, epochs
+
+    def stage(self, name: str) -> None:  # noqa: ARG002
+        """Compare the pictures with those of the other trials, as soon as they are known."""
+        info = self._study.folder(self._trial.number).info
+        if info.is_file():
+            _require_same_pictures(self._study, read_json(info)["data"]["fingerprint"])
 
     def epoch(self, row: EpochRow) -> None:
         """Report the metric of an epoch to the study; stop the trial if it is behind the others."""
         tenth = (row.epoch + 1) * TENTHS // self._epochs
         if tenth > row.epoch * TENTHS // self._epochs:
-            self._trial.report(row.valid_loss if self._metric == "loss" else row.valid_accuracy, tenth)
+            self._trial.report(
+                row.valid_loss if self._study.settings.metric == "loss" else row.valid_accuracy, tenth
+            )
             # At the end, stopping saves nothing.
             if row.epoch + 1 < self._epochs and self._trial.should_prune():
                 raise optuna.TrialPruned
