@@ -275,8 +275,7 @@ number = 1
 while (OUT / f"scratch-{number}").exists():  # a run folder is never overwritten
     number += 1
 run = train_run(settings, OUT / f"scratch-{number}", loggers=[LiveCurves()])
-best = max(row["epoch"] for row in history if row["saved"])
-print(f"{len(history)} epochs; the best weights are those of epoch {best}")
+print(f"{len(history)} epochs; the best weights are those of the marked one")
 
 # %% [markdown]
 # How to read the curves:

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 from commands import landmarks
+from lightning_fabric import Fabric
 from tiny_backbone import NARROW, TINY_BACKBONE
+from torch.multiprocessing.spawn import ProcessExitedException
 from warm import WarmCommand, warm_ranks
 
 from landmarks.training.models.weights import read_weights
@@ -107,6 +109,18 @@ def test_a_run_goes_on_after_one_process_was_killed(
     resumed = landmarks("train", "--resume", run.root)
     assert resumed.status == 0, resumed.err
     assert_same(run, together)
+
+
+def test_a_run_that_ended_before_it_had_weights_is_not_to_be_resumed(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise ProcessExitedException("killed", 1, 0, -9, "SIGKILL")
+
+    monkeypatch.setattr(Fabric, "launch", killed)
+    outcome = landmarks("train", drawn, "--out", tmp_path / "run", *SCRATCH, *CPU, "--devices", 2)
+    assert outcome.complaint.endswith("was ended by SIGKILL (too little memory?): train again")
+    assert not (tmp_path / "run").exists()
 
 
 def test_two_machines_train_the_same_run(drawn: Path, cache: Path, together: RunFolder, tmp_path: Path) -> None:

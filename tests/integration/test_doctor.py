@@ -181,6 +181,10 @@ def test_the_report_is_written_over_no_other_and_into_no_class(drawn: Path, tmp_
     assert (tmp_path / "report.html").read_text() == "of a run"
     outcome = landmarks("doctor", drawn, "--out", drawn / "train" / "report")
     assert "it would be read as pictures" in outcome.complaint
+    inside = ("--apply", "broken", "--quarantine", drawn / "train" / "aside")
+    outcome = landmarks("doctor", drawn, "--out", tmp_path / "new", *inside)
+    assert "training would read the pictures there" in outcome.complaint
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -155,7 +156,11 @@ def test_run_stopped_before_its_first_epoch_starts_anew(drawn, cache, undisturbe
 def test_finished_run_trains_no_further_when_resumed(drawn, cache, tmp_path):
     run = RunFolder(tmp_path / "run")
     flags = ("--learning-rate", 1e-9, "--patience", 1, "--out", run.root, "--cache", cache)
+    torch.set_num_threads(2)
+    random = torch.get_rng_state()
     assert landmarks("train", drawn, *HEAD, *flags).status == 0
+    assert torch.get_num_threads() == 2
+    assert torch.equal(torch.get_rng_state(), random)
     before, seconds = figures(run), json.loads(run.info.read_text())["seconds"]
     assert len(before) == 2
     run.report.unlink()
@@ -163,6 +168,18 @@ def test_finished_run_trains_no_further_when_resumed(drawn, cache, tmp_path):
     assert figures(run) == before
     assert run.report.is_file()
     assert seconds > 0
+
+
+def test_the_run_it_started_from_may_be_gone(drawn, cache, undisturbed, tmp_path, stop_at):
+    base, run = (RunFolder(tmp_path / name) for name in ("base", "run"))
+    shutil.copytree(undisturbed.root, base.root)
+    stop_at(1, 1, "training")
+    flags = ("--cache", cache, "--init", base.root, "--epochs", 2)
+    assert landmarks("train", drawn, "--out", run.root, *SCRATCH, *flags).status == 130
+    shutil.rmtree(base.root)
+    outcome = landmarks("train", "--resume", run.root)
+    assert outcome.status == 0, outcome.err
+    assert len(figures(run)) == 2
 
 
 @pytest.mark.parametrize("flag", [("--epochs", 9), ("--batch-size", 4)])

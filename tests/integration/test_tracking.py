@@ -18,6 +18,7 @@ import pytest
 from commands import landmarks
 from tiny_backbone import TINY_BACKBONE
 
+from landmarks.cli.progress import RunProgress
 from landmarks.training.runs.folder import read_history
 
 pytestmark = pytest.mark.skipif(find_spec("mlflow") is None, reason="mlflow, of the extra track, is not installed")
@@ -90,13 +91,19 @@ def test_a_run_is_told_to_a_local_store(drawn, cache, transfer_run, tmp_path, mo
     assert list((tmp_path / "mlflow-files").rglob("report.html"))
 
 
-def test_a_resumed_run_goes_on_at_its_server(server, drawn, cache, transfer_run, tmp_path):
+def test_a_resumed_run_goes_on_at_its_server(server, drawn, cache, transfer_run, tmp_path, monkeypatch):
     run = tmp_path / "run"
     track = ("--track", "mlflow", "--track-uri", server)
-    outcome = landmarks("train", drawn, "--out", run, "--cache", cache, *SMALL, *track)
-    assert outcome.status == 0, outcome.err
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(RunProgress, "step", stop)
+        outcome = landmarks("train", drawn, "--out", run, "--cache", cache, *SMALL, *track)
+    assert outcome.status == 130, outcome.err
     run_id = json.loads((run / "tracking.json").read_text())["run_id"]
-    (run / "report.html").unlink()
+    assert ask(server, f"runs/get?run_id={run_id}")["run"]["info"]["status"] == "KILLED"
     assert landmarks("train", "--resume", run).status == 0
     found = ask(server, f"runs/get?run_id={run_id}")["run"]
     assert found["info"]["status"] == "FINISHED"

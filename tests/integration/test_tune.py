@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import signal
 import time
 from importlib.util import find_spec
@@ -141,6 +142,17 @@ def test_a_killed_study_goes_on_and_two_processes_share_it(drawn, cache, study, 
     assert "best of 3 trials" in outcome.out or "best of 4 trials" in outcome.out
 
 
+def test_other_pictures_are_told_before_a_trial_is_trained(drawn, cache, tmp_path):
+    data, folder = tmp_path / "data", tmp_path / "study"
+    shutil.copytree(drawn, data)
+    words = ("tune", data, "--out", folder, "--cache", cache, "--epochs", 1, "--threads", 1)
+    assert landmarks(*words, "--trials", 1).status == 0
+    next(data.rglob("*.jpg")).unlink()
+    outcome = landmarks(*words, "--trials", 2)
+    assert "not the pictures of the earlier trials" in outcome.complaint
+    assert len(trials(folder)) == 1
+
+
 def test_the_time_ends_a_study(drawn, cache, study, tmp_path):
     words = ("--out", tmp_path / "study", "--cache", cache, "--trials", 50, "--time", "0.001s")
     outcome = landmarks("tune", drawn, *words, *FLAGS)
@@ -207,6 +219,24 @@ def test_the_next_trials_are_spread_over_the_space(study):
     found = optuna.load_study(study_name="landmarks", storage=f"sqlite:///{study / 'study.db'}").trials
     points = spread_points(NARROW, SPREAD_TRIALS, seed=0)
     assert [trial.params for trial in found[1:]] == [pytest.approx(point) for point in points[:5]]
+
+
+def test_what_a_stopped_trial_had_is_tried_again(drawn, tmp_path, monkeypatch):
+    import optuna
+
+    from landmarks.errors import TrainingError
+    from landmarks.training.tuning import tune
+
+    ends = iter([KeyboardInterrupt, TrainingError, KeyboardInterrupt, TrainingError])
+    monkeypatch.setattr(tune, "train_run", lambda *_, **__: (_ for _ in ()).throw(next(ends)("")))
+    words = ("tune", drawn, "--out", tmp_path / "study", "--trials", 2, *FLAGS)
+    assert [landmarks(*words).status for _ in range(3)] == [130, 130, 0]
+    found = optuna.load_study(study_name="landmarks", storage=f"sqlite:///{tmp_path}/study/study.db").trials
+    spread = spread_points(NARROW, tune.SPREAD_TRIALS, seed=0)[0]
+    usual = point_of(default_settings(drawn, "transfer"), NARROW)
+    assert [trial.params for trial in found] == [pytest.approx(point) for point in (usual, usual, spread, spread)]
+    outcome = landmarks(*words, "--method", "scratch")
+    assert "begun with --method transfer, not scratch" in outcome.complaint
 
 
 @pytest.mark.parametrize("kind", SPACES)

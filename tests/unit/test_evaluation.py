@@ -250,7 +250,7 @@ def test_a_table_of_photos_is_evaluated_like_folders(model: Path, data: Path, tm
     table.write_text("\n".join(["path,label,split", *rows, "gone.png,Nowhere,test"]))
     of_table, of_folders = run(model, table), run(model, data)
     assert of_table.summary.totals == of_folders.summary.totals
-    assert any("left out 1 rows (1 no such file)" in note for note in of_table.photos.notes)
+    assert any("left out 1 row (1 no such file)" in note for note in of_table.photos.notes)
     halves = (rows[0].replace(",test", ",train"), *(row.replace(",test", ",val") for row in rows[1:]))
     table.write_text("\n".join(["path,label,split", *halves]))
     assert run(model, table).summary.totals == of_folders.summary.totals

@@ -128,9 +128,11 @@ def test_chance_alone_is_called_a_difference_one_time_in_twenty() -> None:
     assert np.mean(called) == pytest.approx(0.05, abs=0.015)
 
 
-def test_files_that_mlflow_keeps_are_no_runs(tmp_path: Path) -> None:
+def test_files_that_mlflow_and_editors_keep_are_no_runs(tmp_path: Path) -> None:
     usual = default_settings(Path("pictures"), "transfer")
     write_run(tmp_path / "run", usual)
+    (tmp_path / ".vscode").mkdir()
+    (tmp_path / ".vscode" / "settings.json").write_text("{}")
     kept = tmp_path / "mlflow-files" / ("0a" * 16) / "artifacts"
     kept.mkdir(parents=True)
     for name in ("settings.json", "run.json"):

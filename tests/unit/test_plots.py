@@ -20,6 +20,7 @@ from landmarks.errors import DataError, StorageError
 from landmarks.training.metrics.evaluate import Evaluation, Predictions, evaluate
 from landmarks.training.reports import plots
 from landmarks.training.reports.class_names import display_names
+from landmarks.training.reports.experiment_plots import compared_curves
 
 STRANGE_NAMES = (
     "🗼 東京タワー",
@@ -163,7 +164,7 @@ def test_the_best_epoch_is_the_one_of_the_lowest_validation_loss() -> None:
     rows = history(3)
     rows[1]["valid_loss"] = 0.0
     marks = [line for line in plots.learning_curves(rows).axes[1].lines if line.get_label() == "lowest loss"]
-    assert [float(mark.get_xdata()[0]) for mark in marks] == [1.0]
+    assert [float(mark.get_xdata()[0]) for mark in marks] == [2.0]  # counted from 1, as by the terminal
 
 
 def test_learning_curves_with_gaps() -> None:
@@ -280,4 +281,6 @@ def test_many_classes_without_a_mistake_are_drawn_too() -> None:
 def test_the_marked_epoch_is_the_one_whose_weights_were_saved() -> None:
     rows = [row | {"saved": row["epoch"] == 1} for row in history(4)]  # the loss fell on, by less than 1 %
     marks = [line for line in plots.learning_curves(rows).axes[1].lines if line.get_label() == "saved weights"]
-    assert [float(mark.get_xdata()[0]) for mark in marks] == [1.0]
+    assert [float(mark.get_xdata()[0]) for mark in marks] == [2.0]
+    first, _ = compared_curves({"a": rows, "b": rows}).axes[0].lines[:2]
+    assert list(first.get_xdata()) == [1, 2, 3, 4]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,9 +25,10 @@ from landmarks.training.reports.plots import save_figure
 CLASSES = ("a", "b")
 
 
-def swept(features: torch.Tensor, labels: torch.Tensor) -> RateTest:
+def swept(features: torch.Tensor, labels: torch.Tensor, **how: Any) -> RateTest:
     torch.manual_seed(0)
     settings = default_settings(Path("data"), "transfer")
+    settings = replace(settings, optimization=replace(settings.optimization, **how))
     settings = replace(settings, loop=replace(settings.loop, precision="32-true"))
     # Four batches per epoch: the loader is begun anew many times.
     loader: DataLoader[object] = DataLoader(TensorDataset(features, labels), batch_size=32, shuffle=True)
@@ -56,6 +58,8 @@ def test_a_sweep_finds_a_rate_at_which_a_network_learns(tmp_path: Path) -> None:
     assert list(found.rates) == sorted(found.rates)
     assert 1e-4 < found.suggestion < 1.0
     assert min(found.losses) < 0.7 * found.losses[0]
+    clipped, free = (swept(features, labels, optimizer="sgd", clip=clip) for clip in (1e-3, 0.0))
+    assert clipped.losses[-1] > 2 * free.losses[-1]
     save_figure(rate_test(found.rates, found.losses, found.suggestion), tmp_path / "curve.png")
     with Image.open(tmp_path / "curve.png") as curve:
         assert curve.width > 300

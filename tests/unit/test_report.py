@@ -234,7 +234,7 @@ def test_advice_on_overfitting() -> None:
     assert "80.0%" in text
     # Or the validation loss rises while the training loss falls.
     rows = [row | {"train_loss": 2.0 - 0.3 * row["epoch"]} for row in history(losses=(2.0, 1.0, 1.1, 1.3))]
-    assert "after epoch 1 the validation loss rose by 30.0%" in advice_for(rows=rows)["Overfitting"]
+    assert "after epoch 2 the validation loss rose by 30.0%" in advice_for(rows=rows)["Overfitting"]
 
 
 def test_advice_on_training_longer() -> None:

@@ -225,7 +225,7 @@ def test_data_shows_what_a_set_contains(tmp_path: Path) -> None:
     path = table(tmp_path / "labels.csv", "path,label", *labelled(tmp_path, 4), "gone.jpg,A")
     outcome = landmarks("data", path)
     assert outcome.out == "8 images of 2 classes, 4 to 4 per class, median 4\n"
-    assert "left out 1 rows (1 no such file)" in outcome.err
+    assert "left out 1 row (1 no such file)" in outcome.err
 
 
 # --- JSON Lines ---
@@ -244,7 +244,7 @@ def test_json_lines_are_read_like_csv(tmp_path: Path) -> None:
     folder = read(path)
     assert folder.counts() == {name: {"train": 2, "valid": 1, "test": 1} for name in ("7", "8")}
     assert {sample.source for sample in folder.train + folder.valid} == {"", "Köln"}
-    assert folder.notes == (f"{path}: left out 1 rows (1 no label)",)
+    assert folder.notes == (f"{path}: left out 1 row (1 no label)",)
     assert folder.skipped == (f"{path}, line 9: left out: no label: {tmp_path / 'img/8.jpg'}",)
 
 
@@ -433,7 +433,7 @@ def test_parquet_files_may_have_paths(tmp_path: Path, column: str) -> None:
     folder = read_data_folder(path, valid_size=0.25, seed=0, cache=tmp_path / "cache")
     assert folder.counts()["A"] == {"train": 2, "valid": 1, "test": 1}
     assert folder.train[0].path.parent == tmp_path / "img"
-    assert folder.notes == (f"{path}: left out 1 rows (1 no such file)",)
+    assert folder.notes == (f"{path}: left out 1 row (1 no such file)",)
 
 
 # --- Google Landmarks v2 ---

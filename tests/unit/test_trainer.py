@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,8 @@ from tiny_backbone import small_networks
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
 
 from landmarks.errors import RunError, SettingsError, TrainingError
 from landmarks.imaging.preprocessing import Preprocessing
@@ -79,6 +82,19 @@ def loaders() -> dict[str, Any]:
     return {"train": DataLoader(table, 4), "valid": DataLoader(table, 4)}
 
 
+def test_data_sets_of_others_keep_their_transform(drawn: Path, tmp_path: Path) -> None:
+    crop = v2.Compose([v2.ToImage(), v2.CenterCrop(32), v2.ToDtype(torch.float32)])
+    loaders: dict[str, DataLoader[Any]] = {
+        split: DataLoader(ImageFolder(drawn / folder, crop), 16)
+        for split, folder in (("train", "train"), ("valid", "test"))
+    }
+    usual = default_settings(drawn, "scratch")
+    narrow = NetworkOfRun(Pixels(4), "mine", Preprocessing(), ("a", "b", "c", "d"))
+    once = replace(usual, loop=LoopSettings(epochs=1, accelerator="cpu", precision="32-true"))
+    (row,) = optimize(narrow, loaders, once, RunFolder(tmp_path))
+    assert row.valid_loss > 0
+
+
 def settings(epochs: int) -> RunSettings:
     usual = default_settings(Path("data"), "transfer")
     return replace(usual, loop=LoopSettings(epochs=epochs, accelerator="cpu"))
@@ -101,9 +117,9 @@ def test_a_resumed_run_has_the_gradient_scaler_of_before(
 class Pixels(nn.Module):
     """A network on images, of one layer."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int = 3) -> None:
         super().__init__()
-        self.head = nn.Linear(3, 3)
+        self.head = nn.Linear(3, classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return cast(torch.Tensor, self.head(images.mean(dim=(2, 3))))
@@ -313,8 +329,16 @@ def test_embeddings_go_on_where_they_were_interrupted(embed: Callable[..., Any],
     rows, count = embed(tmp_path / "resumed")
     assert count == 12  # the first block of 8 views was there
     np.testing.assert_array_equal(rows, whole)
-    assert [path.suffix for path in (tmp_path / "resumed").iterdir() if "embeddings" in path.name] == [".npy"]
+    left = {path.suffix for path in (tmp_path / "resumed").iterdir() if "embeddings" in path.name}
+    assert left == {".npy", ".lock"}
     assert embed(tmp_path / "resumed")[1] == 0
+
+
+def test_two_at_once_embed_the_same_once(embed: Callable[..., Any], tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as both:
+        (first, one), (second, other) = both.map(embed, [tmp_path / "cache"] * 2)
+    assert {one, other} == {0, 20}
+    np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize("left", [0, 100])

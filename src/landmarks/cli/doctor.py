@@ -10,7 +10,7 @@ import click
 from landmarks.cli.config import is_typed
 from landmarks.cli.declare import Argument, Fields, Option, Verbosity
 from landmarks.cli.remote import local_data
-from landmarks.errors import SettingsError
+from landmarks.errors import SettingsError, counted
 from landmarks.training.config.jobs import DoctorSettings
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def doctor(
     """
     from landmarks.training.data.folders import is_table, is_url, require_outside
     from landmarks.training.doctor.findings import parse_problems
-    from landmarks.training.doctor.treatment import default_quarantine, restore
+    from landmarks.training.doctor.treatment import default_quarantine, earlier_moves, restore
     from landmarks.training.doctor.treatment import quarantine as set_aside
     from landmarks.training.runs.folder import require_own_report
 
@@ -59,10 +59,12 @@ def doctor(
         for name in ("out", *chosen):
             if is_typed(name):
                 raise SettingsError(f"`undo` restores pictures and runs no checks: leave out `{name}`")
-        return _report(restore(local, place), local)
+        return _report("restored", restore(local, place), local)
     if is_typed("quarantine") and apply is None:
         raise SettingsError("`quarantine` is where `apply` moves pictures: give `apply` or `undo` too")
     problems = parse_problems(apply) if apply is not None else ()
+    if problems:
+        earlier_moves(local, place)  # a quarantine that cannot be used is told before the work
     from landmarks.training.doctor.report import TABLE, write_report
 
     folder = out or Path("runs") / f"doctor-{local.resolve().name}"
@@ -76,7 +78,7 @@ def doctor(
     if not problems:
         return 0
     moved = [one.path for one in diagnosis.proposals if one.problem in problems and one.action != "look"]
-    return _report(set_aside(moved, local, place), place)
+    return _report("moved", set_aside(moved, local, place), place)
 
 
 def _examine(settings: DoctorSettings, verbosity: Verbosity) -> Diagnosis:
@@ -101,11 +103,10 @@ def _show(diagnosis: Diagnosis) -> None:
         click.echo(f"shortcuts: {diagnosis.shortcuts.meaning}")
 
 
-def _report(outcomes: Sequence[MoveResult], place: Path) -> int:
+def _report(word: str, outcomes: Sequence[MoveResult], place: Path) -> int:
     """Print how many images were moved, and those that could not be; return the exit status."""
     refused = [one for one in outcomes if one.status == "refused"]
     for one in refused:
         click.echo(f"{one.path}: {one.reason}", err=True)
-    word = "restored" if any(one.status == "restored" for one in outcomes) else "moved"
-    click.echo(f"{word}: {len(outcomes) - len(refused)} pictures to {place}")
+    click.echo(f"{word}: {counted(len(outcomes) - len(refused), 'picture')} to {place}")
     return 2 if refused else 0

@@ -9,6 +9,7 @@ import click
 
 from landmarks.cli.declare import Argument, Option, Verbosity
 from landmarks.cli.remote import local_data
+from landmarks.errors import counted
 from landmarks.training.config.jobs import PackSettings
 
 
@@ -36,4 +37,4 @@ def pack(
             shown.detail(line)
         for line in packed.broken:
             shown.note(line)
-    click.echo(f"{len(packed.shards)} training pictures in {len(packed.shards.shards)} shards: {out}")
+    click.echo(f"{len(packed.shards)} training pictures in {counted(len(packed.shards.shards), 'shard')}: {out}")

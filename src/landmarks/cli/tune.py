@@ -12,7 +12,7 @@ import click
 
 from landmarks.cli.declare import Argument, Fields, Option
 from landmarks.cli.remote import local_data
-from landmarks.errors import SettingsError, StoppedError
+from landmarks.errors import SettingsError, StoppedError, counted
 from landmarks.training.config.jobs import TuneSettings
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ def tune(
             f"{study.finished} of {settings.trials} trials are done: run the same command again to continue"
         )
         return
-    click.echo(f"best of {study.finished} trials: {settings.metric} {best.value:.4f}, trial {best.number}")
+    click.echo(
+        f"best of {counted(study.finished, 'trial')}: {settings.metric} {best.value:.4f}, trial {best.number}"
+    )
     click.echo(f"train with it: landmarks train {shlex.quote(data)} --preset {shlex.quote(str(study.preset))}")
     click.echo(f"report: {study.report}")
 
@@ -62,8 +64,8 @@ def _report(trial: FrozenTrial) -> None:
         f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in trial.params.items()
     )
-    reached = f"{trial.value:.4f}" if trial.value is not None else ""
-    word = "stopped early at " if trial.state.name == "PRUNED" else ""
+    reached = f"{trial.value:.4f}" if trial.value is not None else "failed"
+    word = "stopped early at " if trial.state.name == "PRUNED" and trial.value is not None else ""
     seconds = trial.user_attrs.get("seconds", 0)
     click.echo(f"trial {trial.number:3d}  {word}{reached}  {seconds:.0f} s  {settings}", err=True)
 

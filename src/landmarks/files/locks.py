@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from landmarks.errors import StorageError
+from landmarks.errors import LandmarksError, StorageError
 from landmarks.files.atomic import storage_errors
 
 
@@ -39,11 +39,20 @@ def take_lock(path: Path, *, wait: float = 0.0) -> sqlite3.Connection:
 
 
 @contextmanager
-def locked(path: Path, *, wait: float = 0.0) -> Iterator[None]:
-    """Hold a lock while the block runs; its folder is created if missing. See `take_lock`."""
+def locked(path: Path, *, wait: float = 0.0, busy: LandmarksError | None = None) -> Iterator[None]:
+    """Hold a lock while the block runs; its folder is created if missing.
+
+    Args:
+        path: See `take_lock`.
+        wait: Likewise.
+        busy: Raised if another process holds it, or None for the `TimeoutError`.
+    """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    connection = take_lock(path, wait=wait)
+    try:
+        connection = take_lock(path, wait=wait)
+    except TimeoutError as error:
+        raise busy or error from error
     try:
         yield
     finally:

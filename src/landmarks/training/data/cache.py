@@ -132,18 +132,33 @@ def channel_statistics(cache: PictureCache, paths: Sequence[Path], folder: Path)
     with suppress(OSError, ValueError, KeyError, TypeError):  # missing or damaged: computed again
         stored = json.loads(file.read_text(encoding="utf-8"))
         return _channels(stored["mean"]), _channels(stored["std"])
-    count, total, squares = 0, np.zeros(3), np.zeros(3)
+    sums = PixelSums()
     for path in paths:
-        pixels = cache.picture(path).reshape(-1, 3).astype(np.float32) / 255.0
-        count += len(pixels)
-        total += pixels.sum(axis=0, dtype=np.float64)
-        squares += np.square(pixels).sum(axis=0, dtype=np.float64)
-    mean = total / count
-    # A data set of one flat colour has no deviation; avoid dividing by zero.
-    std = np.sqrt(np.maximum(squares / count - mean**2, 1e-6))
-    statistics = _channels(mean.tolist()), _channels(std.tolist())
-    write_json(file, {"mean": statistics[0], "std": statistics[1]})
-    return statistics
+        sums.add(cache.picture(path))
+    mean, std = sums.statistics()
+    write_json(file, {"mean": mean, "std": std})
+    return mean, std
+
+
+class PixelSums:
+    """The sums of pixels from which their mean and deviation follow."""
+
+    def __init__(self) -> None:
+        self._count, self._sums, self._squares = 0, np.zeros(3), np.zeros(3)
+
+    def add(self, picture: NDArray[np.uint8]) -> None:
+        """Add the pixels of an image (H, W, 3)."""
+        pixels = picture.reshape(-1, 3).astype(np.float32) / 255.0
+        self._count += len(pixels)
+        self._sums += pixels.sum(axis=0, dtype=np.float64)
+        self._squares += np.square(pixels).sum(axis=0, dtype=np.float64)
+
+    def statistics(self) -> tuple[Channels, Channels]:
+        """Return mean and standard deviation of each channel over all pixels added, in [0, 1]."""
+        mean = self._sums / self._count
+        # A data set of one flat colour has no deviation; avoid dividing by zero.
+        std = np.sqrt(np.maximum(self._squares / self._count - mean**2, 1e-6))
+        return _channels(mean.tolist()), _channels(std.tolist())
 
 
 def _channels(values: Sequence[float]) -> Channels:

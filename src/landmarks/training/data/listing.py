@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from landmarks.errors import DataError, listed
+from landmarks.errors import DataError, counted, listed
 from landmarks.files.walker import Skipped, count_skipped
 from landmarks.geo.gazetteer import normalise
 from landmarks.imaging.formats import HEAD_BYTES, PHOTO_SUFFIXES, format_of
@@ -141,7 +141,7 @@ def list_classes(folder: Path) -> ClassPictures:
     read = {name: found for name, found in pictures.items() if name not in unreadable}
     notes = list(skipped_notes(folder, skipped))
     if loose:
-        notes.insert(0, f"{folder}: left out {loose} {'picture' if loose == 1 else 'pictures'} in no class folder")
+        notes.insert(0, f"{folder}: left out {counted(loose, 'picture')} in no class folder")
     each = tuple(f"{one.path}: skipped: {one.message}" for one in skipped if one.reason != "unreadable")
     return ClassPictures(folder, read, unreadable, tuple(notes), each)
 

@@ -296,8 +296,9 @@ def make_loaders(
 
 
 def set_train_size(loader: Loader, augment: AugmentSettings, size: int, preprocessing: Preprocessing) -> None:
-    """Make a training loader yield crops of `size` pixels from its next epoch on."""
-    cast("PictureDataset | ShardDataset", loader.dataset).transform = TrainTransform(augment, size, preprocessing)
+    """Make a training loader of this package yield crops of `size` pixels from its next epoch on."""
+    if isinstance(loader.dataset, PictureDataset | ShardDataset):
+        loader.dataset.transform = TrainTransform(augment, size, preprocessing)
 
 
 def visualize_one_batch(loaders: dict[str, Loader], path: Path, *, count: int = 8, seed: int = 0) -> None:

@@ -10,7 +10,7 @@ import shutil
 import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from landmarks.imaging.decoding import load_rgb, read_content
 from landmarks.imaging.photos import photo_rules
 from landmarks.imaging.preprocessing import MAX_ASPECT, Preprocessing, resize_short_side
 from landmarks.training.config.jobs import PackSettings
-from landmarks.training.data.cache import Progress
+from landmarks.training.data.cache import PixelSums, Progress
 from landmarks.training.data.folders import DataFolder, Sample, limit_evenly, read_data_folder, require_outside
 from landmarks.training.data.listing import INDEX, MANIFEST, SPLIT_NAMES, Split, photo_suffix
 from landmarks.training.data.shards import ShardSet, index_of, read_shard_set
@@ -98,13 +98,8 @@ def _require_free(out: Path) -> None:
 def _alone(out: Path) -> Iterator[None]:
     """Keep other processes from packing into the same folder."""
     lock = out / f"{_TEMPORARY}.lock"
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(lock))
-        except TimeoutError as error:
-            raise DataError(
-                f"{out}: another process is packing into it: wait for it, or choose another folder"
-            ) from error
+    busy = DataError(f"{out}: another process is packing into it: wait for it, or choose another folder")
+    with locked(lock, busy=busy):
         try:
             yield
         finally:
@@ -142,7 +137,7 @@ def _pack(folder: DataFolder, out: Path, settings: PackSettings, progress: Progr
     missing = [name for name, count in zip(folder.classes, counts, strict=True) if not count]
     if missing:
         raise DataError(f"{folder.root}: class {missing[0]!r} has no readable training image: repair or remove it")
-    mean, std = packing.statistics()
+    mean, std = packing.sums.statistics()
     sample = limit_evenly(kept, settings.sample, settings.seed)
     stored: dict[Split, Sequence[Sample]] = {"train": sample, "valid": folder.valid, "test": folder.test}
     written = {
@@ -222,9 +217,7 @@ class _Packing:
         self._named = folder.name_of
         self._progress = progress
         self._done = 0
-        self._pixels = 0
-        self._sums = np.zeros(3)
-        self._squares = np.zeros(3)
+        self.sums = PixelSums()
         self.broken: list[str] = []
 
     def readable(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, bytes]]:
@@ -242,20 +235,8 @@ class _Packing:
             except ImageError as error:
                 self.broken.append(f"{self._named(sample.path)}: {error.reason}")
                 continue
-            self._add(pixels)
+            self.sums.add(pixels)
             yield sample, content
-
-    def statistics(self) -> tuple[list[float], list[float]]:
-        """Return mean and deviation of the images read so far, per channel, in [0, 1]."""
-        mean = self._sums / self._pixels
-        std = np.sqrt(np.maximum(self._squares / self._pixels - mean**2, 1e-6))
-        return [round(float(value), 6) for value in mean], [round(float(value), 6) for value in std]
-
-    def _add(self, pixels: NDArray[np.uint8]) -> None:
-        flat = pixels.reshape(-1, 3).astype(np.float32) / 255.0
-        self._pixels += len(flat)
-        self._sums += flat.sum(axis=0, dtype=np.float64)
-        self._squares += np.square(flat).sum(axis=0, dtype=np.float64)
 
     def _tell(self) -> None:
         self._done += 1

@@ -111,12 +111,10 @@ def _unpacked(file: Path, folder: Path) -> Sequence[_Stored]:
     stored = _stored(file, folder)
     if stored is not None:
         return stored
-    try:
-        with locked(folder.with_suffix(".lock"), wait=_WAIT):
-            stored = _stored(file, folder)  # another process may just have unpacked them
-            return _unpack_all(file, folder) if stored is None else stored
-    except TimeoutError as error:
-        raise StorageError(f"{folder}: another process has been unpacking {file} for a day: end it") from error
+    busy = StorageError(f"{folder}: another process has been unpacking {file} for a day: end it")
+    with locked(folder.with_suffix(".lock"), wait=_WAIT, busy=busy):
+        stored = _stored(file, folder)  # another process may just have unpacked them
+        return _unpack_all(file, folder) if stored is None else stored
 
 
 def _stored(file: Path, folder: Path) -> Sequence[_Stored] | None:

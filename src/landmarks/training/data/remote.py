@@ -73,11 +73,9 @@ def local_copy(
         source = Storage.at(address[: address.rindex(table)].rstrip("/"))
     place = (cache or user_cache()) / "remote" / hashlib.sha256(source.address.encode()).hexdigest()[:16]
     folder = place / (source.root.rstrip("/").rpartition("/")[2] or "data")
-    try:
-        with locked(place / "copy.lock", wait=_WAIT):
-            copy = _update(source, place, folder, progress)
-    except TimeoutError as error:
-        raise StorageError(f"{place}: another process has been copying {address} for a day: end it") from error
+    busy = StorageError(f"{place}: another process has been copying {address} for a day: end it")
+    with locked(place / "copy.lock", wait=_WAIT, busy=busy):
+        copy = _update(source, place, folder, progress)
     return LocalCopy(folder / table, copy.copied, copy.unchanged, copy.removed, copy.left_out)
 
 

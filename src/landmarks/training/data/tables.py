@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from landmarks.errors import DataError
+from landmarks.errors import DataError, counted
 from landmarks.training.data.cache import resolved
 from landmarks.training.data.listing import SPLIT_NAMES, ClassPictures, Split, split_named
 from landmarks.training.runs.pictures import unpacked_name
@@ -193,7 +193,7 @@ def group_rows(table: Path, rows: Iterable[Row]) -> dict[Split, ClassPictures]:
     if not kept:
         why = f"none of its {len(left_out)} rows can be used ({told})" if left_out else "there is no row in it"
         raise DataError(f"{table}: {why}: give paths relative to the table, and labels")
-    notes = (f"{table}: left out {len(left_out)} rows ({told})",) if left_out else ()
+    notes = (f"{table}: left out {counted(len(left_out), 'row')} ({told})",) if left_out else ()
     each = tuple(f"{table}, {where}: left out: {reason}: {path}" for where, reason, path in left_out)
     return _by_split(table, kept.values(), notes, each)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from landmarks.errors import counted
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.ood import is_landmark
 from landmarks.training.doctor.labels import confident_joint
@@ -113,7 +114,7 @@ def _count_notes(counts: Counter[str], present: Sequence[str]) -> list[str]:
     notes = [f"no picture in {split}" for split in present if split and not counts[split]]
     training = counts.total() - counts["test"]
     if 0 < training < FEW:
-        notes.append(f"only {training} training pictures")
+        notes.append(f"only {counted(training, 'training picture')}")
     return notes
 
 

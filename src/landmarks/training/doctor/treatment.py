@@ -67,8 +67,7 @@ def quarantine(pictures: Iterable[Path], data: Path, folder: Path) -> list[MoveR
         DataError: The undo file there is damaged or belongs to another data set.
         StorageError: The undo file cannot be written.
     """
-    _refuse_inside(data, folder)
-    earlier = _standing(_read(folder, data)) if (folder / UNDO_FILE).exists() else []
+    earlier = earlier_moves(data, folder)
     taken = {move.kept_at for move in earlier}
     planned: list[Move] = []
     for picture in dict.fromkeys(pictures):
@@ -81,6 +80,12 @@ def quarantine(pictures: Iterable[Path], data: Path, folder: Path) -> list[MoveR
     outcomes = [_rename(move.origin, move.kept_at, move.origin, "moved") for move in planned]
     _settle(folder, data)
     return outcomes
+
+
+def earlier_moves(data: Path, folder: Path) -> list[Move]:
+    """Return the moves whose image is in a quarantine now; arguments and errors as of `quarantine`."""
+    _refuse_inside(data, folder)
+    return _standing(_read(folder, data)) if (folder / UNDO_FILE).exists() else []
 
 
 def restore(data: Path, folder: Path) -> list[MoveResult]:

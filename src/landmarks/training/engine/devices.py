@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -102,6 +104,17 @@ def set_threads(loop: LoopSettings) -> None:
         torch.set_num_threads(loop.threads)
     elif loop.devices > 1:
         torch.set_num_threads(max(1, cores // loop.devices))
+
+
+@contextmanager
+def torch_as_before() -> Iterator[None]:
+    """Give PyTorch back its number of threads and its random state, the caller's, at the end of the block."""
+    threads = torch.get_num_threads()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _strategy(loop: LoopSettings) -> DDPStrategy | str:

@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from landmarks.training.engine.train import optimize
 from landmarks.training.models.networks import NetworkOfRun, build_network, trained_on_images
 from landmarks.training.models.transfer import TransferModel
 from landmarks.training.models.weights import load_weights
-from landmarks.training.runs.folder import EpochRow, RunFolder, open_run
+from landmarks.training.runs.folder import EpochRow, RunFolder, has_weights, open_run
 
 
 def train_images(
@@ -94,7 +95,13 @@ def train_distributed(root: Path, settings: RunSettings, *, resume: bool, logger
     except (ProcessExitedException, ProcessRaisedException) as error:
         if failures:
             raise failures[0] from error
-        raise TrainingError(f"{root}: {_why(error)}: continue with `resume` {root}") from error
+        way_on = f"continue with `resume` {root}" if resume or has_weights(RunFolder(root)) else "train again"
+        raise TrainingError(f"{root}: {_why(error)}: {way_on}") from error
+
+
+def from_checkpoint(settings: RunSettings) -> RunSettings:
+    """Return the settings of a run with a checkpoint, which no longer needs the run that it started from."""
+    return replace(settings, model=replace(settings.model, init=None))
 
 
 def _train_part_remotely(fabric: Fabric, root: str, resume: bool, sender: Connection) -> None:
@@ -115,11 +122,12 @@ def _train_part(fabric: Fabric, root: str, resume: bool, logger: Logger) -> None
         with fabric.rank_zero_first(local=True):
             data = prepare_data(settings.data, settings.loading, cache=settings.cache)
         torch.manual_seed(settings.loading.seed)
+        if resumes := resume and run.checkpoint.is_file():
+            settings = from_checkpoint(settings)
         network = build_network(settings.model, data.folder.classes, data.preprocessing)
-        resumes = resume and run.checkpoint.is_file()
         if isinstance(network.model, TransferModel) and run.weights.is_file() and not resumes:
             load_weights(run.weights, network.model, network.architecture)  # with its trained head
-        train_images(fabric, data, network, settings, run, resume=resume, logger=logger)
+        train_images(fabric, data, network, settings, run, resume=resumes, logger=logger)
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()

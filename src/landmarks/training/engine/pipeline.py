@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from landmarks.errors import LandmarksError, RunError, SettingsError
+from landmarks.errors import LandmarksError, RunError, SettingsError, counted
 from landmarks.files.atomic import new_folders, write_json, write_text
 from landmarks.training.config.settings import RunSettings, default_settings
 from landmarks.training.data.folders import require_outside
@@ -22,8 +22,9 @@ from landmarks.training.engine.devices import (
     launch_fabric,
     make_fabric,
     set_threads,
+    torch_as_before,
 )
-from landmarks.training.engine.distributed import train_distributed, train_images
+from landmarks.training.engine.distributed import from_checkpoint, train_distributed, train_images
 from landmarks.training.engine.loggers.base import Logger, Loggers
 from landmarks.training.engine.train import optimize
 from landmarks.training.engine.trained import (
@@ -105,6 +106,7 @@ def _seconds_so_far(folder: RunFolder) -> float:
         return 0.0
 
 
+@torch_as_before()
 def _complete(
     folder: RunFolder, settings: RunSettings, logger: Logger, *, resume: bool, splits: Sequence[str]
 ) -> TrainedRun:
@@ -113,14 +115,16 @@ def _complete(
         if resume:
             require_data(folder, settings)
         started = time.perf_counter() - _seconds_so_far(folder)
+        # Fine-tuning that has begun, here or in the run it starts from, has left the head of before behind.
+        begun = settings.model.init is not None
+        if resume and folder.checkpoint.is_file():
+            begun, settings = True, from_checkpoint(settings)
         data, network = prepare(settings, logger, folder)
         if resume and folder.info.is_file():
             require_same_data(folder, read_info(folder), data)
         info = _describe(data, network)
         write_json(folder.info, info)
         unfreeze = settings.model.unfreeze
-        # Fine-tuning that has begun, here or in the run it starts from, has left the head of before behind.
-        begun = settings.model.init is not None or (resume and folder.checkpoint.is_file())
         if isinstance(network.model, TransferModel) and not (unfreeze and begun):
             _train_head(folder, settings, data, network, logger, resume=resume)
         if settings.model.kind == "scratch" or unfreeze:
@@ -168,7 +172,7 @@ def prepare(settings: RunSettings, logger: Logger, folder: RunFolder | None = No
         logger.detail(line)
     if data.broken:
         listed = f": {folder.info} lists them" if folder else ""
-        logger.remark(f"{len(data.broken)} unreadable pictures were left out{listed}")
+        logger.remark(f"left out {counted(len(data.broken), 'unreadable picture')}{listed}")
     for one in data.broken:
         logger.detail(f"{one.path}: left out: {one.reason}")
     if settings.loop.processes > 1 and data.train_size < settings.loading.batch_size:

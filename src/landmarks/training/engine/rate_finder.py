@@ -20,7 +20,7 @@ from landmarks.errors import SettingsError, TrainingError
 from landmarks.training.config.settings import RunSettings
 from landmarks.training.data.loaders import Loader, make_loaders, set_train_size
 from landmarks.training.data.sampling import seed_of, set_epoch
-from landmarks.training.engine.devices import launch_fabric
+from landmarks.training.engine.devices import launch_fabric, torch_as_before
 from landmarks.training.engine.loggers.base import Logger
 from landmarks.training.engine.optimization import get_optimizer, get_training_loss
 from landmarks.training.engine.pipeline import head_loaders, prepare
@@ -54,6 +54,7 @@ class RateTest:
     suggestion: float
 
 
+@torch_as_before()
 def find_rate(settings: RunSettings, *, logger: Logger, steps: int = STEPS) -> RateTest:
     """Test learning rates for a run, without making it.
 
@@ -117,6 +118,8 @@ def sweep(
         losses.append(now)
         optimizer.zero_grad(set_to_none=True)
         fabric.backward(value)
+        if how.clip > 0:
+            fabric.clip_gradients(model, optimizer, max_norm=how.clip, error_if_nonfinite=False)
         optimizer.step()
         for group in optimizer.param_groups:
             group["lr"] *= growth  # the backbone keeps its part of the rate

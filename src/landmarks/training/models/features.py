@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler, WeightedRandomSampler
 
+from landmarks.errors import StorageError
 from landmarks.files.atomic import atomic_path
+from landmarks.files.locks import locked
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.model.engines import open_session
 from landmarks.training.config.settings import AugmentSettings
@@ -43,6 +46,8 @@ BATCH = 16
 
 BLOCK = 512
 """Number of images whose embeddings are saved at once."""
+
+_WAIT = 24 * 3600.0  # seconds, for another process that embeds the same
 
 
 class EmbeddingDataset(Dataset[tuple[Tensor, int]]):
@@ -145,30 +150,49 @@ def compute_embeddings(
         status = sample.path.stat()
         digest.update(f"{place} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
     file = folder / f"embeddings-{digest.hexdigest()[:20]}.npy"
-    if (stored := _read_embeddings(file, (len(samples), views.count))) is not None:
+    shape = len(samples), views.count
+    if (stored := _read_embeddings(file, shape)) is not None:
         return stored
-    embed = _embedder(model, preprocessing, graph, accelerator)
-    drawn = TrainTransform(views.augment or AugmentSettings(names=()), preprocessing.crop, preprocessing)
-    plain = EvalTransform(preprocessing)
+    busy = StorageError(f"{file}: another process has been making it for a day: end it")
+    with locked(file.with_suffix(".lock"), wait=_WAIT, busy=busy):
+        if (stored := _read_embeddings(file, shape)) is not None:  # another process may just have made it
+            return stored
+        embed = _embedder(model, preprocessing, graph, accelerator)
+        drawn = TrainTransform(views.augment or AugmentSettings(names=()), preprocessing.crop, preprocessing)
+        crops = partial(_crops, cache, plain=EvalTransform(preprocessing), drawn=drawn, views=views.count)
+        parts = file.with_suffix(".parts")
+        blocks = _blocks(embed, crops, samples, views, parts=parts, progress=progress)
+        embeddings = np.concatenate(blocks).reshape(*shape, -1)
+        with atomic_path(file) as temporary, temporary.open("wb") as out:
+            np.save(out, embeddings)
+        shutil.rmtree(parts, ignore_errors=True)
+    return embeddings
+
+
+def _blocks(
+    embed: Embed,
+    crops: Callable[[Sequence[Sample]], Iterator[NDArray[np.uint8]]],
+    samples: Sequence[Sample],
+    views: Views,
+    *,
+    parts: Path,
+    progress: Progress | None,
+) -> list[NDArray[np.float32]]:
+    """Return the embeddings of each `BLOCK` of samples, from `parts` where an earlier attempt left them."""
     blocks: list[NDArray[np.float32]] = []
-    parts = file.with_suffix(".parts")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(views.seed)
         for number, start in enumerate(range(0, len(samples), BLOCK)):
-            block, part = samples[start : start + BLOCK], parts / f"{number:05d}.npz"
+            part = parts / f"{number:05d}.npz"
             rows = _read_part(part)
             if rows is None:
-                crops = _crops(cache, block, plain, drawn, views=views.count)
-                rows = np.concatenate(list(_beside(embed, _batches(crops, BATCH))))
+                batches = _batches(crops(samples[start : start + BLOCK]), BATCH)
+                rows = np.concatenate(list(_beside(embed, batches)))
                 _write_part(part, rows)
             blocks.append(rows)
             if progress:
                 progress(min(len(samples), start + BLOCK) * views.count, len(samples) * views.count)
-    embeddings = np.concatenate(blocks).reshape(len(samples), views.count, -1)
-    with atomic_path(file) as temporary, temporary.open("wb") as out:
-        np.save(out, embeddings)
-    shutil.rmtree(parts, ignore_errors=True)
-    return embeddings
+    return blocks
 
 
 def _read_embeddings(file: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
@@ -198,12 +222,7 @@ def _read_part(path: Path) -> NDArray[np.float32] | None:
 
 
 def _crops(
-    cache: PictureCache,
-    samples: Sequence[Sample],
-    plain: EvalTransform,
-    drawn: TrainTransform,
-    *,
-    views: int,
+    cache: PictureCache, samples: Sequence[Sample], *, plain: EvalTransform, drawn: TrainTransform, views: int
 ) -> Iterator[NDArray[np.uint8]]:
     for sample in samples:
         picture = cache.picture(sample.path)

@@ -21,7 +21,7 @@ def compared_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> F
         figure = new_figure(8.5, 3.4)
         loss, accuracy = figure.subplots(1, 2)
         for (name, rows), colour in zip(histories.items(), (BLUE, ORANGE), strict=True):
-            epochs = [row["epoch"] for row in rows]
+            epochs = [row["epoch"] + 1 for row in rows]
             marker = "o" if len(rows) <= 15 else None
             for axes, kind in ((loss, "loss"), (accuracy, "accuracy")):
                 valid = [row[f"valid_{kind}"] for row in rows]

@@ -65,7 +65,7 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     """Draw loss, accuracy and learning rate by epoch; the epoch whose weights were saved is marked.
 
     Args:
-        history: One row per epoch with `epoch`, `train_loss`, `valid_loss`, `train_accuracy`,
+        history: One row per epoch with `epoch` (from 0), `train_loss`, `valid_loss`, `train_accuracy`,
             `valid_accuracy` (in [0, 1]) and `learning_rate`. A value that a row lacks leaves a gap. Where no row
             has `saved`, the lowest validation loss is marked.
 
@@ -78,6 +78,7 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
         key: np.array([float(row.get(key, np.nan)) for row in history])
         for key in ("epoch", "train_loss", "valid_loss", "train_accuracy", "valid_accuracy", "learning_rate")
     }
+    columns["epoch"] += 1  # people count from 1, as the terminal does
     saved = [index for index, row in enumerate(history) if row.get("saved")]
     with style():
         figure = new_figure(9.5, 3.3)

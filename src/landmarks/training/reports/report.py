@@ -232,8 +232,8 @@ def _overfitting(history: Sequence[Mapping[str, float]]) -> Advice | None:
         )
     elif rise > 0.1 and last.get("train_loss", 0.0) < lowest.get("train_loss", 0.0):
         found = (
-            f"after epoch {lowest['epoch']:g} the validation loss rose by {percent(rise)} while the training loss "
-            "kept falling (the saved weights are those of before)"
+            f"after epoch {lowest['epoch'] + 1:g} the validation loss rose by {percent(rise)} while the training "
+            "loss kept falling (the saved weights are those of before)"
         )
     else:
         return None
@@ -378,5 +378,5 @@ def _curves_alt(history: Sequence[Mapping[str, float]]) -> str:
         return f"Loss, accuracy and learning rate over {len(history)} epochs."
     return (
         f"Loss, accuracy and learning rate over {len(history)} epochs. The saved weights are those of epoch "
-        f"{best['epoch']:g}, with a validation loss of {best['valid_loss']:.3f}."
+        f"{best['epoch'] + 1:g}, with a validation loss of {best['valid_loss']:.3f}."
     )

@@ -58,7 +58,7 @@ def find_runs(folder: Path, split: str = "test") -> tuple[list[RunSummary], list
     """Read every run below a folder.
 
     Args:
-        folder: Searched recursively; a run folder itself is one run.
+        folder: Searched recursively, but for hidden folders in it; a run folder itself is one run.
         split: Split whose loss and accuracy are read, `valid` or `test`.
 
     Returns:
@@ -71,8 +71,8 @@ def find_runs(folder: Path, split: str = "test") -> tuple[list[RunSummary], list
         raise RunError(f"{folder}: no such folder: give the folder that holds your runs")
     runs, damaged = [], []
     for path in sorted(folder.rglob("settings.json")):
-        if _is_artifact(path):
-            continue
+        if _is_artifact(path) or any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue  # hidden, as the settings of an editor
         try:
             runs.append(read_summary(path.parent, split))
         except RunError as error:

@@ -25,7 +25,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from pathlib import Path
@@ -177,20 +177,20 @@ def locked_run(run: RunFolder) -> Iterator[None]:
     """
     with storage_errors(run.lock):
         run.lock.touch()  # with the permissions of the other files
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(run.lock))
-        except TimeoutError as error:
-            raise RunError(
-                f"{run.root}: another process is training this run: wait until it ends, or stop it first"
-            ) from error
+    busy = RunError(f"{run.root}: another process is training this run: wait until it ends, or stop it first")
+    with locked(run.lock, busy=busy):
         remove_temporaries(run.root)
         yield
 
 
+def has_weights(run: RunFolder) -> bool:
+    """Return whether there is anything to keep or continue."""
+    return any(run.root.rglob(run.weights.name))
+
+
 def discard_without_weights(run: RunFolder) -> None:
     """Remove a run that ended before there was anything to keep or continue, so that its path is free again."""
-    if not any(run.root.rglob(run.weights.name)):
+    if not has_weights(run):
         shutil.rmtree(run.root, ignore_errors=True)
 
 

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from landmarks.training.reports.experiment_plots import importances, study_history
 from landmarks.training.reports.page import drawing, write_page
-from landmarks.training.tuning.tune import Study, space_of_study
+from landmarks.training.tuning.tune import Study, first_points, space_of_study
 
 SHOWN = 10
 """Number of best trials in the table."""
@@ -48,12 +48,13 @@ def write_study_report(study: Study) -> None:
     label = f"validation {metric}"
     history = study_history(_values(done), _values(stopped), label, lower=lower)
     shares = importance(study)
+    usual = first_points(study.settings)[0]
     ranked = sorted(done, key=lambda trial: _value(trial) if lower else -_value(trial))
     values: dict[str, object] = {
         "title": f"Tuning {study.settings.method} on {study.settings.data.resolve().name}",
         "metric": metric,
         "best": best,
-        "usual": next((trial for trial in done if trial.number == 0), None),
+        "usual": next((trial for trial in done if trial.params == usual), None),
         "counts": (len(done), len(stopped), len(study.trials(TrialState.FAIL))),
         "history": drawing(history, f"{label} of {len(done)} trials; the best is {best.value:.4f}."),
         "importance": drawing(

@@ -22,7 +22,7 @@ from __future__ import annotations
 import sqlite3
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from landmarks.errors import DataError, LandmarksError, SettingsError, StorageError, TrainingError
 from landmarks.files.atomic import new_folders, storage_errors
-from landmarks.training.config.jobs import Metric, TuneSettings
+from landmarks.training.config.jobs import TuneSettings
 from landmarks.training.config.presets import changed, write_preset
 from landmarks.training.config.settings import (
     RunSettings,
@@ -40,8 +40,8 @@ from landmarks.training.config.settings import (
 from landmarks.training.data.folders import require_outside
 from landmarks.training.engine.loggers.base import Logger
 from landmarks.training.engine.pipeline import train_run
-from landmarks.training.runs.folder import EpochRow, RunFolder, remove_weights, require_own_report
-from landmarks.training.tuning.search_space import Space, point_of, space_of, spread_points, suggest
+from landmarks.training.runs.folder import EpochRow, RunFolder, read_json, remove_weights, require_own_report
+from landmarks.training.tuning.search_space import Space, Value, point_of, space_of, spread_points, suggest
 
 DATABASE = "study.db"
 
@@ -122,9 +122,11 @@ def tune(settings: TuneSettings, out: Path, on_trial: Callable[[FrozenTrial], No
             return _run_trial(study, trial)
 
         callbacks = [lambda _, trial: on_trial(trial)] if on_trial else []
+        first = first_points(settings)
         while study.finished < settings.trials:
             if settings.minutes is not None and time.monotonic() - started >= 60 * settings.minutes:
                 break
+            _enqueue_next(study, first)
             study.optuna.optimize(objective, n_trials=1, callbacks=callbacks)
             _write_best(study)
         for killed in study.trials(TrialState.FAIL):
@@ -147,7 +149,7 @@ def _discarded_if_new(out: Path) -> Iterator[None]:
 
 
 def open_study(settings: TuneSettings, out: Path) -> Study:
-    """Open a study, or create it with the default settings as its first trial.
+    """Open a study, or create it.
 
     Raises:
         SettingsError: The folder has a study of another kind.
@@ -187,14 +189,31 @@ def open_study(settings: TuneSettings, out: Path) -> Study:
             known = found.user_attrs.get(name, value)
             if known != value:
                 raise SettingsError(
-                    f"{out}: this study was begun with `{name}` {known}, not {value}: choose another `out`, or "
-                    "continue with the same settings"
+                    f"{out}: this study was begun with `{'method' if name == 'model' else name}` {known}, not "
+                    f"{value}: choose another `out`, or continue with the same settings"
                 )
             found.set_user_attr(name, value)
-        found.enqueue_trial(point_of(settings.start(), space_of_study(settings)), skip_if_exists=True)
     except optuna.exceptions.StorageInternalError as error:
         raise StorageError(f"{database}: cannot be used ({error}): choose another `out`") from error
     return Study(out, settings, found)
+
+
+def first_points(settings: TuneSettings) -> list[dict[str, Value]]:
+    """Return what a study tries first: the default settings, then points spread over the space."""
+    space = space_of_study(settings)
+    return [point_of(settings.start(), space), *spread_points(space, SPREAD_TRIALS, settings.seed)]
+
+
+def _enqueue_next(study: Study, points: Sequence[Mapping[str, Value]]) -> None:
+    """Let the next trial be the first of these points that no trial has; that of a killed trial is tried again."""
+    tried = [
+        trial.system_attrs.get("fixed_params", trial.params)
+        for trial in study.trials()
+        if trial.state != TrialState.FAIL
+    ]
+    point = next((point for point in points if point not in tried), None)
+    if point is not None:
+        study.optuna.enqueue_trial(dict(point))
 
 
 def settings_of(study: Study, trial: FrozenTrial) -> RunSettings:
@@ -221,20 +240,14 @@ def _run_trial(study: Study, trial: optuna.Trial) -> float:
     goal = study.settings
     # Seeded by the number of the trial: a resumed study samples the same as an uninterrupted one, and two
     # processes never sample the same.
-    sampler: optuna.samplers.BaseSampler
-    sampler = optuna.samplers.TPESampler(seed=(goal.seed * 1_000_003 + trial.number) % 2**32)
-    if 1 <= trial.number <= SPREAD_TRIALS:
-        points = spread_points(space_of_study(goal), SPREAD_TRIALS, goal.seed)
-        sampler = optuna.samplers.PartialFixedSampler(points[trial.number - 1], sampler)
-    study.optuna.sampler = sampler
+    study.optuna.sampler = optuna.samplers.TPESampler(seed=(goal.seed * 1_000_003 + trial.number) % 2**32)
     settings = goal.of_trial(suggest(trial, space_of_study(goal)))
     trial.set_user_attr("seed", settings.loading.seed)
     folder = study.folder(trial.number)
-    pruner = _Pruner(trial, goal.metric, settings.loop.epochs)
+    pruner = _Pruner(study, trial, settings.loop.epochs)
     started = time.perf_counter()
     try:
         run = train_run(settings, folder.root, loggers=[pruner], splits=("valid",))
-        _require_same_pictures(study, run.info["data"]["fingerprint"])
         metrics = run.metrics("valid")
     except TrainingError as error:
         trial.set_user_attr("failure", str(error))
@@ -248,16 +261,24 @@ def _run_trial(study: Study, trial: optuna.Trial) -> float:
 
 
 class _Pruner(Logger):
-    """Stops a trial that is behind the median of the others."""
+    """Stops a trial that is behind the median of the others, or on other pictures."""
 
-    def __init__(self, trial: optuna.Trial, metric: Metric, epochs: int) -> None:
-        self._trial, self._metric, self._epochs = trial, metric, epochs
+    def __init__(self, study: Study, trial: optuna.Trial, epochs: int) -> None:
+        self._study, self._trial, self._epochs = study, trial, epochs
+
+    def stage(self, name: str) -> None:  # noqa: ARG002
+        """Compare the pictures with those of the other trials, as soon as they are known."""
+        info = self._study.folder(self._trial.number).info
+        if info.is_file():
+            _require_same_pictures(self._study, read_json(info)["data"]["fingerprint"])
 
     def epoch(self, row: EpochRow) -> None:
         """Report the metric of an epoch to the study; stop the trial if it is behind the others."""
         tenth = (row.epoch + 1) * TENTHS // self._epochs
         if tenth > row.epoch * TENTHS // self._epochs:
-            self._trial.report(row.valid_loss if self._metric == "loss" else row.valid_accuracy, tenth)
+            self._trial.report(
+                row.valid_loss if self._study.settings.metric == "loss" else row.valid_accuracy, tenth
+            )
             # At the end, stopping saves nothing.
             if row.epoch + 1 < self._epochs and self._trial.should_prune():
                 raise optuna.TrialPruned

@@ -72,11 +72,13 @@ class MLflowLogger(Logger):
         status = "FINISHED" if kind is None else "KILLED" if kind is KeyboardInterrupt else "FAILED"
         self._try(lambda: self.client.set_terminated(self.run_id, status))
 
-    def epoch(self, row: EpochRow) -> None:
-        """Log the metrics of an epoch."""
-        # Not before: a run that ends before its first epoch leaves no folder.
+    def stage(self, name: str) -> None:  # noqa: ARG002
+        """Note where the run is logged, once its folder is there: it may be stopped before its first epoch."""
         if not (self.folder.root / NOTE).is_file():
             write_json(self.folder.root / NOTE, {"uri": self.uri, "run_id": self.run_id})
+
+    def epoch(self, row: EpochRow) -> None:
+        """Log the metrics of an epoch."""
         # The head learns from embeddings: its epochs have no image size.
         part = "head/" if self.fine_tuning and row.size == 0 else ""
         self._log({f"{part}{name}": float(getattr(row, name)) for name in CURVES}, row.epoch)
