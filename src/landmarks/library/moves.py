@@ -54,9 +54,8 @@ def follow_moves(ledger: Ledger, root: Path, *, sidecars: bool = False) -> dict[
         places = {targets.get((old, row.target), row.target) for row in seen.astray[old]}
         applying = {new, *(_key(root, each) for each in sidecars_of(_path(root, new)))}
         if not any(_has_ours(ledger, root, new, place) for place in places & applying):
-            ledger.forget(
-                new
-            )  # its sidecar stayed behind, and there may be one of another program: it is due again
+            # Its sidecar stayed behind, and there may be one of another program: it is due again.
+            ledger.forget(new)
     return moves
 
 

@@ -116,9 +116,8 @@ class Steps:
             if outcome.status in {"quarantined", "changed"}:
                 refused[outcome.path] = outcome.reason or "it was changed in the meantime"
         for key in kept:
-            self._ledger.forget(
-                key
-            )  # due again: it has the tags of before, and another model may have written since
+            # Due again: it has the tags of before, and another model may have written since.
+            self._ledger.forget(key)
         self._ledger.execute("UPDATE steps SET undone = 1 WHERE id = ?", row["id"])
         photos = tuple(self._library.root / one["photo"] for one in before)
         return Step(row["text"], photos, refused, more)
