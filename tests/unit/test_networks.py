@@ -137,15 +137,20 @@ class TestContract:
             np.testing.assert_allclose(answer, contract.numpy(), atol=5e-3)
 
     @pytest.mark.parametrize("subject", ["scratch"], indirect=True)
-    @pytest.mark.parametrize("wrong", [torch.rand(1, 3, 60, 60), torch.zeros(1, 60, 60, 3, dtype=torch.uint8)])
-    def test_torchscript_takes_nothing_else_for_a_picture(
+    @pytest.mark.parametrize(
+        "wrong", [255 * torch.rand(1, 3, 60, 60), torch.zeros(1, 60, 60, 3, dtype=torch.uint8)]
+    )
+    def test_torchscript_takes_pictures_of_torchvision_and_nothing_else(
         self, subject: Subject, model: Network, wrong: Tensor, tmp_path: Path
     ) -> None:
         save_torchscript(make_predictor(model, CLASSES, subject.preprocessing), tmp_path / "model.pt")
         script = load_torchscript(tmp_path / "model.pt")
-        assert not script(torch.zeros(1, 3, 60, 60, dtype=torch.uint8)).requires_grad
+        picture = torch.from_numpy(pictures(1, 60)).permute(0, 3, 1, 2)
+        answer = script(picture)
+        assert not answer.requires_grad
+        assert torch.equal(script(picture / 255), answer)  # from 0 to 1, as of `ToTensor`
         assert all(parameter.requires_grad for parameter in model.parameters())
-        with pytest.raises(torch.jit.Error, match=r"pictures must be uint8 of shape \(B, 3, H, W\)"):
+        with pytest.raises(torch.jit.Error, match=r"pictures must be RGB of shape \(B, 3, H, W\)"):
             script(wrong)
 
     @pytest.mark.usefixtures("exports_once")

@@ -59,9 +59,16 @@ class Predictor(nn.Module):
         self.register_buffer("temperature", torch.tensor(temperature))
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Map images (B, 3, H, W) uint8 of any size to probabilities (B, K), each row summing to 1."""
-        if pictures.dtype != torch.uint8 or pictures.size(-3) != 3:  # values in 0..1 would be nearly black
-            raise ValueError("pictures must be uint8 of shape (B, 3, H, W), RGB from 0 to 255")
+        """Map images (B, 3, H, W) of any size to probabilities (B, K), each row summing to 1.
+
+        Images are uint8, or float in [0, 1] as torchvision's `ToTensor` makes them.
+        """
+        if pictures.is_floating_point() and float(pictures.min()) >= 0 and float(pictures.max()) <= 1:
+            pictures = functional.convert_image_dtype(pictures, torch.uint8)
+        if pictures.dtype != torch.uint8 or pictures.size(-3) != 3:
+            raise ValueError(
+                "pictures must be RGB of shape (B, 3, H, W), uint8 from 0 to 255 or float from 0 to 1"
+            )
         # Resized as uint8, like Pillow, so that this file and the ONNX model see the same pixels.
         x = functional.resize(pictures, [self.resize], antialias=True)
         x = functional.center_crop(x, [self.crop, self.crop])
