@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, inliner, numpy_helper, version_converter
 
@@ -236,7 +236,7 @@ def _answers(
     }
 
 
-def _session(path: Path, model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+def _session(path: Path, model: onnx.ModelProto) -> Any:
     try:
         return open_session(model.SerializeToString())
     except Exception as error:
