@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 from landmarks.errors import MetadataError
@@ -38,6 +40,10 @@ from landmarks.metadata.xmp import XmpPacket
 
 _WITHOUT_EXIF = b"GIF8"
 _WITH_IPTC = b"\xff\xd8", b"\x89PNG", b"II", b"MM", b"\0\0\0\x0cjP  "  # JPEG, PNG, TIFF, JPEG 2000
+
+
+_Inside = Callable[[], tuple[Entries, tuple[str, ...]]]
+"""Reads the entries in the photo itself (see `embedded_entries`), once."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +171,7 @@ def _plan_sidecar(
     ours: Entries,
     embedded: Entries,
 ) -> Edit:
-    wanted = replace(wanted, iptc_keywords=())
+    wanted, inside = replace(wanted, iptc_keywords=()), cache(partial(embedded_entries, photo))
     try:
         packet = _packet_of(photo, path, before)
         if before is None:
@@ -176,12 +182,12 @@ def _plan_sidecar(
         gone, (removed, kept) = ours.without(present), _divided(ours, wanted, present)
         wanted = wanted.without(gone)
         packet.remove(removed)
-        user, carried = _carried(photo, packet, present.without(ours), None if ours else embedded)
+        user, carried = _carried(inside, packet, present.without(ours), None if ours else embedded)
         if wanted.tag_paths and not user.tag_paths and not ours.tag_paths:
             packet.add(Entries(tag_paths=carried))
             user = user.plus(Entries(tag_paths=carried))
             kept = replace(kept, seeded=carried)
-        added = _fitting(wanted.without(user).without(kept), user, photo, embedded)
+        added = _fitting(wanted.without(user).without(kept), user, inside, embedded)
         if added.position is not None and (packet.has_position() or read_position(photo) is not None):
             added = replace(added, position=None)
         packet.add(added)
@@ -222,7 +228,7 @@ def _packet_of(photo: Path, path: Path, before: bytes | None) -> XmpPacket:
 
 
 def _carried(
-    photo: Path, packet: XmpPacket, user: Entries, ours_inside: Entries | None
+    inside: _Inside, packet: XmpPacket, user: Entries, ours_inside: Entries | None
 ) -> tuple[Entries, tuple[str, ...]]:
     """Return the user's entries, and as digiKam paths those that digiKam would no longer read.
 
@@ -232,7 +238,7 @@ def _carried(
     others = packet.other_paths()
     seed = user
     if ours_inside is not None and not (user.keywords or user.hierarchy or user.tag_paths):
-        embedded, inner = embedded_entries(photo)
+        embedded, inner = inside()
         embedded = embedded.without(ours_inside)
         others += inner
         copied = Entries(distinct(embedded.keywords + embedded.iptc_keywords), embedded.hierarchy)
@@ -243,17 +249,17 @@ def _carried(
     return user, paths
 
 
-def _fitting(added: Entries, user: Entries, photo: Path | bytes, ours_inside: Entries) -> Entries:
+def _fitting(added: Entries, user: Entries, inside: _Inside, ours_inside: Entries) -> Entries:
     """Return the entries that may be added, without a city or country that contradicts the user's.
 
     Args:
         added: The entries.
         user: The user's entries in the file.
-        photo: The photo, in which there may be more of the user's.
+        inside: Reads the photo, in which there may be more of the user's.
         ours_inside: Our entries in the photo.
     """
     if any(getattr(added, name) for name in SINGLES):
-        user = user.plus(embedded_entries(photo)[0].without(ours_inside))
+        user = user.plus(inside()[0].without(ours_inside))
     other = added.without(user)
     if any(getattr(user, name) and getattr(other, name) for name in SINGLES):
         return replace(added, sublocation=(), city=(), region=(), country=(), country_code=())
@@ -271,12 +277,11 @@ def _plan_embedded(
     ours = _known_again(ours, present)
     gone, (removed, kept) = ours.without(present), _divided(ours, wanted, present)
     wanted = wanted.without(gone)
-    user = present.without(ours)
-    added = _fitting(wanted.without(user).without(kept), user, before, ours)
+    user, inside = present.without(ours), cache(partial(embedded_entries, before))
+    added = _fitting(wanted.without(user).without(kept), user, inside, ours)
     put = added
     if added.tag_paths and not user.tag_paths and not ours.tag_paths:
-        others = embedded_entries(before)[1]
-        paths = seed_tag_paths(user.keywords + user.iptc_keywords, distinct(user.hierarchy + others))
+        paths = seed_tag_paths(user.keywords + user.iptc_keywords, distinct(user.hierarchy + inside()[1]))
         put, kept = replace(added, tag_paths=paths + added.tag_paths), replace(kept, seeded=paths)
     after = tool.edit(photo, before, remove=removed, add=put) if added or removed else before
     return Edit(photo, before, after, status, kept.plus(added), added, removed, gone)
