@@ -23,6 +23,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from landmarks.errors import MetadataError
+from landmarks.imaging.formats import HEAD_BYTES, format_of
 from landmarks.metadata.entries import SINGLES, Entries, distinct, seed_tag_paths
 from landmarks.metadata.exiftool import ExifTool
 from landmarks.metadata.packet import PacketError
@@ -38,9 +39,8 @@ from landmarks.metadata.sidecars import (
 )
 from landmarks.metadata.xmp import XmpPacket
 
-_WITHOUT_EXIF = b"GIF8"
-_WITH_IPTC = b"\xff\xd8", b"\x89PNG", b"II", b"MM", b"\0\0\0\x0cjP  "  # JPEG, PNG, TIFF, JPEG 2000
-
+_WITHOUT_EXIF = "GIF"
+_WITH_IPTC = frozenset({"JPEG", "PNG", "TIFF", "JPEG 2000"})
 
 _Inside = Callable[[], tuple[Entries, tuple[str, ...]]]
 """Reads the entries in the photo itself (see `embedded_entries`), once."""
@@ -270,9 +270,11 @@ def _plan_embedded(
     photo: Path, *, before: bytes, status: os.stat_result | None, wanted: Entries, ours: Entries, tool: ExifTool
 ) -> Edit:
     present, has_position = tool.read(photo, before)
-    if has_position or before.startswith(_WITHOUT_EXIF) or read_position(photo, before) is not None:
+    kind = format_of(before[:HEAD_BYTES])
+    name = None if kind is None else kind.name
+    if has_position or name == _WITHOUT_EXIF or read_position(photo, before) is not None:
         wanted = replace(wanted, position=None)
-    if not before.startswith(_WITH_IPTC):
+    if name not in _WITH_IPTC:
         wanted = replace(wanted, iptc_keywords=())
     ours = _known_again(ours, present)
     gone, (removed, kept) = ours.without(present), _divided(ours, wanted, present)
