@@ -169,11 +169,9 @@ class Teacher:
 def _writing(folder: Path, info: ModelInfo) -> Iterator[None]:
     """Let only one process at a time update the learned landmarks of a model."""
     path = learned_path(folder, info)
-    try:
-        with locked(path.with_suffix(".lock"), wait=_WAIT):
-            yield
-    except TimeoutError as error:
-        raise StorageError(f"{path}: another process is writing it: try again") from error
+    busy = StorageError(f"{path}: another process is writing it: try again")
+    with locked(path.with_suffix(".lock"), wait=_WAIT, busy=busy):
+        yield
 
 
 def forget(folder: Path, name: str, last: int | None = None) -> None:

@@ -52,7 +52,9 @@ def locked(path: Path, *, wait: float = 0.0, busy: LandmarksError | None = None)
     try:
         connection = take_lock(path, wait=wait)
     except TimeoutError as error:
-        raise busy or error from error
+        if busy is None:
+            raise
+        raise busy from error
     try:
         yield
     finally:

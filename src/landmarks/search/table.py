@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -288,11 +288,8 @@ def writing(place: str) -> Iterator[None]:
     if not is_local(place):
         yield
         return
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(Path(place) / "writing"))
-        except TimeoutError as error:
-            raise SearchError(f"{place}: another process is building this index: wait until it is done") from error
+    busy = SearchError(f"{place}: another process is building this index: wait until it is done")
+    with locked(Path(place) / "writing", busy=busy):
         yield
 
 

@@ -36,25 +36,23 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with locked(target.parent / f".{target.name}.lock"), storage_errors(target):
-            if target.exists() and not replace:
-                raise already_there(target)
+    busy = ModelError(f"{target}: another command is adding this model: wait until it is done")
+    with locked(target.parent / f".{target.name}.lock", busy=busy), storage_errors(target):
+        if target.exists() and not replace:
+            raise already_there(target)
+        for left in target.parent.glob(f".{target.name}-*.new"):
+            shutil.rmtree(left)
+        made = target.parent / f".{target.name}-{secrets.token_hex(4)}.new"
+        try:
+            made.mkdir()
+            yield made
+            if target.exists():
+                target.rename(target.parent / f".{target.name}-{secrets.token_hex(4)}.new")
+            made.rename(target)
             for left in target.parent.glob(f".{target.name}-*.new"):
                 shutil.rmtree(left)
-            made = target.parent / f".{target.name}-{secrets.token_hex(4)}.new"
-            try:
-                made.mkdir()
-                yield made
-                if target.exists():
-                    target.rename(target.parent / f".{target.name}-{secrets.token_hex(4)}.new")
-                made.rename(target)
-                for left in target.parent.glob(f".{target.name}-*.new"):
-                    shutil.rmtree(left)
-            finally:
-                shutil.rmtree(made, ignore_errors=True)
-    except TimeoutError as error:
-        raise ModelError(f"{target}: another command is adding this model: wait until it is done") from error
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
 
 
 def checksums(folder: Path) -> dict[str, str]:

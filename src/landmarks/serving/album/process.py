@@ -36,17 +36,14 @@ def run(
         SettingsError: Nothing can listen on this address.
         ModelError: The model folder is damaged.
     """
-    lock = settings.cache() / "open.lock"
+    # The page of one process would not show the verdicts made on that of another.
+    busy = InputError(
+        f"{settings.root}: it is open already: use its page, make a link there for another window, or end "
+        "the other landmarks open first"
+    )
     with ExitStack() as held:
-        try:
-            # The page of one process would not show the verdicts made on that of another.
-            with suppress(StorageError):  # where nothing can be cached, there is no lock either
-                held.enter_context(locked(lock))
-        except TimeoutError as error:
-            raise InputError(
-                f"{settings.root}: it is open already: use its page, make a link there for another window, or end "
-                "the other landmarks open first"
-            ) from error
+        with suppress(StorageError):  # where nothing can be cached, there is no lock either
+            held.enter_context(locked(settings.cache() / "open.lock", busy=busy))
         _serve(settings, host, port, started)
 
 
