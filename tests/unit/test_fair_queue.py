@@ -118,21 +118,21 @@ def test_only_a_trusted_proxy_names_another_client() -> None:
 
 def test_connections_are_counted_by_client_and_in_all() -> None:
     clients = Clients(ConnectionLimits(connections=5, client_connections=2), ["10.0.0.1"])
-    first = clients.enter("192.0.2.1")
+    first = clients.enter("192.0.2.1")[0]
     assert first is not None
-    assert clients.enter("192.0.2.1") is first
-    assert clients.enter("192.0.2.1") is None
+    assert clients.enter("192.0.2.1")[0] is first
+    assert clients.enter("192.0.2.1")[0] is None
     clients.leave(first)
-    assert clients.enter("192.0.2.1") is not None
-    assert [clients.enter("10.0.0.1") is not None for _ in range(4)] == [True, True, True, False]
+    assert clients.enter("192.0.2.1")[0] is not None
+    assert [clients.enter("10.0.0.1")[0] is not None for _ in range(4)] == [True, True, True, False]
 
 
 def test_a_client_over_its_share_waits_only_while_others_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
     clients = Clients(ConnectionLimits(loop_share=0.5))
-    greedy = clients.enter("192.0.2.1")
+    greedy = clients.enter("192.0.2.1")[0]
     assert greedy is not None
     assert clients.delay(greedy, 1000.0) == 0.0
-    other = clients.enter("192.0.2.2")
+    other = clients.enter("192.0.2.2")[0]
     assert other is not None
     assert clients.delay(greedy, 1.0) == 0.0, "the other has a connection, and uses nothing"
     assert clients.delay(other, 0.001) == 0.0
@@ -145,7 +145,7 @@ def test_a_client_over_its_share_waits_only_while_others_are_served(monkeypatch:
 @pytest.mark.parametrize("address", ["10.0.0.1", "2001:db8::1"])
 def test_a_proxy_never_waits(address: str) -> None:
     clients = Clients(ConnectionLimits(loop_share=0.5), [address])
-    proxy, other = clients.enter(address), clients.enter("192.0.2.2")
+    proxy, other = clients.enter(address)[0], clients.enter("192.0.2.2")[0]
     assert proxy is not None
     assert other is not None
     clients.delay(other, 0.001)
@@ -154,35 +154,52 @@ def test_a_proxy_never_waits(address: str) -> None:
 
 def test_a_client_that_comes_back_still_owes_what_it_used() -> None:
     clients = Clients(ConnectionLimits(loop_share=0.5))
-    other, greedy = clients.enter("192.0.2.2"), clients.enter("192.0.2.1")
+    other, greedy = clients.enter("192.0.2.2")[0], clients.enter("192.0.2.1")[0]
     assert other is not None
     assert greedy is not None
     clients.delay(other, 0.001)
     clients.delay(greedy, 1.0)
     clients.leave(greedy)
-    again = clients.enter("192.0.2.1")
+    again = clients.enter("192.0.2.1")[0]
     assert again is not None
     assert 1.5 < clients.delay(again, 0.0) < 3.0
 
 
-def test_connections_without_a_request_are_paid_for_with_the_next_request() -> None:
-    clients = Clients(ConnectionLimits(loop_share=0.5))
-    honest = clients.enter("192.0.2.2")
+def test_connections_without_a_request_make_their_client_wait_before_more_are_opened() -> None:
+    clients = Clients(ConnectionLimits(loop_share=0.5, client_connections=2))
+    honest = clients.enter("192.0.2.2")[0]
     assert honest is not None
-    for _ in range(1000):
-        opened = clients.enter("192.0.2.1")
-        assert opened is not None
-        clients.leave(opened)
     clients.delay(honest, 0.001)
-    again = clients.enter("192.0.2.1")
-    assert again is not None
-    assert clients.delay(again, 0.0) > 0.1
+    waits = []
+    for _ in range(1000):
+        opened, wait = clients.enter("192.0.2.1")
+        assert opened is not None
+        waits.append(wait)
+        clients.leave(opened)
+    assert waits[:50] == [0.0] * 50
+    assert waits[-1] > 0.1
     assert clients.delay(honest, 0.001) == 0.0
+
+
+def test_connections_that_are_refused_cost_their_client_its_share_too() -> None:
+    clients = Clients(ConnectionLimits(loop_share=0.5, client_connections=1))
+    honest, greedy = clients.enter("192.0.2.2")[0], clients.enter("192.0.2.1")[0]
+    assert honest is not None
+    assert greedy is not None
+    clients.delay(honest, 0.001)
+    refused = [clients.enter("192.0.2.1") for _ in range(1000)]
+    assert all(account is None for account, _ in refused)
+    assert refused[0][1] == 0.0
+    assert refused[-1][1] > 0.0
+    clients.leave(greedy)
+    again, wait = clients.enter("192.0.2.1")
+    assert again is not None
+    assert wait > 0.0
 
 
 def test_a_client_that_has_left_is_soon_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     clients = Clients(ConnectionLimits(loop_share=0.5))
-    gone, alone = clients.enter("192.0.2.1"), clients.enter("192.0.2.2")
+    gone, alone = clients.enter("192.0.2.1")[0], clients.enter("192.0.2.2")[0]
     assert gone is not None
     assert alone is not None
     clients.delay(gone, 1.0)

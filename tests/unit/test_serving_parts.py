@@ -198,8 +198,10 @@ def test_a_client_that_takes_its_answer_slowly_is_not_cut_off(wait: str, takes: 
         config = uvicorn.Config(lambda: None, log_config=None)
         config.load()
         state = ServerState()
+        clients = Clients(limits)
+        account, _ = clients.enter("192.0.2.1")
         protocol = BoundedProtocol(
-            clients=Clients(limits), refused=print, config=config, server_state=state, app_state={}
+            clients=clients, account=account, refused=print, config=config, server_state=state, app_state={}
         )
         transport = _Transport(takes)
         protocol.connection_made(transport)

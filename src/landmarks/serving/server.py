@@ -6,10 +6,10 @@ import asyncio
 import gc
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -17,7 +17,7 @@ from landmarks.errors import ModelError
 from landmarks.serving.app import create_app
 from landmarks.serving.listening import ending_in_order, listen, url_of
 from landmarks.serving.look_alikes import Searcher
-from landmarks.serving.middleware.clients import Clients
+from landmarks.serving.middleware.clients import Account, Clients
 from landmarks.serving.middleware.connections import BoundedProtocol
 from landmarks.serving.middleware.intake import STOP_SECONDS
 from landmarks.serving.middleware.logs import log_as_json
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from landmarks.serving.middleware.telemetry import Telemetry
 
 _BACKLOG = 2048
+_ACCEPTED_AT_ONCE = 64
+"""Connections that are accepted before others who are connected have their turn."""
+_FLOOD_SECONDS = 0.005
+"""How long connections gather while a client opens too many: waking up for each costs more than refusing it."""
+_NO_MORE_SECONDS = 0.1
+"""How long nothing is accepted where the system gives no more connections."""
 _log = logging.getLogger("landmarks.serving")
 
 
@@ -58,10 +64,10 @@ def run(
         app = create_app(settings, searcher, telemetry)
         log_as_json()
         clients = Clients(settings.connections, settings.access.proxies)
-        protocol = partial(BoundedProtocol, clients=clients, refused=app.state.service.metrics.refused)
+        refused = app.state.service.metrics.refused
         config = uvicorn.Config(
             app,
-            http=protocol,  # type: ignore[arg-type]  # it is called like a class
+            http=partial(BoundedProtocol, clients=clients, refused=refused),  # type: ignore[arg-type]  # as a class
             ws="none",
             # uvloop forks to start a program, which threads of LanceDB or OpenTelemetry do not survive.
             loop="auto" if searcher is None and telemetry is None else "asyncio",
@@ -72,7 +78,7 @@ def run(
             timeout_graceful_shutdown=int(settings.limits.request_seconds + STOP_SECONDS) + 1,
         )
         address = url_of(listener, host)
-        server = _Server(config, lambda: started(address), app.state.stopping.begin)
+        server = _Server(config, clients, refused, lambda: started(address), app.state.stopping.begin)
         try:
             with suppress(SystemExit):  # of uvicorn, if the service could not start
                 server.run(sockets=[listener])
@@ -87,19 +93,34 @@ def run(
 
 
 class _Server(uvicorn.Server):
-    """A server that reports when it has started, and serves its backlog before it stops."""
+    """A server that accepts connections fairly, reports when it has started, and serves its backlog at the end."""
 
     capture_signals = ending_in_order
 
-    def __init__(self, config: uvicorn.Config, told: Callable[[], None], stopping: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        clients: Clients,
+        refused: Callable[[str], None],
+        told: Callable[[], None],
+        stopping: Callable[[], None],
+    ) -> None:
         super().__init__(config)
+        self._clients = clients
+        self._refused = refused
         self._told = told
         self._stopping = stopping
+        self._accepting: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._held: dict[socket.socket, tuple[Account | None, asyncio.TimerHandle]] = {}
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then report that the service has started."""
-        await super().startup(sockets)
+        await super().startup([])  # which listens on nothing
         if self.started:
+            for listener in sockets or ():
+                listener.setblocking(False)
+                self._accepting.append(self._begin(self._accept(listener)))
             # What is there now stays until the end: each full garbage collection need not look through it again.
             gc.collect()
             gc.freeze()
@@ -108,24 +129,75 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve the backlog, then shut down."""
         self._stopping()
+        for accepting in self._accepting:
+            accepting.cancel()
+        for connection, (account, timer) in self._held.items():
+            timer.cancel()
+            await self._open(connection, account)
+        self._held.clear()
         for listener in sockets or ():
-            await self._empty(listener)
+            for connection, address in _waiting(listener, _BACKLOG):  # closing the listener would reset them
+                await self._open(connection, self._clients.enter(address[0])[0])
         await super().shutdown(sockets)
 
-    async def _empty(self, listener: socket.socket) -> None:
-        """Accept the connections in the backlog: closing the listener would reset them."""
+    async def _accept(self, listener: socket.socket) -> None:
+        """Accept connections for ever."""
         loop = asyncio.get_running_loop()
-        listener.setblocking(False)
-        for _ in range(_BACKLOG):
+        while True:
             try:
-                connection, _address = listener.accept()
-            except OSError:
-                return
-            connection.setblocking(False)
-            await loop.connect_accepted_socket(self._protocol, connection)
+                first = await loop.sock_accept(listener)
+            except ConnectionError:  # gone again
+                continue
+            except OSError:  # too many open files
+                await asyncio.sleep(_NO_MORE_SECONDS)
+                continue
+            taken = [self._take(*each) for each in (first, *_waiting(listener, _ACCEPTED_AT_ONCE - 1))]
+            await asyncio.sleep(0.0 if all(taken) else _FLOOD_SECONDS)
 
-    def _protocol(self) -> asyncio.Protocol:
+    def _take(self, connection: socket.socket, address: tuple[Any, ...]) -> bool:
+        """Open a connection at its client's turn; return False if the client has too many that wait for theirs."""
+        account, wait = self._clients.enter(address[0])
+        if not wait:
+            self._begin(self._open(connection, account))
+        elif account is None:
+            connection.close()
+            self._refused("too_many_connections")
+            return False
+        else:
+            timer = asyncio.get_running_loop().call_later(wait, self._release, connection)
+            self._held[connection] = account, timer
+        return True
+
+    def _release(self, connection: socket.socket) -> None:
+        account, _ = self._held.pop(connection)
+        self._begin(self._open(connection, account))
+
+    async def _open(self, connection: socket.socket, account: Account | None) -> None:
+        connection.setblocking(False)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(partial(self._protocol, account), connection)
+        except OSError:  # gone again
+            connection.close()
+            if account is not None:
+                self._clients.leave(account)
+
+    def _protocol(self, account: Account | None) -> asyncio.Protocol:
         protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+            account=account, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
         return protocol
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)  # the event loop itself keeps no task alive
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _waiting(listener: socket.socket, most: int) -> Iterator[tuple[socket.socket, tuple[Any, ...]]]:
+    """Accept the connections that wait in the backlog."""
+    for _ in range(most):
+        try:
+            yield listener.accept()
+        except OSError:  # no more
+            return

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from landmarks.serving.settings import ConnectionLimits
 
@@ -15,6 +16,18 @@ _BURST_SECONDS = 0.05
 
 _CONNECTION_COST = 0.0003
 """CPU time in seconds to accept a connection and to close it, most of it in the operating system."""
+
+_REFUSAL_COST = 0.0001
+"""CPU time in seconds to accept a connection and to close it before anything is set up for it."""
+
+_MOST_SECONDS = 10.0
+"""How long refused connections make a client wait at most; others may share its address."""
+
+_SCALE_SECONDS = 0.1
+"""CPU time over which charges are compared with what the process has taken."""
+
+_MOST_SCALE = 3.0
+"""By how much a charge grows at most: other work of the process is not the clients' fault."""
 
 _CONTENDED_SECONDS = 1.0
 """How long after a client's last use of the server's time the others must share it."""
@@ -75,6 +88,7 @@ def _without_port(hop: str) -> str:
     return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
+@lru_cache(_MANY_GONE)
 def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
@@ -112,6 +126,29 @@ class Account:
         return max(0.0, self._debt - (time.monotonic() - self._at) * share)
 
 
+class _Scale:
+    """How much CPU time the process takes for each second that is charged.
+
+    Costs that cannot be measured request by request are charged as constants, which are too low on slow machines.
+    """
+
+    def __init__(self) -> None:
+        self._scale = 1.0
+        self._charged = 0.0
+        self._since: float | None = None
+
+    def real(self, seconds: float) -> float:
+        """Return the CPU time that a charge stands for."""
+        now = time.process_time()
+        if self._since is None:  # what the process took to start is nobody's
+            self._since = now
+        self._charged += seconds
+        if now - self._since > _SCALE_SECONDS:
+            self._scale = min(max(1.0, (now - self._since) / self._charged), _MOST_SCALE) if self._charged else 1.0
+            self._since, self._charged = now, 0.0
+        return seconds * self._scale
+
+
 class Clients:
     """The connections of all clients.
 
@@ -126,24 +163,34 @@ class Clients:
         self._accounts: dict[str, Account] = {}
         self._gone: dict[str, Account] = {}  # without a connection: who closes and comes back still owes
         self._connections = 0
+        self._scale = _Scale()
         self._latest: Account | None = None  # who used the server's time last
         self._latest_at = self._others_at = -math.inf  # when, and when somebody else did
 
-    def enter(self, address: str) -> Account | None:
-        """Count and charge a connection; return None if the service, or this client, has too many."""
+    def enter(self, address: str) -> tuple[Account | None, float]:
+        """Count and charge a connection that has been accepted.
+
+        Returns:
+            The account to which the connection belongs until `leave`, None if the service or this client has too
+            many; and the seconds by which the client exceeds its share, 0 if it may go on at once.
+        """
         trusted = is_proxy(address, self._proxies)
         name = address if trusted else client_name(address)  # the rest of its /64 is no proxy
-        account = self._accounts.get(name) or self._gone.get(name) or Account(name)
-        if self._connections >= self.limits.connections:
-            return None
-        if account.connections >= self.limits.client_connections and not trusted:
-            return None
+        account = self._accounts.get(name) or self._gone.setdefault(name, Account(name))
+        over = self._over(account, 0.0)
+        full = self._connections >= self.limits.connections
+        full |= account.connections >= self.limits.client_connections and not trusted
+        cost = _REFUSAL_COST if full and over else _CONNECTION_COST
+        if over < _MOST_SECONDS:
+            account.charge(self._scale.real(cost), self.limits.loop_share)
+        if full:
+            self._forget_some()
+            return None, over
         self._accounts[name] = account
         self._gone.pop(name, None)
         account.connections += 1
         self._connections += 1
-        account.charge(_CONNECTION_COST, self.limits.loop_share)
-        return account
+        return account, over
 
     def leave(self, account: Account) -> None:
         """Forget a connection, but not what its client owes."""
@@ -151,24 +198,29 @@ class Clients:
         self._connections -= 1
         if account.connections == 0:
             self._gone[account.name] = self._accounts.pop(account.name)
-            if len(self._gone) > _MANY_GONE:
-                share = self.limits.loop_share
-                self._gone = {name: one for name, one in self._gone.items() if one.debt(share) > 0}
+            self._forget_some()
+
+    def _forget_some(self) -> None:
+        """Forget who has no connection and owes nothing, if there are many."""
+        if len(self._gone) > _MANY_GONE:
+            share = self.limits.loop_share
+            self._gone = {name: one for name, one in self._gone.items() if one.debt(share) > 0}
 
     def delay(self, account: Account, seconds: float) -> float:
         """Charge a client for CPU time; return how many seconds it has to wait for more.
 
         Who is alone, or a proxy, which stands for many, never waits, nor later for what it has used meanwhile.
         """
-        over = account.charge(seconds, self.limits.loop_share)
-        if not self._contended(account) or is_proxy(account.name, self._proxies):
-            account.forgive()
-            return 0.0
-        return over
-
-    def _contended(self, account: Account) -> bool:
-        """Return whether others have used the server's time within the last second."""
+        over = self._over(account, seconds)
         if account is not self._latest:
             self._latest, self._others_at = account, self._latest_at
         self._latest_at = time.monotonic()
-        return self._latest_at - self._others_at < _CONTENDED_SECONDS
+        return over
+
+    def _over(self, account: Account, seconds: float) -> float:
+        over = account.charge(self._scale.real(seconds), self.limits.loop_share)
+        others_at = self._others_at if account is self._latest else self._latest_at
+        if time.monotonic() - others_at < _CONTENDED_SECONDS and not is_proxy(account.name, self._proxies):
+            return over
+        account.forgive()
+        return 0.0

@@ -147,19 +147,21 @@ class BoundedProtocol(H11Protocol):
 
     Args:
         clients: All connections, by client.
+        account: From `clients`, to which this connection belongs; None if there are too many.
         refused: Called with a code each time a connection is closed without a request.
         given: Arguments that uvicorn passes to a protocol.
     """
 
-    def __init__(self, *, clients: Clients, refused: Callable[[str], None], **given: Any) -> None:
+    def __init__(
+        self, *, clients: Clients, account: Account | None, refused: Callable[[str], None], **given: Any
+    ) -> None:
         super().__init__(**given)
         self._clients = clients
         self._limits = clients.limits
         self._refused = refused
-        self._account: Account | None = None
+        self._account = account
         self._timer: asyncio.TimerHandle | None = None
         self._sending: asyncio.TimerHandle | None = None
-        self._heard = False  # whether anything has arrived
         self._begun = False  # whether part of the headers has arrived
         self._discarded = 0
         self._kept = bytearray()  # data received while reading was held
@@ -170,10 +172,9 @@ class BoundedProtocol(H11Protocol):
     # --- called by the transport ---
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Accept a connection, or refuse it."""
+        """Expect a request, or refuse the connection."""
         super().connection_made(transport)
         self.flow = _HeldFlow(transport)
-        self._account = self._clients.enter(self.client[0] if self.client else "")
         if self._account is None:
             problem = RequestError("too_many_connections", "there are too many connections", retry_after=5)
             self._refuse(problem)
@@ -194,10 +195,9 @@ class BoundedProtocol(H11Protocol):
         """Process received data, unless the client has to wait for its turn."""
         if self.transport.is_closing():
             return
-        if not self._heard:
-            self._heard = True
-            self._hold(self._charge(0.0))  # before anything is read, for what the client's other connections cost
-        if isinstance(self.flow, _HeldFlow) and self.flow.held:
+        if not (self._busy() or self._held()):
+            self._hold(self._charge(0.0))  # before it is read, for what requests have cost on all connections
+        if self._held():
             self._kept += data
             return
         self._read(data)
@@ -319,6 +319,9 @@ class BoundedProtocol(H11Protocol):
 
     def _charge(self, seconds: float) -> float:
         return 0.0 if self._account is None else self._clients.delay(self._account, seconds)
+
+    def _held(self) -> bool:
+        return isinstance(self.flow, _HeldFlow) and self.flow.held
 
     def _hold(self, seconds: float) -> None:
         """Read nothing for a while."""
