@@ -7,24 +7,31 @@ import io
 import json
 import logging
 import math
+import socket
 import sys
-from contextlib import suppress
+import time
+from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any
 
 import pytest
 import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from landmarks.errors import SettingsError
 from landmarks.serving.errors import STATUS, RequestError
+from landmarks.serving.listening import listen
 from landmarks.serving.middleware.admission import Admission
-from landmarks.serving.middleware.clients import Clients
+from landmarks.serving.middleware.clients import Account, Clients
 from landmarks.serving.middleware.connections import BoundedProtocol
 from landmarks.serving.middleware.logs import JsonFormatter
 from landmarks.serving.middleware.security import host_name
 from landmarks.serving.pool import protocol as frames
+from landmarks.serving.server import Server
 from landmarks.serving.settings import Access, ConnectionLimits, JobLimits, Limits, ServeSettings
 
 
@@ -171,6 +178,7 @@ class _Transport(asyncio.Transport):
         super().__init__()
         self.left = 10_000
         self.aborted = False
+        self.sent = b""
         self._takes = takes
 
     def get_write_buffer_size(self) -> int:
@@ -189,20 +197,86 @@ class _Transport(asyncio.Transport):
     def close(self) -> None:
         """Wait for the client to take the rest."""
 
+    def pause_reading(self) -> None:
+        """Receive nothing for a while."""
+
+    def resume_reading(self) -> None:
+        """Receive again."""
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]
+        """Keep what is sent."""
+        self.sent += data
+
+
+def _protocol(clients: Clients, account: Account | None) -> BoundedProtocol:
+    """One connection to an application that answers every request."""
+    config = _config()
+    config.load()
+    return BoundedProtocol(
+        clients=clients, account=account, refused=print, config=config, server_state=ServerState(), app_state={}
+    )
+
+
+def _config(**options: Any) -> uvicorn.Config:
+    async def answer(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await Response("answered")(_scope, _receive, send)
+
+    return uvicorn.Config(answer, log_config=None, lifespan="off", **options)
+
+
+def test_a_request_that_waits_for_the_turn_of_its_client_is_answered_at_the_stop() -> None:
+    async def sent() -> tuple[bytes, bytes]:
+        clients = Clients(ConnectionLimits())
+        greedy, other = clients.enter("192.0.2.1")[0], clients.enter("192.0.2.2")[0]
+        assert greedy is not None
+        assert other is not None
+        protocol, transport = _protocol(clients, greedy), _Transport(0)
+        protocol.connection_made(transport)
+        clients.delay(other, 0.001)
+        assert clients.delay(greedy, 5.0) > 5
+        protocol.data_received(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        before = transport.sent
+        protocol.shutdown()
+        await asyncio.sleep(0.01)
+        return before, transport.sent
+
+    before, after = asyncio.run(sent())
+    assert before == b""
+    assert after.endswith(b"answered")
+
+
+def test_connections_whose_turn_comes_while_the_service_stops_are_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clients = Clients(ConnectionLimits())
+    enter = clients.enter
+    monkeypatch.setattr(clients, "enter", lambda address: (enter(address)[0], 0.02))
+    protocol = partial(BoundedProtocol, clients=clients, refused=print)
+
+    async def stopped(listener: socket.socket, asked: list[socket.socket]) -> None:
+        server = Server(_config(http=protocol), clients, print, lambda: None, lambda: None)
+        server.config.load()
+        server.lifespan = server.config.lifespan_class(server.config)
+        await server.startup([listener])
+        for one in asked:
+            one.connect(listener.getsockname())
+            one.sendall(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        await asyncio.sleep(0.01)
+        time.sleep(0.02)  # now it is the turn of all of them
+        await server.shutdown([listener])
+
+    with listen("127.0.0.1", 0) as listener, ExitStack() as stack:
+        asked = [stack.enter_context(socket.socket()) for _ in range(5)]
+        asyncio.run(stopped(listener, asked))
+        assert [one.recv(1000)[-8:] for one in asked] == [b"answered"] * 5
+
 
 @pytest.mark.parametrize(("takes", "is_cut"), [(0, True), (5, True), (50, False)])
 @pytest.mark.parametrize("wait", ["pause_writing", "_close"])
 def test_a_client_that_takes_its_answer_slowly_is_not_cut_off(wait: str, takes: int, is_cut: bool) -> None:
     async def aborted() -> bool:
-        limits = ConnectionLimits(send_seconds=0.01)  # so that 10 bytes are the least
-        config = uvicorn.Config(lambda: None, log_config=None)
-        config.load()
-        state = ServerState()
-        clients = Clients(limits)
-        account, _ = clients.enter("192.0.2.1")
-        protocol = BoundedProtocol(
-            clients=clients, account=account, refused=print, config=config, server_state=state, app_state={}
-        )
+        clients = Clients(ConnectionLimits(send_seconds=0.01))  # so that 10 bytes are the least
+        protocol = _protocol(clients, clients.enter("192.0.2.1")[0])
         transport = _Transport(takes)
         protocol.connection_made(transport)
         getattr(protocol, wait)()

@@ -78,7 +78,7 @@ def run(
             timeout_graceful_shutdown=int(settings.limits.request_seconds + STOP_SECONDS) + 1,
         )
         address = url_of(listener, host)
-        server = _Server(config, clients, refused, lambda: started(address), app.state.stopping.begin)
+        server = Server(config, clients, refused, lambda: started(address), app.state.stopping.begin)
         try:
             with suppress(SystemExit):  # of uvicorn, if the service could not start
                 server.run(sockets=[listener])
@@ -92,7 +92,7 @@ def run(
     _log.info("stopped")
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """A server that accepts connections fairly, reports when it has started, and serves its backlog at the end."""
 
     capture_signals = ending_in_order
@@ -131,10 +131,10 @@ class _Server(uvicorn.Server):
         self._stopping()
         for accepting in self._accepting:
             accepting.cancel()
-        for connection, (account, timer) in self._held.items():
+        while self._held:  # the turn of others may come meanwhile
+            connection, (account, timer) = self._held.popitem()
             timer.cancel()
             await self._open(connection, account)
-        self._held.clear()
         for listener in sockets or ():
             for connection, address in _waiting(listener, _BACKLOG):  # closing the listener would reset them
                 await self._open(connection, self._clients.enter(address[0])[0])

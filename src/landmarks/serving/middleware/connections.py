@@ -254,6 +254,7 @@ class BoundedProtocol(H11Protocol):
     def shutdown(self) -> None:
         """Finish a request that has arrived or is in transit, then close."""
         self._stopping = True
+        self._release()  # nobody waits for a turn any more
         if self._busy():
             self.cycle.keep_alive = False
         elif not self.transport.is_closing():
@@ -318,7 +319,8 @@ class BoundedProtocol(H11Protocol):
         self._hold(self._charge(spent))
 
     def _charge(self, seconds: float) -> float:
-        return 0.0 if self._account is None else self._clients.delay(self._account, seconds)
+        over = 0.0 if self._account is None else self._clients.delay(self._account, seconds)
+        return 0.0 if self._stopping else over
 
     def _held(self) -> bool:
         return isinstance(self.flow, _HeldFlow) and self.flow.held
@@ -330,7 +332,7 @@ class BoundedProtocol(H11Protocol):
             self.loop.call_later(seconds, self._release)
 
     def _release(self) -> None:
-        if self.transport.is_closing() or not isinstance(self.flow, _HeldFlow):
+        if self.transport.is_closing() or not isinstance(self.flow, _HeldFlow) or not self.flow.held:
             return
         if delay := self._charge(0.0):  # for what the client's other connections cost meanwhile
             self.loop.call_later(delay, self._release)
