@@ -39,7 +39,8 @@ class StubPool:
             return {"error": {"code": "unsupported_format", "message": "this is no picture"}}
         candidate = {"class_name": next(iter(COLOURS)), "name": "Eiffel Tower", "probability": 0.9}
         reply = {"tags": [TAG], "candidates": [candidate], "known": True, "reasons": [], "seconds": {}}
-        return reply | ({"size": (4, 3)} if "size" in also else {})
+        embedding = {"embedding": "AACAPw=="} if "embedding" in also else {}
+        return reply | embedding | ({"size": (4, 3)} if "size" in also else {})
 
     async def close(self) -> None:
         self.closed = True

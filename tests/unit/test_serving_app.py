@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import re
+import threading
+import time
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ from nearest import Nearest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from starlette.testclient import TestClient
-from stub_pool import StubPool, use_stub
+from stub_pool import TAG, StubPool, use_stub
 from tiny_model import COLOURS, calibrated, make_model
 
 from landmarks.errors import ModelError, SearchError, SettingsError
@@ -643,6 +646,30 @@ def test_a_search_that_is_refused_does_not_count_for_the_key(model: Path) -> Non
     client = TestClient(app, headers={"X-API-Key": KEY})
     client.post("/v1/search", files=[("photos", ("a", TOWER)), ("photos", ("b", HENGE))])
     assert "landmarks_key_pictures_total{" not in client.get("/metrics").text
+
+
+def test_searches_wait_for_each_other_and_nothing_else_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_stub(monkeypatch)
+    ended, searched = threading.Event(), []
+
+    class Far:
+        def search(self, embedding: NDArray[np.float32], limit: int) -> list[LookAlike]:
+            searched.append(embedding)
+            ended.wait(10)
+            return []
+
+    limits = Limits(decode_seconds=2, request_seconds=2)
+    app = create_app(ServeSettings(make_model(tmp_path / "colours"), workers=1, limits=limits), Far())
+    with TestClient(app) as client, ThreadPoolExecutor(40) as threads:
+        asked = [threads.submit(client.post, "/v1/search", content=TOWER, headers=RAW) for _ in range(40)]
+        while app.state.service.catalog.find(None).pool.answered < 40:
+            time.sleep(0.01)
+        answer = client.post("/v1/xmp", json={"photos": [{"file": "a", "tags": [TAG]}] * 2})
+        assert (answer.status_code, len(searched)) == (200, 1)
+        ended.set()
+        assert {each.result().status_code for each in asked} == {200}
 
 
 def test_an_index_that_is_gone_is_told(model: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from codecs import BOM_UTF8
 from collections.abc import Callable, Coroutine
@@ -22,6 +21,7 @@ from landmarks.serving.look_alikes import Searcher
 from landmarks.serving.middleware.admission import Ticket
 from landmarks.serving.middleware.intake import Upload, check_json, read_files, read_pictures
 from landmarks.serving.models.served import ServedModel
+from landmarks.serving.pool.fair_thread import FairThread
 from landmarks.serving.schemas import (
     ErrorBody,
     LandmarksResponse,
@@ -248,6 +248,8 @@ def _add_annotate(router: APIRouter, service: Service) -> None:
 
 
 def _add_search(router: APIRouter, service: Service, searcher: Searcher) -> None:
+    thread = FairThread()  # of its own: an index may be far away, and what else takes long must not wait for it
+
     @router.post("/search", summary="Find similar photos", responses=_OF_PICTURES, openapi_extra=PICTURES)
     async def search(
         request: Request, limit: Annotated[int, Query(ge=1, le=100, description="Number of results.")] = 10
@@ -264,7 +266,9 @@ def _add_search(router: APIRouter, service: Service, searcher: Searcher) -> None
         if problem is not None or answer.embedding is None:
             raise problem or RequestError("unavailable", "the picture has no embedding: send it again")
         try:
-            found = await asyncio.to_thread(searcher.search, answer.embedding, limit)
+            found = await thread.run(
+                ticket.client, partial(searcher.search, answer.embedding, limit), ticket.spend
+            )
         except SearchError as error:  # such as one that was moved
             _log.error("the index cannot be searched", extra={"reason": str(error)})
             message = "the index of photos cannot be read just now; the log of the service says why"
