@@ -11,7 +11,8 @@ import time
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -335,6 +336,55 @@ def test_a_job_deleted_under_its_workers_is_not_counted_twice(
             time.sleep(0.01)
         time.sleep(0.05)  # their results are stored
         assert "landmarks_job_pictures 5.0" in client.get("/metrics").text
+
+
+@contextmanager
+def held_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Have the file of jobs wait at its first question until this ends; yields the jobs that were asked for."""
+    find, asked, go_on = JobStore.find, list[str](), threading.Event()
+
+    def slow(store: JobStore, job: str, owner: str) -> Any:
+        asked.append(job)
+        go_on.wait(10)
+        return find(store, job, owner)
+
+    monkeypatch.setattr(JobStore, "find", slow)
+    yield asked
+    time.sleep(0.1)  # until all others wait for it
+    go_on.set()
+
+
+def test_results_that_are_read_while_their_job_is_deleted_are_complete(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = client.post("/v1/jobs", content=archive({"a.jpg": b"x"}), headers=ZIP).json()["id"]
+    finished(client, job)
+    with ThreadPoolExecutor(2) as threads:
+        with held_store(monkeypatch) as asked:
+            reading = threads.submit(client.get, f"/v1/jobs/{job}/results")
+            while not asked:
+                time.sleep(0.001)
+            deleting = threads.submit(client.delete, f"/v1/jobs/{job}")
+        assert [photo["number"] for photo in reading.result().json()["photos"]] == [0]
+        assert deleting.result().status_code == 204
+    assert client.get(f"/v1/jobs/{job}/results").status_code == 404
+
+
+def test_clients_take_turns_at_the_file_of_jobs(settings: ServeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = create_app(replace(settings, access=Access(proxies=("10.0.0.1",))))
+    with (
+        TestClient(app, client=("10.0.0.1", 1)) as client,
+        ThreadPoolExecutor(9) as threads,
+        held_store(monkeypatch) as asked,
+    ):
+        for number in range(8):
+            threads.submit(client.get, f"/v1/jobs/many-{number}", headers={"X-Forwarded-For": "192.0.2.1"})
+            while not asked:
+                time.sleep(0.001)
+        time.sleep(0.1)
+        threads.submit(client.get, "/v1/jobs/one", headers={"X-Forwarded-For": "192.0.2.2"})
+    assert asked.index("one") == 1
+    assert len(asked) == 9
 
 
 # --- archives ---

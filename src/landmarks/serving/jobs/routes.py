@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,14 +13,16 @@ from starlette.responses import JSONResponse, Response
 
 from landmarks.serving.errors import RequestError
 from landmarks.serving.jobs.archive import images_of
-from landmarks.serving.jobs.runner import JobRunner
-from landmarks.serving.jobs.store import Job
+from landmarks.serving.jobs.runner import Asker, JobRunner
+from landmarks.serving.jobs.store import Job, JobStore
 from landmarks.serving.middleware.admission import Ticket
 from landmarks.serving.middleware.intake import read_files
 from landmarks.serving.routes import PICTURES, ModelName, errors, only_known_parameters
 from landmarks.serving.schemas import Photo
 from landmarks.serving.service import Service
 from landmarks.serving.settings import JobLimits
+
+Result = TypeVar("Result")
 
 _MOST_RESULTS = 1000
 _EXAMPLE: dict[str, Any] = {**Photo.model_json_schema()["examples"][0], "number": 0, "model": "world-5d1f0c3a9b7e"}
@@ -66,11 +70,18 @@ def jobs_router(service: Service, runner: JobRunner, limits: JobLimits) -> APIRo
     router = APIRouter(prefix="/v1/jobs", dependencies=[Depends(only_known_parameters)])
     missing: dict[int | str, dict[str, Any]] = errors(401, 403, 404, 422, 503)
 
-    async def find(request: Request, job_id: str) -> Job:
-        job = await runner.call(lambda store: store.find(job_id, _owner(request)))
-        if job is None:
+    async def find(request: Request, job_id: str, read: Callable[[JobStore, Job], Result]) -> Result:
+        """Find a job and read something of it, in one go: it may be deleted at any time."""
+        owner = _owner(request)
+
+        def found(store: JobStore) -> Result | None:
+            job = store.find(job_id, owner)
+            return None if job is None else read(store, job)
+
+        result = await runner.call(found, _asker(request))
+        if result is None:
             raise RequestError("not_found", "there is no such job, or its time is over")
-        return job
+        return result
 
     def card(job: Job) -> JobCard:
         expires = None if job.finished is None else job.finished + limits.job_hours * 3600
@@ -95,7 +106,7 @@ def jobs_router(service: Service, runner: JobRunner, limits: JobLimits) -> APIRo
         listing = partial(images_of, uploads, limits, max_file_bytes)
         images, skipped = await service.thread.run(ticket.client, listing, ticket.spend)
         ticket.check()
-        job = await runner.add(_owner(request), model, images)
+        job = await runner.add(_owner(request), model, images, _asker(request))
         ticket.count(len(images))
         body = card(job).model_dump() | {"skipped": skipped}
         return JSONResponse(body, 202, {"Location": f"/v1/jobs/{job.id}"})
@@ -103,24 +114,24 @@ def jobs_router(service: Service, runner: JobRunner, limits: JobLimits) -> APIRo
     @router.get("/{job_id}", summary="State of a job", responses=missing)
     async def job(request: Request, job_id: str) -> JobCard:
         """Return how far a job is."""
-        return card(await find(request, job_id))
+        return card(await find(request, job_id, lambda _store, job: job))
 
-    @router.get("/{job_id}/results", summary="Results of a job", responses=missing)
+    @router.get("/{job_id}/results", summary="Results of a job", response_model=JobResults, responses=missing)
     async def job_results(
         request: Request,
         job_id: str,
         start: Annotated[int, Query(ge=0, lt=2**31, description="Number of the first image.")] = 0,
         limit: Annotated[int, Query(ge=1, le=_MOST_RESULTS)] = _MOST_RESULTS,
-    ) -> JobResults:
+    ) -> Response:
         """Return results in the order of the images, also while the job is running."""
-        await find(request, job_id)
-        results, following = await runner.call(lambda store: store.results(job_id, start, limit))
-        return JobResults(photos=[JobPhoto.model_validate(each) for each in results], next=following)
+        photos, following = await find(request, job_id, lambda store, _job: store.results(job_id, start, limit))
+        body = f'{{"photos":[{",".join(photos)}],"next":{json.dumps(following)}}}'
+        return Response(body, media_type="application/json")
 
     @router.delete("/{job_id}", summary="Delete a job", status_code=204, responses=missing)
     async def delete_job(request: Request, job_id: str) -> Response:
         """Delete a job with its images and results, whatever its state."""
-        if not await runner.delete(job_id, _owner(request)):
+        if not await runner.delete(job_id, _owner(request), _asker(request)):
             raise RequestError("not_found", "there is no such job, or its time is over")
         return Response(status_code=204)
 
@@ -131,3 +142,7 @@ def _owner(request: Request) -> str:
     """Return the name of the key of a request: jobs are visible only with the key that made them."""
     quota = request.state.quota
     return "" if quota is None else str(quota.key.name)
+
+
+def _asker(request: Request) -> Asker:
+    return Asker(request.state.client, request.state.spend)

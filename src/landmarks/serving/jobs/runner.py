@@ -7,14 +7,16 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from landmarks.serving.errors import RequestError
 from landmarks.serving.jobs.archive import Packed
 from landmarks.serving.jobs.store import Item, Job, JobStore, NewImage
 from landmarks.serving.middleware.intake import Upload
+from landmarks.serving.pool.fair_thread import FairThread
 from landmarks.serving.schemas import Photo
 from landmarks.serving.service import Answered, Service
 from landmarks.serving.settings import JobLimits
@@ -24,6 +26,17 @@ Result = TypeVar("Result")
 _log = logging.getLogger("landmarks.serving")
 _EXPIRY_SECONDS = 60.0  # between two looks for jobs whose time is over
 _RETRY_SECONDS = 5.0  # before the next try to use a file that could not be used, such as on a full disk
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Who uses the file of jobs: a client, and what charges it for CPU time, in seconds."""
+
+    client: str
+    spend: Callable[[float], object]
+
+
+_ITSELF = Asker("", lambda _seconds: None)
 
 
 class JobRunner:
@@ -46,7 +59,7 @@ class JobRunner:
         self._service = service
         self._limits = limits
         self._store = JobStore(limits.path)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="jobs")  # SQLite may wait for the disk
+        self._thread = FairThread()  # SQLite may wait for the disk
         self._tasks: list[asyncio.Task[None]] = []
         self._more = asyncio.Event()  # set, and replaced by another one, when there are more images
         self.pending = self._store.waiting()
@@ -62,16 +75,15 @@ class JobRunner:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.call(lambda store: store.close())
-        self._thread.shutdown()
 
-    async def call(self, work: Callable[[JobStore], Result]) -> Result:
-        """Use the store, in its thread.
+    async def call(self, work: Callable[[JobStore], Result], asker: Asker = _ITSELF) -> Result:
+        """Use the store, in its thread, where those who ask take turns.
 
         Raises:
             RequestError: The file cannot be used.
         """
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._store)
+            return await self._thread.run(asker.client, partial(work, self._store), asker.spend)
         except sqlite3.Error as error:
             _log.error("the file of jobs cannot be used", extra={"reason": str(error)})
             message = "jobs cannot be read or stored just now, perhaps because the disk is full: try again later"
@@ -84,7 +96,7 @@ class JobRunner:
                 return await self.call(work)
             await asyncio.sleep(_RETRY_SECONDS)
 
-    async def add(self, owner: str, model: str | None, images: Sequence[Packed]) -> Job:
+    async def add(self, owner: str, model: str | None, images: Sequence[Packed], asker: Asker = _ITSELF) -> Job:
         """Store a job, all of it or nothing, and return it.
 
         Its images are unpacked as they are stored, so that no more than one is in memory. One that cannot be
@@ -100,7 +112,7 @@ class JobRunner:
             fits = store.size() + size <= self._limits.job_mb * 2**20
             return store.find(store.add(owner, model, _unpacked(images)), owner) if fits else None
 
-        storing = asyncio.create_task(self.call(stored))
+        storing = asyncio.create_task(self.call(stored, asker))
         try:
             job = await asyncio.shield(storing)
         except asyncio.CancelledError:
@@ -119,9 +131,9 @@ class JobRunner:
         self._more = asyncio.Event()
         return job
 
-    async def delete(self, job: str, owner: str) -> bool:
+    async def delete(self, job: str, owner: str, asker: Asker = _ITSELF) -> bool:
         """Delete a job of an owner with its images and results; return whether there was one."""
-        gone = await self.call(lambda store: store.delete(job, owner))
+        gone = await self.call(lambda store: store.delete(job, owner), asker)
         self.pending = await self.call(lambda store: store.waiting())
         return gone
 

@@ -135,8 +135,8 @@ class JobStore:
         ).fetchone()
         return None if row is None else Job(*row)
 
-    def results(self, job: str, start: int, limit: int) -> tuple[list[dict[str, Any]], int | None]:
-        """Return results of a job in the order of its images, without a gap.
+    def results(self, job: str, start: int, limit: int) -> tuple[list[str], int | None]:
+        """Return results of a job as JSON, each with its `number`, in the order of its images, without a gap.
 
         Args:
             job: Its ID.
@@ -151,11 +151,11 @@ class JobStore:
             "SELECT number, result FROM images WHERE job = ? AND number >= ? ORDER BY number LIMIT ?",
             (job, start, limit + 1),
         )
-        results: list[dict[str, Any]] = []
+        results: list[str] = []
         for number, result in rows:
             if result is None or len(results) == limit:
                 return results, number
-            results.append({**json.loads(result), "number": number})
+            results.append(f'{result[:-1]}, "number": {number}}}')  # parsed, a thousand would hold up everybody
         return results, None
 
     def take(self) -> Item | None:

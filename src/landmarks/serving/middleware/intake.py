@@ -72,7 +72,7 @@ class Intake:
         if length.isdecimal():
             self._check_size(int(length))
         with self._admission.enter(scope["state"]["client"], scope["state"]["quota"]) as ticket:
-            ticket.spend = scope["state"].get("spend", ticket.spend)
+            ticket.spend = scope["state"]["spend"]
             scope["state"]["ticket"] = ticket
             async with _Visit(receive, send, ticket, self._limits, self._stopping) as visit:
                 await self._app(scope, self._counted(visit), visit.send)

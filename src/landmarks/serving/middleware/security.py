@@ -89,7 +89,8 @@ class Gate:
     """Refuses requests for another host or without the API key, and identifies the client.
 
     Args:
-        app: The next application; `scope["state"]` has the `client`, and the `quota` of its key or None.
+        app: The next application; `scope["state"]` has the `client`, what charges it for CPU time as `spend`, and
+            the `quota` of its key or None.
         access: Access rules.
         keys: The API keys.
     """
@@ -107,6 +108,7 @@ class Gate:
             if scope["path"] not in _PROBES:
                 self._check_host(headers)
             scope["state"]["quota"] = None
+            scope["state"].setdefault("spend", lambda _seconds: None)  # where no server of ours is around it
             if scope["path"].startswith(PROTECTED) and not self._keys.open:
                 scope["state"]["quota"] = self._quota(headers, _key_parameter(scope))
             peer = (scope.get("client") or ("",))[0]
