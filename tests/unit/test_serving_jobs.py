@@ -387,6 +387,20 @@ def test_clients_take_turns_at_the_file_of_jobs(settings: ServeSettings, monkeyp
     assert len(asked) == 9
 
 
+def test_jobs_that_are_sent_at_once_count_for_the_key_before_they_are_stored(
+    settings: ServeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "one-0123456789abcdef"
+    (tmp_path / "keys.toml").write_text(f'[one]\nsha256 = "{hash_of(key)}"\nimages_per_minute = 2')
+    app = create_app(replace(settings, access=Access(keys_file=tmp_path / "keys.toml")))
+    with TestClient(app, headers={"X-API-Key": key}) as client, ThreadPoolExecutor(5) as threads:
+        with held_store(monkeypatch):
+            content = archive({"a.jpg": b"x", "b.jpg": b"x"})
+            sent = [threads.submit(client.post, "/v1/jobs", content=content, headers=ZIP) for _ in range(5)]
+        assert sorted(each.result().status_code for each in sent) == [202, 429, 429, 429, 429]
+        assert 'landmarks_key_pictures_total{key="one"} 2.0' in client.get("/metrics").text
+
+
 # --- archives ---
 
 

@@ -105,9 +105,8 @@ def jobs_router(service: Service, runner: JobRunner, limits: JobLimits) -> APIRo
         max_file_bytes = service.settings.limits.max_file_bytes
         listing = partial(images_of, uploads, limits, max_file_bytes)
         images, skipped = await service.thread.run(ticket.client, listing, ticket.spend)
-        ticket.check()
-        job = await runner.add(_owner(request), model, images, _asker(request))
-        ticket.count(len(images))
+        with ticket.accepting(len(images)):
+            job = await runner.add(_owner(request), model, images, _asker(request))
         body = card(job).model_dump() | {"skipped": skipped}
         return JSONResponse(body, 202, {"Location": f"/v1/jobs/{job.id}"})
 

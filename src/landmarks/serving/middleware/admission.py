@@ -10,6 +10,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 
 from landmarks.serving.errors import RequestError
@@ -137,20 +138,13 @@ class Ticket:
         Raises:
             RequestError: There are none, or the key has used up its rate.
         """
-        self.check()
-        self._take(count, 0)
-        self._places += count
-        self.count(count)
+        with self.accepting(count):
+            self._take(count, 0)
+            self._places += count
 
-    def check(self) -> None:
-        """Refuse the request, with a `RequestError`, if the key has used up its rate."""
-        if self._quota is not None:
-            self._quota.check()
-
-    def count(self, images: int) -> None:
-        """Count images that were accepted toward the rate limit of the key."""
-        if self._quota is not None:
-            self._quota.take(images)
+    def accepting(self, images: int) -> AbstractContextManager[None]:
+        """Count images toward the rate limit of the key unless an error ends the block; see `Quota.taking`."""
+        return nullcontext() if self._quota is None else self._quota.taking(images)
 
     def take_bytes(self, count: int) -> None:
         """Reserve memory for a part of the body; raises `RequestError` if there is none."""

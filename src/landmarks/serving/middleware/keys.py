@@ -12,7 +12,8 @@ import math
 import re
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,11 +73,22 @@ class Quota:
                 retry_after=math.ceil((1 - self._left) * 60 / rate),
             )
 
-    def take(self, count: int) -> None:
-        """Count images that were accepted; a request may exceed the rate, and the next one waits for it."""
-        if self.key.images_per_minute is not None:
-            self._refill(self.key.images_per_minute)
-            self._left -= count
+    @contextmanager
+    def taking(self, count: int) -> Iterator[None]:
+        """Count images unless an error ends the block: what is refused does not count.
+
+        A request may exceed the rate, and the next one waits for it.
+
+        Raises:
+            RequestError: The key has used up its rate, also by what other blocks may still accept.
+        """
+        self.check()
+        self._left -= count
+        try:
+            yield
+        except BaseException:
+            self._left += count
+            raise
         self._counted(count)
 
     def _refill(self, rate: int) -> None:
