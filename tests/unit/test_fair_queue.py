@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from landmarks.serving.errors import RequestError
 from landmarks.serving.middleware.clients import Clients, client_name, forwarded_client, networks_of
 from landmarks.serving.pool.fair_queue import FairLine
 from landmarks.serving.pool.fair_thread import FairThread
@@ -150,6 +151,22 @@ def test_a_proxy_never_waits(address: str) -> None:
     assert other is not None
     clients.delay(other, 0.001)
     assert clients.delay(proxy, 10.0) == 0.0
+
+
+def test_clients_behind_a_proxy_have_a_share_and_a_limit_each() -> None:
+    clients = Clients(ConnectionLimits(loop_share=0.5, client_connections=2), ["10.0.0.1"])
+    proxy = clients.enter("10.0.0.1")[0]
+    assert proxy is not None
+    greedy = clients.behind("192.0.2.1")
+    clients.delay(proxy, 0.001)
+    assert clients.delay(greedy, 10.0) == 0.0, "nobody else is there, only the proxy that it comes through"
+    clients.delay(clients.behind("192.0.2.2"), 0.001)
+    assert 0.9 < clients.delay(greedy, 0.5) <= 1.0
+    assert clients.behind("192.0.2.1") is greedy
+    with pytest.raises(RequestError, match="too many connections"):
+        clients.behind("192.0.2.1")
+    clients.end(greedy)
+    assert clients.behind("192.0.2.1") is greedy
 
 
 def test_a_client_that_comes_back_still_owes_what_it_used() -> None:

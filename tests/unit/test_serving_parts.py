@@ -28,8 +28,9 @@ from landmarks.serving.listening import listen
 from landmarks.serving.middleware.admission import Admission
 from landmarks.serving.middleware.clients import Account, Clients
 from landmarks.serving.middleware.connections import BoundedProtocol
+from landmarks.serving.middleware.keys import KeyRing
 from landmarks.serving.middleware.logs import JsonFormatter
-from landmarks.serving.middleware.security import host_name
+from landmarks.serving.middleware.security import Gate, host_name
 from landmarks.serving.pool import protocol as frames
 from landmarks.serving.server import Server
 from landmarks.serving.settings import Access, ConnectionLimits, JobLimits, Limits, ServeSettings
@@ -174,8 +175,8 @@ def test_origins_that_browsers_send_are_taken(origin: str) -> None:
 class _Transport(asyncio.Transport):
     """A connection whose client takes so many bytes at each look."""
 
-    def __init__(self, takes: int) -> None:
-        super().__init__()
+    def __init__(self, takes: int = 0) -> None:
+        super().__init__({"peername": ("10.0.0.1", 1)})
         self.left = 10_000
         self.aborted = False
         self.sent = b""
@@ -208,20 +209,37 @@ class _Transport(asyncio.Transport):
         self.sent += data
 
 
-def _protocol(clients: Clients, account: Account | None) -> BoundedProtocol:
-    """One connection to an application that answers every request."""
-    config = _config()
+async def _answer(scope: Scope, receive: Receive, send: Send) -> None:
+    await Response("answered")(scope, receive, send)
+
+
+def _protocol(clients: Clients, account: Account | None, app: Any = _answer) -> BoundedProtocol:
+    """One connection."""
+    config = uvicorn.Config(app, log_config=None)
     config.load()
     return BoundedProtocol(
         clients=clients, account=account, refused=print, config=config, server_state=ServerState(), app_state={}
     )
 
 
-def _config(**options: Any) -> uvicorn.Config:
-    async def answer(_scope: Scope, _receive: Receive, send: Send) -> None:
-        await Response("answered")(_scope, _receive, send)
+def test_a_client_behind_a_proxy_waits_for_its_turn_and_others_do_not() -> None:
+    async def sent() -> list[bytes]:
+        access = Access(proxies=("10.0.0.1",))
+        clients = Clients(ConnectionLimits(), access.proxies)
+        clients.delay(clients.behind("192.0.2.2"), 0.001)
+        clients.delay(clients.behind("192.0.2.1"), 5.0)
+        transports = [_Transport(), _Transport()]
+        for number, transport in enumerate(transports, 1):
+            account, _ = clients.enter("10.0.0.1")
+            protocol = _protocol(clients, account, Gate(_answer, access, KeyRing(access)))
+            protocol.connection_made(transport)
+            protocol.data_received(b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.%d\r\n\r\n" % number)
+        await asyncio.sleep(0.02)
+        return [transport.sent for transport in transports]
 
-    return uvicorn.Config(answer, log_config=None, lifespan="off", **options)
+    greedy, other = asyncio.run(sent())
+    assert greedy == b""
+    assert other.endswith(b"answered")
 
 
 def test_a_request_that_waits_for_the_turn_of_its_client_is_answered_at_the_stop() -> None:
@@ -230,7 +248,7 @@ def test_a_request_that_waits_for_the_turn_of_its_client_is_answered_at_the_stop
         greedy, other = clients.enter("192.0.2.1")[0], clients.enter("192.0.2.2")[0]
         assert greedy is not None
         assert other is not None
-        protocol, transport = _protocol(clients, greedy), _Transport(0)
+        protocol, transport = _protocol(clients, greedy), _Transport()
         protocol.connection_made(transport)
         clients.delay(other, 0.001)
         assert clients.delay(greedy, 5.0) > 5
@@ -254,9 +272,10 @@ def test_connections_whose_turn_comes_while_the_service_stops_are_answered(
     protocol = partial(BoundedProtocol, clients=clients, refused=print)
 
     async def stopped(listener: socket.socket, asked: list[socket.socket]) -> None:
-        server = Server(_config(http=protocol), clients, print, lambda: None, lambda: None)
-        server.config.load()
-        server.lifespan = server.config.lifespan_class(server.config)
+        config = uvicorn.Config(_answer, http=protocol, lifespan="off", log_config=None)  # type: ignore[arg-type]
+        server = Server(config, clients, print, lambda: None, lambda: None)
+        config.load()
+        server.lifespan = config.lifespan_class(config)
         await server.startup([listener])
         for one in asked:
             one.connect(listener.getsockname())

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from landmarks.serving.errors import RequestError
 from landmarks.serving.settings import ConnectionLimits
 
 _BURST_SECONDS = 0.05
@@ -38,6 +39,11 @@ _MANY_GONE = 1000
 _MAX_HOPS = 20  # maximum number of `X-Forwarded-For` entries to read
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def too_many_connections() -> RequestError:
+    """Return the error of a client that has too many connections."""
+    return RequestError("too_many_connections", "there are too many connections", retry_after=5)
 
 
 def networks_of(texts: Sequence[str]) -> tuple[Network, ...]:
@@ -104,10 +110,12 @@ class Account:
 
     Attributes:
         name: Name of the client, from `client_name`, or the address of a proxy.
-        connections: Number of open connections.
+        is_proxy: Whether it is a proxy, which stands for many and is not limited as one client.
+        connections: Number of open connections, and of requests in progress through proxies.
     """
 
     name: str
+    is_proxy: bool = False
     connections: int = 0
     _debt: float = 0.0
     _at: float = field(default_factory=time.monotonic)
@@ -174,28 +182,52 @@ class Clients:
             The account to which the connection belongs until `leave`, None if the service or this client has too
             many; and the seconds by which the client exceeds its share, 0 if it may go on at once.
         """
-        trusted = is_proxy(address, self._proxies)
-        name = address if trusted else client_name(address)  # the rest of its /64 is no proxy
-        account = self._accounts.get(name) or self._gone.setdefault(name, Account(name))
+        account = self._account(address if is_proxy(address, self._proxies) else client_name(address))
         over = self._over(account, 0.0)
-        full = self._connections >= self.limits.connections
-        full |= account.connections >= self.limits.client_connections and not trusted
+        full = self._connections >= self.limits.connections or self._has_most(account)
         cost = _REFUSAL_COST if full and over else _CONNECTION_COST
         if over < _MOST_SECONDS:
             account.charge(self._scale.real(cost), self.limits.loop_share)
         if full:
             self._forget_some()
             return None, over
-        self._accounts[name] = account
-        self._gone.pop(name, None)
-        account.connections += 1
         self._connections += 1
-        return account, over
+        return self._begin(account), over
 
     def leave(self, account: Account) -> None:
         """Forget a connection, but not what its client owes."""
-        account.connections -= 1
         self._connections -= 1
+        self.end(account)
+
+    def behind(self, client: str) -> Account:
+        """Count a request that came through a proxy like a connection of its client, until `end`.
+
+        Raises:
+            RequestError: The client has too many.
+        """
+        account = self._account(client)
+        if self._has_most(account):
+            raise too_many_connections()
+        return self._begin(account)
+
+    def _account(self, name: str) -> Account:
+        known = self._accounts.get(name) or self._gone.get(name)
+        if known is None:
+            known = self._gone[name] = Account(name, is_proxy(name, self._proxies))
+        return known
+
+    def _has_most(self, account: Account) -> bool:
+        return account.connections >= self.limits.client_connections and not account.is_proxy
+
+    def _begin(self, account: Account) -> Account:
+        self._accounts[account.name] = account
+        self._gone.pop(account.name, None)
+        account.connections += 1
+        return account
+
+    def end(self, account: Account) -> None:
+        """Forget a request that came through a proxy, but not what its client owes."""
+        account.connections -= 1
         if account.connections == 0:
             self._gone[account.name] = self._accounts.pop(account.name)
             self._forget_some()
@@ -209,9 +241,11 @@ class Clients:
     def delay(self, account: Account, seconds: float) -> float:
         """Charge a client for CPU time; return how many seconds it has to wait for more.
 
-        Who is alone, or a proxy, which stands for many, never waits, nor later for what it has used meanwhile.
+        Who is alone, or a proxy, never waits, nor later for what it has used meanwhile.
         """
         over = self._over(account, seconds)
+        if account.is_proxy:  # beside which the clients behind it are not somebody else
+            return over
         if account is not self._latest:
             self._latest, self._others_at = account, self._latest_at
         self._latest_at = time.monotonic()
@@ -220,7 +254,7 @@ class Clients:
     def _over(self, account: Account, seconds: float) -> float:
         over = account.charge(self._scale.real(seconds), self.limits.loop_share)
         others_at = self._others_at if account is self._latest else self._latest_at
-        if time.monotonic() - others_at < _CONTENDED_SECONDS and not is_proxy(account.name, self._proxies):
+        if time.monotonic() - others_at < _CONTENDED_SECONDS and not account.is_proxy:
             return over
         account.forgive()
         return 0.0

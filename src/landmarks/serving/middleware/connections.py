@@ -20,7 +20,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from landmarks.serving.errors import RequestError, error_bytes
-from landmarks.serving.middleware.clients import Account, Clients
+from landmarks.serving.middleware.clients import Account, Clients, too_many_connections
 from landmarks.serving.middleware.metering import metered
 from landmarks.serving.middleware.security import HEADERS
 
@@ -176,8 +176,7 @@ class BoundedProtocol(H11Protocol):
         super().connection_made(transport)
         self.flow = _HeldFlow(transport)
         if self._account is None:
-            problem = RequestError("too_many_connections", "there are too many connections", retry_after=5)
-            self._refuse(problem)
+            self._refuse(too_many_connections())
             return
         self._wait(self._limits.header_seconds, self._silent)
 
@@ -263,14 +262,32 @@ class BoundedProtocol(H11Protocol):
     # --- the work ---
 
     async def _serve_metered(self, scope: Scope, receive: Receive, send: Send) -> None:
-        account = self._account  # a client that leaves meanwhile is charged too
+        account = payer = self._account  # a client that leaves meanwhile is charged too
+        paid = _REQUEST_COST
 
-        def charge(seconds: float) -> None:
-            if account is not None:
-                self._clients.delay(account, max(0.0, seconds))
+        def spend(seconds: float) -> float:
+            over = 0.0 if payer is None else self._clients.delay(payer, seconds)
+            return 0.0 if self._stopping else over
 
-        scope["state"]["spend"] = charge
-        await metered(self._serve(scope, receive, send), lambda seconds: charge(seconds - _REQUEST_COST))
+        def charge(seconds: float) -> float:
+            nonlocal paid
+            free = min(paid, seconds)
+            paid -= free
+            return spend(seconds - free)
+
+        async def come_from(client: str) -> None:
+            nonlocal payer
+            if account is not None and account.is_proxy and client != account.name:
+                payer = self._clients.behind(client)
+                spend(_REQUEST_COST)
+                await asyncio.sleep(0)  # after which it waits for the turn of its client
+
+        scope["state"].update(spend=spend, come_from=come_from)
+        try:
+            await metered(self._serve(scope, receive, send), charge)
+        finally:
+            if payer is not None and payer is not account:
+                self._clients.end(payer)
 
     def _busy(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

@@ -113,7 +113,9 @@ class Gate:
                 scope["state"]["quota"] = self._quota(headers, _key_parameter(scope))
             peer = (scope.get("client") or ("",))[0]
             forwarded = ",".join(headers.getlist("x-forwarded-for"))
-            scope["state"]["client"] = forwarded_client(peer, forwarded, self._proxies)
+            scope["state"]["client"] = client = forwarded_client(peer, forwarded, self._proxies)
+            if (come_from := scope["state"].get("come_from")) is not None:
+                await come_from(client)
         await self._app(scope, receive, send)
 
     def _check_host(self, headers: Headers) -> None:
