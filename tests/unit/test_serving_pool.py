@@ -88,12 +88,14 @@ def test_a_picture_whose_worker_is_killed_goes_to_another(settings: WorkerSettin
 
 
 DEADLY = """
-import io, os
+import io, os, time
 from landmarks.serving.pool import protocol as frames
 source = io.FileIO(0, closefd=False)
 while (frame := frames.read(source)) is not None:
     if frame[1] == b"deadly":
         os._exit(1)
+    if frame[1] == b"slow":
+        time.sleep(0.03)
     os.write(1, b"".join(frames.pack({"tags": []})))
 """
 
@@ -115,6 +117,27 @@ def test_a_picture_that_two_workers_die_on_fails_alone(
         assert [type(answer) for answer in answers] == [dict, WorkerLostError, dict]
         assert reasons == ["the process died"] * 2
         await pool.close()
+
+    run(work())
+
+
+def test_a_client_pays_for_the_workers_that_its_pictures_end(
+    settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = tmp_path / "python"
+    script.write_text(f"#!{sys.executable}\n{DEADLY}")
+    script.chmod(0o755)
+    monkeypatch.setattr("landmarks.serving.pool.pool.sys.executable", str(script))
+
+    async def work() -> None:
+        deaths: list[str] = []
+        pool = Pool(settings, count=1, decode_seconds=30, replaced=deaths.append)
+        await pool.open()
+        ending = [asyncio.create_task(pool.answer(b"deadly", client="a")) for _ in range(5)]
+        await asyncio.gather(*(pool.answer(b"slow", client="b") for _ in range(3)))
+        assert len(deaths) <= 3
+        await pool.close()
+        await asyncio.gather(*ending, return_exceptions=True)
 
     run(work())
 

@@ -165,11 +165,15 @@ class Pool:
     async def _watch(self, first: Process) -> None:
         """Keep one worker running, replacing it whenever it fails."""
         process: Process | None = first
+        unpaid: list[tuple[str, float]] = []
         while True:
             if process is None:
                 process = await self._start_again()
                 continue
-            feeding = asyncio.create_task(self._feed(process))
+            while unpaid:  # an image that ends its worker costs what the next one takes to start
+                client, started = unpaid.pop()
+                self._jobs.done(client, time.monotonic() - started)
+            feeding = asyncio.create_task(self._feed(process, unpaid))
             gone = asyncio.create_task(process.wait())
             try:
                 # A worker that dies while idle must be noticed before the next image arrives.
@@ -183,8 +187,8 @@ class Pool:
                 await self._kill(process)
             process = None
 
-    async def _feed(self, process: Process) -> str:
-        """Send images to a worker until it fails; return why."""
+    async def _feed(self, process: Process, unpaid: list[tuple[str, float]]) -> str:
+        """Send images to a worker until it fails; return why, and append client and start of the last to `unpaid`."""
         while True:
             client, job = await self._jobs.take()
             started = time.monotonic()
@@ -198,7 +202,10 @@ class Pool:
                     _fail(job, WorkerLostError(_LOST))
                 if not job.reply.done():
                     self._jobs.put(client, job, first=True)
-                self._jobs.done(client, time.monotonic() - started)
+                if problem is None:
+                    self._jobs.done(client, time.monotonic() - started)
+                else:
+                    unpaid.append((client, started))
             if problem is not None:
                 return problem
 
