@@ -45,6 +45,7 @@ from landmarks.model.folder import read_info
 from landmarks.serving.album.album import Album
 from landmarks.serving.album.app import create_app
 from landmarks.serving.album.catalogue import Catalogue, Photo
+from landmarks.serving.album.incoming.access import Sessions
 from landmarks.serving.album.opened import Opened
 from landmarks.serving.album.process import run
 from landmarks.serving.album.routes import Events
@@ -214,6 +215,14 @@ def test_other_pages_cannot_ask(calm: Page, headers: dict[str, str], status: int
     assert calm.client.post("/api/links", content=b"{}", headers=headers).status_code == status
 
 
+def test_a_session_that_cannot_be_stored_is_open_until_the_end() -> None:
+    sessions = Sessions(known=lambda _digest: False, store=lambda _digest: None)
+    secret = sessions.exchange(sessions.link())
+    assert secret is not None
+    assert sessions.is_open(secret)
+    assert not sessions.is_open("another")
+
+
 def test_a_session_outlives_a_restart(root: Path, model: Path) -> None:
     with opened_page(root, model) as page:
         cookies = dict(page.client.cookies)
@@ -377,6 +386,7 @@ from landmarks.cli import open
 from landmarks.metadata.settings import WriteOptions
 from landmarks.model.folder import find_model
 from landmarks.serving.album.app import create_app
+from landmarks.serving.album.incoming.access import Sessions
 from landmarks.serving.album.opened import Opened
 from landmarks.serving.album.settings import AlbumSettings
 from landmarks.tagging.settings import TagSettings

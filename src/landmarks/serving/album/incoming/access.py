@@ -51,6 +51,7 @@ class Sessions:
             self._links.remove(_digest(token))
         secret = secrets.token_urlsafe(32)
         self._store(_digest(secret))
+        self._seen.add(_digest(secret))  # also if it could not be stored, as on a full disk
         return secret
 
     def is_open(self, secret: str) -> bool:
