@@ -188,7 +188,7 @@ class Pool:
             process = None
 
     async def _feed(self, process: Process, unpaid: list[tuple[str, float]]) -> str:
-        """Send images to a worker until it fails, and return why; `unpaid` then has client and start of the last."""
+        """Send images to a worker until it fails; return why. Client and start of the last one stay `unpaid`."""
         while True:
             client, job = await self._jobs.take()
             started = time.monotonic()
