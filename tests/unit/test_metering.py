@@ -61,7 +61,6 @@ def test_of_many_that_begin_at_once_one_computes_and_the_others_wait(ended: bool
         return 0.02 if owed > 0.01 else 0.0
 
     async def work(number: int) -> None:
-        await asyncio.sleep(0)
         computed.append(number)
         _compute(0.02)
 

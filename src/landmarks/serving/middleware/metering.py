@@ -28,6 +28,13 @@ def metered(work: Coroutine[Any, Any, None], charge: Callable[[float], float]) -
     error: BaseException | None = None
     try:
         while True:
+            try:
+                wait, spent = charge(spent), 0.0
+                while wait and error is None:
+                    yield from asyncio.sleep(min(wait, _LONGEST_WAIT)).__await__()
+                    wait = charge(0.0)
+            except BaseException as raised:  # noqa: BLE001 - `work` handles it: it may be the end of its task
+                error = raised
             started = time.thread_time()
             try:
                 awaited = work.send(None) if error is None else work.throw(error)
@@ -41,11 +48,7 @@ def metered(work: Coroutine[Any, Any, None], charge: Callable[[float], float]) -
             error = None
             try:
                 yield awaited
-                wait, spent = charge(spent), 0.0
-                while wait:
-                    yield from asyncio.sleep(min(wait, _LONGEST_WAIT)).__await__()
-                    wait = charge(0.0)
-            except BaseException as raised:  # noqa: BLE001 - `work` handles it: it may be the end of its task
+            except BaseException as raised:  # noqa: BLE001 - as above
                 error = raised
     finally:
         charge(spent)
