@@ -65,7 +65,9 @@ class _Api(FastAPI):
     """The application, with what FastAPI cannot know in its description, such as where the API key is sent."""
 
     def openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI document."""
+        """Return the OpenAPI document, which is made once."""
+        if self.openapi_schema is not None:
+            return self.openapi_schema
         document = super().openapi()
         document["components"]["securitySchemes"] = _KEY
         document["paths"][ANNOTATE_PATH]["post"]["responses"].pop("422", None)  # as with Google, it is a 400
