@@ -538,6 +538,23 @@ def test_jobs_take_turns(tmp_path: Path) -> None:
     store.close()
 
 
+def test_owners_take_turns_also_after_a_restart_and_with_images_that_come_back(tmp_path: Path) -> None:
+    store = JobStore(tmp_path / "jobs.sqlite")
+    two = store.add("b", None, [NewImage("", b"")] * 2)
+    for _ in range(4):
+        store.add("a", None, [NewImage("", b"")])
+    store.close()
+    store = JobStore(tmp_path / "jobs.sqlite")
+    taken = list(iter(store.take, None))
+    assert sorted(item.owner for item in taken[:2]) == sorted(item.owner for item in taken[2:4]) == ["a", "b"]
+    assert [item.owner for item in taken[4:]] == ["a", "a"]
+    store.give_back(taken[0])
+    assert store.take() == taken[0]
+    assert store.delete(two, "b")
+    assert store.take() is None
+    store.close()
+
+
 def test_a_file_that_others_can_read_is_closed_to_them(tmp_path: Path) -> None:
     path = tmp_path / "jobs.sqlite"
     JobStore(path).close()

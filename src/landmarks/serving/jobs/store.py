@@ -10,6 +10,7 @@ import os
 import secrets
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
@@ -29,7 +30,6 @@ CREATE TABLE images (
   job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, number INTEGER NOT NULL, file TEXT, content BLOB,
   result TEXT, failed INTEGER NOT NULL DEFAULT 0, taken INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (job, number)
 );
-CREATE INDEX waiting ON images (number) WHERE taken = 0;
 """
 # Results are many, and what is still to be done few; a file of an earlier version gets it when it is opened.
 _UNFINISHED = "CREATE INDEX IF NOT EXISTS unfinished ON images (job) WHERE result IS NULL"
@@ -105,6 +105,9 @@ class JobStore:
         except (OSError, sqlite3.Error) as error:
             self._lock.close()
             raise _unusable(path, error) from error
+        self._line: dict[str, deque[str]] = {}  # owners in turn, and the jobs of each
+        for owner, job in self._database.execute("SELECT owner, id FROM jobs WHERE finished IS NULL"):
+            self._line.setdefault(owner, deque()).append(job)
 
     def close(self) -> None:
         """Close the file; unfinished jobs go on when it is opened again."""
@@ -124,6 +127,7 @@ class JobStore:
                 "VALUES (?1, ?2, ?3, ?4, ?5, ?5 IS NOT NULL, ?5 IS NOT NULL)",
                 ((job, number, each.file, each.content, _json(each.result)) for number, each in enumerate(images)),
             )
+        self._line.setdefault(owner, deque()).append(job)
         return job
 
     def find(self, job: str, owner: str) -> Job | None:
@@ -159,22 +163,34 @@ class JobStore:
         return results, None
 
     def take(self) -> Item | None:
-        """Return the next image, or None; the jobs take turns."""
-        with self._database as database:
-            row = database.execute(
-                "SELECT job, owner, model, number, file, content FROM images JOIN jobs ON job = id "
-                "WHERE taken = 0 ORDER BY number, images.rowid LIMIT 1"  # as the index has them: nothing is sorted
-            ).fetchone()
-            if row is None:
-                return None
-            item = Item(*row)
-            self._mark(item, 1)
-            return item
+        """Return the next image, or None; the owners take turns, and so do the jobs of each."""
+        while self._line:
+            owner, jobs = next(iter(self._line.items()))
+            with self._database as database:
+                row = database.execute(
+                    "SELECT job, owner, model, number, file, content FROM images JOIN jobs ON job = id "
+                    "WHERE job = ? AND result IS NULL AND NOT taken ORDER BY images.rowid LIMIT 1",
+                    (jobs[0],),
+                ).fetchone()
+                item = None if row is None else Item(*row)
+                if item is not None:
+                    self._mark(item, 1)
+            self._line[owner] = self._line.pop(owner)  # now the last one
+            if item is not None:
+                jobs.rotate(-1)
+                return item
+            jobs.popleft()  # nothing waits in it any more
+            if not jobs:
+                del self._line[owner]
+        return None
 
     def give_back(self, item: Item) -> None:
         """Put an image back that was taken and not analysed."""
         with self._database:
             self._mark(item, 0)
+        jobs = self._line.setdefault(item.owner, deque())
+        if item.job not in jobs:
+            jobs.append(item.job)
 
     def _mark(self, item: Item, taken: int) -> None:
         self._database.execute(
