@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import re
@@ -620,6 +621,25 @@ def test_tags_that_make_no_sense_are_refused(client: TestClient) -> None:
     ):
         answer = client.post("/v1/xmp", json={"photos": [{"file": "a", "tags": [tag]}]})
         assert error_of(answer) == (422, "invalid_parameter")
+
+
+def test_json_of_very_many_values_is_refused_as_soon_as_it_has_them(model: Path) -> None:
+    statuses: list[int] = []
+    came = 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal came
+        came += 1
+        return {"type": "http.request", "body": b"[1," * 8000, "more_body": True}
+
+    async def send(message: Any) -> None:
+        statuses.append(message.get("status"))
+
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/xmp", "query_string": b"", "headers": headers}
+    app = create_app(ServeSettings(model, workers=1))
+    asyncio.run(app(scope, receive, send))
+    assert (statuses[0], came) == (413, 2)
 
 
 # --- search ---

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
-import numpy as np
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -22,7 +21,6 @@ _MAX_NAME = 255  # maximum characters of a file name to return
 _RAW = {"", "application/octet-stream", "application/zip"}
 _MAX_FIELDS = 32  # besides the files; they are ignored, but many programs send some
 _MAX_FIELD_BYTES = 64 * 2**10
-_MAX_VALUES = 20_000  # in a JSON body, which may contain images as text; the tags of 200 photos have up to 14,000
 STOP_SECONDS = 3.0
 """Seconds that an upload may still take once the service stops."""
 
@@ -202,17 +200,6 @@ class _Visit:
             return RequestError("request_timeout", f"the upload stalled: less than {rate} came")
         seconds = self._limits.request_seconds
         return RequestError("unavailable", f"there was no answer within {seconds:g} seconds", retry_after=1)
-
-
-def check_json(body: bytes) -> None:
-    """Refuse JSON with very many values: parsing it would block the only thread of the service.
-
-    Raises:
-        RequestError: There are too many.
-    """
-    octets = np.frombuffer(body, np.uint8)  # compared several at once, unlike by bytes.count
-    if sum(np.count_nonzero(octets == mark) for mark in b",[{") > _MAX_VALUES:
-        raise RequestError("too_large", f"the JSON has more than {_MAX_VALUES} values: send less at a time")
 
 
 async def read_pictures(request: Request, limits: Limits) -> list[Upload]:
