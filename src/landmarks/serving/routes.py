@@ -127,7 +127,7 @@ class _JsonRequest(Request):
         values = 0
         async for piece in super().stream():
             octets = np.frombuffer(piece, np.uint8)  # compared several at once, unlike by bytes.count
-            values += sum(np.count_nonzero(octets == mark) for mark in b",[{")
+            values += sum(int(np.count_nonzero(octets == mark)) for mark in b",[{")
             if values > _MAX_VALUES:
                 raise RequestError(
                     "too_large", f"the JSON has more than {_MAX_VALUES} values: send less at a time"
