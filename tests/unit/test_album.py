@@ -15,6 +15,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -213,6 +214,30 @@ def test_another_window_gets_a_link_of_its_own(root: Path, model: Path) -> None:
 )
 def test_other_pages_cannot_ask(calm: Page, headers: dict[str, str], status: int) -> None:
     assert calm.client.post("/api/links", content=b"{}", headers=headers).status_code == status
+
+
+ASK = """
+const { ApiError, get } = await import(`data:text/javascript,${encodeURIComponent(process.argv[1])}`);
+const said = (message) => JSON.stringify({ error: { message } });
+for (const [text, status] of [["{", 200], [said(""), 400], ["<p>", 502], [said("no"), 404]]) {
+  globalThis.fetch = async () => new Response(text, { status });
+  const error = await get("library").catch((error) => error);
+  console.log(error instanceof ApiError, error.message);
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_the_page_says_in_a_sentence_what_is_wrong_with_an_odd_answer() -> None:
+    module = files("landmarks.serving.album").joinpath("static", "api.js")
+    command = ["node", "--input-type=module", "-e", ASK, module.read_text(encoding="utf-8")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "true The answer of the program was cut off.",
+        "true The program answered with status 400.",
+        "true The program answered with status 502.",
+        "true No",
+    ]
 
 
 def test_a_session_that_cannot_be_stored_is_open_until_the_end() -> None:

@@ -24,12 +24,13 @@ async function ask(path, options) {
   } catch {
     throw new ApiError(0, "The program does not answer: nothing was changed.");
   }
-  if (response.ok) return response.json();
   let message = `The program answered with status ${response.status}.`;
   try {
-    message = (await response.json()).error.message;
+    const answer = await response.json();
+    if (response.ok) return answer;
+    message = answer.error.message || message;
   } catch {
-    // A broken answer has no sentence of its own.
+    if (response.ok) message = "The answer of the program was cut off.";
   }
   throw new ApiError(response.status, message[0].toUpperCase() + message.slice(1));
 }
