@@ -140,7 +140,8 @@ def test_rejections_alone_teach_what_was_taught_otherwise(model: Path, tmp_path:
     done = landmarks("learn", "--from-library", library, "--model", model)
     assert "Atomium: learned from 2 photos, 1 of them new" in done.out
     learned = read_learned(model, read_info(model))
-    assert learned is not None and len(learned.landmarks[0].rejected) == 0
+    assert learned is not None
+    assert len(learned.landmarks[0].rejected) == 0
 
 
 def test_what_was_learnt_with_another_model_is_refused(model: Path, yellow: Path, tmp_path: Path) -> None:
