@@ -218,6 +218,29 @@ def test_a_photo_that_the_user_confirmed_is_not_taken_back(model: Path, photos: 
     assert [tag["name"] for tag in rows["stones"]["tags"]] == ["Stonehenge"]
 
 
+def test_a_landmark_is_confirmed_in_every_language(model: Path, photos: Path) -> None:
+    pytest.importorskip("babel", reason="needs the extra languages")
+    save_colour(photos / "giza.jpg", COLOURS["background"], exif=camera_exif(GIZA, "2026:05:01 10:05:00"))
+    for name in ("tower1", "tower2", "stones", "unsure"):
+        (photos / f"{name}.jpg").unlink()
+    assert landmarks("tag", photos, "--model", model, "--write", "-q").status == 0
+    asked = ("tag", photos, "--model", model, "--trips", "--language", "de")
+    assert "looks like Eiffelturm" in landmarks(*asked).err
+    assert landmarks("confirm", photos / "tower0.jpg", "Eiffel Tower").status == 0
+    assert "looks like Eiffelturm" not in landmarks(*asked).err
+
+
+def test_a_rejected_candidate_is_not_added(either: Path, photos: Path) -> None:
+    where = camera_exif((48.86, 2.29), "2026:05:01 10:01:00")
+    save_colour(photos / "tower1.jpg", COLOURS["07.Eiffel_Tower"], exif=where)
+    asked = ("tag", photos, "--model", either, "--places", "--trips")
+    assert landmarks(*asked, "--write", "-q").status == 0
+    assert landmarks("reject", photos / "unsure.jpg", "Eiffel Tower").status == 0
+    done = landmarks(*asked, "--jsonl")
+    assert [(tag["name"], tag["source"]) for tag in done.rows["unsure"]["tags"]] == [("Paris", "estimated")]
+    assert "tagged by the trip" not in done.err
+
+
 def test_a_confirmed_landmark_counts_like_a_position(model: Path, photos: Path) -> None:
     save_colour(photos / "wall.jpg", COLOURS["background"], exif=camera_exif(None, "2026:05:01 10:20:00"))
     asked = ("tag", photos, "--model", model, "--places", "--trips", "--write", "-q")
