@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -15,7 +16,7 @@ from tiny_model import COLOURS, camera_exif, make_model, save_colour
 
 from landmarks.geo.towns import largest_towns
 from landmarks.library.maps.formats import gpx
-from landmarks.library.maps.spots import Spot, find_spot
+from landmarks.library.maps.spots import Spot, find_spot, in_order
 
 PARIS, SYDNEY = (48.8616, 2.2893), (-33.8568, 151.2153)
 GPX, KML = "{http://www.topografix.com/GPX/1/1}", "{http://www.opengis.net/kml/2.2}"
@@ -84,6 +85,22 @@ def test_gpx_has_waypoints_and_the_way_of_the_camera(photos: Path, model: Path, 
 def test_gpx_has_no_longitude_of_180_degrees(longitude: float, written: str) -> None:
     spot = Spot(Path("a.jpg"), (), (-16.8, longitude), "camera", None)
     assert f'<wpt lat="-16.800000" lon="{written}">' in gpx([spot], "Fiji")
+
+
+def test_a_track_across_time_zones_is_in_order() -> None:
+    """From Tokyo to Los Angeles, where clocks show an earlier time of the same day on arrival."""
+    times = {
+        "tokyo": "2026-05-01T17:00:00+09:00",
+        "angeles": "2026-05-01T11:00:00-07:00",
+        "scan": "2026-05-01T12:00",
+    }
+    spots = [
+        Spot(Path(name), (), (float(place), 0.0), "landmark" if name == "scan" else "camera", taken)
+        for place, (name, taken) in enumerate((name, datetime.fromisoformat(text)) for name, text in times.items())
+    ]
+    assert re.findall('<trkpt lat="(.)', gpx(spots, "flight")) == ["0", "1"]
+    assert [spot.photo.name for spot in in_order(spots[:2])] == ["tokyo", "angeles"]
+    assert [spot.photo.name for spot in in_order(spots)] == ["angeles", "scan", "tokyo"], "what the clocks showed"
 
 
 def test_kml_has_photos_and_landmarks(photos: Path, model: Path, tmp_path: Path) -> None:
