@@ -3,8 +3,9 @@
 Photos with a position and photos with a sure landmark are anchors. Two rules take tags away:
 
 1. A tag is impossible if nobody could have come from there to the anchors around it, by car or by plane.
-2. An unsure tag is lone if both anchors next to it on the same day are elsewhere. Of photos of landmarks that a
-   model does not know, those that get a tag mostly get an unsure one, of a place far from the rest of the trip.
+2. An unsure tag is lone if the anchors next to it, at most twelve hours away, are elsewhere. Of photos of
+   landmarks that a model does not know, those that get a tag mostly get an unsure one, of a place far from the
+   rest of the trip.
 
 One rule adds tags: an unsure candidate close to two anchors in time and place becomes likelier; to one, if that is
 a camera's position or a landmark that the user has confirmed. Nobody's word is final: an anchor that others
