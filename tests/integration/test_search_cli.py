@@ -89,6 +89,8 @@ def test_local_features_put_the_first_in_order(photos: Path, model: Path) -> Non
     # Pictures of one colour have no features, so all stay where they are.
     assert [row["inliers"] for row in rows] == [0, 0]
     assert [Path(row["path"]).name for row in rows] == found(photos, model, asked, "-k", 2)
+    more = landmarks("search", asked, "--in", photos, "--model", model, "--rerank", 1, "-k", 2, "--jsonl").out
+    assert ["inliers" in json.loads(line) for line in more.splitlines()] == [True, False], "the top 1 alone"
     done = landmarks("search", "--tag", "paris", "--in", photos, "--model", model, "--rerank", 4)
     assert (done.status, "give one too" in done.complaint) == (2, True)
 

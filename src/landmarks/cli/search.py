@@ -71,7 +71,7 @@ def search(
         if rerank:
             from landmarks.search import rerank as local
 
-            matches = local.rerank(photo, matches, reading.limits)[:count]
+            matches = [*local.rerank(photo, matches[:rerank], reading.limits), *matches[rerank:]][:count]
     else:
         matches = searcher.tagged(str(tag), count)
     _show_all(matches, jsonl=jsonl, scored=photo is not None)
