@@ -109,6 +109,8 @@ def test_a_candidate_near_two_sure_ones_becomes_a_tag() -> None:
     assert change.guess.probability == pytest.approx(3 / (3 + 0.5 + 0.2))
     assert change.reason == "Machu was photographed there 2 minutes before (Machu 2)"
     assert kinds(reconcile([PERU[0], doubted("x", 12, *candidates)])) == {}, "one is not enough"
+    pair = [PERU[0], replace(PERU[0], photo=Path("Machu 0.cr2"))]
+    assert kinds(reconcile([*pair, doubted("x", 12, *candidates)])) == {}, "nor are two files of one photo"
     weak = Guess("Tokyo", 0.9, (35.6586, 139.7454)), Guess("Machu", 0.05, MACHU_PICCHU)
     assert kinds(reconcile([*PERU, doubted("x", 12, *weak)])) == {}
     assert kinds(reconcile([*PERU, doubted("x", 200, *candidates)])) == {}, "too late"

@@ -208,13 +208,10 @@ def reconcile(sightings: Iterable[Sighting], *, zoned: bool | None = None) -> Re
     order = np.argsort(times, kind="stable")
     ordered, times = [listed[index] for index in order], times[order]
     is_anchor = np.array([sighting.where is not None for sighting in ordered], dtype=bool)
-    anchors = _Anchors(
-        [sighting for sighting in ordered if sighting.where is not None],
-        times[is_anchor],
-        np.array([sighting.where for sighting in ordered if sighting.where is not None]).reshape(-1, 2),
-        np.array([sighting.weight for sighting in ordered if sighting.where is not None]),
-        zoned,
-    )
+    certain = [sighting for sighting in ordered if sighting.where is not None]
+    places = np.array([sighting.where for sighting in certain], dtype=np.float64).reshape(-1, 2)
+    weights = np.array([sighting.weight for sighting in certain]) / _files_of_one(times[is_anchor], places)
+    anchors = _Anchors(certain, times[is_anchor], places, weights, zoned)
     refused, doubtful = _judge(anchors)
     trusted = anchors.only(~refused & ~doubtful)
     unsettled = {anchors.sightings[index].photo for index in np.flatnonzero(doubtful).tolist()}
@@ -226,6 +223,13 @@ def reconcile(sightings: Iterable[Sighting], *, zoned: bool | None = None) -> Re
         if change is not None:
             changes[sighting.photo] = change
     return Reconciled(changes, int(doubtful.sum()))
+
+
+def _files_of_one(hours: NDArray[np.float64], places: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return how many anchors (N,) are of the same time and place: a RAW file and its JPEG are one photo."""
+    shots = np.column_stack([hours, places])
+    _, which, counts = np.unique(shots, axis=0, return_inverse=True, return_counts=True)
+    return counts[which.reshape(-1)]
 
 
 def _judge(anchors: _Anchors) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -302,7 +306,7 @@ def _nearest(guess: Guess, hours: float, trusted: _Anchors, found: slice) -> int
     if guess.place is None:
         return None
     close = np.flatnonzero(distances_km(guess.place, trusted.places[found]) <= NEAR_KM)
-    if trusted.weights[found][close].sum() < _SUPPORTING:
+    if trusted.weights[found][close].sum() < _SUPPORTING - 1e-9:  # thirds do not add up exactly
         return None
     return int(found.start) + int(close[np.abs(trusted.hours[found][close] - hours).argmin()])
 
