@@ -195,6 +195,14 @@ def test_changes_are_told_counted_and_explained(either: Path, photos: Path) -> N
     )
 
 
+def test_candidates_that_are_not_shown_are_compared_too(either: Path, photos: Path) -> None:
+    exif = camera_exif(None, "2026:05:01 10:14:00")
+    save_colour(photos / "unsure.jpg", (129, 30, 130), exif=exif)  # stones, if anything
+    row = landmarks("tag", photos, "--model", either, "--jsonl", "--trips", "--top", 1).rows["unsure"]
+    assert [one["name"] for one in row["candidates"]] == ["Stonehenge"]
+    assert [tag["name"] for tag in row["tags"]] == ["Eiffel Tower"]
+
+
 def test_what_was_tagged_before_speaks_for_new_photos(either: Path, photos: Path, tmp_path: Path) -> None:
     for name in ("stones", "unsure"):
         (photos / f"{name}.jpg").rename(tmp_path / f"{name}.jpg")
