@@ -98,7 +98,7 @@ def test_a_model_that_no_process_can_load_is_told(tmp_path: Path, monkeypatch: p
     model = make_model(tmp_path / "colours", calibration=calibrated())
     save_colour(tmp_path / "photos" / "one.png", COLOURS["07.Eiffel_Tower"])
 
-    def begin(plan: Plan) -> Work:
+    def begin(plan: Plan, *_: object) -> Work:
         """Begin where the model is, for processes where it is not."""
         work = begin_or_continue(plan)
         (model / ONNX_FILE).unlink()

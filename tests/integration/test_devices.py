@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from commands import landmarks
+from free_port import free_port
 from lightning_fabric import Fabric
 from tiny_backbone import NARROW, TINY_BACKBONE
 from torch.multiprocessing.spawn import ProcessExitedException
@@ -125,9 +125,7 @@ def test_a_run_that_ended_before_it_had_weights_is_not_to_be_resumed(
 
 def test_two_machines_train_the_same_run(drawn: Path, cache: Path, together: RunFolder, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     train = ["-m", "landmarks", "train", drawn, "--out", run.root, "--cache", cache, *SCRATCH, *CPU, "--nodes", 2]
     second, first = (torchrun(port, rank, train) for rank in (1, 0))
     ended = first.wait()

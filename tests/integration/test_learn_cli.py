@@ -127,6 +127,23 @@ def test_verdicts_that_were_revised_do_not_teach(model: Path, tmp_path: Path) ->
     assert "nothing was confirmed" in landmarks("learn", "--from-library", photo.parent, "--model", model).err
 
 
+def test_rejections_alone_teach_what_was_taught_otherwise(model: Path, tmp_path: Path) -> None:
+    library, shown = tmp_path / "library", [(220, 225, 25), (160, 200, 90)]
+    examples = [save_colour(library / f"{number}.png", colour) for number, colour in enumerate(shown)]
+    landmarks("learn", "Atomium", *examples, "--model", model)
+    assert landmarks("tag", library, "--model", model, "--write").status == 0
+    assert landmarks("reject", examples[1], "Atomium").status == 0
+    done = landmarks("learn", "--from-library", library, "--model", model)
+    assert (done.status, "Atomium: learned from 1 photo, 0 of them new" in done.out) == (0, True), done.err
+    assert tags(model, *examples)[0] == ["Atomium"]
+    assert landmarks("confirm", examples[1], "Atomium").status == 0
+    done = landmarks("learn", "--from-library", library, "--model", model)
+    assert "Atomium: learned from 2 photos, 1 of them new" in done.out
+    learned = read_learned(model, read_info(model))
+    assert learned is not None
+    assert len(learned.landmarks[0].rejected) == 0
+
+
 def test_what_was_learnt_with_another_model_is_refused(model: Path, yellow: Path, tmp_path: Path) -> None:
     landmarks("learn", "Atomium", yellow, "--model", model)
     colours = {**COLOURS, "33.Taj_Mahal": (240, 240, 240)}

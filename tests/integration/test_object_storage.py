@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import fsspec
 import pytest
 from commands import landmarks
+from free_port import free_port
 from tiny_backbone import TINY_BACKBONE
 from tiny_model import COLOURS, add_reference, calibrated, make_model, save_colour
 
@@ -31,9 +31,7 @@ pytestmark = pytest.mark.skipif(find_spec("moto") is None, reason="moto is not i
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     monkeypatch = pytest.MonkeyPatch()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-p", str(port)],
         stdout=subprocess.DEVNULL,

@@ -89,6 +89,8 @@ def test_local_features_put_the_first_in_order(photos: Path, model: Path) -> Non
     # Pictures of one colour have no features, so all stay where they are.
     assert [row["inliers"] for row in rows] == [0, 0]
     assert [Path(row["path"]).name for row in rows] == found(photos, model, asked, "-k", 2)
+    more = landmarks("search", asked, "--in", photos, "--model", model, "--rerank", 1, "-k", 2, "--jsonl").out
+    assert ["inliers" in json.loads(line) for line in more.splitlines()] == [True, False], "the top 1 alone"
     done = landmarks("search", "--tag", "paris", "--in", photos, "--model", model, "--rerank", 4)
     assert (done.status, "give one too" in done.complaint) == (2, True)
 
@@ -97,7 +99,9 @@ def test_tags_cities_and_countries_find_photos(photos: Path, model: Path) -> Non
     index(photos, model)
     assert found(photos, model, "--tag", "PARIS") == ["tower again.png", "it's a tower.jpg"]
     assert found(photos, model, "--tag", "Stonehenge", "--index", photos) == ["stones.png"], "the indexed folder"
-    assert found(photos, model, "--tag", "it's") == []
+    assert found(photos, model, "--tag", "Torre Eiffel") == ["tower again.png", "it's a tower.jpg"]
+    done = landmarks("search", "--tag", "it's", "--in", photos, "--model", model)
+    assert (done.status, done.out, done.err) == (0, "", f'{photos}: no photo in the index has the tag "it\'s"\n')
     assert found(photos, model, photos / "day" / "stones.png", "--tag", "france", "-k", 1) != ["stones.png"]
 
 

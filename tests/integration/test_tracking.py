@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 from commands import landmarks
+from free_port import free_port
 from tiny_backbone import TINY_BACKBONE
 
 from landmarks.cli.progress import RunProgress
@@ -30,9 +30,7 @@ SMALL = ("--model", "transfer", *TINY_BACKBONE, "--views", 2, "--batch-size", 16
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of MLflow of its own."""
     folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     words = ["server", "--host", "127.0.0.1", "--port", port, "--workers", 1]
     store = ["--backend-store-uri", f"sqlite:///{folder}/store.db", "--artifacts-destination", folder / "files"]
     command = [sys.executable, "-m", "mlflow", *map(str, words + store)]

@@ -681,6 +681,9 @@ def test_what_was_taught_is_looked_for_at_once(root: Path, taught_model: Path, t
         assert (answer["landmark"], len(answer["photos"]), answer["can_undo"]) == ("Aunt's house", 5, 1)
         found = page.wait(lambda: (row := page.rows()["aunt5.jpg"])["state"] == "tagged" and row)
         assert (found["name_of_tag"], found["verdict"], found["city"]) == ("Aunt's house", None, "Munich")
+        assert page.client.get(f"/heatmaps/{found['id']}").status_code == 200, (
+            "of what the network found likeliest"
+        )
         assert page.get("/api/places?q=aunt")[0] | {"learned": True} == page.get("/api/places?q=aunt")[0]
         rows = page.settled()
         assert rows["tower0.jpg"]["name_of_tag"] == "Eiffel Tower"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from landmarks.cluster.part import ATTEMPTS, PartTagger, attempts_name, part_nam
 from landmarks.cluster.plan import Plan, begin_or_continue
 from landmarks.cluster.source import Columns
 from landmarks.errors import InputError, SettingsError, StorageError
+from landmarks.files.walker import Skipped
 from landmarks.model.recognizer import Recognizer
 
 ROME = (41.89, 12.4922)
@@ -112,6 +115,40 @@ def test_any_file_system_of_fsspec_is_read(model: Path, photos: Path, tmp_path: 
     assert tags_of(rows) == {name: tags for name, tags in plain.items() if name[0] == "0"}
     with pytest.raises(InputError, match="nowhere://photos: cannot be reached"):
         begin_or_continue(Plan("nowhere://photos", str(tmp_path / "third"), str(model)))
+
+
+def test_a_folder_is_searched_as_by_all_commands(model: Path, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos / "trip", photos / "private")
+    (photos / ".landmarksignore").write_text("private/\n")
+    odd = os.fsencode(photos / "0") + b"\xff.jpg"
+    shutil.copy(photos / "trip" / "far.jpg", odd)
+    skipped: list[Skipped] = []
+    plan = Plan(str(photos), str(tmp_path / "out"), str(model))
+    assert begin_or_continue(plan, skipped.append).photos == 13
+    assert Counter(one.reason for one in skipped) == {"hidden": 2, "unsupported": 1, "excluded": 1}
+    rows = do(plan)
+    assert not any("private" in str(row["path"]) for row in rows)
+    assert [row["error"] for row in rows if str(row["path"]).endswith("0\\udcff.jpg")] == [None]
+    pq.write_table(pa.table({"bytes": [b""]}), photos / "old.parquet")
+    with pytest.raises(InputError, match=r"photos and Parquet files, such as .*old\.parquet: keep them apart"):
+        begin_or_continue(Plan(str(photos), str(tmp_path / "other"), str(model)))
+
+
+def test_pictures_of_hugging_face_are_read_and_other_columns_refused(
+    model: Path, photos: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "tables"
+    source.mkdir()
+    picture = {"bytes": (photos / "00.png").read_bytes(), "path": "00.png"}
+    pq.write_table(pa.table({"image": [picture], "label": [3]}), source / "a.parquet")
+    rows = do(Plan(str(source), str(tmp_path / "out"), str(model), columns=Columns("image")))
+    assert [row["error"] for row in rows] == [None]
+    for columns, wrong in (
+        (Columns("label"), "the column 'label' holds int64, not photos: give another `column`"),
+        (Columns("image", "nmae"), "no column 'nmae': give `path_column` one of image, label"),
+    ):
+        with pytest.raises(InputError, match=wrong):
+            begin_or_continue(Plan(str(source), str(tmp_path / "no"), str(model), columns=columns))
 
 
 def test_the_results_become_one_lance_table(model: Path, photos: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from free_port import free_port
 
 from landmarks.errors import DownloadError
 from landmarks.model.importing.download import RemoteFile, fetch, is_right
@@ -121,11 +122,8 @@ def test_refusals_are_one_sentence_and_nothing_wrong_is_kept(
 
 
 def test_offline_short_disk_and_no_web_address_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     with pytest.raises(DownloadError, match=r"cannot be reached .*HTTPS_PROXY.*`source`"):
-        fetch(FILES, f"http://127.0.0.1:{port}", tmp_path)
+        fetch(FILES, f"http://127.0.0.1:{free_port()}", tmp_path)
     with pytest.raises(DownloadError, match="not a web address"):
         fetch(FILES, "file:///etc", tmp_path)
     full = shutil._ntuple_diskusage(10**9, 10**9, 10**6)

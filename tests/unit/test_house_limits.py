@@ -77,3 +77,10 @@ def test_rooms_are_not_crowded() -> None:
     crowded = {room for room, count in rooms.items() if count > MODULES_OF_A_ROOM}
     assert crowded == set(CROWDED_ROOMS)
     assert len([path for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"]) <= ROOMS
+
+
+def test_the_page_about_the_album_counts_its_modules() -> None:
+    page = (PACKAGE.parents[1] / "docs" / "open-design.md").read_text(encoding="utf-8")
+    modules = [*(PACKAGE / "serving" / "album" / "static").glob("*.js")]
+    lines = sum(len(module.read_text(encoding="utf-8").splitlines()) for module in modules)
+    assert f"{len(modules)} modules of plain JavaScript, {round(lines, -2):,} lines" in page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -13,9 +14,11 @@ import pytest
 from commands import landmarks
 from tiny_model import COLOURS, camera_exif, make_model, save_colour
 
+from landmarks.geo.gazetteer import Gazetteer
 from landmarks.geo.towns import largest_towns
 from landmarks.library.maps.formats import gpx
-from landmarks.library.maps.spots import Spot, find_spot
+from landmarks.library.maps.spots import Spot, find_spot, in_order
+from landmarks.tagging.tags import Tag
 
 PARIS, SYDNEY = (48.8616, 2.2893), (-33.8568, 151.2153)
 GPX, KML = "{http://www.topografix.com/GPX/1/1}", "{http://www.opengis.net/kml/2.2}"
@@ -86,6 +89,22 @@ def test_gpx_has_no_longitude_of_180_degrees(longitude: float, written: str) -> 
     assert f'<wpt lat="-16.800000" lon="{written}">' in gpx([spot], "Fiji")
 
 
+def test_a_track_across_time_zones_is_in_order() -> None:
+    """From Tokyo to Los Angeles, where clocks show an earlier time of the same day on arrival."""
+    times = {
+        "tokyo": "2026-05-01T17:00:00+09:00",
+        "angeles": "2026-05-01T11:00:00-07:00",
+        "scan": "2026-05-01T12:00",
+    }
+    spots = [
+        Spot(Path(name), (), (float(place), 0.0), "landmark" if name == "scan" else "camera", taken)
+        for place, (name, taken) in enumerate((name, datetime.fromisoformat(text)) for name, text in times.items())
+    ]
+    assert re.findall('<trkpt lat="(.)', gpx(spots, "flight")) == ["0", "1"]
+    assert [spot.photo.name for spot in in_order(spots[:2])] == ["tokyo", "angeles"]
+    assert [spot.photo.name for spot in in_order(spots)] == ["angeles", "scan", "tokyo"], "what the clocks showed"
+
+
 def test_kml_has_photos_and_landmarks(photos: Path, model: Path, tmp_path: Path) -> None:
     root = ElementTree.fromstring(draw(photos, model, tmp_path / "places.KML"))
     folders = {
@@ -128,6 +147,15 @@ def test_a_place_that_was_only_estimated_is_in_its_town(model: Path, tmp_path: P
     row = next(row for row in data_of(out.read_text(encoding="utf-8"))["photos"] if row["name"] == "camera.jpg")
     assert (row["source"], round(row["latitude"], 1)) == ("town", 48.9)
     assert row["tags"] == ["probably in Paris (Île-de-France, France)"]
+
+
+def test_a_photo_of_an_uncertain_landmark_is_in_its_city(tmp_path: Path) -> None:
+    """It may be one of two towers in Porto; there is a Porto in Spain, too."""
+    photo = save_colour(tmp_path / "tower.jpg", COLOURS["background"])
+    tower = Gazetteer.bundled().get("clerigos_tower")
+    found = find_spot(photo, (Tag("Porto", "city", 0.9, tower, None),))
+    assert found is not None
+    assert (found.source, found.position) == ("town", (41.15, -8.61))
 
 
 def test_what_cannot_be_drawn_is_refused(photos: Path, model: Path, tmp_path: Path) -> None:

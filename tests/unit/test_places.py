@@ -10,6 +10,7 @@ from collections import Counter
 from operator import attrgetter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -142,6 +143,12 @@ def test_the_gazetteers_page_counts_as_the_table_does(curated):
     without = len(curated) - len(NO_PLACE) - confirmed
     assert f"{confirmed} of the {len(curated)} rows have an ID." in page
     assert f"the other {without} could not be confirmed" in page
+    with (PROJECT / "src/landmarks/geo/world_places.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    placed = sum(bool(row["latitude"]) for row in rows)
+    assert f"{placed:,} of {len(rows):,} positions passed" in page
+    with np.load(PROJECT / "src/landmarks/geo/towns.npz") as table:
+        assert f"the {round(len(table['people']), -2):,} places of" in page
 
 
 @pytest.mark.parametrize("key", sorted(NO_PLACE))

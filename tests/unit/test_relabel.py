@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,10 +13,12 @@ from commands import landmarks
 from tiny_model import COLOURS, add_reference, calibrated, camera_exif, make_model, save_colour
 
 from landmarks.geo.gazetteer import Gazetteer
+from landmarks.geo.languages import in_language
 from landmarks.library.languages.translation import Translation, identity_in_language
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.xmp import XmpPacket
 from landmarks.model import recognizer
+from landmarks.tagging.surroundings import place_at
 from landmarks.tagging.tags import Tag
 
 pytest.importorskip("babel", reason="Babel is not installed")
@@ -169,6 +172,14 @@ def test_names_of_the_users_own_places_stay() -> None:
     own = Tag("My Tower", "landmark", 1.0, type(tower)(**{**vars(tower), "name": "My Tower"}), None)
     kind = Tag("bridge", "kind", 1.0, None, None)
     assert Translation("de").tags([own, kind]) == (own, kind)
+
+
+def test_a_landmark_that_was_taught_is_in_the_country_that_the_next_run_names() -> None:
+    german, english = (in_language(Gazetteer.bundled(), language) for language in ("de", "en"))
+    recorded, wanted = (place_at("Aunt's house", (48.1, 11.5), one) for one in (english, german))
+    assert wanted.country == "Deutschland"
+    tag = Tag("Aunt's house", "landmark", 0.9, recorded, None)
+    assert Translation("de").tags([tag]) == (replace(tag, place=wanted),)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from landmarks.search.index import decode, encode
-from landmarks.search.searcher import expand
+from landmarks.search.searcher import alike_groups, expand
 from landmarks.search.table import Header, PhotoTable, Row
 
 
@@ -52,6 +52,14 @@ def test_an_expanded_query_is_nearer_to_its_neighbours() -> None:
     # A weight of 0 to the power 0 is 1: the plain average of Chum et al.
     np.testing.assert_allclose(moved, expected / np.linalg.norm(expected), atol=1e-6)
     assert expand(query, neighbours, np.zeros(3)) == pytest.approx(query, abs=1e-6)
+
+
+def test_two_bursts_of_many_photos_that_are_alike_are_one_group(tmp_path: Path) -> None:
+    table = PhotoTable.create(str(tmp_path / "index"), Header("m", str(tmp_path), 2))
+    first, second = np.float32([1, 0]), np.float32([0.96, 0.28])
+    table.put([Row(f"{place}.jpg", 1, 1, (), (first, second)[place % 2]) for place in range(80)])
+    assert [len(group) for group in alike_groups(table, 0.9)] == [80]
+    assert sorted(len(group) for group in alike_groups(table, 0.97)) == [40, 40]
 
 
 def test_a_snapshot_does_not_see_what_is_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,7 @@ def test_an_unsure_tag_far_from_all_others_of_the_day_is_lone() -> None:
     before, after = sighting("Paris a", 0, PARIS), sighting("Paris b", 600, PARIS)
     unsure = sighting("Stonehenge", 300, (51.1789, -1.8262), 0.7, sure=False)
     found = reconcile([before, after, unsure])
-    assert kinds(found) == {"Stonehenge": "lone"}
+    assert kinds(found) == kinds(reconcile([before, unsure])) == {"Stonehenge": "lone"}
     assert (
         "no photo next to it is from there: Paris was photographed 5 h" in found.changes[Path("Stonehenge")].reason
     )
@@ -109,6 +109,8 @@ def test_a_candidate_near_two_sure_ones_becomes_a_tag() -> None:
     assert change.guess.probability == pytest.approx(3 / (3 + 0.5 + 0.2))
     assert change.reason == "Machu was photographed there 2 minutes before (Machu 2)"
     assert kinds(reconcile([PERU[0], doubted("x", 12, *candidates)])) == {}, "one is not enough"
+    pair = [PERU[0], replace(PERU[0], photo=Path("Machu 0.cr2"))]
+    assert kinds(reconcile([*pair, doubted("x", 12, *candidates)])) == {}, "nor are two files of one photo"
     weak = Guess("Tokyo", 0.9, (35.6586, 139.7454)), Guess("Machu", 0.05, MACHU_PICCHU)
     assert kinds(reconcile([*PERU, doubted("x", 12, *weak)])) == {}
     assert kinds(reconcile([*PERU, doubted("x", 200, *candidates)])) == {}, "too late"
@@ -193,6 +195,14 @@ def test_changes_are_told_counted_and_explained(either: Path, photos: Path) -> N
     )
 
 
+def test_candidates_that_are_not_shown_are_compared_too(either: Path, photos: Path) -> None:
+    exif = camera_exif(None, "2026:05:01 10:14:00")
+    save_colour(photos / "unsure.jpg", (129, 30, 130), exif=exif)  # stones, if anything
+    row = landmarks("tag", photos, "--model", either, "--jsonl", "--trips", "--top", 1).rows["unsure"]
+    assert [one["name"] for one in row["candidates"]] == ["Stonehenge"]
+    assert [tag["name"] for tag in row["tags"]] == ["Eiffel Tower"]
+
+
 def test_what_was_tagged_before_speaks_for_new_photos(either: Path, photos: Path, tmp_path: Path) -> None:
     for name in ("stones", "unsure"):
         (photos / f"{name}.jpg").rename(tmp_path / f"{name}.jpg")
@@ -216,6 +226,29 @@ def test_a_photo_that_the_user_confirmed_is_not_taken_back(model: Path, photos: 
     assert landmarks("confirm", photos / "stones.jpg", "Stonehenge").status == 0
     rows = landmarks("tag", photos, "--model", model, "--jsonl", "--trips").rows
     assert [tag["name"] for tag in rows["stones"]["tags"]] == ["Stonehenge"]
+
+
+def test_a_landmark_is_confirmed_in_every_language(model: Path, photos: Path) -> None:
+    pytest.importorskip("babel", reason="needs the extra languages")
+    save_colour(photos / "giza.jpg", COLOURS["background"], exif=camera_exif(GIZA, "2026:05:01 10:05:00"))
+    for name in ("tower1", "tower2", "stones", "unsure"):
+        (photos / f"{name}.jpg").unlink()
+    assert landmarks("tag", photos, "--model", model, "--write", "-q").status == 0
+    asked = ("tag", photos, "--model", model, "--trips", "--language", "de")
+    assert "looks like Eiffelturm" in landmarks(*asked).err
+    assert landmarks("confirm", photos / "tower0.jpg", "Eiffel Tower").status == 0
+    assert "looks like Eiffelturm" not in landmarks(*asked).err
+
+
+def test_a_rejected_candidate_is_not_added(either: Path, photos: Path) -> None:
+    where = camera_exif((48.86, 2.29), "2026:05:01 10:01:00")
+    save_colour(photos / "tower1.jpg", COLOURS["07.Eiffel_Tower"], exif=where)
+    asked = ("tag", photos, "--model", either, "--places", "--trips")
+    assert landmarks(*asked, "--write", "-q").status == 0
+    assert landmarks("reject", photos / "unsure.jpg", "Eiffel Tower").status == 0
+    done = landmarks(*asked, "--jsonl")
+    assert [(tag["name"], tag["source"]) for tag in done.rows["unsure"]["tags"]] == [("Paris", "estimated")]
+    assert "tagged by the trip" not in done.err
 
 
 def test_a_confirmed_landmark_counts_like_a_position(model: Path, photos: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import click
 
 from landmarks.cli.declare import Argument, Fields, Model, Option, Verbosity
+from landmarks.errors import counted
 from landmarks.tagging.settings import TagSettings
 
 
@@ -45,6 +46,7 @@ def cluster(
     column error), and 1 if parts are missing.
     """
     from landmarks.cli.progress import RunProgress
+    from landmarks.cli.summary import Summary
     from landmarks.cluster.job import run_job
     from landmarks.cluster.plan import Plan
     from landmarks.cluster.source import Columns
@@ -61,19 +63,24 @@ def cluster(
         embeddings=embeddings,
         part_size=part_size,
     )
+    summary = Summary(verbosity)
     with RunProgress(verbosity, unit="parts") as shown:
         shown.stage(f"tagging {source}")
-        report = run_job(plan, address=address, workers=workers, progress=shown.progress)
+        report = run_job(plan, address=address, workers=workers, progress=shown.progress, on_skip=summary.skip)
         if table_format == "lance" and not report.missing:
             shown.stage("writing the Lance table")
             write_table(plan, report.photos)
-    click.echo(f"{report.photos} photos in {out}; {report.done} tagged now, {report.failed} of them unreadable")
+    click.echo(
+        f"{counted(report.photos, 'photo')} in {out}; {report.done} tagged now, {report.failed} of them unreadable"
+    )
+    if summary.skipped and not verbosity.quiet:
+        click.echo(summary.skipped_line(), err=True)
     if report.missing:
         click.echo(
             f"{report.missing} parts are missing, because their process died: run the command again", err=True
         )
         return 1
-    return 2 if report.failed else 0
+    return 2 if report.failed or summary.problems else 0
 
 
 def _absolute(address: str) -> str:

@@ -53,8 +53,7 @@ def search(
     if near_duplicates and (all_photos or top is not None):
         name = "all_photos" if all_photos else "top"
         raise SettingsError(f"`{name}` is not for `near_duplicates`, which lists all groups: leave it out")
-    missing = unreached(folder) if index is None else None
-    if missing is not None:
+    if index is None and (missing := unreached(folder)) is not None:
         raise InputError(f"{folder}: {missing.message}")
 
     from landmarks.model.folder import find_model
@@ -72,21 +71,23 @@ def search(
         if rerank:
             from landmarks.search import rerank as local
 
-            matches = local.rerank(photo, matches, reading.limits)[:count]
+            matches = [*local.rerank(photo, matches[:rerank], reading.limits), *matches[rerank:]][:count]
     else:
         matches = searcher.tagged(str(tag), count)
+    _show_all(matches, jsonl=jsonl, scored=photo is not None)
+    if tag is not None and not matches:
+        print_text(f"{searcher.root}: no photo in the index has the tag {tag!r}", err=True)
+
+
+def _show_all(matches: Sequence[Match], *, jsonl: bool, scored: bool) -> None:
     for match in matches:
-        _show(match, jsonl=jsonl, scored=photo is not None)
-
-
-def _show(match: Match, *, jsonl: bool, scored: bool) -> None:
-    if jsonl:
-        row = {"path": str(match.path), **({"score": round(match.score, 6)} if scored else {}), "tags": match.tags}
-        row |= {"inliers": match.inliers} if match.inliers is not None else {}
-        print_json(row)
-    else:
-        shared = "" if match.inliers is None else f"  {match.inliers:4d}"
-        print_text(f"{match.score:.3f}{shared}  {match.path}" if scored else str(match.path))
+        if jsonl:
+            score = {"score": round(match.score, 6)} if scored else {}
+            inliers = {"inliers": match.inliers} if match.inliers is not None else {}
+            print_json({"path": str(match.path), **score, "tags": match.tags, **inliers})
+        else:
+            shared = "" if match.inliers is None else f"  {match.inliers:4d}"
+            print_text(f"{match.score:.3f}{shared}  {match.path}" if scored else str(match.path))
 
 
 def _show_group(group: Sequence[Path], *, jsonl: bool) -> None:

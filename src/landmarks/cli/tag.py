@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from landmarks.tagging.writers import Format
 
 
+_TOP = 5  # candidates per photo
+
+
 @dataclass(frozen=True)
 class Output:
     """Output of the answers.
@@ -106,7 +109,7 @@ class Writing:
 def tag(
     model: Models = "world",
     top: Annotated[
-        int | None, Option("Candidates per photo; also shown in the table.", default="5", minimum=1)
+        int | None, Option("Candidates per photo; also shown in the table.", default=str(_TOP), minimum=1)
     ] = None,
     workers: Annotated[
         int | None, Option("Worker processes for many photos.", default="one per core", minimum=1)
@@ -139,14 +142,15 @@ def tag(
 
     writing.check(is_typed, output)
     trips.check(places=settings.places, watch=writing.watch)
-    settings = replace(settings, top=top or 5)
+    # A trip compares candidates, also those that are not shown.
+    settings = replace(settings, top=max(top or _TOP, _TOP) if trips.trips else top or _TOP)
     folders = find_models(model)
     if output.heatmap is not None and len(folders) > 1:
         raise SettingsError(f"`heatmap` shows the reasons of one model: give one of `model` {model}")
     _warn(folders)
     summary = Summary(verbosity)
     display = _display(output, summary, paths, folders, settings, candidates=top is not None)
-    together = trips.together(paths, photos.exclude, folders, settings, display)
+    together = trips.together(paths, photos.exclude, folders, settings, display, top or _TOP)
     if writing.write or writing.dry_run:
         from landmarks.cli.writing import WriteJob, write_tags
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -62,6 +62,7 @@ class Trips:
         models: Sequence[Path],
         settings: TagSettings,
         display: Display,
+        top: int,
     ) -> Together:
         """Return what changes findings by each other, and reports it.
 
@@ -71,6 +72,7 @@ class Trips:
             models: Model folders.
             settings: How to tag.
             display: Reports the changes.
+            top: Candidates per photo to keep of those that were compared.
         """
         if not self.trips:
             return lambda findings, _records: iter(findings)
@@ -86,9 +88,13 @@ class Trips:
         def changed(findings: Iterable[Finding], records: Records) -> Iterator[Finding]:
             for trip in tagger.tag(findings, records):
                 _report(trip, display)
-                yield from trip.findings
+                yield from (_with_top(finding, top) for finding in trip.findings)
 
         return changed
+
+
+def _with_top(finding: Finding, top: int) -> Finding:
+    return replace(finding, photo=replace(finding.photo, candidates=finding.photo.candidates[:top]))
 
 
 def _report(trip: Trip, display: Display) -> None:

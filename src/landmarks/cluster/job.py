@@ -24,6 +24,7 @@ from landmarks.cluster.part import PartTagger, part_name
 from landmarks.cluster.plan import Plan, begin_or_continue
 from landmarks.errors import InputError, ModelError
 from landmarks.files.storage import Storage
+from landmarks.imaging.photos import OnSkip
 
 STARTS = 3
 """Attempts to start Ray on this machine before the job gives up."""
@@ -50,7 +51,12 @@ class Report:
 
 
 def run_job(
-    plan: Plan, *, address: str | None = None, workers: int | None = None, progress: Progress | None = None
+    plan: Plan,
+    *,
+    address: str | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    on_skip: OnSkip = lambda _skipped: None,
 ) -> Report:
     """Start or continue a job, until every part has its results.
 
@@ -59,12 +65,13 @@ def run_job(
         address: Address of a Ray cluster; None for `RAY_ADDRESS`, else for this machine alone.
         workers: Number of tagging processes, or None for one per core of the cluster.
         progress: Called after each part.
+        on_skip: Called with everything that is skipped while a new job lists its inputs.
 
     Raises:
         InputError: As for `begin_or_continue`; or there is no cluster at the address.
         ModelError: The model is damaged, or no process can load it.
     """
-    work = begin_or_continue(plan)
+    work = begin_or_continue(plan, on_skip)
     there = Storage.at(plan.out).names()
     due = [part for part in range(work.parts) if part_name(part) not in there]
     done = failed = 0

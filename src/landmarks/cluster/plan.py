@@ -9,6 +9,7 @@ from typing import Any
 from landmarks.cluster.source import INPUTS, Columns, list_inputs
 from landmarks.errors import InputError, require_at_least
 from landmarks.files.storage import Storage
+from landmarks.imaging.photos import OnSkip
 from landmarks.model.folder import read_info
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import identity_of
@@ -71,10 +72,14 @@ class Work:
     photos: int
 
 
-def begin_or_continue(plan: Plan) -> Work:
+def begin_or_continue(plan: Plan, on_skip: OnSkip = lambda _skipped: None) -> Work:
     """List the inputs of a new job, or find those of a stopped one.
 
     Photos added to the source later belong to another job: a growing list would never be done.
+
+    Args:
+        plan: The job.
+        on_skip: Called with everything that is skipped while the inputs are listed.
 
     Raises:
         InputError: There is nothing to do, or the folder has the results of another job.
@@ -95,7 +100,7 @@ def begin_or_continue(plan: Plan) -> Work:
         return Work(int(before["parts"]), int(before["photos"]))
     if any(name.endswith(".parquet") and name != INPUTS for name in names):
         raise InputError(f"{plan.out}: there are Parquet files of something else in it: choose another folder")
-    inputs = list_inputs(Storage.at(plan.source), plan.columns, plan.part_size)
+    inputs = list_inputs(Storage.at(plan.source), plan.columns, plan.part_size, on_skip)
     out.write(INPUTS, inputs.table)
     # Last, because it marks the list as complete.
     out.write_json(PLAN, {**fixed, "parts": inputs.parts, "photos": inputs.photos})

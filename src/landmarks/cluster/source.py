@@ -8,8 +8,10 @@ row and a separate part.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,11 +19,12 @@ import pyarrow.parquet as pq
 
 from landmarks.errors import InputError
 from landmarks.files.storage import Storage
-from landmarks.imaging.photos import photo_rules
+from landmarks.files.walker import WalkRules, skipped_as, walk
+from landmarks.imaging.photos import OnSkip, photo_rules
 
 INPUTS = "inputs.parquet"
 PARQUET_SUFFIX = ".parquet"
-_SCHEMA = pa.schema([("path", pa.string()), ("group", pa.int32())])
+_SCHEMA = pa.schema([("path", pa.binary()), ("group", pa.int32())])  # names need not be text
 
 
 @dataclass(frozen=True)
@@ -52,27 +55,53 @@ class Inputs:
     photos: int
 
 
-def list_inputs(source: Storage, columns: Columns, part_size: int) -> Inputs:
+def list_inputs(
+    source: Storage, columns: Columns, part_size: int, on_skip: OnSkip = lambda _skipped: None
+) -> Inputs:
     """List the photos in a folder, or the row groups of its Parquet files.
 
     Args:
         source: A folder, or one Parquet file.
         columns: Columns of Parquet files.
         part_size: Photos per part; for Parquet files, each row group is a part.
+        on_skip: Called with everything that is skipped.
 
     Raises:
-        InputError: There are neither photos nor Parquet files, or those lack the column of the photos.
+        InputError: There are neither photos nor Parquet files, or both, or the Parquet files lack a column.
     """
-    paths = [file.path for file in source.files()]
+    rules = photo_rules()
+    rules = replace(rules, suffixes=rules.suffixes | {PARQUET_SUFFIX})
+    paths = list(_taken(source, rules, on_skip))
     tables = [path for path in paths if path.lower().endswith(PARQUET_SUFFIX)]
+    if not paths:
+        raise InputError(f"{source.address}: there are no photos and no Parquet files in it: check the address")
+    if 0 < len(tables) < len(paths):
+        raise InputError(
+            f"{source.address}: there are photos and Parquet files, such as {tables[0]}: keep them apart"
+        )
     if tables:
         return _of_tables(source, tables, columns)
-    rules = photo_rules()
-    photos = [path for path in paths if rules.takes(path.removeprefix(source.root).lstrip("/") or path)]
-    if not photos:
-        raise InputError(f"{source.address}: there are no photos and no Parquet files in it: check the address")
-    rows = pa.table([photos, [-1] * len(photos)], schema=_SCHEMA)
-    return Inputs(_table_bytes(rows, part_size), -(-len(photos) // part_size), len(photos))
+    rows = pa.table([list(map(os.fsencode, paths)), [-1] * len(paths)], schema=_SCHEMA)
+    return Inputs(_table_bytes(rows, part_size), -(-len(paths) // part_size), len(paths))
+
+
+def _taken(source: Storage, rules: WalkRules, on_skip: OnSkip) -> Iterator[str]:
+    """Yield the files that the rules take; a folder of this machine is walked as by all commands."""
+    if not source.is_local:
+        for file in source.files():
+            reason = rules.skips_path(file.path.removeprefix(source.root).lstrip("/") or file.path)
+            if reason is None:
+                yield file.path
+            else:
+                on_skip(skipped_as(Path(file.path), reason))
+        return
+    for found in walk([Path(source.root)], rules):
+        if isinstance(found, Path):
+            yield str(found)
+        elif found.reason == "missing":
+            raise InputError(f"{source.address}: {found.message}")
+        else:
+            on_skip(found)
 
 
 def _of_tables(source: Storage, tables: list[str], columns: Columns) -> Inputs:
@@ -85,13 +114,25 @@ def _of_tables(source: Storage, tables: list[str], columns: Columns) -> Inputs:
                 opened = pq.ParquetFile(file)
             except pa.ArrowException as error:
                 raise InputError(f"{path}: not a Parquet file ({error}): remove it or write it again") from error
-            if columns.picture not in opened.schema_arrow.names:
-                known = ", ".join(opened.schema_arrow.names)
-                raise InputError(f"{path}: no column {columns.picture!r}: give `column` one of {known}")
+            _check_columns(path, opened.schema_arrow, columns)
             photos += opened.metadata.num_rows
             groups += range(opened.num_row_groups)
             paths += [path] * opened.num_row_groups
-    return Inputs(_table_bytes(pa.table([paths, groups], schema=_SCHEMA), 1), len(paths), photos)
+    return Inputs(
+        _table_bytes(pa.table([list(map(os.fsencode, paths)), groups], schema=_SCHEMA), 1), len(paths), photos
+    )
+
+
+def _check_columns(path: str, schema: Any, columns: Columns) -> None:
+    known = ", ".join(schema.names)
+    if columns.picture not in schema.names:
+        raise InputError(f"{path}: no column {columns.picture!r}: give `column` one of {known}")
+    if columns.path not in {Columns.path, *schema.names}:
+        raise InputError(f"{path}: no column {columns.path!r}: give `path_column` one of {known}")
+    kind = schema.field(columns.picture).type
+    inner = kind.field("bytes").type if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
+    if not (pa.types.is_binary(inner) or pa.types.is_large_binary(inner)):
+        raise InputError(f"{path}: the column {columns.picture!r} holds {kind}, not photos: give another `column`")
 
 
 def _table_bytes(table: Any, rows_of_group: int) -> bytes:
@@ -117,9 +158,10 @@ class PartReader:
     def photos(self, part: int) -> Iterator[tuple[str, bytes | str]]:
         """Yield name and content of each photo of a part, or the reason as text if it cannot be read."""
         rows = self._inputs.read_row_group(part)
-        for path, group in zip(rows["path"].to_pylist(), rows["group"].to_pylist(), strict=True):
+        for raw, group in zip(rows["path"].to_pylist(), rows["group"].to_pylist(), strict=True):
+            path = os.fsdecode(raw)
             if group < 0:
-                yield path, self._content(path)
+                yield path.encode(errors="backslashreplace").decode(), self._content(path)
             else:
                 yield from self._of_group(path, group)
 
@@ -141,6 +183,7 @@ class PartReader:
                 pictures = batch.column(self._columns.picture).to_pylist()
                 names = batch.column(self._columns.path).to_pylist() if named else [None] * len(pictures)
                 for picture, name in zip(pictures, names, strict=True):
-                    given = bytes(picture) if picture is not None else "there is no picture in this row"
+                    content = picture["bytes"] if isinstance(picture, dict) else picture  # Hugging Face's type
+                    given = bytes(content) if content is not None else "there is no picture in this row"
                     yield str(name) if name is not None else f"{path}#{group}.{row}", given
                     row += 1

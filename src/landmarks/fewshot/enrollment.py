@@ -23,6 +23,7 @@ from landmarks.model.recognizer import Recognizer
 ENOUGH_PHOTOS = 5
 """With fewer, a landmark is learned, and found on photos of other things too."""
 
+_SAME = 1 - 1e-3  # cosine above which two vectors are of one photo
 _NAMED = 3  # confusable landmarks to report
 _WAIT = 60.0  # seconds to wait for another process to finish writing, which takes milliseconds
 
@@ -102,6 +103,10 @@ class Teacher:
             )
         return learned
 
+    def knows(self, name: str) -> bool:
+        """Return whether the model was taught a landmark of this name, in any language."""
+        return self._read().find(name) is not None
+
     def learn(
         self,
         name: str,
@@ -140,12 +145,13 @@ class Teacher:
         with _writing(self._folder, self._info):
             learned = self._read()
             old = learned.find(name)
-            before = old.vectors if old is not None else shown[:0]
+            # The newest word counts: a photo that was an example, and is rejected now, is one no longer.
+            before = _without(old.vectors, denied) if old is not None else shown[:0]
             vectors = _joined(before, shown)
             if len(vectors) == 0:
                 reason = f"{failures[0][0]}: {failures[0][1]}" if failures else "all were rejected"
                 raise InputError(f"{name}: there is no photo of it that can be read ({reason}): give one or more")
-            denied = _joined(old.rejected if old is not None else denied[:0], denied)
+            denied = _joined(_without(old.rejected, shown) if old is not None else denied[:0], denied)
             where = position or (old.position if old is not None else None)
             landmark = LearnedLandmark(old.name if old is not None else name, vectors, denied, where)
             others = [one for one in learned.landmarks if one is not old]
@@ -202,9 +208,14 @@ def _joined(old: Vectors, new: Vectors) -> Vectors:
     """Return the old vectors followed by the new ones not among them."""
     rows = list(old)
     for vector in new:
-        if not any(float(vector @ row) > 1 - 1e-3 for row in rows):
+        if not any(float(vector @ row) > _SAME for row in rows):
             rows.append(vector)
     return np.stack(rows) if rows else old
+
+
+def _without(vectors: Vectors, others: Vectors) -> Vectors:
+    """Return those of the vectors (N, d) that are not among others (M, d)."""
+    return vectors[(vectors @ others.T <= _SAME).all(axis=1)]
 
 
 def _weak(learned: LearnedLandmarks) -> int:

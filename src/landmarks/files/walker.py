@@ -249,9 +249,9 @@ class _Walker:
             return
         excluded = any(each.match(path, is_folder=is_folder) for each in patterns)
         if excluded or (not alone and _is_ignored(whole, above_it, is_folder=is_folder)):
-            yield _skipped(path, "excluded")
+            yield skipped_as(path, "excluded")
         elif not (is_folder and alone) and (reason := self._rules.skips_named(path.name, is_folder=is_folder)):
-            yield _skipped(path, reason)
+            yield skipped_as(path, reason)
         elif is_folder:
             patterns += [each.seen_from(path, whole) for each in above_it]
             yield from self._folder(path, tuple(patterns), given=path)
@@ -287,11 +287,11 @@ class _Walker:
                 yield Skipped(path, "unreadable", f"the folder cannot be read ({reason}): change its permissions")
                 continue
             if mark in self._seen:
-                yield _skipped(path, "seen")
+                yield skipped_as(path, "seen")
                 continue
             self._seen.add(mark)
             if path != given and self._rules.apart is not None and self._rules.apart.is_apart(path):
-                yield _skipped(path, "apart")
+                yield skipped_as(path, "apart")
                 continue
             try:
                 known = self._with_ignored(path, entries, known)
@@ -315,7 +315,7 @@ class _Walker:
         if reason is None and any(each.match(path, is_folder=is_folder) for each in patterns):
             reason = "excluded"
         if reason is not None:
-            yield _skipped(path, reason)
+            yield skipped_as(path, reason)
         elif not is_folder:
             yield path
         elif entry.is_symlink():
@@ -362,5 +362,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _skipped(path: Path, reason: Reason) -> Skipped:
+def skipped_as(path: Path, reason: Reason) -> Skipped:
+    """Return that a file or folder is skipped for a reason."""
     return Skipped(path, reason, _name(reason))

@@ -87,12 +87,18 @@ def find_town(position: tuple[float, float]) -> Town | None:
 
 @lru_cache(maxsize=4096)
 def find_position(name: str, region: str, country_code: str) -> tuple[float, float] | None:
-    """Return the position in degrees of the largest town of this name in a region; None if there is none."""
+    """Return the position in degrees of the largest town of this name in a region; None if there is none.
+
+    Args:
+        name: Its name.
+        region: Its region; empty for the whole country.
+        country_code: ISO 3166-1 alpha-2 code of its country.
+    """
     towns = _towns()
-    named = [index for index, other in enumerate(towns.names) if other == name]
-    there = [
-        index for index in named if towns.area_names[towns.areas[index]][::2] == (country_code, region)
-    ]  # code, country and region
+    named = [
+        (index, towns.area_names[towns.areas[index]]) for index, other in enumerate(towns.names) if other == name
+    ]
+    there = [index for index, (code, _, own) in named if code == country_code and region in {"", own}]
     if not there:
         return None
     return _labelled(towns, max(there, key=lambda index: float(towns.radii[index])))[1:]

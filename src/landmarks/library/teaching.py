@@ -41,10 +41,15 @@ def learn_from_verdicts(
                 confirmed[key].append(photo)
     lessons: list[Lesson] = []
     failed: list[InputError] = []
+    due = []
     for key, photos in confirmed.items():
-        against = [photo for name in sorted(own_names(tags[key])) for photo in rejected[name]]
+        against = [photo for name in sorted(own_names(tags[key])) for photo in rejected.pop(name, [])]
+        due.append((tags[key].name, photos, against))
+    # One that was taught from a folder learns from rejections alone.
+    due += [(name, [], against) for name, against in rejected.items() if teacher.knows(name)]
+    for name, photos, against in due:
         try:
-            lessons.append(teacher.learn(tags[key].name, photos, against))
+            lessons.append(teacher.learn(name, photos, against))
         except InputError as error:
             failed.append(error)
     return lessons, failed

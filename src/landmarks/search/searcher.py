@@ -110,17 +110,8 @@ class PhotoSearcher:
         """
         if not 0 < alike <= 1:
             raise SettingsError(f"`alike` must be above 0 and at most 1, not {alike}")
-        groups = Groups[str]()
         table = self._table.snapshot()  # a concurrent update must not move photos between pages
-        for names, vectors in table.pages():
-            for start in range(0, len(names), _PAGE):
-                found = table.nearest(vectors[start : start + _PAGE], _NEIGHBOURS)
-                for name, hits in zip(names[start : start + _PAGE], found, strict=True):
-                    for hit in hits:
-                        # Rounding leaves the cosine of a photo with itself slightly below 1.
-                        if hit.photo != name and hit.score >= alike - 1e-5:
-                            groups.join(name, hit.photo)
-        found_groups = [sorted(self.root / decode(name) for name in group) for group in groups.all()]
+        found_groups = [sorted(self.root / decode(name) for name in group) for group in alike_groups(table, alike)]
         return sorted(found_groups, key=lambda group: (-len(group), group))
 
     def _nearest(
@@ -136,6 +127,39 @@ class PhotoSearcher:
 
     def _match(self, hit: Hit) -> Match:
         return Match(self.root / decode(hit.photo), hit.score, hit.tags)
+
+
+def alike_groups(table: PhotoTable, alike: float) -> list[list[str]]:
+    """Return the photos of a table in groups connected by chains of pairs whose score reaches `alike`."""
+    least = alike - 1e-5  # rounding leaves the cosine of a photo with itself slightly below 1
+    groups, cut = Groups[str](), dict[str, Vectors]()
+    for names, vectors in table.pages():
+        for start in range(0, len(names), _PAGE):
+            page = slice(start, start + _PAGE)
+            found = table.nearest(vectors[page], _NEIGHBOURS)
+            for name, vector, hits in zip(names[page], vectors[page], found, strict=True):
+                near = [hit.photo for hit in hits if hit.score >= least]
+                for other in near:
+                    groups.join(name, other)
+                if len(near) == _NEIGHBOURS:  # more may be as near
+                    cut[name] = vector
+    _join_large(groups, cut, least)
+    return [group for group in groups.all() if len(group) > 1]
+
+
+def _join_large(groups: Groups[str], photos: dict[str, Vectors], least: float) -> None:
+    """Join groups whose photos have so many near-duplicates that no nearest ones show those of another group."""
+    numbers = {name: number for number, group in enumerate(groups.all()) for name in group}
+    names, own = list(photos), np.array([numbers[name] for name in photos])
+    if len(set(own.tolist())) < 2:
+        return
+    one_of = dict(zip(own.tolist(), names, strict=True))
+    vectors = np.stack(list(photos.values()))
+    for start in range(0, len(names), _PAGE):
+        page = slice(start, start + _PAGE)
+        for name, near in zip(names[page], vectors[page] @ vectors.T >= least, strict=True):
+            for number in np.unique(own[near]).tolist():
+                groups.join(name, one_of[number])
 
 
 def expand(query: Vectors, neighbours: Vectors, scores: NDArray[np.floating], alpha: float = ALPHA) -> Vectors:

@@ -27,6 +27,7 @@ from pyarrow import compute
 from landmarks.errors import SearchError, StorageError
 from landmarks.files.atomic import storage_errors
 from landmarks.files.locks import locked
+from landmarks.geo.gazetteer import Gazetteer
 
 FORMAT = 2
 EXACT_ROWS = 50_000
@@ -340,5 +341,8 @@ def _hits(found: Any, scores: NDArray[np.floating[Any]]) -> list[Hit]:
 
 
 def _has(tag: str) -> str:
-    quoted = tag.casefold().replace("'", "''")
-    return f"array_has(tags, '{quoted}')"
+    """Return the condition for photos with a tag; a landmark is found by any of its names."""
+    place = Gazetteer.bundled().find(tag)
+    names = {tag.casefold(), *([place.name.casefold()] if place is not None else [])}
+    quoted = ", ".join("'{}'".format(name.replace("'", "''")) for name in sorted(names))
+    return f"array_has_any(tags, [{quoted}])"

@@ -37,10 +37,10 @@ def tags_of_position(
 
 
 def position_of_town(tags: Iterable[Tag]) -> tuple[float, float] | None:
-    """Return the middle of the town of a tag for where a photo was taken; the tag itself has only its name."""
-    towns = (tag.place for tag in tags if tag.source != "photo" and tag.level == "city" and tag.place is not None)
-    town = next(towns, None)
-    return None if town is None else find_position(town.city, town.region, town.country_code)
+    """Return the middle of the first town among the tags of a photo; the tag itself has only its name."""
+    towns = (tag.place for tag in tags if tag.level == "city" and tag.place is not None)
+    places = (find_position(town.city, town.region, town.country_code) for town in towns)
+    return next((where for where in places if where is not None), None)
 
 
 def place_at(name: str, position: tuple[float, float], gazetteer: Gazetteer) -> Place:

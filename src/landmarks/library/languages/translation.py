@@ -43,7 +43,9 @@ class Translation:
         if known is not None:
             named = self._gazetteer.get(known.key) or known
             place = replace(place, name=named.name, country=named.country)
-        elif _is_town(place):
+        elif (
+            _is_town(place) or place.region
+        ):  # a region is of the table of towns, as of a landmark that was taught
             place = replace(place, country=self._country(place))
         else:
             return tag  # from the user's own table, which keeps its names

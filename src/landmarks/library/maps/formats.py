@@ -23,7 +23,7 @@ def gpx(spots: Sequence[Spot], title: str) -> str:
         spots: The photos.
         title: Title of the document.
     """
-    ordered = in_order(list(spots))
+    ordered = in_order(spots)
     lines = [
         '<?xml version="1.0" encoding="UTF-8"?>',
         '<gpx version="1.1" creator="landmarks" xmlns="http://www.topografix.com/GPX/1/1">',
@@ -35,7 +35,7 @@ def gpx(spots: Sequence[Spot], title: str) -> str:
             f"<wpt {_attributes(spot.position)}>{_gpx_time(spot)}<name>{_text(spot.name)}</name>"
             f"<desc>{_text(spot.photo.name)}</desc><type>{what}</type></wpt>"
         )
-    track = [spot for spot in ordered if spot.source == "camera" and spot.taken is not None]
+    track = in_order(spot for spot in spots if spot.source == "camera" and spot.taken is not None)
     if track:
         lines.append(f"<trk><name>{_text(title)}</name><trkseg>")
         lines += [f"<trkpt {_attributes(spot.position)}>{_gpx_time(spot)}</trkpt>" for spot in track]
@@ -56,7 +56,7 @@ def kml(spots: Sequence[Spot], title: str) -> str:
             '<kml xmlns="http://www.opengis.net/kml/2.2"><Document>',
             f"<name>{_text(title)}</name>",
             "<Folder><name>Photos</name>",
-            *(_photo_mark(spot) for spot in in_order(list(spots))),
+            *(_photo_mark(spot) for spot in in_order(spots)),
             "</Folder>",
             "<Folder><name>Landmarks</name>",
             *_landmark_marks(spots),

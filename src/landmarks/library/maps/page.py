@@ -67,7 +67,7 @@ def _data(
     """Yield the JSON of the page, one photo at a time: thousands of thumbnails need not be in memory at once."""
     towns = largest_towns([spot.position for spot in spots])
     yield f'{{"land": {_json(land)}, "towns": {_json(towns)}, "photos": ['
-    for number, spot in enumerate(in_order(list(spots))):
+    for number, spot in enumerate(in_order(spots)):
         row = {
             "name": spot.photo.name,
             "href": _link(spot.photo, folder),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from landmarks.metadata.reading import read_facts
 from landmarks.tagging.surroundings import position_of_town
 from landmarks.tagging.tags import Tag
+from landmarks.tagging.trips.travel import hours_of
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,14 @@ def find_spot(photo: Path, tags: tuple[Tag, ...]) -> Spot | None:
     return None if town is None else Spot(photo, tags, town, "town", facts.taken)
 
 
-def in_order(spots: list[Spot]) -> list[Spot]:
-    """Return spots by the time on the camera's clock; those without one come last, by path."""
-    return sorted(
-        spots,
-        key=lambda spot: (spot.taken is None, (spot.taken or datetime.min).replace(tzinfo=None), spot.photo),
-    )
+def in_order(spots: Iterable[Spot]) -> list[Spot]:
+    """Return spots in order of time; those without one come last, by path.
+
+    If all times have a zone, universal time counts, else what the clocks showed.
+    """
+    ordered = sorted(spots, key=lambda spot: spot.photo)
+    hours, _ = hours_of(spot.taken for spot in ordered)
+    return [ordered[place] for place in np.argsort(hours, kind="stable").tolist()]  # NaN comes last
 
 
 def _is_placed(tag: Tag) -> bool:

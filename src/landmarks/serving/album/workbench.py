@@ -208,12 +208,13 @@ class Workbench:
         return make_picture(self.album.path(photo), PREVIEW, self.settings.tags.limits)
 
     def heatmap(self, photo: Photo) -> bytes:
-        """Return which parts of a photo its most probable landmark depends on."""
+        """Return which parts of a photo the class depends on that the network found most probable."""
         answer = self.album.catalogue.answer(photo.key, photo.version)
         candidates = [] if answer is None else json.loads(answer.answer)["candidates"]
-        if not candidates:
+        best = next((name for name, _ in candidates if name in self.info.classes), None)  # not one that was taught
+        if best is None:
             raise RequestError("not_found", "this photo has not been looked at yet")
-        return make_heatmap(self.album.path(photo), self.tagger.model.recognizer, candidates[0][0])
+        return make_heatmap(self.album.path(photo), self.tagger.model.recognizer, best)
 
     def _step(self, make: Callable[[Review], Answered], photos: Sequence[Photo] = ()) -> Future[Answered]:
         """Make a step in the library's thread; what it did to these photos before it failed is shown too."""

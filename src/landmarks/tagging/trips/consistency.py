@@ -3,8 +3,9 @@
 Photos with a position and photos with a sure landmark are anchors. Two rules take tags away:
 
 1. A tag is impossible if nobody could have come from there to the anchors around it, by car or by plane.
-2. An unsure tag is lone if both anchors next to it on the same day are elsewhere. Of photos of landmarks that a
-   model does not know, those that get a tag mostly get an unsure one, of a place far from the rest of the trip.
+2. An unsure tag is lone if the anchors next to it, at most twelve hours away, are elsewhere. Of photos of
+   landmarks that a model does not know, those that get a tag mostly get an unsure one, of a place far from the
+   rest of the trip.
 
 One rule adds tags: an unsure candidate close to two anchors in time and place becomes likelier; to one, if that is
 a camera's position or a landmark that the user has confirmed. Nobody's word is final: an anchor that others
@@ -207,13 +208,10 @@ def reconcile(sightings: Iterable[Sighting], *, zoned: bool | None = None) -> Re
     order = np.argsort(times, kind="stable")
     ordered, times = [listed[index] for index in order], times[order]
     is_anchor = np.array([sighting.where is not None for sighting in ordered], dtype=bool)
-    anchors = _Anchors(
-        [sighting for sighting in ordered if sighting.where is not None],
-        times[is_anchor],
-        np.array([sighting.where for sighting in ordered if sighting.where is not None]).reshape(-1, 2),
-        np.array([sighting.weight for sighting in ordered if sighting.where is not None]),
-        zoned,
-    )
+    certain = [sighting for sighting in ordered if sighting.where is not None]
+    places = np.array([sighting.where for sighting in certain], dtype=np.float64).reshape(-1, 2)
+    weights = np.array([sighting.weight for sighting in certain]) / _files_of_one(times[is_anchor], places)
+    anchors = _Anchors(certain, times[is_anchor], places, weights, zoned)
     refused, doubtful = _judge(anchors)
     trusted = anchors.only(~refused & ~doubtful)
     unsettled = {anchors.sightings[index].photo for index in np.flatnonzero(doubtful).tolist()}
@@ -225,6 +223,13 @@ def reconcile(sightings: Iterable[Sighting], *, zoned: bool | None = None) -> Re
         if change is not None:
             changes[sighting.photo] = change
     return Reconciled(changes, int(doubtful.sum()))
+
+
+def _files_of_one(hours: NDArray[np.float64], places: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return how many anchors (N,) are of the same time and place: a RAW file and its JPEG are one photo."""
+    shots = np.column_stack([hours, places])
+    _, which, counts = np.unique(shots, axis=0, return_inverse=True, return_counts=True)
+    return counts[which.reshape(-1)]
 
 
 def _judge(anchors: _Anchors) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -301,7 +306,7 @@ def _nearest(guess: Guess, hours: float, trusted: _Anchors, found: slice) -> int
     if guess.place is None:
         return None
     close = np.flatnonzero(distances_km(guess.place, trusted.places[found]) <= NEAR_KM)
-    if trusted.weights[found][close].sum() < _SUPPORTING:
+    if trusted.weights[found][close].sum() < _SUPPORTING - 1e-9:  # thirds do not add up exactly
         return None
     return int(found.start) + int(close[np.abs(trusted.hours[found][close] - hours).argmin()])
 

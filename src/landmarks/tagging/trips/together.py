@@ -18,7 +18,15 @@ from landmarks.tagging.trips.clocks import ClockError, Fix, find_clock_errors
 from landmarks.tagging.trips.consistency import Change, Sighting, reconcile
 from landmarks.tagging.trips.parts import parts_of
 from landmarks.tagging.trips.positions import Shot, estimate_positions, with_estimate
-from landmarks.tagging.trips.trip import Bars, Moment, bars_of, recorded_sighting, settled, sighting_of
+from landmarks.tagging.trips.trip import (
+    Bars,
+    Moment,
+    bars_of,
+    recorded_sighting,
+    settled,
+    sighting_of,
+    without_rejected,
+)
 
 
 class Records(Protocol):
@@ -140,12 +148,14 @@ class TripTagger:
         for finding in found:
             path = finding.photo.path
             sighting = sighting_of(finding, self._moment(path), self.bars, self.gazetteer)
-            sightings.append(replace(sighting, confirmed=_shows_landmark(records.confirmed(path), sighting)))
+            sighting = without_rejected(sighting, finding, self.gazetteer, records.judged)
+            confirmed = _is_among(finding.photo.tags, records.confirmed(path))
+            sightings.append(replace(sighting, confirmed=confirmed))
         new = {finding.photo.path for finding in found}
         for photo in (photo for photo in photos if photo not in new):
             tags = records.recorded(photo) or ()
             sighting = recorded_sighting(photo, tags, self._moment(photo), self.bars)
-            sightings.append(replace(sighting, confirmed=_shows_landmark(records.confirmed(photo), sighting)))
+            sightings.append(replace(sighting, confirmed=_is_among(tags, records.confirmed(photo))))
         return sightings
 
     def _moment(self, photo: Path) -> Moment:
@@ -189,7 +199,13 @@ def _after_verdicts(finding: Finding, records: Records) -> Finding:
     return finding if tags == photo.tags else replace(finding, photo=replace(photo, tags=tags))
 
 
-def _shows_landmark(confirmed: Iterable[Tag], sighting: Sighting) -> bool:
-    """Return whether the tag of a photo is among the confirmed ones."""
-    tag = sighting.tag
-    return tag is not None and any(one.source == "photo" and one.name == tag.name for one in confirmed)
+def _is_among(tags: Iterable[Tag], confirmed: Iterable[Tag]) -> bool:
+    """Return whether the tag of what a photo shows is among the confirmed ones, in whatever language."""
+    own = next((tag for tag in tags if tag.source == "photo"), None)
+    return own is not None and any(one.source == "photo" and _is_same(one, own) for one in confirmed)
+
+
+def _is_same(one: Tag, other: Tag) -> bool:
+    if one.level == other.level == "landmark" and one.place is not None and other.place is not None:
+        return one.place.key == other.place.key
+    return (one.level, one.name) == (other.level, other.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from landmarks.model.folder import read_info
 from landmarks.model.operating_points import Preference
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import Finding
-from landmarks.tagging.tags import Tag
+from landmarks.tagging.tags import ImageTags, Tag
 from landmarks.tagging.trips.consistency import Change, Guess, Sighting
 
 _SURE_PROBABILITY = 0.9
@@ -91,6 +91,27 @@ def sighting_of(finding: Finding, moment: Moment, bars: Bars, gazetteer: Gazette
     if why.score < bars.near_score:
         return sighting
     return replace(sighting, candidates=_guesses(finding, gazetteer), needed=why.needed)
+
+
+def without_rejected(
+    sighting: Sighting,
+    finding: Finding,
+    gazetteer: Gazetteer,
+    judged: Callable[[ImageTags], tuple[Tag, ...]],
+) -> Sighting:
+    """Return a sighting without the candidates that the user has rejected.
+
+    Args:
+        sighting: What the finding tells.
+        finding: The finding.
+        gazetteer: The places.
+        judged: Returns the tags of a photo after the user's verdicts.
+    """
+    if not sighting.candidates:
+        return sighting
+    tags = tuple(_tag_of(guess, finding, gazetteer) for guess in sighting.candidates)
+    left = {tag.name for tag in judged(replace(finding.photo, tags=tags))}
+    return replace(sighting, candidates=tuple(guess for guess in sighting.candidates if guess.name in left))
 
 
 def recorded_sighting(photo: Path, tags: Sequence[Tag], moment: Moment, bars: Bars) -> Sighting:
