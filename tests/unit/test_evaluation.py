@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from tiny_model import calibrated, make_model, save_colour
+from torch import nn
 
 from landmarks.errors import DataError, ModelError, SettingsError
 from landmarks.tagging.tagger import TagSettings
@@ -20,6 +21,7 @@ from landmarks.training.evaluation.evaluation import (
 )
 from landmarks.training.evaluation.report import write_report
 from landmarks.training.evaluation.table import source_lines, text_lines
+from landmarks.training.export.predictor import Predictor, save_torchscript
 
 RED, GREEN, BLUE, GREY, YELLOW = (230, 30, 30), (30, 230, 30), (30, 30, 230), (128, 128, 128), (235, 225, 40)
 
@@ -177,6 +179,19 @@ def test_an_uncalibrated_model_is_judged_by_its_probability(tmp_path: Path, data
     known = summary.totals["known"]
     assert known.rightly.value == pytest.approx(4 / 6)
     assert all(one.score == one.probability for one in summary.mistakes)
+
+
+def test_a_photo_is_unreadable_to_every_kind_of_model(model: Path, tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
+    half = (0.5, 0.5, 0.5)
+    save_torchscript(Predictor(network, ["A", "B"], half, half, resize=8, crop=8), tmp_path / "model.pt")
+    photos = tmp_path / "photos"
+    save_colour(photos / "A/0.png", RED)
+    Image.new("RGB", (202, 2)).save(photos / "A/long.png")
+    told = {run(one, photos).summary.unreadable for one in (model, tmp_path / "model.pt")}
+    ((path, reason),) = told.pop()
+    assert (path, told) == ((photos / "A/long.png").as_posix(), set())
+    assert reason.startswith("202 x 2 pixels are more than 100 times as long as wide")
 
 
 def test_onnx_means_its_folder(model: Path, data: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from landmarks.errors import ImageError, ModelError
 from landmarks.files.checksums import sha256_file
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.decoding import ImageLimits, load_rgb
+from landmarks.imaging.preprocessing import require_aspect
 from landmarks.metadata.reading import read_position
 from landmarks.model.recognizer import Recognition
 from landmarks.tagging.settings import TagSettings
@@ -62,6 +63,7 @@ def _from_network(
 def _recognize(network: nn.Module, photo: Path, limits: ImageLimits) -> Recognition:
     try:
         picture = load_rgb(photo, limits=limits)
+        require_aspect((picture.shape[1], picture.shape[0]), photo)  # as of every other model
     except ImageError as error:
         return Recognition(photo, (), error.reason)
     return Recognition(photo, (), None, predict_picture(network, picture))
