@@ -159,9 +159,9 @@ class _ShardError(DataError):
 class ShardDataset(IterableDataset[tuple[Tensor, int]]):
     """The training images of one process, streamed.
 
-    Every epoch has a new order of files and begins somewhere in it; the sequence of their images is divided into one
-    run of whole batches per loader process, and each training process gets the same number of batches. As with a
-    folder, an incomplete last batch is left out of an epoch, a different one each time.
+    Every epoch has a new order of files and begins somewhere in it; the sequence of their images is divided into
+    one run of whole batches per loader process, and each training process gets the same number of batches. As with
+    a folder, an incomplete last batch is left out of an epoch, a different one each time.
 
     Args:
         source: The shards.
