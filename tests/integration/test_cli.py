@@ -131,10 +131,12 @@ def test_evaluate_measures_again(scratch_run, copy_run):
     assert [line.split()[0] for line in outcome.out.splitlines()] == ["split", "valid", "test", "report:"]
 
 
-def test_evaluate_takes_one_split(transfer_run, copy_run):
-    outcome = landmarks("evaluate", copy_run(transfer_run), "--split", "valid")
+def test_evaluate_takes_one_split_and_the_report_keeps_the_other(transfer_run, copy_run):
+    run = copy_run(transfer_run)
+    outcome = landmarks("evaluate", run, "--split", "valid")
     assert outcome.status == 0, outcome.err
     assert "test " not in outcome.out
+    assert "Split: test." in (run / "report.html").read_text()
 
 
 def test_batch_draws_pictures_before_and_after_augmentation(drawn, cache, tmp_path):
