@@ -222,6 +222,13 @@ def test_export_learns_from_negatives_when_to_say_nothing(transfer_run, nothing,
     assert sum(bool(json.loads(line)["tags"]) for line in known.out.splitlines()) >= 8
 
 
+def test_notes_without_a_card_are_refused_before_the_images_are_opened(scratch_run, copy_run, tmp_path):
+    (tmp_path / "notes.md").write_text("Drawn by code.")
+    run = copy_run(scratch_run, data=tmp_path / "gone")
+    outcome = landmarks("export", run, "--for", "onnx", "--notes", tmp_path / "notes.md")
+    assert outcome.complaint.startswith("--notes is for a model card, which --for onnx does not have")
+
+
 def test_every_file_of_a_calibrated_model_gives_the_same_probabilities(
     transfer_run, nothing, drawn, tmp_path, monkeypatch
 ):
