@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from blank_plots import blank_plots
 from PIL import Image
 from tiny_model import calibrated, make_model, save_colour
 from torch import nn
@@ -159,6 +160,14 @@ def test_a_name_that_looks_like_a_slip_is_told(model: Path, tmp_path: Path) -> N
     assert notes == ("Stonehendge counts as unknown to the model, which knows 31.Stonehenge: one landmark?",)
 
 
+def test_negatives_named_like_a_known_landmark_are_told(model: Path, negatives: Path) -> None:
+    save_colour(negatives / "2.eiffel_tower/0.png", RED)
+    assert run(model, negatives=(negatives,)).photos.notes == (
+        f"{negatives}/2.eiffel_tower counts as photos without a landmark, and the model knows one of this name: "
+        "give them as DATA",
+    )
+
+
 def test_aliases_of_the_gazetteer_are_one_landmark(model: Path, tmp_path: Path) -> None:
     places = tmp_path / "places.csv"
     places.write_text("key,aliases,name\nstonehenge,steine,Stonehenge\n")
@@ -247,8 +256,9 @@ def test_pictures_of_old_names_are_spelt_out(model: Path, tmp_path: Path) -> Non
 
 
 def test_a_page_of_very_many_landmarks_shows_the_worst_and_the_best(
-    model: Path, data: Path, tmp_path: Path
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    blank_plots(monkeypatch)
     evaluation = run(model, data)
     many = replace(evaluation.summary, landmarks=evaluation.summary.landmarks * 2500)
     write_report(replace(evaluation, summary=many), tmp_path / "report.html")

@@ -163,6 +163,11 @@ class _Listing:
         """Add a folder of photos without a landmark; each subfolder is a kind."""
         sources, name = read_sources(folder), folder.resolve().name
         for kind in _subfolders(folder):
+            if self._known.key(kind) in self._known:
+                self.notes.append(
+                    f"{folder / kind} counts as photos without a landmark, and the model knows one of this name: "
+                    "give them as DATA"
+                )
             self._add_kind(folder / kind, f"{name}/{kind}", sources)
         # Photos outside a subfolder are a separate kind; photos that are already listed keep their role.
         self._add_kind(folder, name, sources)
