@@ -354,6 +354,11 @@ def test_sources_stay_with_the_pictures_beside_the_shards(numbered: Path, tmp_pa
     ]
     (data / "manifest.csv").write_text("\n".join(["split,class,file,source", *rows]))
     shards = pack(data, tmp_path / "shards", PackSettings(shard_size=99, sample=6)).shards
+    whole = prepare_data(shards.root, DataSettings(), cache=tmp_path)
+    assert whole.sources.total() == len(shards) > len(whole.folder.train), "a model card counts them all"
+    assert set(whole.sources) == {f"of {number:03d}" for number in range(COUNT + 10)} - {
+        sample.source for sample in whole.folder.valid
+    }
     folder = shards.folder()
     assert len(folder.valid) == 10
     for sample in (*folder.train, *folder.valid, *folder.test):

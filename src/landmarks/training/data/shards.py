@@ -65,6 +65,7 @@ class ShardSet:
         fingerprint: Hash of the index.
         pictures: Number of the images stored next to the shards, per split and class; empty for a set that an
             earlier version packed.
+        sources: Number of training images of each source, "" for those of an unknown one; empty likewise.
     """
 
     root: Path
@@ -75,6 +76,7 @@ class ShardSet:
     std: Channels
     fingerprint: str
     pictures: Mapping[Split, tuple[int, ...]]
+    sources: Mapping[str, int]
 
     def __len__(self) -> int:
         return sum(shard.count for shard in self.shards)
@@ -143,6 +145,7 @@ def read_shard_set(root: Path) -> ShardSet:
             stds,
             hashlib.sha256(content).hexdigest()[:16],
             pictures,
+            {name: int(count) for name, count in dict(index.get("sources", {})).items()},
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not what landmarks pack wrote ({error}): pack the pictures again") from error

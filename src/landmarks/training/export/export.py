@@ -165,8 +165,9 @@ def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSetti
     contract = run.preprocessing
     fp32 = folder / "fp32.onnx"
     write_onnx(run.model, contract, fp32)
-    sources = (sample.source for sample in data.folder.train)
-    origin = origins_of(sources, parse_licences(settings.origin), fallback=run.info["data"]["name"])
+    origin = origins_of(
+        data.sources.elements(), parse_licences(settings.origin), fallback=run.info["data"]["name"]
+    )
     info = ModelInfo(
         name=settings.name or folder.name,
         architecture=run.architecture,
