@@ -13,6 +13,7 @@ from tiny_model import calibrated, make_model, save_colour
 from torch import nn
 
 from landmarks.errors import DataError, ModelError, SettingsError
+from landmarks.model.folder import read_info, write_info
 from landmarks.tagging.tagger import TagSettings
 from landmarks.training.evaluation.evaluation import (
     EvaluateSettings,
@@ -166,6 +167,17 @@ def test_negatives_named_like_a_known_landmark_are_told(model: Path, negatives: 
         f"{negatives}/2.eiffel_tower counts as photos without a landmark, and the model knows one of this name: "
         "give them as DATA",
     )
+
+
+def test_photos_that_the_model_may_have_learnt_from_are_told(model: Path, tmp_path: Path) -> None:
+    write_info(model, replace(read_info(model), data={"name": "mine"}))
+    photo = save_colour(tmp_path / "mine/Stonehenge/0.png", BLUE)
+    (tmp_path / "mine.csv").write_text(f"path,label\n{photo},Stonehenge\n")
+    (note,) = run(model, tmp_path / "mine").photos.notes
+    assert note.startswith(f"{tmp_path}/mine: the model was trained on a data set of this name")
+    assert run(model, tmp_path / "mine.csv").photos.notes == ()
+    save_colour(tmp_path / "mine/test/Stonehenge/1.png", BLUE)
+    assert run(model, tmp_path / "mine").photos.notes == ()
 
 
 def test_aliases_of_the_gazetteer_are_one_landmark(model: Path, tmp_path: Path) -> None:

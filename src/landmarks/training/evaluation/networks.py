@@ -7,6 +7,7 @@ turns their outputs into tags as for a model folder.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -40,7 +41,8 @@ def subject_of_run(folder: Path, settings: TagSettings) -> Subject:
     run = load_run(folder)
     predictor = make_predictor(run.model, run.classes, run.preprocessing)
     identity = f"{folder.name}-{sha256_file(run.folder.weights)[:12]}"
-    return _from_network(predictor, run.classes, folder.resolve().name, identity, settings)
+    subject = _from_network(predictor, run.classes, folder.resolve().name, identity, settings)
+    return replace(subject, trained_on=run.info["data"]["name"])
 
 
 def _from_network(
