@@ -313,6 +313,10 @@ def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_
         ),
         (("--score", "guess"), "is not one of"),
         (("--score", "energy"), "--score needs --negatives"),
+        (
+            ("--negatives", "NOTHING", "--target-fpr", 0.2, "--score", "known_mass"),
+            "--score known_mass needs a class background, which ",
+        ),
         (("--target-fpr", 0.2), "--target-fpr needs --negatives: photos on which the threshold is chosen"),
         (("--negatives", "NOTHING", "--unknown-tags", 0.2), "--unknown-tags needs --unknown-landmarks"),
         (

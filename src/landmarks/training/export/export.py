@@ -33,6 +33,7 @@ from landmarks.model.folder import (
     parse_licences,
     write_info,
 )
+from landmarks.model.ood import BACKGROUND, is_landmark
 from landmarks.model.recognizer import Recognizer
 from landmarks.training.config.jobs import CALIBRATED, ExportSettings
 from landmarks.training.data.folders import Sample
@@ -222,7 +223,16 @@ def _of_table(run: TrainedRun) -> TransferModel | None:
 
 
 def require_photos_for_rates(run: TrainedRun, settings: ExportSettings) -> None:
-    """Refuse rates without photos to choose a threshold on, and too few; raises `SettingsError` or `DataError`."""
+    """Refuse rates without photos to choose a threshold on, too few of them, and a score that tells none apart.
+
+    Raises:
+        SettingsError: Photos or a background class are missing.
+        DataError: There are too few photos.
+    """
+    if settings.score == "known_mass" and is_landmark(run.classes).all():
+        raise SettingsError(
+            f"`score` known_mass needs a class {BACKGROUND}, which {run.folder.root} does not have: leave it out"
+        )
     for name, needed in (("target_fpr", "negatives"), ("unknown_tags", "unknown_landmarks")):
         table = settings.negatives is None and _of_table(run) is not None
         if settings.differs(name) and getattr(settings, needed) is None and not table:
