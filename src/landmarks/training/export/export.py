@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from landmarks.errors import ExportError, RunError, SettingsError
+from landmarks.errors import DataError, ExportError, RunError, SettingsError
 from landmarks.files.atomic import storage_errors, write_text
 from landmarks.files.checksums import sha256_file
 from landmarks.imaging.photos import find_photos
 from landmarks.imaging.preprocessing import normalize
-from landmarks.model.calibration import require_negatives
+from landmarks.model.calibration import negatives_needed, require_negatives
 from landmarks.model.folder import (
     CARD_FILE,
     ONNX_FILE,
@@ -239,6 +239,13 @@ def require_photos_for_rates(run: TrainedRun, settings: ExportSettings) -> None:
             raise SettingsError(f"`{name}` needs `{needed}`: photos on which the threshold is chosen")
     if settings.negatives is not None:
         require_negatives(settings.negatives, len(find_photos([settings.negatives])), settings.target_fpr)
+    elif settings.differs("target_fpr"):
+        given, fewest = BackgroundTable.bundled().ordinary, negatives_needed(settings.target_fpr)
+        if given < fewest:
+            raise DataError(
+                f"`target_fpr` {settings.target_fpr:g} needs {fewest} photos without a landmark, and the bundled "
+                f"table has {given}: give `negatives`"
+            )
 
 
 def _calibrated(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> Calibrated:
