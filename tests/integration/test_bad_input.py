@@ -179,6 +179,15 @@ def test_options_of_reading_photos_for_a_network_of_pytorch(transfer_run, drawn)
     assert_refused(outcome, "can be read", "more than the limit of 0.0 MiB")
 
 
+def test_configured_options_of_tagging_are_not_for_a_network_of_pytorch(
+    transfer_run, drawn, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("LANDMARKS_WORKERS", "3")
+    monkeypatch.setenv("LANDMARKS_ENGINE", "openvino")
+    outcome = landmarks("evaluate", transfer_run, drawn / "test", "--out", tmp_path / "out")
+    assert outcome.status == 0, outcome.err
+
+
 @pytest.mark.parametrize("command", ["evaluate", "export"])
 def test_tampered_weights(command, transfer_run, copy_run):
     run = copy_run(transfer_run)

@@ -21,6 +21,8 @@ from PIL import Image
 from landmarks import __version__
 from landmarks.cli.app import COMMANDS
 from landmarks.errors import EXTRAS, missing_extra
+from landmarks.training.config.settings import default_settings
+from landmarks.training.data import loaders
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "landmarks"
 CORE_PACKAGES = {"numpy", "PIL", "pillow_heif", "onnxruntime", "rich", "threadpoolctl", "click", "landmarks"}
@@ -129,10 +131,12 @@ def test_evaluate_measures_again(scratch_run, copy_run):
     assert [line.split()[0] for line in outcome.out.splitlines()] == ["split", "valid", "test", "report:"]
 
 
-def test_evaluate_takes_one_split(transfer_run, copy_run):
-    outcome = landmarks("evaluate", copy_run(transfer_run), "--split", "valid")
+def test_evaluate_takes_one_split_and_the_report_keeps_the_other(transfer_run, copy_run):
+    run = copy_run(transfer_run)
+    outcome = landmarks("evaluate", run, "--split", "valid")
     assert outcome.status == 0, outcome.err
     assert "test " not in outcome.out
+    assert "Split: test." in (run / "report.html").read_text()
 
 
 def test_batch_draws_pictures_before_and_after_augmentation(drawn, cache, tmp_path):
@@ -142,6 +146,20 @@ def test_batch_draws_pictures_before_and_after_augmentation(drawn, cache, tmp_pa
         assert min(picture.size) > 100
     refused = landmarks("batch", drawn, "--out", tmp_path / "batch.jpg", "--cache", cache)
     assert (refused.status, refused.complaint) == (2, f"--out {tmp_path / 'batch.jpg'}: end its name with .png")
+
+
+def test_batch_shows_the_augmentation_of_the_training(drawn, cache, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(loaders, "make_loaders", lambda *given: shown.append(given[-1]))
+    monkeypatch.setattr(loaders, "visualize_one_batch", lambda *_, **__: None)
+    for flags in ((), ("--method", "scratch"), ("--augment", "flip")):
+        assert landmarks("batch", drawn, "--out", tmp_path / "b.png", "--cache", cache, *flags).status == 0
+    transfer, scratch = (default_settings(drawn, method).augment for method in ("transfer", "scratch"))
+    assert [(one.names, one.crop_scale) for one in shown] == [
+        (transfer.names, transfer.crop_scale),
+        (scratch.names, scratch.crop_scale),
+        (("flip",), transfer.crop_scale),
+    ]
 
 
 def test_what_training_commands_leave_out_of_a_folder_is_told(tmp_path):

@@ -222,6 +222,24 @@ def test_export_learns_from_negatives_when_to_say_nothing(transfer_run, nothing,
     assert sum(bool(json.loads(line)["tags"]) for line in known.out.splitlines()) >= 8
 
 
+def test_a_rate_that_the_bundled_table_cannot_promise_is_refused_before_the_images_are_opened(
+    transfer_run, copy_run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("landmarks.training.export.export.table_fits", lambda _: True)
+    run = copy_run(transfer_run, data=tmp_path / "gone")
+    outcome = landmarks("export", run, "--target-fpr", 0.001)
+    assert outcome.complaint == (
+        "--target-fpr 0.001 needs 999 photos without a landmark, and the bundled table has 720: give --negatives"
+    )
+
+
+def test_notes_without_a_card_are_refused_before_the_images_are_opened(scratch_run, copy_run, tmp_path):
+    (tmp_path / "notes.md").write_text("Drawn by code.")
+    run = copy_run(scratch_run, data=tmp_path / "gone")
+    outcome = landmarks("export", run, "--for", "onnx", "--notes", tmp_path / "notes.md")
+    assert outcome.complaint.startswith("--notes is for a model card, which --for onnx does not have")
+
+
 def test_every_file_of_a_calibrated_model_gives_the_same_probabilities(
     transfer_run, nothing, drawn, tmp_path, monkeypatch
 ):
@@ -306,6 +324,10 @@ def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_
         ),
         (("--score", "guess"), "is not one of"),
         (("--score", "energy"), "--score needs --negatives"),
+        (
+            ("--negatives", "NOTHING", "--target-fpr", 0.2, "--score", "known_mass"),
+            "--score known_mass needs a class background, which ",
+        ),
         (("--target-fpr", 0.2), "--target-fpr needs --negatives: photos on which the threshold is chosen"),
         (("--negatives", "NOTHING", "--unknown-tags", 0.2), "--unknown-tags needs --unknown-landmarks"),
         (

@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from blank_plots import blank_plots
 from PIL import Image
 from tiny_model import calibrated, make_model, save_colour
+from torch import nn
 
 from landmarks.errors import DataError, ModelError, SettingsError
+from landmarks.model.folder import read_info, write_info
 from landmarks.tagging.tagger import TagSettings
 from landmarks.training.evaluation.evaluation import (
     EvaluateSettings,
@@ -20,6 +23,7 @@ from landmarks.training.evaluation.evaluation import (
 )
 from landmarks.training.evaluation.report import write_report
 from landmarks.training.evaluation.table import source_lines, text_lines
+from landmarks.training.export.predictor import Predictor, save_torchscript
 
 RED, GREEN, BLUE, GREY, YELLOW = (230, 30, 30), (30, 230, 30), (30, 30, 230), (128, 128, 128), (235, 225, 40)
 
@@ -157,6 +161,25 @@ def test_a_name_that_looks_like_a_slip_is_told(model: Path, tmp_path: Path) -> N
     assert notes == ("Stonehendge counts as unknown to the model, which knows 31.Stonehenge: one landmark?",)
 
 
+def test_negatives_named_like_a_known_landmark_are_told(model: Path, negatives: Path) -> None:
+    save_colour(negatives / "2.eiffel_tower/0.png", RED)
+    assert run(model, negatives=(negatives,)).photos.notes == (
+        f"{negatives}/2.eiffel_tower counts as photos without a landmark, and the model knows one of this name: "
+        "give them as DATA",
+    )
+
+
+def test_photos_that_the_model_may_have_learnt_from_are_told(model: Path, tmp_path: Path) -> None:
+    write_info(model, replace(read_info(model), data={"name": "mine"}))
+    photo = save_colour(tmp_path / "mine/Stonehenge/0.png", BLUE)
+    (tmp_path / "mine.csv").write_text(f"path,label\n{photo},Stonehenge\n")
+    (note,) = run(model, tmp_path / "mine").photos.notes
+    assert note.startswith(f"{tmp_path}/mine: the model was trained on a data set of this name")
+    assert run(model, tmp_path / "mine.csv").photos.notes == ()
+    save_colour(tmp_path / "mine/test/Stonehenge/1.png", BLUE)
+    assert run(model, tmp_path / "mine").photos.notes == ()
+
+
 def test_aliases_of_the_gazetteer_are_one_landmark(model: Path, tmp_path: Path) -> None:
     places = tmp_path / "places.csv"
     places.write_text("key,aliases,name\nstonehenge,steine,Stonehenge\n")
@@ -177,6 +200,19 @@ def test_an_uncalibrated_model_is_judged_by_its_probability(tmp_path: Path, data
     known = summary.totals["known"]
     assert known.rightly.value == pytest.approx(4 / 6)
     assert all(one.score == one.probability for one in summary.mistakes)
+
+
+def test_a_photo_is_unreadable_to_every_kind_of_model(model: Path, tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
+    half = (0.5, 0.5, 0.5)
+    save_torchscript(Predictor(network, ["A", "B"], half, half, resize=8, crop=8), tmp_path / "model.pt")
+    photos = tmp_path / "photos"
+    save_colour(photos / "A/0.png", RED)
+    Image.new("RGB", (202, 2)).save(photos / "A/long.png")
+    told = {run(one, photos).summary.unreadable for one in (model, tmp_path / "model.pt")}
+    ((path, reason),) = told.pop()
+    assert (path, told) == ((photos / "A/long.png").as_posix(), set())
+    assert reason.startswith("202 x 2 pixels are more than 100 times as long as wide")
 
 
 def test_onnx_means_its_folder(model: Path, data: Path, tmp_path: Path) -> None:
@@ -232,8 +268,9 @@ def test_pictures_of_old_names_are_spelt_out(model: Path, tmp_path: Path) -> Non
 
 
 def test_a_page_of_very_many_landmarks_shows_the_worst_and_the_best(
-    model: Path, data: Path, tmp_path: Path
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    blank_plots(monkeypatch)
     evaluation = run(model, data)
     many = replace(evaluation.summary, landmarks=evaluation.summary.landmarks * 2500)
     write_report(replace(evaluation, summary=many), tmp_path / "report.html")

@@ -10,6 +10,8 @@ import shutil
 import tarfile
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import IO, cast
 
@@ -91,6 +93,14 @@ def test_epochs_come_in_orders_of_their_own(shards: ShardSet) -> None:
     first, again, other = (streamed(shards, 1, 0, 1, epoch=epoch) for epoch in (1, 1, 2))
     assert first == again != other
     assert sorted(first) == sorted(other) != first
+
+
+def test_every_picture_of_a_single_shard_comes_in_some_epoch(shards: ShardSet) -> None:
+    one = replace(shards, shards=shards.shards[:1])
+    batch = len(one) - 3
+    parts = [streamed(one, batch, 0, 1, epoch=epoch) for epoch in range(40)]
+    assert {len(set(part)) for part in parts} == {batch}
+    assert len(set(chain.from_iterable(parts))) == len(one)
 
 
 def test_shards_hold_what_the_folder_holds(numbered: Path, shards: ShardSet, tmp_path: Path) -> None:
@@ -344,6 +354,11 @@ def test_sources_stay_with_the_pictures_beside_the_shards(numbered: Path, tmp_pa
     ]
     (data / "manifest.csv").write_text("\n".join(["split,class,file,source", *rows]))
     shards = pack(data, tmp_path / "shards", PackSettings(shard_size=99, sample=6)).shards
+    whole = prepare_data(shards.root, DataSettings(), cache=tmp_path)
+    assert whole.sources.total() == len(shards) > len(whole.folder.train), "a model card counts them all"
+    assert set(whole.sources) == {f"of {number:03d}" for number in range(COUNT + 10)} - {
+        sample.source for sample in whole.folder.valid
+    }
     folder = shards.folder()
     assert len(folder.valid) == 10
     for sample in (*folder.train, *folder.valid, *folder.test):

@@ -67,6 +67,15 @@ def test_a_table_is_split_like_a_folder(tmp_path: Path, separator: str, header: 
     assert folder.notes == ()
 
 
+def test_the_split_does_not_depend_on_how_paths_are_spelt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "set"
+    lines = [f"{root / line if i % 2 else line}" for i, line in enumerate(labelled(root, 5))]
+    mixed = table(root / "labels.csv", "path,label", *lines)
+    monkeypatch.chdir(root)
+    first, other = ({one.path.name for one in read(path).test} for path in (mixed, Path("labels.csv")))
+    assert first == other
+
+
 def test_splits_and_sources_of_a_table_are_used(tmp_path: Path) -> None:
     names = pictures(tmp_path, 8)
     lines = [

@@ -11,14 +11,24 @@ import click
 from landmarks.cli.declare import Argument, Option, Verbosity
 from landmarks.cli.inputs import require_output
 from landmarks.cli.remote import local_data
-from landmarks.training.config.settings import AugmentationName, AugmentSettings, DataSettings
+from landmarks.training.config.settings import (
+    DEFAULT_METHOD,
+    AugmentationName,
+    DataSettings,
+    ModelKind,
+    default_settings,
+)
 
 
 def batch(
     data: Annotated[str, Argument("Image folder or table, by path or URL, as for landmarks train.")],
     out: Annotated[Path, Option("PNG to write.")] = Path("batch.png"),
+    method: Annotated[
+        ModelKind, Option("Way of training whose augmentation is shown; --unfreeze has that of scratch.")
+    ] = DEFAULT_METHOD,
     augment: Annotated[
-        tuple[AugmentationName, ...] | None, Option("Augmentations, as for landmarks train.")
+        tuple[AugmentationName, ...] | None,
+        Option("Augmentations, as for landmarks train.", default="those of the method"),
     ] = None,
     count: Annotated[int, Option("Number of images.", minimum=1)] = 8,
     seed: Annotated[int, Option("Seed of the draw and the augmentation.")] = 0,
@@ -34,9 +44,10 @@ def batch(
     from landmarks.training.data.folders import limit_evenly, read_data_folder
     from landmarks.training.data.loaders import decode_folder, make_loaders, visualize_one_batch
 
-    names = AugmentSettings().names if augment is None else augment
     settings = DataSettings(seed=seed)
     root = local_data(data, cache, verbosity)
+    usual = default_settings(root, method).augment
+    shown_as = replace(usual, names=usual.names if augment is None else augment, sizes=(224,))
     with RunProgress(verbosity, unit="images") as shown:
         shown.stage("reading images")
         folder = read_data_folder(root, valid_size=settings.valid_size, seed=seed, cache=cache)
@@ -48,6 +59,6 @@ def batch(
             shown.detail(line)
         for broken in prepared.broken:
             shown.note(f"{broken.path}: {broken.reason}")
-    loaders = make_loaders(prepared, settings, AugmentSettings(names=names, sizes=(224,)))
+    loaders = make_loaders(prepared, settings, shown_as)
     visualize_one_batch(loaders, out, count=count, seed=seed)
     click.echo(f"picture: {out}")

@@ -66,10 +66,14 @@ def evaluate(
     if is_typed("split"):
         raise SettingsError("`split` is about a run's own data: give it without `data`")
     from landmarks.training.evaluation.evaluation import METRICS_FILE, EvaluateSettings
+    from landmarks.training.evaluation.opening import uses_pytorch
     from landmarks.training.runs.folder import require_own_report
 
     if out is not None:
         require_own_report(out, METRICS_FILE)
+    if uses_pytorch(model):  # which has neither: in a configuration file they are for other models
+        workers = workers if is_typed("workers") else None
+        settings = settings if is_typed("engine") else replace(settings, engine=TagSettings.engine)
     photos, others = ([local_data(one, None, verbosity) for one in given] for given in (data, negatives))
     asked = EvaluateSettings(model, tuple(photos), tuple(others), replace(settings, top=5), workers)
     _evaluate_folder(asked, out, jsonl=jsonl, verbosity=verbosity)

@@ -25,21 +25,22 @@ def export(
 
     The exports are compared with the trained network on validation images; one that differs is not written.
     """
-    if notes is not None and not notes.is_file():
-        raise SettingsError(f"`notes` must be a text file, not {str(notes)!r}")
+    if notes is not None:
+        if not notes.is_file():
+            raise SettingsError(f"`notes` must be a text file, not {str(notes)!r}")
+        settings = replace(settings, notes=notes.read_text(encoding="utf-8", errors="replace"))
 
     from landmarks.cli.progress import RunProgress
     from landmarks.training.engine.trained import load_data, load_run
     from landmarks.training.export.formats.targets import export_for, require_exportable
 
-    text = notes.read_text(encoding="utf-8", errors="replace") if notes else ""
     trained = load_run(run)
     target = out or run / settings.folder_name
     require_exportable(trained, target, settings)
     with RunProgress(verbosity, unit="images") as shown:
         data = load_data(trained, progress=shown.progress)
         shown.stage("exporting and comparing")
-        compared = export_for(trained, data, target, replace(settings, notes=text))
+        compared = export_for(trained, data, target, settings)
     for sentence in compared:
         click.echo(sentence)
     click.echo(f"model: {target}")

@@ -140,7 +140,7 @@ def prepare_decoded(
         ImageError: The aspect ratio is too large.
     """
     if preprocessing.fit == "squash":
-        _check_aspect(image, path)
+        require_aspect(image.size, path)
         square = image.resize((preprocessing.crop, preprocessing.crop), Image.Resampling.BILINEAR)
         return np.array(square)
     return center_crop(np.asarray(_resize(image, preprocessing.resize, path)), preprocessing.crop).copy()
@@ -195,7 +195,7 @@ def normalize(batch: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray
 
 def _resize(image: Image.Image, size: int, path: Path | None) -> Image.Image:
     # Resizing the crop box alone would be faster, but rounds about one value in 25 differently on noise.
-    _check_aspect(image, path)
+    require_aspect(image.size, path)
     width, height = image.size
     short, long = min(width, height), max(width, height)
     new_long = int(size * long / short)
@@ -203,8 +203,9 @@ def _resize(image: Image.Image, size: int, path: Path | None) -> Image.Image:
     return image.resize(new_size, Image.Resampling.BILINEAR)
 
 
-def _check_aspect(image: Image.Image, path: Path | None) -> None:
-    width, height = image.size
+def require_aspect(size: tuple[int, int], path: Path | None) -> None:
+    """Raise an `ImageError` if an image of this width and height is too long to be resized."""
+    width, height = size
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise ImageError(
             path, f"{width} x {height} pixels are more than {MAX_ASPECT} times as long as wide: crop it first"

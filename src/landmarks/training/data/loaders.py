@@ -128,6 +128,12 @@ class Data:
         return {name: counts[label] for label, name in enumerate(self.folder.classes)}
 
     @property
+    def sources(self) -> Counter[str]:
+        """Number of training images of each source, "" for those of an unknown one."""
+        packed = self.shards.sources if self.shards is not None else {}
+        return Counter(packed or (sample.source for sample in self.folder.train))
+
+    @property
     def fingerprint(self) -> str:
         """Hash of which images are in which split with which class."""
         own = self.folder.fingerprint()

@@ -151,7 +151,8 @@ def _pack(folder: DataFolder, out: Path, settings: PackSettings, progress: Progr
     _write_sources(out / MANIFEST, written, folder.classes)
     numbers = {split: _of_each_class(samples, folder.classes) for split, samples in written.items()}
     index = index_of(folder.classes, shards, _of_each_class(kept, folder.classes), numbers)
-    write_json(out / INDEX, {**index, "mean": mean, "std": std, "broken": packing.broken})
+    sources = Counter(sample.source for sample in kept)
+    write_json(out / INDEX, {**index, "mean": mean, "std": std, "sources": sources, "broken": packing.broken})
     return packing.broken
 
 

@@ -65,6 +65,7 @@ class ShardSet:
         fingerprint: Hash of the index.
         pictures: Number of the images stored next to the shards, per split and class; empty for a set that an
             earlier version packed.
+        sources: Number of training images of each source, "" for those of an unknown one; empty likewise.
     """
 
     root: Path
@@ -75,6 +76,7 @@ class ShardSet:
     std: Channels
     fingerprint: str
     pictures: Mapping[Split, tuple[int, ...]]
+    sources: Mapping[str, int]
 
     def __len__(self) -> int:
         return sum(shard.count for shard in self.shards)
@@ -143,6 +145,7 @@ def read_shard_set(root: Path) -> ShardSet:
             stds,
             hashlib.sha256(content).hexdigest()[:16],
             pictures,
+            {name: int(count) for name, count in dict(index.get("sources", {})).items()},
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not what landmarks pack wrote ({error}): pack the pictures again") from error
@@ -159,9 +162,9 @@ class _ShardError(DataError):
 class ShardDataset(IterableDataset[tuple[Tensor, int]]):
     """The training images of one process, streamed.
 
-    Every epoch has a new order of files; the sequence of their images is divided into one run of whole batches per
-    loader process, and each training process gets the same number of batches. As with a folder, an incomplete last
-    batch is left out of an epoch, a different one each time.
+    Every epoch has a new order of files and begins somewhere in it; the sequence of their images is divided into
+    one run of whole batches per loader process, and each training process gets the same number of batches. As with
+    a folder, an incomplete last batch is left out of an epoch, a different one each time.
 
     Args:
         source: The shards.
@@ -212,18 +215,21 @@ class ShardDataset(IterableDataset[tuple[Tensor, int]]):
         number, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
         start, count = self._run(number, workers)
         rng = random.Random(f"{self._epoch_seed}-{self._rank}-{number}")  # noqa: S311 - no secret
-        for picture in _shuffled(_pictures(self._order(), start, count), rng):
+        shards, first = self._order()
+        for picture in _shuffled(_pictures([*shards, *shards], first + start, count), rng):
             if not 0 <= picture.label < len(self.classes):
                 raise _ShardError(f"{picture.place}: there is no class {picture.label}: pack the pictures again")
             yield self.transform(_decode(picture)), picture.label
 
-    def _order(self) -> list[Shard]:
-        shards = list(self._shards)
-        random.Random(self._epoch_seed).shuffle(shards)  # noqa: S311 - no secret
-        return shards
+    def _order(self) -> tuple[list[Shard], int]:
+        """Return the files in the order of the epoch, and the number of the image to begin with."""
+        shards, rng = list(self._shards), random.Random(self._epoch_seed)  # noqa: S311 - no secret
+        rng.shuffle(shards)
+        # Begun at the first, the sequence of a single file would leave out the same images in every epoch.
+        return shards, rng.randrange(sum(shard.count for shard in shards))
 
     def _run(self, number: int, workers: int) -> tuple[int, int]:
-        """Return the start of a loader process's run in the order of the epoch, and its length."""
+        """Return the start of a loader process's run in the sequence of the epoch, and its length."""
         lengths = [(self._batches // workers + (w < self._batches % workers)) * self._size for w in range(workers)]
         return self._rank * len(self) + sum(lengths[:number]), lengths[number]
 

@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -217,8 +218,11 @@ def _by_split(
 
 
 def _rank(path: Path) -> Path:
-    """Return what the pictures of a class are sorted by: the same order, and so the same split, with any cache."""
-    return unpacked_name(path) or path
+    """Return what the pictures of a class are sorted by: the same order, and so the same split, with any cache.
+
+    Absolute, so that it does not depend on how the table and its paths are spelt.
+    """
+    return unpacked_name(path) or Path(os.path.abspath(path))  # noqa: PTH100 - without ".." too
 
 
 def _split_of(text: str) -> Split | None:

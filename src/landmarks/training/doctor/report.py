@@ -101,7 +101,7 @@ def _verdict(diagnosis: Diagnosis, odd: int) -> str:
         return f"Nothing is wrong with any of the {len(diagnosis.pictures)} pictures. {classes}"
     return (
         f"{concerned} of {len(diagnosis.pictures)} pictures ({share:.1%}) deserve a look before training. "
-        f"{classes} Nothing was changed."
+        f"{classes} The examination itself changed nothing."
     )
 
 

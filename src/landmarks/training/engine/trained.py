@@ -125,18 +125,20 @@ def evaluate_run(run: TrainedRun, data: Data, *, splits: Sequence[str] = SPLITS)
     Args:
         run: The run.
         data: Its data, from `load_data`.
-        splits: Which of `valid` and `test`.
+        splits: Which of `valid` and `test`; one that was evaluated before is measured again too, for the report.
 
     Returns:
-        The evaluation of each split.
+        The evaluation of each of `splits`.
     """
-    evaluations = {split: _evaluate_split(run, data, split) for split in splits}
+    root = run.folder.root
+    measured = [split for split in SPLITS if split in splits or (root / f"metrics_{split}.json").is_file()]
+    evaluations = {split: _evaluate_split(run, data, split) for split in measured}
     confusions = {split: plots.png_bytes(plots.confusion_matrix(one)) for split, one in evaluations.items()}
     for split, evaluation in evaluations.items():
-        write_evaluation(evaluation, run.folder.root, split)
-        write_bytes(run.folder.root / f"confusion_{split}.png", confusions[split])
+        write_evaluation(evaluation, root, split)
+        write_bytes(root / f"confusion_{split}.png", confusions[split])
     _write_report(run, data, evaluations, confusions)
-    return evaluations
+    return {split: evaluations[split] for split in splits}
 
 
 def _evaluate_split(run: TrainedRun, data: Data, split: str) -> Evaluation:

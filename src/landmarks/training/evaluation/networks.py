@@ -7,6 +7,7 @@ turns their outputs into tags as for a model folder.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -15,6 +16,7 @@ from landmarks.errors import ImageError, ModelError
 from landmarks.files.checksums import sha256_file
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.decoding import ImageLimits, load_rgb
+from landmarks.imaging.preprocessing import require_aspect
 from landmarks.metadata.reading import read_position
 from landmarks.model.recognizer import Recognition
 from landmarks.tagging.settings import TagSettings
@@ -39,7 +41,8 @@ def subject_of_run(folder: Path, settings: TagSettings) -> Subject:
     run = load_run(folder)
     predictor = make_predictor(run.model, run.classes, run.preprocessing)
     identity = f"{folder.name}-{sha256_file(run.folder.weights)[:12]}"
-    return _from_network(predictor, run.classes, folder.resolve().name, identity, settings)
+    subject = _from_network(predictor, run.classes, folder.resolve().name, identity, settings)
+    return replace(subject, trained_on=run.info["data"]["name"])
 
 
 def _from_network(
@@ -62,6 +65,7 @@ def _from_network(
 def _recognize(network: nn.Module, photo: Path, limits: ImageLimits) -> Recognition:
     try:
         picture = load_rgb(photo, limits=limits)
+        require_aspect((picture.shape[1], picture.shape[0]), photo)  # as of every other model
     except ImageError as error:
         return Recognition(photo, (), error.reason)
     return Recognition(photo, (), None, predict_picture(network, picture))

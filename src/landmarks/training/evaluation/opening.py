@@ -25,30 +25,32 @@ def open_subject(model: str, settings: TagSettings, *, workers: int | None = Non
         PlacesError: A table of places is broken.
     """
     path = Path(model)
-    is_run = RunFolder(path).info.is_file()
-    if not is_run and (named := named_model(model)) is not None:
-        return subject_of_folder(named, settings, workers=workers)
-    if path.is_file() and path.suffix == ".onnx":
-        return subject_of_folder(_folder_of_onnx(path), settings, workers=workers)
-    if path.is_file() or is_run:
+    if uses_pytorch(model):
         if (workers or 1) > 1:
             raise SettingsError(f"{path}: a PyTorch model is evaluated in one process: leave out `workers`")
         if settings.engine != TagSettings.engine:
             raise SettingsError(f"{path}: a PyTorch model is evaluated by PyTorch: leave out `engine`")
-    if path.is_file():
-        if path.suffix == ".pt":
-            from landmarks.training.evaluation.networks import subject_of_torchscript  # noqa: PLC0415 - loads PyTorch
+        from landmarks.training.evaluation.networks import (  # noqa: PLC0415 - loads PyTorch
+            subject_of_run,
+            subject_of_torchscript,
+        )
 
-            return subject_of_torchscript(path, settings)
-        raise ModelError(f"{path}: not a model: give a model folder, a run folder, a .pt or a .onnx file")
-    if is_run:
-        from landmarks.training.evaluation.networks import subject_of_run  # noqa: PLC0415 - loads PyTorch
-
-        return subject_of_run(path, settings)
+        return (subject_of_torchscript if path.is_file() else subject_of_run)(path, settings)
+    if named_model(model) is None and path.is_file():
+        return subject_of_folder(_folder_of_onnx(path), settings, workers=workers)
     return subject_of_folder(find_model(model), settings, workers=workers)
 
 
+def uses_pytorch(model: str) -> bool:
+    """Return whether a model is a run or a `.pt` file, whose network PyTorch evaluates in one process."""
+    path = Path(model)
+    is_file = path.is_file() and path.suffix == ".pt" and named_model(model) is None
+    return is_file or RunFolder(path).info.is_file()
+
+
 def _folder_of_onnx(path: Path) -> Path:
+    if path.suffix != ".onnx":
+        raise ModelError(f"{path}: not a model: give a model folder, a run folder, a .pt or a .onnx file")
     if path.name != ONNX_FILE or not (path.parent / INFO_FILE).is_file():
         raise ModelError(
             f"{path}: without {INFO_FILE} beside it, its classes and preprocessing are unknown: give the "

@@ -68,7 +68,9 @@ class PhotoSet:
     notes: tuple[str, ...]
 
 
-def collect_photos(data: Sequence[Path], negatives: Sequence[Path], known: KnownLandmarks) -> PhotoSet:
+def collect_photos(
+    data: Sequence[Path], negatives: Sequence[Path], known: KnownLandmarks, trained_on: str = ""
+) -> PhotoSet:
     """List the photos of folders with their ground truth.
 
     Args:
@@ -76,11 +78,12 @@ def collect_photos(data: Sequence[Path], negatives: Sequence[Path], known: Known
         negatives: Folders of photos without a landmark; their subfolders are kinds. One inside a folder of `data`
             is not a class of it.
         known: The landmarks of the model.
+        trained_on: Name of the data set that it was trained on, empty if unknown.
 
     Raises:
         DataError: A folder is missing or has no photo.
     """
-    listing = _Listing(known, {_resolved(folder) for folder in negatives})
+    listing = _Listing(known, {_resolved(folder) for folder in negatives}, trained_on)
     for folder in negatives:
         listing.add_kinds(folder)
         listing.require_photos(folder, "give a folder of photos without a landmark")
@@ -93,7 +96,7 @@ def collect_photos(data: Sequence[Path], negatives: Sequence[Path], known: Known
 
 
 class _Listing:
-    def __init__(self, known: KnownLandmarks, negatives: set[str]) -> None:
+    def __init__(self, known: KnownLandmarks, negatives: set[str], trained_on: str) -> None:
         self.photos: dict[str, Photo] = {}
         self.names: dict[str, str] = {}
         self.notes: list[str] = []
@@ -101,6 +104,7 @@ class _Listing:
         self._listed = 0  # photos of the last folder, also those that another folder has
         self._known = known
         self._negatives = negatives
+        self._trained_on = trained_on
 
     def require_photos(self, folder: Path, fix: str) -> None:
         """Refuse a folder that was added and has no photo."""
@@ -131,6 +135,8 @@ class _Listing:
             return
         sources = read_sources(folder)
         split: Split | None = None if root == folder else "test"
+        if split is None:
+            self._tell_trained(folder)
         for one in classes:
             found = [
                 (path, source_of(sources, path.relative_to(root).as_posix(), split))
@@ -143,6 +149,8 @@ class _Listing:
         """Add the test pictures of a table, or all of one without any."""
         splits = list_splits(table)
         self.notes += [note for each in splits.values() for note in each.notes]
+        if "test" not in splits:
+            self._tell_trained(table)
         for listed in [splits["test"]] if "test" in splits else splits.values():
             for name, paths in listed.pictures.items():
                 self._add_class(name, [(path, listed.sources.get(path, "")) for path in paths])
@@ -163,6 +171,11 @@ class _Listing:
         """Add a folder of photos without a landmark; each subfolder is a kind."""
         sources, name = read_sources(folder), folder.resolve().name
         for kind in _subfolders(folder):
+            if self._known.key(kind) in self._known:
+                self.notes.append(
+                    f"{folder / kind} counts as photos without a landmark, and the model knows one of this name: "
+                    "give them as DATA"
+                )
             self._add_kind(folder / kind, f"{name}/{kind}", sources)
         # Photos outside a subfolder are a separate kind; photos that are already listed keep their role.
         self._add_kind(folder, name, sources)
@@ -181,6 +194,14 @@ class _Listing:
 
     def _skip(self, skipped: Skipped) -> None:
         self.skipped.setdefault(skipped.path, skipped)
+
+    def _tell_trained(self, whole: Path) -> None:
+        """Tell of photos without a test split that may be those of the training."""
+        if whole.resolve().name == self._trained_on:
+            self.notes.append(
+                f"{whole}: the model was trained on a data set of this name, and metrics of training photos are "
+                "too good: give others"
+            )
 
     def _tell_loose(self, root: Path) -> None:
         loose = sum(_resolved(path) not in self.photos for path in find_photos([root], on_skip=self._skip))

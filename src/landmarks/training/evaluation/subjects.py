@@ -32,6 +32,7 @@ class Subject:
         gazetteer: Its places.
         calibrated: Whether it is calibrated for unknown photos.
         answer: Returns its findings.
+        trained_on: Name of the data set that it was trained on, empty if unknown.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Subject:
     gazetteer: Gazetteer
     calibrated: bool
     answer: Answer
+    trained_on: str = ""
 
 
 def subject_of_folder(folder: Path, settings: TagSettings, *, workers: int | None = None) -> Subject:
@@ -55,4 +57,5 @@ def subject_of_folder(folder: Path, settings: TagSettings, *, workers: int | Non
         gazetteer=gazetteer_of(folder, settings),
         calibrated=calibration is not None and calibration.measured,
         answer=lambda photos: find_tags_parallel(folder, settings, photos, workers=workers),
+        trained_on=str(info.data.get("name", "")),
     )

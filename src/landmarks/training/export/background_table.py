@@ -57,6 +57,11 @@ class BackgroundTable:
     groups: NDArray[np.int64]
     names: tuple[str, ...]
 
+    @property
+    def ordinary(self) -> int:
+        """Number of photos without a landmark."""
+        return sum(self.names[group].startswith("kind/") for group in self.groups)
+
     @classmethod
     def bundled(cls) -> BackgroundTable:
         """Read the bundled table."""

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from landmarks.errors import ExportError, RunError, SettingsError
+from landmarks.errors import DataError, ExportError, RunError, SettingsError
 from landmarks.files.atomic import storage_errors, write_text
 from landmarks.files.checksums import sha256_file
 from landmarks.imaging.photos import find_photos
 from landmarks.imaging.preprocessing import normalize
-from landmarks.model.calibration import require_negatives
+from landmarks.model.calibration import negatives_needed, require_negatives
 from landmarks.model.folder import (
     CARD_FILE,
     ONNX_FILE,
@@ -33,6 +33,7 @@ from landmarks.model.folder import (
     parse_licences,
     write_info,
 )
+from landmarks.model.ood import BACKGROUND, is_landmark
 from landmarks.model.recognizer import Recognizer
 from landmarks.training.config.jobs import CALIBRATED, ExportSettings
 from landmarks.training.data.folders import Sample
@@ -165,8 +166,9 @@ def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSetti
     contract = run.preprocessing
     fp32 = folder / "fp32.onnx"
     write_onnx(run.model, contract, fp32)
-    sources = (sample.source for sample in data.folder.train)
-    origin = origins_of(sources, parse_licences(settings.origin), fallback=run.info["data"]["name"])
+    origin = origins_of(
+        data.sources.elements(), parse_licences(settings.origin), fallback=run.info["data"]["name"]
+    )
     info = ModelInfo(
         name=settings.name or folder.name,
         architecture=run.architecture,
@@ -221,13 +223,29 @@ def _of_table(run: TrainedRun) -> TransferModel | None:
 
 
 def require_photos_for_rates(run: TrainedRun, settings: ExportSettings) -> None:
-    """Refuse rates without photos to choose a threshold on, and too few; raises `SettingsError` or `DataError`."""
+    """Refuse rates without photos to choose a threshold on, too few of them, and a score that tells none apart.
+
+    Raises:
+        SettingsError: Photos or a background class are missing.
+        DataError: There are too few photos.
+    """
+    if settings.score == "known_mass" and is_landmark(run.classes).all():
+        raise SettingsError(
+            f"`score` known_mass needs a class {BACKGROUND}, which {run.folder.root} does not have: leave it out"
+        )
     for name, needed in (("target_fpr", "negatives"), ("unknown_tags", "unknown_landmarks")):
         table = settings.negatives is None and _of_table(run) is not None
         if settings.differs(name) and getattr(settings, needed) is None and not table:
             raise SettingsError(f"`{name}` needs `{needed}`: photos on which the threshold is chosen")
     if settings.negatives is not None:
         require_negatives(settings.negatives, len(find_photos([settings.negatives])), settings.target_fpr)
+    elif settings.differs("target_fpr"):
+        given, fewest = BackgroundTable.bundled().ordinary, negatives_needed(settings.target_fpr)
+        if given < fewest:
+            raise DataError(
+                f"`target_fpr` {settings.target_fpr:g} needs {fewest} photos without a landmark, and the bundled "
+                f"table has {given}: give `negatives`"
+            )
 
 
 def _calibrated(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> Calibrated:
