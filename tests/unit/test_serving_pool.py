@@ -87,6 +87,14 @@ def test_a_picture_whose_worker_is_killed_goes_to_another(settings: WorkerSettin
     run(work())
 
 
+def start_as_worker(program: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the pool start a program where it would start a worker."""
+    script = folder / "python"
+    script.write_text(f"#!{sys.executable}\n{program}")
+    script.chmod(0o755)
+    monkeypatch.setattr("landmarks.serving.pool.pool.sys.executable", str(script))
+
+
 DEADLY = """
 import io, os, time
 from landmarks.serving.pool import protocol as frames
@@ -103,10 +111,7 @@ while (frame := frames.read(source)) is not None:
 def test_a_picture_that_two_workers_die_on_fails_alone(
     settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    script = tmp_path / "python"
-    script.write_text(f"#!{sys.executable}\n{DEADLY}")
-    script.chmod(0o755)
-    monkeypatch.setattr("landmarks.serving.pool.pool.sys.executable", str(script))
+    start_as_worker(DEADLY, tmp_path, monkeypatch)
 
     async def work() -> None:
         reasons: list[str] = []
@@ -124,10 +129,7 @@ def test_a_picture_that_two_workers_die_on_fails_alone(
 def test_a_client_pays_for_the_workers_that_its_pictures_end(
     settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    script = tmp_path / "python"
-    script.write_text(f"#!{sys.executable}\n{DEADLY}")
-    script.chmod(0o755)
-    monkeypatch.setattr("landmarks.serving.pool.pool.sys.executable", str(script))
+    start_as_worker(DEADLY, tmp_path, monkeypatch)
 
     async def work() -> None:
         deaths: list[str] = []
@@ -159,10 +161,8 @@ while (frame := frames.read(source)) is not None:
 def test_a_worker_whose_death_is_known_before_its_pipe_ends_costs_no_picture(
     settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    script = tmp_path / "python"  # a child of it keeps the pipe open
-    script.write_text(f"#!{sys.executable}\nMARKER = {str(tmp_path / 'died')!r}\n{DIES_ONCE}")
-    script.chmod(0o755)
-    monkeypatch.setattr("landmarks.serving.pool.pool.sys.executable", str(script))
+    # A child of it keeps the pipe open.
+    start_as_worker(f"MARKER = {str(tmp_path / 'died')!r}\n{DIES_ONCE}", tmp_path, monkeypatch)
 
     async def work() -> None:
         pool = Pool(settings, count=1, decode_seconds=30)
@@ -196,10 +196,7 @@ def test_what_workers_write_fills_no_log_and_last_words_are_in_it(
     caplog: pytest.LogCaptureFixture,
     loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
-    script = tmp_path / "python"
-    script.write_text(f"#!{sys.executable}\n{TALKATIVE}")
-    script.chmod(0o755)
-    monkeypatch.setattr("landmarks.serving.pool.pool.sys.executable", str(script))
+    start_as_worker(TALKATIVE, tmp_path, monkeypatch)
 
     async def work() -> None:
         pool = Pool(settings, count=1, decode_seconds=30)

@@ -81,8 +81,7 @@ def list_inputs(
         )
     if tables:
         return _of_tables(source, tables, columns)
-    rows = pa.table([list(map(os.fsencode, paths)), [-1] * len(paths)], schema=_SCHEMA)
-    return Inputs(_table_bytes(rows, part_size), -(-len(paths) // part_size), len(paths))
+    return Inputs(_table_bytes(paths, [-1] * len(paths), part_size), -(-len(paths) // part_size), len(paths))
 
 
 def _taken(source: Storage, rules: WalkRules, on_skip: OnSkip) -> Iterator[str]:
@@ -118,9 +117,7 @@ def _of_tables(source: Storage, tables: list[str], columns: Columns) -> Inputs:
             photos += opened.metadata.num_rows
             groups += range(opened.num_row_groups)
             paths += [path] * opened.num_row_groups
-    return Inputs(
-        _table_bytes(pa.table([list(map(os.fsencode, paths)), groups], schema=_SCHEMA), 1), len(paths), photos
-    )
+    return Inputs(_table_bytes(paths, groups, 1), len(paths), photos)
 
 
 def _check_columns(path: str, schema: Any, columns: Columns) -> None:
@@ -135,7 +132,8 @@ def _check_columns(path: str, schema: Any, columns: Columns) -> None:
         raise InputError(f"{path}: the column {columns.picture!r} holds {kind}, not photos: give another `column`")
 
 
-def _table_bytes(table: Any, rows_of_group: int) -> bytes:
+def _table_bytes(paths: list[str], groups: list[int], rows_of_group: int) -> bytes:
+    table = pa.table([list(map(os.fsencode, paths)), groups], schema=_SCHEMA)
     content = io.BytesIO()
     pq.write_table(table, content, row_group_size=rows_of_group)
     return content.getvalue()

@@ -112,7 +112,7 @@ class Server(uvicorn.Server):
         self._stopping = stopping
         self._accepting: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._held: dict[socket.socket, tuple[Account | None, asyncio.TimerHandle]] = {}
+        self._held: dict[socket.socket, tuple[Account, asyncio.TimerHandle]] = {}
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then report that the service has started."""

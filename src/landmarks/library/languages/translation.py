@@ -43,9 +43,7 @@ class Translation:
         if known is not None:
             named = self._gazetteer.get(known.key) or known
             place = replace(place, name=named.name, country=named.country)
-        elif (
-            _is_town(place) or place.region
-        ):  # a region is of the table of towns, as of a landmark that was taught
+        elif _is_town(place) or place.region:  # as of the table of towns, and of taught landmarks
             place = replace(place, country=self._country(place))
         else:
             return tag  # from the user's own table, which keeps its names
