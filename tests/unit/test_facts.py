@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from PIL import ExifTags
+from PIL import ExifTags, Image
 from tiny_model import camera_exif, save_colour
 
 from landmarks.metadata.reading import Facts, read_facts
@@ -54,6 +54,42 @@ def test_a_time_is_read_past_what_is_unknown(tmp_path: Path, original: str, zone
     zoned = None if hours is None else timezone(timedelta(hours=hours))
     facts = read_facts(save_colour(tmp_path / "a.jpg", (1, 2, 3), exif=exif))
     assert facts.taken == datetime(2024, 5, 1, 10, tzinfo=zoned)
+
+
+EXIF, PHOTOSHOP, XMP = (
+    f'xmlns:{prefix}="http://ns.adobe.com/{address}" {prefix}'
+    for prefix, address in [("exif", "exif/1.0/"), ("photoshop", "photoshop/1.0/"), ("xmp", "xap/1.0/")]
+)
+
+
+def packet(said: str) -> bytes:
+    rdf = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+    text = f'<rdf:RDF xmlns:rdf="{rdf}"><rdf:Description {said}/></rdf:RDF>'
+    return f'<x:xmpmeta xmlns:x="adobe:ns:meta/">{text}</x:xmpmeta>'.encode()
+
+
+@pytest.mark.parametrize(
+    ("said", "taken"),
+    [
+        (f'{EXIF}:DateTimeOriginal="2024-05-01T10:00:00.12+02:00"', datetime(2024, 5, 1, 8, tzinfo=UTC)),
+        (f'{EXIF}:DateTimeOriginal="2024:05:01 10:00:00.000"', datetime(2024, 5, 1, 10)),  # darktable
+        (f'{PHOTOSHOP}:DateCreated="2024-05-01T10:00Z"', datetime(2024, 5, 1, 10, tzinfo=UTC)),
+        (f'{XMP}:CreateDate="2024-05-01T10:00:00"', datetime(2024, 5, 1, 10)),
+        (f'{PHOTOSHOP}:DateCreated="2024-05-01"', None),
+    ],
+)
+def test_a_time_in_xmp(tmp_path: Path, said: str, taken: datetime | None) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.webp", xmp=packet(said))
+    assert read_facts(tmp_path / "a.webp").taken == taken
+    (tmp_path / "b.xmp").write_bytes(packet(said))
+    save_colour(tmp_path / "b.png", (1, 2, 3))
+    assert read_facts(tmp_path / "b.png").taken == taken
+
+
+def test_a_time_that_was_corrected_in_a_sidecar_comes_first(tmp_path: Path) -> None:
+    save_colour(tmp_path / "a.jpg", (1, 2, 3), exif=camera_exif(None, "2024:05:01 10:00:00", "+02:00"))
+    (tmp_path / "a.xmp").write_bytes(packet(f'{EXIF}:DateTimeOriginal="2024-05-01T11:00:00"'))
+    assert read_facts(tmp_path / "a.jpg").taken == datetime(2024, 5, 1, 9, tzinfo=UTC)
 
 
 def test_of_what_is_no_photo_nothing_is_known(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ class Fields:
         title: Title of their section in the help.
         repeat: Fields that are given once per value; see `Option`.
         only: Fields that are options; empty for all.
+        defaults: Defaults in words of fields for which only the command knows them.
     """
 
     of: type[Any] | None = None
@@ -63,6 +64,7 @@ class Fields:
     title: str = ""
     repeat: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+    defaults: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -101,8 +101,9 @@ def _of_settings(path: str, parameter: str, settings: Any, fields: Fields) -> It
         hint, marks = _unwrap(hints[item.name])
         mark = next((each for each in marks if isinstance(each, Option | Argument)), Option())
         mark = dataclasses.replace(mark, help=mark.help or texts.get(item.name, ""))
-        if isinstance(mark, Option) and item.name in fields.flags:
-            mark = dataclasses.replace(mark, flag=fields.flags[item.name])
+        if isinstance(mark, Option):
+            flag, shown = fields.flags.get(item.name, mark.flag), fields.defaults.get(item.name, mark.default)
+            mark = dataclasses.replace(mark, flag=flag, default=shown)
         if isinstance(mark, Option) and item.name in fields.repeat:
             mark = dataclasses.replace(mark, help=f"{mark.help.rstrip('.')}; repeat it.", repeat=True)
         partial = fields.of is not None
@@ -198,7 +199,7 @@ def _default(declared: _Declared) -> dict[str, Any]:
 
 def _help(declared: _Declared, mark: Option) -> str:
     text, value = mark.help, declared.default
-    if declared.partial or isinstance(value, bool) or value in (None, "", ()):
+    if isinstance(value, bool) or value in (None, "", ()):
         shown = mark.default
     else:
         shown = mark.default or (",".join(map(str, value)) if isinstance(value, tuple) else str(value))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -27,6 +27,7 @@ from landmarks.training.config.settings import (
     ModelSettings,
     OptimizationSettings,
     RunSettings,
+    default_settings,
 )
 
 if TYPE_CHECKING:
@@ -35,6 +36,23 @@ if TYPE_CHECKING:
 
 Given = dict[str, Any]
 """The given settings of a group; the others are those of the method or the preset."""
+
+_WAYS = {
+    "scratch": default_settings(Path(), "scratch"),
+    "transfer": default_settings(Path(), "transfer"),
+    "--unfreeze": default_settings(Path(), "transfer", unfreeze=True),
+}
+
+
+def _defaults(group: str) -> dict[str, str]:
+    """Return the defaults, in words, of the settings for which each way of training has its own."""
+    values = {way: asdict(getattr(settings, group)) for way, settings in _WAYS.items()}
+    varied = [name for name, value in values["scratch"].items() if any(o[name] != value for o in values.values())]
+    return {name: "; ".join(f"{way} {_word(of[name])}" for way, of in values.items()) for name in varied}
+
+
+def _word(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def train(
@@ -62,18 +80,24 @@ def train(
         str | None, Option("Server or database of --track.", default="mlflow.db beside the run")
     ] = None,
     *,
-    model: Annotated[Given, Fields(ModelSettings, ("kind", "unfreeze"), {"kind": "--method"}, "Network")],
-    loading: Annotated[Given, Fields(DataSettings, title="Data")],
+    model: Annotated[
+        Given,
+        Fields(ModelSettings, ("kind", "unfreeze"), {"kind": "--method"}, "Network", defaults=_defaults("model")),
+    ],
+    loading: Annotated[Given, Fields(DataSettings, title="Data", defaults=_defaults("loading"))],
     augment: Annotated[
         Given,
         Fields(
             AugmentSettings,
             flags={"names": "--augment", "augment": "--augment", "mix_probability": "--mix", "mix": "--mix"},
             title="Augmentation",
+            defaults=_defaults("augment"),
         ),
     ],
-    optimization: Annotated[Given, Fields(OptimizationSettings, title="Optimization")],
-    loop: Annotated[Given, Fields(LoopSettings, title="Duration and hardware")],
+    optimization: Annotated[
+        Given, Fields(OptimizationSettings, title="Optimization", defaults=_defaults("optimization"))
+    ],
+    loop: Annotated[Given, Fields(LoopSettings, title="Duration and hardware", defaults=_defaults("loop"))],
     verbosity: Verbosity,
 ) -> None:
     """Train a recogniser from an image folder or table, evaluate it and write a report.
@@ -163,7 +187,6 @@ def _settings(
     groups: Mapping[str, Given],
 ) -> RunSettings:
     from landmarks.training.config.presets import load_preset
-    from landmarks.training.config.settings import default_settings
 
     if preset is None:
         settings = default_settings(data, method or DEFAULT_METHOD, unfreeze=unfreeze)

@@ -249,7 +249,7 @@ def _position(latitude: object, longitude: object) -> tuple[float, float] | None
         position = float(str(latitude)), float(str(longitude))
     except ValueError:
         return None
-    return position if abs(position[0]) <= 90 and abs(position[1]) <= 180 else None
+    return position if gps.in_range(*position) else None
 
 
 def _struct(place: Location) -> str:

@@ -46,16 +46,19 @@ def is_ours(method: str, position: tuple[float, float]) -> bool:
     return match is not None and all(abs(float(match[i + 1]) - position[i]) < 0.001 for i in (0, 1))
 
 
+def in_range(latitude: float, longitude: float) -> bool:
+    """Return whether degrees are those of a position: at most 90 and 180, and not NaN."""
+    return abs(latitude) <= 90 and abs(longitude) <= 180
+
+
 def plausible(position: tuple[float | None, float | None] | None) -> tuple[float, float] | None:
     """Return a position if it is plausible: in range, and not the 0, 0 of a receiver without signal."""
     if position is None:
         return None
     latitude, longitude = position
-    if latitude is None or longitude is None or not (math.isfinite(latitude) and math.isfinite(longitude)):
+    if latitude is None or longitude is None or (latitude, longitude) == (0, 0):
         return None
-    if (latitude, longitude) == (0, 0) or abs(latitude) > 90 or abs(longitude) > 180:
-        return None
-    return latitude, longitude
+    return (latitude, longitude) if in_range(latitude, longitude) else None
 
 
 def parse_degrees(text: str | None, axis: str, reference: str | None = None) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +18,10 @@ from landmarks.metadata.packet import PacketError
 from landmarks.metadata.sidecars import read_sidecar, sidecars_of
 from landmarks.metadata.xmp import XmpPacket
 
+# EXIF separates the parts of a date by colons, XMP by hyphens; some programs write one in the other.
+_TIME = re.compile(
+    r"(\d{4})[:-](\d\d?)[:-](\d\d?)[T ](\d\d?):(\d\d?)(?::(\d\d?)(?:\.\d*)?)?\s*(Z|[-+].*)?", re.ASCII
+)
 _IPTC = {"iptc_keywords": 25, "city": 90, "sublocation": 92, "region": 95, "country": 101}
 _GIF_PACKET, _GIF_END = b"\x21\xff\x0bXMP DataXMP", b"\x01\xff\xfe\xfd"
 
@@ -47,13 +53,17 @@ class Facts:
 
 
 def read_facts(photo: Path) -> Facts:
-    """Read what a photo and its sidecars tell about the moment it was taken; the photo is opened once."""
-    position = _sidecar_position(photo)
+    """Read what a photo and its sidecars tell about the moment it was taken; the photo is opened once.
+
+    Sidecars come first, as they contain the user's corrections; then EXIF, then the embedded XMP.
+    """
+    packets = _sidecar_packets(photo)
+    position = _position_of(packets)
     with photo_header(photo) as image:
         if image is None:
-            return Facts(position=position)
+            return Facts(_xmp_time(packets), position)
         return Facts(
-            _exif_time(image),
+            _time_in(image, packets),
             position or _position_in(image),
             *_exif_camera(image),
             _satellite_time(image),
@@ -71,7 +81,7 @@ def read_position(photo: Path, content: bytes | None = None) -> tuple[float, flo
         photo: The photo.
         content: Content of the photo, if it was already read; else the file is opened.
     """
-    return _sidecar_position(photo) or embedded_position(photo if content is None else content)
+    return _position_of(_sidecar_packets(photo)) or embedded_position(photo if content is None else content)
 
 
 def embedded_position(photo: Path | bytes) -> tuple[float, float] | None:
@@ -80,9 +90,12 @@ def embedded_position(photo: Path | bytes) -> tuple[float, float] | None:
         return None if image is None else _position_in(image)
 
 
-def _sidecar_position(photo: Path) -> tuple[float, float] | None:
-    packets = (read_sidecar(path) for path in sidecars_of(photo))
-    return next((where for one in packets if one is not None and (where := one.position()) is not None), None)
+def _sidecar_packets(photo: Path) -> list[XmpPacket]:
+    return [packet for path in sidecars_of(photo) if (packet := read_sidecar(path)) is not None]
+
+
+def _position_of(packets: Iterable[XmpPacket]) -> tuple[float, float] | None:
+    return next((where for one in packets if (where := one.position()) is not None), None)
 
 
 def _position_in(image: ImageFile.ImageFile) -> tuple[float, float] | None:
@@ -93,27 +106,47 @@ def _position_in(image: ImageFile.ImageFile) -> tuple[float, float] | None:
     return None if packet is None else packet.position()
 
 
-def _exif_time(image: ImageFile.ImageFile) -> datetime | None:
+def _time_in(image: ImageFile.ImageFile, sidecars: Sequence[XmpPacket]) -> datetime | None:
+    original, changed = _exif_times(image)
+    taken = _xmp_time(sidecars) or original
+    if taken is None:
+        embedded = _embedded_packet(image)
+        return (None if embedded is None else _xmp_time([embedded])) or changed
+    # Programs that copy the time into a sidecar may leave out its zone.
+    return taken if taken.tzinfo or original is None else taken.replace(tzinfo=original.tzinfo)
+
+
+def _xmp_time(packets: Iterable[XmpPacket]) -> datetime | None:
+    texts = (text for packet in packets for text in packet.times())
+    return next((time for text in texts if (time := _moment(text, None)) is not None), None)
+
+
+def _exif_times(image: ImageFile.ImageFile) -> tuple[datetime | None, datetime | None]:
+    """Return when a photo was taken, and when its file was changed."""
     try:
         exif = image.getexif()
         inner = exif.get_ifd(ExifTags.IFD.Exif)
         said = inner.get(ExifTags.Base.DateTimeOriginal), exif.get(ExifTags.Base.DateTime)
         zone = inner.get(ExifTags.Base.OffsetTimeOriginal)
     except Exception:  # noqa: BLE001 - damaged EXIF raises nearly every type
-        return None
-    return next((time for one in said if (time := _moment(one, zone)) is not None), None)
+        return None, None
+    return _moment(said[0], zone), _moment(said[1], zone)
 
 
 def _moment(said: object, zone: object) -> datetime | None:
-    """Return a time of EXIF, with its zone if that is one; None if it is unknown or none of universal time."""
+    """Return a time of EXIF or XMP, with its zone if that is one; None if unknown or none of universal time."""
+    match = _TIME.fullmatch(str(said).strip("\0 "))
+    if match is None:
+        return None
+    *parts, own_zone = match.groups(default="")
     try:
-        taken = datetime.strptime(str(said).strip("\0 "), "%Y:%m:%d %H:%M:%S")
+        taken = datetime(*(int(part or 0) for part in parts))  # type: ignore[arg-type]
     except ValueError:
         return None
     try:
         # Unknown is written as blanks around the colon, and some programs write names.
-        offset = datetime.fromisoformat(f"2000-01-01T00:00:00{str(zone or '').strip(chr(0) + ' ')}").tzinfo
-        taken = taken.replace(tzinfo=offset)
+        text = own_zone or str(zone or "").strip("\0 ")
+        taken = taken.replace(tzinfo=datetime.fromisoformat(f"2000-01-01T00:00:00{text}").tzinfo)
         taken.astimezone(UTC)
     except ValueError:
         return taken

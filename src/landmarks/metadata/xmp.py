@@ -20,6 +20,7 @@ from landmarks.metadata.namespaces import (
     MEDIA_MANAGEMENT,
     PHOTOSHOP,
     RDF,
+    XMP,
     Prefixes,
 )
 from landmarks.metadata.packet import Attribute, Node, Packet
@@ -41,6 +42,11 @@ _SINGLES = {
     "country_code": (IPTC_CORE, "CountryCode"),
 }
 _POSITION = ("GPSLatitude", "GPSLongitude", "GPSProcessingMethod")
+_TIMES = (
+    (EXIF, "DateTimeOriginal"),
+    (PHOTOSHOP, "DateCreated"),
+    (XMP, "CreateDate"),  # of a scan, when it was scanned
+)
 _PHOTO_NAMES = (
     (CAMERA_RAW, "RawFileName"),  # Lightroom, Camera Raw
     (MEDIA_MANAGEMENT, "DerivedFrom"),  # darktable
@@ -84,6 +90,11 @@ class XmpPacket(Packet):
     def has_position(self) -> bool:
         """Return whether there is any position, valid or not."""
         return any(text for local in _POSITION for text in self._texts(EXIF, local))
+
+    def times(self) -> Iterator[str]:
+        """Yield the times at which the photo was taken, as they are written, the most trustworthy first."""
+        for where in _TIMES:
+            yield from self._texts(*where)
 
     def other_paths(self) -> tuple[str, ...]:
         """Return the hierarchies in other programs' own lists, levels separated by `|`."""

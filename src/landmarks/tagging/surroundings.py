@@ -10,6 +10,7 @@ from landmarks.errors import SettingsError
 from landmarks.geo.gazetteer import Gazetteer, Place, normalise
 from landmarks.geo.nearby import Nearby, nearest_landmark
 from landmarks.geo.towns import Town, find_position, find_town
+from landmarks.metadata import gps
 from landmarks.tagging.tags import Tag
 
 
@@ -76,7 +77,7 @@ def checked_position(position: Iterable[float]) -> tuple[float, float]:
         latitude, longitude = map(float, position)
     except (TypeError, ValueError):
         latitude = longitude = math.nan
-    if not (abs(latitude) <= 90 and abs(longitude) <= 180):
+    if not gps.in_range(latitude, longitude):
         raise SettingsError(
             f"`positions` must be latitude and longitude in degrees for each photo, not {position!r} for one"
         )

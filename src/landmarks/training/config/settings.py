@@ -247,6 +247,8 @@ class OptimizationSettings:
         _require(positive, "learning_rate", "above 0", self.learning_rate)
         _require(0 < self.backbone_rate <= 1, "backbone_rate", "above 0 and at most 1", self.backbone_rate)
         _require(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
+        taken = self.optimizer == "sgd" or self.momentum == OptimizationSettings.momentum
+        _require(taken, "momentum", "used with `optimizer` sgd", self.momentum)
         _require(0 <= self.weight_decay < math.inf, "weight_decay", "at least 0", self.weight_decay)
         _require(0 <= self.label_smoothing < 1, "label_smoothing", "from 0 to below 1", self.label_smoothing)
         _require(0 <= self.clip < math.inf, "clip", "at least 0 (0 for no clipping)", self.clip)

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from landmarks.metadata import gps
 from landmarks.serving.errors import RequestError
 
 MAX_NAME = 200
@@ -63,7 +64,7 @@ def position(latitude: object, longitude: object) -> tuple[float, float]:
     """
     if type(latitude) in {int, float} and type(longitude) in {int, float}:
         where = float(str(latitude)), float(str(longitude))
-        if abs(where[0]) <= 90 and abs(where[1]) <= 180:
+        if gps.in_range(*where):
             return where
     raise RequestError("invalid_parameter", "latitude and longitude must be degrees, both or neither")
 
