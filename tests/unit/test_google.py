@@ -102,14 +102,16 @@ def test_threshold_comes_from_negatives(download: Path, tmp_path: Path) -> None:
     for number in range(30):
         paint(negatives / f"{number}.png", tuple(int(v) for v in rng.integers(90, 160, 3)))
     (negatives / "broken.png").write_text("no picture")
+    paint(negatives / "eiffel tower" / "a.png", (250, 0, 0))
     steps: list[str] = []
     chosen = Negatives(negatives, 0.1)
     callbacks = Callbacks(step=steps.append)
     folder = add_google(source=download, regions=["europe"], negatives=chosen, name="mine", callbacks=callbacks)
     calibration = read_info(folder).calibration
     assert calibration is not None
-    assert calibration["fitted_on"] == {"negatives": 30, "unreadable": 1}
+    assert calibration["fitted_on"] == {"negatives": 30, "unreadable": 1, "known_landmarks": ["eiffel tower"]}
     assert f"photos of {negatives} that cannot be read: 1" in steps
+    assert f"{negatives}: left out, as the model knows these landmarks: eiffel tower" in steps
     scores = [one.score for one in Recognizer(folder).recognize(sorted(negatives.glob("[0-9]*")))]
     assert sum(score >= calibration["threshold"] for score in scores) <= 3
     assert "at most 10.0%" in (folder / "README.md").read_text()

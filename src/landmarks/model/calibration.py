@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.errors import DataError, ModelError, SettingsError, require_choice
+from landmarks.geo.gazetteer import Gazetteer
+from landmarks.imaging.photos import find_photos
 from landmarks.model.combination import Combination
 from landmarks.model.folder import INFO_FILE, ModelInfo
 from landmarks.model.ood import EmbeddingStatistics, ScoreKind, is_landmark, needs_statistics, ood_scores
@@ -30,6 +32,9 @@ from landmarks.model.operating_points import (
     points_to_dict,
 )
 from landmarks.model.probabilities import Floats, fit_temperature
+
+KNOWN = "known_landmarks"
+"""Key in `fitted_on` of the names of folders of photos that were left out, as the model knows these landmarks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +188,31 @@ def _no_point(prefer: Preference, target_fpr: float = 0.01) -> SettingsError:
 def negatives_needed(target_fpr: float) -> int:
     """Return the number of photos without a landmark below which no threshold promises a false-positive rate."""
     return math.ceil(1 / min(0.5, target_fpr)) - 1
+
+
+def negatives_by_folder(
+    folder: Path, classes: Sequence[str], what: str = "without a landmark"
+) -> tuple[dict[str, list[Path]], tuple[Path, ...]]:
+    """Return the photos in each subfolder that is not named like a landmark of a model, and the others.
+
+    Args:
+        folder: The folder; photos directly in it are another group, named after it.
+        classes: Class names of the model.
+        what: What the photos should be, for messages.
+
+    Raises:
+        DataError: All subfolders are named like landmarks of the model.
+    """
+    groups: dict[str, list[Path]] = {}
+    for photo in find_photos([folder]):
+        parts = photo.relative_to(folder).parts
+        groups.setdefault(parts[0] if len(parts) > 1 else folder.resolve().name, []).append(photo)
+    key_of = Gazetteer.bundled().key_of
+    taken = {key_of(name) for name, known in zip(classes, is_landmark(classes), strict=True) if known}
+    known = tuple(path for name in sorted(groups) if key_of(name) in taken and (path := folder / name).is_dir())
+    if known and len(known) == len(groups):
+        raise DataError(f"{folder}: the model knows all landmarks in it: give a folder of photos {what}")
+    return {name: photos for name, photos in sorted(groups.items()) if folder / name not in known}, known
 
 
 def require_negatives(folder: Path, photos: int, target_fpr: float) -> None:

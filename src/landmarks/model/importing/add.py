@@ -21,7 +21,7 @@ from landmarks.files.checksums import sha256_file
 from landmarks.files.state import user_cache
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.preprocessing import Preprocessing
-from landmarks.model.calibration import Calibration
+from landmarks.model.calibration import KNOWN, Calibration
 from landmarks.model.folder import (
     CARD_FILE,
     INFO_FILE,
@@ -265,6 +265,8 @@ def _finish(
         calibration = fitted(folder, usual, negatives)
         if (unreadable := calibration.fitted_on["unreadable"]) > 0:
             callbacks.step(f"photos of {negatives.folder} that cannot be read: {unreadable}")
+        if known := calibration.fitted_on[KNOWN]:
+            callbacks.step(f"{negatives.folder}: left out, as the model knows these landmarks: {', '.join(known)}")
     write_text(folder / CARD_FILE, _card(made, calibration))
     write_info(folder, replace(made, calibration=calibration.to_dict(), files=checksums(folder)))
 

@@ -9,8 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from landmarks.errors import DataError, SettingsError
-from landmarks.imaging.photos import find_photos
-from landmarks.model.calibration import Calibration, choose_threshold, require_negatives
+from landmarks.model.calibration import (
+    KNOWN,
+    Calibration,
+    choose_threshold,
+    negatives_by_folder,
+    require_negatives,
+)
 from landmarks.model.ood import ScoreKind
 from landmarks.model.recognizer import Recognizer
 
@@ -56,7 +61,7 @@ def cautious(score: ScoreKind, temperature: float) -> Calibration:
 
 
 def fitted(folder: Path, usual: Calibration, negatives: Negatives) -> Calibration:
-    """Choose the threshold of a model folder on negatives.
+    """Choose the threshold of a model folder on negatives; those named like its landmarks are left out.
 
     Args:
         folder: A complete model folder with `usual` as its calibration.
@@ -66,16 +71,22 @@ def fitted(folder: Path, usual: Calibration, negatives: Negatives) -> Calibratio
     Raises:
         DataError: There are too few readable photos for the rate.
     """
-    photos = find_photos([negatives.folder])
+    recognizer = Recognizer(folder)
+    groups, known = negatives_by_folder(negatives.folder, recognizer.info.classes)
+    photos = [photo for group in groups.values() for photo in group]
     require_negatives(negatives.folder, len(photos), negatives.target_fpr)
-    scores = np.array([*_scores(Recognizer(folder), photos)])
+    scores = np.array([*_scores(recognizer, photos)])
     if len(scores) == 0:
         raise DataError(f"{negatives.folder}: no readable photo: give a folder of photos without a landmark")
     return replace(
         usual,
         threshold=choose_threshold(scores, negatives.target_fpr),
         target_fpr=negatives.target_fpr,
-        fitted_on={"negatives": len(scores), "unreadable": len(photos) - len(scores)},
+        fitted_on={
+            "negatives": len(scores),
+            "unreadable": len(photos) - len(scores),
+            KNOWN: [path.name for path in known],
+        },
     )
 
 

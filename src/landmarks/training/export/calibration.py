@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from landmarks.errors import DataError, listed
 from landmarks.fewshot.reference import Reference, make_reference
-from landmarks.model.calibration import Calibration, Outputs, calibrate
+from landmarks.model.calibration import KNOWN, Calibration, Outputs, calibrate
 from landmarks.model.ood import EmbeddingStatistics, ScoreKind, is_landmark, needs_statistics
 from landmarks.model.recognizer import Recognizer
 from landmarks.training.data.folders import Sample, limit_evenly
@@ -24,9 +24,6 @@ from landmarks.training.data.loaders import Data, EvalTransform
 from landmarks.training.export.background_table import TableGroups
 from landmarks.training.export.outputs import FolderOutputs, embeddings_of, outputs_by_folder, outputs_of
 from landmarks.training.export.thresholds import OpenSetPhotos, OpenSetTargets, calibrate_open_set
-
-KNOWN = "known_landmarks"
-"""Key in `fitted_on` of the names of folders of photos that were left out, as the model knows these landmarks."""
 
 TRAINING_PHOTOS = 50_000
 """Training images that tell where the classes lie among the embeddings, at least one of each class."""

@@ -11,11 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.errors import DataError, ImageError
-from landmarks.geo.gazetteer import Gazetteer
-from landmarks.imaging.photos import find_photos
 from landmarks.imaging.preprocessing import prepare
-from landmarks.model.calibration import Outputs
-from landmarks.model.ood import is_landmark
+from landmarks.model.calibration import Outputs, negatives_by_folder
 from landmarks.model.recognizer import Recognizer
 
 BATCH = 8
@@ -76,21 +73,10 @@ def outputs_by_folder(recognizer: Recognizer, folder: Path, *, unknown: bool = F
         DataError: There is no readable photo at all, or none of an unknown landmark.
     """
     what = "of landmarks that the model does not know" if unknown else "without a landmark"
-    groups: dict[str, list[Path]] = {}
-    for photo in find_photos([folder]):
-        parts = photo.relative_to(folder).parts
-        groups.setdefault(parts[0] if len(parts) > 1 else folder.resolve().name, []).append(photo)
-    key_of = Gazetteer.bundled().key_of
-    classes = recognizer.info.classes
-    taken = {key_of(name) for name, known in zip(classes, is_landmark(classes), strict=True) if known}
-    known = tuple(path for name in sorted(groups) if key_of(name) in taken and (path := folder / name).is_dir())
-    if known and len(known) == len(groups):
-        raise DataError(f"{folder}: the model knows all landmarks in it: give a folder of photos {what}")
+    groups, known = negatives_by_folder(folder, recognizer.info.classes, what)
     found: dict[str, Outputs] = {}
     unreadable: list[Path] = []
-    for name, photos in sorted(groups.items()):
-        if folder / name in known:
-            continue
+    for name, photos in groups.items():
         broken: list[Path] = []
         pictures = _readable(photos, recognizer, broken)
         if (first := next(pictures, None)) is not None:

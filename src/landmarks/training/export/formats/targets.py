@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from landmarks.errors import SettingsError
+from landmarks.model.calibration import KNOWN
 from landmarks.model.folder import TORCHSCRIPT_FILE, read_info
 from landmarks.model.operating_points import points_from_dict
 from landmarks.training.config.jobs import CALIBRATED, ExportSettings, ExportTarget
 from landmarks.training.data.loaders import Data
 from landmarks.training.engine.trained import TrainedRun
-from landmarks.training.export.calibration import KNOWN, left_out
+from landmarks.training.export.calibration import left_out
 from landmarks.training.export.export import (
     ParityReport,
     compared_pictures,
