@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import json
-import os
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -259,15 +257,6 @@ def test_every_file_of_a_calibrated_model_gives_the_same_probabilities(
         metrics = json.loads((tmp_path / name / "metrics.json").read_text())
         confidence.append(metrics["calibration"]["confidence"])
     assert confidence[0] == pytest.approx(confidence[1], abs=0.005)
-
-
-def test_what_a_killed_export_left_is_removed_a_day_later(scratch_run, tmp_path):
-    for age, name in ((2, ".model-export-old"), (0, ".model-export-new"), (2, ".other-export-old")):
-        (tmp_path / name / "model").mkdir(parents=True)
-        os.utime(tmp_path / name, (time.time() - age * 24 * 3600,) * 2)
-    outcome = landmarks("export", scratch_run, "--out", tmp_path / "model", "--precision", "fp32")
-    assert outcome.status == 0, outcome.err
-    assert {one.name for one in tmp_path.iterdir()} == {"model", ".model-export-new", ".other-export-old"}
 
 
 def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_run, drawn, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import multiprocessing.synchronize
+import os
 import random
 import re
 import signal
@@ -26,7 +27,7 @@ from tiny_model import make_model
 from landmarks.errors import ModelError, SettingsError
 from landmarks.model.folder import added_models, check_file, models_folder, read_info, write_info
 from landmarks.model.importing.add import add_other
-from landmarks.model.importing.install import checksums, new_folder
+from landmarks.model.importing.install import checksums, new_model
 from landmarks.model.importing.labels import read_labels
 from landmarks.model.importing.loaded import load
 from landmarks.model.importing.preprocessing import parse_preprocessing
@@ -409,20 +410,30 @@ def test_second_command_waits_for_nothing_and_a_killed_one_leaves_nothing(tmp_pa
     process = context.Process(target=_hold, args=(target, ready))
     process.start()
     assert ready.wait(60)
-    with pytest.raises(ModelError, match="another command is adding this model"), new_folder(target):
+    with pytest.raises(ModelError, match="another command is adding this model"), new_model(target):
         pass
     assert process.pid is not None
     process.kill()
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert not target.exists()
-    with new_folder(target) as folder:
+    for left in target.parent.glob(".mine-*"):
+        os.utime(left, (0, 0))  # a minute later
+    with new_model(target) as folder:
         (folder / "done").touch()
     assert sorted(path.name for path in target.parent.iterdir()) == [".mine.lock", "mine"]
 
 
+def test_a_model_that_is_being_added_is_kept_when_one_with_the_beginning_of_its_name_is(tmp_path: Path) -> None:
+    with new_model(tmp_path / "city-2") as running:
+        with new_model(tmp_path / "city"):
+            pass
+        (running / "done").touch()
+    assert (tmp_path / "city-2" / "done").exists()
+
+
 def _hold(target: Path, ready: multiprocessing.synchronize.Event) -> None:
-    with new_folder(target) as folder:
+    with new_model(target) as folder:
         (folder / "half").touch()
         ready.set()
         time.sleep(60)

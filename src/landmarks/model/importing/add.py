@@ -39,7 +39,7 @@ from landmarks.model.folder import (
 from landmarks.model.importing import google
 from landmarks.model.importing.download import fetch
 from landmarks.model.importing.foreign import adapted, picture_input
-from landmarks.model.importing.install import already_there, checksums, new_folder
+from landmarks.model.importing.install import already_there, checksums, new_model
 from landmarks.model.importing.labels import checked_labels, read_labels
 from landmarks.model.importing.loaded import Loaded, load
 from landmarks.model.importing.names import REGIONS
@@ -98,7 +98,7 @@ def add_google(
     """
     files = google.remote_files(regions)
     chosen = [region for region in REGIONS if region in regions]
-    with new_folder(_target(name)) as folder:
+    with new_model(_target(name)) as folder:
         if source is None:
             source = _downloads() / google.NAME
             callbacks.size(sum(file.size for file in files))
@@ -155,7 +155,7 @@ def add_folder(source: Path, name: str = "", *, licence: str = "") -> Path:
         raise SettingsError(f"{source}: its licence is stated ({info.licence}): leave out `licence`")
     target = _target(name or info.name)
     wanted = [one for one in USED_FILES if one in info.files]
-    with new_folder(target) as folder:
+    with new_model(target) as folder:
         for one in wanted:
             with storage_errors(folder / one):
                 copyfile(check_file(source, info, one), folder / one)
@@ -223,7 +223,7 @@ def add_other(
             f"{found.path}: its layout is {picture.layout}, not {wanted.layout}: correct `preprocessing`"
         )
     network, meaning = adapted(found.path, found.model, picture, wanted, classes=len(classes), scores=scores)
-    with new_folder(target) as folder:
+    with new_model(target) as folder:
         onnx.save(network, folder / ONNX_FILE)
         info = ModelInfo(
             name=target.name,

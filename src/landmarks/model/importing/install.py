@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from landmarks.errors import ModelError
-from landmarks.files.atomic import storage_errors
 from landmarks.files.checksums import sha256_file
 from landmarks.files.locks import locked
+from landmarks.files.temporary import new_folder
 from landmarks.model.folder import INFO_FILE
 
 
@@ -21,38 +19,17 @@ def already_there(target: Path) -> ModelError:
 
 
 @contextmanager
-def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
+def new_model(target: Path) -> Iterator[Path]:
     """Yield an empty folder that becomes `target` when the block ends without an error.
-
-    Leftovers of a killed command are removed by the next one.
-
-    Args:
-        target: The model folder to create.
-        replace: Replace an existing folder.
 
     Raises:
         ModelError: The folder exists, or another command is creating it.
         StorageError: The folder cannot be created there.
     """
-    with storage_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
     busy = ModelError(f"{target}: another command is adding this model: wait until it is done")
-    with locked(target.parent / f".{target.name}.lock", busy=busy), storage_errors(target):
-        if target.exists() and not replace:
-            raise already_there(target)
-        for left in target.parent.glob(f".{target.name}-*.new"):
-            shutil.rmtree(left)
-        made = target.parent / f".{target.name}-{secrets.token_hex(4)}.new"
-        try:
-            made.mkdir()
-            yield made
-            if target.exists():
-                target.rename(target.parent / f".{target.name}-{secrets.token_hex(4)}.new")
-            made.rename(target)
-            for left in target.parent.glob(f".{target.name}-*.new"):
-                shutil.rmtree(left)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+    lock = target.parent / f".{target.name}.lock"
+    with locked(lock, busy=busy), new_folder(target, taken=already_there(target)) as made:
+        yield made
 
 
 def checksums(folder: Path) -> dict[str, str]:

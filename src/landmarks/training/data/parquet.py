@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.errors import DataError, MissingExtraError, StorageError
-from landmarks.files.atomic import storage_errors, write_json
+from landmarks.files.atomic import write_json
 from landmarks.files.locks import locked
 from landmarks.files.state import user_cache
+from landmarks.files.temporary import new_folder
 from landmarks.imaging.photos import photo_rules
 from landmarks.training.data.listing import ClassPictures, Split, photo_suffix, split_named
 from landmarks.training.data.tables import COLUMNS, Row, columns_of, group_rows, text_of
@@ -114,7 +115,7 @@ def _unpacked(file: Path, folder: Path) -> Sequence[_Stored]:
     busy = StorageError(f"{folder}: another process has been unpacking {file} for a day: end it")
     with locked(folder.with_suffix(".lock"), wait=_WAIT, busy=busy):
         stored = _stored(file, folder)  # another process may just have unpacked them
-        return _unpack_all(file, folder) if stored is None else stored
+        return _unpack_all(file, folder, busy) if stored is None else stored
 
 
 def _stored(file: Path, folder: Path) -> Sequence[_Stored] | None:
@@ -126,20 +127,13 @@ def _stored(file: Path, folder: Path) -> Sequence[_Stored] | None:
     return None
 
 
-def _unpack_all(file: Path, folder: Path) -> Sequence[_Stored]:
-    # Beside its place, so that a folder of this name is always complete.
-    temporary = folder.with_name(f".{folder.name}-unpacking")
-    with storage_errors(folder):
-        shutil.rmtree(temporary, ignore_errors=True)
-        pictures = temporary / file.name  # by which a picture is known wherever the cache is
-        pictures.mkdir(parents=True)
-        try:
-            rows = [_unpack(row, number, file, pictures) for number, row in enumerate(_read(file))]
-            write_json(temporary / _ROWS, rows)
-            shutil.rmtree(folder, ignore_errors=True)
-            temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+def _unpack_all(file: Path, folder: Path, busy: StorageError) -> Sequence[_Stored]:
+    shutil.rmtree(folder, ignore_errors=True)  # something is missing in it
+    with new_folder(folder, taken=busy) as made:
+        pictures = made / file.name  # by which a picture is known wherever the cache is
+        pictures.mkdir()
+        rows = [_unpack(row, number, file, pictures) for number, row in enumerate(_read(file))]
+        write_json(made / _ROWS, rows)
     return rows
 
 

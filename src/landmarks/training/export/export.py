@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import datetime
-import glob
 import shutil
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from landmarks.errors import DataError, ExportError, RunError, SettingsError
-from landmarks.files.atomic import storage_errors, write_text
+from landmarks.files.atomic import write_text
 from landmarks.files.checksums import sha256_file
+from landmarks.files.temporary import new_folder
 from landmarks.imaging.photos import find_photos
 from landmarks.imaging.preprocessing import normalize
 from landmarks.model.calibration import negatives_needed, require_negatives
@@ -76,10 +74,6 @@ VALID_PICTURES = 5000
 """Validation images on which accuracies are compared, evenly drawn; all where there are fewer."""
 
 
-_LEFT_SECONDS = 24 * 3600.0
-"""Age from which the folder of an unfinished export was left by a process that was killed."""
-
-
 @dataclass(frozen=True)
 class ParityReport:
     """How closely an export agrees with the trained network.
@@ -134,30 +128,16 @@ def export_run(run: TrainedRun, data: Data, out: Path, settings: ExportSettings 
 def require_free(out: Path) -> None:
     """Refuse a folder to make that exists; raises `RunError`."""
     if out.exists():
-        raise RunError(f"{out}: this model folder exists: choose another `out` or remove it")
+        raise _taken(out)
 
 
-@contextmanager
-def export_folder(out: Path) -> Iterator[Path]:
-    """Yield an empty folder next to `out`, which becomes `out` when the block ends without an error.
+def export_folder(out: Path) -> AbstractContextManager[Path]:
+    """As `landmarks.files.temporary.new_folder`; raises `RunError` if `out` exists."""
+    return new_folder(out, taken=_taken(out))
 
-    Raises:
-        RunError: `out` exists.
-        StorageError: A file cannot be written.
-    """
-    require_free(out)
-    with storage_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{out.name}-export-"
-        for left in out.parent.glob(f"{glob.escape(prefix)}*"):  # by processes that were killed
-            if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=prefix) as temporary:
-            folder = Path(temporary) / "model"
-            folder.mkdir()
-            yield folder
-            require_free(out)  # another export may have been faster
-            folder.rename(out)
+
+def _taken(out: Path) -> RunError:
+    return RunError(f"{out}: this model folder exists: choose another `out` or remove it")
 
 
 def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> ParityReport:
