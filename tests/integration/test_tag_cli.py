@@ -479,6 +479,7 @@ def test_folders_in_one_library_share_its_ledger(model: Path, photos: Path) -> N
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.usefixtures("hang_up_counts")
 def test_watch_tags_what_arrives_and_ends_when_told(model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -490,7 +491,7 @@ def test_watch_tags_what_arrives_and_ends_when_told(model: Path, tmp_path: Path)
         while not (folder / "tower.jpg.xmp").exists():
             assert time.monotonic() < deadline, "the new photo was not tagged"
             time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGHUP)  # its terminal was closed
         out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     assert "Eiffel Tower" in out

@@ -9,8 +9,8 @@ from typing import Annotated
 import click
 
 from landmarks.cli.declare import Argument, Fields, Ledger, Model, Option, State
+from landmarks.files.ending import on_ending
 from landmarks.metadata.settings import WriteOptions
-from landmarks.serving.listening import on_ending
 from landmarks.tagging.settings import TagSettings
 
 

@@ -12,7 +12,7 @@ import click
 
 from landmarks.cli.declare import Fields, Model, Option
 from landmarks.errors import SettingsError
-from landmarks.serving.listening import on_ending
+from landmarks.files.ending import on_ending
 from landmarks.serving.settings import (
     LOOPBACK,
     Access,

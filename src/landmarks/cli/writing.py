@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
@@ -18,6 +17,7 @@ from landmarks.cli.tag import Writing
 from landmarks.cli.trips import Together
 from landmarks.cli.verdicts import notes_on
 from landmarks.errors import SettingsError, StorageError
+from landmarks.files.ending import on_ending
 from landmarks.files.walker import Skipped, unreached
 from landmarks.imaging.photos import walk_photos
 from landmarks.library.batch import Outcome
@@ -249,22 +249,14 @@ def _by_library(photos: Iterable[Path], writing: Writing) -> dict[Path, list[Pat
 
 @contextmanager
 def _stoppable(watching: bool) -> Iterator[Event]:
-    """Yield an event that is set by Ctrl-C or SIGTERM; a second signal ends the process at once."""
+    """Yield an event that is set by what ends the process, such as Ctrl-C; a second time it ends at once."""
     stop = Event()
-    if not watching:
-        yield stop
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def end(_number: int, _frame: FrameType | None) -> None:
         stop.set()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        handling.close()
 
-    for number in before:
-        signal.signal(number, end)
-    try:
+    with ExitStack() as handling:
+        if watching:
+            handling.enter_context(on_ending(end))
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

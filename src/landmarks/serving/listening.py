@@ -1,16 +1,14 @@
-"""The socket on which a service listens, and the signals that end it."""
+"""The socket on which a service listens, and how signals end it."""
 
 from __future__ import annotations
 
-import signal
 import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from landmarks.errors import SettingsError
+from landmarks.files.ending import on_ending
 
 if TYPE_CHECKING:
     from uvicorn import Server
@@ -55,23 +53,6 @@ def url_of(listener: socket.socket, host: str) -> str:
     """Return the URL of a service that listens on a host."""
     number = listener.getsockname()[1]
     return f"http://[{host}]:{number}" if ":" in host else f"http://{host}:{number}"
-
-
-@contextmanager
-def on_ending(handle: Callable[[int, FrameType | None], object]) -> Iterator[None]:
-    """Have the signals that end a service handled: SIGTERM, Ctrl-C, and SIGHUP unless it is ignored (`nohup`)."""
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    hang_up = getattr(signal, "SIGHUP", None)  # not on Windows
-    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
-        numbers.append(hang_up)
-    if threading.current_thread() is not threading.main_thread():  # where Python lets nobody handle signals
-        numbers = []
-    before = {number: signal.signal(number, handle) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
