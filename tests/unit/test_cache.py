@@ -6,6 +6,8 @@ import os
 import pickle
 import struct
 import tempfile
+import threading
+import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,6 +80,27 @@ def test_a_crop_from_the_cache_is_what_the_contract_makes_of_the_file(
         for path in paths:
             crop = EvalTransform(contract).crop(cache.picture(path))
             np.testing.assert_array_equal(crop, prepare(path, contract))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
+def test_a_process_decodes_on_the_cores_it_may_use(
+    pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = set[int]()
+
+    def slow(path: Path, *, min_side: int) -> np.ndarray:
+        threads.add(threading.get_ident())
+        time.sleep(0.01)
+        return load_rgb(path, min_side=min_side)
+
+    monkeypatch.setattr("landmarks.training.data.cache.load_rgb", slow)
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        build_cache(pictures, tmp_path / "cache")
+    finally:
+        os.sched_setaffinity(0, before)
+    assert len(threads) == 1
 
 
 def test_the_second_time_nothing_is_decoded(pictures: list[Path], tmp_path: Path) -> None:

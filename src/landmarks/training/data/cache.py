@@ -25,6 +25,7 @@ from landmarks.errors import DataError, ImageError
 from landmarks.files.atomic import atomic_path, remove_temporaries, write_json
 from landmarks.imaging.decoding import load_rgb
 from landmarks.imaging.preprocessing import MAX_ASPECT, resize_short_side
+from landmarks.tagging.workers import cores
 
 FORMAT = 2
 Channels = tuple[float, float, float]
@@ -209,7 +210,7 @@ def _decode(paths: Sequence[Path], side: int) -> Iterator[NDArray[np.uint8] | st
             return error.reason
 
     # Groups, so that decoded images never pile up in memory ahead of the writer.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(paths), 64):
             group = paths[start : start + 64]
             yield from pool.map(decode, group)

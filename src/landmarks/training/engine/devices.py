@@ -18,6 +18,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from landmarks.errors import SettingsError
+from landmarks.tagging.workers import cores
 from landmarks.training.config.settings import LoopSettings, ModelSettings
 from landmarks.training.models.accelerators import uses_cuda
 
@@ -99,11 +100,10 @@ def is_first_process() -> bool:
 
 def set_threads(loop: LoopSettings) -> None:
     """Let PyTorch use the threads of the settings, or this process's part of the cores where there are several."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if loop.threads:
         torch.set_num_threads(loop.threads)
     elif loop.devices > 1:
-        torch.set_num_threads(max(1, cores // loop.devices))
+        torch.set_num_threads(max(1, cores() // loop.devices))
 
 
 @contextmanager

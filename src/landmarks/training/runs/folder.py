@@ -21,7 +21,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +34,7 @@ from landmarks.errors import ModelError, RunError, SettingsError
 from landmarks.files.atomic import is_temporary, remove_temporaries, storage_errors, write_json, write_text
 from landmarks.files.locks import locked
 from landmarks.imaging.preprocessing import Preprocessing
+from landmarks.tagging.workers import cores
 from landmarks.training.config.settings import RunSettings
 
 _RENAMED = {"pictures_per_second": "images_per_second"}
@@ -276,7 +276,7 @@ def machine() -> str:
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
-    return f"{model}, {os.cpu_count()} cores"
+    return f"{model}, {cores()} cores"
 
 
 def read_json(path: Path) -> dict[str, Any]:
