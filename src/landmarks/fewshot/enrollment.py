@@ -19,6 +19,7 @@ from landmarks.model.embedding_space import Vectors
 from landmarks.model.folder import ModelInfo, read_info
 from landmarks.model.ood import BACKGROUND
 from landmarks.model.recognizer import Recognizer
+from landmarks.model.vectors import half
 
 ENOUGH_PHOTOS = 5
 """With fewer, a landmark is learned, and found on photos of other things too."""
@@ -168,7 +169,7 @@ class Teacher:
                 rows.append(answer.embedding)
         size = self._reference.negatives.shape[1]
         found = self._reference.space.vectors(np.stack(rows)) if rows else np.empty((0, size), dtype=np.float32)
-        return found.astype(np.float16).astype(np.float32), failed  # at the stored precision
+        return half(found), failed
 
 
 @contextmanager

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from landmarks.errors import ModelError
 from landmarks.files.atomic import atomic_path
-from landmarks.model.embedding_space import DIMENSIONS, EmbeddingSpace, Floats, Vectors, half, whitened_space
+from landmarks.model.embedding_space import DIMENSIONS, EmbeddingSpace, Floats, Vectors, whitened_space
 from landmarks.model.folder import REFERENCE_FILE, ModelInfo, check_file
 from landmarks.model.neighbours import photos_per_class
-from landmarks.model.vectors import rows_by_class
+from landmarks.model.vectors import half, rows_by_class
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.errors import DataError
-from landmarks.model.vectors import inner_products, unit_length, within_class
+from landmarks.model.vectors import half, inner_products, unit_length, within_class
 
 DIMENSIONS = 256
 """Dimensions of the vectors: a fifth of those of EfficientNet-Lite0."""
@@ -90,8 +90,3 @@ def whitened_space(
     kept = np.argsort(-spread)[: min(dimensions, len(values) - 1)]
     # The file stores float16; the rounding error is far below the difference between two photos.
     return EmbeddingSpace(half(mean), half(whitening @ axes[:, kept] * math.sqrt(level)))
-
-
-def half(values: Floats) -> Vectors:
-    """Round to half precision, as stored in files."""
-    return values.astype(np.float16).astype(np.float32)

@@ -11,7 +11,6 @@ Pure numpy: inference and training share this module.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from landmarks.errors import DataError, SettingsError
 from landmarks.model.embedding_space import EmbeddingSpace, Floats, Vectors, whitened_space
-from landmarks.model.vectors import inner_products, rows_by_class, spread, unit_length
+from landmarks.model.vectors import inner_products, packed, rows_by_class, spread, unit_length, unpacked
 
 NEAREST = 3
 """Number of nearest photos of a class to average: one alone may be an outlier."""
@@ -164,22 +163,22 @@ class Neighbours:
         """Return the values as stored in `model.json`."""
         return {
             "dimensions": self.vectors.shape[1],
-            "mean": _packed(self.space.mean.astype("<f2")),
-            "projection": _packed(self.space.projection.astype("<f2")),
-            "vectors": _packed(self.vectors),
-            "labels": _packed(self.labels.astype("<i4")),
+            "mean": packed(self.space.mean.astype("<f2")),
+            "projection": packed(self.space.projection.astype("<f2")),
+            "vectors": packed(self.vectors),
+            "labels": packed(self.labels.astype("<i4")),
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Neighbours:
         """Create it from `to_dict` values; raises `KeyError`, `TypeError` or `ValueError` if they are damaged."""
         size = int(values["dimensions"])
-        mean = _unpacked(values["mean"], "<f2").astype(np.float32)
-        projection = _unpacked(values["projection"], "<f2").astype(np.float32).reshape(len(mean), size)
+        mean = unpacked(values["mean"], "<f2").astype(np.float32)
+        projection = unpacked(values["projection"], "<f2").astype(np.float32).reshape(len(mean), size)
         if not (np.isfinite(mean).all() and np.isfinite(projection).all()):
             raise ValueError("the space of the neighbours is not finite")
-        vectors = _unpacked(values["vectors"], "i1").reshape(-1, size)
-        return cls(EmbeddingSpace(mean, projection), vectors, _unpacked(values["labels"], "<i4"))
+        vectors = unpacked(values["vectors"], "i1").reshape(-1, size)
+        return cls(EmbeddingSpace(mean, projection), vectors, unpacked(values["labels"], "<i4"))
 
 
 def photos_per_class(classes: int) -> int:
@@ -193,11 +192,3 @@ def _mean_of_largest(cosines: Vectors) -> Vectors:
     largest = np.partition(cosines, -count, axis=-1)[..., -count:]
     mean: Vectors = largest.mean(axis=-1)
     return mean
-
-
-def _packed(array: NDArray[Any]) -> str:
-    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
-
-
-def _unpacked(text: str, kind: str) -> NDArray[Any]:
-    return np.frombuffer(base64.b64decode(text, validate=True), dtype=kind).copy()

@@ -8,7 +8,6 @@ Pure numpy: inference and training share this module.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +20,7 @@ from landmarks.errors import DataError, SettingsError, require_choice
 from landmarks.geo.gazetteer import normalise
 from landmarks.model.combination import Combination
 from landmarks.model.probabilities import Floats, log_sum_exp, softmax
-from landmarks.model.vectors import inner_products, unit_length
+from landmarks.model.vectors import half, inner_products, packed, unit_length, unpacked
 
 BACKGROUND = "background"
 """Class name reserved for images without a landmark; never a tag or a candidate."""
@@ -89,7 +88,7 @@ class EmbeddingStatistics:
         noise = float(widths[: size - rank].mean())  # eigh returns the narrowest first
         wide, axes = widths[size - rank :], directions[:, size - rank :]
         factor = (axes * np.sqrt(np.maximum(0.0, 1 / noise - 1 / wide))).T
-        return cls(_halved(means), _halved(factor), noise)
+        return cls(half(means), half(factor), noise)
 
     def cosines(self, embeddings: Floats) -> NDArray[np.float64]:
         """Return the cosine of each embedding (N, D) to the direction of each class, (N, K)."""
@@ -222,15 +221,9 @@ def _squared_gaps(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDAr
     return gaps
 
 
-def _halved(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Round to the precision of a model file, so that thresholds are chosen on the numbers that are read back."""
-    return values.astype(np.float16).astype(np.float32)
-
-
 def _packed(array: NDArray[np.float32]) -> dict[str, Any]:
-    return {"shape": list(array.shape), "float16": base64.b64encode(array.astype("<f2").tobytes()).decode()}
+    return {"shape": list(array.shape), "float16": packed(array.astype("<f2"))}
 
 
 def _unpacked(values: Mapping[str, Any]) -> NDArray[np.float32]:
-    flat = np.frombuffer(base64.b64decode(values["float16"], validate=True), dtype="<f2")
-    return flat.astype(np.float32).reshape(values["shape"])
+    return unpacked(values["float16"], "<f2").astype(np.float32).reshape(values["shape"])

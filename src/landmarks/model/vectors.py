@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,6 +32,21 @@ def unit_length(rows: NDArray[np.floating[Any]], dtype: type[Float]) -> NDArray[
     values = np.asarray(rows, dtype=dtype)
     scaled: NDArray[Float] = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), dtype(_TINY))
     return scaled
+
+
+def half(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Round to half precision, as stored: what is chosen or compared are the numbers that are read back."""
+    return values.astype(np.float16).astype(np.float32)
+
+
+def packed(array: NDArray[Any]) -> str:
+    """Return the bytes of an array as base64, for JSON."""
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+
+
+def unpacked(text: str, kind: str) -> NDArray[Any]:
+    """Return the flat array of `packed`, of a kind of numbers; raises `TypeError` or `ValueError` if damaged."""
+    return np.frombuffer(base64.b64decode(text, validate=True), dtype=kind).copy()
 
 
 def within_class(
