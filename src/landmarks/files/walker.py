@@ -131,12 +131,8 @@ class WalkRules:
             return "system"
         return None if is_folder else self.others.get(os.path.splitext(name)[1].lower())  # noqa: PTH122
 
-    def takes(self, below: str) -> bool:
-        """Return whether a file is accepted by its path relative to the root, without a file system to walk."""
-        return self.skips_path(below) is None
-
     def skips_path(self, below: str) -> Reason | None:
-        """Return why a file is not accepted by its path relative to the root, or None; see `takes`."""
+        """Return why a file is skipped by its path relative to the root, without a file system to walk."""
         *folders, name = PurePath(below).parts
         for folder in folders:
             if reason := self.skips(folder, is_folder=True):

@@ -113,21 +113,6 @@ class Gazetteer:
         """Return the bundled tables; they are read once."""
         return _bundled()
 
-    @classmethod
-    def from_csv(cls, path: Path) -> Gazetteer:
-        """Read a complete table of places.
-
-        Args:
-            path: A CSV file in UTF-8 whose header has all of `COLUMNS`; other columns are ignored.
-
-        Returns:
-            The places of the file.
-
-        Raises:
-            PlacesError: The file cannot be read or a row is wrong; the message names the line and the fix.
-        """
-        return _Table(str(path), _read_bytes(path), COLUMNS).gazetteer()
-
     def with_overrides(self, path: Path) -> Gazetteer:
         """Add a user's own places, which override the existing ones.
 
@@ -135,13 +120,13 @@ class Gazetteer:
         names; a row that matches only an alias takes over that name alone.
 
         Args:
-            path: A CSV file as for `from_csv`, with only the columns `key` and `name` required.
+            path: A CSV file in UTF-8 whose header has `key` and `name`, and any of the other `COLUMNS`.
 
         Returns:
             A new gazetteer; this one is unchanged.
 
         Raises:
-            PlacesError: As for `from_csv`.
+            PlacesError: The file cannot be read or a row is wrong; the message names the line and the fix.
         """
         return self._over(_Table(str(path), _read_bytes(path), _NEEDED_OF_USERS).gazetteer())
 

@@ -21,6 +21,7 @@ from landmarks.geo.gazetteer import EARTH_RADIUS_KM
 TOWNS_FILE = "towns.npz"
 
 _PEOPLE_PER_KM2 = 4000.0  # of a dense town: how large one with so many people is
+_NEAR_KM = 60.0  # of a position, for the orientation on a map
 _OUTSIDE_KM = 25.0  # a photo farther outside of every town is in none
 _FOREIGN_KM = 100.0  # and one this far is in no country, but at sea
 
@@ -110,19 +111,18 @@ def countries() -> dict[str, str]:
 
 
 def largest_towns(
-    positions: Iterable[tuple[float, float]], *, near_km: float = 60.0, near: int = 400, far: int = 150
+    positions: Iterable[tuple[float, float]], *, near: int = 400, far: int = 150
 ) -> list[tuple[str, float, float]]:
     """Return towns for the orientation on a map, the largest first: name, latitude and longitude.
 
     Args:
         positions: What the map is about, as latitude and longitude in degrees.
-        near_km: A town within this distance of a position is near.
-        near: Largest number of near towns.
+        near: Largest number of near towns, those within 60 km of a position.
         far: Number of the world's largest towns, which are included wherever they are.
     """
     towns = _towns()
     by_size = np.argsort(-towns.radii, kind="stable")
-    chord = 2 * math.sin(near_km / (2 * EARTH_RADIUS_KM))
+    chord = 2 * math.sin(_NEAR_KM / (2 * EARTH_RADIUS_KM))
     close = np.zeros(len(towns.names), dtype=bool)
     for position in sorted({(round(latitude, 1), round(longitude, 1)) for latitude, longitude in positions}):
         offsets = towns.directions - _directions(*np.radians(position))

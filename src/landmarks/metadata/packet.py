@@ -62,7 +62,6 @@ class Node:
     attributes: dict[str, str]
     start: int
     inside: int
-    outer: dict[str, str]  # namespace of each prefix around it
     scope: dict[str, str]  # namespace of each prefix inside it
     literal: bool  # is, or is inside, an element whose content is declared as literal text
     until: int = 0
@@ -116,15 +115,9 @@ class Packet:
         """Return the packet in its original encoding."""
         return self.text.decode().encode(self._codec, "xmlcharrefreplace") + self._tail
 
-    def prefixes(self, node: Node, needed: Iterable[str], *, own: bool = True) -> Prefixes:
-        """Return the prefixes for text inside an element.
-
-        Args:
-            node: The element.
-            needed: Namespaces that the text uses.
-            own: Include the prefixes declared by the element itself; False if the text replaces the element.
-        """
-        return Prefixes(node.scope if own else node.outer, self._bound, needed)
+    def prefixes(self, node: Node, needed: Iterable[str]) -> Prefixes:
+        """Return the prefixes for text inside an element that uses these namespaces."""
+        return Prefixes(node.scope, self._bound, needed)
 
     def attributes(self, node: Node) -> Iterator[Attribute]:
         """Yield the attributes of an element as written, without those that declare prefixes."""
@@ -282,14 +275,13 @@ class _Builder:
         tag = _START_TAG.match(self._text, at)
         if tag is None:
             raise PacketError("an element in it is ambiguous")
-        outer = above.scope if above is not None else {}
-        scope = outer
+        scope = above.scope if above is not None else {}
         if self._new:
-            scope = {**outer, **self._new}
+            scope = {**scope, **self._new}
             self._bound.extend(self._new.items())
             self._new = {}
         literal = attributes.get(f"{RDF} parseType") == "Literal" or (above is not None and above.literal)
-        node = Node(name, attributes, at, tag.end(), outer, scope, literal)
+        node = Node(name, attributes, at, tag.end(), scope, literal)
         if above is not None:
             above.children.append(node)
         else:
