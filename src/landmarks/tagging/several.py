@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 from landmarks.errors import SettingsError
 from landmarks.geo.gazetteer import Gazetteer, distance_km
@@ -28,7 +27,7 @@ from landmarks.model.folder import read_info
 from landmarks.model.recognizer import Candidate
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import Finding, identity_of
-from landmarks.tagging.tags import Level, Tag
+from landmarks.tagging.tags import LEVELS, Tag
 
 CLEAR = 0.8
 """Probability at which one of two contradicting tags is given."""
@@ -37,7 +36,6 @@ SAME_KM = 0.5
 """Places this close with names that contain each other are one; different landmarks may share a square."""
 
 _ALMOST_CERTAIN = 1 - 1e-6  # its odds are finite
-_LEVELS: tuple[Level, ...] = get_args(Level)
 
 
 def keeps_threshold(folder: Path) -> bool:
@@ -103,7 +101,7 @@ def agree(one: Tag | None, other: Tag | None) -> tuple[Tag | None, str]:
         best = max(one, other, key=lambda tag: (tag.place is not None, tag.probability))
         probability = max(one.probability, other.probability)
         return replace(best, probability=probability), f"both models tag {best.name}"
-    specific, general = sorted((one, other), key=lambda tag: _LEVELS.index(tag.level))
+    specific, general = sorted((one, other), key=lambda tag: LEVELS.index(tag.level))
     if _fits(specific, general):
         return specific, f"{specific.name} is the more specific tag, and {general.name} fits it"
     odds = [_odds(tag.probability) for tag in (one, other)]

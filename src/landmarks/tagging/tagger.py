@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +29,10 @@ from landmarks.model.probabilities import highest
 from landmarks.model.recognizer import Candidate, Recognition, Recognizer
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.surroundings import place_at, tags_of_position
-from landmarks.tagging.tags import ImageTags, Level, Tag
+from landmarks.tagging.tags import LEVELS, ImageTags, Level, Tag
 
 _AGREEMENT = 10.0  # factor on the odds of a landmark near the camera
 _LEARNED = "-learned="  # the last part of an identity
-_LEVELS: tuple[Level, ...] = get_args(Level)
 
 
 @dataclass(frozen=True)
@@ -221,7 +219,7 @@ class Tagger:
 
     def _grouped(self) -> dict[Level, list[_Group]]:
         """Group the classes by the tags they can get; several classes may be one place."""
-        found: dict[Level, dict[Hashable, list[int]]] = {level: {} for level in _LEVELS}
+        found: dict[Level, dict[Hashable, list[int]]] = {level: {} for level in LEVELS}
         for index in np.flatnonzero(self._landmarks).tolist():
             place, row = self._places[index], self._rows[index]
             found["landmark"].setdefault(row.key if row else self._classes[index], []).append(index)
@@ -246,7 +244,7 @@ class Tagger:
 
     def _sure_group(self, probabilities: NDArray[np.float64]) -> _Group | None:
         """Return the most specific group that reaches the minimum confidence, or None."""
-        for level in _LEVELS:
+        for level in LEVELS:
             groups = self._groups[level]
             members, owners = self._members[level]
             sums = np.bincount(owners, weights=probabilities[members], minlength=len(groups))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from landmarks.geo.gazetteer import Place
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # the recogniser imports ONNX Runtime, which undo and reject 
 
 Level = Literal["landmark", "city", "country", "kind"]
 """How specific a tag is, from most to least."""
+
+LEVELS: tuple[Level, ...] = get_args(Level)
 
 Origin = Literal["photo", "position", "estimated"]
 """What a tag is derived from: what the photo shows, where the camera was, or where it probably was."""
@@ -62,6 +64,11 @@ class ImageTags:
     model: str
     error: str | None = None
     sha256: bytes | None = field(default=None, compare=False, repr=False)
+
+
+def photo_tag(tags: Iterable[Tag]) -> Tag | None:
+    """Return the first tag of what the photo shows, or None."""
+    return next((tag for tag in tags if tag.source == "photo"), None)
 
 
 def tags_to_json(tags: Iterable[Tag]) -> str:

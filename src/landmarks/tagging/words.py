@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.tagging.tagger import Explanation
-from landmarks.tagging.tags import Tag
+from landmarks.tagging.tags import Tag, photo_tag
 
 
 def explain(explanation: Explanation, tags: tuple[Tag, ...], gazetteer: Gazetteer) -> str:
@@ -15,7 +15,7 @@ def explain(explanation: Explanation, tags: tuple[Tag, ...], gazetteer: Gazettee
         tags: The tags.
         gazetteer: Provides the names.
     """
-    shown = next((tag for tag in tags if tag.source == "photo"), None)
+    shown = photo_tag(tags)
     best = gazetteer.display_name(explanation.best.class_name)
     if explanation.learned is not None and shown is not None:
         return f"It looks like the photos of {shown.name} that you taught ({_percent(explanation.learned)})."

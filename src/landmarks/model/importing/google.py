@@ -26,11 +26,11 @@ from landmarks.model.importing.names import REGIONS, Meaning, may_be_in, meaning
 from landmarks.model.importing.prototypes import write_head
 from landmarks.model.importing.tfjs.conversion import PrototypeHead, convert, find_head
 from landmarks.model.importing.tfjs.graph import Graph, read_graph
+from landmarks.model.ood import BACKGROUND
 
 NAME = "google-landmarks"
 ADDRESS = "https://raw.githubusercontent.com/nextcloud/recognize/v7.0.0"
 LICENCE = "Apache-2.0, Google; trained on Google Landmarks v2"
-BACKGROUND = "background"
 
 
 @dataclass(frozen=True, eq=False)

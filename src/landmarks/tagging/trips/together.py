@@ -13,7 +13,7 @@ from landmarks.geo.gazetteer import Gazetteer
 from landmarks.metadata.reading import Facts, read_facts
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import Finding, gazetteer_of
-from landmarks.tagging.tags import ImageTags, Tag
+from landmarks.tagging.tags import ImageTags, Tag, photo_tag
 from landmarks.tagging.trips.clocks import ClockError, Fix, find_clock_errors
 from landmarks.tagging.trips.consistency import Change, Sighting, reconcile
 from landmarks.tagging.trips.parts import parts_of
@@ -201,7 +201,7 @@ def _after_verdicts(finding: Finding, records: Records) -> Finding:
 
 def _is_among(tags: Iterable[Tag], confirmed: Iterable[Tag]) -> bool:
     """Return whether the tag of what a photo shows is among the confirmed ones, in whatever language."""
-    own = next((tag for tag in tags if tag.source == "photo"), None)
+    own = photo_tag(tags)
     return own is not None and any(one.source == "photo" and _is_same(one, own) for one in confirmed)
 
 

@@ -13,7 +13,7 @@ from landmarks.model.folder import read_info
 from landmarks.model.operating_points import Preference
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import Finding
-from landmarks.tagging.tags import ImageTags, Tag
+from landmarks.tagging.tags import ImageTags, Tag, photo_tag
 from landmarks.tagging.trips.consistency import Change, Guess, Sighting
 
 _SURE_PROBABILITY = 0.9
@@ -80,7 +80,7 @@ def sighting_of(finding: Finding, moment: Moment, bars: Bars, gazetteer: Gazette
         gazetteer: The places.
     """
     photo, why = finding.photo, finding.explanation
-    tag = next((tag for tag in photo.tags if tag.source == "photo"), None)
+    tag = photo_tag(photo.tags)
     sighting = Sighting(photo.path, moment.taken, moment.position)
     if why is None or photo.error is not None:
         return sighting
@@ -123,7 +123,7 @@ def recorded_sighting(photo: Path, tags: Sequence[Tag], moment: Moment, bars: Ba
         moment: When and where it was taken.
         bars: How certain the tags of the model must be; of a recorded tag only the probability is known.
     """
-    tag = next((tag for tag in tags if tag.source == "photo"), None)
+    tag = photo_tag(tags)
     place = None if tag is None or tag.place is None else tag.place.coordinates
     if tag is None or tag.level != "landmark" or place is None:
         return Sighting(photo, moment.taken, moment.position)

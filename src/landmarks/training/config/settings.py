@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from landmarks.errors import SettingsError, require_choice
+from landmarks.errors import SettingsError, require_at_least, require_choice
 from landmarks.files.paths import take_paths, to_path
 
 ModelKind = Literal["scratch", "transfer"]
@@ -81,9 +81,9 @@ class DataSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
+        require_at_least("batch_size", self.batch_size)
         _require(0 < self.valid_size < 1, "valid_size", "between 0 and 1", self.valid_size)
-        _require(self.workers >= 0, "workers", "at least 0", self.workers)
+        require_at_least("workers", self.workers, 0)
         _require(self.limit is None or self.limit >= 1, "limit", "at least 1", self.limit)
         require_choice("sampler", self.sampler, get_args(Sampler))
         _require(0 <= self.seed < 2**31, "seed", "from 0 to 2147483647", self.seed)
@@ -191,12 +191,12 @@ class ModelSettings:
             stages = getattr(self, key)
             _require(min(stages, default=0) >= least, key, f"at least {least} in each stage", stages)
         _require(len(self.widths) == len(self.depths), "depths", "as many numbers as `widths`", self.depths)
-        _require(self.views >= 1, "views", "at least 1", self.views)
+        require_at_least("views", self.views)
         _require(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
         _require(32 <= self.crop <= 256, "crop", "from 32 to 256 pixels", self.crop)
         _require(self.crop <= self.resize <= 256, "resize", "from `crop` to 256 pixels", self.resize)
         require_choice("head", self.head, get_args(HeadKind))
-        _require(self.sub_centers >= 1, "sub_centers", "at least 1", self.sub_centers)
+        require_at_least("sub_centers", self.sub_centers)
         _require(0 < self.scale < math.inf, "scale", "above 0", self.scale)
         _require(0 <= self.margin <= 1.5, "margin", "from 0 to 1.5 radians", self.margin)
         rare = self.rare_margin
@@ -285,14 +285,14 @@ class LoopSettings:
         return self.devices * self.nodes
 
     def __post_init__(self) -> None:
-        _require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
-        _require(self.patience >= 0, "patience", "at least 0", self.patience)
+        require_at_least("epochs", self.epochs)
+        require_at_least("patience", self.patience, 0)
         limited = self.max_minutes is None or 0 < self.max_minutes < math.inf
         _require(limited, "max_minutes", "above 0 (left out for no limit)", self.max_minutes)
         require_choice("precision", self.precision, get_args(Precision))
-        _require(self.devices >= 1, "devices", "at least 1", self.devices)
-        _require(self.threads >= 0, "threads", "at least 0", self.threads)
-        _require(self.nodes >= 1, "nodes", "at least 1", self.nodes)
+        require_at_least("devices", self.devices)
+        require_at_least("threads", self.threads, 0)
+        require_at_least("nodes", self.nodes)
 
 
 @dataclass(frozen=True)

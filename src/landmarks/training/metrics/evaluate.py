@@ -33,7 +33,9 @@ WORST_MISTAKES = 24
 TABLE_CLASSES = 300
 """Up to so many classes `confusion_<split>.csv` is the whole matrix, above it lists the pairs that occur."""
 
-_Z95 = NormalDist().inv_cdf(0.975)
+Z95 = NormalDist().inv_cdf(0.975)
+"""Standard deviations on each side of a 95 % interval."""
+
 _SMALLEST = float(np.finfo(np.float32).eps)  # a probability below is float32 noise; log(0) would be infinite
 
 
@@ -234,9 +236,9 @@ def proportion(successes: int, count: int) -> Proportion:
         count: At least 1.
     """
     share = successes / count
-    shrink = 1 / (1 + _Z95**2 / count)
-    centre = shrink * (share + _Z95**2 / (2 * count))
-    half = shrink * _Z95 * (share * (1 - share) / count + _Z95**2 / (4 * count**2)) ** 0.5
+    shrink = 1 / (1 + Z95**2 / count)
+    centre = shrink * (share + Z95**2 / (2 * count))
+    half = shrink * Z95 * (share * (1 - share) / count + Z95**2 / (4 * count**2)) ** 0.5
     # At 0 and 1 one end of the interval is the fraction itself; rounding must not push it past.
     return Proportion(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)), count)
 

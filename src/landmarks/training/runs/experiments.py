@@ -12,16 +12,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 from landmarks.errors import RunError
 from landmarks.training.config.settings import argument_of
-from landmarks.training.metrics.evaluate import Proportion
+from landmarks.training.metrics.evaluate import Z95, Proportion
 from landmarks.training.runs.folder import RunFolder, read_history, read_json
 from landmarks.training.runs.pictures import picture_name
-
-_Z95 = NormalDist().inv_cdf(0.975)
 
 Settings = Mapping[str, str]
 """Settings as text, by the argument of `landmarks train`."""
@@ -162,7 +159,7 @@ class Pairs:
         Statistics 37(4), 479-488), which holds its level with few images too.
         """
         gain, loss = (self.second + 1) / (self.count + 2), (self.first + 1) / (self.count + 2)
-        half = _Z95 * math.sqrt((gain + loss - (gain - loss) ** 2) / (self.count + 2))
+        half = Z95 * math.sqrt((gain + loss - (gain - loss) ** 2) / (self.count + 2))
         centre = gain - loss
         value = (self.second - self.first) / self.count
         return Proportion(value, max(-1.0, centre - half), min(1.0, centre + half), self.count)
