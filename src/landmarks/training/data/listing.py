@@ -118,6 +118,24 @@ def find_splits(root: Path) -> dict[Split, str]:
     return found if {"train", "test"} & found.keys() else {}
 
 
+def folder_names(folder: Path) -> list[str]:
+    """Return the sorted names of the subfolders that are not skipped.
+
+    Raises:
+        DataError: The folder is missing or unreadable.
+    """
+    rules = photo_rules()
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                one.name for one in entries if one.is_dir() and rules.skips(one.name, is_folder=True) is None
+            )
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"{folder}: no such folder: give a folder of photos") from error
+    except OSError as error:
+        raise DataError(f"{folder}: the folder cannot be read: change its permissions") from error
+
+
 def list_classes(folder: Path) -> ClassPictures:
     """List the pictures `folder/CLASS/picture`, also `folder/CLASS/anything/picture`, class by class.
 
@@ -125,7 +143,11 @@ def list_classes(folder: Path) -> ClassPictures:
         DataError: The folder is unreadable, or the name of a class is not UTF-8.
     """
     skipped: list[Skipped] = []
-    names = _folder_names(folder)
+    names = folder_names(folder)
+    for name in names:
+        # Names go into files that other programs read, where bytes of an old encoding would break.
+        if name != name.encode("utf-8", "replace").decode("utf-8"):
+            raise DataError(f"{folder}: the folder name {name!r} is not UTF-8: rename it")
     paths = list(walk_photos([folder], on_skip=skipped.append))
     closed = {one.path.relative_to(folder).parts[0] for one in skipped if one.reason == "unreadable"}
     excluded = {one.path.name for one in skipped if one.path.parent == folder and one.reason != "unreadable"}
@@ -224,20 +246,3 @@ def _has_folders(folder: Path) -> bool:
             return any(entry.is_dir() and not entry.name.startswith(".") for entry in entries)
     except OSError:
         return True  # reading it tells what is wrong
-
-
-def _folder_names(folder: Path) -> list[str]:
-    rules = photo_rules()
-    try:
-        names = sorted(
-            entry.name
-            for entry in os.scandir(folder)
-            if entry.is_dir() and rules.skips(entry.name, is_folder=True) is None
-        )
-    except OSError as error:
-        raise DataError(f"{folder}: the folder cannot be read: change its permissions") from error
-    for name in names:
-        # Names go into files that other programs read, where bytes of an old encoding would break.
-        if name != name.encode("utf-8", "replace").decode("utf-8"):
-            raise DataError(f"{folder}: the folder name {name!r} is not UTF-8: rename it")
-    return names

@@ -22,8 +22,7 @@ from landmarks.files.atomic import write_json
 from landmarks.files.locks import locked
 from landmarks.files.state import user_cache
 from landmarks.files.temporary import new_folder
-from landmarks.imaging.photos import photo_rules
-from landmarks.training.data.listing import ClassPictures, Split, photo_suffix, split_named
+from landmarks.training.data.listing import ClassPictures, Split, folder_names, photo_suffix, split_named
 from landmarks.training.data.tables import COLUMNS, Row, columns_of, group_rows, text_of
 from landmarks.training.runs.pictures import UNPACKED
 
@@ -81,14 +80,9 @@ def _unread_folders(root: Path, rows: Sequence[Row]) -> list[str]:
     """Return the folders beside Parquet files of which no row has a picture: they may be folders of classes."""
     if not root.is_dir():
         return []
-    names = {
-        one.name
-        for one in root.iterdir()
-        if one.is_dir() and photo_rules().skips(one.name, is_folder=True) is None
-    }
     whole = root.absolute()
     read = {row.path.relative_to(whole).parts[0] for row in rows if row.path and row.path.is_relative_to(whole)}
-    return sorted(names - read - {_DATA})
+    return [name for name in folder_names(root) if name not in read | {_DATA}]
 
 
 def _files(root: Path) -> list[Path]:

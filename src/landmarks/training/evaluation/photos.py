@@ -17,13 +17,14 @@ from typing import Literal
 from landmarks.errors import DataError
 from landmarks.files.walker import Skipped
 from landmarks.geo.gazetteer import normalise
-from landmarks.imaging.photos import find_photos, photo_rules
+from landmarks.imaging.photos import find_photos
 from landmarks.model.ood import BACKGROUND
 from landmarks.training.data.folders import is_table, list_splits
 from landmarks.training.data.listing import (
     Sources,
     Split,
     find_splits,
+    folder_names,
     is_shard_set,
     read_sources,
     skipped_notes,
@@ -121,14 +122,14 @@ class _Listing:
             from landmarks.training.data.shards import read_shard_set  # noqa: PLC0415 - loads PyTorch
 
             read_shard_set(folder).folder()  # refuses a set of which pictures are missing
-        top = _subfolders(folder)
+        top = folder_names(folder)
         splits = find_splits(folder)
         root = folder / splits["test"] if "test" in splits else folder
-        halves = [name for name in top if split_named(name) and _subfolders(folder / name)]
+        halves = [name for name in top if split_named(name) and folder_names(folder / name)]
         if root == folder and ("train" in splits or (halves and halves == top)):
             half = splits.get("train") or halves[0]
             raise DataError(f"{folder}: there is {half}/ but no test/ with classes: give the folder to measure on")
-        classes = [root / name for name in (_subfolders(root) if root != folder else top)]
+        classes = [root / name for name in (folder_names(root) if root != folder else top)]
         classes = [one for one in classes if _resolved(one) not in self._negatives]
         if not classes:
             self.add_kinds(folder)
@@ -170,7 +171,7 @@ class _Listing:
     def add_kinds(self, folder: Path) -> None:
         """Add a folder of photos without a landmark; each subfolder is a kind."""
         sources, name = read_sources(folder), folder.resolve().name
-        for kind in _subfolders(folder):
+        for kind in folder_names(folder):
             if self._known.key(kind) in self._known:
                 self.notes.append(
                     f"{folder / kind} counts as photos without a landmark, and the model knows one of this name: "
@@ -213,19 +214,6 @@ def roles(photos: Sequence[Photo]) -> dict[Role, int]:
     """Count photos by role."""
     counted = Counter(photo.role for photo in photos)
     return {role: counted[role] for role in ("known", "unknown", "negative")}
-
-
-def _subfolders(folder: Path) -> list[str]:
-    try:
-        rules = photo_rules()
-        with os.scandir(folder) as entries:
-            return sorted(
-                one.name for one in entries if one.is_dir() and not rules.skips(one.name, is_folder=True)
-            )
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(f"{folder}: no such folder: give a folder of photos") from error
-    except OSError as error:
-        raise DataError(f"{folder}: the folder cannot be read: change its permissions") from error
 
 
 def _resolved(path: Path) -> str:
