@@ -202,10 +202,7 @@ def _write_cache(
 def _decode(paths: Sequence[Path], side: int) -> Iterator[NDArray[np.uint8] | str]:
     def decode(path: Path) -> NDArray[np.uint8] | str:
         try:
-            picture = load_rgb(path, min_side=side)
-            short, long = sorted(picture.shape[:2])
-            # An image with too large an aspect ratio is refused here, not in the middle of training.
-            return resize_short_side(picture, side) if short > side or long > MAX_ASPECT * short else picture
+            return fitted(load_rgb(path, min_side=side), side)
         except ImageError as error:
             return error.reason
 
@@ -214,6 +211,16 @@ def _decode(paths: Sequence[Path], side: int) -> Iterator[NDArray[np.uint8] | st
         for start in range(0, len(paths), 64):
             group = paths[start : start + 64]
             yield from pool.map(decode, group)
+
+
+def fitted(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Return an image with a short side of at most `side` pixels, itself if it is small enough.
+
+    Raises:
+        ImageError: Its aspect ratio is too large, which is refused here, not in the middle of training.
+    """
+    short, long = sorted(pixels.shape[:2])
+    return resize_short_side(pixels, side) if short > side or long > MAX_ASPECT * short else pixels
 
 
 def resolved(paths: Iterable[Path]) -> Iterator[str]:

@@ -106,14 +106,18 @@ class DataFolder:
             valid=tuple(s for s in self.valid if s.path not in gone),
             test=tuple(s for s in self.test if s.path not in gone),
         )
-        missing = set(range(len(self.classes))) - {sample.label for sample in kept.train}
+        kept.require_readable()
+        return kept
+
+    def require_readable(self) -> None:
+        """Refuse the images that can be read; raises `DataError` if a class or a split has none."""
+        missing = set(range(len(self.classes))) - {sample.label for sample in self.train}
         if missing:
             name = self.classes[min(missing)]
             raise DataError(f"{self.root}: class {name!r} has no readable training image: repair or remove it")
-        for split, samples in (("validation", kept.valid), ("test", kept.test)):
+        for split, samples in (("validation", self.valid), ("test", self.test)):
             if not samples:
                 raise DataError(f"{self.root}: no {split} image can be read: repair them or add others")
-        return kept
 
 
 @dataclass(frozen=True)

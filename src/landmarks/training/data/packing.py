@@ -14,8 +14,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from landmarks.errors import DataError, ImageError
@@ -23,9 +21,10 @@ from landmarks.files.atomic import atomic_path, new_folders, storage_errors, wri
 from landmarks.files.locks import locked
 from landmarks.imaging.decoding import load_rgb, read_content
 from landmarks.imaging.photos import photo_rules
-from landmarks.imaging.preprocessing import MAX_ASPECT, Preprocessing, resize_short_side
+from landmarks.imaging.preprocessing import Preprocessing
+from landmarks.imaging.thumbnails import as_jpeg
 from landmarks.training.config.jobs import PackSettings
-from landmarks.training.data.cache import PixelSums, Progress
+from landmarks.training.data.cache import PixelSums, Progress, fitted
 from landmarks.training.data.folders import DataFolder, Sample, limit_evenly, read_data_folder, require_outside
 from landmarks.training.data.listing import INDEX, MANIFEST, SPLIT_NAMES, Split, photo_suffix
 from landmarks.training.data.shards import ShardSet, index_of, read_shard_set
@@ -133,10 +132,7 @@ def _pack(folder: DataFolder, out: Path, settings: PackSettings, progress: Progr
     while packed := _write_shard(out / "shards" / f"train-{len(shards):06d}.tar", readable, settings.shard_size):
         shards.append((f"train-{len(shards):06d}.tar", len(packed)))
         kept += packed
-    counts = _of_each_class(kept, folder.classes)
-    missing = [name for name, count in zip(folder.classes, counts, strict=True) if not count]
-    if missing:
-        raise DataError(f"{folder.root}: class {missing[0]!r} has no readable training image: repair or remove it")
+    replace(folder, train=tuple(kept)).require_readable()
     mean, std = packing.sums.statistics()
     sample = limit_evenly(kept, settings.sample, settings.seed)
     stored: dict[Split, Sequence[Sample]] = {"train": sample, "valid": folder.valid, "test": folder.test}
@@ -144,10 +140,7 @@ def _pack(folder: DataFolder, out: Path, settings: PackSettings, progress: Progr
         split: _write_split(out / split, folder.classes, packing.readable(samples))
         for split, samples in stored.items()
     }
-    for split, samples in written.items():
-        if not samples:
-            named = "validation" if split == "valid" else split
-            raise DataError(f"{folder.root}: no {named} image can be read: repair them or add others")
+    replace(folder, valid=tuple(written["valid"]), test=tuple(written["test"])).require_readable()
     _write_sources(out / MANIFEST, written, folder.classes)
     numbers = {split: _of_each_class(samples, folder.classes) for split, samples in written.items()}
     index = index_of(folder.classes, shards, _of_each_class(kept, folder.classes), numbers)
@@ -228,11 +221,10 @@ class _Packing:
             self._tell()
             try:
                 content = read_content(sample.path)
-                pixels = load_rgb(content, min_side=side)
-                short, long = sorted(pixels.shape[:2])
-                if short > side or long > MAX_ASPECT * short:  # refused, as for a folder
-                    pixels = resize_short_side(pixels, side)
-                    content = _jpeg(pixels)
+                whole = load_rgb(content, min_side=side)
+                pixels = fitted(whole, side)
+                if pixels is not whole:
+                    content = as_jpeg(Image.fromarray(pixels), QUALITY)
             except ImageError as error:
                 self.broken.append(f"{self._named(sample.path)}: {error.reason}")
                 continue
@@ -243,12 +235,6 @@ class _Packing:
         self._done += 1
         if self._progress and self._done <= self._total and (self._done % 50 == 0 or self._done == self._total):
             self._progress(self._done, self._total)
-
-
-def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "JPEG", quality=QUALITY)
-    return content.getvalue()
 
 
 def _suffix(sample: Sample, content: bytes) -> str:
