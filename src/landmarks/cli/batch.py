@@ -8,7 +8,7 @@ from typing import Annotated
 
 import click
 
-from landmarks.cli.declare import Argument, Option, Verbosity
+from landmarks.cli.declare import Data, Option, Verbosity
 from landmarks.cli.inputs import require_output
 from landmarks.cli.remote import local_data
 from landmarks.training.config.settings import (
@@ -21,7 +21,7 @@ from landmarks.training.config.settings import (
 
 
 def batch(
-    data: Annotated[str, Argument("Image folder or table, by path or URL, as for landmarks train.")],
+    data: Data,
     out: Annotated[Path, Option("PNG to write.")] = Path("batch.png"),
     method: Annotated[
         ModelKind, Option("Way of training whose augmentation is shown; --unfreeze has that of scratch.")

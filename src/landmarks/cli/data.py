@@ -8,15 +8,13 @@ from typing import Annotated, Literal
 
 import click
 
-from landmarks.cli.declare import Argument, Option, Verbosity
+from landmarks.cli.declare import Argument, Data, Option, UnpackCache, Verbosity
 from landmarks.cli.remote import local_data
 
 
 def data(
-    data: Annotated[str, Argument("Image folder or table, by path or URL, as for landmarks train.")],
-    cache: Annotated[
-        Path | None, Option("Folder for unpacked images, and copies of URLs.", default="the user's cache folder")
-    ] = None,
+    data: Data,
+    cache: UnpackCache = None,
     *,
     verbosity: Verbosity,
 ) -> None:

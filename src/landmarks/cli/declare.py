@@ -80,6 +80,13 @@ class Verbosity:
     verbose: Annotated[bool, Option(short="-v")] = False
 
 
+Data = Annotated[str, Argument("Image folder or table, by path or URL, as for landmarks train.")]
+UnpackCache = Annotated[
+    Path | None, Option("Folder for unpacked images, and copies of URLs.", default="the user's cache folder")
+]
+TaggedPhoto = Annotated[Path, Argument("The photo; its path when it was tagged will do.")]
+Exclude = Annotated[tuple[str, ...], Option("Glob pattern of files and folders to skip; repeat it.", repeat=True)]
+Workers = Annotated[int | None, Option("Worker processes for many photos.", default="one per core", minimum=1)]
 Model = Annotated[str, Option("Bundled model, or a folder made by landmarks export.")]
 Models = Annotated[
     str, Option("Bundled model, or a folder made by landmarks export; or two with a comma between them.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import click
 
 from landmarks.cli.config import is_typed
-from landmarks.cli.declare import Argument, Fields, Option, Verbosity
+from landmarks.cli.declare import Data, Fields, Option, Verbosity
 from landmarks.cli.remote import local_data
 from landmarks.errors import SettingsError, counted
 from landmarks.training.config.jobs import DoctorSettings
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def doctor(
-    data: Annotated[str, Argument("Image folder or table, by path or URL, as for landmarks train.")],
+    data: Data,
     out: Annotated[Path | None, Option("Folder for the report and the table.", default="runs/doctor-DATA")] = None,
     apply: Annotated[
         str | None,

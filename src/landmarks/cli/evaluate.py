@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import click
 
 from landmarks.cli.config import is_typed
-from landmarks.cli.declare import Argument, Fields, Jsonl, Option, Verbosity
+from landmarks.cli.declare import Argument, Fields, Jsonl, Option, Verbosity, Workers
 from landmarks.cli.output import print_json
 from landmarks.cli.remote import local_data
 from landmarks.errors import SettingsError
@@ -41,9 +41,7 @@ def evaluate(
         Path | None, Option("Folder for metrics and report.", default="runs/evaluate-MODEL-DATA")
     ] = None,
     jsonl: Jsonl = False,
-    workers: Annotated[
-        int | None, Option("Worker processes for many photos.", default="one per core", minimum=1)
-    ] = None,
+    workers: Workers = None,
     *,
     settings: Annotated[
         TagSettings,

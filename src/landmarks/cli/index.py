@@ -7,7 +7,7 @@ from typing import Annotated
 
 import click
 
-from landmarks.cli.declare import Argument, Jsonl, Model, Option, Verbosity
+from landmarks.cli.declare import Argument, Exclude, Jsonl, Model, Option, Verbosity
 from landmarks.cli.inputs import Reading
 from landmarks.cli.output import print_json
 from landmarks.errors import counted
@@ -20,9 +20,7 @@ def index(
         str | None,
         Option("Folder or s3:// address of the index.", default="FOLDER/.landmarks/index", flag="--index"),
     ] = None,
-    exclude: Annotated[
-        tuple[str, ...], Option("Glob pattern of files and folders to skip; repeat it.", repeat=True)
-    ] = (),
+    exclude: Exclude = (),
     rebuild: Annotated[bool, Option("Rebuild from scratch.")] = False,
     workers: Annotated[int | None, Option("Worker processes.", default="one per core", minimum=1)] = None,
     jsonl: Jsonl = False,

@@ -29,6 +29,20 @@ def no_photos(paths: Sequence[Path], summary: Summary) -> InputError:
     return InputError(f"{paths[0]}: no photo is left, {summary.skipped_line()}: give photos or a folder of them")
 
 
+def find_input(paths: Sequence[Path], exclude: Sequence[str], summary: Summary) -> list[Path]:
+    """Return the photos at the given paths; none if a problem with each path was reported.
+
+    Raises:
+        InputError: There are no photos, and nothing was reported that explains it.
+    """
+    from landmarks.imaging.photos import find_photos
+
+    found = find_photos(paths, exclude=exclude, on_skip=summary.skip)
+    if not found and not summary.problems:
+        raise no_photos(paths, summary)
+    return found
+
+
 def require_output(argument: str, path: Path, endings: Sequence[str]) -> None:
     """Raise a `SettingsError` unless a file can have this path, and its name ends as what is written into it."""
     if path.suffix.lower() not in endings:

@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from landmarks.cli.declare import Ledger, Model, Option, State, Verbosity
-from landmarks.cli.inputs import PhotoPaths, Reading, no_photos, require_output
+from landmarks.cli.declare import Ledger, Model, Option, State, Verbosity, Workers
+from landmarks.cli.inputs import PhotoPaths, Reading, find_input, require_output
 from landmarks.errors import InputError
 from landmarks.library.roots import require_one
 
@@ -28,9 +28,7 @@ _SUFFIXES = (".html", ".gpx", ".kml")
 def map(  # noqa: A001 - the name of the command
     out: Annotated[Path, Option("Map to write: .html for a web page, .gpx or .kml for other programs.")],
     model: Model = "world",
-    workers: Annotated[
-        int | None, Option("Worker processes for many photos.", default="one per core", minimum=1)
-    ] = None,
+    workers: Workers = None,
     ledger: Ledger = None,
     state: State = None,
     *,
@@ -51,17 +49,14 @@ def map(  # noqa: A001 - the name of the command
     from landmarks.cli.judging import Judge
     from landmarks.cli.progress import RunProgress
     from landmarks.cli.summary import Summary
-    from landmarks.imaging.photos import find_photos
     from landmarks.library.maps.spots import find_spot
     from landmarks.model.folder import find_model
     from landmarks.tagging.pipeline import find_tags_parallel
 
     folder, summary = find_model(model), Summary(verbosity)
-    found = find_photos(paths, exclude=photos.exclude, on_skip=summary.skip)
-    if not found and summary.problems:
-        return 2  # each path was reported
+    found = find_input(paths, photos.exclude, summary)
     if not found:
-        raise no_photos(paths, summary)
+        return 2  # each path was reported
     with (
         RunProgress(verbosity, unit="photos", total=len(found)) as shown,
         summary.reported(),

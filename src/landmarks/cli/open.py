@@ -8,7 +8,7 @@ from typing import Annotated
 
 import click
 
-from landmarks.cli.declare import Argument, Fields, Ledger, Model, Option, State
+from landmarks.cli.declare import Argument, Exclude, Fields, Ledger, Model, Option, State
 from landmarks.files.ending import on_ending
 from landmarks.metadata.settings import WriteOptions
 from landmarks.tagging.settings import TagSettings
@@ -26,9 +26,7 @@ def open(  # noqa: A001 - the name of the command
     ] = None,
     browser: Annotated[bool, Option("Open the browser.")] = True,
     read_only: Annotated[bool, Option("Show tags without writing any file.")] = False,
-    exclude: Annotated[
-        tuple[str, ...], Option("Glob pattern of files and folders to skip; repeat it.", repeat=True)
-    ] = (),
+    exclude: Exclude = (),
     cache_mb: Annotated[int, Option("Limit on the stored thumbnails, in MiB.", minimum=1)] = 1024,
     ledger: Ledger = None,
     state: State = None,

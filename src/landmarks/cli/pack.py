@@ -7,18 +7,16 @@ from typing import Annotated
 
 import click
 
-from landmarks.cli.declare import Argument, Option, Verbosity
+from landmarks.cli.declare import Argument, Data, UnpackCache, Verbosity
 from landmarks.cli.remote import local_data
 from landmarks.errors import counted
 from landmarks.training.config.jobs import PackSettings
 
 
 def pack(
-    data: Annotated[str, Argument("Image folder or table, by path or URL, as for landmarks train.")],
+    data: Data,
     out: Annotated[Path, Argument("Folder of shards to make.")],
-    cache: Annotated[
-        Path | None, Option("Folder for unpacked images, and copies of URLs.", default="the user's cache folder")
-    ] = None,
+    cache: UnpackCache = None,
     *,
     settings: PackSettings,
     verbosity: Verbosity,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import click
 
 from landmarks.cli.declare import Fields, Jsonl, Model, Option, Verbosity
-from landmarks.cli.inputs import PhotoPaths, no_photos
+from landmarks.cli.inputs import PhotoPaths, find_input
 from landmarks.cli.output import print_json, print_text
 from landmarks.errors import SettingsError
 from landmarks.tagging.settings import TagSettings
@@ -37,17 +37,13 @@ def predict(
 
     from landmarks.cli.progress import RunProgress
     from landmarks.cli.summary import Summary
-    from landmarks.imaging.photos import find_photos
     from landmarks.model.folder import find_model
     from landmarks.tagging.pipeline import Model as LoadedModel
 
     summary = Summary(verbosity)
-    paths = photos.paths()
-    found = find_photos(paths, exclude=photos.exclude, on_skip=summary.skip)
-    if not found and summary.problems:
-        return 2  # each path was reported
+    found = find_input(photos.paths(), photos.exclude, summary)
     if not found:
-        raise no_photos(paths, summary)
+        return 2  # each path was reported
     loaded = LoadedModel(find_model(model), settings, threads=threads)
     show = (_Lines if jsonl else _Rows if csv else _Table)(loaded.gazetteer)
     with RunProgress(verbosity, unit="photos", answers=True, total=len(found)) as shown, summary.reported():

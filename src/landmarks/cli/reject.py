@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
-from landmarks.cli.declare import Argument, Jsonl, Ledger, State
+from landmarks.cli.declare import Argument, Jsonl, Ledger, State, TaggedPhoto
 from landmarks.cli.verdicts import open_library, show_outcomes
 
 
 def reject(
-    photo: Annotated[Path, Argument("The photo; its path when it was tagged will do.")],
+    photo: TaggedPhoto,
     tag: Annotated[str, Argument("Name of the tag, or of its city or country.")],
     jsonl: Jsonl = False,
     ledger: Ledger = None,

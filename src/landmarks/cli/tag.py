@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import click
 
 from landmarks.cli.config import is_typed
-from landmarks.cli.declare import Fields, Models, Option, Verbosity
-from landmarks.cli.inputs import PhotoPaths, no_photos
+from landmarks.cli.declare import Fields, Models, Option, Verbosity, Workers
+from landmarks.cli.inputs import PhotoPaths, find_input
 from landmarks.cli.trips import Trips
 from landmarks.errors import SettingsError
 from landmarks.library.roots import require_one
@@ -111,9 +111,7 @@ def tag(
     top: Annotated[
         int | None, Option("Candidates per photo; also shown in the table.", default=str(_TOP), minimum=1)
     ] = None,
-    workers: Annotated[
-        int | None, Option("Worker processes for many photos.", default="one per core", minimum=1)
-    ] = None,
+    workers: Workers = None,
     *,
     photos: PhotoPaths,
     settings: Annotated[
@@ -193,15 +191,12 @@ def _show(
     together: Together,
 ) -> None:
     from landmarks.cli.judging import Judge
-    from landmarks.imaging.photos import find_photos
     from landmarks.tagging.pipeline import find_tags_parallel
 
-    found = find_photos(paths, exclude=exclude, on_skip=display.summary.skip)
-    if not found and display.summary.problems:
+    found = find_input(paths, exclude, display.summary)
+    if not found:
         display.nothing()
         return
-    if not found:
-        raise no_photos(paths, display.summary)
     with display.over(len(found)), Judge(writing.state, writing.ledger) as judge:
         answers = find_tags_parallel(folders, settings, found, workers=workers)
         for finding in together(answers, judge):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 
-from landmarks.cli.declare import Argument, Fields, Option
+from landmarks.cli.declare import Data, Fields, Option
 from landmarks.cli.remote import local_data
 from landmarks.errors import SettingsError, StoppedError, counted
 from landmarks.training.config.jobs import TuneSettings
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def tune(
-    data: Annotated[str, Argument("Image folder or table, by path or URL, as for landmarks train.")],
+    data: Data,
     out: Annotated[Path | None, Option("Study folder.", default="runs/tune-METHOD-DATA")] = None,
     time: Annotated[str | None, Option("Start no trial after this time, e.g. 45 (minutes), 30m or 2h.")] = None,
     *,
