@@ -88,11 +88,9 @@ COMMANDS = {"compare": compare}
 
 
 def _as_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(line[column]) for line in (header, *rows)) for column in range(len(header))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in (header, *rows)
-    ]
-    return "".join(line.rstrip() + "\n" for line in lines)
+    from landmarks.training.runs.table import aligned
+
+    return "".join(line + "\n" for line in aligned([header, *rows]))
 
 
 def _as_csv(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

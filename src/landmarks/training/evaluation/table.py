@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from landmarks.errors import listed
 from landmarks.training.evaluation.evaluation import FolderEvaluation
 from landmarks.training.evaluation.summary import Group, Summary
 from landmarks.training.metrics.evaluate import Proportion
+from landmarks.training.runs.table import aligned
 
 _ROWS = 12  # of each table of false tags; the report has them all
 _OTHERS = {"negative": "no landmark", "unknown": "unknown landmarks", "both": "all others"}
@@ -19,7 +20,7 @@ def text_lines(evaluation: FolderEvaluation) -> Iterator[str]:
     known = summary.totals.get("known")
     if known is not None:
         yield f"landmarks the model knows: {known.count} photos of {len(summary.landmarks)} landmarks"
-        yield from _columns([_metric(name, rate) for name, rate in _of_known(known) if rate is not None])
+        yield from aligned([_metric(name, rate) for name, rate in _of_known(known) if rate is not None])
         yield from _scalars(summary)
     for role, title in (
         ("negative", "photos without a landmark"),
@@ -45,7 +46,7 @@ def source_lines(summary: Summary) -> Iterator[str]:
     """Yield one line per source of the photos of known landmarks; nothing if no source is known."""
     rows = [one for one in summary.sources if one.role == "known" and one.top1 and one.rightly and one.wrongly]
     if rows:
-        yield from _columns(
+        yield from aligned(
             [
                 ["source", "photos", "likeliest is right", "tagged rightly", "wrongly"],
                 *(
@@ -87,7 +88,7 @@ def _false_tags(evaluation: FolderEvaluation, total: Group, groups: Sequence[Gro
         if group.tagged is not None:
             said = "" if group.most_said is None else f"mostly {group.most_said[0]}"
             rows.append([f"  {name}", str(group.count), _with_interval(group.tagged), said])
-    yield from _columns(rows)
+    yield from aligned(rows)
     if len(groups) > _ROWS:
         yield f"  and {len(groups) - _ROWS} more with fewer"
 
@@ -98,9 +99,3 @@ def _metric(name: str, rate: Proportion) -> list[str]:
 
 def _with_interval(rate: Proportion) -> str:
     return f"{rate.value:6.1%} ({rate.low:.1%} to {rate.high:.1%})"
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> Iterable[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

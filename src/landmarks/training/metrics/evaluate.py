@@ -353,7 +353,7 @@ def _write_csv(path: Path, header: Sequence[object], rows: Iterable[Sequence[obj
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(header)
     writer.writerows(rows)
-    write_text(path, _writable(text.getvalue()))
+    write_text(path, text.getvalue())
 
 
 def _writable(value: Any) -> Any:

@@ -66,9 +66,7 @@ def write_page(path: Path, template: str, values: Mapping[str, object]) -> None:
         lstrip_blocks=True,
     )
     engine.filters["percent"] = percent
-    page = engine.get_template(template).render(values)
-    # Undecodable bytes of a file name are escaped.
-    write_text(path, page.encode("utf-8", "backslashreplace").decode("utf-8"))
+    write_text(path, engine.get_template(template).render(values))
 
 
 def drawing(figure: Figure | bytes, alt: str) -> Drawing:

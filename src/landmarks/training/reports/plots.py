@@ -22,7 +22,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from landmarks.errors import DataError
-from landmarks.files.atomic import atomic_path
+from landmarks.files.atomic import write_bytes
 from landmarks.training.metrics.confusion import Confusion
 from landmarks.training.metrics.evaluate import Evaluation, Reliability
 from landmarks.training.reports.class_names import class_labels, drawable
@@ -47,9 +47,7 @@ _HALF_WRONG = PowerNorm(0.6, vmin=0.0, vmax=0.5, clip=True)  # lifts small fract
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, atomically; raises `StorageError` when it cannot be written."""
-    content = png_bytes(figure)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+    write_bytes(path, png_bytes(figure))
 
 
 def png_bytes(figure: Figure) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from textwrap import TextWrapper
 
@@ -50,3 +50,10 @@ def short_list(runs: Sequence[RunSummary], base: Path, width: int) -> str:
         named = [os.path.relpath(run.root, base), run.model, where]
         lines += wrapper.wrap("  " + " ".join(filter(None, [*named, *own])))
     return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield rows of text as lines with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
