@@ -105,17 +105,17 @@ class Gate:
         """Serve one request, or raise its error."""
         if scope["type"] == "http":
             headers = Headers(scope=scope)
-            if scope["path"] not in _PROBES:
-                self._check_host(headers)
             scope["state"]["quota"] = None
             scope["state"].setdefault("spend", lambda _seconds: None)  # where no server of ours is around it
-            if scope["path"].startswith(PROTECTED) and not self._keys.open:
-                scope["state"]["quota"] = self._quota(headers, _key_parameter(scope))
             peer = (scope.get("client") or ("",))[0]
             forwarded = ",".join(headers.getlist("x-forwarded-for"))
             scope["state"]["client"] = client = forwarded_client(peer, forwarded, self._proxies)
             if (come_from := scope["state"].get("come_from")) is not None:
-                await come_from(client)
+                await come_from(client)  # first: what is refused is charged to the client too, not to its proxy
+            if scope["path"] not in _PROBES:
+                self._check_host(headers)
+            if scope["path"].startswith(PROTECTED) and not self._keys.open:
+                scope["state"]["quota"] = self._quota(headers, _key_parameter(scope))
         await self._app(scope, receive, send)
 
     def _check_host(self, headers: Headers) -> None:
