@@ -170,7 +170,7 @@ def test_a_link_opens_once_and_everything_else_needs_its_cookie(root: Path, mode
         assert (answer.status_code, answer.headers["location"]) == (303, "/")
         cookie = answer.headers["set-cookie"]
         assert "HttpOnly" in cookie
-        assert "SameSite=strict" in cookie
+        assert "SameSite=lax" in cookie, "or a link in web mail leads nowhere"
         assert page.get("/api/library")["title"] == "holiday"
         page.client.cookies.clear()
         assert page.client.get(f"/?token={token}").status_code == 401
@@ -207,6 +207,7 @@ def test_another_window_gets_a_link_of_its_own(root: Path, model: Path) -> None:
         ({"host": "evil.example:8400", **JSON}, 403),
         ({"origin": "http://evil.example", **JSON}, 403),
         ({"origin": "http://127.0.0.1:3000", **JSON}, 403),
+        ({"origin": "http://127.0.0.1:8400", "sec-fetch-site": "cross-site", **JSON}, 403),
         ({"content-type": "text/plain"}, 415),
         ({"content-type": "application/x-www-form-urlencoded"}, 415),
         ({"origin": "http://127.0.0.1:8400", **JSON}, 200),
@@ -283,6 +284,22 @@ def test_every_answer_has_the_security_headers(calm: Page, monkeypatch: pytest.M
     assert status("GET", f"/api/photos/{calm.ids('henge.jpg')[0]}") == 500
     monkeypatch.setattr(Opened, "library", broken)
     assert [status("GET", path) for path in ("/", "/api/library")] == [500, 500]
+
+
+def test_a_link_by_the_name_of_the_machine_opens_where_it_has_no_address(
+    root: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_route(*_: object) -> None:
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr("socket.socket.connect", no_route)
+    monkeypatch.setattr("socket.gethostname", lambda: "Attic")
+    opened = Opened(AlbumSettings(root, model, TagSettings(), WriteOptions()))
+    with TestClient(create_app(opened, "0.0.0.0"), base_url="http://127.0.0.1") as client:
+        client.get(f"/?token={opened.sessions.link()}", follow_redirects=False)
+        link = client.post("/api/links", json={}).json()["url"]
+        assert link.startswith("http://Attic:80/?token=")
+        assert client.get(link, follow_redirects=False).status_code == 303
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "localhost:80"])
