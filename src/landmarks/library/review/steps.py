@@ -34,12 +34,14 @@ class Step:
         photos: The photos.
         refused: Photos for which it could not be written, each with the reason.
         more: What the caller stored with it.
+        number: Its number; 0 if there was nothing to do. Later steps have larger ones.
     """
 
     text: str
     photos: tuple[Path, ...]
     refused: dict[Path, str] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)
+    number: int = 0
 
 
 class Steps:
@@ -63,6 +65,16 @@ class Steps:
     def can_redo(self) -> int:
         """Number of steps that can be done again."""
         return int(self._ledger.row("SELECT count(*) FROM steps WHERE undone")[0])
+
+    @property
+    def newest(self) -> int:
+        """Number of the step that `undo` undoes; 0 if there is none."""
+        return int(self._ledger.row("SELECT coalesce(max(id), 0) FROM steps WHERE NOT undone")[0])
+
+    @property
+    def next(self) -> int:
+        """Number of the step that `redo` does again; 0 if there is none."""
+        return int(self._ledger.row("SELECT coalesce(min(id), 0) FROM steps WHERE undone")[0])
 
     def make(self, text: str, judgements: Sequence[Judgement], more: dict[str, Any] | None = None) -> Step:
         """Make a step; those that were undone before can no longer be done again.
@@ -120,7 +132,7 @@ class Steps:
             self._ledger.forget(key)
         self._ledger.execute("UPDATE steps SET undone = 1 WHERE id = ?", row["id"])
         photos = tuple(self._library.root / one["photo"] for one in before)
-        return Step(row["text"], photos, refused, more)
+        return Step(row["text"], photos, refused, more, row["id"])
 
     def redo(self) -> Step | None:
         """Make the step again that was undone last; None if there is none."""
@@ -147,7 +159,7 @@ class Steps:
             if outcome.status in {"quarantined", "changed"}
         }
         ledger.execute("UPDATE steps SET until = (SELECT coalesce(max(id), 0) FROM changes) WHERE id = ?", number)
-        return Step(text, tuple(one.photo for one in judgements), refused, more)
+        return Step(text, tuple(one.photo for one in judgements), refused, more, number)
 
     def _before(self, judgements: Sequence[Judgement]) -> Iterator[dict[str, Any]]:
         """Yield what is known of the photos before a step."""
