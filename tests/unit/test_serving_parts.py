@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from landmarks.errors import SettingsError
+from landmarks.errors import ModelError, SettingsError
 from landmarks.serving.errors import STATUS, RequestError
 from landmarks.serving.listening import listen
 from landmarks.serving.middleware.admission import Admission
@@ -34,7 +35,7 @@ from landmarks.serving.middleware.logs import JsonFormatter
 from landmarks.serving.middleware.observability import problem_of
 from landmarks.serving.middleware.security import Gate, host_name
 from landmarks.serving.pool import protocol as frames
-from landmarks.serving.server import Server
+from landmarks.serving.server import Server, run
 from landmarks.serving.settings import Access, ConnectionLimits, JobLimits, Limits, ServeSettings
 
 
@@ -271,6 +272,16 @@ def test_a_request_that_waits_for_the_turn_of_its_client_is_answered_at_the_stop
     before, after = asyncio.run(sent())
     assert before == b""
     assert after.endswith(b"answered")
+
+
+def test_what_is_said_before_the_service_starts_is_json_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("landmarks.serving.server.log_as_json", lambda: told.append("as JSON"))
+    with pytest.raises(ModelError):
+        run(ServeSettings(tmp_path), "127.0.0.1", 0)
+    assert told
 
 
 def test_connections_whose_turn_comes_while_the_service_stops_are_answered(
