@@ -241,7 +241,7 @@ def test_the_page_says_in_a_sentence_what_is_wrong_with_an_odd_answer() -> None:
         "true The program answered with status 502.",
         "true No",
         "The program does not answer: nothing was changed.",
-        "The connection was lost: see whether it was done before you do it again.",
+        "The program does not answer: see whether it was done before you do it again.",
     ]
 
 

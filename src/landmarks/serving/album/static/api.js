@@ -24,7 +24,7 @@ async function ask(path, options) {
   } catch {
     const changes = options?.method === "POST"; // which the program may do to its end all the same
     throw new ApiError(0, changes
-      ? "The connection was lost: see whether it was done before you do it again."
+      ? "The program does not answer: see whether it was done before you do it again."
       : "The program does not answer: nothing was changed.");
   }
   let message = `The program answered with status ${response.status}.`;
