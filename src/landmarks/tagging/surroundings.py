@@ -43,8 +43,8 @@ def tags_of_position(
 def position_of_town(tags: Iterable[Tag]) -> tuple[float, float] | None:
     """Return the middle of the first town among the tags of a photo.
 
-    Where the tag comes from a landmark, the largest town of that name may be another one, and the name may be that of
-    a district, which the table of towns does not have: then it is where that landmark is.
+    Where the tag comes from a landmark, the largest town of that name may be another one, and the name may be that
+    of a district, which the table of towns does not have: then it is where that landmark is.
     """
     for place in (tag.place for tag in tags if tag.level == "city" and tag.place is not None):
         town, landmark = find_position(place.city, place.region, place.country_code), place.coordinates
