@@ -53,9 +53,12 @@ def require_settings(run: RunFolder, state: Mapping[str, Any], settings: RunSett
     Raises:
         ModelError: One was changed in `settings.json` since. Checkpoints of earlier versions do not tell.
     """
-    before, now = state.get("settings"), kept_settings(settings)
-    for group, values in now.items() if before else ():
+    before = state.get("settings") or {}
+    for group, values in kept_settings(settings).items():
         for key, value in values.items():
-            if before[group].get(key, value) != value and key != "workers":
-                was = f"`{argument_of(key)}` was {before[group][key]!r} when the training began"
-                raise ModelError(f"{run.settings}: {was}: put it back, or train a new run")
+            was = before.get(group, {}).get(key, value)
+            if was != value and key != "workers":
+                raise ModelError(
+                    f"{run.settings}: `{argument_of(key)}` was {was!r} when the training began: put it back, or train a "
+                    "new run"
+                )
