@@ -58,7 +58,5 @@ def require_settings(run: RunFolder, state: Mapping[str, Any], settings: RunSett
         for key, value in values.items():
             was = before.get(group, {}).get(key, value)
             if was != value and key != "workers":
-                raise ModelError(
-                    f"{run.settings}: `{argument_of(key)}` was {was!r} when the training began: put it back, or train a "
-                    "new run"
-                )
+                began = f"`{argument_of(key)}` was {was!r} when the training began"
+                raise ModelError(f"{run.settings}: {began}: put it back, or train a new run")
