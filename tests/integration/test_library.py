@@ -208,6 +208,32 @@ class TestRun:
         assert b"Louvre" in written.read_bytes()
         assert not [word for word in (b"Colosseum", b"Rome", b"Eiffel") if word in written.read_bytes()]
 
+    def test_tags_are_recorded_where_another_computer_wrote_them(self, tmp_path: Path) -> None:
+        photo = tmp_path / "a.jpg"
+        photo.write_bytes(jpeg())
+        (first,) = run(tmp_path)
+        shutil.rmtree(tmp_path / LEDGER.parent)
+        assert statuses(run(tmp_path)) == ["unchanged"]
+        with Library(tmp_path) as library:
+            assert library.recorded(photo) == first.tags
+            library.ledger.rename_keys(lambda key: f"{key} renamed")
+            skipped: list[Path] = []
+            list(library.tag([photo], tagger(), model="one", on_skip=skipped.append))
+            assert skipped == [photo], "in the old language it is done, in another one it is due"
+            assert library.confirm(photo, first.tags[0].name) == []
+            library.reject(photo, first.tags[0].name)
+            assert library.recorded(photo) == ()
+
+    def test_another_probability_of_the_same_tag_is_recorded(self, tmp_path: Path) -> None:
+        photo = tmp_path / "a.jpg"
+        photo.write_bytes(jpeg())
+        run(tmp_path)
+        surer = replace(TAGS[0], probability=0.99)
+        with Library(tmp_path) as library:
+            list(library.tag([photo], tagger("two", lambda _: TAGS[:1]), model="two"))
+            list(library.tag([photo], tagger("three", lambda _: [surer]), model="three"))
+            assert library.recorded(photo) == (surer,)
+
     def test_nothing_to_say_writes_nothing(self, tmp_path: Path) -> None:
         fill(tmp_path, 2)
         before = tree(tmp_path)

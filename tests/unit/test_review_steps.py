@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -237,6 +238,23 @@ def test_a_full_disk_in_the_middle_leaves_a_step_that_can_be_undone(
         steps.undo()
         assert files_of(root) == before
         assert not list(library.verdicts())
+
+
+def test_a_step_on_tags_that_another_computer_wrote(root: Path) -> None:
+    tower = root / "tower.jpg"
+    with Library(root) as library:
+        tag_all(library)
+    shutil.rmtree(root / LEDGER.parent)
+    before = files_of(root)
+    with Library(root) as library:
+        tag_all(library)
+        steps = Steps(library)
+        steps.make("something else", [Judgement(tower, (INSTEAD,))])
+        assert {"Eiffel Tower", "Stonehenge"} <= {*keywords(tower)}
+        assert library.recorded(tower) == (TOWER, HENGE)
+        steps.undo()
+        assert files_of(root) == before
+        assert library.recorded(tower) == (TOWER,)
 
 
 def test_a_photo_that_is_gone_is_refused_and_stops_nothing(root: Path) -> None:

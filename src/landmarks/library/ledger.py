@@ -191,7 +191,7 @@ class Ledger(Closing):
         mtime_ns = min(row.mtime_ns, _LAST_NS)
         values = (row.photo, row.size, mtime_ns, row.sha256, row.key, row.state, row.reason, time.time())
         with self.transaction():
-            self._connection.execute("INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+            self._connection.execute("INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def forget(self, photo: bytes) -> None:
         """Remove the row of a photo, so that it is processed again."""
@@ -256,8 +256,17 @@ class Ledger(Closing):
         """Return the last change of each file written for a photo that is still in place, the newest first."""
         return [change_of(row) for row in self.rows(BY_FILE, photo)]
 
+    def tags(self, photo: bytes) -> str | None:
+        """Return the tags that a photo has, as JSON; None if none were recorded."""
+        row, change = self.photo(photo), self.of_photo(photo)
+        if row is not None and row.tags is not None:
+            return row.tags
+        return None if change is None else change.tags
+
     def tags_of(self, photo: bytes) -> Iterator[str]:
-        """Yield the tags, as JSON, of all changes for a photo, newest first."""
+        """Yield the tags, as JSON, that a photo has and those of all changes for it, newest first."""
+        now = self.tags(photo)
+        yield from () if now is None else (now,)
         yield from (r[0] for r in self.rows("SELECT tags FROM changes WHERE photo = ? ORDER BY id DESC", photo))
 
     def standing(self, *, run: int | None = None, below: bytes = b"") -> Iterator[list[Change]]:

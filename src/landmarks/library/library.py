@@ -266,8 +266,8 @@ class Library(Closing):
         with suppress(OSError):
             now = photo.stat()
             if row is not None and (row.state, row.size, row.mtime_ns) == ("done", now.st_size, now.st_mtime_ns):
-                change = self.ledger.of_photo(key)
-                return () if change is None else tags_from_json(change.tags)
+                tags = tags_from_json(self.ledger.tags(key) or "[]")
+                return judged(tags, self.ledger.verdicts(key, row.sha256))
         return None
 
     def confirmed(self, photo: Path) -> tuple[Tag, ...]:

@@ -153,8 +153,7 @@ class Steps:
         """Yield what is known of the photos before a step."""
         for one in judgements:
             key = self._files.key(one.photo)
-            row, prior = self._ledger.photo(key), self._ledger.of_photo(key)
-            tags = "[]" if prior is None else prior.tags
+            row, tags = self._ledger.photo(key), self._ledger.tags(key) or "[]"
             yield {
                 "photo": os.fsdecode(key),
                 "row": None if row is None else _row_to_json(row),
