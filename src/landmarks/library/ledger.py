@@ -319,6 +319,11 @@ class Ledger(Closing):
         )
         return row is not None
 
+    def had_content(self, photo: bytes, sha256: bytes) -> bool:
+        """Return whether a photo is known to have had a content."""
+        query = "SELECT 1 FROM changes WHERE photo = ? AND ? IN (before_hash, after_hash, photo_sha256) LIMIT 1"
+        return self.row(query, photo, sha256) is not None
+
     # Verdicts
 
     def judge(self, photo: bytes, sha256: bytes | None, verdict: Verdict) -> None:

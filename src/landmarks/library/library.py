@@ -309,8 +309,8 @@ class Library(Closing):
             require_writable(paths)
             if self._place != self.root / LEDGER:  # that one may be taken elsewhere by itself
                 keep_root(self.ledger, self._place, self.root)
-            if moves:
-                follow_moves(self.ledger, self.root)
+        if moves:
+            follow_moves(self.ledger, self.root)
         batch = Batch(self.ledger, self.root, self.options, self._tool, read_only=self._read_only)
         key = self.run_key(model)
         due = DuePhotos(self.ledger, self.key, key, settled, read_only=self._read_only, on_skip=on_skip)
