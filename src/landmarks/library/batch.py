@@ -192,7 +192,9 @@ class Batch:
                     written = outcome is not None and outcome.status == "written"
                     try:
                         # Ctrl-C may have come just after the file was replaced.
-                        written |= number == interrupted and was_written(edit.target, digest(edit.before))
+                        written |= number == interrupted and was_written(
+                            edit.target, digest(edit.before), item.work.photo
+                        )
                     except OSError:
                         continue  # unreachable at the moment: the next process tells
                     self.ledger.set_state(number, "done" if written else None)

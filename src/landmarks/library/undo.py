@@ -117,7 +117,8 @@ def _state(report: Undone | None) -> ChangeState:
 def _is_restored(root: Path, change: Change) -> bool:
     """Return whether a change was undone before Ctrl-C interrupted its record."""
     try:
-        return not was_written(root / os.fsdecode(change.target), change.before_hash)
+        target, photo = root / os.fsdecode(change.target), root / os.fsdecode(change.photo)
+        return not was_written(target, change.before_hash, photo)
     except OSError:
         return False
 
