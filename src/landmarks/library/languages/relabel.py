@@ -40,8 +40,7 @@ def relabel(
     ledger, translation = library.ledger, Translation(language)
     folder = b"" if below is None else library.key(below)
     folder = b"" if folder == b"." else folder
-    if not dry_run:
-        follow_moves(ledger, library.root)
+    follow_moves(ledger, library.root)
     seen: set[bytes] = set()
     batch = Batch(ledger, library.root, library.options, library.files.tool, read_only=dry_run, kind="relabel")
     try:
