@@ -849,6 +849,24 @@ class TestBadInput:
         assert statuses(run(tmp_path)) == ["changed"]
         assert sidecar.read_bytes() == b"the user's"
 
+    def test_a_sidecar_that_changes_while_a_verdict_is_written(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        photo = tmp_path / "a.jpg"
+        photo.write_bytes(jpeg())
+        (first,) = run(tmp_path)
+        from landmarks.library import batch
+
+        original = batch.put_file
+
+        def late(*arguments: object, **options: object) -> None:
+            photo.with_name("a.jpg.xmp").write_bytes(b"the user's")
+            original(*arguments, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(batch, "put_file", late)
+        with Library(tmp_path) as library, pytest.raises(MetadataError, match="changed in the meantime"):
+            library.reject(photo, first.tags[0].name)
+
     @needs_exiftool
     @pytest.mark.parametrize("remote", [False, True])
     def test_a_photo_that_changes_between_plan_and_write(

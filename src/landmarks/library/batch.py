@@ -51,6 +51,11 @@ class Outcome:
     rejected: tuple[str, ...] = ()
     too_long: tuple[str, ...] = ()
 
+    @property
+    def refusal(self) -> str | None:
+        """Why nothing was written for the photo although something was to be; None if all went well."""
+        return "it was changed in the meantime" if self.status == "changed" else self.reason
+
 
 @dataclass(frozen=True)
 class Work:

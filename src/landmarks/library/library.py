@@ -328,9 +328,9 @@ class Library(Closing):
 
     def _judge(self, photo: Path, verdict: Verdict) -> list[Outcome]:
         outcomes = list(judge(self.files, [Judgement(photo, (verdict,))]))
-        refused = next((outcome for outcome in outcomes if outcome.status == "quarantined"), None)
-        if refused is not None:
-            raise MetadataError(photo, refused.reason or "")
+        refusal = next((one.refusal for one in outcomes if one.refusal is not None), None)
+        if refusal is not None:
+            raise MetadataError(photo, refusal)
         return outcomes
 
     def _find_again(self, photo: Path) -> Path:

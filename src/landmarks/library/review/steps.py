@@ -94,7 +94,7 @@ class Steps:
         row = self._ledger.row("SELECT * FROM steps WHERE NOT undone ORDER BY id DESC LIMIT 1")
         if row is None:
             return None
-        before, more, refused, again = json.loads(row["before"]), json.loads(row["action"])["more"], {}, []
+        before, more, again = json.loads(row["before"]), json.loads(row["action"])["more"], []
         # Others took back all that was written for these in the meantime: they stay due.
         due = {one["photo"] for one in before if self._ledger.photo(os.fsencode(one["photo"])) is None}
         if "model" in more:
@@ -112,9 +112,7 @@ class Steps:
                     again.append(
                         Judgement(self._library.root / one["photo"], (), tags=tags_from_json(one["tags"]))
                     )
-        for outcome in judge(self._files, again, everywhere=True):
-            if outcome.status in {"quarantined", "changed"}:
-                refused[outcome.path] = outcome.reason or "it was changed in the meantime"
+        refused = self._refused(again)
         for key in kept:
             # Due again: it has the tags of before, and another model may have written since.
             self._ledger.forget(key)
@@ -141,13 +139,14 @@ class Steps:
             ledger.execute(
                 "UPDATE steps SET before = ?, since = ?, until = NULL WHERE id = ?", before, since, number
             )
-        refused = {
-            outcome.path: outcome.reason or "it was changed in the meantime"
-            for outcome in judge(self._files, judgements, everywhere=True)
-            if outcome.status in {"quarantined", "changed"}
-        }
+        refused = self._refused(judgements)
         ledger.execute("UPDATE steps SET until = (SELECT coalesce(max(id), 0) FROM changes) WHERE id = ?", number)
         return Step(text, tuple(one.photo for one in judgements), refused, more)
+
+    def _refused(self, judgements: Sequence[Judgement]) -> dict[Path, str]:
+        """Judge photos; return those for which it could not be written, each with the reason."""
+        outcomes = judge(self._files, judgements, everywhere=True)
+        return {one.path: one.refusal for one in outcomes if one.refusal is not None}
 
     def _before(self, judgements: Sequence[Judgement]) -> Iterator[dict[str, Any]]:
         """Yield what is known of the photos before a step."""
