@@ -196,6 +196,8 @@ def test_a_landmark_that_was_taught_is_in_the_country_that_the_next_run_names() 
     [
         ("world-12ab", "world-12ab-language=de"),
         ("world-12ab-language=fr-learned=12-trips=30min", "world-12ab-language=de-learned=12-trips=30min"),
+        ("city-trips-12ab", "city-trips-12ab-language=de"),
+        ("world-12ab-trips", "world-12ab-language=de-trips"),
         ("a-1-camera-places+b-2-places=34", "a-1-camera-places-language=de+b-2-language=de-places=34"),
     ],
 )
