@@ -98,6 +98,11 @@ class TestRows:
             ledger.forget(row.photo)
             assert ledger.photo(row.photo) is None
 
+    def test_a_reason_may_name_a_file_whose_name_is_not_utf8(self) -> None:
+        with Ledger(None) as ledger:
+            ledger.record(PhotoRow(b"caf\xe9.jpg", 1, 2, b"s", "k", "unwritable", "caf\udce9.jpg.xmp: broken"))
+            assert [row.reason for row in ledger.quarantine()] == ["caf\\udce9.jpg.xmp: broken"]
+
     def test_the_quarantine_comes_in_pages(self, tmp_path: Path) -> None:
         with Ledger(None) as ledger, ledger.transaction():
             for number in range(300):

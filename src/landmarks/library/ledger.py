@@ -189,7 +189,9 @@ class Ledger(Closing):
     def record(self, row: PhotoRow) -> None:
         """Record the state of a photo."""
         mtime_ns = min(row.mtime_ns, _LAST_NS)
-        values = (row.photo, row.size, mtime_ns, row.sha256, row.key, row.state, row.reason, time.time())
+        # A reason may name a file whose name is not UTF-8.
+        reason = None if row.reason is None else row.reason.encode("utf-8", "backslashreplace").decode()
+        values = (row.photo, row.size, mtime_ns, row.sha256, row.key, row.state, reason, time.time(), row.tags)
         with self.transaction():
             self._connection.execute("INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
