@@ -299,6 +299,16 @@ class TestRun:
         run(tmp_path)
         assert library_root(tmp_path / "day 0" / "photo0.jpg") == tmp_path
 
+    def test_the_library_is_found_through_a_link_into_it(self, tmp_path: Path) -> None:
+        photos, desk = tmp_path / "photos", tmp_path / "desk"
+        fill(photos, 1)
+        run(photos)
+        desk.symlink_to(photos / "day 0")
+        assert library_root(desk) == library_root(desk / "photo0.jpg") == photos
+        with Library(photos) as library:
+            assert list(library.tag([desk], tagger(), model="one")) == []
+            assert statuses(library.undo(below=desk)) == ["restored"]  # type: ignore[arg-type]
+
     def test_a_preview_shows_all_and_writes_nothing(self, tmp_path: Path) -> None:
         fill(tmp_path, 3)
         before = tree(tmp_path)

@@ -289,7 +289,8 @@ class Library(Closing):
             return os.fsencode(below)
         whole, root = absolute(path), self.root
         if whole != root:
-            whole, root = whole.parent.resolve() / whole.name, self.root.resolve()
+            whole = whole.resolve() if whole.is_dir() else whole.parent.resolve() / whole.name
+            root = self.root.resolve()
         if not whole.is_relative_to(root):
             raise InputError(f"{path}: not in the library {self.root}: name a path below it")
         return os.fsencode(whole.relative_to(root))
