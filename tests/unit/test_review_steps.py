@@ -266,3 +266,16 @@ def test_a_photo_that_is_gone_is_refused_and_stops_nothing(root: Path) -> None:
         )
         assert list(step.refused) == [root / "other.jpg"]
         assert keywords(root / "tower.jpg") == ()
+
+
+def test_a_photo_that_is_gone_is_refused_when_a_step_is_done_again(root: Path) -> None:
+    with Library(root) as library:
+        tag_all(library)
+        steps = Steps(library)
+        steps.make("rejected", [Judgement(root / name, (REJECT,)) for name in ("other.jpg", "tower.jpg")])
+        steps.undo()
+        (root / "other.jpg").unlink()
+        step = steps.redo()
+        assert step is not None
+        assert list(step.refused) == [root / "other.jpg"]
+        assert keywords(root / "tower.jpg") == ()

@@ -127,9 +127,8 @@ class Steps:
             return None
         action = json.loads(row["action"])
         judgements = [self._unpacked(one) for one in action["judgements"]]
-        there = [one for one in judgements if one.photo.exists()]
         self._ledger.execute("UPDATE steps SET undone = 0 WHERE id = ?", row["id"])
-        return self._do(row["id"], row["text"], there, action["more"])
+        return self._do(row["id"], row["text"], judgements, action["more"])
 
     def _do(self, number: int, text: str, judgements: Sequence[Judgement], more: dict[str, Any]) -> Step:
         ledger = self._ledger
