@@ -106,7 +106,7 @@ class Steps:
         row = self._ledger.row("SELECT * FROM steps WHERE NOT undone ORDER BY id DESC LIMIT 1")
         if row is None:
             return None
-        before, more, refused, again = json.loads(row["before"]), json.loads(row["action"])["more"], {}, []
+        before, more, again = json.loads(row["before"]), json.loads(row["action"])["more"], []
         # Others took back all that was written for these in the meantime: they stay due.
         due = {one["photo"] for one in before if self._ledger.photo(os.fsencode(one["photo"])) is None}
         if "model" in more:
@@ -124,9 +124,7 @@ class Steps:
                     again.append(
                         Judgement(self._library.root / one["photo"], (), tags=tags_from_json(one["tags"]))
                     )
-        for outcome in judge(self._files, again, everywhere=True):
-            if outcome.status in {"quarantined", "changed"}:
-                refused[outcome.path] = outcome.reason or "it was changed in the meantime"
+        refused = self._refused(again)
         for key in kept:
             # Due again: it has the tags of before, and another model may have written since.
             self._ledger.forget(key)
@@ -141,9 +139,8 @@ class Steps:
             return None
         action = json.loads(row["action"])
         judgements = [self._unpacked(one) for one in action["judgements"]]
-        there = [one for one in judgements if one.photo.exists()]
         self._ledger.execute("UPDATE steps SET undone = 0 WHERE id = ?", row["id"])
-        return self._do(row["id"], row["text"], there, action["more"])
+        return self._do(row["id"], row["text"], judgements, action["more"])
 
     def _do(self, number: int, text: str, judgements: Sequence[Judgement], more: dict[str, Any]) -> Step:
         ledger = self._ledger
@@ -153,20 +150,20 @@ class Steps:
             ledger.execute(
                 "UPDATE steps SET before = ?, since = ?, until = NULL WHERE id = ?", before, since, number
             )
-        refused = {
-            outcome.path: outcome.reason or "it was changed in the meantime"
-            for outcome in judge(self._files, judgements, everywhere=True)
-            if outcome.status in {"quarantined", "changed"}
-        }
+        refused = self._refused(judgements)
         ledger.execute("UPDATE steps SET until = (SELECT coalesce(max(id), 0) FROM changes) WHERE id = ?", number)
         return Step(text, tuple(one.photo for one in judgements), refused, more, number)
+
+    def _refused(self, judgements: Sequence[Judgement]) -> dict[Path, str]:
+        """Judge photos; return those for which it could not be written, each with the reason."""
+        outcomes = judge(self._files, judgements, everywhere=True)
+        return {one.path: one.refusal for one in outcomes if one.refusal is not None}
 
     def _before(self, judgements: Sequence[Judgement]) -> Iterator[dict[str, Any]]:
         """Yield what is known of the photos before a step."""
         for one in judgements:
             key = self._files.key(one.photo)
-            row, prior = self._ledger.photo(key), self._ledger.of_photo(key)
-            tags = "[]" if prior is None else prior.tags
+            row, tags = self._ledger.photo(key), self._ledger.tags(key) or "[]"
             yield {
                 "photo": os.fsdecode(key),
                 "row": None if row is None else _row_to_json(row),

@@ -16,7 +16,7 @@ from statistics import NormalDist
 from typing import Any
 
 from landmarks.errors import RunError
-from landmarks.training.config.settings import argument_of
+from landmarks.training.config.rules import argument_of
 from landmarks.training.metrics.evaluate import Proportion
 from landmarks.training.runs.folder import RunFolder, read_history, read_json
 from landmarks.training.runs.pictures import picture_name
