@@ -96,8 +96,8 @@ print(f"they learn from {len(data.folder.train):,} pictures")
 # - **one solution:** the loss of a linear head has a single minimum, so seed and learning rate hardly matter;
 # - **one feature vector per picture**, which need be computed only once. That is the next section.
 #
-# The vectors are scaled to unit length, which takes out brightness and contrast, and lets the same vectors serve
-# search by cosine similarity.
+# The vectors are scaled to unit length: only their direction counts, so the same vectors serve search by cosine
+# similarity.
 #
 # ## Feature caching
 #
@@ -138,13 +138,12 @@ label = {name: np.array([sample.label for sample in samples]) for name, samples 
 
 def judge(features: dict[str, np.ndarray]) -> tuple[float, float, float]:
     """C by validation accuracy, and the accuracy on validation and test."""
-    best = (0.0, 0.0, 0.0)
-    for strength in (10.0, 100.0, 1000.0):
-        head = LogisticRegression(C=strength, max_iter=1000).fit(features["train"], label["train"])
-        on_valid = head.score(features["valid"], label["valid"])
-        if on_valid > best[1]:
-            best = (strength, on_valid, head.score(features["test"], label["test"]))
-    return best
+    heads = [LogisticRegression(C=strength, max_iter=1000) for strength in (10.0, 100.0, 1000.0)]
+    for head in heads:
+        head.fit(features["train"], label["train"])
+    on_valid = [head.score(features["valid"], label["valid"]) for head in heads]
+    best = heads[int(np.argmax(on_valid))]
+    return best.C, max(on_valid), best.score(features["test"], label["test"])
 
 
 # %%
@@ -345,8 +344,7 @@ show(confusion_matrix(evaluation), 720)
 # %% [markdown]
 # Mistakes have reasons. With photos most are in the data: two places of one kind, a picture that shows one
 # landmark from another, an indoor view, a wrong label. The report of the run shows the worst mistakes with their
-# pictures. Look at them before you change the network. (In this copy a mountain has its part in every mistake: at
-# 32 pixels a slope is a slope.)
+# pictures. Look at them before you change the network.
 #
 # **Is it overconfident?** If it says 90 %, it should be right nine times in ten. A bar below the diagonal is
 # overconfident, if there are enough pictures in it.

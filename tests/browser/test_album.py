@@ -217,6 +217,30 @@ def test_the_lightbox_goes_on_zooms_and_takes_another_candidate(page: Page) -> N
     undo_all(page)
 
 
+def test_a_large_photo_closes_once_wherever_it_was_opened(page: Page) -> None:
+    box = page.locator("#lightbox")
+    page.get_by_role("link", name="Map").click()
+    page.get_by_role("link", name="Photos", exact=True).click()
+    cells(page).first.dblclick()
+    expect(box).to_be_visible()
+    page.reload()
+    expect(box).to_be_hidden()
+    cells(page).first.dblclick()
+    expect(box).to_be_visible()
+    pressed(page, "Escape")
+    expect(box).to_be_hidden()
+    cells(page).first.dblclick()
+    box.get_by_role("button", name="Close").evaluate("(button) => { button.click(); button.click(); }")
+    expect(box).to_be_hidden()
+    assert page.url.endswith("#photos")
+    page.goto(page.url.partition("#")[0])
+    cells(page).first.dblclick()
+    pressed(page, "s")
+    expect(page.get_by_role("button", name="show all photos again")).to_be_visible()
+    expect(box).to_be_hidden()
+    assert page.url.endswith("#photos")
+
+
 def test_unknown_photos_are_taught_and_the_pins_open_their_photos(page: Page, folder: Path) -> None:
     before = content(folder)
     chip(page, "Unknown").click()

@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from landmarks.model.folder import find_model, read_info
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,3 +71,16 @@ def test_page_of_the_command_line_is_current() -> None:
         check=True,
     ).stdout
     assert made == (ROOT / "docs" / "cli.md").read_text(encoding="utf-8"), "run: python docs/cli_page.py"
+
+
+def test_intervals_over_landmarks_and_kinds_are_those_of_the_bundled_model() -> None:
+    fitted = (read_info(find_model("world")).calibration or {})["fitted_on"]
+    page, rng = " ".join((ROOT / "docs" / "unknown.md").read_text().split()), np.random.default_rng(0)
+    asked = ((True, 26, "{:.1f} to {:.1f} % of their"), (False, 24, "kinds on {:.1f} to {:.1f} %"))
+    for is_landmark, count, shown in asked:
+        groups = [one for name, one in fitted["rates"].items() if name.startswith("landmark ") == is_landmark]
+        tags, photos = np.array([(one["value"] * one["count"], one["count"]) for one in groups]).T
+        drawn = rng.integers(0, len(groups), (20_000, len(groups)))
+        rates = 100 * tags[drawn].sum(axis=1) / photos[drawn].sum(axis=1)
+        assert len(groups) == count
+        assert shown.format(*np.quantile(rates, (0.025, 0.975))) in page

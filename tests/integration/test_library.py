@@ -208,6 +208,32 @@ class TestRun:
         assert b"Louvre" in written.read_bytes()
         assert not [word for word in (b"Colosseum", b"Rome", b"Eiffel") if word in written.read_bytes()]
 
+    def test_tags_are_recorded_where_another_computer_wrote_them(self, tmp_path: Path) -> None:
+        photo = tmp_path / "a.jpg"
+        photo.write_bytes(jpeg())
+        (first,) = run(tmp_path)
+        shutil.rmtree(tmp_path / LEDGER.parent)
+        assert statuses(run(tmp_path)) == ["unchanged"]
+        with Library(tmp_path) as library:
+            assert library.recorded(photo) == first.tags
+            library.ledger.rename_keys(lambda key: f"{key} renamed")
+            skipped: list[Path] = []
+            list(library.tag([photo], tagger(), model="one", on_skip=skipped.append))
+            assert skipped == [photo], "in the old language it is done, in another one it is due"
+            assert library.confirm(photo, first.tags[0].name) == []
+            library.reject(photo, first.tags[0].name)
+            assert library.recorded(photo) == ()
+
+    def test_another_probability_of_the_same_tag_is_recorded(self, tmp_path: Path) -> None:
+        photo = tmp_path / "a.jpg"
+        photo.write_bytes(jpeg())
+        run(tmp_path)
+        surer = replace(TAGS[0], probability=0.99)
+        with Library(tmp_path) as library:
+            list(library.tag([photo], tagger("two", lambda _: TAGS[:1]), model="two"))
+            list(library.tag([photo], tagger("three", lambda _: [surer]), model="three"))
+            assert library.recorded(photo) == (surer,)
+
     def test_nothing_to_say_writes_nothing(self, tmp_path: Path) -> None:
         fill(tmp_path, 2)
         before = tree(tmp_path)
@@ -272,6 +298,16 @@ class TestRun:
         assert library_root(tmp_path / "day 0") == tmp_path / "day 0"
         run(tmp_path)
         assert library_root(tmp_path / "day 0" / "photo0.jpg") == tmp_path
+
+    def test_the_library_is_found_through_a_link_into_it(self, tmp_path: Path) -> None:
+        photos, desk = tmp_path / "photos", tmp_path / "desk"
+        fill(photos, 1)
+        run(photos)
+        desk.symlink_to(photos / "day 0")
+        assert library_root(desk) == library_root(desk / "photo0.jpg") == photos
+        with Library(photos) as library:
+            assert list(library.tag([desk], tagger(), model="one")) == []
+            assert statuses(library.undo(below=desk)) == ["restored"]  # type: ignore[arg-type]
 
     def test_a_preview_shows_all_and_writes_nothing(self, tmp_path: Path) -> None:
         fill(tmp_path, 3)
@@ -822,6 +858,24 @@ class TestBadInput:
         monkeypatch.setattr(batch, "put_file", late)
         assert statuses(run(tmp_path)) == ["changed"]
         assert sidecar.read_bytes() == b"the user's"
+
+    def test_a_sidecar_that_changes_while_a_verdict_is_written(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        photo = tmp_path / "a.jpg"
+        photo.write_bytes(jpeg())
+        (first,) = run(tmp_path)
+        from landmarks.library import batch
+
+        original = batch.put_file
+
+        def late(*arguments: object, **options: object) -> None:
+            photo.with_name("a.jpg.xmp").write_bytes(b"the user's")
+            original(*arguments, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(batch, "put_file", late)
+        with Library(tmp_path) as library, pytest.raises(MetadataError, match="changed in the meantime"):
+            library.reject(photo, first.tags[0].name)
 
     @needs_exiftool
     @pytest.mark.parametrize("remote", [False, True])

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,11 @@ from tiny_backbone import NARROW, TINY_BACKBONE
 
 from landmarks.training.engine import optimization
 from landmarks.training.engine.checkpoints import read_state
+from landmarks.training.engine.loggers.base import Logger
+from landmarks.training.engine.pipeline import prepare
 from landmarks.training.models.weights import read_weights
 from landmarks.training.runs import folder as runs
-from landmarks.training.runs.folder import RunFolder, read_history
+from landmarks.training.runs.folder import RunFolder, open_run, read_history
 
 
 def top1(run: Path, split: str = "test") -> float:
@@ -161,8 +164,28 @@ def test_a_backbone_of_which_nothing_would_learn_is_refused(drawn, cache, tmp_pa
 def test_frozen_run_started_from_another_trains_its_head(transfer_run, train_head):
     outcome, run = train_head("--epochs", 1, "--init", transfer_run)
     assert outcome.status == 0, outcome.err
+    assert "was trained on" not in outcome.err
     assert len(read_history(run / "metrics.csv")) == 1
     assert top1(run) >= 0.75
+
+
+def test_pictures_that_the_run_to_start_from_was_trained_on_are_told(scratch_run):
+    """Another seed draws other validation pictures, and those measure nothing."""
+
+    class Remarks(Logger):
+        def __init__(self) -> None:
+            self.lines: list[str] = []
+
+        def remark(self, text: str) -> None:
+            self.lines.append(text)
+
+    _, first = open_run(scratch_run)
+    seen = Remarks()
+    prepare(
+        replace(first, loading=replace(first.loading, seed=1), model=replace(first.model, init=scratch_run)), seen
+    )
+    (told,) = seen.lines
+    assert re.fullmatch(rf"{scratch_run} was trained on \d+ of the \d+ validation pictures, so .*", told)
 
 
 # --- the settings of the loop ---

@@ -170,7 +170,7 @@ def test_a_link_opens_once_and_everything_else_needs_its_cookie(root: Path, mode
         assert (answer.status_code, answer.headers["location"]) == (303, "/")
         cookie = answer.headers["set-cookie"]
         assert "HttpOnly" in cookie
-        assert "SameSite=strict" in cookie
+        assert "SameSite=lax" in cookie, "or a link in web mail leads nowhere"
         assert page.get("/api/library")["title"] == "holiday"
         page.client.cookies.clear()
         assert page.client.get(f"/?token={token}").status_code == 401
@@ -207,6 +207,7 @@ def test_another_window_gets_a_link_of_its_own(root: Path, model: Path) -> None:
         ({"host": "evil.example:8400", **JSON}, 403),
         ({"origin": "http://evil.example", **JSON}, 403),
         ({"origin": "http://127.0.0.1:3000", **JSON}, 403),
+        ({"origin": "http://127.0.0.1:8400", "sec-fetch-site": "cross-site", **JSON}, 403),
         ({"content-type": "text/plain"}, 415),
         ({"content-type": "application/x-www-form-urlencoded"}, 415),
         ({"origin": "http://127.0.0.1:8400", **JSON}, 200),
@@ -217,13 +218,15 @@ def test_other_pages_cannot_ask(calm: Page, headers: dict[str, str], status: int
 
 
 ASK = """
-const { ApiError, get } = await import(`data:text/javascript,${encodeURIComponent(process.argv[1])}`);
+const { ApiError, get, post } = await import(`data:text/javascript,${encodeURIComponent(process.argv[1])}`);
 const said = (message) => JSON.stringify({ error: { message } });
 for (const [text, status] of [["{", 200], [said(""), 400], ["<p>", 502], [said("no"), 404]]) {
   globalThis.fetch = async () => new Response(text, { status });
   const error = await get("library").catch((error) => error);
   console.log(error instanceof ApiError, error.message);
 }
+globalThis.fetch = async () => { throw new TypeError("Failed to fetch"); };
+for (const ask of [get, post]) console.log(await ask("undo").catch((error) => error.message));
 """
 
 
@@ -237,6 +240,8 @@ def test_the_page_says_in_a_sentence_what_is_wrong_with_an_odd_answer() -> None:
         "true The program answered with status 400.",
         "true The program answered with status 502.",
         "true No",
+        "The program does not answer: nothing was changed.",
+        "The program does not answer: see whether it was done before you do it again.",
     ]
 
 
@@ -283,6 +288,22 @@ def test_every_answer_has_the_security_headers(calm: Page, monkeypatch: pytest.M
     assert status("GET", f"/api/photos/{calm.ids('henge.jpg')[0]}") == 500
     monkeypatch.setattr(Opened, "library", broken)
     assert [status("GET", path) for path in ("/", "/api/library")] == [500, 500]
+
+
+def test_a_link_by_the_name_of_the_machine_opens_where_it_has_no_address(
+    root: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_route(*_: object) -> None:
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr("socket.socket.connect", no_route)
+    monkeypatch.setattr("socket.gethostname", lambda: "Attic")
+    opened = Opened(AlbumSettings(root, model, TagSettings(), WriteOptions()))
+    with TestClient(create_app(opened, "0.0.0.0"), base_url="http://127.0.0.1") as client:
+        client.get(f"/?token={opened.sessions.link()}", follow_redirects=False)
+        link = client.post("/api/links", json={}).json()["url"]
+        assert link.startswith("http://Attic:80/?token=")
+        assert client.get(link, follow_redirects=False).status_code == 303
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "localhost:80"])
@@ -665,6 +686,25 @@ def test_steps_are_done_again(root: Path, model: Path) -> None:
         assert page.get("/api/library")["can_undo"] == 2
 
 
+def test_a_step_of_another_window_is_not_undone_in_its_place(root: Path, model: Path) -> None:
+    with opened_page(root, model) as page:
+        page.settled()
+
+        def said(name: str, verdict: str) -> int:
+            (photo,) = page.ids(name)
+            number: int = page.post("/api/verdicts", {"photos": [photo], "verdict": verdict})["number"]
+            return number
+
+        phone, desktop = said("tower0.jpg", "confirm"), said("tower1.jpg", "reject")
+        refused = page.post("/api/undo", {"number": phone}, 409)
+        assert "another step was made since" in refused["error"]["message"]
+        assert page.rows()["tower1.jpg"]["rejected"] == ["Eiffel Tower"]
+        assert [page.post("/api/undo", {"number": one})["number"] for one in (desktop, phone)] == [desktop, phone]
+        page.post("/api/redo", {"number": desktop}, 409)
+        assert page.post("/api/redo", {"number": phone})["number"] == phone
+        assert page.post("/api/undo", {"number": "x"}, 422)
+
+
 def test_what_was_taught_is_looked_for_at_once(root: Path, taught_model: Path, tmp_path: Path) -> None:
     purple = (150, 30, 150)
     for number in range(6):
@@ -900,6 +940,11 @@ def test_photos_in_a_locked_folder_are_shown_and_told(
         assert (root / "henge.jpg.xmp").exists()
         message = page.get("/api/library")["tagging"]["message"]
         assert message == "3 photos in folders that cannot be written: their tags are only shown."
+        (root / "paris" / "tower0.jpg").unlink()
+        page.wait(lambda: "2 photos" in page.get("/api/library")["tagging"]["message"])
+        monkeypatch.setattr(os, "access", access)
+        page.wait(lambda: page.get("/api/library")["tagging"]["message"] is None)
+        page.wait((root / "paris" / "tower1.jpg.xmp").exists)
 
 
 def test_a_folder_without_photos_says_so(tmp_path: Path, model: Path) -> None:

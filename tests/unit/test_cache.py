@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from landmarks.errors import DataError, StorageError
+from landmarks.errors import DataError, ImageError, StorageError
 from landmarks.files.state import user_cache
 from landmarks.imaging.decoding import load_rgb
 from landmarks.imaging.preprocessing import Preprocessing, prepare, resize_short_side
@@ -62,6 +63,24 @@ def test_pictures_are_kept_as_the_contract_resizes_them(pictures: list[Path], tm
     for path in pictures:
         np.testing.assert_array_equal(cache.picture(path), resize_short_side(load_rgb(path, min_side=256), 256))
     np.testing.assert_array_equal(cache.picture(tmp_path / "small.png"), noise(20, 30))
+
+
+def test_a_picture_that_can_be_read_by_now_is_taken_in(
+    pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rights, memory or a drive may have come, and the file is as it was."""
+
+    def forbid(path: Path, **more: Any) -> np.ndarray:
+        if path == pictures[1]:
+            raise ImageError(path, "no permission to read the file")
+        return load_rgb(path, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("landmarks.training.data.cache.load_rgb", forbid)
+        cache, _ = build(pictures, tmp_path / "cache")
+        assert [one.path for one in cache.broken] == [pictures[1]]
+    cache, _ = build(pictures, tmp_path / "cache")
+    assert (len(cache), cache.broken) == (3, ())
 
 
 @settings(max_examples=15, deadline=None)

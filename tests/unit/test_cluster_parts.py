@@ -19,6 +19,7 @@ pytest.importorskip("fsspec", reason="needs the extra cluster")
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 
 from landmarks.cluster.part import ATTEMPTS, PartTagger, attempts_name, part_name
 from landmarks.cluster.plan import Plan, begin_or_continue
@@ -229,6 +230,29 @@ def test_a_job_goes_on_with_the_list_it_began_with(model: Path, photos: Path, tm
     assert [row["error"] for row in rows if str(row["path"]).endswith("03.png")] == [
         "no such file: it was there when the job began"
     ]
+
+
+def test_one_photo_that_a_client_library_fails_on_is_a_row(
+    model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(str(photos), str(tmp_path / "out"), str(model))
+    begin_or_continue(plan)
+    read = LocalFileSystem.cat_file
+
+    def fail(system: LocalFileSystem, path: str, **more: object) -> bytes:
+        if path.endswith("03.png"):
+            raise RuntimeError("403 Forbidden")  # aiohttp's errors are no OSError either
+        return bytes(read(system, path, **more))
+
+    monkeypatch.setattr(LocalFileSystem, "cat_file", fail)
+    assert [row["error"] for row in do(plan) if str(row["path"]).endswith("03.png")] == [
+        "the file cannot be read (403 Forbidden): check the rights and the disk"
+    ]
+
+
+def test_names_need_not_be_utf8(model: Path, photos: Path, tmp_path: Path) -> None:
+    odd = photos.rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    assert len(do(Plan(str(odd), str(tmp_path / "out"), str(model)))) == 12
 
 
 def test_another_job_never_mixes_with_results_that_are_there(model: Path, photos: Path, tmp_path: Path) -> None:

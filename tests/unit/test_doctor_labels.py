@@ -26,7 +26,7 @@ def slow_joint(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) ->
     thresholds = {}
     for k in range(classes):
         own = [row[k] for row, label in zip(probabilities, labels, strict=True) if label == k]
-        if own:
+        if sum(own) > 0:  # else no fold has learnt the class
             thresholds[k] = sum(own) / len(own)
     joint = np.zeros((classes, classes), dtype=np.int64)
     for row, label in zip(probabilities, labels, strict=True):
@@ -48,6 +48,14 @@ def test_the_joint_is_that_of_its_definition(classes: int, count: int, seed: int
     if ((margins > 0) & (margins < 1e-9)).any():
         return
     assert np.array_equal(confident_joint(probabilities, labels), slow_joint(probabilities, labels))
+
+
+def test_a_class_of_one_picture_is_taken_for_no_other() -> None:
+    embeddings, labels = blobs()
+    embeddings, labels = np.vstack([embeddings, embeddings[:1] + 9]), np.append(labels, 4)
+    probabilities = out_of_fold_probabilities(embeddings, labels, [], classes=5, seed=0)
+    assert probabilities is not None
+    assert {issue.position for issue in find_label_issues(probabilities, labels)} <= {len(labels) - 1}
 
 
 def test_planted_label_errors_are_found_with_their_class() -> None:

@@ -175,6 +175,8 @@ def test_photos_that_the_model_may_have_learnt_from_are_told(model: Path, tmp_pa
     (tmp_path / "mine.csv").write_text(f"path,label\n{photo},Stonehenge\n")
     (note,) = run(model, tmp_path / "mine").photos.notes
     assert note.startswith(f"{tmp_path}/mine: the model was trained on a data set of this name")
+    save_colour(tmp_path / "apart/mine/train/Stonehenge/0.png", BLUE)
+    assert len(run(model, tmp_path / "apart/mine/train").photos.notes) == 1
     assert run(model, tmp_path / "mine.csv").photos.notes == ()
     save_colour(tmp_path / "mine/test/Stonehenge/1.png", BLUE)
     assert run(model, tmp_path / "mine").photos.notes == ()

@@ -92,6 +92,14 @@ def test_a_time_that_was_corrected_in_a_sidecar_comes_first(tmp_path: Path) -> N
     assert read_facts(tmp_path / "a.jpg").taken == datetime(2024, 5, 1, 9, tzinfo=UTC)
 
 
+def test_metadata_of_a_large_file_are_read(tmp_path: Path) -> None:
+    """Tagging takes files of 458 MiB; what cameras and people wrote into them counts too."""
+    photo = save_colour(tmp_path / "a.jpg", (1, 2, 3), exif=camera_exif((51.0, -2.0), "2024:05:01 10:00:00"))
+    with photo.open("ab") as file:
+        file.truncate(300 * 2**20)
+    assert read_facts(photo).position == (51.0, -2.0)
+
+
 def test_of_what_is_no_photo_nothing_is_known(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"no picture")
     assert read_facts(tmp_path / "a.jpg") == read_facts(tmp_path / "none.jpg") == Facts()

@@ -98,6 +98,11 @@ class TestRows:
             ledger.forget(row.photo)
             assert ledger.photo(row.photo) is None
 
+    def test_a_reason_may_name_a_file_whose_name_is_not_utf8(self) -> None:
+        with Ledger(None) as ledger:
+            ledger.record(PhotoRow(b"caf\xe9.jpg", 1, 2, b"s", "k", "unwritable", "caf\udce9.jpg.xmp: broken"))
+            assert [row.reason for row in ledger.quarantine()] == ["caf\\udce9.jpg.xmp: broken"]
+
     def test_the_quarantine_comes_in_pages(self, tmp_path: Path) -> None:
         with Ledger(None) as ledger, ledger.transaction():
             for number in range(300):
@@ -349,6 +354,7 @@ class TestWriting:
         ledger = Ledger(path)
         ledger.set_state(ledger.intend([change()])[0], state)  # type: ignore[arg-type]
         ledger._connection.close()  # as if killed
+        (tmp_path / "a.jpg").write_bytes(b"photo")
         if content is not None:
             (tmp_path / "a.jpg.xmp").write_bytes(content)
         (tmp_path / ".a.jpg-abcd1234.xmp").write_bytes(b"half")
@@ -359,6 +365,21 @@ class TestWriting:
             assert again.left_open() == []
         assert (tmp_path / ".a.jpg-mine.xmp").exists()
         assert not (tmp_path / ".a.jpg-abcd1234.xmp").exists()
+
+    @pytest.mark.parametrize("state", ["writing", "undoing"])
+    def test_recovery_waits_for_a_drive_that_is_not_mounted(self, tmp_path: Path, state: str) -> None:
+        path, drive = tmp_path / "ledger" / "l", tmp_path / "drive"
+        ledger = Ledger(path)
+        ledger.set_state(ledger.intend([change()])[0], state)  # type: ignore[arg-type]
+        ledger._connection.close()  # as if killed
+        drive.mkdir()
+        with Ledger(path) as again:
+            recover(again, drive)
+            assert len(again.left_open()) == 1
+            (drive / "a.jpg").write_bytes(b"photo")
+            (drive / "a.jpg.xmp").write_bytes(b"new")
+            recover(again, drive)
+            assert [c.state for page in again.standing() for c in page] == ["done"]
 
 
 def test_several_open_a_new_ledger_at_the_same_moment(tmp_path: Path) -> None:

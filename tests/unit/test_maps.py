@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,17 @@ def test_a_photo_of_an_uncertain_landmark_is_in_its_city(tmp_path: Path) -> None
     found = find_spot(photo, (Tag("Porto", "city", 0.9, tower, None),))
     assert found is not None
     assert (found.source, found.position) == ("town", (41.15, -8.61))
+
+
+def test_a_city_is_where_its_landmark_is_if_the_towns_of_its_name_are_elsewhere(tmp_path: Path) -> None:
+    """The largest Arlington is in Texas, and no town is called Aurangabad district."""
+    photo = save_colour(tmp_path / "a.jpg", COLOURS["background"])
+    for city, code, where in (("Arlington", "US", (38.89, -77.07)), ("Aurangabad district", "IN", (20.02, 75.18))):
+        place = replace(Gazetteer.bundled().get("clerigos_tower"), city=city, country_code=code)
+        place = replace(place, latitude=where[0], longitude=where[1])
+        found = find_spot(photo, (Tag(city, "city", 0.9, place, None),))
+        assert found is not None
+        assert (found.source, found.position) == ("town", where)
 
 
 def test_what_cannot_be_drawn_is_refused(photos: Path, model: Path, tmp_path: Path) -> None:

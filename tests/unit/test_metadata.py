@@ -282,6 +282,31 @@ class TestSidecar:
         assert not second.added.keywords
         assert XmpPacket(second.after).entries().keywords == ("Urlaub & Meer", "\u00e9t\u00e9 \u00e9", "France")
 
+    @pytest.mark.parametrize("in_place", [False, pytest.param(True, marks=needs_exiftool)])
+    def test_a_location_that_is_known_better_replaces_ours(self, photo: Path, in_place: bool) -> None:
+        first = edit(photo, in_place=in_place)
+        first.target.write_bytes(first.after)
+        moved, renamed = replace(TOWER, latitude=48.9), replace(TOWER, wikidata="Q244")
+        for place in (moved, renamed):
+            wanted = entries_for([replace(TAG, place=place)])
+            second = edit(photo, wanted, first.ours, in_place=in_place)
+            assert second.removed == Entries(locations=first.ours.locations)
+            assert second.added == Entries(locations=wanted.locations)
+            second.target.write_bytes(second.after)
+            present = embedded_entries(photo)[0] if in_place else XmpPacket(second.after).entries()
+            assert present.locations == second.ours.locations == wanted.locations
+            assert not edit(photo, wanted, second.ours, in_place=in_place).changes
+            first = second
+
+    def test_a_location_that_the_user_corrected_stays(self, photo: Path) -> None:
+        first = edit(photo)
+        users = first.after.replace(b"48,51.", b"48,59.")
+        assert users != first.after
+        first.target.write_bytes(users)
+        assert not edit(
+            photo, entries_for([replace(TAG, place=replace(TOWER, latitude=48.9))]), first.ours
+        ).changes
+
     def test_what_the_user_took_out_is_told(self, photo: Path) -> None:
         first = edit(photo)
         packet = XmpPacket(first.after)

@@ -321,6 +321,39 @@ def test_a_photo_that_was_moved_and_another_one_under_its_name(tmp_path: Path) -
         assert files(root) == {"a.jpg": other, "z.jpg": before}
 
 
+def test_verdicts_do_not_pass_to_another_photo_under_the_name(tmp_path: Path) -> None:
+    old = photo(tmp_path / "a.jpg", 1)
+    kept = old.read_bytes()
+    name = (TOWER if kept[-20] % 2 else ROME).name
+    write(tmp_path)
+    with Library(tmp_path) as library:
+        library.confirm(old, name)
+        old.unlink()
+        old.with_name("a.jpg.xmp").unlink()
+        photo(old, 2)
+        assert list(library.verdicts()) == []
+        (outcome,) = library.tag(
+            [tmp_path], lambda photos: (ImageTags(one, (), (), "m") for one in photos), model="m"
+        )
+        assert (outcome.status, outcome.tags) == ("unchanged", ())
+        old.write_bytes(kept)
+        (outcome,) = library.tag(
+            [tmp_path], lambda photos: (ImageTags(one, (), (), "m") for one in photos), model="m"
+        )
+        assert [tag.name for tag in outcome.tags] == [name], "its own photo is back"
+
+
+def test_a_rejection_stays_with_a_photo_that_is_edited(tmp_path: Path) -> None:
+    edited = photo(tmp_path / "a.jpg", 1)
+    name = (TOWER if edited.read_bytes()[-20] % 2 else ROME).name
+    write(tmp_path)
+    with Library(tmp_path) as library:
+        library.reject(edited, name)
+        users_sidecar(edited, "Mine")
+        edited.write_bytes(edited.read_bytes() + b"edited")
+        assert [one.verdict for _, one in library.verdicts()] == ["rejected"]
+
+
 def test_a_photo_that_was_moved_without_its_sidecar_gets_a_new_one(tmp_path: Path) -> None:
     photo(tmp_path / "a.jpg", 1)
     before = list(files(tmp_path).values())

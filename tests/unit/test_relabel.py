@@ -155,6 +155,15 @@ def test_a_confirmed_country_does_not_come_twice(own_model: Path, tmp_path: Path
         assert hierarchy(folder / "a.jpg") == (f"Places|{name}",)
 
 
+def test_a_preview_finds_what_was_moved(library: Path) -> None:
+    for name in ("tower.jpg", "tower.jpg.xmp"):
+        (library / "new").mkdir(exist_ok=True)
+        (library / name).rename(library / "new" / name)
+    told = landmarks("relabel", library, "--language", "de", "--dry-run")
+    assert (told.status, told.complaint) == (0, "2 photos with recorded tags: 2 would be relabelled")
+    assert f"{library / 'new' / 'tower.jpg'}: Eiffelturm" in told.out
+
+
 def test_a_photo_that_has_changed_is_left_alone_and_named(library: Path) -> None:
     save_colour(library / "tower.jpg", (1, 2, 3), size=(80, 60))
     os.utime(library / "wall.jpg", (10**9, 10**9))  # its content is as it was
@@ -187,6 +196,8 @@ def test_a_landmark_that_was_taught_is_in_the_country_that_the_next_run_names() 
     [
         ("world-12ab", "world-12ab-language=de"),
         ("world-12ab-language=fr-learned=12-trips=30min", "world-12ab-language=de-learned=12-trips=30min"),
+        ("city-trips-12ab", "city-trips-12ab-language=de"),
+        ("world-12ab-trips", "world-12ab-language=de-trips"),
         ("a-1-camera-places+b-2-places=34", "a-1-camera-places-language=de+b-2-language=de-places=34"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -239,6 +240,23 @@ def test_a_full_disk_in_the_middle_leaves_a_step_that_can_be_undone(
         assert not list(library.verdicts())
 
 
+def test_a_step_on_tags_that_another_computer_wrote(root: Path) -> None:
+    tower = root / "tower.jpg"
+    with Library(root) as library:
+        tag_all(library)
+    shutil.rmtree(root / LEDGER.parent)
+    before = files_of(root)
+    with Library(root) as library:
+        tag_all(library)
+        steps = Steps(library)
+        steps.make("something else", [Judgement(tower, (INSTEAD,))])
+        assert {"Eiffel Tower", "Stonehenge"} <= {*keywords(tower)}
+        assert library.recorded(tower) == (TOWER, HENGE)
+        steps.undo()
+        assert files_of(root) == before
+        assert library.recorded(tower) == (TOWER,)
+
+
 def test_a_photo_that_is_gone_is_refused_and_stops_nothing(root: Path) -> None:
     with Library(root) as library:
         tag_all(library)
@@ -246,5 +264,18 @@ def test_a_photo_that_is_gone_is_refused_and_stops_nothing(root: Path) -> None:
         step = Steps(library).make(
             "rejected", [Judgement(root / name, (REJECT,)) for name in ("other.jpg", "tower.jpg")]
         )
+        assert list(step.refused) == [root / "other.jpg"]
+        assert keywords(root / "tower.jpg") == ()
+
+
+def test_a_photo_that_is_gone_is_refused_when_a_step_is_done_again(root: Path) -> None:
+    with Library(root) as library:
+        tag_all(library)
+        steps = Steps(library)
+        steps.make("rejected", [Judgement(root / name, (REJECT,)) for name in ("other.jpg", "tower.jpg")])
+        steps.undo()
+        (root / "other.jpg").unlink()
+        step = steps.redo()
+        assert step is not None
         assert list(step.refused) == [root / "other.jpg"]
         assert keywords(root / "tower.jpg") == ()

@@ -318,6 +318,34 @@ def test_other_host_names_and_origins_are_refused_unless_told(model: Path) -> No
     assert "access-control-allow-origin" not in other.headers
 
 
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ({}, 200),
+        ({"origin": "http://127.0.0.1:8000"}, 200),
+        ({"origin": "https://127.0.0.1:8000"}, 200),  # a proxy ends TLS
+        ({"origin": "https://other.example", "sec-fetch-site": "same-origin"}, 200),  # and changes the host
+        ({"origin": "https://photos.example", "sec-fetch-site": "cross-site"}, 200),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://127.0.0.1:3000", "sec-fetch-site": "same-site"}, 403),
+        ({"origin": "http://127.0.0.1:8000", "sec-fetch-site": "cross-site"}, 403),
+    ],
+)
+@pytest.mark.parametrize("key", [None, KEY])
+def test_pages_of_other_sites_ask_only_with_a_key(
+    model: Path, sent: dict[str, str], status: int, key: str | None
+) -> None:
+    access = Access(api_key=key, origins=("https://photos.example",))
+    client = TestClient(create_app(ServeSettings(model, access=access)), base_url="http://127.0.0.1:8000")
+    headers = sent if key is None else {**sent, "X-API-Key": key}
+    assert client.get("/v1/models", headers=headers).status_code == 200
+    expected = 422 if key is not None or status == 200 else 403  # 422: it was let in
+    answer = client.post("/v1/xmp", json={}, headers=headers)
+    assert answer.status_code == expected
+    assert ("--cors" in answer.text) == (expected == 403)
+
+
 def test_probes_come_by_any_name_and_everything_by_address(model: Path) -> None:
     app = create_app(ServeSettings(model, workers=1, access=Access(hosts=("photos.example",))))
     client = TestClient(app)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -16,10 +17,12 @@ import httpx2 as httpx
 import pytest
 from fastapi import FastAPI
 from stub_pool import StubPool, use_stub
-from tiny_model import COLOURS, calibrated, make_model
+from tiny_model import COLOURS, add_reference, calibrated, make_model, save_colour
 
 from landmarks.errors import ModelError, PlacesError, SettingsError
-from landmarks.model.folder import ONNX_FILE
+from landmarks.fewshot.enrollment import Teacher
+from landmarks.fewshot.learned import learned_path
+from landmarks.model.folder import ONNX_FILE, read_info
 from landmarks.serving.app import create_app
 from landmarks.serving.models.catalog import Catalog
 from landmarks.serving.pool.worker import Answerer
@@ -173,6 +176,26 @@ def test_a_reload_that_failed_is_tried_again(tmp_path: Path, monkeypatch: pytest
     run(work)
 
 
+def test_a_model_that_stays_broken_is_tried_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ModelError("it is broken")
+
+    async def work() -> None:
+        app = create_app(ServeSettings(make_model(tmp_path / "colours"), workers=1, reload_seconds=0))
+        catalog: Catalog = app.state.service.catalog
+        changed = frozenset({(ONNX_FILE, 1, 1)})  # looking at the folder itself a thousand times takes a second
+        monkeypatch.setattr("landmarks.serving.models.catalog._signature", lambda *_: changed)
+        times = itertools.count(100, 100)
+        monkeypatch.setattr("landmarks.serving.models.catalog.ServedModel", broken)
+        monkeypatch.setattr(
+            "landmarks.serving.models.catalog.time", SimpleNamespace(monotonic=lambda: next(times))
+        )
+        await look(catalog, 1030)
+        assert 'outcome="failed"} 1029.0' in app.state.service.metrics.text().decode()
+
+    run(work)
+
+
 def test_a_model_with_an_index_stays_until_the_restart(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "colours")
 
@@ -232,6 +255,40 @@ def test_own_places_that_change_are_served_and_workers_can_still_be_replaced(tmp
     run(work)
 
 
+def test_what_a_bundled_model_was_taught_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = add_reference(make_model(tmp_path / "colours", calibration=calibrated()))
+    monkeypatch.setattr("landmarks.model.folder.bundled_models", lambda: {"colours": folder})
+    photo, taught = save_colour(tmp_path / "yellow.png", (225, 215, 30)), learned_path(folder, read_info(folder))
+    assert not taught.is_relative_to(folder)
+
+    def names(catalog: Catalog) -> list[str]:
+        """What a worker that starts now answers."""
+        pool = catalog.find(None).pool
+        assert isinstance(pool, StubPool)
+        return [tag["name"] for tag in Answerer(pool.settings).answer(photo.read_bytes())["tags"]]
+
+    async def load(pool: StubPool) -> None:
+        Answerer(pool.settings)
+
+    async def work() -> None:
+        settings = ServeSettings(folder, workers=1, reload_seconds=60)
+        app = create_app(settings)
+        async with asking(app):
+            Teacher(folder).learn("Atomium", [photo])
+            await look(app.state.service.catalog)
+            assert names(app.state.service.catalog) == ["Atomium"]
+        app = create_app(settings)
+        async with asking(app):
+            assert names(app.state.service.catalog) == ["Atomium"]
+        taught.write_bytes(b"no landmarks")
+        monkeypatch.setattr(StubPool, "open", load)
+        with pytest.raises(ModelError, match=re.escape(str(taught))):
+            async with asking(create_app(settings)):
+                pass
+
+    run(work)
+
+
 def test_a_copy_that_vanishes_is_replaced(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "colours")
 
@@ -284,8 +341,7 @@ def test_requests_do_not_wait_for_workers_that_cannot_start(tmp_path: Path) -> N
 
 
 def test_a_copy_that_is_interrupted_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(source: Path, target: Path) -> None:
-        target.mkdir()
+    def interrupted(source: Path, target: Path, **_: bool) -> None:
         (target / source.name).touch()
         raise KeyboardInterrupt
 
@@ -308,5 +364,24 @@ def test_folders_are_watched_without_being_asked(tmp_path: Path) -> None:
             async with asyncio.timeout(30):
                 while app.state.service.catalog.find(None) is before:
                     await asyncio.sleep(0.01)
+
+    run(work)
+
+
+def test_watching_goes_on_after_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    twice = asyncio.Event()
+
+    looks = itertools.count()
+
+    async def look(_: Catalog) -> None:
+        if next(looks):
+            twice.set()
+        raise RuntimeError("nobody has thought of it")
+
+    monkeypatch.setattr(Catalog, "look", look)
+
+    async def work() -> None:
+        async with asking(create_app(ServeSettings(make_model(tmp_path / "colours"), reload_seconds=0.001))):
+            await twice.wait()
 
     run(work)

@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,17 +23,19 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from landmarks.errors import SettingsError
+from landmarks.errors import ModelError, SettingsError
 from landmarks.serving.errors import STATUS, RequestError
 from landmarks.serving.listening import listen
 from landmarks.serving.middleware.admission import Admission
 from landmarks.serving.middleware.clients import Account, Clients
 from landmarks.serving.middleware.connections import BoundedProtocol
+from landmarks.serving.middleware.failsafe import Failsafe
 from landmarks.serving.middleware.keys import KeyRing
 from landmarks.serving.middleware.logs import JsonFormatter
+from landmarks.serving.middleware.observability import problem_of
 from landmarks.serving.middleware.security import Gate, host_name
 from landmarks.serving.pool import protocol as frames
-from landmarks.serving.server import Server
+from landmarks.serving.server import Server, run
 from landmarks.serving.settings import Access, ConnectionLimits, JobLimits, Limits, ServeSettings
 
 
@@ -222,24 +225,32 @@ def _protocol(clients: Clients, account: Account | None, app: Any = _answer) -> 
     )
 
 
-def test_a_client_behind_a_proxy_waits_for_its_turn_and_others_do_not() -> None:
+@pytest.mark.parametrize(
+    ("refused", "status"), [({}, 200), ({"api_key": "k" * 16}, 401), ({"hosts": ("b",)}, 403)]
+)
+def test_a_client_behind_a_proxy_waits_for_its_turn_and_others_do_not(
+    refused: dict[str, Any], status: int
+) -> None:
     async def sent() -> list[bytes]:
-        access = Access(proxies=("10.0.0.1",))
+        access = Access(proxies=("10.0.0.1",), **refused)
+        app = Failsafe(Gate(_answer, access, KeyRing(access)), problem_of)
         clients = Clients(ConnectionLimits(), access.proxies)
         clients.delay(clients.behind("192.0.2.2"), 0.001)
         clients.delay(clients.behind("192.0.2.1"), 5.0)
         transports = [_Transport(), _Transport()]
         for number, transport in enumerate(transports, 1):
             account, _ = clients.enter("10.0.0.1")
-            protocol = _protocol(clients, account, Gate(_answer, access, KeyRing(access)))
+            protocol = _protocol(clients, account, app)
             protocol.connection_made(transport)
-            protocol.data_received(b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.%d\r\n\r\n" % number)
+            protocol.data_received(
+                b"GET /v1/models HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.%d\r\n\r\n" % number
+            )
         await asyncio.sleep(0.02)
         return [transport.sent for transport in transports]
 
     greedy, other = asyncio.run(sent())
     assert greedy == b""
-    assert other.endswith(b"answered")
+    assert other.startswith(b"HTTP/1.1 %d " % status)
 
 
 def test_a_request_that_waits_for_the_turn_of_its_client_is_answered_at_the_stop() -> None:
@@ -261,6 +272,16 @@ def test_a_request_that_waits_for_the_turn_of_its_client_is_answered_at_the_stop
     before, after = asyncio.run(sent())
     assert before == b""
     assert after.endswith(b"answered")
+
+
+def test_what_is_said_before_the_service_starts_is_json_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("landmarks.serving.server.log_as_json", lambda: told.append("as JSON"))
+    with pytest.raises(ModelError):
+        run(ServeSettings(tmp_path), "127.0.0.1", 0)
+    assert told
 
 
 def test_connections_whose_turn_comes_while_the_service_stops_are_answered(

@@ -179,6 +179,27 @@ def test_settings_from_before_there_were_heads_are_those_of_a_linear_one() -> No
 
 
 @pytest.mark.parametrize(
+    ("kind", "section", "change"),
+    [
+        ("scratch", "optimization", {"momentum": 0.8}),
+        ("scratch", "optimization", {"backbone_rate": 0.3}),
+        ("scratch", "augment", {"mix_probability": 0.2}),
+        ("scratch", "model", {"views": 5, "margin": 0.0, "frozen": 0}),
+        ("transfer", "model", {"widths": [16, 32, 64, 128]}),
+        ("transfer", "augment", {"sizes": [96]}),
+    ],
+)
+def test_a_run_of_an_earlier_version_is_read_without_what_plays_no_part(
+    kind: s.ModelKind, section: str, change: dict[str, Any]
+) -> None:
+    values = default_settings(Path("data"), kind).to_dict()
+    values[section] |= change
+    run = RunSettings.from_dict(values)
+    assert run.model == default_settings(Path("data"), kind).model
+    assert run.optimization == default_settings(Path("data"), kind).optimization
+
+
+@pytest.mark.parametrize(
     ("section", "change", "sentence"),
     [
         ("augment", {"names": ("flip", "mixup")}, "`augment` must be without mixup and cutmix"),

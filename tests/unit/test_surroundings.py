@@ -18,7 +18,10 @@ from landmarks.geo.gazetteer import Gazetteer
 from landmarks.geo.nearby import SIGHT_KM, nearest_landmark, sight_km
 from landmarks.geo.towns import Town, find_town
 from landmarks.metadata.xmp import XmpPacket
+from landmarks.tagging.keywords import entries_for
 from landmarks.tagging.settings import TagSettings
+from landmarks.tagging.surroundings import tags_of_position
+from landmarks.tagging.tags import Tag
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 TROCADERO, ZERMATT, OCEAN = (48.8616, 2.2893), (46.0207, 7.7491), (-40.0, -120.0)
@@ -149,6 +152,16 @@ def test_a_region_is_rejected_like_a_city(model: Path, photos: Path) -> None:
     assert landmarks("reject", photos / "peak.jpg", "Valais").status == 0
     entries = XmpPacket((photos / "peak.jpg.xmp").read_bytes()).entries()
     assert (entries.keywords, entries.region) == (("Matterhorn", "Pennine Alps"), ())
+
+
+def test_a_landmark_across_a_border_has_no_region_of_the_camera() -> None:
+    """Mont-Saint-Michel, in Normandy, seen from Cherrueix, in Brittany."""
+    gazetteer = Gazetteer.bundled()
+    mountain = gazetteer.get("mont_saint_michel")
+    assert mountain is not None
+    here, _ = tags_of_position((48.604, -1.708), gazetteer, ())
+    entries = entries_for([Tag(mountain.name, "landmark", 0.9, mountain, None), *here])
+    assert (entries.city, entries.region, entries.country) == (("Avranches",), (), ("France",))
 
 
 def test_places_without_the_position_are_refused() -> None:

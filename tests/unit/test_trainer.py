@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from landmarks.errors import RunError, SettingsError, TrainingError
+from landmarks.errors import ModelError, RunError, SettingsError, TrainingError
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.training.config.settings import (
     LoopSettings,
@@ -112,6 +112,21 @@ def test_a_resumed_run_has_the_gradient_scaler_of_before(
     rows = optimize(head, loaders, settings(2), run, fabric=again, resume=True)
     assert fresh.scale == 4.0
     assert rows == seen.rows
+
+
+def test_a_run_is_not_resumed_with_other_settings(
+    head: NetworkOfRun, loaders: dict[str, Any], tmp_path: Path
+) -> None:
+    """The optimiser would go on with those of the checkpoint, and the schedule ends with its epochs."""
+    run = RunFolder(tmp_path)
+    optimize(head, loaders, settings(1), run)
+    sentence = r"settings\.json: `epochs` was 1 when the training began: put it back, or train a new run"
+    with pytest.raises(ModelError, match=sentence):
+        optimize(head, loaders, settings(2), run, resume=True)
+    usual = settings(1)
+    other = replace(usual, optimization=replace(usual.optimization, learning_rate=0.5))
+    with pytest.raises(ModelError, match="`learning_rate` was"):
+        optimize(head, loaders, other, run, resume=True)
 
 
 class Pixels(nn.Module):

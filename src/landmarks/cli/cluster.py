@@ -76,9 +76,8 @@ def cluster(
     if summary.skipped and not verbosity.quiet:
         click.echo(summary.skipped_line(), err=True)
     if report.missing:
-        click.echo(
-            f"{report.missing} parts are missing, because their process died: run the command again", err=True
-        )
+        why = report.reason or "their process died"
+        click.echo(f"{counted(report.missing, 'part')} missing ({why}): run the command again", err=True)
         return 1
     return 2 if report.failed or summary.problems else 0
 

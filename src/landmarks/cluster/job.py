@@ -42,12 +42,14 @@ class Report:
         done: Photos tagged this time, including unreadable ones.
         failed: Unreadable photos this time.
         missing: Parts of the job that are still not done.
+        reason: What the first part that failed said; empty if none did.
     """
 
     photos: int
     done: int
     failed: int
     missing: int
+    reason: str = ""
 
 
 def run_job(
@@ -74,19 +76,22 @@ def run_job(
     work = begin_or_continue(plan, on_skip)
     there = Storage.at(plan.out).names()
     due = [part for part in range(work.parts) if part_name(part) not in there]
-    done = failed = 0
+    done, failed, reason = 0, 0, ""
     if due:
         _connect(address)
         try:
-            for tagged, unreadable in _work(plan, due, workers):
-                done, failed = done + tagged, failed + unreadable
+            for outcome in _work(plan, due, workers):
+                if isinstance(outcome, str):
+                    reason = reason or outcome
+                    continue
+                done, failed = done + outcome[0], failed + outcome[1]
                 if progress:
                     progress(done, work.photos)
         finally:
             ray.shutdown()
     there = Storage.at(plan.out).names()
     missing = sum(part_name(part) not in there for part in range(work.parts))
-    return Report(work.photos, done, failed, missing)
+    return Report(work.photos, done, failed, missing, reason)
 
 
 def _connect(address: str | None) -> None:
@@ -117,8 +122,8 @@ def _connect(address: str | None) -> None:
             ) from error
 
 
-def _work(plan: Plan, due: list[int], workers: int | None) -> Iterator[tuple[int, int]]:
-    """Distribute the parts; yields (photos, failed photos) of each finished part.
+def _work(plan: Plan, due: list[int], workers: int | None) -> Iterator[tuple[int, int] | str]:
+    """Distribute the parts; yields (photos, failed photos) of each finished part, and why another one failed.
 
     A process gets its first part once it has loaded the model, so one that waits for a machine to join the cluster
     holds up no part. Ray restarts a process that died, with its part; the part itself detects too many attempts. A
@@ -139,13 +144,19 @@ def _work(plan: Plan, due: list[int], workers: int | None) -> Iterator[tuple[int
             if part is not None:
                 left.append(part)
             if not working and not starting:
-                reason = str(error).strip().splitlines()[-1]
-                raise ModelError(f"{plan.model}: no process of the cluster can load it ({reason})") from error
+                raise ModelError(
+                    f"{plan.model}: no process of the cluster can load it ({_last_line(error)})"
+                ) from error
             continue
-        except RayError:
-            counts = None
+        except RayError as error:
+            counts = _last_line(error)
         if part is not None and counts is not None:
             yield counts
         if left:
             following = left.popleft()
             working[tagger.work.remote(following)] = (tagger, following)
+
+
+def _last_line(error: Exception) -> str:
+    """Return what was raised in another process, without the traceback."""
+    return next(reversed(str(error).strip().splitlines()), type(error).__name__)

@@ -168,7 +168,7 @@ class PartReader:
             return bytes(self._source.system.cat_file(path))
         except FileNotFoundError:
             return "no such file: it was there when the job began"
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - client libraries have types of their own
             return f"the file cannot be read ({error}): check the rights and the disk"
 
     def _of_group(self, path: str, group: int) -> Iterator[tuple[str, bytes | str]]:

@@ -149,7 +149,7 @@ class Storage:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write `value` as JSON; see `write`."""
-        self.write(name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+        self.write(name, (json.dumps(value, indent=2) + "\n").encode())  # in ASCII: a path need not be text
 
     def read_json(self, name: str) -> Any:
         """Read a file written by `write_json`.

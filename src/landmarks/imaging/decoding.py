@@ -9,6 +9,7 @@ All functions are safe to call from several threads.
 
 from __future__ import annotations
 
+import sys
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
@@ -184,10 +185,8 @@ def photo_header(photo: Path | bytes) -> Iterator[ImageFile.ImageFile | None]:
     with ExitStack() as stack:
         image: ImageFile.ImageFile | None = None
         try:
-            # Content in memory was accepted before, perhaps with higher limits.
-            file = (
-                BytesIO(photo) if isinstance(photo, bytes) else stack.enter_context(_open(photo, DEFAULT_LIMITS))
-            )
+            # The header of a large file costs no more than another.
+            file = stack.enter_context(_open(photo, ImageLimits(max_bytes=sys.maxsize)))
             kind = _sniff(file, None if isinstance(photo, bytes) else photo)
             stack.enter_context(_quiet_pillow())
             plugin = _plugin(kind)

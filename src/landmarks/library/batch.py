@@ -51,6 +51,11 @@ class Outcome:
     rejected: tuple[str, ...] = ()
     too_long: tuple[str, ...] = ()
 
+    @property
+    def refusal(self) -> str | None:
+        """Why nothing was written for the photo although something was to be; None if all went well."""
+        return "it was changed in the meantime" if self.status == "changed" else self.reason
+
 
 @dataclass(frozen=True)
 class Work:
@@ -192,12 +197,14 @@ class Batch:
                     written = outcome is not None and outcome.status == "written"
                     try:
                         # Ctrl-C may have come just after the file was replaced.
-                        written |= number == interrupted and was_written(edit.target, digest(edit.before))
+                        written |= number == interrupted and was_written(
+                            edit.target, digest(edit.before), item.work.photo
+                        )
                     except OSError:
                         continue  # unreachable at the moment: the next process tells
                     self.ledger.set_state(number, "done" if written else None)
                     if written:
-                        self._record(item.work, edit)
+                        self._record(item, edit)
                     elif outcome is not None and outcome.status == "quarantined":
                         self._record_refusal(item.work, "unwritable", outcome.reason or "")
                 self.ledger.release([item.work.key for item in planned])
@@ -291,7 +298,7 @@ class Batch:
             return
         if not planned.edits:
             with self.ledger.transaction():
-                self._record(planned.work)
+                self._record(planned)
                 self.ledger.release([planned.work.key])
             yield planned.outcome("unchanged")
             return
@@ -347,12 +354,14 @@ class Batch:
         known = target.parent in {work.photo.parent, (self.root / beside).parent}
         return os.fsencode(beside if known else target.relative_to(self.root))
 
-    def _record(self, work: Work, edit: Edit | None = None) -> None:
-        snapshot = work.snapshot
+    def _record(self, item: _Planned, edit: Edit | None = None) -> None:
+        work, snapshot = item.work, item.work.snapshot
         if snapshot is None:
             return
         row = PhotoRow(work.key, snapshot.size, snapshot.mtime_ns, snapshot.sha256 or b"", work.model_key)
-        if edit is not None and edit.target == work.photo:
+        if edit is None:
+            row = replace(row, tags=tags_to_json(item.tags))
+        elif edit.target == work.photo:
             row = replace(row, size=len(edit.after), sha256=digest(edit.after) or b"")
         self.ledger.record(row)
 

@@ -189,9 +189,11 @@ class Ledger(Closing):
     def record(self, row: PhotoRow) -> None:
         """Record the state of a photo."""
         mtime_ns = min(row.mtime_ns, _LAST_NS)
-        values = (row.photo, row.size, mtime_ns, row.sha256, row.key, row.state, row.reason, time.time())
+        # A reason may name a file whose name is not UTF-8.
+        reason = None if row.reason is None else row.reason.encode("utf-8", "backslashreplace").decode()
+        values = (row.photo, row.size, mtime_ns, row.sha256, row.key, row.state, reason, time.time(), row.tags)
         with self.transaction():
-            self._connection.execute("INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+            self._connection.execute("INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def forget(self, photo: bytes) -> None:
         """Remove the row of a photo, so that it is processed again."""
@@ -256,8 +258,17 @@ class Ledger(Closing):
         """Return the last change of each file written for a photo that is still in place, the newest first."""
         return [change_of(row) for row in self.rows(BY_FILE, photo)]
 
+    def tags(self, photo: bytes) -> str | None:
+        """Return the tags that a photo has, as JSON; None if none were recorded."""
+        row, change = self.photo(photo), self.of_photo(photo)
+        if row is not None and row.tags is not None:
+            return row.tags
+        return None if change is None else change.tags
+
     def tags_of(self, photo: bytes) -> Iterator[str]:
-        """Yield the tags, as JSON, of all changes for a photo, newest first."""
+        """Yield the tags, as JSON, that a photo has and those of all changes for it, newest first."""
+        now = self.tags(photo)
+        yield from () if now is None else (now,)
         yield from (r[0] for r in self.rows("SELECT tags FROM changes WHERE photo = ? ORDER BY id DESC", photo))
 
     def standing(self, *, run: int | None = None, below: bytes = b"") -> Iterator[list[Change]]:
@@ -309,6 +320,11 @@ class Ledger(Closing):
             *(sha256, sha256),
         )
         return row is not None
+
+    def had_content(self, photo: bytes, sha256: bytes) -> bool:
+        """Return whether a photo is known to have had a content."""
+        query = "SELECT 1 FROM changes WHERE photo = ? AND ? IN (before_hash, after_hash, photo_sha256) LIMIT 1"
+        return self.row(query, photo, sha256) is not None
 
     # Verdicts
 

@@ -266,8 +266,8 @@ class Library(Closing):
         with suppress(OSError):
             now = photo.stat()
             if row is not None and (row.state, row.size, row.mtime_ns) == ("done", now.st_size, now.st_mtime_ns):
-                change = self.ledger.of_photo(key)
-                return () if change is None else tags_from_json(change.tags)
+                tags = tags_from_json(self.ledger.tags(key) or "[]")
+                return judged(tags, self.ledger.verdicts(key, row.sha256))
         return None
 
     def confirmed(self, photo: Path) -> tuple[Tag, ...]:
@@ -289,7 +289,8 @@ class Library(Closing):
             return os.fsencode(below)
         whole, root = absolute(path), self.root
         if whole != root:
-            whole, root = whole.parent.resolve() / whole.name, self.root.resolve()
+            whole = whole.resolve() if whole.is_dir() else whole.parent.resolve() / whole.name
+            root = self.root.resolve()
         if not whole.is_relative_to(root):
             raise InputError(f"{path}: not in the library {self.root}: name a path below it")
         return os.fsencode(whole.relative_to(root))
@@ -309,8 +310,8 @@ class Library(Closing):
             require_writable(paths)
             if self._place != self.root / LEDGER:  # that one may be taken elsewhere by itself
                 keep_root(self.ledger, self._place, self.root)
-            if moves:
-                follow_moves(self.ledger, self.root)
+        if moves:
+            follow_moves(self.ledger, self.root)
         batch = Batch(self.ledger, self.root, self.options, self._tool, read_only=self._read_only)
         key = self.run_key(model)
         due = DuePhotos(self.ledger, self.key, key, settled, read_only=self._read_only, on_skip=on_skip)
@@ -328,9 +329,9 @@ class Library(Closing):
 
     def _judge(self, photo: Path, verdict: Verdict) -> list[Outcome]:
         outcomes = list(judge(self.files, [Judgement(photo, (verdict,))]))
-        refused = next((outcome for outcome in outcomes if outcome.status == "quarantined"), None)
-        if refused is not None:
-            raise MetadataError(photo, refused.reason or "")
+        refusal = next((one.refusal for one in outcomes if one.refusal is not None), None)
+        if refusal is not None:
+            raise MetadataError(photo, refusal)
         return outcomes
 
     def _find_again(self, photo: Path) -> Path:

@@ -47,6 +47,9 @@ def follow_moves(ledger: Ledger, root: Path, *, sidecars: bool = False) -> dict[
     if not seen.astray and not seen.lone:
         return {}
     moves = _match(root, seen)
+    _part_verdicts(
+        ledger, [old for old in seen.astray.keys() - moves if _is_replaced(ledger, root, seen.astray[old])]
+    )
     targets = _follow_sidecars(root, seen, moves, search=sidecars)
     if moves or targets:
         _record(ledger, moves, targets)
@@ -69,7 +72,7 @@ def _record(ledger: Ledger, photos: Mapping[bytes, bytes], targets: Mapping[tupl
         photos: New path of each photo that has moved, by its old one.
         targets: New path of each written file that has moved, by the old paths of its photo and of itself.
     """
-    place = _MISSING + b"%d/" % time.time_ns()
+    place = _missing_place()
     displaced = {key: place + key for key in photos.values() if key not in photos}
     written = {key: ledger.rows("SELECT DISTINCT target FROM changes WHERE photo = ?", key) for key in displaced}
     photos = {**photos, **displaced}
@@ -90,6 +93,18 @@ def _rename(ledger: Ledger, old: bytes, new: bytes) -> None:
     ledger.execute("UPDATE changes SET photo = ? WHERE photo = ?", new, old)
     for table in ("photos", "verdicts"):
         ledger.execute(f"UPDATE OR REPLACE {table} SET photo = ? WHERE photo = ?", new, old)  # noqa: S608
+
+
+def _part_verdicts(ledger: Ledger, photos: Iterable[bytes]) -> None:
+    """Take the verdicts on photos from their paths, which others have now; their content still finds them."""
+    place = _missing_place()
+    with ledger.transaction():
+        for photo in photos:
+            ledger.execute("UPDATE verdicts SET photo = ? WHERE photo = ?", place + photo, photo)
+
+
+def _missing_place() -> bytes:
+    return _MISSING + b"%d/" % time.time_ns()
 
 
 def _rename_in_steps(ledger: Ledger, photos: Mapping[bytes, bytes]) -> None:
@@ -157,6 +172,20 @@ def _is_edited(ledger: Ledger, root: Path, rows: list[Whereabouts]) -> bool:
     except OSError:
         return False
     return any(_has_ours(ledger, root, row.photo, row.target) for row in rows)
+
+
+def _is_replaced(ledger: Ledger, root: Path, rows: list[Whereabouts]) -> bool:
+    """Return whether another photo has the path of one that is gone: what we wrote has gone, too.
+
+    The files of a photo whose tags were all rejected cannot show that; a content that it had before is a backup.
+    """
+    written = [ledger.newest(row.target) for row in rows]
+    if not any(change is not None and change.ours.hierarchy for change in written):
+        return False
+    try:
+        return not ledger.had_content(rows[0].photo, _digest(_path(root, rows[0].photo)))
+    except OSError:
+        return False
 
 
 def _has_ours(ledger: Ledger, root: Path, photo: bytes, target: bytes) -> bool:

@@ -64,6 +64,10 @@ CREATE TABLE steps (
     """
 CREATE TABLE library (root BLOB NOT NULL);
 """,
+    # To version 5: the tags of a photo for which nothing had to be written, as its files had all of them.
+    """
+ALTER TABLE photos ADD COLUMN tags TEXT;
+""",
 )
 """The statements that lead from each version of the tables to the next; an empty file has version 0."""
 
@@ -100,6 +104,7 @@ ORDER BY one.id LIMIT ?
 WROTE = "SELECT * FROM changes WHERE after_hash = ? AND state <> 'writing' ORDER BY id DESC LIMIT 1"
 RENAME_KEY = """
 UPDATE photos SET key = ? WHERE key = ? AND state = 'done' AND (? = x'' OR photo = ? OR (photo > ? AND photo < ?))
+    AND coalesce(tags, '[]') = '[]'
     AND NOT EXISTS (SELECT 1 FROM changes WHERE changes.photo = photos.photo AND changes.state = 'done')
 """
 
@@ -116,6 +121,7 @@ class PhotoRow:
         key: The model and options used.
         state: `done`, or the kind of quarantine.
         reason: Why it is in quarantine.
+        tags: Its tags with their probabilities, as JSON; None if they are those of its last change.
     """
 
     photo: bytes
@@ -125,6 +131,7 @@ class PhotoRow:
     key: str
     state: PhotoState = "done"
     reason: str | None = None
+    tags: str | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,10 +28,7 @@ def library_root(path: Path, state: Path | None = None) -> Path:
     """
     path = absolute(path)
     folder = path if os.path.isdir(path) else path.parent  # noqa: PTH112 - False if forbidden
-    for candidate in (folder, *folder.parents):
-        if find_ledger(candidate, state) is not None:
-            return candidate
-    return folder
+    return next((above for above in _upwards(folder) if find_ledger(above, state) is not None), folder)
 
 
 def root_of_ledger(ledger: Path, path: Path, *, writing: bool = False) -> Path:
@@ -62,7 +59,7 @@ def root_of_ledger(ledger: Path, path: Path, *, writing: bool = False) -> Path:
             f"{path}: not in {root}, whose changes {ledger} records: name a path in there or give another `ledger`"
         )
     folder = path if os.path.isdir(path) else path.parent  # noqa: PTH112
-    for candidate in (folder, *folder.parents):
+    for candidate in _upwards(folder):
         if any(_is_at(candidate / os.fsdecode(photo), sha256) for photo, sha256 in photos):
             return candidate
     if root is not None or (photos and writing):
@@ -99,6 +96,12 @@ def keep_root(ledger: Ledger, place: Path, root: Path) -> None:
 def may_write(ledger: Path) -> bool:
     """Return whether a ledger that exists may be written."""
     return os.access(ledger.parent, os.W_OK) and os.access(ledger, os.W_OK)
+
+
+def _upwards(folder: Path) -> Iterable[Path]:
+    """Return a folder and those above it, first as they are called, then where its links lead."""
+    real = Path(os.path.realpath(folder))
+    return dict.fromkeys((folder, *folder.parents, real, *real.parents))
 
 
 def _is_at(photo: Path, sha256: bytes) -> bool:

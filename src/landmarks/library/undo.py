@@ -117,7 +117,8 @@ def _state(report: Undone | None) -> ChangeState:
 def _is_restored(root: Path, change: Change) -> bool:
     """Return whether a change was undone before Ctrl-C interrupted its record."""
     try:
-        return not was_written(root / os.fsdecode(change.target), change.before_hash)
+        target, photo = root / os.fsdecode(change.target), root / os.fsdecode(change.photo)
+        return not was_written(target, change.before_hash, photo)
     except OSError:
         return False
 
@@ -159,9 +160,7 @@ def _bring_back(ledger: Ledger, root: Path, change: Change, tool: ExifTool, put:
 def _is_another(ledger: Ledger, change: Change, photo: bytes | None) -> bool:
     """Return whether the photo in the place of a change is known as another one; an edited one is not."""
     now = digest(photo)
-    known = {change.photo_sha256, change.before_hash, change.after_hash}
-    known |= {each.photo_sha256 for each in ledger.by_file(change.photo)}
-    return now is not None and now not in known and ledger.has_content(now)
+    return now is not None and not ledger.had_content(change.photo, now) and ledger.has_content(now)
 
 
 def _restore(target: Path, change: Change, now: bytes, put: Callable[..., None]) -> Undone:

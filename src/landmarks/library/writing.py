@@ -155,13 +155,16 @@ def is_full(error: StorageError) -> bool:
     return isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
-def was_written(path: Path, before: bytes | None) -> bool:
+def was_written(path: Path, before: bytes | None, photo: Path) -> bool:
     """Return whether an interrupted change reached its file, whose SHA-256 was `before`; None for no file.
 
     A file that others changed since counts as written: undo then removes only our entries. Raises `OSError` if it
-    cannot be read.
+    cannot be read, or neither it nor the photo is there: then their drive may not be.
     """
-    return digest(content_of(path)) != before
+    content = content_of(path)
+    if content is None:
+        photo.lstat()
+    return digest(content) != before
 
 
 def recover(ledger: Ledger, root: Path) -> None:
@@ -171,7 +174,7 @@ def recover(ledger: Ledger, root: Path) -> None:
         with suppress(OSError):
             _remove_temporaries(path, change)
         try:
-            written = was_written(path, change.before_hash)
+            written = was_written(path, change.before_hash, root / os.fsdecode(change.photo))
         except OSError:
             continue  # unreachable at the moment: the next run tries again
         with ledger.transaction():

@@ -203,11 +203,27 @@ def _divided(ours: Entries, wanted: Entries, present: Entries) -> tuple[Entries,
     With our last path go the ones that we repeated with the first, unless another program writes paths there.
     """
     removed, kept = ours.without(wanted).common(present), ours.common(wanted)
+    outdated = _outdated(ours, wanted, present)
+    removed, kept = removed.plus(outdated), kept.without(outdated)
     if wanted.tag_paths:
         return removed, kept
     seeded = Entries(tag_paths=ours.seeded)
     others = present.without(ours).without(seeded).tag_paths
     return removed if others else removed.plus(seeded.common(present)), replace(kept, seeded=())
+
+
+def _outdated(ours: Entries, wanted: Entries, present: Entries) -> Entries:
+    """Return our locations that are as we wrote them, but of which we know better now."""
+    mine, better = ({one.key: one for one in entries.locations} for entries in (ours, wanted))
+    return Entries(
+        locations=tuple(
+            one
+            for one in present.locations
+            if one.key in mine.keys() & better.keys()
+            and one.agrees_with(mine[one.key])
+            and not one.agrees_with(better[one.key])
+        )
+    )
 
 
 def _known_again(ours: Entries, present: Entries) -> Entries:

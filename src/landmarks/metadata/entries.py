@@ -36,6 +36,15 @@ class Location:
         """Key that is equal for two descriptions of the same place, even if a program has rounded the numbers."""
         return _folded("\t".join((self.name, self.city, self.country)))
 
+    def agrees_with(self, other: Location) -> bool:
+        """Return whether another description of the place has the same position, up to rounding, code and ID."""
+        same = self._position == other._position or _same_position(self._position, other._position)
+        return same and (self.country_code, self.identifier) == (other.country_code, other.identifier)
+
+    @property
+    def _position(self) -> tuple[float, float] | None:
+        return None if self.latitude is None or self.longitude is None else (self.latitude, self.longitude)
+
 
 @dataclass(frozen=True)
 class Entries:

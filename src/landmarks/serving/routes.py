@@ -75,7 +75,7 @@ _WHEN = {
     400: "The request or all of its images cannot be read.",
     401: "The API key is missing or wrong.",
     404: "There is no such job.",
-    403: "The service does not answer under this host name.",
+    403: "The service does not answer under this host name, or a page of another site asks without a key.",
     408: "The upload took too long.",
     413: "The request or all of its images are too large.",
     415: "None of the images is in an accepted format, or the body is compressed.",

@@ -61,8 +61,8 @@ def run(
         PlacesError: A table of places is broken.
     """
     with listen(host, port, backlog=_BACKLOG) as listener:  # first: what fails here fails at once
+        log_as_json()  # before there is anything to say
         app = create_app(settings, searcher, telemetry)
-        log_as_json()
         clients = Clients(settings.connections, settings.access.proxies)
         refused = app.state.service.metrics.refused
         config = uvicorn.Config(

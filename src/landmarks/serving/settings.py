@@ -182,7 +182,7 @@ class Access:
         keys_file: TOML file of named API keys, stored as hashes, with rate limits; read again when it changes.
         hosts: Host names a request may be addressed to, without port; empty for any. A page of another site
             that has its name resolve to this machine is refused by it (DNS rebinding).
-        origins: Origin whose pages may read the answers (CORS).
+        origins: Origin whose pages may ask and read the answers (CORS).
         proxies: Address or network of a proxy whose `X-Forwarded-For` is believed, and which is not limited as one
             client itself.
 

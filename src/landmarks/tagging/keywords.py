@@ -68,7 +68,8 @@ def entries_for(tags: Iterable[Tag], *, iptc: bool = False, gps: bool = False) -
         # The older properties hold one place: that of the first tag.
         sublocation=_if_any(first.name),
         city=_if_any(first.city),
-        region=_if_any(region if first.country == town.country else ""),
+        # Of the town that the camera was in: another one may lie in another region.
+        region=_if_any(region if (first.city, first.country) == (town.city, town.country) else ""),
         country=_if_any(first.country),
         country_code=_if_any(first.country_code),
         iptc_keywords=tuple(filter(_fits_iptc, words)) if iptc else (),

@@ -7,11 +7,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from landmarks.errors import SettingsError
-from landmarks.geo.gazetteer import Gazetteer, Place, normalise
+from landmarks.geo.gazetteer import Gazetteer, Place, distance_km, normalise
 from landmarks.geo.nearby import Nearby, nearest_landmark
 from landmarks.geo.towns import Town, find_position, find_town
 from landmarks.metadata import gps
 from landmarks.tagging.tags import Tag
+
+_SAME_TOWN_KM = 50
+"""Farthest that a landmark of a town is from its middle."""
 
 
 def tags_of_position(
@@ -38,10 +41,18 @@ def tags_of_position(
 
 
 def position_of_town(tags: Iterable[Tag]) -> tuple[float, float] | None:
-    """Return the middle of the first town among the tags of a photo; the tag itself has only its name."""
-    towns = (tag.place for tag in tags if tag.level == "city" and tag.place is not None)
-    places = (find_position(town.city, town.region, town.country_code) for town in towns)
-    return next((where for where in places if where is not None), None)
+    """Return the middle of the first town among the tags of a photo.
+
+    Where the tag comes from a landmark, the largest town of that name may be another one, and the name may be that
+    of a district, which the table of towns does not have: then it is where that landmark is.
+    """
+    for place in (tag.place for tag in tags if tag.level == "city" and tag.place is not None):
+        town, landmark = find_position(place.city, place.region, place.country_code), place.coordinates
+        if town is not None and (landmark is None or distance_km(town, landmark) <= _SAME_TOWN_KM):
+            return town
+        if landmark is not None:
+            return landmark
+    return None
 
 
 def place_at(name: str, position: tuple[float, float], gazetteer: Gazetteer) -> Place:

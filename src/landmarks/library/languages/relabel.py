@@ -40,8 +40,7 @@ def relabel(
     ledger, translation = library.ledger, Translation(language)
     folder = b"" if below is None else library.key(below)
     folder = b"" if folder == b"." else folder
-    if not dry_run:
-        follow_moves(ledger, library.root)
+    follow_moves(ledger, library.root)
     seen: set[bytes] = set()
     batch = Batch(ledger, library.root, library.options, library.files.tool, read_only=dry_run, kind="relabel")
     try:
@@ -68,7 +67,7 @@ def _relabel_one(
     if row is None or snapshot is None or not (batch.read_only or library.ledger.claim(change.photo)):
         yield Outcome(photo, "changed")
         return
-    tags = translation.tags(tags_from_json(change.tags))
+    tags = translation.tags(tags_from_json(library.ledger.tags(change.photo) or change.tags))
     result = ImageTags(photo, tags, (), identity_in_language(change.model, language))
     work = Work(photo, change.photo, snapshot, _in_language(row.key, language))
     yield from batch.amend(work, result, change)

@@ -12,7 +12,7 @@ from landmarks.geo.languages import english_countries, in_language
 from landmarks.tagging.tags import Tag
 
 _LANGUAGE_PART = re.compile(r"-language=[a-z]{2}")
-_LATER_PARTS = re.compile(r"(?=-places=|-learned=|-trips|\Z)")
+_LATER_PARTS = re.compile(r"(?=-places=|-learned=|-trips(?:=|\Z)|\Z)")
 
 
 class Translation:

@@ -150,10 +150,13 @@ def _due(files: Files, judgement: Judgement, snapshot: Snapshot, *, everywhere: 
     prior = ledger.of_photo(key)
     if prior is None and not everywhere:
         return None
-    tags = judgement.tags if judgement.tags is not None else _tags_before(ledger, prior, afresh=judgement.afresh)
+    recorded = tags_from_json(ledger.tags(key) or "[]")
+    tags = judgement.tags
+    if tags is None:
+        tags = _first_tags(ledger, prior) if judgement.afresh and prior is not None else recorded
     if everywhere:
         now = judged(tags, ledger.verdicts(key, snapshot.sha256))
-        if now == (() if prior is None else tags_from_json(prior.tags)):
+        if now == recorded:
             return None  # what is written is what is wanted
     row = ledger.photo(key)
     work = Work(judgement.photo, key, snapshot, row.key if row is not None else "")
@@ -171,12 +174,10 @@ def _write(files: Files, due: _Due, batches: dict[int | None, Batch]) -> Iterato
         yield from batch.amend(due.work, result, prior, due.verdicts)
 
 
-def _tags_before(ledger: Ledger, prior: Change | None, *, afresh: bool) -> tuple[Tag, ...]:
-    """Return the recorded tags of a photo; `afresh`: those that the model gave it, before any verdict."""
-    if prior is None:
-        return ()
+def _first_tags(ledger: Ledger, prior: Change) -> tuple[Tag, ...]:
+    """Return the tags that the model of the last change for a photo gave it, before any verdict."""
     query = "SELECT tags FROM changes WHERE photo = ? AND model = ? AND state = 'done' ORDER BY id LIMIT 1"
-    first = ledger.row(query, prior.photo, prior.model) if afresh else None
+    first = ledger.row(query, prior.photo, prior.model)
     return tags_from_json(prior.tags if first is None else first[0])
 
 

@@ -34,12 +34,14 @@ class Step:
         photos: The photos.
         refused: Photos for which it could not be written, each with the reason.
         more: What the caller stored with it.
+        number: Its number; 0 if there was nothing to do. Later steps have larger ones.
     """
 
     text: str
     photos: tuple[Path, ...]
     refused: dict[Path, str] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)
+    number: int = 0
 
 
 class Steps:
@@ -63,6 +65,16 @@ class Steps:
     def can_redo(self) -> int:
         """Number of steps that can be done again."""
         return int(self._ledger.row("SELECT count(*) FROM steps WHERE undone")[0])
+
+    @property
+    def newest(self) -> int:
+        """Number of the step that `undo` undoes; 0 if there is none."""
+        return int(self._ledger.row("SELECT coalesce(max(id), 0) FROM steps WHERE NOT undone")[0])
+
+    @property
+    def next(self) -> int:
+        """Number of the step that `redo` does again; 0 if there is none."""
+        return int(self._ledger.row("SELECT coalesce(min(id), 0) FROM steps WHERE undone")[0])
 
     def make(self, text: str, judgements: Sequence[Judgement], more: dict[str, Any] | None = None) -> Step:
         """Make a step; those that were undone before can no longer be done again.
@@ -94,7 +106,7 @@ class Steps:
         row = self._ledger.row("SELECT * FROM steps WHERE NOT undone ORDER BY id DESC LIMIT 1")
         if row is None:
             return None
-        before, more, refused, again = json.loads(row["before"]), json.loads(row["action"])["more"], {}, []
+        before, more, again = json.loads(row["before"]), json.loads(row["action"])["more"], []
         # Others took back all that was written for these in the meantime: they stay due.
         due = {one["photo"] for one in before if self._ledger.photo(os.fsencode(one["photo"])) is None}
         if "model" in more:
@@ -112,15 +124,13 @@ class Steps:
                     again.append(
                         Judgement(self._library.root / one["photo"], (), tags=tags_from_json(one["tags"]))
                     )
-        for outcome in judge(self._files, again, everywhere=True):
-            if outcome.status in {"quarantined", "changed"}:
-                refused[outcome.path] = outcome.reason or "it was changed in the meantime"
+        refused = self._refused(again)
         for key in kept:
             # Due again: it has the tags of before, and another model may have written since.
             self._ledger.forget(key)
         self._ledger.execute("UPDATE steps SET undone = 1 WHERE id = ?", row["id"])
         photos = tuple(self._library.root / one["photo"] for one in before)
-        return Step(row["text"], photos, refused, more)
+        return Step(row["text"], photos, refused, more, row["id"])
 
     def redo(self) -> Step | None:
         """Make the step again that was undone last; None if there is none."""
@@ -129,9 +139,8 @@ class Steps:
             return None
         action = json.loads(row["action"])
         judgements = [self._unpacked(one) for one in action["judgements"]]
-        there = [one for one in judgements if one.photo.exists()]
         self._ledger.execute("UPDATE steps SET undone = 0 WHERE id = ?", row["id"])
-        return self._do(row["id"], row["text"], there, action["more"])
+        return self._do(row["id"], row["text"], judgements, action["more"])
 
     def _do(self, number: int, text: str, judgements: Sequence[Judgement], more: dict[str, Any]) -> Step:
         ledger = self._ledger
@@ -141,20 +150,20 @@ class Steps:
             ledger.execute(
                 "UPDATE steps SET before = ?, since = ?, until = NULL WHERE id = ?", before, since, number
             )
-        refused = {
-            outcome.path: outcome.reason or "it was changed in the meantime"
-            for outcome in judge(self._files, judgements, everywhere=True)
-            if outcome.status in {"quarantined", "changed"}
-        }
+        refused = self._refused(judgements)
         ledger.execute("UPDATE steps SET until = (SELECT coalesce(max(id), 0) FROM changes) WHERE id = ?", number)
-        return Step(text, tuple(one.photo for one in judgements), refused, more)
+        return Step(text, tuple(one.photo for one in judgements), refused, more, number)
+
+    def _refused(self, judgements: Sequence[Judgement]) -> dict[Path, str]:
+        """Judge photos; return those for which it could not be written, each with the reason."""
+        outcomes = judge(self._files, judgements, everywhere=True)
+        return {one.path: one.refusal for one in outcomes if one.refusal is not None}
 
     def _before(self, judgements: Sequence[Judgement]) -> Iterator[dict[str, Any]]:
         """Yield what is known of the photos before a step."""
         for one in judgements:
             key = self._files.key(one.photo)
-            row, prior = self._ledger.photo(key), self._ledger.of_photo(key)
-            tags = "[]" if prior is None else prior.tags
+            row, tags = self._ledger.photo(key), self._ledger.tags(key) or "[]"
             yield {
                 "photo": os.fsdecode(key),
                 "row": None if row is None else _row_to_json(row),

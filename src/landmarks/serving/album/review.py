@@ -177,7 +177,7 @@ class Review:
         """Teach the model a landmark from photos, and confirm it on them."""
         name = " ".join(name.split())
         paths = {photo.id: self.album.path(photo) for photo in photos}
-        before = self._newest()
+        before = self._steps.newest
         lesson = self._learn(name, list(paths.values()), position)
         unread = dict(lesson.failed)
         refused = {number: unread[path] for number, path in paths.items() if path in unread}
@@ -196,17 +196,21 @@ class Review:
             more = {"name": name, "added": lesson.added, "position": position, "model": self.identity()}
             step = self._steps.make(f"Taught {name} from {counted(len(judgements), 'photo')}", judgements, more)
         except Exception:
-            if self._newest() == before:  # there is no step whose undo would make the model forget it
+            if self._steps.newest == before:  # there is no step whose undo would make the model forget it
                 forget(self.folder, name, lesson.added)
             raise
         return replace(self._answered(step, refused, taught=True), warnings=lesson.warnings)
 
-    def undo(self) -> Answered:
+    def undo(self, number: int | None = None) -> Answered:
         """Undo the last step.
 
+        Args:
+            number: Its number; None if whichever it is is meant.
+
         Raises:
-            RequestError: There is none.
+            RequestError: There is none, or it is another one.
         """
+        _expect(number, self._steps.newest)
         step = self._steps.undo()
         if step is None:
             raise RequestError("conflict", "there is nothing to undo")
@@ -216,12 +220,16 @@ class Review:
                 forget(self.folder, step.more["name"], step.more["added"])
         return self._answered(step, {}, taught=bool(step.more))
 
-    def redo(self) -> Answered:
+    def redo(self, number: int | None = None) -> Answered:
         """Do the step again that was undone last.
 
+        Args:
+            number: Its number; None if whichever it is is meant.
+
         Raises:
-            RequestError: There is none.
+            RequestError: There is none, or it is another one.
         """
+        _expect(number, self._steps.next)
         step = self._steps.redo()
         if step is None:
             raise RequestError("conflict", "there is nothing to do again")
@@ -230,10 +238,6 @@ class Review:
             with self._or_back(self._steps.undo):
                 self._learn(step.more["name"], step.photos, None if position is None else tuple(position))
         return self._answered(step, {}, taught=bool(step.more))
-
-    def _newest(self) -> int:
-        """Return the number of the last step that stands; 0 if there is none."""
-        return int(self.library.ledger.row("SELECT coalesce(max(id), 0) FROM steps WHERE NOT undone")[0])
 
     @contextmanager
     def _or_back(self, back: Callable[[], object]) -> Iterator[None]:
@@ -268,6 +272,14 @@ class Review:
         photos = tuple(photo for path in step.photos if (photo := self.album.at(path)) is not None)
         failed = {photo.id: step.refused[path] for path in step.refused if (photo := self.album.at(path))}
         return Answered(step, photos, {**refused, **failed}, taught)
+
+
+def _expect(number: int | None, actual: int) -> None:
+    if number not in (None, actual):
+        raise RequestError(
+            "conflict",
+            "another step was made since, so nothing was changed: Undo at the top takes back the newest",
+        )
 
 
 def _rejection(tag: Tag) -> Verdict:

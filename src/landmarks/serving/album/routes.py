@@ -25,6 +25,7 @@ from landmarks.serving.album.incoming.parameters import (
     degrees,
     json_answer,
     number_in_path,
+    number_of,
     position,
     text_of,
     whole,
@@ -258,14 +259,14 @@ class _Saying:
         return await self._step(lambda bench: bench.judge(photos, verdict, key, name))
 
     async def undo(self, request: Request) -> Response:
-        """Undo the last step."""
-        await body_of(request)
-        return await self._step(lambda bench: bench.undo())
+        """Undo the last step; refuse if it is not the one that is meant."""
+        number = number_of(await body_of(request), "number")
+        return await self._step(lambda bench: bench.undo(number))
 
     async def redo(self, request: Request) -> Response:
-        """Do the step again that was undone last."""
-        await body_of(request)
-        return await self._step(lambda bench: bench.redo())
+        """Do the step again that was undone last; refuse if it is not the one that is meant."""
+        number = number_of(await body_of(request), "number")
+        return await self._step(lambda bench: bench.redo(number))
 
     async def teach(self, request: Request) -> Response:
         """Teach the model a landmark from photos."""

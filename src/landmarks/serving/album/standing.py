@@ -31,12 +31,11 @@ def find_standing(
     photo.model = None if row is None else row.key
     if row is not None and row.state == "unreadable":
         return Standing("unreadable", (), verdicts, row.reason)
-    change = None if row is None else ledger.of_photo(photo.key)
-    answer = said(photo) if change is None else None
+    written = () if row is None else tags_from_json(ledger.tags(photo.key) or "[]")
+    answer = None if written or (row is not None and ledger.of_photo(photo.key)) else said(photo)
     if answer is not None and answer.state == "unreadable":
         return replace(answer, verdicts=verdicts)
-    recorded = tags_from_json(change.tags) if change is not None else answer.tags if answer is not None else ()
-    tags = judged(recorded, verdicts)
+    tags = judged(answer.tags if answer is not None else written, verdicts)
     if row is None and answer is None and not tags:
         return Standing("waiting", (), verdicts)
     reason = None if row is None or row.state == "done" else f"The tags cannot be written: {row.reason}"

@@ -153,13 +153,13 @@ class Workbench:
         """Teach the model a landmark; see `Review.teach`."""
         return self._step(lambda review: review.teach(photos, name, position), photos)
 
-    def undo(self) -> Future[Answered]:
+    def undo(self, number: int | None) -> Future[Answered]:
         """Undo the last step; see `Review.undo`."""
-        return self._step(Review.undo)
+        return self._step(lambda review: review.undo(number))
 
-    def redo(self) -> Future[Answered]:
+    def redo(self, number: int | None) -> Future[Answered]:
         """Do the step again that was undone last; see `Review.redo`."""
-        return self._step(Review.redo)
+        return self._step(lambda review: review.redo(number))
 
     def answer(self, done: Answered, more: Mapping[str, Any]) -> bytes:
         """Return what came of a step, as JSON, with more keys."""
@@ -168,6 +168,7 @@ class Workbench:
             "can_undo": self._counts[0],
             "can_redo": self._counts[1],
             "step": done.step.text,
+            "number": done.step.number,
             "warnings": done.warnings,
             **more,
         }
@@ -306,6 +307,7 @@ class Workbench:
                 return False
             self._mark = mark
         self.tagger.out_of_reach(None)
+        self.tagger.unlock()
         return True
 
     def _open_library(self) -> None:

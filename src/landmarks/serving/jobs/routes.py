@@ -138,7 +138,7 @@ def jobs_router(service: Service, runner: JobRunner, limits: JobLimits) -> APIRo
 
 
 def _owner(request: Request) -> str:
-    """Return the name of the key of a request: jobs are visible only with the key that made them."""
+    """Return the name of the key of a request: it sees the jobs of that name, whichever key made them."""
     quota = request.state.quota
     return "" if quota is None else str(quota.key.name)
 

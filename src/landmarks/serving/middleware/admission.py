@@ -1,7 +1,7 @@
 """Admission control: limits the number of images, and of their bytes, in the service at a time.
 
-An image takes a slot once its request is complete: a stalled upload holds only the bytes received. A client may
-hold at most three times what it leaves free, so there is always room for others.
+An image takes a slot once its request is complete: a stalled upload holds only the bytes received. Beyond
+its first request, a client may hold at most three times what it leaves free, so there is room for others.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.middleware.cors import CORSMiddleware
@@ -31,6 +31,9 @@ HEADERS = {
 
 PROTECTED = ("/v1/", "/metrics", "/openapi.json")
 """Beginnings of the paths for which a key is needed, if there is one."""
+
+SAFE = ("GET", "HEAD", "OPTIONS")
+"""Methods that change nothing."""
 
 _PROBES = ("/healthz", "/readyz")
 """They reveal nothing, and a probe may use any host name."""
@@ -86,7 +89,7 @@ class Cors(CORSMiddleware):
 
 
 class Gate:
-    """Refuses requests for another host or without the API key, and identifies the client.
+    """Identifies the client, and refuses requests for another host, without the API key or of other sites' pages.
 
     Args:
         app: The next application; `scope["state"]` has the `client`, what charges it for CPU time as `spend`, and
@@ -105,17 +108,23 @@ class Gate:
         """Serve one request, or raise its error."""
         if scope["type"] == "http":
             headers = Headers(scope=scope)
-            if scope["path"] not in _PROBES:
-                self._check_host(headers)
             scope["state"]["quota"] = None
             scope["state"].setdefault("spend", lambda _seconds: None)  # where no server of ours is around it
-            if scope["path"].startswith(PROTECTED) and not self._keys.open:
-                scope["state"]["quota"] = self._quota(headers, _key_parameter(scope))
             peer = (scope.get("client") or ("",))[0]
             forwarded = ",".join(headers.getlist("x-forwarded-for"))
             scope["state"]["client"] = client = forwarded_client(peer, forwarded, self._proxies)
             if (come_from := scope["state"].get("come_from")) is not None:
-                await come_from(client)
+                await come_from(client)  # first: what is refused is charged to the client too, not to its proxy
+            if scope["path"] not in _PROBES:
+                self._check_host(headers)
+            if not self._keys.open and scope["path"].startswith(PROTECTED):
+                scope["state"]["quota"] = self._quota(headers, _key_parameter(scope))
+            elif (
+                self._keys.open and scope["method"] not in SAFE and is_of_other_site(headers, self._access.origins)
+            ):
+                raise RequestError(
+                    "forbidden_host", "pages of other sites may not ask without a key: name them with --cors"
+                )
         await self._app(scope, receive, send)
 
     def _check_host(self, headers: Headers) -> None:
@@ -133,6 +142,24 @@ class Gate:
         if quota is None:
             raise RequestError("unauthorized", "send the API key as Authorization: Bearer KEY, or as X-API-Key")
         return quota
+
+
+def is_of_other_site(headers: Headers, origins: Collection[str] = ()) -> bool:
+    """Return whether a page of another site sends a request; programs that are no browser say nothing of it.
+
+    Behind a proxy that changes the host, a current browser still says over HTTPS whether the page is ours.
+
+    Args:
+        headers: Headers of the request.
+        origins: Origins of pages that may.
+    """
+    origin = headers.get("origin")
+    if origin in origins:
+        return False
+    if (site := headers.get("sec-fetch-site")) is not None:
+        return site not in {"same-origin", "none"}
+    # A proxy may end TLS, so the scheme tells nothing.
+    return origin is not None and origin.partition("://")[2] != headers.get("host", "").lower()
 
 
 def host_name(header: str) -> str:

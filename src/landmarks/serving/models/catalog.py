@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from landmarks.errors import LandmarksError, ModelError, SettingsError
+from landmarks.fewshot.learned import learned_path
+from landmarks.model.folder import read_info
 from landmarks.serving.errors import RequestError
 from landmarks.serving.models.served import ServedModel
 from landmarks.serving.settings import ServeSettings
@@ -29,7 +31,7 @@ class _Entry:
     served: ServedModel
     loaded: Signature  # of the folder when the model was loaded, or could not be
     seen: Signature  # at the last look
-    failures: int = 0  # in a row
+    pause: float = 0.0  # seconds before one more try; 0 unless the last one failed
     again: float = 0.0  # when to try once more after a failure
 
 
@@ -137,7 +139,10 @@ class Catalog:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(self._settings.reload_seconds)
-            await self.look()
+            try:
+                await self.look()
+            except Exception:  # noqa: BLE001 - the task must not end unseen
+                _log.exception("the models could not be looked at")
 
     async def look(self) -> None:
         """Look at the folders once; reload a model whose folder has changed, but not since the last look.
@@ -152,16 +157,16 @@ class Catalog:
             if not settled or not signature:
                 continue
             if signature != entry.loaded:
-                entry.loaded, entry.failures = signature, 0
+                entry.loaded, entry.pause = signature, 0.0
             elif time.monotonic() < entry.again or not (
-                entry.failures or await asyncio.to_thread(entry.served.is_lost)
+                entry.pause or await asyncio.to_thread(entry.served.is_lost)
             ):
                 continue
             if await self._reload(name, entry):
-                entry.failures = 0
+                entry.pause = 0.0
             else:
-                entry.failures += 1
-                entry.again = time.monotonic() + min(_LONGEST_PAUSE, 2.0**entry.failures)
+                entry.pause = min(_LONGEST_PAUSE, 2 * entry.pause or 2.0)
+                entry.again = time.monotonic() + entry.pause
 
     async def _reload(self, name: str, entry: _Entry) -> bool:
         """Replace a model and return True; if the new one cannot be loaded, the old one stays."""
@@ -194,11 +199,16 @@ class Catalog:
 
 
 def _signature(folder: Path, settings: ServeSettings) -> Signature:
-    """Return what tells whether a folder or the own places have changed; empty if one cannot be read just now."""
+    """Return what tells whether a model, what it was taught or the own places changed; empty while one is away."""
     own = settings.tags.own_places
     try:
+        taught = learned_path(folder, read_info(folder))  # of a bundled model, it is elsewhere
+        others = [taught] if taught.is_file() else []
+    except ModelError:  # the reload says what is wrong with it
+        others = []
+    try:
         files = [(file.name, file.stat()) for file in folder.iterdir() if file.is_file()]
-        files += [] if own is None else [(str(own), own.stat())]
+        files += [(str(file), file.stat()) for file in (*others, *([] if own is None else [own]))]
     except OSError:
         return frozenset()
     return frozenset((name, stat.st_mtime_ns, stat.st_size) for name, stat in files)

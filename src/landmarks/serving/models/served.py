@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.errors import LandmarksError, ModelError, StorageError
+from landmarks.fewshot.learned import learned_path
 from landmarks.files.temporary import TemporaryFolder
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.calibration import calibration_of, operating_point
-from landmarks.model.folder import ONNX_FILE, ModelInfo, check_file, read_info
+from landmarks.model.folder import LEARNED_FILE, ONNX_FILE, ModelInfo, check_file, read_info
 from landmarks.model.ood import is_landmark
 from landmarks.model.operating_points import points_to_dict
 from landmarks.serving.pool.pool import Pool
@@ -60,12 +61,13 @@ class ServedModel:
     def __init__(self, folder: Path, settings: ServeSettings, replaced: Callable[[str], None]) -> None:
         self.info: ModelInfo = read_info(folder)
         tags = settings.tags
-        self._copy = copy = _copy_of(folder, tags.own_places) if settings.reload_seconds > 0 else None
+        self._copy = copy = _copy_of(folder, self.info, tags.own_places) if settings.reload_seconds > 0 else None
         self._originals: dict[Path, Path] = {}
         if copy is not None and tags.own_places is not None:
             self._originals[copy.path / _OWN_PLACES] = tags.own_places
             tags = replace(tags, own_places=copy.path / _OWN_PLACES)
         if copy is not None:
+            self._originals[copy.path / folder.name / LEARNED_FILE] = learned_path(folder, self.info)
             self._originals[copy.path / folder.name] = folder
             folder = copy.path / folder.name
         with self._naming_the_originals():
@@ -182,15 +184,18 @@ class ServedModel:
         return LandmarksResponse(features=list(features.values()))
 
 
-def _copy_of(folder: Path, own_places: Path | None) -> TemporaryFolder | None:
-    """Copy a model and a table of places, so that workers can be replaced whatever happens to the originals.
+def _copy_of(folder: Path, info: ModelInfo, own_places: Path | None) -> TemporaryFolder | None:
+    """Copy a model, what it was taught, and a table of places, so that workers can be replaced whatever happens.
 
     None if there is no space for it.
     """
     copy = None
     try:
         copy = TemporaryFolder("landmarks-served-")
-        shutil.copytree(folder, copy.path / folder.name)
+        (copy.path / folder.name).mkdir()
+        with suppress(FileNotFoundError):  # first: the folder, and so its copy, may be read-only
+            shutil.copyfile(learned_path(folder, info), copy.path / folder.name / LEARNED_FILE)
+        shutil.copytree(folder, copy.path / folder.name, dirs_exist_ok=True)
         if own_places is not None:
             shutil.copyfile(own_places, copy.path / _OWN_PLACES)
     except BaseException as error:  # also when the service is stopped meanwhile

@@ -19,7 +19,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from landmarks.errors import SettingsError
 from landmarks.files.atomic import write_text
-from landmarks.training.config.settings import DEFAULT_METHOD, RunSettings, argument_of, default_settings
+from landmarks.training.config.rules import argument_of
+from landmarks.training.config.settings import DEFAULT_METHOD, RunSettings, default_settings
 
 SECTIONS = ("model", "loading", "augment", "optimization", "loop")
 """The groups of `RunSettings` that a preset may have."""

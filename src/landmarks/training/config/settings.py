@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal, Self, get_args
 
 from landmarks.errors import SettingsError, require_at_least, require_choice
 from landmarks.files.paths import take_paths, to_path
+from landmarks.training.config import rules
+from landmarks.training.config.rules import refuse_unused, require
 
 ModelKind = Literal["scratch", "transfer"]
 HeadKind = Literal["linear", "cosine"]
@@ -40,23 +43,8 @@ AugmentationName = Literal[
 DEFAULT_METHOD: ModelKind = "transfer"
 """The way of training where none is asked for."""
 
-_ARGUMENTS = {"kind": "method", "names": "augment", "mix_probability": "mix"}
-
-
-def argument_of(key: str) -> str:
-    """Return the argument of `landmarks train` that sets a key of the settings: `method` for `kind`."""
-    return _ARGUMENTS.get(key, key)
-
-
 MIXES = ("mixup", "cutmix")
 """Augmentations that blend the images of a batch."""
-
-FROZEN_SIZES = (224,)
-
-
-def _require(condition: bool, argument: str, rule: str, value: object) -> None:
-    if not condition:
-        raise SettingsError(f"`{argument}` must be {rule}, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -82,11 +70,11 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         require_at_least("batch_size", self.batch_size)
-        _require(0 < self.valid_size < 1, "valid_size", "between 0 and 1", self.valid_size)
+        require(0 < self.valid_size < 1, "valid_size", "between 0 and 1", self.valid_size)
         require_at_least("workers", self.workers, 0)
-        _require(self.limit is None or self.limit >= 1, "limit", "at least 1", self.limit)
+        require(self.limit is None or self.limit >= 1, "limit", "at least 1", self.limit)
         require_choice("sampler", self.sampler, get_args(Sampler))
-        _require(0 <= self.seed < 2**31, "seed", "from 0 to 2147483647", self.seed)
+        require(0 <= self.seed < 2**31, "seed", "from 0 to 2147483647", self.seed)
 
 
 @dataclass(frozen=True)
@@ -109,19 +97,18 @@ class AugmentSettings:
     def __post_init__(self) -> None:
         for name in self.names:
             require_choice("augment", name, get_args(AugmentationName))
-        _require(
+        require(
             not {"crop", "resized-crop"} <= set(self.names),
             "augment",
             "one of crop and resized-crop",
             self.names,
         )
-        _require(0 < self.crop_scale <= 1, "crop_scale", "above 0 and at most 1", self.crop_scale)
-        _require(0 <= self.mix_probability <= 1, "mix", "from 0 to 1", self.mix_probability)
-        mixed = self.mixes or self.mix_probability in (0, AugmentSettings.mix_probability)
-        _require(bool(mixed), "mix", "used with mixup or cutmix in `augment`", self.mix_probability)
-        _require(len(self.sizes) > 0, "sizes", "at least one size", self.sizes)
+        require(0 < self.crop_scale <= 1, "crop_scale", "above 0 and at most 1", self.crop_scale)
+        require(0 <= self.mix_probability <= 1, "mix", "from 0 to 1", self.mix_probability)
+        refuse_unused(self, rules.unused_in_augmentation(self))
+        require(len(self.sizes) > 0, "sizes", "at least one size", self.sizes)
         for size in self.sizes:
-            _require(32 <= size <= 256, "sizes", "from 32 to 256 pixels", size)
+            require(32 <= size <= 256, "sizes", "from 32 to 256 pixels", size)
 
     @property
     def mixes(self) -> tuple[AugmentationName, ...]:
@@ -189,29 +176,21 @@ class ModelSettings:
         require_choice("method", self.kind, get_args(ModelKind))
         for key, least in (("widths", 2), ("depths", 1)):
             stages = getattr(self, key)
-            _require(min(stages, default=0) >= least, key, f"at least {least} in each stage", stages)
-        _require(len(self.widths) == len(self.depths), "depths", "as many numbers as `widths`", self.depths)
+            require(min(stages, default=0) >= least, key, f"at least {least} in each stage", stages)
+        require(len(self.widths) == len(self.depths), "depths", "as many numbers as `widths`", self.depths)
         require_at_least("views", self.views)
-        _require(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
-        _require(32 <= self.crop <= 256, "crop", "from 32 to 256 pixels", self.crop)
-        _require(self.crop <= self.resize <= 256, "resize", "from `crop` to 256 pixels", self.resize)
+        require(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+        require(32 <= self.crop <= 256, "crop", "from 32 to 256 pixels", self.crop)
+        require(self.crop <= self.resize <= 256, "resize", "from `crop` to 256 pixels", self.resize)
         require_choice("head", self.head, get_args(HeadKind))
         require_at_least("sub_centers", self.sub_centers)
-        _require(0 < self.scale < math.inf, "scale", "above 0", self.scale)
-        _require(0 <= self.margin <= 1.5, "margin", "from 0 to 1.5 radians", self.margin)
+        require(0 < self.scale < math.inf, "scale", "above 0", self.scale)
+        require(0 <= self.margin <= 1.5, "margin", "from 0 to 1.5 radians", self.margin)
         rare = self.rare_margin
-        _require(rare is None or self.margin <= rare <= 1.5, "rare_margin", "from `margin` to 1.5 radians", rare)
-        for key, usual in (("sub_centers", 1), ("scale", 30.0), ("margin", 0.1), ("rare_margin", None)):
-            value = getattr(self, key)
-            _require(self.head == "cosine" or value == usual, key, "used with `head` cosine", value)
-        own = ("widths", "depths") if self.kind == "transfer" else ("backbone", "weights", "views")
-        other = "scratch" if self.kind == "transfer" else "transfer"
-        for key in own:
-            value = getattr(self, key)
-            _require(value == getattr(ModelSettings, key), key, f"used with `method` {other}", value)
-        _require(not (self.unfreeze and self.kind == "scratch"), "unfreeze", "used with `method` transfer", True)
-        _require(self.frozen is None or self.frozen >= 0, "frozen", "at least 0", self.frozen)
-        _require(self.unfreeze or self.frozen is None, "frozen", "used with `unfreeze`", self.frozen)
+        require(rare is None or self.margin <= rare <= 1.5, "rare_margin", "from `margin` to 1.5 radians", rare)
+        refuse_unused(self, rules.unused_in_model(self))
+        require(not (self.unfreeze and self.kind == "scratch"), "unfreeze", "used with `method` transfer", True)
+        require(self.frozen is None or self.frozen >= 0, "frozen", "at least 0", self.frozen)
 
 
 @dataclass(frozen=True)
@@ -244,15 +223,14 @@ class OptimizationSettings:
         require_choice("optimizer", self.optimizer, get_args(OptimizerName))
         require_choice("schedule", self.schedule, get_args(ScheduleName))
         positive = math.isfinite(self.learning_rate) and self.learning_rate > 0
-        _require(positive, "learning_rate", "above 0", self.learning_rate)
-        _require(0 < self.backbone_rate <= 1, "backbone_rate", "above 0 and at most 1", self.backbone_rate)
-        _require(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
-        taken = self.optimizer == "sgd" or self.momentum == OptimizationSettings.momentum
-        _require(taken, "momentum", "used with `optimizer` sgd", self.momentum)
-        _require(0 <= self.weight_decay < math.inf, "weight_decay", "at least 0", self.weight_decay)
-        _require(0 <= self.label_smoothing < 1, "label_smoothing", "from 0 to below 1", self.label_smoothing)
-        _require(0 <= self.clip < math.inf, "clip", "at least 0 (0 for no clipping)", self.clip)
-        _require(0 <= self.ema < 1, "ema", "from 0 to below 1", self.ema)
+        require(positive, "learning_rate", "above 0", self.learning_rate)
+        require(0 < self.backbone_rate <= 1, "backbone_rate", "above 0 and at most 1", self.backbone_rate)
+        require(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
+        refuse_unused(self, rules.unused_in_optimization(self))
+        require(0 <= self.weight_decay < math.inf, "weight_decay", "at least 0", self.weight_decay)
+        require(0 <= self.label_smoothing < 1, "label_smoothing", "from 0 to below 1", self.label_smoothing)
+        require(0 <= self.clip < math.inf, "clip", "at least 0 (0 for no clipping)", self.clip)
+        require(0 <= self.ema < 1, "ema", "from 0 to below 1", self.ema)
 
 
 @dataclass(frozen=True)
@@ -288,7 +266,7 @@ class LoopSettings:
         require_at_least("epochs", self.epochs)
         require_at_least("patience", self.patience, 0)
         limited = self.max_minutes is None or 0 < self.max_minutes < math.inf
-        _require(limited, "max_minutes", "above 0 (left out for no limit)", self.max_minutes)
+        require(limited, "max_minutes", "above 0 (left out for no limit)", self.max_minutes)
         require_choice("precision", self.precision, get_args(Precision))
         require_at_least("devices", self.devices)
         require_at_least("threads", self.threads, 0)
@@ -318,17 +296,14 @@ class RunSettings:
         batch_size, processes = self.loading.batch_size, self.loop.processes
         least = 2 * processes if self.model.kind == "scratch" else processes
         on = f" on {processes} devices" if processes > 1 else ""
-        _require(batch_size >= least, "batch_size", f"at least {least} from scratch{on}", batch_size)
-        _require(batch_size % processes == 0, "batch_size", f"a multiple of the {processes} devices", batch_size)
-        if not self.model.unfreeze:
-            rate = self.optimization.backbone_rate
-            _require(rate == OptimizationSettings.backbone_rate, "backbone_rate", "used with `unfreeze`", rate)
+        require(batch_size >= least, "batch_size", f"at least {least} from scratch{on}", batch_size)
+        require(batch_size % processes == 0, "batch_size", f"a multiple of the {processes} devices", batch_size)
         if self.model.kind == "transfer" and not self.model.unfreeze:
             # A frozen backbone embeds one image at a time, at one size.
-            mixes, sizes = self.augment.mixes, self.augment.sizes
-            _require(not mixes, "augment", "without mixup and cutmix for a frozen backbone", self.augment.names)
-            usual = sizes in (AugmentSettings.sizes, FROZEN_SIZES)
-            _require(usual, "sizes", "used with `method` scratch or with `unfreeze`", sizes)
+            rule = "without mixup and cutmix for a frozen backbone"
+            require(not self.augment.mixes, "augment", rule, self.augment.names)
+        for group, key, use in rules.unused_in_run(self):
+            refuse_unused(getattr(self, group), [(key, use)])
 
     @classmethod
     def for_method(
@@ -352,6 +327,8 @@ class RunSettings:
         groups |= {"optimization": OptimizationSettings, "loop": LoopSettings}
         try:
             built = {name: _build(group, values[name]) for name, group in groups.items()}
+            for name, key, _ in list(rules.unused_in_run(SimpleNamespace(**built))):
+                built[name] = replace(built[name], **{key: getattr(groups[name], key)})
             return cls(data=Path(values["data"]), cache=values.get("cache"), **built)
         except (KeyError, TypeError, AttributeError) as error:
             raise SettingsError(
@@ -373,7 +350,7 @@ def default_settings(data: Path, kind: ModelKind = DEFAULT_METHOD, *, unfreeze: 
         return RunSettings(
             data,
             model=model,
-            augment=AugmentSettings(("resized-crop", "flip", "jitter"), crop_scale=0.6, sizes=FROZEN_SIZES),
+            augment=AugmentSettings(("resized-crop", "flip", "jitter"), crop_scale=0.6, sizes=rules.FROZEN_SIZES),
             optimization=OptimizationSettings(learning_rate=0.05, weight_decay=1e-4, label_smoothing=0.0, ema=0.0),
             loop=LoopSettings(epochs=40),
         )
@@ -395,5 +372,17 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+_UNUSED: Mapping[type[Any], Callable[[Any], Iterable[tuple[str, str]]]] = {
+    ModelSettings: rules.unused_in_model,
+    AugmentSettings: rules.unused_in_augmentation,
+    OptimizationSettings: rules.unused_in_optimization,
+}
+
+
 def _build(group: type[Any], values: Mapping[str, Any]) -> Any:
-    return group(**{key: tuple(item) if isinstance(item, list) else item for key, item in values.items()})
+    given = {key: tuple(item) if isinstance(item, list) else item for key, item in values.items()}
+    usual = {item.name: item.default for item in dataclasses.fields(group)}
+    if group in _UNUSED:
+        for key, _ in _UNUSED[group](SimpleNamespace(**{**usual, **given})):
+            given.pop(key, None)
+    return group(**given)

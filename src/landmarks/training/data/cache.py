@@ -27,7 +27,7 @@ from landmarks.imaging.decoding import load_rgb
 from landmarks.imaging.preprocessing import MAX_ASPECT, resize_short_side
 from landmarks.tagging.workers import cores
 
-FORMAT = 2
+FORMAT = 3
 Channels = tuple[float, float, float]
 """One value per channel, in R, G, B order."""
 
@@ -115,7 +115,7 @@ def build_cache(
     key = _key(paths, side)
     file, index_file = folder / f"pictures-{key}.bin", folder / f"pictures-{key}.json"
     cache = _open_cache(file, paths, index_file)
-    if cache is None:
+    if cache is None or _are_mended(cache.broken, side):
         remove_temporaries(folder, unchanged_for=_DAY)
         cache = PictureCache(file, paths, _write_cache(paths, file, index_file, side, progress))
     if len(cache) == 0:
@@ -174,6 +174,11 @@ def _open_cache(file: Path, paths: Sequence[Path], index_file: Path) -> PictureC
         return cache if file.stat().st_size == max(1, cache.size) else None
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
+
+
+def _are_mended(broken: Sequence[BrokenPicture], side: int) -> bool:
+    """Return whether some can be read by now: rights, a drive or memory may have come, with the same file."""
+    return any(not isinstance(found, str) for found in _decode([one.path for one in broken], side))
 
 
 def _write_cache(

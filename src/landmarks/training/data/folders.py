@@ -18,6 +18,7 @@ from pathlib import Path
 from landmarks.errors import DataError
 from landmarks.imaging.photos import photo_rules
 from landmarks.training.data.listing import (
+    MANIFEST,
     ClassPictures,
     Sources,
     Split,
@@ -212,7 +213,9 @@ def with_sources(listed: ClassPictures, sources: Sources, split: Split | None = 
         for paths in listed.pictures.values()
         for path in paths
     }
-    return replace(listed, sources=by_path)
+    unknown = sum(not source for source in by_path.values())
+    note = f"{listed.folder}: {unknown} of {len(by_path)} pictures have no source in {MANIFEST}"
+    return replace(listed, sources=by_path, notes=(*listed.notes, note) if unknown else listed.notes)
 
 
 def list_pictures(root: Path, cache: Path | None = None) -> Listing:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from unicodedata import normalize
 
 from landmarks.errors import DataError, counted, listed
 from landmarks.files.walker import Skipped, count_skipped
@@ -182,7 +183,7 @@ def read_sources(root: Path) -> Sources:
         with path.open(encoding="utf-8-sig", newline="") as file:
             for row in csv.DictReader(file):
                 split = row["split"] or ""
-                of_picture = found.setdefault(f"{row['class']}/{row['file']}", {})
+                of_picture = found.setdefault(normalize("NFC", f"{row['class']}/{row['file']}"), {})
                 of_picture[split_named(split) or split] = row["source"] or ""
     except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
         raise DataError(
@@ -193,7 +194,7 @@ def read_sources(root: Path) -> Sources:
 
 def source_of(sources: Sources, picture: str, split: Split | None = None) -> str:
     """Return the source of `CLASS/FILE`, empty if unknown; of any split if the set has none."""
-    known = sources.get(picture, {})
+    known = sources.get(normalize("NFC", picture), {})  # macOS unpacks names in another form
     tried = (split, "any", "") if split else ("test", "any", "", "train", "valid", *known)
     return next((known[name] for name in tried if name in known), "")
 

@@ -105,7 +105,8 @@ def confident_classes(probabilities: NDArray[np.float64], labels: NDArray[np.int
     classes = probabilities.shape[1]
     counts = np.bincount(labels, minlength=classes)
     own = np.bincount(labels, weights=probabilities[np.arange(len(labels)), labels], minlength=classes)
-    thresholds = np.divide(own, counts, out=np.full(classes, np.inf), where=counts > 0)
+    # A class that no fold has learnt, as of one picture, has no threshold: 0 would let every picture pass.
+    thresholds = np.divide(own, counts, out=np.full(classes, np.inf), where=own > 0)
     above = probabilities >= thresholds
     best = np.where(above, probabilities, -1.0).argmax(axis=1)
     return np.where(above.any(axis=1), best, -1)

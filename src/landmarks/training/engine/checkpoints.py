@@ -11,6 +11,9 @@ import torch
 
 from landmarks.errors import ModelError
 from landmarks.files.atomic import write_bytes
+from landmarks.training.config.rules import argument_of
+from landmarks.training.config.settings import RunSettings
+from landmarks.training.runs.folder import RunFolder
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
@@ -35,3 +38,25 @@ def read_state(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise ModelError(f"{path}: not a checkpoint of landmarks: start a new run")
     return state
+
+
+def kept_settings(settings: RunSettings) -> dict[str, Any]:
+    """Return the settings that must stay as they were for the rest of a training, as plain values."""
+    values = settings.to_dict()
+    kept = {group: values[group] for group in ("loading", "augment", "optimization")}
+    return {**kept, "loop": {"epochs": settings.loop.epochs}}
+
+
+def require_settings(run: RunFolder, state: Mapping[str, Any], settings: RunSettings) -> None:
+    """Refuse to go on with other settings: the optimiser and the schedule would keep those of the checkpoint.
+
+    Raises:
+        ModelError: One was changed in `settings.json` since. Checkpoints of earlier versions do not tell.
+    """
+    before = state.get("settings") or {}
+    for group, values in kept_settings(settings).items():
+        for key, value in values.items():
+            was = before.get(group, {}).get(key, value)
+            if was != value and key != "workers":
+                began = f"`{argument_of(key)}` was {was!r} when the training began"
+                raise ModelError(f"{run.settings}: {began}: put it back, or train a new run")

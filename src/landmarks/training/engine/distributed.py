@@ -125,7 +125,10 @@ def _train_part(fabric: Fabric, root: str, resume: bool, logger: Logger) -> None
         if resumes := resume and run.checkpoint.is_file():
             settings = from_checkpoint(settings)
         network = build_network(settings.model, data.folder.classes, data.preprocessing)
-        if isinstance(network.model, TransferModel) and run.weights.is_file() and not resumes:
+        started = (
+            settings.model.init is not None
+        )  # whose weights those of an epoch without checkpoint must not replace
+        if isinstance(network.model, TransferModel) and run.weights.is_file() and not (resumes or started):
             load_weights(run.weights, network.model, network.architecture)  # with its trained head
         train_images(fabric, data, network, settings, run, resume=resumes, logger=logger)
     finally:

@@ -14,7 +14,8 @@ import torch
 from landmarks.errors import LandmarksError, RunError, SettingsError, counted
 from landmarks.files.atomic import new_folders, write_json, write_text
 from landmarks.training.config.settings import RunSettings, default_settings
-from landmarks.training.data.folders import require_outside
+from landmarks.training.data.cache import resolved
+from landmarks.training.data.folders import read_data_folder, require_outside
 from landmarks.training.data.loaders import Data, Loader, prepare_data
 from landmarks.training.engine.devices import (
     check_processes,
@@ -185,8 +186,31 @@ def prepare(settings: RunSettings, logger: Logger, folder: RunFolder | None = No
             "`method` transfer trains a head on the decoded images of a folder, not on shards: set `unfreeze`, or "
             "give the folder"
         )
+    _tell_seen(data, settings.model.init, logger)
     torch.manual_seed(settings.loading.seed)
     return data, build_network(settings.model, data.folder.classes, data.preprocessing)
+
+
+def _tell_seen(data: Data, init: Path | None, logger: Logger) -> None:
+    """Tell of pictures to measure on that the run to start from, or one before it, was trained on."""
+    while init is not None:
+        try:
+            _, first = open_run(init)
+            how = first.loading
+            folder = read_data_folder(
+                first.data, valid_size=how.valid_size, seed=how.seed, limit=how.limit, cache=first.cache
+            )
+        except (LandmarksError, OSError):
+            logger.remark(f"{init}: its data are not there: it may have been trained on pictures to measure on")
+            return
+        seen = set(resolved(sample.path for sample in folder.train))
+        for split, samples in (("validation", data.folder.valid), ("test", data.folder.test)):
+            if count := sum(place in seen for place in resolved(sample.path for sample in samples)):
+                logger.remark(
+                    f"{init} was trained on {count} of the {len(samples)} {split} pictures, so their metrics are "
+                    "too good: give both runs one seed and validation size, and a folder with train/ and test/"
+                )
+        init = first.model.init
 
 
 def _settings_of_head(settings: RunSettings) -> RunSettings:

@@ -28,7 +28,7 @@ from landmarks.training.config.settings import LoopSettings, RunSettings
 from landmarks.training.data.loaders import Loader, set_train_size
 from landmarks.training.data.sampling import seed_of, set_epoch
 from landmarks.training.engine.allocator import kept_memory
-from landmarks.training.engine.checkpoints import read_state, save_state
+from landmarks.training.engine.checkpoints import kept_settings, read_state, require_settings, save_state
 from landmarks.training.engine.class_hits import CountingLoss
 from landmarks.training.engine.devices import launch_fabric
 from landmarks.training.engine.loggers.base import Logger, Loggers
@@ -322,6 +322,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.schedule.scheduler.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),  # of the gradient scaler, in 16 bits
+            "settings": kept_settings(self.settings),
             "steps": self.steps,
             "best_loss": self.best_loss,
             "seconds": self.seconds,
@@ -334,9 +335,10 @@ class Trainer:
         network, state = self.network, read_state(folder.checkpoint)
         if (state.get("architecture"), state.get("classes")) != (network.architecture, list(network.classes)):
             raise ModelError(
-                f"{folder.checkpoint}: the checkpoint is of {state.get('architecture')!r} with other classes or "
-                f"another network than {network.architecture!r}: resume with the data and the model of the run"
+                f"{folder.checkpoint}: it is of another network than {network.architecture}, or of other classes: "
+                "resume with the data and the model of the run"
             )
+        require_settings(folder, state, self.settings)
         try:
             network.model.load_state_dict(state["model"])
             if self.average is not None and state["average"] is not None:
@@ -346,11 +348,9 @@ class Trainer:
             self.fabric.strategy.precision.load_state_dict(state["precision"])
             columns = [item.name for item in fields(EpochRow)]
             self.rows = [EpochRow(**{name: row[name] for name in columns}) for row in state["rows"]]
-            self.steps, self.best_loss = int(state["steps"]), float(state["best_loss"])
-            self.seconds = float(state["seconds"])
+            self.steps, self.best_loss, self.seconds = state["steps"], state["best_loss"], state["seconds"]
         except (KeyError, RuntimeError, TypeError, AttributeError, ValueError) as error:
-            message = f"{folder.checkpoint}: the checkpoint does not fit this run: start a new run"
-            raise ModelError(message) from error
+            raise ModelError(f"{folder.checkpoint}: does not fit this run: start a new run") from error
         if self.fabric.is_global_zero:
             write_history(folder.history, self.rows)  # the file may be damaged
 

@@ -198,7 +198,9 @@ class _Listing:
 
     def _tell_trained(self, whole: Path) -> None:
         """Tell of photos without a test split that may be those of the training."""
-        if whole.resolve().name == self._trained_on:
+        there = whole.resolve()
+        of_training = split_named(there.name) in {"train", "valid"}
+        if (there.parent.name if of_training else there.name) == self._trained_on:
             self.notes.append(
                 f"{whole}: the model was trained on a data set of this name, and metrics of training photos are "
                 "too good: give others"

@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from landmarks.errors import DataError, listed
+from landmarks.errors import DataError, counted, listed
 from landmarks.fewshot.reference import Reference, make_reference
+from landmarks.imaging.photos import find_photos
 from landmarks.model.calibration import KNOWN, Calibration, Outputs, calibrate
 from landmarks.model.ood import EmbeddingStatistics, ScoreKind, is_landmark, needs_statistics
 from landmarks.model.recognizer import Recognizer
+from landmarks.training.data.cache import resolved
 from landmarks.training.data.folders import Sample, limit_evenly
 from landmarks.training.data.loaders import Data, EvalTransform
 from landmarks.training.export.background_table import TableGroups
@@ -74,8 +76,10 @@ def calibrate_export(folder: Path, data: Data, photos: CalibrationPhotos) -> Cal
         photos: Photos that it was not trained on and must say nothing of.
 
     Raises:
-        DataError: There are too few readable photos for the rates.
+        DataError: There are too few readable photos for the rates, or it was trained on some.
     """
+    for given in filter(None, (photos.negatives, photos.unknown)):
+        _require_others(given, data)
     recognizer = Recognizer(folder, threads=torch.get_num_threads())
     ordinary = outputs_by_folder(recognizer, photos.negatives)
     negatives = _together(list(ordinary.groups.values()))
@@ -107,6 +111,15 @@ def calibrate_export(folder: Path, data: Data, photos: CalibrationPhotos) -> Cal
             statistics=statistics,
         )
     return Calibrated(_with_known(calibration, ordinary.known), reference, ordinary.unreadable)
+
+
+def _require_others(folder: Path, data: Data) -> None:
+    """Refuse photos that a model was trained on, whose answers promise nothing about others."""
+    trained = set(resolved(sample.path for sample in (*data.folder.train, *data.folder.valid)))
+    photos = find_photos([folder])
+    if found := [photo for photo, place in zip(photos, resolved(photos), strict=True) if place in trained]:
+        which = f"{len(found)} of {counted(len(photos), 'photo')} in it ({found[0].name})"
+        raise DataError(f"{folder}: the model was trained on {which}: give others")
 
 
 def _with_known(calibration: Calibration, folders: Sequence[Path]) -> Calibration:

@@ -176,6 +176,7 @@ def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSetti
         quantize(fp32, folder / ONNX_FILE, [crop(data.cache.picture(sample.path)) for sample in calibrating])
         info = _describe(folder, replace(info, precision="int8"))
         after = _recognised(folder, data, [*samples, *more])
+        require_parity(right, after[: len(samples)])  # alone too: both know the training pictures by heart
         difference = require_parity(before, after)
         accuracy = float(after[: len(samples)].mean())
     fp32.unlink()

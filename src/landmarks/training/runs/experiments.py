@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.errors import RunError
-from landmarks.training.config.settings import argument_of
+from landmarks.training.config.rules import argument_of
 from landmarks.training.metrics.evaluate import Z95, Proportion
 from landmarks.training.runs.folder import RunFolder, read_history, read_json
 from landmarks.training.runs.pictures import picture_name

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from landmarks.training.config.settings import AugmentSettings, ModelKind, RunSettings, argument_of
+from landmarks.training.config.rules import argument_of
+from landmarks.training.config.settings import AugmentSettings, ModelKind, RunSettings
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -148,6 +149,16 @@ class Tagger:
         """Say why the library cannot be reached at the moment, or None once it can."""
         if reason != self._gone:
             self._gone = reason
+            self._wake.set()
+            self._work.changed()
+
+    def unlock(self) -> None:
+        """Look whether photos in folders that could not be written are gone, or can be written now."""
+        album, locked = self._work.album, tuple(self._locked)
+        writable = cache(lambda folder: os.access(folder, os.W_OK))
+        held = {key for key in locked if (one := album.find(key)) and not writable(album.path(one).parent)}
+        if len(held) < len(locked):
+            self._locked.difference_update(set(locked) - held)
             self._wake.set()
             self._work.changed()
 

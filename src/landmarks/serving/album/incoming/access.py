@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import socket
 import threading
 from collections.abc import Callable
 
@@ -13,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from landmarks.serving.errors import RequestError, error_response
-from landmarks.serving.middleware.security import host_name, is_address
+from landmarks.serving.middleware.security import SAFE, host_name, is_address, is_of_other_site
 from landmarks.serving.settings import LOOPBACK
 
 COOKIE_SECONDS = 30 * 24 * 3600
@@ -76,7 +77,8 @@ class Door:
         self._app = app
         self._sessions = sessions
         self._cookie = cookie
-        self._host = host.lower()
+        # A link for other machines has the name of this one where it has no address in its network.
+        self._hosts = {*LOOPBACK, host.lower(), socket.gethostname().lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -106,22 +108,22 @@ class Door:
                 RequestError("unauthorized", "this link was used before: make a new one in an open window")
             )
         answer = RedirectResponse("/", 303)
-        answer.set_cookie(self._cookie, secret, max_age=COOKIE_SECONDS, httponly=True, samesite="strict")
+        # Not "strict", with which a link in web mail leads to a page without its cookie. No GET changes anything.
+        answer.set_cookie(self._cookie, secret, max_age=COOKIE_SECONDS, httponly=True, samesite="lax")
         return answer
 
     def _foreign(self, headers: Headers) -> RequestError | None:
         name = host_name(headers.get("host", ""))
         # A page whose name resolves to this machine (DNS rebinding) sends that name, never an address.
-        if name not in LOOPBACK and name != self._host and not is_address(name):
+        if name not in self._hosts and not is_address(name):
             return RequestError("forbidden_host", "this library does not answer under that host name")
         return None
 
     def _problem(self, scope: Scope, headers: Headers) -> RequestError | None:
-        own = f"http://{headers.get('host', '')}"
-        if scope["method"] in {"GET", "HEAD"}:
+        if scope["method"] in SAFE:
             if scope["path"].endswith(OPEN):
                 return None
-        elif headers.get("origin", own) != own:
+        elif is_of_other_site(headers):
             return RequestError("forbidden_host", "another page may not change this library")
         elif headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return RequestError("unsupported_format", "send JSON, with Content-Type: application/json")

@@ -84,6 +84,18 @@ async def body_of(request: Request) -> dict[str, Any]:
     return body
 
 
+def number_of(body: dict[str, Any], name: str) -> int | None:
+    """Return a whole number of a request, or None if it is not given.
+
+    Raises:
+        RequestError: It is no whole number.
+    """
+    value = body.get(name)
+    if value is None or type(value) is int:
+        return value
+    raise RequestError("invalid_parameter", f"{name} must be a whole number")
+
+
 def text_of(body: dict[str, Any], name: str) -> str | None:
     """Return a text of a request, without spaces around it, or None if it is not given.
 

@@ -22,7 +22,10 @@ async function ask(path, options) {
   try {
     response = await fetch(`api/${path}`, options);
   } catch {
-    throw new ApiError(0, "The program does not answer: nothing was changed.");
+    const changes = options?.method === "POST"; // which the program may do to its end all the same
+    throw new ApiError(0, changes
+      ? "The program does not answer: see whether it was done before you do it again."
+      : "The program does not answer: nothing was changed.");
   }
   let message = `The program answered with status ${response.status}.`;
   try {

@@ -19,6 +19,7 @@ export class Lightbox extends EventTarget {
   #parts = {};
   #detail = null;
   #before = null; // what had the focus
+  #closing = null; // a promise between `close` and the end of it
 
   /** `actions` are {confirm, reject, rename, clear, similar}, each of one row, and pick(row, candidate). */
   constructor(library, actions) {
@@ -27,16 +28,14 @@ export class Lightbox extends EventTarget {
     this.#actions = actions;
     this.#build();
     library.addEventListener("photos", () => this.#refresh());
-    window.addEventListener("popstate", () => {
-      if (this.id !== null && !history.state?.photo) this.#hide();
-    });
+    window.addEventListener("popstate", () => this.id !== null && this.#hide());
   }
 
   /** Show a photo; `order` returns the rows between which one goes on. */
   open(id, order) {
     if (this.id === null) {
       this.#before = document.activeElement;
-      history.pushState({ photo: true }, ""); // a phone's Back closes it
+      history.pushState(null, ""); // a phone's Back closes it
     }
     this.#order = order;
     this.#element.hidden = false;
@@ -45,8 +44,13 @@ export class Lightbox extends EventTarget {
     this.#element.focus();
   }
 
+  /** Returns a promise that is kept once it is closed: whoever goes elsewhere in the history waits for it. */
   close() {
-    if (this.id !== null) history.back();
+    if (this.id !== null && !this.#closing) {
+      this.#closing = new Promise((kept) => this.addEventListener("closed", kept, { once: true }));
+      history.back();
+    }
+    return this.#closing ?? Promise.resolve();
   }
 
   get isOpen() {
@@ -89,7 +93,7 @@ export class Lightbox extends EventTarget {
 
   #hide() {
     const { id } = this;
-    this.id = null;
+    this.id = this.#closing = null;
     this.#element.hidden = true;
     byId("app").inert = false;
     this.#before?.focus?.({ preventScroll: true });

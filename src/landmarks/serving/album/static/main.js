@@ -122,7 +122,7 @@ async function showSimilar(row) {
       toast("There is nothing to compare with yet: the photos have not been looked at.", {}, "bad");
       return;
     }
-    lightbox.close();
+    await lightbox.close();
     bar.limit([row.id, ...found.map(({ id }) => id).filter((id) => id !== row.id)], `Like ${row.name}`, true);
     location.hash = "photos";
   } catch (error) {
@@ -180,7 +180,7 @@ async function teach(rows = targets(), name = "") {
   if (!rows.length) return;
   const given = await askTeach(rows, await land(), name);
   if (!given) return;
-  const more = { "Review it": () => { location.hash = "photos"; bar.find(given.name); } };
+  const more = { "Review it": async () => { await lightbox.close(); location.hash = "photos"; bar.find(given.name); } };
   if (await review.teach(rows, given.name, given.position, more)) selection.clear();
   if (currentView() === "suggested") await suggestions.show();
 }

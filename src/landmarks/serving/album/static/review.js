@@ -38,8 +38,9 @@ export class Review {
     );
   }
 
-  undo = () => this.#move("undo", "Undone", "Redo", () => this.redo());
-  redo = () => this.#move("redo", "Done again", "Undo", () => this.undo());
+  /** Without the `number` of a step, the newest of all windows is meant. */
+  undo = (number = null) => this.#move("undo", number, "Undone", "Redo", this.redo);
+  redo = (number = null) => this.#move("redo", number, "Done again", "Undo", this.undo);
 
   #judge(rows, verdict, what, name) {
     if (!rows.length) return Promise.resolve(null);
@@ -49,11 +50,11 @@ export class Review {
     );
   }
 
-  #move(path, done, label, back) {
+  #move(path, number, done, label, back) {
     return this.#run(async () => {
-      const answer = await post(path);
+      const answer = await post(path, { number });
       this.#take(answer);
-      toast(`${done}: ${answer.step}${refusals(answer)}`, { [label]: back });
+      toast(`${done}: ${answer.step}${refusals(answer)}`, { [label]: () => back(answer.number) });
     });
   }
 
@@ -63,7 +64,7 @@ export class Review {
       this.#take(answer);
       const done = text(answer);
       const told = done + refusals(answer);
-      toast(told, done ? { ...more, Undo: () => this.undo() } : {}, done ? "" : "bad");
+      toast(told, done ? { ...more, Undo: () => this.undo(answer.number) } : {}, done ? "" : "bad");
       return answer;
     });
   }
