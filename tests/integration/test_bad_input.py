@@ -249,7 +249,7 @@ def test_damaged_values_of_a_run(key, value, transfer_run, copy_run):
 def test_settings_of_another_version(transfer_run, copy_run):
     run = copy_run(transfer_run)
     settings = json.loads((run / "settings.json").read_text())
-    settings["model"]["widths"] = 8
+    settings["model"]["views"] = [8]
     (run / "settings.json").write_text(json.dumps(settings))
     assert_refused(landmarks("evaluate", run), run / "settings.json", "do not fit this version")
 
