@@ -335,8 +335,8 @@ class Trainer:
         network, state = self.network, read_state(folder.checkpoint)
         if (state.get("architecture"), state.get("classes")) != (network.architecture, list(network.classes)):
             raise ModelError(
-                f"{folder.checkpoint}: it is of {state.get('architecture')!r}, not of {network.architecture!r} with "
-                "the classes of the run: resume with the data and the model of the run"
+                f"{folder.checkpoint}: of {state.get('architecture')!r}, not of {network.architecture!r} with the "
+                "classes of the run: resume with the data and the model of the run"
             )
         require_settings(folder, state, self.settings)
         try:
