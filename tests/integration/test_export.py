@@ -311,6 +311,7 @@ def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_
             ("--negatives", "NOTHING", "--target-fpr", 0.2, "--unknown-landmarks", "EMPTY"),
             "empty: there are no photos in it: give a folder of photos of landmarks that the model does not know",
         ),
+        (("--negatives", "TRAINING", "--target-fpr", 0.2), "the model was trained on "),
         (("--score", "guess"), "is not one of"),
         (("--score", "energy"), "--score needs --negatives"),
         (
@@ -328,9 +329,9 @@ def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_
         (("--notes", "missing.md"), "--notes must be a text file, not 'missing.md'"),
     ],
 )
-def test_a_promise_that_cannot_be_kept_is_refused(scratch_run, nothing, tmp_path, flags, sentence):
+def test_a_promise_that_cannot_be_kept_is_refused(scratch_run, drawn, nothing, tmp_path, flags, sentence):
     (tmp_path / "empty").mkdir()
-    folders = {"NOTHING": nothing, "EMPTY": tmp_path / "empty"}
+    folders = {"NOTHING": nothing, "EMPTY": tmp_path / "empty", "TRAINING": drawn / "train"}
     flags = [folders.get(flag, flag) for flag in flags]
     outcome = landmarks("export", scratch_run, "--out", tmp_path / "model", "--precision", "fp32", *flags)
     assert outcome.status == 2
