@@ -76,10 +76,8 @@ def calibrate_export(folder: Path, data: Data, photos: CalibrationPhotos) -> Cal
         photos: Photos that it was not trained on and must say nothing of.
 
     Raises:
-        DataError: There are too few readable photos for the rates, or it was trained on some.
+        DataError: There are too few readable photos for the rates.
     """
-    for given in filter(None, (photos.negatives, photos.unknown)):
-        _require_others(given, data)
     recognizer = Recognizer(folder, threads=torch.get_num_threads())
     ordinary = outputs_by_folder(recognizer, photos.negatives)
     negatives = _together(list(ordinary.groups.values()))
@@ -113,8 +111,8 @@ def calibrate_export(folder: Path, data: Data, photos: CalibrationPhotos) -> Cal
     return Calibrated(_with_known(calibration, ordinary.known), reference, ordinary.unreadable)
 
 
-def _require_others(folder: Path, data: Data) -> None:
-    """Refuse photos that a model was trained on, whose answers promise nothing about others."""
+def require_others(folder: Path, data: Data) -> None:
+    """Refuse photos that a model was trained on, whose answers promise nothing of others; raises `DataError`."""
     trained = set(resolved(sample.path for sample in (*data.folder.train, *data.folder.valid)))
     photos = find_photos([folder])
     if found := [photo for photo, place in zip(photos, resolved(photos), strict=True) if place in trained]:

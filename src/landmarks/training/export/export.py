@@ -43,6 +43,7 @@ from landmarks.training.export.calibration import (
     CalibrationPhotos,
     calibrate_by_table,
     calibrate_export,
+    require_others,
 )
 from landmarks.training.export.card import model_card
 from landmarks.training.export.predictor import (
@@ -142,6 +143,8 @@ def _taken(out: Path) -> RunError:
 
 def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> ParityReport:
     """Write the files of a model folder; see `export_run`."""
+    for given in filter(None, (settings.negatives, settings.unknown_landmarks)):
+        require_others(given, data)
     measured = {split: run.metrics(split) for split in ("valid", "test")}
     contract = run.preprocessing
     fp32 = folder / "fp32.onnx"
