@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from landmarks.imaging.preprocessing import Preprocessing, normalize
-from landmarks.training.config.settings import MIXES, AugmentationName, AugmentSettings
+from landmarks.training.config.rules import MIXES
+from landmarks.training.config.settings import AugmentationName, AugmentSettings
 from landmarks.training.data.augment import Collate, TrainTransform
 
 CONTRACT = Preprocessing(mean=(0.1, 0.5, 0.8), std=(0.2, 0.25, 0.3))

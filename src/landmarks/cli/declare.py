@@ -114,6 +114,11 @@ HIDDEN: Mapping[str, tuple[str, ...]] = {
 """Former names of options, still accepted but not shown."""
 
 
+def in_words(value: object) -> str:
+    """Return a value as it is given on the command line."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def field_help(settings: type[Any]) -> dict[str, str]:
     """Return the help text of each field of a dataclass: its entry below `Attributes:` in the docstring."""
     _, _, entries = inspect.cleandoc(settings.__doc__ or "").partition("\nAttributes:\n")

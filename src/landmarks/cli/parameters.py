@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import click
 
 from landmarks.cli.config import variables
-from landmarks.cli.declare import ALIASES, HIDDEN, Argument, Fields, Option, field_help
+from landmarks.cli.declare import ALIASES, HIDDEN, Argument, Fields, Option, field_help, in_words
 
 
 @dataclass(frozen=True)
@@ -199,10 +199,8 @@ def _default(declared: _Declared) -> dict[str, Any]:
 
 def _help(declared: _Declared, mark: Option) -> str:
     text, value = mark.help, declared.default
-    if isinstance(value, bool) or value in (None, "", ()):
-        shown = mark.default
-    else:
-        shown = mark.default or (",".join(map(str, value)) if isinstance(value, tuple) else str(value))
+    unsaid = isinstance(value, bool) or value in (None, "", ())
+    shown = mark.default or ("" if unsaid else in_words(value))
     return f"{text} [default: {shown}]" if shown else text
 
 

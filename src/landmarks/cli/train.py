@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import click
 
 from landmarks.cli.config import is_typed
-from landmarks.cli.declare import Argument, Fields, Option, Verbosity
+from landmarks.cli.declare import Argument, Fields, Option, Verbosity, in_words
 from landmarks.cli.inputs import require_output
 from landmarks.cli.remote import local_data
 from landmarks.errors import SettingsError, StoppedError, StorageError
@@ -48,11 +48,7 @@ def _defaults(group: str) -> dict[str, str]:
     """Return the defaults, in words, of the settings for which each way of training has its own."""
     values = {way: asdict(getattr(settings, group)) for way, settings in _WAYS.items()}
     varied = [name for name, value in values["scratch"].items() if any(o[name] != value for o in values.values())]
-    return {name: "; ".join(f"{way} {_word(of[name])}" for way, of in values.items()) for name in varied}
-
-
-def _word(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return {name: "; ".join(f"{way} {in_words(of[name])}" for way, of in values.items()) for name in varied}
 
 
 def train(

@@ -139,7 +139,7 @@ def _work(plan: Plan, due: list[int], workers: int | None) -> Iterator[tuple[int
         [ready], _ = ray.wait([*working, *starting])
         tagger, part = working.pop(ready) if ready in working else (starting.pop(ready), None)
         try:
-            counts = ray.get(ready)
+            outcome = ray.get(ready)
         except RayActorError as error:  # it cannot be started or restarted: others take its part
             if part is not None:
                 left.append(part)
@@ -149,9 +149,9 @@ def _work(plan: Plan, due: list[int], workers: int | None) -> Iterator[tuple[int
                 ) from error
             continue
         except RayError as error:
-            counts = _last_line(error)
-        if part is not None and counts is not None:
-            yield counts
+            outcome = _last_line(error)
+        if part is not None:
+            yield outcome
         if left:
             following = left.popleft()
             working[tagger.work.remote(following)] = (tagger, following)

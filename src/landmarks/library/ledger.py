@@ -260,10 +260,9 @@ class Ledger(Closing):
 
     def tags(self, photo: bytes) -> str | None:
         """Return the tags that a photo has, as JSON; None if none were recorded."""
-        row, change = self.photo(photo), self.of_photo(photo)
-        if row is not None and row.tags is not None:
+        if (row := self.photo(photo)) is not None and row.tags is not None:
             return row.tags
-        return None if change is None else change.tags
+        return None if (change := self.of_photo(photo)) is None else change.tags
 
     def tags_of(self, photo: bytes) -> Iterator[str]:
         """Yield the tags, as JSON, that a photo has and those of all changes for it, newest first."""

@@ -103,7 +103,7 @@ class Steps:
 
         Files that nobody has changed since are as before, byte for byte; in others only the verdicts are undone.
         """
-        row = self._ledger.row("SELECT * FROM steps WHERE NOT undone ORDER BY id DESC LIMIT 1")
+        row = self._ledger.row("SELECT * FROM steps WHERE id = ?", self.newest)
         if row is None:
             return None
         before, more, again = json.loads(row["before"]), json.loads(row["action"])["more"], []
@@ -134,7 +134,7 @@ class Steps:
 
     def redo(self) -> Step | None:
         """Make the step again that was undone last; None if there is none."""
-        row = self._ledger.row("SELECT * FROM steps WHERE undone ORDER BY id LIMIT 1")
+        row = self._ledger.row("SELECT * FROM steps WHERE id = ?", self.next)
         if row is None:
             return None
         action = json.loads(row["action"])

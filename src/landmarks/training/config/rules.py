@@ -11,6 +11,9 @@ from typing import Any
 
 from landmarks.errors import SettingsError
 
+MIXES = ("mixup", "cutmix")
+"""Augmentations that blend the images of a batch."""
+
 FROZEN_SIZES = (224,)
 """The only size at which a frozen backbone embeds."""
 
@@ -54,7 +57,7 @@ def unused_in_model(model: Any) -> Iterator[tuple[str, str]]:
 
 def unused_in_augmentation(augment: Any) -> Iterator[tuple[str, str]]:
     """Yield the fields of `AugmentSettings` that play no part; a probability of 0 asks for nothing."""
-    if augment.mix_probability != 0 and not {"mixup", "cutmix"} & set(augment.names):
+    if augment.mix_probability != 0 and not set(MIXES) & set(augment.names):
         yield "mix_probability", "mixup or cutmix in `augment`"
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, Self, get_args
 from landmarks.errors import SettingsError, require_at_least, require_choice
 from landmarks.files.paths import take_paths, to_path
 from landmarks.training.config import rules
-from landmarks.training.config.rules import refuse_unused, require
+from landmarks.training.config.rules import MIXES, refuse_unused, require
 
 ModelKind = Literal["scratch", "transfer"]
 HeadKind = Literal["linear", "cosine"]
@@ -42,9 +42,6 @@ AugmentationName = Literal[
 
 DEFAULT_METHOD: ModelKind = "transfer"
 """The way of training where none is asked for."""
-
-MIXES = ("mixup", "cutmix")
-"""Augmentations that blend the images of a batch."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from torchvision.transforms import v2
 
 from landmarks.errors import require_choice
 from landmarks.imaging.preprocessing import Preprocessing
-from landmarks.training.config.settings import MIXES, AugmentSettings
+from landmarks.training.config.rules import MIXES
+from landmarks.training.config.settings import AugmentSettings
 
 CROPS = ("resized-crop", "crop")
 

@@ -43,6 +43,7 @@ def read_state(path: Path) -> dict[str, Any]:
 def kept_settings(settings: RunSettings) -> dict[str, Any]:
     """Return the settings that must stay as they were for the rest of a training, as plain values."""
     values = settings.to_dict()
+    del values["loading"]["workers"]  # as many as one likes
     kept = {group: values[group] for group in ("loading", "augment", "optimization")}
     return {**kept, "loop": {"epochs": settings.loop.epochs}}
 
@@ -57,6 +58,6 @@ def require_settings(run: RunFolder, state: Mapping[str, Any], settings: RunSett
     for group, values in kept_settings(settings).items():
         for key, value in values.items():
             was = before.get(group, {}).get(key, value)
-            if was != value and key != "workers":
+            if was != value:
                 began = f"`{argument_of(key)}` was {was!r} when the training began"
                 raise ModelError(f"{run.settings}: {began}: put it back, or train a new run")

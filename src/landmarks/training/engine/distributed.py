@@ -125,10 +125,9 @@ def _train_part(fabric: Fabric, root: str, resume: bool, logger: Logger) -> None
         if resumes := resume and run.checkpoint.is_file():
             settings = from_checkpoint(settings)
         network = build_network(settings.model, data.folder.classes, data.preprocessing)
-        started = (
-            settings.model.init is not None
-        )  # whose weights those of an epoch without checkpoint must not replace
-        if isinstance(network.model, TransferModel) and run.weights.is_file() and not (resumes or started):
+        # After `init` there is no trained head, only weights of an epoch that was killed before its checkpoint.
+        trained = run.weights.is_file() and not resumes and settings.model.init is None
+        if isinstance(network.model, TransferModel) and trained:
             load_weights(run.weights, network.model, network.architecture)  # with its trained head
         train_images(fabric, data, network, settings, run, resume=resumes, logger=logger)
     finally:
