@@ -29,6 +29,7 @@ from landmarks.training.export.predictor import (
     predict_picture,
     predictor_test,
 )
+from landmarks.training.runs.folder import open_run
 
 
 @pytest.fixture(scope="module")
@@ -329,9 +330,10 @@ def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_
         (("--notes", "missing.md"), "--notes must be a text file, not 'missing.md'"),
     ],
 )
-def test_a_promise_that_cannot_be_kept_is_refused(scratch_run, drawn, nothing, tmp_path, flags, sentence):
+def test_a_promise_that_cannot_be_kept_is_refused(scratch_run, nothing, tmp_path, flags, sentence):
     (tmp_path / "empty").mkdir()
-    folders = {"NOTHING": nothing, "EMPTY": tmp_path / "empty", "TRAINING": drawn / "train"}
+    data = open_run(scratch_run)[1].data  # of the process of pytest that made the run
+    folders = {"NOTHING": nothing, "EMPTY": tmp_path / "empty", "TRAINING": data / "train"}
     flags = [folders.get(flag, flag) for flag in flags]
     outcome = landmarks("export", scratch_run, "--out", tmp_path / "model", "--precision", "fp32", *flags)
     assert outcome.status == 2
