@@ -357,7 +357,7 @@ def default_settings(data: Path, kind: ModelKind = DEFAULT_METHOD, *, unfreeze: 
         loading=DataSettings(batch_size=32),
         augment=AugmentSettings(sizes=(160, 192)),
         optimization=OptimizationSettings(learning_rate=2e-3, label_smoothing=0.0, ema=0.99),
-        loop=LoopSettings(epochs=8),
+        loop=LoopSettings(epochs=10),
     )
 
 

@@ -1,9 +1,9 @@
 """The training loop, on Lightning Fabric: one device or several, 32 bits or mixed precision, the same lines.
 
 `train_one_epoch`, `valid_one_epoch` and `one_epoch_test` are one pass each. `optimize` puts them together in a
-`Trainer`, whose `fit` is the loop; it keeps the best weights and one checkpoint per epoch. Every epoch begins by
-seeding torch from (seed, epoch), so a run that was killed and resumed draws the same images, crops and drop-outs
-as an undisturbed one.
+`Trainer`, whose `fit` is the loop; it keeps the weights that `is_kept` chooses and one checkpoint per epoch. Every
+epoch begins by seeding torch from (seed, epoch), so a run that was killed and resumed draws the same images, crops
+and drop-outs as an undisturbed one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ from landmarks.training.engine.optimization import (
     get_optimizer,
     get_scheduler,
     get_training_loss,
-    least_improvement,
+    is_kept,
+    last_improvement,
 )
 from landmarks.training.engine.predicting import predicted_batches
 from landmarks.training.models.networks import NetworkOfRun
@@ -203,7 +204,6 @@ class Trainer:
         epochs, steps = settings.loop.epochs, len(self.loader)
         self.schedule = get_scheduler(optimizer, how, epochs=epochs, steps_per_epoch=steps)
         self.loss = get_training_loss(settings, self.loader)
-        self.improvement = least_improvement(settings.model, on_images=self.on_images)
         self.model, self.optimizer = fabric.setup(network.model, optimizer)
         # A copy of the network on its device: what is validated and saved.
         self.average = ModelEmaV3(network.model, decay=how.ema, use_warmup=True) if how.ema > 0 else None
@@ -214,7 +214,6 @@ class Trainer:
         )
         self.rows: list[EpochRow] = []
         self.steps = 0
-        self.best_loss = math.inf
         self.seconds = 0.0
 
     def fit(self, folder: RunFolder, logger: Logger) -> list[EpochRow]:
@@ -224,6 +223,7 @@ class Trainer:
             learning_rate = float(self.optimizer.param_groups[0]["lr"])
             trained = self.train_epoch(logger, epoch)
             valid = self.validate()
+            losses = [*(row.valid_loss for row in self.rows), valid.loss]
             self.schedule.after_epoch(valid.loss)
             row = EpochRow(
                 epoch=epoch,
@@ -235,11 +235,10 @@ class Trainer:
                 valid_accuracy=valid.accuracy,
                 seconds=trained.seconds + valid.seconds,
                 images_per_second=trained.images / max(trained.seconds, 1e-9),
-                saved=valid.loss < self.best_loss * (1 - self.improvement),
+                saved=is_kept(losses, self.settings.model, on_images=self.on_images),
             )
             self.rows.append(row)
             self.seconds += row.seconds
-            self.best_loss = row.valid_loss if row.saved else self.best_loss
             if self.fabric.is_global_zero:
                 self.save(folder, row)
             logger.epoch(row)
@@ -249,8 +248,8 @@ class Trainer:
         """Yield the epochs to come, until their number, the time or the patience is used up."""
         loop: LoopSettings = self.settings.loop
         while len(self.rows) < loop.epochs:
-            since_best = next((i for i, row in enumerate(reversed(self.rows)) if row.saved), 0)
-            if 0 < loop.patience <= since_best:
+            best = last_improvement([row.valid_loss for row in self.rows])
+            if 0 < loop.patience < len(self.rows) - best:
                 return
             if loop.max_minutes is not None and self.seconds >= 60 * loop.max_minutes:
                 return
@@ -308,7 +307,7 @@ class Trainer:
         return valid
 
     def save(self, folder: RunFolder, row: EpochRow) -> None:
-        """Write the weights where they improved, `metrics.csv` and the checkpoint."""
+        """Write the weights where they are to be kept, `metrics.csv` and the checkpoint."""
         network = self.network
         if row.saved:
             save_weights(folder.weights, self.evaluated, network.architecture, network.classes)
@@ -324,7 +323,6 @@ class Trainer:
             "precision": self.fabric.strategy.precision.state_dict(),  # of the gradient scaler, in 16 bits
             "settings": kept_settings(self.settings),
             "steps": self.steps,
-            "best_loss": self.best_loss,
             "seconds": self.seconds,
             "rows": [asdict(row) for row in self.rows],
         }
@@ -348,7 +346,7 @@ class Trainer:
             self.fabric.strategy.precision.load_state_dict(state["precision"])
             columns = [item.name for item in fields(EpochRow)]
             self.rows = [EpochRow(**{name: row[name] for name in columns}) for row in state["rows"]]
-            self.steps, self.best_loss, self.seconds = state["steps"], state["best_loss"], state["seconds"]
+            self.steps, self.seconds = state["steps"], state["seconds"]
         except (KeyError, RuntimeError, TypeError, AttributeError, ValueError) as error:
             raise ModelError(f"{folder.checkpoint}: does not fit this run: start a new run") from error
         if self.fabric.is_global_zero:
