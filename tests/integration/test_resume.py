@@ -118,7 +118,7 @@ def test_stopped_head_continues_to_the_same_figures(drawn, cache, tmp_path, stop
 
 def test_stopped_fine_tuning_keeps_its_best_weights(drawn, cache, tmp_path, stop_at):
     run = RunFolder(tmp_path / "run")
-    tiny = ("--epochs", 2, "--sizes", 32, "--limit", 16, "--views", 1, "--ema", 0, "--learning-rate", 1e-9)
+    tiny = ("--epochs", 2, "--sizes", 32, "--limit", 16, "--views", 1, "--ema", 0, "--learning-rate", 3)
     flags = (*FROZEN, "--unfreeze", *tiny, "--cache", cache)
     stop_at(1, 1, "training")
     assert landmarks("train", drawn, "--out", run.root, *flags).status == 130

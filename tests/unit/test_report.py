@@ -234,7 +234,9 @@ def test_advice_on_overfitting() -> None:
     assert "80.0%" in text
     # Or the validation loss rises while the training loss falls.
     rows = [row | {"train_loss": 2.0 - 0.3 * row["epoch"]} for row in history(losses=(2.0, 1.0, 1.1, 1.3))]
-    assert "after epoch 2 the validation loss rose by 30.0%" in advice_for(rows=rows)["Overfitting"]
+    advice = advice_for(rows=[row | {"saved": row["epoch"] in {1, 3}} for row in rows])["Overfitting"]
+    assert "after epoch 2 the validation loss rose by 30.0%" in advice
+    assert "the saved weights are those of epoch 4" in advice  # fine-tuning goes on to the end
 
 
 def test_advice_on_training_longer() -> None:

@@ -162,9 +162,9 @@ def last_improvement(losses: Sequence[float]) -> int:
 def is_kept(losses: Sequence[float], model: ModelSettings, *, on_images: bool) -> bool:
     """Return whether the weights of the last epoch replace those that were saved before.
 
-    They do where the validation loss improved by more than 1 %. Fine-tuning goes on from a trained head: its loss has
-    little left to fall, and on a few hundred images it moves by chance more than by learning. In twelve epochs on
-    world34 it was lowest after the fourth, whose weights got 96.7 % of the test images; those of the last got 98.3.
+    They do where the validation loss improved by more than 1 %. Fine-tuning goes on from a trained head: its loss
+    has little left to fall, and on a few hundred images it moves by chance more than by learning. In twelve epochs
+    on world34 it was lowest after the fourth, whose weights got 96.7 % of the test images; the last got 98.3 %.
     The learning rate ends at zero and the weights are averaged, so later ones are better unless the training did
     harm: each epoch counts whose loss is no higher than that of the first, which is still near the start.
 

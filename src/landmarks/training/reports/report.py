@@ -227,13 +227,13 @@ def _overfitting(history: Sequence[Mapping[str, float]]) -> Advice | None:
     rise = last.get("valid_loss", 0.0) / max(lowest["valid_loss"], 1e-9) - 1
     if gap > 0.1:
         found = (
-            f"at its best epoch, training accuracy is {percent(best['train_accuracy'])} and validation accuracy "
-            f"{percent(best['valid_accuracy'])}"
+            f"at the epoch that was saved, training accuracy is {percent(best['train_accuracy'])} and validation "
+            f"accuracy {percent(best['valid_accuracy'])}"
         )
     elif rise > 0.1 and last.get("train_loss", 0.0) < lowest.get("train_loss", 0.0):
         found = (
             f"after epoch {lowest['epoch'] + 1:g} the validation loss rose by {percent(rise)} while the training "
-            "loss kept falling (the saved weights are those of before)"
+            f"loss kept falling (the saved weights are those of epoch {best['epoch'] + 1:g})"
         )
     else:
         return None
