@@ -22,10 +22,11 @@ export out := $(value OUT)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help tag test lint check fuzz train docs notebooks clean photos-given runs-free
+.PHONY: help tag install test lint check fuzz train docs notebooks clean photos-given runs-free
 
 help:
 	@echo 'make tag PHOTOS=<photo or folder>   recognise the landmarks in your photos'
+	@echo 'make install                        install everything: PyTorch, all extras, the tools of the tests'
 	@echo 'make test                           install everything and run all tests (ARGS=... goes to pytest)'
 	@echo 'make lint                           format, lint, types and layers, without the tests'
 	@echo 'make check                          lint, then test: what a change must pass'
@@ -40,6 +41,8 @@ help:
 
 tag: photos-given $(CORE)
 	@$(open_home); $(LANDMARKS) tag --model $(MODEL) -- "$$photos"
+
+install: $(FULL)
 
 test: $(FULL)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)

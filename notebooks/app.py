@@ -16,7 +16,7 @@
 # crop, mean, standard deviation and class names are inside it.
 #
 # `MODEL` is a model folder with a `model.pt`. By default a small model is trained on drawn scenes, so that this
-# copy can show its photos: photos of places belong to somebody, drawings do not.
+# copy can show its pictures: photos of places belong to somebody, drawings do not.
 
 # %%
 import html
@@ -258,9 +258,9 @@ display(HTML(result.value))
 # ## The same without PyTorch
 #
 # `landmarks.load_model` needs nothing but ONNX Runtime. It reads `model.onnx` from the same folder: the network in
-# integers of 8 bits, which recognises as many pictures (the export has verified it) with other probabilities; one
-# exported with `--precision fp32` has the same. A tag is what the model is sure of; the candidates are its guesses
-# in order. The classes of the drawn scenes are not in the gazetteer, so their tags have no place.
+# integers of 8 bits, no less accurate as far as the export can measure, with slightly other probabilities;
+# `--precision fp32` gives the same. A tag is what the model is sure of; the candidates are its guesses in order.
+# The classes of the drawn scenes are not in the gazetteer, so their tags have no place.
 
 # %%
 import landmarks

@@ -16,7 +16,8 @@
 # to a file that answers like the trained network.
 #
 # Everything here calls the parts of `landmarks.training` one by one, to show them. `landmarks.train(DATA,
-# method="scratch")` does all of it in one line of Python, `landmarks train DATA --method scratch` in one command.
+# method="scratch")` does the training in one line of Python, `landmarks train DATA --method scratch` in one
+# command.
 #
 # **How good it gets.** The outputs of this copy come from drawn scenes, because photos of places may rarely be
 # passed on. Drawings are easier than photos, so these are mere thumbnails of 32 pixels. On the 34 real landmarks
@@ -133,7 +134,7 @@ Image(str(OUT / "batch.jpg"), width=900)
 # A batch as the network gets it: floats around 0, channels first.
 
 # %%
-pictures, targets = next(iter(shown["valid"]))
+pictures, targets = next(iter(shown["train"]))
 print(f"pictures {tuple(pictures.shape)}, {pictures.dtype}")
 print(f"mean {pictures.mean():.2f}, standard deviation {pictures.std():.2f}")
 print(f"targets  {tuple(targets.shape)}, {targets.dtype}: {targets[:8].tolist()} ...")
@@ -145,8 +146,8 @@ print(f"targets  {tuple(targets.shape)}, {targets.dtype}: {targets[:8].tolist()}
 #
 # - **Two strided convolutions first.** They bring the picture to a quarter of its side at once. Full resolution
 #   costs most and tells least.
-# - **Four stages of 3 x 3 convolutions.** Each stage has half the side and twice the channels of the one before:
-#   first edges, then textures, then windows and arches, then whole facades.
+# - **Four stages of 3 x 3 convolutions** (five blocks: the third stage has two). Each stage has half the side and
+#   twice the channels of the one before: first edges, then textures, then windows and arches, then whole facades.
 # - **Shortcuts** (residual blocks). Each block adds to what came in, so the gradient has a way past it, and a
 #   block that has learned nothing does no harm.
 # - **Batch normalisation** after each convolution keeps the numbers in range and allows a large learning rate.
@@ -164,7 +165,7 @@ classes = data.folder.classes
 model = MyModel(len(classes))
 
 
-def describe(network: MyModel, size: int = 160) -> pd.DataFrame:
+def describe(network: MyModel, size: int = 96) -> pd.DataFrame:
     rows, x = [], torch.zeros(1, 3, size, size)
     network.eval()
     for name, part in [("stem", network.stem), *((f"block {i + 1}", b) for i, b in enumerate(network.stages))]:
@@ -241,8 +242,9 @@ print(f"validation  loss {valid.loss:.3f}  accuracy {valid.accuracy:.3f}")
 #
 # ## Train
 #
-# `train_run` does the rest: epochs, the best weights by validation loss, an average of the weights, a checkpoint
-# per epoch, and a report. It sends each epoch to its *loggers*; ours redraws the curves.
+# `optimize` puts the two into a loop; `train_run` calls it and does the rest: epochs, the best weights by
+# validation loss, an average of the weights, a checkpoint per epoch, and a report. It sends each epoch to its
+# *loggers*; ours redraws the curves.
 
 # %%
 from landmarks.training.config.settings import LoopSettings, default_settings
@@ -316,8 +318,8 @@ display(pd.DataFrame(headline, columns=columns).round(3))
 print("the report:", run.folder.report.relative_to(OUT))
 
 # %% [markdown]
-# The interval shows how far chance alone could move the accuracy with so few test pictures. Two networks whose
-# intervals overlap widely have not been told apart.
+# The interval shows how far chance alone could move the accuracy with so few test pictures. Whether two networks
+# differ is what `landmarks runs compare` tests, on the pictures that only one recognises.
 #
 # ## Confusion matrix
 #
@@ -359,8 +361,9 @@ show(per_class_bars(evaluation), 700)
 # %% [markdown]
 # ## Export: TorchScript
 #
-# A trained network alone is of little use: whoever calls it must know the size, the crop, the mean, the deviation
-# and the names. `Predictor` puts all that into one file: pictures in as they are, probabilities out.
+# A trained network alone is of little use: whoever calls it must know the size, the crop, the mean, the standard
+# deviation and the names. `Predictor` puts all that and the softmax into one file: pictures in as they are,
+# probabilities out.
 #
 # An export is only worth something if it answers like the network it came from. So it is read back and compared,
 # on picture files that it decodes itself.

@@ -274,8 +274,8 @@ pd.DataFrame(lines, index=pd.Index(amounts, name="pictures per class")).T.round(
 
 # %% [markdown]
 # Where a curve reaches the dashed line, a frozen backbone needs no more pictures than that to be as good as the
-# network from scratch is with all of them. In this copy that takes all: drawn thumbnails are unlike the photos
-# that the backbone knows, and simple enough for a small network.
+# network from scratch is with all of them. In this copy Lite0 needs all, and the others do not get there: drawn
+# thumbnails are unlike the photos that the backbone knows, and simple enough for a small network.
 #
 # ## The run
 #
@@ -316,9 +316,10 @@ for name, run in (("from scratch", scratch), ("frozen", frozen), ("fine-tuned", 
 pd.DataFrame(found, columns=["way", "validation", "test", "95 % interval", "test loss"]).set_index("way").round(3)
 
 # %% [markdown]
-# In this copy the intervals overlap, so accuracy does not tell the three apart. The loss also counts how confident
-# each answer is. With photos the difference is clear: on the 34 landmarks of the benchmarks [from
-# scratch](../benchmarks/results/accuracy-scratch-world34.md) reaches 92.3 %, [frozen and
+# The intervals overlap, but all three saw the same test pictures: `landmarks runs compare` counts those that only
+# one of two recognises. The loss also counts how confident each answer is. With photos the difference is clear: on
+# the 34 landmarks of the benchmarks [from scratch](../benchmarks/results/accuracy-scratch-world34.md), begun on
+# three more collections, reaches 92.3 %, [frozen and
 # fine-tuned](../benchmarks/results/accuracy-transfer-finetune-world34.md) 96.1 and 97.2 %.
 #
 # ## What it still gets wrong
@@ -370,9 +371,10 @@ else:
 # %% [markdown]
 # ## Export for the app
 #
-# `export_run` writes the model folder that `landmarks tag` and `app.ipynb` use: ONNX for servers, phones and
-# browsers, TorchScript for those who load it in PyTorch or C++. It compares both with the trained network first.
-# (`landmarks.export(run, folder)` does the same in one line, `landmarks.load_model(folder)` reads it.)
+# `export_run` writes a model folder for `landmarks tag`, and for `app.ipynb` if you name it there: ONNX for
+# servers, phones and browsers, TorchScript for those who load it in PyTorch or C++. It compares both with the
+# trained network first. (`landmarks.export(run, folder)` does the same in one line, `landmarks.load_model(folder)`
+# reads it.)
 
 # %%
 from landmarks.training.export.export import ExportSettings, export_run

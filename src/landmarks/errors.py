@@ -138,7 +138,7 @@ class MissingExtraError(InputError):
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
             f"this needs {package}, which is not installed: run {install_command(extra)} "
-            "(make test installs everything)"
+            "(make install installs everything)"
         )
 
 

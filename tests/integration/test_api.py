@@ -106,7 +106,7 @@ def test_a_missing_extra_is_told() -> None:
     done = python(code)
     told = [
         f"this needs {package}, which is not installed: run pip install -e '.[{extra}]' "
-        "in the clone of landmarks (make test installs everything)"
+        "in the clone of landmarks (make install installs everything)"
         for package, extra in (("torch", "train"), ("openvino", "openvino"), ("babel", "languages"))
     ]
     assert done.out.splitlines() == told, done.err

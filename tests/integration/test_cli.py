@@ -236,7 +236,7 @@ def test_training_without_pytorch_says_what_to_install(command, tmp_path):
     assert outcome.status == 2
     assert outcome.err.strip() == (
         "landmarks: this needs torch, which is not installed: run pip install -e '.[train]' in the clone "
-        "of landmarks (make test installs everything)"
+        "of landmarks (make install installs everything)"
     )
 
 

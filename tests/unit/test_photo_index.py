@@ -82,4 +82,4 @@ def test_an_index_may_be_named_by_the_folder_that_was_indexed(model: Path, tmp_p
 
 def test_pictures_need_an_index(model: Path) -> None:
     done = landmarks("serve", "--model", model, "--index-pictures")
-    assert (done.status, done.complaint) == (2, "--index-pictures is about --index: give --index too")
+    assert (done.status, done.complaint) == (2, "--index-pictures needs --index: give it too")

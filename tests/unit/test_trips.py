@@ -228,6 +228,6 @@ class _Nothing:
 
 def test_a_time_for_estimates_needs_both(model: Path, photos: Path) -> None:
     done = landmarks("tag", photos, "--model", model, "--trips", "--within", "1h")
-    assert (done.status, done.complaint) == (2, "--within is about --places: give --places too")
+    assert (done.status, done.complaint) == (2, "--within needs --places: give it too")
     done = landmarks("tag", photos, "--model", model, "--places", "--within", "1h")
-    assert (done.status, done.complaint) == (2, "--within is about --trips: give --trips too")
+    assert (done.status, done.complaint) == (2, "--within needs --trips: give it too")

@@ -90,7 +90,9 @@ def config_defaults(command: str, parameters: Sequence[click.Parameter]) -> dict
                 raise SettingsError(
                     f"{path}: [{command.replace(' ', '.')}] has no key {key!r}: see landmarks {command} --help"
                 )
-            found[str(options[key].name)] = _converted(path, f"[{command}] {key}", value, options[key])
+            found[str(options[key].name)] = _converted(
+                path, f"[{command.replace(' ', '.')}] {key}", value, options[key]
+            )
     return found
 
 

@@ -87,12 +87,10 @@ UnpackCache = Annotated[
 TaggedPhoto = Annotated[Path, Argument("The photo; its path when it was tagged will do.")]
 Exclude = Annotated[tuple[str, ...], Option("Glob pattern of files and folders to skip; repeat it.", repeat=True)]
 Workers = Annotated[int | None, Option("Worker processes for many photos.", default="one per core", minimum=1)]
-Model = Annotated[str, Option("Bundled model, or a folder made by landmarks export.")]
-Models = Annotated[
-    str, Option("Bundled model, or a folder made by landmarks export; or two with a comma between them.")
-]
+Model = Annotated[str, Option("Bundled or added model, or a model folder.")]
+Models = Annotated[str, Option("Bundled or added model, or a model folder; or two with a comma between them.")]
 Jsonl = Annotated[bool, Option("Print JSON lines; see docs/schemas.")]
-Ledger = Annotated[Path | None, Option("The ledger, if it is not stored with the photos.")]
+Ledger = Annotated[Path | None, Option("File of recorded changes, if not with the photos.")]
 State = Annotated[Path | None, Option("The folder of all ledgers, as given to landmarks tag --write --state.")]
 
 ALIASES: Mapping[str, tuple[str, ...]] = {

@@ -92,7 +92,7 @@ def _require_untyped() -> None:
     """Refuse options of tagging, which a run's own data is not."""
     for option in (*(one.name for one in fields(TagSettings)), "workers"):
         if is_typed(option):
-            raise SettingsError(f"`{option}` is about other data: give `data`")
+            raise SettingsError(f"`{option}` needs `data`: give it too")
 
 
 def _name(path: Path) -> str:

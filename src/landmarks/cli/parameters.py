@@ -199,8 +199,8 @@ def _default(declared: _Declared) -> dict[str, Any]:
 
 def _help(declared: _Declared, mark: Option) -> str:
     text, value = mark.help, declared.default
-    unsaid = isinstance(value, bool) or value in (None, "", ())
-    shown = mark.default or ("" if unsaid else in_words(value))
+    unsaid = value is False or value in (None, "", ())
+    shown = mark.default or ("" if unsaid else "on" if value is True else in_words(value))
     return f"{text} [default: {shown}]" if shown else text
 
 

@@ -46,7 +46,7 @@ def search(
     if near_duplicates == (photo is not None or tag is not None):
         raise SettingsError("landmarks search needs a photo or `tag`, or else `near_duplicates`: give one of them")
     if alike is not None and not near_duplicates:
-        raise SettingsError("`alike` is about near-duplicates: give `near_duplicates` too")
+        raise SettingsError("`alike` needs `near_duplicates`: give it too")
     for name, value in (("rerank", rerank), ("expand", expand)):
         if value and photo is None:
             raise SettingsError(f"`{name}` compares photos with a photo: give one too")

@@ -113,7 +113,7 @@ def serve(
         more_models=tuple(find_model(name) for name in more_models),
     )
     if index_pictures and index is None:
-        raise SettingsError("`index_pictures` is about `index`: give `index` too")
+        raise SettingsError("`index_pictures` needs `index`: give it too")
     searcher = None
     if index is not None:
         from landmarks.serving.models.photo_index import PhotoIndex

@@ -101,7 +101,7 @@ class Writing:
         about_writing = ("program", "in_place", "iptc", "gps", "sidecar", "watch", "retry")
         misplaced = [name for name in about_writing if given(name)]
         if misplaced and not (self.write or self.dry_run):
-            raise SettingsError(f"`{misplaced[0]}` is about writing: give `write` too")
+            raise SettingsError(f"`{misplaced[0]}` needs `write`: give it too")
         if self.dry_run and output.form in {"csv", "geojson"}:
             raise SettingsError(f"`dry_run` shows changes, which `{output.form}` cannot: leave one of them out")
 
@@ -109,7 +109,7 @@ class Writing:
 def tag(
     model: Models = "world",
     top: Annotated[
-        int | None, Option("Candidates per photo; also shown in the table.", default=str(_TOP), minimum=1)
+        int | None, Option("Candidates per photo; if given, the table lists them.", default=str(_TOP), minimum=1)
     ] = None,
     workers: Workers = None,
     *,

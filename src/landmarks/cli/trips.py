@@ -40,7 +40,7 @@ class Trips:
 
     def __post_init__(self) -> None:
         if self.within is not None and not self.trips:
-            raise SettingsError("`within` is about `trips`: give `trips` too")
+            raise SettingsError("`within` needs `trips`: give it too")
 
     def key_of(self, settings: TagSettings) -> str:
         """Return what distinguishes photos that were tagged together, for the ledger; empty if they were not."""
@@ -51,7 +51,7 @@ class Trips:
     def check(self, *, places: bool, watch: bool) -> None:
         """Refuse a time for estimates without places, and trips while photos still arrive."""
         if self.within is not None and not places:
-            raise SettingsError("`within` is about `places`: give `places` too")
+            raise SettingsError("`within` needs `places`: give it too")
         if self.trips and watch:
             raise SettingsError("`trips` and `watch` cannot be given together: choose one")
 

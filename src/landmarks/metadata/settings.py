@@ -19,7 +19,8 @@ class WriteOptions:
         in_place: Write into the photo instead, with ExifTool; RAW files still get a sidecar.
         iptc: With `in_place`, repeat the keywords as IPTC keywords.
         gps: Add the landmark's position to a photo without one, marked as estimated.
-        program: Write what this photo program reads: sets `in_place`, and `sidecar` unless that is given.
+        program: Write what this photo program reads: sidecars named as it expects, or for lightroom and nextcloud
+            the photos themselves.
 
     Raises:
         SettingsError: `iptc` without `in_place`, or an unknown name.

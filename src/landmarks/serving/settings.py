@@ -69,7 +69,8 @@ class Limits:
 
     Attributes:
         max_mb: Largest image file, in MiB, above 0.
-        max_megapixels: Largest image, width times height in megapixels, above 0.
+        max_megapixels: Largest image, width times height in megapixels, above 0; at most 64 are decoded, of a
+            JPEG at a reduced size.
         max_files: Maximum images per request, at least 1.
         max_request_mb: Largest request body, in MiB, at least `max_mb`; by default twice that, and at least 1.
         queue: Maximum images in flight, at least `max_files`; more get 429.
@@ -227,7 +228,7 @@ class JobLimits:
     """Batch jobs: whether there are any, and what they may cost.
 
     Attributes:
-        path: File that keeps jobs with their images until these are analysed; None for a service without jobs.
+        path: File that keeps jobs with their images until these are analysed; without it there are no jobs.
         job_hours: Hours for which the results of a finished job are kept, above 0.
         job_files: Maximum images per job, at least 1.
         job_mb: Maximum size of all images that wait in jobs and results that are kept, in MiB, above 0.
