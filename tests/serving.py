@@ -52,6 +52,6 @@ def serving_by(command: Sequence[object], environment: Mapping[str, str] | None 
             yield Running(address, process, log)
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(100)
             if process.stdout:
                 process.stdout.close()

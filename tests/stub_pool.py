@@ -23,7 +23,7 @@ class StubPool:
     ) -> None:
         self.settings = settings
         self.waiting = self.ready = 0
-        self.answered = 0
+        self.asked = self.answered = 0
         self.closed = False
         self.hold = asyncio.Event()
         self.hold.set()
@@ -32,6 +32,7 @@ class StubPool:
         self.ready = 1
 
     async def answer(self, picture: bytes, also: Sequence[Also] = (), *, client: str = "") -> dict[str, Any]:
+        self.asked += 1
         await self.hold.wait()
         assert not self.closed, "the workers were stopped under a request"
         self.answered += 1

@@ -79,8 +79,8 @@ def visit(browser: Any) -> Iterator[Callable[[str], Page]]:
 def signed_in(album: Running, visit: Callable[[str], Page]) -> str:
     """The address of the album, for which the browser has a cookie."""
     page = visit(album.address)
-    expect(page.locator("#tagging")).to_be_hidden(timeout=20_000)
-    expect(chip(page, "Tagged")).to_contain_text(str(PHOTOS * 4 // 5), timeout=20_000)
+    expect(page.locator("#tagging")).to_be_hidden()
+    expect(chip(page, "Tagged")).to_contain_text(str(PHOTOS * 4 // 5))
     page.close()
     return album.address.partition("?")[0]
 
@@ -191,7 +191,7 @@ def test_something_else_is_chosen_and_many_are_confirmed_at_once(page: Page) -> 
     page.get_by_role("button", name="Confirm 10 photos").click()
     expect(chip(page, "Confirmed")).to_contain_text("10")
     page.locator("#toast").get_by_role("button", name="Undo").click()
-    expect(chip(page, "Confirmed")).to_contain_text("0")
+    expect(chip(page, "Confirmed")).to_contain_text(re.compile(r"\b0$"))
     undo_all(page)
 
 
@@ -298,7 +298,7 @@ def test_photos_appear_and_the_page_survives_a_restart(
         page = visit(running.address)
         expect(page.get_by_role("heading", name="No photos here yet")).to_be_visible()
         make_photos(library, 4)
-        expect(chip(page, "Tagged")).to_contain_text("4", timeout=20_000)
+        expect(chip(page, "Tagged")).to_contain_text("4")
         running.process.kill()
         running.process.wait()
         expect(page.locator("#banner")).to_contain_text("landmarks is not responding")
@@ -307,20 +307,20 @@ def test_photos_appear_and_the_page_survives_a_restart(
         expect(page.locator("#toast")).to_contain_text("does not answer")
         port = running.address.partition("/?")[0].rpartition(":")[2]
         with opening(library, recognizer, port):
-            expect(page.locator("#banner")).to_be_hidden(timeout=20_000)
+            expect(page.locator("#banner")).to_be_hidden()
             expect(cells(page)).to_have_count(4)
             pressed(page, "Home")
             pressed(page, "c")
             expect(chip(page, "Confirmed")).to_contain_text("1")
             (library / "note.jpg").write_text("no picture")
-            chip(page, "Unreadable").click(timeout=20_000)
+            chip(page, "Unreadable").click()
             cells(page).first.dblclick()
             expect(page.locator("#lightbox")).to_contain_text("not a picture of an accepted format")
             pressed(page, "Escape")
             library.rename(tmp_path / "elsewhere")
-            expect(page.locator("#banner")).to_contain_text("library", timeout=20_000)
+            expect(page.locator("#banner")).to_contain_text("library")
             (tmp_path / "elsewhere").rename(library)
-            expect(page.locator("#banner")).to_be_hidden(timeout=20_000)
+            expect(page.locator("#banner")).to_be_hidden()
             expect(chip(page, "Confirmed")).to_contain_text("1")
         page.close()
 

@@ -101,7 +101,7 @@ def test_nothing_is_made_among_the_classes(drawn, tmp_path, monkeypatch, below, 
 
 
 def test_broken_pictures_are_named_and_skipped(own_data, tmp_path):
-    folder = next((own_data / "train").iterdir())
+    folder = min((own_data / "train").iterdir())
     good = sorted(folder.iterdir())[0].read_bytes()
     (folder / "cut.jpg").write_bytes(good[: len(good) // 2])
     (folder / "empty.jpg").touch()

@@ -146,7 +146,7 @@ def place(
     for name, target in {"EVERYTHING": drawn, "NOTHING": nothing, "OTHERS": nothing}.items():
         (folder / name).symlink_to(target, target_is_directory=True)
     shutil.copytree(drawn, folder / "DATA")  # no link: the doctor moves pictures
-    shutil.copytree(next((drawn / "train").iterdir()), folder / "atomium")
+    shutil.copytree(min((drawn / "train").iterdir()), folder / "atomium")
     (folder / "places.csv").write_text("key,name\npyramid,Great Pyramid\n")
     monkeypatch.chdir(folder)
     for words in (

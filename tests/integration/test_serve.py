@@ -104,7 +104,7 @@ def test_killed_workers_cost_no_request(service: Running, tower: bytes) -> None:
 def half_sent(service: Running, picture: bytes) -> socket.socket:
     """A connection on which a request was begun."""
     host, _, port = service.address.removeprefix("http://").partition(":")
-    connection = socket.create_connection((host, int(port)), timeout=20)
+    connection = socket.create_connection((host, int(port)), timeout=100)
     head = f"POST /v1/tags HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/png\r\nContent-Length: 5000\r\n\r\n"
     connection.sendall(head.encode() + picture[:20])
     return connection
@@ -136,7 +136,7 @@ def test_what_was_taken_is_finished_before_the_end(
         time.sleep(0.3)
         os.kill(workers[0], signal.SIGCONT)
         assert {one.result().status_code for one in asked} == {200}
-        assert running.process.wait(20) == 0
+        assert running.process.wait(100) == 0
         assert not list(tmp_path.iterdir())
         with pytest.raises(ProcessLookupError):
             os.kill(workers[0], 0)
@@ -154,7 +154,7 @@ def test_a_service_that_is_stopped_while_it_starts_ends_well(
     hold = os.open(tmp_path / "key", os.O_RDWR)
     until(lambda: Path(f"/proc/{process.pid}/fd").is_dir() and str(tmp_path / "key") in _open_files(process.pid))
     process.send_signal(ending)
-    assert (process.wait(20), process.communicate()[1]) == (0, "")
+    assert (process.wait(100), process.communicate()[1]) == (0, "")
     os.close(hold)
 
 
@@ -287,7 +287,9 @@ def test_an_index_answers_with_look_alikes(model: Path, tmp_path: Path, tower: b
     with serving("--model", model, "--workers", 1, "--index", tmp_path / "index") as running:
         files = {"photo": ("tower.png", tower)}
         answer = httpx.post(f"{running.address}/v1/search", files=files, params={"limit": 2}, timeout=60)
-        os.kill(running.workers()[0], signal.SIGKILL)  # the next one is started beside the threads of LanceDB
+        (worker,) = running.workers()
+        os.kill(worker, signal.SIGKILL)  # the next one is started beside the threads of LanceDB
+        until(lambda: worker not in running.workers())
         until(lambda: httpx.get(f"{running.address}/readyz").status_code == 200)
         assert all(line.startswith("{") for line in running.log.read_text().splitlines())
         (tmp_path / "index").rename(tmp_path / "moved")

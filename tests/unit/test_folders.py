@@ -407,7 +407,7 @@ def test_a_large_set_is_split_in_linear_time() -> None:
     samples = [Sample(Path(f"/data/{number % 4000}/{number}.jpg"), number % 4000) for number in range(80_000)]
     started = time.process_time()
     valid, train = split_stratified(samples, 0.15, 0, NAMED)
-    assert time.process_time() - started < 6  # 18 s when each class looked at every picture
+    assert time.process_time() - started < 12  # 18 s when each class looked at every picture
     assert len(valid) + len(train) == 80_000
     assert set(Counter(sample.label for sample in valid).values()) == {3}
     positions = {sample.path: position for position, sample in enumerate(samples)}

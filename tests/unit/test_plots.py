@@ -260,7 +260,7 @@ def test_many_classes_are_drawn_as_their_most_confused_pairs() -> None:
     figure = plots.confusion_matrix(given)
     image = drawn(figure)
     assert max(image.size) < 3200
-    assert time.process_time() - started < 15  # the matrix took 67 s
+    assert time.process_time() - started < 40  # the matrix took 67 s
     labels = tick_labels(figure)
     counts = given.confusion.table()
     np.fill_diagonal(counts, 0)

@@ -705,10 +705,10 @@ def test_searches_wait_for_each_other_and_nothing_else_for_them(
     class Far:
         def search(self, embedding: NDArray[np.float32], limit: int) -> list[LookAlike]:
             searched.append(embedding)
-            ended.wait(10)
+            ended.wait(60)
             return []
 
-    limits = Limits(decode_seconds=2, request_seconds=2)
+    limits = Limits(decode_seconds=20, request_seconds=20)
     app = create_app(ServeSettings(make_model(tmp_path / "colours"), workers=1, limits=limits), Far())
     with TestClient(app) as client, ThreadPoolExecutor(40) as threads:
         asked = [threads.submit(client.post, "/v1/search", content=TOWER, headers=RAW) for _ in range(40)]

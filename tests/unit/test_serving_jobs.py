@@ -328,7 +328,8 @@ def test_a_job_deleted_under_its_workers_is_not_counted_twice(
         pool.hold.clear()
         content = archive({f"{n}.jpg": b"goes" for n in range(5)})
         gone = client.post("/v1/jobs", content=content, headers=ZIP).json()["id"]
-        time.sleep(0.05)  # two are in work
+        while pool.asked < 2:
+            time.sleep(0.005)
         assert client.delete(f"/v1/jobs/{gone}").status_code == 204
         client.post("/v1/jobs", content=archive({f"{n}.jpg": b"stays" for n in range(5)}), headers=ZIP)
         pool.hold.set()
@@ -350,7 +351,7 @@ def held_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
     monkeypatch.setattr(JobStore, "find", slow)
     yield asked
-    time.sleep(0.1)  # until all others wait for it
+    time.sleep(0.5)  # until all others wait for it
     go_on.set()
 
 
@@ -381,7 +382,7 @@ def test_clients_take_turns_at_the_file_of_jobs(settings: ServeSettings, monkeyp
             threads.submit(client.get, f"/v1/jobs/many-{number}", headers={"X-Forwarded-For": "192.0.2.1"})
             while not asked:
                 time.sleep(0.001)
-        time.sleep(0.1)
+        time.sleep(0.5)
         threads.submit(client.get, "/v1/jobs/one", headers={"X-Forwarded-For": "192.0.2.2"})
     assert asked.index("one") == 1
     assert len(asked) == 9

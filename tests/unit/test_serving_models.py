@@ -102,7 +102,9 @@ def test_a_changed_folder_is_served_and_no_request_is_lost(tmp_path: Path) -> No
             assert isinstance(pool, StubPool)
             pool.hold.clear()  # a request is in flight while the model changes
             late = asyncio.create_task(tag(client))
-            await asyncio.sleep(0.05)
+            async with asyncio.timeout(30):
+                while not pool.asked:
+                    await asyncio.sleep(0.01)
             change(folder, calibration=calibrated())
             await catalog.look()
             assert catalog.find(None) is old  # perhaps the files are still being copied
@@ -114,8 +116,9 @@ def test_a_changed_folder_is_served_and_no_request_is_lost(tmp_path: Path) -> No
             pool.hold.set()
             answer = await late
             assert (answer.status_code, answer.json()["model"]) == (200, old.version)
-            await asyncio.sleep(0.01)
-            assert pool.closed
+            async with asyncio.timeout(30):
+                while not pool.closed:
+                    await asyncio.sleep(0.01)
             assert 'landmarks_model_reloads_total{outcome="done"} 1.0' in (await client.get("/metrics")).text
 
     run(work)
@@ -326,7 +329,9 @@ def test_requests_do_not_wait_for_workers_that_cannot_start(tmp_path: Path) -> N
             assert isinstance(pool, StubPool)
             pool.hold.clear()
             late = asyncio.create_task(tag(client))
-            await asyncio.sleep(0.05)
+            async with asyncio.timeout(30):
+                while not pool.asked:
+                    await asyncio.sleep(0.01)
             (pool.settings.model / ONNX_FILE).unlink()
             await catalog.look()
             await asyncio.sleep(0.05)

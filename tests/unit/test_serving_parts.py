@@ -245,7 +245,9 @@ def test_a_client_behind_a_proxy_waits_for_its_turn_and_others_do_not(
             protocol.data_received(
                 b"GET /v1/models HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.%d\r\n\r\n" % number
             )
-        await asyncio.sleep(0.02)
+        async with asyncio.timeout(30):
+            while not transports[1].sent:
+                await asyncio.sleep(0.01)
         return [transport.sent for transport in transports]
 
     greedy, other = asyncio.run(sent())
@@ -266,7 +268,9 @@ def test_a_request_that_waits_for_the_turn_of_its_client_is_answered_at_the_stop
         protocol.data_received(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         before = transport.sent
         protocol.shutdown()
-        await asyncio.sleep(0.01)
+        async with asyncio.timeout(30):
+            while not transport.sent.endswith(b"answered"):
+                await asyncio.sleep(0.01)
         return before, transport.sent
 
     before, after = asyncio.run(sent())

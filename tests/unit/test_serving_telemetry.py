@@ -88,9 +88,11 @@ def test_it_is_configured_by_the_usual_variables(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("OTEL_SERVICE_NAME", "photos")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("OTEL_METRIC_EXPORT_TIMEOUT", "1")
+    monkeypatch.setattr("landmarks.serving.middleware.telemetry._CLOSE_SECONDS", 0.05)
     telemetry = start()
     span = telemetry.tracer.start_span("x")
     assert span.resource.attributes["service.name"] == "photos"  # type: ignore[attr-defined]
+    telemetry.close()
 
 
 def test_nothing_of_it_is_imported_unasked() -> None:
