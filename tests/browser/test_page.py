@@ -517,6 +517,29 @@ def test_the_key_is_asked_for(open_page: Callable[..., Page], model: Path, photo
         expect(card(page, "tower.jpg").get_by_role("heading")).to_have_text("Eiffel Tower")
 
 
+def test_a_right_key_is_not_called_wrong_for_what_was_sent_before(
+    open_page: Callable[..., Page], model: Path, tmp_path: Path
+) -> None:
+    key = "a-key-of-sixteen-or-more"
+    many = [save_colour(tmp_path / f"{number}.png", TOWER) for number in range(6)]
+    with serving("--model", model, "--workers", 1, environment={"LANDMARKS_API_KEY": key}) as running:
+        waiting: list[Any] = []
+        page = open_page(running.address, held="v1/tags", waiting=waiting)
+        refused: list[Any] = []
+        page.on("response", lambda answer: refused.append(answer) if answer.status == 401 else None)
+        expect(page.get_by_label("This service asks for an API key")).to_be_visible()
+        give(page, many)
+        held_back(page, waiting)
+        page.get_by_label("This service asks for an API key").fill(key)
+        page.get_by_role("button", name="Use it").click()
+        expect(page.locator("#model")).to_contain_text("knows 4 landmarks")
+        waiting[0].continue_()  # without a key, as it was made
+        expect(page.get_by_role("status")).to_contain_text("6 of 6 photos done, 6 tagged", timeout=30_000)
+        expect(page.locator("#key-form")).to_be_hidden()
+        expect(page.get_by_role("alert")).to_be_hidden()
+        assert len([answer for answer in refused if "/v1/tags" in answer.url]) <= 2  # as many as go at once
+
+
 def test_look_alikes_are_there_where_the_service_can_search(
     open_page: Callable[..., Page], model: Path, photos: list[Path]
 ) -> None:

@@ -171,16 +171,20 @@ function showKnown(features) {
   byId("known").hidden = false;
 }
 
+/** Learn what the service knows; returns whether it refused the API key. */
 async function start() {
   try {
     map ??= await worldMap();
     await meet();
     if (byId("notice").textContent === away) notice("");
+    return false;
   } catch (error) {
     if (!(error instanceof ServiceError)) throw error;
-    if (error.status === 401) askForKey();
+    const refused = error.status === 401;
+    if (refused) askForKey();
     else notice(away = error.message);
     if (error.passes) setTimeout(start, Math.max(AGAIN_SECONDS, error.retryAfter) * 1000);
+    return refused;
   }
 }
 
@@ -249,12 +253,8 @@ byId("key-form").addEventListener("submit", async (event) => {
   useKey(byId("key").value);
   byId("key-form").hidden = true;
   notice("");
-  await start();
-  if (!byId("key-form").hidden) {
-    notice("The service does not accept this key.");
-    return;
-  }
-  for (const photo of photos.all().filter(({ state }) => state === "failed")) queue.add(photo);
+  queue.useKey();
+  if (await start()) notice("The service does not accept this key.");
 });
 
 const photoOf = (target) => photos.all().find(({ id }) => String(id) === target.closest?.(".card")?.dataset.id);
