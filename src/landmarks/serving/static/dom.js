@@ -19,6 +19,19 @@ export function svg(name, attributes = {}, ...children) {
   return element;
 }
 
+/** Return a function that has `draw` run once in the next frame, however often it is called: many things change at once. */
+export function oncePerFrame(draw) {
+  let waiting = false;
+  return () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      draw();
+    });
+  };
+}
+
 export const byId = (id) => document.getElementById(id);
 
 export const percent = (share) => `${(share * 100).toFixed(1)} %`;

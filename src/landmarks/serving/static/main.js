@@ -3,10 +3,10 @@
 import { getLand, getLandmarks, getModels, ServiceError, useKey, xmp } from "./api.js";
 import { about } from "./about.js";
 import { Cards } from "./cards.js";
-import { byId, el } from "./dom.js";
+import { byId, el, oncePerFrame } from "./dom.js";
 import { asCsv, asJson, asText, copy, forXmp, keywordsOf, save } from "./exports.js";
 import { WorldMap } from "./map.js";
-import { Photos, tagsOf } from "./photos.js";
+import { isUnderWay, Photos, tagsOf } from "./photos.js";
 import { Queue } from "./queue.js";
 import { sampleButtons } from "./samples.js";
 
@@ -190,19 +190,10 @@ async function start() {
 
 // New photos, and those that undo brings back before they were answered.
 photos.onChange((photo, what) => {
-  if (what === "added" && photo.state !== "done" && photo.state !== "failed") queue.add(photo);
+  if (what === "added" && isUnderWay(photo)) queue.add(photo);
 });
 
-let drawing = false;
-photos.onChange(() => {
-  // Many photos change at once: the summary is drawn once a frame.
-  if (drawing) return;
-  drawing = true;
-  requestAnimationFrame(() => {
-    drawing = false;
-    summarise();
-  });
-});
+photos.onChange(oncePerFrame(summarise));
 
 const drop = byId("drop");
 byId("files").addEventListener("change", (event) => {
@@ -244,9 +235,9 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   photos.undo();
 });
-// Verdicts live in this page alone.
+// Verdicts live in this page alone, and so do the photos that are not answered yet.
 window.addEventListener("beforeunload", (event) => {
-  if (photos.all().some(({ verdict }) => verdict)) event.preventDefault();
+  if (photos.all().some((photo) => photo.verdict || isUnderWay(photo))) event.preventDefault();
 });
 byId("key-form").addEventListener("submit", async (event) => {
   event.preventDefault();
