@@ -172,6 +172,25 @@ def test_names_are_sorted_as_people_count(page: Page) -> None:
     ]  # fmt: skip
 
 
+def test_headings_tell_the_day_that_the_camera_showed(page: Page) -> None:
+    zone = page.context.new_cdp_session(page)
+    zone.send("Emulation.setTimezoneOverride", {"timezoneId": "Europe/Berlin"})
+    module = page.locator("script[src$='main.js']").get_attribute("src")
+    code = """async ([main, taken]) => {
+        const load = (name) => import(new URL(main.replace("main.js", name), location.href));
+        const { Library } = await load("library.js");
+        const [{ grouped }, { facts }] = [await load("groups.js"), await load("facts.js")];
+        const library = new Library();
+        library.take([{ id: 1, taken, tags: [], rejected: [], latitude: null }]);
+        const rows = [...library.photos.values()];
+        const titles = ["day", "month", "trip"].map((group) => grouped(rows, group, "newest")[0].title);
+        return [...titles, facts(rows[0], null, library, {}).at(-1).textContent].join(" | ");
+    }"""
+    told = page.evaluate(code, [module, "2024-05-01T05:00:00.5+09:00"])
+    assert "April" not in told
+    assert re.search(r"^Wednesday, May 1, 2024 \| May 2024 \| May 1, 2024 \| .*May 1, 2024, 5:00", told), told
+
+
 def test_something_else_is_chosen_and_many_are_confirmed_at_once(page: Page) -> None:
     page.get_by_label("Group").select_option("landmark")
     expect(page.get_by_role("heading", name="Casa da Música")).to_be_visible()

@@ -65,7 +65,7 @@ function file(row, detail) {
   const lines = [
     ["File", row.name],
     ["Folder", row.folder || "the folder itself"],
-    ["Taken", Number.isNaN(row.time) ? "" : moment(row.time)],
+    ["Taken", Number.isNaN(row.time) ? "" : moment(row.clock)],
     ["Camera", row.camera],
     ["Position", row.latitude === null ? "not known" : `${degrees(row.latitude, row.longitude)}, ${POSITIONS[row.position] ?? ""}`],
     ["Size", size(detail)],
