@@ -285,6 +285,43 @@ def test_unknown_photos_are_taught_and_the_pins_open_their_photos(page: Page, fo
     assert content(folder) == before
 
 
+def test_what_the_program_did_not_answer_is_told_and_asked_for_again(page: Page) -> None:
+    page.route("**/land.json", lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"), times=1)
+    page.get_by_role("link", name="Map").click()
+    expect(page.locator("#toast")).to_contain_text("The program answered with status 502.")
+    refused = {"error": {"message": "no room"}}
+    page.route("**/api/suggestions", lambda route: route.fulfill(status=503, json=refused), times=1)
+    page.get_by_role("link", name="Suggested").click()
+    expect(page.locator("#toast")).to_contain_text("No room")
+    expect(page.locator("#suggestions-none")).to_be_hidden()
+    page.get_by_role("link", name="Map").click()
+    expect(page.locator("#map svg").first).to_be_visible()
+    page.get_by_role("link", name="Suggested").click()
+    expect(page.locator("#suggestions > li, #suggestions-none:visible").first).to_be_visible()
+
+
+def test_a_link_is_copied_or_shown_to_be_copied(page: Page) -> None:
+    page.evaluate(
+        """() => {
+            navigator.clipboard.writeText = () => Promise.reject(new DOMException("", "NotAllowedError"));
+            document.execCommand = () => {
+                window.copied = document.activeElement.value;
+                return Boolean(window.works);
+            };
+        }"""
+    )
+    page.locator("#link").click()
+    dialog = page.get_by_role("dialog")
+    link = dialog.get_by_label("Link").input_value()
+    dialog.get_by_role("button", name="Copy").click()
+    expect(dialog.get_by_role("button", name="Press Ctrl C")).to_be_visible()
+    expect(dialog.get_by_label("Link")).to_be_focused()
+    page.evaluate("window.works = true; window.copied = null")
+    dialog.get_by_role("button", name="Press Ctrl C").click()
+    page.wait_for_function("link => window.copied === link", arg=link)
+    pressed(page, "Escape")
+
+
 def test_photos_that_look_alike_are_shown_first(page: Page) -> None:
     page.get_by_label("Sort").select_option("name")
     cells(page).first.click()

@@ -3,8 +3,8 @@
 import { getLand, getLandmarks, getModels, ServiceError, useKey, xmp } from "./api.js";
 import { about } from "./about.js";
 import { Cards } from "./cards.js";
-import { byId, el, oncePerFrame } from "./dom.js";
-import { asCsv, asJson, asText, copy, forXmp, keywordsOf, save } from "./exports.js";
+import { byId, copy, el, oncePerFrame } from "./dom.js";
+import { asCsv, asJson, asText, forXmp, keywordsOf, save } from "./exports.js";
 import { WorldMap } from "./map.js";
 import { isUnderWay, Photos, tagsOf } from "./photos.js";
 import { Queue } from "./queue.js";

@@ -1,6 +1,6 @@
 /** The album: puts the parts together, and says which key and button does what. */
 
-import { ApiError, get } from "./api.js";
+import { ApiError, get, getLand } from "./api.js";
 import { Bar } from "./bar.js";
 import { byId } from "./shared/dom.js";
 import { filtered, isSure } from "./filters.js";
@@ -45,13 +45,24 @@ const lightbox = new Lightbox(library, {
 const suggestions = new Suggestions(library, { teach, show: showInGrid, open: (id, rows) => lightbox.open(id, () => rows) });
 new Status(library);
 
-let outline = null; // a promise of the land for the maps, which are not needed at first
+let asked = null; // a promise of the land for the maps, which are not needed at first
 let map = null;
 let shown = []; // rows of the view, in order
 let waiting = 0; // the frame in which the view is drawn next
 
-const land = () => (outline ??= fetch(new URL("land.json", import.meta.url)).then((response) => response.json()));
 const currentView = () => (VIEWS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "photos");
+
+/** The land for the maps, or null where it cannot be had just now, which is told. */
+async function land() {
+  try {
+    return await (asked ??= getLand());
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    asked = null;
+    toast(error.message, {}, "bad");
+    return null;
+  }
+}
 
 /** Draw the view; `fresh` if it is another one than before, which begins at its top. */
 function draw(fresh = false) {
@@ -100,8 +111,9 @@ async function showView() {
   byId("order").hidden = view !== "photos";
   pick();
   if (view === "map") {
-    map ??= new MapView(await land(), { show: showInGrid, open: (id, rows) => lightbox.open(id, () => rows) });
-    map.show(shown);
+    const outline = await land();
+    if (outline) map ??= new MapView(outline, { show: showInGrid, open: (id, rows) => lightbox.open(id, () => rows) });
+    map?.show(shown);
   }
   if (view === "suggested") await suggestions.show();
   if (view === "photos") grid.focus();
@@ -178,7 +190,8 @@ async function rename(rows = targets()) {
 
 async function teach(rows = targets(), name = "") {
   if (!rows.length) return;
-  const given = await askTeach(rows, await land(), name);
+  const outline = await land();
+  const given = outline && (await askTeach(rows, outline, name));
   if (!given) return;
   const more = { "Review it": async () => { await lightbox.close(); location.hash = "photos"; bar.find(given.name); } };
   if (await review.teach(rows, given.name, given.position, more)) selection.clear();

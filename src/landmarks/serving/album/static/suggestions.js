@@ -4,6 +4,7 @@ import { ApiError, get } from "./api.js";
 import { byId, el } from "./shared/dom.js";
 import { icon } from "./icons.js";
 import { nearButton } from "./near.js";
+import { toast } from "./toast.js";
 import { photos } from "./words.js";
 
 const SHOWN = 6; // photos of a cluster
@@ -22,7 +23,7 @@ export class Suggestions {
 
   /** Look again if there was nothing so far: photos are looked at meanwhile. */
   async refresh() {
-    if (!this.#asking && !byId("suggestions-none").hidden) await this.show();
+    if (!this.#asking && !byId("suggestions").childElementCount) await this.show();
   }
 
   async show() {
@@ -37,7 +38,7 @@ export class Suggestions {
       byId("suggestions-none").hidden = clusters.length > 0;
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      byId("suggestions-none").hidden = false;
+      toast(error.message, {}, "bad");
     } finally {
       this.#asking = false;
     }
