@@ -236,6 +236,26 @@ def test_the_lightbox_goes_on_zooms_and_takes_another_candidate(page: Page) -> N
     undo_all(page)
 
 
+def test_from_a_near_photo_one_goes_on_where_one_was(page: Page) -> None:
+    page.get_by_label("Sort").select_option("name")
+    pressed(page, "Home")
+    pressed(page, "c")
+    expect(chip(page, "Confirmed")).to_contain_text("1")
+    chip(page, "Unknown").click()
+    expect(page.locator("#shown")).to_have_text("13 photos of 65")
+    cells(page).nth(2).dblclick()
+    box = page.locator("#lightbox")
+    expect(box.locator(".count")).to_contain_text(re.compile("^3 of "))
+    box.locator(".neighbours").get_by_role("button").first.click()
+    expect(box.locator(".state")).to_have_text("confirmed")
+    expect(box.locator(".count")).to_have_text("")
+    box.get_by_role("button", name="Next photo").click()
+    expect(box.locator(".count")).to_contain_text(re.compile("^4 of "))
+    pressed(page, "Escape")
+    expect(box).to_be_hidden()
+    undo_all(page)
+
+
 def test_a_large_photo_closes_once_wherever_it_was_opened(page: Page) -> None:
     box = page.locator("#lightbox")
     page.get_by_role("link", name="Map").click()
