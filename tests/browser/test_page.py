@@ -407,9 +407,7 @@ def test_the_focus_goes_on_from_what_is_not_shown_any_more(
     expect(card(page, "grey.jpg")).to_be_focused()
 
 
-def test_the_map_is_drawn_once_for_all_that_is_removed(
-    open_page: Callable[..., Page], photos: list[Path]
-) -> None:
+def test_the_map_is_drawn_once_for_all_that_is_removed(open_page: Callable[..., Page], photos: list[Path]) -> None:
     page = open_page()
     give(page, photos[:2])
     expect(page.locator("#map-text")).to_have_text("On the map: Eiffel Tower, Stonehenge")
