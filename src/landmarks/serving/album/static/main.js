@@ -143,14 +143,17 @@ async function showSimilar(row) {
   }
 }
 
-/** What keys and buttons act on: what is selected, or else the photo with the keyboard. */
+/** What keys and buttons act on in the sheet: what is selected, or else the photo with the keyboard. */
 function targets() {
   const ids = selection.ids.size ? [...selection.ids] : [selection.active];
   return ids.map((id) => library.photos.get(id)).filter((row) => row && (selection.ids.size || grid.index.has(row.id)));
 }
 
+/** What they act on: the large photo, or else what is meant in the sheet. */
+const meant = () => (lightbox.isOpen ? [lightbox.row].filter(Boolean) : targets());
+
 /** Confirm or reject, and go on to the next photo, as one culls. */
-async function judge(verdict, rows = targets()) {
+async function judge(verdict, rows = meant()) {
   if (!rows.length) return;
   const fitting = rows.filter(({ name_of_tag: name }) => name);
   if (!fitting.length) {
@@ -177,7 +180,7 @@ function advance() {
   grid.reveal(next);
 }
 
-async function rename(rows = targets()) {
+async function rename(rows = meant()) {
   if (!rows.length) return;
   const place = await askPlace(rows);
   if (place?.fresh) await teach(rows, place.fresh);
@@ -188,7 +191,7 @@ async function rename(rows = targets()) {
   }
 }
 
-async function teach(rows = targets(), name = "") {
+async function teach(rows = meant(), name = "") {
   if (!rows.length) return;
   const outline = await land();
   const given = outline && (await askTeach(rows, outline, name));
@@ -235,30 +238,34 @@ const help = () => showKeys(HELP.filter(({ writes }) => !writes || !library.info
 
 const undo = (event) => (event?.shiftKey ? review.redo() : review.undo());
 
+/** Keys that mean the same in the sheet and of a large photo. */
+const common = {
+  c: writing(() => judge("confirm")), x: writing(() => judge("reject")), e: writing(() => rename()),
+  u: writing(() => review.clear(meant())), t: writing(() => teach()), s: () => showSimilar(meant()[0]),
+  z: writing(undo), "?": help,
+};
+
 followKeys({
   isLightboxOpen: () => lightbox.isOpen,
   isSheet: () => currentView() === "photos",
   onSheet: {
+    ...common,
     ArrowRight: move({ columns: 1 }), ArrowLeft: move({ columns: -1 }), ArrowDown: move({ rows: 1 }), ArrowUp: move({ rows: -1 }),
     Home: move({ end: 0 }), End: move({ end: -1 }),
     PageDown: (event) => byId("scroller").scrollBy(0, byId("scroller").clientHeight * 0.9) || event,
     PageUp: (event) => byId("scroller").scrollBy(0, -byId("scroller").clientHeight * 0.9) || event,
     " ": () => large(), Enter: () => large(),
-    c: writing(() => judge("confirm")), x: writing(() => judge("reject")), e: writing(() => rename()),
-    u: writing(() => review.clear(targets())), t: writing(() => teach()), s: () => showSimilar(targets()[0]),
     a: () => selection.toggleAll(grid.layout.order.map(({ id }) => id)),
     g: () => selection.active !== null && selection.toggleAll(grid.groupOf(selection.active).map(({ id }) => id)),
-    Escape: () => escape(), z: writing(undo), "/": () => byId("search").focus(), "?": help,
+    Escape: () => escape(), "/": () => byId("search").focus(),
   },
   onLightbox: {
+    ...common,
     ArrowRight: () => lightbox.step(1), ArrowLeft: () => lightbox.step(-1),
     ArrowDown: () => lightbox.step(1), ArrowUp: () => lightbox.step(-1),
     " ": () => lightbox.close(), Enter: () => lightbox.close(), Escape: () => lightbox.close(),
-    c: writing(() => judge("confirm", [lightbox.row])), x: writing(() => judge("reject", [lightbox.row])),
-    e: writing(() => rename([lightbox.row])),
-    u: writing(() => review.clear([lightbox.row])), t: writing(() => teach([lightbox.row])), s: () => showSimilar(lightbox.row),
     "+": () => lightbox.zoom(1.5), "=": () => lightbox.zoom(1.5), "-": () => lightbox.zoom(1 / 1.5), 0: () => lightbox.fit(),
-    h: () => lightbox.heat(), i: () => lightbox.toggleFacts(), z: writing(undo), "?": help,
+    h: () => lightbox.heat(), i: () => lightbox.toggleFacts(),
   },
 });
 
