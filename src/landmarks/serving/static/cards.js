@@ -100,9 +100,8 @@ export class Cards {
     // What the browser cannot show has a picture once the service has answered.
     const blank = el("div", { class: "blank" }, "no preview");
     image.onerror = () => image.replaceWith(blank);
-    const remove = el("button", { class: "remove", type: "button", "aria-label": `Remove ${photo.file.name}` }, "✕");
-    remove.onclick = () => this.#photos.remove(photo);
-    thumb.append(remove);
+    const onclick = () => this.#photos.remove(photo);
+    thumb.append(el("button", { class: "remove", type: "button", "aria-label": `Remove ${photo.file.name}`, onclick }, "✕"));
     const body = el("div", { class: "body" });
     const card = el("li", { class: "card", tabIndex: 0, "data-id": photo.id }, thumb, body);
     this.#cards.set(photo.id, { card, body, state: null, image, blank });
@@ -140,8 +139,8 @@ export class Cards {
     if (photo.state === "failed") {
       const told = el("p", { class: "error" }, photo.error);
       if (!photo.again) return [told];
-      const again = el("button", { type: "button", "data-action": "retry" }, "Try again");
-      again.onclick = () => this.#actions.retry(photo);
+      const onclick = () => this.#actions.retry(photo);
+      const again = el("button", { type: "button", "data-action": "retry", onclick }, "Try again");
       return [told, el("div", { class: "choices" }, again)];
     }
     return [...this.#said(photo), ...this.#choices(photo), ...this.#details(photo)];
@@ -168,11 +167,8 @@ export class Cards {
   }
 
   #choices(photo) {
-    const button = (action, label, properties, click) => {
-      const made = el("button", { type: "button", "data-action": action, ...properties }, label);
-      made.onclick = click;
-      return made;
-    };
+    const button = (action, label, properties, onclick) =>
+      el("button", { type: "button", "data-action": action, onclick, ...properties }, label);
     const pressed = (verdict) => String(photo.verdict === verdict);
     const [tag] = tagsOf(photo);
     if (!tag) return [];
@@ -191,8 +187,8 @@ export class Cards {
   #details(photo) {
     const candidates = photo.answer.candidates.map((candidate) => {
       const pick = el("button", { type: "button", "data-action": `pick ${candidate.class_name}`,
-        "aria-label": `It is this: ${candidate.name}` }, "It is this");
-      pick.onclick = () => this.#photos.choose(photo, this.#asTag(candidate));
+        "aria-label": `It is this: ${candidate.name}`,
+        onclick: () => this.#photos.choose(photo, this.#asTag(candidate)) }, "It is this");
       const name = el("div", { class: "pick" }, el("span", {}, candidate.name), pick);
       return el("li", {}, name, share(candidate.probability, `Probability of ${candidate.name}`));
     });

@@ -28,8 +28,9 @@ function candidates(row, detail, { pick }) {
   const lines = detail.candidates.map((candidate) => {
     const where = [candidate.city, candidate.country].filter((part) => part && part !== candidate.name).join(", ");
     const present = candidate.name === row.name_of_tag;
-    const button = el("button", { type: "button", class: "writes", "aria-label": `It is this: ${candidate.name}` }, "It is this");
-    button.onclick = () => pick(candidate);
+    const label = `It is this: ${candidate.name}`;
+    const onclick = () => pick(candidate);
+    const button = el("button", { type: "button", class: "writes", "aria-label": label, onclick }, "It is this");
     return el(
       "li", {},
       el("div", {}, el("strong", {}, candidate.name), where ? el("span", { class: "quiet" }, where) : null,

@@ -163,11 +163,9 @@ export class Lightbox extends EventTarget {
 
   #build() {
     const parts = this.#parts;
-    const button = (name, sign, label, key, click, text = "") => {
-      const properties = { type: "button", class: text ? name : `round ${name}`, title: `${label} (${key})` };
-      parts[name] = el("button", { ...properties, "aria-label": text ? null : label }, icon(sign), text);
-      parts[name].onclick = click;
-      return parts[name];
+    const button = (name, sign, label, key, onclick, text = "") => {
+      const properties = { type: "button", class: text ? name : `round ${name}`, title: `${label} (${key})`, onclick };
+      return (parts[name] = el("button", { ...properties, "aria-label": text ? null : label }, icon(sign), text));
     };
     const judge = (name) => () => this.row && this.#actions[name](this.row);
     parts.count = el("p", { class: "count" });

@@ -54,13 +54,13 @@ export async function showLink() {
     const { url } = await post("links");
     const input = el("input", { type: "text", readOnly: true, value: url, "aria-label": "Link" });
     await dialog("Open on another device", () => {
-      const button = el("button", { type: "button", class: "primary" }, "Copy");
-      button.onclick = async () => {
+      const onclick = async () => {
         const done = await copy(url);
         button.textContent = done ? "Copied" : "Press Ctrl C";
         if (done) setTimeout(() => (button.textContent = "Copy"), 2000);
         else input.select();
       };
+      const button = el("button", { type: "button", class: "primary", onclick }, "Copy");
       const local = /\/\/(127\.|localhost|\[::1\])/.test(url);
       return [
         el("p", {}, "This link works once. Whoever opens it can see and judge the photos of this library."),
