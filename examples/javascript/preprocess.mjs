@@ -1,8 +1,12 @@
 // The preprocessing contract of a landmarks model, without any library: it runs in Node and in browsers alike.
 // A picture is {width, height, data}, data holding red, green, blue of each pixel, row by row, 0 to 255.
 
-/** Resize so that the short side has `resize` pixels, then cut out the middle square of `crop` pixels. */
-export function prepare(picture, {resize, crop}) {
+/**
+ * Resize so that the short side has `resize` pixels, then cut out the middle square of `crop` pixels; or, where `fit` is
+ * "squash", resize the whole picture to that square.
+ */
+export function prepare(picture, {resize, crop, fit}) {
+  if (fit === "squash") return resizeTo(picture, crop, crop).data;
   const {width, height} = picture;
   const short = Math.min(width, height);
   const side = (length) => (length === short ? resize : Math.floor((resize * length) / short));

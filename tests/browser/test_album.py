@@ -172,6 +172,25 @@ def test_names_are_sorted_as_people_count(page: Page) -> None:
     ]  # fmt: skip
 
 
+def test_headings_tell_the_day_that_the_camera_showed(page: Page) -> None:
+    zone = page.context.new_cdp_session(page)
+    zone.send("Emulation.setTimezoneOverride", {"timezoneId": "Europe/Berlin"})
+    module = page.locator("script[src$='main.js']").get_attribute("src")
+    code = """async ([main, taken]) => {
+        const load = (name) => import(new URL(main.replace("main.js", name), location.href));
+        const { Library } = await load("library.js");
+        const [{ grouped }, { facts }] = [await load("groups.js"), await load("facts.js")];
+        const library = new Library();
+        library.take([{ id: 1, taken, tags: [], rejected: [], latitude: null }]);
+        const rows = [...library.photos.values()];
+        const titles = ["day", "month", "trip"].map((group) => grouped(rows, group, "newest")[0].title);
+        return [...titles, facts(rows[0], null, library, {}).at(-1).textContent].join(" | ");
+    }"""
+    told = page.evaluate(code, [module, "2024-05-01T05:00:00.5+09:00"])
+    assert "April" not in told
+    assert re.search(r"^Wednesday, May 1, 2024 \| May 2024 \| May 1, 2024 \| .*May 1, 2024, 5:00", told), told
+
+
 def test_something_else_is_chosen_and_many_are_confirmed_at_once(page: Page) -> None:
     page.get_by_label("Group").select_option("landmark")
     expect(page.get_by_role("heading", name="Casa da Música")).to_be_visible()
@@ -214,6 +233,26 @@ def test_the_lightbox_goes_on_zooms_and_takes_another_candidate(page: Page) -> N
     pressed(page, "Escape")
     expect(box).to_be_hidden()
     expect(page.locator(".cell.active")).to_have_accessible_name(re.compile("IMG_001"))
+    undo_all(page)
+
+
+def test_from_a_near_photo_one_goes_on_where_one_was(page: Page) -> None:
+    page.get_by_label("Sort").select_option("name")
+    pressed(page, "Home")
+    pressed(page, "c")
+    expect(chip(page, "Confirmed")).to_contain_text("1")
+    chip(page, "Unknown").click()
+    expect(page.locator("#shown")).to_have_text("13 photos of 65")
+    cells(page).nth(2).dblclick()
+    box = page.locator("#lightbox")
+    expect(box.locator(".count")).to_contain_text(re.compile("^3 of "))
+    box.locator(".neighbours").get_by_role("button").first.click()
+    expect(box.locator(".state")).to_have_text("confirmed")
+    expect(box.locator(".count")).to_have_text("")
+    box.get_by_role("button", name="Next photo").click()
+    expect(box.locator(".count")).to_contain_text(re.compile("^4 of "))
+    pressed(page, "Escape")
+    expect(box).to_be_hidden()
     undo_all(page)
 
 
@@ -264,6 +303,43 @@ def test_unknown_photos_are_taught_and_the_pins_open_their_photos(page: Page, fo
     undo_all(page)
     expect(chip(page, "Unknown")).to_contain_text("13")
     assert content(folder) == before
+
+
+def test_what_the_program_did_not_answer_is_told_and_asked_for_again(page: Page) -> None:
+    page.route("**/land.json", lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"), times=1)
+    page.get_by_role("link", name="Map").click()
+    expect(page.locator("#toast")).to_contain_text("The program answered with status 502.")
+    refused = {"error": {"message": "no room"}}
+    page.route("**/api/suggestions", lambda route: route.fulfill(status=503, json=refused), times=1)
+    page.get_by_role("link", name="Suggested").click()
+    expect(page.locator("#toast")).to_contain_text("No room")
+    expect(page.locator("#suggestions-none")).to_be_hidden()
+    page.get_by_role("link", name="Map").click()
+    expect(page.locator("#map svg").first).to_be_visible()
+    page.get_by_role("link", name="Suggested").click()
+    expect(page.locator("#suggestions > li, #suggestions-none:visible").first).to_be_visible()
+
+
+def test_a_link_is_copied_or_shown_to_be_copied(page: Page) -> None:
+    page.evaluate(
+        """() => {
+            navigator.clipboard.writeText = () => Promise.reject(new DOMException("", "NotAllowedError"));
+            document.execCommand = () => {
+                window.copied = document.activeElement.value;
+                return Boolean(window.works);
+            };
+        }"""
+    )
+    page.locator("#link").click()
+    dialog = page.get_by_role("dialog")
+    link = dialog.get_by_label("Link").input_value()
+    dialog.get_by_role("button", name="Copy").click()
+    expect(dialog.get_by_role("button", name="Press Ctrl C")).to_be_visible()
+    expect(dialog.get_by_label("Link")).to_be_focused()
+    page.evaluate("window.works = true; window.copied = null")
+    dialog.get_by_role("button", name="Press Ctrl C").click()
+    page.wait_for_function("link => window.copied === link", arg=link)
+    pressed(page, "Escape")
 
 
 def test_photos_that_look_alike_are_shown_first(page: Page) -> None:

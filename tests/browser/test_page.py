@@ -386,6 +386,57 @@ def test_everything_works_from_the_keyboard(open_page: Callable[..., Page], phot
     expect(second).to_be_focused()
 
 
+def test_the_focus_goes_on_from_what_is_not_shown_any_more(
+    open_page: Callable[..., Page], photos: list[Path]
+) -> None:
+    page = open_page()
+    give(page, photos[:3])
+    expect(page.get_by_role("status")).to_contain_text("3 of 3")
+    page.get_by_role("button", name="Stonehenge: 1 photo").focus()
+    give(page, photos[:1])  # another pin is drawn anew
+    expect(page.get_by_role("button", name="Eiffel Tower: 2 photos")).to_be_visible()
+    expect(page.get_by_role("button", name="Stonehenge: 1 photo")).to_be_focused()
+    page.get_by_label("Photos shown").select_option("open")
+    first, last = page.locator(".card").first, page.locator(".card").last
+    first.focus()
+    page.keyboard.press("c")
+    expect(first).to_be_hidden()
+    expect(card(page, "=stones, old.png")).to_be_focused()
+    last.get_by_role("button", name="Reject Eiffel Tower").press("Enter")
+    expect(last).to_be_hidden()
+    expect(card(page, "grey.jpg")).to_be_focused()
+
+
+def test_the_map_is_drawn_once_for_all_that_is_removed(open_page: Callable[..., Page], photos: list[Path]) -> None:
+    page = open_page()
+    give(page, photos[:2])
+    expect(page.locator("#map-text")).to_have_text("On the map: Eiffel Tower, Stonehenge")
+    page.evaluate(
+        """() => {
+            window.drawn = 0;
+            const count = (changes) => (window.drawn += changes.length);
+            const map = document.querySelector("#map");
+            new MutationObserver(count).observe(map, { childList: true, subtree: true });
+        }"""
+    )
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("#map-text")).to_contain_text("Dots are the landmarks")
+    assert page.evaluate("window.drawn") == 1
+
+
+def test_nobody_leaves_unasked_while_photos_are_sent(open_page: Callable[..., Page], photos: list[Path]) -> None:
+    asks = "!window.dispatchEvent(new Event('beforeunload', { cancelable: true }))"
+    waiting: list[Any] = []
+    page = open_page(held="v1/tags", waiting=waiting)
+    assert not page.evaluate(asks)
+    give(page, photos[:1])
+    held_back(page, waiting)
+    assert page.evaluate(asks)
+    waiting[0].continue_()
+    expect(page.get_by_role("status")).to_contain_text("1 of 1 photos done")
+    assert not page.evaluate(asks)
+
+
 def test_what_is_too_large_is_not_even_sent(open_page: Callable[..., Page], tmp_path: Path) -> None:
     page = open_page()
     sent = []
@@ -517,6 +568,29 @@ def test_the_key_is_asked_for(open_page: Callable[..., Page], model: Path, photo
         expect(card(page, "tower.jpg").get_by_role("heading")).to_have_text("Eiffel Tower")
 
 
+def test_a_right_key_is_not_called_wrong_for_what_was_sent_before(
+    open_page: Callable[..., Page], model: Path, tmp_path: Path
+) -> None:
+    key = "a-key-of-sixteen-or-more"
+    many = [save_colour(tmp_path / f"{number}.png", TOWER) for number in range(6)]
+    with serving("--model", model, "--workers", 1, environment={"LANDMARKS_API_KEY": key}) as running:
+        waiting: list[Any] = []
+        page = open_page(running.address, held="v1/tags", waiting=waiting)
+        refused: list[Any] = []
+        page.on("response", lambda answer: refused.append(answer) if answer.status == 401 else None)
+        expect(page.get_by_label("This service asks for an API key")).to_be_visible()
+        give(page, many)
+        held_back(page, waiting)
+        page.get_by_label("This service asks for an API key").fill(key)
+        page.get_by_role("button", name="Use it").click()
+        expect(page.locator("#model")).to_contain_text("knows 4 landmarks")
+        waiting[0].continue_()  # without a key, as it was made
+        expect(page.get_by_role("status")).to_contain_text("6 of 6 photos done, 6 tagged", timeout=30_000)
+        expect(page.locator("#key-form")).to_be_hidden()
+        expect(page.get_by_role("alert")).to_be_hidden()
+        assert len([answer for answer in refused if "/v1/tags" in answer.url]) <= 2  # as many as go at once
+
+
 def test_look_alikes_are_there_where_the_service_can_search(
     open_page: Callable[..., Page], model: Path, photos: list[Path]
 ) -> None:
@@ -528,7 +602,11 @@ def test_look_alikes_are_there_where_the_service_can_search(
         give(page, photos[:1])
         expect(card(page, "tower.jpg").get_by_role("heading")).to_have_text("Eiffel Tower")
         held_back(page, waiting).continue_()
+        busy = {"error": {"code": "busy", "message": "The service is busy."}}
+        page.route("**/v1/search*", lambda route: route.fulfill(status=429, json=busy), times=1)
         page.get_by_text("Look-alikes").click()
+        expect(card(page, "tower.jpg").locator("[data-part=alike] li")).to_have_text("The service is busy.")
+        page.get_by_text("Look-alikes").click(click_count=2)  # closed, and open again
         found = card(page, "tower.jpg").locator("[data-part=alike] li")
         expect(found).to_have_count(3)
         expect(found.first).to_contain_text(re.compile(r"tower\.jpg\s*(99|100)\.\d %"))

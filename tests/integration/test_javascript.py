@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ import {readFileSync, writeFileSync} from "node:fs";
 const {prepare} = await import(process.argv[1]);
 const [width, height] = process.argv.slice(2, 4).map(Number);
 const picture = {width, height, data: readFileSync(process.argv[4])};
-writeFileSync(process.argv[5], prepare(picture, {resize: 256, crop: 224}));
+writeFileSync(process.argv[5], prepare(picture, {resize: 256, crop: 224, fit: process.argv[6]}));
 """
 
 
@@ -36,16 +37,21 @@ def node(*arguments: object) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("size", [(64, 64), (160, 201), (401, 300), (900, 613)])
-def test_preparation_is_the_same_to_the_byte(size: tuple[int, int], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("size", "fit"),
+    [(size, "crop") for size in [(64, 64), (160, 201), (401, 300), (900, 613)]] + [((401, 300), "squash")],
+)
+def test_preparation_is_the_same_to_the_byte(
+    size: tuple[int, int], fit: Literal["crop", "squash"], tmp_path: Path
+) -> None:
     width, height = size
     noise = np.random.default_rng(width).integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
     picture = np.asarray(Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC))
     (tmp_path / "raw").write_bytes(picture.tobytes())
     module = (EXAMPLE / "preprocess.mjs").as_uri()
-    node("--input-type=module", "-e", PREPARE, module, width, height, tmp_path / "raw", tmp_path / "ready")
+    node("--input-type=module", "-e", PREPARE, module, width, height, tmp_path / "raw", tmp_path / "ready", fit)
     ready = np.fromfile(tmp_path / "ready", np.uint8).reshape(224, 224, 3).astype(int)
-    difference = np.abs(ready - prepare(picture, Preprocessing()))
+    difference = np.abs(ready - prepare(picture, Preprocessing(fit=fit)))
     assert difference.max() <= 1, "rounding at most"
     assert difference.mean() < 0.001
 

@@ -1037,10 +1037,10 @@ def test_open_windows_are_told_what_changes(root: Path, model: Path) -> None:
             events.begin()
             stream = events.stream()
             first = [await anext(stream) for _ in range(3)]
-            numbers = page.opened.album.photos()[:1]
-            await asyncio.wrap_future(
-                page.opened.workbench().result().judge(numbers, "rename", "stonehenge", None)
-            )
+            photos = page.opened.album.photos()[:1]
+            bench = page.opened.workbench().result()
+            step = bench.step(lambda review: review.judge(photos, "rename", "stonehenge", None))
+            await asyncio.wrap_future(step)
             second = [await anext(stream)]
             while "event: library" not in second[-1]:
                 second.append(await anext(stream))

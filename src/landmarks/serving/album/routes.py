@@ -6,8 +6,7 @@ import asyncio
 import json
 import socket
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
@@ -38,7 +37,7 @@ from landmarks.serving.page import START, file_endpoint, modules_of, page_conten
 from landmarks.serving.settings import LOOPBACK
 
 if TYPE_CHECKING:
-    from landmarks.serving.album.review import Answered
+    from landmarks.serving.album.review import Answered, Review
     from landmarks.serving.album.workbench import Workbench
 
 _FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
@@ -256,17 +255,17 @@ class _Saying:
             raise RequestError("invalid_parameter", f"verdict must be one of {', '.join(get_args(Said))}")
         key, name = text_of(body, "key"), text_of(body, "name")
         verdict: Said = next(one for one in get_args(Said) if one == said)
-        return await self._step(lambda bench: bench.judge(photos, verdict, key, name))
+        return await self._step(lambda review: review.judge(photos, verdict, key, name), photos)
 
     async def undo(self, request: Request) -> Response:
         """Undo the last step; refuse if it is not the one that is meant."""
         number = number_of(await body_of(request), "number")
-        return await self._step(lambda bench: bench.undo(number))
+        return await self._step(lambda review: review.undo(number))
 
     async def redo(self, request: Request) -> Response:
         """Do the step again that was undone last; refuse if it is not the one that is meant."""
         number = number_of(await body_of(request), "number")
-        return await self._step(lambda bench: bench.redo(number))
+        return await self._step(lambda review: review.redo(number))
 
     async def teach(self, request: Request) -> Response:
         """Teach the model a landmark from photos."""
@@ -276,7 +275,7 @@ class _Saying:
             raise RequestError("invalid_parameter", "give the name of the landmark")
         where = body.get("latitude"), body.get("longitude")
         there = None if where == (None, None) else position(*where)
-        return await self._step(lambda bench: bench.teach(photos, name, there), {"landmark": name})
+        return await self._step(lambda review: review.teach(photos, name, there), photos, {"landmark": name})
 
     async def tagging(self, request: Request) -> Response:
         """Pause the tagging, or go on."""
@@ -297,10 +296,10 @@ class _Saying:
         return json_answer({"url": f"http://{host}/?token={self._opened.sessions.link()}"})
 
     async def _step(
-        self, make: Callable[[Workbench], Future[Answered]], more: dict[str, Any] | None = None
+        self, make: Callable[[Review], Answered], photos: Sequence[Photo] = (), more: dict[str, Any] | None = None
     ) -> Response:
         bench = await _bench(self._opened)
-        done = await asyncio.wrap_future(make(bench))
+        done = await asyncio.wrap_future(bench.step(make, photos))
         body = await _in_thread(self._opened, lambda: bench.answer(done, more or {}))
         return Response(body, media_type="application/json")
 

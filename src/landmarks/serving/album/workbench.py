@@ -27,7 +27,7 @@ from landmarks.serving.album.background.scanner import Callbacks, Found, Scanner
 from landmarks.serving.album.background.tagger import Tagger, Work
 from landmarks.serving.album.catalogue import Photo
 from landmarks.serving.album.review import Answered, Places, Review
-from landmarks.serving.album.rows import Said, Standing, candidates_of, facts_from_json
+from landmarks.serving.album.rows import Standing, candidates_of, facts_from_json
 from landmarks.serving.album.settings import AlbumSettings
 from landmarks.serving.album.standing import find_standing
 from landmarks.serving.errors import RequestError
@@ -145,21 +145,37 @@ class Workbench:
             "tagging": self.tagger.status(),
         }
 
-    def judge(self, photos: Sequence[Photo], said: Said, key: str | None, name: str | None) -> Future[Answered]:
-        """Confirm, reject or rename the tags of photos; see `Review.judge`."""
-        return self._step(lambda review: review.judge(photos, said, key, name), photos)
+    def step(self, make: Callable[[Review], Answered], photos: Sequence[Photo] = ()) -> Future[Answered]:
+        """Make a step in the library's thread.
 
-    def teach(self, photos: Sequence[Photo], name: str, position: tuple[float, float] | None) -> Future[Answered]:
-        """Teach the model a landmark; see `Review.teach`."""
-        return self._step(lambda review: review.teach(photos, name, position), photos)
+        Args:
+            make: Makes it.
+            photos: What it is about: if it fails after it has changed some of them, that is shown too.
 
-    def undo(self, number: int | None) -> Future[Answered]:
-        """Undo the last step; see `Review.undo`."""
-        return self._step(lambda review: review.undo(number))
+        Raises:
+            RequestError: In the future: the library is read-only, or cannot be reached.
+        """
 
-    def redo(self, number: int | None) -> Future[Answered]:
-        """Do the step again that was undone last; see `Review.redo`."""
-        return self._step(lambda review: review.redo(number))
+        def run() -> Answered:
+            """Make the step, and show what has changed."""
+            if self.read_only:
+                raise RequestError("conflict", "this library is opened read-only: nothing can be changed")
+            review = self._reached()[1]
+            try:
+                done = make(review)
+            except StorageError:
+                with suppress(LandmarksError):
+                    self.refresh_now(photos)
+                self.tagger.taught()  # it may have been, before the disk was full
+                raise
+            finally:
+                self._count(review)
+            self.refresh_now(done.photos)
+            if done.taught:
+                self.tagger.taught()
+            return done
+
+        return self._library_thread.submit(run)
 
     def answer(self, done: Answered, more: Mapping[str, Any]) -> bytes:
         """Return what came of a step, as JSON, with more keys."""
@@ -216,30 +232,6 @@ class Workbench:
         if best is None:
             raise RequestError("not_found", "this photo has not been looked at yet")
         return make_heatmap(self.album.path(photo), self.tagger.model.recognizer, best)
-
-    def _step(self, make: Callable[[Review], Answered], photos: Sequence[Photo] = ()) -> Future[Answered]:
-        """Make a step in the library's thread; what it did to these photos before it failed is shown too."""
-
-        def run() -> Answered:
-            """Make the step, and show what has changed."""
-            if self.read_only:
-                raise RequestError("conflict", "this library is opened read-only: nothing can be changed")
-            review = self._reached()[1]
-            try:
-                done = make(review)
-            except StorageError:
-                with suppress(LandmarksError):
-                    self.refresh_now(photos)
-                self.tagger.taught()  # it may have been, before the disk was full
-                raise
-            finally:
-                self._count(review)
-            self.refresh_now(done.photos)
-            if done.taught:
-                self.tagger.taught()
-            return done
-
-        return self._library_thread.submit(run)
 
     def in_library(self, work: Callable[[Library], Result]) -> Result:
         """Do something with the library in its thread, and wait for it.

@@ -26,22 +26,23 @@ export class ServiceError extends Error {
   }
 }
 
+export const UNREACHABLE = "The service cannot be reached.";
 const CUT_OFF = "The answer of the service was cut off.";
 
-const headers = () => (apiKey ? { Authorization: `Bearer ${apiKey}` } : {});
+export const headers = () => (apiKey ? { Authorization: `Bearer ${apiKey}` } : {});
 
 async function ask(path, options = {}) {
   let response;
   try {
     response = await fetch(path, { ...options, headers: { ...headers(), ...options.headers } });
   } catch {
-    throw new ServiceError(0, "unreachable", "The service cannot be reached.");
+    throw new ServiceError(0, "unreachable", UNREACHABLE);
   }
   if (response.ok) return response;
   throw problem(response.status, await response.text().catch(() => ""), response.headers.get("Retry-After"));
 }
 
-async function askJson(path, options) {
+export async function askJson(path, options) {
   const response = await ask(path, options);
   try {
     return await response.json();
@@ -93,7 +94,7 @@ export async function tag(file, name, progress) {
     request.open("POST", path);
     for (const [name, value] of Object.entries(headers())) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => progress(event.lengthComputable ? event.loaded / event.total : 0);
-    request.onerror = () => reject(new ServiceError(0, "unreachable", "The service cannot be reached."));
+    request.onerror = () => reject(new ServiceError(0, "unreachable", UNREACHABLE));
     request.onload = () => {
       if (request.status === 200) {
         try {

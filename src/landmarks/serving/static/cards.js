@@ -33,11 +33,13 @@ export class Cards {
   /** Show the photos for which `wanted(photo)` holds; returns how many. */
   filter(wanted) {
     let shown = 0;
+    const held = this.#list.contains(document.activeElement) ? document.activeElement.closest(".card") : null;
     for (const photo of this.#photos.all()) {
       const visible = wanted(photo);
       this.#cards.get(photo.id).card.hidden = !visible;
       shown += visible;
     }
+    if (held?.hidden) this.#beside(held)?.focus();
     return shown;
   }
 
@@ -76,16 +78,20 @@ export class Cards {
     if (what === "added") this.#add(photo);
     const entry = this.#cards.get(photo.id);
     if (what === "removed") {
-      const cards = [...this.#list.querySelectorAll(".card")];
-      const place = cards.indexOf(entry.card);
-      const next = cards[place + 1] ?? cards[place - 1];
-      const held = entry.card.contains(document.activeElement);
+      const next = entry.card.contains(document.activeElement) ? this.#beside(entry.card) : null;
       entry.card.remove();
       this.#cards.delete(photo.id);
-      if (held && next) next.focus();
+      next?.focus();
       return;
     }
     this.#show(photo, entry);
+  }
+
+  /** The card to go on with when one goes: the next that is shown, or else the one before. */
+  #beside(card) {
+    const cards = [...this.#list.querySelectorAll(".card")].filter((each) => each === card || !each.hidden);
+    const place = cards.indexOf(card);
+    return cards[place + 1] ?? cards[place - 1];
   }
 
   #add(photo) {
@@ -94,15 +100,12 @@ export class Cards {
     // What the browser cannot show has a picture once the service has answered.
     const blank = el("div", { class: "blank" }, "no preview");
     image.onerror = () => image.replaceWith(blank);
-    const remove = el("button", { class: "remove", type: "button", "aria-label": `Remove ${photo.file.name}` }, "✕");
-    remove.onclick = () => this.#photos.remove(photo);
-    thumb.append(remove);
+    const onclick = () => this.#photos.remove(photo);
+    thumb.append(el("button", { class: "remove", type: "button", "aria-label": `Remove ${photo.file.name}`, onclick }, "✕"));
     const body = el("div", { class: "body" });
     const card = el("li", { class: "card", tabIndex: 0, "data-id": photo.id }, thumb, body);
     this.#cards.set(photo.id, { card, body, state: null, image, blank });
-    // In the order in which they came, also where undo brings one back.
-    const later = [...this.#list.children].find((each) => Number(each.dataset.id) > photo.id);
-    this.#list.insertBefore(card, later ?? null);
+    this.#list.append(card); // `group` puts it where it belongs, before it is seen
   }
 
   #show(photo, entry) {
@@ -136,8 +139,8 @@ export class Cards {
     if (photo.state === "failed") {
       const told = el("p", { class: "error" }, photo.error);
       if (!photo.again) return [told];
-      const again = el("button", { type: "button", "data-action": "retry" }, "Try again");
-      again.onclick = () => this.#actions.retry(photo);
+      const onclick = () => this.#actions.retry(photo);
+      const again = el("button", { type: "button", "data-action": "retry", onclick }, "Try again");
       return [told, el("div", { class: "choices" }, again)];
     }
     return [...this.#said(photo), ...this.#choices(photo), ...this.#details(photo)];
@@ -164,11 +167,8 @@ export class Cards {
   }
 
   #choices(photo) {
-    const button = (action, label, properties, click) => {
-      const made = el("button", { type: "button", "data-action": action, ...properties }, label);
-      made.onclick = click;
-      return made;
-    };
+    const button = (action, label, properties, onclick) =>
+      el("button", { type: "button", "data-action": action, onclick, ...properties }, label);
     const pressed = (verdict) => String(photo.verdict === verdict);
     const [tag] = tagsOf(photo);
     if (!tag) return [];
@@ -187,8 +187,8 @@ export class Cards {
   #details(photo) {
     const candidates = photo.answer.candidates.map((candidate) => {
       const pick = el("button", { type: "button", "data-action": `pick ${candidate.class_name}`,
-        "aria-label": `It is this: ${candidate.name}` }, "It is this");
-      pick.onclick = () => this.#photos.choose(photo, this.#asTag(candidate));
+        "aria-label": `It is this: ${candidate.name}`,
+        onclick: () => this.#photos.choose(photo, this.#asTag(candidate)) }, "It is this");
       const name = el("div", { class: "pick" }, el("span", {}, candidate.name), pick);
       return el("li", {}, name, share(candidate.probability, `Probability of ${candidate.name}`));
     });
@@ -204,8 +204,10 @@ export class Cards {
   #lookAlikes(photo) {
     const list = el("ul", { class: "list" });
     const details = part("alike", "Look-alikes", list);
+    let asked = false; // and not refused
     details.addEventListener("toggle", async () => {
-      if (!details.open || list.childElementCount > 0) return;
+      if (!details.open || asked) return;
+      asked = true;
       list.replaceChildren(el("li", { role: "status" }, "Looking…"));
       try {
         const found = (photo.alike ??= await search(photo.file));
@@ -216,8 +218,8 @@ export class Cards {
         )));
       } catch (error) {
         if (!(error instanceof ServiceError)) throw error;
-        list.replaceChildren();
-        list.append(el("li", { class: "error" }, error.message));
+        asked = false;
+        list.replaceChildren(el("li", { class: "error" }, error.message));
       }
     });
     return details;

@@ -1,13 +1,11 @@
 /** The page of the API: shows openapi.json, and sends requests that are filled in. */
 
+import { askJson, headers, ServiceError, UNREACHABLE, useKey } from "./api.js";
 import { byId, el } from "./dom.js";
 
 const FORM = "multipart/form-data";
 const JSON_TYPE = "application/json";
-const UNREACHABLE = "The service cannot be reached.";
 let description = null;
-
-const headers = () => (byId("key").value ? { Authorization: `Bearer ${byId("key").value}` } : {});
 
 /** A text in which `code` is marked. */
 const marked = (text = "") => text.split("`").map((part, at) => (at % 2 ? el("code", {}, part) : part));
@@ -156,11 +154,10 @@ function notice(text) {
 async function show() {
   notice("");
   try {
-    const answer = await fetch("openapi.json", { headers: headers() });
-    if (answer.ok) description = await answer.json();
-    else notice(answer.status === 401 ? "This service asks for an API key." : `The service answered with status ${answer.status}.`);
-  } catch {
-    notice(UNREACHABLE);
+    description = await askJson("openapi.json");
+  } catch (error) {
+    if (!(error instanceof ServiceError)) throw error;
+    notice(error.status === 401 ? "This service asks for an API key." : error.message);
   }
   if (!description) return;
   byId("description").replaceChildren(...marked(description.info.description));
@@ -177,5 +174,6 @@ byId("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
   show();
 });
+byId("key").addEventListener("input", () => useKey(byId("key").value));
 addEventListener("hashchange", follow);
 await show();

@@ -19,6 +19,37 @@ export function svg(name, attributes = {}, ...children) {
   return element;
 }
 
+/** Return a function that has `draw` run once in the next frame, however often it is called: many things change at once. */
+export function oncePerFrame(draw) {
+  let waiting = false;
+  return () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      draw();
+    });
+  };
+}
+
+/** Copy text, and return whether the browser did; without HTTPS its newer way is closed, the older one is not. */
+export async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    // the older way
+  }
+  const held = document.activeElement;
+  const field = el("textarea", { value: text });
+  (document.querySelector("dialog[open]") ?? document.body).append(field); // beside a dialog nothing can be selected
+  field.select();
+  const done = document.execCommand("copy");
+  field.remove();
+  held?.focus();
+  return done;
+}
+
 export const byId = (id) => document.getElementById(id);
 
 export const percent = (share) => `${(share * 100).toFixed(1)} %`;

@@ -3,10 +3,10 @@
 import { getLand, getLandmarks, getModels, ServiceError, useKey, xmp } from "./api.js";
 import { about } from "./about.js";
 import { Cards } from "./cards.js";
-import { byId, el } from "./dom.js";
-import { asCsv, asJson, asText, copy, forXmp, keywordsOf, save } from "./exports.js";
+import { byId, copy, el, oncePerFrame } from "./dom.js";
+import { asCsv, asJson, asText, forXmp, keywordsOf, save } from "./exports.js";
 import { WorldMap } from "./map.js";
-import { Photos, tagsOf } from "./photos.js";
+import { isUnderWay, Photos, tagsOf } from "./photos.js";
 import { Queue } from "./queue.js";
 import { sampleButtons } from "./samples.js";
 
@@ -171,34 +171,29 @@ function showKnown(features) {
   byId("known").hidden = false;
 }
 
+/** Learn what the service knows; returns whether it refused the API key. */
 async function start() {
   try {
     map ??= await worldMap();
     await meet();
     if (byId("notice").textContent === away) notice("");
+    return false;
   } catch (error) {
     if (!(error instanceof ServiceError)) throw error;
-    if (error.status === 401) askForKey();
+    const refused = error.status === 401;
+    if (refused) askForKey();
     else notice(away = error.message);
     if (error.passes) setTimeout(start, Math.max(AGAIN_SECONDS, error.retryAfter) * 1000);
+    return refused;
   }
 }
 
 // New photos, and those that undo brings back before they were answered.
 photos.onChange((photo, what) => {
-  if (what === "added" && photo.state !== "done" && photo.state !== "failed") queue.add(photo);
+  if (what === "added" && isUnderWay(photo)) queue.add(photo);
 });
 
-let drawing = false;
-photos.onChange(() => {
-  // Many photos change at once: the summary is drawn once a frame.
-  if (drawing) return;
-  drawing = true;
-  requestAnimationFrame(() => {
-    drawing = false;
-    summarise();
-  });
-});
+photos.onChange(oncePerFrame(summarise));
 
 const drop = byId("drop");
 byId("files").addEventListener("change", (event) => {
@@ -240,21 +235,17 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   photos.undo();
 });
-// Verdicts live in this page alone.
+// Verdicts live in this page alone, and so do the photos that are not answered yet.
 window.addEventListener("beforeunload", (event) => {
-  if (photos.all().some(({ verdict }) => verdict)) event.preventDefault();
+  if (photos.all().some((photo) => photo.verdict || isUnderWay(photo))) event.preventDefault();
 });
 byId("key-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   useKey(byId("key").value);
   byId("key-form").hidden = true;
   notice("");
-  await start();
-  if (!byId("key-form").hidden) {
-    notice("The service does not accept this key.");
-    return;
-  }
-  for (const photo of photos.all().filter(({ state }) => state === "failed")) queue.add(photo);
+  queue.useKey();
+  if (await start()) notice("The service does not accept this key.");
 });
 
 const photoOf = (target) => photos.all().find(({ id }) => String(id) === target.closest?.(".card")?.dataset.id);

@@ -1,6 +1,6 @@
 /** The map: the land of Natural Earth, a dot for each landmark that the model knows, a pin for each one found. */
 
-import { svg } from "./dom.js";
+import { oncePerFrame, svg } from "./dom.js";
 import { tagsOf } from "./photos.js";
 
 const SCALE = 10; // units of the outline for a degree
@@ -27,7 +27,7 @@ export class WorldMap {
     // Pins may lie under each other, and are small for a finger: the nearest is meant.
     drawing.addEventListener("click", (event) => this.#nearest(drawing, event)?.dispatchEvent(new Event("choose")));
     place.append(drawing);
-    photos.onChange(() => this.#draw());
+    photos.onChange(oncePerFrame(() => this.#draw()));
     this.#draw(); // photos may have come before the map
   }
 
@@ -72,7 +72,10 @@ export class WorldMap {
     const same = [...found.values()].map((entry) => [entry.name, ...entry.photos.map(({ id }) => id)].join()).join(";");
     if (same === this.#pins.dataset.shows) return;
     this.#pins.dataset.shows = same;
-    this.#pins.replaceChildren(...[...found.values()].map((entry) => this.#pin(entry)));
+    const held = this.#pins.contains(document.activeElement) ? document.activeElement.dataset.name : null;
+    const pins = [...found.values()].map((entry) => this.#pin(entry));
+    this.#pins.replaceChildren(...pins);
+    if (held) pins.find(({ dataset: { name } }) => name === held)?.focus({ preventScroll: true });
     const names = [...found.keys()];
     this.#text.textContent = names.length
       ? `On the map: ${names.join(", ")}`
@@ -89,6 +92,7 @@ export class WorldMap {
       svg("circle", { class: "halo", cx: x, cy: y, r: 90 }),
       svg("circle", { cx: x, cy: y, r: 32 }),
     );
+    pin.dataset.name = name;
     pin.dataset.ids = photos.map((photo) => photo.id).join(" ");
     [pin.dataset.x, pin.dataset.y] = [x, y];
     pin.addEventListener("choose", () => this.#chosen(photos[0]));

@@ -86,6 +86,9 @@ export class Photos {
   }
 }
 
+/** Whether a photo is still to be answered. */
+export const isUnderWay = ({ state }) => state !== "done" && state !== "failed";
+
 /** What is said of a photo, by the user or else by the service, whatever the verdict. */
 export function tagsOf(photo) {
   if (photo.chosen) return [photo.chosen];

@@ -1,6 +1,6 @@
 /**
  * Sends photos to the service: few at a time where the line is slow, more where it is quick. When the service is busy
- * or away, the queue rests and goes on by itself.
+ * or away, the queue rests and goes on by itself; where an API key is refused, it rests until there is another.
  */
 
 import { prepared, ServiceError, tag } from "./api.js";
@@ -12,7 +12,7 @@ const LONGEST_REST = 30; // seconds
 const PATIENCE = 300; // seconds without any answer, after which the user is asked
 
 /** Whether the same photo may go through when the user asks for it. */
-const mendable = (error) => error.passes || error.status === 401 || error.status >= 500;
+const mendable = (error) => error.passes || error.status >= 500;
 
 export class Queue {
   #photos;
@@ -22,10 +22,12 @@ export class Queue {
   #resting = false;
   #rests = 0; // since the last answer
   #answered = performance.now();
+  #key = 1; // number of the API key, which may be none
+  #badKey = 0; // number of the one that was refused
   #limit;
   #refused;
 
-  /** `limit` tells the most bytes of a file; `refused` is called when the API key is missing or wrong. */
+  /** `limit` tells the most bytes of a file; `refused` is called once when the API key is missing or wrong. */
   constructor(photos, limit, refused) {
     this.#photos = photos;
     this.#limit = limit;
@@ -39,8 +41,15 @@ export class Queue {
     this.#run();
   }
 
+  /** Go on with another API key. */
+  useKey() {
+    this.#key += 1;
+    this.#answered = performance.now();
+    this.#run();
+  }
+
   #run() {
-    while (!this.#resting && this.#running < this.#atOnce && this.#waiting.length > 0) {
+    while (!this.#resting && this.#badKey !== this.#key && this.#running < this.#atOnce && this.#waiting.length > 0) {
       const photo = this.#waiting.shift();
       if (!this.#photos.has(photo)) continue;
       this.#running += 1;
@@ -52,6 +61,7 @@ export class Queue {
   }
 
   async #send(photo) {
+    const key = this.#key;
     this.#photos.update(photo, { state: "sending", progress: 0, error: null });
     try {
       const file = await prepared(photo.file);
@@ -67,7 +77,8 @@ export class Queue {
       this.#photos.update(photo, { state: "done", answer });
     } catch (error) {
       if (!(error instanceof ServiceError)) throw error;
-      this.#failed(photo, error);
+      if (error.status === 401) this.#keep(photo, key);
+      else this.#failed(photo, error);
     }
   }
 
@@ -78,13 +89,21 @@ export class Queue {
     else if (seconds > SLOW) this.#atOnce = Math.max(1, this.#atOnce - 1);
   }
 
+  /** Keep a photo for another API key, or send it again where there is one by now. */
+  #keep(photo, key) {
+    this.#photos.update(photo, { state: "waiting", progress: 0 });
+    this.#waiting.unshift(photo);
+    if (key !== this.#key || key === this.#badKey) return;
+    this.#badKey = key;
+    this.#refused();
+  }
+
   #failed(photo, error) {
     if (error.status === 429) this.#answered = performance.now(); // it is there, only busy
     // The service has tried it on two workers.
     const over = (performance.now() - this.#answered) / 1000 > PATIENCE || error.code === "worker_lost";
     if (!error.passes || over) {
       this.#photos.update(photo, { state: "failed", error: error.message, again: mendable(error) });
-      if (error.status === 401) this.#refused();
       return;
     }
     const told = error.status === 429 ? "The service is busy." : error.message;

@@ -11,11 +11,9 @@ const SCENES = { "a circle of stones": stones, "a pyramid": pyramids, "a lightho
 
 /** Return a button for each picture; `add([file])` gets what was drawn. */
 export function sampleButtons(add) {
-  return Object.entries(SCENES).map(([name, draw]) => {
-    const button = el("button", { type: "button" }, name);
-    button.onclick = () => add([drawn(name, draw)]);
-    return button;
-  });
+  return Object.entries(SCENES).map(([name, draw]) =>
+    el("button", { type: "button", onclick: () => add([drawn(name, draw)]) }, name)
+  );
 }
 
 function drawn(name, draw) {

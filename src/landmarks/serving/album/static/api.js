@@ -8,19 +8,22 @@ export class ApiError extends Error {
   }
 }
 
-export const get = (path) => ask(path);
+export const get = (path) => ask(`api/${path}`);
 
 export const post = (path, body = {}) =>
-  ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+  ask(`api/${path}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+
+/** The outline of the land, for the maps. */
+export const getLand = () => ask(new URL("land.json", import.meta.url));
 
 export const thumbnail = ({ id, version }) => `thumbnails/${id}?v=${version}`;
 export const preview = ({ id, version }) => `previews/${id}?v=${version}`;
 export const heatmap = ({ id, version }) => `heatmaps/${id}?v=${version}`;
 
-async function ask(path, options) {
+async function ask(address, options) {
   let response;
   try {
-    response = await fetch(`api/${path}`, options);
+    response = await fetch(address, options);
   } catch {
     const changes = options?.method === "POST"; // which the program may do to its end all the same
     throw new ApiError(0, changes

@@ -79,13 +79,13 @@ export class Bar extends EventTarget {
   #fill() {
     for (const { key, name, hint, icon: sign } of FILTERS) {
       const count = el("span", { class: "count" });
-      const properties = { type: "button", class: `chip ${key}`, "aria-pressed": "false", title: hint ?? "" };
-      const chip = el("button", properties, icon(sign), name, " ", count);
-      chip.onclick = () => {
+      const onclick = () => {
         const { keys } = this.wanted;
         if (!keys.delete(key)) keys.add(key);
         this.#tell();
       };
+      const properties = { type: "button", class: `chip ${key}`, "aria-pressed": "false", title: hint ?? "", onclick };
+      const chip = el("button", properties, icon(sign), name, " ", count);
       this.#chips.set(key, { element: chip, number: count });
       byId("chips").append(chip);
     }

@@ -12,8 +12,7 @@ export function dialog(title, fill, kind = "") {
       result = value;
       made.close();
     };
-    const cross = el("button", { type: "button", class: "bare", "aria-label": "Close" }, "✕");
-    cross.onclick = () => close();
+    const cross = el("button", { type: "button", class: "bare", "aria-label": "Close", onclick: () => close() }, "✕");
     made.append(el("header", {}, el("h2", { id: "dialog-title" }, title), cross), ...fill(close));
     made.addEventListener("click", (event) => {
       if (event.target === made) close(); // beside it
@@ -31,11 +30,9 @@ export function dialog(title, fill, kind = "") {
 
 /** Buttons at the end of a dialog: what it does, and the way out. */
 export function choices(label, close, submit) {
-  const go = el("button", { type: submit ? "submit" : "button", class: "primary" }, label);
-  if (!submit) go.onclick = () => close(true);
-  const cancel = el("button", { type: "button" }, "Cancel");
-  cancel.onclick = () => close();
-  return el("div", { class: "choices" }, go, cancel);
+  const how = submit ? { type: "submit" } : { type: "button", onclick: () => close(true) };
+  const go = el("button", { class: "primary", ...how }, label);
+  return el("div", { class: "choices" }, go, el("button", { type: "button", onclick: () => close() }, "Cancel"));
 }
 
 export const isDialogOpen = () => document.querySelector("dialog[open]") !== null;

@@ -28,8 +28,9 @@ function candidates(row, detail, { pick }) {
   const lines = detail.candidates.map((candidate) => {
     const where = [candidate.city, candidate.country].filter((part) => part && part !== candidate.name).join(", ");
     const present = candidate.name === row.name_of_tag;
-    const button = el("button", { type: "button", class: "writes", "aria-label": `It is this: ${candidate.name}` }, "It is this");
-    button.onclick = () => pick(candidate);
+    const label = `It is this: ${candidate.name}`;
+    const onclick = () => pick(candidate);
+    const button = el("button", { type: "button", class: "writes", "aria-label": label, onclick }, "It is this");
     return el(
       "li", {},
       el("div", {}, el("strong", {}, candidate.name), where ? el("span", { class: "quiet" }, where) : null,
@@ -65,7 +66,7 @@ function file(row, detail) {
   const lines = [
     ["File", row.name],
     ["Folder", row.folder || "the folder itself"],
-    ["Taken", Number.isNaN(row.time) ? "" : moment(row.time)],
+    ["Taken", Number.isNaN(row.time) ? "" : moment(row.clock)],
     ["Camera", row.camera],
     ["Position", row.latitude === null ? "not known" : `${degrees(row.latitude, row.longitude)}, ${POSITIONS[row.position] ?? ""}`],
     ["Size", size(detail)],

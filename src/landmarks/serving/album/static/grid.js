@@ -208,12 +208,12 @@ export class Grid extends EventTarget {
 
   #heading(stamp, title, detail, rows) {
     const label = `Select ${photos(rows.length)}: ${title}`;
-    const button = el("button", { type: "button", class: "pick", "aria-label": label }, icon("check"));
+    const onclick = () => this.#selection.toggleAll(heading.rows.map(({ id }) => id));
+    const button = el("button", { type: "button", class: "pick", "aria-label": label, onclick }, icon("check"));
     const heading = el(
       "div", { class: "heading", "data-key": stamp },
       el("h2", {}, title), el("span", { class: "quiet" }, [detail, photos(rows.length)].filter(Boolean).join(" · ")), button,
     );
-    button.onclick = () => this.#selection.toggleAll(heading.rows.map(({ id }) => id));
     return heading;
   }
 

@@ -101,7 +101,7 @@ const KINDS = {
 const STEPS = [[0.95, "95 % and more"], [0.8, "80 to 95 %"], [0.5, "50 to 80 %"], [0, "Below 50 %"]];
 
 function dated(row, key, text) {
-  return key ? { title: text(row.time), order: Date.parse(key) } : { title: "No date" };
+  return key ? { title: text(row.clock), order: Date.parse(key) } : { title: "No date" };
 }
 
 /** A trip is a run of photos with no long pause; it is named after where most of them were taken. */
@@ -116,7 +116,7 @@ function trips(rows, sort) {
   const order = new Map(rows.map((row, at) => [row.id, at]));
   const sections = found.map((trip) => ({
     key: String(trip[0].id),
-    title: days(trip[0].time, trip.at(-1).time),
+    title: days(trip[0].clock, trip.at(-1).clock),
     detail: mostly(trip),
     rows: trip.sort((one, other) => order.get(one.id) - order.get(other.id)),
   }));

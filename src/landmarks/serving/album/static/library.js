@@ -11,7 +11,7 @@ const GATHERED_TAGGING = 1500; // and while the model works, which changes somet
 const AGAIN = 2000; // milliseconds until a program that is away is tried again
 
 export class Library extends EventTarget {
-  /** Rows by id, as in the contract, with `time`: milliseconds, or NaN where the time is not known. */
+  /** Rows by id, as in the contract, with `time`, by which they are sorted, and `clock`, which is shown: milliseconds, or NaN. */
   photos = new Map();
   info = null;
   /** Whether `photos` are all, not only those that came with the page. */
@@ -137,6 +137,7 @@ const task = () => new Promise((resolve) => setTimeout(resolve));
 
 function prepared(row) {
   row.time = row.taken ? Date.parse(row.taken) : NaN;
+  row.clock = row.taken ? Date.parse(`${row.taken.slice(0, 19)}Z`) : NaN; // what the camera's showed, wherever one looks
   // What the view finds out about a row is kept in it: all rows have the same fields, which makes them fast to go through.
   return Object.assign(row, { mask: null, rank: 0, grouped: null, key: null, path: null, searchable: null });
 }

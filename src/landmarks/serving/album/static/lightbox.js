@@ -14,6 +14,7 @@ export class Lightbox extends EventTarget {
   #library;
   #actions;
   #order = () => [];
+  #from = null; // id of the photo in this order from which one goes on: a near photo need not be in it
   #element = byId("lightbox");
   #stage;
   #parts = {};
@@ -64,8 +65,7 @@ export class Lightbox extends EventTarget {
   /** Go on by so many photos. */
   step(by) {
     const order = this.#order();
-    const at = order.findIndex(({ id }) => id === this.id);
-    const next = order[at + by];
+    const next = order[this.#place(order) + by];
     if (next) this.#show(next.id);
     else say(by > 0 ? "This is the last photo" : "This is the first photo");
   }
@@ -91,6 +91,10 @@ export class Lightbox extends EventTarget {
     this.#parts.heat.setAttribute("aria-pressed", String(this.#stage.heated));
   }
 
+  #place(order) {
+    return order.findIndex(({ id }) => id === this.#from);
+  }
+
   #hide() {
     const { id } = this;
     this.id = this.#closing = null;
@@ -105,13 +109,13 @@ export class Lightbox extends EventTarget {
     this.#detail = null;
     const row = this.#library.photos.get(id);
     if (!row) return;
+    const order = this.#order();
+    if (order.some((each) => each.id === id)) this.#from = id;
     this.#stage.show(row, sentence(row));
     this.#parts.heat.setAttribute("aria-pressed", "false");
     this.#refresh();
     say(sentence(row));
     this.dispatchEvent(new CustomEvent("shown", { detail: id }));
-    const order = this.#order();
-    const at = order.findIndex((each) => each.id === id);
     try {
       const detail = await get(`photos/${id}`);
       if (this.id !== id) return;
@@ -120,7 +124,7 @@ export class Lightbox extends EventTarget {
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
     }
-    if (this.id === id && at >= 0) for (const by of [1, -1]) this.#stage.prepare(order[at + by]);
+    if (this.id === id) for (const by of [1, -1]) this.#stage.prepare(order[this.#place(order) + by]);
   }
 
   /** Draw what is told of the photo again; the picture stays. */
@@ -132,12 +136,12 @@ export class Lightbox extends EventTarget {
       return;
     }
     const order = this.#order();
-    const at = order.findIndex(({ id }) => id === row.id);
+    const at = this.#place(order);
     const state = stateOf(row);
     const name = named(row);
-    this.#parts.count.textContent = at < 0 ? "" : `${number(at + 1)} of ${number(order.length)}`;
+    this.#parts.count.textContent = row.id !== this.#from ? "" : `${number(at + 1)} of ${number(order.length)}`;
     this.#parts.previous.disabled = at <= 0;
-    this.#parts.next.disabled = at < 0 || at === order.length - 1;
+    this.#parts.next.disabled = at === order.length - 1;
     this.#parts.title.className = state.key;
     this.#parts.title.replaceChildren(told(row) || (row.state === "unknown" ? "Unknown" : state.text));
     const said = [row.city, row.country].filter((part) => part && part !== name);
@@ -159,11 +163,9 @@ export class Lightbox extends EventTarget {
 
   #build() {
     const parts = this.#parts;
-    const button = (name, sign, label, key, click, text = "") => {
-      const properties = { type: "button", class: text ? name : `round ${name}`, title: `${label} (${key})` };
-      parts[name] = el("button", { ...properties, "aria-label": text ? null : label }, icon(sign), text);
-      parts[name].onclick = click;
-      return parts[name];
+    const button = (name, sign, label, key, onclick, text = "") => {
+      const properties = { type: "button", class: text ? name : `round ${name}`, title: `${label} (${key})`, onclick };
+      return (parts[name] = el("button", { ...properties, "aria-label": text ? null : label }, icon(sign), text));
     };
     const judge = (name) => () => this.row && this.#actions[name](this.row);
     parts.count = el("p", { class: "count" });

@@ -1,6 +1,6 @@
 /** The album: puts the parts together, and says which key and button does what. */
 
-import { ApiError, get } from "./api.js";
+import { ApiError, get, getLand } from "./api.js";
 import { Bar } from "./bar.js";
 import { byId } from "./shared/dom.js";
 import { filtered, isSure } from "./filters.js";
@@ -45,13 +45,24 @@ const lightbox = new Lightbox(library, {
 const suggestions = new Suggestions(library, { teach, show: showInGrid, open: (id, rows) => lightbox.open(id, () => rows) });
 new Status(library);
 
-let outline = null; // a promise of the land for the maps, which are not needed at first
+let asked = null; // a promise of the land for the maps, which are not needed at first
 let map = null;
 let shown = []; // rows of the view, in order
 let waiting = 0; // the frame in which the view is drawn next
 
-const land = () => (outline ??= fetch(new URL("land.json", import.meta.url)).then((response) => response.json()));
 const currentView = () => (VIEWS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "photos");
+
+/** The land for the maps, or null where it cannot be had just now, which is told. */
+async function land() {
+  try {
+    return await (asked ??= getLand());
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    asked = null;
+    toast(error.message, {}, "bad");
+    return null;
+  }
+}
 
 /** Draw the view; `fresh` if it is another one than before, which begins at its top. */
 function draw(fresh = false) {
@@ -100,8 +111,9 @@ async function showView() {
   byId("order").hidden = view !== "photos";
   pick();
   if (view === "map") {
-    map ??= new MapView(await land(), { show: showInGrid, open: (id, rows) => lightbox.open(id, () => rows) });
-    map.show(shown);
+    const outline = await land();
+    if (outline) map ??= new MapView(outline, { show: showInGrid, open: (id, rows) => lightbox.open(id, () => rows) });
+    map?.show(shown);
   }
   if (view === "suggested") await suggestions.show();
   if (view === "photos") grid.focus();
@@ -131,14 +143,17 @@ async function showSimilar(row) {
   }
 }
 
-/** What keys and buttons act on: what is selected, or else the photo with the keyboard. */
+/** What keys and buttons act on in the sheet: what is selected, or else the photo with the keyboard. */
 function targets() {
   const ids = selection.ids.size ? [...selection.ids] : [selection.active];
   return ids.map((id) => library.photos.get(id)).filter((row) => row && (selection.ids.size || grid.index.has(row.id)));
 }
 
+/** What they act on: the large photo, or else what is meant in the sheet. */
+const meant = () => (lightbox.isOpen ? [lightbox.row].filter(Boolean) : targets());
+
 /** Confirm or reject, and go on to the next photo, as one culls. */
-async function judge(verdict, rows = targets()) {
+async function judge(verdict, rows = meant()) {
   if (!rows.length) return;
   const fitting = rows.filter(({ name_of_tag: name }) => name);
   if (!fitting.length) {
@@ -165,7 +180,7 @@ function advance() {
   grid.reveal(next);
 }
 
-async function rename(rows = targets()) {
+async function rename(rows = meant()) {
   if (!rows.length) return;
   const place = await askPlace(rows);
   if (place?.fresh) await teach(rows, place.fresh);
@@ -176,9 +191,10 @@ async function rename(rows = targets()) {
   }
 }
 
-async function teach(rows = targets(), name = "") {
+async function teach(rows = meant(), name = "") {
   if (!rows.length) return;
-  const given = await askTeach(rows, await land(), name);
+  const outline = await land();
+  const given = outline && (await askTeach(rows, outline, name));
   if (!given) return;
   const more = { "Review it": async () => { await lightbox.close(); location.hash = "photos"; bar.find(given.name); } };
   if (await review.teach(rows, given.name, given.position, more)) selection.clear();
@@ -222,30 +238,34 @@ const help = () => showKeys(HELP.filter(({ writes }) => !writes || !library.info
 
 const undo = (event) => (event?.shiftKey ? review.redo() : review.undo());
 
+/** Keys that mean the same in the sheet and of a large photo. */
+const common = {
+  c: writing(() => judge("confirm")), x: writing(() => judge("reject")), e: writing(() => rename()),
+  u: writing(() => review.clear(meant())), t: writing(() => teach()), s: () => showSimilar(meant()[0]),
+  z: writing(undo), "?": help,
+};
+
 followKeys({
   isLightboxOpen: () => lightbox.isOpen,
   isSheet: () => currentView() === "photos",
   onSheet: {
+    ...common,
     ArrowRight: move({ columns: 1 }), ArrowLeft: move({ columns: -1 }), ArrowDown: move({ rows: 1 }), ArrowUp: move({ rows: -1 }),
     Home: move({ end: 0 }), End: move({ end: -1 }),
     PageDown: (event) => byId("scroller").scrollBy(0, byId("scroller").clientHeight * 0.9) || event,
     PageUp: (event) => byId("scroller").scrollBy(0, -byId("scroller").clientHeight * 0.9) || event,
     " ": () => large(), Enter: () => large(),
-    c: writing(() => judge("confirm")), x: writing(() => judge("reject")), e: writing(() => rename()),
-    u: writing(() => review.clear(targets())), t: writing(() => teach()), s: () => showSimilar(targets()[0]),
     a: () => selection.toggleAll(grid.layout.order.map(({ id }) => id)),
     g: () => selection.active !== null && selection.toggleAll(grid.groupOf(selection.active).map(({ id }) => id)),
-    Escape: () => escape(), z: writing(undo), "/": () => byId("search").focus(), "?": help,
+    Escape: () => escape(), "/": () => byId("search").focus(),
   },
   onLightbox: {
+    ...common,
     ArrowRight: () => lightbox.step(1), ArrowLeft: () => lightbox.step(-1),
     ArrowDown: () => lightbox.step(1), ArrowUp: () => lightbox.step(-1),
     " ": () => lightbox.close(), Enter: () => lightbox.close(), Escape: () => lightbox.close(),
-    c: writing(() => judge("confirm", [lightbox.row])), x: writing(() => judge("reject", [lightbox.row])),
-    e: writing(() => rename([lightbox.row])),
-    u: writing(() => review.clear([lightbox.row])), t: writing(() => teach([lightbox.row])), s: () => showSimilar(lightbox.row),
     "+": () => lightbox.zoom(1.5), "=": () => lightbox.zoom(1.5), "-": () => lightbox.zoom(1 / 1.5), 0: () => lightbox.fit(),
-    h: () => lightbox.heat(), i: () => lightbox.toggleFacts(), z: writing(undo), "?": help,
+    h: () => lightbox.heat(), i: () => lightbox.toggleFacts(),
   },
 });
 

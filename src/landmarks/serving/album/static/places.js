@@ -35,10 +35,10 @@ export function placeField(label, { chosen, fresh }) {
     const content = place.fresh
       ? [el("strong", {}, fresh(place.fresh))]
       : [el("strong", {}, place.name), el("span", { class: "quiet" }, place.learned ? "you taught it" : where)];
-    const made = el("li", { role: "option", id: `place-${index}`, "aria-selected": "false" }, ...content);
-    made.onmousedown = (event) => event.preventDefault(); // the field keeps the focus
-    made.onclick = () => choose(index);
-    return made;
+    return el("li", {
+      role: "option", id: `place-${index}`, "aria-selected": "false", onclick: () => choose(index),
+      onmousedown: (event) => event.preventDefault(), // the field keeps the focus
+    }, ...content);
   };
   const mark = () => {
     [...list.children].forEach((child, index) => child.setAttribute("aria-selected", String(index === at)));

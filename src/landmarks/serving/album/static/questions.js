@@ -2,7 +2,7 @@
 
 import { ApiError, post } from "./api.js";
 import { choices, dialog } from "./dialogs.js";
-import { el } from "./shared/dom.js";
+import { copy, el } from "./shared/dom.js";
 import { placeField } from "./places.js";
 import { qrCode } from "./qr.js";
 import { toast } from "./toast.js";
@@ -54,18 +54,18 @@ export async function showLink() {
     const { url } = await post("links");
     const input = el("input", { type: "text", readOnly: true, value: url, "aria-label": "Link" });
     await dialog("Open on another device", () => {
-      const copy = el("button", { type: "button", class: "primary" }, "Copy");
-      copy.onclick = async () => {
-        input.select();
-        await navigator.clipboard?.writeText(url);
-        copy.textContent = "Copied";
-        setTimeout(() => (copy.textContent = "Copy"), 2000);
+      const onclick = async () => {
+        const done = await copy(url);
+        button.textContent = done ? "Copied" : "Press Ctrl C";
+        if (done) setTimeout(() => (button.textContent = "Copy"), 2000);
+        else input.select();
       };
+      const button = el("button", { type: "button", class: "primary", onclick }, "Copy");
       const local = /\/\/(127\.|localhost|\[::1\])/.test(url);
       return [
         el("p", {}, "This link works once. Whoever opens it can see and judge the photos of this library."),
         local ? null : qrCode(url, "The link as a QR code, for the camera of a phone"),
-        el("div", { class: "row" }, input, copy),
+        el("div", { class: "row" }, input, button),
         local ? el("p", { class: "quiet" }, LOCAL) : null,
       ].filter(Boolean);
     }, "small");

@@ -82,7 +82,7 @@ export class Scrubber {
     if (!layout.order.length) return "";
     const index = layout.at(this.#grid.top + 1);
     const row = layout.order[index];
-    if (this.#byTime) return Number.isNaN(row.time) ? "No date" : month(row.time);
+    if (this.#byTime) return Number.isNaN(row.time) ? "No date" : month(row.clock);
     return layout.sections[layout.sectionOf(index)].title || row.name;
   }
 

@@ -4,6 +4,7 @@ import { ApiError, get } from "./api.js";
 import { byId, el } from "./shared/dom.js";
 import { icon } from "./icons.js";
 import { nearButton } from "./near.js";
+import { toast } from "./toast.js";
 import { photos } from "./words.js";
 
 const SHOWN = 6; // photos of a cluster
@@ -22,7 +23,7 @@ export class Suggestions {
 
   /** Look again if there was nothing so far: photos are looked at meanwhile. */
   async refresh() {
-    if (!this.#asking && !byId("suggestions-none").hidden) await this.show();
+    if (!this.#asking && !byId("suggestions").childElementCount) await this.show();
   }
 
   async show() {
@@ -37,7 +38,7 @@ export class Suggestions {
       byId("suggestions-none").hidden = clusters.length > 0;
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      byId("suggestions-none").hidden = false;
+      toast(error.message, {}, "bad");
     } finally {
       this.#asking = false;
     }
@@ -47,18 +48,18 @@ export class Suggestions {
     const title = `${photos(rows.length)} of one place: what is it?`;
     const large = (row) => nearButton(row, `${row.name}, show large`, () => this.#actions.open(row.id, rows));
     const pictures = el("div", { class: "pictures" }, ...rows.slice(0, SHOWN).map(large));
-    const name = el("button", { type: "button", class: "primary writes" }, icon("teach"), "Name it…");
-    name.onclick = () => this.#actions.teach(rows);
-    const show = el("button", { type: "button" }, "Show in the grid");
-    show.onclick = () => this.#actions.show(rows);
-    const drop = el("button", { type: "button" }, "Not one place");
-    const choices = el("div", { class: "choices" }, name, show, drop);
-    const card = el("li", { class: "suggestion" }, el("h3", {}, title), pictures, choices);
-    drop.onclick = () => {
+    const drop = () => {
       this.#dropped.add(rows[0].id);
       card.remove();
       byId("suggestions-none").hidden = byId("suggestions").childElementCount > 0;
     };
+    const choices = el(
+      "div", { class: "choices" },
+      el("button", { type: "button", class: "primary writes", onclick: () => this.#actions.teach(rows) }, icon("teach"), "Name it…"),
+      el("button", { type: "button", onclick: () => this.#actions.show(rows) }, "Show in the grid"),
+      el("button", { type: "button", onclick: drop }, "Not one place"),
+    );
+    const card = el("li", { class: "suggestion" }, el("h3", {}, title), pictures, choices);
     return card;
   }
 }

@@ -21,7 +21,7 @@ export function askTeach(rows, land, given = "") {
     const name = el("input", { type: "text", id: "teach-name", value: given, required: true, maxLength: 120, autocomplete: "off" });
     const where = el("p", { class: "quiet", role: "status" });
     const box = el("div", { class: "teach-map", role: "application", "aria-label": MAP });
-    const none = el("button", { type: "button" }, "No position");
+    const none = el("button", { type: "button", onclick: () => put(null) }, "No position");
     const { field } = placeField("Find a place on the map", { chosen: (place) => go(place) });
     const form = el(
       "form", { method: "dialog", class: "teach" },
@@ -47,7 +47,6 @@ export function askTeach(rows, land, given = "") {
       put([latitude, longitude]);
       map.fit(map.items);
     };
-    none.onclick = () => put(null);
     form.onsubmit = (event) => {
       event.preventDefault();
       if (name.value.trim()) close({ name: name.value.trim(), position });

@@ -9,15 +9,13 @@ let timer = 0;
 export function toast(text, actions = {}, kind = "") {
   say(text);
   const buttons = Object.entries(actions).map(([label, action]) => {
-    const button = el("button", { type: "button" }, label);
-    button.onclick = () => {
+    const onclick = () => {
       hide();
       action();
     };
-    return button;
+    return el("button", { type: "button", onclick }, label);
   });
-  const close = el("button", { type: "button", class: "bare", "aria-label": "Close this message" }, "✕");
-  close.onclick = hide;
+  const close = el("button", { type: "button", class: "bare", "aria-label": "Close this message", onclick: hide }, "✕");
   byId("toast").replaceChildren(el("p", {}, text), ...buttons, close);
   byId("toast").className = `toast ${kind}`;
   byId("toast").hidden = false;

@@ -5,7 +5,8 @@ const late = (make) => {
   let made = null;
   return () => (made ??= make());
 };
-const dates = (options) => late(() => new Intl.DateTimeFormat(undefined, options));
+/** For what a clock showed, as if it were UTC. */
+const dates = (options) => late(() => new Intl.DateTimeFormat(undefined, { timeZone: "UTC", ...options }));
 const dayFormat = dates({ weekday: "long", day: "numeric", month: "long", year: "numeric" });
 const shortFormat = dates({ day: "numeric", month: "long", year: "numeric" });
 const monthFormat = dates({ month: "long", year: "numeric" });
@@ -14,9 +15,9 @@ const numberFormat = late(() => new Intl.NumberFormat());
 
 export const number = (value) => numberFormat().format(value);
 export const photos = (count) => (count === 1 ? "1 photo" : `${number(count)} photos`);
-export const day = (time) => dayFormat().format(time);
-export const month = (time) => monthFormat().format(time);
-export const moment = (time) => momentFormat().format(time);
+export const day = (clock) => dayFormat().format(clock);
+export const month = (clock) => monthFormat().format(clock);
+export const moment = (clock) => momentFormat().format(clock);
 
 /** A probability; 95 and 100 are never reached by rounding, because they mean something. */
 export function share(value) {
@@ -25,8 +26,8 @@ export function share(value) {
   return `${raised ? rounded - 1 : rounded} %`;
 }
 
-/** From one day to another, in as few words as tell them. */
-export const days = (first, last) => shortFormat().formatRange(first, last);
+/** From one day to another, in as few words as tell them; whoever flies west may land before the start. */
+export const days = (first, last) => shortFormat().formatRange(Math.min(first, last), Math.max(first, last));
 
 /** What a photo shows, whatever the verdict; empty if nobody knows. */
 export const named = (row) => row.name_of_tag ?? row.rejected.at(-1) ?? "";
