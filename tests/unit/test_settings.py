@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -238,6 +239,13 @@ def test_damaged_settings_are_told_in_a_sentence(change: Any) -> None:
     change(values)
     with pytest.raises(SettingsError, match=r"the settings do not fit this version of landmarks .*: train again"):
         RunSettings.from_dict(values)
+
+
+def test_numbers_of_numpy_become_plain() -> None:
+    loop = LoopSettings(epochs=np.int64(5), max_minutes=np.float32(0.5))  # type: ignore[arg-type]
+    augment = AugmentSettings(sizes=tuple(np.array([96, 128])))
+    settings = RunSettings(Path("data"), loop=loop, augment=augment)
+    assert RunSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
 
 
 def test_epochs_are_shared_evenly_among_the_sizes() -> None:

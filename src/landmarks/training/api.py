@@ -51,6 +51,7 @@ def train(
     if isinstance(data, str) and is_url(data):
         data = local_copy(data).path
     settings = data if isinstance(data, RunSettings) else RunSettings.for_method(data, method)
+    settings = RunSettings.from_dict(settings.to_dict())  # as a resumed run reads them, without numbers of numpy
     folder = (
         to_path("out", out)
         if out is not None
