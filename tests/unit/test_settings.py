@@ -268,6 +268,12 @@ def test_the_way_of_training_has_the_name_of_its_option_and_the_former_one(
         api.train(tmp_path, method="magic")  # type: ignore[arg-type]
 
 
+def test_an_address_is_no_path() -> None:
+    for make in (RunSettings, RunSettings.for_method):
+        with pytest.raises(SettingsError, match=r"`data` s3://bucket/photos is an address: give a path"):
+            make("s3://bucket/photos")  # type: ignore[operator]
+
+
 def test_paths_may_be_given_as_text(tmp_path: Path) -> None:
     assert RunSettings("data", "cache") == RunSettings(Path("data"), Path("cache"))  # type: ignore[arg-type]
     assert ModelSettings(init="run").init == Path("run")  # type: ignore[arg-type]

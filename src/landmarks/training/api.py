@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from landmarks.errors import needing_extras, require_choice
-from landmarks.files.paths import to_path
+from landmarks.files.paths import is_url, to_path
 from landmarks.training.config.jobs import ExportSettings
 from landmarks.training.config.settings import DEFAULT_METHOD, ModelKind, RunSettings
-from landmarks.training.data.folders import is_url
 from landmarks.training.data.remote import local_copy
 from landmarks.training.engine.pipeline import train_run
 from landmarks.training.engine.trained import SPLITS, evaluate_run, load_data, load_run

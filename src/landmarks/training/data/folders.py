@@ -138,11 +138,6 @@ class Listing:
     notes: tuple[str, ...] = ()
 
 
-def is_url(data: str) -> bool:
-    """Return whether a data set is given by URL and not by path; see `landmarks.training.data.remote`."""
-    return "://" in data
-
-
 def is_table(root: Path) -> bool:
     """Return whether the pictures of a data set are listed in a table, not in folders."""
     return is_table_file(root) or is_parquet(root)
