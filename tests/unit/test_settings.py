@@ -258,12 +258,14 @@ def test_epochs_are_shared_evenly_among_the_sizes() -> None:
 def test_the_way_of_training_has_the_name_of_its_option_and_the_former_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[str] = []
-    monkeypatch.setattr(api, "train_run", lambda settings, _folder: made.append(settings.model.kind))
+    made: list[RunSettings] = []
+    monkeypatch.setattr("landmarks.training.engine.pipeline.train_run", lambda asked, _folder: made.append(asked))
     api.train(tmp_path)
     api.train(tmp_path, method="scratch")
     api.train(tmp_path, model="scratch")
-    assert made == ["transfer", "scratch", "scratch"]
+    api.train(RunSettings(tmp_path, loading=DataSettings(seed=np.int64(7))))  # type: ignore[arg-type]
+    assert [asked.model.kind for asked in made] == ["transfer", "scratch", "scratch", "scratch"]
+    assert type(made[-1].loading.seed) is int, "PyTorch refuses a seed of numpy"
     with pytest.raises(SettingsError, match="`method` must be one of scratch, transfer, not 'magic'"):
         api.train(tmp_path, method="magic")  # type: ignore[arg-type]
 
