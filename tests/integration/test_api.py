@@ -127,6 +127,16 @@ def test_a_folder_is_tagged(tmp_path: Path) -> None:
         landmarks.tag(tmp_path / "gone", model)
 
 
+def test_a_folder_that_cannot_be_read_comes_last(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "colours", calibration=calibrated())
+    photo = save_colour(tmp_path / "photos" / "tower.png", COLOURS["07.Eiffel_Tower"])
+    closed = tmp_path / "closed"
+    (closed / ".landmarksignore").mkdir(parents=True)  # root may read every file
+    found = list(landmarks.tag([closed, photo, photo.parent], model))
+    assert [(one.path, bool(one.tags)) for one in found] == [(photo, True), (closed, False)]
+    assert "cannot be read" in (found[1].error or "")
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> dict[str, str]:
     """An environment as of somebody who has just installed the package."""
