@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from landmarks.errors import SettingsError
+from landmarks.errors import DataError, RunError, SettingsError
 from landmarks.training import api
 from landmarks.training.config import settings as s
 from landmarks.training.config.jobs import ExportSettings
@@ -30,6 +30,7 @@ from landmarks.training.config.settings import (
 NAN, INF = math.nan, math.inf
 BAD: list[tuple[type[Any], dict[str, Any], str]] = [
     (DataSettings, {"batch_size": 0}, "`batch_size` must be at least 1, not 0"),
+    (DataSettings, {"batch_size": 2.5}, "`batch_size` must be a whole number, not 2.5"),
     (DataSettings, {"valid_size": 0.0}, "`valid_size` must be between 0 and 1, not 0.0"),
     (DataSettings, {"valid_size": NAN}, "`valid_size`"),
     (DataSettings, {"workers": -1}, "`workers`"),
@@ -274,6 +275,19 @@ def test_an_address_is_no_path() -> None:
     for make in (RunSettings, RunSettings.for_method):
         with pytest.raises(SettingsError, match=r"`data` s3://bucket/photos is an address: give a path"):
             make("s3://bucket/photos")  # type: ignore[operator]
+
+
+def test_a_path_that_no_file_can_have_is_told(tmp_path: Path) -> None:
+    name = "x" * 300  # the same way refuses what lies in a folder without permission
+    for call, error in (
+        (lambda: api.train(name, tmp_path / "run"), DataError),
+        (lambda: api.train(f"{name}.csv", tmp_path / "run"), DataError),
+        (lambda: api.evaluate(name), RunError),
+        (lambda: api.export(name), RunError),
+        (lambda: ExportSettings(negatives=Path(name)), SettingsError),
+    ):
+        with pytest.raises(error, match="xxx"):
+            call()
 
 
 def test_paths_may_be_given_as_text(tmp_path: Path) -> None:
