@@ -118,10 +118,7 @@ def _load(name: str) -> object:
         raise AttributeError(f"module 'landmarks' has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - as above
 
-    from landmarks.errors import needing_extras  # noqa: PLC0415 - as above
-
-    with needing_extras():
-        value = getattr(import_module(_HOMES.get(name, "landmarks.errors")), name)
+    value = getattr(import_module(_HOMES.get(name, "landmarks.errors")), name)
     globals()[name] = value
     return value
 

@@ -85,7 +85,9 @@ def require_choice(argument: str, value: object, choices: Iterable[str]) -> None
 
 
 def require_at_least(argument: str, value: float, least: int = 1) -> None:
-    """Raise a `SettingsError` that names the argument, unless the value is large enough."""
+    """Raise a `SettingsError` that names the argument, unless the value is a whole number and large enough."""
+    if isinstance(value, float):
+        raise SettingsError(f"`{argument}` must be a whole number, not {value!r}")
     if value < least:
         raise SettingsError(f"`{argument}` must be at least {least}, not {value}")
 

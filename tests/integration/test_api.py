@@ -98,7 +98,9 @@ def test_a_missing_extra_is_told() -> None:
         "sys.modules.update(torch=None, openvino=None, babel=None)\n"
         "import landmarks\n"
         "settings = landmarks.TagSettings\n"
-        "for use in (lambda: landmarks.train,\n"
+        "from landmarks import *\n"
+        "assert hasattr(landmarks, 'train')\n"
+        "for use in (lambda: landmarks.train('.'),\n"
         "            lambda: landmarks.load_model(settings=settings(engine='openvino')),\n"
         "            lambda: landmarks.load_model(settings=settings(language='de'))):\n"
         "    try:\n        use()\n    except landmarks.MissingExtraError as error:\n        print(error)"
@@ -123,6 +125,16 @@ def test_a_folder_is_tagged(tmp_path: Path) -> None:
     assert list(landmarks.tag(tmp_path / "photos", model, processes=1, exclude=["1.*"])) == found
     with pytest.raises(landmarks.InputError, match="no such file"):
         landmarks.tag(tmp_path / "gone", model)
+
+
+def test_a_folder_that_cannot_be_read_comes_last(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "colours", calibration=calibrated())
+    photo = save_colour(tmp_path / "photos" / "tower.png", COLOURS["07.Eiffel_Tower"])
+    closed = tmp_path / "closed"
+    (closed / ".landmarksignore").mkdir(parents=True)  # root may read every file
+    found = list(landmarks.tag([closed, photo, photo.parent], model))
+    assert [(one.path, bool(one.tags)) for one in found] == [(photo, True), (closed, False)]
+    assert "cannot be read" in (found[1].error or "")
 
 
 @pytest.fixture

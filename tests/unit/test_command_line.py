@@ -175,7 +175,6 @@ def test_python_and_the_command_line_train_in_the_same_way(
         raise AskedError
 
     monkeypatch.setattr("landmarks.training.engine.pipeline.train_run", train)
-    monkeypatch.setattr("landmarks.training.api.train_run", train)
     for call in (lambda: api.train(tmp_path), lambda: landmarks("train", tmp_path)):
         with pytest.raises(AskedError):
             call()

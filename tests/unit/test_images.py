@@ -73,7 +73,7 @@ def samples() -> dict[str, bytes]:
 NAMES = list(samples())
 
 
-def refused(source: Path | bytes, limits: ImageLimits | None = None) -> str:
+def refused(source: Path | bytes | Image.Image, limits: ImageLimits | None = None) -> str:
     """The reason for which a source is refused, after a look at the shape of the error."""
     with pytest.raises(ImageError) as caught:
         load_rgb(source, limits=limits or ImageLimits())
@@ -372,6 +372,10 @@ class TestBadInput:
         (tmp_path / "empty.jpg").touch()
         assert "empty" in refused(tmp_path / "empty.jpg")
         assert "empty" in refused(b"")
+
+    @pytest.mark.parametrize("size", [(0, 0), (0, 9), (9, 0)])
+    def test_no_pixels(self, size: tuple[int, int]) -> None:
+        assert "no pixels" in refused(Image.new("RGB", size))
 
     def test_text_renamed_to_jpg_names_the_formats(self, tmp_path: Path) -> None:
         path = tmp_path / "note.jpg"

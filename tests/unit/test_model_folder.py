@@ -12,11 +12,20 @@ from typing import Any
 
 import pytest
 
-from landmarks.errors import ModelError
+from landmarks.errors import ModelError, SettingsError
+from landmarks.fewshot.learned import learned_digest
 from landmarks.files.checksums import sha256_file
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.model import folder as model_folder
-from landmarks.model.folder import ModelInfo, bundled_models, check_file, find_model, read_info, write_info
+from landmarks.model.folder import (
+    ModelInfo,
+    bundled_models,
+    check_file,
+    find_model,
+    find_models,
+    read_info,
+    write_info,
+)
 
 INFO = ModelInfo(
     name="towers",
@@ -111,6 +120,27 @@ def test_a_file_that_is_not_the_exported_one_is_told(folder: Path) -> None:
     (folder / "model.pt").write_bytes(b"slipped in")
     with pytest.raises(ModelError, match=r"model\.pt: the file is not the one that was exported"):
         check_file(folder, info, "model.pt")
+
+
+def test_a_file_that_cannot_be_read_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = read_info(folder)
+    (folder / "learned.npz").touch()
+
+    def deny(*args: object, **kwargs: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", deny)  # root may read everything
+    for read in (lambda: check_file(folder, info, "model.onnx"), lambda: learned_digest(folder, info)):
+        with pytest.raises(ModelError, match=r"cannot be read \(permission denied\): change its permissions"):
+            read()
+
+
+def test_a_name_that_no_folder_can_have_is_no_model() -> None:
+    for find in (find_model, find_models):
+        with pytest.raises(ModelError, match="no such model"):
+            find("x" * 300)
+        with pytest.raises(SettingsError, match="`model` is an empty path"):
+            find("")
 
 
 def test_a_model_is_found_by_folder_or_by_bundled_name(

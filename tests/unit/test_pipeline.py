@@ -195,6 +195,7 @@ class TestOneAnswer:
         ("call", "argument"),
         [
             (lambda model, folder: model.predict([], top=0), "`top`"),
+            (lambda model, folder: model.predict([], top=1.5), "`top` must be a whole number, not 1.5"),
             (lambda model, folder: model.predict([], top=-1), "`top`"),
             (lambda model, folder: tag([], folder, workers=0), "`workers`"),
             (lambda model, folder: tag([], folder, workers=-2), "`workers`"),

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from landmarks.errors import InputError, StorageError
-from landmarks.training.data.folders import is_url
+from landmarks.files.paths import is_url
 from landmarks.training.data.remote import LocalCopy, local_copy
 
 ADDRESS = "memory://bucket/photos"

@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from landmarks.errors import SettingsError
+from landmarks.errors import DataError, RunError, SettingsError
 from landmarks.training import api
 from landmarks.training.config import settings as s
 from landmarks.training.config.jobs import ExportSettings
@@ -29,6 +30,7 @@ from landmarks.training.config.settings import (
 NAN, INF = math.nan, math.inf
 BAD: list[tuple[type[Any], dict[str, Any], str]] = [
     (DataSettings, {"batch_size": 0}, "`batch_size` must be at least 1, not 0"),
+    (DataSettings, {"batch_size": 2.5}, "`batch_size` must be a whole number, not 2.5"),
     (DataSettings, {"valid_size": 0.0}, "`valid_size` must be between 0 and 1, not 0.0"),
     (DataSettings, {"valid_size": NAN}, "`valid_size`"),
     (DataSettings, {"workers": -1}, "`workers`"),
@@ -240,6 +242,13 @@ def test_damaged_settings_are_told_in_a_sentence(change: Any) -> None:
         RunSettings.from_dict(values)
 
 
+def test_numbers_of_numpy_become_plain() -> None:
+    loop = LoopSettings(epochs=np.int64(5), max_minutes=np.float32(0.5))  # type: ignore[arg-type]
+    augment = AugmentSettings(sizes=tuple(np.array([96, 128])))
+    settings = RunSettings(Path("data"), loop=loop, augment=augment)
+    assert RunSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+
+
 def test_epochs_are_shared_evenly_among_the_sizes() -> None:
     augment = AugmentSettings(sizes=(96, 128, 160))
     assert [augment.size_of_epoch(epoch, 6) for epoch in range(6)] == [96, 96, 128, 128, 160, 160]
@@ -250,14 +259,35 @@ def test_epochs_are_shared_evenly_among_the_sizes() -> None:
 def test_the_way_of_training_has_the_name_of_its_option_and_the_former_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[str] = []
-    monkeypatch.setattr(api, "train_run", lambda settings, _folder: made.append(settings.model.kind))
+    made: list[RunSettings] = []
+    monkeypatch.setattr("landmarks.training.engine.pipeline.train_run", lambda asked, _folder: made.append(asked))
     api.train(tmp_path)
     api.train(tmp_path, method="scratch")
     api.train(tmp_path, model="scratch")
-    assert made == ["transfer", "scratch", "scratch"]
+    api.train(RunSettings(tmp_path, loading=DataSettings(seed=np.int64(7))))  # type: ignore[arg-type]
+    assert [asked.model.kind for asked in made] == ["transfer", "scratch", "scratch", "scratch"]
+    assert type(made[-1].loading.seed) is int, "PyTorch refuses a seed of numpy"
     with pytest.raises(SettingsError, match="`method` must be one of scratch, transfer, not 'magic'"):
         api.train(tmp_path, method="magic")  # type: ignore[arg-type]
+
+
+def test_an_address_is_no_path() -> None:
+    for make in (RunSettings, RunSettings.for_method):
+        with pytest.raises(SettingsError, match=r"`data` s3://bucket/photos is an address: give a path"):
+            make("s3://bucket/photos")  # type: ignore[operator]
+
+
+def test_a_path_that_no_file_can_have_is_told(tmp_path: Path) -> None:
+    name = "x" * 300  # the same way refuses what lies in a folder without permission
+    for call, error in (
+        (lambda: api.train(name, tmp_path / "run"), DataError),
+        (lambda: api.train(f"{name}.csv", tmp_path / "run"), DataError),
+        (lambda: api.evaluate(name), RunError),
+        (lambda: api.export(name), RunError),
+        (lambda: ExportSettings(negatives=Path(name)), SettingsError),
+    ):
+        with pytest.raises(error, match="xxx"):
+            call()
 
 
 def test_paths_may_be_given_as_text(tmp_path: Path) -> None:

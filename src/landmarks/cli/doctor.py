@@ -41,7 +41,8 @@ def doctor(
     Finds broken files, near-duplicates, leakage between train and test, wrong labels, odd classes, class imbalance
     and shortcuts. The exit status is 0 whatever is found, and 2 if an image could not be moved.
     """
-    from landmarks.training.data.folders import is_table, is_url, require_outside
+    from landmarks.files.paths import is_url
+    from landmarks.training.data.folders import is_table, require_outside
     from landmarks.training.doctor.findings import parse_problems
     from landmarks.training.doctor.treatment import default_quarantine, earlier_moves, restore
     from landmarks.training.doctor.treatment import quarantine as set_aside

@@ -6,12 +6,11 @@ from pathlib import Path
 
 from landmarks.cli.declare import Verbosity
 from landmarks.cli.progress import RunProgress
+from landmarks.files.paths import is_url
 
 
 def local_data(data: str, cache: Path | None, verbosity: Verbosity | None = None) -> Path:
     """Return the folder or table of a path or URL; what is behind a URL is copied into the cache first."""
-    from landmarks.training.data.folders import is_url
-
     if not is_url(data):
         return Path(data)
     from landmarks.training.data.remote import LocalCopy, local_copy

@@ -23,11 +23,10 @@ from landmarks.errors import ModelError
 from landmarks.fewshot.prototypes import PrototypeRule, Taught, chance
 from landmarks.fewshot.reference import Reference, read_reference
 from landmarks.files.atomic import atomic_path
-from landmarks.files.checksums import sha256_file
 from landmarks.files.state import user_data
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.embedding_space import Vectors
-from landmarks.model.folder import LEARNED_FILE, ONNX_FILE, REFERENCE_FILE, ModelInfo, is_bundled
+from landmarks.model.folder import LEARNED_FILE, ONNX_FILE, REFERENCE_FILE, ModelInfo, checksum, is_bundled
 
 FORMAT = 2
 
@@ -192,7 +191,7 @@ def learned_path(folder: Path, info: ModelInfo) -> Path:
 def learned_digest(folder: Path, info: ModelInfo) -> str | None:
     """Return the SHA-256 of the learned landmarks of a model, or None if there are none."""
     path = learned_path(folder, info)
-    return sha256_file(path) if path.is_file() else None
+    return checksum(path) if path.is_file() else None
 
 
 def read_learned(folder: Path, info: ModelInfo) -> LearnedLandmarks | None:

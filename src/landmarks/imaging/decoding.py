@@ -295,12 +295,12 @@ def _decode(
             f"the limit of {limits.max_memory / 2**20:.1f} MiB: raise the limit, or make it smaller first",
         )
     image.load()
-    if min(image.size) < 1:
-        raise ImageError(path, "the picture has no pixels: copy it again from its source")
     return _upright(image)
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    if min(image.size) < 1:
+        raise ImageError(None, "the picture has no pixels: copy it again from its source")
     turn = _UPRIGHT.get(_orientation(image))
     rgb = _to_rgb(image)
     return rgb if turn is None else rgb.transpose(turn)

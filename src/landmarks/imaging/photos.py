@@ -25,12 +25,18 @@ def photo_rules(exclude: str | Iterable[str] = (), apart: Apart | None = None) -
     return WalkRules(PHOTO_SUFFIXES, patterns, _BESIDE, apart)
 
 
+def refuse_missing(skipped: Skipped) -> None:
+    """Raise an `InputError` for a given path that does not exist; what else is skipped is left out."""
+    if skipped.reason == "missing":
+        raise InputError(f"{skipped.path}: {skipped.message}")
+
+
 def walk_photos(
     paths: Iterable[Path],
     *,
     exclude: str | Iterable[str] = (),
     apart: Apart | None = None,
-    on_skip: OnSkip | None = None,
+    on_skip: OnSkip = refuse_missing,
 ) -> Iterator[Path]:
     """Yield the photos in `paths` one by one: files as given, folders searched recursively.
 
@@ -41,19 +47,17 @@ def walk_photos(
         on_skip: Called with everything that is skipped.
 
     Raises:
-        InputError: A path does not exist and there is no `on_skip`.
+        InputError: A path does not exist and no `on_skip` is given.
     """
     for found in walk(paths, photo_rules(exclude, apart)):
         if isinstance(found, Path):
             yield found
-        elif on_skip is not None:
+        else:
             on_skip(found)
-        elif found.reason == "missing":
-            raise InputError(f"{found.path}: {found.message}")
 
 
 def find_photos(
-    paths: Iterable[Path], *, exclude: str | Iterable[str] = (), on_skip: OnSkip | None = None
+    paths: Iterable[Path], *, exclude: str | Iterable[str] = (), on_skip: OnSkip = refuse_missing
 ) -> list[Path]:
     """List the photos in `paths`, each once; arguments and errors are as of `walk_photos`."""
     return list(dict.fromkeys(walk_photos(paths, exclude=exclude, on_skip=on_skip)))

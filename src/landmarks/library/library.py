@@ -19,7 +19,7 @@ from landmarks.files.checksums import sha256_file
 from landmarks.files.closing import Closing
 from landmarks.files.walker import Apart, Skipped
 from landmarks.geo.gazetteer import Gazetteer
-from landmarks.imaging.photos import OnSkip, walk_photos
+from landmarks.imaging.photos import OnSkip, refuse_missing, walk_photos
 from landmarks.library.batch import Batch, Outcome
 from landmarks.library.due import DuePhotos, Rest
 from landmarks.library.ledger import Ledger
@@ -367,8 +367,7 @@ class Library(Closing):
         """Give the photos below `paths` one by one; an unreadable folder stops nothing."""
 
         def refuse(skipped: Skipped) -> None:
-            if skipped.reason == "missing":
-                raise InputError(f"{skipped.path}: {skipped.message}")
+            refuse_missing(skipped)
             if skipped in self._told:
                 return
             self._told.add(skipped)

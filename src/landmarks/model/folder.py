@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 from landmarks.errors import ModelError, SettingsError
 from landmarks.files.atomic import write_json
 from landmarks.files.checksums import sha256_file
+from landmarks.files.paths import to_path
 from landmarks.files.state import user_data
 
 if TYPE_CHECKING:
@@ -272,18 +274,27 @@ def check_file(folder: Path, info: ModelInfo, name: str) -> Path:
     """Return the path of a file of the folder after checking its SHA-256.
 
     Raises:
-        ModelError: The file is missing or is not the one that was exported.
+        ModelError: The file is missing, cannot be read, or is not the one that was exported.
     """
     path = find_file(folder, name)
-    if info.files.get(name) != sha256_file(path):
+    if info.files.get(name) != checksum(path):
         raise ModelError(f"{path}: the file is not the one that was exported (SHA-256): {_again(folder)}")
     return path
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file of a model; raises `ModelError` if it cannot be read."""
+    try:
+        return sha256_file(path)
+    except OSError as error:
+        reason = (error.strerror or "unknown").lower()
+        raise ModelError(f"{path}: the file cannot be read ({reason}): change its permissions") from error
 
 
 def find_file(folder: Path, name: str) -> Path:
     """Return the path of a file of the folder; raises `ModelError` if it is missing."""
     path = folder / name
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - False if forbidden
         raise ModelError(f"{path}: the file is missing: {_again(folder)}")
     return path
 
@@ -321,7 +332,7 @@ def named_model(name: str) -> Path | None:
 
     A model folder of the same name in the current folder comes first, any other folder does not.
     """
-    if (Path(name) / INFO_FILE).is_file():
+    if os.path.isfile(Path(name) / INFO_FILE):  # noqa: PTH113 - as above
         return None
     return (added_models() | bundled_models()).get(name)
 
@@ -333,7 +344,7 @@ def find_models(names: str) -> tuple[Path, ...]:
         ModelError: There is no such model.
         SettingsError: There are more than two, one twice, or a name is missing.
     """
-    if Path(names).is_dir() or "," not in names:
+    if os.path.isdir(names) or "," not in names:  # noqa: PTH112 - False if forbidden, or too long
         return (find_model(names),)
     parts = [part.strip() for part in names.split(",")]
     if len(parts) > 2 or not all(parts):
@@ -349,9 +360,11 @@ def find_model(name: str) -> Path:
 
     Raises:
         ModelError: There is no such model, or there are several names.
+        SettingsError: The name is empty.
     """
-    named, folder = named_model(name), Path(name)
-    if named is not None or folder.is_dir():
+    folder = to_path("model", name)
+    named = named_model(name)
+    if named is not None or os.path.isdir(folder):  # noqa: PTH112 - as above
         return named or folder
     if "," in name:
         raise ModelError(f"{name}: one model is needed here: give one of them; only landmarks tag takes two")

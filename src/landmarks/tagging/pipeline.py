@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice, repeat, zip_longest
+from itertools import chain, islice, repeat, zip_longest
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from landmarks.errors import SettingsError, require_at_least
 from landmarks.files.paths import to_path
+from landmarks.files.walker import Skipped
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.decoding import ImageLimits, Photo, Source, list_sources
-from landmarks.imaging.photos import find_photos
+from landmarks.imaging.photos import find_photos, refuse_missing
 from landmarks.metadata.reading import embedded_position, read_position
 from landmarks.model.folder import DEFAULT_MODEL, find_models
 from landmarks.model.recognizer import Prepared, Recognition, Recognizer, prepare_for
@@ -103,7 +104,8 @@ class Model:
         """Tag photos, in order; an unreadable one has `error` set and does not stop the others.
 
         Args:
-            photos: One or more paths, file contents, RGB arrays (height, width, 3) uint8, or Pillow images.
+            photos: One or more paths, file contents, RGB arrays (height, width, 3) uint8, or Pillow images. Four
+                are read before the first is answered: call this for each picture of a camera.
             positions: Camera position for each photo, latitude and longitude in degrees; None to read it from the
                 photo or its sidecar. Arrays and Pillow images have none.
 
@@ -275,8 +277,7 @@ class TwoModels(Model):
             finding = decide(
                 (first, second), self._names, self.gazetteer, model=self._identity, top=self.settings.top
             )
-            places = self.settings.places
-            yield with_surroundings(finding, opened.position, self.gazetteer) if places else finding
+            yield with_surroundings(finding, opened.position, self.gazetteer) if self.settings.places else finding
 
     def _prepare(self, photo: Source, limits: ImageLimits | None) -> Opened:
         preprocessings = [one.info.preprocessing for one in (self.recognizer, self._second.recognizer)]
@@ -286,12 +287,10 @@ class TwoModels(Model):
 
 def open_model(folder: Path | Sequence[Path], settings: TagSettings | None = None, *, threads: int = 1) -> Model:
     """Open a model folder, or two as one model; see `Model` and `TwoModels`."""
-    if isinstance(folder, Path):
-        return Model(folder, settings, threads=threads)
-    if len(folder) == 1:
-        return Model(folder[0], settings, threads=threads)
-    first, second = folder
-    return TwoModels((first, second), settings, threads=threads)
+    first, *others = [folder] if isinstance(folder, Path) else folder
+    if others:
+        return TwoModels((first, others[0]), settings, threads=threads)
+    return Model(first, settings, threads=threads)
 
 
 def _placed(
@@ -335,9 +334,10 @@ def tag(
     exclude: str | Iterable[str] = (),
     processes: int | None = None,
 ) -> Iterator[ImageTags]:
-    """Tag photos and folders of photos in several processes, in order.
+    """Tag photos and folders of photos in several processes, each photo once, in order.
 
-    In a script, call it under `if __name__ == "__main__":`, as Python's multiprocessing requires.
+    What is no photo is left out: match results by `path`. A folder that cannot be read comes last, with `error`
+    set. In a script, call this under `if __name__ == "__main__":`, as Python's multiprocessing requires.
 
     Args:
         paths: Photos and folders.
@@ -358,9 +358,13 @@ def tag(
     """
     workers = processes if workers is None else workers
     listed = [paths] if isinstance(paths, str | PathLike) else paths
-    photos = find_photos([to_path("paths", path) for path in listed], exclude=exclude)
+    skipped: list[Skipped] = []
+    photos = find_photos([to_path("paths", path) for path in listed], exclude=exclude, on_skip=skipped.append)
+    for one in skipped:
+        refuse_missing(one)
+    unread = (_failed(one.path, one.message).photo for one in skipped if one.reason == "unreadable")
     findings = find_tags_parallel(find_models(str(model)), settings or TagSettings(), photos, workers=workers)
-    return (finding.photo for finding in findings)
+    return chain((finding.photo for finding in findings), unread)
 
 
 def find_tags_parallel(
@@ -389,11 +393,7 @@ def find_tags_parallel(
 
 def _start(folder: Path | Sequence[Path], settings: TagSettings, digests: bool) -> Job[Finding]:
     model = open_model(folder, settings)
-
-    def job(photos: Sequence[Path]) -> list[Finding]:
-        return list(model.find(photos, digests=digests))
-
-    return job
+    return lambda photos: list(model.find(photos, digests=digests))
 
 
 def _failed(photo: Path, reason: str) -> Finding:

@@ -1,4 +1,7 @@
-"""Train, evaluate and export from Python: the public functions of `landmarks` that need the extra `train`."""
+"""Train, evaluate and export from Python: the public functions of `landmarks` that need the extra `train`.
+
+They import what needs it, so that everyone has their names, and their help.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from landmarks.errors import needing_extras, require_choice
-from landmarks.files.paths import to_path
+from landmarks.files.paths import is_url, to_path
 from landmarks.training.config.jobs import ExportSettings
 from landmarks.training.config.settings import DEFAULT_METHOD, ModelKind, RunSettings
-from landmarks.training.data.folders import is_url
-from landmarks.training.data.remote import local_copy
-from landmarks.training.engine.pipeline import train_run
-from landmarks.training.engine.trained import SPLITS, evaluate_run, load_data, load_run
-from landmarks.training.export.formats.targets import export_for, require_exportable
 from landmarks.training.metrics.evaluate import Evaluation
 
 
@@ -46,11 +44,16 @@ def train(
     Example:
         >>> run = landmarks.train("pictures", "runs/mine")
     """
+    from landmarks.training.engine.pipeline import train_run
+
     method = model or method
     require_choice("method", method, get_args(ModelKind))
     if isinstance(data, str) and is_url(data):
+        from landmarks.training.data.remote import local_copy
+
         data = local_copy(data).path
     settings = data if isinstance(data, RunSettings) else RunSettings.for_method(data, method)
+    settings = RunSettings.from_dict(settings.to_dict())  # as a resumed run reads them, without numbers of numpy
     folder = (
         to_path("out", out)
         if out is not None
@@ -78,6 +81,8 @@ def evaluate(run: str | Path, split: Literal["valid", "test", "both"] = "both") 
     Example:
         >>> accuracy = landmarks.evaluate("runs/mine")["test"].top1.value
     """
+    from landmarks.training.engine.trained import SPLITS, evaluate_run, load_data, load_run
+
     require_choice("split", split, (*SPLITS, "both"))
     trained = load_run(to_path("run", run))
     return dict(evaluate_run(trained, load_data(trained), splits=SPLITS if split == "both" else (split,)))
@@ -102,6 +107,9 @@ def export(run: str | Path, out: str | Path | None = None, settings: ExportSetti
     Example:
         >>> model = landmarks.load_model(landmarks.export("runs/mine"))
     """
+    from landmarks.training.engine.trained import load_data, load_run
+    from landmarks.training.export.formats.targets import export_for, require_exportable
+
     trained = load_run(to_path("run", run))
     chosen = settings or ExportSettings()
     target = to_path("out", out) if out is not None else Path(run) / chosen.folder_name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -130,7 +131,7 @@ class ExportSettings:
                 raise SettingsError(f"`{name}` must be between 0 and 1, not {getattr(self, name)}")
         for name in ("negatives", "unknown_landmarks"):
             folder = getattr(self, name)
-            if folder is not None and not folder.is_dir():
+            if folder is not None and not os.path.isdir(folder):  # noqa: PTH112 - False if forbidden
                 raise SettingsError(f"`{name}` must be a folder of photos, not {str(folder)!r}")
         for name in (*_OF_THRESHOLDS, *_OF_CARD) if self.target not in CALIBRATED else ():
             if self.differs(name):

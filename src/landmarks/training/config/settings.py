@@ -366,7 +366,9 @@ def _plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value.item() if hasattr(value, "item") else value  # a number of numpy
 
 
 _UNUSED: Mapping[type[Any], Callable[[Any], Iterable[tuple[str, str]]]] = {

@@ -58,7 +58,7 @@ class Row:
 
 def is_table_file(path: Path) -> bool:
     """Return whether a path is a CSV or JSON Lines table by its name; it need not exist."""
-    return path.suffix.lower() in CSV_SUFFIXES | JSON_SUFFIXES and not path.is_dir()
+    return path.suffix.lower() in CSV_SUFFIXES | JSON_SUFFIXES and not os.path.isdir(path)  # noqa: PTH112
 
 
 def list_table(table: Path) -> dict[Split, ClassPictures]:
