@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
+from landmarks.files.csv_lines import csv_line
 from landmarks.geo.gazetteer import Gazetteer, Place
 from landmarks.geo.nearby import sight_km
 from landmarks.model.recognizer import Candidate
@@ -328,9 +327,7 @@ def csv_row(values: tuple[object, ...]) -> str:
 
     A text cell that a spreadsheet would take for a formula is prefixed with an apostrophe: names are untrusted.
     """
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(map(_safe_cell, values))
-    return text.getvalue()
+    return csv_line(map(_safe_cell, values))
 
 
 def _safe_cell(value: object) -> object:
