@@ -25,7 +25,7 @@ from landmarks.tagging.pipeline import Model, find_tags_parallel
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import Finding, Tagger, gazetteer_of, identity_of
 from landmarks.tagging.tags import ImageTags, Tag
-from landmarks.tagging.writers import Shown, make_writer
+from landmarks.tagging.writers import make_writer
 
 PARIS, LISBON = (48.85, 2.29), (38.72, -9.14)
 CLASSES = (
@@ -321,8 +321,6 @@ def test_no_cell_of_csv_is_a_formula(gazetteer: Gazetteer, name: str) -> None:
     tag = Tag("=cmd|' /C calc'!A0", "kind", 0.9, None, None)
     photo = ImageTags(Path(name), (tag,), (), "m")
     writer = make_writer("csv", gazetteer)
-    [row] = list(
-        csv.DictReader(io.StringIO(writer.begin() + writer.photo(Shown(Finding(photo, None))), newline=""))
-    )
+    [row] = list(csv.DictReader(io.StringIO(writer.begin() + writer.photo(Finding(photo, None)), newline="")))
     assert (row["path"], row["name"]) == (f"'{name}", f"'{tag.name}")
     assert row["probability"] == "0.900000"
