@@ -44,8 +44,7 @@ def _loaded(path: Path) -> torch.jit.ScriptModule:
     if not path.is_file():
         raise ModelError(f"{path}: no such file: give a TorchScript file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about its deprecation, which a user cannot change
+        with warnings.catch_warnings(action="ignore"):  # about its deprecation, which a user cannot change
             network: torch.jit.ScriptModule = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
     except Exception as error:  # RuntimeError, ValueError, UnicodeDecodeError and others, depending on the damage
         raise ModelError(
