@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.transforms import functional
 
-from landmarks.errors import ModelError
 from landmarks.files.atomic import write_bytes
 from landmarks.imaging.decoding import load_rgb
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.training.data.folders import Sample
+from landmarks.training.models.torchscript import open_torchscript
 
 
 class Predictor(nn.Module):
@@ -111,14 +111,7 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
     Raises:
         ModelError: The file is missing or is not TorchScript.
     """
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file: export the model first")
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            module: torch.jit.ScriptModule = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
-    except (RuntimeError, ValueError) as error:
-        raise ModelError(f"{path}: not a TorchScript file: export the model again") from error
-    return module.eval()
+    return open_torchscript(path, missing="export the model first", damaged="export the model again")
 
 
 @torch.no_grad()
