@@ -51,11 +51,7 @@ def train(
     if isinstance(data, str) and is_url(data):
         data = local_copy(data).path
     settings = data if isinstance(data, RunSettings) else RunSettings.for_method(data, method)
-    folder = (
-        to_path("out", out)
-        if out is not None
-        else Path("runs") / f"{settings.model.kind}-{settings.data.resolve().name}"
-    )
+    folder = settings.default_out if out is None else to_path("out", out)
     train_run(settings, folder)
     return folder
 
