@@ -109,7 +109,7 @@ def row(
         f"{interval.low:.3f} - {interval.high:.3f}",
         "-" if target is None else f"{target:.3f}",
         "" if target is None else "reached" if mean >= target else "**short**",
-        f"{statistics.mean(one['minutes'] for one in found):.1f}",
+        f"{statistics.median(one['minutes'] for one in found):.1f}",
         flags,
     ]
 

@@ -340,7 +340,7 @@ predictions = Predictions(
     paths=tuple(sample.path for sample in data.folder.test),
 )
 evaluation = evaluate(predictions)
-show(confusion_matrix(evaluation), 760)
+show(confusion_matrix(evaluation.confusion, evaluation.class_names), 760)
 
 # %% [markdown]
 # A row is what a picture shows, a column is what the network predicted. Off the diagonal are the mistakes, and

@@ -340,7 +340,7 @@ else:
 # %%
 from landmarks.training.reports.plots import confusion_matrix, reliability_diagram
 
-show(confusion_matrix(evaluation), 720)
+show(confusion_matrix(evaluation.confusion, evaluation.class_names), 720)
 
 # %% [markdown]
 # Mistakes have reasons. With photos most are in the data: two places of one kind, a picture that shows one
@@ -351,7 +351,7 @@ show(confusion_matrix(evaluation), 720)
 # overconfident, if there are enough pictures in it.
 
 # %%
-show(reliability_diagram(evaluation), 420)
+show(reliability_diagram(evaluation.calibration), 420)
 
 # %% [markdown]
 # **Has it learned the landmark, or the collection?** If `manifest.csv` beside the data names the source of each

@@ -13,7 +13,7 @@ from landmarks.training.engine.class_hits import CountingLoss
 from landmarks.training.reports.class_plots import class_curves
 from landmarks.training.runs.class_history import add_class_row, read_class_history
 
-CLASSES = ("a", 'b, "c"', "ü")
+CLASSES = ("a", 'b, "c"', "ü\rö")
 
 
 def test_a_loss_counts_each_class_and_stays_the_loss() -> None:

@@ -77,6 +77,14 @@ def style() -> dict[str, object]:
     return {str(key): mpl.rcParams[key] for key in mpl.rcParams if key != "backend"}  # reading that one sets it
 
 
+def matrix_of(given: Evaluation) -> Figure:
+    return plots.confusion_matrix(given.confusion, given.class_names)
+
+
+def diagram_of(given: Evaluation) -> Figure:
+    return plots.reliability_diagram(given.calibration)
+
+
 def tick_labels(figure: Figure) -> list[str]:
     return [label.get_text() for label in figure.axes[0].get_yticklabels()]
 
@@ -84,7 +92,7 @@ def tick_labels(figure: Figure) -> list[str]:
 @pytest.mark.parametrize("classes", [2, 10, 20, 21, 100])
 def test_pictures_of_an_evaluation_at_any_number_of_classes(classes: int) -> None:
     given = evaluation(classes)
-    figures = [draw(given) for draw in (plots.confusion_matrix, plots.per_class_bars, plots.reliability_diagram)]
+    figures = [draw(given) for draw in (matrix_of, plots.per_class_bars, diagram_of)]
     matrix, bars, reliability = (figure.axes[0] for figure in figures)
     if classes <= plots.MOST_CLASSES:
         assert (matrix.get_xlabel(), matrix.get_ylabel()) == ("predicted", "true")
@@ -104,13 +112,13 @@ def test_pictures_of_an_evaluation_at_any_number_of_classes(classes: int) -> Non
         assert max(image.size) < 3200
 
 
-@pytest.mark.parametrize("draw", [plots.confusion_matrix, plots.per_class_bars, plots.reliability_diagram])
+@pytest.mark.parametrize("draw", [matrix_of, plots.per_class_bars, diagram_of])
 def test_strange_class_names_are_drawn(draw: object) -> None:
     drawn(draw(evaluation(len(STRANGE_NAMES), names=STRANGE_NAMES)))  # type: ignore[operator]
 
 
 def test_labels_keep_what_the_font_has_and_number_the_rest() -> None:
-    labels = tick_labels(plots.confusion_matrix(evaluation(len(STRANGE_NAMES), names=STRANGE_NAMES)))
+    labels = tick_labels(matrix_of(evaluation(len(STRANGE_NAMES), names=STRANGE_NAMES)))
     assert labels[0] == "class 0"
     assert labels[1] == "Köln, «Dom»"
     assert labels[5] == "class 5"
@@ -120,19 +128,19 @@ def test_labels_keep_what_the_font_has_and_number_the_rest() -> None:
 
 def test_long_names_that_differ_at_the_end_stay_different() -> None:
     names = tuple(f"the church of our lady by the river, side {index}" for index in range(3))
-    assert len(set(tick_labels(plots.confusion_matrix(evaluation(3, names=names))))) == 3
+    assert len(set(tick_labels(matrix_of(evaluation(3, names=names))))) == 3
 
 
 @pytest.mark.parametrize(("classes", "all_printed"), [(20, True), (21, False)])
 def test_mistakes_are_counted_and_right_answers_where_there_is_room(classes: int, all_printed: bool) -> None:
     given = evaluation(classes)
     right = sum(row[index] for index, row in enumerate(given.confusion.table()))
-    texts = [int(text.get_text()) for text in plots.confusion_matrix(given).axes[0].texts]
+    texts = [int(text.get_text()) for text in matrix_of(given).axes[0].texts]
     assert sum(texts) == given.count - (0 if all_printed else right)
 
 
 def test_the_legend_of_the_calibration_hides_no_bar() -> None:
-    figure = plots.reliability_diagram(evaluation(4))
+    figure = diagram_of(evaluation(4))
     figure.draw_without_rendering()
     (legend,) = figure.legends
     assert not any(legend.get_window_extent().overlaps(axes.get_window_extent()) for axes in figure.axes)
@@ -257,7 +265,7 @@ def test_a_full_disk_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.Monk
 def test_many_classes_are_drawn_as_their_most_confused_pairs() -> None:
     given = evaluation(1500, count=4000)
     started = time.process_time()
-    figure = plots.confusion_matrix(given)
+    figure = matrix_of(given)
     image = drawn(figure)
     assert max(image.size) < 3200
     assert time.process_time() - started < 40  # the matrix took 67 s
@@ -275,7 +283,7 @@ def test_many_classes_without_a_mistake_are_drawn_too() -> None:
     labels = np.arange(61)
     names = tuple(f"class {index}" for index in labels)
     paths = tuple(Path(f"{index}.jpg") for index in labels)
-    drawn(plots.confusion_matrix(evaluate(Predictions(np.eye(61, dtype=np.float32), labels, names, paths))))
+    drawn(matrix_of(evaluate(Predictions(np.eye(61, dtype=np.float32), labels, names, paths))))
 
 
 def test_the_marked_epoch_is_the_one_whose_weights_were_saved() -> None:

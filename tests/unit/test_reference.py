@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -82,7 +83,15 @@ def test_a_reference_of_other_classes_is_told(tmp_path: Path) -> None:
         read_reference(folder, replace(info, classes=info.classes[:2]))
 
 
-@pytest.mark.parametrize("content", [b"", b"PK rubbish", b"x" * 1000])
+def said_to_be_encrypted() -> bytes:
+    file = io.BytesIO()
+    np.savez(file, mean=np.zeros(4))
+    content = bytearray(file.getvalue())
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # a single bit, in the directory of the archive
+    return bytes(content)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK rubbish", b"x" * 1000, said_to_be_encrypted()])
 def test_a_damaged_reference_is_told(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "reference.npz"
     path.write_bytes(content)

@@ -99,7 +99,8 @@ def report(path: Path, **changes: Any) -> Page:
     }
     given |= changes
     confusions = {
-        split: plots.png_bytes(plots.confusion_matrix(one)) for split, one in given["evaluations"].items()
+        split: plots.png_bytes(plots.confusion_matrix(one.confusion, one.class_names))
+        for split, one in given["evaluations"].items()
     }
     write_report(path, **given, confusions=confusions)
     return Page(path.read_text(encoding="utf-8"))

@@ -25,7 +25,7 @@ from landmarks.tagging.pipeline import Model, find_tags_parallel
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import Finding, Tagger, gazetteer_of, identity_of
 from landmarks.tagging.tags import ImageTags, Tag
-from landmarks.tagging.writers import Shown, make_writer
+from landmarks.tagging.writers import make_writer
 
 PARIS, LISBON = (48.85, 2.29), (38.72, -9.14)
 CLASSES = (
@@ -316,11 +316,11 @@ def test_places_beside_the_model_and_the_users_own_win(model: Path, tmp_path: Pa
     assert gazetteer.display_name("our shed") == "My Shed"
 
 
-@pytest.mark.parametrize("name", ["=1+1.jpg", "+a.jpg", "-a.jpg", "@SUM(A1).jpg"])
+@pytest.mark.parametrize("name", ["=1+1.jpg", "+a.jpg", "-a.jpg", "@SUM(A1).jpg", "-a\rb.jpg"])
 def test_no_cell_of_csv_is_a_formula(gazetteer: Gazetteer, name: str) -> None:
     tag = Tag("=cmd|' /C calc'!A0", "kind", 0.9, None, None)
     photo = ImageTags(Path(name), (tag,), (), "m")
     writer = make_writer("csv", gazetteer)
-    [row] = list(csv.DictReader(io.StringIO(writer.begin() + writer.photo(Shown(Finding(photo, None))))))
+    [row] = list(csv.DictReader(io.StringIO(writer.begin() + writer.photo(Finding(photo, None)), newline="")))
     assert (row["path"], row["name"]) == (f"'{name}", f"'{tag.name}")
     assert row["probability"] == "0.900000"

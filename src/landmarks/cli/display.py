@@ -11,7 +11,7 @@ import click
 from landmarks.cli.output import print_text
 from landmarks.cli.progress import RunProgress
 from landmarks.cli.summary import Summary
-from landmarks.tagging.writers import Shown, Writer
+from landmarks.tagging.writers import Writer
 
 if TYPE_CHECKING:
     from landmarks.tagging.tagger import Finding
@@ -74,7 +74,7 @@ class Display:
         """Show one photo; of one with an error, `failed` is the outcome that is counted."""
         photo, explanation = finding.photo, finding.explanation
         if photo.tags or photo.error is not None or not self._only_tagged:
-            print_text(self._writer.photo(Shown(finding, diff)), nl=False)
+            print_text(self._writer.photo(finding, diff), nl=False)
         if photo.error is not None:
             self.summary.counts[failed] += 1
             if self._errors:

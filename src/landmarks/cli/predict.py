@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import click
 
@@ -45,10 +45,12 @@ def predict(
     if not found:
         return 2  # each path was reported
     loaded = LoadedModel(find_model(model), settings, threads=threads)
-    show = (_Lines if jsonl else _Rows if csv else _Table)(loaded.gazetteer)
+    show = _show_json if jsonl else _show_rows if csv else _show_table
+    if csv:
+        _print_row("path", "rank", "class_name", "name", "probability", "error")
     with RunProgress(verbosity, unit="photos", answers=True, total=len(found)) as shown, summary.reported():
         for answer in loaded.predict(found, top=top):
-            show(answer)
+            show(answer, loaded.gazetteer)
             summary.counts["classified" if answer.error is None else "unreadable"] += 1
             if answer.error is not None and not (jsonl or csv):
                 shown.note(f"{answer.path}: {answer.error}")
@@ -56,50 +58,32 @@ def predict(
     return summary.status
 
 
-class _Show(Protocol):
-    def __init__(self, places: Gazetteer) -> None: ...
-
-    def __call__(self, answer: Recognition) -> None: ...
-
-
-class _Table:
-    def __init__(self, places: Gazetteer) -> None:
-        self._places = places
-
-    def __call__(self, answer: Recognition) -> None:
-        if answer.error is not None:
-            return  # reported on standard error
-        print_text(str(answer.path))
-        for candidate in answer.candidates:
-            click.echo(f"  {candidate.probability:6.1%}  {self._places.display_name(candidate.class_name)}")
+def _show_table(answer: Recognition, places: Gazetteer) -> None:
+    if answer.error is not None:
+        return  # reported on standard error
+    print_text(str(answer.path))
+    for candidate in answer.candidates:
+        click.echo(f"  {candidate.probability:6.1%}  {places.display_name(candidate.class_name)}")
 
 
-class _Lines:
-    def __init__(self, places: Gazetteer) -> None:
-        self._places = places
+def _show_json(answer: Recognition, places: Gazetteer) -> None:
+    from landmarks.tagging.writers import candidate_object
 
-    def __call__(self, answer: Recognition) -> None:
-        from landmarks.tagging.writers import candidate_object
-
-        candidates = [candidate_object(one, self._places) for one in answer.candidates]
-        rest = {"candidates": candidates} if answer.error is None else {"error": answer.error}
-        print_json({"path": str(answer.path), **rest})
+    candidates = [candidate_object(one, places) for one in answer.candidates]
+    rest = {"candidates": candidates} if answer.error is None else {"error": answer.error}
+    print_json({"path": str(answer.path), **rest})
 
 
-class _Rows:
-    def __init__(self, places: Gazetteer) -> None:
-        self._places = places
-        self._print("path", "rank", "class_name", "name", "probability", "error")
+def _show_rows(answer: Recognition, places: Gazetteer) -> None:
+    path = str(answer.path)
+    if answer.error is not None:
+        _print_row(path, "", "", "", "", answer.error)
+    for rank, one in enumerate(answer.candidates, start=1):
+        name = places.display_name(one.class_name)
+        _print_row(path, rank, one.class_name, name, f"{one.probability:.6f}", "")
 
-    def __call__(self, answer: Recognition) -> None:
-        path = str(answer.path)
-        if answer.error is not None:
-            self._print(path, "", "", "", "", answer.error)
-        for rank, one in enumerate(answer.candidates, start=1):
-            name = self._places.display_name(one.class_name)
-            self._print(path, rank, one.class_name, name, f"{one.probability:.6f}", "")
 
-    def _print(self, *cells: object) -> None:
-        from landmarks.tagging.writers import csv_row
+def _print_row(*cells: object) -> None:
+    from landmarks.tagging.writers import csv_row
 
-        print_text(csv_row(cells), nl=False)
+    print_text(csv_row(cells), nl=False)

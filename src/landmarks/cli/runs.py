@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from shutil import get_terminal_size
@@ -13,6 +11,7 @@ import click
 
 from landmarks.cli.declare import Argument, Jsonl, Option
 from landmarks.cli.output import print_json
+from landmarks.files.csv_lines import csv_line
 
 Split = Annotated[Literal["valid", "test"], Option("Split to show.")]
 
@@ -94,9 +93,7 @@ def _as_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _as_csv(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    return text.getvalue()
+    return "".join(map(csv_line, [header, *rows]))
 
 
 def _as_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

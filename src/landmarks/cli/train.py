@@ -115,7 +115,7 @@ def train(
         if find_rate is not None:
             _find_rate(settings, find_rate, verbosity)
             return
-        out = out or Path("runs") / f"{settings.model.kind}-{settings.data.resolve().name}"
+        out = out or settings.default_out
         run = _train(settings, out, _tracker(track, track_uri, settings, out), verbosity)
     for split in ("valid", "test"):
         top1 = run.metrics(split)["top1"]

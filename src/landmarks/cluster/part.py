@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -19,7 +18,7 @@ from landmarks.cluster.source import INPUTS, PartReader
 from landmarks.files.storage import Storage
 from landmarks.tagging.pipeline import Model
 from landmarks.tagging.workers import BATCH
-from landmarks.tagging.writers import candidate_object, tag_object
+from landmarks.tagging.writers import candidate_object, json_text, tag_object
 
 SCHEMA = pa.schema(
     [
@@ -100,13 +99,11 @@ class PartTagger:
                 yield {**row, "error": str(error)}
                 continue
             photo = finding.photo
-            row["tags"] = _json([tag_object(tag) for tag in photo.tags])
-            row["candidates"] = _json([candidate_object(one, self._model.gazetteer) for one in photo.candidates])
+            row["tags"] = json_text([tag_object(tag) for tag in photo.tags])
+            row["candidates"] = json_text(
+                [candidate_object(one, self._model.gazetteer) for one in photo.candidates]
+            )
             row["model"] = photo.model
             if finding.embedding is not None:
                 row["embedding"] = finding.embedding.astype(np.float16)
             yield row
-
-
-def _json(value: list[dict[str, Any]]) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)

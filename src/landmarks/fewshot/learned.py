@@ -9,8 +9,6 @@ at once, and are computed on load. `landmarks.fewshot.enrollment` writes the fil
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +25,7 @@ from landmarks.files.state import user_data
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.embedding_space import Vectors
 from landmarks.model.folder import LEARNED_FILE, ONNX_FILE, REFERENCE_FILE, ModelInfo, checksum, is_bundled
+from landmarks.model.vectors import DAMAGED
 
 FORMAT = 2
 
@@ -223,16 +222,7 @@ def read_learned(folder: Path, info: ModelInfo) -> LearnedLandmarks | None:
         if described["format"] != FORMAT or taught.shape[1] != size or rejected.shape[1] != size:
             raise ValueError("another format")
         landmarks = list(_landmarks(rows, taught, rejected, counts))
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        IndexError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except DAMAGED as error:
         raise ModelError(f"{path}: damaged ({error}): remove it and learn the landmarks again") from error
     return empty.with_landmarks(landmarks)
 

@@ -8,8 +8,6 @@ Pure numpy: `landmarks export` writes the file; search and learning read it.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from landmarks.files.atomic import atomic_path
 from landmarks.model.embedding_space import DIMENSIONS, EmbeddingSpace, Floats, Vectors, whitened_space
 from landmarks.model.folder import REFERENCE_FILE, ModelInfo, check_file
 from landmarks.model.neighbours import photos_per_class
-from landmarks.model.vectors import half, rows_by_class
+from landmarks.model.vectors import DAMAGED, half, rows_by_class
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +68,7 @@ class Reference:
                 raise ValueError("the shapes do not fit")
             if negatives.shape[1] != size or not all(np.isfinite(value).all() for value in values.values()):
                 raise ValueError("the values do not fit")
-        except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except DAMAGED as error:
             raise ModelError(f"{path}: damaged ({error}): export the model again") from error
         return cls(EmbeddingSpace(mean, projection), vectors, labels, negatives)
 

@@ -104,8 +104,8 @@ class Ledger(Closing):
 
     def close(self) -> None:
         """Release all claims and close the file."""
-        with suppress(LedgerError, StorageError), self.transaction():
-            self._connection.execute("DELETE FROM claims WHERE owner = ?", (self._presence.owner,))
+        with suppress(LedgerError, StorageError):
+            self.execute("DELETE FROM claims WHERE owner = ?", self._presence.owner)
         self._closed = True
         self._connection.close()
         self._presence.hide()
@@ -132,17 +132,12 @@ class Ledger(Closing):
 
     def start_run(self, kind: str, model: str) -> int:
         """Start a run and return its number."""
-        with self.transaction():
-            row = (kind, model, self._presence.owner, socket.gethostname(), time.time())
-            cursor = self._connection.execute(
-                "INSERT INTO runs (kind, model, owner, host, started) VALUES (?, ?, ?, ?, ?)", row
-            )
-        return int(cursor.lastrowid or 0)
+        row = (kind, model, self._presence.owner, socket.gethostname(), time.time())
+        return self.execute("INSERT INTO runs (kind, model, owner, host, started) VALUES (?, ?, ?, ?, ?)", *row)
 
     def finish_run(self, run: int) -> None:
         """Record that a run has finished."""
-        with self.transaction():
-            self._connection.execute("UPDATE runs SET finished = ? WHERE id = ?", (time.time(), run))
+        self.execute("UPDATE runs SET finished = ? WHERE id = ?", time.time(), run)
 
     def runs(self) -> Iterator[RunRow]:
         """Yield the runs, newest first."""
@@ -192,13 +187,11 @@ class Ledger(Closing):
         # A reason may name a file whose name is not UTF-8.
         reason = None if row.reason is None else row.reason.encode("utf-8", "backslashreplace").decode()
         values = (row.photo, row.size, mtime_ns, row.sha256, row.key, row.state, reason, time.time(), row.tags)
-        with self.transaction():
-            self._connection.execute("INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        self.execute("INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", *values)
 
     def forget(self, photo: bytes) -> None:
         """Remove the row of a photo, so that it is processed again."""
-        with self.transaction():
-            self._connection.execute("DELETE FROM photos WHERE photo = ?", (photo,))
+        self.execute("DELETE FROM photos WHERE photo = ?", photo)
 
     def rename_keys(self, renamed: Callable[[str], str], *, below: bytes = b"") -> None:
         """Rename the keys of photos that are done and have no tags, in a folder or, without one, everywhere."""
@@ -233,12 +226,11 @@ class Ledger(Closing):
 
     def set_state(self, change: int, state: ChangeState | None) -> None:
         """Set the state of a change; None deletes it."""
-        with self.transaction():
-            if state is None:
-                self._connection.execute("DELETE FROM changes WHERE id = ?", (change,))
-            else:
-                values = (state, self._presence.owner, change)
-                self._connection.execute("UPDATE changes SET state = ?, owner = ? WHERE id = ?", values)
+        if state is None:
+            self.execute("DELETE FROM changes WHERE id = ?", change)
+        else:
+            values = (state, self._presence.owner, change)
+            self.execute("UPDATE changes SET state = ?, owner = ? WHERE id = ?", *values)
 
     def newest(self, target: bytes) -> Change | None:
         """Return the last change of a file that is still in place, or None."""
@@ -338,8 +330,7 @@ class Ledger(Closing):
 
     def withdraw(self, photo: bytes, sha256: bytes | None) -> None:
         """Forget the user's verdicts on a photo."""
-        with self.transaction():
-            self._connection.execute("DELETE FROM verdicts WHERE photo = ? OR sha256 = ?", (photo, sha256))
+        self.execute("DELETE FROM verdicts WHERE photo = ? OR sha256 = ?", photo, sha256)
 
     def verdicts(self, photo: bytes, sha256: bytes | None) -> list[Verdict]:
         """Return the user's verdicts on a photo, found by its path or, after a move, by its content."""

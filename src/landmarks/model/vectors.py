@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+import zlib
 from typing import Any, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 Float = TypeVar("Float", np.float32, np.float64)
+
+DAMAGED = (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, RuntimeError, BadZipFile, zlib.error)
+"""What numpy raises on reading a damaged file, and what its reader raises where the content does not fit."""
 
 _TINY = 1e-12
 _FEW = 4

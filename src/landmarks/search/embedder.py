@@ -8,18 +8,15 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from landmarks.fewshot.learned import teachable_identity
 from landmarks.fewshot.reference import read_reference
-from landmarks.model.embedding_space import EmbeddingSpace, plain_space
+from landmarks.model.embedding_space import EmbeddingSpace, Vectors, plain_space
 from landmarks.tagging.pipeline import Model
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import identity_of
 from landmarks.tagging.tags import Tag
 from landmarks.tagging.workers import Job, run_parallel
-
-Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

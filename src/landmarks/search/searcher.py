@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.errors import SettingsError, require_at_least
+from landmarks.model.embedding_space import Vectors
 from landmarks.search.embedder import Embedder
 from landmarks.search.groups import Groups
 from landmarks.search.index import check_model, decode, root_of
@@ -21,8 +22,6 @@ ALPHA = 3.0
 
 _PAGE = 256  # queries per call
 _NEIGHBOURS = 24  # per photo, in the search for near-duplicates
-
-Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from landmarks.errors import SearchError, StorageError
 from landmarks.files.atomic import storage_errors
 from landmarks.files.locks import locked
 from landmarks.geo.gazetteer import Gazetteer
+from landmarks.model.embedding_space import Vectors
 
 FORMAT = 2
 EXACT_ROWS = 50_000
@@ -40,8 +41,6 @@ _TABLE = "photos"
 _VECTOR = "vector"
 _PAGE = 10_000
 _KEPT = timedelta(hours=1)  # how long a reader may continue with an old version
-
-Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

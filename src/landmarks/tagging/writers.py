@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
+from landmarks.files.csv_lines import csv_line
 from landmarks.geo.gazetteer import Gazetteer, Place
 from landmarks.geo.nearby import sight_km
 from landmarks.model.recognizer import Candidate
@@ -25,30 +23,19 @@ _CSV_COLUMNS = (
 _CSV_COLUMNS_OF_PLACES = ("region", "source")
 
 
-@dataclass(frozen=True)
-class Shown:
-    """One photo to show.
-
-    Attributes:
-        finding: Its tags.
-        diff: The metadata that is, or would be, written, or None.
-    """
-
-    finding: Finding
-    diff: str | None = None
-
-
 class Writer(Protocol):
     """An output format; the document is the concatenation of all returned texts."""
 
     def begin(self) -> str:
         """Return the text before the first photo."""
+        return ""
 
-    def photo(self, shown: Shown) -> str:
-        """Return the text for one photo."""
+    def photo(self, finding: Finding, diff: str | None = None) -> str:
+        """Return the text for one photo; `diff` is the metadata that is, or would be, written."""
 
     def end(self) -> str:
         """Return the text after the last photo."""
+        return ""
 
 
 def make_writer(
@@ -141,7 +128,7 @@ def _passed(passed: bool) -> str:
     return "passed" if passed else "not passed"
 
 
-class _Table:
+class _Table(Writer):
     """Plain text: one line per photo, with indented details."""
 
     def __init__(self, gazetteer: Gazetteer, explain: bool, candidates: bool) -> None:
@@ -149,13 +136,8 @@ class _Table:
         self._explain = explain
         self._candidates = candidates
 
-    def begin(self) -> str:
-        """Return nothing."""
-        return ""
-
-    def photo(self, shown: Shown) -> str:
+    def photo(self, finding: Finding, diff: str | None = None) -> str:
         """Return the lines of one photo."""
-        finding = shown.finding
         if finding.photo.error is not None:
             return ""  # reported on standard error
         tags = [_told(tag) for tag in finding.photo.tags]
@@ -165,48 +147,36 @@ class _Table:
             lines += [f"  {c.probability:6.1%}  {self._gazetteer.display_name(c.class_name)}" for c in candidates]
         if self._explain and finding.explanation is not None:
             lines += [f"  {line}" for line in reasons(finding.explanation, self._gazetteer)]
-        if shown.diff is not None:
-            lines += [f"  {line}" for line in shown.diff.splitlines()]
+        if diff is not None:
+            lines += [f"  {line}" for line in diff.splitlines()]
         return "\n".join(lines) + "\n"
 
-    def end(self) -> str:
-        """Return nothing."""
-        return ""
 
-
-class _JsonLines:
+class _JsonLines(Writer):
     """One JSON object per line: `path`, `tags`, `candidates`, `model`, or `path` and `error`."""
 
     def __init__(self, gazetteer: Gazetteer, explain: bool) -> None:
         self._gazetteer = gazetteer
         self._explain = explain
 
-    def begin(self) -> str:
-        """Return nothing."""
-        return ""
-
-    def photo(self, shown: Shown) -> str:
+    def photo(self, finding: Finding, diff: str | None = None) -> str:
         """Return one JSON object on a line."""
-        photo = shown.finding.photo
+        photo = finding.photo
         row: dict[str, Any] = {"path": str(photo.path)}
         if photo.error is not None:
             row["error"] = photo.error
-            return _json(row) + "\n"
+            return json_text(row) + "\n"
         row["tags"] = [tag_object(tag) for tag in photo.tags]
         row["candidates"] = [candidate_object(candidate, self._gazetteer) for candidate in photo.candidates]
         row["model"] = photo.model
-        if self._explain and shown.finding.explanation is not None:
-            row["explanation"] = list(reasons(shown.finding.explanation, self._gazetteer))
-        if shown.diff is not None:
-            row["diff"] = shown.diff
-        return _json(row) + "\n"
-
-    def end(self) -> str:
-        """Return nothing."""
-        return ""
+        if self._explain and finding.explanation is not None:
+            row["explanation"] = list(reasons(finding.explanation, self._gazetteer))
+        if diff is not None:
+            row["diff"] = diff
+        return json_text(row) + "\n"
 
 
-class _Csv:
+class _Csv(Writer):
     """One row per tag, and one without a name for a photo without tags; see `csv_row`."""
 
     def __init__(self, places: bool) -> None:
@@ -216,16 +186,16 @@ class _Csv:
         """Return the header row."""
         return csv_row((*_CSV_COLUMNS, *self._further))
 
-    def photo(self, shown: Shown) -> str:
+    def photo(self, finding: Finding, diff: str | None = None) -> str:  # noqa: ARG002 (has no place for it)
         """Return the rows of one photo."""
-        photo = shown.finding.photo
+        photo = finding.photo
         if photo.error is not None:
             blank = [""] * (len(_CSV_COLUMNS) - 2)
             return csv_row((str(photo.path), *blank, photo.error, *[""] * len(self._further)))
         rows = []
         for tag in photo.tags:
             place = _place_object(tag) or {}
-            where = [_blank(place.get(column)) for column in _CSV_COLUMNS[4:10]]
+            where = [place.get(column) for column in _CSV_COLUMNS[4:10]]
             further = (place.get("region", ""), tag.source)[: len(self._further)]
             said = (tag.name, tag.level, f"{tag.probability:.6f}")
             rows.append((str(photo.path), *said, *where, photo.model, "", *further))
@@ -234,12 +204,8 @@ class _Csv:
             rows.append((str(photo.path), *blank, photo.model, "", *[""] * len(self._further)))
         return "".join(map(csv_row, rows))
 
-    def end(self) -> str:
-        """Return nothing."""
-        return ""
 
-
-class _GeoJson:
+class _GeoJson(Writer):
     """A feature collection (RFC 7946): each tag at its landmark, without a geometry if its position is unknown."""
 
     def __init__(self) -> None:
@@ -249,24 +215,24 @@ class _GeoJson:
         """Return the start of the collection."""
         return '{"type": "FeatureCollection", "features": ['
 
-    def photo(self, shown: Shown) -> str:
+    def photo(self, finding: Finding, diff: str | None = None) -> str:  # noqa: ARG002 (has no place for it)
         """Return the features of one photo."""
-        photo = shown.finding.photo
+        photo = finding.photo
         if photo.error is not None:
             return self._feature(None, {"path": str(photo.path), "error": photo.error})
         common = {"path": str(photo.path), "model": photo.model}
         features = []
         for tag in photo.tags:
-            where = _place_object(tag) or {}
+            said = tag_object(tag)
+            where = said.pop("place") or {}
             latitude, longitude = where.pop("latitude", None), where.pop("longitude", None)
             point = None if latitude is None else {"type": "Point", "coordinates": [longitude, latitude]}
-            said = {"name": tag.name, "level": tag.level, "probability": round(tag.probability, 6), **_source(tag)}
             features.append(self._feature(point, {**common, **where, **said}))
         return "".join(features) if features else self._feature(None, common)
 
     def _feature(self, geometry: dict[str, Any] | None, properties: dict[str, Any]) -> str:
         separator, self._first = ("" if self._first else ","), False
-        return f"{separator}\n" + _json({"type": "Feature", "geometry": geometry, "properties": properties})
+        return f"{separator}\n" + json_text({"type": "Feature", "geometry": geometry, "properties": properties})
 
     def end(self) -> str:
         """Return the end of the collection."""
@@ -315,12 +281,9 @@ def _place_object(tag: Tag) -> dict[str, Any] | None:
     }
 
 
-def _json(value: dict[str, Any]) -> str:
+def json_text(value: object) -> str:
+    """Return a value as JSON on one line, with letters beyond ASCII as they are."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
-def _blank(value: object) -> object:
-    return "" if value is None else value
 
 
 def csv_row(values: tuple[object, ...]) -> str:
@@ -328,9 +291,7 @@ def csv_row(values: tuple[object, ...]) -> str:
 
     A text cell that a spreadsheet would take for a formula is prefixed with an apostrophe: names are untrusted.
     """
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(map(_safe_cell, values))
-    return text.getvalue()
+    return csv_line(map(_safe_cell, values))
 
 
 def _safe_cell(value: object) -> object:

@@ -54,11 +54,7 @@ def train(
         data = local_copy(data).path
     settings = data if isinstance(data, RunSettings) else RunSettings.for_method(data, method)
     settings = RunSettings.from_dict(settings.to_dict())  # as a resumed run reads them, without numbers of numpy
-    folder = (
-        to_path("out", out)
-        if out is not None
-        else Path("runs") / f"{settings.model.kind}-{settings.data.resolve().name}"
-    )
+    folder = settings.default_out if out is None else to_path("out", out)
     train_run(settings, folder)
     return folder
 

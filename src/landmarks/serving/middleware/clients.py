@@ -80,15 +80,15 @@ def forwarded_client(peer: str, forwarded: str, proxies: Sequence[Network]) -> s
     """
     address = peer
     for hop in reversed(forwarded.split(",")[-_MAX_HOPS:]):
-        host = _without_port(hop.strip())
+        host = without_port(hop.strip())
         if not is_proxy(address, proxies) or _parsed(host) is None:
             break
         address = host
     return client_name(address)
 
 
-def _without_port(hop: str) -> str:
-    """Return an address to which some proxies add the port: `1.2.3.4:5678`, `[::1]:80`."""
+def without_port(hop: str) -> str:
+    """Return a host without the port that it may have: `1.2.3.4:5678`, `[::1]:80`."""
     if hop.startswith("["):
         return hop[1:].partition("]")[0]
     return hop.partition(":")[0] if hop.count(":") == 1 else hop

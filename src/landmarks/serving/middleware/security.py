@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from landmarks.serving.errors import ANNOTATE_PATH, RequestError, error_response
-from landmarks.serving.middleware.clients import forwarded_client, networks_of
+from landmarks.serving.middleware.clients import forwarded_client, networks_of, without_port
 from landmarks.serving.middleware.keys import KeyRing, Quota
 from landmarks.serving.settings import Access
 
@@ -164,10 +164,7 @@ def is_of_other_site(headers: Headers, origins: Collection[str] = ()) -> bool:
 
 def host_name(header: str) -> str:
     """Return the host of a `Host` header, without port and brackets, in lower case."""
-    text = header.strip().lower()
-    if text.startswith("["):
-        return text[1:].partition("]")[0]
-    return text.partition(":")[0]
+    return without_port(header.strip().lower())
 
 
 def is_address(host: str) -> bool:

@@ -309,6 +309,11 @@ class RunSettings:
         """Return the settings of a method, to change with `dataclasses.replace`; `unfreeze` fine-tunes."""
         return default_settings(to_path("data", data), method, unfreeze=unfreeze)
 
+    @property
+    def default_out(self) -> Path:
+        """Folder of the run, where no other is given."""
+        return Path("runs") / f"{self.model.kind}-{self.data.resolve().name}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, one mapping per group."""
         return {key: _plain(value) for key, value in dataclasses.asdict(self).items()}

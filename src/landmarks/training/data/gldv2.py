@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from landmarks.errors import DataError, SettingsError
-from landmarks.files.atomic import write_text
+from landmarks.files.csv_lines import write_csv
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _FORMS = (("landmark_id", "images"), ("id", "landmark_id"))
@@ -95,12 +95,8 @@ def import_gldv2(
     folder = out.parent.resolve()
     base = images.resolve()
     shown = Path(os.path.relpath(base, folder)) if base.is_relative_to(folder) else base
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label"])
-    for landmark in kept:
-        writer.writerows([(shown / path).as_posix(), labels[landmark]] for path in found[landmark])
-    write_text(out, text.getvalue())
+    rows = (((shown / path).as_posix(), labels[landmark]) for landmark in kept for path in found[landmark])
+    write_csv(out, ("path", "label"), rows)
     pictures = sum(len(found[landmark]) for landmark in kept)
     small, beyond = len(found) - len(enough), len(enough) - len(kept)
     return Imported(out, len(kept), pictures, missing, malformed, small, beyond)

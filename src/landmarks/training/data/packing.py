@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import random
@@ -17,7 +16,8 @@ from pathlib import Path
 from PIL import Image
 
 from landmarks.errors import DataError, ImageError
-from landmarks.files.atomic import atomic_path, new_folders, storage_errors, write_bytes, write_json, write_text
+from landmarks.files.atomic import atomic_path, new_folders, storage_errors, write_bytes, write_json
+from landmarks.files.csv_lines import write_csv
 from landmarks.files.locks import locked
 from landmarks.imaging.decoding import load_rgb, read_content
 from landmarks.imaging.photos import photo_rules
@@ -175,9 +175,7 @@ def _write_sources(path: Path, written: Mapping[Split, Sequence[Sample]], classe
         if sample.source
     ]
     if rows:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([("split", "class", "file", "source"), *rows])
-        write_text(path, text.getvalue())
+        write_csv(path, ("split", "class", "file", "source"), rows)
 
 
 def _write_shard(path: Path, pictures: Iterator[tuple[Sample, bytes]], size: int) -> list[Sample]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from landmarks.errors import SettingsError
-from landmarks.files.atomic import write_text
+from landmarks.files.csv_lines import write_csv
 from landmarks.training.runs.pictures import shown_name
 
 Problem = Literal["broken", "duplicate", "leakage", "conflict", "label", "small"]
@@ -95,11 +93,9 @@ def write_proposals(path: Path, proposals: Sequence[Proposal], root: Path) -> No
     Raises:
         StorageError: The file cannot be written.
     """
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    rows = []
     for one in proposals:
         other = shown_name(one.other, root) if one.other else ""
         row = (one.problem, shown_name(one.path, root), one.split, one.class_name, one.advice, one.suggested)
-        writer.writerow((*row, other, f"{one.score:.3f}", one.evidence))
-    write_text(path, lines.getvalue())
+        rows.append((*row, other, f"{one.score:.3f}", one.evidence))
+    write_csv(path, COLUMNS, rows)

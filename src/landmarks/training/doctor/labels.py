@@ -83,9 +83,8 @@ def out_of_fold_probabilities(
         if len(present) == 1:
             probabilities[asked, present[0]] = 1.0
         else:
-            with warnings.catch_warnings():
-                # Close to the optimum is good enough here.
-                warnings.simplefilter("ignore", ConvergenceWarning)
+            # Close to the optimum is good enough here.
+            with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
                 model = LogisticRegression(C=STRENGTH, max_iter=200).fit(embeddings[known], labels[known])
             probabilities[np.ix_(asked, model.classes_)] = model.predict_proba(embeddings[asked])
         if progress:

@@ -133,7 +133,10 @@ def evaluate_run(run: TrainedRun, data: Data, *, splits: Sequence[str] = SPLITS)
     root = run.folder.root
     measured = [split for split in SPLITS if split in splits or (root / f"metrics_{split}.json").is_file()]
     evaluations = {split: _evaluate_split(run, data, split) for split in measured}
-    confusions = {split: plots.png_bytes(plots.confusion_matrix(one)) for split, one in evaluations.items()}
+    confusions = {
+        split: plots.png_bytes(plots.confusion_matrix(one.confusion, one.class_names))
+        for split, one in evaluations.items()
+    }
     for split, evaluation in evaluations.items():
         write_evaluation(evaluation, root, split)
         write_bytes(root / f"confusion_{split}.png", confusions[split])

@@ -16,7 +16,7 @@ from landmarks.training.evaluation.judgement import Judgement
 from landmarks.training.evaluation.photos import Role
 from landmarks.training.evaluation.summary import Summary
 from landmarks.training.metrics.confusion import Confusion
-from landmarks.training.metrics.evaluate import Proportion, Reliability
+from landmarks.training.metrics.evaluate import Proportion
 from landmarks.training.reports import plots
 from landmarks.training.reports.page import (
     MOST_ROWS,
@@ -60,21 +60,6 @@ class _Sheet:
     heading: str
     photos: list[_Shot]
     unreadable: list[str]
-
-
-@dataclass(frozen=True)
-class _Matrix:
-    """Input of `plots.confusion_matrix`: counts, and the names of rows and columns."""
-
-    confusion: Confusion
-    class_names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Reliability:
-    """Input of `plots.reliability_diagram`."""
-
-    calibration: Reliability
 
 
 def write_report(evaluation: FolderEvaluation, path: Path) -> None:
@@ -198,7 +183,7 @@ def _reliability(summary: Summary) -> Drawing | None:
     if summary.calibration is None:
         return None
     alt = f"Accuracy against confidence: mean confidence {percent(summary.calibration.confidence)}."
-    return drawing(plots.reliability_diagram(_Reliability(summary.calibration)), alt)
+    return drawing(plots.reliability_diagram(summary.calibration), alt)
 
 
 def _matrix(summary: Summary, shown: Mapping[str, str]) -> Drawing | None:
@@ -212,8 +197,8 @@ def _matrix(summary: Summary, shown: Mapping[str, str]) -> Drawing | None:
     place = {name: number for number, name in enumerate(names)}
     rows = sorted((place[true], place[guess], count) for (true, guess), count in counts.items() if count)
     columns = np.array(rows, dtype=np.int64).reshape(-1, 3).T
-    matrix = _Matrix(Confusion(len(names), *columns), tuple(shown[name] for name in names))
-    return drawing(plots.confusion_matrix(matrix), f"Confusion matrix of {len(names)} landmarks.")
+    matrix = plots.confusion_matrix(Confusion(len(names), *columns), [shown[name] for name in names])
+    return drawing(matrix, f"Confusion matrix of {len(names)} landmarks.")
 
 
 def _sheet(evaluation: FolderEvaluation, name: str, heading: str, members: Iterable[Judgement]) -> _Sheet:

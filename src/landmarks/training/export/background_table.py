@@ -8,7 +8,6 @@ embeddings, so there is no table for it.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -22,6 +21,7 @@ from landmarks.errors import ModelError
 from landmarks.files.atomic import atomic_path
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.calibration import Outputs
+from landmarks.model.vectors import DAMAGED
 from landmarks.training.config.settings import ModelSettings
 from landmarks.training.models.transfer import TransferModel
 
@@ -81,7 +81,7 @@ class BackgroundTable:
             lengths = np.linalg.norm(scaled, axis=1, keepdims=True)
             if scaled.shape[0] != groups.shape[0] or (lengths == 0).any() or groups.max() >= len(names):
                 raise ValueError("the values do not fit")
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except DAMAGED as error:
             raise ModelError(f"{path}: damaged ({error}): install landmarks again") from error
         return cls(scaled / lengths, groups, names)
 

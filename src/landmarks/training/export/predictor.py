@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.transforms import functional
 
-from landmarks.errors import ModelError
 from landmarks.files.atomic import write_bytes
 from landmarks.imaging.decoding import load_rgb
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.training.data.folders import Sample
+from landmarks.training.models.torchscript import open_torchscript
 
 
 class Predictor(nn.Module):
@@ -97,9 +97,8 @@ def save_torchscript(predictor: Predictor, path: Path) -> None:
     Raises:
         StorageError: The file cannot be written.
     """
-    with warnings.catch_warnings():
-        # Warnings about its deprecation and about what it leaves out; a user cannot fix either.
-        warnings.simplefilter("ignore")
+    # Warnings about its deprecation and about what it leaves out; a user cannot fix either.
+    with warnings.catch_warnings(action="ignore"):
         content = io.BytesIO()
         # Its users need no gradients, and cannot turn an answer that has some into an array.
         torch.jit.save(torch.jit.script(copy.deepcopy(predictor).requires_grad_(False)), content)
@@ -112,15 +111,7 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
     Raises:
         ModelError: The file is missing or is not TorchScript.
     """
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file: export the model first")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            module: torch.jit.ScriptModule = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
-    except (RuntimeError, ValueError) as error:
-        raise ModelError(f"{path}: not a TorchScript file: export the model again") from error
-    return module.eval()
+    return open_torchscript(path, missing="export the model first", damaged="export the model again")
 
 
 @torch.no_grad()

@@ -47,9 +47,8 @@ def converted(path: Path, network: Any, inputs: NDArray[Any]) -> onnx.ModelProto
     names = [f"output_{number}" for number in range(len(expected))]
     content = io.BytesIO()
     try:
-        with warnings.catch_warnings(), torch.no_grad(), _unprinted_graph():
-            # The exporter warns about its own internals, which a user cannot fix.
-            warnings.simplefilter("ignore")
+        # The exporter warns about its own internals, which a user cannot fix.
+        with warnings.catch_warnings(action="ignore"), torch.no_grad(), _unprinted_graph():
             torch.onnx.export(
                 network,
                 (example,),

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from landmarks.errors import ModelError, SettingsError
 from landmarks.imaging.preprocessing import normalize
@@ -14,6 +12,7 @@ from landmarks.model.importing.loaded import Loaded
 from landmarks.model.importing.preprocessing import parse_preprocessing
 from landmarks.training.importing.conversion import converted
 from landmarks.training.importing.pictures import compared_inputs
+from landmarks.training.models.torchscript import open_torchscript
 
 
 def load_torchscript(path: Path, *, preprocessing: str, photos: Path | None = None) -> Loaded:
@@ -28,7 +27,8 @@ def load_torchscript(path: Path, *, preprocessing: str, photos: Path | None = No
         ModelError: The file is not TorchScript, or its network cannot be converted.
         SettingsError: The preprocessing is wrong or empty.
     """
-    network = _loaded(path)
+    remedy = "save the network with torch.jit.save, or name the network of its weights in timm with `architecture`"
+    network = open_torchscript(path, missing="give a TorchScript file", damaged=remedy)
     if all(hasattr(network, name) for name in ("class_names", "resize", "crop")):
         raise ModelError(f"{path}: landmarks export made it, and it resizes photos itself: add the model folder")
     if not preprocessing:
@@ -38,18 +38,3 @@ def load_torchscript(path: Path, *, preprocessing: str, photos: Path | None = No
     if wanted.layout == "NHWC":
         inputs = np.ascontiguousarray(inputs.transpose(0, 2, 3, 1))
     return Loaded(path, converted(path, network, inputs), architecture="torchscript")
-
-
-def _loaded(path: Path) -> torch.jit.ScriptModule:
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file: give a TorchScript file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about its deprecation, which a user cannot change
-            network: torch.jit.ScriptModule = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
-    except Exception as error:  # RuntimeError, ValueError, UnicodeDecodeError and others, depending on the damage
-        raise ModelError(
-            f"{path}: not a TorchScript file: save the network with torch.jit.save, or name the network of its "
-            "weights in timm with `architecture`"
-        ) from error
-    return network.eval()

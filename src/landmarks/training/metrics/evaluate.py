@@ -6,8 +6,6 @@ a run can be evaluated again without the network. `write_evaluation` writes the 
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.files.atomic import write_json, write_text
+from landmarks.files.atomic import write_json
+from landmarks.files.csv_lines import write_csv
 from landmarks.training.metrics.confusion import Confusion
 from landmarks.training.metrics.outcomes import Outcomes, Predictions, require_fit
 
@@ -259,8 +258,8 @@ def write_evaluation(evaluation: Evaluation, folder: Path, split: str) -> None:
         StorageError: A file cannot be written.
     """
     write_json(folder / f"metrics_{split}.json", evaluation.to_dict())
-    _write_csv(folder / f"confusion_{split}.csv", *_confusion_rows(evaluation))
-    _write_csv(
+    write_csv(folder / f"confusion_{split}.csv", *_confusion_rows(evaluation))
+    write_csv(
         folder / f"per_class_{split}.csv",
         ["class", "precision", "recall", "f1", "support"],
         (
@@ -268,7 +267,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path, split: str) -> None:
             for one in evaluation.classes
         ),
     )
-    _write_csv(
+    write_csv(
         folder / f"predictions_{split}.csv",
         ["path", "true", "predicted", "probability"],
         (
@@ -345,15 +344,6 @@ def _by_source(sources: Sequence[str], right: NDArray[np.bool_]) -> tuple[Source
         SourceAccuracy(name, proportion(hit, count)) for name, hit, count in zip(names, hits, counts, strict=True)
     ]
     return tuple(sorted(rows, key=lambda row: (-row.accuracy.count, row.source)))
-
-
-def _write_csv(path: Path, header: Sequence[object], rows: Iterable[Sequence[object]]) -> None:
-    text = io.StringIO()
-    # Quoting every text keeps a carriage return in a name, which minimal quoting loses.
-    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
 
 
 def _writable(value: Any) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,6 +29,7 @@ from landmarks.files.atomic import atomic_path
 from landmarks.files.locks import locked
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.model.engines import open_session
+from landmarks.model.vectors import DAMAGED
 from landmarks.training.config.settings import AugmentSettings
 from landmarks.training.config.settings import Sampler as SamplerName
 from landmarks.training.data.augment import TrainTransform
@@ -199,7 +199,7 @@ def _read_embeddings(file: Path, shape: tuple[int, int]) -> NDArray[np.float32] 
     """Return the cached embeddings, or None if there are none or they are damaged."""
     try:
         stored: NDArray[np.float32] = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    except DAMAGED:
         return None
     return stored if stored.ndim == 3 and stored.shape[:2] == shape else None
 
@@ -216,7 +216,7 @@ def _read_part(path: Path) -> NDArray[np.float32] | None:
         with np.load(path, allow_pickle=False) as part:
             rows: NDArray[np.float32] = part["rows"]
             torch.set_rng_state(torch.from_numpy(part["rng"]))
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):  # missing or damaged
+    except DAMAGED:  # or missing
         return None
     return rows
 

@@ -77,9 +77,9 @@ def write_onnx(model: nn.Module, preprocessing: Preprocessing, path: Path) -> No
     graph = ExportWrapper(fold_batch_norms(model.eval(), seen), preprocessing).eval()
     example = torch.zeros(2, preprocessing.crop, preprocessing.crop, 3, dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), torch.no_grad(), _out_of_place(graph), _no_garbage_collection():
-        # The exporter warns about its own internals, which a user cannot fix.
-        warnings.simplefilter("ignore")
+    # The exporter warns about its own internals, which a user cannot fix.
+    quiet = warnings.catch_warnings(action="ignore")
+    with quiet, torch.no_grad(), _out_of_place(graph), _no_garbage_collection():
         program = torch.onnx.export(
             graph,
             (example,),

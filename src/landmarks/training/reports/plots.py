@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from math import ceil
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -101,33 +101,25 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     return figure
 
 
-class Confused(Protocol):
-    """Anything that knows how often which class was predicted for which."""
-
-    @property
-    def confusion(self) -> Confusion:
-        """Counts by class, in the order of the names."""
-
-    @property
-    def class_names(self) -> Sequence[str]:
-        """K names."""
-
-
-def confusion_matrix(evaluation: Confused) -> Figure:
+def confusion_matrix(confusion: Confusion, class_names: Sequence[str]) -> Figure:
     """Draw the confusion matrix: a row is a true class, its colours are fractions of the images of that row.
 
     Right predictions are blue, mistakes orange with their number. A class without images has a grey row. Above
     `MOST_CLASSES` classes the most confused pairs are drawn instead.
+
+    Args:
+        confusion: How often which class was predicted for which, in the order of the names.
+        class_names: K names.
     """
-    if len(evaluation.class_names) > MOST_CLASSES:
-        return _confused_bars(evaluation)
-    counts = evaluation.confusion.table()
+    if len(class_names) > MOST_CLASSES:
+        return _confused_bars(confusion, class_names)
+    counts = confusion.table()
     classes = len(counts)
     support = counts.sum(axis=1, keepdims=True)
     shares = np.where(support > 0, counts / np.maximum(support, 1), np.nan)
     cell = float(np.interp(classes, [2, 10, 20, 40, 100], [0.8, 0.5, 0.33, 0.2, 0.13]))
     size = float(np.interp(classes, [2, 20, 40, 100], [9, 8.5, 8, 7]))
-    labels = class_labels(evaluation.class_names)
+    labels = class_labels(class_names)
     sides = 2 if classes > 20 else 1  # far from its label nobody finds a row or a column
     margin = 0.35 + 0.09 * max(len(label) for label in labels) * size / 9
     with style():
@@ -166,11 +158,11 @@ def confusion_matrix(evaluation: Confused) -> Figure:
     return figure
 
 
-def _confused_bars(evaluation: Confused) -> Figure:
+def _confused_bars(confusion: Confusion, class_names: Sequence[str]) -> Figure:
     """Draw the most frequent confusions as bars, most frequent first."""
-    pairs = list(islice(evaluation.confusion.mistakes(), MOST_PAIRS))
+    pairs = list(islice(confusion.mistakes(), MOST_PAIRS))
     shown = sorted({place for true, predicted, _ in pairs for place in (true, predicted)})
-    labels = dict(zip(shown, class_labels(evaluation.class_names, shown), strict=True))
+    labels = dict(zip(shown, class_labels(class_names, shown), strict=True))
     places = np.arange(len(pairs))
     with style():
         figure = new_figure(7.5, 1.3 + 0.22 * max(1, len(pairs)))
@@ -187,17 +179,8 @@ def _confused_bars(evaluation: Confused) -> Figure:
     return figure
 
 
-class Calibrated(Protocol):
-    """Anything whose confidence was compared with its accuracy."""
-
-    @property
-    def calibration(self) -> Reliability:
-        """Expected calibration error and its bins."""
-
-
-def reliability_diagram(evaluation: Calibrated) -> Figure:
+def reliability_diagram(calibration: Reliability) -> Figure:
     """Draw accuracy against confidence (Guo et al. 2017) above the number of images per bin."""
-    calibration = evaluation.calibration
     held = [one for one in calibration.bins if one.accuracy is not None and one.confidence is not None]
     middles = np.array([(one.low + one.high) / 2 for one in held])
     accuracy = np.array([one.accuracy for one in held], dtype=float)

@@ -183,7 +183,7 @@ def _headline(
             "pictures were recognised. The most frequent mistakes are in the next table.",
         ),
         "reliability": drawing(
-            plots.reliability_diagram(evaluation),
+            plots.reliability_diagram(evaluation.calibration),
             f"Accuracy against confidence: mean confidence {percent(evaluation.calibration.confidence)}, "
             f"accuracy {percent(evaluation.top1.value)}.",
         ),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from landmarks.errors import RunError
-from landmarks.files.atomic import write_text
+from landmarks.files.csv_lines import write_csv
 
 MOST_CLASSES = 2000
 """Above this many classes nothing is written: the file would be larger than what can be learnt from it."""
@@ -31,10 +30,8 @@ def add_class_row(path: Path, classes: Sequence[str], epoch: int, accuracies: Se
         return
     earlier = _rows(path)[1:] if epoch and path.is_file() else []
     cells = ["" if value is None else f"{value:.4f}" for value in accuracies]
-    text = io.StringIO()
     kept = [row for row in earlier if row[:1] and row[0].isdecimal() and int(row[0]) < epoch]
-    csv.writer(text, lineterminator="\n").writerows([["epoch", *classes], *kept, [str(epoch), *cells]])
-    write_text(path, text.getvalue())
+    write_csv(path, ("epoch", *classes), [*kept, [str(epoch), *cells]])
 
 
 def read_class_history(path: Path) -> Mapping[str, Sequence[float]]:

@@ -19,7 +19,6 @@ RUN/
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import platform
@@ -32,7 +31,8 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.errors import ModelError, RunError, SettingsError
-from landmarks.files.atomic import is_temporary, remove_temporaries, storage_errors, write_json, write_text
+from landmarks.files.atomic import is_temporary, remove_temporaries, storage_errors, write_json
+from landmarks.files.csv_lines import write_csv
 from landmarks.files.locks import locked
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.tagging.workers import cores
@@ -238,12 +238,8 @@ def read_info(run: RunFolder) -> dict[str, Any]:
 
 def write_history(path: Path, rows: Sequence[EpochRow]) -> None:
     """Write `metrics.csv`; raises `StorageError` when it cannot be written."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [item.name for item in fields(EpochRow)], lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(row).items()})
-    write_text(path, text.getvalue())
+    lines = [[f"{v:.6g}" if isinstance(v, float) else v for v in asdict(row).values()] for row in rows]
+    write_csv(path, [item.name for item in fields(EpochRow)], lines)
 
 
 def read_history(path: Path) -> list[EpochRow]:

@@ -27,8 +27,7 @@ def importance(study: Study) -> dict[str, float]:
     """
     if len(study.trials(TrialState.COMPLETE)) < FEWEST:
         return {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
         return optuna.importance.get_param_importances(study.optuna)
 
 

@@ -115,7 +115,9 @@ def tune(settings: TuneSettings, out: Path, on_trial: Callable[[FrozenTrial], No
     require_outside(settings.data, out, "out")
     require_own_report(out, DATABASE)
     started = time.monotonic()
-    with new_folders(out), _quiet(), _discarded_if_new(out):
+    # Optuna's heartbeat is experimental, and says so.
+    quiet = warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning)
+    with new_folders(out), quiet, _discarded_if_new(out):
         study = open_study(settings, out)
 
         def objective(trial: optuna.Trial) -> float:
@@ -297,11 +299,3 @@ def _require_same_pictures(study: Study, fingerprint: str) -> None:
 def space_of_study(settings: TuneSettings) -> Space:
     """Return the settings that a study changes."""
     return space_of(settings.method, ("epochs",) if settings.epochs is not None else ())
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide Optuna's warning that its heartbeat is experimental."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield

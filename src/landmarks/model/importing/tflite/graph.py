@@ -69,7 +69,7 @@ class GraphMaker:
             inputs[name] = (-1, *self._tensor(number).shape[1:])
         for number, tensor in enumerate(self._model.tensors):
             if tensor.values is not None:
-                self._constant(self._name(number), real_values(tensor))
+                self.constant(self._name(number), real_values(tensor))
         for operator in self._model.operators:
             self._add(operator)
         outputs = tuple(self._name(number) for number in self._model.outputs)
@@ -77,7 +77,9 @@ class GraphMaker:
 
     def _add(self, operator: Operator) -> None:
         output = operator.outputs[0]
-        if self._constant_operand(operator) is not None:
+        source = self._weights.get(self._name(operator.inputs[0])) if operator.inputs else None
+        if operator.code == 6 and source is not None:  # converts stored values, such as weights in float16
+            self.constant(self._name(output), source)
             return
         name = f"{self._name(output)}/exact"
         maker = _MAKERS.get(operator.code) if not operator.custom else None
@@ -88,13 +90,6 @@ class GraphMaker:
             )
         maker(self, operator, name)
         self._rounded(name, output)
-
-    def _constant_operand(self, operator: Operator) -> NDArray[Any] | None:
-        """Fold the conversion of stored values, such as weights in float16."""
-        source = self._weights.get(self._name(operator.inputs[0])) if operator.inputs else None
-        if operator.code != 6 or source is None:
-            return None
-        return self._constant(self._name(operator.outputs[0]), source)
 
     def _rounded(self, name: str, output: int) -> None:
         """Round a computed tensor to the steps of its quantisation, and name it as the tensor."""
@@ -119,15 +114,10 @@ class GraphMaker:
         self._nodes.append(Node(name, op, tuple(inputs), attributes))
         return name
 
-    def _constant(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
-        self._weights[name] = values
-        self._nodes.append(Node(name, "Const", (), {}))
-        return values
-
     def constant(self, name: str, values: NDArray[Any]) -> str:
         """Add a constant and return its name."""
-        self._constant(name, values)
-        return name
+        self._weights[name] = values
+        return self.node(name, "Const", ())
 
     def weights(self, number: int) -> NDArray[Any]:
         """Return the values of a constant tensor."""
@@ -223,16 +213,14 @@ def _convolution(
 ) -> None:
     """Add a convolution; `first` is the number of its first option after those that all have."""
     held = maker.constant(f"{name}/kernel", np.ascontiguousarray(kernel))
-    activation, wide, high = (
-        _option(operator, first),
-        _option(operator, first + 1, "<i", 1),
-        _option(operator, first + 2, "<i", 1),
-    )
-    (
-        source,
-        *_,
-    ) = maker.inputs(operator)
+    wide, high = (_option(operator, first + number, "<i", 1) for number in (1, 2))
+    source, *_ = maker.inputs(operator)
     found = maker.node(f"{name}/conv", op, [source, held], dilations=[1, high, wide, 1], **_window(operator))
+    _finish(maker, operator, name, found, _option(operator, first))
+
+
+def _finish(maker: GraphMaker, operator: Operator, name: str, found: str, activation: int) -> None:
+    """Add the bias, if there is one, and the activation."""
     if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
         found = maker.node(f"{name}/biased", "BiasAdd", [found, maker.inputs(operator)[2]])
     maker.activated(name, found, activation)
@@ -256,9 +244,7 @@ def _dense(maker: GraphMaker, operator: Operator, name: str) -> None:
     shape = maker.constant(f"{name}/shape", np.array([-1, weights.shape[1]], dtype=np.int64))
     rows = maker.node(f"{name}/rows", "Reshape", [maker.inputs(operator)[0], shape])
     found = maker.node(f"{name}/product", "MatMul", [rows, matrix])
-    if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
-        found = maker.node(f"{name}/biased", "BiasAdd", [found, maker.inputs(operator)[2]])
-    maker.activated(name, found, _option(operator, 0))
+    _finish(maker, operator, name, found, _option(operator, 0))
 
 
 def _reduction(maker: GraphMaker, operator: Operator, name: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.fewshot.reference import Reference
-from landmarks.model.embedding_space import plain_space
+from landmarks.model.embedding_space import Vectors, plain_space
 
 ALIKE = 0.999
 """Two photos are alike if their cosine is above that of this fraction of pairs that show different things.
@@ -29,8 +29,6 @@ _PLAIN = 0.9  # cosine of alike photos without a reference
 _HIGHEST = 0.95  # and the highest with one
 _BLOCK = 500
 _PAIRS = 2000  # photos of the reference that are compared with each other
-
-Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
