@@ -164,9 +164,20 @@ def test_a_name_that_looks_like_a_slip_is_told(model: Path, tmp_path: Path) -> N
 def test_negatives_named_like_a_known_landmark_are_told(model: Path, negatives: Path) -> None:
     save_colour(negatives / "2.eiffel_tower/0.png", RED)
     assert run(model, negatives=(negatives,)).photos.notes == (
-        f"{negatives}/2.eiffel_tower counts as photos without a landmark, and the model knows one of this name: "
+        f"{negatives}: 2.eiffel_tower counts as photos without a landmark, and the model knows one of this name: "
         "give them as DATA",
     )
+
+
+def test_negatives_may_be_a_data_set_with_splits(model: Path, tmp_path: Path) -> None:
+    for photo in ("train/rooms/0.png", "test/rooms/1.png", "test/Stonehenge/0.png"):
+        save_colour(tmp_path / "nothing" / photo, GREY)
+    found = run(model, negatives=(tmp_path / "nothing",))
+    assert {group.name: group.tagged.count for group in found.summary.kinds} == {
+        "nothing/rooms": 2,
+        "nothing/Stonehenge": 1,
+    }
+    assert ["Stonehenge counts as photos" in note for note in found.photos.notes] == [True]
 
 
 def test_photos_that_the_model_may_have_learnt_from_are_told(model: Path, tmp_path: Path) -> None:

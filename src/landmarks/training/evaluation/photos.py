@@ -17,19 +17,16 @@ from typing import Literal
 from landmarks.errors import DataError
 from landmarks.files.walker import Skipped
 from landmarks.geo.gazetteer import normalise
-from landmarks.imaging.photos import find_photos
+from landmarks.imaging.photos import Split, find_photos, photos_by_kind, split_named
 from landmarks.model.ood import BACKGROUND
 from landmarks.training.data.folders import is_table, list_splits
 from landmarks.training.data.listing import (
-    Sources,
-    Split,
     find_splits,
     folder_names,
     is_shard_set,
     read_sources,
     skipped_notes,
     source_of,
-    split_named,
 )
 from landmarks.training.evaluation.matching import KnownLandmarks
 
@@ -169,24 +166,16 @@ class _Listing:
             self.notes.append(f"{name} counts as unknown to the model, which knows {similar}: one landmark?")
 
     def add_kinds(self, folder: Path) -> None:
-        """Add a folder of photos without a landmark; each subfolder is a kind."""
+        """Add a folder of photos without a landmark; each subfolder is a kind, and so are photos in none."""
         sources, name = read_sources(folder), folder.resolve().name
-        for kind in folder_names(folder):
+        for kind, photos in photos_by_kind(folder, on_skip=self._skip).items():
             if self._known.key(kind) in self._known:
                 self.notes.append(
-                    f"{folder / kind} counts as photos without a landmark, and the model knows one of this name: "
+                    f"{folder}: {kind} counts as photos without a landmark, and the model knows one of this name: "
                     "give them as DATA"
                 )
-            self._add_kind(folder / kind, f"{name}/{kind}", sources)
-        # Photos outside a subfolder are a separate kind; photos that are already listed keep their role.
-        self._add_kind(folder, name, sources)
-
-    def _add_kind(self, folder: Path, kind: str, sources: Sources) -> None:
-        found = [
-            (path, source_of(sources, f"{path.parent.name}/{path.name}"))
-            for path in find_photos([folder], on_skip=self._skip)
-        ]
-        self._add(found, "negative", kind)
+            found = [(path, source_of(sources, f"{path.parent.name}/{path.name}")) for path in photos]
+            self._add(found, "negative", f"{name}/{kind}" if kind else name)
 
     def _add(self, found: Iterable[tuple[Path, str]], role: Role, group: str) -> None:
         for path, source in found:

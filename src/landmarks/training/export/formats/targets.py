@@ -79,7 +79,7 @@ def _landmarks(run: TrainedRun, data: Data, folder: Path, settings: ExportSettin
     return (
         f"{_differs('TorchScript', parity.torchscript)}, fp32 ONNX by {parity.onnx:.1e}",
         *_accuracies(parity),
-        *_of_threshold(parity, folder, settings),
+        *_of_threshold(parity, folder),
     )
 
 
@@ -115,7 +115,7 @@ def _hub(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) ->
     parity = write_model(run, data, folder, replace(settings, torchscript=False))
     write_hub_card(folder)
     compared = (*_timm_sentences(report), _differs("fp32 ONNX", parity.onnx), *_accuracies(parity))
-    return (*compared, *_of_threshold(parity, folder, settings))
+    return (*compared, *_of_threshold(parity, folder))
 
 
 def _timm_sentences(report: TimmReport) -> Compared:
@@ -139,15 +139,13 @@ def _accuracies(parity: ParityReport) -> Compared:
     )
 
 
-def _of_threshold(parity: ParityReport, folder: Path, settings: ExportSettings) -> Iterator[str]:
+def _of_threshold(parity: ParityReport, folder: Path) -> Iterator[str]:
     """Yield which photos for the threshold were left out, and what more photos would bring."""
     if parity.unreadable:
         yield left_out(parity.unreadable)
     calibration = read_info(folder).calibration or {}
-    known = calibration.get("fitted_on", {}).get(KNOWN, ())
-    folders = [one for one in (settings.negatives, settings.unknown_landmarks) if one is not None]
-    if named := [str(path) for folder in folders for name in known if (path := folder / name).is_dir()]:
-        yield f"left out, as the model knows these landmarks: {', '.join(named)}"
+    if known := calibration.get("fitted_on", {}).get(KNOWN):
+        yield f"left out, as the model knows these landmarks: {', '.join(known)}"
     if points := points_from_dict(calibration.get("operating_points", {})):
         yield from missing_points(points, calibration["target_fpr"])
 
