@@ -225,8 +225,8 @@ def require_negatives(folder: Path, photos: int, target_fpr: float) -> None:
     """Refuse a folder of too few photos before any of them is read; raises `DataError`."""
     if photos < (needed := negatives_needed(target_fpr)):
         raise DataError(
-            f"{folder}: {counted(photos, 'photo')} without a landmark cannot promise a rate of {target_fpr:g}: give "
-            f"at least {needed}"
+            f"{folder}: {counted(photos, 'photo')} without a landmark cannot promise a rate of {target_fpr:g}: "
+            f"give at least {needed}"
         )
 
 

@@ -37,7 +37,7 @@ from landmarks.training.engine.trained import (
     require_same_data,
 )
 from landmarks.training.models.features import Views, compute_embeddings, embedding_loader
-from landmarks.training.models.networks import NetworkOfRun, build_network
+from landmarks.training.models.networks import NetworkOfRun, build_network, require_sizes
 from landmarks.training.models.transfer import Head, TransferModel
 from landmarks.training.models.weights import load_weights, save_weights
 from landmarks.training.runs.folder import (
@@ -188,7 +188,9 @@ def prepare(settings: RunSettings, logger: Logger, folder: RunFolder | None = No
         )
     _tell_seen(data, settings.model.init, logger)
     torch.manual_seed(settings.loading.seed)
-    return data, build_network(settings.model, data.folder.classes, data.preprocessing)
+    network = build_network(settings.model, data.folder.classes, data.preprocessing)
+    require_sizes(network, settings.augment.sizes if settings.model.unfreeze else ())
+    return data, network
 
 
 def _tell_seen(data: Data, init: Path | None, logger: Logger) -> None:
