@@ -27,12 +27,22 @@ USUALLY_FROZEN = 3
 
 @dataclass(frozen=True)
 class NetworkOfRun:
-    """A network, its name, the preprocessing it needs and the names of its classes."""
+    """A network, its name, the preprocessing it needs and the names of its classes.
+
+    Attributes:
+        shared: Number of classes whose row of the head is that of the run it starts from; None without one.
+    """
 
     model: nn.Module
     architecture: str
     preprocessing: Preprocessing
     classes: tuple[str, ...]
+    shared: int | None = None
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the run it starts from has trained every row of its head."""
+        return self.shared == len(self.classes)
 
 
 def build_network(
@@ -72,7 +82,8 @@ def build_network(
     contract = replace(contract, resize=settings.resize, crop=settings.crop)
     network = NetworkOfRun(model, name, contract, classes)
     if settings.init is not None and pretrained:
-        start_from(settings.init / "weights.safetensors", network.model, network.architecture, classes)
+        shared = start_from(settings.init / "weights.safetensors", network.model, network.architecture, classes)
+        return replace(network, shared=shared)
     return network
 
 
