@@ -298,6 +298,7 @@ def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_
     outcome = landmarks("export", transfer_run, "--out", model, *flags, *given)
     assert outcome.status == 0, outcome.err
     assert f"left out, as the model knows these landmarks: {known}\n" in outcome.out
+    assert "8 photos of unknown landmarks may hide nearly every tag" in outcome.out
     calibration = read_info(model).calibration
     assert calibration is not None
     assert calibration["fitted_on"]["known_landmarks"] == [known], "no path of this machine goes along"
