@@ -24,6 +24,9 @@ from landmarks.imaging.decoding import load_rgb
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.training.data.folders import Sample
 
+WAY_ON = "give one made by landmarks export, or add it with landmarks models add first"
+"""What to do with a file that no export made, for messages."""
+
 
 class Predictor(nn.Module):
     """Maps unprocessed images to probabilities.
@@ -119,7 +122,7 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
             warnings.simplefilter("ignore")
             module: torch.jit.ScriptModule = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
-        raise ModelError(f"{path}: not a TorchScript file: export the model again") from error
+        raise ModelError(f"{path}: not a TorchScript file: {WAY_ON}") from error
     return module.eval()
 
 
