@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from landmarks.errors import DataError
+from landmarks.errors import DataError, listed
 from landmarks.files.walker import Skipped
 from landmarks.geo.gazetteer import normalise
 from landmarks.imaging.photos import Split, find_photos, photos_by_kind, split_named
@@ -88,6 +88,9 @@ def collect_photos(
     for folder in data:
         listing.add_data(folder)
         listing.require_photos(folder, "give a folder with one folder of photos per class")
+    if listing.similar:
+        named = listed(listing.similar)
+        listing.notes.append(f"unknown to the model, which knows one of nearly this name: {named}: one landmark?")
     folders = ", ".join(map(str, [*data, *negatives]))
     notes = (*listing.notes, *skipped_notes(folders, listing.skipped.values()))
     return PhotoSet(tuple(listing.photos.values()), listing.names, notes)
@@ -98,6 +101,7 @@ class _Listing:
         self.photos: dict[str, Photo] = {}
         self.names: dict[str, str] = {}
         self.notes: list[str] = []
+        self.similar: list[str] = []  # unknown landmarks, each with the known one that has nearly its name
         self.skipped: dict[Path, Skipped] = {}  # folders may be walked several times
         self._listed = 0  # photos of the last folder, also those that another folder has
         self._known = known
@@ -149,9 +153,9 @@ class _Listing:
         self.notes += [note for each in splits.values() for note in each.notes]
         if "test" not in splits:
             self._tell_trained(table)
-        for listed in [splits["test"]] if "test" in splits else splits.values():
-            for name, paths in listed.pictures.items():
-                self._add_class(name, [(path, listed.sources.get(path, "")) for path in paths])
+        for part in [splits["test"]] if "test" in splits else splits.values():
+            for name, paths in part.pictures.items():
+                self._add_class(name, [(path, part.sources.get(path, "")) for path in paths])
 
     def _add_class(self, name: str, found: Sequence[tuple[Path, str]]) -> None:
         """Add the photos of a class, each with its source, by what the model knows of it."""
@@ -163,7 +167,7 @@ class _Listing:
         self._add(found, "known" if key in self._known else "unknown", key)
         similar = None if key in self._known else self._known.similar(name)
         if similar is not None and found:
-            self.notes.append(f"{name} counts as unknown to the model, which knows {similar}: one landmark?")
+            self.similar.append(f"{name} ({similar})")
 
     def add_kinds(self, folder: Path) -> None:
         """Add a folder of photos without a landmark; each subfolder is a kind, and so are photos in none."""
