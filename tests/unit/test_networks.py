@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -324,6 +325,15 @@ class TestPretrainedWeights:
         save_file(renamed, tmp_path / "renamed.safetensors")
         with pytest.raises(ModelError, match=r"renamed\.safetensors: these weights are of another network \('.*'"):
             load_backbone("mobilenetv3_small_050", tmp_path / "renamed.safetensors")
+
+    @pytest.mark.parametrize("name", ["state_dict", "model"])
+    def test_weights_are_found_in_the_checkpoint_of_a_training(self, tmp_path: Path, name: str) -> None:
+        state = {"conv.weight": torch.ones(2)}
+        torch.save({"epoch": 3, "args": Namespace(lr=0.1), name: state}, tmp_path / "last.pth.tar")
+        assert backbones.read_state(tmp_path / "last.pth.tar").keys() == state.keys()
+        average = {name: {"old": torch.ones(2)}, "state_dict_ema": state}
+        torch.save(average, tmp_path / "last.pth.tar")
+        assert backbones.read_state(tmp_path / "last.pth.tar").keys() == state.keys()
 
     def test_a_missing_package_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
         lost = backbones.PackagedBackbone("tf_efficientnet_lite0", "no_such_package", "File")
