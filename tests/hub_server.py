@@ -70,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         for part, status in self.server.refused.items():
             if part in path:
-                self._answer({"error": "refused"}, status)
+                self._answer({"error": "refused", "errors": [{"message": "refused"}]}, status)
                 return
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
         if token and token != TOKEN:

@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import timm
 from commands import Outcome, landmarks
+from safetensors.torch import save_file
 from tiny_backbone import NAME, NARROW, TINY_BACKBONE
 
 from landmarks.training.models.weights import read_weights
@@ -209,6 +211,25 @@ def test_start_from_another_architecture(drawn, cache, scratch_run, tmp_path):
     flags = ("--model", "transfer", *TINY_BACKBONE, "--init", scratch_run, "--cache", cache)
     outcome = landmarks("train", drawn, "--out", tmp_path / "run", *flags)
     assert_refused(outcome, scratch_run / "weights.safetensors", "mymodel")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "message"),
+    [
+        (
+            "test_vit3",
+            (),
+            "takes no images of 224 pixels (Input height (224) doesn't match model (160)): set --crop",
+        ),
+        ("test_coatnet", ("--crop", 160, "--unfreeze", "--sizes", "160,64"), "takes no images of 64 pixels"),
+    ],
+)
+def test_a_network_of_another_size_is_refused_before_it_is_trained(name, flags, message, drawn, cache, tmp_path):
+    save_file(timm.create_model(name).state_dict(), tmp_path / "weights.safetensors")
+    given = ("--backbone", name, "--weights", tmp_path / "weights.safetensors", "--cache", cache)
+    outcome = landmarks("train", drawn, "--out", tmp_path / "run", *given, *flags)
+    assert_refused(outcome, name, message)
     assert not (tmp_path / "run").exists()
 
 

@@ -232,6 +232,21 @@ def test_a_rate_that_the_bundled_table_cannot_promise_is_refused_before_the_imag
     )
 
 
+def test_folders_for_the_threshold_are_judged_before_the_images_are_opened(
+    scratch_run, copy_run, nothing, drawn, tmp_path
+):
+    run, flags = copy_run(scratch_run, data=tmp_path / "gone"), ("--negatives", nothing, "--target-fpr", 0.2)
+    outcome = landmarks("export", run, *flags, "--unknown-landmarks", drawn / "test")
+    assert "the model knows all landmarks in it: give a folder of photos of landmarks that" in outcome.complaint
+    known = tmp_path / next((drawn / "test").iterdir()).name
+    nothing.rename(known)
+    nothing.mkdir()
+    known.rename(nothing / known.name)
+    (nothing / "one.jpg").touch()
+    outcome = landmarks("export", run, *flags)
+    assert "1 photo without a landmark cannot promise a rate of 0.2: give at least 4" in outcome.complaint
+
+
 def test_notes_without_a_card_are_refused_before_the_images_are_opened(scratch_run, copy_run, tmp_path):
     (tmp_path / "notes.md").write_text("Drawn by code.")
     run = copy_run(scratch_run, data=tmp_path / "gone")
@@ -282,8 +297,8 @@ def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_
     given = ("--negatives", tmp_path / "negatives", "--unknown-landmarks", unknown.parent)
     outcome = landmarks("export", transfer_run, "--out", model, *flags, *given)
     assert outcome.status == 0, outcome.err
-    left_out = f"{tmp_path / 'negatives' / known}, {unknown.parent / known}"
-    assert f"left out, as the model knows these landmarks: {left_out}\n" in outcome.out
+    assert f"left out, as the model knows these landmarks: {known}\n" in outcome.out
+    assert "8 photos of unknown landmarks may hide nearly every tag" in outcome.out
     calibration = read_info(model).calibration
     assert calibration is not None
     assert calibration["fitted_on"]["known_landmarks"] == [known], "no path of this machine goes along"
@@ -333,7 +348,7 @@ def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_
 def test_a_promise_that_cannot_be_kept_is_refused(scratch_run, nothing, tmp_path, flags, sentence):
     (tmp_path / "empty").mkdir()
     data = open_run(scratch_run)[1].data  # of the process of pytest that made the run
-    folders = {"NOTHING": nothing, "EMPTY": tmp_path / "empty", "TRAINING": data / "train"}
+    folders = {"NOTHING": nothing, "EMPTY": tmp_path / "empty", "TRAINING": next((data / "train").iterdir())}
     flags = [folders.get(flag, flag) for flag in flags]
     outcome = landmarks("export", scratch_run, "--out", tmp_path / "model", "--precision", "fp32", *flags)
     assert outcome.status == 2

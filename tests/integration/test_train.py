@@ -20,7 +20,8 @@ from landmarks.training.engine import optimization
 from landmarks.training.engine.checkpoints import read_state
 from landmarks.training.engine.loggers.base import Logger
 from landmarks.training.engine.pipeline import prepare
-from landmarks.training.models.weights import read_weights
+from landmarks.training.engine.trained import load_run
+from landmarks.training.models.weights import read_weights, save_weights
 from landmarks.training.runs import folder as runs
 from landmarks.training.runs.folder import RunFolder, open_run, read_history
 
@@ -167,6 +168,18 @@ def test_frozen_run_started_from_another_trains_its_head(transfer_run, train_hea
     assert "was trained on" not in outcome.err
     assert len(read_history(run / "metrics.csv")) == 1
     assert top1(run) >= 0.75
+
+
+def test_fine_tuning_from_a_run_that_lacks_a_class_trains_the_head_first(
+    drawn, cache, transfer_run, copy_run, tmp_path
+):
+    first, run = load_run(copy_run(transfer_run)), tmp_path / "run"
+    save_weights(first.folder.weights, first.model, first.architecture, ("Elsewhere", *first.classes[1:]))
+    small = ("--epochs", 1, "--sizes", 64, "--batch-size", 16, "--views", 1, "--cache", cache, "--out", run)
+    outcome = landmarks("train", drawn, *TINY_BACKBONE, "--unfreeze", *small, "--init", first.folder.root)
+    assert outcome.status == 0, outcome.err
+    assert f"knows {len(first.classes) - 1} of the {len(first.classes)} classes" in outcome.err
+    assert (run / "head" / "weights.safetensors").is_file()
 
 
 def test_pictures_that_the_run_to_start_from_was_trained_on_are_told(scratch_run):

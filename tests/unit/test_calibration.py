@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from landmarks.errors import DataError, ModelError, SettingsError
-from landmarks.model.calibration import Calibration, Outputs, calibrate, choose_threshold
+from landmarks.model.calibration import Calibration, Outputs, calibrate, choose_threshold, negatives_by_folder
 from landmarks.model.combination import EVIDENCE
 from landmarks.model.ood import EmbeddingStatistics, ScoreKind
 
@@ -53,6 +54,15 @@ def test_threshold_does_not_let_ties_through() -> None:
 def test_threshold_refuses_rates_that_are_none(rate: float) -> None:
     with pytest.raises(SettingsError, match="target false-positive rate"):
         choose_threshold(np.arange(10.0), rate)
+
+
+def test_kinds_are_found_in_the_splits_of_a_data_set(tmp_path: Path) -> None:
+    for photo in ("train/Beach/0.jpg", "Test/Beach/more/1.jpg", "Test/Tower/2.jpg", "Rooms/3.jpg", "train/4.jpg"):
+        (tmp_path / photo).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / photo).touch()
+    groups, known = negatives_by_folder(tmp_path, ["01.tower", "Castle"])
+    assert {name: len(photos) for name, photos in groups.items()} == {"Beach": 2, "Rooms": 1, "train": 1}
+    assert known == ("Tower",)
 
 
 @pytest.mark.parametrize("score", ["known_mass", "class_mean", "mahalanobis"])

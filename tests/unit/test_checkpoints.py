@@ -111,6 +111,13 @@ class TestStartFrom:
         assert torch.equal(model.head.bias[[0, 2]], old["head.bias"][[2, 0]])
         assert torch.equal(model.body[0].weight, old["body.0.weight"])
 
+    def test_a_landmark_has_its_row_by_any_of_its_names(self, tmp_path: Path) -> None:
+        old, new = Net(), Net(classes=4)
+        save_weights(tmp_path / "weights", old, "net", ("06.Colosseum", "eiffel tower", "Eiffel_Tower"))
+        names = ("colosseum", "Eiffel_Tower", "eiffel tower", "Tower")
+        assert start_from(tmp_path / "weights", new, "net", names) == 3
+        assert torch.equal(new.head.weight[:3], old.head.weight[[0, 2, 1]])
+
     def test_no_class_in_common_leaves_the_head_alone(self, weights: Path) -> None:
         model = Net(classes=2)
         before = model.head.weight.detach().clone()

@@ -13,6 +13,7 @@ from tiny_model import calibrated, make_model, save_colour
 from torch import nn
 
 from landmarks.errors import DataError, ModelError, SettingsError
+from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.folder import read_info, write_info
 from landmarks.tagging.tagger import TagSettings
 from landmarks.training.evaluation.evaluation import (
@@ -21,6 +22,7 @@ from landmarks.training.evaluation.evaluation import (
     evaluate_folder,
     write_metrics,
 )
+from landmarks.training.evaluation.matching import KnownLandmarks
 from landmarks.training.evaluation.report import write_report
 from landmarks.training.evaluation.table import source_lines, text_lines
 from landmarks.training.export.predictor import Predictor, save_torchscript
@@ -158,15 +160,34 @@ def test_a_name_that_looks_like_a_slip_is_told(model: Path, tmp_path: Path) -> N
     save_colour(tmp_path / "all/Stonehendge/0.png", BLUE)
     save_colour(tmp_path / "all/Eiffel_Tower/0.png", RED)
     notes = run(model, tmp_path / "all").photos.notes
-    assert notes == ("Stonehendge counts as unknown to the model, which knows 31.Stonehenge: one landmark?",)
+    assert notes == (
+        "unknown to the model, which knows one of nearly this name: Stonehendge (31.Stonehenge): one landmark?",
+    )
+
+
+def test_names_that_differ_in_their_numbers_alone_are_no_slips() -> None:
+    known = KnownLandmarks(Gazetteer.bundled(), ["landmark 20000", "landmark 20001", "Route 66", "Casa 5"])
+    names = ("landmark 00900", "landmark 7", "Landmarks 7", "Roude 66")
+    assert [known.similar(name) for name in names] == [None, None, None, "Route 66"]
 
 
 def test_negatives_named_like_a_known_landmark_are_told(model: Path, negatives: Path) -> None:
     save_colour(negatives / "2.eiffel_tower/0.png", RED)
     assert run(model, negatives=(negatives,)).photos.notes == (
-        f"{negatives}/2.eiffel_tower counts as photos without a landmark, and the model knows one of this name: "
+        f"{negatives}: 2.eiffel_tower counts as photos without a landmark, and the model knows one of this name: "
         "give them as DATA",
     )
+
+
+def test_negatives_may_be_a_data_set_with_splits(model: Path, tmp_path: Path) -> None:
+    for photo in ("train/rooms/0.png", "test/rooms/1.png", "test/Stonehenge/0.png"):
+        save_colour(tmp_path / "nothing" / photo, GREY)
+    found = run(model, negatives=(tmp_path / "nothing",))
+    assert {group.name: group.tagged.count for group in found.summary.kinds} == {
+        "nothing/rooms": 2,
+        "nothing/Stonehenge": 1,
+    }
+    assert ["Stonehenge counts as photos" in note for note in found.photos.notes] == [True]
 
 
 def test_photos_that_the_model_may_have_learnt_from_are_told(model: Path, tmp_path: Path) -> None:

@@ -98,6 +98,11 @@ def test_two_runs_are_compared_picture_by_picture(tmp_path: Path) -> None:
     assert "is better" in page
     assert "<script" not in page
     assert page.count("data:image/png") == 1
+    many = tuple((f"place {number}", Pairs(0, 1, 0, 0)) for number in range(1000))
+    write_comparison(tmp_path / "page.html", replace(found, classes=many))
+    page = (tmp_path / "page.html").read_text()
+    assert "Of 1000 classes the first and the last ones" in page
+    assert page.count("place ") == 200
     same = compare_runs(tmp_path / "a", tmp_path / "a")
     assert "recognise the same ones" in verdict(same)
     write_comparison(tmp_path / "page.html", same)

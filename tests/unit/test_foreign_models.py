@@ -32,6 +32,7 @@ from landmarks.model.importing.labels import read_labels
 from landmarks.model.importing.loaded import load
 from landmarks.model.importing.preprocessing import parse_preprocessing
 from landmarks.model.recognizer import Recognizer
+from landmarks.training.export.formats.onnx_file import write_onnx_files
 
 WEIGHTS = np.array([[3, 0, 0], [0, 3, 0], [0, 0, 3]], dtype=np.float32)
 
@@ -389,6 +390,17 @@ def test_preprocessing_is_read() -> None:
     ]:
         with pytest.raises(SettingsError, match=message):
             parse_preprocessing(text, side=8)
+
+
+def test_an_onnx_file_of_an_export_is_read_with_the_preprocessing_beside_it(tmp_path: Path) -> None:
+    write_onnx_files(make_model(tmp_path / "made"), tmp_path)
+    added = add_other(tmp_path / "model.onnx", labels=tmp_path / "labels.txt", scores="logits", name="mine")
+    crop = np.full((1, 32, 32, 3), 90, dtype=np.uint8)
+    answers = [Recognizer(one).answer(crop).probabilities for one in (tmp_path / "made", added)]
+    np.testing.assert_allclose(*answers, atol=1e-6)
+    (tmp_path / "preprocessing.json").write_text('{"resize": 32}')
+    with pytest.raises(SettingsError, match="`preprocessing` must be given"):
+        add_other(tmp_path / "model.onnx", labels=tmp_path / "labels.txt", name="other")
 
 
 def test_squashed_pictures_keep_all_of_the_photo(tmp_path: Path, labels: Path) -> None:

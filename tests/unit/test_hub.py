@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from commands import landmarks
 from hub_server import TOKEN, HubServer, Stored
-from huggingface_hub import constants
+from huggingface_hub import ModelCard, constants
 from PIL import Image
 from tiny_model import calibrated, make_model
 
-from landmarks.model.folder import models_folder, read_info
+from landmarks.files.checksums import sha256_file
+from landmarks.model.folder import models_folder, read_info, write_info
+from landmarks.training.export.formats.hub import write_hub_card
 
 # Of huggingface_hub itself, where it uploads without Xet.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
@@ -38,7 +41,11 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return make_model(tmp_path / "colours", calibration=calibrated())
+    made = make_model(tmp_path / "colours", calibration=calibrated())
+    (made / "README.md").write_text("# Colours")
+    info = read_info(made)
+    write_info(made, replace(info, files={**info.files, "README.md": sha256_file(made / "README.md")}))
+    return made
 
 
 @pytest.fixture
@@ -138,6 +145,7 @@ def test_a_missing_or_wrong_token_is_told_and_never_shown(
         ("/api/repos/create", 403, "your token may not write there"),
         ("/commit/", 403, "your token may not write there"),
         ("/commit/", 418, "the Hub refused it (418"),
+        ("/validate-yaml", 400, "the Hub does not take it (Invalid metadata in README.md. - refused): correct"),
     ],
 )
 def test_what_the_hub_refuses_is_told(hub: HubServer, folder: Path, path: str, status: int, said: str) -> None:
@@ -147,6 +155,26 @@ def test_what_the_hub_refuses_is_told(hub: HubServer, folder: Path, path: str, s
     assert said in outcome.complaint
     hub.refused.clear()
     assert landmarks("models", "push", folder, "user/towers").status == 0  # an empty repository is no obstacle
+
+
+@pytest.mark.parametrize(
+    ("licence", "named"),
+    [
+        ("not stated", (None, None)),
+        ("CC BY-NC 4.0", ("cc-by-nc-4.0", None)),
+        ("CC0", ("cc0-1.0", None)),
+        ("Ask us (2026)", ("other", "ask-us-2026")),
+    ],
+)
+def test_the_card_names_the_licence_as_the_hub_does(
+    folder: Path, licence: str, named: tuple[str | None, str | None]
+) -> None:
+    for name in ("model.safetensors", "config.json"):
+        (folder / name).touch()
+    write_info(folder, replace(read_info(folder), licence=licence))
+    write_hub_card(folder)
+    data = ModelCard.load(folder / "README.md").data
+    assert (data.get("license"), data.get("license_name")) == named
 
 
 def test_without_a_network_it_is_told(hub: HubServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +226,7 @@ def test_files_that_model_json_names_elsewhere_are_never_touched(
     values["files"]["../secret"] = "0" * 64
     stored.files["model.json"] = json.dumps(values).encode()
     assert landmarks("models", "add", "hf://user/towers").status == 0
-    assert set(read_info(models_folder() / "towers").files) == {"model.onnx"}
+    assert set(read_info(models_folder() / "towers").files) == {"README.md", "model.onnx"}
 
 
 def test_a_local_model_folder_is_added_by_its_name(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -325,6 +326,15 @@ class TestPretrainedWeights:
         with pytest.raises(ModelError, match=r"renamed\.safetensors: these weights are of another network \('.*'"):
             load_backbone("mobilenetv3_small_050", tmp_path / "renamed.safetensors")
 
+    @pytest.mark.parametrize("name", ["state_dict", "model"])
+    def test_weights_are_found_in_the_checkpoint_of_a_training(self, tmp_path: Path, name: str) -> None:
+        state = {"conv.weight": torch.ones(2)}
+        torch.save({"epoch": 3, "args": Namespace(lr=0.1), name: state}, tmp_path / "last.pth.tar")
+        assert backbones.read_state(tmp_path / "last.pth.tar").keys() == state.keys()
+        average = {name: {"old": torch.ones(2)}, "state_dict_ema": state}
+        torch.save(average, tmp_path / "last.pth.tar")
+        assert backbones.read_state(tmp_path / "last.pth.tar").keys() == state.keys()
+
     def test_a_missing_package_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
         lost = backbones.PackagedBackbone("tf_efficientnet_lite0", "no_such_package", "File")
         monkeypatch.setitem(backbones.PACKAGED, "efficientnet_lite0", lost)
@@ -334,7 +344,7 @@ class TestPretrainedWeights:
 
 def test_a_torchscript_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(b"not a model")
-    with pytest.raises(ModelError, match=r"model\.pt: not a TorchScript file: export the model again"):
+    with pytest.raises(ModelError, match=r"model\.pt: not a TorchScript file: give .* landmarks models add"):
         load_torchscript(tmp_path / "model.pt")
     with pytest.raises(ModelError, match=r"gone\.pt: no such file: export the model first"):
         load_torchscript(tmp_path / "gone.pt")

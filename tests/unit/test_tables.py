@@ -484,13 +484,13 @@ def test_google_landmarks_become_a_table(tmp_path: Path, form: str) -> None:
         tmp_path / "names.csv",
         "landmark_id,category",
         "7,http://commons.wikimedia.org/wiki/Category:K%C3%B6lner_Dom",
-        "9,http://commons.wikimedia.org/wiki/Category:Town_Hall",
-        "300,http://commons.wikimedia.org/wiki/Category:Town_Hall",
+        "9,http://commons.wikimedia.org/wiki/Category:Town%2FHall",
+        "300,http://commons.wikimedia.org/wiki/Category:Town/Hall",
     )
     found = import_gldv2(listing, images, tmp_path / "out.csv", names=names)
     assert (found.classes, found.pictures, found.missing, found.small) == (3, 17, 4, 1)
     folder = read(tmp_path / "out.csv")
-    assert folder.classes == ("Kölner Dom", "Town Hall (300)", "Town Hall (9)")
+    assert folder.classes == ("Kölner Dom", "Town-Hall (300)", "Town-Hall (9)")
     assert sum(folder.counts()["Kölner Dom"].values()) == 5
     assert "images/0/0/0/0007" in (tmp_path / "out.csv").read_text()  # the table may move with the pictures
 
@@ -498,13 +498,15 @@ def test_google_landmarks_become_a_table(tmp_path: Path, form: str) -> None:
 def test_the_command_tells_what_an_import_left_out(tmp_path: Path) -> None:
     listing, images = gldv2(tmp_path, {7: 6, 9: 5, 12: 3, 300: 9})
     with listing.open("a") as file:
-        file.write("9,nonsense\n")
+        file.write("9,nonsense\n300,0007000000000004\n")
     options = ("--csv", listing, "--images", images, "--out", tmp_path / "o.csv", "--limit-classes", 2)
     outcome = landmarks("data", "import", "gldv2", *options)
-    assert outcome.out == f"13 images of 2 landmarks: {tmp_path / 'o.csv'}\n"
+    assert outcome.out == f"12 images of 2 landmarks: {tmp_path / 'o.csv'}\n"
+    assert read(tmp_path / "o.csv").notes == ()
     assert [line.removeprefix("left out: ") for line in outcome.err.splitlines()] == [
         "4 images are not in the folder",
         "1 entries are no image",
+        "1 images are listed under several landmarks",
         "1 landmarks have fewer than 3 images",
         "1 landmarks are beyond the limit",
     ]

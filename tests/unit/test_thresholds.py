@@ -17,6 +17,7 @@ from landmarks.training.export.thresholds import (
     OpenSetPhotos,
     OpenSetTargets,
     calibrate_open_set,
+    few_unknown,
     lowest_where,
     missing_points,
     worst_rate,
@@ -97,6 +98,15 @@ def test_expected_rates_and_points_are_stored() -> None:
     assert set(rates) == {f"{sort} group{i}" for sort in ("kind", "landmark") for i in range(10)}
     again = Calibration.from_dict(json.loads(json.dumps(fitted.to_dict())), fitted.temperature)
     assert again.to_dict() == fitted.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("landmarks", "photos", "told"), [(0, 0, False), (1, 30, True), (5, 19, True), (5, 20, False)]
+)
+def test_few_photos_of_unknown_landmarks_are_told(landmarks: int, photos: int, told: bool) -> None:
+    rates = {"kind rooms": {}} | {f"landmark {number}": {} for number in range(landmarks)}
+    found = [*few_unknown({"unknown_landmarks": photos, "rates": rates}, 0.05)]
+    assert ["give at least 20 photos of 5 landmarks" in one for one in found] == [True] * told
 
 
 def test_one_folder_of_negatives_is_enough() -> None:

@@ -79,6 +79,7 @@ def import_(
     told = {
         "images are not in the folder": found.missing,
         "entries are no image": found.malformed,
+        "images are listed under several landmarks": found.ambiguous,
         f"landmarks have fewer than {min_images} images": found.small,
         "landmarks are beyond the limit": found.beyond,
     }

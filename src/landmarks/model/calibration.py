@@ -15,9 +15,9 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.errors import DataError, ModelError, SettingsError, require_choice
+from landmarks.errors import DataError, ModelError, SettingsError, counted, require_choice
 from landmarks.geo.gazetteer import Gazetteer
-from landmarks.imaging.photos import find_photos
+from landmarks.imaging.photos import photos_by_kind
 from landmarks.model.combination import Combination
 from landmarks.model.folder import INFO_FILE, ModelInfo
 from landmarks.model.ood import EmbeddingStatistics, ScoreKind, is_landmark, needs_statistics, ood_scores
@@ -35,6 +35,9 @@ from landmarks.model.probabilities import Floats, fit_temperature
 
 KNOWN = "known_landmarks"
 """Key in `fitted_on` of the names of folders of photos that were left out, as the model knows these landmarks."""
+
+ORDINARY, UNKNOWN = "without a landmark", "of landmarks that the model does not know"
+"""What photos that must get no tag are, for messages."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,36 +194,39 @@ def negatives_needed(target_fpr: float) -> int:
 
 
 def negatives_by_folder(
-    folder: Path, classes: Sequence[str], what: str = "without a landmark"
-) -> tuple[dict[str, list[Path]], tuple[Path, ...]]:
-    """Return the photos in each subfolder that is not named like a landmark of a model, and the others.
+    folder: Path, classes: Sequence[str], what: str = ORDINARY
+) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
+    """Return the photos in each subfolder that is not named like a landmark of a model, and the others' names.
 
     Args:
-        folder: The folder; photos directly in it are another group, named after it.
+        folder: The folder, read by `photos_by_kind`; photos in no subfolder are another group, named after it.
         classes: Class names of the model.
         what: What the photos should be, for messages.
 
     Raises:
-        DataError: All subfolders are named like landmarks of the model.
+        DataError: There is no photo, or all subfolders are named like landmarks of the model.
     """
-    groups: dict[str, list[Path]] = {}
-    for photo in find_photos([folder]):
-        parts = photo.relative_to(folder).parts
-        groups.setdefault(parts[0] if len(parts) > 1 else folder.resolve().name, []).append(photo)
+    kinds = photos_by_kind(folder)
+    if not kinds:
+        raise DataError(f"{folder}: there are no photos in it: give a folder of photos {what}")
     key_of = Gazetteer.bundled().key_of
     taken = {key_of(name) for name, known in zip(classes, is_landmark(classes), strict=True) if known}
-    known = tuple(path for name in sorted(groups) if key_of(name) in taken and (path := folder / name).is_dir())
-    if known and len(known) == len(groups):
+    known = tuple(name for name in kinds if name and key_of(name) in taken)
+    if len(known) == len(kinds):
         raise DataError(f"{folder}: the model knows all landmarks in it: give a folder of photos {what}")
-    return {name: photos for name, photos in sorted(groups.items()) if folder / name not in known}, known
+    groups: dict[str, list[Path]] = {}
+    for name, photos in kinds.items():
+        if name not in known:
+            groups.setdefault(name or folder.resolve().name, []).extend(photos)
+    return dict(sorted(groups.items())), known
 
 
 def require_negatives(folder: Path, photos: int, target_fpr: float) -> None:
     """Refuse a folder of too few photos before any of them is read; raises `DataError`."""
     if photos < (needed := negatives_needed(target_fpr)):
         raise DataError(
-            f"{folder}: {photos} photos without a landmark cannot promise a rate of {target_fpr:g}: give at least "
-            f"{needed}"
+            f"{folder}: {counted(photos, 'photo')} without a landmark cannot promise a rate of {target_fpr:g}: "
+            f"give at least {needed}"
         )
 
 

@@ -81,6 +81,11 @@ def connected(repository: Repository) -> Iterator[HfApi]:
         raise
     except (HTTPError, OSError, RuntimeError) as error:  # of the Hub, the network, a missing token, or an upload
         raise HubError(f"{repository.name}: {_sentence(error, repository)}") from error
+    except ValueError as error:  # its client has no error of its own for a card that the Hub rejects
+        what = " ".join(str(error).split())
+        raise HubError(
+            f"{repository.name}: the Hub does not take it ({what}): correct that and try again"
+        ) from error
     finally:
         if bars:
             enable_progress_bars()

@@ -11,6 +11,7 @@ import onnx
 from landmarks.errors import ModelError
 from landmarks.model.importing.foreign import read_model
 from landmarks.model.importing.labels import carried_labels
+from landmarks.model.importing.preprocessing import preprocessing_beside
 from landmarks.model.importing.tfjs.conversion import convert
 from landmarks.model.importing.tfjs.graph import DAMAGE, Graph, read_graph
 from landmarks.model.importing.tflite.graph import GraphMaker, input_range
@@ -73,7 +74,7 @@ def load(path: Path) -> Loaded:
         raise ModelError(f"{path}: {what}: {_FORMATS}")
     match place.suffix.lower():
         case ".onnx":
-            return Loaded(path, read_model(place))
+            return Loaded(path, read_model(place), preprocessing=preprocessing_beside(place))
         case ".json":
             return Loaded(path, _converted(path, read_graph(place), None))
         case ".tflite":

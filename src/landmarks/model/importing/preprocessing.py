@@ -6,7 +6,9 @@ order; the defaults are `range:0..1` and no further scaling.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from landmarks.errors import SettingsError
@@ -19,6 +21,9 @@ PRESETS = {
     "imagenet": f"short:256,crop:224,mean:{_MEAN},std:{_STD}",
     "inception": "short:256,crop:224,range:-1..1",
 }
+
+PREPROCESSING_FILE = "preprocessing.json"
+"""The file beside the `model.onnx` of `landmarks export --for onnx` that says how to prepare a photo."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,16 @@ def parse_preprocessing(text: str, *, side: int | None) -> Wanted:
     except SettingsError as error:
         raise SettingsError(f"`preprocessing`: {error}") from error
     return Wanted(preprocessing, "NHWC" if layout == "NHWC" else "NCHW" if layout == "NCHW" else None)
+
+
+def preprocessing_beside(model: Path) -> str:
+    """Return the description in the `PREPROCESSING_FILE` beside a model as text; empty if there is none."""
+    try:
+        told = json.loads(model.with_name(PREPROCESSING_FILE).read_bytes())
+        low, high = told["input"]["range"]
+        return f"short:{told['resize']['short_side']},crop:{told['center_crop']},range:{low}..{high}"
+    except (OSError, ValueError, KeyError, TypeError):  # a file of this name that others wrote
+        return ""
 
 
 def _parts(text: str) -> dict[str, str]:

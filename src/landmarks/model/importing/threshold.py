@@ -85,7 +85,7 @@ def fitted(folder: Path, usual: Calibration, negatives: Negatives) -> Calibratio
         fitted_on={
             "negatives": len(scores),
             "unreadable": len(photos) - len(scores),
-            KNOWN: [path.name for path in known],
+            KNOWN: list(known),
         },
     )
 

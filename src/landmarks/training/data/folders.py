@@ -17,12 +17,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from landmarks.errors import DataError
-from landmarks.imaging.photos import photo_rules
+from landmarks.imaging.photos import Split, photo_rules
 from landmarks.training.data.listing import (
     MANIFEST,
     ClassPictures,
     Sources,
-    Split,
     find_splits,
     is_shard_set,
     list_classes,

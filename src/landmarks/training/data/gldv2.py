@@ -8,11 +8,10 @@ stores `0123...` as `0/1/2/0123....jpg`. `train_clean.csv` has one row per landm
 from __future__ import annotations
 
 import csv
-import io
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -34,6 +33,7 @@ class Imported:
         pictures: Number of pictures.
         missing: Pictures of the list that are not in the folder.
         malformed: Entries of the list that are not the name of a picture.
+        ambiguous: Pictures listed under several landmarks.
         small: Landmarks with too few pictures.
         beyond: Further landmarks beyond the limit.
     """
@@ -43,6 +43,7 @@ class Imported:
     pictures: int
     missing: int
     malformed: int
+    ambiguous: int
     small: int
     beyond: int
 
@@ -79,7 +80,7 @@ def import_gldv2(
         raise SettingsError(f"`out` {out} is a file of the collection: choose another name for the table")
     if not images.is_dir():
         raise DataError(f"{images}: no such folder: give the folder with the folders 0 to f of the pictures")
-    listed, malformed = _read_listing(listing)
+    listed, malformed, ambiguous = _read_listing(listing)
     named = {} if names is None else _read_names(names)
     found = {landmark: _present(ids, images) for landmark, ids in listed.items()}
     missing = sum(map(len, listed.values())) - sum(map(len, found.values()))
@@ -99,14 +100,17 @@ def import_gldv2(
     write_csv(out, ("path", "label"), rows)
     pictures = sum(len(found[landmark]) for landmark in kept)
     small, beyond = len(found) - len(enough), len(enough) - len(kept)
-    return Imported(out, len(kept), pictures, missing, malformed, small, beyond)
+    return Imported(out, len(kept), pictures, missing, malformed, ambiguous, small, beyond)
 
 
-def _read_listing(path: Path) -> tuple[dict[int, list[str]], int]:
-    """Return the pictures of each landmark, and the number of malformed entries."""
-    found: dict[int, dict[str, None]] = {}  # a set that keeps the order
+def _read_listing(path: Path) -> tuple[dict[int, list[str]], int, int]:
+    """Return the pictures that each landmark has alone, and the numbers of malformed and of ambiguous entries."""
+    landmark_of: dict[str, int] = {}
+    found: dict[int, list[str]] = {}
+    several: set[str] = set()
     malformed = 0
-    header, *lines = _lines(path)
+    lines = _lines(path)
+    header = next(lines, [])
     form = next((form for form in _FORMS if set(form) <= set(header)), None)
     if form is None:
         raise DataError(f"{path}: neither train_clean.csv nor train.csv of Google Landmarks v2: check `listing`")
@@ -117,19 +121,23 @@ def _read_listing(path: Path) -> tuple[dict[int, list[str]], int]:
         good = [one for one in ids if _ID.fullmatch(one)] if landmark.isdecimal() else []
         malformed += len(ids) - len(good)
         if good:
-            found.setdefault(int(landmark), {}).update(dict.fromkeys(good))
-    return {landmark: list(ids) for landmark, ids in found.items()}, malformed
+            number = int(landmark)
+            found.setdefault(number, [])
+            several.update(one for one in good if landmark_of.setdefault(one, number) != number)
+    for one, number in landmark_of.items():
+        if one not in several:
+            found[number].append(one)
+    return found, malformed, len(several)
 
 
-def _lines(path: Path) -> Iterable[Sequence[str]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as a list of Google Landmarks v2: check its path") from error
+def _lines(path: Path) -> Iterator[Sequence[str]]:
     # A landmark of train_clean.csv may have more pictures than the csv module allows in a field.
     limit = csv.field_size_limit(2**31 - 1)
     try:
-        yield from csv.reader(io.StringIO(text)) if text.strip() else [[]]
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield from csv.reader(file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as a list of Google Landmarks v2: check its path") from error
     except csv.Error as error:
         raise DataError(f"{path}: not a CSV table ({error}): fetch it again") from error
     finally:
@@ -137,16 +145,20 @@ def _lines(path: Path) -> Iterable[Sequence[str]]:
 
 
 def _read_names(path: Path) -> dict[int, str]:
-    """Return the name of each landmark: the last part of the address of its category, without its encoding."""
-    header, *lines = _lines(path)
+    """Return the name of each landmark: the last part of the address of its category, without its encoding.
+
+    A slash in it becomes a hyphen: the name may become that of a folder.
+    """
+    lines = _lines(path)
+    header = next(lines, [])
     if "landmark_id" not in header or "category" not in header:
         raise DataError(f"{path}: not train_label_to_category.csv of Google Landmarks v2: check `names`")
     number, category = header.index("landmark_id"), header.index("category")
     found = {}
     for cells in lines:
         if len(cells) > max(number, category) and cells[number].isdecimal():
-            name = unquote(cells[category].rpartition("Category:")[2]).replace("_", " ").strip()
-            found[int(cells[number])] = name
+            name = unquote(cells[category].rpartition("Category:")[2])
+            found[int(cells[number])] = name.replace("_", " ").replace("/", "-").strip()
     return found
 
 

@@ -13,28 +13,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 from unicodedata import normalize
 
 from landmarks.errors import DataError, counted, listed
 from landmarks.files.walker import Skipped, count_skipped
 from landmarks.geo.gazetteer import normalise
 from landmarks.imaging.formats import HEAD_BYTES, PHOTO_SUFFIXES, format_of
-from landmarks.imaging.photos import photo_rules, walk_photos
+from landmarks.imaging.photos import SPLIT_NAMES, Split, photo_rules, split_named, walk_photos
 
 MANIFEST = "manifest.csv"
 
 INDEX = "index.json"
 """The file in a folder of shards that says what they contain."""
-
-Split = Literal["train", "valid", "test"]
-
-SPLIT_NAMES: dict[Split, frozenset[str]] = {
-    "train": frozenset({"train", "training"}),
-    "valid": frozenset({"val", "valid", "validation"}),
-    "test": frozenset({"test", "testing"}),
-}
-"""Names of splits, case-folded."""
 
 Sources = Mapping[str, Mapping[str, str]]
 """Sources of each picture `CLASS/FILE` of a manifest, by split: one of `SPLIT_NAMES`, or as written."""
@@ -70,11 +60,6 @@ class ClassPictures:
     def where(self, name: str) -> str:
         """Return where a class is, for a message."""
         return str(self.folder / name) if self.split is None else f"{self.folder}, {name}"
-
-
-def split_named(name: str) -> Split | None:
-    """Return the split of a folder or row, in capitals or not; None if it is no name of a split."""
-    return next((split for split, known in SPLIT_NAMES.items() if name.casefold() in known), None)
 
 
 def is_shard_set(root: Path) -> bool:

@@ -20,13 +20,13 @@ from landmarks.files.atomic import atomic_path, new_folders, storage_errors, wri
 from landmarks.files.csv_lines import write_csv
 from landmarks.files.locks import locked
 from landmarks.imaging.decoding import load_rgb, read_content
-from landmarks.imaging.photos import photo_rules
+from landmarks.imaging.photos import SPLIT_NAMES, Split, photo_rules
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.imaging.thumbnails import as_jpeg
 from landmarks.training.config.jobs import PackSettings
 from landmarks.training.data.cache import PixelSums, Progress, fitted
 from landmarks.training.data.folders import DataFolder, Sample, limit_evenly, read_data_folder, require_outside
-from landmarks.training.data.listing import INDEX, MANIFEST, SPLIT_NAMES, Split, photo_suffix
+from landmarks.training.data.listing import INDEX, MANIFEST, photo_suffix
 from landmarks.training.data.shards import ShardSet, index_of, read_shard_set
 
 QUALITY = 95

@@ -22,7 +22,8 @@ from landmarks.files.atomic import write_json
 from landmarks.files.locks import locked
 from landmarks.files.state import user_cache
 from landmarks.files.temporary import new_folder
-from landmarks.training.data.listing import ClassPictures, Split, folder_names, photo_suffix, split_named
+from landmarks.imaging.photos import Split, split_named
+from landmarks.training.data.listing import ClassPictures, folder_names, photo_suffix
 from landmarks.training.data.tables import COLUMNS, Row, columns_of, group_rows, text_of
 from landmarks.training.runs.pictures import UNPACKED
 

@@ -33,9 +33,10 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from landmarks.errors import DataError, ImageError
 from landmarks.imaging.decoding import load_rgb
+from landmarks.imaging.photos import SPLIT_NAMES, Split
 from landmarks.training.data.cache import Channels
 from landmarks.training.data.folders import DataFolder, samples_of, with_sources
-from landmarks.training.data.listing import INDEX, SPLIT_NAMES, ClassPictures, Split, list_classes, read_sources
+from landmarks.training.data.listing import INDEX, ClassPictures, list_classes, read_sources
 from landmarks.training.data.sampling import seed_of
 
 FORMAT = 1

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Literal
 
 from landmarks.errors import DataError, counted
+from landmarks.imaging.photos import SPLIT_NAMES, Split, split_named
 from landmarks.training.data.cache import resolved
-from landmarks.training.data.listing import SPLIT_NAMES, ClassPictures, Split, split_named
+from landmarks.training.data.listing import ClassPictures
 from landmarks.training.runs.pictures import unpacked_name
 
 CSV_SUFFIXES = frozenset({".csv", ".tsv"})

@@ -125,8 +125,8 @@ def _train_part(fabric: Fabric, root: str, resume: bool, logger: Logger) -> None
         if resumes := resume and run.checkpoint.is_file():
             settings = from_checkpoint(settings)
         network = build_network(settings.model, data.folder.classes, data.preprocessing)
-        # After `init` there is no trained head, only weights of an epoch that was killed before its checkpoint.
-        trained = run.weights.is_file() and not resumes and settings.model.init is None
+        # After the whole head of `init` only an epoch that was killed before its checkpoint leaves weights.
+        trained = run.weights.is_file() and not resumes and not network.has_head
         if isinstance(network.model, TransferModel) and trained:
             load_weights(run.weights, network.model, network.architecture)  # with its trained head
         train_images(fabric, data, network, settings, run, resume=resumes, logger=logger)

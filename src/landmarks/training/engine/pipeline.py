@@ -37,7 +37,7 @@ from landmarks.training.engine.trained import (
     require_same_data,
 )
 from landmarks.training.models.features import Views, compute_embeddings, embedding_loader
-from landmarks.training.models.networks import NetworkOfRun, build_network
+from landmarks.training.models.networks import NetworkOfRun, build_network, require_sizes
 from landmarks.training.models.transfer import Head, TransferModel
 from landmarks.training.models.weights import load_weights, save_weights
 from landmarks.training.runs.folder import (
@@ -116,17 +116,16 @@ def _complete(
         if resume:
             require_data(folder, settings)
         started = time.perf_counter() - _seconds_so_far(folder)
-        # Fine-tuning that has begun, here or in the run it starts from, has left the head of before behind.
-        begun = settings.model.init is not None
-        if resume and folder.checkpoint.is_file():
-            begun, settings = True, from_checkpoint(settings)
+        if begun := resume and folder.checkpoint.is_file():
+            settings = from_checkpoint(settings)
         data, network = prepare(settings, logger, folder)
         if resume and folder.info.is_file():
             require_same_data(folder, read_info(folder), data)
         info = _describe(data, network)
         write_json(folder.info, info)
         unfreeze = settings.model.unfreeze
-        if isinstance(network.model, TransferModel) and not (unfreeze and begun):
+        # Fine-tuning that has begun, here or in the run it starts from, has left the head of before behind.
+        if isinstance(network.model, TransferModel) and not (unfreeze and (begun or network.has_head)):
             _train_head(folder, settings, data, network, logger, resume=resume)
         if settings.model.kind == "scratch" or unfreeze:
             logger.stage("training")
@@ -188,7 +187,14 @@ def prepare(settings: RunSettings, logger: Logger, folder: RunFolder | None = No
         )
     _tell_seen(data, settings.model.init, logger)
     torch.manual_seed(settings.loading.seed)
-    return data, build_network(settings.model, data.folder.classes, data.preprocessing)
+    network = build_network(settings.model, data.folder.classes, data.preprocessing)
+    require_sizes(network, settings.augment.sizes if settings.model.unfreeze else ())
+    if network.shared is not None and not network.has_head:
+        logger.remark(
+            f"{settings.model.init} knows {network.shared} of the {len(network.classes)} classes: the others "
+            "start anew"
+        )
+    return data, network
 
 
 def _tell_seen(data: Data, init: Path | None, logger: Logger) -> None:

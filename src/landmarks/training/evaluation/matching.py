@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -25,6 +26,7 @@ class KnownLandmarks:
     def __init__(self, gazetteer: Gazetteer, classes: Iterable[str]) -> None:
         self._gazetteer = gazetteer
         self._names = {self.key(name): name for name in classes if normalise(name) != BACKGROUND}
+        self._forms = {key: _without_numbers(key) for key in self._names}
 
     def key(self, name: str) -> str:
         """Return the canonical form of all names of a landmark."""
@@ -45,6 +47,15 @@ class KnownLandmarks:
         return self._gazetteer.display_name(name)
 
     def similar(self, name: str) -> str | None:
-        """Return the class of the model with the most similar name, or None if none is similar."""
-        found = get_close_matches(self.key(name), self._names, n=1, cutoff=_SIMILAR)
+        """Return the class of the model with the most similar name, or None if none is similar.
+
+        Names that differ in their numbers alone are no slips: `landmark 20000`, `landmark 900`.
+        """
+        key = self.key(name)
+        others = [known for known, form in self._forms.items() if form != _without_numbers(key)]
+        found = get_close_matches(key, others, n=1, cutoff=_SIMILAR)
         return self._names[found[0]] if found else None
+
+
+def _without_numbers(key: str) -> str:
+    return re.sub(r"\d+", "0", key)

@@ -23,7 +23,7 @@ from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import Finding, Tagger
 from landmarks.training.engine.trained import load_run
 from landmarks.training.evaluation.subjects import Subject
-from landmarks.training.export.predictor import load_torchscript, make_predictor, predict_picture
+from landmarks.training.export.predictor import WAY_ON, load_torchscript, make_predictor, predict_picture
 
 
 def subject_of_torchscript(path: Path, settings: TagSettings) -> Subject:
@@ -31,7 +31,7 @@ def subject_of_torchscript(path: Path, settings: TagSettings) -> Subject:
     script = load_torchscript(path)
     names = getattr(script, "class_names", None)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ModelError(f"{path}: the file does not say its classes: give one made by landmarks export")
+        raise ModelError(f"{path}: the file does not say its classes: {WAY_ON}")
     identity = f"{path.stem}-{sha256_file(path)[:12]}"
     return _from_network(script, tuple(names), path.name, identity, settings)
 

@@ -14,22 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from landmarks.errors import DataError
+from landmarks.errors import DataError, listed
 from landmarks.files.walker import Skipped
 from landmarks.geo.gazetteer import normalise
-from landmarks.imaging.photos import find_photos
+from landmarks.imaging.photos import Split, find_photos, photos_by_kind, split_named
 from landmarks.model.ood import BACKGROUND
 from landmarks.training.data.folders import is_table, list_splits
 from landmarks.training.data.listing import (
-    Sources,
-    Split,
     find_splits,
     folder_names,
     is_shard_set,
     read_sources,
     skipped_notes,
     source_of,
-    split_named,
 )
 from landmarks.training.evaluation.matching import KnownLandmarks
 
@@ -91,6 +88,9 @@ def collect_photos(
     for folder in data:
         listing.add_data(folder)
         listing.require_photos(folder, "give a folder with one folder of photos per class")
+    if listing.similar:
+        named = listed(listing.similar)
+        listing.notes.append(f"unknown to the model, which knows one of nearly this name: {named}: one landmark?")
     folders = ", ".join(map(str, [*data, *negatives]))
     notes = (*listing.notes, *skipped_notes(folders, listing.skipped.values()))
     return PhotoSet(tuple(listing.photos.values()), listing.names, notes)
@@ -101,6 +101,7 @@ class _Listing:
         self.photos: dict[str, Photo] = {}
         self.names: dict[str, str] = {}
         self.notes: list[str] = []
+        self.similar: list[str] = []  # unknown landmarks, each with the known one that has nearly its name
         self.skipped: dict[Path, Skipped] = {}  # folders may be walked several times
         self._listed = 0  # photos of the last folder, also those that another folder has
         self._known = known
@@ -152,9 +153,9 @@ class _Listing:
         self.notes += [note for each in splits.values() for note in each.notes]
         if "test" not in splits:
             self._tell_trained(table)
-        for listed in [splits["test"]] if "test" in splits else splits.values():
-            for name, paths in listed.pictures.items():
-                self._add_class(name, [(path, listed.sources.get(path, "")) for path in paths])
+        for part in [splits["test"]] if "test" in splits else splits.values():
+            for name, paths in part.pictures.items():
+                self._add_class(name, [(path, part.sources.get(path, "")) for path in paths])
 
     def _add_class(self, name: str, found: Sequence[tuple[Path, str]]) -> None:
         """Add the photos of a class, each with its source, by what the model knows of it."""
@@ -166,27 +167,19 @@ class _Listing:
         self._add(found, "known" if key in self._known else "unknown", key)
         similar = None if key in self._known else self._known.similar(name)
         if similar is not None and found:
-            self.notes.append(f"{name} counts as unknown to the model, which knows {similar}: one landmark?")
+            self.similar.append(f"{name} ({similar})")
 
     def add_kinds(self, folder: Path) -> None:
-        """Add a folder of photos without a landmark; each subfolder is a kind."""
+        """Add a folder of photos without a landmark; each subfolder is a kind, and so are photos in none."""
         sources, name = read_sources(folder), folder.resolve().name
-        for kind in folder_names(folder):
+        for kind, photos in photos_by_kind(folder, on_skip=self._skip).items():
             if self._known.key(kind) in self._known:
                 self.notes.append(
-                    f"{folder / kind} counts as photos without a landmark, and the model knows one of this name: "
+                    f"{folder}: {kind} counts as photos without a landmark, and the model knows one of this name: "
                     "give them as DATA"
                 )
-            self._add_kind(folder / kind, f"{name}/{kind}", sources)
-        # Photos outside a subfolder are a separate kind; photos that are already listed keep their role.
-        self._add_kind(folder, name, sources)
-
-    def _add_kind(self, folder: Path, kind: str, sources: Sources) -> None:
-        found = [
-            (path, source_of(sources, f"{path.parent.name}/{path.name}"))
-            for path in find_photos([folder], on_skip=self._skip)
-        ]
-        self._add(found, "negative", kind)
+            found = [(path, source_of(sources, f"{path.parent.name}/{path.name}")) for path in photos]
+            self._add(found, "negative", f"{name}/{kind}" if kind else name)
 
     def _add(self, found: Iterable[tuple[Path, str]], role: Role, group: str) -> None:
         for path, source in found:

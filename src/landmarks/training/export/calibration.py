@@ -5,7 +5,7 @@ How its thresholds are chosen is in `landmarks.training.export.thresholds`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from landmarks.errors import DataError, counted, listed
 from landmarks.fewshot.reference import Reference, make_reference
 from landmarks.imaging.photos import find_photos
-from landmarks.model.calibration import KNOWN, Calibration, Outputs, calibrate
+from landmarks.model.calibration import KNOWN, UNKNOWN, Calibration, Outputs, calibrate
 from landmarks.model.ood import EmbeddingStatistics, ScoreKind, is_landmark, needs_statistics
 from landmarks.model.recognizer import Recognizer
 from landmarks.training.data.cache import resolved
@@ -85,7 +85,7 @@ def calibrate_export(folder: Path, data: Data, photos: CalibrationPhotos) -> Cal
     reference = make_reference(*trained, negatives.embeddings)
     if photos.score == "combined":
         none = FolderOutputs({}, ())
-        unknown = none if photos.unknown is None else outputs_by_folder(recognizer, photos.unknown, unknown=True)
+        unknown = none if photos.unknown is None else outputs_by_folder(recognizer, photos.unknown, UNKNOWN)
         outputs = _open_set_photos(recognizer, data, trained, TableGroups(ordinary.groups, unknown.groups))
         unreadable = (*ordinary.unreadable, *unknown.unreadable)
         with _naming(unreadable):
@@ -120,10 +120,9 @@ def require_others(folder: Path, data: Data) -> None:
         raise DataError(f"{folder}: the model was trained on {which}: give others")
 
 
-def _with_known(calibration: Calibration, folders: Sequence[Path]) -> Calibration:
+def _with_known(calibration: Calibration, names: Iterable[str]) -> Calibration:
     """Record which folders were left out, by name: a model folder is passed on, without paths of this machine."""
-    names = sorted({folder.name for folder in folders})
-    return replace(calibration, fitted_on={**calibration.fitted_on, KNOWN: names})
+    return replace(calibration, fitted_on={**calibration.fitted_on, KNOWN: sorted(set(names))})
 
 
 @contextmanager

@@ -17,9 +17,8 @@ from landmarks.errors import DataError, ExportError, RunError, SettingsError
 from landmarks.files.atomic import write_text
 from landmarks.files.checksums import sha256_file
 from landmarks.files.temporary import new_folder
-from landmarks.imaging.photos import find_photos
 from landmarks.imaging.preprocessing import normalize
-from landmarks.model.calibration import negatives_needed, require_negatives
+from landmarks.model.calibration import UNKNOWN, negatives_by_folder, negatives_needed, require_negatives
 from landmarks.model.folder import (
     CARD_FILE,
     ONNX_FILE,
@@ -209,6 +208,8 @@ def _of_table(run: TrainedRun) -> TransferModel | None:
 def require_photos_for_rates(run: TrainedRun, settings: ExportSettings) -> None:
     """Refuse rates without photos to choose a threshold on, too few of them, and a score that tells none apart.
 
+    Photos of landmarks that the model knows do not count.
+
     Raises:
         SettingsError: Photos or a background class are missing.
         DataError: There are too few photos.
@@ -222,7 +223,10 @@ def require_photos_for_rates(run: TrainedRun, settings: ExportSettings) -> None:
         if settings.differs(name) and getattr(settings, needed) is None and not table:
             raise SettingsError(f"`{name}` needs `{needed}`: photos on which the threshold is chosen")
     if settings.negatives is not None:
-        require_negatives(settings.negatives, len(find_photos([settings.negatives])), settings.target_fpr)
+        groups, _ = negatives_by_folder(settings.negatives, run.classes)
+        require_negatives(settings.negatives, sum(map(len, groups.values())), settings.target_fpr)
+        if settings.unknown_landmarks is not None:
+            negatives_by_folder(settings.unknown_landmarks, run.classes, UNKNOWN)
     elif settings.differs("target_fpr"):
         given, fewest = BackgroundTable.bundled().ordinary, negatives_needed(settings.target_fpr)
         if given < fewest:

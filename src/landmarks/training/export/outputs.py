@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from landmarks.errors import DataError, ImageError
 from landmarks.imaging.preprocessing import prepare
-from landmarks.model.calibration import Outputs, negatives_by_folder
+from landmarks.model.calibration import ORDINARY, Outputs, negatives_by_folder
 from landmarks.model.recognizer import Recognizer
 
 BATCH = 8
@@ -26,12 +26,12 @@ class FolderOutputs:
         groups: Of the photos in each subfolder, by name; those directly in the folder are another group, named
             after it. A group without a readable photo is left out.
         unreadable: The photos that cannot be read.
-        known: Subfolders that were left out.
+        known: Names of subfolders that were left out.
     """
 
     groups: dict[str, Outputs]
     unreadable: tuple[Path, ...]
-    known: tuple[Path, ...] = ()
+    known: tuple[str, ...] = ()
 
 
 def outputs_of(recognizer: Recognizer, pictures: Iterable[NDArray[np.uint8]]) -> Outputs:
@@ -61,18 +61,17 @@ def embeddings_of(recognizer: Recognizer, pictures: Iterable[NDArray[np.uint8]])
     return np.concatenate(found)
 
 
-def outputs_by_folder(recognizer: Recognizer, folder: Path, *, unknown: bool = False) -> FolderOutputs:
+def outputs_by_folder(recognizer: Recognizer, folder: Path, what: str = ORDINARY) -> FolderOutputs:
     """Return the outputs of a model for the photos in each subfolder that is not named like one of its landmarks.
 
     Args:
         recognizer: The model.
         folder: The folder.
-        unknown: Whether its photos are of landmarks that the model does not know, for messages.
+        what: What its photos should be, for messages.
 
     Raises:
         DataError: There is no readable photo at all, or none of an unknown landmark.
     """
-    what = "of landmarks that the model does not know" if unknown else "without a landmark"
     groups, known = negatives_by_folder(folder, recognizer.info.classes, what)
     found: dict[str, Outputs] = {}
     unreadable: list[Path] = []
@@ -83,8 +82,7 @@ def outputs_by_folder(recognizer: Recognizer, folder: Path, *, unknown: bool = F
             found[name] = outputs_of(recognizer, chain([first], pictures))
         unreadable += broken
     if not found:
-        why = f"no photo in it can be read ({unreadable[0]})" if unreadable else "there are no photos in it"
-        raise DataError(f"{folder}: {why}: give a folder of photos {what}")
+        raise DataError(f"{folder}: no photo in it can be read ({unreadable[0]}): give a folder of photos {what}")
     return FolderOutputs(found, tuple(unreadable), known)
 
 

@@ -24,6 +24,9 @@ from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.training.data.folders import Sample
 from landmarks.training.models.torchscript import open_torchscript
 
+WAY_ON = "give one made by landmarks export, or add it with landmarks models add first"
+"""What to do with a file that no export made, for messages."""
+
 
 class Predictor(nn.Module):
     """Maps unprocessed images to probabilities.
@@ -111,7 +114,7 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
     Raises:
         ModelError: The file is missing or is not TorchScript.
     """
-    return open_torchscript(path, missing="export the model first", damaged="export the model again")
+    return open_torchscript(path, missing="export the model first", damaged=WAY_ON)
 
 
 @torch.no_grad()

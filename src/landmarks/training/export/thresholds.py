@@ -17,13 +17,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.errors import DataError
+from landmarks.errors import DataError, counted
 from landmarks.model.calibration import Calibration, Outputs, choose_threshold, negatives_needed
 from landmarks.model.combination import Combination, evidence_of, fit_weights
 from landmarks.model.embedding_space import EmbeddingSpace, whitened_space
 from landmarks.model.neighbours import Neighbours
 from landmarks.model.ood import is_landmark
-from landmarks.model.operating_points import FOLDS, TIMES, ExpectedRate, ExpectedRates, OperatingPoint, Preference
+from landmarks.model.operating_points import (
+    FOLDS,
+    TIMES,
+    ExpectedRate,
+    ExpectedRates,
+    OperatingPoint,
+    Preference,
+    same_groups,
+)
 from landmarks.model.probabilities import fit_temperature, softmax
 from landmarks.training.metrics.evaluate import proportion
 
@@ -139,6 +147,21 @@ def missing_points(points: Mapping[Preference, OperatingPoint], target_fpr: floa
             # Each fold is judged by a threshold of the others.
             needed = math.ceil(needed * FOLDS / (FOLDS - 1))
             yield f"rates of {name} are not measured: give at least {needed} photos without a landmark for that"
+
+
+def few_unknown(fitted_on: Mapping[str, Any], unknown_tags: float) -> Iterator[str]:
+    """Yield a sentence if a single photo of an unknown landmark may have chosen the thresholds.
+
+    Args:
+        fitted_on: As stored with a calibration.
+        unknown_tags: The rate that `balanced` keeps of photos of unknown landmarks.
+    """
+    photos, needed = fitted_on.get("unknown_landmarks", 0), math.ceil(1 / unknown_tags)
+    if photos and (photos < needed or same_groups(fitted_on, "landmark")):
+        yield (
+            f"{counted(photos, 'photo')} of unknown landmarks may hide nearly every tag, if one of them is of a "
+            f"known one: give at least {needed} photos of {FOLDS} landmarks"
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ are given as a file.
 from __future__ import annotations
 
 import importlib
+from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,8 +135,12 @@ def _read_packaged(packaged: PackagedBackbone) -> dict[str, Tensor]:
     return read_state(Path(getattr(module, packaged.file_class).get_model_file_path()))
 
 
+_WRAPPED = ("state_dict_ema", "model_ema", "state_dict", "model")
+"""Keys of a state dict in a checkpoint, of timm's script and DeiT's; timm takes the average first too."""
+
+
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read a state dict, safetensors or PyTorch; nothing in the file is executed.
+    """Read a state dict, safetensors or PyTorch, also from a checkpoint; nothing in the file is executed.
 
     Raises:
         ModelError: The file is missing, damaged or holds something else.
@@ -145,9 +150,12 @@ def read_state(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([Namespace]):  # arguments of a training, beside its weights
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the readers raise nearly every type, depending on the damage
         raise ModelError(f"{path}: not a weights file ({type(error).__name__}): check `weights`") from error
+    if isinstance(state, dict):
+        state = next((state[name] for name in _WRAPPED if isinstance(state.get(name), dict)), state)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ModelError(f"{path}: not a state dict of tensors: check `weights`")
     return state

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from landmarks.errors import SettingsError, require_choice
+from landmarks.errors import ModelError, SettingsError, require_choice
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.training.config.settings import ModelSettings
 from landmarks.training.models.folding import fold_for_training
@@ -26,12 +27,22 @@ USUALLY_FROZEN = 3
 
 @dataclass(frozen=True)
 class NetworkOfRun:
-    """A network, its name, the preprocessing it needs and the names of its classes."""
+    """A network, its name, the preprocessing it needs and the names of its classes.
+
+    Attributes:
+        shared: Number of classes whose row of the head is that of the run it starts from; None without one.
+    """
 
     model: nn.Module
     architecture: str
     preprocessing: Preprocessing
     classes: tuple[str, ...]
+    shared: int | None = None
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the run it starts from has trained every row of its head."""
+        return self.shared == len(self.classes)
 
 
 def build_network(
@@ -71,8 +82,34 @@ def build_network(
     contract = replace(contract, resize=settings.resize, crop=settings.crop)
     network = NetworkOfRun(model, name, contract, classes)
     if settings.init is not None and pretrained:
-        start_from(settings.init / "weights.safetensors", network.model, network.architecture, classes)
+        shared = start_from(settings.init / "weights.safetensors", network.model, network.architecture, classes)
+        return replace(network, shared=shared)
     return network
+
+
+def require_sizes(network: NetworkOfRun, sizes: Iterable[int] = ()) -> None:
+    """Refuse a backbone that does not take images of a size: many a network of timm takes one size alone.
+
+    Args:
+        network: The network, which is left in evaluation mode.
+        sizes: Sides of training crops, in pixels, that it is to take beside the crop of its preprocessing.
+
+    Raises:
+        ModelError: It does not take one of them.
+    """
+    if not isinstance(network.model, TransferModel):
+        return
+    model = network.model.eval()
+    for side, setting in {**dict.fromkeys(sizes, "sizes"), network.preprocessing.crop: "crop"}.items():
+        try:
+            with torch.no_grad():
+                model.embed(torch.zeros(1, 3, side, side))
+        except (AssertionError, RuntimeError) as error:  # as each family of timm has it
+            why = str(error).partition("\n")[0].rstrip(".")
+            raise ModelError(
+                f"`backbone` {network.architecture}: it takes no images of {side} pixels ({why}): set `{setting}` "
+                "to the size of the network, or choose another one"
+            ) from error
 
 
 def trained_on_images(network: NetworkOfRun, settings: ModelSettings) -> NetworkOfRun:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from landmarks.errors import ModelError
 from landmarks.files.atomic import write_bytes
+from landmarks.geo.gazetteer import Gazetteer
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,9 @@ def load_weights(path: Path, model: nn.Module, architecture: str) -> None:
 
 
 def start_from(path: Path, model: nn.Module, architecture: str, classes: tuple[str, ...]) -> int:
-    """Initialise a network with another run's weights; rows of the head are copied where class names match.
+    """Initialise a network with another run's weights; rows of the head are copied where both know the landmark.
+
+    A class of exactly this name comes before another name of the landmark: `06.colosseum`, `Colosseum`.
 
     Args:
         path: The weights file of the other run.
@@ -114,7 +117,11 @@ def start_from(path: Path, model: nn.Module, architecture: str, classes: tuple[s
     if weights.architecture != architecture:
         raise ModelError(f"{path}: cannot start {architecture!r} from weights of {weights.architecture!r}")
     state = dict(model.state_dict())
-    shared = [(new, weights.classes.index(name)) for new, name in enumerate(classes) if name in weights.classes]
+    key_of = Gazetteer.bundled().key_of
+    rows = {key_of(name): row for row, name in enumerate(weights.classes)}
+    rows |= {name: row for row, name in enumerate(weights.classes)}
+    found = [rows.get(name, rows.get(key_of(name))) for name in classes]
+    shared = [(new, old) for new, old in enumerate(found) if old is not None]
     if _head_of(state) != _head_of(weights.tensors):
         raise ModelError(
             f"{path}: its head is of another kind: give the `head` and `sub_centers` of the run that `init` names"

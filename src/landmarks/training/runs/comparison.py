@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from landmarks.training.reports.experiment_plots import compared_curves
-from landmarks.training.reports.page import drawing, write_page
+from landmarks.training.reports.page import both_ends, drawing, write_page
 from landmarks.training.runs.experiments import Comparison
 from landmarks.training.runs.folder import RunFolder, read_history
 
@@ -52,6 +52,7 @@ def write_comparison(path: Path, comparison: Comparison) -> None:
         "title": f"{names[0]} and {names[1]}",
         "names": names,
         "comparison": comparison,
+        "classes": both_ends(comparison.classes),
         "verdict": verdict(comparison),
         "curves": drawing(compared_curves(histories), alt),
     }

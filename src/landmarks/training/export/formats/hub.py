@@ -5,6 +5,7 @@ The card begins with the metadata of the Hub: https://huggingface.co/docs/hub/mo
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,15 +16,14 @@ from landmarks.files.checksums import sha256_file
 from landmarks.model.folder import CARD_FILE, NOT_STATED, ModelInfo, read_info, write_info
 from landmarks.training.export.formats.timm_files import CONFIG_FILE, WEIGHTS_FILE
 
-_LICENCES = {
-    "apache-2.0": "apache-2.0",
-    "cc by 4.0": "cc-by-4.0",
-    "cc by-sa 4.0": "cc-by-sa-4.0",
-    "cc0": "cc0-1.0",
-    "cc0 1.0": "cc0-1.0",
-    "mit": "mit",
+_CREATIVE_COMMONS = ("by", "by-sa", "by-nc", "by-nd", "by-nc-sa", "by-nc-nd")
+_LICENCES = {f"cc-{terms}-4.0" for terms in _CREATIVE_COMMONS} | {
+    *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "isc", "zlib", "unlicense", "wtfpl"),
+    *("gpl-2.0", "gpl-3.0", "lgpl-2.1", "lgpl-3.0", "agpl-3.0", "mpl-2.0", "eupl-1.2"),
+    *("cc0-1.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-sa-3.0", "cc-by-nc-2.0", "cc-by-nc-3.0"),
+    *("cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-nd-3.0", "odbl", "odc-by", "etalab-2.0", "openrail"),
 }
-"""Licences that the Hub knows by an identifier, by how we write them."""
+"""Identifiers of licences that the Hub knows: https://huggingface.co/docs/hub/repositories-licenses"""
 
 
 def write_hub_card(folder: Path) -> None:
@@ -79,14 +79,15 @@ def _metadata(info: ModelInfo) -> str:
         if (values := info.metrics.get(split))
         for metric, name in (("top1", "top-1"), ("top5", "top-5"))
     ]
-    known = _LICENCES.get(info.licence.lower())
-    other = info.licence if known is None and info.licence != NOT_STATED else None
+    called = re.sub(r"[^a-z0-9.]+", "-", info.licence.lower()).strip("-")
+    called = "cc0-1.0" if called == "cc0" else called
+    stated, known = info.licence != NOT_STATED, called in _LICENCES
     data = ModelCardData(
         library_name="timm",
         pipeline_tag="image-classification",
         tags=["timm", "onnx", "landmarks"],
-        license=known or (other and "other"),
-        license_name=other,
+        license=(called if known else "other") if stated else None,
+        license_name=None if known or not stated else called or None,
         model_name=info.name if results else None,
         eval_results=results or None,
     )

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from landmarks.files.atomic import write_json, write_text
 from landmarks.model.folder import ONNX_FILE, read_info
+from landmarks.model.importing.preprocessing import PREPROCESSING_FILE
 
 LABELS_FILE = "labels.txt"
-PREPROCESSING_FILE = "preprocessing.json"
 
 
 def write_onnx_files(model: Path, folder: Path) -> None:

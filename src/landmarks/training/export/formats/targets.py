@@ -28,7 +28,7 @@ from landmarks.training.export.formats.hub import write_hub_card
 from landmarks.training.export.formats.onnx_file import write_onnx_files
 from landmarks.training.export.formats.photoprism import photoprism_name, write_photoprism
 from landmarks.training.export.formats.timm_files import TimmReport, require_timm, write_timm
-from landmarks.training.export.thresholds import missing_points
+from landmarks.training.export.thresholds import few_unknown, missing_points
 
 Compared = tuple[str, ...]
 """What an export was compared with, photos that were left out and what more would bring, one sentence each."""
@@ -79,7 +79,7 @@ def _landmarks(run: TrainedRun, data: Data, folder: Path, settings: ExportSettin
     return (
         f"{_differs('TorchScript', parity.torchscript)}, fp32 ONNX by {parity.onnx:.1e}",
         *_accuracies(parity),
-        *_of_threshold(parity, folder, settings),
+        *_of_threshold(parity, folder, settings.unknown_tags),
     )
 
 
@@ -115,7 +115,7 @@ def _hub(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) ->
     parity = write_model(run, data, folder, replace(settings, torchscript=False))
     write_hub_card(folder)
     compared = (*_timm_sentences(report), _differs("fp32 ONNX", parity.onnx), *_accuracies(parity))
-    return (*compared, *_of_threshold(parity, folder, settings))
+    return (*compared, *_of_threshold(parity, folder, settings.unknown_tags))
 
 
 def _timm_sentences(report: TimmReport) -> Compared:
@@ -139,17 +139,17 @@ def _accuracies(parity: ParityReport) -> Compared:
     )
 
 
-def _of_threshold(parity: ParityReport, folder: Path, settings: ExportSettings) -> Iterator[str]:
+def _of_threshold(parity: ParityReport, folder: Path, unknown_tags: float) -> Iterator[str]:
     """Yield which photos for the threshold were left out, and what more photos would bring."""
     if parity.unreadable:
         yield left_out(parity.unreadable)
     calibration = read_info(folder).calibration or {}
-    known = calibration.get("fitted_on", {}).get(KNOWN, ())
-    folders = [one for one in (settings.negatives, settings.unknown_landmarks) if one is not None]
-    if named := [str(path) for folder in folders for name in known if (path := folder / name).is_dir()]:
-        yield f"left out, as the model knows these landmarks: {', '.join(named)}"
+    fitted_on = calibration.get("fitted_on", {})
+    if known := fitted_on.get(KNOWN):
+        yield f"left out, as the model knows these landmarks: {', '.join(known)}"
     if points := points_from_dict(calibration.get("operating_points", {})):
         yield from missing_points(points, calibration["target_fpr"])
+    yield from few_unknown(fitted_on, unknown_tags)
 
 
 _WRITERS: dict[ExportTarget, Callable[[TrainedRun, Data, Path, ExportSettings], Compared]] = {
