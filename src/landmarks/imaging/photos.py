@@ -77,7 +77,7 @@ def split_named(name: str) -> Split | None:
     return next((split for split, known in SPLIT_NAMES.items() if name.casefold() in known), None)
 
 
-def photos_by_kind(folder: Path, *, on_skip: OnSkip | None = None) -> dict[str, list[Path]]:
+def photos_by_kind(folder: Path, *, on_skip: OnSkip = refuse_missing) -> dict[str, list[Path]]:
     """Return the photos in each subfolder, by its name; those in none of them under the empty name, last.
 
     The folders of a split (`folder/train/KIND/photo`) are subfolders too; a kind has its photos of all splits.
@@ -87,7 +87,7 @@ def photos_by_kind(folder: Path, *, on_skip: OnSkip | None = None) -> dict[str, 
         on_skip: Called with everything that is skipped.
 
     Raises:
-        InputError: The folder does not exist and there is no `on_skip`.
+        InputError: The folder does not exist and no `on_skip` is given.
     """
     kinds: dict[str, list[Path]] = {}
     for photo in find_photos([folder], on_skip=on_skip):
