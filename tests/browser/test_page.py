@@ -450,7 +450,8 @@ def test_what_is_too_large_is_not_even_sent(open_page: Callable[..., Page], tmp_
 
 def test_an_overloaded_service_is_asked_again(open_page: Callable[..., Page], model: Path, tmp_path: Path) -> None:
     many = [save_colour(tmp_path / f"{number}.png", TOWER) for number in range(6)]
-    with serving("--model", model, "--workers", 1, "--queue", 1, "--files", 1, "--decode-seconds", 100) as running:
+    room = ("--queue", 1, "--files", 1, "--decode-seconds", 100, "--request-seconds", 100)
+    with serving("--model", model, "--workers", 1, *room) as running:
         page = open_page(running.address)
         os.kill(running.workers()[0], signal.SIGSTOP)
         give(page, many)

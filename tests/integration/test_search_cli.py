@@ -212,7 +212,7 @@ def test_a_reader_sees_what_a_writer_adds_and_writers_take_turns(photos: Path, m
     [
         (("search",), "needs a photo or --tag"),
         (("search", "--tag", "x", "--near-duplicates"), "needs a photo or --tag"),
-        (("search", "--tag", "x", "--alike", "0.9"), "give --near-duplicates too"),
+        (("search", "--tag", "x", "--alike", "0.9"), "needs --near-duplicates: give it too"),
         (("search", "--near-duplicates", "--alike", "2"), "--alike must be above 0"),
         (("search", "--tag", "x", "--expand", "3"), "--expand compares photos with a photo"),
         (("search", "--near-duplicates", "--top", "3"), "--top is not for --near-duplicates"),
