@@ -23,6 +23,7 @@ from commands import CALL, landmarks, python
 from PIL import Image
 from serving import Running, serving
 from tiny_model import COLOURS, make_model, save_colour
+from waiting import until
 
 SEARCHED = 10
 """Cases that schemathesis makes for each operation."""
@@ -269,13 +270,6 @@ def test_fuzzing_finds_no_failure_and_no_answer_that_openapi_does_not_tell(
     command += ["--max-examples", str(SEARCHED), "--seed", "1", "--no-color", "--request-timeout", "60"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=240)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-
-
-def until(condition: object) -> None:
-    started = time.monotonic()
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() - started < 20, "it did not come to that within 20 seconds"
-        time.sleep(0.02)
 
 
 def test_an_index_answers_with_look_alikes(model: Path, tmp_path: Path, tower: bytes) -> None:

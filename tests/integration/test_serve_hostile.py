@@ -21,6 +21,7 @@ import httpx2 as httpx
 import pytest
 from serving import Running, serving
 from tiny_model import COLOURS, save_colour
+from waiting import until
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -63,13 +64,6 @@ def closed(connection: socket.socket) -> bool:
 
 def resident(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def until(condition: object, seconds: float = 100) -> None:
-    started = time.monotonic()
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() - started < seconds, f"it did not come to that within {seconds} seconds"
-        time.sleep(0.02)
 
 
 # --- heads and connections ---
@@ -155,7 +149,7 @@ def test_one_client_has_so_many_connections_and_others_still_get_theirs(model: P
         assert httpx.get(f"{running.address}/healthz").status_code == 200
         for connection in held:
             connection.close()
-        until(lambda: _answers(running))
+        until(lambda: _answers(running), seconds=100)
 
 
 def _answers(running: Running) -> bool:
@@ -193,7 +187,7 @@ def test_a_request_for_another_protocol_is_an_ordinary_one(service: Running) -> 
     with closing(HTTPConnection("127.0.0.1", port_of(service))) as client:
         client.request("GET", "/healthz", headers={"Upgrade": "websocket", "Connection": "Upgrade"})
         assert client.getresponse().status == 200
-    until(lambda: b"/healthz" in service.log.read_bytes()[before:])
+    until(lambda: b"/healthz" in service.log.read_bytes()[before:], seconds=100)
     assert (
         b"websockets" not in service.log.read_bytes()[before:]
     )  # what to install; and anybody could fill the log
@@ -237,7 +231,7 @@ def test_stalled_uploads_take_no_place(service: Running, tower: bytes) -> None:
     held = [connect(service) for _ in range(100)]
     for connection in held:
         connection.sendall((POST + "Content-Length: 5000\r\n\r\n").encode() + tower[:3])
-    until(lambda: _tag(service, tower) == 200)
+    until(lambda: _tag(service, tower) == 200, seconds=100)
     assert [_tag(service, tower) for _ in range(5)] == [200] * 5
     for connection in held:
         connection.close()
@@ -290,10 +284,10 @@ def test_a_client_that_leaves_is_not_served(model: Path, tower: bytes) -> None:
             connection.sendall((POST + f"Content-Length: {len(tower)}\r\n\r\n").encode() + tower)
             left.append(connection)
         count = lambda text: text in httpx.get(f"{running.address}/metrics").text  # noqa: E731
-        until(lambda: count("landmarks_pictures_inside 20.0"))
+        until(lambda: count("landmarks_pictures_inside 20.0"), seconds=100)
         for connection in left:
             connection.close()
-        until(lambda: count("landmarks_pictures_inside 0.0"))
+        until(lambda: count("landmarks_pictures_inside 0.0"), seconds=100)
         assert count("landmarks_pictures_waiting 0.0")
         os.kill(worker, signal.SIGCONT)
         assert _tag(running, tower) == 200
@@ -361,7 +355,7 @@ def hostile(running: Running, start: bytes, piece: bytes) -> Iterator[None]:
     process = get_context("spawn").Process(target=attack_for_ever, args=(port, start, piece), daemon=True)
     process.start()
     try:
-        until(lambda: _connected(port))
+        until(lambda: _connected(port), seconds=100)
         yield
         assert process.is_alive(), "the hostile client gave up"
     finally:

@@ -18,6 +18,7 @@ import pytest
 from fastapi import FastAPI
 from stub_pool import StubPool, use_stub
 from tiny_model import COLOURS, add_reference, calibrated, make_model, save_colour
+from waiting import until_in_loop
 
 from landmarks.errors import ModelError, PlacesError, SettingsError
 from landmarks.fewshot.enrollment import Teacher
@@ -102,9 +103,7 @@ def test_a_changed_folder_is_served_and_no_request_is_lost(tmp_path: Path) -> No
             assert isinstance(pool, StubPool)
             pool.hold.clear()  # a request is in flight while the model changes
             late = asyncio.create_task(tag(client))
-            async with asyncio.timeout(30):
-                while not pool.asked:
-                    await asyncio.sleep(0.01)
+            await until_in_loop(lambda: pool.asked, seconds=30)
             change(folder, calibration=calibrated())
             await catalog.look()
             assert catalog.find(None) is old  # perhaps the files are still being copied
@@ -116,9 +115,7 @@ def test_a_changed_folder_is_served_and_no_request_is_lost(tmp_path: Path) -> No
             pool.hold.set()
             answer = await late
             assert (answer.status_code, answer.json()["model"]) == (200, old.version)
-            async with asyncio.timeout(30):
-                while not pool.closed:
-                    await asyncio.sleep(0.01)
+            await until_in_loop(lambda: pool.closed, seconds=30)
             assert 'landmarks_model_reloads_total{outcome="done"} 1.0' in (await client.get("/metrics")).text
 
     run(work)
@@ -329,17 +326,13 @@ def test_requests_do_not_wait_for_workers_that_cannot_start(tmp_path: Path) -> N
             assert isinstance(pool, StubPool)
             pool.hold.clear()
             late = asyncio.create_task(tag(client))
-            async with asyncio.timeout(30):
-                while not pool.asked:
-                    await asyncio.sleep(0.01)
+            await until_in_loop(lambda: pool.asked, seconds=30)
             (pool.settings.model / ONNX_FILE).unlink()
             await catalog.look()
             await asyncio.sleep(0.05)
             assert not pool.closed  # its worker has the model in memory
             pool.ready = 0
-            async with asyncio.timeout(30):
-                while not pool.closed:
-                    await asyncio.sleep(0.01)
+            await until_in_loop(lambda: pool.closed, seconds=30)
             late.cancel()
 
     run(work)
@@ -366,9 +359,7 @@ def test_folders_are_watched_without_being_asked(tmp_path: Path) -> None:
         async with asking(app):
             before = app.state.service.catalog.find(None)
             change(folder, calibration=calibrated())
-            async with asyncio.timeout(30):
-                while app.state.service.catalog.find(None) is before:
-                    await asyncio.sleep(0.01)
+            await until_in_loop(lambda: app.state.service.catalog.find(None) is not before, seconds=30)
 
     run(work)
 

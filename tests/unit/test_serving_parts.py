@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
+from waiting import until_in_loop
 
 from landmarks.errors import ModelError, SettingsError
 from landmarks.serving.errors import STATUS, RequestError
@@ -245,9 +246,7 @@ def test_a_client_behind_a_proxy_waits_for_its_turn_and_others_do_not(
             protocol.data_received(
                 b"GET /v1/models HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.%d\r\n\r\n" % number
             )
-        async with asyncio.timeout(30):
-            while not transports[1].sent:
-                await asyncio.sleep(0.01)
+        await until_in_loop(lambda: transports[1].sent, seconds=30)
         return [transport.sent for transport in transports]
 
     greedy, other = asyncio.run(sent())
@@ -268,9 +267,7 @@ def test_a_request_that_waits_for_the_turn_of_its_client_is_answered_at_the_stop
         protocol.data_received(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         before = transport.sent
         protocol.shutdown()
-        async with asyncio.timeout(30):
-            while not transport.sent.endswith(b"answered"):
-                await asyncio.sleep(0.01)
+        await until_in_loop(lambda: transport.sent.endswith(b"answered"), seconds=30)
         return before, transport.sent
 
     before, after = asyncio.run(sent())

@@ -7,7 +7,6 @@ import io
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 import uvloop
 from PIL import Image
 from tiny_model import COLOURS, calibrated, make_model
+from waiting import until_in_loop
 
 from landmarks.errors import ModelError
 from landmarks.imaging.decoding import ImageLimits
@@ -41,13 +41,6 @@ def tower() -> bytes:
 
 def run(work: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(work, 60))
-
-
-async def until(condition: Any) -> None:
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < 20
-        await asyncio.sleep(0.02)
 
 
 def test_many_pictures_are_answered_by_several_workers(settings: WorkerSettings, tower: bytes) -> None:
@@ -75,7 +68,7 @@ def test_a_picture_whose_worker_is_killed_goes_to_another(settings: WorkerSettin
         first, *others = [
             asyncio.create_task(pool.answer(tower, ["embedding"] if place == 0 else [])) for place in range(3)
         ]
-        await until(lambda: pool.waiting == 2)
+        await until_in_loop(lambda: pool.waiting == 2)
         os.kill(pid, signal.SIGKILL)
         assert "embedding" in await first
         assert not any(other.done() for other in others), "it had waited for longest"
@@ -221,7 +214,7 @@ def test_a_worker_that_dies_idle_costs_no_picture(settings: WorkerSettings, towe
         pool = Pool(settings, count=1, decode_seconds=30)
         await pool.open()
         os.kill(pool.pids[0], signal.SIGKILL)
-        await until(lambda: pool.ready == 0)
+        await until_in_loop(lambda: pool.ready == 0)
         assert (await pool.answer(tower))["known"] is True
         await pool.close()
 
@@ -271,7 +264,7 @@ def test_a_caller_that_gives_up_takes_its_picture_out_of_the_line(settings: Work
         await pool.open()
         os.kill(pool.pids[0], signal.SIGSTOP)
         first, second, third = (asyncio.create_task(pool.answer(tower)) for _ in range(3))
-        await until(lambda: pool.waiting == 2)
+        await until_in_loop(lambda: pool.waiting == 2)
         second.cancel()
         os.kill(pool.pids[0], signal.SIGCONT)
         assert (await first)["known"] is True

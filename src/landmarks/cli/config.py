@@ -84,15 +84,12 @@ def config_defaults(command: str, parameters: Sequence[click.Parameter]) -> dict
                 )
             if key in options:
                 found[str(options[key].name)] = _converted(path, key, value, options[key])
+        section = f"[{command.replace(' ', '.')}]"
         for written, value in _section(values, command).items():
             key = written.replace("_", "-")
             if key not in options:
-                raise SettingsError(
-                    f"{path}: [{command.replace(' ', '.')}] has no key {key!r}: see landmarks {command} --help"
-                )
-            found[str(options[key].name)] = _converted(
-                path, f"[{command.replace(' ', '.')}] {key}", value, options[key]
-            )
+                raise SettingsError(f"{path}: {section} has no key {key!r}: see landmarks {command} --help")
+            found[str(options[key].name)] = _converted(path, f"{section} {key}", value, options[key])
     return found
 
 

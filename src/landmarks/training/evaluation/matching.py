@@ -52,7 +52,8 @@ class KnownLandmarks:
         Names that differ in their numbers alone are no slips: `landmark 20000`, `landmark 900`.
         """
         key = self.key(name)
-        others = [known for known, form in self._forms.items() if form != _without_numbers(key)]
+        form = _without_numbers(key)
+        others = [known for known, known_form in self._forms.items() if known_form != form]
         found = get_close_matches(key, others, n=1, cutoff=_SIMILAR)
         return self._names[found[0]] if found else None
 
