@@ -21,6 +21,7 @@ from landmarks.training.config.settings import (
     ScheduleName,
 )
 from landmarks.training.data.augment import TrainTransform
+from landmarks.training.engine.muon import Muon
 from landmarks.training.engine.optimization import get_loss, get_optimizer, get_scheduler
 from landmarks.training.models.backbones import Backbone
 from landmarks.training.models.heads import head_factory
@@ -41,7 +42,7 @@ def transfer() -> TransferModel:
     return TransferModel(Backbone(network, 4, (0.5,) * 3, (0.5,) * 3), 2)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "muon"])
 def test_norms_and_biases_do_not_decay(name: OptimizerName) -> None:
     model = MyModel(2, widths=(8, 8), depths=(1, 1))
     optimizer = get_optimizer(model, OptimizationSettings(optimizer=name, weight_decay=0.1))
@@ -62,7 +63,7 @@ def test_a_backbone_learns_slower_once_it_learns() -> None:
         assert settings_of(parameter, optimizer)["lr"] == pytest.approx(expected), name
 
 
-@pytest.mark.parametrize(("name", "kind"), [("sgd", SGD), ("adam", Adam), ("adamw", AdamW)])
+@pytest.mark.parametrize(("name", "kind"), [("sgd", SGD), ("adam", Adam), ("adamw", AdamW), ("muon", Muon)])
 def test_each_optimiser_lowers_the_loss(name: OptimizerName, kind: type[Optimizer]) -> None:
     torch.manual_seed(0)
     model = nn.Linear(2, 2)
@@ -155,7 +156,7 @@ def unchecked(settings: Any, name: str) -> Any:
     [
         (
             lambda: get_optimizer(nn.Linear(1, 1), unchecked(OptimizationSettings(), "optimizer")),
-            "`optimizer` must be one of sgd, adam, adamw, not 'new'",
+            "`optimizer` must be one of sgd, adam, adamw, muon, not 'new'",
         ),
         (
             lambda: get_scheduler(

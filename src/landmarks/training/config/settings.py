@@ -22,7 +22,7 @@ from landmarks.training.config.rules import MIXES, refuse_unused, require
 ModelKind = Literal["scratch", "transfer"]
 HeadKind = Literal["linear", "cosine"]
 Sampler = Literal["plain", "sqrt", "balanced"]
-OptimizerName = Literal["sgd", "adam", "adamw"]
+OptimizerName = Literal["sgd", "adam", "adamw", "muon"]
 ScheduleName = Literal["plateau", "cosine", "onecycle"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 AugmentationName = Literal[
@@ -195,7 +195,8 @@ class OptimizationSettings:
     """Optimizer and learning-rate schedule.
 
     Attributes:
-        optimizer: `sgd` (momentum, Nesterov), `adam` or `adamw`.
+        optimizer: `sgd` (momentum, Nesterov), `adam`, `adamw`, or `muon`, which learns more in each epoch from scratch
+            (see `landmarks.training.engine.muon`).
         learning_rate: Peak learning rate, above 0.
         backbone_rate: Learning rate of an unfrozen backbone as a fraction of `learning_rate`, in (0, 1].
         momentum: Momentum of `sgd`, in [0, 1).

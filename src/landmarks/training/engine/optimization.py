@@ -16,6 +16,7 @@ from landmarks.errors import require_choice
 from landmarks.training.config.settings import ModelSettings, OptimizationSettings, RunSettings
 from landmarks.training.data.loaders import Loader
 from landmarks.training.data.sampling import class_counts_of
+from landmarks.training.engine.muon import Muon, is_orthogonal
 from landmarks.training.models.heads import head_loss
 
 IMPROVEMENT = 0.01
@@ -59,24 +60,28 @@ def get_optimizer(model: nn.Module, settings: OptimizationSettings, *, device: s
         SettingsError: There is no such optimiser.
     """
     backbone = getattr(model, "backbone", None)
+    is_muon = settings.optimizer == "muon"
     slow = {id(p) for p in backbone.parameters()} if isinstance(backbone, nn.Module) else set()
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[bool, bool, bool], list[nn.Parameter]] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:
-            groups.setdefault((id(parameter) in slow, parameter.ndim > 1), []).append(parameter)
+            key = (id(parameter) in slow, parameter.ndim > 1, is_muon and is_orthogonal(parameter))
+            groups.setdefault(key, []).append(parameter)
     parameters: list[dict[str, Any]] = [
         {
             "params": members,
             "lr": settings.learning_rate * (settings.backbone_rate if is_slow else 1.0),
             "weight_decay": settings.weight_decay if decays else 0.0,
+            "orthogonal": orthogonal,
         }
-        for (is_slow, decays), members in groups.items()
+        for (is_slow, decays, orthogonal), members in groups.items()
     ]
     rate, momentum, fused = settings.learning_rate, settings.momentum, device == "cpu"
     make: dict[str, Callable[[], Optimizer]] = {
         "sgd": lambda: torch.optim.SGD(parameters, rate, momentum=momentum, nesterov=momentum > 0, fused=fused),
         "adam": lambda: torch.optim.Adam(parameters, rate, fused=fused),
         "adamw": lambda: torch.optim.AdamW(parameters, rate, fused=fused),
+        "muon": lambda: Muon(parameters, fused=fused),
     }
     require_choice("optimizer", settings.optimizer, make)
     return make[settings.optimizer]()
