@@ -131,6 +131,23 @@ def test_photos_are_taken_before_the_map_is_there(open_page: Callable[..., Page]
     expect(page.locator("#map-text")).to_have_text("On the map: Eiffel Tower")
 
 
+def test_a_photo_that_is_brought_back_while_it_is_on_the_way_is_sent_once(
+    open_page: Callable[..., Page], photos: list[Path]
+) -> None:
+    waiting: list[Any] = []
+    page = open_page(held="v1/tags", waiting=waiting)
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url) if "v1/tags" in request.url else None)
+    give(page, photos[:1])
+    held_back(page, waiting)
+    for button in ("Clear", "Undo"):
+        page.get_by_role("button", name=button).click()
+    waiting[0].continue_()
+    expect(page.get_by_role("status")).to_contain_text("1 of 1 photos done")
+    page.wait_for_timeout(500)  # in which a second request would be made
+    assert len(sent) == 1
+
+
 def test_there_are_drawings_to_try_until_there_are_photos(open_page: Callable[..., Page]) -> None:
     page = open_page()
     samples = page.locator("#samples")

@@ -17,7 +17,7 @@ const mendable = (error) => error.passes || error.status >= 500;
 export class Queue {
   #photos;
   #waiting = [];
-  #running = 0;
+  #sending = new Set();
   #atOnce = 2;
   #resting = false;
   #rests = 0; // since the last answer
@@ -34,9 +34,11 @@ export class Queue {
     this.#refused = refused;
   }
 
+  /** Put a photo in, unless it is there: one that was taken off the page and brought back meanwhile. */
   add(photo) {
+    if (this.#sending.has(photo) || this.#waiting.includes(photo)) return;
     this.#photos.update(photo, { state: "waiting", progress: 0, error: null });
-    if (this.#running === 0 && this.#waiting.length === 0) this.#answered = performance.now();
+    if (this.#sending.size === 0 && this.#waiting.length === 0) this.#answered = performance.now();
     this.#waiting.push(photo);
     this.#run();
   }
@@ -49,12 +51,13 @@ export class Queue {
   }
 
   #run() {
-    while (!this.#resting && this.#badKey !== this.#key && this.#running < this.#atOnce && this.#waiting.length > 0) {
+    const rests = this.#resting || this.#badKey === this.#key;
+    while (!rests && this.#sending.size < this.#atOnce && this.#waiting.length > 0) {
       const photo = this.#waiting.shift();
       if (!this.#photos.has(photo)) continue;
-      this.#running += 1;
+      this.#sending.add(photo);
       this.#send(photo).finally(() => {
-        this.#running -= 1;
+        this.#sending.delete(photo);
         this.#run();
       });
     }
