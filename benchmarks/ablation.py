@@ -1,7 +1,8 @@
 """Ablation of `MyModel` and its training: one change at a time, with the same seeds, split, epochs and steps.
 
 Run `python benchmarks/ablation.py DATA`, DATA being an image folder. Accuracy and loss are those of the validation
-images after the last epoch, with the averaged weights; the test split is never read.
+images after the last epoch, with the averaged weights; the test split is never read. `--table optimizers` compares
+optimisers alone.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Variant:
     optimization: dict[str, Any] = field(default_factory=dict)
 
 
-VARIANTS = (
+PARTS = (
     Variant("default: widths 48-384, depths 1-1-2-1"),
     Variant("without squeeze-and-excitation", model={"attention": False}),
     Variant("stem of one 7 x 7 convolution, stride 4", stem=lambda: conv_norm(3, ModelSettings.widths[0], 7, 4)),
@@ -58,11 +59,18 @@ VARIANTS = (
         "colour jitter and rotation for TrivialAugment",
         augment={"names": ("resized-crop", "flip", "jitter", "rotation")},
     ),
+)
+OPTIMIZERS = (
+    Variant("default: Muon, rate 2e-3"),
+    Variant("AdamW, rate 2e-3", optimization={"optimizer": "adamw"}),
+    Variant("AdamW, rate 4e-3", optimization={"optimizer": "adamw", "learning_rate": 4e-3}),
     Variant(
         "SGD, Nesterov, rate 0.1, decay 5e-4",
         optimization={"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4},
     ),
 )
+TABLES = {"parts": PARTS, "optimizers": OPTIMIZERS}
+"""What is compared; the first of each is the default."""
 
 
 def run(variant: Variant, data: Data, epochs: int, sizes: tuple[int, ...], seed: int) -> tuple[EpochRow, float]:
@@ -103,7 +111,9 @@ def make(variant: Variant, data: Data) -> MyModel:
     return network
 
 
-def row(variant: Variant, found: list[tuple[EpochRow, float]], usual: list[float], data: Data) -> list[str]:
+def row(
+    variant: Variant, found: list[tuple[EpochRow, float]], usual: list[float], data: Data, *, default: bool
+) -> list[str]:
     """One row: the difference from the default is the mean over the seeds, with its standard error."""
     accuracies = [last.valid_accuracy for last, _ in found]
     gains = [100 * (own - other) for own, other in zip(accuracies, usual, strict=True)]
@@ -112,7 +122,7 @@ def row(variant: Variant, found: list[tuple[EpochRow, float]], usual: list[float
         variant.name,
         f"{statistics.mean(accuracies):.3f}",
         ", ".join(f"{one:.3f}" for one in accuracies),
-        "-" if variant is VARIANTS[0] else f"{statistics.mean(gains):+.1f} ± {error:.1f}",
+        "-" if default else f"{statistics.mean(gains):+.1f} ± {error:.1f}",
         f"{statistics.mean(last.valid_loss for last, _ in found):.3f}",
         f"{statistics.median(seconds for _, seconds in found):.0f}",
         f"{sum(part.numel() for part in make(variant, data).parameters()) / 1e6:.1f}",
@@ -122,19 +132,21 @@ def row(variant: Variant, found: list[tuple[EpochRow, float]], usual: list[float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
+    parser.add_argument("--table", choices=TABLES, default="parts")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--sizes", default="64")
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
     sizes = tuple(int(word) for word in given.sizes.split(","))
     data = prepare_data(given.data, DataSettings(valid_size=0.3))  # the more pictures, the less chance
-    found: dict[str, list[tuple[EpochRow, float]]] = {variant.name: [] for variant in VARIANTS}
+    variants = TABLES[given.table]
+    found: dict[str, list[tuple[EpochRow, float]]] = {variant.name: [] for variant in variants}
     for seed in range(given.seeds):
-        for variant in VARIANTS:
+        for variant in variants:
             last, seconds = run(variant, data, given.epochs, sizes, seed)
             found[variant.name].append((last, seconds))
             print(seed, variant.name, f"{last.valid_accuracy:.3f}", f"{seconds:.0f} s", flush=True)
-    usual = [last.valid_accuracy for last, _ in found[VARIANTS[0].name]]
+    usual = [last.valid_accuracy for last, _ in found[variants[0].name]]
     header = [
         "variant",
         "validation accuracy, mean",
@@ -144,16 +156,18 @@ def main() -> None:
         "seconds, median",
         "million parameters",
     ]
-    body = table(header, [row(variant, found[variant.name], usual, data) for variant in VARIANTS])
+    rows = [row(one, found[one.name], usual, data, default=one is variants[0]) for one in variants]
+    body = table(header, rows)
     body += (
         f"\n\n{given.data.name}: {len(data.folder.train)} training and {len(data.folder.valid)} validation "
         f"pictures, {given.epochs} epochs at {given.sizes} pixels. Seeds differ in initial weights, order and "
         "augmentation; ± is the standard error of the difference over the seeds."
     )
-    command = (
-        f"python benchmarks/ablation.py DATA --epochs {given.epochs} --sizes {given.sizes} --seeds {given.seeds}"
-    )
-    record("ablation", "Ablation of training from scratch", command, body, ["torch"])
+    command = "python benchmarks/ablation.py DATA"
+    for key in ("table", "epochs", "sizes", "seeds"):
+        command += f" --{key} {vars(given)[key]}"
+    name = "ablation" if given.table == "parts" else f"ablation_{given.table}"
+    record(name, "Ablation of training from scratch", command, body, ["torch"])
 
 
 if __name__ == "__main__":

@@ -195,8 +195,8 @@ class OptimizationSettings:
     """Optimizer and learning-rate schedule.
 
     Attributes:
-        optimizer: `sgd` (momentum, Nesterov), `adam`, `adamw`, or `muon`, which learns more in each epoch from scratch
-            (see `landmarks.training.engine.muon`).
+        optimizer: `sgd` (momentum, Nesterov), `adam`, `adamw`, or `muon`, with which a network from scratch learns
+            more in each epoch (see `landmarks.training.engine.muon`).
         learning_rate: Peak learning rate, above 0.
         backbone_rate: Learning rate of an unfrozen backbone as a fraction of `learning_rate`, in (0, 1].
         momentum: Momentum of `sgd`, in [0, 1).
@@ -207,7 +207,7 @@ class OptimizationSettings:
         ema: Decay per step of the exponential moving average of the weights, in [0, 1); 0 for none.
     """
 
-    optimizer: OptimizerName = "adamw"
+    optimizer: OptimizerName = "muon"
     learning_rate: float = 2e-3
     backbone_rate: float = 0.1
     momentum: float = 0.9
@@ -354,7 +354,7 @@ def default_settings(data: Path, kind: ModelKind = DEFAULT_METHOD, *, unfreeze: 
             data,
             model=model,
             augment=AugmentSettings(("resized-crop", "flip", "jitter"), crop_scale=0.6, sizes=rules.FROZEN_SIZES),
-            optimization=OptimizationSettings(learning_rate=0.05, weight_decay=1e-4, label_smoothing=0.0, ema=0.0),
+            optimization=OptimizationSettings("adamw", 0.05, weight_decay=1e-4, label_smoothing=0.0, ema=0.0),
             loop=LoopSettings(epochs=40),
         )
     return RunSettings(
@@ -362,7 +362,7 @@ def default_settings(data: Path, kind: ModelKind = DEFAULT_METHOD, *, unfreeze: 
         model=model,
         loading=DataSettings(batch_size=32),
         augment=AugmentSettings(sizes=(160, 192)),
-        optimization=OptimizationSettings(learning_rate=2e-3, label_smoothing=0.0, ema=0.99),
+        optimization=OptimizationSettings("adamw", 2e-3, label_smoothing=0.0, ema=0.99),
         loop=LoopSettings(epochs=10),
     )
 

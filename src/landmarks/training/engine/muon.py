@@ -18,17 +18,17 @@ class Muon(torch.optim.AdamW):
     """Momentum with orthogonal steps for convolutions, AdamW for all else (Jordan et al. 2024).
 
     The momentum of a weight, as a matrix of output channels by inputs, is replaced by the nearest matrix whose
-    singular values are all about 1. So directions that are rare in the gradients are learnt as fast as the few that
-    dominate them (https://kellerjordan.github.io/posts/muon/). The step is then made as large as one of AdamW can be,
-    with a root mean square of the learning rate, so both share learning rate and weight decay (Liu et al. 2025,
-    https://arxiv.org/abs/2502.16982, take a fifth of it).
+    singular values are all about 1. So directions that are rare in the gradients are learnt as fast as the few
+    that dominate them (https://kellerjordan.github.io/posts/muon/). The root mean square of the step is the
+    learning rate, so that both share it, and the weight decay; Liu et al. 2025 (https://arxiv.org/abs/2502.16982)
+    take a fifth of that, which learns more slowly here.
 
-    `torch.optim.Muon` takes matrices alone, and timm's computes in bf16, which takes some forty times as long on a
-    CPU without instructions for it.
+    `torch.optim.Muon` takes matrices alone, and timm's computes in bf16, in some forty times as long on a CPU
+    without instructions for it.
 
     Args:
-        groups: Parameters with their `lr`, `weight_decay` and `orthogonal`: True for weights (outputs, inputs, ...)
-            that get orthogonal steps.
+        groups: Parameters with their `lr`, `weight_decay` and `orthogonal`: True for weights (outputs, inputs,
+            ...) that get orthogonal steps.
         fused: For the part of AdamW.
     """
 
@@ -64,8 +64,8 @@ class Muon(torch.optim.AdamW):
 def is_orthogonal(weight: nn.Parameter) -> bool:
     """Return whether a weight gets orthogonal steps: that of a convolution which mixes channels.
 
-    The head and weights of one dimension are better off with AdamW (Jordan et al. 2024), and a depthwise convolution
-    is no matrix of channels.
+    The head and weights of one dimension are better off with AdamW (Jordan et al. 2024), and a depthwise
+    convolution is no matrix of channels.
     """
     return weight.ndim == 4 and weight.shape[1] > 1
 
@@ -73,9 +73,9 @@ def is_orthogonal(weight: nn.Parameter) -> bool:
 def orthogonalized(matrix: Tensor) -> Tensor:
     """Return the matrix (M, N) with its singular values brought near 1, approximately U V^T of its U S V^T.
 
-    The iteration is X <- p(X X^T) X with p(A) = aI + bA + cA^2. All factors p commute, so they are multiplied on the
-    small side, and the long side is seen twice only: half the time of the usual form for the shapes of `MyModel`, and
-    the same result in 32 bits.
+    The iteration is X <- p(X X^T) X with p(A) = aI + bA + cA^2. The factors p commute, so they are multiplied on
+    the small side, and the long side is seen twice only: half the time of the usual form for the shapes of
+    `MyModel`, and the same result in 32 bits.
     """
     if matrix.shape[0] > matrix.shape[1]:
         return orthogonalized(matrix.T).T
