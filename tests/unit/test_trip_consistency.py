@@ -221,6 +221,23 @@ def test_what_was_tagged_before_speaks_for_new_photos(either: Path, photos: Path
     assert {path.name: path.read_bytes() for path in photos.iterdir() if path.is_file()} == before
 
 
+def test_what_new_photos_contradict_is_told_and_not_counted_as_taken_back(
+    either: Path, photos: Path, tmp_path: Path
+) -> None:
+    others = [path for path in photos.iterdir() if path.name != "stones.jpg"]
+    for path in others:
+        path.rename(tmp_path / path.name)
+    asked = ("tag", photos, "--model", either, "--write", "--trips")
+    assert landmarks(*asked).status == 0
+    for path in others:
+        (tmp_path / path.name).rename(path)
+    done = landmarks(*asked)
+    assert "stones.jpg: Stonehenge stays as it was written, but Eiffel Tower was photographed" in done.err
+    assert "taken back" not in done.err
+    assert landmarks("undo", photos / "stones.jpg").status == 0
+    assert "1 taken back by the trip" in landmarks(*asked).err
+
+
 def test_a_photo_that_the_user_confirmed_is_not_taken_back(model: Path, photos: Path) -> None:
     assert landmarks("tag", photos, "--model", model, "--write", "-q").status == 0
     assert landmarks("confirm", photos / "stones.jpg", "Stonehenge").status == 0

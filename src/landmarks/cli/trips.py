@@ -107,7 +107,15 @@ def _report(trip: Trip, display: Display) -> None:
             "change nothing: their clocks may be wrong"
         )
     notes, verbose = display.summary.notes, display.summary.verbosity.verbose
+    found = {finding.photo.path for finding in trip.findings}
     for photo, change in trip.changes.items():
+        if photo not in found:  # what an earlier run wrote stays
+            if change.kind != "raised":
+                display.note(
+                    f"{photo}: {change.guess.name} stays as it was written, but {change.reason}: to take it back, "
+                    "undo this photo and tag it again with --trips"
+                )
+            continue
         raised = change.kind == "raised"
         notes["tagged by the trip" if raised else "taken back by the trip"] += 1
         if raised and verbose:

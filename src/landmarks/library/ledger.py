@@ -24,6 +24,7 @@ from landmarks.files.closing import Closing
 from landmarks.files.state import is_remote
 from landmarks.library.liveness import Presence
 from landmarks.library.records import (
+    BEFORE,
     BY_FILE,
     CHANGE_FIELDS,
     CHANGED_SINCE,
@@ -241,6 +242,11 @@ class Ledger(Closing):
         """Return the run that last changed the file of a change after it, and is still in place; or None."""
         row = self.row(CHANGED_SINCE, change.target, change.id)
         return None if row is None else row[0]
+
+    def before(self, change: Change) -> Change | None:
+        """Return the last change of its file before a change that is still in place, or None."""
+        row = self.row(BEFORE, change.target, change.id)
+        return None if row is None else change_of(row)
 
     def of_photo(self, photo: bytes) -> Change | None:
         """Return the last change for a photo that is still in place, whichever file it wrote; or None."""

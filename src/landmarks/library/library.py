@@ -81,6 +81,7 @@ class Library(Closing):
             raise InputError(f"{root}: no such folder: check the spelling")
         self.options = options or WriteOptions()
         self._read_only = read_only
+        self._has_followed = False  # moves, for what is only looked up
         self._place = path = absolute(ledger) if ledger is not None else ledger_of(self.root)
         self.ledger = Ledger(
             path if not read_only or path.is_file() else None, read_only=read_only and not may_write(path)
@@ -256,7 +257,11 @@ class Library(Closing):
             digest = photo.sha256 or bytes.fromhex(sha256_file(photo.path))
         except OSError:
             digest = None
-        verdicts = self.ledger.verdicts(self.key(photo.path), digest)
+        key = self.key(photo.path)
+        if self.ledger.verdicts(key, digest) and not self._has_followed:
+            self._has_followed = True
+            follow_moves(self.ledger, self.root)  # another photo may have this path by now
+        verdicts = self.ledger.verdicts(key, digest)
         return judged(photo.tags, verdicts) if verdicts else photo.tags
 
     def recorded(self, photo: Path) -> tuple[Tag, ...] | None:

@@ -84,6 +84,7 @@ VALUES (:run, :owner, :photo, :target, :state, :before_hash, :before_mode, :befo
     :ours, :tags, :model, :time, :photo_size, :photo_sha256)
 """
 NEWEST = "SELECT * FROM changes WHERE target = ? AND state IN ('done', 'undoing') ORDER BY id DESC LIMIT 1"
+BEFORE = "SELECT * FROM changes WHERE target = ? AND id < ? AND state = 'done' ORDER BY id DESC LIMIT 1"
 BY_FILE = """
 SELECT * FROM changes AS one WHERE photo = ? AND state = 'done' AND id = (
     SELECT max(id) FROM changes AS other WHERE other.photo = one.photo AND other.target = one.target

@@ -14,7 +14,15 @@ from landmarks.errors import MetadataError, StorageError
 from landmarks.library.delta import apply_delta
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import Change, ChangeState
-from landmarks.library.writing import ChangedMeanwhileError, content_of, digest, is_full, put_file, was_written
+from landmarks.library.writing import (
+    ChangedMeanwhileError,
+    Snapshot,
+    content_of,
+    digest,
+    is_full,
+    put_file,
+    was_written,
+)
 from landmarks.metadata.edit import plan
 from landmarks.metadata.entries import Entries
 from landmarks.metadata.exiftool import ExifTool
@@ -105,9 +113,25 @@ def undo_changes(ledger: Ledger, root: Path, page: list[Change], tool: ExifTool)
                         state = "undone"
                     ledger.set_state(change.id, state)
                     if state == "undone":
-                        ledger.forget(change.photo)
+                        _step_back(ledger, root, change)
             ledger.release(mine)
     yield from reports.values()
+
+
+def _step_back(ledger: Ledger, root: Path, undone: Change) -> None:
+    """Have a photo processed again, of which a change was undone; until then an earlier change stands."""
+    row, photo = ledger.photo(undone.photo), root / os.fsdecode(undone.photo)
+    if row is None or row.state != "done" or ledger.of_photo(undone.photo) is None:
+        ledger.forget(undone.photo)
+        return
+    if undone.target == undone.photo:
+        try:
+            snapshot = Snapshot.of(photo, read=True)
+        except OSError:
+            ledger.forget(undone.photo)
+            return
+        row = replace(row, size=snapshot.size, mtime_ns=snapshot.mtime_ns, sha256=snapshot.sha256 or b"")
+    ledger.record(replace(row, key="", reason=None, tags=None))
 
 
 def _state(report: Undone | None) -> ChangeState:
@@ -154,7 +178,9 @@ def _bring_back(ledger: Ledger, root: Path, change: Change, tool: ExifTool, put:
         return _restore(target, change, now, put)
     if _is_another(ledger, change, now if target == photo else content_of(photo)):
         return Undone(target, "kept", f"another photo is now called {photo.name}, and its own is not found")
-    return _clean(target, photo, change, tool, put)
+    before = ledger.before(change)
+    wanted = before.ours if before is not None else Entries()
+    return _clean(target, photo, change, wanted, tool=tool, put=put)
 
 
 def _is_another(ledger: Ledger, change: Change, photo: bytes | None) -> bool:
@@ -176,10 +202,12 @@ def _restore(target: Path, change: Change, now: bytes, put: Callable[..., None])
     return Undone(target, "restored")
 
 
-def _clean(target: Path, photo: Path, change: Change, tool: ExifTool, put: Callable[..., None]) -> Undone:
+def _clean(
+    target: Path, photo: Path, change: Change, wanted: Entries, *, tool: ExifTool, put: Callable[..., None]
+) -> Undone:
+    """Replace what a change wrote by what the change before it had written."""
     in_place = change.target == change.photo
-    options = WriteOptions(in_place=in_place)
-    edit = plan(photo, Entries(), change.ours, options=options, tool=tool, target=target)
+    edit = plan(photo, wanted, change.ours, options=WriteOptions(in_place=in_place), tool=tool, target=target)
     if edit.changes:
         keep = edit.status.st_mtime_ns if in_place and edit.status is not None else None
         put(target, edit.after, expected=digest(edit.before), mtime_ns=keep)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from landmarks.library.batch import Batch, Outcome, Work
 from landmarks.library.ledger import Ledger
-from landmarks.library.records import Change, Verdict
+from landmarks.library.records import Change, PhotoRow, Verdict
 from landmarks.library.review.verdicts import judged
 from landmarks.library.writing import Snapshot
 from landmarks.metadata.exiftool import ExifTool
@@ -158,9 +158,19 @@ def _due(files: Files, judgement: Judgement, snapshot: Snapshot, *, everywhere: 
         now = judged(tags, ledger.verdicts(key, snapshot.sha256))
         if now == recorded:
             return None  # what is written is what is wanted
-    row = ledger.photo(key)
-    work = Work(judgement.photo, key, snapshot, row.key if row is not None else "")
+    work = Work(judgement.photo, key, snapshot, _model_key(ledger.photo(key), snapshot))
     return _Due(work, tags, prior, judgement.verdicts)
+
+
+def _model_key(row: PhotoRow | None, snapshot: Snapshot) -> str:
+    """Return what is recorded as the model and options of a photo: a verdict does not look at it.
+
+    One that is due, as it was edited since or could not be written, stays due: no model is called like that.
+    """
+    if row is None:
+        return ""
+    is_settled = row.state == "done" and row.sha256 == snapshot.sha256
+    return row.key if is_settled else " " + row.key.rpartition(" ")[2]
 
 
 def _write(files: Files, due: _Due, batches: dict[int | None, Batch]) -> Iterator[Outcome]:

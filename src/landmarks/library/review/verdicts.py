@@ -12,7 +12,7 @@ from landmarks.tagging.tags import Tag, tags_from_json
 
 
 def judged(tags: Iterable[Tag], verdicts: Iterable[Verdict]) -> tuple[Tag, ...]:
-    """Return the tags after the user's verdicts: without the rejected ones, with the confirmed ones.
+    """Return the tags after the user's verdicts: without the rejected ones, the confirmed ones of the photo first.
 
     Rejecting a city, region or country rejects all tags in it.
 
@@ -30,6 +30,8 @@ def judged(tags: Iterable[Tag], verdicts: Iterable[Verdict]) -> tuple[Tag, ...]:
         names = {verdict.name} | _confirmed_names(verdict)
         if verdict.verdict == "confirmed" and verdict.tag is not None and not names & present:
             kept += tags_from_json(verdict.tag)
+    if certain:  # the first tag of what a photo shows names its place wherever there is room for one
+        kept.sort(key=lambda tag: tag.source != "photo" or not certain & own_names(tag))
     return tuple(kept)
 
 
