@@ -16,7 +16,7 @@ from landmarks.model.embedding_space import plain_space, whitened_space
 from landmarks.model.neighbours import Neighbours
 from landmarks.model.ood import EmbeddingStatistics, ScoreKind, ood_scores
 from landmarks.model.probabilities import fit_temperature, softmax
-from landmarks.training.metrics.ood import auroc
+from landmarks.training.evaluation.measures import auroc
 
 RATES = (0.05, 0.08)
 CURVE = (0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2)

@@ -31,8 +31,8 @@ from landmarks.model.ood import EmbeddingStatistics, ScoreKind, is_landmark, ood
 from landmarks.model.probabilities import fit_temperature, softmax
 from landmarks.model.recognizer import Recognizer
 from landmarks.training.engine.trained import load_data, load_run
+from landmarks.training.evaluation.measures import auroc, global_average_precision
 from landmarks.training.metrics.evaluate import proportion, reliability
-from landmarks.training.metrics.ood import auroc, micro_average_precision
 
 SURE = 0.5
 Score = Callable[[Outputs], NDArray[np.float64]]
@@ -107,7 +107,7 @@ def show(
         with_interval((of_buildings >= threshold) & (best["buildings"] >= SURE)),
         with_interval(tagged & right),
         f"{(tagged & ~right).mean():.2%}",
-        f"{micro_average_precision(confidences, hits, len(right)):.4f}",
+        f"{global_average_precision(confidences, hits, len(right)):.4f}",
         f"{(of_shown >= threshold).mean():.2%}",
     ]
 

@@ -73,6 +73,20 @@ def test_page_of_the_command_line_is_current() -> None:
     assert made == (ROOT / "docs" / "cli.md").read_text(encoding="utf-8"), "run: python docs/cli_page.py"
 
 
+def test_expected_rates_are_those_of_the_bundled_model() -> None:
+    points = (read_info(find_model("world")).calibration or {})["operating_points"]
+    readme, page = ((ROOT / path).read_text() for path in ("README.md", "docs/unknown.md"))
+    for key in ("false_tags_ordinary", "false_tags_unknown"):
+        rate = points["balanced"]["expected"][key]
+        shown = "{value:.1f} % ({low:.1f} - {high:.1f})".format(
+            **{name: 100 * rate[name] for name in ("value", "low", "high")}
+        )
+        assert f"{rate['count']:,}" in readme
+        assert shown in readme
+        assert f"{rate['count']:,} | {shown}" in page
+        assert f"{100 * points['precision']['expected'][key]['value']:.1f}" in readme
+
+
 def test_intervals_over_landmarks_and_kinds_are_those_of_the_bundled_model() -> None:
     fitted = (read_info(find_model("world")).calibration or {})["fitted_on"]
     page, rng = " ".join((ROOT / "docs" / "unknown.md").read_text().split()), np.random.default_rng(0)

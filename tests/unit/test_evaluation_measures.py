@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from landmarks.training.evaluation.measures import (
+    auroc,
     fpr_at_recall,
     global_average_precision,
     pass_rates,
@@ -57,6 +60,18 @@ def test_gap_takes_wrong_answers_first_among_equals(answers: list[tuple[float, b
         if ranked[rank - 1][1]:
             total += sum(right for _, right in ranked[:rank]) / rank
     assert global_average_precision(*split(answers), 30) == pytest.approx(total / 30)
+
+
+def test_gap_of_answers_worked_out_by_hand() -> None:
+    right = np.array([True, False, True])
+    assert global_average_precision(np.array([0.9, 0.8, 0.7]), right, 4) == pytest.approx((1 + 2 / 3) / 4)
+
+
+@settings(deadline=None)
+@given(scores_lists, scores_lists)
+def test_auroc_is_the_share_of_pairs_in_order(positives: list[float], negatives: list[float]) -> None:
+    pairs = [1.0 if p > n else 0.5 if p == n else 0.0 for p, n in product(positives, negatives)]
+    assert auroc(np.array(positives), np.array(negatives)) == pytest.approx(np.mean(pairs))
 
 
 @settings(deadline=None)

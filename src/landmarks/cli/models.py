@@ -307,8 +307,12 @@ def _show(row: dict[str, Any], fitted_on: Mapping[str, Any]) -> None:
     click.echo(f"  licence: {row['licence']}")
     for line in _origin(row["origin"]):
         click.echo(line)
+    from landmarks.model.operating_points import estimated
+
     for name, point in row["operating_points"].items():
         click.echo(f"  --prefer {name}: {_expected(point['expected'], fitted_on)}")
+    if note := estimated(fitted_on):
+        click.echo(f" {note}")
     for one in row["learned"]:
         rejected = f", {one['rejected']} rejected" if one["rejected"] else ""
         click.echo(f"  learned: {one['name']} from {counted(one['photos'], 'photo')}{rejected}")

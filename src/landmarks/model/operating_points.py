@@ -51,6 +51,22 @@ def same_groups(fitted_on: Mapping[str, Any], sort: Literal["kind", "landmark"])
     return 0 < len(groups) < FOLDS
 
 
+def estimated(fitted_on: Mapping[str, Any]) -> str:
+    """Return a sentence, after a blank, about rates of false tags that are those of another network; else nothing.
+
+    Args:
+        fitted_on: As stored with a calibration; `carried_over_on` are the photos on which its thresholds were
+            moved from that network to this one.
+    """
+    if "carried_over_on" not in fitted_on:
+        return ""
+    return (
+        " The rates of false tags are estimates: those of a network that was trained in the same way without "
+        "these landmarks and some of these kinds of photos. This one learnt them too; the thresholds were moved "
+        f"to it on {fitted_on['carried_over_on']} photos that should get no tag."
+    )
+
+
 @dataclass(frozen=True)
 class ExpectedRate:
     """A fraction of `count` photos, with its 95 % interval; all three in [0, 1].

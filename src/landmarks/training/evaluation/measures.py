@@ -1,4 +1,4 @@
-"""Metrics of selective prediction: risk against coverage, false tags against true ones.
+"""Metrics of selective prediction: risk against coverage, false tags against true ones, uAP and AUROC.
 
 Scores are compared as by a threshold: photos with equal scores pass together or not at all, so no metric depends
 on the order of the photos.
@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.model.probabilities import Floats
-from landmarks.training.metrics.ood import micro_average_precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,15 +63,37 @@ def fpr_at_recall(positives: Floats, negatives: Floats, recall: float = 0.95) ->
 
 
 def global_average_precision(scores: Floats, right: NDArray[np.bool_], landmarks: int) -> float:
-    """Return uAP, also called GAP; among equal scores, wrong answers rank higher (the pessimistic choice).
+    """Return uAP, also called GAP: the average precision of one ranking of the answers for all photos.
+
+    Among equal scores wrong answers rank higher (the pessimistic choice). Source: Weyand et al., "Google Landmarks
+    Dataset v2", CVPR 2020, https://arxiv.org/abs/2004.01804; the measure is from Perronnin, Liu and Renders, "A
+    family of contextual measures of similarity between distributions with application to image retrieval", CVPR
+    2009.
 
     Args:
         scores: One for each photo with an answer.
         right: Whether it is correct; False for a photo without a known landmark.
-        landmarks: Number of photos with a known landmark; at least 1.
+        landmarks: Number of photos with a known landmark, answered or not; at least 1.
     """
-    wrong_first = np.argsort(np.asarray(right), kind="stable")
-    return micro_average_precision(np.asarray(scores)[wrong_first], np.asarray(right)[wrong_first], landmarks)
+    hits = np.asarray(right, dtype=np.float64)
+    hits = hits[np.lexsort((hits, -np.asarray(scores, dtype=np.float64)))]
+    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+    return float((precision * hits).sum() / landmarks)
+
+
+def auroc(positives: Floats, negatives: Floats) -> float:
+    """Return the probability that a positive scores higher than a negative; ties count half.
+
+    This is the area under the ROC curve (Hanley and McNeil, Radiology 143, 1982).
+
+    Args:
+        positives: Scores of known photos, at least one.
+        negatives: Scores of unknown photos, at least one.
+    """
+    ordered = np.sort(negatives)
+    below = np.searchsorted(ordered, positives, side="left")
+    not_above = np.searchsorted(ordered, positives, side="right")
+    return float((below + not_above).sum() / (2 * len(positives) * len(negatives)))
 
 
 def pass_rates(scores: Floats, passes: NDArray[np.bool_], thresholds: Floats) -> NDArray[np.float64]:

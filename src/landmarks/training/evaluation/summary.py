@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.errors import DataError
+from landmarks.model.vectors import spread
 from landmarks.training.evaluation.judgement import Judgement
 from landmarks.training.evaluation.measures import (
+    auroc,
     fpr_at_recall,
     global_average_precision,
     pass_rates,
@@ -23,7 +25,6 @@ from landmarks.training.evaluation.measures import (
 )
 from landmarks.training.evaluation.photos import Role
 from landmarks.training.metrics.evaluate import ConfusedPair, Proportion, Reliability, proportion, reliability
-from landmarks.training.metrics.ood import auroc
 
 WORST = 24
 """Number of mistakes of each kind in a summary."""
@@ -287,7 +288,7 @@ def _detections(known: Sequence[Judgement], others: Sequence[Judgement]) -> Iter
 
 def _curve(known: Sequence[Judgement], others: Sequence[Judgement]) -> Curve:
     thresholds = np.unique(_scores([*known, *others]))[::-1]
-    thresholds = thresholds[_spread(len(thresholds))]
+    thresholds = thresholds[spread(np.arange(len(thresholds)), CURVE_POINTS)]
     right, confident = _right(known), np.array([one.confident for one in known], dtype=bool)
     false = {
         role: pass_rates(_scores(members), np.array([one.confident for one in members], dtype=bool), thresholds)
@@ -302,13 +303,8 @@ def _curve(known: Sequence[Judgement], others: Sequence[Judgement]) -> Curve:
 
 
 def _thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
-    chosen = _spread(len(x))
+    chosen = spread(np.arange(len(x)), CURVE_POINTS)
     return tuple(zip(x[chosen].tolist(), y[chosen].tolist(), strict=True))
-
-
-def _spread(count: int) -> NDArray[np.int64]:
-    """Return at most `CURVE_POINTS` positions out of `count`, including both ends."""
-    return np.unique(np.linspace(0, count - 1, min(count, CURVE_POINTS)).round().astype(np.int64))
 
 
 def _confused(known: Sequence[Judgement]) -> tuple[ConfusedPair, ...]:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from landmarks.model.folder import ModelInfo
-from landmarks.model.operating_points import same_groups
+from landmarks.model.ood import is_landmark
+from landmarks.model.operating_points import WORDS, estimated, same_groups
 
 LISTED_CLASSES = 1000
 """Classes that a card lists."""
@@ -22,14 +23,17 @@ def model_card(info: ModelInfo, notes: str = "") -> str:
         info: The content of `model.json`, which nearly all of the card is made from.
         notes: Additional Markdown: source and licence of the data, purpose.
     """
-    listed = "\n".join(f"- {name}" for name in info.classes[:LISTED_CLASSES])
-    more = len(info.classes) - LISTED_CLASSES
+    known = is_landmark(info.classes)
+    names = [name for name, is_known in zip(info.classes, known, strict=True) if is_known]
+    count = f"{len(names)} classes" + ("" if known.all() else " and one for everything else")
+    listed = "\n".join(f"- {name}" for name in names[:LISTED_CLASSES])
+    more = len(names) - LISTED_CLASSES
     classes = f"{listed}\n\nand {more} more: `model.json` has them all." if more > 0 else listed
     versions = ", ".join(f"{name} {version}" for name, version in info.versions.items())
     sections = [
         f"# {info.name}",
-        f"A landmark recogniser: `{info.architecture}`, {info.precision}, {len(info.classes)} classes, made "
-        f"{info.created} by landmarks.",
+        f"A landmark recogniser: `{info.architecture}`, {info.precision}, {count}, made {info.created} by "
+        "landmarks.",
         "## Use",
         f"```\nlandmarks tag --model {info.name} PHOTO...\n```",
         "Input: RGB images, short side resized to "
@@ -124,17 +128,17 @@ def _unknown(calibration: Mapping[str, Any] | None) -> str:
 
 def _operating_points(calibration: Mapping[str, Any]) -> str:
     fitted = calibration["fitted_on"]
-    rows = ["| prefer | score needed | confidence needed | " + " | ".join(_EXPECTED.values()) + " |"]
-    rows.append("|---" * (3 + len(_EXPECTED)) + "|")
+    rows = ["| prefer | score needed | confidence needed | " + " | ".join(WORDS.values()) + " |"]
+    rows.append("|---" * (3 + len(WORDS)) + "|")
     for name, point in calibration["operating_points"].items():
-        cells = [_share(point["expected"].get(key)) for key in _EXPECTED]
+        cells = [_share(point["expected"].get(key)) for key in WORDS]
         rows.append(f"| {name} | {point['threshold']:.4g} | {point['min_confidence']:g} | {' | '.join(cells)} |")
     text = (
         "The model knows the classes below and nothing else. `landmarks tag` gives no tag to a photo whose "
         f"`{calibration['score']}` score is below the threshold. Thresholds were chosen on {fitted['negatives']} "
         f"photos without a landmark and {fitted.get('unknown_landmarks', 0)} of landmarks it does not know. The "
         f"expected rates are cross-fitted: measured on {_others(fitted)} than those on which the thresholds were "
-        "chosen.\n\n" + "\n".join(rows)
+        f"chosen.{estimated(fitted)}\n\n" + "\n".join(rows)
     )
     worst = sorted(fitted.get("rates", {}).items(), key=lambda item: -float(item[1]["value"]))[:5]
     if worst:
@@ -154,14 +158,6 @@ def _others(fitted: Mapping[str, Any]) -> str:
         return kinds
     same = same_groups(fitted, "landmark")
     return f"{kinds} and {'other photos of the same landmarks' if same else 'other landmarks'}"
-
-
-_EXPECTED = {
-    "tagged_rightly": "landmarks tagged correctly",
-    "tagged_wrongly": "landmarks tagged wrongly",
-    "false_tags_ordinary": "false tags, ordinary photos",
-    "false_tags_unknown": "false tags, unknown landmarks",
-}
 
 
 def _share(rate: Mapping[str, Any] | None) -> str:
