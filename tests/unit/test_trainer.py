@@ -140,6 +140,25 @@ class Pixels(nn.Module):
         return cast(torch.Tensor, self.head(images.mean(dim=(2, 3))))
 
 
+def test_the_rate_of_a_row_is_that_of_the_settings_not_of_the_backbone(
+    loaders: dict[str, Any], tmp_path: Path
+) -> None:
+    class Whole(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone, self.head = nn.Linear(1280, 2), nn.Linear(2, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return cast(torch.Tensor, self.head(self.backbone(x)))
+
+    usual = settings(1)
+    steady = replace(usual, optimization=replace(usual.optimization, schedule="plateau"))
+    (row,) = optimize(
+        NetworkOfRun(Whole(), "net", Preprocessing(), ("a", "b", "c")), loaders, steady, RunFolder(tmp_path)
+    )
+    assert row.learning_rate == usual.optimization.learning_rate
+
+
 @pytest.mark.parametrize(
     ("unfreeze", "on_images", "saved"),
     [
