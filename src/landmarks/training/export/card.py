@@ -101,7 +101,7 @@ def _data(data: Mapping[str, Any]) -> str:
         return "Not recorded."
     return (
         f"`{data['name']}` (fingerprint {data['fingerprint']}): {data['train']} training, {data['valid']} "
-        f"validation and {data['test']} test images; {len(data['broken'])} were unreadable."
+        f"validation and {data['test']} test images; {data.get('unreadable', 0)} were unreadable."
     )
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -157,7 +158,7 @@ def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSetti
         precision="fp32",
         classes=run.classes,
         preprocessing=contract,
-        data=run.info["data"],
+        data=_without_paths(run.info["data"]),
         versions=library_versions(),
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         licence=licence_of(settings.licence, origin),
@@ -198,6 +199,12 @@ def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSetti
         (folder / TORCHSCRIPT_FILE).unlink()
     _describe(folder, info)
     return parity
+
+
+def _without_paths(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run says of its data with the number of its unreadable images, not their paths."""
+    kept = {key: value for key, value in data.items() if key != "broken"}
+    return {**kept, "unreadable": len(data.get("broken", ()))}
 
 
 def _of_table(run: TrainedRun) -> TransferModel | None:
