@@ -45,6 +45,7 @@ from landmarks.training.runs.folder import (
     create_run,
     discard_without_weights,
     library_versions,
+    has_weights,
     locked_run,
     machine,
     open_run,
@@ -119,10 +120,14 @@ def _complete(
         if begun := resume and folder.checkpoint.is_file():
             settings = from_checkpoint(settings)
         data, network = prepare(settings, logger, folder)
-        if resume and folder.info.is_file():
-            require_same_data(folder, read_info(folder), data)
         info = _describe(data, network)
         write_json(folder.info, info)
+        if resume and folder.info.is_file():
+            before = read_info(folder)
+            require_same_data(folder, before, data)
+            if has_weights(folder):  # else the run starts anew
+                kept = ("versions", "machine", "started", "seconds")
+                info |= {key: before[key] for key in kept if key in before}
         unfreeze = settings.model.unfreeze
         # Fine-tuning that has begun, here or in the run it starts from, has left the head of before behind.
         if isinstance(network.model, TransferModel) and not (unfreeze and (begun or network.has_head)):
@@ -134,7 +139,8 @@ def _complete(
             else:
                 fabric = launch_fabric(settings.loop, settings.model)
                 train_images(fabric, data, network, settings, folder, resume=resume, logger=logger)
-        write_json(folder.info, {**info, "seconds": round(time.perf_counter() - started, 1)})
+        seconds = round(time.perf_counter() - started, 1)
+        write_json(folder.info, {**info, "seconds": max(seconds, info.get("seconds", 0.0))})
         logger.stage("evaluating")
         run = load_run(folder.root)
         evaluate_run(run, data, splits=splits)

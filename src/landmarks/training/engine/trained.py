@@ -171,7 +171,7 @@ def _write_report(
     run: TrainedRun, data: Data, evaluations: Mapping[str, Evaluation], confusions: Mapping[str, bytes]
 ) -> None:
     history = read_history(run.folder.history)
-    minutes = float(run.info.get("seconds", 0.0)) / 60
+    seconds = run.info.get("seconds")  # of a run that was finished
     write_report(
         run.folder.report,
         title=f"{run.architecture} on {run.info['data']['name']}",
@@ -181,7 +181,7 @@ def _write_report(
             ("Classes", str(len(run.classes))),
             ("Parameters", f"{sum(p.numel() for p in run.model.parameters()) / 1e6:.2f} million"),
             ("Epochs", str(len(history))),
-            ("Time", f"{minutes:.1f} minutes"),
+            *([("Time", f"{seconds / 60:.1f} minutes")] if seconds is not None else []),
         ],
         evaluations=evaluations,
         confusions=confusions,
