@@ -118,7 +118,7 @@ def _complete(
             require_data(folder, settings)
         started = time.perf_counter() - _seconds_so_far(folder)
         if begun := resume and folder.checkpoint.is_file():
-            settings = from_checkpoint(settings)
+            settings = from_checkpoint(settings, folder)
         data, network = prepare(settings, logger, folder)
         info = _describe(data, network)
         write_json(folder.info, info)
