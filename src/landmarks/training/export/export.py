@@ -143,8 +143,8 @@ def _taken(out: Path) -> RunError:
 
 def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> ParityReport:
     """Write the files of a model folder; see `export_run`."""
-    for given in filter(None, (settings.negatives, settings.unknown_landmarks)):
-        require_others(given, data)
+    given = list(filter(None, (settings.negatives, settings.unknown_landmarks)))
+    require_others(given, data, run.settings.model.init)
     measured = {split: run.metrics(split) for split in ("valid", "test")}
     contract = run.preprocessing
     fp32 = folder / "fp32.onnx"
