@@ -83,8 +83,9 @@ class ParityReport:
         pictures: Validation images on which fp32 exports were compared.
         torchscript: Maximum difference in probability of the TorchScript file.
         onnx: Likewise for the fp32 ONNX model.
-        valid_accuracy: Accuracy on validation of the fp32 ONNX model.
-        int8_valid_accuracy: Accuracy on validation of the int8 model, or None for an fp32 export.
+        valid_pictures: Validation images on which accuracies were measured.
+        valid_accuracy: Accuracy on them of the fp32 ONNX model.
+        int8_valid_accuracy: Accuracy on them of the int8 model, or None for an fp32 export.
         int8_difference: Accuracy of int8 minus that of fp32 on validation and training images together, with its
             95 % interval; None for an fp32 export.
         unreadable: Photos of `negatives` and `unknown_landmarks` that cannot be read.
@@ -93,6 +94,7 @@ class ParityReport:
     pictures: int
     torchscript: float
     onnx: float
+    valid_pictures: int
     valid_accuracy: float
     int8_valid_accuracy: float | None = None
     int8_difference: Proportion | None = None
@@ -188,7 +190,8 @@ def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSetti
         info = replace(info, temperature=made.calibration.temperature, calibration=made.calibration.to_dict())
     script = write_torchscript(run, pictures, folder / TORCHSCRIPT_FILE, info.temperature)
     left_out = tuple(map(str, made.unreadable))
-    parity = ParityReport(len(pictures), script, onnx, float(right.mean()), accuracy, difference, left_out)
+    found = (len(right), float(right.mean()), accuracy, difference)
+    parity = ParityReport(len(pictures), script, onnx, *found, left_out)
     if made.reference is not None:
         made.reference.save(folder / REFERENCE_FILE)
     # A model folder is passed on, without paths of this machine.
