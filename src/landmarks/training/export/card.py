@@ -90,8 +90,8 @@ def _figures(metrics: Mapping[str, Any]) -> str:
         )
         if proof["int8_valid_accuracy"] is not None:
             text += (
-                f" On {proof['valid_pictures']} validation images the accuracy of fp32 is {proof['valid_accuracy']:.3f} and of int8 "
-                f"{proof['int8_valid_accuracy']:.3f}."
+                f" On {proof['valid_pictures']} validation images the accuracy of fp32 is "
+                f"{proof['valid_accuracy']:.3f} and of int8 {proof['int8_valid_accuracy']:.3f}."
             )
     return text
 
