@@ -197,14 +197,19 @@ def nothing(tmp_path: Path) -> Path:
     return folder
 
 
-def test_export_learns_from_negatives_when_to_say_nothing(transfer_run, nothing, drawn, tmp_path):
-    model = tmp_path / "calibrated"
+def test_export_learns_from_negatives_when_to_say_nothing(transfer_run, copy_run, nothing, drawn, tmp_path):
+    run, model = copy_run(transfer_run), tmp_path / "calibrated"
+    told = json.loads((run / "run.json").read_text())
+    told["data"]["broken"] = ["/home/me/cut.jpg: it ends early"]  # as of a table with absolute paths
+    (run / "run.json").write_text(json.dumps(told))
     notes = tmp_path / "notes.md"
     notes.write_text("Drawn by code.")
     flags = ("--precision", "fp32", "--no-torchscript", "--negatives", nothing, "--target-fpr", 0.2)
-    outcome = landmarks("export", transfer_run, "--out", model, *flags, "--notes", notes)
+    outcome = landmarks("export", run, "--out", model, *flags, "--notes", notes)
     assert outcome.status == 0, outcome.err
     info = read_info(model)
+    assert "/home/me" not in (model / "model.json").read_text()
+    assert info.data["unreadable"] == 1
     assert info.calibration is not None
     assert info.calibration["fitted_on"]["negatives"] == 12
     assert f"left out, as they cannot be read: {nothing / 'broken.jpg'}\n" in outcome.out

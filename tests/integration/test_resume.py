@@ -161,13 +161,16 @@ def test_finished_run_trains_no_further_when_resumed(drawn, cache, tmp_path):
     assert landmarks("train", drawn, *HEAD, *flags).status == 0
     assert torch.get_num_threads() == 2
     assert torch.equal(torch.get_rng_state(), random)
-    before, seconds = figures(run), json.loads(run.info.read_text())["seconds"]
+    before, told = figures(run), json.loads(run.info.read_text())
     assert len(before) == 2
+    assert told["seconds"] > 0
     run.report.unlink()
+    told |= {"seconds": 6000.0, "started": "then", "machine": "another", "versions": {"landmarks": "0"}}
+    run.info.write_text(json.dumps(told))
     assert landmarks("train", "--resume", run.root).status == 0
     assert figures(run) == before
-    assert run.report.is_file()
-    assert seconds > 0
+    assert "100.0 minutes" in run.report.read_text()
+    assert json.loads(run.info.read_text()) == told
 
 
 def test_the_run_it_started_from_may_be_gone(drawn, cache, undisturbed, tmp_path, stop_at):

@@ -16,10 +16,12 @@ from typing import Any
 import pytest
 from commands import landmarks
 from free_port import free_port
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 from tiny_backbone import TINY_BACKBONE
 
 from landmarks.cli.progress import RunProgress
-from landmarks.training.runs.folder import read_history
+from landmarks.training.config.settings import default_settings
+from landmarks.training.runs.folder import create_run, read_history
 
 pytestmark = pytest.mark.skipif(find_spec("mlflow") is None, reason="mlflow, of the extra track, is not installed")
 
@@ -156,6 +158,18 @@ def test_a_mistake_is_told_before_any_work(drawn, tmp_path, flags, sentence):
     outcome = landmarks("train", drawn, "--out", tmp_path / "run", *flags)
     assert (outcome.status, outcome.complaint) == (2, sentence)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_only_the_first_process_is_tracked(drawn, tmp_path, monkeypatch, resume):
+    run = tmp_path / "run"
+    uri = ("--track", "mlflow", "--track-uri", "http://127.0.0.1:9")  # where nothing answers
+    flags = ("--resume", run) if resume else (drawn, "--out", run, *uri)
+    create_run(run, default_settings(drawn))
+    (run / "tracking.json").write_text('{"uri": "http://127.0.0.1:9", "run_id": "1"}')
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    with pytest.raises(SystemExit, match=r"^0$"):
+        landmarks("train", *flags)
 
 
 def test_a_server_that_is_not_there_is_told(drawn, tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from warm import WarmCommand
 
 from landmarks.training.config.settings import default_settings
 from landmarks.training.tuning import search_space
+from landmarks.training.tuning.report import way_on
 from landmarks.training.tuning.search_space import SPACES, Choice, point_of, space_of, spread_points
 
 pytestmark = pytest.mark.skipif(find_spec("optuna") is None, reason="optuna, of the extra tune, is not installed")
@@ -100,12 +101,20 @@ def test_the_best_settings_train(study, drawn, cache, tmp_path):
     assert told["loop"]["epochs"] == 3
 
 
-def test_the_report_stands_alone_and_says_how_to_go_on(study):
+def test_the_report_stands_alone_and_says_how_to_go_on(study, drawn):
     page = (study / "report.html").read_text()
+    assert f"landmarks train {drawn} --preset {study / 'best.toml'}</code>" in page
     assert page.count("data:image/png") == 2
     assert "<script" not in page
     assert "--preset" in page
     assert "Importance of the settings" in page
+
+
+def test_the_way_on_keeps_the_split_of_the_study():
+    """The seed draws the test pictures of a folder without them."""
+    assert way_on(Path("my data"), Path("best.toml"), 3) == (
+        "landmarks train 'my data' --preset best.toml --seed 3"
+    )
 
 
 def test_trials_can_be_listed_by_their_validation_figures(study):

@@ -146,6 +146,11 @@ class TestStartFrom:
         with pytest.raises(ModelError, match=sentence):
             start_from(tmp_path / "cosine", cosine, "net", CLASSES)
 
+    def test_weights_that_lack_a_part_are_told(self, tmp_path: Path) -> None:
+        save_weights(tmp_path / "head", nn.ModuleDict({"head": Net().head}), "net", CLASSES)
+        with pytest.raises(ModelError, match="these weights are of a network of another size"):
+            start_from(tmp_path / "head", Net(), "net", CLASSES)
+
     def test_another_width_is_told(self, weights: Path) -> None:
         with pytest.raises(ModelError, match="another size: give the `widths` and `depths` of the run"):
             start_from(weights, Net(width=5), "net", CLASSES)

@@ -23,6 +23,7 @@ from landmarks.training.evaluation.evaluation import (
     write_metrics,
 )
 from landmarks.training.evaluation.matching import KnownLandmarks
+from landmarks.training.evaluation.opening import uses_pytorch
 from landmarks.training.evaluation.report import write_report
 from landmarks.training.evaluation.table import source_lines, text_lines
 from landmarks.training.export.predictor import Predictor, save_torchscript
@@ -190,6 +191,13 @@ def test_negatives_may_be_a_data_set_with_splits(model: Path, tmp_path: Path) ->
     assert ["Stonehenge counts as photos" in note for note in found.photos.notes] == [True]
 
 
+def test_folders_of_one_name_are_groups_of_their_own(model: Path, tmp_path: Path) -> None:
+    folders = [save_colour(tmp_path / part / "0.png", GREY).parent for part in ("a/neg", "b/neg", "c/other")]
+    found = run(model, negatives=tuple(folders))
+    names = {str(folders[0]), str(folders[1]), "other"}
+    assert {group.name for group in found.summary.kinds} == names
+
+
 def test_photos_that_the_model_may_have_learnt_from_are_told(model: Path, tmp_path: Path) -> None:
     write_info(model, replace(read_info(model), data={"name": "mine"}))
     photo = save_colour(tmp_path / "mine/Stonehenge/0.png", BLUE)
@@ -244,6 +252,13 @@ def test_onnx_means_its_folder(model: Path, data: Path, tmp_path: Path) -> None:
     alone.write_bytes((model / "model.onnx").read_bytes())
     with pytest.raises(ModelError, match=r"alone.onnx: without model.json"):
         run(alone, data)
+
+
+def test_a_name_is_the_model_of_this_name_not_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "world").mkdir()
+    (tmp_path / "world/run.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    assert (uses_pytorch("world"), uses_pytorch("./world")) == (False, True)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "photo.png", "folder"])

@@ -261,6 +261,20 @@ def test_of_two_outputs_for_the_classes_the_logits_are_taken(tmp_path: Path, lab
         add_other(changed(make_onnx(tmp_path / "two.onnx"), both), labels=labels, preprocessing="squash:8")
 
 
+def test_an_output_called_embedding_is_the_embedding(tmp_path: Path, labels: Path) -> None:
+    """A head with several centres per class takes their maximum, which hides its product."""
+
+    def as_exported(model: onnx.ModelProto) -> None:
+        model.graph.node[-1].output[0] = model.graph.output[0].name = "logits"
+        model.graph.node.append(helper.make_node("Concat", ["mean", "mean"], ["embedding"], axis=1))
+        model.graph.output.append(helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", 6]))
+
+    path = changed(make_onnx(tmp_path / "made.onnx", end="Relu"), as_exported)
+    folder = add_other(path, labels=labels, preprocessing="squash:8,range:0..1", scores="logits")
+    answer = Recognizer(folder).answer(np.full((1, 8, 8, 3), (255, 51, 102), dtype=np.uint8))
+    assert answer.embeddings[0] == pytest.approx([1, 0.2, 0.4] * 2, abs=1e-4)
+
+
 def test_large_pictures_and_names_that_are_taken_are_refused(tmp_path: Path, labels: Path) -> None:
     def huge(model: onnx.ModelProto) -> None:
         for place in (2, 3):

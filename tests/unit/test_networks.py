@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from landmarks.errors import MissingExtraError, ModelError
 from landmarks.imaging.preprocessing import Preprocessing, normalize, prepare
-from landmarks.training.config.settings import ModelSettings
+from landmarks.training.config.settings import ModelSettings, default_settings
+from landmarks.training.engine.distributed import from_checkpoint
 from landmarks.training.export.predictor import (
     load_torchscript,
     make_predictor,
@@ -29,10 +30,11 @@ from landmarks.training.export.predictor import (
 from landmarks.training.models import backbones
 from landmarks.training.models.backbones import load_backbone
 from landmarks.training.models.model import MyModel, SqueezeExcite
-from landmarks.training.models.networks import NetworkOfRun, trained_on_images
+from landmarks.training.models.networks import NetworkOfRun, build_network, trained_on_images
 from landmarks.training.models.onnx_graph import write_onnx
 from landmarks.training.models.transfer import TransferModel, get_model_transfer_learning
 from landmarks.training.models.weights import load_weights, save_weights
+from landmarks.training.runs.folder import RunFolder
 
 CLASSES = ("A", "B", "東京タワー 🗼", "Köln")  # as many as the drawn ones, whose networks have the same graph
 Network = MyModel | TransferModel
@@ -247,6 +249,18 @@ class TestPretrainedWeights:
             assert model.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
             assert model.embed(torch.zeros(1, 3, 64, 64)).shape == (1, model.embedding_size)
             assert contract.mean == tuple(network.pretrained_cfg["mean"])
+
+    @pytest.mark.parametrize("resumed", [False, True])
+    def test_a_start_from_a_run_needs_no_weights_of_the_backbone(self, tmp_path: Path, resumed: bool) -> None:
+        settings = ModelSettings(kind="transfer", backbone="test_efficientnet", unfreeze=True)
+        first = build_network(settings, ("a", "b"), Preprocessing(), pretrained=False)
+        run = RunFolder(tmp_path)
+        save_weights(run.weights, first.model, first.architecture, first.classes)
+        usual = replace(default_settings(Path("data"), "transfer"), model=settings)
+        there = replace(settings, init=run.root) if not resumed else from_checkpoint(usual, run).model
+        again = build_network(there, ("a", "b"), Preprocessing())
+        assert again.has_head
+        assert all(torch.equal(again.model.state_dict()[k], v) for k, v in first.model.state_dict().items())
 
     @pytest.mark.parametrize(("name", "side"), [("fastvit_t8", 64), ("efficientformerv2_s0", 224)])
     def test_other_backbones_can_be_fine_tuned(self, name: str, side: int) -> None:

@@ -294,3 +294,10 @@ def test_paths_may_be_given_as_text(tmp_path: Path) -> None:
     assert RunSettings("data", "cache") == RunSettings(Path("data"), Path("cache"))  # type: ignore[arg-type]
     assert ModelSettings(init="run").init == Path("run")  # type: ignore[arg-type]
     assert ExportSettings(negatives=str(tmp_path)).negatives == tmp_path  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("ordinary", "unknown"), [("a", "a/b"), ("a/b", "a"), ("a", "a/../a")])
+def test_photos_are_without_a_landmark_or_of_an_unknown_one(tmp_path: Path, ordinary: str, unknown: str) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    with pytest.raises(SettingsError, match="lies in the other, so photos would count as both"):
+        ExportSettings(negatives=tmp_path / ordinary, unknown_landmarks=tmp_path / unknown)

@@ -27,13 +27,16 @@ from torch._utils import ExceptionWrapper
 from landmarks.errors import DataError, SettingsError
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.decoding import load_rgb
-from landmarks.training.config.settings import AugmentSettings, DataSettings
+from landmarks.training.config.settings import AugmentSettings, DataSettings, default_settings
 from landmarks.training.data.loaders import make_loaders, prepare_data
 from landmarks.training.data.packing import PackSettings, pack
 from landmarks.training.data.sampling import set_epoch
 from landmarks.training.data.shards import ShardDataset, ShardSet, read_shard_set
+from landmarks.training.engine.trained import trained_before
 from landmarks.training.evaluation.matching import KnownLandmarks
 from landmarks.training.evaluation.photos import collect_photos
+from landmarks.training.export.calibration import require_others
+from landmarks.training.runs.folder import create_run
 
 PLAIN = AugmentSettings(names=(), sizes=(64,))
 COUNT = 57
@@ -165,6 +168,11 @@ def test_a_start_reads_no_shard(shards: ShardSet, tmp_path: Path) -> None:
 def test_what_needs_a_list_is_refused(shards: ShardSet, asked: DataSettings, sentence: str) -> None:
     with pytest.raises(SettingsError, match=sentence):
         prepare_data(shards.root, asked)
+
+
+def test_a_validation_size_that_plays_no_part_is_told(shards: ShardSet, tmp_path: Path) -> None:
+    (note,) = prepare_data(shards.root, DataSettings(valid_size=0.3), cache=tmp_path).folder.notes
+    assert note.endswith("has split off the validation pictures: the validation size plays no part")
 
 
 def test_a_taken_folder_and_a_damaged_index_are_refused(numbered: Path, shards: ShardSet, tmp_path: Path) -> None:
@@ -399,3 +407,21 @@ def test_a_folder_with_a_file_called_as_the_index_is_no_set_of_shards(numbered: 
     for content in ("[1]", '{"format": 1}', "no JSON"):
         (root / "index.json").write_text(content)
         assert prepare_data(root, DataSettings(), cache=tmp_path).shards is None
+
+
+def test_what_runs_before_were_trained_on_is_known_through_a_run_on_shards(
+    numbered: Path, shards: ShardSet, tmp_path: Path
+) -> None:
+    first, second = (tmp_path / name for name in ("first", "second"))
+    create_run(first, default_settings(numbered, "scratch"))
+    usual = default_settings(shards.root, "scratch")
+    create_run(second, replace(usual, model=replace(usual.model, init=first)))
+    told = [(run, len(seen) > 0, why[:27]) for run, seen, why in trained_before(second, numbered)]
+    assert told == [(second, False, "its pictures lie in shards,"), (first, True, "")]
+    assert next(trained_before(second, shards.root)) == (second, set(), "")
+    data = prepare_data(shards.root, DataSettings(), cache=tmp_path / "cache")
+    assert data.folder.notes == ()
+    require_others([numbered / "test"], data, second)
+    require_others([numbered / "train"], data, None)
+    with pytest.raises(DataError, match=r"train: the model was trained on \d+ of 67 photos in it"):
+        require_others([numbered / "train"], data, second)

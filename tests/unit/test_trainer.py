@@ -35,6 +35,7 @@ from landmarks.training.data import loaders as loading
 from landmarks.training.data.cache import build_cache
 from landmarks.training.data.folders import Sample
 from landmarks.training.engine import devices, distributed, train
+from landmarks.training.engine.checkpoints import read_state, save_state
 from landmarks.training.engine.loggers.base import Logger
 from landmarks.training.engine.pipeline import resume_run
 from landmarks.training.engine.train import optimize, train_one_epoch
@@ -127,6 +128,15 @@ def test_a_run_is_not_resumed_with_other_settings(
     other = replace(usual, optimization=replace(usual.optimization, learning_rate=0.5))
     with pytest.raises(ModelError, match="`learning_rate` was"):
         optimize(head, loaders, other, run, resume=True)
+    other = replace(usual, model=replace(usual.model, dropout=0.5))
+    with pytest.raises(ModelError, match=r"`dropout` was 0\.0"):
+        optimize(head, loaders, other, run, resume=True)
+    moved = replace(usual, model=replace(usual.model, init=Path("gone"), weights=Path("moved")))
+    assert len(optimize(head, loaders, moved, run, resume=True)) == 1
+    state = read_state(run.checkpoint)
+    del state["settings"]["model"]  # of an earlier version
+    save_state(run.checkpoint, state)
+    assert len(optimize(head, loaders, other, run, resume=True)) == 1
 
 
 class Pixels(nn.Module):
@@ -138,6 +148,25 @@ class Pixels(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return cast(torch.Tensor, self.head(images.mean(dim=(2, 3))))
+
+
+def test_the_rate_of_a_row_is_that_of_the_settings_not_of_the_backbone(
+    loaders: dict[str, Any], tmp_path: Path
+) -> None:
+    class Whole(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone, self.head = nn.Linear(1280, 2), nn.Linear(2, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return cast(torch.Tensor, self.head(self.backbone(x)))
+
+    usual = settings(1)
+    steady = replace(usual, optimization=replace(usual.optimization, schedule="plateau"))
+    (row,) = optimize(
+        NetworkOfRun(Whole(), "net", Preprocessing(), ("a", "b", "c")), loaders, steady, RunFolder(tmp_path)
+    )
+    assert row.learning_rate == usual.optimization.learning_rate
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 Given = dict[str, Any]
 """The given settings of a group; the others are those of the method or the preset."""
 
+Track = Callable[[], "MLflowLogger | None"]
+"""Opens the log of a run, or returns None where it is not tracked."""
+
 _WAYS = {
     "scratch": default_settings(Path(), "scratch"),
     "transfer": default_settings(Path(), "transfer"),
@@ -116,7 +119,7 @@ def train(
             _find_rate(settings, find_rate, verbosity)
             return
         out = out or settings.default_out
-        run = _train(settings, out, _tracker(track, track_uri, settings, out), verbosity)
+        run = _train(settings, out, partial(_tracker, track, track_uri, settings, out), verbosity)
     for split in ("valid", "test"):
         top1 = run.metrics(split)["top1"]
         click.echo(f"{split} accuracy {top1['value']:.4f} (95 % interval {top1['low']:.4f} to {top1['high']:.4f})")
@@ -140,24 +143,24 @@ def _find_rate(settings: RunSettings, picture: Path, verbosity: Verbosity) -> No
     click.echo(f"curve: {picture}")
 
 
-def _train(settings: RunSettings, out: Path, tracker: MLflowLogger | None, verbosity: Verbosity) -> TrainedRun:
+def _train(settings: RunSettings, out: Path, track: Track, verbosity: Verbosity) -> TrainedRun:
     from landmarks.training.engine.pipeline import train_run
 
-    return _run(partial(train_run, settings, out), out, tracker, verbosity)
+    return _run(partial(train_run, settings, out), out, track, verbosity)
 
 
 def _continue(out: Path, verbosity: Verbosity) -> TrainedRun:
     from landmarks.training.engine.loggers.mlflow import resume_tracking
     from landmarks.training.engine.pipeline import resume_run
 
-    return _run(partial(resume_run, out), out, resume_tracking(out), verbosity)
+    return _run(partial(resume_run, out), out, partial(resume_tracking, out), verbosity)
 
 
-def _run(
-    work: Callable[..., TrainedRun], out: Path, tracker: MLflowLogger | None, verbosity: Verbosity
-) -> TrainedRun:
+def _run(work: Callable[..., TrainedRun], out: Path, track: Track, verbosity: Verbosity) -> TrainedRun:
     from landmarks.cli.progress import RunProgress
+    from landmarks.training.engine.devices import is_first_process
 
+    tracker = track() if is_first_process() else None  # one run has one log
     with RunProgress(verbosity) as shown, _stoppable(out), tracker or nullcontext():
         if tracker:
             tracker.warn = shown.note

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,7 +36,7 @@ def tune(
     local = local_data(data, chosen.get("cache"))
     settings = replace(TuneSettings(local, **chosen), minutes=_minutes(time))
 
-    from landmarks.training.tuning.report import write_study_report
+    from landmarks.training.tuning.report import way_on, write_study_report
     from landmarks.training.tuning.tune import tune as run_study
 
     folder = out or Path("runs") / f"tune-{settings.method}-{local.resolve().name}"
@@ -55,7 +54,7 @@ def tune(
     click.echo(
         f"best of {counted(study.finished, 'trial')}: {settings.metric} {best.value:.4f}, trial {best.number}"
     )
-    click.echo(f"train with it: landmarks train {shlex.quote(data)} --preset {shlex.quote(str(study.preset))}")
+    click.echo(f"train with it: {way_on(data, study.preset, settings.seed)}")
     click.echo(f"report: {study.report}")
 
 

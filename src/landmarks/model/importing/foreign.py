@@ -1,8 +1,8 @@
 """Turns a foreign ONNX file into the `model.onnx` of a model folder.
 
 The network is wrapped in the interface of a model folder: uint8 images (N, side, side, 3) in, `logits` (N, K) and
-`embedding` (N, D) out. Probabilities become logits by their logarithm. The embedding is the input of the last
-matrix product, or the logits if there is none.
+`embedding` (N, D) out. Probabilities become logits by their logarithm. The embedding is the output of this name
+beside `logits`, else the input of the last matrix product, or the logits if there is none.
 """
 
 from __future__ import annotations
@@ -325,7 +325,10 @@ def _moves_channels(node: onnx.NodeProto) -> bool:
 
 
 def _embedding(output: str, graph: onnx.GraphProto) -> str:
-    """Return the input of the last matrix product before an output, or the output itself."""
+    """Return the embedding of an export, else the input of the last matrix product, or the output itself."""
+    named = f"{_PREFIX}embedding"
+    if output == f"{_PREFIX}logits" and any(item.name == named for item in graph.output):
+        return named
     makers = {name: node for node in graph.node for name in node.output}
     name = output
     while name in makers:

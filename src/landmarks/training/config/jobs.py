@@ -144,10 +144,17 @@ class ExportSettings:
             raise SettingsError("`torchscript` must be true with `target` torchscript, which is nothing else")
         if self.differs("score") and self.negatives is None:
             raise SettingsError("`score` needs `negatives`: give a folder of photos without a landmark too")
-        if self.unknown_landmarks is not None and self.negatives is None:
-            raise SettingsError(
-                "`unknown_landmarks` needs `negatives`: give a folder of photos without a landmark too"
-            )
+        if self.unknown_landmarks is not None:
+            if self.negatives is None:
+                raise SettingsError(
+                    "`unknown_landmarks` needs `negatives`: give a folder of photos without a landmark too"
+                )
+            ordinary, unknown = self.negatives.resolve(), self.unknown_landmarks.resolve()
+            if ordinary in (unknown, *unknown.parents) or unknown in ordinary.parents:
+                raise SettingsError(
+                    f"{self.unknown_landmarks}: one of `negatives` and `unknown_landmarks` lies in the other, so "
+                    "photos would count as both: give folders apart"
+                )
         if self.unknown_landmarks is not None and self.score != "combined":
             raise SettingsError(f"`unknown_landmarks` serves the score combined, not {self.score}: leave one out")
         parse_licences(self.origin)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -161,7 +161,13 @@ def prepare_data(
     if is_shard_set(root):
         _check_streamed(settings)
         shards = read_shard_set(root)
-        return decode_folder(shards.folder(), cache_folder, shards=shards, progress=progress)
+        folder = shards.folder()
+        if settings.valid_size != DataSettings.valid_size:
+            unused = (
+                f"{root}: landmarks pack has split off the validation pictures: the validation size plays no part"
+            )
+            folder = replace(folder, notes=(*folder.notes, unused))
+        return decode_folder(folder, cache_folder, shards=shards, progress=progress)
     folder = read_data_folder(
         root, valid_size=settings.valid_size, seed=settings.seed, limit=settings.limit, cache=cache_folder
     )

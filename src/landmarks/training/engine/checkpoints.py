@@ -44,7 +44,8 @@ def kept_settings(settings: RunSettings) -> dict[str, Any]:
     """Return the settings that must stay as they were for the rest of a training, as plain values."""
     values = settings.to_dict()
     del values["loading"]["workers"]  # as many as one likes
-    kept = {group: values[group] for group in ("loading", "augment", "optimization")}
+    del values["model"]["init"], values["model"]["weights"]  # a training that has begun needs neither
+    kept = {group: values[group] for group in ("model", "loading", "augment", "optimization")}
     return {**kept, "loop": {"epochs": settings.loop.epochs}}
 
 

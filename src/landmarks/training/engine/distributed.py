@@ -99,9 +99,10 @@ def train_distributed(root: Path, settings: RunSettings, *, resume: bool, logger
         raise TrainingError(f"{root}: {_why(error)}: {way_on}") from error
 
 
-def from_checkpoint(settings: RunSettings) -> RunSettings:
-    """Return the settings of a run with a checkpoint, which no longer needs the run that it started from."""
-    return replace(settings, model=replace(settings.model, init=None))
+def from_checkpoint(settings: RunSettings, run: RunFolder) -> RunSettings:
+    """Return the settings of a run with a checkpoint: a backbone has its own weights, and needs no others."""
+    init = run.root if settings.model.kind == "transfer" and run.weights.is_file() else None
+    return replace(settings, model=replace(settings.model, init=init))
 
 
 def _train_part_remotely(fabric: Fabric, root: str, resume: bool, sender: Connection) -> None:
@@ -123,7 +124,7 @@ def _train_part(fabric: Fabric, root: str, resume: bool, logger: Logger) -> None
             data = prepare_data(settings.data, settings.loading, cache=settings.cache)
         torch.manual_seed(settings.loading.seed)
         if resumes := resume and run.checkpoint.is_file():
-            settings = from_checkpoint(settings)
+            settings = from_checkpoint(settings, run)
         network = build_network(settings.model, data.folder.classes, data.preprocessing)
         # After the whole head of `init` only an epoch that was killed before its checkpoint leaves weights.
         trained = run.weights.is_file() and not resumes and not network.has_head

@@ -15,7 +15,7 @@ from landmarks.errors import LandmarksError, RunError, SettingsError, counted
 from landmarks.files.atomic import new_folders, write_json, write_text
 from landmarks.training.config.settings import RunSettings, default_settings
 from landmarks.training.data.cache import resolved
-from landmarks.training.data.folders import read_data_folder, require_outside
+from landmarks.training.data.folders import require_outside
 from landmarks.training.data.loaders import Data, Loader, prepare_data
 from landmarks.training.engine.devices import (
     check_processes,
@@ -35,6 +35,7 @@ from landmarks.training.engine.trained import (
     load_run,
     require_data,
     require_same_data,
+    trained_before,
 )
 from landmarks.training.models.features import Views, compute_embeddings, embedding_loader
 from landmarks.training.models.networks import NetworkOfRun, build_network, require_sizes
@@ -44,6 +45,7 @@ from landmarks.training.runs.folder import (
     RunFolder,
     create_run,
     discard_without_weights,
+    has_weights,
     library_versions,
     locked_run,
     machine,
@@ -117,11 +119,15 @@ def _complete(
             require_data(folder, settings)
         started = time.perf_counter() - _seconds_so_far(folder)
         if begun := resume and folder.checkpoint.is_file():
-            settings = from_checkpoint(settings)
+            settings = from_checkpoint(settings, folder)
         data, network = prepare(settings, logger, folder)
-        if resume and folder.info.is_file():
-            require_same_data(folder, read_info(folder), data)
         info = _describe(data, network)
+        if resume and folder.info.is_file():
+            before = read_info(folder)
+            require_same_data(folder, before, data)
+            if has_weights(folder):  # else the run starts anew
+                kept = ("versions", "machine", "started", "seconds")
+                info |= {key: before[key] for key in kept if key in before}
         write_json(folder.info, info)
         unfreeze = settings.model.unfreeze
         # Fine-tuning that has begun, here or in the run it starts from, has left the head of before behind.
@@ -134,7 +140,8 @@ def _complete(
             else:
                 fabric = launch_fabric(settings.loop, settings.model)
                 train_images(fabric, data, network, settings, folder, resume=resume, logger=logger)
-        write_json(folder.info, {**info, "seconds": round(time.perf_counter() - started, 1)})
+        seconds = round(time.perf_counter() - started, 1)
+        write_json(folder.info, {**info, "seconds": max(seconds, info.get("seconds", 0.0))})
         logger.stage("evaluating")
         run = load_run(folder.root)
         evaluate_run(run, data, splits=splits)
@@ -185,38 +192,30 @@ def prepare(settings: RunSettings, logger: Logger, folder: RunFolder | None = No
             "`method` transfer trains a head on the decoded images of a folder, not on shards: set `unfreeze`, or "
             "give the folder"
         )
-    _tell_seen(data, settings.model.init, logger)
+    init = settings.model.init
+    if folder is None or init != folder.root:  # which was told when this run began
+        _tell_seen(data, init, logger)
     torch.manual_seed(settings.loading.seed)
     network = build_network(settings.model, data.folder.classes, data.preprocessing)
     require_sizes(network, settings.augment.sizes if settings.model.unfreeze else ())
     if network.shared is not None and not network.has_head:
         logger.remark(
-            f"{settings.model.init} knows {network.shared} of the {len(network.classes)} classes: the others "
-            "start anew"
+            f"{init} knows {network.shared} of the {len(network.classes)} classes: the others start anew"
         )
     return data, network
 
 
 def _tell_seen(data: Data, init: Path | None, logger: Logger) -> None:
     """Tell of pictures to measure on that the run to start from, or one before it, was trained on."""
-    while init is not None:
-        try:
-            _, first = open_run(init)
-            how = first.loading
-            folder = read_data_folder(
-                first.data, valid_size=how.valid_size, seed=how.seed, limit=how.limit, cache=first.cache
-            )
-        except (LandmarksError, OSError):
-            logger.remark(f"{init}: its data are not there: it may have been trained on pictures to measure on")
-            return
-        seen = set(resolved(sample.path for sample in folder.train))
+    for run, seen, unknown in trained_before(init, data.folder.root):
+        if unknown:
+            logger.remark(f"{run}: {unknown}: it may have been trained on pictures to measure on")
         for split, samples in (("validation", data.folder.valid), ("test", data.folder.test)):
             if count := sum(place in seen for place in resolved(sample.path for sample in samples)):
                 logger.remark(
-                    f"{init} was trained on {count} of the {len(samples)} {split} pictures, so their metrics are "
+                    f"{run} was trained on {count} of the {len(samples)} {split} pictures, so their metrics are "
                     "too good: give both runs one seed and validation size, and a folder with train/ and test/"
                 )
-        init = first.model.init
 
 
 def _settings_of_head(settings: RunSettings) -> RunSettings:

@@ -220,7 +220,7 @@ class Trainer:
         """Run the epochs that are left, and return the rows of all."""
         for epoch in self.epochs_left():
             size = self.start_epoch(epoch)
-            learning_rate = float(self.optimizer.param_groups[0]["lr"])
+            learning_rate = max(float(group["lr"]) for group in self.optimizer.param_groups)
             trained = self.train_epoch(logger, epoch)
             valid = self.validate()
             losses = [*(row.valid_loss for row in self.rows), valid.loss]

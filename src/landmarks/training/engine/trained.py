@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from landmarks.errors import DataError, RunError
+from landmarks.errors import DataError, LandmarksError, RunError
 from landmarks.files.atomic import write_bytes
 from landmarks.imaging.preprocessing import Preprocessing
 from landmarks.training.config.settings import RunSettings
-from landmarks.training.data.cache import Progress
+from landmarks.training.data.cache import Progress, resolved
+from landmarks.training.data.folders import read_data_folder
+from landmarks.training.data.listing import is_shard_set
 from landmarks.training.data.loaders import Data, Loader, make_loaders, prepare_data
 from landmarks.training.engine.predicting import predicted_batches
 from landmarks.training.metrics.evaluate import Evaluation, evaluate_outcomes, write_evaluation
@@ -119,6 +121,34 @@ def require_same_data(run: RunFolder, info: Mapping[str, Any], data: Data) -> No
         )
 
 
+def trained_before(init: Path | None, root: Path) -> Iterator[tuple[Path, set[str], str]]:
+    """Yield the runs that a run started from, the last one first, and what each was trained on.
+
+    Args:
+        init: The run to start from; None for none.
+        root: Data of the run: shards of before that are these have no other pictures beside them in them.
+
+    Yields:
+        The run folder; its training images, each as `resolved` gives it; and why they are not known, or nothing.
+    """
+    while init is not None:
+        try:
+            _, first = open_run(init)
+            if is_shard_set(first.data):
+                same = first.data.resolve() == root.resolve()
+                yield init, set(), "" if same else "its pictures lie in shards, where they cannot be compared"
+            else:
+                how, cache = first.loading, first.cache
+                folder = read_data_folder(
+                    first.data, valid_size=how.valid_size, seed=how.seed, limit=how.limit, cache=cache
+                )
+                yield init, set(resolved(sample.path for sample in folder.train)), ""
+        except (LandmarksError, OSError):
+            yield init, set(), "its data are not there"
+            return
+        init = first.model.init
+
+
 def evaluate_run(run: TrainedRun, data: Data, *, splits: Sequence[str] = SPLITS) -> dict[str, Evaluation]:
     """Evaluate a run on splits of its data, and write metrics, tables, plots and the report to its folder.
 
@@ -171,7 +201,7 @@ def _write_report(
     run: TrainedRun, data: Data, evaluations: Mapping[str, Evaluation], confusions: Mapping[str, bytes]
 ) -> None:
     history = read_history(run.folder.history)
-    minutes = float(run.info.get("seconds", 0.0)) / 60
+    seconds = run.info.get("seconds")  # of a run that was finished
     write_report(
         run.folder.report,
         title=f"{run.architecture} on {run.info['data']['name']}",
@@ -181,7 +211,7 @@ def _write_report(
             ("Classes", str(len(run.classes))),
             ("Parameters", f"{sum(p.numel() for p in run.model.parameters()) / 1e6:.2f} million"),
             ("Epochs", str(len(history))),
-            ("Time", f"{minutes:.1f} minutes"),
+            *([("Time", f"{seconds / 60:.1f} minutes")] if seconds is not None else []),
         ],
         evaluations=evaluations,
         confusions=confusions,

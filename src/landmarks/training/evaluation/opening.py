@@ -44,8 +44,8 @@ def open_subject(model: str, settings: TagSettings, *, workers: int | None = Non
 def uses_pytorch(model: str) -> bool:
     """Return whether a model is a run or a `.pt` file, whose network PyTorch evaluates in one process."""
     path = Path(model)
-    is_file = path.is_file() and path.suffix == ".pt" and named_model(model) is None
-    return is_file or RunFolder(path).info.is_file()
+    is_own = (path.is_file() and path.suffix == ".pt") or RunFolder(path).info.is_file()
+    return is_own and named_model(model) is None
 
 
 def _folder_of_onnx(path: Path) -> Path:

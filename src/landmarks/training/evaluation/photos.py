@@ -81,7 +81,9 @@ def collect_photos(
     Raises:
         DataError: A folder is missing or has no photo.
     """
-    listing = _Listing(known, {_resolved(folder) for folder in negatives}, trained_on)
+    names = Counter(Path(place).name for place in {*map(_resolved, data), *map(_resolved, negatives)})
+    shared = {name for name, count in names.items() if count > 1}
+    listing = _Listing(known, {_resolved(folder) for folder in negatives}, trained_on, shared)
     for folder in negatives:
         listing.add_kinds(folder)
         listing.require_photos(folder, "give a folder of photos without a landmark")
@@ -97,7 +99,7 @@ def collect_photos(
 
 
 class _Listing:
-    def __init__(self, known: KnownLandmarks, negatives: set[str], trained_on: str) -> None:
+    def __init__(self, known: KnownLandmarks, negatives: set[str], trained_on: str, shared: set[str]) -> None:
         self.photos: dict[str, Photo] = {}
         self.names: dict[str, str] = {}
         self.notes: list[str] = []
@@ -107,6 +109,7 @@ class _Listing:
         self._known = known
         self._negatives = negatives
         self._trained_on = trained_on
+        self._shared = shared  # names that several folders have: those are named by their paths
 
     def require_photos(self, folder: Path, fix: str) -> None:
         """Refuse a folder that was added and has no photo."""
@@ -172,6 +175,7 @@ class _Listing:
     def add_kinds(self, folder: Path) -> None:
         """Add a folder of photos without a landmark; each subfolder is a kind, and so are photos in none."""
         sources, name = read_sources(folder), folder.resolve().name
+        name = str(folder) if name in self._shared else name
         for kind, photos in photos_by_kind(folder, on_skip=self._skip).items():
             if self._known.key(kind) in self._known:
                 self.notes.append(

@@ -23,6 +23,7 @@ from landmarks.model.recognizer import Recognizer
 from landmarks.training.data.cache import resolved
 from landmarks.training.data.folders import Sample, limit_evenly
 from landmarks.training.data.loaders import Data, EvalTransform
+from landmarks.training.engine.trained import trained_before
 from landmarks.training.export.background_table import TableGroups
 from landmarks.training.export.outputs import FolderOutputs, embeddings_of, outputs_by_folder, outputs_of
 from landmarks.training.export.thresholds import OpenSetPhotos, OpenSetTargets, calibrate_open_set
@@ -111,13 +112,26 @@ def calibrate_export(folder: Path, data: Data, photos: CalibrationPhotos) -> Cal
     return Calibrated(_with_known(calibration, ordinary.known), reference, ordinary.unreadable)
 
 
-def require_others(folder: Path, data: Data) -> None:
-    """Refuse photos that a model was trained on, whose answers promise nothing of others; raises `DataError`."""
+def require_others(folders: Sequence[Path], data: Data, init: Path | None) -> None:
+    """Refuse photos that a model was trained on, whose answers promise nothing of others.
+
+    Args:
+        folders: Of photos.
+        data: Of the run.
+        init: The run that it started from, whose pictures count too; None for none.
+
+    Raises:
+        DataError: A folder has such a photo.
+    """
+    if not folders:
+        return
     trained = set(resolved(sample.path for sample in (*data.folder.train, *data.folder.valid)))
-    photos = find_photos([folder])
-    if found := [photo for photo, place in zip(photos, resolved(photos), strict=True) if place in trained]:
-        which = f"{len(found)} of {counted(len(photos), 'photo')} in it ({found[0].name})"
-        raise DataError(f"{folder}: the model was trained on {which}: give others")
+    trained.update(*(seen for _, seen, _ in trained_before(init, data.folder.root)))
+    for folder in folders:
+        photos = find_photos([folder])
+        if found := [photo for photo, place in zip(photos, resolved(photos), strict=True) if place in trained]:
+            which = f"{len(found)} of {counted(len(photos), 'photo')} in it ({found[0].name})"
+            raise DataError(f"{folder}: the model was trained on {which}: give others")
 
 
 def _with_known(calibration: Calibration, names: Iterable[str]) -> Calibration:

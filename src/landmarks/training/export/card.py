@@ -94,8 +94,8 @@ def _figures(metrics: Mapping[str, Any]) -> str:
         )
         if proof["int8_valid_accuracy"] is not None:
             text += (
-                f" On validation images the accuracy of fp32 is {proof['valid_accuracy']:.3f} and of int8 "
-                f"{proof['int8_valid_accuracy']:.3f}."
+                f" On {proof['valid_pictures']} validation images the accuracy of fp32 is "
+                f"{proof['valid_accuracy']:.3f} and of int8 {proof['int8_valid_accuracy']:.3f}."
             )
     return text
 
@@ -105,7 +105,7 @@ def _data(data: Mapping[str, Any]) -> str:
         return "Not recorded."
     return (
         f"`{data['name']}` (fingerprint {data['fingerprint']}): {data['train']} training, {data['valid']} "
-        f"validation and {data['test']} test images; {len(data['broken'])} were unreadable."
+        f"validation and {data['test']} test images; {data.get('unreadable', 0)} were unreadable."
     )
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,8 +83,9 @@ class ParityReport:
         pictures: Validation images on which fp32 exports were compared.
         torchscript: Maximum difference in probability of the TorchScript file.
         onnx: Likewise for the fp32 ONNX model.
-        valid_accuracy: Accuracy on validation of the fp32 ONNX model.
-        int8_valid_accuracy: Accuracy on validation of the int8 model, or None for an fp32 export.
+        valid_pictures: Validation images on which accuracies were measured.
+        valid_accuracy: Accuracy on them of the fp32 ONNX model.
+        int8_valid_accuracy: Accuracy on them of the int8 model, or None for an fp32 export.
         int8_difference: Accuracy of int8 minus that of fp32 on validation and training images together, with its
             95 % interval; None for an fp32 export.
         unreadable: Photos of `negatives` and `unknown_landmarks` that cannot be read.
@@ -92,6 +94,7 @@ class ParityReport:
     pictures: int
     torchscript: float
     onnx: float
+    valid_pictures: int
     valid_accuracy: float
     int8_valid_accuracy: float | None = None
     int8_difference: Proportion | None = None
@@ -142,8 +145,8 @@ def _taken(out: Path) -> RunError:
 
 def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) -> ParityReport:
     """Write the files of a model folder; see `export_run`."""
-    for given in filter(None, (settings.negatives, settings.unknown_landmarks)):
-        require_others(given, data)
+    given = list(filter(None, (settings.negatives, settings.unknown_landmarks)))
+    require_others(given, data, run.settings.model.init)
     measured = {split: run.metrics(split) for split in ("valid", "test")}
     contract = run.preprocessing
     fp32 = folder / "fp32.onnx"
@@ -157,7 +160,7 @@ def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSetti
         precision="fp32",
         classes=run.classes,
         preprocessing=contract,
-        data=run.info["data"],
+        data=_without_paths(run.info["data"]),
         versions=library_versions(),
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         licence=licence_of(settings.licence, origin),
@@ -187,7 +190,8 @@ def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSetti
         info = replace(info, temperature=made.calibration.temperature, calibration=made.calibration.to_dict())
     script = write_torchscript(run, pictures, folder / TORCHSCRIPT_FILE, info.temperature)
     left_out = tuple(map(str, made.unreadable))
-    parity = ParityReport(len(pictures), script, onnx, float(right.mean()), accuracy, difference, left_out)
+    found = (len(right), float(right.mean()), accuracy, difference)
+    parity = ParityReport(len(pictures), script, onnx, *found, left_out)
     if made.reference is not None:
         made.reference.save(folder / REFERENCE_FILE)
     # A model folder is passed on, without paths of this machine.
@@ -198,6 +202,12 @@ def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSetti
         (folder / TORCHSCRIPT_FILE).unlink()
     _describe(folder, info)
     return parity
+
+
+def _without_paths(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run says of its data with the number of its unreadable images, not their paths."""
+    kept = {key: value for key, value in data.items() if key != "broken"}
+    return {**kept, "unreadable": len(data.get("broken", ()))}
 
 
 def _of_table(run: TrainedRun) -> TransferModel | None:

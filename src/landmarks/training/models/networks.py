@@ -73,7 +73,7 @@ def build_network(
             len(classes),
             dropout=settings.dropout,
             weights=settings.weights,
-            pretrained=pretrained,
+            pretrained=pretrained and settings.init is None,  # else every weight is that of the other run
             head=head,
         )
         model = transfer

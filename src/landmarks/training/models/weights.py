@@ -116,7 +116,7 @@ def start_from(path: Path, model: nn.Module, architecture: str, classes: tuple[s
     weights = read_weights(path)
     if weights.architecture != architecture:
         raise ModelError(f"{path}: cannot start {architecture!r} from weights of {weights.architecture!r}")
-    state = dict(model.state_dict())
+    state = {name: value for name, value in model.state_dict().items() if name.startswith("head.")}
     key_of = Gazetteer.bundled().key_of
     rows = {key_of(name): row for row, name in enumerate(weights.classes)}
     rows |= {name: row for row, name in enumerate(weights.classes)}

@@ -49,7 +49,7 @@ class EpochRow:
     Attributes:
         epoch: Number of the epoch, from 0.
         size: Side of the training crops in pixels, 0 if trained on embeddings.
-        learning_rate: Learning rate of the first parameter group at the start of the epoch.
+        learning_rate: Highest learning rate at the start of the epoch: a backbone may have a lower one.
         train_loss: Mean training loss, with augmentation, smoothing and dropout.
         train_accuracy: Training accuracy, likewise.
         valid_loss: Mean cross entropy on the validation images.

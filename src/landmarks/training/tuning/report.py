@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -29,6 +31,12 @@ def importance(study: Study) -> dict[str, float]:
         return {}
     with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
         return optuna.importance.get_param_importances(study.optuna)
+
+
+def way_on(data: str | Path, preset: Path, seed: int) -> str:
+    """Return the command that trains with the best settings, on the split of the study, which `seed` draws."""
+    flag = f" --seed {seed}" if seed else ""
+    return f"landmarks train {shlex.quote(str(data))} --preset {shlex.quote(str(preset))}{flag}"
 
 
 def write_study_report(study: Study) -> None:
@@ -64,8 +72,7 @@ def write_study_report(study: Study) -> None:
         else None,
         "names": [dimension.name for dimension in space_of_study(study.settings)],
         "ranked": [(trial, _texts(trial.params)) for trial in ranked[:SHOWN]],
-        "preset": study.preset,
-        "data": study.settings.data,
+        "way_on": way_on(study.settings.data, study.preset, study.settings.seed),
     }
     write_page(study.report, "tune_report.html.jinja", values)
 

@@ -121,8 +121,8 @@ def _hub(run: TrainedRun, data: Data, folder: Path, settings: ExportSettings) ->
 def _timm_sentences(report: TimmReport) -> Compared:
     return (
         _differs("timm, with features scaled as config.json states,", report.exact),
-        f"timm by itself is right on {report.timm_accuracy:.4f} of the validation pictures, the trained network "
-        f"on {report.trained_accuracy:.4f}",
+        f"timm by itself is right on {report.timm_accuracy:.4f} of {report.pictures} validation pictures, the "
+        f"trained network on {report.trained_accuracy:.4f}",
     )
 
 
@@ -133,7 +133,7 @@ def _differs(name: str, difference: float) -> str:
 def _accuracies(parity: ParityReport) -> Compared:
     right = [("fp32", parity.valid_accuracy), ("int8", parity.int8_valid_accuracy)]
     return tuple(
-        f"{name} is right on {accuracy:.4f} of the validation pictures"
+        f"{name} is right on {accuracy:.4f} of {parity.valid_pictures} validation pictures"
         for name, accuracy in right
         if accuracy is not None
     )

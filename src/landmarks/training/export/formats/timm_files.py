@@ -53,11 +53,13 @@ class TimmReport:
 
     Attributes:
         exact: Maximum difference in probability with features scaled to the stored length.
-        trained_accuracy: Accuracy of the trained network on validation images.
+        pictures: Validation images on which accuracies were measured.
+        trained_accuracy: Accuracy of the trained network on them.
         timm_accuracy: Accuracy of timm's own answer on them.
     """
 
     exact: float
+    pictures: int
     trained_accuracy: float
     timm_accuracy: float
 
@@ -168,7 +170,7 @@ def _compare(run: TrainedRun, data: Data, network: Any, length: float) -> TimmRe
             f"timm recognises {-difference.value:.1%} fewer of {difference.count} pictures than the trained "
             "network: export for landmarks, onnx or torchscript"
         )
-    return TimmReport(exact, float(trained.mean()), float(own.mean()))
+    return TimmReport(exact, len(right), float(trained.mean()), float(own.mean()))
 
 
 def _right(run: TrainedRun, data: Data, network: Any, sample: Sample) -> tuple[bool, bool]:
