@@ -106,7 +106,7 @@ def summary_of(roles: Roles) -> dict[str, Any]:
         "train": len(roles.of(*trained)),
         "valid": len(roles.of("valid")),
         "test": len(roles.of("test")),
-        "broken": [],
+        "unreadable": 0,
         "roles": {role: len(roles.of(role)) for role in trained},
     }
 

@@ -186,8 +186,8 @@ summary
 #
 # - **Loss:** cross-entropy on the raw outputs (logits): minus the logarithm of the probability of the right class.
 #   *Label smoothing* of 0.1 asks for about 90 % instead of 100 %, which makes the network less overconfident.
-# - **Optimiser:** AdamW, the usual one. Each weight has a step of its own size. Weight decay pulls weights towards 0,
-#   but not the biases and norms. (`landmarks train` takes Muon, which learns more in each epoch: try
+# - **Optimiser:** AdamW, the usual one. Each weight has a step of its own size. Weight decay pulls weights towards
+#   0, but not the biases and norms. (`landmarks train` takes Muon, which learns more in each epoch: try
 #   `optimizer="muon"` below.)
 # - **Schedule:** one cycle. The learning rate rises for 15 % of the steps, because the first gradients are
 #   erratic, and then falls to nearly 0, so that the last steps are small.
