@@ -36,7 +36,7 @@ class Muon(torch.optim.AdamW):
         super().__init__(groups, fused=fused)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Change the weights by one step; those with orthogonal steps have no gradient afterwards."""
         if closure is not None:
             raise ValueError("Muon takes no closure: compute the gradients before the step")
@@ -45,7 +45,7 @@ class Muon(torch.optim.AdamW):
                 if weight.grad is not None:
                     self._orthogonal_step(weight, weight.grad, group)
                     weight.grad = None  # AdamW passes over it
-        return super().step()
+        super().step()
 
     def _orthogonal_step(self, weight: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[weight]
@@ -88,4 +88,5 @@ def orthogonalized(matrix: Tensor) -> Tensor:
         factor.diagonal().add_(a)
         product = factor @ product
         gram = factor @ gram @ factor
-    return product @ unit
+    result: Tensor = product @ unit
+    return result
