@@ -64,10 +64,6 @@ OPTIMIZERS = (
     Variant("default: Muon, rate 2e-3"),
     Variant("AdamW, rate 2e-3", optimization={"optimizer": "adamw"}),
     Variant("AdamW, rate 4e-3", optimization={"optimizer": "adamw", "learning_rate": 4e-3}),
-    Variant(
-        "SGD, Nesterov, rate 0.1, decay 5e-4",
-        optimization={"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4},
-    ),
 )
 TABLES = {"parts": PARTS, "optimizers": OPTIMIZERS}
 """What is compared; the first of each is the default."""

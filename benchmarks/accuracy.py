@@ -37,12 +37,15 @@ TARGETS = {
 }
 ELSEWHERE = {"finetune": 0.87}
 """Asked of runs on world34, on pictures of the same landmarks from other collections."""
-COMMON = {"small": ["--epochs", "48"], "all": ["--epochs", "24"]}
-"""Runs from scratch on sets together, which take about as long; others start from them."""
-JOINT = ["--method", "scratch", "--sizes", "96,128,160", "--valid-size", "0.1"]
-SCRATCH = {"world34": ("all", ["--epochs", "24"]), "world158": ("all", ["--epochs", "8"])}
-"""From which of those each set starts, and for how long."""
-FINISH = ["--method", "scratch", "--sizes", "160,192", "--learning-rate", "1e-3", "--valid-size", "0.1"]
+COMMON = {
+    "small": ["--epochs", "48", "--sizes", "96,128,160"],
+    "all": ["--epochs", "16", "--sizes", "96,128"],
+}
+"""Runs from scratch on sets together; others start from them."""
+JOINT = ["--method", "scratch", "--valid-size", "0.1"]
+SCRATCH = ("world34", "world158")
+"""Sets that start from the run on all."""
+FINISH = ["--epochs", "8", "--sizes", "160", "--learning-rate", "1e-3", *JOINT]
 TRANSFER = ["--method", "transfer", "--crop", "256"]
 FINETUNE = ["--method", "transfer", "--unfreeze", "--crop", "256"]
 
@@ -147,15 +150,14 @@ def from_scratch(data: Path, out: Path, seeds: range, sets: Sequence[str]) -> tu
             found = [read_part(run, classes) for run in common("small")]
             rows.append(row("scratch", name, found, f"`{' '.join([*COMMON['small'], *JOINT])}`", target=target))
             continue
-        together, epochs = SCRATCH[name]
-        begun, flags = common(together), [*epochs, *FINISH, "--init"]
+        begun, flags = common("all"), [*FINISH, "--init"]
         folder = folder_of(data, out, name)
         runs = [
             train(folder, out / f"scratch-{name}", seed, [*flags, str(start)])
             for seed, start in zip(seeds, begun, strict=True)
         ]
         found = [read(run, read(start)["minutes"]) for run, start in zip(runs, begun, strict=True)]
-        shown = f"`{' '.join([*COMMON[together], *JOINT])}` on COMMON, then `{' '.join([*flags, 'COMMON'])}`"
+        shown = f"`{' '.join([*COMMON['all'], *JOINT])}` on COMMON, then `{' '.join([*flags, 'COMMON'])}`"
         rows.append(row("scratch", name, found, shown, target=target))
         on_world34 += runs if name == "world34" else []
     return rows, on_world34
