@@ -200,7 +200,7 @@ def nothing(tmp_path: Path) -> Path:
 def test_export_learns_from_negatives_when_to_say_nothing(transfer_run, copy_run, nothing, drawn, tmp_path):
     run, model = copy_run(transfer_run), tmp_path / "calibrated"
     told = json.loads((run / "run.json").read_text())
-    told["data"]["broken"] = ["/home/me/cut.jpg: it ends early"]  # as of a table with absolute paths
+    told["data"]["broken"] = ["/mnt/photos/cut.jpg: it ends early"]  # as of a table with absolute paths
     (run / "run.json").write_text(json.dumps(told))
     notes = tmp_path / "notes.md"
     notes.write_text("Drawn by code.")
@@ -208,7 +208,7 @@ def test_export_learns_from_negatives_when_to_say_nothing(transfer_run, copy_run
     outcome = landmarks("export", run, "--out", model, *flags, "--notes", notes)
     assert outcome.status == 0, outcome.err
     info = read_info(model)
-    assert "/home/me" not in (model / "model.json").read_text()
+    assert "/mnt/photos" not in (model / "model.json").read_text()
     assert info.data["unreadable"] == 1
     assert info.calibration is not None
     assert info.calibration["fitted_on"]["negatives"] == 12

@@ -251,7 +251,7 @@ def test_a_step_on_tags_that_another_computer_wrote(root: Path) -> None:
         steps = Steps(library)
         steps.make("something else", [Judgement(tower, (INSTEAD,))])
         assert {"Eiffel Tower", "Stonehenge"} <= {*keywords(tower)}
-        assert library.recorded(tower) == (TOWER, HENGE)
+        assert library.recorded(tower) == (HENGE, TOWER), "what was confirmed names the place"
         steps.undo()
         assert files_of(root) == before
         assert library.recorded(tower) == (TOWER,)
