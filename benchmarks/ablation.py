@@ -113,12 +113,12 @@ def row(
     """One row: the difference from the default is the mean over the seeds, with its standard error."""
     accuracies = [last.valid_accuracy for last, _ in found]
     gains = [100 * (own - other) for own, other in zip(accuracies, usual, strict=True)]
-    error = statistics.stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else float("nan")
+    error = f" ± {statistics.stdev(gains) / len(gains) ** 0.5:.1f}" if len(gains) > 1 else ""
     return [
         variant.name,
         f"{statistics.mean(accuracies):.3f}",
         ", ".join(f"{one:.3f}" for one in accuracies),
-        "-" if default else f"{statistics.mean(gains):+.1f} ± {error:.1f}",
+        "-" if default else f"{statistics.mean(gains):+.1f}{error}",
         f"{statistics.mean(last.valid_loss for last, _ in found):.3f}",
         f"{statistics.median(seconds for _, seconds in found):.0f}",
         f"{sum(part.numel() for part in make(variant, data).parameters()) / 1e6:.1f}",
