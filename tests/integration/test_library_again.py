@@ -108,10 +108,13 @@ def test_what_is_undone_to_the_end_is_not_known_any_more(photo: Path, in_place: 
     if in_place and shutil.which("exiftool") is None:
         pytest.skip("exiftool is not installed")
     before = photo.read_bytes()
-    with Library(photo.parent, options=WriteOptions(in_place=in_place)) as library:
+    with Library(photo.parent, options=WriteOptions(in_place=in_place, gps=True)) as library:
         for model, name in (("one", "Eiffel Tower"), ("two", "Tower Bridge")):
             list(library.tag([photo], saying(model, landmark(name)), model=model))
         list(library.undo(run=next(library.runs()).id))
+        row = library.ledger.photo(library.key(photo))
+        assert row is not None
+        assert WriteOptions.flags_in(row.key) == ["gps"], "a sidecar of a rejected tag does not show its options"
         assert [one.name for one in library.recorded(photo) or ()] == ["Eiffel Tower"]
         list(library.undo())
         assert library.recorded(photo) is None

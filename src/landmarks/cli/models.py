@@ -299,6 +299,8 @@ def _describe(folder: Path, info: ModelInfo, calibration: Calibration | None) ->
 
 
 def _show(row: dict[str, Any], fitted_on: Mapping[str, Any]) -> None:
+    from landmarks.model.operating_points import estimated
+
     calibrated = "calibrated for unknown photos" if row["calibrated"] else "not calibrated"
     click.echo(
         f"{row['name']}: {row['landmarks']} landmarks, {row['architecture']}, {row['precision']}, "
@@ -307,8 +309,6 @@ def _show(row: dict[str, Any], fitted_on: Mapping[str, Any]) -> None:
     click.echo(f"  licence: {row['licence']}")
     for line in _origin(row["origin"]):
         click.echo(line)
-    from landmarks.model.operating_points import estimated
-
     for name, point in row["operating_points"].items():
         click.echo(f"  --prefer {name}: {_expected(point['expected'], fitted_on)}")
     if note := estimated(fitted_on):

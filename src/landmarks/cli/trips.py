@@ -109,14 +109,14 @@ def _report(trip: Trip, display: Display) -> None:
     notes, verbose = display.summary.notes, display.summary.verbosity.verbose
     found = {finding.photo.path for finding in trip.findings}
     for photo, change in trip.changes.items():
-        if photo not in found:  # what an earlier run wrote stays
-            if change.kind != "raised":
-                display.note(
-                    f"{photo}: {change.guess.name} stays as it was written, but {change.reason}: to take it back, "
-                    "undo this photo and tag it again with --trips"
-                )
-            continue
         raised = change.kind == "raised"
+        if photo not in found and not raised:  # what an earlier run wrote stays
+            display.note(
+                f"{photo}: {change.guess.name} stays as it was written, but {change.reason}: to take it back, "
+                "undo this photo and tag it again with --trips"
+            )
+        if photo not in found:
+            continue
         notes["tagged by the trip" if raised else "taken back by the trip"] += 1
         if raised and verbose:
             display.note(f"{photo}: {change.guess.name}: {change.reason}")

@@ -258,10 +258,11 @@ class Library(Closing):
         except OSError:
             digest = None
         key = self.key(photo.path)
-        if self.ledger.verdicts(key, digest) and not self._has_followed:
+        verdicts = self.ledger.verdicts(key, digest)
+        if verdicts and not self._has_followed:
             self._has_followed = True
             follow_moves(self.ledger, self.root)  # another photo may have this path by now
-        verdicts = self.ledger.verdicts(key, digest)
+            verdicts = self.ledger.verdicts(key, digest)
         return judged(photo.tags, verdicts) if verdicts else photo.tags
 
     def recorded(self, photo: Path) -> tuple[Tag, ...] | None:

@@ -134,6 +134,11 @@ class PhotoRow:
     reason: str | None = None
     tags: str | None = None
 
+    @property
+    def due_key(self) -> str:
+        """What is recorded as `key` while the photo is due: the same options, but no model is called like that."""
+        return " " + self.key.rpartition(" ")[2]
+
 
 @dataclass(frozen=True)
 class Change:

@@ -131,7 +131,7 @@ def _step_back(ledger: Ledger, root: Path, undone: Change) -> None:
             ledger.forget(undone.photo)
             return
         row = replace(row, size=snapshot.size, mtime_ns=snapshot.mtime_ns, sha256=snapshot.sha256 or b"")
-    ledger.record(replace(row, key="", reason=None, tags=None))
+    ledger.record(replace(row, key=row.due_key, tags=None))
 
 
 def _state(report: Undone | None) -> ChangeState:

@@ -165,12 +165,12 @@ def _due(files: Files, judgement: Judgement, snapshot: Snapshot, *, everywhere: 
 def _model_key(row: PhotoRow | None, snapshot: Snapshot) -> str:
     """Return what is recorded as the model and options of a photo: a verdict does not look at it.
 
-    One that is due, as it was edited since or could not be written, stays due: no model is called like that.
+    One that is due, as it was edited since or could not be written, stays due.
     """
     if row is None:
         return ""
     is_settled = row.state == "done" and row.sha256 == snapshot.sha256
-    return row.key if is_settled else " " + row.key.rpartition(" ")[2]
+    return row.key if is_settled else row.due_key
 
 
 def _write(files: Files, due: _Due, batches: dict[int | None, Batch]) -> Iterator[Outcome]:

@@ -126,7 +126,7 @@ def trained_before(init: Path | None, root: Path) -> Iterator[tuple[Path, set[st
 
     Args:
         init: The run to start from; None for none.
-        root: Data of the run: shards of before that are these have no other pictures beside them in them.
+        root: Data of the run. Shards have no paths to compare: they are its own, or what is in them is not known.
 
     Yields:
         The run folder; its training images, each as `resolved` gives it; and why they are not known, or nothing.
