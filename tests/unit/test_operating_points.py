@@ -11,7 +11,15 @@ from tiny_model import calibrated, make_model, save_colour
 
 from landmarks.errors import ModelError, SettingsError
 from landmarks.model.calibration import Calibration
-from landmarks.model.operating_points import ExpectedRate, ExpectedRates, OperatingPoint
+from landmarks.model.folder import find_model, read_info
+from landmarks.model.operating_points import (
+    WORDS,
+    ExpectedRate,
+    ExpectedRates,
+    OperatingPoint,
+    estimated,
+    rate_labels,
+)
 from landmarks.tagging.pipeline import Model
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import Finding
@@ -41,6 +49,18 @@ def test_operating_points_are_the_same_after_model_json() -> None:
         "tagged rightly",
         "false tags on unknown landmarks",
     ]
+
+
+def test_rates_say_whose_they_are() -> None:
+    few = {"rates": {"kind castles": RATE, "landmark Petra": RATE}}
+    assert {*rate_labels(few).values()} >= {
+        "false tags on ordinary photos of the same kinds",
+        "false tags on the same unknown landmarks",
+    }
+    bundled = (read_info(find_model("world")).calibration or {})["fitted_on"]
+    assert rate_labels(bundled) == WORDS
+    assert estimated(bundled).startswith("The rates of false tags are estimates")
+    assert estimated(few) == ""
 
 
 def test_an_older_model_has_only_the_balanced_point() -> None:

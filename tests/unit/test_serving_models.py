@@ -85,6 +85,19 @@ def test_requests_choose_a_model_by_name(tmp_path: Path) -> None:
     run(work)
 
 
+def test_the_card_says_that_rates_are_estimates(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "colours", calibration=calibrated(fitted_on={"carried_over_on": 40}))
+
+    async def work() -> None:
+        async with asking(create_app(ServeSettings(model, workers=1))) as client:
+            (card,) = (await client.get("/v1/models")).json()["models"]
+            assert "estimates" in card["rates_note"]
+            assert "on 40 photos" in card["rates_note"]
+            assert card["rate_labels"]["tagged_rightly"] == "tagged rightly"
+
+    run(work)
+
+
 def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
     models = make_model(tmp_path / "a" / "colours"), make_model(tmp_path / "b" / "colours")
     with pytest.raises(SettingsError, match="`more_models`: two models are called colours"):

@@ -53,7 +53,7 @@ def models(
             status = 2  # the others are listed all the same
             click.echo(str(error), err=True)
         else:
-            print_json(row) if jsonl else _show(row, {} if calibration is None else calibration.fitted_on)
+            print_json(row) if jsonl else _show(row)
     return status
 
 
@@ -274,8 +274,9 @@ def _describe(folder: Path, info: ModelInfo, calibration: Calibration | None) ->
     from landmarks.fewshot.learned import read_learned
     from landmarks.model.folder import HEAD_FILES, ONNX_FILE, find_file
     from landmarks.model.ood import is_landmark
-    from landmarks.model.operating_points import points_to_dict
+    from landmarks.model.operating_points import estimated, points_to_dict, rate_labels
 
+    fitted_on = {} if calibration is None else calibration.fitted_on
     learned = read_learned(folder, info)
     return {
         "name": info.name,
@@ -291,6 +292,8 @@ def _describe(folder: Path, info: ModelInfo, calibration: Calibration | None) ->
         "licence": info.licence,
         "origin": [asdict(one) for one in info.origin],
         "operating_points": points_to_dict({} if calibration is None else calibration.operating_points),
+        "rate_labels": rate_labels(fitted_on),
+        "rates_note": estimated(fitted_on),
         "learned": [
             {"name": one.name, "photos": len(one.vectors), "rejected": len(one.rejected)}
             for one in (learned.landmarks if learned is not None else ())
@@ -298,9 +301,7 @@ def _describe(folder: Path, info: ModelInfo, calibration: Calibration | None) ->
     }
 
 
-def _show(row: dict[str, Any], fitted_on: Mapping[str, Any]) -> None:
-    from landmarks.model.operating_points import estimated
-
+def _show(row: dict[str, Any]) -> None:
     calibrated = "calibrated for unknown photos" if row["calibrated"] else "not calibrated"
     click.echo(
         f"{row['name']}: {row['landmarks']} landmarks, {row['architecture']}, {row['precision']}, "
@@ -310,9 +311,9 @@ def _show(row: dict[str, Any], fitted_on: Mapping[str, Any]) -> None:
     for line in _origin(row["origin"]):
         click.echo(line)
     for name, point in row["operating_points"].items():
-        click.echo(f"  --prefer {name}: {_expected(point['expected'], fitted_on)}")
-    if note := estimated(fitted_on):
-        click.echo(f" {note}")
+        click.echo(f"  --prefer {name}: {_expected(point['expected'], row['rate_labels'])}")
+    if row["rates_note"]:
+        click.echo(f"  {row['rates_note']}")
     for one in row["learned"]:
         rejected = f", {one['rejected']} rejected" if one["rejected"] else ""
         click.echo(f"  learned: {one['name']} from {counted(one['photos'], 'photo')}{rejected}")
@@ -326,16 +327,9 @@ def _origin(origin: list[dict[str, Any]]) -> Iterator[str]:
         yield f"  learned from: {listed([Origin(**one).words for one in origin], COLLECTIONS)}{more}"
 
 
-def _expected(rates: dict[str, Any], fitted_on: Mapping[str, Any]) -> str:
-    from landmarks.model.operating_points import WORDS, same_groups
-
-    words = dict(WORDS)
-    if same_groups(fitted_on, "kind"):
-        words["false_tags_ordinary"] += " of the same kinds"
-    if same_groups(fitted_on, "landmark"):
-        words["false_tags_unknown"] = "false tags on the same unknown landmarks"
+def _expected(rates: dict[str, Any], labels: Mapping[str, str]) -> str:
     shown = [
-        f"{words[key]} {rate['value']:.1%} ({rate['low']:.1%} to {rate['high']:.1%})"
+        f"{labels[key]} {rate['value']:.1%} ({rate['low']:.1%} to {rate['high']:.1%})"
         for key, rate in rates.items()
     ]
     return ", ".join(shown) or "not measured"

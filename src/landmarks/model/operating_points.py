@@ -51,8 +51,22 @@ def same_groups(fitted_on: Mapping[str, Any], sort: Literal["kind", "landmark"])
     return 0 < len(groups) < FOLDS
 
 
+def rate_labels(fitted_on: Mapping[str, Any]) -> dict[str, str]:
+    """Return the labels of the rates by their stored name; they say if the groups are those of the thresholds.
+
+    Args:
+        fitted_on: As stored with a calibration.
+    """
+    labels = dict(WORDS)
+    if same_groups(fitted_on, "kind"):
+        labels["false_tags_ordinary"] += " of the same kinds"
+    if same_groups(fitted_on, "landmark"):
+        labels["false_tags_unknown"] = "false tags on the same unknown landmarks"
+    return labels
+
+
 def estimated(fitted_on: Mapping[str, Any]) -> str:
-    """Return a sentence, after a blank, about rates of false tags that are those of another network; else nothing.
+    """Return two sentences about rates of false tags that are those of another network; else nothing.
 
     Args:
         fitted_on: As stored with a calibration; `carried_over_on` are the photos on which its thresholds were
@@ -61,7 +75,7 @@ def estimated(fitted_on: Mapping[str, Any]) -> str:
     if "carried_over_on" not in fitted_on:
         return ""
     return (
-        " The rates of false tags are estimates: those of a network that was trained in the same way without "
+        "The rates of false tags are estimates: those of a network that was trained in the same way without "
         "these landmarks and some of these kinds of photos. This one learnt them too; the thresholds were moved "
         f"to it on {fitted_on['carried_over_on']} photos that should get no tag."
     )

@@ -230,6 +230,8 @@ class ModelCard(BaseModel):
     origin: list[OriginCard]
     prefer: str = Field(description="The operating point in use.")
     operating_points: dict[str, OperatingPointCard]
+    rate_labels: dict[str, str] = Field(description="What the expected rates are, in words, by their name.")
+    rates_note: str = Field(description="How rates of false tags were found that are estimates; else empty.")
 
 
 class ModelsResponse(BaseModel):

@@ -18,7 +18,7 @@ from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.calibration import calibration_of, operating_point
 from landmarks.model.folder import LEARNED_FILE, ONNX_FILE, ModelInfo, check_file, read_info
 from landmarks.model.ood import is_landmark
-from landmarks.model.operating_points import points_to_dict
+from landmarks.model.operating_points import estimated, points_to_dict, rate_labels
 from landmarks.serving.pool.pool import Pool
 from landmarks.serving.pool.worker import WorkerSettings
 from landmarks.serving.schemas import (
@@ -139,6 +139,7 @@ class ServedModel:
         """Describe the model."""
         info, calibration = self.info, self._calibration
         measured = calibration is not None and calibration.measured
+        fitted_on = {} if calibration is None else calibration.fitted_on
         return ModelCard(
             name=info.name,
             version=self.version,
@@ -157,6 +158,8 @@ class ServedModel:
                     {} if calibration is None else calibration.operating_points
                 ).items()
             },
+            rate_labels=rate_labels(fitted_on),
+            rates_note=estimated(fitted_on),
         )
 
     def _list_landmarks(self) -> LandmarksResponse:

@@ -2,12 +2,6 @@
 
 import { el, percent } from "./dom.js";
 
-const RATES = {
-  tagged_rightly: "tagged rightly",
-  tagged_wrongly: "tagged wrongly",
-  false_tags_ordinary: "false tags on ordinary photos",
-  false_tags_unknown: "false tags on landmarks it does not know",
-};
 const LICENCES = { none: "no licence", "not stated": "licence not stated" };
 
 /** Return the paragraphs and the table about a model of `/v1/models`. */
@@ -21,17 +15,18 @@ export function about(model) {
     parts.push(el("p", {}, "It learnt from:"), el("ul", {}, ...items));
   }
   const points = Object.entries(model.operating_points);
-  if (points.length > 0) parts.push(table(points, model.prefer));
+  if (points.length > 0) parts.push(table(points, model));
+  if (model.rates_note) parts.push(el("p", {}, model.rates_note));
   return parts;
 }
 
-function table(points, inUse) {
-  const measured = Object.keys(RATES).filter((rate) => points.some(([, { expected }]) => rate in expected));
+function table(points, { prefer, rate_labels: labels }) {
+  const measured = Object.keys(labels).filter((rate) => points.some(([, { expected }]) => rate in expected));
   const head = el("tr", {}, cell("th", "Rates to expect", "col"), ...points.map(([name]) => cell("th", name, "col")));
   const rows = measured.map((rate) =>
-    el("tr", {}, cell("th", RATES[rate], "row"), ...points.map(([, { expected }]) => cell("td", shown(expected[rate]))))
+    el("tr", {}, cell("th", labels[rate], "row"), ...points.map(([, { expected }]) => cell("td", shown(expected[rate]))))
   );
-  const caption = el("caption", {}, `Operating points; in use: ${inUse}`);
+  const caption = el("caption", {}, `Operating points; in use: ${prefer}`);
   return el("div", { class: "scroll" }, el("table", {}, caption, el("thead", {}, head), el("tbody", {}, ...rows)));
 }
 

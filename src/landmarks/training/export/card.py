@@ -138,7 +138,9 @@ def _operating_points(calibration: Mapping[str, Any]) -> str:
         f"`{calibration['score']}` score is below the threshold. Thresholds were chosen on {fitted['negatives']} "
         f"photos without a landmark and {fitted.get('unknown_landmarks', 0)} of landmarks it does not know. The "
         f"expected rates are cross-fitted: measured on {_others(fitted)} than those on which the thresholds were "
-        f"chosen.{estimated(fitted)}\n\n" + "\n".join(rows)
+        f"chosen. {estimated(fitted)}".rstrip()
+        + "\n\n"
+        + "\n".join(rows)
     )
     worst = sorted(fitted.get("rates", {}).items(), key=lambda item: -float(item[1]["value"]))[:5]
     if worst:
