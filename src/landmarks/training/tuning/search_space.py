@@ -75,6 +75,7 @@ Space = tuple[Range | Choice, ...]
 SPACES: Mapping[ModelKind, Space] = {
     "transfer": (
         Choice("model", "backbone", ("efficientnet_lite0", "efficientnet_lite2")),
+        Choice("model", "crop", (224, 256)),
         Choice("augment", "crop_scale", (0.3, 0.6)),
         Choice("augment", "names", (("resized-crop", "flip", "jitter"), ("resized-crop", "flip", "trivial"))),
         Range("model", "dropout", 0.0, 0.5),
