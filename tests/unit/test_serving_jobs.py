@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -529,6 +530,22 @@ def test_results_that_are_kept_count_as_what_waits_does(client: TestClient, sett
         if answer.status_code == 202:
             assert client.delete(f"/v1/jobs/{answer.json()['id']}").status_code == 204
     assert client.post("/v1/jobs", content=content, headers=ZIP).status_code == 202
+
+
+def test_one_key_leaves_room_for_the_jobs_of_others(settings: ServeSettings, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text("".join(f'[{name}]\nsha256 = "{hash_of(name * 16)}"\n' for name in "abc"))
+    settings = replace(settings, access=Access(keys_file=keys), jobs=replace(settings.jobs, job_mb=1))
+    content = spoilt(archive({f"{number}{'x' * 200}.jpg": b"x" for number in range(50)}), 49)
+    with TestClient(create_app(settings)) as client:
+        stored = {}
+        for name in "abc":
+            send = partial(client.post, "/v1/jobs", content=content, headers=ZIP | {"X-API-Key": name * 16})
+            stored[name] = 0
+            while (answer := send()).status_code == 202:
+                stored[name] += 1
+            assert code_of(answer) == (429, "overloaded")
+    assert stored["a"] > stored["b"] >= stored["c"] > 0
 
 
 def test_jobs_take_turns(tmp_path: Path) -> None:

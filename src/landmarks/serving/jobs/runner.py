@@ -103,13 +103,17 @@ class JobRunner:
         unpacked gets its error as its result.
 
         Raises:
-            RequestError: The jobs and their results have too many bytes already, no image can be unpacked, or the
-                file cannot be used.
+            RequestError: The jobs and their results have too many bytes already, or those of this owner more than
+                they leave to others; no image can be unpacked; or the file cannot be used.
         """
         size = sum(image.size for image in images)
 
         def stored(store: JobStore) -> Job | None:
-            fits = store.size() + size <= self._limits.job_mb * 2**20
+            free = self._limits.job_mb * 2**20 - store.size() - size
+            # A key gets no more than its jobs leave to others, so none fills the room. Source: Choudhury and
+            # Hahne, "Dynamic queue length thresholds for shared-memory packet switches" (1998).
+            held = store.size_of(owner) if owner else 0
+            fits = held + size <= free if held else free >= 0
             return store.find(store.add(owner, model, _unpacked(images)), owner) if fits else None
 
         storing = asyncio.create_task(self.call(stored, asker))
@@ -122,7 +126,7 @@ class JobRunner:
                     await self.delete(unwanted.id, owner)
             raise
         if job is None:
-            message = "there is no room for more jobs: delete those whose results you have, or send it again later"
+            message = "there is no room for more of your jobs: delete those you have read, or send it again later"
             raise RequestError("overloaded", message, retry_after=30)
         self.pending += job.images - job.done
         for _ in range(job.failed):

@@ -234,8 +234,16 @@ class JobStore:
         pages = self._number("PRAGMA page_count") - self._number("PRAGMA freelist_count")
         return pages * self._number("PRAGMA page_size")
 
-    def _number(self, question: str) -> int:
-        (number,) = self._database.execute(question).fetchone()
+    def size_of(self, owner: str) -> int:
+        """Return the bytes of the images and results of one owner."""
+        return self._number(
+            "SELECT COALESCE(SUM(COALESCE(LENGTH(content), 0) + COALESCE(LENGTH(result), 0)), 0) "
+            "FROM images JOIN jobs ON job = id WHERE owner = ?",
+            owner,
+        )
+
+    def _number(self, question: str, *values: str) -> int:
+        (number,) = self._database.execute(question, values).fetchone()
         return int(number)
 
     def _tidy(self) -> None:
