@@ -16,6 +16,8 @@ from landmarks.training.runs.folder import create_run, locked_run
 def test_a_temporary_file_is_known_by_its_name(tmp_path: Path, name: str) -> None:
     with atomic_path(tmp_path / name) as temporary:
         assert is_temporary(temporary)
+        assert is_temporary(temporary, tmp_path / name)
+        assert not is_temporary(temporary, tmp_path / f"other{name}")
     assert not is_temporary(tmp_path / name)
 
 

@@ -28,7 +28,7 @@ ZERMATT = (46.0207, 7.7491)
 
 @pytest.fixture
 def own_model(tmp_path: Path) -> Path:
-    return make_model(tmp_path / "models" / "colours", calibration=calibrated())
+    return make_model(tmp_path / "models" / "my colours+2", calibration=calibrated())
 
 
 @pytest.fixture
