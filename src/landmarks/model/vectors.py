@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Sequence
 from typing import Any, TypeVar
 from zipfile import BadZipFile
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float = TypeVar("Float", np.float32, np.float64)
+Item = TypeVar("Item")
 
 DAMAGED = (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, RuntimeError, BadZipFile, zlib.error)
 """What numpy raises on reading a damaged file, and what its reader raises where the content does not fit."""
@@ -84,3 +86,8 @@ def spread(places: NDArray[np.intp], most: int) -> NDArray[np.intp]:
     """Return up to `most` of some indices, evenly spaced."""
     count = min(len(places), most)
     return places[np.linspace(0, len(places) - 1, count).round().astype(np.intp)] if count else places
+
+
+def evenly(items: Sequence[Item], most: int) -> list[Item]:
+    """Return up to `most` of some items, evenly spaced in their order."""
+    return [items[place] for place in spread(np.arange(len(items)), most)]

@@ -228,7 +228,6 @@ def _counts(skipped: Skipped) -> bool:
 
 def _has_folders(folder: Path) -> bool:
     try:
-        with os.scandir(folder) as entries:
-            return any(entry.is_dir() and not entry.name.startswith(".") for entry in entries)
-    except OSError:
+        return bool(folder_names(folder))
+    except DataError:
         return True  # reading it tells what is wrong

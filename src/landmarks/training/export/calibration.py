@@ -20,6 +20,7 @@ from landmarks.imaging.photos import find_photos
 from landmarks.model.calibration import KNOWN, UNKNOWN, Calibration, Outputs, calibrate
 from landmarks.model.ood import EmbeddingStatistics, ScoreKind, is_landmark, needs_statistics
 from landmarks.model.recognizer import Recognizer
+from landmarks.model.vectors import evenly
 from landmarks.training.data.cache import resolved
 from landmarks.training.data.folders import Sample, limit_evenly
 from landmarks.training.data.loaders import Data, EvalTransform
@@ -194,8 +195,7 @@ def _open_set_photos(
 
 def fitted_on(samples: Sequence[Sample], classes: int) -> Sequence[Sample]:
     """Return the validation images to calibrate on, evenly spaced: fewer for very many classes."""
-    most = max(LEAST_VALID, LOGITS // classes)
-    return samples[:: -(-len(samples) // most)] if len(samples) > most else samples
+    return evenly(samples, max(LEAST_VALID, LOGITS // classes))
 
 
 def training_embeddings(

@@ -33,6 +33,7 @@ from landmarks.model.folder import (
 )
 from landmarks.model.ood import BACKGROUND, is_landmark
 from landmarks.model.recognizer import Recognizer
+from landmarks.model.vectors import evenly
 from landmarks.training.config.jobs import CALIBRATED, ExportSettings
 from landmarks.training.data.folders import Sample
 from landmarks.training.data.loaders import Data, EvalTransform
@@ -346,11 +347,6 @@ def accuracy_difference(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> 
     """Return the accuracy of a second model minus that of a first, from which images each recognised, (N,)."""
     counts = ((first & second).sum(), (first & ~second).sum(), (~first & second).sum(), (~first & ~second).sum())
     return Pairs(*map(int, counts)).difference
-
-
-def evenly(samples: Sequence[Sample], count: int) -> Sequence[Sample]:
-    """Return about `count` samples, or all if there are fewer, evenly spaced."""
-    return samples[:: max(1, len(samples) // count)]
 
 
 def _recognised(folder: Path, data: Data, samples: Sequence[Sample]) -> NDArray[np.bool_]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,7 +54,8 @@ def write_photoprism(model: Path, pictures: Sequence[NDArray[np.uint8]], folder:
     write_bytes(folder / file, graph.SerializeToString())
     shown = [Gazetteer.bundled().display_name(name) for name in info.classes]
     # A class keeps its own name where two would look the same.
-    labels = [text if shown.count(text) == 1 else name for text, name in zip(shown, info.classes, strict=True)]
+    counts = Counter(shown)
+    labels = [text if counts[text] == 1 else name for text, name in zip(shown, info.classes, strict=True)]
     write_labels(folder / LABELS_FILE, labels)
     write_text(folder / DESCRIPTION_FILE, _description(slug, file, info.preprocessing))
 

@@ -24,6 +24,7 @@ from landmarks.errors import ExportError, RunError
 from landmarks.files.atomic import write_bytes, write_json
 from landmarks.imaging.preprocessing import normalize
 from landmarks.model.probabilities import softmax
+from landmarks.model.vectors import evenly
 from landmarks.training.data.folders import Sample
 from landmarks.training.data.loaders import Data, EvalTransform
 from landmarks.training.engine.trained import TrainedRun
@@ -31,7 +32,6 @@ from landmarks.training.export.export import (
     INT8_LOSS,
     accuracy_difference,
     compared_pictures,
-    evenly,
     require_same,
     trained_probabilities,
 )
