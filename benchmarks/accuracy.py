@@ -38,14 +38,17 @@ TARGETS = {
 ELSEWHERE = {"finetune": 0.87}
 """Asked of runs on world34, on pictures of the same landmarks from other collections."""
 COMMON = {
-    "small": ["--epochs", "48", "--sizes", "96,128,160"],
-    "all": ["--epochs", "16", "--sizes", "96,128"],
+    "small": [["--epochs", "48", "--sizes", "96,128,160"]],
+    "all": [
+        ["--epochs", "16", "--sizes", "96,128"],
+        ["--epochs", "12", "--sizes", "128,160", "--learning-rate", "1.5e-3"],
+    ],
 }
-"""Runs from scratch on sets together; others start from them."""
+"""Runs from scratch on sets together, each from the weights of the one before; others start from the last."""
 JOINT = ["--method", "scratch", "--valid-size", "0.1"]
 SCRATCH = ("world34", "world158")
 """Sets that start from the run on all."""
-FINISH = ["--epochs", "8", "--sizes", "160", "--learning-rate", "1e-3", *JOINT]
+FINISH = ["--epochs", "8", "--sizes", "160,192", "--learning-rate", "1e-3"]
 TRANSFER = ["--method", "transfer", "--crop", "256"]
 FINETUNE = ["--method", "transfer", "--unfreeze", "--crop", "256"]
 
@@ -138,26 +141,28 @@ def by_source(runs: Mapping[str, Sequence[Path]]) -> str:
 def from_scratch(data: Path, out: Path, seeds: range, sets: Sequence[str]) -> tuple[list[list[str]], list[Path]]:
     """Return the rows from scratch, and the runs on world34."""
 
-    def common(name: str) -> list[Path]:
-        folder, flags = folder_of(data, out, name), [*COMMON[name], *JOINT]
-        return [train(folder, out / f"common-{name}", seed, flags) for seed in seeds]
+    def common(name: str, seed: int) -> list[Path]:
+        folder, runs = folder_of(data, out, name), list[Path]()
+        for number, stage in enumerate(COMMON[name], start=1):
+            flags = [*stage, *JOINT, *(["--init", str(runs[-1])] if runs else [])]
+            runs.append(train(folder, out / f"common{number}-{name}", seed, flags))
+        return runs
 
     rows, on_world34 = [], []
     for name in sets:
         target = TARGETS["scratch"][name]
         if name not in SCRATCH:
             classes = {folder.name for folder in (data / name / "train").iterdir()}
-            found = [read_part(run, classes) for run in common("small")]
-            rows.append(row("scratch", name, found, f"`{' '.join([*COMMON['small'], *JOINT])}`", target=target))
+            found = [read_part(run, classes) for seed in seeds for run in common("small", seed)]
+            rows.append(row("scratch", name, found, f"`{' '.join([*COMMON['small'][0], *JOINT])}`", target=target))
             continue
-        begun, flags = common("all"), [*FINISH, "--init"]
-        folder = folder_of(data, out, name)
-        runs = [
-            train(folder, out / f"scratch-{name}", seed, [*flags, str(start)])
-            for seed, start in zip(seeds, begun, strict=True)
-        ]
-        found = [read(run, read(start)["minutes"]) for run, start in zip(runs, begun, strict=True)]
-        shown = f"`{' '.join([*COMMON['all'], *JOINT])}` on COMMON, then `{' '.join([*flags, 'COMMON'])}`"
+        folder, runs, found = folder_of(data, out, name), [], []
+        for seed in seeds:
+            begun = common("all", seed)
+            runs.append(train(folder, out / f"scratch-{name}", seed, [*FINISH, *JOINT, "--init", str(begun[-1])]))
+            found.append(read(runs[-1], sum(read(run)["minutes"] for run in begun)))
+        stages = [f"`{' '.join(stage)}`" for stage in COMMON["all"]]
+        shown = f"{', then '.join(stages)} on COMMON, then `{' '.join(FINISH)}`, all with `{' '.join(JOINT)}`"
         rows.append(row("scratch", name, found, shown, target=target))
         on_world34 += runs if name == "world34" else []
     return rows, on_world34
