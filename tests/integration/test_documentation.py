@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import landmarks
 from landmarks.model.folder import find_model, read_info
 
 ROOT = Path(__file__).parents[2]
@@ -95,6 +96,12 @@ def test_rates_of_kinds_new_to_the_network_are_those_of_the_bundled_model() -> N
     photos, tags = sum(one["count"] for one in kinds), sum(one["value"] * one["count"] for one in kinds)
     assert f"of kinds new to that network ({photos}) {100 * tags / photos:.1f} %" in readme
     assert f"{100 * tags / photos:.1f} % ({tags:.0f} of {photos}) of the six kinds" in page
+
+
+def test_the_reference_has_the_whole_public_api() -> None:
+    reference = "".join((ROOT / "docs" / f"api-{part}.md").read_text() for part in ("use", "training"))
+    for module in {"landmarks.errors", *landmarks._HOMES.values()}:
+        assert f"::: {module}\n" in reference
 
 
 def test_intervals_over_landmarks_and_kinds_are_those_of_the_bundled_model() -> None:
