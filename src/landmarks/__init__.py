@@ -1,7 +1,8 @@
 """Recognise landmarks in photos, and train your own recogniser from a folder of images.
 
-This is the whole public API; every other name is private and may change. Everything is imported lazily, so
-`import landmarks` is fast and needs neither ONNX Runtime nor PyTorch.
+This is the public API, with the names that Python blocks of the documentation import; every other name is private
+and may change. Everything is imported lazily, so `import landmarks` is fast and needs neither ONNX Runtime nor
+PyTorch.
 
 ```python
 import landmarks

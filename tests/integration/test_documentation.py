@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import landmarks
 from landmarks.model.folder import find_model, read_info
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +86,22 @@ def test_expected_rates_are_those_of_the_bundled_model() -> None:
         assert shown in readme
         assert f"{rate['count']:,} | {shown}" in page
         assert f"{100 * points['precision']['expected'][key]['value']:.1f}" in readme
+
+
+def test_rates_of_kinds_new_to_the_network_are_those_of_the_bundled_model() -> None:
+    rates = (read_info(find_model("world")).calibration or {})["fitted_on"]["rates"]
+    readme, page = ((ROOT / path).read_text() for path in ("README.md", "docs/unknown.md"))
+    new = "building_highrise", "football_stadium", "garden_park", "house_bungalow", "mountain", "sea"
+    kinds = [rates[f"kind negatives_wide/{name}"] for name in new]
+    photos, tags = sum(one["count"] for one in kinds), sum(one["value"] * one["count"] for one in kinds)
+    assert f"of kinds new to that network ({photos}) {100 * tags / photos:.1f} %" in readme
+    assert f"{100 * tags / photos:.1f} % ({tags:.0f} of {photos}) of the six kinds" in page
+
+
+def test_the_reference_has_the_whole_public_api() -> None:
+    reference = "".join((ROOT / "docs" / f"api-{part}.md").read_text() for part in ("use", "training"))
+    for module in {"landmarks.errors", *landmarks._HOMES.values()}:
+        assert f"::: {module}\n" in reference
 
 
 def test_intervals_over_landmarks_and_kinds_are_those_of_the_bundled_model() -> None:

@@ -389,6 +389,36 @@ def test_other_programs_find_what_was_written(model: Path, tmp_path: Path, in_pl
         assert not any("GPSLatitude" in name for name in said), "programs would take it for the camera's"
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_without_exiftool_writing_into_photos_ends_before_the_work(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dry_run: bool
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    raw = save_colour(tmp_path / "raw.jpg", TOWER).rename(tmp_path / "raw.nef")
+    flags = ("--model", model, "--write", "--for", "lightroom")
+    assert landmarks("tag", tmp_path, *flags).status == 0, "a RAW file gets a sidecar"
+    assert keywords(raw.with_suffix(".xmp"))
+    save_colour(tmp_path / "photos" / "a.jpg", TOWER)
+    refused = landmarks("tag", tmp_path / "photos", *flags, *(["--dry-run"] if dry_run else []))
+    assert (refused.status, refused.out) == (2, "")
+    assert refused.err.count("\n") == 1
+    assert "writing into photos needs ExifTool: install it" in refused.err
+    assert landmarks("open", tmp_path / "photos", "--in-place").err == refused.err
+    assert not (tmp_path / "photos" / ".landmarks").exists()
+
+
+def test_nothing_is_written_into_the_library_of_a_photo_program(model: Path, tmp_path: Path) -> None:
+    originals = tmp_path / "Photos Library.photoslibrary" / "originals"
+    photo = save_colour(originals / "a.jpg", TOWER)
+    (tmp_path / "link").symlink_to(originals)
+    for named in (originals, photo, tmp_path / "link"):
+        refused = landmarks("tag", named, "--model", model, "--write")
+        assert refused.status == 1
+        assert "Photos Library.photoslibrary: only its photo program may change it: export photos" in refused.err
+    assert [path.name for path in originals.iterdir()] == ["a.jpg"]
+    assert landmarks("tag", originals, "--model", model).out.startswith(f"{photo}: ")
+
+
 @needs_exiftool
 @pytest.mark.shared
 def test_writing_into_real_photos_leaves_the_compressed_picture_as_it_is(

@@ -916,9 +916,11 @@ def test_a_ledger_out_of_reach_for_a_moment_ends_nothing(
         page.wait(lambda: page.rows()["henge.jpg"]["taken"])
 
 
-def test_a_library_to_look_at_only(root: Path, model: Path) -> None:
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_library_to_look_at_only(root: Path, model: Path, read_only: bool) -> None:
+    root = root if read_only else root.rename(root.with_suffix(".photoslibrary"))
     before = files_of(root)
-    with opened_page(root, model, read_only=True) as page:
+    with opened_page(root, model, read_only=read_only) as page:
         rows = page.settled()
         assert rows["tower0.jpg"]["name_of_tag"] == "Eiffel Tower"
         assert rows["broken.jpg"]["state"] == "unreadable"

@@ -80,6 +80,11 @@ class TestLedgers:
         (tmp_path / "sub").mkdir()
         assert library_root(tmp_path / "sub" / "a.jpg") == tmp_path
 
+    def test_with_the_user_where_a_photo_program_has_its_own(self, tmp_path: Path) -> None:
+        inside = tmp_path / "Photos Library.photoslibrary" / "originals"
+        inside.mkdir(parents=True)
+        assert ledger_of(inside) == state_of(inside) / LEDGER.name
+
     def test_one_that_is_there_stays_in_use(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Ledger(tmp_path / LEDGER).close()
         monkeypatch.setattr(roots, "keeps_state", lambda _root: False)

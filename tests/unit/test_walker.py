@@ -103,6 +103,19 @@ def test_what_a_shell_names_besides_photos_is_skipped_with_its_reason(tmp_path: 
     )
 
 
+def test_folders_of_photo_programs_are_left_to_them(tmp_path: Path) -> None:
+    apple, previews = "Photos Library.photoslibrary", "Catalog Smart Previews.LRDATA"
+    names = ("a.jpg", f"{apple}/originals/0/A.heic", f"{apple}/resources/0/A_1.jpeg", f"{previews}/0/x.dng")
+    make(tmp_path / "all", *names)
+    (tmp_path / "all" / "album").symlink_to(tmp_path / "all" / apple / "originals")
+    found, skipped = walked(tmp_path / "all")
+    assert found == ["a.jpg"]
+    assert skipped == {apple: "program", previews: "program", "album": "program"}
+    assert count_skipped({"program": 3}) == "3 folders of photo programs"
+    assert find_photos([tmp_path / "all" / apple / "originals"]), "the one thing that was asked for: only read"
+    assert WalkRules(PHOTO_SUFFIXES).skips_path(names[1]) == "program"
+
+
 def test_an_ignore_file_holds_below_its_folder(tmp_path: Path) -> None:
     make(tmp_path, "trip/a.jpg", "trip/drafts/b.jpg", "trip/sub/c_raw.jpg", "d_raw.jpg")
     (tmp_path / "trip" / IGNORE_FILE).write_text("# ours\n\ndrafts/\n*_raw.jpg\n", encoding="utf-8")

@@ -42,10 +42,13 @@ def open(  # noqa: A001 - the name of the command
     """
     from threading import Thread
 
+    from landmarks.metadata.exiftool import require_exiftool
     from landmarks.model.folder import find_model
     from landmarks.serving.album.process import run
     from landmarks.serving.album.settings import AlbumSettings
 
+    if options.in_place and not read_only:
+        require_exiftool()
     settings = AlbumSettings(folder, find_model(model), tags, options, exclude, read_only, cache_mb, ledger, state)
 
     def started(link: str) -> None:

@@ -31,7 +31,9 @@ from landmarks.library.roots import (
     root_of_ledger,
 )
 from landmarks.library.writing import require_writable
+from landmarks.metadata.exiftool import require_exiftool
 from landmarks.metadata.settings import WriteOptions
+from landmarks.metadata.sidecars import is_raw
 from landmarks.tagging.pipeline import find_tags_parallel
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.several import identity_of_models
@@ -85,7 +87,7 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
 
     Raises:
         SettingsError: Photos of several libraries are to be watched, or to share a ledger.
-        InputError: There are no photos, or the ledger is about another library.
+        InputError: There are no photos, the ledger is about another library, or ExifTool is missing.
         StorageError: Nothing can be written beside any of the photos.
     """
     summary, writing = display.summary, job.writing
@@ -101,6 +103,8 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
     if not writing.watch and not _has_photos(there, job, display):
         display.nothing()
         return
+    if job.options.in_place and (writing.watch or not all(map(is_raw, _photos(there, job)))):
+        require_exiftool()
     libraries = _by_library(there, writing)
     alone = writing.watch or writing.ledger is not None
     if len(libraries) > 1 and alone:
@@ -109,7 +113,7 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
         raise SettingsError(f"`{name}` is for one library, but there are {roots}: give one folder")
     total = None
     if sys.stderr.isatty() and not writing.watch:
-        total = sum(1 for _ in walk_photos(there, exclude=job.exclude, on_skip=lambda _left_out: None))
+        total = sum(1 for _ in _photos(there, job))
 
     above: dict[Path, Path] = {}  # of each library inside another, the given path in which it was found
 
@@ -143,9 +147,13 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
                 _write(library, given, job, display, records)
 
 
+def _photos(paths: Sequence[Path], job: WriteJob) -> Iterator[Path]:
+    return walk_photos(paths, exclude=job.exclude, on_skip=lambda _told_later: None)
+
+
 def _has_photos(paths: Sequence[Path], job: WriteJob, display: Display) -> bool:
     """Return whether there are photos, before a ledger is made; raise if nothing explains why there are none."""
-    if next(walk_photos(paths, exclude=job.exclude, on_skip=lambda _told_later: None), None) is not None:
+    if next(_photos(paths, job), None) is not None:
         return True
     list(walk_photos(paths, exclude=job.exclude, on_skip=display.summary.skip))
     if not display.summary.problems:

@@ -12,6 +12,8 @@ import re
 import sys
 from pathlib import Path
 
+from landmarks.files.walker import program_folder
+
 _REMOTE = frozenset(
     {
         *("9p", "afs", "ceph", "cifs", "coda", "davfs", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4"),
@@ -63,9 +65,14 @@ def state_of(root: Path, base: Path | None = None) -> Path:
     return (user_state() / "libraries" if base is None else base) / f"{name or 'photos'}-{digest}"
 
 
+def may_store(folder: Path) -> bool:
+    """Return whether files may be stored in a folder: it may be written and is no photo program's."""
+    return os.access(folder, os.W_OK) and program_folder(folder) is None
+
+
 def keeps_state(root: Path) -> bool:
     """Return whether state can be stored in a folder: it may be written and is on this machine."""
-    return os.access(root, os.W_OK) and not is_remote(root)
+    return may_store(root) and not is_remote(root)
 
 
 def is_remote(path: Path, mounts: Path = _MOUNTS) -> bool:

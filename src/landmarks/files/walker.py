@@ -35,11 +35,27 @@ SYSTEM_FOLDERS = frozenset(
 )
 """Folders of operating systems and storage devices, case-folded: thumbnails and deleted files."""
 
+PROGRAM_FOLDERS = (
+    *(".photoslibrary", ".photolibrary", ".migratedphotolibrary", ".aplibrary"),  # Apple Photos, iPhoto, Aperture
+    *(".lrdata", ".lrlibrary", ".cocatalog"),  # Lightroom, Capture One
+)
+"""How folders end that belong to a photo program: originals that only it may change, and previews of them."""
+
 SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "icon\r"})
 """Files that operating systems and photo programs leave in every folder, case-folded."""
 
 Reason = Literal[
-    "missing", "unreadable", "hidden", "system", "excluded", "companion", "video", "unsupported", "seen", "apart"
+    "missing",
+    "unreadable",
+    "hidden",
+    "system",
+    "program",
+    "excluded",
+    "companion",
+    "video",
+    "unsupported",
+    "seen",
+    "apart",
 ]
 """Why a path is skipped; `companion`: it belongs to a photo, such as a sidecar; `seen`: a link to a folder that
 was already walked; `apart`: a library of its own."""
@@ -48,6 +64,7 @@ was already walked; `apart`: a library of its own."""
 _NAMES: dict[str, tuple[str, str]] = {
     "unreadable": ("unreadable folder", "unreadable folders"),
     "system": ("system file or folder", "system files and folders"),
+    "program": ("folder of a photo program", "folders of photo programs"),
     "companion": ("sidecar or other companion", "sidecars and other companions"),
     "video": ("video", "videos"),
     "unsupported": ("not a supported format", "not a supported format"),
@@ -119,7 +136,7 @@ class WalkRules:
         if name.startswith("."):
             return "hidden"
         if is_folder:
-            return "system" if name.casefold() in SYSTEM_FOLDERS else None
+            return self.skips_named(name, is_folder=True)
         suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
         if suffix in self.suffixes:
             return None
@@ -129,7 +146,9 @@ class WalkRules:
         """Return why a file or folder is skipped even if it was named, or None."""
         if name.casefold() in (SYSTEM_FOLDERS if is_folder else SYSTEM_FILES):
             return "system"
-        return None if is_folder else self.others.get(os.path.splitext(name)[1].lower())  # noqa: PTH122
+        if is_folder:
+            return "program" if name.lower().endswith(PROGRAM_FOLDERS) else None
+        return self.others.get(os.path.splitext(name)[1].lower())  # noqa: PTH122
 
     def skips_path(self, below: str) -> Reason | None:
         """Return why a file is skipped by its path relative to the root, without a file system to walk."""
@@ -154,9 +173,10 @@ def walk(paths: Iterable[Path], rules: WalkRules) -> Iterator[Path | Skipped]:
     """Walk files and folders.
 
     The files of a folder come before its subfolders, both sorted. A file in `paths` is found whatever its suffix,
-    unless a pattern excludes it or the rules know it as something else. A system folder, and what an ignore file
-    above excludes, is taken only if it is the one path that is given: `folder/*` names it too. Links to folders
-    are followed last, each folder once, so that loops end and a photo gets its path without a link if it has one.
+    unless a pattern excludes it or the rules know it as something else. A folder of the system or of a photo
+    program, and what an ignore file above excludes, is taken only if it is the one path that is given: `folder/*`
+    names it too. Links to folders are followed last, each folder once, so that loops end and a photo gets its path
+    without a link if it has one.
 
     Args:
         paths: Files and folders.
@@ -169,6 +189,13 @@ def walk(paths: Iterable[Path], rules: WalkRules) -> Iterator[Path | Skipped]:
     for path in given:
         yield from walker.start(path, alone=len(given) == 1)
     yield from walker.follow_links()
+
+
+def program_folder(path: Path) -> Path | None:
+    """Return the folder of a photo program that a path is or lies in, also behind links; None if there is none."""
+    whole = Path(os.path.realpath(path))
+    named = (one for one in (*reversed(whole.parents), whole) if one.name.lower().endswith(PROGRAM_FOLDERS))
+    return next(named, None)
 
 
 def unreached(path: Path) -> Skipped | None:
@@ -265,7 +292,10 @@ class _Walker:
         """Walk the folders behind links, each once."""
         while self._links:
             path, patterns = self._links.pop(0)
-            yield from self._folder(path, patterns)
+            if program_folder(path) is not None:
+                yield skipped_as(path, "program")
+            else:
+                yield from self._folder(path, patterns)
 
     def _folder(
         self, folder: Path, patterns: tuple[_Patterns, ...], *, given: Path | None = None

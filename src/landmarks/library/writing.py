@@ -16,6 +16,7 @@ from pathlib import Path
 from landmarks.errors import LandmarksError, StorageError
 from landmarks.files.atomic import atomic_path, storage_errors
 from landmarks.files.checksums import sha256_file
+from landmarks.files.walker import program_folder
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import Change
 
@@ -132,10 +133,12 @@ def require_writable(paths: Iterable[Path]) -> None:
     """Check that something can be written beside photos and into folders, before any work is done.
 
     Raises:
-        StorageError: A folder may not be written.
+        StorageError: A folder may not be written, or belongs to a photo program.
     """
     for path in paths:
         folder = path if path.is_dir() else path.parent
+        if (program := program_folder(folder)) is not None:
+            raise StorageError(f"{program}: only its photo program may change it: export photos and tag those")
         if folder.is_dir() and not os.access(folder, os.W_OK):
             read_only = hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY
             code = errno.EROFS if read_only else errno.EACCES

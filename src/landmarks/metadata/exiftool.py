@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from landmarks.errors import MetadataError
+from landmarks.errors import InputError, MetadataError
 from landmarks.files.atomic import storage_errors
 from landmarks.files.closing import Closing
 from landmarks.files.temporary import TemporaryFolder
@@ -24,6 +24,10 @@ from landmarks.metadata import gps
 from landmarks.metadata.entries import SINGLES, Entries, Location
 
 COMMAND = "exiftool"
+_MISSING = (
+    "writing into photos needs ExifTool: install it (Debian: libimage-exiftool-perl; others: exiftool.org) "
+    "or use sidecars"
+)
 _SECONDS = 60  # timeout per photo
 _LISTS = {
     "keywords": "XMP-dc:Subject",
@@ -42,6 +46,12 @@ _READ = [
     "-IPTC:CodedCharacterSet",
 ]
 _GPS_TAGS = ("GPSLatitude", "GPSLatitudeRef", "GPSLongitude", "GPSLongitudeRef", "GPSProcessingMethod")
+
+
+def require_exiftool() -> None:
+    """Raise an `InputError` if ExifTool is missing, before any work is done."""
+    if shutil.which(COMMAND) is None:
+        raise InputError(_MISSING)
 
 
 class ExifTool(Closing):
@@ -185,11 +195,7 @@ class ExifTool(Closing):
         if self._process is None:
             command = shutil.which(COMMAND)
             if command is None:
-                raise MetadataError(
-                    photo,
-                    "writing into photos needs ExifTool: install it (Debian: libimage-exiftool-perl; "
-                    "others: exiftool.org) or use sidecars",
-                )
+                raise MetadataError(photo, _MISSING)
             # An empty -config prevents a configuration file, which is code, from running.
             self._process = subprocess.Popen(  # noqa: S603 - fixed arguments, no shell
                 [command, "-config", "", "-stay_open", "True", "-@", "-"],

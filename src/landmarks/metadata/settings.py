@@ -20,7 +20,7 @@ class WriteOptions:
         iptc: With `in_place`, repeat the keywords as IPTC keywords.
         gps: Add the landmark's position to a photo without one, marked as estimated.
         program: Write what this photo program reads: sidecars named as it expects, or for lightroom and nextcloud
-            the photos themselves.
+            the photos themselves, with ExifTool.
 
     Raises:
         SettingsError: `iptc` without `in_place`, or an unknown name.

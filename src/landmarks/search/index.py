@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
 from landmarks.errors import InputError, SearchError
-from landmarks.files.state import state_of
+from landmarks.files.state import may_store, state_of
 from landmarks.files.walker import Skipped
 from landmarks.imaging.photos import OnSkip, find_photos
 from landmarks.search.embedder import EmbeddedPhoto, Embedder, embed_photos
@@ -72,7 +72,7 @@ def default_place(root: Path) -> str:
     LanceDB takes only paths in UTF-8.
     """
     folder = Path(os.path.abspath(root))  # noqa: PTH100 - links stay, as in a library
-    if _is_utf8(folder) and ((folder / INDEX).exists() or os.access(folder, os.W_OK)):
+    if _is_utf8(folder) and ((folder / INDEX).exists() or may_store(folder)):
         return str(root / INDEX)
     return str(state_of(folder) / INDEX.name)
 

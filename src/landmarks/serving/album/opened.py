@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from landmarks.files.state import may_store
 from landmarks.serving.album.album import Album, with_rows
 from landmarks.serving.album.catalogue import Catalogue, Photo
 from landmarks.serving.album.incoming.access import COOKIE_SECONDS, Sessions
@@ -52,7 +53,7 @@ class Opened:
         self.root = settings.folder()
         self.changed: Callable[[], None] = lambda: None
         self.failed: Callable[[], None] = lambda: None
-        self.read_only = settings.read_only or not os.access(self.root, os.W_OK)
+        self.read_only = settings.read_only or not may_store(self.root)
         self.catalogue = Catalogue(settings.cache() / "catalogue.sqlite3", settings.cache_mb * 2**20)
         self.album = Album(settings.library(), self.catalogue, self._notify)
         self.cookie = f"landmarks_{hashlib.sha256(os.fsencode(self.root)).hexdigest()[:8]}"

@@ -237,7 +237,8 @@ class LoopSettings:
 
     Attributes:
         epochs: Passes over the training images, at least 1.
-        patience: Stop after this many epochs without a better validation loss, or 0 to never stop early.
+        patience: Stop after this many epochs in which the validation loss did not fall by more than 1 %, or 0 to
+            never stop early.
         max_minutes: Stop after the epoch in which this time is used up; by default no limit.
         precision: `auto` uses bf16 where the processor is faster in it, else 32 bits.
         accelerator: Accelerator of Fabric: `auto`, `cpu`, `gpu`, ...

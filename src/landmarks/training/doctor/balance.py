@@ -88,7 +88,7 @@ def balance_note(health: Sequence[ClassHealth]) -> str | None:
         return None
     return (
         f"{most} has {sizes[most]} training pictures and {least} has {sizes[least]}: add pictures of the small "
-        "classes, or train with --sampler sqrt or balanced"
+        "classes, or train with --head cosine --margin 0.05 --rare-margin 0.5, or with --sampler balanced"
     )
 
 

@@ -53,8 +53,8 @@ def get_optimizer(model: nn.Module, settings: OptimizationSettings, *, device: s
     Args:
         model: The network.
         settings: Name, rates and decay.
-        device: Where it will learn. A CPU does a step in one pass over the parameters, in a tenth of the time;
-            GPUs are as fast without, and could not clip gradients in 16 bits with it.
+        device: Where it will learn. A CPU does a step in one pass over the parameters, in a tenth of the time
+            (Muon only its AdamW part); GPUs are as fast without, and could not clip gradients in 16 bits with it.
 
     Raises:
         SettingsError: There is no such optimiser.

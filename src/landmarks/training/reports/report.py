@@ -311,8 +311,8 @@ def _imbalance(class_counts: Mapping[str, int]) -> Advice | None:
         return None
     return Advice(
         "Classes of very different size",
-        f"The largest class has {most} training pictures, the smallest {least}. Try --sampler sqrt or balanced, "
-        "or add pictures of the small classes.",
+        f"The largest class has {most} training pictures, the smallest {least}. Try --head cosine "
+        "--margin 0.05 --rare-margin 0.5, or --sampler balanced, or add pictures of the small classes.",
     )
 
 
