@@ -42,6 +42,8 @@ def test_the_nearest_are_those_of_an_exact_search(tmp_path: Path, cells: int) ->
     assert len(hits) == 5
     assert all(int(hit.photo[:-4]) % 2 == 0 for hit in hits)
     assert table.nearest(queries[:0], 5) == []
+    assert [len(hits) for hits in table.nearest(queries, 400, probes=1)] == [400] * 7, "cells that hold too few"
+    assert [len(hits) for hits in table.nearest(queries[:1], 200, tag="even", probes=1)] == [200]
 
 
 def test_an_expanded_query_is_nearer_to_its_neighbours() -> None:
