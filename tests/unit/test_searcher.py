@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from landmarks.errors import SearchError
 from landmarks.search.index import decode, encode
 from landmarks.search.searcher import alike_groups, expand
 from landmarks.search.table import Header, PhotoTable, Row
@@ -62,6 +64,23 @@ def test_two_bursts_of_many_photos_that_are_alike_are_one_group(tmp_path: Path) 
     table.put([Row(f"{place}.jpg", 1, 1, (), (first, second)[place % 2]) for place in range(80)])
     assert [len(group) for group in alike_groups(table, 0.9)] == [80]
     assert sorted(len(group) for group in alike_groups(table, 0.97)) == [40, 40]
+
+
+@pytest.mark.parametrize("other", [Header("n", "/photos", 8), Header("m", "/moved", 8)])
+def test_an_index_that_was_rebuilt_for_something_else_is_told(tmp_path: Path, other: Header) -> None:
+    place, rows = str(tmp_path / "index"), unit_rows(2, 8, 0)
+
+    def rebuilt(header: Header) -> None:
+        PhotoTable.create(place, header).put([Row("a.jpg", 1, 1, ("red",), rows[0])])
+
+    rebuilt(Header("m", "/photos", 8))
+    table = PhotoTable(place)
+    rebuilt(Header("m", "/photos", 8))
+    assert [len(hits) for hits in table.nearest(rows, 1)] == [1, 1]
+    rebuilt(other)
+    for query in (partial(table.nearest, rows, 1), partial(table.tagged, "red", 1)):
+        with pytest.raises(SearchError, match="rebuilt meanwhile with another model or for another folder"):
+            query()
 
 
 def test_a_snapshot_does_not_see_what_is_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,15 +118,7 @@ class PhotoTable:
             connection = lancedb.connect(place, read_consistency_interval=timedelta(0))
             self._table = connection.open_table(_TABLE)
             stored = self._table.schema.metadata or {}
-        try:
-            if int(stored[b"format"]) != FORMAT:
-                raise SearchError(f"{place}: made by another version of landmarks: {_REBUILD}")
-            quoted = stored.get(b"quoted_root")
-            older = stored[b"root"].decode() if quoted is None else ""
-            root = older or os.fsdecode(unquote_to_bytes(quoted or b""))
-            self.header = Header(stored[b"model"].decode(), root, int(stored[b"dimensions"].decode()))
-        except (KeyError, ValueError) as error:
-            raise SearchError(f"{place}: not an index of landmarks, or damaged: {_REBUILD}") from error
+        self.header = _header(place, stored)
 
     @classmethod
     def create(cls, place: str, header: Header) -> PhotoTable:
@@ -155,6 +147,7 @@ class PhotoTable:
     def snapshot(self) -> PhotoTable:
         """Return the current version of the table, unaffected by later writes."""
         fixed = PhotoTable(self.place)
+        self._require(fixed.header)
         with _errors(self.place):
             fixed._table.checkout(fixed._table.version)
         return fixed
@@ -186,7 +179,7 @@ class PhotoTable:
         """Remove photos."""
         with _errors(self.place):
             for start in range(0, len(photos), _PAGE):
-                listed = ", ".join(f"'{photo}'" for photo in photos[start : start + _PAGE])
+                listed = ", ".join(map(_quoted, photos[start : start + _PAGE]))
                 self._table.delete(f"photo IN ({listed})")
 
     def settle(self) -> None:
@@ -220,6 +213,9 @@ class PhotoTable:
             tag: Only photos with this tag; None for all.
             vectors: Include the vectors in the hits.
             probes: Number of cells to probe; the others follow if these hold too few photos.
+
+        Raises:
+            SearchError: The index cannot be read, or was rebuilt for something else since it was opened.
         """
         if len(queries) == 0:
             return []
@@ -229,10 +225,10 @@ class PhotoTable:
             if tag is not None:
                 search = search.where(_has(tag))
             columns = ["photo", "tags", "_distance", *([_VECTOR] if vectors else [])]
-            search = search.select(columns)
-            found = search.to_arrow()
-            if len(found) < count * len(queries):  # not asked for at once: that makes many queries five times slower
-                found = search.maximum_nprobes(0).to_arrow()
+            found = self._rows(search.select(columns))
+            if len(found) < count * len(queries):
+                # Not asked for at once: that makes many queries several times slower.
+                found = self._rows(search.maximum_nprobes(0))
         # A single query gets no query number.
         numbered = "query_index" in found.schema.names
         numbers = found["query_index"].to_numpy() if numbered else np.zeros(len(found), dtype=np.int32)
@@ -243,11 +239,21 @@ class PhotoTable:
         return [sorted(group, key=lambda hit: -hit.score) for group in grouped]
 
     def tagged(self, tag: str, count: int) -> list[Hit]:
-        """Return photos with a tag, in no particular order."""
+        """Return photos with a tag, in no particular order; raises like `nearest`."""
         with _errors(self.place):
-            search = self._table.search().where(_has(tag)).limit(count)
-            found = search.select(["photo", "tags"]).to_arrow()
+            found = self._rows(self._table.search().where(_has(tag)).limit(count).select(["photo", "tags"]))
         return _hits(found, np.ones(len(found)))
+
+    def _rows(self, search: Any) -> Any:
+        """Return what a search finds, unless the table has been replaced by one for something else meanwhile."""
+        found = search.to_arrow()
+        self._require(_header(self.place, found.schema.metadata or {}))
+        return found
+
+    def _require(self, header: Header) -> None:
+        if header != self.header:
+            changed = "rebuilt meanwhile with another model or for another folder"
+            raise SearchError(f"{self.place}: {changed}: restart what searches it")
 
     def pages(self) -> Iterator[tuple[list[str], Vectors]]:
         """Yield all photos with their vectors, in pages."""
@@ -310,6 +316,19 @@ def _errors(place: str) -> Iterator[None]:
         raise SearchError(f"{place}: the index is damaged or out of reach ({text[:120]}): {_REBUILD}") from error
 
 
+def _header(place: str, stored: dict[bytes, bytes]) -> Header:
+    """Return what is stored with a table; raises a `SearchError` if that is not an index of this version."""
+    try:
+        if int(stored[b"format"]) != FORMAT:
+            raise SearchError(f"{place}: made by another version of landmarks: {_REBUILD}")
+        quoted = stored.get(b"quoted_root")
+        older = stored[b"root"].decode() if quoted is None else ""
+        root = older or os.fsdecode(unquote_to_bytes(quoted or b""))
+        return Header(stored[b"model"].decode(), root, int(stored[b"dimensions"]))
+    except (KeyError, ValueError) as error:
+        raise SearchError(f"{place}: not an index of landmarks, or damaged: {_REBUILD}") from error
+
+
 def _schema(dimensions: int) -> pa.Schema:
     return pa.schema(
         [
@@ -346,5 +365,9 @@ def _has(tag: str) -> str:
     """Return the condition for photos with a tag; a landmark is found by any of its names."""
     place = Gazetteer.bundled().find(tag)
     names = {tag.casefold(), *([place.name.casefold()] if place is not None else [])}
-    quoted = ", ".join("'{}'".format(name.replace("'", "''")) for name in sorted(names))
-    return f"array_has_any(tags, [{quoted}])"
+    return f"array_has_any(tags, [{', '.join(map(_quoted, sorted(names)))}])"
+
+
+def _quoted(text: str) -> str:
+    """Write text as a literal of SQL."""
+    return "'{}'".format(text.replace("'", "''"))
