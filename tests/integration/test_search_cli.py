@@ -143,10 +143,12 @@ def test_a_folder_whose_path_is_not_utf8_has_its_index_with_the_user(photos: Pat
 
 
 def test_an_index_elsewhere_belongs_to_one_folder(photos: Path, model: Path, tmp_path: Path) -> None:
-    place = tmp_path / "index"
+    place = tmp_path / "nas" / ".landmarks" / "index"  # as the index in a folder is named
     index(photos, model, "--index", place)
     assert not (photos / ".landmarks").exists()
-    assert len(PhotoSearcher(str(place), model).tagged("paris")) == 2
+    found = PhotoSearcher(str(place), model).tagged("paris")
+    assert [match.path for match in found] == [photos / "day" / "tower again.png", photos / "it's a tower.jpg"]
+    assert index(photos, model, "--index", place) == "0 new or changed, 4 unchanged; 0 removed"
     shutil.move(photos, tmp_path / "moved")
     done = landmarks("index", tmp_path / "moved", "--model", model, "--index", place)
     assert done.status == 2

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from landmarks.errors import SearchError
-from landmarks.search.index import decode, encode
+from landmarks.search.index import decode, encode, root_of
 from landmarks.search.searcher import alike_groups, expand
 from landmarks.search.table import Header, PhotoTable, Row
 
@@ -81,6 +81,11 @@ def test_an_index_that_was_rebuilt_for_something_else_is_told(tmp_path: Path, ot
     for query in (partial(table.nearest, rows, 1), partial(table.tagged, "red", 1)):
         with pytest.raises(SearchError, match="rebuilt meanwhile with another model or for another folder"):
             query()
+
+
+def test_an_index_at_an_address_names_its_folder(tmp_path: Path) -> None:
+    table = PhotoTable.create(f"file://{tmp_path}/.landmarks/index", Header("m", "/photos", 8))
+    assert root_of(table) == Path("/photos")
 
 
 def test_a_snapshot_does_not_see_what_is_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

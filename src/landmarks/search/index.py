@@ -120,9 +120,15 @@ def check_model(table: PhotoTable, embedder: Embedder) -> None:
 
 def root_of(table: PhotoTable) -> Path:
     """Return the folder that the rows of an index lie below, also after it moved with the index inside."""
-    place = Path(os.path.abspath(table.place))  # noqa: PTH100
-    inside = place.parents[len(INDEX.parts) - 1]
-    return inside if place == inside / INDEX else Path(table.header.root)
+    folder = _folder_of(table.place)
+    return folder if table.header.inside and folder is not None else Path(table.header.root)
+
+
+def _folder_of(place: str) -> Path | None:
+    """Return the folder that an index lies in, unless it lies elsewhere by its name."""
+    path = Path(os.path.abspath(place))  # noqa: PTH100
+    folder = path.parent.parent
+    return folder if is_local(place) and path == folder / INDEX else None
 
 
 def update_index(
@@ -213,7 +219,7 @@ def _is_below(photo: str, folders: Iterable[Path]) -> bool:
 
 def _open(job: IndexJob, root: Path, embedder: Embedder) -> PhotoTable:
     """Open the table for writing, or make it."""
-    header = Header(embedder.identity, str(root), embedder.dimensions)
+    header = Header(embedder.identity, str(root), embedder.dimensions, inside=_folder_of(job.place) == root)
     if job.rebuild:
         return PhotoTable.create(job.place, header)
     try:

@@ -51,11 +51,13 @@ class Header:
         model: Identity of the model and of the space of its vectors.
         root: Absolute path of the indexed folder; rows have paths relative to it.
         dimensions: Dimensions of the vectors.
+        inside: Whether it was made in that folder, and so moves with it; True for older ones, which do not tell.
     """
 
     model: str
     root: str
     dimensions: int
+    inside: bool = True
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,8 @@ class PhotoTable:
         # Metadata is text in UTF-8, which the path of a folder need not be.
         root = quote(os.fsencode(header.root), safe="/")
         metadata = {"format": str(FORMAT), "model": header.model, "quoted_root": root}
-        schema = _schema(header.dimensions).with_metadata({**metadata, "dimensions": str(header.dimensions)})
+        metadata |= {"dimensions": str(header.dimensions), "inside": str(header.inside)}
+        schema = _schema(header.dimensions).with_metadata(metadata)
         if is_local(place):
             with storage_errors(Path(place)):
                 Path(place).mkdir(parents=True, exist_ok=True)
@@ -324,7 +327,8 @@ def _header(place: str, stored: dict[bytes, bytes]) -> Header:
         quoted = stored.get(b"quoted_root")
         older = stored[b"root"].decode() if quoted is None else ""
         root = older or os.fsdecode(unquote_to_bytes(quoted or b""))
-        return Header(stored[b"model"].decode(), root, int(stored[b"dimensions"]))
+        dimensions, inside = int(stored[b"dimensions"]), stored.get(b"inside") != b"False"
+        return Header(stored[b"model"].decode(), root, dimensions, inside)
     except (KeyError, ValueError) as error:
         raise SearchError(f"{place}: not an index of landmarks, or damaged: {_REBUILD}") from error
 
