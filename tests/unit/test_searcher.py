@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -81,6 +83,21 @@ def test_an_index_that_was_rebuilt_for_something_else_is_told(tmp_path: Path, ot
     for query in (partial(table.nearest, rows, 1), partial(table.tagged, "red", 1)):
         with pytest.raises(SearchError, match="rebuilt meanwhile with another model or for another folder"):
             query()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only an administrator can change users")
+def test_an_index_that_may_not_be_read_is_told() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        place = f"{folder}/index"
+        table = PhotoTable.create(place, Header("m", folder, 8))
+        table.put([Row("a.jpg", 1, 1, (), unit_rows(1, 8, 0)[0])])
+        os.seteuid(65534)
+        try:
+            for read in (partial(table.nearest, unit_rows(1, 8, 0), 1), partial(PhotoTable, place)):
+                with pytest.raises(SearchError, match="no permission to read the index"):
+                    read()
+        finally:
+            os.seteuid(0)
 
 
 def test_an_index_at_an_address_names_its_folder(tmp_path: Path) -> None:

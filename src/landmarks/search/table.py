@@ -115,7 +115,7 @@ class PhotoTable:
         self.place = place
         if not exists(place):
             raise SearchError(f"{place}: there is no index: run landmarks index FOLDER first")
-        with _errors(place):
+        with _errors(place, reads=True):
             # Each query checks for a newer version first, so a service sees what was indexed since.
             connection = lancedb.connect(place, read_consistency_interval=timedelta(0))
             self._table = connection.open_table(_TABLE)
@@ -144,20 +144,20 @@ class PhotoTable:
         return cls(place)
 
     def __len__(self) -> int:
-        with _errors(self.place):
+        with _errors(self.place, reads=True):
             return int(self._table.count_rows())
 
     def snapshot(self) -> PhotoTable:
         """Return the current version of the table, unaffected by later writes."""
         fixed = PhotoTable(self.place)
         self._require(fixed.header)
-        with _errors(self.place):
+        with _errors(self.place, reads=True):
             fixed._table.checkout(fixed._table.version)
         return fixed
 
     def known(self, tagged_by: str) -> dict[str, tuple[int, int, bool]]:
         """Return size and modification time of each photo, and whether the model of this identity tagged it."""
-        with _errors(self.place):
+        with _errors(self.place, reads=True):
             rows = self._table.search().select(["photo", "size", "mtime_ns", "tagged_by"]).limit(None).to_arrow()
         same = compute.equal(rows["tagged_by"], tagged_by)
         columns = (column.to_pylist() for column in (rows["photo"], rows["size"], rows["mtime_ns"], same))
@@ -222,7 +222,7 @@ class PhotoTable:
         """
         if len(queries) == 0:
             return []
-        with _errors(self.place):
+        with _errors(self.place, reads=True):
             search: Any = self._table.search(queries, vector_column_name=_VECTOR)
             search = search.distance_type("dot").nprobes(probes).limit(count)
             if tag is not None:
@@ -243,7 +243,7 @@ class PhotoTable:
 
     def tagged(self, tag: str, count: int) -> list[Hit]:
         """Return photos with a tag, in no particular order; raises like `nearest`."""
-        with _errors(self.place):
+        with _errors(self.place, reads=True):
             found = self._rows(self._table.search().where(_has(tag)).limit(count).select(["photo", "tags"]))
         return _hits(found, np.ones(len(found)))
 
@@ -260,7 +260,7 @@ class PhotoTable:
 
     def pages(self) -> Iterator[tuple[list[str], Vectors]]:
         """Yield all photos with their vectors, in pages."""
-        with _errors(self.place):
+        with _errors(self.place, reads=True):
             for start in range(0, self._table.count_rows(), _PAGE):
                 search = self._table.search().select(["photo", _VECTOR]).limit(_PAGE).offset(start)
                 found = search.to_arrow()
@@ -281,9 +281,9 @@ def exists(place: str) -> bool:
     Raises:
         SearchError: The object storage cannot be reached.
     """
-    if is_local(place):
-        return (Path(place) / f"{_TABLE}.lance").is_dir()
-    with _errors(place):
+    with _errors(place, reads=True):
+        if is_local(place):
+            return (Path(place) / f"{_TABLE}.lance").is_dir()
         names: list[str] = lancedb.connect(place).list_tables().tables
     return _TABLE in names
 
@@ -306,7 +306,7 @@ def writing(place: str) -> Iterator[None]:
 
 
 @contextmanager
-def _errors(place: str) -> Iterator[None]:
+def _errors(place: str, *, reads: bool = False) -> Iterator[None]:
     """Translate errors of LanceDB, which raises these three types."""
     try:
         yield
@@ -314,6 +314,8 @@ def _errors(place: str) -> Iterator[None]:
         text = " ".join(str(error).split())
         if "No space left" in text:
             raise StorageError(f"{place}: the disk is full: free some space and run the command again") from error
+        if reads and "ermission denied" in text:
+            raise SearchError(f"{place}: no permission to read the index: change its permissions") from error
         if "ermission denied" in text or "ead-only" in text:
             raise StorageError(f"{place}: no permission to write here: choose another `place`") from error
         raise SearchError(f"{place}: the index is damaged or out of reach ({text[:120]}): {_REBUILD}") from error
