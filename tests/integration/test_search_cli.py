@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import landmarks
@@ -243,6 +244,25 @@ def test_an_empty_folder_does_not_empty_the_index(photos: Path, model: Path, tmp
     photos.mkdir()
     assert "there are no photos in it" in landmarks("index", photos, "--model", model, "--index", place).complaint
     assert len(PhotoSearcher(str(place), model)) == 4
+
+
+def test_a_drive_that_drops_out_does_not_empty_the_index(
+    photos: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from landmarks.search import index as module
+
+    def drop_out(*arguments: Any, **options: Any) -> list[Path]:
+        found = find_photos(*arguments, **options)
+        shutil.rmtree(photos)
+        return found
+
+    place = str(tmp_path / "index")
+    index(photos, model, "--index", place)
+    find_photos = module.find_photos
+    monkeypatch.setattr(module, "find_photos", drop_out)
+    report = module.update_index(module.IndexJob(photos, place, model, workers=1))
+    assert (report.removed, report.failed) == (0, 5)
+    assert len(PhotoSearcher(place, model)) == 4
 
 
 def test_no_index_is_a_search_error(tmp_path: Path, model: Path) -> None:

@@ -161,7 +161,7 @@ def update_index(
         closed = [one.path.relative_to(root) for one in unread]
         gone = [photo for photo in known if photo not in photos and not _is_below(photo, closed)]
         table.remove(gone)
-        stamps = {name: stamp for name, photo in photos.items() if (stamp := _stamp(photo)) is not None}
+        stamps = {name: stamp for name, photo in photos.items() if (stamp := stamp_of(photo)) is not None}
         due = {name: photo for name, photo in photos.items() if known.get(name) != (*stamps.get(name, ()), True)}
         for one in unread:
             tell(one.path, one.message)
@@ -179,7 +179,8 @@ def update_index(
                 rows = []
             if on_photo is not None:
                 on_photo(done, len(due))
-        unreadable = [name for name in failed if name in known]
+        # What has vanished meanwhile may be back with its drive; a later run takes out what is gone.
+        unreadable = [name for name in failed if name in known and stamp_of(due[name]) is not None]
         table.remove(unreadable)
         if due or gone:
             table.settle()
@@ -237,7 +238,8 @@ def _open(job: IndexJob, root: Path, embedder: Embedder) -> PhotoTable:
     return table
 
 
-def _stamp(photo: Path) -> tuple[int, int] | None:
+def stamp_of(photo: Path) -> tuple[int, int] | None:
+    """Return size and modification time of a photo as its row holds them; None if it is not there."""
     try:
         status = photo.stat()
     except OSError:
