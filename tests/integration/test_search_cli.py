@@ -112,6 +112,8 @@ def test_photos_are_tagged_again_once_the_model_answers_otherwise(
     own = shutil.copytree(model, tmp_path / "own")
     index(photos, own)
     (own / "places.csv").write_text("key,name\n07.Eiffel_Tower,Iron Lady\n")  # as what it was taught does
+    done = landmarks("search", "--tag", "iron lady", "--in", photos, "--model", own)
+    assert "the tags of 4 photos are from before the model was taught or changed: run landmarks index" in done.err
     assert index(photos, own) == "4 new or changed, 0 unchanged; 0 removed"
     assert found(photos, own, "--tag", "iron lady") == ["tower again.png", "it's a tower.jpg"]
     assert index(photos, own) == "0 new or changed, 4 unchanged; 0 removed"
@@ -122,6 +124,10 @@ def test_near_duplicates_are_grouped(photos: Path, model: Path) -> None:
     done = landmarks("search", "--near-duplicates", "--in", photos, "--model", model, "--jsonl")
     (group,) = (json.loads(line)["paths"] for line in done.out.splitlines())
     assert [Path(path).name for path in group] == ["tower again.png", "it's a tower.jpg"]
+    save_colour(photos / "it's a tower.jpg", HENGE, size=(80, 60))
+    done = landmarks("search", "--near-duplicates", "--in", photos, "--model", model)
+    assert (done.status, done.out) == (0, "")
+    assert "1 photo left out, gone or changed since the index was updated: run landmarks index" in done.err
 
 
 def test_a_folder_may_move_with_its_index(photos: Path, model: Path, tmp_path: Path) -> None:

@@ -147,6 +147,11 @@ class PhotoTable:
         with _errors(self.place, reads=True):
             return int(self._table.count_rows())
 
+    def outdated(self, tagged_by: str) -> int:
+        """Return the number of photos that the model of this identity did not tag."""
+        with _errors(self.place, reads=True):
+            return int(self._table.count_rows(f"tagged_by != {_quoted(tagged_by)}"))
+
     def snapshot(self) -> PhotoTable:
         """Return the current version of the table, unaffected by later writes."""
         fixed = PhotoTable(self.place)
