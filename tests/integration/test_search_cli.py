@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import landmarks
@@ -111,6 +112,8 @@ def test_photos_are_tagged_again_once_the_model_answers_otherwise(
     own = shutil.copytree(model, tmp_path / "own")
     index(photos, own)
     (own / "places.csv").write_text("key,name\n07.Eiffel_Tower,Iron Lady\n")  # as what it was taught does
+    done = landmarks("search", "--tag", "iron lady", "--in", photos, "--model", own)
+    assert "the tags of 4 photos are from before the model was taught or changed: run landmarks index" in done.err
     assert index(photos, own) == "4 new or changed, 0 unchanged; 0 removed"
     assert found(photos, own, "--tag", "iron lady") == ["tower again.png", "it's a tower.jpg"]
     assert index(photos, own) == "0 new or changed, 4 unchanged; 0 removed"
@@ -121,6 +124,10 @@ def test_near_duplicates_are_grouped(photos: Path, model: Path) -> None:
     done = landmarks("search", "--near-duplicates", "--in", photos, "--model", model, "--jsonl")
     (group,) = (json.loads(line)["paths"] for line in done.out.splitlines())
     assert [Path(path).name for path in group] == ["tower again.png", "it's a tower.jpg"]
+    save_colour(photos / "it's a tower.jpg", HENGE, size=(80, 60))
+    done = landmarks("search", "--near-duplicates", "--in", photos, "--model", model)
+    assert (done.status, done.out) == (0, "")
+    assert "1 photo left out, gone or changed since the index was updated: run landmarks index" in done.err
 
 
 def test_a_folder_may_move_with_its_index(photos: Path, model: Path, tmp_path: Path) -> None:
@@ -143,10 +150,12 @@ def test_a_folder_whose_path_is_not_utf8_has_its_index_with_the_user(photos: Pat
 
 
 def test_an_index_elsewhere_belongs_to_one_folder(photos: Path, model: Path, tmp_path: Path) -> None:
-    place = tmp_path / "index"
+    place = tmp_path / "nas" / ".landmarks" / "index"  # as the index in a folder is named
     index(photos, model, "--index", place)
     assert not (photos / ".landmarks").exists()
-    assert len(PhotoSearcher(str(place), model).tagged("paris")) == 2
+    found = PhotoSearcher(str(place), model).tagged("paris")
+    assert [match.path for match in found] == [photos / "day" / "tower again.png", photos / "it's a tower.jpg"]
+    assert index(photos, model, "--index", place) == "0 new or changed, 4 unchanged; 0 removed"
     shutil.move(photos, tmp_path / "moved")
     done = landmarks("index", tmp_path / "moved", "--model", model, "--index", place)
     assert done.status == 2
@@ -241,6 +250,25 @@ def test_an_empty_folder_does_not_empty_the_index(photos: Path, model: Path, tmp
     photos.mkdir()
     assert "there are no photos in it" in landmarks("index", photos, "--model", model, "--index", place).complaint
     assert len(PhotoSearcher(str(place), model)) == 4
+
+
+def test_a_drive_that_drops_out_does_not_empty_the_index(
+    photos: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from landmarks.search import index as module
+
+    def drop_out(*arguments: Any, **options: Any) -> list[Path]:
+        found = find_photos(*arguments, **options)
+        shutil.rmtree(photos)
+        return found
+
+    place = str(tmp_path / "index")
+    index(photos, model, "--index", place)
+    find_photos = module.find_photos
+    monkeypatch.setattr(module, "find_photos", drop_out)
+    report = module.update_index(module.IndexJob(photos, place, model, workers=1))
+    assert (report.removed, report.failed) == (0, 5)
+    assert len(PhotoSearcher(place, model)) == 4
 
 
 def test_no_index_is_a_search_error(tmp_path: Path, model: Path) -> None:

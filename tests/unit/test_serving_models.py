@@ -60,6 +60,7 @@ def change(folder: Path, **made: Any) -> None:
     fresh = make_model(folder.parent / "fresh" / folder.name, **made)
     for file in fresh.iterdir():
         file.replace(folder / file.name)
+    fresh.rmdir()
 
 
 async def look(catalog: Catalog, times: int = 2) -> None:
@@ -209,7 +210,7 @@ def test_a_model_that_stays_broken_is_tried_for_ever(tmp_path: Path, monkeypatch
     run(work)
 
 
-def test_a_model_with_an_index_stays_until_the_restart(tmp_path: Path) -> None:
+def test_the_network_of_an_index_stays_until_the_restart(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "colours")
 
     class Nothing:
@@ -219,10 +220,14 @@ def test_a_model_with_an_index_stays_until_the_restart(tmp_path: Path) -> None:
     async def work() -> None:
         app = create_app(ServeSettings(folder, workers=1, reload_seconds=0), Nothing())
         async with asking(app):
-            before = app.state.service.catalog.find(None)
+            catalog: Catalog = app.state.service.catalog
+            before = catalog.find(None)
             change(folder, calibration=calibrated())
-            await look(app.state.service.catalog)
-            assert app.state.service.catalog.find(None) is before
+            await look(catalog)
+            assert (taught := catalog.find(None)) is not before
+            change(folder, sharpness=30.0)
+            await look(catalog)
+            assert catalog.find(None) is taught
 
     run(work)
 

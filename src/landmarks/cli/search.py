@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 from landmarks.cli.declare import Argument, Jsonl, Model, Option
 from landmarks.cli.inputs import Reading
 from landmarks.cli.output import print_json, print_text
-from landmarks.errors import InputError, SettingsError
+from landmarks.errors import InputError, SettingsError, counted
 from landmarks.files.walker import unreached
 
 if TYPE_CHECKING:
-    from landmarks.search.searcher import Match
+    from landmarks.search.searcher import Match, PhotoSearcher
 
 
 def search(
@@ -62,8 +62,7 @@ def search(
 
     searcher = PhotoSearcher(find_place(folder) if index is None else place_of(index), find_model(model), reading)
     if near_duplicates:
-        for group in searcher.near_duplicates(0.9 if alike is None else alike):
-            _show_group(group, jsonl=jsonl)
+        _show_groups(searcher, 0.9 if alike is None else alike, jsonl=jsonl)
         return
     count = max(1, len(searcher)) if all_photos else top or 10
     if photo is not None:
@@ -75,8 +74,16 @@ def search(
     else:
         matches = searcher.tagged(str(tag), count)
     _show_all(matches, jsonl=jsonl, scored=photo is not None)
-    if tag is not None and not matches:
-        print_text(f"{searcher.root}: no photo in the index has the tag {tag!r}", err=True)
+    if tag is not None:
+        _tell_of_tags(searcher, None if matches else tag)
+
+
+def _tell_of_tags(searcher: PhotoSearcher, missing: str | None) -> None:
+    if missing is not None:
+        print_text(f"{searcher.root}: no photo in the index has the tag {missing!r}", err=True)
+    if count := searcher.outdated():
+        tags = f"the tags of {counted(count, 'photo')} are from before the model was taught or changed"
+        print_text(f"{searcher.root}: {tags}: run landmarks index", err=True)
 
 
 def _show_all(matches: Sequence[Match], *, jsonl: bool, scored: bool) -> None:
@@ -90,8 +97,13 @@ def _show_all(matches: Sequence[Match], *, jsonl: bool, scored: bool) -> None:
             print_text(f"{match.score:.3f}{shared}  {match.path}" if scored else str(match.path))
 
 
-def _show_group(group: Sequence[Path], *, jsonl: bool) -> None:
-    if jsonl:
-        print_json({"paths": list(map(str, group))})
-    else:
-        print_text("\n".join(map(str, group)) + "\n")
+def _show_groups(searcher: PhotoSearcher, alike: float, *, jsonl: bool) -> None:
+    outdated: list[Path] = []
+    for group in searcher.near_duplicates(alike, on_outdated=outdated.append):
+        if jsonl:
+            print_json({"paths": list(map(str, group))})
+        else:
+            print_text("\n".join(map(str, group)) + "\n")
+    if outdated:
+        left_out = f"{counted(len(outdated), 'photo')} left out, gone or changed since the index was updated"
+        print_text(f"{searcher.root}: {left_out}: run landmarks index", err=True)

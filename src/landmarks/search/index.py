@@ -120,9 +120,15 @@ def check_model(table: PhotoTable, embedder: Embedder) -> None:
 
 def root_of(table: PhotoTable) -> Path:
     """Return the folder that the rows of an index lie below, also after it moved with the index inside."""
-    place = Path(os.path.abspath(table.place))  # noqa: PTH100
-    inside = place.parents[len(INDEX.parts) - 1]
-    return inside if place == inside / INDEX else Path(table.header.root)
+    folder = _folder_of(table.place)
+    return folder if table.header.inside and folder is not None else Path(table.header.root)
+
+
+def _folder_of(place: str) -> Path | None:
+    """Return the folder that an index lies in, unless it lies elsewhere by its name."""
+    path = Path(os.path.abspath(place))  # noqa: PTH100
+    folder = path.parent.parent
+    return folder if is_local(place) and path == folder / INDEX else None
 
 
 def update_index(
@@ -155,7 +161,7 @@ def update_index(
         closed = [one.path.relative_to(root) for one in unread]
         gone = [photo for photo in known if photo not in photos and not _is_below(photo, closed)]
         table.remove(gone)
-        stamps = {name: stamp for name, photo in photos.items() if (stamp := _stamp(photo)) is not None}
+        stamps = {name: stamp for name, photo in photos.items() if (stamp := stamp_of(photo)) is not None}
         due = {name: photo for name, photo in photos.items() if known.get(name) != (*stamps.get(name, ()), True)}
         for one in unread:
             tell(one.path, one.message)
@@ -173,7 +179,8 @@ def update_index(
                 rows = []
             if on_photo is not None:
                 on_photo(done, len(due))
-        unreadable = [name for name in failed if name in known]
+        # What has vanished meanwhile may be back with its drive; a later run takes out what is gone.
+        unreadable = [name for name in failed if name in known and stamp_of(due[name]) is not None]
         table.remove(unreadable)
         if due or gone:
             table.settle()
@@ -213,7 +220,7 @@ def _is_below(photo: str, folders: Iterable[Path]) -> bool:
 
 def _open(job: IndexJob, root: Path, embedder: Embedder) -> PhotoTable:
     """Open the table for writing, or make it."""
-    header = Header(embedder.identity, str(root), embedder.dimensions)
+    header = Header(embedder.identity, str(root), embedder.dimensions, inside=_folder_of(job.place) == root)
     if job.rebuild:
         return PhotoTable.create(job.place, header)
     try:
@@ -231,7 +238,8 @@ def _open(job: IndexJob, root: Path, embedder: Embedder) -> PhotoTable:
     return table
 
 
-def _stamp(photo: Path) -> tuple[int, int] | None:
+def stamp_of(photo: Path) -> tuple[int, int] | None:
+    """Return size and modification time of a photo as its row holds them; None if it is not there."""
     try:
         status = photo.stat()
     except OSError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from landmarks.errors import SettingsError, require_at_least
 from landmarks.model.embedding_space import Vectors
 from landmarks.search.embedder import Embedder
 from landmarks.search.groups import Groups
-from landmarks.search.index import check_model, decode, root_of
+from landmarks.search.index import check_model, decode, root_of, stamp_of
 from landmarks.search.table import Hit, PhotoTable
 from landmarks.tagging.settings import TagSettings
 
@@ -70,6 +70,10 @@ class PhotoSearcher:
         """Number of photos in the index."""
         return len(self._table)
 
+    def outdated(self) -> int:
+        """Return how many photos were tagged before the model was taught, or got other places or settings."""
+        return self._table.outdated(self._embedder.tagged_by)
+
     def similar(
         self, picture: Path | bytes, count: int = 10, *, tag: str | None = None, expansion: int = 0
     ) -> list[Match]:
@@ -96,13 +100,16 @@ class PhotoSearcher:
         _check(count)
         return sorted(map(self._match, self._table.tagged(tag, count)), key=lambda match: match.path)
 
-    def near_duplicates(self, alike: float) -> list[list[Path]]:
+    def near_duplicates(
+        self, alike: float, *, on_outdated: Callable[[Path], None] | None = None
+    ) -> list[list[Path]]:
         """Group nearly identical photos.
 
         Photos whose score reaches `alike` are in one group, and so are photos connected by a chain of such pairs.
 
         Args:
             alike: Minimum cosine of a pair, above 0 and at most 1.
+            on_outdated: Called with each photo that is left out because it is gone or has changed since.
 
         Returns:
             Groups of two or more, largest first, each ordered by path.
@@ -110,8 +117,18 @@ class PhotoSearcher:
         if not 0 < alike <= 1:
             raise SettingsError(f"`alike` must be above 0 and at most 1, not {alike}")
         table = self._table.snapshot()  # a concurrent update must not move photos between pages
-        found_groups = [sorted(self.root / decode(name) for name in group) for group in alike_groups(table, alike)]
-        return sorted(found_groups, key=lambda group: (-len(group), group))
+        known = table.known("")
+
+        def current(name: str) -> bool:
+            # Where the folder is out of reach, the index is all that is known of it.
+            same = stamp_of(self.root / decode(name)) == known[name][:2] or not self.root.is_dir()
+            if not same and on_outdated is not None:
+                on_outdated(self.root / decode(name))
+            return same
+
+        found = (filter(current, group) for group in alike_groups(table, alike))
+        found_groups = [sorted(self.root / decode(name) for name in group) for group in found]
+        return sorted((group for group in found_groups if len(group) > 1), key=lambda group: (-len(group), group))
 
     def _nearest(
         self, vectors: Vectors, count: int, *, tag: str | None = None, expansion: int = 0

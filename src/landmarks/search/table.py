@@ -51,11 +51,13 @@ class Header:
         model: Identity of the model and of the space of its vectors.
         root: Absolute path of the indexed folder; rows have paths relative to it.
         dimensions: Dimensions of the vectors.
+        inside: Whether it was made in that folder, and so moves with it; True for older ones, which do not tell.
     """
 
     model: str
     root: str
     dimensions: int
+    inside: bool = True
 
 
 @dataclass(frozen=True)
@@ -113,20 +115,12 @@ class PhotoTable:
         self.place = place
         if not exists(place):
             raise SearchError(f"{place}: there is no index: run landmarks index FOLDER first")
-        with _errors(place):
+        with _errors(place, reads=True):
             # Each query checks for a newer version first, so a service sees what was indexed since.
             connection = lancedb.connect(place, read_consistency_interval=timedelta(0))
             self._table = connection.open_table(_TABLE)
             stored = self._table.schema.metadata or {}
-        try:
-            if int(stored[b"format"]) != FORMAT:
-                raise SearchError(f"{place}: made by another version of landmarks: {_REBUILD}")
-            quoted = stored.get(b"quoted_root")
-            older = stored[b"root"].decode() if quoted is None else ""
-            root = older or os.fsdecode(unquote_to_bytes(quoted or b""))
-            self.header = Header(stored[b"model"].decode(), root, int(stored[b"dimensions"].decode()))
-        except (KeyError, ValueError) as error:
-            raise SearchError(f"{place}: not an index of landmarks, or damaged: {_REBUILD}") from error
+        self.header = _header(place, stored)
 
     @classmethod
     def create(cls, place: str, header: Header) -> PhotoTable:
@@ -138,7 +132,8 @@ class PhotoTable:
         # Metadata is text in UTF-8, which the path of a folder need not be.
         root = quote(os.fsencode(header.root), safe="/")
         metadata = {"format": str(FORMAT), "model": header.model, "quoted_root": root}
-        schema = _schema(header.dimensions).with_metadata({**metadata, "dimensions": str(header.dimensions)})
+        metadata |= {"dimensions": str(header.dimensions), "inside": str(header.inside)}
+        schema = _schema(header.dimensions).with_metadata(metadata)
         if is_local(place):
             with storage_errors(Path(place)):
                 Path(place).mkdir(parents=True, exist_ok=True)
@@ -149,19 +144,25 @@ class PhotoTable:
         return cls(place)
 
     def __len__(self) -> int:
-        with _errors(self.place):
+        with _errors(self.place, reads=True):
             return int(self._table.count_rows())
+
+    def outdated(self, tagged_by: str) -> int:
+        """Return the number of photos that the model of this identity did not tag."""
+        with _errors(self.place, reads=True):
+            return int(self._table.count_rows(f"tagged_by != {_quoted(tagged_by)}"))
 
     def snapshot(self) -> PhotoTable:
         """Return the current version of the table, unaffected by later writes."""
         fixed = PhotoTable(self.place)
-        with _errors(self.place):
+        self._require(fixed.header)
+        with _errors(self.place, reads=True):
             fixed._table.checkout(fixed._table.version)
         return fixed
 
     def known(self, tagged_by: str) -> dict[str, tuple[int, int, bool]]:
         """Return size and modification time of each photo, and whether the model of this identity tagged it."""
-        with _errors(self.place):
+        with _errors(self.place, reads=True):
             rows = self._table.search().select(["photo", "size", "mtime_ns", "tagged_by"]).limit(None).to_arrow()
         same = compute.equal(rows["tagged_by"], tagged_by)
         columns = (column.to_pylist() for column in (rows["photo"], rows["size"], rows["mtime_ns"], same))
@@ -186,7 +187,7 @@ class PhotoTable:
         """Remove photos."""
         with _errors(self.place):
             for start in range(0, len(photos), _PAGE):
-                listed = ", ".join(f"'{photo}'" for photo in photos[start : start + _PAGE])
+                listed = ", ".join(map(_quoted, photos[start : start + _PAGE]))
                 self._table.delete(f"photo IN ({listed})")
 
     def settle(self) -> None:
@@ -219,17 +220,23 @@ class PhotoTable:
             count: Photos per query, at least 1.
             tag: Only photos with this tag; None for all.
             vectors: Include the vectors in the hits.
-            probes: Number of cells to probe.
+            probes: Number of cells to probe; the others follow if these hold too few photos.
+
+        Raises:
+            SearchError: The index cannot be read, or was rebuilt for something else since it was opened.
         """
         if len(queries) == 0:
             return []
-        with _errors(self.place):
+        with _errors(self.place, reads=True):
             search: Any = self._table.search(queries, vector_column_name=_VECTOR)
             search = search.distance_type("dot").nprobes(probes).limit(count)
             if tag is not None:
                 search = search.where(_has(tag))
             columns = ["photo", "tags", "_distance", *([_VECTOR] if vectors else [])]
-            found = search.select(columns).to_arrow()
+            found = self._rows(search.select(columns))
+            if len(found) < count * len(queries):
+                # Not asked for at once: that makes many queries several times slower.
+                found = self._rows(search.maximum_nprobes(0))
         # A single query gets no query number.
         numbered = "query_index" in found.schema.names
         numbers = found["query_index"].to_numpy() if numbered else np.zeros(len(found), dtype=np.int32)
@@ -240,15 +247,25 @@ class PhotoTable:
         return [sorted(group, key=lambda hit: -hit.score) for group in grouped]
 
     def tagged(self, tag: str, count: int) -> list[Hit]:
-        """Return photos with a tag, in no particular order."""
-        with _errors(self.place):
-            search = self._table.search().where(_has(tag)).limit(count)
-            found = search.select(["photo", "tags"]).to_arrow()
+        """Return photos with a tag, in no particular order; raises like `nearest`."""
+        with _errors(self.place, reads=True):
+            found = self._rows(self._table.search().where(_has(tag)).limit(count).select(["photo", "tags"]))
         return _hits(found, np.ones(len(found)))
+
+    def _rows(self, search: Any) -> Any:
+        """Return what a search finds, unless the table has been replaced by one for something else meanwhile."""
+        found = search.to_arrow()
+        self._require(_header(self.place, found.schema.metadata or {}))
+        return found
+
+    def _require(self, header: Header) -> None:
+        if header != self.header:
+            changed = "rebuilt meanwhile with another model or for another folder"
+            raise SearchError(f"{self.place}: {changed}: restart what searches it")
 
     def pages(self) -> Iterator[tuple[list[str], Vectors]]:
         """Yield all photos with their vectors, in pages."""
-        with _errors(self.place):
+        with _errors(self.place, reads=True):
             for start in range(0, self._table.count_rows(), _PAGE):
                 search = self._table.search().select(["photo", _VECTOR]).limit(_PAGE).offset(start)
                 found = search.to_arrow()
@@ -269,9 +286,9 @@ def exists(place: str) -> bool:
     Raises:
         SearchError: The object storage cannot be reached.
     """
-    if is_local(place):
-        return (Path(place) / f"{_TABLE}.lance").is_dir()
-    with _errors(place):
+    with _errors(place, reads=True):
+        if is_local(place):
+            return (Path(place) / f"{_TABLE}.lance").is_dir()
         names: list[str] = lancedb.connect(place).list_tables().tables
     return _TABLE in names
 
@@ -294,7 +311,7 @@ def writing(place: str) -> Iterator[None]:
 
 
 @contextmanager
-def _errors(place: str) -> Iterator[None]:
+def _errors(place: str, *, reads: bool = False) -> Iterator[None]:
     """Translate errors of LanceDB, which raises these three types."""
     try:
         yield
@@ -302,9 +319,25 @@ def _errors(place: str) -> Iterator[None]:
         text = " ".join(str(error).split())
         if "No space left" in text:
             raise StorageError(f"{place}: the disk is full: free some space and run the command again") from error
+        if reads and "ermission denied" in text:
+            raise SearchError(f"{place}: no permission to read the index: change its permissions") from error
         if "ermission denied" in text or "ead-only" in text:
             raise StorageError(f"{place}: no permission to write here: choose another `place`") from error
         raise SearchError(f"{place}: the index is damaged or out of reach ({text[:120]}): {_REBUILD}") from error
+
+
+def _header(place: str, stored: dict[bytes, bytes]) -> Header:
+    """Return what is stored with a table; raises a `SearchError` if that is not an index of this version."""
+    try:
+        if int(stored[b"format"]) != FORMAT:
+            raise SearchError(f"{place}: made by another version of landmarks: {_REBUILD}")
+        quoted = stored.get(b"quoted_root")
+        older = stored[b"root"].decode() if quoted is None else ""
+        root = older or os.fsdecode(unquote_to_bytes(quoted or b""))
+        dimensions, inside = int(stored[b"dimensions"]), stored.get(b"inside") != b"False"
+        return Header(stored[b"model"].decode(), root, dimensions, inside)
+    except (KeyError, ValueError) as error:
+        raise SearchError(f"{place}: not an index of landmarks, or damaged: {_REBUILD}") from error
 
 
 def _schema(dimensions: int) -> pa.Schema:
@@ -343,5 +376,9 @@ def _has(tag: str) -> str:
     """Return the condition for photos with a tag; a landmark is found by any of its names."""
     place = Gazetteer.bundled().find(tag)
     names = {tag.casefold(), *([place.name.casefold()] if place is not None else [])}
-    quoted = ", ".join("'{}'".format(name.replace("'", "''")) for name in sorted(names))
-    return f"array_has_any(tags, [{quoted}])"
+    return f"array_has_any(tags, [{', '.join(map(_quoted, sorted(names)))}])"
+
+
+def _quoted(text: str) -> str:
+    """Write text as a literal of SQL."""
+    return "'{}'".format(text.replace("'", "''"))

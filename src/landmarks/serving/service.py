@@ -43,7 +43,8 @@ class Service:
 
     Args:
         settings: Settings of the service.
-        pinned: Keep the default model until a restart; see `landmarks.serving.models.catalog.Catalog`.
+        pinned: Keep the network of the default model until a restart; see
+            `landmarks.serving.models.catalog.Catalog`.
 
     Attributes:
         settings: As given.

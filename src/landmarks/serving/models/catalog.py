@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from landmarks.errors import LandmarksError, ModelError, SettingsError
-from landmarks.fewshot.learned import learned_path
+from landmarks.fewshot.learned import learned_path, teachable_identity
 from landmarks.model.folder import read_info
 from landmarks.serving.errors import RequestError
 from landmarks.serving.models.served import ServedModel
@@ -40,7 +40,7 @@ class Catalog:
 
     Args:
         settings: Settings of the service; its `model` is the default one.
-        pinned: Keep the default model until a restart: an index goes with it.
+        pinned: Keep the network of the default model until a restart: an index goes with it.
         replaced: Called with the reason each time a worker is replaced.
         reloaded: Called with `done` or `failed` each time a model has been reloaded.
 
@@ -176,8 +176,8 @@ class Catalog:
             same = fresh.version == entry.served.version
             if same and not entry.served.is_lost():
                 return True
-            if not same and self._pinned and entry.served is self.find(None):
-                raise ModelError("the index was made with the model before: index again and restart")
+            if self._pinned and entry.served is self.find(None) and not _share_space(fresh, entry.served):
+                raise ModelError("the index was made with the network before: index again and restart")
             if fresh.info.name != name:
                 raise ModelError(f"the model is now called {fresh.info.name}: restart to serve it under that name")
             await fresh.open()
@@ -196,6 +196,11 @@ class Catalog:
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
         return True
+
+
+def _share_space(one: ServedModel, other: ServedModel) -> bool:
+    """Return whether embeddings of two versions can be compared, whatever else they tag by."""
+    return teachable_identity(one.info) == teachable_identity(other.info)
 
 
 def _signature(folder: Path, settings: ServeSettings) -> Signature:
