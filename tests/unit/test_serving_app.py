@@ -494,9 +494,10 @@ def test_models_say_licence_origin_and_the_rates_to_expect(tmp_path: Path) -> No
     folder = make_model(tmp_path / "colours", calibration=calibrated(operating_points=points))
     origin = (Origin("holiday", 12, "CC0"),)
     write_info(folder, replace(read_info(folder), licence="experiments only", origin=origin))
-    service = Service(ServeSettings(folder, workers=1, tags=TagSettings(prefer="recall")))
+    service = Service(ServeSettings(folder, workers=1, tags=TagSettings(prefer="recall", min_confidence=0.3)))
     (card,) = service.models(search=False).models
-    assert (card.licence, card.prefer) == ("experiments only", "recall")
+    assert (card.licence, card.prefer, card.min_confidence) == ("experiments only", "recall", 0.3)
+    assert card.promised_false_tag_rate == pytest.approx(0.02)  # twice that of the point balanced
     assert card.origin[0].model_dump() == {"collection": "holiday", "pictures": 12, "licence": "CC0"}
     assert card.operating_points["balanced"].expected["tagged_rightly"].count == 100
     assert card.operating_points["recall"].expected == {}

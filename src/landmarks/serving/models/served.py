@@ -18,7 +18,7 @@ from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.calibration import calibration_of, operating_point
 from landmarks.model.folder import LEARNED_FILE, ONNX_FILE, ModelInfo, check_file, read_info
 from landmarks.model.ood import is_landmark
-from landmarks.model.operating_points import estimated, points_to_dict, rate_labels
+from landmarks.model.operating_points import TIMES, estimated, points_to_dict, rate_labels
 from landmarks.serving.pool.pool import Pool
 from landmarks.serving.pool.worker import WorkerSettings
 from landmarks.serving.schemas import (
@@ -77,7 +77,7 @@ class ServedModel:
             self._gazetteer: Gazetteer = gazetteer_of(folder, tags)
             self._calibration = calibration_of(folder, self.info)
         self._copied = () if copy is None else tuple(path for path in copy.path.rglob("*") if path.is_file())
-        self._prefer = tags.prefer
+        self._prefer, self._min_confidence = tags.prefer, tags.min_confidence
         operating_point(self._calibration, self._prefer)  # fail early, before the workers start
         self.version = identity_of(folder, self.info, tags)
         self.landmarks: bytes = self._list_landmarks().model_dump_json().encode()
@@ -139,6 +139,7 @@ class ServedModel:
         """Describe the model."""
         info, calibration = self.info, self._calibration
         measured = calibration is not None and calibration.measured
+        allowed = calibration.target_fpr * TIMES[self._prefer] if calibration is not None and measured else None
         fitted_on = {} if calibration is None else calibration.fitted_on
         return ModelCard(
             name=info.name,
@@ -148,10 +149,11 @@ class ServedModel:
             created=info.created,
             landmarks=int(is_landmark(info.classes).sum()),
             calibrated=measured,
-            promised_false_tag_rate=calibration.target_fpr if calibration is not None and measured else None,
+            promised_false_tag_rate=allowed,
             licence=info.licence,
             origin=[OriginCard(**asdict(one)) for one in info.origin],
             prefer=self._prefer,
+            min_confidence=self._min_confidence,
             operating_points={
                 name: OperatingPointCard(**values)
                 for name, values in points_to_dict(
