@@ -99,7 +99,10 @@ class Candidate(BaseModel):
 
     model_config = _example(_CANDIDATE)
 
-    class_name: str = Field(description="Class of the model; `/v1/landmarks` has its position.")
+    class_name: str = Field(
+        description="Class of the model; `/v1/landmarks` has its position. Of a taught landmark, the name: "
+        "the tag has its position."
+    )
     name: str
     probability: Probability
 
