@@ -412,6 +412,8 @@ def test_a_question_of_a_browser_is_answered_in_the_usual_form(model: Path) -> N
     asked = {"Origin": "https://photos.example", "Access-Control-Request-Method": "POST"}
     header = {"Access-Control-Request-Headers": "X-Goog-Api-Key", "Access-Control-Request-Private-Network": "true"}
     assert client.options("/v1/jobs", headers=asked | header).status_code == 200
+    traced = {"Access-Control-Request-Headers": "content-type,traceparent,tracestate"}
+    assert client.options("/v1/tags", headers=asked | traced).status_code == 200
     refused = client.options("/v1/tags", headers=asked | {"Access-Control-Request-Method": "PUT"})
     assert error_of(refused) == (400, "bad_request")
     assert "method" in refused.json()["error"]["message"]
