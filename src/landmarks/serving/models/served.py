@@ -34,7 +34,7 @@ from landmarks.tagging.tagger import gazetteer_of, identity_of
 
 _log = logging.getLogger("landmarks.serving")
 
-_OWN_PLACES = "own-places.csv"
+_MODEL, _OWN_PLACES = "model", "own-places.csv"  # names in a copy; the folder may be `.`, without one
 _LOOK_SECONDS = 1.0  # between two looks whether a version that was replaced can still answer
 
 
@@ -67,9 +67,9 @@ class ServedModel:
             self._originals[copy.path / _OWN_PLACES] = tags.own_places
             tags = replace(tags, own_places=copy.path / _OWN_PLACES)
         if copy is not None:
-            self._originals[copy.path / folder.name / LEARNED_FILE] = learned_path(folder, self.info)
-            self._originals[copy.path / folder.name] = folder
-            folder = copy.path / folder.name
+            self._originals[copy.path / _MODEL / LEARNED_FILE] = learned_path(folder, self.info)
+            self._originals[copy.path / _MODEL] = folder
+            folder = copy.path / _MODEL
         with self._naming_the_originals():
             if read_info(folder) != self.info:
                 raise ModelError(f"{folder}: the folder changed while it was read")
@@ -197,10 +197,10 @@ def _copy_of(folder: Path, info: ModelInfo, own_places: Path | None) -> Temporar
     copy = None
     try:
         copy = TemporaryFolder("landmarks-served-")
-        (copy.path / folder.name).mkdir()
+        (copy.path / _MODEL).mkdir()
         with suppress(FileNotFoundError):  # first: the folder, and so its copy, may be read-only
-            shutil.copyfile(learned_path(folder, info), copy.path / folder.name / LEARNED_FILE)
-        shutil.copytree(folder, copy.path / folder.name, dirs_exist_ok=True)
+            shutil.copyfile(learned_path(folder, info), copy.path / _MODEL / LEARNED_FILE)
+        shutil.copytree(folder, copy.path / _MODEL, dirs_exist_ok=True)
         if own_places is not None:
             shutil.copyfile(own_places, copy.path / _OWN_PLACES)
     except BaseException as error:  # also when the service is stopped meanwhile
