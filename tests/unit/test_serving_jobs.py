@@ -159,7 +159,8 @@ def test_results_of_a_running_job_have_no_gap_and_no_end(
     monkeypatch.setattr(StubPool, "answer", late)
     with TestClient(create_app(settings)) as client:
         content = archive({"0.jpg": b"x", "1.jpg": b"slow", "2.jpg": b"x"})
-        job = client.post("/v1/jobs", content=content, headers=ZIP).json()["id"]
+        on_windows = {"content-type": "application/x-zip-compressed"}
+        job = client.post("/v1/jobs", content=content, headers=on_windows).json()["id"]
         while client.get(f"/v1/jobs/{job}").json()["done"] < 2:
             time.sleep(0.005)
         results = f"/v1/jobs/{job}/results"
