@@ -17,6 +17,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import jsonschema
 import pytest
@@ -84,7 +85,9 @@ def test_an_archive_and_files_become_a_job_with_results(client: TestClient, sett
     accepted = client.post("/v1/jobs", files=files)
     assert accepted.status_code == 202
     job = accepted.json()["id"]
-    assert accepted.headers["location"] == f"/v1/jobs/{job}"
+    assert urljoin("http://localhost/behind/a/proxy/v1/jobs", accepted.headers["location"]) == (
+        f"http://localhost/behind/a/proxy/v1/jobs/{job}"
+    )
     card = finished(client, job)
     assert (card["images"], card["done"], card["failed"]) == (3, 3, 1)
     assert card["expires"] == pytest.approx(time.time() + 24 * 3600, abs=60)
