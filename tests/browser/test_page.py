@@ -336,6 +336,45 @@ def test_what_the_user_said_is_exported_as_such(open_page: Callable[..., Page], 
     expect(page.get_by_role("status")).to_contain_text("0 shown")
 
 
+def test_the_page_follows_the_model_of_the_answers(open_page: Callable[..., Page], photos: list[Path]) -> None:
+    page = open_page()
+    expect(page.locator("#model")).to_have_text("colours: knows 4 landmarks")
+    place = {"city": "Brussels", "country": "Belgium", "latitude": 50.9, "longitude": 4.3}
+    taught = {
+        "name": "Our house",
+        "level": "landmark",
+        "probability": 0.7,
+        "place": {"name": "Our house", **place},
+    }
+    names = {"Our house": "Our house", "99.Atomium": "Atomium"}  # only the second is a class of the model
+    candidates = [{"class_name": key, "name": name, "probability": 0.5} for key, name in names.items()]
+    answer = {"tags": [taught], "candidates": candidates, "known": True, "reasons": [], "error": None}
+    card_of = page.request.get(f"{page.url}v1/models").json()
+    point = {"min_confidence": 0.5, "threshold": 0.5, "expected": {}}
+    changes = {
+        "version": "fresh-2",
+        "landmarks": 5,
+        "min_confidence": 0.3,
+        "operating_points": {"balanced": point},
+    }
+    card_of["models"][0].update(changes)
+    known = {"geometry": None, "properties": {"name": "Atomium", "classes": ["99.Atomium"], "city": "Brussels"}}
+    page.route("**/v1/tags", lambda route: route.fulfill(json={"model": "fresh-2", "photos": [answer]}))
+    page.route("**/v1/models", lambda route: route.fulfill(json=card_of))
+    page.route("**/v1/landmarks", lambda route: route.fulfill(json={"features": [known]}))
+    give(page, photos[:2])
+    expect(page.locator("#model")).to_have_text("colours: knows 5 landmarks")
+    expect(page.locator("#about-text caption")).to_have_text(re.compile("use: balanced, but with .* 30.0 %"))
+    for file, name in (("tower.jpg", "Our house"), ("=stones, old.png", "Atomium")):
+        card(page, file).get_by_text("Is it something else?").click()
+        card(page, file).get_by_role("button", name=f"It is this: {name}").click()
+    rows = csv.DictReader(io.StringIO(downloaded(page, "CSV")[1].decode()))
+    assert [(row["name"], row["city"], row["latitude"]) for row in rows] == [
+        ("Our house", "Brussels", "50.9"),
+        ("Atomium", "Brussels", ""),
+    ]
+
+
 def test_a_click_near_a_pin_means_it(open_page: Callable[..., Page], photos: list[Path]) -> None:
     page = open_page(viewport={"width": 1280, "height": 1600})  # nothing scrolls
     give(page, photos[:2])

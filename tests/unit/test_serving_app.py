@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import json
 import re
+import sys
 import threading
 import time
 import zipfile
@@ -13,8 +15,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import httpx2 as httpx
 import numpy as np
 import pytest
 from nearest import Nearest
@@ -32,6 +36,7 @@ from landmarks.model.operating_points import ExpectedRate, ExpectedRates, Operat
 from landmarks.serving.app import create_app
 from landmarks.serving.look_alikes import LookAlike
 from landmarks.serving.middleware.intake import Upload
+from landmarks.serving.schemas import TagsResponse
 from landmarks.serving.service import Service
 from landmarks.serving.settings import Access, Limits, ServeSettings
 from landmarks.tagging.settings import TagSettings
@@ -104,8 +109,6 @@ def test_an_unsure_landmark_falls_back_to_its_city(client: TestClient) -> None:
 
 
 def test_the_answers_are_those_of_the_command(client: TestClient, model: Path, tmp_path: Path) -> None:
-    import json
-
     from commands import landmarks
 
     (tmp_path / "tower.png").write_bytes(TOWER)
@@ -412,6 +415,8 @@ def test_a_question_of_a_browser_is_answered_in_the_usual_form(model: Path) -> N
     asked = {"Origin": "https://photos.example", "Access-Control-Request-Method": "POST"}
     header = {"Access-Control-Request-Headers": "X-Goog-Api-Key", "Access-Control-Request-Private-Network": "true"}
     assert client.options("/v1/jobs", headers=asked | header).status_code == 200
+    traced = {"Access-Control-Request-Headers": "content-type,traceparent,tracestate"}
+    assert client.options("/v1/tags", headers=asked | traced).status_code == 200
     refused = client.options("/v1/tags", headers=asked | {"Access-Control-Request-Method": "PUT"})
     assert error_of(refused) == (400, "bad_request")
     assert "method" in refused.json()["error"]["message"]
@@ -494,9 +499,10 @@ def test_models_say_licence_origin_and_the_rates_to_expect(tmp_path: Path) -> No
     folder = make_model(tmp_path / "colours", calibration=calibrated(operating_points=points))
     origin = (Origin("holiday", 12, "CC0"),)
     write_info(folder, replace(read_info(folder), licence="experiments only", origin=origin))
-    service = Service(ServeSettings(folder, workers=1, tags=TagSettings(prefer="recall")))
+    service = Service(ServeSettings(folder, workers=1, tags=TagSettings(prefer="recall", min_confidence=0.3)))
     (card,) = service.models(search=False).models
-    assert (card.licence, card.prefer) == ("experiments only", "recall")
+    assert (card.licence, card.prefer, card.min_confidence) == ("experiments only", "recall", 0.3)
+    assert card.promised_false_tag_rate == pytest.approx(0.02)  # twice that of the point balanced
     assert card.origin[0].model_dump() == {"collection": "holiday", "pictures": 12, "licence": "CC0"}
     assert card.operating_points["balanced"].expected["tagged_rightly"].count == 100
     assert card.operating_points["recall"].expected == {}
@@ -508,6 +514,29 @@ def test_a_threshold_that_was_chosen_on_no_photos_promises_nothing(tmp_path: Pat
     folder = make_model(tmp_path / "colours", calibration=calibrated(fitted_on={"negatives": 0}))
     (card,) = Service(ServeSettings(folder, workers=1)).models(search=False).models
     assert (card.calibrated, card.promised_false_tag_rate) == (False, None)
+
+
+def test_the_client_and_the_answer_on_the_page_are_those_of_the_service(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
+    blocks = dict(
+        re.findall(r"^```(json|python)[^\n]*\n(.*?)^```$", text.partition("## ")[0], re.MULTILINE | re.DOTALL)
+    )
+    shown = TagsResponse.model_validate_json(blocks["json"], strict=True)
+    assert json.loads(blocks["json"]) == shown.model_dump(), "no field is missing"
+    for name, content in (("a.jpg", TOWER), ("b.jpg", b"no picture")):
+        (tmp_path / name).write_bytes(content)
+    busy = [httpx.Response(429, headers={"Retry-After": "0"})]
+    sent = SimpleNamespace(
+        post=lambda address, files, timeout: busy.pop() if busy else client.post(address, files=files)
+    )
+    monkeypatch.setitem(sys.modules, "httpx", sent)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(blocks["python"], "docs/serve.md", "exec"), {})
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "a.jpg ['Eiffel Tower']"
+    assert second.startswith("b.jpg {'code': 'unsupported_format'")
 
 
 def test_metrics_count_pictures_by_outcome(client: TestClient) -> None:

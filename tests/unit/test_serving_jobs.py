@@ -17,6 +17,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import jsonschema
 import pytest
@@ -84,7 +85,9 @@ def test_an_archive_and_files_become_a_job_with_results(client: TestClient, sett
     accepted = client.post("/v1/jobs", files=files)
     assert accepted.status_code == 202
     job = accepted.json()["id"]
-    assert accepted.headers["location"] == f"/v1/jobs/{job}"
+    assert urljoin("http://localhost/behind/a/proxy/v1/jobs", accepted.headers["location"]) == (
+        f"http://localhost/behind/a/proxy/v1/jobs/{job}"
+    )
     card = finished(client, job)
     assert (card["images"], card["done"], card["failed"]) == (3, 3, 1)
     assert card["expires"] == pytest.approx(time.time() + 24 * 3600, abs=60)
@@ -159,7 +162,8 @@ def test_results_of_a_running_job_have_no_gap_and_no_end(
     monkeypatch.setattr(StubPool, "answer", late)
     with TestClient(create_app(settings)) as client:
         content = archive({"0.jpg": b"x", "1.jpg": b"slow", "2.jpg": b"x"})
-        job = client.post("/v1/jobs", content=content, headers=ZIP).json()["id"]
+        on_windows = {"content-type": "application/x-zip-compressed"}
+        job = client.post("/v1/jobs", content=content, headers=on_windows).json()["id"]
         while client.get(f"/v1/jobs/{job}").json()["done"] < 2:
             time.sleep(0.005)
         results = f"/v1/jobs/{job}/results"

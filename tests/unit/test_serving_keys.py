@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
-from stub_pool import use_stub
+from stub_pool import TAG, use_stub
 from tiny_model import make_model
 
 from landmarks.errors import SettingsError
@@ -66,6 +66,8 @@ def test_each_key_has_its_own_rate(client: TestClient, clock: Clock) -> None:
     assert answer.json()["error"]["code"] == "rate_limited"
     assert "phone" in answer.json()["error"]["message"]
     assert answer.headers["retry-after"] == "20"
+    tags = {"photos": [{"file": "a.jpg", "tags": [TAG]}]}
+    assert client.post("/v1/xmp", json=tags, headers={"X-API-Key": PHONE}).status_code == 200  # it has no image
     clock.now += 20
     assert [send(client, PHONE)[0] for _ in range(2)] == [200, 429]
     counted = client.get("/metrics", headers={"X-API-Key": DESK}).text

@@ -307,6 +307,22 @@ def test_what_a_bundled_model_was_taught_is_served(tmp_path: Path, monkeypatch: 
     run(work)
 
 
+def test_the_current_folder_is_copied_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(make_model(tmp_path / "colours"))
+
+    async def work() -> None:
+        app = create_app(ServeSettings(Path(), workers=1, reload_seconds=60))
+        async with asking(app):
+            pool = app.state.service.catalog.find(None).pool
+            assert isinstance(pool, StubPool)
+            assert not (tmp_path / "colours").samefile(pool.settings.model)
+
+    run(work)
+    assert "could not be copied" not in caplog.text
+
+
 def test_a_copy_that_vanishes_is_replaced(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "colours")
 

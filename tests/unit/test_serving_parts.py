@@ -182,7 +182,7 @@ class _Transport(asyncio.Transport):
     def __init__(self, takes: int = 0) -> None:
         super().__init__({"peername": ("10.0.0.1", 1)})
         self.left = 10_000
-        self.aborted = False
+        self.aborted = self.closed = False
         self.sent = b""
         self._takes = takes
 
@@ -201,6 +201,7 @@ class _Transport(asyncio.Transport):
 
     def close(self) -> None:
         """Wait for the client to take the rest."""
+        self.closed = True
 
     def pause_reading(self) -> None:
         """Receive nothing for a while."""
@@ -252,6 +253,22 @@ def test_a_client_behind_a_proxy_waits_for_its_turn_and_others_do_not(
     greedy, other = asyncio.run(sent())
     assert greedy == b""
     assert other.startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_a_proxy_may_keep_an_idle_connection_for_as_long_as_proxies_do() -> None:
+    async def closed() -> list[bool]:
+        clients = Clients(ConnectionLimits(idle_seconds=0.01), ["10.0.0.1"])
+        transports = [_Transport(), _Transport()]
+        for transport, address in zip(transports, ("10.0.0.1", "192.0.2.1"), strict=True):
+            protocol = _protocol(clients, clients.enter(address)[0])
+            protocol.connection_made(transport)
+            protocol.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await until_in_loop(lambda: all(one.sent.endswith(b"answered") for one in transports), seconds=30)
+        await until_in_loop(lambda: transports[1].closed, seconds=30)
+        await asyncio.sleep(0.05)
+        return [transport.closed for transport in transports]
+
+    assert asyncio.run(closed()) == [False, True]
 
 
 def test_a_request_that_waits_for_the_turn_of_its_client_is_answered_at_the_stop() -> None:

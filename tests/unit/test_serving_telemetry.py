@@ -74,6 +74,15 @@ def test_a_request_continues_the_trace_of_its_caller(model: Path) -> None:
     telemetry.close()
 
 
+def test_an_image_of_a_job_is_counted_and_begins_no_trace() -> None:
+    spans, reader = InMemorySpanExporter(), InMemoryMetricReader()
+    traces = TracerProvider()
+    traces.add_span_processor(SimpleSpanProcessor(spans))
+    Telemetry(traces, MeterProvider([reader])).picture("tagged", {"decode": 0.01, "recognise": 0.02})
+    assert spans.get_finished_spans() == ()
+    assert "landmarks.images" in reader.get_metrics_data().to_json()
+
+
 def test_a_collector_that_is_away_does_not_hold_the_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("landmarks.serving.middleware.telemetry._CLOSE_SECONDS", 0.05)
     traces, released = TracerProvider(), threading.Event()

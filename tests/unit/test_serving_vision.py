@@ -100,6 +100,7 @@ def test_a_request_that_is_refused_is_told_in_googles_words(client: TestClient) 
             (400, "INVALID_ARGUMENT"),
         ),
         (client.post(ROUTE, json={"requests": many}), (400, "INVALID_ARGUMENT")),
+        (client.post(ROUTE, json={"requests": many[:5]}), (400, "INVALID_ARGUMENT")),  # not "again later"
         (client.post(ROUTE, json={}, headers={"X-Goog-Api-Key": "wrong"}), (401, "UNAUTHENTICATED")),
         (client.post(ROUTE, json={"requests": [[]] * 60_000}), (400, "INVALID_ARGUMENT")),
         (client.post(f"{ROUTE}?x=1", json={}), (400, "INVALID_ARGUMENT")),
@@ -144,13 +145,15 @@ def test_a_request_without_room_takes_none_and_leaves_none_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_stub(monkeypatch)
-    limits = Limits(max_files=1, queue=4)
+    limits = Limits(max_files=4, queue=4)
     app = create_app(ServeSettings(make_model(tmp_path / "colours"), workers=1, limits=limits))
     asked = {"image": {"content": base64.b64encode(bytes(10**5)).decode()}, "features": LANDMARK}
     with TestClient(app) as client:
+        app.state.service.admission.take("somebody", 1, 0)
         for _ in range(4):
-            assert client.post(ROUTE, json={"requests": [asked] * 8}).status_code == 429
+            assert client.post(ROUTE, json={"requests": [asked] * 4}).status_code == 429
             time.sleep(0.02)  # for what might still be decoded
+        app.state.service.admission.give_back("somebody", 1, 0)
         pool = app.state.service.catalog.find(None).pool
         assert isinstance(pool, StubPool)
         assert (app.state.service.admission.taken, pool.answered) == (0, 0)

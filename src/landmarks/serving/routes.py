@@ -255,6 +255,8 @@ def _add_annotate(router: APIRouter, service: Service) -> None:
 
         with service.catalog.use(model) as served:
             problems = [asked.problem() for asked in wanted.requests]
+            if problems.count(None) > (most := service.settings.limits.max_files):
+                raise RequestError("too_large", f"there are more than {most} images: send fewer at a time")
             ticket.take_places(problems.count(None))
             asked = zip(wanted.requests, problems, strict=True)
             responses = await all_of(one(each, problem, served) for each, problem in asked)

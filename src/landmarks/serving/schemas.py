@@ -99,7 +99,10 @@ class Candidate(BaseModel):
 
     model_config = _example(_CANDIDATE)
 
-    class_name: str = Field(description="Class of the model; `/v1/landmarks` has its position.")
+    class_name: str = Field(
+        description="Class of the model; `/v1/landmarks` has its position. Of a taught landmark, the name: "
+        "the tag has its position."
+    )
     name: str
     probability: Probability
 
@@ -224,11 +227,15 @@ class ModelCard(BaseModel):
     landmarks: int = Field(description="Number of landmarks it knows.")
     calibrated: bool = Field(description="Whether it is calibrated for unknown photos.")
     promised_false_tag_rate: float | None = Field(
-        description="Target false-positive rate: fraction of photos without a known landmark that may get a tag."
+        description="Target false-positive rate of the operating point in use: fraction of ordinary photos, those "
+        "without a landmark, that may get a tag."
     )
     licence: str = Field(description="Permitted use of the weights.")
     origin: list[OriginCard]
     prefer: str = Field(description="The operating point in use.")
+    min_confidence: float | None = Field(
+        description="Minimum probability for a tag that was set instead of that of the operating point, or null."
+    )
     operating_points: dict[str, OperatingPointCard]
     rate_labels: dict[str, str] = Field(description="What the expected rates are, in words, by their name.")
     rates_note: str = Field(description="How rates of false tags were found that are estimates; else empty.")

@@ -146,7 +146,7 @@ class ConnectionLimits:
         header_bytes: Largest request header, in bytes, at least 1024.
         header_seconds: Time limit for receiving the request header, above 0; also how long a new connection may
             stay silent.
-        idle_seconds: How long an idle connection stays open, above 0.
+        idle_seconds: How long an idle connection stays open, above 0; one of a proxy at least 75.
         send_seconds: Longest time in which a client takes next to nothing of its answer, above 0.
         loop_share: Share of the server's own processor time that one client may use while others use some,
             above 0, at most 1.

@@ -108,7 +108,8 @@ def jobs_router(service: Service, runner: JobRunner, limits: JobLimits) -> APIRo
         with ticket.accepting(len(images)):
             job = await runner.add(_owner(request), model, images, _asker(request))
         body = card(job).model_dump() | {"skipped": skipped}
-        return JSONResponse(body, 202, {"Location": f"/v1/jobs/{job.id}"})
+        # Relative, as a proxy may have cut a prefix off.
+        return JSONResponse(body, 202, {"Location": f"jobs/{job.id}"})
 
     @router.get("/{job_id}", summary="State of a job", responses=missing)
     async def job(request: Request, job_id: str) -> JobCard:

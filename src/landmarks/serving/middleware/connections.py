@@ -47,6 +47,10 @@ _DISCARD_BYTES = 100 * 2**20
 _DISCARD_SECONDS = 30.0
 _SLOW_RATE = 1024
 """Bytes of a response, per second, that a client must take; phones on a bad line take more."""
+_PROXY_IDLE_SECONDS = 75.0
+"""How long an idle connection of a proxy stays open at least: longer than the 60 seconds for which nginx and AWS's
+load balancers keep one. They answer 502 to a request that they send while it is closed here."""
+
 _STOP_SECONDS = 0.5
 """How long a connection without a request stays open once the server stops: one may be in transit."""
 
@@ -307,7 +311,7 @@ class BoundedProtocol(H11Protocol):
             self._wait(_DISCARD_SECONDS, self.transport.abort)
         else:
             self._begun = bool(self.conn.trailing_data[0])
-            self._wait(self._limits.header_seconds if self._begun else self._limits.idle_seconds, self._silent)
+            self._wait(self._limits.header_seconds if self._begun else self._idle_seconds(), self._silent)
         if self._stopping:
             self.shutdown()
 
@@ -332,8 +336,12 @@ class BoundedProtocol(H11Protocol):
                 self.cycle.keep_alive = False
         elif unwanted and not self._unfinished() and not self.transport.is_closing():
             self._begun = False
-            self._wait(self._limits.idle_seconds, self._silent)
+            self._wait(self._idle_seconds(), self._silent)
         self._hold(self._charge(spent))
+
+    def _idle_seconds(self) -> float:
+        is_proxy = self._account is not None and self._account.is_proxy
+        return max(self._limits.idle_seconds, _PROXY_IDLE_SECONDS if is_proxy else 0.0)
 
     def _charge(self, seconds: float) -> float:
         over = 0.0 if self._account is None else self._clients.delay(self._account, seconds)

@@ -18,7 +18,8 @@ from landmarks.serving.middleware.admission import Admission, Ticket
 from landmarks.serving.settings import Limits
 
 _MAX_NAME = 255  # maximum characters of a file name to return
-_RAW = {"", "application/octet-stream", "application/zip"}
+_RAW = {"", "application/octet-stream", "application/zip", "application/x-zip-compressed"}  # the last on Windows
+_WITHOUT_IMAGES = "/v1/xmp"  # what the images of a key do not hold up
 _MAX_FIELDS = 32  # besides the files; they are ignored, but many programs send some
 _MAX_FIELD_BYTES = 64 * 2**10
 STOP_SECONDS = 3.0
@@ -69,7 +70,8 @@ class Intake:
         length = headers.get("content-length", "")
         if length.isdecimal():
             self._check_size(int(length))
-        with self._admission.enter(scope["state"]["client"], scope["state"]["quota"]) as ticket:
+        quota = None if scope["path"] == _WITHOUT_IMAGES else scope["state"]["quota"]
+        with self._admission.enter(scope["state"]["client"], quota) as ticket:
             ticket.spend = scope["state"]["spend"]
             scope["state"]["ticket"] = ticket
             async with _Visit(receive, send, ticket, self._limits, self._stopping) as visit:

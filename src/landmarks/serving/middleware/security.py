@@ -71,7 +71,10 @@ class Cors(CORSMiddleware):
             app,
             allow_origins=origins,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Goog-Api-Key", "X-Request-ID"],
+            allow_headers=[
+                *("Authorization", "Content-Type", "X-API-Key", "X-Goog-Api-Key", "X-Request-ID"),
+                *("traceparent", "tracestate"),
+            ],
             allow_private_network=True,  # of the named origins: browsers ask for a service in the local network
             expose_headers=["Location", "Retry-After", "X-Request-ID"],
         )

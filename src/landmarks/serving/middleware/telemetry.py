@@ -18,7 +18,7 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 from starlette.datastructures import Headers
@@ -65,8 +65,10 @@ class Telemetry:
         self._request_seconds.record(seconds, attributes)
 
     def picture(self, outcome: str, seconds: Mapping[str, float]) -> None:
-        """Record an image; the steps of its worker, which have just ended, become spans of the current trace."""
+        """Record an image; the steps of its worker, which have just ended, become spans of its trace, if any."""
         self._pictures.add(1, {"outcome": outcome})
+        if not get_current_span().get_span_context().is_valid:
+            return  # an image of a job: each of its spans would be a trace of its own
         start = time.time_ns() - round(sum(seconds.values()) * _NANOSECONDS)
         for step, duration in seconds.items():
             end = start + round(duration * _NANOSECONDS)

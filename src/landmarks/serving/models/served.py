@@ -18,7 +18,7 @@ from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.calibration import calibration_of, operating_point
 from landmarks.model.folder import LEARNED_FILE, ONNX_FILE, ModelInfo, check_file, read_info
 from landmarks.model.ood import is_landmark
-from landmarks.model.operating_points import estimated, points_to_dict, rate_labels
+from landmarks.model.operating_points import TIMES, estimated, points_to_dict, rate_labels
 from landmarks.serving.pool.pool import Pool
 from landmarks.serving.pool.worker import WorkerSettings
 from landmarks.serving.schemas import (
@@ -34,7 +34,7 @@ from landmarks.tagging.tagger import gazetteer_of, identity_of
 
 _log = logging.getLogger("landmarks.serving")
 
-_OWN_PLACES = "own-places.csv"
+_MODEL, _OWN_PLACES = "model", "own-places.csv"  # names in a copy; the folder may be `.`, without one
 _LOOK_SECONDS = 1.0  # between two looks whether a version that was replaced can still answer
 
 
@@ -67,9 +67,9 @@ class ServedModel:
             self._originals[copy.path / _OWN_PLACES] = tags.own_places
             tags = replace(tags, own_places=copy.path / _OWN_PLACES)
         if copy is not None:
-            self._originals[copy.path / folder.name / LEARNED_FILE] = learned_path(folder, self.info)
-            self._originals[copy.path / folder.name] = folder
-            folder = copy.path / folder.name
+            self._originals[copy.path / _MODEL / LEARNED_FILE] = learned_path(folder, self.info)
+            self._originals[copy.path / _MODEL] = folder
+            folder = copy.path / _MODEL
         with self._naming_the_originals():
             if read_info(folder) != self.info:
                 raise ModelError(f"{folder}: the folder changed while it was read")
@@ -77,7 +77,7 @@ class ServedModel:
             self._gazetteer: Gazetteer = gazetteer_of(folder, tags)
             self._calibration = calibration_of(folder, self.info)
         self._copied = () if copy is None else tuple(path for path in copy.path.rglob("*") if path.is_file())
-        self._prefer = tags.prefer
+        self._prefer, self._min_confidence = tags.prefer, tags.min_confidence
         operating_point(self._calibration, self._prefer)  # fail early, before the workers start
         self.version = identity_of(folder, self.info, tags)
         self.landmarks: bytes = self._list_landmarks().model_dump_json().encode()
@@ -139,6 +139,7 @@ class ServedModel:
         """Describe the model."""
         info, calibration = self.info, self._calibration
         measured = calibration is not None and calibration.measured
+        allowed = calibration.target_fpr * TIMES[self._prefer] if calibration is not None and measured else None
         fitted_on = {} if calibration is None else calibration.fitted_on
         return ModelCard(
             name=info.name,
@@ -148,10 +149,11 @@ class ServedModel:
             created=info.created,
             landmarks=int(is_landmark(info.classes).sum()),
             calibrated=measured,
-            promised_false_tag_rate=calibration.target_fpr if calibration is not None and measured else None,
+            promised_false_tag_rate=allowed,
             licence=info.licence,
             origin=[OriginCard(**asdict(one)) for one in info.origin],
             prefer=self._prefer,
+            min_confidence=self._min_confidence,
             operating_points={
                 name: OperatingPointCard(**values)
                 for name, values in points_to_dict(
@@ -195,10 +197,10 @@ def _copy_of(folder: Path, info: ModelInfo, own_places: Path | None) -> Temporar
     copy = None
     try:
         copy = TemporaryFolder("landmarks-served-")
-        (copy.path / folder.name).mkdir()
+        (copy.path / _MODEL).mkdir()
         with suppress(FileNotFoundError):  # first: the folder, and so its copy, may be read-only
-            shutil.copyfile(learned_path(folder, info), copy.path / folder.name / LEARNED_FILE)
-        shutil.copytree(folder, copy.path / folder.name, dirs_exist_ok=True)
+            shutil.copyfile(learned_path(folder, info), copy.path / _MODEL / LEARNED_FILE)
+        shutil.copytree(folder, copy.path / _MODEL, dirs_exist_ok=True)
         if own_places is not None:
             shutil.copyfile(own_places, copy.path / _OWN_PLACES)
     except BaseException as error:  # also when the service is stopped meanwhile

@@ -20,13 +20,14 @@ export function about(model) {
   return parts;
 }
 
-function table(points, { prefer, rate_labels: labels }) {
+function table(points, { prefer, min_confidence: own, rate_labels: labels }) {
   const measured = Object.keys(labels).filter((rate) => points.some(([, { expected }]) => rate in expected));
   const head = el("tr", {}, cell("th", "Rates to expect", "col"), ...points.map(([name]) => cell("th", name, "col")));
   const rows = measured.map((rate) =>
     el("tr", {}, cell("th", labels[rate], "row"), ...points.map(([, { expected }]) => cell("td", shown(expected[rate]))))
   );
-  const caption = el("caption", {}, `Operating points; in use: ${prefer}`);
+  const instead = own === null ? "" : `, but with a minimum confidence of ${percent(own)}`;
+  const caption = el("caption", {}, `Operating points; in use: ${prefer}${instead}`);
   return el("div", { class: "scroll" }, el("table", {}, caption, el("thead", {}, head), el("tbody", {}, ...rows)));
 }
 

@@ -188,7 +188,7 @@ export class Cards {
     const candidates = photo.answer.candidates.map((candidate) => {
       const pick = el("button", { type: "button", "data-action": `pick ${candidate.class_name}`,
         "aria-label": `It is this: ${candidate.name}`,
-        onclick: () => this.#photos.choose(photo, this.#asTag(candidate)) }, "It is this");
+        onclick: () => this.#photos.choose(photo, this.#asTag(photo, candidate)) }, "It is this");
       const name = el("div", { class: "pick" }, el("span", {}, candidate.name), pick);
       return el("li", {}, name, share(candidate.probability, `Probability of ${candidate.name}`));
     });
@@ -225,9 +225,11 @@ export class Cards {
     return details;
   }
 
-  #asTag(candidate) {
-    const place = this.#actions.placeOf(candidate.class_name);
-    return { name: candidate.name, level: "landmark", probability: 1, place }; // the user is sure
+  #asTag(photo, { class_name, name }) {
+    // A landmark that was taught is no class of the model: only its tag has the place.
+    const tagged = photo.answer.tags.find((tag) => tag.name === name && tag.level === "landmark");
+    const place = tagged?.place ?? this.#actions.placeOf(class_name);
+    return { name, level: "landmark", probability: 1, place }; // the user is sure
   }
 
   #key(event) {

@@ -33,8 +33,8 @@ const GROUPED = {
 };
 
 const photos = new Photos();
-const service = { search: false, maxBytes: Infinity, places: new Map() };
-const queue = new Queue(photos, () => service.maxBytes, askForKey);
+const service = { version: null, search: false, maxBytes: Infinity, places: new Map() };
+const queue = new Queue(photos, () => service.maxBytes, askForKey, follow);
 const onlyConfirmed = byId("only-confirmed");
 
 const cards = new Cards(byId("photos"), photos, {
@@ -151,9 +151,17 @@ async function meet() {
   map.showKnown(features);
   showKnown(features);
   cards.refresh();
+  service.version = model.version;
   byId("model").textContent = `${model.name}: knows ${model.landmarks} landmarks`;
   byId("about-text").replaceChildren(...about(model));
   byId("about").hidden = false;
+}
+
+/** Meet a model anew that was replaced while the page was open; answers of the old one keep their places. */
+function follow({ model }) {
+  if (service.version === null || model === service.version) return;
+  service.version = model; // once for all answers that come meanwhile
+  start();
 }
 
 /** The names of the landmarks that the model knows, to look through. */

@@ -26,12 +26,17 @@ export class Queue {
   #badKey = 0; // number of the one that was refused
   #limit;
   #refused;
+  #came;
 
-  /** `limit` tells the most bytes of a file; `refused` is called once when the API key is missing or wrong. */
-  constructor(photos, limit, refused) {
+  /**
+   * `limit` tells the most bytes of a file; `refused` is called once when the API key is missing or wrong; `came` is
+   * called with each answer.
+   */
+  constructor(photos, limit, refused, came) {
     this.#photos = photos;
     this.#limit = limit;
     this.#refused = refused;
+    this.#came = came;
   }
 
   /** Put a photo in, unless it is there: one that was taken off the page and brought back meanwhile. */
@@ -78,6 +83,7 @@ export class Queue {
       const answer = await tag(file, photo.file.name, (progress) => this.#photos.update(photo, { progress }));
       this.#went((performance.now() - started) / 1000);
       this.#photos.update(photo, { state: "done", answer });
+      this.#came(answer);
     } catch (error) {
       if (!(error instanceof ServiceError)) throw error;
       if (error.status === 401) this.#keep(photo, key);
