@@ -10,8 +10,8 @@ import pytest
 from commands import landmarks, start
 from tiny_model import COLOURS, add_reference, calibrated, make_model, save_colour
 
-from landmarks.fewshot.learned import learned_path, read_learned
-from landmarks.model.folder import bundled_models, read_info
+from landmarks.fewshot.learned import read_learned
+from landmarks.model.folder import bundled_models, learned_path, read_info
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import identity_of
 
@@ -154,7 +154,12 @@ def test_what_was_learnt_with_another_model_is_refused(model: Path, yellow: Path
     assert "learn the landmarks again" in done.complaint
 
 
-def test_a_copy_of_a_model_knows_what_its_user_added(model: Path, yellow: Path) -> None:
+@pytest.mark.parametrize("bundled", [False, True])
+def test_a_copy_of_a_model_knows_what_its_user_added(
+    model: Path, yellow: Path, monkeypatch: pytest.MonkeyPatch, bundled: bool
+) -> None:
+    if bundled:
+        monkeypatch.setattr("landmarks.model.folder.bundled_models", lambda: {"colours": model})
     landmarks("learn", "Atomium", yellow, "--model", model)
     (model / "places.csv").write_text("key,name\nAtomium,Our Atomium\n")
     assert landmarks("models", "add", model, "--name", "copy").status == 0

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from landmarks.errors import InputError, ModelError, SettingsError, StorageError, counted
-from landmarks.fewshot.learned import LearnedLandmark, LearnedLandmarks, learned_path, read_learned
+from landmarks.fewshot.learned import LearnedLandmark, LearnedLandmarks, read_learned
 from landmarks.fewshot.prototypes import Taught
 from landmarks.files.locks import locked
 from landmarks.geo.gazetteer import Gazetteer, normalise
 from landmarks.imaging.limits import DEFAULT_LIMITS, ImageLimits
 from landmarks.model.embedding_space import Vectors
-from landmarks.model.folder import ModelInfo, read_info
+from landmarks.model.folder import ModelInfo, learned_path, read_info
 from landmarks.model.ood import BACKGROUND
 from landmarks.model.recognizer import Recognizer
 from landmarks.model.vectors import half

@@ -1,9 +1,10 @@
 """Landmarks that a user taught a model after its training, from a few photos each.
 
 A landmark consists of the vectors of its photos and of rejected photos. All landmarks are stored in one file
-beside the model (see `learned_path`), without pickle, so it is safe to copy between machines. The thresholds for a
-new photo follow from these vectors and the model's reference (`landmarks.fewshot.prototypes`), for all landmarks
-at once, and are computed on load. `landmarks.fewshot.enrollment` writes the file; the tagger reads it. Pure numpy.
+(see `landmarks.model.folder.learned_path`), without pickle, so it is safe to copy between machines. The thresholds
+for a new photo follow from these vectors and the model's reference (`landmarks.fewshot.prototypes`), for all
+landmarks at once, and are computed on load. `landmarks.fewshot.enrollment` writes the file; the tagger reads it.
+Pure numpy.
 """
 
 from __future__ import annotations
@@ -21,10 +22,9 @@ from landmarks.errors import ModelError
 from landmarks.fewshot.prototypes import PrototypeRule, Taught, chance
 from landmarks.fewshot.reference import Reference, read_reference
 from landmarks.files.atomic import atomic_path
-from landmarks.files.state import user_data
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.embedding_space import Vectors
-from landmarks.model.folder import LEARNED_FILE, ONNX_FILE, REFERENCE_FILE, ModelInfo, checksum, is_bundled
+from landmarks.model.folder import ModelInfo, checksum, learned_path, teachable_identity
 from landmarks.model.vectors import DAMAGED
 
 FORMAT = 2
@@ -169,22 +169,6 @@ class LearnedLandmarks:
                 rejected=rejected.astype("<f2"),
                 rejected_counts=counts,
             )
-
-
-def teachable_identity(info: ModelInfo) -> str:
-    """Return the identity of a model and its space; landmarks learned with another one do not fit."""
-    return f"{info.name}-{info.files[ONNX_FILE][:12]}-{info.files.get(REFERENCE_FILE, 'none')[:12]}"
-
-
-def learned_path(folder: Path, info: ModelInfo) -> Path:
-    """Return the file in which the learned landmarks of a model are stored.
-
-    It is beside a model of the user's own. For a bundled model, whose folder may be read-only and is replaced by
-    an update, it is in the user's data folder.
-    """
-    if not is_bundled(folder):
-        return folder / LEARNED_FILE
-    return user_data() / "learned" / f"{teachable_identity(info)}.npz"
 
 
 def learned_digest(folder: Path, info: ModelInfo) -> str | None:
