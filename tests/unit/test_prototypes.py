@@ -127,3 +127,14 @@ def test_a_landmark_that_the_network_knows_needs_its_word(reference: Reference) 
     assert name(tower, ("07.Eiffel_Tower", 0.4)) is None
     assert name(tower, ("28.Sydney_Opera_House", 0.9)) is None
     assert name(garden, ("28.Sydney_Opera_House", 0.9)) == "Our garden"
+
+
+def test_little_confidence_does_not_move_the_thresholds(reference: Reference) -> None:
+    one = LearnedLandmark("Our garden", taught(4).vectors, taught(4).rejected)
+    learned = LearnedLandmarks("m", reference, ["07.Eiffel_Tower", "28.Sydney_Opera_House"], [one])
+    assert learned.rule is not None
+    steps = np.linspace(0, 1, 200)[:, None]
+    photos = unit_length((1 - steps) * axis(4) + steps * axis(5), np.float32)
+    passed = learned.rule.excess(photos)[:, 0] >= 0
+    assert 0 < passed.sum() < 200
+    assert [learned.match(one, min_confidence=0.1) is not None for one in photos] == passed.tolist()

@@ -115,7 +115,7 @@ class LearnedLandmarks:
 
         Args:
             embedding: (D,), from the model.
-            min_confidence: Minimum probability.
+            min_confidence: Minimum probability; below 0.5 it has no effect.
             likeliest: The network's top class and its probability, or None to ignore the network. A landmark that
                 is a class of the model must also be the network's top class, with at least `NETWORK_SURE`: a few
                 photos alone led to as many false tags as correct ones.
@@ -128,7 +128,8 @@ class LearnedLandmarks:
             if likeliest is not None and not self._agrees(number, *likeliest):
                 continue
             probability = chance(float(excess[number]), float(self.rule.spreads[number]))
-            if probability >= min_confidence:
+            # 50 % is a photo that just passes: with less the thresholds would not keep their rate of false tags.
+            if probability >= max(min_confidence, 0.5):
                 return LearnedMatch(self.landmarks[number], probability)
         return None
 
