@@ -33,6 +33,7 @@ from tiny_model import COLOURS, add_reference, calibrated, camera_exif, make_mod
 
 from landmarks.cli import main
 from landmarks.errors import InputError, ModelError, SettingsError, StorageError
+from landmarks.fewshot.enrollment import Teacher
 from landmarks.fewshot.learned import read_learned
 from landmarks.files.state import state_of, user_cache
 from landmarks.imaging.decoding import load_image
@@ -731,6 +732,8 @@ def test_what_was_taught_is_looked_for_at_once(root: Path, taught_model: Path, t
         page.post("/api/undo", {})
         page.wait(lambda: page.rows()["aunt5.jpg"]["state"] == "unknown")
         assert page.get("/api/places?q=aunt") == []
+        Teacher(model).learn("Aunt's house", [root / f"aunt{number}.jpg" for number in range(5)])
+        page.wait(lambda: page.rows()["aunt5.jpg"]["state"] == "tagged")
 
 
 def full_disk(*_: object, **__: object) -> Any:
