@@ -736,6 +736,18 @@ def test_what_was_taught_is_looked_for_at_once(root: Path, taught_model: Path, t
         page.wait(lambda: page.rows()["aunt5.jpg"]["state"] == "tagged")
 
 
+def test_undo_of_teaching_leaves_what_was_taught_since(root: Path, taught_model: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(taught_model, tmp_path / "model")
+    with opened_page(root, model) as page:
+        page.settled()
+        page.post("/api/teach", {"photos": page.ids("grey0.jpg"), "name": "Shed"})
+        teacher = Teacher(model)
+        teacher.learn("Shed", [root / "henge.jpg"])
+        page.post("/api/undo", {})
+        assert learnt(model) == {"Shed": 1}
+        assert teacher.learn("Shed", [root / "henge.jpg"]).added == 0
+
+
 def full_disk(*_: object, **__: object) -> Any:
     raise StorageError("the disk is full: free some space")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from landmarks.errors import InputError, ModelError, SettingsError, StorageError, counted
 from landmarks.fewshot.learned import LearnedLandmark, LearnedLandmarks, read_learned
@@ -181,13 +182,13 @@ def _writing(folder: Path, info: ModelInfo) -> Iterator[None]:
         yield
 
 
-def forget(folder: Path, name: str, last: int | None = None) -> None:
-    """Remove a learned landmark, or the photos that were added to it last.
+def forget(folder: Path, name: str, photos: Iterable[NDArray[np.floating]] | None = None) -> None:
+    """Remove a learned landmark, or some of its photos.
 
     Args:
         folder: Model folder.
         name: Its name.
-        last: Number of photos to remove; None for all. Without photos it is gone.
+        photos: Vectors of the photos to remove, (d,) each; None for all. Without photos it is gone.
 
     Raises:
         InputError: There is none with this name.
@@ -200,8 +201,11 @@ def forget(folder: Path, name: str, last: int | None = None) -> None:
             names = "" if learned is None else ", ".join(one.name for one in learned.landmarks)
             raise InputError(f"{name}: no landmark of this name was learned; learned were: {names or 'none'}")
         rest = [one for one in learned.landmarks if one is not found]
-        if last is not None and last < len(found.vectors):
-            rest.append(replace(found, vectors=found.vectors[: len(found.vectors) - last]))
+        if photos is not None:
+            size = found.vectors.shape[1]
+            gone = [one.astype(np.float32) for one in photos if len(one) == size]  # not those of another model
+            kept = _without(found.vectors, np.stack(gone)) if gone else found.vectors
+            rest += [replace(found, vectors=kept)] if len(kept) else []
         learned.with_landmarks(rest).save(learned_path(folder, info))
 
 

@@ -21,6 +21,7 @@ from landmarks.library.review.judging import Judgement, confirmation
 from landmarks.library.review.steps import Step, Steps
 from landmarks.library.review.verdicts import names_of
 from landmarks.model.folder import read_info
+from landmarks.model.vectors import packed, unpacked
 from landmarks.serving.album.album import Album
 from landmarks.serving.album.catalogue import Photo
 from landmarks.serving.album.rows import Said, Standing, place_object, shown_tag
@@ -180,6 +181,7 @@ class Review:
         before = self._steps.newest
         lesson = self._learn(name, list(paths.values()), position)
         unread = dict(lesson.failed)
+        new = lesson.landmark.vectors[len(lesson.landmark.vectors) - lesson.added :].astype("<f2")
         refused = {number: unread[path] for number, path in paths.items() if path in unread}
         try:
             tag = self.places.tag(None, name)
@@ -193,11 +195,12 @@ class Review:
                 for photo in photos
                 if photo.id not in refused
             ]
-            more = {"name": name, "added": lesson.added, "position": position, "model": self.identity()}
+            more = {"name": name, "added": [packed(one) for one in new], "position": position}
+            more["model"] = self.identity()
             step = self._steps.make(f"Taught {name} from {counted(len(judgements), 'photo')}", judgements, more)
         except Exception:
             if self._steps.newest == before:  # there is no step whose undo would make the model forget it
-                forget(self.folder, name, lesson.added)
+                forget(self.folder, name, new)
             raise
         return replace(self._answered(step, refused, taught=True), warnings=lesson.warnings)
 
@@ -217,7 +220,7 @@ class Review:
         if step.more:
             # If somebody made the model forget it in the meantime (InputError), it need not again.
             with self._or_back(self._steps.redo), suppress(InputError):
-                forget(self.folder, step.more["name"], step.more["added"])
+                forget(self.folder, step.more["name"], [unpacked(one, "<f2") for one in step.more["added"]])
         return self._answered(step, {}, taught=bool(step.more))
 
     def redo(self, number: int | None = None) -> Answered:
