@@ -166,6 +166,19 @@ def test_a_copy_of_a_model_knows_what_its_user_added(
     assert tags(Path("copy"), yellow / "0.png") == [["Our Atomium"]]
 
 
+def test_what_is_lost_by_an_update_of_a_bundled_model_is_said(
+    model: Path, yellow: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("landmarks.model.folder.bundled_models", lambda: {"colours": model})
+    landmarks("learn", "Atomium", yellow, "--model", model)
+    taught = learned_path(model, read_info(model))
+    earlier = taught.rename(taught.with_name(f"colours-{'0' * 12}-{'1' * 12}.npz"))
+    for command in (("models",), ("tag", yellow / "0.png", "--model", model)):
+        said = landmarks(*command).err
+        assert f"not used any more (Atomium): teach it again, or remove {earlier}" in said
+    assert "not used" not in landmarks("learn", "Atomium", yellow, "--model", model).err
+
+
 def test_a_damaged_file_is_told(model: Path, yellow: Path) -> None:
     landmarks("learn", "Atomium", yellow, "--model", model)
     learned_path(model, read_info(model)).write_bytes(b"PK rubbish")

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.errors import ModelError
+from landmarks.errors import ModelError, listed
 from landmarks.fewshot.prototypes import PrototypeRule, Taught, chance
 from landmarks.fewshot.reference import Reference, read_reference
 from landmarks.files.atomic import atomic_path
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.embedding_space import Vectors
-from landmarks.model.folder import ModelInfo, checksum, learned_path, teachable_identity
+from landmarks.model.folder import ModelInfo, checksum, is_bundled, learned_path, teachable_identity
 from landmarks.model.vectors import DAMAGED
 
 FORMAT = 2
@@ -210,6 +210,27 @@ def read_learned(folder: Path, info: ModelInfo) -> LearnedLandmarks | None:
     except DAMAGED as error:
         raise ModelError(f"{path}: damaged ({error}): remove it and learn the landmarks again") from error
     return empty.with_landmarks(landmarks)
+
+
+def lost_in_update(folder: Path, info: ModelInfo) -> str:
+    """Return what only an earlier version of a bundled model was taught, as a sentence; empty if nothing was."""
+    if not is_bundled(folder):
+        return ""  # what belongs to another version is refused
+    path = learned_path(folder, info)
+    earlier = sorted(set(path.parent.glob(f"{info.name}-{'[0-9a-f]' * 12}-*.npz")) - {path})
+    before, now = {name: None for one in earlier for name in _names_in(one)}, _names_in(path)
+    if not (names := [name for name in before if name not in now]):
+        return ""
+    again = f"teach it again, or remove {listed(earlier)}"
+    return f"{info.name}: what it was taught before its update is not used any more ({listed(names)}): {again}"
+
+
+def _names_in(path: Path) -> list[str]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return [str(row["name"]) for row in json.loads(stored["described"].tobytes())["landmarks"]]
+    except DAMAGED:
+        return []
 
 
 def _landmarks(
