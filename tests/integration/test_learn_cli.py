@@ -48,6 +48,7 @@ def test_a_landmark_is_learnt_and_forgotten(model: Path, yellow: Path, tmp_path:
     done = landmarks("learn", "Atomium", yellow, "--model", model)
     assert done.status == 0, done.err
     assert "Atomium: learned from" in done.out
+    assert "  taken for Atomium, Brussels, Belgium: give another landmark another name\n" in done.out
     assert "most like" in done.out or "easily confused with" in done.out
     assert tags(model, new, *others) == [["Atomium"], *before[1:]]
     assert identity_of(model, read_info(model), TagSettings()) != untaught, "photos are due again"
@@ -164,6 +165,12 @@ def test_a_copy_of_a_model_knows_what_its_user_added(
     (model / "places.csv").write_text("key,name\nAtomium,Our Atomium\n")
     assert landmarks("models", "add", model, "--name", "copy").status == 0
     assert tags(Path("copy"), yellow / "0.png") == [["Our Atomium"]]
+
+
+def test_the_own_name_of_a_class_is_that_class(model: Path, yellow: Path) -> None:
+    (model / "places.csv").write_text("key,name\nCasa da Musica,Our hall\n")
+    out = landmarks("learn", "Our hall", yellow, "--model", model).out
+    assert "  taken for Our hall (a class of the model): give another landmark another name\n" in out
 
 
 def test_what_is_lost_by_an_update_of_a_bundled_model_is_said(

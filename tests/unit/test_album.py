@@ -748,6 +748,24 @@ def test_undo_of_teaching_leaves_what_was_taught_since(root: Path, taught_model:
         assert teacher.learn("Shed", [root / "henge.jpg"]).added == 0
 
 
+def test_the_pin_decides_which_place_of_a_name_is_taught(root: Path, taught_model: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(taught_model, tmp_path / "model")
+    with opened_page(root, model) as page:
+        page.settled()
+        grey = page.ids("grey0.jpg")
+        answer = page.post("/api/teach", {"photos": grey, "name": "Frauenkirche"})
+        assert "Frauenkirche: taken for Frauenkirche, Munich, Germany" in answer["warnings"][-1]
+        assert answer["photos"][0]["city"] == "Munich"
+        page.post("/api/undo", {})
+        there = {"latitude": 51.052, "longitude": 13.741}
+        answer = page.post("/api/teach", {"photos": grey, "name": "Frauenkirche", **there})
+        assert (answer["photos"][0]["city"], len(answer["warnings"])) == ("Dresden", 1)
+        named = page.post(
+            "/api/verdicts", {"photos": page.ids("tower0.jpg"), "verdict": "rename", "key": "frauenkirche"}
+        )
+        assert named["photos"][0]["city"] == "Munich", "that of the gazetteer can be chosen all the same"
+
+
 def full_disk(*_: object, **__: object) -> Any:
     raise StorageError("the disk is full: free some space")
 

@@ -91,6 +91,8 @@ def _show(lesson: Lesson, *, jsonl: bool) -> None:
     else:
         shown = counted(len(landmark.vectors), "photo")
         print_text(f"{landmark.name}: learned from {shown}, {lesson.added} of them new")
+        if lesson.taken_for:
+            print_text(f"  {lesson.taken_for}")
         for one in lesson.confusions:
             word = "easily confused with" if one.confused else "most like"
             print_text(f"  {word} {one.name} ({one.similarity:.2f})")

@@ -34,6 +34,7 @@ from landmarks.files.paths import to_path
 from landmarks.files.state import user_data
 
 if TYPE_CHECKING:
+    from landmarks.geo.gazetteer import Gazetteer
     from landmarks.imaging.preprocessing import Preprocessing
 
 NOT_STATED = "not stated"
@@ -314,6 +315,12 @@ def bundled_models() -> dict[str, Path]:
 def is_bundled(folder: Path) -> bool:
     """Return whether a model folder is bundled with the package."""
     return any(folder.resolve() == bundled.resolve() for bundled in bundled_models().values())
+
+
+def places_of(folder: Path, gazetteer: Gazetteer) -> Gazetteer:
+    """Return a gazetteer with the own places of a model folder, if any; raises `PlacesError` if they are wrong."""
+    table = folder / PLACES_FILE
+    return gazetteer.with_overrides(table) if table.is_file() else gazetteer
 
 
 def teachable_identity(info: ModelInfo) -> str:
