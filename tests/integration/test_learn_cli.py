@@ -10,8 +10,8 @@ import pytest
 from commands import landmarks, start
 from tiny_model import COLOURS, add_reference, calibrated, make_model, save_colour
 
-from landmarks.fewshot.learned import learned_path, read_learned
-from landmarks.model.folder import bundled_models, read_info
+from landmarks.fewshot.learned import read_learned
+from landmarks.model.folder import bundled_models, learned_path, read_info
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import identity_of
 
@@ -48,6 +48,7 @@ def test_a_landmark_is_learnt_and_forgotten(model: Path, yellow: Path, tmp_path:
     done = landmarks("learn", "Atomium", yellow, "--model", model)
     assert done.status == 0, done.err
     assert "Atomium: learned from" in done.out
+    assert "  taken for Atomium, Brussels, Belgium: give another landmark another name\n" in done.out
     assert "most like" in done.out or "easily confused with" in done.out
     assert tags(model, new, *others) == [["Atomium"], *before[1:]]
     assert identity_of(model, read_info(model), TagSettings()) != untaught, "photos are due again"
@@ -154,11 +155,35 @@ def test_what_was_learnt_with_another_model_is_refused(model: Path, yellow: Path
     assert "learn the landmarks again" in done.complaint
 
 
-def test_a_copy_of_a_model_knows_what_its_user_added(model: Path, yellow: Path) -> None:
+@pytest.mark.parametrize("bundled", [False, True])
+def test_a_copy_of_a_model_knows_what_its_user_added(
+    model: Path, yellow: Path, monkeypatch: pytest.MonkeyPatch, bundled: bool
+) -> None:
+    if bundled:
+        monkeypatch.setattr("landmarks.model.folder.bundled_models", lambda: {"colours": model})
     landmarks("learn", "Atomium", yellow, "--model", model)
     (model / "places.csv").write_text("key,name\nAtomium,Our Atomium\n")
     assert landmarks("models", "add", model, "--name", "copy").status == 0
     assert tags(Path("copy"), yellow / "0.png") == [["Our Atomium"]]
+
+
+def test_the_own_name_of_a_class_is_that_class(model: Path, yellow: Path) -> None:
+    (model / "places.csv").write_text("key,name\nCasa da Musica,Our hall\n")
+    out = landmarks("learn", "Our hall", yellow, "--model", model).out
+    assert "  taken for Our hall (a class of the model): give another landmark another name\n" in out
+
+
+def test_what_is_lost_by_an_update_of_a_bundled_model_is_said(
+    model: Path, yellow: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("landmarks.model.folder.bundled_models", lambda: {"colours": model})
+    landmarks("learn", "Atomium", yellow, "--model", model)
+    taught = learned_path(model, read_info(model))
+    earlier = taught.rename(taught.with_name(f"colours-{'0' * 12}-{'1' * 12}.npz"))
+    for command in (("models",), ("tag", yellow / "0.png", "--model", model)):
+        said = landmarks(*command).err
+        assert f"not used any more (Atomium): teach it again, or remove {earlier}" in said
+    assert "not used" not in landmarks("learn", "Atomium", yellow, "--model", model).err
 
 
 def test_a_damaged_file_is_told(model: Path, yellow: Path) -> None:

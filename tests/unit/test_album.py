@@ -33,6 +33,7 @@ from tiny_model import COLOURS, add_reference, calibrated, camera_exif, make_mod
 
 from landmarks.cli import main
 from landmarks.errors import InputError, ModelError, SettingsError, StorageError
+from landmarks.fewshot.enrollment import Teacher
 from landmarks.fewshot.learned import read_learned
 from landmarks.files.state import state_of, user_cache
 from landmarks.imaging.decoding import load_image
@@ -561,7 +562,7 @@ def test_pictures_of_a_photo(root: Path, model: Path) -> None:
         for kind, size in (("thumbnails", (256, 128)), ("previews", (2048, 1024)), ("heatmaps", (1024, 512))):
             answer = page.client.get(f"/{kind}/{number}?v={version}")
             assert answer.headers["content-type"] == "image/jpeg"
-            assert "immutable" in answer.headers["cache-control"]
+            assert answer.headers["cache-control"].endswith("no-store" if kind == "heatmaps" else "immutable")
             with Image.open(BytesIO(answer.content)) as image:
                 assert image.size == size
         answer = page.client.get(f"/thumbnails/{rows['broken.jpg']['id']}")
@@ -731,6 +732,38 @@ def test_what_was_taught_is_looked_for_at_once(root: Path, taught_model: Path, t
         page.post("/api/undo", {})
         page.wait(lambda: page.rows()["aunt5.jpg"]["state"] == "unknown")
         assert page.get("/api/places?q=aunt") == []
+        Teacher(model).learn("Aunt's house", [root / f"aunt{number}.jpg" for number in range(5)])
+        page.wait(lambda: page.rows()["aunt5.jpg"]["state"] == "tagged")
+
+
+def test_undo_of_teaching_leaves_what_was_taught_since(root: Path, taught_model: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(taught_model, tmp_path / "model")
+    with opened_page(root, model) as page:
+        page.settled()
+        page.post("/api/teach", {"photos": page.ids("grey0.jpg"), "name": "Shed"})
+        teacher = Teacher(model)
+        teacher.learn("Shed", [root / "henge.jpg"])
+        page.post("/api/undo", {})
+        assert learnt(model) == {"Shed": 1}
+        assert teacher.learn("Shed", [root / "henge.jpg"]).added == 0
+
+
+def test_the_pin_decides_which_place_of_a_name_is_taught(root: Path, taught_model: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(taught_model, tmp_path / "model")
+    with opened_page(root, model) as page:
+        page.settled()
+        grey = page.ids("grey0.jpg")
+        answer = page.post("/api/teach", {"photos": grey, "name": "Frauenkirche"})
+        assert "Frauenkirche: taken for Frauenkirche, Munich, Germany" in answer["warnings"][-1]
+        assert answer["photos"][0]["city"] == "Munich"
+        page.post("/api/undo", {})
+        there = {"latitude": 51.052, "longitude": 13.741}
+        answer = page.post("/api/teach", {"photos": grey, "name": "Frauenkirche", **there})
+        assert (answer["photos"][0]["city"], len(answer["warnings"])) == ("Dresden", 1)
+        named = page.post(
+            "/api/verdicts", {"photos": page.ids("tower0.jpg"), "verdict": "rename", "key": "frauenkirche"}
+        )
+        assert named["photos"][0]["city"] == "Munich", "that of the gazetteer can be chosen all the same"
 
 
 def full_disk(*_: object, **__: object) -> Any:

@@ -91,6 +91,7 @@ class TestOneAnswer:
         tagged = json.loads(line)
         found = Answerer(WorkerSettings(taught, TagSettings(), ImageLimits())).answer(photo.read_bytes())
         assert found["tags"] == tagged["tags"]
+        assert found["known"], "though the network does not know it"
         assert [tag["name"] for tag in tagged["tags"]] == ["Atomium"]
         assert found["candidates"] == tagged["candidates"]
         (line,) = landmarks("predict", "--model", taught, photo, "--jsonl").out.splitlines()

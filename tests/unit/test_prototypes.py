@@ -18,8 +18,10 @@ from landmarks.fewshot.prototypes import (
     chance,
 )
 from landmarks.fewshot.reference import Reference
+from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.embedding_space import Vectors, plain_space
 from landmarks.model.vectors import unit_length
+from landmarks.tagging.surroundings import taught_tag
 
 SIZE = 16
 
@@ -127,3 +129,38 @@ def test_a_landmark_that_the_network_knows_needs_its_word(reference: Reference) 
     assert name(tower, ("07.Eiffel_Tower", 0.4)) is None
     assert name(tower, ("28.Sydney_Opera_House", 0.9)) is None
     assert name(garden, ("28.Sydney_Opera_House", 0.9)) == "Our garden"
+
+
+def test_a_landmark_elsewhere_is_not_the_class_of_its_name(reference: Reference) -> None:
+    shown, photo = taught(4), cloud(axis(4), 1, 71)[0]
+    for position, elsewhere in (((48.86, 2.3), False), ((35.655, 139.75), True)):  # another one in Tokyo
+        one = LearnedLandmark("Eiffel Tower", shown.vectors, shown.rejected, position)
+        learned = LearnedLandmarks("m", reference, ["07.Eiffel_Tower", "28.Sydney_Opera_House"], [one])
+        found = learned.match(photo, min_confidence=0.5, likeliest=("28.Sydney_Opera_House", 0.9))
+        assert (found is not None) is elsewhere
+        place = taught_tag(one, 0.9, Gazetteer.bundled()).place
+        assert place is not None
+        assert (place.country, place.key == "eiffel_tower") == (
+            ("Japan", False) if elsewhere else ("France", True)
+        )
+
+
+def test_a_number_is_part_of_a_name_that_somebody_gave(reference: Reference) -> None:
+    names = ["1. Weltkrieg Denkmal", "2. Weltkrieg Denkmal"]
+    landmarks = [LearnedLandmark(name, taught(4).vectors, taught(4).rejected, (48.1, 11.5)) for name in names]
+    learned = LearnedLandmarks("m", reference, ["07.Eiffel_Tower", "28.Sydney_Opera_House"], landmarks)
+    assert [learned.find(name.casefold()) for name in names] == landmarks
+    tags = [taught_tag(one, 0.9, Gazetteer.bundled()) for one in landmarks]
+    assert [tag.name for tag in tags] == names
+    assert len({tag.place.key for tag in tags if tag.place is not None}) == 2
+
+
+def test_little_confidence_does_not_move_the_thresholds(reference: Reference) -> None:
+    one = LearnedLandmark("Our garden", taught(4).vectors, taught(4).rejected)
+    learned = LearnedLandmarks("m", reference, ["07.Eiffel_Tower", "28.Sydney_Opera_House"], [one])
+    assert learned.rule is not None
+    steps = np.linspace(0, 1, 200)[:, None]
+    photos = unit_length((1 - steps) * axis(4) + steps * axis(5), np.float32)
+    passed = learned.rule.excess(photos)[:, 0] >= 0
+    assert 0 < passed.sum() < 200
+    assert [learned.match(one, min_confidence=0.1) is not None for one in photos] == passed.tolist()

@@ -22,8 +22,7 @@ from waiting import until_in_loop
 
 from landmarks.errors import ModelError, PlacesError, SettingsError
 from landmarks.fewshot.enrollment import Teacher
-from landmarks.fewshot.learned import learned_path
-from landmarks.model.folder import ONNX_FILE, read_info
+from landmarks.model.folder import ONNX_FILE, learned_path, read_info
 from landmarks.serving.app import create_app
 from landmarks.serving.models.catalog import Catalog
 from landmarks.serving.pool.worker import Answerer

@@ -9,7 +9,7 @@ import click
 
 from landmarks.cli.declare import Argument, Fields, Jsonl, Ledger, Model, Option, State, Verbosity
 from landmarks.cli.inputs import PhotoPaths, Reading
-from landmarks.cli.output import print_json, print_text
+from landmarks.cli.output import print_json, print_text, warn_of_update
 from landmarks.cli.verdicts import open_library, places_to_open
 from landmarks.errors import InputError, SettingsError, counted
 
@@ -48,7 +48,8 @@ def learn(
     from landmarks.model.folder import find_model
 
     summary = Summary(verbosity)
-    teacher = Teacher(find_model(model), reading.limits)
+    folder = find_model(model)
+    teacher = Teacher(folder, reading.limits)
     refused: list[InputError] = []
     if name is not None:
         found = find_photos(photos.paths(), exclude=photos.exclude, on_skip=summary.skip)
@@ -65,6 +66,7 @@ def learn(
         _show(lesson, jsonl=jsonl)
     for error in refused:
         print_text(str(error), err=True)
+    warn_of_update(folder)
     return 2 if summary.problems or refused or any(lesson.failed for lesson in lessons) else 0
 
 
@@ -89,6 +91,8 @@ def _show(lesson: Lesson, *, jsonl: bool) -> None:
     else:
         shown = counted(len(landmark.vectors), "photo")
         print_text(f"{landmark.name}: learned from {shown}, {lesson.added} of them new")
+        if lesson.taken_for:
+            print_text(f"  {lesson.taken_for}")
         for one in lesson.confusions:
             word = "easily confused with" if one.confused else "most like"
             print_text(f"  {word} {one.name} ({one.similarity:.2f})")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import click
 
 from landmarks.cli.declare import Argument, Jsonl, Option, Verbosity
-from landmarks.cli.output import print_json
+from landmarks.cli.output import print_json, warn_of_update
 from landmarks.errors import LandmarksError, SettingsError, counted, listed
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def models(
             info = read_info(folder)
             calibration = calibration_of(folder, info)
             row = _describe(folder, info, calibration)
+            warn_of_update(folder)
         except LandmarksError as error:
             status = 2  # the others are listed all the same
             click.echo(str(error), err=True)

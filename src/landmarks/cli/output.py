@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -19,6 +20,15 @@ def print_text(text: str, *, err: bool = False, nl: bool = True) -> None:
     if stream.isatty():
         text = _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
     click.echo(text, err=err, nl=nl)
+
+
+def warn_of_update(folder: Path) -> None:
+    """Report what a bundled model was taught before an update and does not know any more."""
+    from landmarks.fewshot.learned import lost_in_update
+    from landmarks.model.folder import read_info
+
+    if sentence := lost_in_update(folder, read_info(folder)):
+        print_text(sentence, err=True)
 
 
 def print_json(row: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated
 import click
 
 from landmarks.cli.declare import Fields, Model, Option
+from landmarks.cli.output import warn_of_update
 from landmarks.errors import SettingsError
 from landmarks.files.ending import on_ending
 from landmarks.serving.settings import (
@@ -112,6 +113,8 @@ def serve(
         jobs=jobs,
         more_models=tuple(find_model(name) for name in more_models),
     )
+    for folder in (settings.model, *settings.more_models):
+        warn_of_update(folder)
     if index_pictures and index is None:
         raise SettingsError("`index_pictures` needs `index`: give it too")
     searcher = None

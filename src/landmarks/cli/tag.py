@@ -12,6 +12,7 @@ import click
 from landmarks.cli.config import is_typed
 from landmarks.cli.declare import Fields, Models, Option, Verbosity, Workers
 from landmarks.cli.inputs import PhotoPaths, find_input
+from landmarks.cli.output import warn_of_update
 from landmarks.cli.trips import Trips
 from landmarks.errors import SettingsError
 from landmarks.library.roots import require_one
@@ -162,12 +163,13 @@ def tag(
 
 
 def _warn(folders: tuple[Path, ...]) -> None:
-    """Report models that may tag more photos wrongly than one would expect."""
+    """Report models that may tag more photos wrongly, or fewer rightly, than one would expect."""
     from landmarks.model.folder import read_info
     from landmarks.tagging.several import keeps_threshold
 
     for folder in folders:
         info = read_info(folder)
+        warn_of_update(folder)
         if info.calibration is None:
             click.echo(
                 f"{info.name}: not calibrated for unknown photos, so it may name landmarks wrongly", err=True

@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from landmarks.errors import InputError, ModelError, SettingsError, StorageError, counted
-from landmarks.fewshot.learned import LearnedLandmark, LearnedLandmarks, learned_path, read_learned
+from landmarks.fewshot.learned import LearnedLandmark, LearnedLandmarks, read_learned
 from landmarks.fewshot.prototypes import Taught
 from landmarks.files.locks import locked
-from landmarks.geo.gazetteer import Gazetteer, normalise
+from landmarks.geo.gazetteer import normalise
 from landmarks.imaging.limits import DEFAULT_LIMITS, ImageLimits
 from landmarks.model.embedding_space import Vectors
-from landmarks.model.folder import ModelInfo, read_info
+from landmarks.model.folder import ModelInfo, learned_path, read_info
 from landmarks.model.ood import BACKGROUND
 from landmarks.model.recognizer import Recognizer
 from landmarks.model.vectors import half
@@ -55,6 +56,8 @@ class Lesson:
         weak: How many of its photos would not be recognised from the others; a high count means that they show
             different things.
         failed: Unreadable photos, each with the reason.
+        taken_for: Which place of its name it is taken for, as a sentence; empty if none has it, or its position is
+            known.
     """
 
     landmark: LearnedLandmark
@@ -62,6 +65,7 @@ class Lesson:
     confusions: tuple[Confusion, ...]
     weak: int
     failed: tuple[tuple[Path, str], ...] = ()
+    taken_for: str = ""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -158,7 +162,8 @@ class Teacher:
             others = [one for one in learned.landmarks if one is not old]
             learned = learned.with_landmarks([*others, landmark])
             learned.save(learned_path(self._folder, self._info))
-        return Lesson(landmark, len(vectors) - len(before), _confusions(learned), _weak(learned), tuple(failures))
+        added, taken = len(vectors) - len(before), _taken_for(landmark, learned)
+        return Lesson(landmark, added, _confusions(learned), _weak(learned), tuple(failures), taken)
 
     def _vectors(self, photos: Iterable[Path]) -> tuple[Vectors, list[tuple[Path, str]]]:
         rows, failed = [], []
@@ -181,13 +186,13 @@ def _writing(folder: Path, info: ModelInfo) -> Iterator[None]:
         yield
 
 
-def forget(folder: Path, name: str, last: int | None = None) -> None:
-    """Remove a learned landmark, or the photos that were added to it last.
+def forget(folder: Path, name: str, photos: Iterable[NDArray[np.floating]] | None = None) -> None:
+    """Remove a learned landmark, or some of its photos.
 
     Args:
         folder: Model folder.
         name: Its name.
-        last: Number of photos to remove; None for all. Without photos it is gone.
+        photos: Vectors of the photos to remove, (d,) each; None for all. Without photos it is gone.
 
     Raises:
         InputError: There is none with this name.
@@ -200,8 +205,11 @@ def forget(folder: Path, name: str, last: int | None = None) -> None:
             names = "" if learned is None else ", ".join(one.name for one in learned.landmarks)
             raise InputError(f"{name}: no landmark of this name was learned; learned were: {names or 'none'}")
         rest = [one for one in learned.landmarks if one is not found]
-        if last is not None and last < len(found.vectors):
-            rest.append(replace(found, vectors=found.vectors[: len(found.vectors) - last]))
+        if photos is not None:
+            size = found.vectors.shape[1]
+            gone = [one.astype(np.float32) for one in photos if len(one) == size]  # not those of another model
+            kept = _without(found.vectors, np.stack(gone)) if gone else found.vectors
+            rest += [replace(found, vectors=kept)] if len(kept) else []
         learned.with_landmarks(rest).save(learned_path(folder, info))
 
 
@@ -219,6 +227,16 @@ def _without(vectors: Vectors, others: Vectors) -> Vectors:
     return vectors[(vectors @ others.T <= _SAME).all(axis=1)]
 
 
+def _taken_for(landmark: LearnedLandmark, learned: LearnedLandmarks) -> str:
+    """Return which place a landmark without a position is taken for because of its name, or nothing."""
+    place = None if landmark.position is not None else landmark.place_in(learned.gazetteer)
+    if place is None:
+        return ""
+    where = ", ".join(filter(None, (place.name, place.city, place.country)))
+    known = " (a class of the model)" if place in map(learned.gazetteer.find, learned.classes) else ""
+    return f"taken for {where}{known}: give another landmark another name"
+
+
 def _weak(learned: LearnedLandmarks) -> int:
     """Count the photos of the landmark learned last that its other photos would not recognise."""
     vectors, number = learned.landmarks[-1].vectors, len(learned.landmarks) - 1
@@ -234,7 +252,7 @@ def _weak(learned: LearnedLandmarks) -> int:
 def _confusions(learned: LearnedLandmarks) -> tuple[Confusion, ...]:
     """Return the landmarks most similar to the one learned last."""
     *before, landmark = learned.landmarks
-    show = Gazetteer.bundled().display_name
+    show = learned.gazetteer.display_name
     labels, vectors = learned.reference.labels, learned.reference.vectors
     others = [
         (show(name), vectors[labels == label])

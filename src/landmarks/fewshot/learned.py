@@ -1,9 +1,10 @@
 """Landmarks that a user taught a model after its training, from a few photos each.
 
 A landmark consists of the vectors of its photos and of rejected photos. All landmarks are stored in one file
-beside the model (see `learned_path`), without pickle, so it is safe to copy between machines. The thresholds for a
-new photo follow from these vectors and the model's reference (`landmarks.fewshot.prototypes`), for all landmarks
-at once, and are computed on load. `landmarks.fewshot.enrollment` writes the file; the tagger reads it. Pure numpy.
+(see `landmarks.model.folder.learned_path`), without pickle, so it is safe to copy between machines. The thresholds
+for a new photo follow from these vectors and the model's reference (`landmarks.fewshot.prototypes`), for all
+landmarks at once, and are computed on load. `landmarks.fewshot.enrollment` writes the file; the tagger reads it.
+Pure numpy.
 """
 
 from __future__ import annotations
@@ -17,17 +18,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.errors import ModelError
+from landmarks.errors import ModelError, listed
 from landmarks.fewshot.prototypes import PrototypeRule, Taught, chance
 from landmarks.fewshot.reference import Reference, read_reference
 from landmarks.files.atomic import atomic_path
-from landmarks.files.state import user_data
-from landmarks.geo.gazetteer import Gazetteer
+from landmarks.geo.gazetteer import Gazetteer, Place, distance_km, normalise, normalise_given
 from landmarks.model.embedding_space import Vectors
-from landmarks.model.folder import LEARNED_FILE, ONNX_FILE, REFERENCE_FILE, ModelInfo, checksum, is_bundled
+from landmarks.model.folder import (
+    ModelInfo,
+    checksum,
+    is_bundled,
+    learned_path,
+    places_of,
+    teachable_identity,
+)
 from landmarks.model.vectors import DAMAGED
 
 FORMAT = 2
+
+ELSEWHERE_KM = 50.0
+"""Distance from the user's position above which a place of the same name is another one."""
 
 NETWORK_SURE = 0.5
 """Minimum probability from the network before confirmed photos of one of its own classes count."""
@@ -38,7 +48,7 @@ class LearnedLandmark:
     """One landmark.
 
     Attributes:
-        name: Display name; the gazetteer may know its position.
+        name: As given by the user; the gazetteer may know its place.
         vectors: (n, d), unit vectors of the photos it was learned from.
         rejected: (m, d), unit vectors of photos for which the user rejected it.
         position: Its latitude and longitude in degrees, as given by the user; None if they were not.
@@ -48,6 +58,14 @@ class LearnedLandmark:
     vectors: Vectors
     rejected: Vectors
     position: tuple[float, float] | None = None
+
+    def place_in(self, gazetteer: Gazetteer) -> Place | None:
+        """Return its place in a gazetteer; None if that has none of its name, or only one that lies elsewhere."""
+        place = gazetteer.find(self.name)
+        there = None if place is None else place.coordinates
+        if self.position is None or there is None:
+            return place
+        return place if distance_km(self.position, there) <= ELSEWHERE_KM else None
 
 
 @dataclass(frozen=True)
@@ -65,14 +83,16 @@ class LearnedLandmarks:
         model: Identity of the model and its embedding space, from `teachable_identity`.
         reference: Reference of the model.
         classes: Names of the reference's classes, in the order of their labels. A landmark with a name of a class
-            is that class.
+            is that class, unless it lies elsewhere.
         landmarks: The landmarks, in the order in which they were learned.
+        gazetteer: Places by their names; None for the bundled ones.
 
     Attributes:
         model: As given.
         reference: As given.
         classes: As given.
         landmarks: As given.
+        gazetteer: As given.
         rule: The rule that recognises them; None if there are no landmarks.
 
     Raises:
@@ -85,28 +105,35 @@ class LearnedLandmarks:
         reference: Reference,
         classes: Sequence[str],
         landmarks: Sequence[LearnedLandmark] = (),
+        gazetteer: Gazetteer | None = None,
     ) -> None:
         self.model = model
         self.reference = reference
         self.classes = tuple(classes)
         self.landmarks = tuple(landmarks)
+        self.gazetteer = Gazetteer.bundled() if gazetteer is None else gazetteer
         self._taught = self._as_taught()
         self.rule = PrototypeRule(reference, self._taught) if self.landmarks else None
 
     def _as_taught(self) -> list[Taught]:
-        key_of = Gazetteer.bundled().key_of
-        labels = {key_of(name): label for label, name in enumerate(self.classes)}
-        return [Taught(one.vectors, one.rejected, labels.get(key_of(one.name))) for one in self.landmarks]
+        def place(name: str) -> Place | str:
+            return self.gazetteer.find(name) or normalise(name)
+
+        labels = {place(name): label for label, name in enumerate(self.classes)}
+        known = [labels.get(one.place_in(self.gazetteer) or normalise(one.name)) for one in self.landmarks]
+        return [Taught(one.vectors, one.rejected, label) for one, label in zip(self.landmarks, known, strict=True)]
 
     def with_landmarks(self, landmarks: Iterable[LearnedLandmark]) -> LearnedLandmarks:
         """Return a copy with other landmarks."""
-        return LearnedLandmarks(self.model, self.reference, self.classes, tuple(landmarks))
+        return LearnedLandmarks(self.model, self.reference, self.classes, tuple(landmarks), self.gazetteer)
 
     def find(self, name: str) -> LearnedLandmark | None:
         """Return the landmark with this name or another of the same place, or None."""
-        key_of = Gazetteer.bundled().key_of
-        wanted = key_of(name)
-        return next((one for one in self.landmarks if key_of(one.name) == wanted), None)
+        wanted = self._meant(name)
+        return next((one for one in self.landmarks if self._meant(one.name) == wanted), None)
+
+    def _meant(self, name: str) -> Place | str:
+        return self.gazetteer.find(name) or normalise_given(name)
 
     def match(
         self, embedding: NDArray[np.float32], *, min_confidence: float, likeliest: tuple[str, float] | None = None
@@ -115,7 +142,7 @@ class LearnedLandmarks:
 
         Args:
             embedding: (D,), from the model.
-            min_confidence: Minimum probability.
+            min_confidence: Minimum probability; below 0.5 it has no effect.
             likeliest: The network's top class and its probability, or None to ignore the network. A landmark that
                 is a class of the model must also be the network's top class, with at least `NETWORK_SURE`: a few
                 photos alone led to as many false tags as correct ones.
@@ -128,7 +155,8 @@ class LearnedLandmarks:
             if likeliest is not None and not self._agrees(number, *likeliest):
                 continue
             probability = chance(float(excess[number]), float(self.rule.spreads[number]))
-            if probability >= min_confidence:
+            # 50 % is a photo that just passes: with less the thresholds would not keep their rate of false tags.
+            if probability >= max(min_confidence, 0.5):
                 return LearnedMatch(self.landmarks[number], probability)
         return None
 
@@ -171,22 +199,6 @@ class LearnedLandmarks:
             )
 
 
-def teachable_identity(info: ModelInfo) -> str:
-    """Return the identity of a model and its space; landmarks learned with another one do not fit."""
-    return f"{info.name}-{info.files[ONNX_FILE][:12]}-{info.files.get(REFERENCE_FILE, 'none')[:12]}"
-
-
-def learned_path(folder: Path, info: ModelInfo) -> Path:
-    """Return the file in which the learned landmarks of a model are stored.
-
-    It is beside a model of the user's own. For a bundled model, whose folder may be read-only and is replaced by
-    an update, it is in the user's data folder.
-    """
-    if not is_bundled(folder):
-        return folder / LEARNED_FILE
-    return user_data() / "learned" / f"{teachable_identity(info)}.npz"
-
-
 def learned_digest(folder: Path, info: ModelInfo) -> str | None:
     """Return the SHA-256 of the learned landmarks of a model, or None if there are none."""
     path = learned_path(folder, info)
@@ -198,6 +210,7 @@ def read_learned(folder: Path, info: ModelInfo) -> LearnedLandmarks | None:
 
     Raises:
         ModelError: A file is damaged, or belongs to another model.
+        PlacesError: The folder's own table of places is broken.
     """
     reference = read_reference(folder, info)
     path = learned_path(folder, info)
@@ -205,7 +218,7 @@ def read_learned(folder: Path, info: ModelInfo) -> LearnedLandmarks | None:
         return None
     identity = teachable_identity(info)
     classes = [info.classes[label] for label in np.unique(reference.labels)]
-    empty = LearnedLandmarks(identity, reference, classes)
+    empty = LearnedLandmarks(identity, reference, classes, (), places_of(folder, Gazetteer.bundled()))
     if not path.is_file():
         return empty
     try:
@@ -225,6 +238,27 @@ def read_learned(folder: Path, info: ModelInfo) -> LearnedLandmarks | None:
     except DAMAGED as error:
         raise ModelError(f"{path}: damaged ({error}): remove it and learn the landmarks again") from error
     return empty.with_landmarks(landmarks)
+
+
+def lost_in_update(folder: Path, info: ModelInfo) -> str:
+    """Return what only an earlier version of a bundled model was taught, as a sentence; empty if nothing was."""
+    if not is_bundled(folder):
+        return ""  # what belongs to another version is refused
+    path = learned_path(folder, info)
+    earlier = sorted(set(path.parent.glob(f"{info.name}-{'[0-9a-f]' * 12}-*.npz")) - {path})
+    before, now = {name: None for one in earlier for name in _names_in(one)}, _names_in(path)
+    if not (names := [name for name in before if name not in now]):
+        return ""
+    again = f"teach it again, or remove {listed(earlier)}"
+    return f"{info.name}: what it was taught before its update is not used any more ({listed(names)}): {again}"
+
+
+def _names_in(path: Path) -> list[str]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return [str(row["name"]) for row in json.loads(stored["described"].tobytes())["landmarks"]]
+    except DAMAGED:
+        return []
 
 
 def _landmarks(

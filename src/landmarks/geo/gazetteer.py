@@ -194,8 +194,7 @@ class Gazetteer:
         place = self.find(class_name)
         if place is not None:
             return place.name
-        words = _NUMBER_PREFIX.sub("", " ".join(class_name.replace("_", " ").split()))
-        return words[:1].upper() + words[1:] if words else class_name
+        return tidied(_NUMBER_PREFIX.sub("", tidied(class_name))) or class_name
 
     @cached_property
     def _spellings(self) -> dict[str, str]:
@@ -224,8 +223,19 @@ def normalise(class_name: str) -> str:
 
     Accents are kept, but an accented letter as one code point equals the same letter as two.
     """
-    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFD", class_name).casefold())
-    return _NUMBER_PREFIX.sub("", _SEPARATORS.sub("_", folded).strip("_"))
+    return _NUMBER_PREFIX.sub("", normalise_given(class_name))
+
+
+def normalise_given(name: str) -> str:
+    """Return the form in which names given by people are compared; the number of `1. FC Stadium` is part of it."""
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+    return _SEPARATORS.sub("_", folded).strip("_")
+
+
+def tidied(name: str) -> str:
+    """Return a name as it is shown: with a capital, and spaces for underscores."""
+    words = " ".join(name.replace("_", " ").split())
+    return words[:1].upper() + words[1:]
 
 
 def distance_km(a: tuple[float, float], b: tuple[float, float]) -> float:

@@ -34,6 +34,7 @@ from landmarks.files.paths import to_path
 from landmarks.files.state import user_data
 
 if TYPE_CHECKING:
+    from landmarks.geo.gazetteer import Gazetteer
     from landmarks.imaging.preprocessing import Preprocessing
 
 NOT_STATED = "not stated"
@@ -142,8 +143,7 @@ PLACES_FILE = "places.csv"
 """Table of the user's own places beside a model."""
 
 LEARNED_FILE = "learned.npz"
-OWN_FILES = (PLACES_FILE, LEARNED_FILE)
-"""What its user added to a model; it is not sealed."""
+"""What a model of the user's own was taught, beside it; see `learned_path`."""
 
 DEFAULT_MODEL = "world"
 """The default model, bundled with the package."""
@@ -315,6 +315,28 @@ def bundled_models() -> dict[str, Path]:
 def is_bundled(folder: Path) -> bool:
     """Return whether a model folder is bundled with the package."""
     return any(folder.resolve() == bundled.resolve() for bundled in bundled_models().values())
+
+
+def places_of(folder: Path, gazetteer: Gazetteer) -> Gazetteer:
+    """Return a gazetteer with the own places of a model folder, if any; raises `PlacesError` if they are wrong."""
+    table = folder / PLACES_FILE
+    return gazetteer.with_overrides(table) if table.is_file() else gazetteer
+
+
+def teachable_identity(info: ModelInfo) -> str:
+    """Return the identity of a model and its space; landmarks learned with another one do not fit."""
+    return f"{info.name}-{info.files[ONNX_FILE][:12]}-{info.files.get(REFERENCE_FILE, 'none')[:12]}"
+
+
+def learned_path(folder: Path, info: ModelInfo) -> Path:
+    """Return the file in which the learned landmarks of a model are stored.
+
+    It is beside a model of the user's own. For a bundled model, whose folder may be read-only and is replaced by
+    an update, it is in the user's data folder.
+    """
+    if not is_bundled(folder):
+        return folder / LEARNED_FILE
+    return user_data() / "learned" / f"{teachable_identity(info)}.npz"
 
 
 def models_folder() -> Path:

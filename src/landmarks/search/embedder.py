@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from landmarks.fewshot.learned import teachable_identity
 from landmarks.fewshot.reference import read_reference
 from landmarks.model.embedding_space import EmbeddingSpace, Vectors, plain_space
+from landmarks.model.folder import teachable_identity
 from landmarks.tagging.pipeline import Model
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import identity_of

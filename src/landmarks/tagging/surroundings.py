@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from landmarks.errors import SettingsError
-from landmarks.geo.gazetteer import Gazetteer, Place, distance_km, normalise
+from landmarks.geo.gazetteer import Gazetteer, Place, distance_km, normalise, normalise_given, tidied
 from landmarks.geo.nearby import Nearby, nearest_landmark
 from landmarks.geo.towns import Town, find_position, find_town
 from landmarks.metadata import gps
 from landmarks.tagging.tags import Tag
+
+if TYPE_CHECKING:
+    from landmarks.fewshot.learned import LearnedLandmark
 
 _SAME_TOWN_KM = 50
 """Farthest that a landmark of a town is from its middle."""
@@ -55,10 +59,20 @@ def position_of_town(tags: Iterable[Tag]) -> tuple[float, float] | None:
     return None
 
 
+def taught_tag(landmark: LearnedLandmark, probability: float, gazetteer: Gazetteer) -> Tag:
+    """Return the tag of a taught landmark, with its place in the gazetteer unless the user put it elsewhere."""
+    place = landmark.place_in(gazetteer)
+    if place is None and landmark.position is not None:
+        place = place_at(tidied(landmark.name), landmark.position, gazetteer)
+    return Tag(tidied(landmark.name) if place is None else place.name, "landmark", probability, place, None)
+
+
 def place_at(name: str, position: tuple[float, float], gazetteer: Gazetteer) -> Place:
     """Return a place that is in no table, by its name and its latitude and longitude in degrees."""
-    town = find_town(position)
-    place = Place(normalise(name), name, "", "", "", "", *position, None)
+    town, key = find_town(position), normalise_given(name)
+    if gazetteer.get(key) is not None:  # one of the same name elsewhere: the key of each is its own
+        key += "_{:.3f}_{:.3f}".format(*position)
+    place = Place(key, name, "", "", "", "", *position, None)
     if town is None:
         return place
     country = gazetteer.country_name(town.country_code, town.country)

@@ -23,12 +23,12 @@ from landmarks.geo.gazetteer import Gazetteer, distance_km
 from landmarks.geo.languages import in_language
 from landmarks.geo.nearby import Nearby
 from landmarks.model.calibration import Calibration, operating_point
-from landmarks.model.folder import PLACES_FILE, ModelInfo
+from landmarks.model.folder import PLACES_FILE, ModelInfo, places_of
 from landmarks.model.ood import is_landmark, scores_of_probabilities
 from landmarks.model.probabilities import highest
 from landmarks.model.recognizer import Candidate, Recognition, Recognizer
 from landmarks.tagging.settings import TagSettings
-from landmarks.tagging.surroundings import place_at, tags_of_position
+from landmarks.tagging.surroundings import tags_of_position, taught_tag
 from landmarks.tagging.tags import LEVELS, ImageTags, Level, Tag
 
 _AGREEMENT = 10.0  # factor on the odds of a landmark near the camera
@@ -208,14 +208,11 @@ class Tagger:
         )
         if match is None:
             return None
-        name = match.landmark.name
-        place = self._gazetteer.find(name)
-        if place is None and match.landmark.position is not None:
-            place = place_at(name, match.landmark.position, self._gazetteer)
-        where = None if place is None else place.coordinates
+        tag = taught_tag(match.landmark, match.probability, self._gazetteer)
+        where = None if tag.place is None else tag.place.coordinates
         if position is not None and where is not None and distance_km(position, where) > self.settings.far_km:
             return None
-        return Tag(self._gazetteer.display_name(name), "landmark", match.probability, place, None)
+        return tag
 
     def _grouped(self) -> dict[Level, list[_Group]]:
         """Group the classes by the tags they can get; several classes may be one place."""
@@ -380,6 +377,5 @@ def gazetteer_of(folder: Path | Sequence[Path], settings: TagSettings) -> Gazett
     """
     gazetteer = in_language(Gazetteer.bundled(), settings.language)
     for one in reversed([folder] if isinstance(folder, Path) else folder):
-        if (one / PLACES_FILE).is_file():
-            gazetteer = gazetteer.with_overrides(one / PLACES_FILE)
+        gazetteer = places_of(one, gazetteer)
     return gazetteer if settings.own_places is None else gazetteer.with_overrides(settings.own_places)

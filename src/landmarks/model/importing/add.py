@@ -25,13 +25,15 @@ from landmarks.model.calibration import KNOWN, Calibration
 from landmarks.model.folder import (
     CARD_FILE,
     INFO_FILE,
+    LEARNED_FILE,
     NOT_STATED,
     ONNX_FILE,
-    OWN_FILES,
+    PLACES_FILE,
     USED_FILES,
     ModelInfo,
     bundled_models,
     check_file,
+    learned_path,
     models_folder,
     read_info,
     write_info,
@@ -159,10 +161,10 @@ def add_folder(source: Path, name: str = "", *, licence: str = "") -> Path:
         for one in wanted:
             with storage_errors(folder / one):
                 copyfile(check_file(source, info, one), folder / one)
-        for one in OWN_FILES:
-            if (source / one).is_file():
+        for one, own in ((PLACES_FILE, source / PLACES_FILE), (LEARNED_FILE, learned_path(source, info))):
+            if own.is_file():
                 with storage_errors(folder / one):
-                    copyfile(source / one, folder / one)
+                    copyfile(own, folder / one)
         if licence and (card := folder / CARD_FILE).is_file():
             text = card.read_text(encoding="utf-8", errors="replace")
             write_text(card, re.sub(_LICENCE_LINE, lambda found: f"{found[1]}{licence}{found[2]}", text))

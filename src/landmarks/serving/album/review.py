@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,7 +11,7 @@ from typing import Any
 
 from landmarks.errors import InputError, LandmarksError, counted
 from landmarks.fewshot.enrollment import Lesson, Teacher, forget
-from landmarks.fewshot.learned import read_learned
+from landmarks.fewshot.learned import LearnedLandmark, LearnedLandmarks, read_learned
 from landmarks.geo.gazetteer import Gazetteer, Place
 from landmarks.geo.spelling import folded
 from landmarks.imaging.limits import ImageLimits
@@ -21,11 +21,12 @@ from landmarks.library.review.judging import Judgement, confirmation
 from landmarks.library.review.steps import Step, Steps
 from landmarks.library.review.verdicts import names_of
 from landmarks.model.folder import read_info
+from landmarks.model.vectors import packed, unpacked
 from landmarks.serving.album.album import Album
 from landmarks.serving.album.catalogue import Photo
 from landmarks.serving.album.rows import Said, Standing, place_object, shown_tag
 from landmarks.serving.errors import RequestError
-from landmarks.tagging.surroundings import place_at
+from landmarks.tagging.surroundings import taught_tag
 from landmarks.tagging.tags import Tag, tags_to_json
 
 _DONE = {"confirm": "Confirmed", "reject": "Rejected", "rename": "Named", "clear": "Cleared"}
@@ -69,8 +70,8 @@ class Places:
         wanted = folded(query)
         if not wanted:
             return []
-        learned = {one["key"]: one for one in self._learned()}
-        names = [*self._names, *((folded(str(one["name"])), str(key)) for key, one in learned.items())]
+        learned = {one.name: self._learned(one) for one in _all(read_learned(self._folder, self._info))}
+        names = [*self._names, *((folded(name), name) for name in learned)]
         ranks: dict[str, tuple[int, int]] = {}
         for name, key in names:
             at = 0 if name.startswith(wanted) else 1 if f" {wanted}" in name else None
@@ -88,14 +89,19 @@ class Places:
         """
         name = " ".join((name or "").split())
         place = self.gazetteer.get(key) if key else None
-        if place is None and not (name or key):
+        if place is not None:
+            return Tag(place.name, "landmark", 1.0, place, None)
+        if not (name or key):
             raise RequestError("invalid_parameter", "say which place it is: give `key` or `name`")
-        if place is None and key and key not in (*self._info.classes, *(one["key"] for one in self._learned())):
+        learned = read_learned(self._folder, self._info)
+        if key and key not in (*self._info.classes, *(one.name for one in _all(learned))):
             raise RequestError("invalid_parameter", f"there is no place with the key {key!r}: give its `name`")
-        if place is None:
-            name = name or self.gazetteer.display_name(str(key))
-            place = self.gazetteer.find(name) or self._taught(name)
-        return Tag(place.name if place is not None else name, "landmark", 1.0, place, None)
+        taught = None if learned is None else learned.find(name or str(key))
+        if taught is not None:
+            return taught_tag(taught, 1.0, self.gazetteer)
+        name = name or self.gazetteer.display_name(str(key))
+        place = self.gazetteer.find(name)
+        return Tag(name if place is None else place.name, "landmark", 1.0, place, None)
 
     @cached_property
     def _names(self) -> list[tuple[str, str]]:
@@ -110,18 +116,14 @@ class Places:
         place = self.gazetteer.get(key)
         return {**place_object(place), "learned": False} if place is not None else {"key": key}
 
-    def _learned(self) -> Iterable[dict[str, Any]]:
-        learned = read_learned(self._folder, self._info)
-        for one in () if learned is None else learned.landmarks:
-            place = self.gazetteer.find(one.name) or self._taught(one.name)
-            shown = place_object(place or Place(one.name, one.name, "", "", "", "", None, None, None))
-            yield {**shown, "key": one.name, "name": one.name, "learned": True}
+    def _learned(self, one: LearnedLandmark) -> dict[str, Any]:
+        place = taught_tag(one, 1.0, self.gazetteer).place
+        shown = place_object(place or Place(one.name, one.name, "", "", "", "", None, None, None))
+        return {**shown, "key": one.name, "name": one.name, "learned": True}
 
-    def _taught(self, name: str) -> Place | None:
-        learned = read_learned(self._folder, self._info)
-        one = None if learned is None else learned.find(name)
-        where = None if one is None else one.position
-        return None if where is None else place_at(name, where, self.gazetteer)
+
+def _all(learned: LearnedLandmarks | None) -> tuple[LearnedLandmark, ...]:
+    return () if learned is None else learned.landmarks
 
 
 @dataclass
@@ -179,6 +181,7 @@ class Review:
         paths = {photo.id: self.album.path(photo) for photo in photos}
         before = self._steps.newest
         lesson = self._learn(name, list(paths.values()), position)
+        new = lesson.landmark.vectors[len(lesson.landmark.vectors) - lesson.added :].astype("<f2")
         unread = dict(lesson.failed)
         refused = {number: unread[path] for number, path in paths.items() if path in unread}
         try:
@@ -193,13 +196,15 @@ class Review:
                 for photo in photos
                 if photo.id not in refused
             ]
-            more = {"name": name, "added": lesson.added, "position": position, "model": self.identity()}
+            more = {"name": name, "added": [packed(one) for one in new], "position": position}
+            more["model"] = self.identity()
             step = self._steps.make(f"Taught {name} from {counted(len(judgements), 'photo')}", judgements, more)
         except Exception:
             if self._steps.newest == before:  # there is no step whose undo would make the model forget it
-                forget(self.folder, name, lesson.added)
+                forget(self.folder, name, new)
             raise
-        return replace(self._answered(step, refused, taught=True), warnings=lesson.warnings)
+        taken = (f"{name}: {lesson.taken_for}",) if lesson.taken_for else ()
+        return replace(self._answered(step, refused, taught=True), warnings=(*lesson.warnings, *taken))
 
     def undo(self, number: int | None = None) -> Answered:
         """Undo the last step.
@@ -217,7 +222,7 @@ class Review:
         if step.more:
             # If somebody made the model forget it in the meantime (InputError), it need not again.
             with self._or_back(self._steps.redo), suppress(InputError):
-                forget(self.folder, step.more["name"], step.more["added"])
+                forget(self.folder, step.more["name"], [unpacked(one, "<f2") for one in step.more["added"]])
         return self._answered(step, {}, taught=bool(step.more))
 
     def redo(self, number: int | None = None) -> Answered:

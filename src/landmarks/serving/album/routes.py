@@ -136,12 +136,12 @@ def album_routes(opened: Opened, events: Events, *, lan: bool) -> list[Route]:
         Route("/api/tagging", say.tagging, methods=["POST"]),
         Route("/api/links", say.link, methods=["POST"]),
     ]
-    for kind, make in (
-        ("previews", lambda bench, photo: bench.preview(photo)),
-        ("heatmaps", lambda bench, photo: bench.heatmap(photo)),
-    ):
-        routes.append(Route(f"/{kind}/{{number}}", _picture(opened, make)))
-    routes.append(Route("/thumbnails/{number}", _thumbnail(opened)))
+    routes += [
+        Route("/previews/{number}", _picture(opened, lambda bench, photo: bench.preview(photo), _FOREVER)),
+        # It depends on the model too, which the address does not name.
+        Route("/heatmaps/{number}", _picture(opened, lambda bench, photo: bench.heatmap(photo), {})),
+        Route("/thumbnails/{number}", _thumbnail(opened)),
+    ]
     return routes + _page_routes(opened)
 
 
@@ -316,29 +316,29 @@ def _thumbnail(opened: Opened) -> Handler:
     async def thumbnail(request: Request) -> Response:
         """Return the thumbnail of a photo."""
         photo = opened.album.get(number_in_path(request))
-        return await _jpeg(opened, lambda: opened.thumbnail(photo))
+        return await _jpeg(opened, lambda: opened.thumbnail(photo), _FOREVER)
 
     return thumbnail
 
 
-def _picture(opened: Opened, make: Callable[[Workbench, Photo], bytes]) -> Handler:
+def _picture(opened: Opened, make: Callable[[Workbench, Photo], bytes], headers: dict[str, str]) -> Handler:
     async def picture(request: Request) -> Response:
         """Return a picture of a photo."""
         photo, bench = opened.album.get(number_in_path(request)), await _bench(opened)
-        return await _jpeg(opened, lambda: make(bench, photo))
+        return await _jpeg(opened, lambda: make(bench, photo), headers)
 
     return picture
 
 
-async def _jpeg(opened: Opened, make: Callable[[], bytes]) -> Response:
-    """Return a picture of a photo; it never changes, as its address has the version of the photo."""
+async def _jpeg(opened: Opened, make: Callable[[], bytes], headers: dict[str, str]) -> Response:
+    """Return a picture of a photo; its address has the version of the photo."""
     try:
         content = await _in_thread(opened, make)
     except ImageError as error:
         if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
             raise RequestError("not_found", "this photo is no longer there") from error
         raise
-    return Response(content, media_type="image/jpeg", headers=_FOREVER)
+    return Response(content, media_type="image/jpeg", headers=headers)
 
 
 async def _bench(opened: Opened) -> Workbench:

@@ -300,6 +300,7 @@ class Workbench:
             self._mark = mark
         self.tagger.out_of_reach(None)
         self.tagger.unlock()
+        self.tagger.catch_up()
         return True
 
     def _open_library(self) -> None:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from landmarks.errors import LandmarksError, ModelError, SettingsError
-from landmarks.fewshot.learned import learned_path, teachable_identity
-from landmarks.model.folder import read_info
+from landmarks.model.folder import learned_path, read_info, teachable_identity
 from landmarks.serving.errors import RequestError
 from landmarks.serving.models.served import ServedModel
 from landmarks.serving.settings import ServeSettings

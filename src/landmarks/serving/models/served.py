@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.errors import LandmarksError, ModelError, StorageError
-from landmarks.fewshot.learned import learned_path
 from landmarks.files.temporary import TemporaryFolder
 from landmarks.geo.gazetteer import Gazetteer
 from landmarks.model.calibration import calibration_of, operating_point
-from landmarks.model.folder import LEARNED_FILE, ONNX_FILE, ModelInfo, check_file, read_info
+from landmarks.model.folder import LEARNED_FILE, ONNX_FILE, ModelInfo, check_file, learned_path, read_info
 from landmarks.model.ood import is_landmark
 from landmarks.model.operating_points import TIMES, estimated, points_to_dict, rate_labels
 from landmarks.serving.pool.pool import Pool

@@ -122,7 +122,8 @@ class Answerer:
             "seconds": {"decode": decoded - started, "recognise": time.perf_counter() - decoded},
         }
         if finding.explanation is not None:
-            found["known"] = finding.explanation.known
+            # What was taught is usually unlike the photos that the network learned from.
+            found["known"] = finding.explanation.known or finding.explanation.learned is not None
             found["reasons"] = list(reasons(finding.explanation, gazetteer))
         if finding.embedding is not None:
             vector = np.ascontiguousarray(finding.embedding, dtype="<f4")

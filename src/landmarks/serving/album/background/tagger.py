@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -144,6 +145,12 @@ class Tagger:
             self._begin()
         self._stale = True
         self._wake.set()
+
+    def catch_up(self) -> None:
+        """Do so if that was elsewhere, as by `landmarks learn` or in another library."""
+        with suppress(LandmarksError, OSError):  # a file of the model cannot be read now: the next look sees it
+            if identity_of(self._work.folder, self._info, self._work.settings) != self.identity:
+                self.taught()
 
     def out_of_reach(self, reason: str | None) -> None:
         """Say why the library cannot be reached at the moment, or None once it can."""
