@@ -307,6 +307,7 @@ def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_
     calibration = read_info(model).calibration
     assert calibration is not None
     assert calibration["fitted_on"]["known_landmarks"] == [known], "no path of this machine goes along"
+    assert calibration["fitted_on"]["folders"] == ["negatives", "unknown"], "nor here"
     rates = calibration["fitted_on"]["rates"]
     assert set(rates) == {"kind grey", "kind noise", "kind stripes", "landmark Elsewhere"}
     assert all(rate["count"] == 8 and rate["low"] <= rate["value"] <= rate["high"] for rate in rates.values())

@@ -211,6 +211,19 @@ def test_photos_that_the_model_may_have_learnt_from_are_told(model: Path, tmp_pa
     assert run(model, tmp_path / "mine").photos.notes == ()
 
 
+def test_photos_that_the_thresholds_may_have_been_chosen_on_are_told(data: Path, negatives: Path) -> None:
+    chosen = calibrated(fitted_on={"negatives": 6, "folders": ["nothing", "others"]})
+    model = make_model(data.parent / "chosen", calibration=chosen)
+    (note,) = run(model, data, negatives=(negatives,)).photos.notes
+    assert note.startswith(
+        f"{negatives}: the thresholds of the model were chosen on photos of a folder of this name"
+    )
+    elsewhere = negatives.rename(data.parent / "elsewhere")
+    assert run(model, data, negatives=(elsewhere,)).photos.notes == ()
+    (note,) = run(model, elsewhere.rename(data.parent / "others")).photos.notes
+    assert note.startswith(f"{data.parent / 'others'}: the thresholds")
+
+
 def test_aliases_of_the_gazetteer_are_one_landmark(model: Path, tmp_path: Path) -> None:
     places = tmp_path / "places.csv"
     places.write_text("key,aliases,name\nstonehenge,steine,Stonehenge\n")

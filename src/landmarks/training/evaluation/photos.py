@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -67,7 +67,12 @@ class PhotoSet:
 
 
 def collect_photos(
-    data: Sequence[Path], negatives: Sequence[Path], known: KnownLandmarks, trained_on: str = ""
+    data: Sequence[Path],
+    negatives: Sequence[Path],
+    known: KnownLandmarks,
+    *,
+    trained_on: str = "",
+    chosen_on: Collection[str] = (),
 ) -> PhotoSet:
     """List the photos of folders with their ground truth.
 
@@ -77,6 +82,7 @@ def collect_photos(
             is not a class of it.
         known: The landmarks of the model.
         trained_on: Name of the data set that it was trained on, empty if unknown.
+        chosen_on: Names of the folders of photos on which its thresholds were chosen, if known.
 
     Raises:
         DataError: A folder is missing or has no photo.
@@ -90,6 +96,12 @@ def collect_photos(
     for folder in data:
         listing.add_data(folder)
         listing.require_photos(folder, "give a folder with one folder of photos per class")
+    for folder in (*data, *negatives):
+        if folder.resolve().name in chosen_on:
+            listing.notes.append(
+                f"{folder}: the thresholds of the model were chosen on photos of a folder of this name, which get "
+                "fewer false tags than others: give others"
+            )
     if listing.similar:
         named = listed(listing.similar)
         listing.notes.append(f"unknown to the model, which knows one of nearly this name: {named}: one landmark?")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from landmarks.fewshot.learned import learned_digest, read_learned
 from landmarks.geo.gazetteer import Gazetteer
-from landmarks.model.calibration import calibration_of
+from landmarks.model.calibration import CHOSEN_ON, calibration_of
 from landmarks.model.folder import read_info
 from landmarks.tagging.pipeline import find_tags_parallel
 from landmarks.tagging.settings import TagSettings
@@ -33,6 +33,7 @@ class Subject:
         calibrated: Whether it is calibrated for unknown photos.
         answer: Returns its findings.
         trained_on: Name of the data set that it was trained on, empty if unknown.
+        chosen_on: Names of the folders of photos on which its thresholds were chosen, if known.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Subject:
     calibrated: bool
     answer: Answer
     trained_on: str = ""
+    chosen_on: tuple[str, ...] = ()
 
 
 def subject_of_folder(folder: Path, settings: TagSettings, *, workers: int | None = None) -> Subject:
@@ -58,4 +60,5 @@ def subject_of_folder(folder: Path, settings: TagSettings, *, workers: int | Non
         calibrated=calibration is not None and calibration.measured,
         answer=lambda photos: find_tags_parallel(folder, settings, photos, workers=workers),
         trained_on=str(info.data.get("name", "")),
+        chosen_on=() if calibration is None else tuple(calibration.fitted_on.get(CHOSEN_ON, ())),
     )
