@@ -202,6 +202,13 @@ def test_export_learns_from_negatives_when_to_say_nothing(transfer_run, copy_run
     told = json.loads((run / "run.json").read_text())
     told["data"]["broken"] = ["/mnt/photos/cut.jpg: it ends early"]  # as of a table with absolute paths
     (run / "run.json").write_text(json.dumps(told))
+    settings = json.loads((run / "settings.json").read_text())
+    for folder, name, init in ((run, "", "before"), (tmp_path / "before", "Elsewhere", "gone")):
+        folder.mkdir(exist_ok=True)
+        started = {**settings, "model": {**settings["model"], "init": str(tmp_path / init)}}
+        (folder / "settings.json").write_text(json.dumps(started))
+        if name:
+            (folder / "run.json").write_text(json.dumps({**told, "data": {**told["data"], "name": name}}))
     notes = tmp_path / "notes.md"
     notes.write_text("Drawn by code.")
     flags = ("--precision", "fp32", "--no-torchscript", "--negatives", nothing, "--target-fpr", 0.2)
@@ -209,6 +216,11 @@ def test_export_learns_from_negatives_when_to_say_nothing(transfer_run, copy_run
     assert outcome.status == 0, outcome.err
     info = read_info(model)
     assert "/mnt/photos" not in (model / "model.json").read_text()
+    assert [(one.collection, one.pictures > 0) for one in info.origin] == [
+        (told["data"]["name"], True),
+        ("Elsewhere", False),
+        ("data of the run gone", False),
+    ], "what a run started from was learnt too"
     assert info.data["unreadable"] == 1
     assert info.calibration is not None
     assert info.calibration["fitted_on"]["negatives"] == 12

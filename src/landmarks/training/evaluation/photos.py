@@ -71,7 +71,7 @@ def collect_photos(
     negatives: Sequence[Path],
     known: KnownLandmarks,
     *,
-    trained_on: str = "",
+    trained_on: Collection[str] = (),
     chosen_on: Collection[str] = (),
 ) -> PhotoSet:
     """List the photos of folders with their ground truth.
@@ -81,7 +81,7 @@ def collect_photos(
         negatives: Folders of photos without a landmark; their subfolders are kinds. One inside a folder of `data`
             is not a class of it.
         known: The landmarks of the model.
-        trained_on: Name of the data set that it was trained on, empty if unknown.
+        trained_on: Names of the data sets that it was trained on, if known.
         chosen_on: Names of the folders of photos on which its thresholds were chosen, if known.
 
     Raises:
@@ -111,7 +111,9 @@ def collect_photos(
 
 
 class _Listing:
-    def __init__(self, known: KnownLandmarks, negatives: set[str], trained_on: str, shared: set[str]) -> None:
+    def __init__(
+        self, known: KnownLandmarks, negatives: set[str], trained_on: Collection[str], shared: set[str]
+    ) -> None:
         self.photos: dict[str, Photo] = {}
         self.names: dict[str, str] = {}
         self.notes: list[str] = []
@@ -209,7 +211,7 @@ class _Listing:
         """Tell of photos without a test split that may be those of the training."""
         there = whole.resolve()
         of_training = split_named(there.name) in {"train", "valid"}
-        if (there.parent.name if of_training else there.name) == self._trained_on:
+        if (there.parent.name if of_training else there.name) in self._trained_on:
             self.notes.append(
                 f"{whole}: the model was trained on a data set of this name, and metrics of training photos are "
                 "too good: give others"
