@@ -6,6 +6,7 @@ import copy
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +20,21 @@ from torch import nn
 from landmarks.errors import ExportError, RunError
 from landmarks.files.checksums import sha256_file
 from landmarks.imaging.decoding import load_rgb
+from landmarks.model.calibration import Outputs
 from landmarks.model.folder import read_info
 from landmarks.model.recognizer import Recognizer
 from landmarks.training.engine.trained import load_data, load_run
 from landmarks.training.export import export, thresholds
+from landmarks.training.export.background_table import TableGroups
+from landmarks.training.export.calibration import calibrate_by_table
+from landmarks.training.export.card import model_card
 from landmarks.training.export.predictor import (
     load_torchscript,
     make_predictor,
     predict_picture,
     predictor_test,
 )
+from landmarks.training.export.thresholds import OpenSetTargets
 from landmarks.training.runs.folder import open_run
 
 
@@ -246,6 +252,21 @@ def test_a_rate_that_the_bundled_table_cannot_promise_is_refused_before_the_imag
     outcome = landmarks("export", run, "--target-fpr", 0.001)
     assert outcome.complaint == (
         "--target-fpr 0.001 needs 999 photos without a landmark, and the bundled table has 720: give --negatives"
+    )
+
+
+def test_a_calibration_by_the_table_of_the_package_says_so(int8_model, transfer_run):
+    info, data, rng = read_info(int8_model), load_data(load_run(transfer_run)), np.random.default_rng(0)
+    size = (
+        Recognizer(int8_model).answer(np.zeros((1, *[info.preprocessing.crop] * 2, 3), np.uint8)).embeddings.size
+    )
+    kinds = {
+        name: Outputs(np.zeros((9, len(info.classes)), np.float32), rng.normal(size=(9, size)).astype(np.float32))
+        for name in ("rooms", "streets")
+    }
+    made = calibrate_by_table(int8_model, data, TableGroups(kinds, {}), OpenSetTargets(ordinary=0.2))
+    assert "that should get no tag are those of a table of the package" in model_card(
+        replace(info, calibration=made.to_dict())
     )
 
 

@@ -168,7 +168,8 @@ def calibrate_by_table(folder: Path, data: Data, table: TableGroups, targets: Op
     """
     recognizer = Recognizer(folder, threads=torch.get_num_threads())
     photos = _open_set_photos(recognizer, data, _trained(recognizer, data), table)
-    return calibrate_open_set(photos, recognizer.info.classes, targets)
+    made = calibrate_open_set(photos, recognizer.info.classes, targets)
+    return replace(made, fitted_on={**made.fitted_on, "table": True})
 
 
 def _trained(recognizer: Recognizer, data: Data) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
