@@ -265,9 +265,9 @@ def test_a_calibration_by_the_table_of_the_package_says_so(int8_model, transfer_
         for name in ("rooms", "streets")
     }
     made = calibrate_by_table(int8_model, data, TableGroups(kinds, {}), OpenSetTargets(ordinary=0.2))
-    assert "that should get no tag are those of a table of the package" in model_card(
-        replace(info, calibration=made.to_dict())
-    )
+    card = model_card(replace(info, calibration=made.to_dict()))
+    assert "that should get no tag are those of a table of the package" in card
+    assert "on the calibration photos with cross-fitted scores: kind " in card
 
 
 def test_folders_for_the_threshold_are_judged_before_the_images_are_opened(
