@@ -83,6 +83,7 @@ def test_bundled_rows_are_sound(curated):
         assert place.key == normalise(place.key)
         assert place.name.strip() == place.name != ""
         assert place.kind in KINDS
+        assert place.is_thing == (place.key in NO_PLACE)
         assert bool(place.country) == bool(place.country_code), place.key
         assert (place.coordinates is None) == (place.key in WITHOUT_POINT), place.key
         if place.coordinates is not None:

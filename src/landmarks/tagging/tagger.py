@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from landmarks.fewshot.learned import LearnedLandmarks, learned_digest, read_learned
 from landmarks.files.checksums import sha256_file
-from landmarks.geo.gazetteer import Gazetteer, Place, distance_km
+from landmarks.geo.gazetteer import Gazetteer, distance_km
 from landmarks.geo.languages import in_language
 from landmarks.geo.nearby import Nearby
 from landmarks.model.calibration import Calibration, operating_point
@@ -134,7 +134,7 @@ class Tagger:
         self._rows = [
             gazetteer.find(name) if known else None for name, known in zip(classes, self._landmarks, strict=True)
         ]
-        self._places = [row if row is not None and not _is_thing(row) else None for row in self._rows]
+        self._places = [row if row is not None and not row.is_thing else None for row in self._rows]
         self._groups = self._grouped()
         # Members of all groups of a level in one array with their groups, to sum 60,000 groups in one call.
         self._members = {level: _flat(groups) for level, groups in self._groups.items()}
@@ -318,11 +318,6 @@ class Tagger:
         known = [distances[index] for index in group.members if not np.isnan(distances[index])]
         nearest = float(min(known)) if known else 0.0
         return nearest if nearest > self.settings.far_km else None
-
-
-def _is_thing(row: Place) -> bool:
-    """Return whether a row is not a place but a kind of thing, such as a dome: nothing but its kind is known."""
-    return bool(row.kind) and not (row.city or row.country or row.coordinates)
 
 
 def _flat(groups: Sequence[_Group]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
