@@ -143,7 +143,7 @@ def place(
     shutil.copy(EXAMPLES / "pyramid.jpg", folder / "photo.jpg")
     for name in ("holiday", "docs/examples"):
         shutil.copytree(EXAMPLES, folder / name)
-    for name, target in {"EVERYTHING": drawn, "NOTHING": nothing}.items():
+    for name, target in {"EVERYTHING": drawn, "NOTHING": nothing, "ORDINARY": nothing}.items():
         (folder / name).symlink_to(target, target_is_directory=True)
     shutil.copytree(nothing, folder / "OTHERS")  # no photo may be in both
     shutil.copytree(drawn, folder / "DATA")  # no link: the doctor moves pictures

@@ -6,6 +6,7 @@ import copy
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +20,21 @@ from torch import nn
 from landmarks.errors import ExportError, RunError
 from landmarks.files.checksums import sha256_file
 from landmarks.imaging.decoding import load_rgb
+from landmarks.model.calibration import Outputs
 from landmarks.model.folder import read_info
 from landmarks.model.recognizer import Recognizer
 from landmarks.training.engine.trained import load_data, load_run
 from landmarks.training.export import export, thresholds
+from landmarks.training.export.background_table import TableGroups
+from landmarks.training.export.calibration import calibrate_by_table
+from landmarks.training.export.card import model_card
 from landmarks.training.export.predictor import (
     load_torchscript,
     make_predictor,
     predict_picture,
     predictor_test,
 )
+from landmarks.training.export.thresholds import OpenSetTargets
 from landmarks.training.runs.folder import open_run
 
 
@@ -202,6 +208,13 @@ def test_export_learns_from_negatives_when_to_say_nothing(transfer_run, copy_run
     told = json.loads((run / "run.json").read_text())
     told["data"]["broken"] = ["/mnt/photos/cut.jpg: it ends early"]  # as of a table with absolute paths
     (run / "run.json").write_text(json.dumps(told))
+    settings = json.loads((run / "settings.json").read_text())
+    for folder, name, init in ((run, "", "before"), (tmp_path / "before", "Elsewhere", "gone")):
+        folder.mkdir(exist_ok=True)
+        started = {**settings, "model": {**settings["model"], "init": str(tmp_path / init)}}
+        (folder / "settings.json").write_text(json.dumps(started))
+        if name:
+            (folder / "run.json").write_text(json.dumps({**told, "data": {**told["data"], "name": name}}))
     notes = tmp_path / "notes.md"
     notes.write_text("Drawn by code.")
     flags = ("--precision", "fp32", "--no-torchscript", "--negatives", nothing, "--target-fpr", 0.2)
@@ -209,6 +222,11 @@ def test_export_learns_from_negatives_when_to_say_nothing(transfer_run, copy_run
     assert outcome.status == 0, outcome.err
     info = read_info(model)
     assert "/mnt/photos" not in (model / "model.json").read_text()
+    assert [(one.collection, one.pictures > 0) for one in info.origin] == [
+        (told["data"]["name"], True),
+        ("Elsewhere", False),
+        ("data of the run gone", False),
+    ], "what a run started from was learnt too"
     assert info.data["unreadable"] == 1
     assert info.calibration is not None
     assert info.calibration["fitted_on"]["negatives"] == 12
@@ -235,6 +253,21 @@ def test_a_rate_that_the_bundled_table_cannot_promise_is_refused_before_the_imag
     assert outcome.complaint == (
         "--target-fpr 0.001 needs 999 photos without a landmark, and the bundled table has 720: give --negatives"
     )
+
+
+def test_a_calibration_by_the_table_of_the_package_says_so(int8_model, transfer_run):
+    info, data, rng = read_info(int8_model), load_data(load_run(transfer_run)), np.random.default_rng(0)
+    size = (
+        Recognizer(int8_model).answer(np.zeros((1, *[info.preprocessing.crop] * 2, 3), np.uint8)).embeddings.size
+    )
+    kinds = {
+        name: Outputs(np.zeros((9, len(info.classes)), np.float32), rng.normal(size=(9, size)).astype(np.float32))
+        for name in ("rooms", "streets")
+    }
+    made = calibrate_by_table(int8_model, data, TableGroups(kinds, {}), OpenSetTargets(ordinary=0.2))
+    card = model_card(replace(info, calibration=made.to_dict()))
+    assert "that should get no tag are those of a table of the package" in card
+    assert "on the calibration photos with cross-fitted scores: kind " in card
 
 
 def test_folders_for_the_threshold_are_judged_before_the_images_are_opened(
@@ -307,6 +340,7 @@ def test_export_learns_from_kinds_and_from_landmarks_it_must_not_claim(transfer_
     calibration = read_info(model).calibration
     assert calibration is not None
     assert calibration["fitted_on"]["known_landmarks"] == [known], "no path of this machine goes along"
+    assert calibration["fitted_on"]["folders"] == ["negatives", "unknown"], "nor here"
     rates = calibration["fitted_on"]["rates"]
     assert set(rates) == {"kind grey", "kind noise", "kind stripes", "landmark Elsewhere"}
     assert all(rate["count"] == 8 and rate["low"] <= rate["value"] <= rate["high"] for rate in rates.values())

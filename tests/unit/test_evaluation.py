@@ -14,7 +14,7 @@ from torch import nn
 
 from landmarks.errors import DataError, ModelError, SettingsError
 from landmarks.geo.gazetteer import Gazetteer
-from landmarks.model.folder import read_info, write_info
+from landmarks.model.folder import Origin, read_info, write_info
 from landmarks.tagging.tagger import TagSettings
 from landmarks.training.evaluation.evaluation import (
     EvaluateSettings,
@@ -209,6 +209,23 @@ def test_photos_that_the_model_may_have_learnt_from_are_told(model: Path, tmp_pa
     assert run(model, tmp_path / "mine.csv").photos.notes == ()
     save_colour(tmp_path / "mine/test/Stonehenge/1.png", BLUE)
     assert run(model, tmp_path / "mine").photos.notes == ()
+    save_colour(tmp_path / "before/Stonehenge/0.png", BLUE)
+    for pictures, told in ((0, 1), (3, 0)):  # a run before this one, or a source of its own pictures
+        write_info(model, replace(read_info(model), origin=(Origin("before", pictures),)))
+        assert len(run(model, tmp_path / "before").photos.notes) == told
+
+
+def test_photos_that_the_thresholds_may_have_been_chosen_on_are_told(data: Path, negatives: Path) -> None:
+    chosen = calibrated(fitted_on={"negatives": 6, "folders": ["nothing", "others"]})
+    model = make_model(data.parent / "chosen", calibration=chosen)
+    (note,) = run(model, data, negatives=(negatives,)).photos.notes
+    assert note.startswith(
+        f"{negatives}: the thresholds of the model were chosen on photos of a folder of this name"
+    )
+    elsewhere = negatives.rename(data.parent / "elsewhere")
+    assert run(model, data, negatives=(elsewhere,)).photos.notes == ()
+    (note,) = run(model, elsewhere.rename(data.parent / "others")).photos.notes
+    assert note.startswith(f"{data.parent / 'others'}: the thresholds")
 
 
 def test_aliases_of_the_gazetteer_are_one_landmark(model: Path, tmp_path: Path) -> None:

@@ -237,6 +237,20 @@ def test_probabilities_are_told_from_logits(tmp_path: Path, labels: Path, end: s
     assert read_info(folder).data["scores"] == seen
 
 
+def test_what_a_sigmoid_leaves_open_is_background(tmp_path: Path, labels: Path) -> None:
+    path, how = make_onnx(tmp_path / "made.onnx", end="Sigmoid"), "squash:8,range:-1..1"
+    folder = add_other(path, labels=labels, preprocessing=how)
+    assert read_info(folder).classes == ("red tower", "green tower", "blue tower", "background")
+    pictures = np.array([(0, 0, 0), (255, 0, 0)], np.uint8)[:, None, None].repeat(8, 1).repeat(8, 2)
+    answer = Recognizer(folder).answer(pictures)
+    low, high = 1 / (1 + np.exp(3)), 1 / (1 + np.exp(-3))
+    expected = np.array([[low, low, low, high], [high, low, low, low]])
+    assert answer.probabilities == pytest.approx(expected / expected.sum(axis=1, keepdims=True), abs=1e-5)
+    labels.write_text("red tower\nBackground\nblue tower\n")
+    folder = add_other(path, labels=labels, preprocessing=how, name="own")
+    assert read_info(folder).classes == ("red tower", "Background", "blue tower")
+
+
 def test_rounded_probabilities_need_not_sum_to_one(tmp_path: Path, labels: Path) -> None:
     def rounded(model: onnx.ModelProto) -> None:
         model.graph.node[-1].output[0] = "exact"

@@ -109,7 +109,12 @@ def test_threshold_comes_from_negatives(download: Path, tmp_path: Path) -> None:
     folder = add_google(source=download, regions=["europe"], negatives=chosen, name="mine", callbacks=callbacks)
     calibration = read_info(folder).calibration
     assert calibration is not None
-    assert calibration["fitted_on"] == {"negatives": 30, "unreadable": 1, "known_landmarks": ["eiffel tower"]}
+    assert calibration["fitted_on"] == {
+        "negatives": 30,
+        "unreadable": 1,
+        "known_landmarks": ["eiffel tower"],
+        "folders": ["nothing"],
+    }
     assert f"photos of {negatives} that cannot be read: 1" in steps
     assert f"{negatives}: left out, as the model knows these landmarks: eiffel tower" in steps
     scores = [one.score for one in Recognizer(folder).recognize(sorted(negatives.glob("[0-9]*")))]

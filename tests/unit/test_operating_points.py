@@ -61,6 +61,9 @@ def test_rates_say_whose_they_are() -> None:
     assert rate_labels(bundled) == WORDS
     assert estimated(bundled).startswith("The rates of false tags are estimates")
     assert estimated(few) == ""
+    assert estimated({**few, "table": True}).startswith(
+        "The photos that should get no tag are those of a table of"
+    )
 
 
 def test_an_older_model_has_only_the_balanced_point() -> None:

@@ -23,7 +23,7 @@ SHARED = PROJECT.parent / "shared" / "data"
 
 # fmt: off
 KINDS = {
-    "artefact", "bridge", "building", "castle", "cave", "church", "fort", "fountain", "gate", "lake",
+    "artefact", "bridge", "building", "castle", "cave", "church", "food", "fort", "fountain", "gate", "lake",
     "landscape", "monastery", "monument", "mosque", "mountain", "museum", "palace", "park", "rock", "ruins",
     "square", "stadium", "statue", "street", "stupa", "temple", "tomb", "tower", "town", "waterfall",
 }
@@ -82,7 +82,8 @@ def test_bundled_rows_are_sound(curated):
     for place in curated:
         assert place.key == normalise(place.key)
         assert place.name.strip() == place.name != ""
-        assert place.kind in KINDS or place.key == "cheese"
+        assert place.kind in KINDS
+        assert place.is_thing == (place.key in NO_PLACE)
         assert bool(place.country) == bool(place.country_code), place.key
         assert (place.coordinates is None) == (place.key in WITHOUT_POINT), place.key
         if place.coordinates is not None:

@@ -55,6 +55,9 @@ class TestSamePlace:
     def test_one_entry_of_the_gazetteer_is_one_place(self) -> None:
         assert same_place(tag("Monas", key="monas"), tag("National Monument", key="monas"))
         assert same_place(tag("A", wikidata="Q1"), tag("B", wikidata="Q1"))
+        ulm, leeds = ({"latitude": latitude, "longitude": 0.0} for latitude in (48.4, 53.8))
+        assert same_place(tag("Rathaus", key="hall", **ulm), tag("Town Hall", key="hall", **ulm))
+        assert not same_place(tag("Town Hall", key="hall", **ulm), tag("Town Hall", key="hall", **leeds))
 
     @pytest.mark.parametrize(
         ("other", "where", "same"),
@@ -192,6 +195,23 @@ class TestPipeline:
             line.startswith("strict: like what the model learned") and "not passed" in line for line in said
         )
         assert said[-1] == "together: one model tags the photo: Eiffel Tower"
+
+    @pytest.mark.parametrize("turned", [False, True])
+    def test_each_model_tags_by_its_own_places(self, tmp_path: Path, turned: bool) -> None:
+        mine = make_model(
+            tmp_path / "mine", colours={"Town_Hall": TOWER, "background": GREY}, calibration=calibrated()
+        )
+        (mine / "places.csv").write_text("key,name,latitude,longitude\ntown_hall,Rathaus Ulm,48.40,9.99\n")
+        other = make_model(
+            tmp_path / "other", colours={"Town Hall": HENGE, "background": GREY}, calibration=calibrated()
+        )
+        (other / "places.csv").write_text("key,name,kind\ntown_hall,town hall,town hall\n")
+        photos = [save_colour(tmp_path / f"{n}.png", colour) for n, colour in enumerate((TOWER, HENGE))]
+        folders = (other, mine) if turned else (mine, other)
+        found = [one.photo.tags[0] for one in find_tags_parallel(folders, TagSettings(), photos)]
+        assert [(one.name, one.level) for one in found] == [("Rathaus Ulm", "landmark"), ("town hall", "kind")]
+        assert found[0].place is not None
+        assert (found[0].place.coordinates, found[1].place) == ((48.40, 9.99), None)
 
     def test_places_of_the_camera_come_once(self, pair: str, tmp_path: Path) -> None:
         photo = save_colour(tmp_path / "tower.png", TOWER)

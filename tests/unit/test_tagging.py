@@ -130,6 +130,17 @@ def test_a_row_that_is_no_place_gives_a_kind_without_a_place(say: Say, index: in
     assert (tag.level, tag.place, tag.class_name) == ("kind", None, CLASSES[index])
 
 
+@pytest.mark.parametrize(
+    "rest", ["name\nmy_own_shed,Our Shed", "name,city,kind\nmy_own_shed,Our Shed,Ulm,building"]
+)
+def test_a_row_of_a_name_or_a_city_is_a_place(tmp_path: Path, gazetteer: Gazetteer, rest: str) -> None:
+    (tmp_path / "own.csv").write_text(f"key,{rest}\n")
+    own = gazetteer.with_overrides(tmp_path / "own.csv")
+    row = [0.0] * CLASSES.index("My own shed")
+    tag = only_tag(Tagger(CLASSES, CALIBRATED, own, TagSettings(), "m").tag(recognition(*row, 0.95, score=1.0)))
+    assert (tag.level, tag.name, tag.place) == ("landmark", "Our Shed", own.find("My own shed"))
+
+
 def test_a_class_without_a_row_is_said_under_its_own_name(say: Say) -> None:
     tag = only_tag(say(*[0.0] * CLASSES.index("My own shed"), 0.95))
     assert (tag.level, tag.name, tag.place) == ("landmark", "My own shed", None)

@@ -10,7 +10,7 @@ import pytest
 from commands import landmarks
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_model import COLOURS, camera_exif, make_model, save_colour
+from tiny_model import COLOURS, calibrated, camera_exif, make_model, save_colour
 
 from landmarks.metadata.reading import Facts, read_facts
 from landmarks.metadata.xmp import XmpPacket
@@ -20,7 +20,7 @@ from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.trips.consistency import Guess, Reconciled, Sighting, reconcile
 from landmarks.tagging.trips.parts import parts_of
 from landmarks.tagging.trips.travel import travel_hours
-from landmarks.tagging.trips.trip import Bars
+from landmarks.tagging.trips.trip import Bars, bars_of
 
 GIZA, MACHU_PICCHU, CUSCO = (29.9773, 31.1325), (-13.1631, -72.545), (-13.5167, -71.9781)
 PARIS, NEW_YORK, VERSAILLES = (48.8584, 2.2945), (40.6892, -74.0445), (48.8049, 2.1204)
@@ -294,6 +294,15 @@ def test_bars_are_operating_points() -> None:
     assert Bars.of(replace(known, operating_points={}), TagSettings()) == Bars(0.9, 1.0, 1.0)
     uncalibrated = Bars.of(None, TagSettings())
     assert (uncalibrated.sure_score, uncalibrated.near_score) == (None, None)
+
+
+def test_two_models_are_as_sure_as_the_less_certain_of_them(tmp_path: Path) -> None:
+    plain = make_model(tmp_path / "plain")
+    first, second = (make_model(tmp_path / name, calibration=calibrated()) for name in ("first", "second"))
+    alone = bars_of((plain,), TagSettings()).sure_probability
+    assert bars_of((first, second), TagSettings()) == Bars(0.9)
+    assert bars_of((first, plain), TagSettings()) == bars_of((plain, first), TagSettings()) == Bars(alone)
+    assert alone > 0.9
 
 
 def test_a_photo_tells_time_place_and_camera(tmp_path: Path) -> None:

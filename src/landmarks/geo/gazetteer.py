@@ -85,6 +85,11 @@ class Place:
             return None
         return self.latitude, self.longitude
 
+    @property
+    def is_thing(self) -> bool:
+        """Whether it is not a place but a kind of thing, such as a dome: nothing but its kind is known."""
+        return bool(self.kind) and not (self.city or self.country or self.coordinates)
+
 
 class Gazetteer:
     """Places by class name; iterating yields each place once.

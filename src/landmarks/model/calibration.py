@@ -36,6 +36,9 @@ from landmarks.model.probabilities import Floats, fit_temperature
 KNOWN = "known_landmarks"
 """Key in `fitted_on` of the names of folders of photos that were left out, as the model knows these landmarks."""
 
+CHOSEN_ON = "folders"
+"""Key in `fitted_on` of the names of the folders of photos on which the thresholds were chosen."""
+
 ORDINARY, UNKNOWN = "without a landmark", "of landmarks that the model does not know"
 """What photos that must get no tag are, for messages."""
 
@@ -142,6 +145,8 @@ class Calibration:
             fitted_on = {**values["fitted_on"]}
             if not isinstance(fitted_on.get("rates", {}), Mapping):
                 raise TypeError("the rates are not a table")
+            if not isinstance(fitted_on.get(CHOSEN_ON, []), list):
+                raise TypeError("the folders are not a list")
             # Older models repeat the temperature.
             return cls(**{**values, **made, "fitted_on": fitted_on, "temperature": temperature})
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError, SettingsError) as error:

@@ -66,12 +66,17 @@ def rate_labels(fitted_on: Mapping[str, Any]) -> dict[str, str]:
 
 
 def estimated(fitted_on: Mapping[str, Any]) -> str:
-    """Return two sentences about rates of false tags that are those of another network; else nothing.
+    """Return what is to be said of rates of false tags that were not measured with this very file; else nothing.
 
     Args:
-        fitted_on: As stored with a calibration; `carried_over_on` are the photos on which its thresholds were
-            moved from that network to this one.
+        fitted_on: As stored with a calibration; with `table` its photos are those of the package's table, and
+            `carried_over_on` are those on which its thresholds were moved to it from another network.
     """
+    if fitted_on.get("table"):
+        return (
+            "The photos that should get no tag are those of a table of the package, not of the exporter: the same "
+            "backbone embedded them in 32 bits, and they never went through this file."
+        )
     if "carried_over_on" not in fitted_on:
         return ""
     return (

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from landmarks.errors import SettingsError, require_at_least
 from landmarks.files.paths import to_path
 from landmarks.files.walker import Skipped
-from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.decoding import ImageLimits, Photo, Source, list_sources
 from landmarks.imaging.photos import find_photos, refuse_missing
 from landmarks.metadata.reading import embedded_position, read_position
@@ -60,7 +59,6 @@ class Model:
         folder: Model folder made by `landmarks.export`, or a bundled one (see `landmarks.load_model`).
         settings: How to tag; the defaults if None.
         threads: Threads of the network. One is best if several processes share the cores.
-        gazetteer: The places; those of the folder and the settings if None.
 
     Attributes:
         settings: How to tag.
@@ -73,19 +71,12 @@ class Model:
         MissingExtraError: OpenVINO is requested and not installed.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        settings: TagSettings | None = None,
-        *,
-        threads: int = 1,
-        gazetteer: Gazetteer | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, settings: TagSettings | None = None, *, threads: int = 1) -> None:
         self.settings = settings or TagSettings()
         self.recognizer = Recognizer(
             folder, engine=self.settings.engine, threads=threads, limits=self.settings.limits
         )
-        self.gazetteer = gazetteer_of(folder, self.settings) if gazetteer is None else gazetteer
+        self.gazetteer = gazetteer_of(folder, self.settings)
         self._tagger = make_tagger(self.recognizer, self.gazetteer, self.settings)
 
     @property
@@ -231,11 +222,12 @@ class TwoModels(Model):
         self, folders: tuple[Path, Path], settings: TagSettings | None = None, *, threads: int = 1
     ) -> None:
         asked = settings or TagSettings()
-        places = gazetteer_of(folders, asked)
         # Tags of the camera's position are added once, to what both tag.
         first, second = (replace(settings_beside(folder, asked), places=False) for folder in folders)
-        super().__init__(folders[0], first, threads=threads, gazetteer=places)
-        self._second = Model(folders[1], second, threads=threads, gazetteer=places)
+        # Each tags by its own places: one name may mean a kind to one of them and a place to the other.
+        super().__init__(folders[0], first, threads=threads)
+        self._second = Model(folders[1], second, threads=threads)
+        self.gazetteer = gazetteer_of(folders, asked)
         self._identity = identity_of_models(folders, asked)
         self.settings = asked
         names = super().name, self._second.name

@@ -33,7 +33,7 @@ CLEAR = 0.8
 """Probability at which one of two contradicting tags is given."""
 
 SAME_KM = 0.5
-"""Places this close with names that contain each other are one; different landmarks may share a square."""
+"""Places this close with one key, or names that contain each other, are one; landmarks may share a square."""
 
 _ALMOST_CERTAIN = 1 - 1e-6  # its odds are finite
 
@@ -66,8 +66,9 @@ def identity_of_models(folders: Sequence[Path], settings: TagSettings) -> str:
 def same_place(one: Tag, other: Tag) -> bool:
     """Return whether two tags mean the same, maybe under two names.
 
-    Landmarks are the same by their place of the gazetteer or its Wikidata ID; else by spelling where a position is
-    unknown; else if they are close together and the words of one name are among those of the other.
+    Landmarks are the same by their Wikidata ID. Else their key or spelling decides where a position is unknown; if
+    both are known, they must be close together, with one key or the words of one name among those of the other.
+    A key alone may mean two places, as each model may have a table of its own.
     """
     if one.level != other.level:
         return False
@@ -77,13 +78,14 @@ def same_place(one: Tag, other: Tag) -> bool:
         return equal and (first is None or second is None or first.country == second.country)
     if first is None or second is None:
         return equal
-    if first.key == second.key or (first.wikidata is not None and first.wikidata == second.wikidata):
+    if first.wikidata is not None and first.wikidata == second.wikidata:
         return True
+    one_key = first.key == second.key
     if first.coordinates is None or second.coordinates is None:
-        return equal
+        return one_key or equal
     words, others = set(folded_words(one.name)), set(folded_words(other.name))
     contained = words <= others or others <= words
-    return contained and distance_km(first.coordinates, second.coordinates) <= SAME_KM
+    return (one_key or contained) and distance_km(first.coordinates, second.coordinates) <= SAME_KM
 
 
 def agree(one: Tag | None, other: Tag | None) -> tuple[Tag | None, str]:

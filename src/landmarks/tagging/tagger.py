@@ -134,10 +134,7 @@ class Tagger:
         self._rows = [
             gazetteer.find(name) if known else None for name, known in zip(classes, self._landmarks, strict=True)
         ]
-        # A row without country and position is not a place but a kind of thing, such as a dome.
-        self._places = [
-            row if row is not None and (row.country or row.coordinates) else None for row in self._rows
-        ]
+        self._places = [row if row is not None and not row.is_thing else None for row in self._rows]
         self._groups = self._grouped()
         # Members of all groups of a level in one array with their groups, to sum 60,000 groups in one call.
         self._members = {level: _flat(groups) for level, groups in self._groups.items()}

@@ -224,7 +224,7 @@ def add_other(
         raise ModelError(
             f"{found.path}: its layout is {picture.layout}, not {wanted.layout}: correct `preprocessing`"
         )
-    network, meaning = adapted(found.path, found.model, picture, wanted, classes=len(classes), scores=scores)
+    network, classes, meaning = adapted(found.path, found.model, picture, wanted, classes=classes, scores=scores)
     with new_model(target) as folder:
         onnx.save(network, folder / ONNX_FILE)
         info = ModelInfo(

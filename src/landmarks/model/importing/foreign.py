@@ -1,8 +1,9 @@
 """Turns a foreign ONNX file into the `model.onnx` of a model folder.
 
 The network is wrapped in the interface of a model folder: uint8 images (N, side, side, 3) in, `logits` (N, K) and
-`embedding` (N, D) out. Probabilities become logits by their logarithm. The embedding is the output of this name
-beside `logits`, else the input of the last matrix product, or the logits if there is none.
+`embedding` (N, D) out. Probabilities become logits by their logarithm; those of a sigmoid, which may all be small,
+get a class `background` with what the largest lacks to 1. The embedding is the output of this name beside
+`logits`, else the input of the last matrix product, or the logits if there is none.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from landmarks.imaging.preprocessing import MAX_SIDE, normalize
 from landmarks.model.engines import open_session
 from landmarks.model.importing.preprocessing import Layout, Wanted
 from landmarks.model.importing.scores import Meaning, Scores, class_output, made_pictures
+from landmarks.model.ood import BACKGROUND, is_landmark
 
 _OPSET = 18
 _IR_VERSION = 10
@@ -158,8 +160,14 @@ def picture_input(path: Path, model: onnx.ModelProto, layout: Layout | None) -> 
 
 
 def adapted(
-    path: Path, model: onnx.ModelProto, picture: Picture, wanted: Wanted, *, classes: int, scores: Scores
-) -> tuple[onnx.ModelProto, Meaning]:
+    path: Path,
+    model: onnx.ModelProto,
+    picture: Picture,
+    wanted: Wanted,
+    *,
+    classes: tuple[str, ...],
+    scores: Scores,
+) -> tuple[onnx.ModelProto, tuple[str, ...], Meaning]:
     """Wrap a network in the interface of a model folder.
 
     Args:
@@ -167,11 +175,11 @@ def adapted(
         model: The network.
         picture: Its input.
         wanted: How images are scaled for it.
-        classes: Number of labels.
+        classes: The labels.
         scores: Meaning of its output, as stated by the user.
 
     Returns:
-        The wrapped network, and what its output means.
+        The wrapped network, its classes, and what the output of the given one means.
 
     Raises:
         ModelError: No output has one value per label, its values are not what `scores` states, or the network
@@ -185,27 +193,29 @@ def adapted(
             raise ModelError(f"{path}: opset {version} cannot be read: export it with opset {_OPSET}") from error
     answers = _answers(path, model, picture, wanted)
     ends = {item.name: _last_operation(item.name, model.graph) for item in model.graph.output}
-    name, meaning = class_output(path, answers, classes=classes, scores=scores, ends=ends)
+    name, meaning = class_output(path, answers, classes=len(classes), scores=scores, ends=ends)
+    rest = meaning == "sigmoid" and bool(is_landmark(classes).all())
+    named = (*classes, BACKGROUND) if rest else classes
     # Its own names could clash with those of the model folder, such as `pictures`.
     output = _PREFIX + name
     graph = compose.add_prefix(model, _PREFIX).graph
     picture = replace(picture, name=_PREFIX + picture.name)
     before, weights = _before(picture, wanted)
-    after = _after(output, meaning, graph)
+    after = _after(output, meaning, graph, rest=rest)
     new = helper.make_graph(
         [*before, *graph.node, *after],
         "imported",
         [helper.make_tensor_value_info(_INPUT, TensorProto.UINT8, ["batch", side, side, 3])],
         [
-            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", classes]),
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(named)]),
             helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", "size"]),
         ],
         [*graph.initializer, *weights],
     )
     opset = helper.make_opsetid("", max(version, _OPSET))
     made = helper.make_model(new, opset_imports=[opset], ir_version=max(model.ir_version, _IR_VERSION))
-    _check_runs(path, made, side, answers[name].reshape(-1, classes), meaning)
-    return made, meaning
+    _check_runs(path, made, side, answers[name].reshape(-1, len(classes)), meaning)
+    return made, named, meaning
 
 
 def _answers(
@@ -254,6 +264,7 @@ def _check_runs(
         raise ModelError(
             f"{path}: it does not take two pictures at once: export it with a batch of any size"
         ) from error
+    logits = logits[:, : expected.shape[1]]  # without the background that was added
     if logits.shape != expected.shape:
         raise ModelError(
             f"{path}: its output for {len(expected)} pictures is {logits.shape}, not rows of {expected.shape[1]} "
@@ -292,18 +303,27 @@ def _before(picture: Picture, wanted: Wanted) -> tuple[list[onnx.NodeProto], lis
     return [*nodes, helper.make_node("Cast", [source], [picture.name], to=picture.dtype)], weights
 
 
-def _after(output: str, scores: Meaning, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """Return nodes that convert the network's output to logits and the embedding."""
+def _after(output: str, scores: Meaning, graph: onnx.GraphProto, *, rest: bool) -> list[onnx.NodeProto]:
+    """Return nodes that make logits of the network's output, also of the rest if wanted, and the embedding."""
     nodes = [helper.make_node("Cast", [output], ["landmarks_scores"], to=TensorProto.FLOAT)]
     nodes.append(helper.make_node("Flatten", ["landmarks_scores"], ["landmarks_rows"], axis=1))
+    rows = "landmarks_rows"
+    if rest:
+        for name, value in (("axes", np.array([1], np.int64)), ("one", np.array(1, np.float32))):
+            constant = numpy_helper.from_array(value)
+            nodes.append(helper.make_node("Constant", [], [f"landmarks_{name}"], value=constant))
+        nodes.append(helper.make_node("ReduceMax", [rows, "landmarks_axes"], ["landmarks_highest"]))
+        nodes.append(helper.make_node("Sub", ["landmarks_one", "landmarks_highest"], ["landmarks_rest"]))
+        nodes.append(helper.make_node("Concat", [rows, "landmarks_rest"], ["landmarks_all"], axis=1))
+        rows = "landmarks_all"
     if scores in {"probabilities", "sigmoid"}:
         # The smallest normal float32.
         least = numpy_helper.from_array(np.array(1e-37, dtype=np.float32))
         nodes.append(helper.make_node("Constant", [], ["landmarks_least"], value=least))
-        nodes.append(helper.make_node("Max", ["landmarks_rows", "landmarks_least"], ["landmarks_positive"]))
+        nodes.append(helper.make_node("Max", [rows, "landmarks_least"], ["landmarks_positive"]))
         nodes.append(helper.make_node("Log", ["landmarks_positive"], ["logits"]))
     else:
-        nodes.append(helper.make_node("Identity", ["landmarks_rows"], ["logits"]))
+        nodes.append(helper.make_node("Identity", [rows], ["logits"]))
     nodes.append(helper.make_node("Cast", [_embedding(output, graph)], ["landmarks_vector"], to=TensorProto.FLOAT))
     nodes.append(helper.make_node("Flatten", ["landmarks_vector"], ["embedding"], axis=1))
     return nodes

@@ -10,6 +10,7 @@ import numpy as np
 
 from landmarks.errors import DataError, SettingsError
 from landmarks.model.calibration import (
+    CHOSEN_ON,
     KNOWN,
     Calibration,
     choose_threshold,
@@ -86,6 +87,7 @@ def fitted(folder: Path, usual: Calibration, negatives: Negatives) -> Calibratio
             "negatives": len(scores),
             "unreadable": len(photos) - len(scores),
             KNOWN: list(known),
+            CHOSEN_ON: [negatives.folder.resolve().name],
         },
     )
 

@@ -50,11 +50,13 @@ class Bars:
 def bars_of(folders: Sequence[Path], settings: TagSettings) -> Bars:
     """Return the bars of a model folder, or of two that tag together.
 
-    Each of two is held to `precision` already, so every probable tag is sure; none has a score to be raised by.
+    Each of two has passed its own threshold, if it has one, so every probable tag is sure; none has a score to be
+    raised by.
     """
-    if len(folders) > 1:
-        return Bars(_SURE_PROBABILITY)
-    return Bars.of(calibration_of(folders[0], read_info(folders[0])), settings)
+    calibrations = [calibration_of(folder, read_info(folder)) for folder in folders]
+    if len(calibrations) > 1:
+        return Bars(_SURE_UNCALIBRATED if None in calibrations else _SURE_PROBABILITY)
+    return Bars.of(calibrations[0], settings)
 
 
 @dataclass(frozen=True)

@@ -129,9 +129,8 @@ def _place_notes(classes: Sequence[str]) -> list[list[str]]:
             notes.append([])
         elif place is None:
             notes.append(["the gazetteer does not know this name: is it one landmark?"] if knows_most else [])
-        elif place.coordinates is None and not place.country:
-            kind = f"names a kind of place ({place.kind}), not one landmark"
-            notes.append([kind if place.kind else "does not name a place"])
+        elif place.is_thing:
+            notes.append([f"names a kind of thing ({place.kind}), not one landmark"])
         else:
             notes.append([])
     return notes

@@ -149,6 +149,25 @@ def trained_before(init: Path | None, root: Path) -> Iterator[tuple[Path, set[st
         init = first.model.init
 
 
+def data_before(init: Path | None) -> Iterator[str]:
+    """Yield the names of the data of the runs that a run started from, the last one first.
+
+    Args:
+        init: The run to start from; None for none.
+
+    Yields:
+        The name of a data set; of a run that is gone, what there is to say of it.
+    """
+    while init is not None:
+        try:
+            run, first = open_run(init)
+            yield str(read_info(run)["data"]["name"])
+        except (LandmarksError, OSError):
+            yield f"data of the run {init.name}"
+            return
+        init = first.model.init
+
+
 def evaluate_run(run: TrainedRun, data: Data, *, splits: Sequence[str] = SPLITS) -> dict[str, Evaluation]:
     """Evaluate a run on splits of its data, and write metrics, tables, plots and the report to its folder.
 

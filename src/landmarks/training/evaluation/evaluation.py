@@ -121,7 +121,9 @@ def evaluate_folder(
     """
     subject = open_subject(settings.model, settings.tagging, workers=settings.workers)
     known = KnownLandmarks(subject.gazetteer, subject.classes)
-    photos = collect_photos(settings.data, settings.negatives, known, subject.trained_on)
+    photos = collect_photos(
+        settings.data, settings.negatives, known, trained_on=subject.trained_on, chosen_on=subject.chosen_on
+    )
     judgements = []
     for done, judgement in enumerate(judge_photos(subject, photos.photos, known), start=1):
         judgements.append(judgement)

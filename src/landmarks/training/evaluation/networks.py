@@ -21,7 +21,7 @@ from landmarks.metadata.reading import read_position
 from landmarks.model.recognizer import Recognition
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import Finding, Tagger
-from landmarks.training.engine.trained import load_run
+from landmarks.training.engine.trained import data_before, load_run
 from landmarks.training.evaluation.subjects import Subject
 from landmarks.training.export.predictor import WAY_ON, load_torchscript, make_predictor, predict_picture
 
@@ -42,7 +42,7 @@ def subject_of_run(folder: Path, settings: TagSettings) -> Subject:
     predictor = make_predictor(run.model, run.classes, run.preprocessing)
     identity = f"{folder.name}-{sha256_file(run.folder.weights)[:12]}"
     subject = _from_network(predictor, run.classes, folder.resolve().name, identity, settings)
-    return replace(subject, trained_on=run.info["data"]["name"])
+    return replace(subject, trained_on=(run.info["data"]["name"], *data_before(run.settings.model.init)))
 
 
 def _from_network(

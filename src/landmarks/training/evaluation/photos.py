@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -67,7 +67,12 @@ class PhotoSet:
 
 
 def collect_photos(
-    data: Sequence[Path], negatives: Sequence[Path], known: KnownLandmarks, trained_on: str = ""
+    data: Sequence[Path],
+    negatives: Sequence[Path],
+    known: KnownLandmarks,
+    *,
+    trained_on: Collection[str] = (),
+    chosen_on: Collection[str] = (),
 ) -> PhotoSet:
     """List the photos of folders with their ground truth.
 
@@ -76,7 +81,8 @@ def collect_photos(
         negatives: Folders of photos without a landmark; their subfolders are kinds. One inside a folder of `data`
             is not a class of it.
         known: The landmarks of the model.
-        trained_on: Name of the data set that it was trained on, empty if unknown.
+        trained_on: Names of the data sets that it was trained on, if known.
+        chosen_on: Names of the folders of photos on which its thresholds were chosen, if known.
 
     Raises:
         DataError: A folder is missing or has no photo.
@@ -90,6 +96,12 @@ def collect_photos(
     for folder in data:
         listing.add_data(folder)
         listing.require_photos(folder, "give a folder with one folder of photos per class")
+    for folder in (*data, *negatives):
+        if folder.resolve().name in chosen_on:
+            listing.notes.append(
+                f"{folder}: the thresholds of the model were chosen on photos of a folder of this name, which get "
+                "fewer false tags than others: give others"
+            )
     if listing.similar:
         named = listed(listing.similar)
         listing.notes.append(f"unknown to the model, which knows one of nearly this name: {named}: one landmark?")
@@ -99,7 +111,9 @@ def collect_photos(
 
 
 class _Listing:
-    def __init__(self, known: KnownLandmarks, negatives: set[str], trained_on: str, shared: set[str]) -> None:
+    def __init__(
+        self, known: KnownLandmarks, negatives: set[str], trained_on: Collection[str], shared: set[str]
+    ) -> None:
         self.photos: dict[str, Photo] = {}
         self.names: dict[str, str] = {}
         self.notes: list[str] = []
@@ -197,7 +211,7 @@ class _Listing:
         """Tell of photos without a test split that may be those of the training."""
         there = whole.resolve()
         of_training = split_named(there.name) in {"train", "valid"}
-        if (there.parent.name if of_training else there.name) == self._trained_on:
+        if (there.parent.name if of_training else there.name) in self._trained_on:
             self.notes.append(
                 f"{whole}: the model was trained on a data set of this name, and metrics of training photos are "
                 "too good: give others"

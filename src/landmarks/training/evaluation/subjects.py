@@ -11,7 +11,7 @@ from pathlib import Path
 
 from landmarks.fewshot.learned import learned_digest, read_learned
 from landmarks.geo.gazetteer import Gazetteer
-from landmarks.model.calibration import calibration_of
+from landmarks.model.calibration import CHOSEN_ON, calibration_of
 from landmarks.model.folder import read_info
 from landmarks.tagging.pipeline import find_tags_parallel
 from landmarks.tagging.settings import TagSettings
@@ -32,7 +32,8 @@ class Subject:
         gazetteer: Its places.
         calibrated: Whether it is calibrated for unknown photos.
         answer: Returns its findings.
-        trained_on: Name of the data set that it was trained on, empty if unknown.
+        trained_on: Names of the data sets that it, or a run it started from, was trained on, if known.
+        chosen_on: Names of the folders of photos on which its thresholds were chosen, if known.
     """
 
     name: str
@@ -41,7 +42,8 @@ class Subject:
     gazetteer: Gazetteer
     calibrated: bool
     answer: Answer
-    trained_on: str = ""
+    trained_on: tuple[str, ...] = ()
+    chosen_on: tuple[str, ...] = ()
 
 
 def subject_of_folder(folder: Path, settings: TagSettings, *, workers: int | None = None) -> Subject:
@@ -57,5 +59,7 @@ def subject_of_folder(folder: Path, settings: TagSettings, *, workers: int | Non
         gazetteer=gazetteer_of(folder, settings),
         calibrated=calibration is not None and calibration.measured,
         answer=lambda photos: find_tags_parallel(folder, settings, photos, workers=workers),
-        trained_on=str(info.data.get("name", "")),
+        # The collections of runs before, which this one has no pictures of, are not counted.
+        trained_on=(str(info.data.get("name", "")), *(one.collection for one in info.origin if not one.pictures)),
+        chosen_on=() if calibration is None else tuple(calibration.fitted_on.get(CHOSEN_ON, ())),
     )

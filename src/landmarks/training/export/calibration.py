@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from landmarks.errors import DataError, counted, listed
 from landmarks.fewshot.reference import Reference, make_reference
 from landmarks.imaging.photos import find_photos
-from landmarks.model.calibration import KNOWN, UNKNOWN, Calibration, Outputs, calibrate
+from landmarks.model.calibration import CHOSEN_ON, KNOWN, UNKNOWN, Calibration, Outputs, calibrate
 from landmarks.model.ood import EmbeddingStatistics, ScoreKind, is_landmark, needs_statistics
 from landmarks.model.recognizer import Recognizer
 from landmarks.model.vectors import evenly
@@ -92,7 +92,7 @@ def calibrate_export(folder: Path, data: Data, photos: CalibrationPhotos) -> Cal
         unreadable = (*ordinary.unreadable, *unknown.unreadable)
         with _naming(unreadable):
             calibration = calibrate_open_set(outputs, recognizer.info.classes, photos.targets)
-        calibration = _with_known(calibration, (*ordinary.known, *unknown.known))
+        calibration = _with_folders(calibration, photos, (*ordinary.known, *unknown.known))
         return Calibrated(calibration, reference, unreadable)
     samples = fitted_on(data.folder.valid, len(data.folder.classes))
     valid = _cached(recognizer, data, samples)
@@ -110,7 +110,7 @@ def calibrate_export(folder: Path, data: Data, photos: CalibrationPhotos) -> Cal
             target_fpr=photos.targets.ordinary,
             statistics=statistics,
         )
-    return Calibrated(_with_known(calibration, ordinary.known), reference, ordinary.unreadable)
+    return Calibrated(_with_folders(calibration, photos, ordinary.known), reference, ordinary.unreadable)
 
 
 def require_others(folders: Sequence[Path], data: Data, init: Path | None) -> None:
@@ -135,9 +135,13 @@ def require_others(folders: Sequence[Path], data: Data, init: Path | None) -> No
             raise DataError(f"{folder}: the model was trained on {which}: give others")
 
 
-def _with_known(calibration: Calibration, names: Iterable[str]) -> Calibration:
-    """Record which folders were left out, by name: a model folder is passed on, without paths of this machine."""
-    return replace(calibration, fitted_on={**calibration.fitted_on, KNOWN: sorted(set(names))})
+def _with_folders(calibration: Calibration, photos: CalibrationPhotos, known: Iterable[str]) -> Calibration:
+    """Record the folders of photos and which in them were left out.
+
+    By name: a model folder is passed on, without paths of this machine.
+    """
+    folders = [one.resolve().name for one in (photos.negatives, photos.unknown) if one is not None]
+    return replace(calibration, fitted_on={**calibration.fitted_on, CHOSEN_ON: folders, KNOWN: sorted(set(known))})
 
 
 @contextmanager
@@ -165,7 +169,8 @@ def calibrate_by_table(folder: Path, data: Data, table: TableGroups, targets: Op
     """
     recognizer = Recognizer(folder, threads=torch.get_num_threads())
     photos = _open_set_photos(recognizer, data, _trained(recognizer, data), table)
-    return calibrate_open_set(photos, recognizer.info.classes, targets)
+    made = calibrate_open_set(photos, recognizer.info.classes, targets)
+    return replace(made, fitted_on={**made.fitted_on, "table": True})
 
 
 def _trained(recognizer: Recognizer, data: Data) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -145,7 +145,10 @@ def _operating_points(calibration: Mapping[str, Any]) -> str:
     worst = sorted(fitted.get("rates", {}).items(), key=lambda item: -float(item[1]["value"]))[:5]
     if worst:
         listed = "; ".join(f"{name} {_share(rate)}" for name, rate in worst)
-        text += f"\n\nHighest false-positive rates at `balanced`, on the calibration photos: {listed}."
+        text += (
+            "\n\nHighest false-positive rates at `balanced`, on the calibration photos with cross-fitted scores: "
+            f"{listed}."
+        )
     return (
         text
         + " Photos that look very similar to one of its landmarks, such as another bridge of the same kind, pass "

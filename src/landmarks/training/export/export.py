@@ -22,6 +22,7 @@ from landmarks.imaging.preprocessing import normalize
 from landmarks.model.calibration import UNKNOWN, negatives_by_folder, negatives_needed, require_negatives
 from landmarks.model.folder import (
     CARD_FILE,
+    NOT_STATED,
     ONNX_FILE,
     REFERENCE_FILE,
     TORCHSCRIPT_FILE,
@@ -37,7 +38,7 @@ from landmarks.model.vectors import evenly
 from landmarks.training.config.jobs import CALIBRATED, ExportSettings
 from landmarks.training.data.folders import Sample
 from landmarks.training.data.loaders import Data, EvalTransform
-from landmarks.training.engine.trained import TrainedRun
+from landmarks.training.engine.trained import TrainedRun, data_before
 from landmarks.training.export.background_table import BackgroundTable, table_fits
 from landmarks.training.export.calibration import (
     Calibrated,
@@ -152,9 +153,9 @@ def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSetti
     contract = run.preprocessing
     fp32 = folder / "fp32.onnx"
     write_onnx(run.model, contract, fp32)
-    origin = origins_of(
-        data.sources.elements(), parse_licences(settings.origin), fallback=run.info["data"]["name"]
-    )
+    name = run.info["data"]["name"]
+    before = dict.fromkeys((one for one in data_before(run.settings.model.init) if one != name), NOT_STATED)
+    origin = origins_of(data.sources.elements(), before | parse_licences(settings.origin), fallback=name)
     info = ModelInfo(
         name=settings.name or folder.name,
         architecture=run.architecture,
