@@ -29,7 +29,7 @@ from landmarks.errors import ImageError, ImageFormatError, ImageTooLargeError, S
 from landmarks.imaging.colour import in_srgb
 from landmarks.imaging.formats import ACCEPTED_FORMATS, HEAD_BYTES, RAW, ImageFormat, format_of
 from landmarks.imaging.limits import DEFAULT_LIMITS, ImageLimits, memory_cost
-from landmarks.imaging.mending import mended
+from landmarks.imaging.mending import mended, png_without_pixels
 from landmarks.imaging.raw import is_raw_tiff
 
 __all__ = [
@@ -189,15 +189,24 @@ def photo_header(photo: Path | bytes) -> Iterator[ImageFile.ImageFile | None]:
             file = stack.enter_context(_open(photo, ImageLimits(max_bytes=sys.maxsize)))
             kind = _sniff(file, None if isinstance(photo, bytes) else photo)
             stack.enter_context(_quiet_pillow())
-            plugin = _plugin(kind)
             try:
-                image = plugin(file)
+                image = _header(file, kind)
             except Exception:  # noqa: BLE001 - as below
                 content = mended(file, kind.name)
-                image = None if content is None else plugin(content)
+                image = None if content is None else _header(content, kind)
         except Exception:  # noqa: BLE001 - decoders raise nearly every type, depending on the damage
             image = None
         yield image
+
+
+def _header(file: BinaryIO, kind: ImageFormat) -> ImageFile.ImageFile:
+    if kind.name != "PNG":
+        return _plugin(kind)(file)
+    image = _plugin(kind)(png_without_pixels(file))
+    with suppress(Exception):  # damaged EXIF raises nearly every type
+        Image.Image.getexif(image)
+    image.info.setdefault("exif", b"")  # without it, the plugin would load the pixels
+    return image
 
 
 def _open(source: str | Path | bytes, limits: ImageLimits) -> BinaryIO:

@@ -1,11 +1,12 @@
 """Repairs images with good pixels and broken metadata, by dropping the metadata.
 
 Used only after a decoder has refused an image, so ordinary ones cost nothing. Dropped parts are never
-decompressed, so a text chunk cannot exhaust the memory.
+decompressed, so a text chunk cannot exhaust the memory. It also leaves out the pixels, where only metadata count.
 """
 
 from __future__ import annotations
 
+import os
 import zlib
 from io import BytesIO
 from typing import BinaryIO
@@ -15,6 +16,7 @@ from PIL import ImageChops, JpegImagePlugin
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\0\0\0\0IEND" + zlib.crc32(b"IEND").to_bytes(4, "big")
 _PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"eXIf"})
+_PNG_PIXELS = frozenset({b"IDAT", b"acTL", b"fcTL", b"fdAT"})  # and those of an animation
 _JPEG_END = b"\xff\xd9"
 _JPEG_NOISE = bytes(range(1, 251)) * 64  # has no 0xFF, so all of it would be image data
 _COMPARED = 1024  # short side, in pixels, at which two decodings of a JPEG are compared
@@ -36,6 +38,20 @@ def mended(file: BinaryIO, kind: str) -> BinaryIO | None:
     file.seek(0)
     content = mend(file.read())
     return None if content is None else BytesIO(content)
+
+
+def png_without_pixels(file: BinaryIO) -> BinaryIO:
+    """Return the sound chunks of a PNG but its pixels: Pillow decodes them to read the metadata behind them."""
+    kept = [file.read(len(_PNG_SIGNATURE))]
+    while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
+        length = int.from_bytes(head[:4], "big") + 4
+        if head[4:] in _PNG_PIXELS:
+            file.seek(length, os.SEEK_CUR)
+            continue
+        content = file.read(length)
+        if zlib.crc32(content[:-4], zlib.crc32(head[4:])).to_bytes(4, "big") == content[-4:]:
+            kept += [head, content]
+    return BytesIO(b"".join([*kept, _PNG_END]))
 
 
 def _mended_png(content: bytes) -> bytes | None:
