@@ -242,13 +242,15 @@ def test_one_photo_that_a_client_library_fails_on_is_a_row(
     read = LocalFileSystem.cat_file
 
     def fail(system: LocalFileSystem, path: str, **more: object) -> bytes:
-        if path.endswith("03.png"):
+        if path.endswith(("03.png", "04.png")):
             raise RuntimeError("403 Forbidden")  # aiohttp's errors are no OSError either
         return bytes(read(system, path, **more))
 
     monkeypatch.setattr(LocalFileSystem, "cat_file", fail)
-    assert [row["error"] for row in do(plan) if str(row["path"]).endswith("03.png")] == [
-        "the file cannot be read (403 Forbidden): check the rights and the disk"
+    (photos / "04.png").write_bytes(b"")
+    assert [row["error"] for row in do(plan) if row["error"]][:2] == [
+        "the file cannot be read (403 Forbidden): check the rights and the disk",
+        "the file is empty: copy it again from its source",
     ]
 
 
