@@ -136,8 +136,8 @@ class TestRun:
         assert {name: written[name] for name in photos} == photos
         skipped: list[str] = []
         with Library(tmp_path) as library:
-            more = {"model": "one", "on_skip": lambda _photo, why: skipped.append(why)}
-            assert list(library.tag([tmp_path], tagger(), **more)) == []
+            done = library.tag([tmp_path], tagger(), model="one", on_skip=lambda _photo, why: skipped.append(why))
+            assert list(done) == []
         assert skipped == ["done before"] * 12
 
     def test_a_touched_photo_is_still_done_and_a_new_content_is_due(self, tmp_path: Path) -> None:
@@ -283,14 +283,20 @@ class TestRun:
         bad.write_bytes(b"text")
         first, second = (tmp_path / f"day {number}" / f"photo{number}.jpg" for number in range(2))
         told: dict[str, str] = {}
-        more = {"model": "one", "on_skip": lambda photo, why: told.update({photo.name: why})}
+
+        def tag(library: Library, *paths: Path) -> Iterator[Path]:
+            found = library.tag(
+                paths, tagger(), model="one", on_skip=lambda photo, why: told.update({photo.name: why})
+            )
+            return (one.path for one in found)
+
         with Library(tmp_path) as mine, Library(tmp_path) as another:
-            working = mine.tag([bad, first, first.parent / ".." / "day 0" / first.name], tagger(), **more)
-            assert next(working).path == bad
-            assert [one.path for one in another.tag([tmp_path], tagger(), **more)] == [second]
+            working = tag(mine, bad, first, first.parent / ".." / "day 0" / first.name)
+            assert next(working) == bad
+            assert list(tag(another, tmp_path)) == [second]
             assert told == {"bad.jpg": "unreadable before", "photo0.jpg": "at work in another process"}
             told.clear()
-            assert [one.path for one in working] == [first], "it was given twice"
+            assert list(working) == [first], "it was given twice"
             assert told == {}
 
     def test_a_photo_that_vanishes_before_its_turn_stops_nothing(self, tmp_path: Path) -> None:
