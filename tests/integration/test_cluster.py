@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from commands import landmarks
 from tiny_model import COLOURS, calibrated, make_model, save_colour
 
 pytest.importorskip("ray", reason="needs the extra cluster")
@@ -82,13 +83,15 @@ def test_a_job_goes_on_where_it_stopped_and_outlives_its_workers(tmp_path: Path)
         os.kill(killed[0], signal.SIGKILL)
         said, err = process.communicate()
     assert process.returncode == 2, err
-    assert f"{PHOTOS} photos in {out}; {PHOTOS - PART} tagged now, 1 of them unreadable" in said
+    assert f"{PHOTOS} photos in {out}, 1 of them unreadable; {PHOTOS - PART} tagged now" in said
     assert "Traceback" not in err
 
     rows = [row for path in sorted(out.glob("part-*.parquet")) for row in pq.read_table(path).to_pylist()]
     assert [Path(row["path"]).name for row in rows] == sorted(path.name for path in photos.iterdir())
     assert [row["path"] for row in rows if row["error"]] == [str(photos / "damaged.png")]
     assert (out / part_name(0)).stat().st_mtime_ns == before.st_mtime_ns
+    again = landmarks(*words[3:], "--part-size", PART, "--embeddings")
+    assert (again.status, again.out) == (2, f"{PHOTOS} photos in {out}, 1 of them unreadable; 0 tagged now\n")
     import lancedb
 
     assert lancedb.connect(str(out)).open_table("tagged").to_arrow().to_pylist() == rows

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -23,6 +24,7 @@ from PIL import Image
 
 from landmarks.cli.verdicts import notes_on
 from landmarks.errors import InputError, MetadataError, SettingsError, StorageError
+from landmarks.files.walker import Skipped
 from landmarks.geo.gazetteer import Place
 from landmarks.library.batch import Outcome
 from landmarks.library.library import LEDGER, Library, library_root
@@ -65,6 +67,21 @@ def jpeg(seed: int = 0, **options: object) -> bytes:
     buffer = BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", **options)
     return buffer.getvalue()
+
+
+class Looks(threading.Event):
+    """Ends a watch after some looks; `waits` are the seconds between them, which pass at once."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+        self._looks = looks
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout or 0.0)
+        if len(self.waits) == self._looks:
+            self.set()
+        return super().wait(0.02)
 
 
 def fill(root: Path, count: int = 12) -> None:
@@ -117,10 +134,11 @@ class TestRun:
         written = tree(tmp_path)
         assert {name for name in written if name not in photos} == {f"{name}.xmp" for name in photos}
         assert {name: written[name] for name in photos} == photos
-        skipped: list[Path] = []
+        skipped: list[str] = []
         with Library(tmp_path) as library:
-            assert list(library.tag([tmp_path], tagger(), model="one", on_skip=skipped.append)) == []
-        assert len(skipped) == 12
+            done = library.tag([tmp_path], tagger(), model="one", on_skip=lambda _photo, why: skipped.append(why))
+            assert list(done) == []
+        assert skipped == ["done before"] * 12
 
     def test_a_touched_photo_is_still_done_and_a_new_content_is_due(self, tmp_path: Path) -> None:
         fill(tmp_path, 3)
@@ -218,7 +236,7 @@ class TestRun:
             assert library.recorded(photo) == first.tags
             library.ledger.rename_keys(lambda key: f"{key} renamed")
             skipped: list[Path] = []
-            list(library.tag([photo], tagger(), model="one", on_skip=skipped.append))
+            list(library.tag([photo], tagger(), model="one", on_skip=lambda path, _why: skipped.append(path)))
             assert skipped == [photo], "in the old language it is done, in another one it is due"
             assert library.confirm(photo, first.tags[0].name) == []
             library.reject(photo, first.tags[0].name)
@@ -258,6 +276,37 @@ class TestRun:
             assert len(list(library.tag([tmp_path], tagger(), model="one", retry=True))) == 3
         bad.write_bytes(jpeg())
         assert statuses(run(tmp_path)) == ["written"]
+
+    def test_what_is_not_done_is_not_called_done(self, tmp_path: Path) -> None:
+        fill(tmp_path, 2)
+        bad = tmp_path / "bad.jpg"
+        bad.write_bytes(b"text")
+        first, second = (tmp_path / f"day {number}" / f"photo{number}.jpg" for number in range(2))
+        told: dict[str, str] = {}
+
+        def tag(library: Library, *paths: Path) -> Iterator[Path]:
+            found = library.tag(
+                paths, tagger(), model="one", on_skip=lambda photo, why: told.update({photo.name: why})
+            )
+            return (one.path for one in found)
+
+        with Library(tmp_path) as mine, Library(tmp_path) as another:
+            working = tag(mine, bad, first, first.parent / ".." / "day 0" / first.name)
+            assert next(working) == bad
+            assert list(tag(another, tmp_path)) == [second]
+            assert told == {"bad.jpg": "unreadable before", "photo0.jpg": "at work in another process"}
+            told.clear()
+            assert list(working) == [first], "it was given twice"
+            assert told == {}
+
+    def test_a_photo_that_vanishes_before_its_turn_stops_nothing(self, tmp_path: Path) -> None:
+        fill(tmp_path, 3)
+        photos = sorted(tmp_path.rglob("*.jpg"))
+        left: list[Skipped] = []
+        with Library(tmp_path, on_left_out=left.append) as library:
+            photos[1].unlink()
+            assert [one.path for one in library.tag(photos, tagger(), model="one")] == photos[::2]
+        assert [(one.path, one.reason) for one in left] == [(photos[1], "missing")]
 
     def test_links_hidden_files_and_odd_names(self, tmp_path: Path) -> None:
         root = tmp_path / "library"
@@ -362,6 +411,45 @@ class TestRun:
                 else:
                     stop.set()
         assert seen == ["photo0.jpg", "new.jpg"]
+
+    def test_a_watch_is_not_deaf_for_longer_after_it_has_tagged(self, tmp_path: Path) -> None:
+        fill(tmp_path, 1)
+        stop = Looks(3)
+
+        def slow(photos: Iterable[Path]) -> Iterator[ImageTags]:
+            for said in tagger()(photos):
+                time.sleep(0.1)
+                yield said
+
+        with Library(tmp_path) as library:
+            assert len(list(library.watch([tmp_path], slow, model="one", stop=stop, interval=0.01))) == 1
+        assert stop.waits[1] == 0.01
+
+    @pytest.mark.parametrize("retry", [False, True])
+    def test_a_watch_asks_once_for_what_failed_before(self, tmp_path: Path, retry: bool) -> None:
+        fill(tmp_path, 1)
+        (tmp_path / "bad.jpg").write_bytes(b"text")
+        sidecar = tmp_path / "day 0" / "photo0.jpg.xmp"
+        sidecar.write_bytes(b"<broken")
+        assert statuses(run(tmp_path)) == ["quarantined"]
+        sidecar.unlink()
+        with Library(tmp_path) as library:
+            found = library.watch([tmp_path], tagger(), model="one", stop=Looks(4), interval=0.01, retry=retry)
+            expected = [("photo0.jpg", "written"), *([("bad.jpg", "quarantined")] if retry else [])]
+            assert sorted((one.path.name, one.status) for one in found) == sorted(expected)
+
+    def test_a_watch_outlives_its_folder_and_tells_once_that_it_is_gone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "access", lambda path, _mode: path != tmp_path)  # where drives appear
+        root, left, seen = tmp_path / "photos", list[Skipped](), list[str]()
+        fill(root, 1)
+        with Library(root, on_left_out=left.append) as library:
+            for one in library.watch([root], tagger(), model="one", stop=Looks(4), interval=0.01):
+                seen.append(one.path.name)
+                root.rename(tmp_path / "away")
+        assert seen == ["photo0.jpg"]
+        assert [one.path for one in left if one.reason == "missing"] == [root]
 
 
 class TestUndo:

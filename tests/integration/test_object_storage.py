@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from landmarks.cluster.part import PartTagger, part_name
 from landmarks.cluster.plan import Plan, begin_or_continue
+from landmarks.files.storage import Storage
 
 pytestmark = pytest.mark.skipif(find_spec("moto") is None, reason="moto is not installed")
 
@@ -171,7 +172,10 @@ class TestPhotos:
             save_colour(tmp_path / "photos" / f"{name}.png", COLOURS[name])
         s3fs.S3FileSystem().put(str(tmp_path / "photos"), f"{bucket}/many", recursive=True)
         plan = Plan(f"{bucket}/many", f"{bucket}/out", str(model))
-        work, tagger = begin_or_continue(plan), PartTagger(plan)
+        work, tagger, out = begin_or_continue(plan), PartTagger(plan), Storage.at(plan.out)
+        assert out.names() == {"inputs.parquet", "job.json"}
+        s3fs.S3FileSystem(skip_instance_cache=True).pipe_file(f"{bucket}/out/another", b"of another process")
+        assert "another" in out.names()
         assert [tagger.work(part) for part in range(work.parts)] == [(2, 0)]
         with s3fs.S3FileSystem().open(f"{bucket}/out/{part_name(0)}") as file:
             rows = pq.read_table(file).to_pylist()

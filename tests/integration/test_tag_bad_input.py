@@ -305,6 +305,19 @@ def test_what_is_excluded_above_is_not_written_in_a_library_below(model: Path, n
     assert sorted(path.name for path in nested.rglob("*.xmp")) == [f"{name}.jpg.xmp" for name in "abcd"]
 
 
+def test_a_library_that_cannot_be_opened_stops_no_other(model: Path, tmp_path: Path) -> None:
+    rome, venice = (save_colour(tmp_path / name / "a.jpg", TOWER) for name in ("rome", "venice"))
+    ledger = tmp_path / "rome" / ".landmarks" / "ledger.sqlite3"
+    ledger.parent.mkdir()
+    ledger.write_text("no database")
+    done = write(rome, venice, "--model", model)
+    assert (done.status, done.err.count(str(ledger))) == (2, 1)
+    assert "1 photo: 1 tagged; 1 written" in done.complaint
+    assert list(tmp_path.rglob("*.xmp")) == [Path(f"{venice}.xmp")]
+    alone = write(rome, "--model", model)
+    assert (alone.status, alone.complaint.startswith(str(ledger))) == (2, True)
+
+
 def test_what_is_for_one_library_tells_the_others(model: Path, nested: Path, tmp_path: Path) -> None:
     inner = [nested / "2020", nested / "2020" / "may"]
     done = write(nested, "--model", model, "--ledger", tmp_path / "changes.db")

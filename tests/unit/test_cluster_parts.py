@@ -20,11 +20,13 @@ pytest.importorskip("fsspec", reason="needs the extra cluster")
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
 
-from landmarks.cluster.part import ATTEMPTS, PartTagger, attempts_name, part_name
+from landmarks.cluster.part import ATTEMPTS, PartTagger, attempts_name, outcome_of, part_name
 from landmarks.cluster.plan import Plan, begin_or_continue
-from landmarks.cluster.source import Columns
-from landmarks.errors import InputError, SettingsError, StorageError
+from landmarks.cluster.source import Columns, PartReader
+from landmarks.errors import InputError, LandmarksError, SettingsError, StorageError
+from landmarks.files.storage import Storage
 from landmarks.files.walker import Skipped
 from landmarks.model.recognizer import Recognizer
 
@@ -240,19 +242,26 @@ def test_one_photo_that_a_client_library_fails_on_is_a_row(
     read = LocalFileSystem.cat_file
 
     def fail(system: LocalFileSystem, path: str, **more: object) -> bytes:
-        if path.endswith("03.png"):
+        if path.endswith(("03.png", "04.png")):
             raise RuntimeError("403 Forbidden")  # aiohttp's errors are no OSError either
         return bytes(read(system, path, **more))
 
     monkeypatch.setattr(LocalFileSystem, "cat_file", fail)
-    assert [row["error"] for row in do(plan) if str(row["path"]).endswith("03.png")] == [
-        "the file cannot be read (403 Forbidden): check the rights and the disk"
+    (photos / "04.png").write_bytes(b"")
+    assert [row["error"] for row in do(plan) if row["error"]][:2] == [
+        "the file cannot be read (403 Forbidden): check the rights and the disk",
+        "the file is empty: copy it again from its source",
     ]
 
 
 def test_names_need_not_be_utf8(model: Path, photos: Path, tmp_path: Path) -> None:
     odd = photos.rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
     assert len(do(Plan(str(odd), str(tmp_path / "out"), str(model)))) == 12
+    pq.write_table(pa.table({"bytes": [(odd / "00.png").read_bytes()]}), tmp_path / "a.parquet")
+    tables = tmp_path / os.fsdecode(b"caf\xe9.parquet")
+    (tmp_path / "a.parquet").rename(tables)
+    (row,) = do(Plan(str(tables), str(tmp_path / "named"), str(model)))
+    assert (row["error"], str(row["path"]).endswith(r"/caf\udce9.parquet#0.0")) == (None, True)
 
 
 def test_another_job_never_mixes_with_results_that_are_there(model: Path, photos: Path, tmp_path: Path) -> None:
@@ -264,6 +273,54 @@ def test_another_job_never_mixes_with_results_that_are_there(model: Path, photos
     pq.write_table(pa.table({"a": [1]}), tmp_path / "full" / "mine.parquet")
     with pytest.raises(InputError, match="Parquet files of something else"):
         begin_or_continue(Plan(str(photos), str(tmp_path / "full"), str(model)))
+    (tmp_path / "full" / "mine.parquet").rename(tmp_path / "full" / ".inputs-1a2b3c4d.parquet")  # of a killed one
+    table = tmp_path / "full" / "tagged.lance"
+    table.mkdir()
+    with pytest.raises(InputError, match=r"full: tagged\.lance is the table of another job: remove it or"):
+        begin_or_continue(Plan(str(photos), str(tmp_path / "full"), str(model)))
+    table.rmdir()
+    for _ in range(2):
+        assert begin_or_continue(Plan(str(photos), str(tmp_path / "full"), str(model))).photos == 12
+    assert sorted(path.name for path in (tmp_path / "full").iterdir()) == ["inputs.parquet", "job.json"]
+
+
+def test_a_job_that_goes_on_knows_what_could_not_be_read(model: Path, photos: Path, tmp_path: Path) -> None:
+    (photos / "closed" / ".landmarksignore").mkdir(parents=True)
+    plan = Plan(str(photos), str(tmp_path / "out"), str(model), part_size=5)
+    for _ in range(2):
+        skipped: list[Skipped] = []
+        work = begin_or_continue(plan, skipped.append)
+        assert [one.path for one in skipped if one.reason == "unreadable"] == [photos / "closed"]
+    tagger = PartTagger(plan)
+    done = [tagger.work(part) for part in range(work.parts)]
+    assert sum(unreadable for _, unreadable in done) == 1
+    assert [outcome_of(plan, part) for part in range(work.parts)] == done
+    (tmp_path / "out" / part_name(1)).write_text("damaged")
+    with pytest.raises(InputError, match=r"part-000001\.parquet is damaged: remove it"):
+        outcome_of(plan, 1)
+
+
+@pytest.mark.parametrize("what", ["ls", "pipe_file"])
+def test_results_out_of_reach_are_told(
+    model: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("Unable to locate credentials")  # botocore's errors are no OSError either
+
+    monkeypatch.setattr(MemoryFileSystem, what, fail)
+    with pytest.raises(LandmarksError, match=r"^memory://out: .*\(Unable to locate credentials\): check "):
+        begin_or_continue(Plan(str(photos), "memory://out", str(model)))
+
+
+def test_no_more_is_read_of_a_file_than_the_limit(model: Path, photos: Path, tmp_path: Path) -> None:
+    plan = Plan(str(photos), str(tmp_path / "out"), str(model))
+    begin_or_continue(plan)
+    with (photos / "00.png").open("ab") as file:
+        file.truncate(2**40)
+    reader = PartReader(Storage.at(plan.source), tmp_path / "out" / "inputs.parquet", plan.columns, 2**20)
+    said = dict(reader.photos(0))
+    assert said[str(photos / "00.png")] == "the file has more than the limit of 1.0 MiB: make it smaller first"
+    assert said[str(photos / "01.png")] == (photos / "01.png").read_bytes()
 
 
 def test_a_part_whose_process_dies_every_time_is_left_for_the_next_start(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, PngImagePlugin
 from tiny_model import camera_exif, save_colour
 
 from landmarks.metadata.reading import Facts, read_facts
@@ -98,6 +100,34 @@ def test_metadata_of_a_large_file_are_read(tmp_path: Path) -> None:
     with photo.open("ab") as file:
         file.truncate(300 * 2**20)
     assert read_facts(photo).position == (51.0, -2.0)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize("kind", ["eXIf", "iTXt", "zTXt", "tEXt"])
+def test_metadata_of_a_png_are_read_without_its_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, cut: bool
+) -> None:
+    """Some programs store them behind the pixels, for which Pillow would decode all of these, however many."""
+
+    def load(_image: object) -> None:
+        raise AssertionError("the pixels were decoded")
+
+    exif = camera_exif(None, "2024:05:01 10:00:00").tobytes()
+    profile = f"\nexif\n{len(exif)}\n{exif.hex()}\n".encode()
+    content = {
+        "eXIf": exif.removeprefix(b"Exif\0\0"),
+        "iTXt": b"XML:com.adobe.xmp\0\0\0\0\0" + packet(f'{PHOTOSHOP}:DateCreated="2024-05-01T10:00:00"'),
+        "zTXt": b"Raw profile type exif\0\0" + zlib.compress(profile),
+        "tEXt": b"Software\0none",
+    }[kind]
+    body = kind.encode() + content
+    chunk = struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+    photo = save_colour(tmp_path / "a.png", (1, 2, 3))
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
+    whole, end = photo.read_bytes()[:-12], photo.read_bytes()[-12:]
+    photo.write_bytes(whole + chunk + (b"" if cut else end))
+    taken = None if kind == "tEXt" else datetime(2024, 5, 1, 10)
+    assert read_facts(photo) == Facts(taken, None, "drawn" if kind in {"eXIf", "zTXt"} else "", size=(64, 48))
 
 
 def test_of_what_is_no_photo_nothing_is_known(tmp_path: Path) -> None:

@@ -568,6 +568,12 @@ class TestInPlace:
                 tool.read(photo, photo.read_bytes())
             assert tool.read(photo, photo.read_bytes()) == (Entries(), False)
 
+    def test_ctrl_c_does_not_reach_exiftool(self, photo: Path) -> None:
+        with ExifTool() as tool:
+            tool.read(photo, photo.read_bytes())
+            assert tool._process is not None
+            assert os.getpgid(tool._process.pid) != os.getpgrp()
+
     def test_links_and_read_only_photos_are_refused(self, photo: Path) -> None:
         link = photo.with_name("link.jpg")
         link.symlink_to(photo)

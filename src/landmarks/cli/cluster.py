@@ -64,14 +64,14 @@ def cluster(
         part_size=part_size,
     )
     summary = Summary(verbosity)
-    with RunProgress(verbosity, unit="parts") as shown:
+    with RunProgress(verbosity, unit="photos") as shown:
         shown.stage(f"tagging {source}")
         report = run_job(plan, address=address, workers=workers, progress=shown.progress, on_skip=summary.skip)
         if table_format == "lance" and not report.missing:
             shown.stage("writing the Lance table")
             write_table(plan, report.photos)
     click.echo(
-        f"{counted(report.photos, 'photo')} in {out}; {report.done} tagged now, {report.failed} of them unreadable"
+        f"{counted(report.photos, 'photo')} in {out}, {report.failed} of them unreadable; {report.done} tagged now"
     )
     if summary.skipped and not verbosity.quiet:
         click.echo(summary.skipped_line(), err=True)

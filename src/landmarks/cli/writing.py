@@ -16,11 +16,12 @@ from landmarks.cli.judging import Judge
 from landmarks.cli.tag import Writing
 from landmarks.cli.trips import Together
 from landmarks.cli.verdicts import notes_on
-from landmarks.errors import SettingsError, StorageError
+from landmarks.errors import LandmarksError, LedgerError, SettingsError, StorageError
 from landmarks.files.ending import on_ending
 from landmarks.files.walker import Skipped, unreached
-from landmarks.imaging.photos import walk_photos
+from landmarks.imaging.photos import OnSkip, walk_photos
 from landmarks.library.batch import Outcome
+from landmarks.library.due import NotDue
 from landmarks.library.library import Library
 from landmarks.library.roots import (
     absolute,
@@ -130,21 +131,34 @@ def write_tags(paths: Sequence[Path], job: WriteJob, display: Display) -> None:
         if skipped.reason == "apart":
             display.note(f"{skipped.path}: a library of its own: landmarks tag {skipped.path} --write tags it")
 
+    is_done = False
     with display.over(total), Judge(writing.state, writing.ledger) as records:
         while libraries:
             root = min(libraries, key=lambda one: len(one.parts))  # those in it are found meanwhile
             given = libraries.pop(root)
-            library = Library(
-                root,
-                ledger=writing.ledger or ledger_of(root, writing.state),
-                options=job.options,
-                read_only=writing.dry_run,
-                exclude=job.exclude,
-                apart=other_libraries(writing.state, above.get(root)),
-                on_left_out=leave_out,
-            )
+            try:
+                library = _open(root, job, above.get(root), leave_out)
+            except (LedgerError, StorageError) as error:
+                if not libraries and not is_done:
+                    raise
+                _report(error, display)
+                continue
             with library:
                 _write(library, given, job, display, records)
+            is_done = True
+
+
+def _open(root: Path, job: WriteJob, above: Path | None, on_left_out: OnSkip) -> Library:
+    writing = job.writing
+    return Library(
+        root,
+        ledger=writing.ledger or ledger_of(root, writing.state),
+        options=job.options,
+        read_only=writing.dry_run,
+        exclude=job.exclude,
+        apart=other_libraries(writing.state, above),
+        on_left_out=on_left_out,
+    )
 
 
 def _photos(paths: Sequence[Path], job: WriteJob) -> Iterator[Path]:
@@ -165,10 +179,15 @@ def _is_writable(folder: Path, display: Display) -> bool:
     try:
         require_writable([folder])
     except StorageError as error:
-        display.note(str(error))
-        display.summary.problems = True
+        _report(error, display)
         return False
     return True
+
+
+def _report(error: LandmarksError, display: Display) -> None:
+    """Report what stops one library or folder and leaves the others."""
+    display.note(str(error))
+    display.summary.problems = True
 
 
 def _writable(paths: Sequence[Path], display: Display) -> list[Path]:
@@ -187,9 +206,8 @@ def _writable(paths: Sequence[Path], display: Display) -> list[Path]:
             refused[str(error)] = error
     if not kept:
         raise next(iter(refused.values()))
-    for sentence in refused:
-        display.note(sentence)
-        display.summary.problems = True
+    for error in refused.values():
+        _report(error, display)
     return kept
 
 
@@ -203,10 +221,13 @@ def _write(library: Library, paths: list[Path], job: WriteJob, display: Display,
             findings[finding.photo.path] = finding
             yield finding.photo
 
-    def settled(photo: Path) -> None:
-        summary.skipped["done before"] += 1
-        if summary.verbosity.verbose:
-            display.note(f"{photo}: skipped: done before")
+    def not_due(photo: Path, why: NotDue) -> None:
+        told = f"{why}: --retry tries again" if why == "unreadable before" else why
+        summary.skipped[told] += 1
+        is_elsewhere = why == "at work in another process"
+        summary.problems |= is_elsewhere
+        if is_elsewhere or summary.verbosity.verbose:
+            display.note(f"{photo}: skipped: {told}")
         display.advance()
 
     model = identity_of_models(job.folders, job.settings) + job.trip_key
@@ -214,9 +235,9 @@ def _write(library: Library, paths: list[Path], job: WriteJob, display: Display,
         if writing.watch:
             folders = ", ".join(map(str, paths))
             display.note(f"{folders}: watched for new and changed photos until stopped (Ctrl-C)")
-            outcomes = library.watch(paths, tagger, model=model, stop=stop)
+            outcomes = library.watch(paths, tagger, model=model, stop=stop, retry=writing.retry)
         else:
-            outcomes = library.tag(paths, tagger, model=model, retry=writing.retry, on_skip=settled)
+            outcomes = library.tag(paths, tagger, model=model, retry=writing.retry, on_skip=not_due)
         for outcome in outcomes:
             summary.notes[_WORDS[outcome.status]] += 1
             if outcome.rejected:

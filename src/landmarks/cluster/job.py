@@ -14,13 +14,15 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from landmarks.cluster.part import PartTagger, part_name
+from landmarks.cluster.part import PartTagger, outcome_of, part_name
 from landmarks.cluster.plan import Plan, begin_or_continue
 from landmarks.errors import InputError, ModelError
 from landmarks.files.storage import Storage
@@ -29,8 +31,10 @@ from landmarks.imaging.photos import OnSkip
 STARTS = 3
 """Attempts to start Ray on this machine before the job gives up."""
 
+_READERS = 32  # threads: of a large job in object storage, as many requests are on their way
+
 Progress = Callable[[int, int], None]
-"""Called with (photos done, total photos)."""
+"""Called with (photos done this time, photos that were not done before)."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Report:
     Attributes:
         photos: Number of photos in the job.
         done: Photos tagged this time, including unreadable ones.
-        failed: Unreadable photos this time.
+        failed: Unreadable photos, this time and before.
         missing: Parts of the job that are still not done.
         reason: What the first part that failed said; empty if none did.
     """
@@ -67,16 +71,19 @@ def run_job(
         address: Address of a Ray cluster; None for `RAY_ADDRESS`, else for this machine alone.
         workers: Number of tagging processes, or None for one per core of the cluster.
         progress: Called after each part.
-        on_skip: Called with everything that is skipped while a new job lists its inputs.
+        on_skip: As for `begin_or_continue`.
 
     Raises:
-        InputError: As for `begin_or_continue`; or there is no cluster at the address.
+        InputError: As for `begin_or_continue`; or a result file is damaged; or there is no cluster at the address.
         ModelError: The model is damaged, or no process can load it.
     """
     work = begin_or_continue(plan, on_skip)
     there = Storage.at(plan.out).names()
     due = [part for part in range(work.parts) if part_name(part) not in there]
-    done, failed, reason = 0, 0, ""
+    with ThreadPoolExecutor(_READERS) as pool:
+        before = list(pool.map(partial(outcome_of, plan), set(range(work.parts)) - set(due)))
+    left = work.photos - sum(photos for photos, _ in before)
+    done, failed, reason = 0, sum(unreadable for _, unreadable in before), ""
     if due:
         _connect(address)
         try:
@@ -86,7 +93,7 @@ def run_job(
                     continue
                 done, failed = done + outcome[0], failed + outcome[1]
                 if progress:
-                    progress(done, work.photos)
+                    progress(done, left)
         finally:
             ray.shutdown()
     there = Storage.at(plan.out).names()

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from landmarks.cluster.plan import Plan
 from landmarks.cluster.source import INPUTS, PartReader
+from landmarks.errors import InputError
 from landmarks.files.storage import Storage
 from landmarks.tagging.pipeline import Model
 from landmarks.tagging.workers import BATCH
@@ -48,6 +49,21 @@ def part_name(part: int) -> str:
     return f"part-{part:06d}.parquet"
 
 
+def outcome_of(plan: Plan, part: int) -> tuple[int, int]:
+    """Return the numbers of photos and of unreadable ones of a finished part.
+
+    Raises:
+        InputError: Its result file is damaged or cannot be read.
+    """
+    name = part_name(part)
+    with Storage.at(plan.out).opened(name) as file:
+        try:
+            errors = pq.ParquetFile(file).read(["error"])["error"]
+        except pa.ArrowException as error:
+            raise InputError(f"{plan.out}: {name} is damaged: remove it and run the command again") from error
+    return len(errors), len(errors) - errors.null_count
+
+
 class PartTagger:
     """Tags parts, one after another; created once per process, so the model is loaded once.
 
@@ -60,7 +76,9 @@ class PartTagger:
         self._model = Model(Path(plan.model), plan.settings)
         self._out = Storage.at(plan.out)
         inputs = self._out.system.cat_file(self._out.inside(INPUTS))
-        self._reader = PartReader(Storage.at(plan.source), pa.BufferReader(inputs), plan.columns)
+        self._reader = PartReader(
+            Storage.at(plan.source), pa.BufferReader(inputs), plan.columns, plan.settings.limits.max_bytes
+        )
 
     def work(self, part: int) -> tuple[int, int]:
         """Tag the photos of one part and write its results; return the numbers of photos and of failures.

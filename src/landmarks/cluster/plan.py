@@ -9,12 +9,15 @@ from typing import Any
 from landmarks.cluster.source import INPUTS, Columns, list_inputs
 from landmarks.errors import InputError, require_at_least
 from landmarks.files.storage import Storage
+from landmarks.files.walker import Skipped
 from landmarks.imaging.photos import OnSkip
 from landmarks.model.folder import read_info
 from landmarks.tagging.settings import TagSettings
 from landmarks.tagging.tagger import identity_of
 
 PLAN = "job.json"
+TABLE = "tagged"
+"""Name of the Lance table, stored in the folder `tagged.lance` beside the result files."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +82,11 @@ def begin_or_continue(plan: Plan, on_skip: OnSkip = lambda _skipped: None) -> Wo
 
     Args:
         plan: The job.
-        on_skip: Called with everything that is skipped while the inputs are listed.
+        on_skip: Called with everything that is skipped while the inputs are listed; of a stopped job, with the
+            folders that could not be read.
 
     Raises:
-        InputError: There is nothing to do, or the folder has the results of another job.
+        InputError: There is nothing to do, or the folder has the results of another job or cannot be reached.
         StorageError: The folder cannot be written.
     """
     out, fixed = Storage.at(plan.out), plan.fixed()
@@ -97,11 +101,24 @@ def begin_or_continue(plan: Plan, on_skip: OnSkip = lambda _skipped: None) -> Wo
             )
         out.sweep()
         out.remove("attempts")
+        for path, message in before.get("unreadable", ()):
+            on_skip(Skipped(Path(path), "unreadable", message))
         return Work(int(before["parts"]), int(before["photos"]))
-    if any(name.endswith(".parquet") and name != INPUTS for name in names):
+    if any(name.endswith(".parquet") and name[0] != "." and name != INPUTS for name in names):
         raise InputError(f"{plan.out}: there are Parquet files of something else in it: choose another folder")
-    inputs = list_inputs(Storage.at(plan.source), plan.columns, plan.part_size, on_skip)
+    if f"{TABLE}.lance" in names:
+        raise InputError(
+            f"{plan.out}: {TABLE}.lance is the table of another job: remove it or choose another folder"
+        )
+    unreadable: list[tuple[str, str]] = []
+
+    def skip(skipped: Skipped) -> None:
+        if skipped.reason == "unreadable":
+            unreadable.append((str(skipped.path), skipped.message))
+        on_skip(skipped)
+
+    inputs = list_inputs(Storage.at(plan.source), plan.columns, plan.part_size, skip)
     out.write(INPUTS, inputs.table)
     # Last, because it marks the list as complete.
-    out.write_json(PLAN, {**fixed, "parts": inputs.parts, "photos": inputs.photos})
+    out.write_json(PLAN, {**fixed, "parts": inputs.parts, "photos": inputs.photos, "unreadable": unreadable})
     return Work(inputs.parts, inputs.photos)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -146,12 +147,14 @@ class PartReader:
         source: Folder or URL of the photos.
         inputs: The open `inputs.parquet`.
         columns: Columns of Parquet files.
+        max_bytes: Size of the largest file to read.
     """
 
-    def __init__(self, source: Storage, inputs: Any, columns: Columns) -> None:
+    def __init__(self, source: Storage, inputs: Any, columns: Columns, max_bytes: int) -> None:
         self._source = source
         self._inputs = pq.ParquetFile(inputs)
         self._columns = columns
+        self._max_bytes = max_bytes
 
     def photos(self, part: int) -> Iterator[tuple[str, bytes | str]]:
         """Yield name and content of each photo of a part, or the reason as text if it cannot be read."""
@@ -159,17 +162,23 @@ class PartReader:
         for raw, group in zip(rows["path"].to_pylist(), rows["group"].to_pylist(), strict=True):
             path = os.fsdecode(raw)
             if group < 0:
-                yield path.encode(errors="backslashreplace").decode(), self._content(path)
+                yield _as_text(path), self._content(path)
             else:
                 yield from self._of_group(path, group)
 
     def _content(self, path: str) -> bytes | str:
         try:
-            return bytes(self._source.system.cat_file(path))
+            content = bytes(self._source.system.cat_file(path, end=self._max_bytes + 1))
         except FileNotFoundError:
             return "no such file: it was there when the job began"
         except Exception as error:  # noqa: BLE001 - client libraries have types of their own
+            with suppress(Exception):
+                if self._source.system.size(path) == 0:  # object storage has no range of nothing
+                    return b""
             return f"the file cannot be read ({error}): check the rights and the disk"
+        if len(content) > self._max_bytes:
+            return f"the file has more than the limit of {self._max_bytes / 2**20:.1f} MiB: make it smaller first"
+        return content
 
     def _of_group(self, path: str, group: int) -> Iterator[tuple[str, bytes | str]]:
         with self._source.system.open(path) as file:
@@ -183,5 +192,10 @@ class PartReader:
                 for picture, name in zip(pictures, names, strict=True):
                     content = picture["bytes"] if isinstance(picture, dict) else picture  # Hugging Face's type
                     given = bytes(content) if content is not None else "there is no picture in this row"
-                    yield str(name) if name is not None else f"{path}#{group}.{row}", given
+                    yield str(name) if name is not None else f"{_as_text(path)}#{group}.{row}", given
                     row += 1
+
+
+def _as_text(path: str) -> str:
+    """Return a path for the results, which are UTF-8; names need not be."""
+    return path.encode(errors="backslashreplace").decode()

@@ -15,12 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from landmarks.cluster.part import SCHEMA
-from landmarks.cluster.plan import Plan
+from landmarks.cluster.plan import TABLE, Plan
 from landmarks.errors import InputError, StorageError
 from landmarks.files.storage import Storage
-
-TABLE = "tagged"
-"""Name of the table, stored in the folder `tagged.lance` beside the result files."""
 
 _ROWS = 1024  # of a batch, in memory at a time
 

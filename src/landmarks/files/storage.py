@@ -14,7 +14,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from landmarks.errors import InputError, LandmarksError, StorageError
-from landmarks.files.atomic import atomic_path, storage_errors, write_bytes
+from landmarks.files.atomic import atomic_path, is_temporary, storage_errors, write_bytes
 
 _VERSIONS = ("ETag", "etag", "content_md5", "LastModified", "last_modified", "updated", "mtime", "created")
 """What file systems call a value that changes with the content of a file; the first that is there is taken."""
@@ -120,19 +120,30 @@ class Storage:
         return any(part.startswith(".") for part in path.removeprefix(self.root).split("/"))
 
     def names(self) -> set[str]:
-        """Return the names of the entries in this folder; empty if it does not exist yet."""
-        try:
+        """Return the names of the entries in this folder, as of now; empty if it does not exist yet.
+
+        Raises:
+            InputError: It cannot be reached.
+        """
+        with _reached(self.address), suppress(FileNotFoundError):
+            self.system.invalidate_cache(self.root)  # other processes write here
             return {path.rstrip("/").rpartition("/")[2] for path in self.system.ls(self.root, detail=False)}
-        except FileNotFoundError:
-            return set()
+        return set()
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[Any]:
+        """Open a file in this folder for reading; raises `InputError` if it cannot be read."""
+        with _reached(f"{self.address}/{name}"), self.system.open(self.inside(name)) as file:
+            yield file
 
     def has(self, name: str) -> bool:
-        """Return whether this folder contains a file."""
-        return bool(self.system.exists(self.inside(name)))
+        """Return whether this folder contains a file; raises `InputError` if it cannot be reached."""
+        with _reached(self.address):
+            return bool(self.system.exists(self.inside(name)))
 
     def remove(self, name: str) -> None:
-        """Remove a file or folder in this folder, recursively, if it exists."""
-        with suppress(FileNotFoundError):
+        """Remove a file or folder in this folder, recursively, if it exists; raises `InputError` if that fails."""
+        with _reached(self.address), suppress(FileNotFoundError):
             self.system.rm(self.inside(name), recursive=True)
 
     def write(self, name: str, content: bytes) -> None:
@@ -144,8 +155,10 @@ class Storage:
         try:
             # Object storage shows a file only when it is complete.
             self.system.pipe_file(path, content)
-        except OSError as error:
-            raise StorageError(f"{self.address}: {name} cannot be written ({error}): check the rights") from error
+        except Exception as error:  # what its client library raises, which differs by file system
+            raise StorageError(
+                f"{self.address}: {name} cannot be written ({_reason(error)}): check credentials and rights"
+            ) from error
 
     def write_json(self, name: str, value: Any) -> None:
         """Write `value` as JSON; see `write`."""
@@ -168,7 +181,7 @@ class Storage:
         """Remove partial files that a killed process left on a local disk."""
         if self.is_local and Path(self.root).is_dir():
             with storage_errors(Path(self.root)):
-                for left in Path(self.root).glob(".part-*.parquet"):
+                for left in filter(is_temporary, Path(self.root).iterdir()):
                     left.unlink(missing_ok=True)
 
 

@@ -6,12 +6,24 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from landmarks.library.batch import Work
 from landmarks.library.ledger import Ledger
 from landmarks.library.records import PhotoRow, PhotoState
 from landmarks.library.writing import Snapshot
 
+NotDue = Literal["done before", "unreadable before", "unwritable before", "at work in another process"]
+"""Why a photo is not due."""
+
+OnNotDue = Callable[[Path, NotDue], None]
+"""Called with each photo that is not due, and why."""
+
+_SETTLED: dict[PhotoState, NotDue] = {
+    "done": "done before",
+    "unreadable": "unreadable before",
+    "unwritable": "unwritable before",
+}
 _CLAIMS = 16  # photos that are claimed in one step
 
 
@@ -55,7 +67,7 @@ class DuePhotos:
         run_key: Model and options; photos that were done with others are due again.
         settled: Photos in one of these states are due again only when they change.
         read_only: Claim nothing and note nothing.
-        on_skip: Called for each photo that is not due.
+        on_skip: Called for each photo that is not due; one that is given twice is tagged once without a word.
 
     Attributes:
         pending: The work there is with each claimed photo; whoever takes a photo up removes it.
@@ -69,7 +81,7 @@ class DuePhotos:
         settled: Set[PhotoState],
         *,
         read_only: bool = False,
-        on_skip: Callable[[Path], None] | None = None,
+        on_skip: OnNotDue | None = None,
     ) -> None:
         self.pending: dict[Path, Work] = {}
         self._ledger = ledger
@@ -77,7 +89,7 @@ class DuePhotos:
         self._run_key = run_key
         self._settled = settled
         self._read_only = read_only
-        self._skip = on_skip or (lambda _photo: None)
+        self._skip = on_skip or (lambda _photo, _why: None)
 
     def among(self, photos: Iterable[Path]) -> Iterator[Path]:
         """Give the photos that are due, each claimed and in `pending`."""
@@ -86,8 +98,8 @@ class DuePhotos:
             key = self._key(photo)
             row = self._ledger.photo(key)
             work = self._look(photo, key, row)
-            if work is None:
-                self._skip(photo)
+            if not isinstance(work, Work):
+                self._skip(photo, work)
                 continue
             found.append((work, row))
             if len(found) == _CLAIMS:
@@ -103,33 +115,36 @@ class DuePhotos:
     def _claimed(self, found: list[tuple[Work, PhotoRow | None]]) -> list[Path]:
         if not found:
             return []
+        claimed: list[Path] = []
         with self._ledger.transaction():
             for work, row in found:
-                # Another process may have done it between our look and our claim.
-                current = self._read_only or self._ledger.photo(work.key) == row
-                if current and (self._read_only or self._ledger.claim(work.key)):
+                now = row if self._read_only else self._ledger.photo(work.key)
+                if now is not None and now != row:  # done between our look and our claim
+                    self._skip(work.photo, _SETTLED[now.state])
+                elif self._read_only or self._ledger.claim(work.key):
                     self.pending[work.photo] = work
-                else:
-                    self._skip(work.photo)
-        return [work.photo for work, _ in found if work.photo in self.pending]
+                    claimed.append(work.photo)
+                elif not self._ledger.holds(work.key):
+                    self._skip(work.photo, "at work in another process")
+        return claimed
 
-    def _look(self, photo: Path, key: bytes, row: PhotoRow | None) -> Work | None:
-        """Return the work there is with a photo, or None when it is settled and unchanged."""
+    def _look(self, photo: Path, key: bytes, row: PhotoRow | None) -> Work | NotDue:
+        """Return the work there is with a photo, or why there is none when it is settled and unchanged."""
         if row is not None and (row.key != self._run_key or row.state not in self._settled):
             row = None
         try:
             if row is not None:
                 status = photo.stat()
                 if (status.st_size, status.st_mtime_ns) == (row.size, row.mtime_ns):
-                    return None
+                    return _SETTLED[row.state]
             # Of a photo that is due anyway the content is read once, by the tagger.
             snapshot = Snapshot.of(photo, read=row is not None) if photo.is_file() else None
         except OSError:
             snapshot = None  # the tagger will say what is wrong with it
         if row is not None and snapshot is None and not row.sha256:
-            return None  # still as unreadable as it was
+            return _SETTLED[row.state]  # still as unreadable as it was
         if row is not None and snapshot is not None and snapshot.sha256 == row.sha256:
             if not self._read_only:
                 self._ledger.record(replace(row, size=snapshot.size, mtime_ns=snapshot.mtime_ns))
-            return None
+            return _SETTLED[row.state]
         return Work(photo, key, snapshot, self._run_key)

@@ -167,6 +167,11 @@ class Ledger(Closing):
             taken = self._connection.execute("INSERT OR IGNORE INTO claims (photo, owner) VALUES (?, ?)", row)
         return taken.rowcount == 1
 
+    def holds(self, photo: bytes) -> bool:
+        """Return whether this process has claimed a photo."""
+        query = "SELECT 1 FROM claims WHERE photo = ? AND owner = ?"
+        return self.row(query, photo, self._presence.owner) is not None
+
     def release(self, photos: Iterable[bytes]) -> None:
         """Release photos; closing the ledger releases all of them."""
         rows = [(photo, self._presence.owner) for photo in photos]

@@ -7,6 +7,7 @@ batches, each written down in the ledger first (see `landmarks.library.ledger`).
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
@@ -18,15 +19,14 @@ from landmarks.errors import InputError, MetadataError
 from landmarks.files.checksums import sha256_file
 from landmarks.files.closing import Closing
 from landmarks.files.walker import Apart, Skipped
-from landmarks.geo.gazetteer import Gazetteer
 from landmarks.imaging.photos import OnSkip, refuse_missing, walk_photos
 from landmarks.library.batch import Batch, Outcome
-from landmarks.library.due import DuePhotos, Rest
+from landmarks.library.due import DuePhotos, OnNotDue, Rest
 from landmarks.library.ledger import Ledger
 from landmarks.library.moves import follow_moves
 from landmarks.library.records import PhotoState, RunRow, Verdict
 from landmarks.library.review.judging import Files, Judgement, confirmation, judge
-from landmarks.library.review.verdicts import confirmed_tags, judged, names_of, newest, own_names
+from landmarks.library.review.verdicts import confirmed_tags, judged, names_of, newest, own_names, place_names
 from landmarks.library.roots import LEDGER, absolute, keep_root, ledger_of, library_root, may_write
 from landmarks.library.undo import Undone, preview, undo
 from landmarks.library.writing import recover, require_writable
@@ -76,7 +76,7 @@ class Library(Closing):
         self._prefix = os.path.join(self.root, "")  # noqa: PTH118 - with a slash at its end
         self._exclude, self._apart = tuple(exclude), apart
         self._on_left_out = on_left_out
-        self._told: set[Skipped] = set()  # of this and earlier looks of a watch
+        self._told: set[Skipped] | None = None  # while watching: of this look and earlier ones
         if not self.root.is_dir():
             raise InputError(f"{root}: no such folder: check the spelling")
         self.options = options or WriteOptions()
@@ -108,7 +108,7 @@ class Library(Closing):
         model: str,
         retry: bool = False,
         moves: bool = True,
-        on_skip: Callable[[Path], None] | None = None,
+        on_skip: OnNotDue | None = None,
     ) -> Iterator[Outcome]:
         """Tag what is due among photos and folders, and write it, or show it where the library is read-only.
 
@@ -118,12 +118,13 @@ class Library(Closing):
             model: Identity of the model; photos that were done with another one are due again.
             retry: Take up photos again that could not be read, though they have not changed since.
             moves: Find photos again that were moved, which looks at every photo that was written for.
-            on_skip: Called for each photo that is not due.
+            on_skip: Called for each photo that is not due, with the reason.
 
         Yields:
             One outcome for each photo that was due, as soon as it is certain.
 
         Raises:
+            InputError: A path does not exist, and nobody is told of what is left out.
             StorageError: The disk is full or the folder read-only. All that was done before is kept.
             LedgerError: The ledger cannot be used.
         """
@@ -138,6 +139,7 @@ class Library(Closing):
         model: str,
         stop: Event,
         interval: float = 2.0,
+        retry: bool = False,
     ) -> Iterator[Outcome]:
         """Tag photos as they arrive, until `stop` is set.
 
@@ -152,20 +154,28 @@ class Library(Closing):
             model: Identity of the model.
             stop: Ends the watch.
             interval: Seconds between two looks, more than 0.
+            retry: As of `tag`, once.
         """
         rest = Rest(interval)
+        self._told = set()
 
         def at_rest(due: Iterable[Path]) -> Iterator[ImageTags]:
             return tag_photos(photo for photo in due if not stop.is_set() and rest.reached(photo))
 
         paths = list(paths)
-        settled: set[PhotoState] = {"done", "unreadable"}
-        while not stop.is_set():
-            begun = time.monotonic()
-            yield from self._tag(paths, at_rest, model, settled, None)
+        settled: set[PhotoState] = {"done"} if retry else {"done", "unreadable"}
+        for look in itertools.count():
+            if stop.is_set():
+                break
+            begun, found = time.monotonic(), False
+            for outcome in self._tag(paths, at_rest, model, settled, None):
+                found = True
+                yield outcome
             rest.forget_the_rest()
-            settled.add("unwritable")  # asked for once, not at every look
-            stop.wait(max(interval, 10 * (time.monotonic() - begun)))
+            if look > 0:  # the first one takes nothing up; what failed before is asked for once
+                settled |= {"unreadable", "unwritable"}
+            # The time of a look that tagged tells nothing of how long reading takes.
+            stop.wait(interval if found else max(interval, 10 * (time.monotonic() - begun)))
 
     def quarantine(self) -> Iterator[tuple[Path, str]]:
         """Give the photos that could not be tagged, each with the reason."""
@@ -215,7 +225,7 @@ class Library(Closing):
         photo = self._find_again(photo)
         name = tag.casefold()
         known = self._known_tags(photo)
-        if not any(name in names_of(each) for each in known.values()) and name not in _place_names():
+        if not any(name in names_of(each) for each in known.values()) and name not in place_names():
             raise InputError(
                 f"{photo}: it never had a tag {tag!r}, and no landmark, city or country is called so; its tags: "
                 f"{_listed(known)}"
@@ -307,13 +317,13 @@ class Library(Closing):
         tag_photos: TagPhotos,
         model: str,
         settled: Set[PhotoState],
-        on_skip: Callable[[Path], None] | None,
+        on_skip: OnNotDue | None,
         *,
         moves: bool = True,
     ) -> Iterator[Outcome]:
         """Do the work of `tag`; photos in a state of `settled` are due again only when they change."""
         if not self._read_only:
-            require_writable(paths)
+            require_writable(filter(os.path.exists, paths))  # of what is missing the walk tells
             if self._place != self.root / LEDGER:  # that one may be taken elsewhere by itself
                 keep_root(self.ledger, self._place, self.root)
         if moves:
@@ -370,27 +380,17 @@ class Library(Closing):
         return known
 
     def _walk(self, paths: Iterable[Path]) -> Iterator[Path]:
-        """Give the photos below `paths` one by one; an unreadable folder stops nothing."""
+        """Give the photos below `paths` one by one; what is left out stops nothing if somebody is told of it."""
+        tell = self._on_left_out or refuse_missing
 
-        def refuse(skipped: Skipped) -> None:
-            refuse_missing(skipped)
-            if skipped in self._told:
-                return
-            self._told.add(skipped)
-            if self._on_left_out is not None:
-                self._on_left_out(skipped)
+        def left_out(skipped: Skipped) -> None:
+            if self._told is None or skipped not in self._told:
+                tell(skipped)
+            if self._told is not None:
+                self._told.add(skipped)
 
-        return walk_photos(paths, exclude=self._exclude, apart=self._apart, on_skip=refuse)
+        return walk_photos(paths, exclude=self._exclude, apart=self._apart, on_skip=left_out)
 
 
 def _listed(known: Mapping[str, Tag]) -> str:
     return ", ".join(sorted(tag.name for tag in known.values())) or "none"
-
-
-def _place_names() -> set[str]:
-    """The names that tags may have: of landmarks, cities, countries and kinds, in folded case."""
-    return {
-        name.casefold()
-        for place in Gazetteer.bundled()
-        for name in (place.name, place.city, place.country, place.kind)
-    }

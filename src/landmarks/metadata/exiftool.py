@@ -202,6 +202,7 @@ class ExifTool(Closing):
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                start_new_session=True,  # lest Ctrl-C end it before the photo in flight is written
             )
         return self._process
 

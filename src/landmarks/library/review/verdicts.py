@@ -100,6 +100,15 @@ def names_of(tag: Tag) -> set[str]:
     return own_names(tag) | {name.casefold() for name in _as_written(around, tag)}
 
 
+def place_names() -> set[str]:
+    """Return the names that tags may have: of landmarks, cities, countries and kinds, in folded case."""
+    return {
+        name.casefold()
+        for place in Gazetteer.bundled()
+        for name in (place.name, place.city, place.country, place.kind)
+    }
+
+
 def own_names(tag: Tag) -> set[str]:
     """Return the names of a tag, case-folded; of a landmark in all languages, as the next run may use another."""
     names = [tag.name]
