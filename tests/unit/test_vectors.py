@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +14,6 @@ from landmarks.model.vectors import evenly
 def test_no_more_than_asked_are_drawn_and_they_are_evenly_spaced(count: int, most: int) -> None:
     drawn = evenly(range(count), most)
     assert len(drawn) == min(count, most)
-    gaps = {after - before for before, after in zip(drawn, drawn[1:], strict=False)}
+    gaps = {after - before for before, after in pairwise(drawn)}
     assert not gaps or max(gaps) - min(gaps) <= 1
     assert not drawn or drawn[0] == 0
