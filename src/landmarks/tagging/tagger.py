@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from landmarks.fewshot.learned import LearnedLandmarks, learned_digest, read_learned
 from landmarks.files.checksums import sha256_file
+from landmarks.geo.distances import distances_km
 from landmarks.geo.gazetteer import Gazetteer, distance_km
 from landmarks.geo.languages import in_language
 from landmarks.geo.nearby import Nearby
@@ -135,6 +136,8 @@ class Tagger:
             gazetteer.find(name) if known else None for name, known in zip(classes, self._landmarks, strict=True)
         ]
         self._places = [row if row is not None and not row.is_thing else None for row in self._rows]
+        coordinates = ((place.coordinates if place is not None else None) for place in self._places)
+        self._coordinates = np.array([one or (np.nan, np.nan) for one in coordinates], dtype=np.float64)
         self._groups = self._grouped()
         # Members of all groups of a level in one array with their groups, to sum 60,000 groups in one call.
         self._members = {level: _flat(groups) for level, groups in self._groups.items()}
@@ -292,12 +295,7 @@ class Tagger:
         """Return the distance in kilometres from the camera to the place of each class, NaN where unknown."""
         if position is None:
             return None
-        return np.array(
-            [
-                np.nan if place is None or place.coordinates is None else distance_km(position, place.coordinates)
-                for place in self._places
-            ]
-        )
+        return distances_km(position, self._coordinates)
 
     def _with_position(
         self, probabilities: NDArray[np.float64], distances: NDArray[np.float64] | None

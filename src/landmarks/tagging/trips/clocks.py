@@ -14,7 +14,8 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from landmarks.tagging.trips.travel import distances_km, hours_of
+from landmarks.geo.distances import distances_km
+from landmarks.tagging.trips.travel import hours_of
 
 LEAST_PLACES = 3
 """How many places must show the same error of a clock."""

@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmarks.errors import counted
+from landmarks.geo.distances import distances_km
 from landmarks.tagging.trips.travel import (
     LONGEST_HOURS,
     SIGHT_KM,
-    distances_km,
     hours_of,
     passed_hours,
     travel_hours,

@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from landmarks.geo.gazetteer import EARTH_RADIUS_KM
-
 CAR_KM_PER_HOUR = 130.0
 """Speed on the ground: a car's on a motorway."""
 
@@ -47,15 +45,6 @@ def hours_of(times: Iterable[datetime | None], *, zoned: bool | None = None) -> 
         return (moment - start).total_seconds() / 3600
 
     return np.array([hours(time) for time in listed], dtype=np.float64), zoned
-
-
-def distances_km(place: ArrayLike, others: ArrayLike) -> NDArray[np.float64]:
-    """Return the great-circle distances from a place (2,) to others (N, 2), in degrees; the haversine formula."""
-    here, there = np.radians(np.asarray(place)), np.radians(np.asarray(others)).reshape(-1, 2)
-    half = np.sin((there - here) / 2) ** 2
-    chord = half[:, 0] + np.cos(here[0]) * np.cos(there[:, 0]) * half[:, 1]
-    kilometres: NDArray[np.float64] = 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.minimum(1.0, chord)))
-    return kilometres
 
 
 def travel_hours(kilometres: ArrayLike) -> NDArray[np.float64]:
