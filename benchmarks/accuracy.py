@@ -211,7 +211,7 @@ def main() -> None:
         "The minutes are of the whole run, of the seed that took the fewest: other work on the machine slows the "
         "others. Decoded pictures and embeddings that an earlier run has cached are not made again.",
         "From scratch training starts with runs on several sets together, COMMON: world34, world124, landmarks10 "
-        "and monuments49. Their minutes count. What is reached on world158, landmarks10 and monuments49 is what the "
+        "and monuments49. Their minutes count. What world158, landmarks10 and monuments49 have is what the "
         "last of these runs reaches, counted among all 217 classes.",
         "From scratch no pretrained weights are used; transfer and fine-tuning use EfficientNet-Lite0 with its "
         "ImageNet weights.",
