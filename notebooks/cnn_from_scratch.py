@@ -22,8 +22,8 @@
 # **How good it gets.** The outputs of this copy come from drawn scenes, because photos of places may rarely be
 # passed on. Drawings are easier than photos, so these are mere thumbnails of 32 pixels. On the 34 real landmarks
 # of the benchmarks the same network reaches 69.7 % after [seven minutes](../benchmarks/results/training_peers.md)
-# on two cores, and 92.3 % in [half an hour](../benchmarks/results/accuracy-scratch-world34.md): 24 epochs on their
-# pictures and those of three more collections, then 24 on the 34 landmarks alone, with crops of up to 192 pixels.
+# on two cores, and [91.7 %](../benchmarks/results/accuracy-scratch.md) with the optimiser Muon: 28 epochs on their
+# pictures and those of three more collections, then 8 on the 34 landmarks alone, with crops of up to 192 pixels.
 #
 # **The data.** `DATA` is a folder with `train/CLASS/picture` and `test/CLASS/picture`. Without it, the notebook
 # draws a small set of its own. Set the variables in the environment, or here:
@@ -406,6 +406,15 @@ Markdown(table.partition("\n")[2])
 # A short schedule tells how *fast* something learns, not where it ends. Augmentation shows this best: it makes
 # each epoch harder, so it loses in the short run. The overfitting that it prevents comes later.
 #
+# All of these trained with AdamW. No part of the network counts for as much as the optimiser: **Muon**, which
+# `landmarks train` uses from scratch, makes the steps of convolutions orthogonal, so that directions that are rare
+# in the gradients are learnt as fast as common ones:
+
+# %%
+table = Path("../benchmarks/results/ablation_optimizers.md").read_text(encoding="utf-8")
+Markdown(table.partition("\n")[2])
+
+# %% [markdown]
 # ## Go on
 #
 # - `transfer_learning.ipynb`: the same data with a pretrained backbone.

@@ -318,8 +318,8 @@ pd.DataFrame(found, columns=["way", "validation", "test", "95 % interval", "test
 # %% [markdown]
 # The intervals overlap, but all three saw the same test pictures: `landmarks runs compare` counts those that only
 # one of two recognises. The loss also counts how confident each answer is. With photos the difference is clear: on
-# the 34 landmarks of the benchmarks [from scratch](../benchmarks/results/accuracy-scratch-world34.md), begun on
-# three more collections, reaches 92.3 %, [frozen and
+# the 34 landmarks of the benchmarks [from scratch](../benchmarks/results/accuracy-scratch.md), begun on
+# three more collections, reaches 91.7 %, [frozen and
 # fine-tuned](../benchmarks/results/accuracy-transfer-finetune-world34.md) 96.1 and 97.2 %.
 #
 # ## What it still gets wrong

@@ -206,8 +206,8 @@ def _writable(paths: Sequence[Path], display: Display) -> list[Path]:
             refused[str(error)] = error
     if not kept:
         raise next(iter(refused.values()))
-    for error in refused.values():
-        _report(error, display)
+    for problem in refused.values():
+        _report(problem, display)
     return kept
 
 

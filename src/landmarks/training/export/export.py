@@ -154,8 +154,8 @@ def write_model(run: TrainedRun, data: Data, folder: Path, settings: ExportSetti
     fp32 = folder / "fp32.onnx"
     write_onnx(run.model, contract, fp32)
     name = run.info["data"]["name"]
-    before = dict.fromkeys((one for one in data_before(run.settings.model.init) if one != name), NOT_STATED)
-    origin = origins_of(data.sources.elements(), before | parse_licences(settings.origin), fallback=name)
+    earlier = dict.fromkeys((one for one in data_before(run.settings.model.init) if one != name), NOT_STATED)
+    origin = origins_of(data.sources.elements(), earlier | parse_licences(settings.origin), fallback=name)
     info = ModelInfo(
         name=settings.name or folder.name,
         architecture=run.architecture,
