@@ -82,7 +82,7 @@ def test_a_resumed_run_goes_on_in_its_store(drawn, cache, transfer_run, beside, 
 
 
 def test_mlflow_understands_that_it_is_not_to_call_home(monkeypatch):
-    from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY as OFF  # noqa: N811 - of the extra track
+    from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY as OFF
 
     monkeypatch.setenv(OFF.name, NO_TELEMETRY[OFF.name])
     assert OFF.get()
