@@ -7,8 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from traceback import format_exception
+from types import SimpleNamespace
 
 import pytest
 from commands import landmarks
@@ -17,6 +21,7 @@ from tiny_model import COLOURS, calibrated, make_model, save_colour
 pytest.importorskip("ray", reason="needs the extra cluster")
 
 import pyarrow.parquet as pq
+from ray.exceptions import ActorDiedError, RayTaskError
 
 from landmarks.cluster import job
 from landmarks.cluster.part import PartTagger, part_name
@@ -30,7 +35,7 @@ pytestmark = [
     pytest.mark.skipif(find_spec("lancedb") is None, reason="needs the extra search"),
 ]
 
-PHOTOS, PART = 60, 5
+PHOTOS, PART = 30, 5
 
 
 def workers_below(parent: int) -> list[int]:
@@ -97,17 +102,45 @@ def test_a_job_goes_on_where_it_stopped_and_outlives_its_workers(tmp_path: Path)
     assert lancedb.connect(str(out)).open_table("tagged").to_arrow().to_pylist() == rows
 
 
+class Died:
+    """Ray with processes that die as they start, of what their class raises in this one."""
+
+    init = shutdown = staticmethod(lambda **_: None)
+    cluster_resources = staticmethod(lambda: {"CPU": 2})
+
+    @staticmethod
+    def remote(**_: object) -> Callable[[type], SimpleNamespace]:
+        def start(kind: type, *arguments: object) -> SimpleNamespace:
+            with pytest.raises(ModelError) as raised:
+                kind(*arguments)
+            trace = "".join(format_exception(raised.value))
+            task = RayTaskError("__init__", trace, raised.value, "ray::PartTagger", 1, "127.0.0.1")
+            return SimpleNamespace(__ray_ready__=SimpleNamespace(remote=lambda: ActorDiedError(task)))
+
+        return lambda kind: SimpleNamespace(remote=partial(start, kind))
+
+    @staticmethod
+    def wait(coming: list[Exception]) -> tuple[list[Exception], list[Exception]]:
+        return coming[:1], coming[1:]
+
+    @staticmethod
+    def get(ready: Exception) -> None:
+        raise ready
+
+
 def test_a_model_that_no_process_can_load_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_model(tmp_path / "colours", calibration=calibrated())
-    save_colour(tmp_path / "photos" / "one.png", COLOURS["07.Eiffel_Tower"])
-
-    def begin(plan: Plan, *_: object) -> Work:
-        """Begin where the model is, for processes where it is not."""
-        work = begin_or_continue(plan)
-        (model / ONNX_FILE).unlink()
-        return work
-
-    monkeypatch.setattr(job, "begin_or_continue", begin)
-    plan = Plan(str(tmp_path / "photos"), str(tmp_path / "out"), str(find_model(str(model))))
+    for number in range(2):
+        save_colour(tmp_path / "photos" / f"{number}.png", COLOURS["07.Eiffel_Tower"])
+    monkeypatch.setattr(job, "ray", Died)
+    monkeypatch.setattr(job, "begin_or_continue", partial(begin_without, model / ONNX_FILE))
+    plan = Plan(str(tmp_path / "photos"), str(tmp_path / "out"), str(find_model(str(model))), part_size=1)
     with pytest.raises(ModelError, match=r"no process of the cluster can load it \(.*model\.onnx"):
-        job.run_job(plan, workers=1)
+        job.run_job(plan)
+
+
+def begin_without(file: Path, plan: Plan, *_: object) -> Work:
+    """Begin where a file of the model is, for processes where it is not."""
+    work = begin_or_continue(plan)
+    file.unlink()
+    return work

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import landmarks
+from commands import Outcome, landmarks
 from free_port import free_port
 from lightning_fabric import Fabric
 from tiny_backbone import NARROW, TINY_BACKBONE
@@ -57,18 +57,15 @@ def _warm_ranks() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def together(drawn: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """A run of two devices that nothing disturbed."""
-    run = RunFolder(tmp_path_factory.mktemp("runs") / "together")
-    outcome = landmarks("train", drawn, "--out", run.root, "--cache", cache, *SCRATCH, *CPU, "--devices", 2)
-    assert outcome.status == 0, outcome.err
-    assert outcome.err.count("epoch   3") == 1, "one process tells how it goes"
-    assert outcome.out.count("test accuracy") == 1
-    assert len(list((run.root / "tensorboard").iterdir())) == 1
-    assert "distributed" not in outcome.err
-    assert not {"MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK", "WORLD_SIZE"} & set(os.environ)
-    assert run.report.is_file()
-    return run
+def machines(
+    drawn: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[RunFolder, list[Outcome]]:
+    """A run of two machines that nothing disturbed, and how it ended on each."""
+    run = RunFolder(tmp_path_factory.mktemp("runs") / "machines")
+    port = free_port()
+    train = ["-m", "landmarks", "train", drawn, "--out", run.root, "--cache", cache, *SCRATCH, *CPU, "--nodes", 2]
+    second, first = (torchrun(port, rank, train) for rank in (1, 0))
+    return run, [first.wait(), second.wait()]
 
 
 def assert_same(left: RunFolder, right: RunFolder) -> None:
@@ -95,7 +92,7 @@ def test_two_devices_learn_what_one_learns(drawn: Path, cache: Path, tmp_path: P
 
 
 def test_a_run_goes_on_after_one_process_was_killed(
-    drawn: Path, cache: Path, together: RunFolder, tmp_path: Path
+    drawn: Path, cache: Path, machines: tuple[RunFolder, list[Outcome]], tmp_path: Path
 ) -> None:
     run = RunFolder(tmp_path / "run")
     process = WarmCommand("train", drawn, "--out", run.root, "--cache", cache, *SCRATCH, *CPU, "--devices", 2)
@@ -108,7 +105,13 @@ def test_a_run_goes_on_after_one_process_was_killed(
     assert 1 <= len(figures(run)) < 3
     resumed = landmarks("train", "--resume", run.root)
     assert resumed.status == 0, resumed.err
-    assert_same(run, together)
+    assert resumed.err.count("epoch   3") == 1, "one process tells how it goes"
+    assert resumed.out.count("test accuracy") == 1
+    assert len(list((run.root / "tensorboard").iterdir())) == 1
+    assert "distributed" not in resumed.err
+    assert not {"MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK", "WORLD_SIZE"} & set(os.environ)
+    assert run.report.is_file()
+    assert_same(run, machines[0])
 
 
 def test_a_run_that_ended_before_it_had_weights_is_not_to_be_resumed(
@@ -123,18 +126,13 @@ def test_a_run_that_ended_before_it_had_weights_is_not_to_be_resumed(
     assert not (tmp_path / "run").exists()
 
 
-def test_two_machines_train_the_same_run(drawn: Path, cache: Path, together: RunFolder, tmp_path: Path) -> None:
-    run = RunFolder(tmp_path / "run")
-    port = free_port()
-    train = ["-m", "landmarks", "train", drawn, "--out", run.root, "--cache", cache, *SCRATCH, *CPU, "--nodes", 2]
-    second, first = (torchrun(port, rank, train) for rank in (1, 0))
-    ended = first.wait()
-    assert ended.status == 0, ended.err
-    other = second.wait()
-    assert other.status == 0, other.err
-    assert "test accuracy" in ended.out
-    assert other.out == ""
-    assert_same(run, together)
+def test_two_machines_train_one_run(machines: tuple[RunFolder, list[Outcome]]) -> None:
+    run, (first, second) = machines
+    assert first.status == 0, first.err
+    assert second.status == 0, second.err
+    assert "test accuracy" in first.out
+    assert second.out == ""
+    assert run.report.is_file()
 
 
 @pytest.mark.parametrize(

@@ -374,14 +374,6 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-@pytest.mark.parametrize("kind", ATTACKS)
-def test_a_hostile_client_takes_no_more_than_its_share(service: Running, kind: str) -> None:
-    with hostile(service, *ATTACKS[kind]):
-        share = _share(service)
-    print(f"{kind}: {share:.2f} of a core")
-    assert share < LARGEST_SHARE
-
-
 def test_work_in_threads_counts_for_the_share_too(service: Running) -> None:
     tags = [{"name": f"tower {number}", "level": "landmark", "probability": 1} for number in range(5)]
     body = json.dumps({"photos": [{"file": "a.jpg", "tags": tags}] * 200})
@@ -430,26 +422,31 @@ def late_alone(service: Running, tower: bytes) -> float:
 
 
 @pytest.mark.parametrize("kind", [*ATTACKS, "many pictures"])
-def test_sixteen_honest_clients_are_served_in_less_than_five_times_the_time(
+def test_a_hostile_client_gets_its_share_and_sixteen_honest_ones_hardly_notice(
     service: Running, tower: bytes, late_alone: float, kind: str
 ) -> None:
+    """The service answers them in less than five times the time that they take alone."""
     # Other processes may take the cores for a while, which no limit of ours can help: the best of five counts.
-    shares = []
+    times = []
     picture = (POST + f"Content-Length: {len(tower)}\r\n\r\n").encode() + tower
     for again in range(5):
         alone = _late(service, tower) if again else late_alone
         with hostile(service, *ATTACKS.get(kind, (b"", picture))):
+            if kind in ATTACKS and not again:
+                share = _share(service)
+                print(f"{kind}: {share:.2f} of a core")
+                assert share < LARGEST_SHARE
             beside = _late(service, tower)
         print(f"{kind}: p99 alone {alone * 1000:.0f} ms, beside it {beside * 1000:.0f} ms")
-        shares.append(beside / max(alone, 0.2))
+        times.append(beside / max(alone, 0.2))
         # Threads of this test and the service share the machine, so what is asserted is wide of what is measured
         # by `benchmarks/serve.py hostile`.
-        if shares[-1] < 5:
+        if times[-1] < 5:
             return
-    pytest.fail(f"p99 beside a hostile client is {min(shares):.1f} times that without")
+    pytest.fail(f"p99 beside a hostile client is {min(times):.1f} times that without")
 
 
-def _late(running: Running, picture: bytes, seconds: float = 2.0) -> float:
+def _late(running: Running, picture: bytes, seconds: float = 1.0) -> float:
     """The 99th percentile of the times of sixteen clients, each of which must be served."""
     times: list[float] = []
     end = time.monotonic() + seconds

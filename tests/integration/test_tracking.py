@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
+from contextlib import closing
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from commands import landmarks
-from free_port import free_port
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from tiny_backbone import TINY_BACKBONE
 
+from landmarks import NO_TELEMETRY
 from landmarks.cli.progress import RunProgress
 from landmarks.training.config.settings import default_settings
+from landmarks.training.engine.loggers.mlflow import MLflowLogger, start_tracking
 from landmarks.training.runs.folder import create_run, read_history
 
 pytestmark = pytest.mark.skipif(find_spec("mlflow") is None, reason="mlflow, of the extra track, is not installed")
@@ -29,71 +27,40 @@ SMALL = ("--model", "transfer", *TINY_BACKBONE, "--views", 2, "--batch-size", 16
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of MLflow of its own."""
-    folder = tmp_path_factory.mktemp("server")
-    port = free_port()
-    words = ["server", "--host", "127.0.0.1", "--port", port, "--workers", 1]
-    store = ["--backend-store-uri", f"sqlite:///{folder}/store.db", "--artifacts-destination", folder / "files"]
-    command = [sys.executable, "-m", "mlflow", *map(str, words + store)]
-    # Its runners of jobs are seven more processes that each import MLflow.
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    environment = {**os.environ, **quiet}
-    log = (folder / "log").open("w")
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
-    )
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/health", process)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(timeout=60)
-        log.close()
+def beside(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs with their store, which takes seconds to make."""
+    return tmp_path_factory.mktemp("runs")
 
 
-def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(address, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.3)
-    raise AssertionError("the server of MLflow did not start")
+def told(run: Path, query: str) -> list[tuple[Any, ...]]:
+    """What the store beside a run answers about it."""
+    run_id = json.loads((run / "tracking.json").read_text())["run_id"]
+    with closing(sqlite3.connect(run.parent / "mlflow.db")) as store:
+        return store.execute(query.replace(" RUN", " run_uuid = ?"), (run_id,)).fetchall()
 
 
-def ask(server: str, path: str) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{server}/api/2.0/mlflow/{path}", timeout=60) as answer:
-        found: dict[str, Any] = json.load(answer)
-    return found
-
-
-def test_a_run_is_told_to_a_local_store(drawn, cache, transfer_run, tmp_path, monkeypatch):
+def test_a_run_is_told_to_a_local_store(drawn, cache, transfer_run, beside, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    run = tmp_path / "run"
+    run = beside / "local"
     outcome = landmarks("train", drawn, "--out", run, "--cache", cache, *SMALL, "--track", "mlflow")
     assert outcome.status == 0, outcome.err
     note = json.loads((run / "tracking.json").read_text())
-    assert note["uri"] == f"sqlite:///{tmp_path / 'mlflow.db'}"
-    with sqlite3.connect(tmp_path / "mlflow.db") as store:
-        told = store.execute("select step, value from metrics where key = 'valid_loss' order by step").fetchall()
-        params = dict(store.execute("select key, value from params").fetchall())
-        latest = dict(store.execute("select key, value from latest_metrics").fetchall())
-        status = store.execute("select status from runs").fetchall()
-    store.close()
+    assert note["uri"] == f"sqlite:///{beside / 'mlflow.db'}"
+    losses = told(run, "select step, value from metrics where key = 'valid_loss' and RUN order by step")
+    params = dict(told(run, "select key, value from params where RUN"))
+    latest = dict(told(run, "select key, value from latest_metrics where RUN"))
     rows = read_history(run / "metrics.csv")
-    assert told == [(row.epoch, pytest.approx(row.valid_loss, rel=1e-4)) for row in rows]
+    assert losses == [(row.epoch, pytest.approx(row.valid_loss, rel=1e-4)) for row in rows]
     assert (params["method"], params["views"], params["epochs"]) == ("transfer", "2", "2")
     top1 = json.loads((run / "metrics_test.json").read_text())["top1"]
     assert latest["test/accuracy"] == pytest.approx(top1["value"])
-    assert status == [("FINISHED",)]
-    assert list((tmp_path / "mlflow-files").rglob("report.html"))
+    assert told(run, "select status from runs where RUN") == [("FINISHED",)]
+    assert list((beside / "mlflow-files" / note["run_id"]).rglob("report.html"))
 
 
-def test_a_resumed_run_goes_on_at_its_server(server, drawn, cache, transfer_run, tmp_path, monkeypatch):
-    run = tmp_path / "run"
-    track = ("--track", "mlflow", "--track-uri", server)
+def test_a_resumed_run_goes_on_in_its_store(drawn, cache, transfer_run, beside, monkeypatch):
+    run = beside / "resumed"
+    track = ("--track", "mlflow", "--track-uri", f"sqlite:///{beside / 'mlflow.db'}")
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -102,23 +69,35 @@ def test_a_resumed_run_goes_on_at_its_server(server, drawn, cache, transfer_run,
         stopped.setattr(RunProgress, "step", stop)
         outcome = landmarks("train", drawn, "--out", run, "--cache", cache, *SMALL, *track)
     assert outcome.status == 130, outcome.err
-    run_id = json.loads((run / "tracking.json").read_text())["run_id"]
-    assert ask(server, f"runs/get?run_id={run_id}")["run"]["info"]["status"] == "KILLED"
+    note = (run / "tracking.json").read_text()
+    assert told(run, "select status from runs where RUN") == [("KILLED",)]
     assert landmarks("train", "--resume", run).status == 0
-    found = ask(server, f"runs/get?run_id={run_id}")["run"]
-    assert found["info"]["status"] == "FINISHED"
-    metrics = {item["key"]: item["value"] for item in found["data"]["metrics"]}
-    assert metrics["valid_accuracy"] == pytest.approx(
-        read_history(run / "metrics.csv")[-1].valid_accuracy, rel=1e-4
-    )
-    files = {item["path"] for item in ask(server, f"artifacts/list?run_id={run_id}")["files"]}
-    assert files == {"report.html", "settings.json", "run.json"}
+    assert (run / "tracking.json").read_text() == note
+    assert told(run, "select status from runs where RUN") == [("FINISHED",)]
+    accuracies = told(run, "select step, value from metrics where key = 'valid_accuracy' and RUN order by step")
+    rows = read_history(run / "metrics.csv")
+    assert accuracies == [(row.epoch, pytest.approx(row.valid_accuracy, rel=1e-4)) for row in rows]
+    files = (beside / "mlflow-files" / json.loads(note)["run_id"] / "artifacts").iterdir()
+    assert {path.name for path in files} == {"report.html", "settings.json", "run.json"}
 
 
-def test_a_server_that_goes_away_ends_no_training(drawn, cache, transfer_run, tmp_path, monkeypatch):
-    from landmarks.training.engine.loggers.mlflow import MLflowLogger, start_tracking
+def test_mlflow_understands_that_it_is_not_to_call_home(monkeypatch):
+    from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY as OFF
 
-    told: list[str] = []
+    monkeypatch.setenv(OFF.name, NO_TELEMETRY[OFF.name])
+    assert OFF.get()
+
+
+def test_a_server_keeps_the_files_in_a_place_of_its_own(drawn, tmp_path, monkeypatch):
+    client = MagicMock()
+    client.get_experiment_by_name.return_value = None
+    monkeypatch.setattr("mlflow.MlflowClient", lambda tracking_uri: client)
+    start_tracking(default_settings(drawn), tmp_path / "run", "http://127.0.0.1:9")
+    client.create_experiment.assert_called_once_with("landmarks", artifact_location=None)
+
+
+def test_a_server_that_goes_away_ends_no_training(drawn, cache, transfer_run, beside, monkeypatch):
+    sent: list[str] = []
 
     def start(*arguments: Any) -> MLflowLogger:
         tracker = start_tracking(*arguments)
@@ -127,8 +106,8 @@ def test_a_server_that_goes_away_ends_no_training(drawn, cache, transfer_run, tm
         def log_batch(run_id: str, **batch: Any) -> None:
             from mlflow.exceptions import MlflowException
 
-            told.append(run_id)
-            if len(told) == 1:
+            sent.append(run_id)
+            if len(sent) == 1:
                 raise MlflowException("gone")
             send(run_id, **batch)
 
@@ -136,14 +115,12 @@ def test_a_server_that_goes_away_ends_no_training(drawn, cache, transfer_run, tm
         return tracker
 
     monkeypatch.setattr("landmarks.training.engine.loggers.mlflow.start_tracking", start)
-    uri = f"sqlite:///{tmp_path / 'own.db'}"
-    track = ("--track", "mlflow", "--track-uri", uri)
-    outcome = landmarks("train", drawn, "--out", tmp_path / "run", "--cache", cache, *SMALL, *track)
+    run = beside / "left alone"
+    track = ("--track", "mlflow", "--track-uri", f"sqlite:///{beside / 'mlflow.db'}")
+    outcome = landmarks("train", drawn, "--out", run, "--cache", cache, *SMALL, *track)
     assert outcome.status == 0, outcome.err
     assert "does not take metrics now; training goes on" in " ".join(outcome.err.split())
-    with sqlite3.connect(tmp_path / "own.db") as store:
-        steps = store.execute("select step from metrics where key = 'valid_loss' order by step").fetchall()
-    store.close()
+    steps = told(run, "select step from metrics where key = 'valid_loss' and RUN order by step")
     assert steps == [(0,), (1,)]
 
 

@@ -55,14 +55,15 @@ def train_head(drawn: Path, cache: Path, tmp_path: Path) -> Callable[..., tuple[
 
 def test_scratch_learns(tmp_path):
     scenes, run = tmp_path / "scenes", tmp_path / "run"
-    draw_dataset(scenes, classes=3, train_per_class=40, test_per_class=10)
+    draw_dataset(scenes, classes=3, train_per_class=40, test_per_class=10, side=80)
     small = ("--method", "scratch", "--epochs", 12, "--sizes", 48, "--batch-size", 16, "--ema", 0.8)
+    small += ("--widths", "24,48,96,192")  # half the usual ones, a quarter of the work
     # Things of the size that the network learns: in the usual crop of 224 they would be four times as large.
     small += ("--resize", 64, "--crop", 60)
     gentle = ("--augment", "resized-crop,flip", "--crop-scale", 0.5)
     outcome = landmarks("train", scenes, *small, *gentle, "--out", run)
     assert outcome.status == 0, outcome.err
-    # 18 and 30 pictures of 3 classes: one of a thousand networks is so good by chance. Trained: 0.67 to 0.77.
+    # 18 and 30 pictures of 3 classes: one of a thousand networks is so good by chance. Trained: 0.69 to 0.94.
     assert (18 * top1(run, "valid") + 30 * top1(run, "test")) / 48 >= 0.55
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from blank_plots import blank_plots
+from tiny_backbone import small_networks
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -29,7 +31,11 @@ def rows_of(text: str) -> dict[str, list[list[str]]]:
     return found
 
 
-def test_every_row_is_measured_at_a_small_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_row_is_measured_at_a_small_size(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_networks(monkeypatch)
+    blank_plots(monkeypatch)
     results = {path: path.read_bytes() for path in gpu.RESULTS.iterdir()}
     assert main(["--small", "--seconds", "250", "--out", str(tmp_path / "copy")]) == 0
     text = (tmp_path / "copy" / "gpu.md").read_text()

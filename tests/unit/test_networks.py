@@ -124,6 +124,7 @@ class TestContract:
         model(batch(subject, 2, 64))
         assert all(torch.equal(before[name], value) for name, value in model.backbone.state_dict().items())
 
+    @pytest.mark.parametrize("subject", ["scratch", "lite0"], indirect=True)  # one for each code path
     def test_torchscript_answers_alike(self, subject: Subject, model: Network, tmp_path: Path) -> None:
         predictor = make_predictor(model, CLASSES, subject.preprocessing)
         save_torchscript(predictor, tmp_path / "model.pt")
