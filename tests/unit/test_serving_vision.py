@@ -29,7 +29,7 @@ LANDMARK = [{"type": "LANDMARK_DETECTION", "maxResults": 3}]
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     model = make_model(tmp_path_factory.mktemp("models") / "colours", calibration=calibrated())
-    limits = Limits(max_mb=0.1, max_megapixels=1, max_files=4, max_request_mb=0.3, queue=32)
+    limits = Limits(max_mb=0.1, max_megapixels=1, max_files=5, max_request_mb=0.3, queue=32)
     settings = ServeSettings(model, workers=1, limits=limits, access=Access(api_key=KEY))
     with TestClient(create_app(settings), headers={"X-Goog-Api-Key": KEY}) as client:
         yield client
@@ -100,7 +100,7 @@ def test_a_request_that_is_refused_is_told_in_googles_words(client: TestClient) 
             (400, "INVALID_ARGUMENT"),
         ),
         (client.post(ROUTE, json={"requests": many}), (400, "INVALID_ARGUMENT")),
-        (client.post(ROUTE, json={"requests": many[:5]}), (400, "INVALID_ARGUMENT")),  # not "again later"
+        (client.post(ROUTE, json={"requests": many[:6]}), (400, "INVALID_ARGUMENT")),  # not "again later"
         (client.post(ROUTE, json={}, headers={"X-Goog-Api-Key": "wrong"}), (401, "UNAUTHENTICATED")),
         (client.post(ROUTE, json={"requests": [[]] * 60_000}), (400, "INVALID_ARGUMENT")),
         (client.post(f"{ROUTE}?x=1", json={}), (400, "INVALID_ARGUMENT")),

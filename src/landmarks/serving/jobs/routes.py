@@ -108,8 +108,7 @@ def jobs_router(service: Service, runner: JobRunner, limits: JobLimits) -> APIRo
         with ticket.accepting(len(images)):
             job = await runner.add(_owner(request), model, images, _asker(request))
         body = card(job).model_dump() | {"skipped": skipped}
-        # Relative, as a proxy may have cut a prefix off.
-        return JSONResponse(body, 202, {"Location": f"jobs/{job.id}"})
+        return JSONResponse(body, 202, {"Location": f"jobs/{job.id}"})  # relative: a proxy may cut a prefix off
 
     @router.get("/{job_id}", summary="State of a job", responses=missing)
     async def job(request: Request, job_id: str) -> JobCard:
