@@ -15,7 +15,7 @@ from typing import Any
 
 from landmarks.errors import StorageError
 
-_TEMPORARY = re.compile(r"\..{1,40}-[0-9a-f]{8}(\.[^.]+)?", re.DOTALL)
+_TEMPORARY = re.compile(r"\.(?P<stem>.{1,40})-[0-9a-f]{8}(?P<suffix>\.[^.]+)?", re.DOTALL)
 
 
 @contextmanager
@@ -49,9 +49,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
-def is_temporary(path: Path) -> bool:
-    """Return whether a file has the name of a temporary one of `atomic_path`, which a killed process leaves."""
-    return _TEMPORARY.fullmatch(path.name) is not None
+def is_temporary(path: Path, target: Path | None = None) -> bool:
+    """Return whether a file has the name of a temporary one of `atomic_path`, which a killed process leaves.
+
+    Args:
+        path: The file.
+        target: The path that it was to replace; by default any in its folder.
+    """
+    found = _TEMPORARY.fullmatch(path.name)
+    if found is None or target is None:
+        return found is not None
+    return (found["stem"], found["suffix"] or "") == (target.stem[:40], target.suffix)
 
 
 def remove_temporaries(folder: Path, *, unchanged_for: float = 0.0) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterable
@@ -14,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from landmarks.errors import LandmarksError, StorageError
-from landmarks.files.atomic import atomic_path, storage_errors
+from landmarks.files.atomic import atomic_path, is_temporary, storage_errors
 from landmarks.files.checksums import sha256_file
 from landmarks.files.walker import program_folder
 from landmarks.library.ledger import Ledger
@@ -193,8 +192,8 @@ def recover(ledger: Ledger, root: Path) -> None:
 
 def _remove_temporaries(path: Path, change: Change) -> None:
     """Remove temporary files of `atomic_path` beside `path`, recognised by name and age."""
-    name = re.compile(re.escape(f".{path.stem[:40]}-") + "[a-z0-9_]{8}" + re.escape(path.suffix))
     with os.scandir(path.parent) as entries:
         for entry in entries:
-            if name.fullmatch(entry.name) and entry.stat(follow_symlinks=False).st_ctime >= change.time - 1:
+            ours = is_temporary(Path(entry.path), path)
+            if ours and entry.stat(follow_symlinks=False).st_ctime >= change.time - 1:
                 Path(entry.path).unlink(missing_ok=True)

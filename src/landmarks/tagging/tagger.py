@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -347,7 +348,7 @@ def without_learned(identity: str) -> str:
 
 def identity_of(folder: Path, info: ModelInfo, settings: TagSettings) -> str:
     """Return the identity of a model and of all that affects its tags; if it changes, photos are tagged again."""
-    parts = [info.name, info.digest[:12]]
+    parts = [quote(info.name, safe=""), info.digest[:12]]  # blanks and + mean something around an identity
     parts += [f"min_confidence={settings.min_confidence:g}"] if settings.min_confidence is not None else []
     parts += [f"prefer={settings.prefer}"] if settings.prefer != "balanced" else []
     parts += [] if settings.use_position else ["no-position"]

@@ -86,5 +86,5 @@ def _unchanged(library: Library, photo: Path, row: PhotoRow | None) -> Snapshot 
 
 def _in_language(key: str, language: Language) -> str:
     """Return the key of a photo, a model and options, in another language."""
-    model, blank, options = key.partition(" ")
+    model, blank, options = key.rpartition(" ")
     return identity_in_language(model, language) + blank + options
