@@ -22,13 +22,14 @@ def print_text(text: str, *, err: bool = False, nl: bool = True) -> None:
     click.echo(text, err=err, nl=nl)
 
 
-def warn_of_update(folder: Path) -> None:
-    """Report what a bundled model was taught before an update and does not know any more."""
+def warn_of_update(*folders: Path) -> None:
+    """Report what bundled models were taught before an update and do not know any more."""
     from landmarks.fewshot.learned import lost_in_update
     from landmarks.model.folder import read_info
 
-    if sentence := lost_in_update(folder, read_info(folder)):
-        print_text(sentence, err=True)
+    for folder in folders:
+        if sentence := lost_in_update(folder, read_info(folder)):
+            print_text(sentence, err=True)
 
 
 def print_json(row: Mapping[str, Any]) -> None:

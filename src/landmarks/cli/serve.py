@@ -113,8 +113,7 @@ def serve(
         jobs=jobs,
         more_models=tuple(find_model(name) for name in more_models),
     )
-    for folder in (settings.model, *settings.more_models):
-        warn_of_update(folder)
+    warn_of_update(settings.model, *settings.more_models)
     if index_pictures and index is None:
         raise SettingsError("`index_pictures` needs `index`: give it too")
     searcher = None
