@@ -552,6 +552,15 @@ def test_one_key_leaves_room_for_the_jobs_of_others(settings: ServeSettings, tmp
     assert stored["a"] > stored["b"] >= stored["c"] > 0
 
 
+def test_images_and_results_of_an_owner_are_counted_in_bytes(tmp_path: Path) -> None:
+    store = JobStore(tmp_path / "jobs.sqlite")
+    assert store.size_of("a") == 0
+    store.add("a", None, [NewImage(None, b"\0" * 7), NewImage(None, None, {"file": "ü"})])
+    store.add("b", None, [NewImage(None, b"x")])
+    assert store.size_of("a") == 7 + len('{"file": "ü"}'.encode())
+    store.close()
+
+
 def test_jobs_take_turns(tmp_path: Path) -> None:
     store = JobStore(tmp_path / "jobs.sqlite")
     large, small = store.add("", None, [NewImage("", b"")] * 3), store.add("", None, [NewImage("", b"")] * 1)

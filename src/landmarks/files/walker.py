@@ -147,7 +147,7 @@ class WalkRules:
         if name.casefold() in (SYSTEM_FOLDERS if is_folder else SYSTEM_FILES):
             return "system"
         if is_folder:
-            return "program" if name.lower().endswith(PROGRAM_FOLDERS) else None
+            return "program" if _is_of_program(name) else None
         return self.others.get(os.path.splitext(name)[1].lower())  # noqa: PTH122
 
     def skips_path(self, below: str) -> Reason | None:
@@ -194,8 +194,11 @@ def walk(paths: Iterable[Path], rules: WalkRules) -> Iterator[Path | Skipped]:
 def program_folder(path: Path) -> Path | None:
     """Return the folder of a photo program that a path is or lies in, also behind links; None if there is none."""
     whole = Path(os.path.realpath(path))
-    named = (one for one in (*reversed(whole.parents), whole) if one.name.lower().endswith(PROGRAM_FOLDERS))
-    return next(named, None)
+    return next((one for one in (*reversed(whole.parents), whole) if _is_of_program(one.name)), None)
+
+
+def _is_of_program(name: str) -> bool:
+    return name.lower().endswith(PROGRAM_FOLDERS)
 
 
 def unreached(path: Path) -> Skipped | None:

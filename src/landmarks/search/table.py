@@ -234,8 +234,8 @@ class PhotoTable:
                 search = search.where(_has(tag))
             columns = ["photo", "tags", "_distance", *([_VECTOR] if vectors else [])]
             found = self._rows(search.select(columns))
-            if len(found) < count * len(queries):
-                # Not asked for at once: that makes many queries several times slower.
+            if len(found) < count * len(queries) and self._table.list_indices():
+                # All cells are not asked for at once: that makes many queries several times slower.
                 found = self._rows(search.maximum_nprobes(0))
         # A single query gets no query number.
         numbered = "query_index" in found.schema.names

@@ -137,8 +137,8 @@ class Tagger:
             gazetteer.find(name) if known else None for name, known in zip(classes, self._landmarks, strict=True)
         ]
         self._places = [row if row is not None and not row.is_thing else None for row in self._rows]
-        coordinates = ((place.coordinates if place is not None else None) for place in self._places)
-        self._coordinates = np.array([one or (np.nan, np.nan) for one in coordinates], dtype=np.float64)
+        nowhere = (np.nan, np.nan)
+        self._coordinates = np.array([(row and row.coordinates) or nowhere for row in self._places])
         self._groups = self._grouped()
         # Members of all groups of a level in one array with their groups, to sum 60,000 groups in one call.
         self._members = {level: _flat(groups) for level, groups in self._groups.items()}

@@ -237,7 +237,7 @@ class JobStore:
     def size_of(self, owner: str) -> int:
         """Return the bytes of the images and results of one owner."""
         return self._number(
-            "SELECT COALESCE(SUM(COALESCE(LENGTH(content), 0) + COALESCE(LENGTH(result), 0)), 0) "
+            "SELECT COALESCE(SUM(COALESCE(LENGTH(content), LENGTH(CAST(result AS BLOB)))), 0) "
             "FROM images JOIN jobs ON job = id WHERE owner = ?",
             owner,
         )
